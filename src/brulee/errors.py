@@ -1,0 +1,40 @@
+"""What can go wrong in a way that a person can mend: one sentence, one exit code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BruleeError(Exception):
+    """Base of every error the command line prints as a sentence instead of a traceback."""
+
+    exit_code = 1
+
+
+class InputError(BruleeError):
+    """Bad usage or bad input; the message names the file, line, key or row and what is valid."""
+
+    exit_code = 2
+
+
+class StoppedError(BruleeError):
+    """Training stopped before its end; the message says what was saved and how to go on."""
+
+    exit_code = 2
+
+
+def nearest(name: str, valid: Iterable[str], count: int = 3) -> list[str]:
+    """The valid names closest to a mistyped one, best first; empty when none is close."""
+    lowered = {v.lower(): v for v in valid}
+    found = difflib.get_close_matches(name.lower(), lowered, n=count, cutoff=0.55)
+    return [lowered[f] for f in found]
+
+
+def unknown(kind: str, name: object, valid: Iterable[str], where: str = "") -> InputError:
+    """The error for a name that is not in a list: the nearest ones first, else all of them."""
+    names = sorted(valid)
+    close = nearest(str(name), names)
+    hint = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else "none is close."
+    prefix = f"{where}: " if where else ""
+    return InputError(f"{prefix}unknown {kind} {str(name)!r}; {hint} Valid: {', '.join(names)}.")

@@ -1,0 +1,116 @@
+"""Progress bars: drawn on stderr, and only where the command line asked for them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+_enabled = False
+_LINE_EVERY_SECONDS = 15.0
+
+
+class Bar(Protocol):
+    """One running task that can be advanced and annotated."""
+
+    def advance(self, count: float = 1, **fields: str) -> None:
+        """Move by `count` units and show the fields, for instance loss="1.23"."""
+
+
+def enable(on: bool = True) -> None:
+    """Switch drawing on or off for the whole process; it is off unless a command turned it on."""
+    global _enabled
+    _enabled = on
+
+
+@contextmanager
+def bar(description: str, total: float, unit: str = "") -> Iterator[Bar]:
+    """A progress bar for a piece of work of `total` units.
+
+    A terminal gets a live bar with rate and time left; a log gets one line every 15 seconds, so
+    that short work prints nothing there.
+    """
+    if not _enabled:
+        yield _Silent()
+    elif sys.stderr.isatty():
+        with _live(description, total, unit) as live:
+            yield live
+    else:
+        lines = _Lines(description, total, unit)
+        yield lines
+        lines.finish()
+
+
+class _Silent:
+    def advance(self, count: float = 1, **fields: str) -> None:
+        pass
+
+
+class _Lines:
+    def __init__(self, description: str, total: float, unit: str) -> None:
+        self.description, self.total, self.unit = description, total, unit
+        self.done = 0.0
+        self.fields: dict[str, str] = {}
+        self.started = self.printed = time.monotonic()
+
+    def advance(self, count: float = 1, **fields: str) -> None:
+        self.done += count
+        self.fields.update(fields)
+        if time.monotonic() - self.printed >= _LINE_EVERY_SECONDS:
+            self._print()
+
+    def finish(self) -> None:
+        if self.printed > self.started:
+            self._print()
+
+    def _print(self) -> None:
+        self.printed = time.monotonic()
+        elapsed = self.printed - self.started
+        left = elapsed * (self.total - self.done) / self.done if self.done else 0.0
+        shown = "".join(f"  {key} {value}" for key, value in self.fields.items())
+        print(
+            f"{self.description}: {self.done:.0f}/{self.total:.0f} {self.unit}{shown}"
+            f"  {elapsed:.0f} s, {left:.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+class _Live:
+    def __init__(self, progress: Any, task: Any) -> None:
+        self.progress, self.task = progress, task
+        self.fields: dict[str, str] = {}
+
+    def advance(self, count: float = 1, **fields: str) -> None:
+        self.fields.update(fields)
+        shown = "  ".join(f"{key} {value}" for key, value in self.fields.items())
+        self.progress.update(self.task, advance=count, shown=shown)
+
+
+@contextmanager
+def _live(description: str, total: float, unit: str) -> Iterator[_Live]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    progress = Progress(
+        TextColumn("{task.description}", style="bold"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TextColumn("{task.fields[shown]}", style="cyan"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    with progress:
+        yield _Live(progress, progress.add_task(description, total=total, shown=""))

@@ -1,0 +1,89 @@
+"""YAML 1.2 scalars with the line of every key, so that an error can point into the file.
+
+PyYAML follows YAML 1.1, where `1e-4` is a string, `on` is true and a repeated key silently wins.
+All three have cost people a training run.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from brulee.errors import InputError
+
+KeyPath = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader whose plain scalars follow the YAML 1.2 core schema."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rsplit(":", 1)[1] in {"null", "merge"}]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf)|\.(?:nan|NaN))$"
+    ),
+    list("-+.0123456789"),
+)
+
+
+def parse(text: str, where: str) -> tuple[Any, dict[KeyPath, int]]:
+    """Parse one YAML document into plain values and a map from key path to 1-based line.
+
+    Raises InputError, naming `where` and the line, on malformed YAML and on a repeated key.
+    """
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        raise InputError(f"{where}{line}: not valid YAML: {error.problem}.") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{where}: not valid YAML: {' '.join(str(error).split())}.") from None
+    if node is None:
+        return None, {}
+    lines: dict[KeyPath, int] = {}
+    value = _build(loader, node, (), lines, where)
+    return value, lines
+
+
+def parse_scalar(text: str) -> Any:
+    """The value of one `--set key=value`, read as YAML (so lists and mappings work too)."""
+    value, _ = parse(text, f"--set value {text!r}")
+    return value
+
+
+def _build(
+    loader: _Loader, node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], where: str
+) -> Any:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            line = key_node.start_mark.line + 1
+            if key in mapping:
+                raise InputError(f"{where}, line {line}: the key {key!r} is given twice.")
+            lines[(*path, key)] = line
+            mapping[key] = _build(loader, value_node, (*path, key), lines, where)
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(loader, item, (*path, i), lines, where) for i, item in enumerate(node.value)]
+    try:
+        return loader.construct_object(node, deep=True)
+    except yaml.YAMLError:
+        line = node.start_mark.line + 1
+        raise InputError(f"{where}, line {line}: the tag {node.tag!r} is not allowed here.") from None
