@@ -1,0 +1,1 @@
+"""What was gained, what it cost, what was lost: the one schema, the page, the terminal."""

@@ -1,0 +1,240 @@
+"""The one schema of a run's numbers, stored as results.json."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from brulee.errors import BruleeError, InputError
+
+SCHEMA = 1
+FILE_NAME = "results.json"
+GUARD_MARGIN = 0.02  # a guard that cannot have lost more than this counts as kept
+
+Who = Literal["base", "tuned"]
+Kept = Literal["kept", "forgot", "improved", "unclear"]
+
+
+class Record(BaseModel):
+    """Base of every part: fixed after reading, no unknown key."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class OpenRecord(Record):
+    """A part that may carry further keys beside the named ones."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """The keys beside the named ones."""
+        return dict(self.model_extra or {})
+
+
+class Base(OpenRecord):
+    """The model before tuning; `digest` is the SHA-256 of its weights."""
+
+    name: str
+    digest: str
+
+
+class Method(OpenRecord):
+    """The tuning method by name; its options (rank, alpha ...) stand beside the name."""
+
+    name: str
+
+
+class Score(Record):
+    """One metric of one model on one task, with its 95% interval over `n` items."""
+
+    who: Who
+    task: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Paired(Record):
+    """Tuned minus base on the same items, with the 95% interval of that difference."""
+
+    task: str
+    metric: str
+    base: float
+    tuned: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    higher_is_better: bool = True
+
+    @property
+    def gain(self) -> tuple[float, float, float]:
+        """Difference, low and high, turned so that positive is always better."""
+        if self.higher_is_better:
+            return self.difference, self.low, self.high
+        return -self.difference, -self.high, -self.low
+
+    @property
+    def direction(self) -> int:
+        """1 better, -1 worse, 0 not distinguishable from no change (interval and p must agree)."""
+        _, low, high = self.gain
+        if self.p >= 0.05 or low <= 0 <= high:
+            return 0
+        return 1 if low > 0 else -1
+
+
+class Comparison(Paired):
+    """Base against tuned on a task the run is meant to improve; counts are items."""
+
+    wins: int
+    losses: int
+    ties: int
+    minimum_detectable: float | None = None
+
+
+class Forgetting(Paired):
+    """Base against tuned on a guard; `kept` is `outcome(low, high)` of its gain."""
+
+    kept: Kept
+
+
+class Cost(OpenRecord):
+    """What the run took: parameters, bytes, seconds, tokens; 0 where a run had no such part."""
+
+    trainable_parameters: int = 0
+    total_parameters: int = 0
+    adapter_bytes: int = 0
+    peak_memory_bytes: int = 0
+    train_seconds: float = 0.0
+    train_tokens: int = 0
+    tokens_per_second: float = 0.0
+    evaluation_seconds: float = 0.0
+
+    @property
+    def trainable_share(self) -> float | None:
+        """Trainable over total parameters; None where the total is unknown."""
+        if self.total_parameters <= 0:
+            return None
+        return self.trainable_parameters / self.total_parameters
+
+
+class Lengths(Record):
+    """How long one model's outputs are on a task, in words and relative to the references."""
+
+    who: Who
+    task: str
+    mean_words: float
+    ratio_to_reference: float
+
+
+class Environment(OpenRecord):
+    """Where the numbers were made: package versions, machine."""
+
+    versions: dict[str, str] = Field(default_factory=dict)
+    machine: dict[str, str | int | float] = Field(default_factory=dict)
+
+
+class Results(OpenRecord):
+    """Everything a run measured; `verdict` is the one sentence `reporting.verdict` writes."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    run: str
+    base: Base
+    method: Method
+    scores: tuple[Score, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    forgetting: tuple[Forgetting, ...] = ()
+    cost: Cost = Cost()
+    lengths: tuple[Lengths, ...] = ()
+    verdict: str = ""
+    signatures: dict[str, str] = Field(default_factory=dict)
+    environment: Environment = Environment()
+
+    def score(self, who: Who, task: str, metric: str) -> Score | None:
+        """The score of that model, task and metric; None where it was not measured."""
+        wanted = (who, task, metric)
+        return next((s for s in self.scores if (s.who, s.task, s.metric) == wanted), None)
+
+
+def outcome(low: float, high: float, margin: float = GUARD_MARGIN) -> Kept:
+    """What a guard's interval says, given as gains (positive is better).
+
+    forgot: wholly below zero. improved: wholly above. kept: includes zero with no loss beyond the
+    margin. unclear: includes zero, yet a loss beyond the margin cannot be ruled out.
+    """
+    if high < 0:
+        return "forgot"
+    if low > 0:
+        return "improved"
+    return "kept" if low >= -margin else "unclear"
+
+
+def write(results: Results, folder: str | Path) -> Path:
+    """Write `folder/results.json` in one step and return its path.
+
+    Raises BruleeError naming the first value that is not finite; nothing is written then.
+    """
+    values = results.model_dump(mode="python", by_alias=True)
+    for path, number in _floats(values):
+        if not math.isfinite(number):
+            raise BruleeError(f"{FILE_NAME}: {path} is {number}; every number must be finite.")
+    target = Path(folder) / FILE_NAME
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{FILE_NAME}.{os.getpid()}")
+    text = results.model_dump_json(by_alias=True, indent=2)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(target)
+    return target
+
+
+def read(path: str | Path) -> Results:
+    """Read a results.json, given as the file or as its run folder.
+
+    Raises InputError for a missing file, malformed JSON, another schema number, a missing, unknown
+    or mistyped key, or a number that is not finite.
+    """
+    file = Path(path)
+    file = file / FILE_NAME if file.is_dir() else file
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; a finished run folder holds {FILE_NAME}.")
+    try:
+        results = Results.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise InputError(f"{file}: {_first_problem(error)}") from None
+    for key, number in _floats(results.model_dump(by_alias=True)):
+        if not math.isfinite(number):
+            raise InputError(f"{file}: {key} is {number}; every number must be finite.")
+    return results
+
+
+def _floats(values: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(values, float):
+        yield path, values
+    elif isinstance(values, dict):
+        for key, value in values.items():
+            yield from _floats(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(values, list | tuple):
+        for i, value in enumerate(values):
+            yield from _floats(value, f"{path}[{i}]")
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "json_invalid":
+        return f"not valid JSON ({problem['msg'].removeprefix('Invalid JSON: ')})."
+    if key == "schema":
+        return f"schema {problem['input']!r} is not known; this version reads schema {SCHEMA}."
+    if problem["type"] == "missing":
+        return f"the key {key!r} is missing."
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key!r}."
+    return f"{key or 'the file'} = {problem['input']!r}: {problem['msg']}."
