@@ -1,0 +1,121 @@
+"""The one sentence that says what a run gained, what it cost, what was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from brulee.reporting import wording
+from brulee.reporting.results import Comparison, Forgetting, Results
+
+_NAMED_GUARDS = 3
+
+
+def verdict(results: Results) -> str:
+    """One plain sentence about the first comparison, the training cost, every guard.
+
+    A difference counts only where its interval excludes zero and p < 0.05; a guard that lost
+    counts as forgotten whatever the task gained.
+    """
+    clauses = [_main(results), *_contrary(results.comparisons), _guards(results.forgetting)]
+    return "; ".join(clauses) + "."
+
+
+def with_verdict(results: Results) -> Results:
+    """The same results with the verdict filled in."""
+    return results.model_copy(update={"verdict": verdict(results)})
+
+
+def _main(results: Results) -> str:
+    method = wording.method_name(results.method)
+    cost = _cost(results)
+    if not results.comparisons:
+        training = f" after {cost}" if cost else ""
+        return (
+            f"Nothing was measured of what {method} gained{training}: "
+            "no test row was scored both before and after"
+        )
+    pair = results.comparisons[0]
+    metric, task = wording.metric_name(pair.metric), pair.task
+    evidence = (
+        f"({wording.difference(pair)}, 95% interval {wording.interval(pair)}, "
+        f"{wording.p_phrase(pair.p)}{_limits(pair)})"
+    )
+    ending = f", {cost}" if cost else ""
+    return f"{method} {_verb(pair)} {metric} on {task} {_from_to(pair)} {evidence}{ending}"
+
+
+def _verb(pair: Comparison) -> str:
+    if pair.direction == 0:
+        return "did not measurably change"
+    word = "raised" if pair.difference > 0 else "lowered"
+    if pair.higher_is_better:
+        return word
+    return f"{word} ({'better' if pair.direction > 0 else 'worse'})"
+
+
+def _from_to(pair: Comparison | Forgetting) -> str:
+    decimals = wording.places(pair.difference)
+    return f"from {wording.fixed(pair.base, decimals)} to {wording.fixed(pair.tuned, decimals)}"
+
+
+def _limits(pair: Comparison) -> str:
+    """What the test could not have seen, said only where it saw nothing."""
+    n = pair.wins + pair.losses + pair.ties
+    if pair.direction or pair.minimum_detectable is None:
+        return ""
+    shown = wording.fixed(pair.minimum_detectable, wording.places(pair.minimum_detectable))
+    return f"; {n} items can show a difference of {shown} at the least"
+
+
+def _cost(results: Results) -> str:
+    cost = results.cost
+    if cost.train_seconds <= 0:
+        return ""
+    share = cost.trainable_share
+    what = f"{wording.percent(share)} of the parameters" if share is not None else "for"
+    return f"training {what} {'in ' if share is not None else ''}" + wording.duration(
+        cost.train_seconds
+    )
+
+
+def _contrary(comparisons: Sequence[Comparison]) -> list[str]:
+    """Further scores that got worse although the first did not."""
+    if not comparisons or comparisons[0].direction < 0:
+        return []
+    first = comparisons[0]
+    worse = [pair for pair in comparisons[1:] if pair.direction < 0]
+    if not worse:
+        return []
+    named = ", ".join(
+        f"{wording.metric_name(pair.metric)}"
+        f"{'' if pair.task == first.task else f' on {pair.task}'} ({wording.difference(pair)})"
+        for pair in worse
+    )
+    return [f"but {named} got worse"]
+
+
+def _guards(guards: Sequence[Forgetting]) -> str:
+    if not guards:
+        return "forgetting was not measured"
+    order = ("forgot", "unclear", "improved", "kept")
+    ranked = sorted(guards, key=lambda guard: order.index(guard.kept))
+    lost = sum(guard.kept == "forgot" for guard in ranked)
+    named = ranked[: max(_NAMED_GUARDS, lost)]
+    rest = len(ranked) - len(named)
+    clauses = [_guard(guard) for guard in named]
+    if rest:
+        clauses.append(f"no loss was measured on {rest} other guard{'s' if rest > 1 else ''}")
+    return "; ".join(clauses)
+
+
+def _guard(guard: Forgetting) -> str:
+    evidence = f"{wording.difference(guard)}, interval {wording.interval(guard)}"
+    if guard.kept == "forgot":
+        return f"it forgot part of {guard.task} ({evidence})"
+    if guard.kept == "improved":
+        return f"{guard.task} got better ({evidence})"
+    if guard.kept == "kept":
+        return f"{guard.task} did not measurably change ({evidence})"
+    worst = guard.low if guard.higher_is_better else guard.high
+    bound = wording.signed(worst, wording.places(guard.difference, guard.low, guard.high))
+    return f"{guard.task} did not measurably change ({evidence}: could be as bad as {bound})"

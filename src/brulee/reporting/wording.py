@@ -1,0 +1,136 @@
+"""Numbers and names as people read them."""
+
+from __future__ import annotations
+
+from brulee.reporting.results import Method, Paired, Score
+
+_METRICS = {
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rouge3": "ROUGE-3",
+    "rougeL": "ROUGE-L",
+    "rougeLsum": "ROUGE-Lsum",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "f1": "F1",
+    "macro_f1": "macro F1",
+    "exact_match": "exact match",
+}
+_METHODS = {
+    "full": "Full fine-tuning",
+    "selective": "Selective tuning",
+    "lora": "LoRA",
+    "dora": "DoRA",
+    "bottleneck": "Bottleneck adapters",
+    "prompt": "Prompt tuning",
+    "prefix": "Prefix tuning",
+    "ia3": "IA3",
+}
+
+
+def metric_name(key: str) -> str:
+    """The metric's name as papers print it."""
+    return _METRICS.get(key, key.replace("_", " "))
+
+
+def method_name(method: Method) -> str:
+    """The method with its rank where it has one: "LoRA r8"."""
+    name = _METHODS.get(method.name, method.name)
+    rank = method.extra.get("rank")
+    return f"{name} r{rank}" if rank is not None else name
+
+
+def places(*numbers: float) -> int:
+    """Two decimals, or three where two would show a number that is not zero as zero."""
+    return 3 if any(number != 0 and abs(number) < 0.005 for number in numbers) else 2
+
+
+def signed(number: float, decimals: int = 2) -> str:
+    """The number with its sign; zero has none."""
+    text = f"{number:+.{decimals}f}"
+    return text[1:] if float(text) == 0 else text
+
+
+def fixed(number: float, decimals: int = 2) -> str:
+    """The number without ever showing a negative zero."""
+    text = f"{number:.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def difference(paired: Paired) -> str:
+    """`+0.14`, as precise as the pair needs."""
+    return signed(paired.difference, _places_of(paired))
+
+
+def interval(paired: Paired) -> str:
+    """`+0.10 to +0.18`."""
+    decimals = _places_of(paired)
+    return f"{signed(paired.low, decimals)} to {signed(paired.high, decimals)}"
+
+
+def score_interval(score: Score) -> str:
+    """`0.29 to 0.33`."""
+    return f"{fixed(score.low)} to {fixed(score.high)}"
+
+
+def p_value(p: float) -> str:
+    """`< 0.001`, else three decimals when small and two when not."""
+    if p < 0.001:
+        return "< 0.001"
+    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def p_phrase(p: float) -> str:
+    """`p < 0.001` or `p = 0.03`."""
+    shown = p_value(p)
+    return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with two significant digits: 1.8%, 0.034%, 100%."""
+    value = share * 100
+    if value >= 10 or value == 0:
+        return f"{value:.0f}%"
+    decimals = 1
+    while value < 10 ** (1 - decimals) and decimals < 6:
+        decimals += 1
+    return f"{value:.{decimals}f}%"
+
+
+def duration(seconds: float) -> str:
+    """`8.2 s`, `4 min 10 s`, `2 h 05 min`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: float) -> str:
+    """Bytes in powers of 1000: `2.5 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return _three_digits(count, unit)
+        count /= 1000
+    return _three_digits(count, "TB")
+
+
+def quantity(count: float) -> str:
+    """A count with a short unit: `2.44 M`."""
+    for unit in ("", "k", "M", "B"):
+        if count < 999.5:
+            return _three_digits(count, unit)
+        count /= 1000
+    return _three_digits(count, "T")
+
+
+def _places_of(paired: Paired) -> int:
+    return places(paired.difference, paired.low, paired.high)
+
+
+def _three_digits(count: float, unit: str) -> str:
+    whole = unit in {"", "B"} and float(count).is_integer()
+    decimals = 0 if whole or count >= 99.95 else 1 if count >= 9.995 else 2
+    return f"{count:.{decimals}f} {unit}".strip()

@@ -1,0 +1,107 @@
+import pytest
+
+from brulee.reporting import results as r
+from brulee.reporting.verdict import verdict, with_verdict
+
+GAIN = r.Comparison(
+    task="support-chats/test", metric="rouge1", base=0.31, tuned=0.45, difference=0.14,
+    low=0.10, high=0.18, p=0.0001, wins=24, losses=4, ties=2, minimum_detectable=0.05,
+)  # fmt: skip
+COST = r.Cost(trainable_parameters=18, total_parameters=1000, train_seconds=250)
+LORA = r.Method.model_validate({"name": "lora", "rank": 8})
+
+
+def guard(low: float, high: float, task: str = "common-knowledge") -> r.Forgetting:
+    middle = (low + high) / 2
+    return r.Forgetting(
+        task=task, metric="accuracy", base=0.5, tuned=0.5 + middle, difference=middle,
+        low=low, high=high, p=0.5, kept=r.outcome(low, high),
+    )  # fmt: skip
+
+
+def results(*comparisons: r.Comparison, guards: tuple[r.Forgetting, ...] = ()) -> r.Results:
+    return r.Results(
+        run="demo",
+        base=r.Base(name="bundled", digest="abc"),
+        method=LORA,
+        comparisons=comparisons,
+        forgetting=guards,
+        cost=COST,
+    )
+
+
+def changed(**values: object) -> r.Comparison:
+    return GAIN.model_copy(update=values)
+
+
+def test_a_gain_is_said_with_interval_cost_guard() -> None:
+    assert verdict(results(GAIN, guards=(guard(-0.05, 0.03),))) == (
+        "LoRA r8 raised ROUGE-1 on support-chats/test from 0.31 to 0.45 (+0.14, 95% interval "
+        "+0.10 to +0.18, p < 0.001), training 1.8% of the parameters in 4 min 10 s; "
+        "common-knowledge did not measurably change (-0.01, interval -0.05 to +0.03: "
+        "could be as bad as -0.05)."
+    )
+
+
+@pytest.mark.parametrize("values", [{"p": 0.2}, {"low": -0.01}])
+def test_a_difference_that_may_be_chance_is_never_called_a_gain(values: dict[str, float]) -> None:
+    said = verdict(results(changed(**values)))
+    assert "did not measurably change ROUGE-1" in said
+    assert "raised" not in said
+    assert "30 items can show a difference of 0.05 at the least" in said
+
+
+def test_a_loss_is_said_to_be_one() -> None:
+    lower = changed(tuned=0.2, difference=-0.11, low=-0.15, high=-0.07)
+    assert "lowered ROUGE-1 on support-chats/test from 0.31 to 0.20 (-0.11" in verdict(
+        results(lower)
+    )
+
+
+def test_another_score_that_fell_is_not_hidden_behind_the_first() -> None:
+    fell = changed(metric="bleu", difference=-0.03, low=-0.05, high=-0.01)
+    assert "but BLEU (-0.03) got worse" in verdict(results(GAIN, fell))
+    assert "got worse" not in verdict(results(GAIN, changed(metric="bleu", p=0.3)))
+
+
+def test_a_metric_where_lower_is_better_says_which_way_is_good() -> None:
+    loss = changed(metric="loss", difference=-0.1, low=-0.2, high=-0.05, higher_is_better=False)
+    assert "lowered (better) loss" in verdict(results(loss))
+
+
+def test_no_test_rows_means_nothing_was_measured() -> None:
+    said = verdict(results())
+    assert said.startswith("Nothing was measured of what LoRA r8 gained after training 1.8%")
+    assert said.endswith("forgetting was not measured.")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-0.18, -0.06, "it forgot part of common-knowledge (-0.12, interval -0.18 to -0.06)"),
+        (0.02, 0.06, "common-knowledge got better"),
+        (
+            -0.01,
+            0.01,
+            "common-knowledge did not measurably change (0.00, interval -0.01 to +0.01).",
+        ),
+    ],
+)
+def test_each_outcome_of_a_guard_has_its_own_words(low: float, high: float, words: str) -> None:
+    assert words in verdict(results(GAIN, guards=(guard(low, high),)))
+
+
+def test_every_forgotten_guard_is_named_however_many_there_are() -> None:
+    lost = tuple(guard(-0.2, -0.1, f"lost-{i}") for i in range(5))
+    said = verdict(results(GAIN, guards=(guard(-0.01, 0.01, "fine"), *lost)))
+    assert said.count("it forgot part of") == 5
+    assert "no loss was measured on 1 other guard." in said
+
+
+def test_a_tiny_interval_is_not_rounded_to_zero() -> None:
+    small = changed(tuned=0.314, difference=0.004, low=0.002, high=0.006)
+    assert "from 0.310 to 0.314 (+0.004, 95% interval +0.002 to +0.006" in verdict(results(small))
+
+
+def test_the_sentence_is_stored_with_the_results() -> None:
+    assert with_verdict(results(GAIN)).verdict == verdict(results(GAIN))
