@@ -1,0 +1,68 @@
+"""Which words of a text changed or stand in a reference, for display."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Literal
+
+Operation = Literal["same", "removed", "added"]
+
+_PIECES = re.compile(r"\s+|\w+(?:['’-]\w+)*|[^\w\s]", re.UNICODE)
+
+
+def mark(reference: str | Sequence[str], text: str) -> list[tuple[str, bool]]:
+    """Cut `text` into runs with whether their words stand in the reference (or any of several).
+
+    Order and case do not count, as in ROUGE-1; joined, the runs are `text` again.
+    """
+    references = [reference] if isinstance(reference, str) else reference
+    known = {_key(piece) for one in references for piece in _pieces(one) if _is_word(piece)}
+    flagged = [(piece, _key(piece) in known) for piece in _pieces(text)]
+    return [
+        ("".join(piece for piece, _ in run), inside)
+        for inside, run in groupby(_bridge(flagged), key=lambda pair: pair[1])
+    ]
+
+
+def diff(before: str, after: str) -> list[tuple[Operation, str]]:
+    """The steps from `before` to `after`, word by word, whitespace kept.
+
+    "same" and "removed" joined are `before` and "same" and "added" joined are `after`.
+    """
+    a, b = _pieces(before), _pieces(after)
+    matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
+    steps: list[tuple[Operation, str]] = []
+    for name, a0, a1, b0, b1 in matcher.get_opcodes():
+        if name == "equal":
+            steps.append(("same", "".join(a[a0:a1])))
+            continue
+        if a1 > a0:
+            steps.append(("removed", "".join(a[a0:a1])))
+        if b1 > b0:
+            steps.append(("added", "".join(b[b0:b1])))
+    return steps
+
+
+def _pieces(text: str) -> list[str]:
+    return _PIECES.findall(text)
+
+
+def _key(piece: str) -> str:
+    return piece.casefold()
+
+
+def _is_word(piece: str) -> bool:
+    return piece[0].isalnum() or piece[0] == "_"
+
+
+def _bridge(flagged: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    """Flag the single space between two flagged words, so that a phrase is one run."""
+    bridged = list(flagged)
+    for i in range(1, len(flagged) - 1):
+        piece, _ = flagged[i]
+        if piece.isspace() and flagged[i - 1][1] and flagged[i + 1][1]:
+            bridged[i] = (piece, True)
+    return bridged
