@@ -1,0 +1,47 @@
+"""Scores and what can be concluded from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from brulee.errors import InputError, unknown
+from brulee.evaluation import rouge
+from brulee.evaluation.base import Array, MeanMetric, Metric
+from brulee.evaluation.bleu import Bleu
+from brulee.evaluation.classification import MacroF1, Matthews
+from brulee.evaluation.matching import ExactMatch, QuasiExactMatch, TokenF1
+from brulee.evaluation.rouge import Rouge
+
+__all__ = ["LABELLED", "METRICS", "Array", "MeanMetric", "Metric", "metric"]
+
+METRICS: dict[str, Metric] = {
+    "rouge": Rouge(),
+    "bleu": Bleu(),
+    "accuracy": ExactMatch("accuracy"),
+    "exact_match": ExactMatch(),
+    "quasi_exact_match": QuasiExactMatch(),
+    "token_f1": TokenF1(),
+}
+
+# Scores of a confusion table, which exist only for a known list of labels.
+LABELLED: dict[str, Callable[[Sequence[str]], Metric]] = {
+    "macro_f1": MacroF1,
+    "matthews": Matthews,
+}
+
+
+def metric(name: str, labels: Sequence[str] | None = None) -> Metric:
+    """The metric of that name; "rouge2", "rougeLsum" and so on give that one score of ROUGE.
+
+    `labels` are needed by macro_f1 and matthews, and ignored by the others.
+    Raises InputError for an unknown name (with the nearest valid ones) or for missing labels.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    if name in rouge.TYPES:
+        return Rouge((name,))
+    if name not in LABELLED:
+        raise unknown("metric", name, [*METRICS, *LABELLED, *rouge.TYPES])
+    if labels is None:
+        raise InputError(f"metric {name} needs the task's labels (its answer choices).")
+    return LABELLED[name](labels)

@@ -1,0 +1,60 @@
+"""The metric contract: text to per-item statistics, mean statistics to a score.
+
+Shape legend: `N` items, `S` statistics of one item, `B` resamples.
+
+A corpus metric such as BLEU is a function of summed counts; an averaged one such as ROUGE is a mean
+of item scores. Both are a `reduce` over mean statistics, so one bootstrap and one permutation test
+(stats.py) serve every metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brulee.errors import InputError
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+class Metric(Protocol):
+    """What every metric gives: score names, statistics of one item, a score from their mean."""
+
+    keys: tuple[str, ...]
+
+    def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
+        """The statistics of one item: key -> (S,).
+
+        Raises InputError when there is no reference.
+        """
+
+    def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
+        """The score in [0, 1] that mean statistics (..., S) of so many items stand for: (...).
+
+        `items` is a number or (...). Most metrics need the mean alone; BLEU's smoothing adds half a
+        match to the whole corpus, which the mean cannot express without the number of items.
+        """
+
+    def item(self, key: str, stats_S: Array) -> float:
+        """The score of one item alone."""
+        return float(self.reduce(key, np.asarray(stats_S, dtype=np.float64), 1.0))
+
+
+class MeanMetric(Metric, Protocol):
+    """A metric whose score is the plain mean of item scores, so that S = 1."""
+
+    def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
+        """The mean itself: (..., 1) -> (...)."""
+        del key, items  # the same for every key, whatever their number
+        return np.asarray(mean_S, dtype=np.float64)[..., 0]
+
+
+def check_references(references: Sequence[str]) -> None:
+    """Raise InputError for an empty list, or for one string where a list of strings is meant."""
+    if isinstance(references, str):
+        raise InputError("references must be a list of texts, not one text; write [reference].")
+    if not references:
+        raise InputError("no reference to score against; an item needs at least one.")
