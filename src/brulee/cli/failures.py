@@ -1,0 +1,55 @@
+"""Every failure that a person can mend, turned into one line on stderr plus an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NoReturn
+
+from brulee.errors import BruleeError
+
+BAD_INPUT: Final = 2
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Run a command; a failure of its input, its disk or its reader ends the process quietly.
+
+    Everything else is a bug of ours and keeps its traceback.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BruleeError as error:
+        _leave(f"error: {error}", error.exit_code)
+    except KeyboardInterrupt:
+        _leave("interrupted", BAD_INPUT)
+    except BrokenPipeError:
+        # The reader has left; without this the interpreter complains when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno not in _FULL | _FORBIDDEN:
+            raise
+        _leave(f"error: {_disk_sentence(error)}", BAD_INPUT)
+
+
+def _disk_sentence(error: OSError) -> str:
+    reason = (error.strerror or "refused").lower()
+    path = error.filename2 or error.filename
+    if error.errno in _FULL:
+        place = f"{path}: " if path else ""
+        return f"{place}{reason}; free some, or name a folder on another disk with --folder."
+    place = f"{path}: " if path else "a file could not be opened: "
+    return f"{place}{reason}; choose a place that you may write, for instance with --folder."
+
+
+def _leave(message: str, code: int) -> NoReturn:
+    # Plain print: a message may hold brackets or a long path, and neither is markup or to be cut.
+    print(message, file=sys.stderr, flush=True)
+    raise SystemExit(code)

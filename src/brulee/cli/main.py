@@ -1,0 +1,82 @@
+"""The `brulee` command: every subcommand in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+import typer
+
+from brulee import __version__
+from brulee.cli import methods, models, templates
+from brulee.cli.chat import chat
+from brulee.cli.compare import compare
+from brulee.cli.failures import sentences
+from brulee.cli.generate import generate
+from brulee.cli.noise import hush
+from brulee.cli.report import report
+from brulee.cli.resume import resume
+from brulee.cli.run import run
+from brulee.cli.schema import schema
+from brulee.cli.score import score
+from brulee.cli.train import train
+
+COMMANDS: Final[dict[str, Callable[..., Any]]] = {
+    "run": run,
+    "train": train,
+    "resume": resume,
+    "report": report,
+    "compare": compare,
+    "generate": generate,
+    "chat": chat,
+    "score": score,
+    "schema": schema,
+}
+GROUPS: Final[dict[str, typer.Typer]] = {
+    "methods": methods.app,
+    "templates": templates.app,
+    "models": models.app,
+}
+
+
+def build_app() -> typer.Typer:
+    """The typer application over the two tables."""
+    app = typer.Typer(
+        name="brulee",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_top)
+    for name, command in COMMANDS.items():
+        app.command(name)(sentences()(command))
+    for name, group in GROUPS.items():
+        app.add_typer(group, name=name)
+    return app
+
+
+def main() -> None:
+    """Run the command line; exits 0 done, 1 failed work, 2 bad usage or input."""
+    hush()
+    build_app()()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"brulee {__version__}")
+        raise typer.Exit
+
+
+def _top(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None:
+    """Instruction fine-tuning that tells you what you gained, what it cost, what was forgotten.
+
+    Begin with: brulee run recipes/support-chat.yaml
+    """

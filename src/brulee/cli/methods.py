@@ -1,0 +1,23 @@
+"""`brulee methods`: the tuning methods by name."""
+
+from __future__ import annotations
+
+import typer
+
+from brulee.cli import options
+from brulee.cli.failures import sentences
+from brulee.cli.output import print_json, print_table
+
+app = typer.Typer(no_args_is_help=True, help="The tuning methods a recipe can name.")
+
+
+@app.command("list")
+@sentences()
+def list_methods(as_json: options.Json = False) -> None:
+    """List the methods with what each one trains."""
+    from brulee.methods import METHODS
+
+    if as_json:
+        print_json([{"name": name, "summary": m.summary} for name, m in METHODS.items()])
+    else:
+        print_table(["method", "what it trains"], [(n, m.summary) for n, m in METHODS.items()])

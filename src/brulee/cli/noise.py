@@ -1,0 +1,22 @@
+"""What other libraries may print while a command runs: errors only."""
+
+from __future__ import annotations
+
+import os
+
+# Read when the libraries are imported, hence set before; a value the user chose stays.
+_QUIET = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "DATASETS_VERBOSITY": "error",
+    "HF_HUB_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def hush() -> None:
+    """Ask transformers, datasets and the Hub client for errors only, with no bars of their own."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,57 @@
+"""How results leave a command: JSON for machines, tables for people, both on stdout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def print_lines(values: Iterable[Any]) -> None:
+    """Print one JSON document per line."""
+    for value in values:
+        print(json.dumps(value, ensure_ascii=False))
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table whose cells are plain text, so that brackets in them are no markup."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in headers:
+        table.add_column(header)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def print_run(folder: Path, as_json: bool) -> None:
+    """Print what a finished run measured, followed by where its report lies."""
+    from rich.console import Console
+
+    from brulee.reporting import results, terminal
+
+    found = results.read(folder / results.FILE_NAME)
+    if as_json:
+        print_json(found.model_dump(mode="json", by_alias=True))
+        return
+    terminal.show(found, Console())
+    print(f"report: {folder / 'report.html'}")
+
+
+def print_trained(folder: Path, as_json: bool) -> None:
+    """Print where a training without evaluation left its weights."""
+    # Full fine-tuning leaves a model, every other method an adapter.
+    weights = next(p for p in (folder / "adapter", folder / "model") if p.is_dir())
+    if as_json:
+        print_json({"run": str(folder), weights.name: str(weights)})
+    else:
+        print(f"{weights.name}: {weights}")

@@ -1,0 +1,85 @@
+"""Texts read from a file: one per line of .txt, one per JSON value of .jsonl."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brulee.errors import InputError
+
+
+@dataclass(frozen=True)
+class Record:
+    """One value of a file; `place` says where it stood, for messages."""
+
+    place: str
+    value: Any
+
+
+def read_records(path: Path) -> list[Record]:
+    """The lines of a .txt file as strings, or the values of a .jsonl file.
+
+    A blank line is an empty text in .txt, since line N must answer line N elsewhere, and is
+    skipped in .jsonl. Raises InputError for a missing or empty file, another suffix, bytes that
+    are not UTF-8, or a malformed line (by number).
+    """
+    if path.suffix not in {".txt", ".jsonl"}:
+        raise InputError(f"{path}: unknown kind of file {path.suffix!r}; valid: .txt, .jsonl.")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file.")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start}).") from None
+    if lines[-1] == "":
+        lines.pop()
+    if not lines:
+        raise InputError(f"{path}: the file is empty.")
+    numbered = [(f"{path}, line {n}", line) for n, line in enumerate(lines, start=1)]
+    if path.suffix == ".txt":
+        return [Record(place, line.removesuffix("\r")) for place, line in numbered]
+    return [Record(place, _parse(place, line)) for place, line in numbered if line.strip()]
+
+
+def texts(records: Sequence[Record], keys: Sequence[str]) -> list[str]:
+    """One text per record: the string itself, or what stands under the first of `keys` it has."""
+    return [_text(record.place, _pick(record, keys)) for record in records]
+
+
+def text_lists(records: Sequence[Record], keys: Sequence[str]) -> list[list[str]]:
+    """One list of texts per record; a single text is a list of one."""
+    found = []
+    for record in records:
+        value = _pick(record, keys)
+        several = value if isinstance(value, list) else [value]
+        if not several:
+            raise InputError(f"{record.place}: the list of texts is empty.")
+        found.append([_text(record.place, one) for one in several])
+    return found
+
+
+def _parse(place: str, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{place}: not valid JSON: {error.msg} (column {error.colno}).") from None
+
+
+def _pick(record: Record, keys: Sequence[str]) -> Any:
+    if not isinstance(record.value, dict):
+        return record.value
+    for key in keys:
+        if key in record.value:
+            return record.value[key]
+    present = ", ".join(map(repr, record.value)) or "none"
+    wanted = " or ".join(map(repr, keys))
+    raise InputError(f"{record.place}: needs the key {wanted}; keys present: {present}.")
+
+
+def _text(place: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{place}: a text is needed here, not {json.dumps(value)[:60]}.")
+    return value

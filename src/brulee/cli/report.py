@@ -1,0 +1,17 @@
+"""`brulee report`: report.html, written anew."""
+
+from __future__ import annotations
+
+from brulee.cli import options
+from brulee.cli.output import print_json
+
+
+def report(run: options.RunFolder, as_json: options.Json = False) -> None:
+    """Write a run's report.html again from its results and print the path."""
+    from brulee.reporting.html import write_report
+
+    path = write_report(run)
+    if as_json:
+        print_json({"report": str(path)})
+    else:
+        print(path)

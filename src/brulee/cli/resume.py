@@ -1,0 +1,20 @@
+"""`brulee resume`: a stopped run, carried on."""
+
+from __future__ import annotations
+
+from brulee import progress
+from brulee.cli import options
+from brulee.cli.output import print_run, print_trained
+
+
+def resume(
+    run: options.RunFolder, as_json: options.Json = False, quiet: options.Quiet = False
+) -> None:
+    """Carry a stopped run on from its last checkpoint to where its command would have ended."""
+    from brulee import pipeline
+    from brulee.reporting import results
+
+    progress.enable(not quiet)
+    folder = pipeline.resume(run)
+    finished = print_run if (folder / results.FILE_NAME).is_file() else print_trained
+    finished(folder, as_json)

@@ -1,0 +1,26 @@
+"""`brulee run`: the whole line from recipe to report."""
+
+from __future__ import annotations
+
+from brulee import progress
+from brulee.cli import options
+from brulee.cli.output import print_run
+
+
+def run(
+    recipe: options.RecipeFile,
+    overrides: options.Overrides = None,
+    folder: options.Folder = None,
+    fresh: options.Fresh = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Walk the whole line: data, scores before, training, scores after, report."""
+    from brulee.recipe import load_recipe
+
+    # Read before torch is imported, so that a mistyped key costs no wait.
+    spec = load_recipe(recipe, overrides or ())
+    from brulee import pipeline
+
+    progress.enable(not quiet)
+    print_run(pipeline.run(spec, folder=folder, fresh=fresh), as_json)

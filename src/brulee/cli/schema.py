@@ -1,0 +1,13 @@
+"""`brulee schema`: the recipe's JSON schema."""
+
+from __future__ import annotations
+
+from brulee.cli import options
+from brulee.cli.output import print_json
+
+
+def schema(_as_json: options.Json = True) -> None:
+    """Print the JSON schema of a recipe, for editors that complete and check YAML."""
+    from brulee.recipe import json_schema
+
+    print_json(json_schema())

@@ -1,0 +1,113 @@
+"""`brulee templates`: the phrasings that turn a row into a prompt with its completion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from brulee.cli import options
+from brulee.cli.failures import sentences
+from brulee.cli.output import print_json, print_lines, print_table
+from brulee.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from brulee.data.templates import Template
+
+app = typer.Typer(no_args_is_help=True, help="The template library.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A family or FAMILY/TEMPLATE.")]
+
+
+@app.command("list")
+@sentences()
+def list_templates(as_json: options.Json = False) -> None:
+    """List the library: every phrasing with the columns it reads."""
+    from brulee.data.templates import library
+
+    rows = [
+        (f"{family}/{template.name}", sorted(template.columns))
+        for family, templates in library().items()
+        for template in templates.templates
+    ]
+    if as_json:
+        print_json([{"name": name, "columns": columns} for name, columns in rows])
+    else:
+        print_table(["template", "columns"], [(name, ", ".join(c)) for name, c in rows])
+
+
+@app.command()
+@sentences()
+def show(name: Name, as_json: options.Json = False) -> None:
+    """Print the text of a template, or of every template of a family."""
+    from brulee.data.templates import load_templates
+
+    templates = load_templates(name).templates
+    if as_json:
+        print_json([_described(template) for template in templates])
+        return
+    for template in templates:
+        print(f"# {template.name}  (columns: {', '.join(sorted(template.columns))})")
+        if template.answer_choices:
+            print(f"# answer choices: {template.answer_choices}")
+        print(f"{template.jinja}\n")
+
+
+@app.command()
+@sentences()
+def render(
+    rows: Annotated[Path, typer.Option(help="Rows: .jsonl, .json, .csv or .parquet.")],
+    library_name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="FAMILY/TEMPLATE of the library.")
+    ] = None,
+    promptsource: Annotated[
+        Path | None, typer.Option(help="Take the template from this promptsource YAML file ...")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="... where it has this name.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Print {"prompt", "completion"} per row; both are null where the template does not apply."""
+    from brulee.data.sources import open_source
+
+    template = _one_template(library_name, promptsource, name)
+    source = open_source(str(rows), limit=limit)
+    rendered = (template.render(source[i], source.place(i)) for i in range(len(source)))
+    pairs = (
+        {"prompt": r.prompt if r else None, "completion": r.completion if r else None}
+        for r in rendered
+    )
+    if as_json:
+        print_json(list(pairs))
+    else:
+        print_lines(pairs)
+
+
+def _one_template(library_name: str | None, file: Path | None, name: str | None) -> Template:
+    from brulee.data.templates import load_templates
+
+    if (library_name is None) == (file is None):
+        raise InputError("name a template of the library, or give --promptsource FILE, not both.")
+    found = load_templates(library_name or str(file))
+    by_name = {template.name: template for template in found.templates}
+    if name is not None:
+        if name not in by_name:
+            raise unknown("template", name, by_name, str(library_name or file))
+        return by_name[name]
+    if len(by_name) > 1:
+        how = f"--name {next(iter(by_name))!r}"
+        raise InputError(
+            f"{library_name or file} holds {len(by_name)} templates; pick one, for instance {how}. "
+            f"Valid: {', '.join(by_name)}."
+        )
+    return found.templates[0]
+
+
+def _described(template: Template) -> dict[str, object]:
+    return {
+        "name": template.name,
+        "columns": sorted(template.columns),
+        "jinja": template.jinja,
+        "answer_choices": template.answer_choices,
+    }
