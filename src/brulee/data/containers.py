@@ -1,0 +1,242 @@
+"""One data file read into an Arrow table with the line of every row."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from brulee.data.tables import to_table
+from brulee.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BOM = b"\xef\xbb\xbf"
+_LONGEST_FIELD = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The rows of one file; `lines` is None where rows have numbers only (parquet, JSON arrays)."""
+
+    table: pa.Table
+    lines: list[int] | None
+
+
+@dataclass(frozen=True)
+class _Bytes:
+    label: str
+    data: bytes
+
+    def fail(self, problem: str, line: int | None = None) -> NoReturn:
+        raise InputError(f"{self.label}{f', line {line}' if line else ''}: {problem}")
+
+    def text(self) -> str:
+        """The whole file as text; a byte that is not UTF-8 is an InputError naming its line."""
+        try:
+            return self.data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = self.data.count(b"\n", 0, error.start) + 1
+            self.fail(f"byte {self.data[error.start]:#04x} is not UTF-8 text.", line)
+
+
+def read_file(path: Path, label: str, limit: int | None = None) -> Piece:
+    """Read the first `limit` rows of one .jsonl, .json, .csv, .tsv or .parquet file (.gz too).
+
+    Raises InputError naming the file, and the line or row, for whatever is malformed in it.
+    """
+    container = container_of(path)
+    if container is None:
+        valid = ", ".join(CONTAINERS)
+        raise InputError(f"{label}: not a data file; valid: {valid} (the text ones also .gz).")
+    source = _Bytes(label, _load(path, label))
+    if not source.data.strip():
+        source.fail("the file is empty.")
+    piece = CONTAINERS[container](source, limit)
+    if piece.table.num_rows == 0:
+        source.fail("the file holds no rows.")
+    if piece.table.num_columns == 0:
+        source.fail("the rows hold no columns.")
+    return piece
+
+
+def container_of(path: Path) -> str | None:
+    """The suffix that says how a file is read, or None for a file that is not data."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    packed = suffixes[-1:] == [".gz"]
+    last = suffixes[-2:-1] if packed else suffixes[-1:]
+    if not last or last[0] not in CONTAINERS or (packed and last[0] == ".parquet"):
+        return None
+    return last[0]
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _load(path: Path, label: str) -> bytes:
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix.lower() == ".gz" and data else data
+    except PermissionError:
+        raise InputError(f"{label}: no permission to read the file.") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise InputError(f"{label}: not a whole gzip file.") from None
+    return data.removeprefix(_BOM)
+
+
+def _jsonl(source: _Bytes, limit: int | None) -> Piece:
+    records: list[dict[str, Any]] = []
+    lines: list[int] = []
+    for number, line in _numbered(source):
+        if limit is not None and len(records) == limit:
+            break
+        value = _json(source, line, number)
+        if not isinstance(value, dict):
+            source.fail(f"a row is a JSON object, but this is {_kind(value)}.", number)
+        records.append(value)
+        lines.append(number)
+    return Piece(to_table(records, lambda i: f"{source.label}, line {lines[i]}"), lines)
+
+
+def _numbered(source: _Bytes) -> Iterator[tuple[int, str]]:
+    for number, raw in enumerate(source.data.split(b"\n"), start=1):
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            source.fail(f"byte {raw[error.start]:#04x} is not UTF-8 text.", number)
+        if line.strip():
+            yield number, line
+
+
+def _json(source: _Bytes, text: str, first_line: int) -> Any:
+    def refuse(constant: str) -> NoReturn:
+        source.fail(f"not valid JSON: {constant} is no JSON number.", first_line)
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        many = " (one object per line is a .jsonl file)" if error.msg == "Extra data" else ""
+        at = f"{error.msg[:1].lower()}{error.msg[1:]} at column {error.colno}"
+        source.fail(f"not valid JSON: {at}{many}.", first_line + error.lineno - 1)
+    except (ValueError, RecursionError):
+        source.fail("not usable JSON: nested too deeply or a number too long.", first_line)
+
+
+def _json_array(source: _Bytes, limit: int | None) -> Piece:
+    value = _json(source, source.text(), 1)
+    if isinstance(value, dict):
+        arrays = {key: item for key, item in value.items() if _is_rows(item)}
+        if len(arrays) != 1:
+            found = f"found {', '.join(arrays)}" if arrays else "found none"
+            source.fail(f"an object has to wrap one array of objects; {found}.")
+        value = next(iter(arrays.values()))
+    if not isinstance(value, list):
+        source.fail(f"a .json file is an array of objects, but this is {_kind(value)}.")
+    for number, item in enumerate(value, start=1):
+        if not isinstance(item, dict):
+            raise InputError(
+                f"{source.label}, row {number}: a row is a JSON object, but this is {_kind(item)}."
+            )
+    return Piece(to_table(value[:limit], lambda i: f"{source.label}, row {i + 1}"), None)
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and (not value or isinstance(value[0], dict))
+
+
+def _kind(value: Any) -> str:
+    names = {list: "an array", dict: "an object", str: "a string", bool: "true or false"}
+    return "null" if value is None else names.get(type(value), "a number")
+
+
+def _delimited(delimiter: str, name: str) -> Callable[[_Bytes, int | None], Piece]:
+    def read(source: _Bytes, limit: int | None) -> Piece:
+        records = _fields(source, delimiter)
+        header_line, header = next(records)
+        _check_header(source, header, header_line, delimiter, name)
+        rows: list[list[str]] = []
+        lines: list[int] = []
+        for line, fields in records:
+            if limit is not None and len(rows) == limit:
+                break
+            if len(fields) != len(header):
+                found = f"{len(fields)} field{'s' if len(fields) != 1 else ''}"
+                source.fail(f"{found}, but the header names {len(header)} columns.", line)
+            rows.append(fields)
+            lines.append(line)
+        columns = [_typed([row[c] for row in rows]) for c in range(len(header))]
+        table = [dict(zip(header, values, strict=True)) for values in zip(*columns, strict=True)]
+        return Piece(to_table(table, lambda i: f"{source.label}, line {lines[i]}"), lines)
+
+    return read
+
+
+def _fields(source: _Bytes, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    text = source.text()
+    before = csv.field_size_limit(_LONGEST_FIELD)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for fields in reader:
+            if fields:
+                yield line, fields
+            line = reader.line_num + 1
+    except csv.Error as error:
+        source.fail(f"not a valid table: {error}.", line)
+    finally:
+        csv.field_size_limit(before)
+
+
+def _check_header(source: _Bytes, header: list[str], line: int, delimiter: str, name: str) -> None:
+    for cell in header:
+        if not cell.strip() or re.fullmatch(r"[-+.\d]+", cell.strip()) or len(cell) > 100:
+            shown = repr(cell if len(cell) <= 40 else cell[:37] + "...")
+            source.fail(f"the first line has to name the columns, but it holds {shown}.", line)
+        if header.count(cell) > 1:
+            source.fail(f"the header names the column {cell!r} twice.", line)
+    if len(header) == 1 and any(other in header[0] for other in ",;\t|" if other != delimiter):
+        source.fail(f"one column named {header[0]!r}; the separator has to be a {name}.", line)
+
+
+def _typed(cells: list[str]) -> list[Any]:
+    """Numbers where every cell prints back exactly as it was written, else the strings."""
+    filled = [cell for cell in cells if cell != ""]
+    if not filled:
+        return list(cells)
+    if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", cell) for cell in filled):
+        return [int(cell) if cell else None for cell in cells]
+    if all(re.fullmatch(r"-?\d+\.\d+", cell) and repr(float(cell)) == cell for cell in filled):
+        return [float(cell) if cell else None for cell in cells]
+    return list(cells)
+
+
+def _parquet(source: _Bytes, limit: int | None) -> Piece:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(pa.BufferReader(source.data))
+    except (pa.ArrowInvalid, OSError):
+        source.fail("not a whole parquet file.")
+    return Piece(table.slice(0, limit), None)
+
+
+CONTAINERS: dict[str, Callable[[_Bytes, int | None], Piece]] = {
+    ".jsonl": _jsonl,
+    ".json": _json_array,
+    ".csv": _delimited(",", "comma"),
+    ".tsv": _delimited("\t", "tab"),
+    ".parquet": _parquet,
+}
