@@ -57,6 +57,8 @@ def score(
     text = _Texts(word_tokenizer(tokenizer, stem), lines="rougeLsum" in types)
     predicted = text.read(prediction)
     each = [_all_types(predicted, text.read(r), types) for r in references]
+    if len(each) == 1:
+        return each[0]
     join = _best if multi == "best" else _mean
     return {name: join([scores[name] for scores in each]) for name in types}
 

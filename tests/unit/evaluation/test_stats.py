@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import math
+from functools import partial
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from brulee.evaluation import metric
+from brulee.evaluation.base import Array
+from brulee.evaluation.stats import compare, holm, interval, mcnemar
+
+
+def mean(mean_S: Array, items: float | Array) -> Array:
+    return mean_S[..., 0]
+
+
+def column(*values: float) -> Array:
+    return np.array(values, dtype=np.float64)[:, None]
+
+
+def outcomes(seed: int, count: int, shift: float = 0.0) -> tuple[Array, Array]:
+    rng = np.random.default_rng(seed)
+    base = rng.random((count, 1))
+    return base, np.clip(base + rng.normal(shift, 0.2, (count, 1)), 0, 1)
+
+
+# interval
+
+
+def test_interval_of_a_mean_agrees_with_the_normal_approximation() -> None:
+    values = np.random.default_rng(1).random((400, 1))
+    found = interval(values, mean, resamples=4000)
+    half = 1.96 * values.std(ddof=1) / math.sqrt(400)
+    assert found.value == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - half, abs=0.003)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.003)
+    assert found.n == 400
+
+
+def test_interval_agrees_with_scipys_percentile_bootstrap() -> None:
+    values = np.random.default_rng(2).beta(2, 5, 60)
+    theirs = scipy_stats.bootstrap(
+        (values,), np.mean, n_resamples=9999, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    found = interval(values[:, None], mean, resamples=9999)
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(11)
+    trials, truth, covered = 400, 0.6, 0
+    for trial in range(trials):
+        sample = (rng.random((80, 1)) < truth).astype(float)
+        found = interval(sample, mean, resamples=500, seed=trial)
+        covered += found.low <= truth <= found.high
+    assert 0.90 <= covered / trials <= 0.98
+
+
+def test_clustered_interval_covers_where_the_plain_one_is_too_narrow() -> None:
+    rng = np.random.default_rng(12)
+    clusters = np.repeat(np.arange(40), 5)
+    trials, truth, plain, clustered = 200, 0.5, 0, 0
+    for trial in range(trials):
+        values = (rng.normal(truth, 0.2, 40)[clusters] + rng.normal(0, 0.1, 200))[:, None]
+        found = interval(values, mean, resamples=400, seed=trial)
+        plain += found.low <= truth <= found.high
+        found = interval(values, mean, resamples=400, seed=trial, clusters=clusters)
+        clustered += found.low <= truth <= found.high
+    assert plain / trials < 0.80
+    assert 0.88 <= clustered / trials <= 0.98
+
+
+def test_clusters_of_one_give_the_plain_interval_under_any_names() -> None:
+    values, _ = outcomes(3, 30)
+    names = [f"item {30 - i}" for i in range(30)]
+    plain = interval(values, mean)
+    assert interval(values, mean, clusters=list(range(30))) == pytest.approx(plain)
+    assert interval(values, mean, clusters=names) == pytest.approx(plain, abs=0.02)
+
+
+def test_cluster_sizes_weigh_the_mean() -> None:
+    found = interval(column(1, 1, 1, 0), mean, clusters=["a", "a", "a", "b"])
+    assert found == (0.75, 0.0, 1.0, 4)
+
+
+def test_interval_is_repeatable_and_moves_with_the_seed() -> None:
+    values, _ = outcomes(4, 50)
+    assert interval(values, mean, seed=5) == interval(values, mean, seed=5)
+    assert interval(values, mean, seed=5) != interval(values, mean, seed=6)
+
+
+def test_level_widens_the_interval() -> None:
+    values, _ = outcomes(5, 50)
+    wide, narrow = interval(values, mean, level=0.99), interval(values, mean, level=0.5)
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_drawing_in_chunks_covers_every_resample(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, tuned = outcomes(6, 50)
+    whole = interval(values, mean, resamples=999)
+    monkeypatch.setattr("brulee.evaluation.stats._CHUNK", 50 * 7)  # 142 chunks of 7, one of 5
+    assert interval(values, mean, resamples=999) == pytest.approx(whole)
+    sizes = []
+
+    def spy(mean_S: Array, items: float | Array) -> Array:
+        sizes.append(np.size(items))
+        return mean_S[..., 0]
+
+    interval(values, spy, resamples=999)
+    assert sum(sizes[:-1]) == 999  # the last call scores the items themselves
+    assert max(sizes) == 7
+    assert compare(values, tuned, mean, resamples=999).p >= 1 / 1000
+
+
+def test_one_item_has_an_interval_of_no_width() -> None:
+    assert interval(column(0.4), mean) == (0.4, 0.4, 0.4, 1)
+
+
+# compare
+
+
+def test_exact_p_agrees_with_scipys_permutation_test() -> None:
+    base, tuned = outcomes(7, 11, shift=0.08)
+    theirs = scipy_stats.permutation_test(
+        (tuned[:, 0], base[:, 0]),
+        lambda a, b, axis: np.mean(a, axis) - np.mean(b, axis),
+        permutation_type="samples",
+        n_resamples=np.inf,
+    )
+    assert compare(base, tuned, mean).p == pytest.approx(theirs.pvalue, abs=1e-12)
+
+
+def test_sampled_p_agrees_with_scipys_permutation_test() -> None:
+    base, tuned = outcomes(8, 60, shift=0.04)
+    theirs = scipy_stats.permutation_test(
+        (tuned[:, 0], base[:, 0]),
+        lambda a, b, axis: np.mean(a, axis) - np.mean(b, axis),
+        permutation_type="samples",
+        n_resamples=9999,
+        rng=np.random.default_rng(0),
+    )
+    assert 0.01 < theirs.pvalue < 0.99
+    assert compare(base, tuned, mean, resamples=9999).p == pytest.approx(theirs.pvalue, abs=0.02)
+
+
+def test_exact_p_by_hand() -> None:
+    found = compare(column(0, 0, 0, 0), column(1, 1, 1, 1), mean)
+    assert found.p == 2 / 16  # only all-swapped and none-swapped reach a difference of 1
+    assert (found.wins, found.losses, found.ties) == (4, 0, 0)
+    assert (found.base, found.tuned, found.difference) == (0.0, 1.0, 1.0)
+
+
+def test_exact_p_of_a_corpus_metric_tries_every_pattern() -> None:
+    bleu = metric("bleu")
+    reference = "one two three four five six"
+    texts = [("one two three x", "one two three four five"), ("six", reference), (reference, "one")]
+    base, tuned = (
+        np.array([bleu.statistics(pair[side], [reference])["bleu"] for pair in texts])
+        for side in (0, 1)
+    )
+    reduce = partial(bleu.reduce, "bleu")
+
+    def difference(swaps: tuple[int, ...]) -> float:
+        swap = np.array(swaps, dtype=bool)[:, None]
+        left, right = np.where(swap, tuned, base), np.where(swap, base, tuned)
+        return abs(float(reduce(right.mean(0), 3.0) - reduce(left.mean(0), 3.0)))
+
+    observed = difference((0, 0, 0))
+    reached = [difference(s) >= observed - 1e-10 for s in product((0, 1), repeat=3)]
+    assert compare(base, tuned, reduce).p == sum(reached) / 8
+
+
+def test_p_is_uniform_where_nothing_changed() -> None:
+    rng = np.random.default_rng(13)
+    small = 0
+    for trial in range(200):
+        base, tuned = rng.random((2, 40, 1))
+        small += compare(base, tuned, mean, resamples=300, seed=trial).p <= 0.1
+    assert 0.05 <= small / 200 <= 0.16
+
+
+def test_smallest_sampled_p_is_never_zero() -> None:
+    assert compare(np.zeros((40, 1)), np.ones((40, 1)), mean, resamples=99).p == 1 / 100
+
+
+def test_swapping_sides_mirrors_the_comparison() -> None:
+    base, tuned = outcomes(9, 30, shift=0.1)
+    there, back = compare(base, tuned, mean), compare(tuned, base, mean)
+    assert back.difference == pytest.approx(-there.difference)
+    assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
+    assert (back.wins, back.losses) == (there.losses, there.wins)
+    assert back.p == pytest.approx(there.p, abs=1e-9)
+
+
+def test_pairing_finds_what_two_separate_intervals_hide() -> None:
+    base = np.random.default_rng(14).random((50, 1))
+    tuned = base + 0.05
+    found = compare(base, tuned, mean)
+    assert (found.low, found.high) == pytest.approx((0.05, 0.05))
+    assert found.p < 0.001
+    assert interval(base, mean).high > interval(tuned, mean).low
+
+
+def test_identical_sides_are_all_ties() -> None:
+    values, _ = outcomes(10, 40)
+    found = compare(values, values, mean)
+    assert (found.difference, found.low, found.high, found.p) == (0.0, 0.0, 0.0, 1.0)
+    assert (found.wins, found.losses, found.ties) == (0, 0, 40)
+    assert found.minimum_detectable == 0.0
+
+
+def test_identical_sides_of_a_single_item_are_a_tie() -> None:
+    assert compare(column(0.3), column(0.3), mean).p == 1.0
+
+
+def test_a_single_item_proves_nothing() -> None:
+    found = compare(column(0), column(1), mean)
+    assert found.p == 1.0
+    assert (found.low, found.high) == (1.0, 1.0)
+    assert found.minimum_detectable is None
+
+
+def test_minimum_detectable_is_found_in_four_cases_of_five() -> None:
+    rng = np.random.default_rng(15)
+    noise = rng.normal(0, 0.3, (50, 1))
+    detectable = compare(np.zeros((50, 1)), noise, mean, resamples=4000).minimum_detectable
+    assert detectable == pytest.approx(2.8 * noise.std(ddof=1) / math.sqrt(50), rel=0.05)
+    effect = 2.8 * 0.3 / math.sqrt(50)
+    found = sum(
+        compare(np.zeros((50, 1)), rng.normal(effect, 0.3, (50, 1)), mean, 400).p <= 0.05
+        for _ in range(150)
+    )
+    assert 0.70 <= found / 150 <= 0.90
+
+
+def test_clusters_are_swapped_whole() -> None:
+    base, tuned = column(0, 0, 0, 0, 0, 0), column(1, 1, 1, 1, 1, 1)
+    found = compare(base, tuned, mean, clusters=["a", "a", "a", "b", "b", "b"])
+    assert found.p == 2 / 4
+    assert found.wins == 6
+
+
+# mcnemar, holm
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (5, 5), (8, 1), (3, 17), (400, 330)])
+def test_mcnemar_is_the_binomial_test_of_the_discordant(gained: int, lost: int) -> None:
+    base = [0] * gained + [1] * lost + [0, 1, 1]
+    tuned = [1] * gained + [0] * lost + [0, 1, 1]
+    both = gained + lost
+    expected = scipy_stats.binomtest(gained, both).pvalue if both else 1.0
+    assert mcnemar(base, tuned) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar(np.array(base, dtype=bool), tuned) == mcnemar(tuned, base)
+
+
+def test_mcnemar_equals_the_exact_randomisation_test() -> None:
+    base, tuned = column(0, 0, 0, 0, 1, 1, 0), column(1, 1, 1, 1, 0, 1, 0)
+    assert compare(base, tuned, mean).p == pytest.approx(mcnemar(base[:, 0], tuned[:, 0]))
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.5]) == [1.0, 1.0]
+    assert holm([0.2]) == [0.2]
+    assert holm([]) == []
+
+
+# bad input
+
+
+@pytest.mark.parametrize("values", [[[0.1], [math.nan]], [[math.nan], [0.1]]])
+def test_nan_is_named_by_its_item(values: list[list[float]]) -> None:
+    bad = int(math.isnan(values[1][0]))
+    with pytest.raises(ValueError, match=f"NaN, first in item {bad}"):
+        interval(values, mean)
+    with pytest.raises(ValueError, match="tuned statistics hold a NaN"):
+        compare([[0.0], [0.0]], values, mean)
+
+
+@pytest.mark.parametrize("values", [[], [0.1, 0.2], np.zeros((0, 1)), np.zeros((3, 0))])
+def test_wrong_shapes_are_refused(values: object) -> None:
+    with pytest.raises(ValueError, match=r"must be \(N, S\)"):
+        interval(values, mean)
+
+
+def test_unpaired_items_are_refused() -> None:
+    with pytest.raises(ValueError, match="same items on both sides"):
+        compare(np.zeros((3, 1)), np.zeros((4, 1)), mean)
+
+
+def test_impossible_options_are_refused() -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        interval(column(1), mean, level=95)
+    with pytest.raises(ValueError, match="resamples is 0"):
+        interval(column(1), mean, resamples=0)
+    with pytest.raises(ValueError, match=r"clusters have shape \(2,\)"):
+        interval(column(1), mean, clusters=[1, 2])
+    with pytest.raises(ValueError, match="must be 0 or 1"):
+        mcnemar([0, 2], [1, 1])
+    with pytest.raises(ValueError, match=r"both must be \(N,\)"):
+        mcnemar([0, 1], [1])
+    with pytest.raises(ValueError, match="p-values"):
+        holm([0.5, math.nan])
