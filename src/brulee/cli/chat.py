@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from brulee import progress
 from brulee.cli import options
 from brulee.cli.output import print_lines
+from brulee.errors import InputError
 
 if TYPE_CHECKING:
     from brulee.inference.session import Session
@@ -48,9 +51,9 @@ def chat(
 def _converse(session: Session, how: dict[str, Any], as_json: bool) -> None:
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
     if interactive:
-        # Importing it gives input() line editing plus a history, where the platform has it.
-        import readline  # noqa: F401
-
+        # Its import gives input() line editing plus a history, where the platform has it.
+        with suppress(ImportError):
+            import_module("readline")
         _say(_HELP)
     system: list[Message] = []
     turns: list[Message] = []
@@ -61,11 +64,9 @@ def _converse(session: Session, how: dict[str, Any], as_json: bool) -> None:
         if word == "/reset":
             turns = []
         elif word == "/system":
-            system, turns = (
-                [{"role": "system", "content": rest.strip()}] if rest.strip() else [],
-                [],
-            )
-        elif word.startswith("/") and interactive:
+            system = [{"role": "system", "content": rest.strip()}] if rest.strip() else []
+            turns = []
+        elif word.startswith("/"):
             _say(f"unknown command {word}; {_HELP}")
         elif line.strip():
             turns.append({"role": "user", "content": line})
@@ -86,6 +87,8 @@ def _ask(prompt: str) -> str | None:
             if not prompt:
                 raise
             print()
+        except UnicodeDecodeError:
+            raise InputError("the text on stdin is not UTF-8.") from None
 
 
 def _answer(session: Session, messages: list[Message], how: dict[str, Any], as_json: bool) -> str:
@@ -102,7 +105,9 @@ def _answer(session: Session, messages: list[Message], how: dict[str, Any], as_j
     if as_json:
         print_lines([{"role": "assistant", "content": answer}])
     else:
-        print(flush=True)
+        print()
+    # Whoever talks through a pipe waits for the answer before writing on.
+    sys.stdout.flush()
     return answer
 
 

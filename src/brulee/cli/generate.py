@@ -35,9 +35,10 @@ def generate(
     quiet: options.Quiet = False,
 ) -> None:
     """Write completions for --prompt, for the prompts of --file, or for the text on stdin."""
+    # Read before torch is imported, so that a mistyped file costs no wait.
+    prompts = _prompts(prompt, file)
     from brulee.inference.session import open_session
 
-    prompts = _prompts(prompt, file)
     progress.enable(not quiet)
     session = open_session(target, device=device, precision=precision)
     answers = session.complete(
@@ -64,7 +65,10 @@ def _prompts(prompt: str | None, file: Path | None) -> list[str]:
         return texts(read_records(file), ["prompt"])
     if sys.stdin.isatty():
         raise InputError("no prompt; give --prompt TEXT, --file FILE, or pipe a text in.")
-    text = sys.stdin.read().removesuffix("\n")
+    try:
+        text = sys.stdin.read().removesuffix("\n")
+    except UnicodeDecodeError:
+        raise InputError("the text on stdin is not UTF-8.") from None
     if not text:
         raise InputError("no prompt; the text on stdin is empty.")
     return [text]

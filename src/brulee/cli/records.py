@@ -82,4 +82,8 @@ def _pick(record: Record, keys: Sequence[str]) -> Any:
 def _text(place: str, value: Any) -> str:
     if not isinstance(value, str):
         raise InputError(f"{place}: a text is needed here, not {json.dumps(value)[:60]}.")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise InputError(
+            f"{place}: the text holds half of a surrogate pair, which is no character."
+        )
     return value

@@ -1,0 +1,102 @@
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brulee.cli.failures import sentences
+from brulee.errors import BruleeError, InputError, StoppedError
+
+SRC = str(Path(__file__).parents[3] / "src")
+
+
+def fail_with(error: BaseException) -> int:
+    with pytest.raises(SystemExit) as left, sentences():
+        raise error
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(BruleeError("x"), 1), (InputError("x"), 2), (StoppedError("x"), 2)]
+)
+def test_error_leaves_with_its_own_code_in_one_line(
+    error: BruleeError, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fail_with(error) == code
+    assert capsys.readouterr() == ("", "error: x\n")
+
+
+def test_message_is_neither_markup_nor_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
+    message = "[bold]a[/bold] [0, 1] " + "very/long/path/" * 30
+    fail_with(InputError(message))
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_interrupt_says_so_and_leaves_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fail_with(KeyboardInterrupt()) == 2
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM])
+def test_refusal_of_the_disk_names_the_path(
+    number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fail_with(OSError(number, os.strerror(number), "runs/a/events.jsonl")) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: runs/a/events.jsonl: ")
+    assert os.strerror(number).lower() in message
+
+
+def test_full_disk_without_a_path_still_makes_a_sentence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert fail_with(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) == 2
+    assert capsys.readouterr().err.startswith("error: no space left on device; ")
+
+
+@pytest.mark.parametrize(
+    "bug", [ValueError("x"), KeyError("x"), FileNotFoundError(errno.ENOENT, "x", "y")]
+)
+def test_bug_keeps_its_traceback(bug: Exception) -> None:
+    with pytest.raises(type(bug)) as raised, sentences():
+        raise bug
+    assert raised.value is bug
+
+
+def test_reader_that_left_causes_no_complaint() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "brulee", "schema"],
+        env={**os.environ, "PYTHONPATH": SRC},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    complaint = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(), complaint) == (1, "")
+
+
+def test_bug_in_a_command_exits_1_with_a_plain_traceback(tmp_path: Path) -> None:
+    (tmp_path / "bug.py").write_text(
+        "import brulee.recipe\n"
+        "def broken(): raise ZeroDivisionError('a bug')\n"
+        "brulee.recipe.json_schema = broken\n"
+        "from brulee.cli.main import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, tmp_path / "bug.py", "schema"],
+        env={**os.environ, "PYTHONPATH": SRC},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.endswith("ZeroDivisionError: a bug\n")

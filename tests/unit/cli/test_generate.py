@@ -1,0 +1,66 @@
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def test_prompt_gives_its_completion_alone(brulee, session) -> None:
+    done = brulee("generate", "runs/x", "--prompt", "hello")
+    assert (done.code, done.out) == (0, "<hello>\n")
+    assert session.opened[0] == "runs/x"
+
+
+def test_text_on_stdin_is_one_prompt(brulee, session) -> None:
+    assert brulee("generate", "bundled", stdin="a\nb\n").out == "<a\nb>\n"
+
+
+def test_file_gives_one_completion_per_line_in_order(brulee, session, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('"one"\n{"prompt": "two"}\n')
+    done = brulee("generate", "bundled", "--file", tmp_path / "p.jsonl", "--json")
+    assert done.json == [
+        {"prompt": "one", "completion": "<one>"},
+        {"prompt": "two", "completion": "<two>"},
+    ]
+
+
+def test_options_reach_the_session(brulee, session) -> None:
+    brulee(
+        *["generate", "bundled", "--prompt", "x", "--max-new-tokens", 7, "--temperature", 0.5],
+        *["--top-p", 0.9, "--seed", 3, "--raw", "--device", "cpu"],
+    )
+    expected = {"max_new_tokens": 7, "temperature": 0.5, "top_p": 0.9, "seed": 3, "raw": True}
+    assert session.asked == [expected]
+    assert session.opened[1]["device"] == "cpu"
+
+
+def test_prompt_beside_file_is_refused(brulee, session) -> None:
+    done = brulee("generate", "bundled", "--prompt", "x", "--file", "y.txt")
+    assert (done.code, done.err) == (2, "error: give either --prompt or --file, not both.\n")
+
+
+def test_nothing_on_stdin_is_refused(brulee, session) -> None:
+    done = brulee("generate", "bundled")
+    assert (done.code, done.err) == (2, "error: no prompt; the text on stdin is empty.\n")
+
+
+def test_interrupt_while_reading_stdin_is_no_traceback(brulee, session, monkeypatch) -> None:
+    def interrupted(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("brulee.cli.generate._prompts", interrupted)
+    done = brulee("generate", "bundled")
+    assert (done.code, done.err) == (2, "interrupted\n")
+
+
+def test_bytes_on_stdin_that_are_no_text_are_refused(
+    session, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from brulee.cli.main import build_app
+
+    stdin = io.TextIOWrapper(io.BytesIO(b"a\xff"), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", stdin)
+    with pytest.raises(SystemExit) as left:
+        build_app()(["generate", "bundled"])
+    assert left.value.code == 2
+    assert capsys.readouterr().err == "error: the text on stdin is not UTF-8.\n"

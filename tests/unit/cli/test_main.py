@@ -1,0 +1,72 @@
+import inspect
+import os
+
+import pytest
+
+import brulee as package
+from brulee.cli import methods, models, templates
+from brulee.cli.main import COMMANDS
+from brulee.cli.noise import hush
+
+LEAVES = {
+    **COMMANDS,
+    "methods list": methods.list_methods,
+    "models list": models.list_models,
+    "models path": models.path,
+    "templates list": templates.list_templates,
+    "templates show": templates.show,
+    "templates render": templates.render,
+}
+
+
+def test_mistyped_command_names_the_nearest(brulee) -> None:
+    done = brulee("rnu")
+    assert done.code == 2
+    assert "No such command 'rnu'. Did you mean 'run'?" in done.err
+
+
+def test_mistyped_option_names_the_nearest(brulee) -> None:
+    done = brulee("run", "x.yaml", "--fersh")
+    assert done.code == 2
+    assert "--fresh" in done.err
+
+
+@pytest.mark.parametrize("command", LEAVES)
+def test_every_command_has_json_and_help(brulee, command: str) -> None:
+    done = brulee(*command.split(), "--help")
+    assert done.code == 0
+    assert "--json" in done.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_lies_in_the_module_of_its_name(name: str) -> None:
+    assert inspect.unwrap(COMMANDS[name]).__module__ == f"brulee.cli.{name}"
+
+
+def test_version_is_the_packages(brulee) -> None:
+    assert brulee("--version").out == f"brulee {package.__version__}\n"
+
+
+def test_bare_command_shows_the_help(brulee) -> None:
+    done = brulee()
+    assert "Commands" in done.out + done.err
+
+
+def test_schema_prints_the_recipes_json_schema(brulee) -> None:
+    assert "data" in brulee("schema").json["properties"]
+
+
+def test_library_noise_is_off_unless_the_user_chose_it(monkeypatch) -> None:
+    monkeypatch.setattr(os, "environ", {"TRANSFORMERS_VERBOSITY": "debug"})
+    hush()
+    assert os.environ["TRANSFORMERS_VERBOSITY"] == "debug"
+    assert os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] == "1"
+
+
+def test_front_door_offers_its_names_lazily() -> None:
+    from brulee.recipe import load_recipe
+
+    assert package.load_recipe is load_recipe
+    assert {"run", "train", "load", "load_recipe"} <= set(dir(package))
+    with pytest.raises(AttributeError, match="'brulee' has no attribute 'rnu'"):
+        _ = package.rnu

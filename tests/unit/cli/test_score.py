@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from brulee.evaluation import rouge
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    predictions, references = tmp_path / "p.txt", tmp_path / "r.jsonl"
+    predictions.write_text("the cat sat on the mat\na dog barked at night\n")
+    wanted = [["the cat sat on a mat", "a cat sat"], ["the dog slept all night"]]
+    references.write_text("".join(json.dumps({"references": r}) + "\n" for r in wanted))
+    return ["--predictions", str(predictions), "--references", str(references)]
+
+
+def test_json_scores_are_the_librarys_own_in_the_order_asked(brulee, files: list[str]) -> None:
+    done = brulee("score", *files, "--metrics", "rouge1, rougeL,bleu", "--json")
+    scores = {s["metric"]: s for s in done.json["scores"]}
+    assert list(scores) == ["rouge1", "rougeL", "bleu"]
+    pairs = [
+        ("the cat sat on the mat", ["the cat sat on a mat", "a cat sat"]),
+        ("a dog barked at night", ["the dog slept all night"]),
+    ]
+    expected = sum(rouge.score(p, r)["rouge1"].f for p, r in pairs) / 2
+    assert scores["rouge1"]["value"] == pytest.approx(expected)
+    assert scores["rouge1"]["low"] <= expected <= scores["rouge1"]["high"]
+    assert scores["rouge1"]["n"] == 2
+
+
+def test_table_shows_the_interval_beside_the_score(brulee, files: list[str]) -> None:
+    done = brulee("score", *files, "--metrics", "rouge1")
+    assert done.code == 0
+    assert "95% interval" in done.out
+    assert " to " in done.out
+
+
+def test_files_of_different_length_are_refused(brulee, files: list[str], tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("one\n")
+    done = brulee("score", *files)
+    assert done.code == 2
+    assert "p.txt holds 1 texts and" in done.err
+    assert "r.jsonl holds 2" in done.err
+
+
+def test_unknown_metric_names_the_nearest(brulee, files: list[str]) -> None:
+    done = brulee("score", *files, "--metrics", "rogue1")
+    assert done.code == 2
+    assert "did you mean 'rouge1'" in done.err
+
+
+def test_labels_reach_the_metrics_that_need_them(brulee, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("yes\nno\n")
+    both = ["--predictions", tmp_path / "p.txt", "--references", tmp_path / "p.txt"]
+    assert brulee("score", *both, "--metrics", "macro_f1").code == 2
+    done = brulee("score", *both, "--metrics", "macro_f1", "--labels", "yes,no", "--json")
+    assert done.json["scores"][0]["value"] == 1.0
