@@ -1,0 +1,185 @@
+"""A template: one row rendered into a prompt and a completion, as promptsource does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+from jinja2 import meta, nodes
+
+from brulee.data.sandbox import LimitedEnvironment, render
+from brulee.errors import InputError
+
+SEPARATOR = "|||"
+# Stands for the separator inside a row's own text: a private-use character, never in a template.
+_SHIELD = "\ue0b0\ue0b1\ue0b2"
+_CHOICES = "answer_choices"
+_ENVIRONMENT = LimitedEnvironment()
+_FAILURES = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True)
+class TemplateMetadata:
+    """What promptsource records about a template; None where the file does not say."""
+
+    original_task: bool | None = None
+    choices_in_prompt: bool | None = None
+    metrics: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What the model reads, what it must learn to write, the answers it may choose from."""
+
+    prompt: str
+    completion: str
+    choices: tuple[str, ...] | None
+
+
+class Template:
+    """One phrasing: Jinja text with `|||` between prompt and completion.
+
+    `columns` are the row columns it reads; `source_columns`, in reading order, those that the
+    prompt reads and the completion does not. Rendering follows promptsource (values may hold
+    `|||`, a column `a-b` is read as `a_b`, parts are stripped) with four differences: it is
+    sandboxed, `choice` is seeded, a null prints nothing, and a missing column is an error.
+    Raises InputError naming `where` if the Jinja is malformed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        jinja: str,
+        answer_choices: str | None = None,
+        metadata: TemplateMetadata = TemplateMetadata(),
+        reference: str = "",
+        where: str = "",
+    ) -> None:
+        self.name, self.jinja, self.answer_choices = name, jinja, answer_choices
+        self.metadata, self.reference, self.where = metadata, reference, where
+        text, self._program = self._compile(jinja, "jinja")
+        choices, self._choices_program = self._compile(answer_choices or "", _CHOICES)
+        if SEPARATOR not in jinja:
+            raise InputError(f"{self._label}: put {SEPARATOR} between prompt and completion.")
+        choice_columns = _columns(choices)
+        self.columns: frozenset[str] = (_columns(text) | choice_columns) - {_CHOICES}
+        self.source_columns = _source_columns(text, self.columns, choice_columns)
+
+    def render(self, row: Mapping[str, Any], key: str = "") -> Rendered | None:
+        """Fill in a row; None where the template does not apply to it (its prompt comes out empty).
+
+        `key` seeds `choice`: the same key draws the same. An empty completion is kept, for rows
+        without a label. Raises InputError naming the template for a column the row lacks, for an
+        attribute the sandbox refuses, and past 1.5 seconds or a million characters.
+        """
+        if _CHOICES in row:
+            raise InputError(f"{self._label}: a column may not be called {_CHOICES!r}; rename it.")
+        seed = f"{key}\x1f{self.name}"
+        choices = self._choices(row, seed)
+        values = self._values(row)
+        if choices is not None:
+            values[_CHOICES] = _fresh(list(choices))
+        parts = self._run(self._program, values, row, seed).split(SEPARATOR)
+        if len(parts) > 2:
+            raise InputError(f"{self._label}: it rendered {SEPARATOR} {len(parts) - 1} times.")
+        prompt, completion = [_unshield(part).strip() for part in [*parts, ""][:2]]
+        return Rendered(prompt, completion, choices) if prompt else None
+
+    @property
+    def _label(self) -> str:
+        return f"{self.where}: template {self.name!r}" if self.where else f"template {self.name!r}"
+
+    def _compile(self, text: str, part: str) -> tuple[nodes.Template, jinja2.Template]:
+        try:
+            return _ENVIRONMENT.parse(text), _ENVIRONMENT.program(text)
+        except jinja2.TemplateSyntaxError as error:
+            raise InputError(
+                f"{self._label}: malformed {part}, line {error.lineno} of it: {error.message}"
+            ) from None
+
+    def _choices(self, row: Mapping[str, Any], seed: str) -> tuple[str, ...] | None:
+        if self.answer_choices is None:
+            return None
+        text = self._run(self._choices_program, self._values(row), row, seed)
+        return tuple(_unshield(choice).strip() for choice in text.split(SEPARATOR))
+
+    def _values(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The columns the template reads, copied, so that it may change them."""
+        readable = {name.replace("-", "_"): name for name in row} | {name: name for name in row}
+        return {c: _fresh(row[readable[c]]) for c in sorted(self.columns) if c in readable}
+
+    def _run(
+        self, program: jinja2.Template, values: dict[str, Any], row: Mapping[str, Any], seed: str
+    ) -> str:
+        try:
+            return render(program, values, seed)
+        except _FAILURES as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            present = f"; columns present: {', '.join(row)}"
+            shown = present if isinstance(error, jinja2.UndefinedError) else ""
+            raise InputError(f"{self._label}: {reason or type(error).__name__}{shown}.") from None
+
+
+def _columns(tree: nodes.Template) -> frozenset[str]:
+    called = [c.node.name for c in tree.find_all(nodes.Call) if isinstance(c.node, nodes.Name)]
+    loaded = [n.name for n in tree.find_all(nodes.Name) if n.ctx == "load"]
+    functions = {g for g in _ENVIRONMENT.globals if called.count(g) == loaded.count(g)}
+    return frozenset(meta.find_undeclared_variables(tree) - functions)
+
+
+def _source_columns(
+    tree: nodes.Template, columns: frozenset[str], choice_columns: frozenset[str]
+) -> tuple[str, ...]:
+    before: dict[str, None] = {}
+    after: dict[str, None] = {}
+
+    def visit(node: nodes.Node, passed: bool) -> bool:
+        """Note the names under a node; whether the separator has been passed at its end."""
+        if isinstance(node, nodes.TemplateData):
+            return passed or SEPARATOR in node.data
+        if isinstance(node, nodes.Name):
+            names = sorted(choice_columns) if node.name == _CHOICES else [node.name]
+            (after if passed else before).update(dict.fromkeys(names))
+        if isinstance(node, nodes.If):
+            visit(node.test, passed)
+            return max([_visit_all(branch, passed) for branch in _branches(node)])
+        return _visit_all(node.iter_child_nodes(), passed)
+
+    def _visit_all(children: Iterable[nodes.Node], passed: bool) -> bool:
+        for child in children:
+            passed = visit(child, passed)
+        return passed
+
+    visit(tree, False)
+    return tuple(name for name in before if name in columns and name not in after)
+
+
+def _branches(node: nodes.If) -> list[list[nodes.Node]]:
+    elifs: list[list[nodes.Node]] = [[branch] for branch in node.elif_]
+    return [node.body, *elifs, node.else_]
+
+
+def _fresh(value: Any) -> Any:
+    """A deep copy of a row's value with the separator in its texts shielded."""
+    if isinstance(value, str):
+        return value.replace(SEPARATOR, _SHIELD)
+    if isinstance(value, list):
+        return [_fresh(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _fresh(item) for key, item in value.items()}
+    return value
+
+
+def _unshield(text: str) -> str:
+    return text.replace(_SHIELD, SEPARATOR)

@@ -1,0 +1,220 @@
+"""Template sets from the library, from promptsource's YAML files, and from a recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from brulee.data.template import SEPARATOR, Rendered, Template, TemplateMetadata
+from brulee.errors import InputError, nearest, unknown
+from brulee.yaml_lines import parse
+
+__all__ = [
+    "Rendered",
+    "Template",
+    "TemplateMetadata",
+    "TemplateSet",
+    "library",
+    "load_templates",
+    "read_templates",
+]
+
+Spec = str | list[str] | dict[str, Any]
+_FILE_KEYS = ("dataset", "subset", "templates")
+# `task_template` is a key that some promptsource files still carry; it never meant anything.
+_TEMPLATE_KEYS = (
+    "id",
+    "name",
+    "jinja",
+    "answer_choices",
+    "reference",
+    "metadata",
+    "task_template",
+)
+_METADATA_KEYS = ("original_task", "choices_in_prompt", "metrics", "languages")
+_INLINE_KEYS = ("name", "jinja", "prompt", "completion", "answer_choices")
+
+
+@dataclass(frozen=True)
+class TemplateSet:
+    """Templates that phrase one task in several ways."""
+
+    name: str
+    templates: tuple[Template, ...]
+
+    def __len__(self) -> int:
+        return len(self.templates)
+
+    def __iter__(self) -> Iterator[Template]:
+        return iter(self.templates)
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of everything that decides what the templates render."""
+        plain = [[t.name, t.jinja, t.answer_choices] for t in self.templates]
+        text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """Every row column that some template reads."""
+        return frozenset().union(*(t.columns for t in self.templates))
+
+    @cached_property
+    def source_columns(self) -> tuple[str, ...]:
+        """The source columns all templates share, else the first template's: what groups rows."""
+        first, *others = (t.source_columns for t in self.templates)
+        shared = tuple(c for c in first if all(c in other for other in others))
+        return shared or first
+
+
+def load_templates(spec: Spec, resolve: Callable[[str], Path] = Path) -> TemplateSet:
+    """The templates that a recipe names.
+
+    `spec` is a library family ("dialogue-summary"), one of its templates
+    ("dialogue-summary/plain"), a YAML file, a list of these, or an inline template with the keys
+    jinja (or prompt, completion), answer_choices, name. Raises InputError with the nearest names
+    for an unknown one, and with file and line for a malformed file.
+    """
+    if isinstance(spec, Mapping):
+        return TemplateSet("inline", (_inline(spec),))
+    if isinstance(spec, str):
+        return _named(spec, resolve)
+    if not spec:
+        raise InputError("templates: the list is empty; name at least one.")
+    sets = [load_templates(item, resolve) for item in spec]
+    templates = tuple(template for one in sets for template in one)
+    _refuse_repeats([t.name for t in templates], "templates")
+    return TemplateSet(", ".join(one.name for one in sets), templates)
+
+
+def library() -> dict[str, TemplateSet]:
+    """Every family of the library by name."""
+    return {family: _family(family) for family in families()}
+
+
+def families() -> list[str]:
+    """The names of the library's families."""
+    folder = resources.files("brulee.data") / "library"
+    return sorted(
+        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
+    )
+
+
+def read_templates(text: str, name: str, where: str) -> TemplateSet:
+    """Parse a YAML file in promptsource's schema; its `!Template` tags are read as mappings."""
+    values, lines = parse(text, where)
+    if not isinstance(values, dict) or not isinstance(values.get("templates"), dict):
+        raise InputError(f"{where}: a template file is a mapping with the key 'templates'.")
+    _check_keys(values, _FILE_KEYS, where)
+    templates = []
+    for key, fields in values["templates"].items():
+        at = f"{where}, line {lines[('templates', key)]}"
+        templates.append(_template(key, fields, at))
+    if not templates:
+        raise InputError(f"{where}: the file holds no template.")
+    _refuse_repeats([t.name for t in templates], where)
+    return TemplateSet(name, tuple(templates))
+
+
+def _named(spec: str, resolve: Callable[[str], Path]) -> TemplateSet:
+    if spec.endswith((".yaml", ".yml")):
+        return _file(spec, resolve(spec))
+    family, slash, name = spec.partition("/")
+    if family not in families():
+        if resolve(spec).is_file():
+            raise InputError(f"{spec}: a template file ends in .yaml or .yml.")
+        raise unknown("template family", family, families(), "templates")
+    found = _family(family)
+    if not slash:
+        return found
+    chosen = tuple(t for t in found if t.name == name)
+    if not chosen:
+        raise unknown("template", name, [t.name for t in found], f"templates: {family}")
+    return TemplateSet(spec, chosen)
+
+
+def _family(family: str) -> TemplateSet:
+    file = resources.files("brulee.data") / "library" / f"{family}.yaml"
+    return read_templates(file.read_text(encoding="utf-8"), family, f"library/{family}.yaml")
+
+
+def _file(spec: str, path: Path) -> TemplateSet:
+    if not path.is_file():
+        beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        close = nearest(path.name, beside)
+        hint = f" Did you mean {path.with_name(close[0])}?" if close else ""
+        raise InputError(f"{spec}: no such template file.{hint}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{spec}: not UTF-8 text (byte {error.start}).") from None
+    return read_templates(text, path.stem, spec)
+
+
+def _inline(spec: Mapping[str, Any]) -> Template:
+    where = "templates"
+    _check_keys(spec, _INLINE_KEYS, where)
+    for key, value in spec.items():
+        if not isinstance(value, str):
+            raise InputError(f"{where}.{key}: {value!r} is not text.")
+    if ("jinja" in spec) == ("prompt" in spec or "completion" in spec):
+        raise InputError(f"{where}: give either jinja, or prompt with completion.")
+    if "jinja" not in spec and not ("prompt" in spec and "completion" in spec):
+        missing = "completion" if "prompt" in spec else "prompt"
+        raise InputError(f"{where}: the key {missing!r} is required.")
+    jinja = spec.get("jinja") or f"{spec['prompt']}{SEPARATOR}{spec['completion']}"
+    return Template(spec.get("name", "inline"), jinja, spec.get("answer_choices"), where=where)
+
+
+def _template(key: str, fields: Any, where: str) -> Template:
+    if not isinstance(fields, dict):
+        raise InputError(f"{where}: a template is a mapping with the keys name and jinja.")
+    _check_keys(fields, _TEMPLATE_KEYS, where)
+    if "jinja" not in fields:
+        raise InputError(f"{where}: the key 'jinja' is required.")
+    name, jinja = fields.get("name") or key, fields["jinja"]
+    choices, reference = fields.get("answer_choices"), fields.get("reference") or ""
+    for field, value in {"name": name, "jinja": jinja, "reference": reference}.items():
+        if not isinstance(value, str):
+            raise InputError(f"{where}: {field} {value!r} is not text; put it in quotes.")
+    if choices is not None and not isinstance(choices, str):
+        raise InputError(f"{where}: answer_choices {choices!r} is not text parted by {SEPARATOR}.")
+    metadata = _metadata(fields.get("metadata") or {}, where)
+    return Template(name, jinja, choices, metadata, reference, where)
+
+
+def _metadata(fields: Any, where: str) -> TemplateMetadata:
+    if not isinstance(fields, dict):
+        raise InputError(f"{where}: metadata is a mapping with {', '.join(_METADATA_KEYS)}.")
+    _check_keys(fields, _METADATA_KEYS, where)
+    for key in ("original_task", "choices_in_prompt"):
+        if fields.get(key) not in (True, False, None):
+            raise InputError(f"{where}: {key} is true or false, not {fields[key]!r}.")
+    for key in ("metrics", "languages"):
+        if not isinstance(fields.get(key) or [], list):
+            raise InputError(f"{where}: {key} is a list, not {fields[key]!r}.")
+    return TemplateMetadata(
+        fields.get("original_task"),
+        fields.get("choices_in_prompt"),
+        tuple(str(metric) for metric in fields.get("metrics") or ()),
+        tuple(str(language) for language in fields.get("languages") or ()),
+    )
+
+
+def _check_keys(values: Mapping[str, Any], valid: tuple[str, ...], where: str) -> None:
+    for key in values:
+        if key not in valid:
+            raise unknown("key", key, valid, where)
+
+
+def _refuse_repeats(names: list[str], where: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{where}: two templates are called {name!r}.")
