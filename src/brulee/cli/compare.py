@@ -17,9 +17,7 @@ def compare(
     as_json: options.Json = False,
 ) -> None:
     """Show the scores and costs of two or more runs side by side."""
-    from rich.console import Console
-
-    from brulee.reporting import results, terminal
+    from brulee.reporting import results
 
     if len(runs) < 2:
         raise InputError(f"compare needs two runs or more; only {runs[0]} was given.")
@@ -27,4 +25,8 @@ def compare(
     if as_json:
         print_json([one.model_dump(mode="json", by_alias=True) for one in found])
     else:
+        from rich.console import Console
+
+        from brulee.reporting import terminal
+
         terminal.compare(found, Console())

@@ -35,14 +35,16 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def print_run(folder: Path, as_json: bool) -> None:
     """Print what a finished run measured, followed by where its report lies."""
-    from rich.console import Console
-
-    from brulee.reporting import results, terminal
+    from brulee.reporting import results
 
     found = results.read(folder / results.FILE_NAME)
     if as_json:
         print_json(found.model_dump(mode="json", by_alias=True))
         return
+    from rich.console import Console
+
+    from brulee.reporting import terminal
+
     terminal.show(found, Console())
     print(f"report: {folder / 'report.html'}")
 

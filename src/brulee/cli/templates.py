@@ -13,6 +13,7 @@ from brulee.cli.output import print_json, print_lines, print_table
 from brulee.errors import InputError, unknown
 
 if TYPE_CHECKING:
+    from brulee.data.sources import Rows
     from brulee.data.templates import Template
 
 app = typer.Typer(no_args_is_help=True, help="The template library.")
@@ -73,15 +74,21 @@ def render(
 
     template = _one_template(library_name, promptsource, name)
     source = open_source(str(rows), limit=limit)
-    rendered = (template.render(source[i], source.place(i)) for i in range(len(source)))
-    pairs = (
-        {"prompt": r.prompt if r else None, "completion": r.completion if r else None}
-        for r in rendered
-    )
+    pairs = (_pair(template, source, i) for i in range(len(source)))
     if as_json:
         print_json(list(pairs))
     else:
         print_lines(pairs)
+
+
+def _pair(template: Template, source: Rows, i: int) -> dict[str, str | None]:
+    try:
+        rendered = template.render(source[i], str(i))
+    except InputError as error:
+        raise InputError(f"{source.place(i)}: {error}") from None
+    if rendered is None:
+        return {"prompt": None, "completion": None}
+    return {"prompt": rendered.prompt, "completion": rendered.completion}
 
 
 def _one_template(library_name: str | None, file: Path | None, name: str | None) -> Template:
@@ -89,7 +96,7 @@ def _one_template(library_name: str | None, file: Path | None, name: str | None)
 
     if (library_name is None) == (file is None):
         raise InputError("name a template of the library, or give --promptsource FILE, not both.")
-    found = load_templates(library_name or str(file))
+    found = load_templates(library_name if library_name is not None else str(file))
     by_name = {template.name: template for template in found.templates}
     if name is not None:
         if name not in by_name:

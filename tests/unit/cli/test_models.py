@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pytest
+
+
+def test_bundled_path_is_the_unpacked_folder(
+    brulee, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("brulee.models.bundled.bundled_folder", lambda: tmp_path / "unpacked")
+    assert brulee("models", "path", "bundled").out == f"{tmp_path / 'unpacked'}\n"
+    assert brulee("models", "path", "bundled", "--json").json["name"] == "bundled"
+
+
+def test_folder_is_its_own_path(brulee, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine").mkdir()
+    assert brulee("models", "path", "mine").out == f"{tmp_path.resolve() / 'mine'}\n"
+
+
+def test_mistyped_model_names_the_nearest(brulee) -> None:
+    done = brulee("models", "path", "bundeld")
+    assert done.code == 2
+    assert "did you mean 'bundled'" in done.err
+
+
+def test_bundled_model_is_listed_without_being_unpacked(brulee) -> None:
+    assert [m["name"] for m in brulee("models", "list", "--json").json] == ["bundled"]
+
+
+def test_methods_are_listed_with_what_they_train(brulee) -> None:
+    listed = {m["name"]: m["summary"] for m in brulee("methods", "list", "--json").json}
+    assert {"full", "lora"} <= set(listed)
+    assert all(listed.values())

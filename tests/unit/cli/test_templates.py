@@ -1,0 +1,109 @@
+import json
+from pathlib import Path
+
+import pytest
+
+PROMPTSOURCE = """\
+dataset: chats
+templates:
+  11111111-1111-1111-1111-111111111111: !Template
+    answer_choices: null
+    id: 11111111-1111-1111-1111-111111111111
+    jinja: "{% if text %}Sum up: {{text}} ||| {{summary}}{% endif %}"
+    metadata: !TemplateMetadata
+      choices_in_prompt: false
+      languages: [en]
+      metrics: [ROUGE]
+      original_task: true
+    name: sum up
+    reference: ''
+  22222222-2222-2222-2222-222222222222: !Template
+    answer_choices: null
+    id: 22222222-2222-2222-2222-222222222222
+    jinja: "{{text}} In short: ||| {{summary}}"
+    metadata: !TemplateMetadata {}
+    name: in short
+    reference: ''
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    templates, rows = tmp_path / "templates.yaml", tmp_path / "rows.jsonl"
+    templates.write_text(PROMPTSOURCE)
+    values = [{"text": "a é", "summary": "b"}, {"text": "", "summary": "c"}]
+    rows.write_text("".join(json.dumps(value) + "\n" for value in values))
+    return templates, rows
+
+
+def test_promptsource_file_renders_one_line_per_row(brulee, files: tuple[Path, Path]) -> None:
+    templates, rows = files
+    done = brulee(
+        *["templates", "render", "--promptsource", templates, "--name", "sum up", "--rows", rows]
+    )
+    assert done.code == 0, done.err
+    assert [json.loads(line) for line in done.out.splitlines()] == [
+        {"prompt": "Sum up: a é", "completion": "b"},
+        {"prompt": None, "completion": None},
+    ]
+
+
+def test_json_gives_one_document(brulee, files: tuple[Path, Path]) -> None:
+    templates, rows = files
+    done = brulee(
+        *["templates", "render", "--promptsource", templates, "--name", "in short"],
+        *["--rows", rows, "--limit", 1, "--json"],
+    )
+    assert done.json == [{"prompt": "a é In short:", "completion": "b"}]
+
+
+def test_choosing_among_several_templates_is_left_to_the_user(
+    brulee, files: tuple[Path, Path]
+) -> None:
+    templates, rows = files
+    done = brulee("templates", "render", "--promptsource", templates, "--rows", rows)
+    assert done.code == 2
+    assert "holds 2 templates; pick one, for instance --name 'sum up'" in done.err
+
+
+def test_unknown_name_in_a_file_names_the_nearest(brulee, files: tuple[Path, Path]) -> None:
+    templates, rows = files
+    done = brulee(
+        *["templates", "render", "--promptsource", templates, "--name", "sumup", "--rows", rows]
+    )
+    assert done.code == 2
+    assert "did you mean 'sum up'" in done.err
+
+
+def test_missing_column_names_the_row(brulee, files: tuple[Path, Path]) -> None:
+    templates, rows = files
+    rows.write_text('{"text": "a"}\n')
+    done = brulee(
+        *["templates", "render", "--promptsource", templates, "--name", "in short", "--rows", rows]
+    )
+    assert done.code == 2
+    assert "rows.jsonl, line 1" in done.err
+    assert "'summary'" in done.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["x/y", "--promptsource", "z.yaml"]])
+def test_template_must_come_from_exactly_one_place(
+    brulee, files: tuple[Path, Path], arguments: list[str]
+) -> None:
+    done = brulee("templates", "render", *arguments, "--rows", files[1])
+    assert done.code == 2
+    assert "name a template of the library, or give --promptsource FILE, not both" in done.err
+
+
+def test_show_prints_the_text_of_each_template(brulee, files: tuple[Path, Path]) -> None:
+    done = brulee("templates", "show", files[0])
+    assert "# in short  (columns: summary, text)" in done.out
+    assert "{{text}} In short: ||| {{summary}}" in done.out
+
+
+def test_list_is_the_library(brulee) -> None:
+    from brulee.data.templates import library
+
+    names = [entry["name"] for entry in brulee("templates", "list", "--json").json]
+    expected = {f"{family}/{t.name}" for family, found in library().items() for t in found}
+    assert set(names) == expected
