@@ -82,11 +82,11 @@ class Rows:
 
         A template cannot spell `conversation-id`, so `conversation_id` finds that column as well.
         """
-        for column in self.columns:
-            if name in (column, column.replace("-", "_")):
-                values: list[Any] = self._dataset.data[column].to_pylist()
-                return values
-        raise unknown("column", name, self.columns, self.name)
+        spelled = {c.replace("-", "_"): c for c in self.columns} | {c: c for c in self.columns}
+        if name not in spelled:
+            raise unknown("column", name, self.columns, self.name)
+        values: list[Any] = self._dataset.data[spelled[name]].to_pylist()
+        return values
 
     def place(self, i: int) -> str:
         """Where a row stands: "chats.jsonl, line 12", or "row 12" for parquet and the Hub."""

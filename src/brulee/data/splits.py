@@ -1,0 +1,208 @@
+"""Train, validation and test: decided by a salted hash of the group, so that nothing leaks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from brulee.data.sources import Rows
+from brulee.errors import InputError
+from brulee.recipe import SplitSpec
+
+NAMES = ("train", "validation", "test")
+# With fewer groups than this, shares of a hash would miss the asked sizes by too much.
+_EXACT_BELOW = 2_000
+_MOST_LABELS = 20
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Row indices, ascending, of each split; a row of an exact duplicate is in none."""
+
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+    spec: SplitSpec
+    columns: tuple[str, ...] = ()
+    duplicates: int = 0
+    shared_groups: Mapping[str, int] = field(default_factory=dict)
+
+    def manifest(self, rows: Rows) -> dict[str, Any]:
+        """What split.json records: salt, shares, counts, label histograms, digest of the ids.
+
+        A row's id is the sha256 of its content, so the digest does not depend on the order of
+        the file. `groups_shared` counts the groups that two published splits have in common.
+        """
+        parts = {name: getattr(self, name) for name in NAMES}
+        return {
+            "salt": self.spec.salt,
+            "shares": {"validation": self.spec.validation, "test": self.spec.test},
+            "published": sorted(rows.published),
+            "group_columns": list(self.columns),
+            "counts": {name: len(part) for name, part in parts.items()},
+            "duplicates_removed": self.duplicates,
+            "groups_shared": dict(self.shared_groups),
+            "labels": _histograms(rows, parts),
+            "ids_sha256": {name: _ids_digest(rows, part) for name, part in parts.items()},
+        }
+
+
+def split_rows(
+    rows: Rows, spec: SplitSpec, source_columns: Sequence[str], read_columns: Sequence[str] = ()
+) -> Splits:
+    """Hold out shares of the rows such that rows of one group stay together.
+
+    Published splits are kept, and only a missing one is cut from train. Otherwise the group is
+    the column(s) `spec.group`, else the normalised text of `source_columns`. A row that repeats an
+    earlier one of its split in all of `read_columns` is left out; where these are not given, in
+    everything but id columns.
+
+    From 2,000 groups on, sha256(salt|group) as a fraction is compared with the shares, so that a
+    row's side depends on nothing but itself: it survives appending, reordering and subsetting.
+    Below that the groups of lowest hash are taken up to the exact sizes (rounded, in rows), which
+    survives reordering but not appending. Raises InputError for a missing column and for a split
+    that leaves nothing to train on.
+    """
+    if spec.test + spec.validation >= 1:
+        raise InputError(
+            f"split: test {spec.test:g} + validation {spec.validation:g} leave nothing to train on."
+        )
+    columns = _group_columns(spec, source_columns, rows)
+    keys = _keys(rows, columns)
+    published = rows.published or {"train": list(range(len(rows)))}
+    compared = read_columns or [c for c in rows.columns if not _is_id(c)] or rows.columns
+    contents = _keys(rows, compared)
+    kept = {name: _firsts(published.get(name, ()), contents) for name in NAMES}
+    removed = sum(map(len, published.values())) - sum(map(len, kept.values()))
+    if not published.get("train"):
+        raise InputError(f"{rows.name}: it publishes {', '.join(published)} but no train split.")
+    wanted = {
+        name: share
+        for name, share in (("test", spec.test), ("validation", spec.validation))
+        if share > 0 and name not in published
+    }
+    cut = _assign(kept["train"], keys, wanted, spec.salt)
+    final = {name: tuple(sorted(cut.get(name, kept[name]))) for name in NAMES}
+    if not final["train"]:
+        raise InputError(
+            f"{rows.name}: the split leaves no rows to train on; its {len(kept['train'])} rows are "
+            f"{len({keys[i] for i in kept['train']})} group(s) by {', '.join(columns)}."
+        )
+    shared = _shared_groups(final, keys)
+    return Splits(**final, spec=spec, columns=columns, duplicates=removed, shared_groups=shared)
+
+
+def normalise(value: Any) -> str:
+    """Text without the differences no reader sees: NFKC, case, runs of white space."""
+    text = value if isinstance(value, str) else _canonical(value)
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _group_columns(spec: SplitSpec, source_columns: Sequence[str], rows: Rows) -> tuple[str, ...]:
+    if spec.group is None:
+        return tuple(source_columns) or tuple(rows.columns)
+    return (spec.group,) if isinstance(spec.group, str) else tuple(spec.group)
+
+
+def _keys(rows: Rows, columns: Sequence[str]) -> list[str]:
+    values = [rows.column(column) for column in columns]
+    return ["\x1f".join(normalise(value) for value in row) for row in zip(*values, strict=True)]
+
+
+def _firsts(indices: Sequence[int], contents: Sequence[str]) -> list[int]:
+    first: dict[str, int] = {}
+    for i in indices:
+        first.setdefault(contents[i], i)
+    return list(first.values())
+
+
+def _is_id(column: str) -> bool:
+    name = column.lower().replace("-", "_")
+    return name in {"id", "uuid", "idx", "index", "guid"} or name.endswith(("_id", "_idx"))
+
+
+def _assign(
+    indices: Sequence[int], keys: Sequence[str], shares: Mapping[str, float], salt: str
+) -> dict[str, list[int]]:
+    groups: dict[str, list[int]] = {}
+    for i in indices:
+        groups.setdefault(keys[i], []).append(i)
+    hashes = {key: _fraction(salt, key) for key in groups}
+    exact = len(groups) < _EXACT_BELOW
+    sides = _by_rank(groups, hashes, shares) if exact else _by_share(hashes, shares)
+    assigned: dict[str, list[int]] = {"train": [], **{name: [] for name in shares}}
+    for key, members in groups.items():
+        assigned[sides[key]].extend(members)
+    return assigned
+
+
+def _fraction(salt: str, key: str) -> float:
+    digest = hashlib.sha256(f"{salt}|{key}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64
+
+
+def _by_share(hashes: Mapping[str, float], shares: Mapping[str, float]) -> dict[str, str]:
+    sides = dict.fromkeys(hashes, "train")
+    low = 0.0
+    for name, share in shares.items():
+        sides |= {key: name for key, value in hashes.items() if low <= value < low + share}
+        low += share
+    return sides
+
+
+def _by_rank(
+    groups: Mapping[str, list[int]], hashes: Mapping[str, float], shares: Mapping[str, float]
+) -> dict[str, str]:
+    """Groups in order of hash go where they bring the count nearer to the exact size."""
+    total = sum(map(len, groups.values()))
+    sides = dict.fromkeys(groups, "train")
+    left = sorted(groups, key=lambda key: (hashes[key], key))
+    for name, share in shares.items():
+        if not left:
+            break
+        wanted = max(1, round(share * total))
+        taken = []
+        count = 0
+        for key in left:
+            size = len(groups[key])
+            if abs(count + size - wanted) < abs(count - wanted):
+                taken.append(key)
+                count += size
+        taken = taken or [min(left, key=lambda key: len(groups[key]))]
+        sides |= dict.fromkeys(taken, name)
+        left = [key for key in left if key not in set(taken)]
+    return sides
+
+
+def _shared_groups(parts: Mapping[str, Sequence[int]], keys: Sequence[str]) -> dict[str, int]:
+    held = {name: {keys[i] for i in part} for name, part in parts.items()}
+    pairs = (("train", "validation"), ("train", "test"), ("validation", "test"))
+    return {f"{a}, {b}": len(held[a] & held[b]) for a, b in pairs}
+
+
+def _histograms(
+    rows: Rows, parts: Mapping[str, Sequence[int]]
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Counts per split of each column that looks like a label: few short values, each repeated."""
+    found = {}
+    for column in rows.columns:
+        values = ["" if v is None else str(v) for v in rows.column(column)]
+        distinct = set(values)
+        if 1 < len(distinct) <= min(_MOST_LABELS, len(values) // 2) and not _is_id(column):
+            counts = {n: Counter(values[i] for i in part) for n, part in parts.items()}
+            found[column] = {name: dict(sorted(count.items())) for name, count in counts.items()}
+    return found
+
+
+def _ids_digest(rows: Rows, part: Sequence[int]) -> str:
+    ids = sorted(hashlib.sha256(_canonical(rows[i]).encode()).hexdigest() for i in part)
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
