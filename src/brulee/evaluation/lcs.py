@@ -25,18 +25,13 @@ def union_hits(references: Sequence[str], candidates: Sequence[str]) -> int:
     token counts at most as often as it occurs on either side (Lin 2004, section 3.2, with the
     clipping of ROUGE-1.5.5). Alignment ties are broken as in rouge_score 0.1.2.
     """
-    left = Counter("".join(references)) & Counter("".join(candidates))
-    hits = 0
+    found: Counter[str] = Counter()
     for reference in references:
-        used: set[int] = set()
-        for candidate in candidates:
-            used.update(_positions(reference, candidate))
-        for position in sorted(used):
-            token = reference[position]
-            if left[token] > 0:
-                left[token] -= 1
-                hits += 1
-    return hits
+        used: set[int] = set().union(
+            *(_positions(reference, candidate) for candidate in candidates)
+        )
+        found.update(reference[position] for position in used)
+    return (found & Counter("".join(references)) & Counter("".join(candidates))).total()
 
 
 def _positions(reference: str, candidate: str) -> list[int]:
