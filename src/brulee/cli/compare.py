@@ -16,7 +16,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Run folders.")],
     as_json: options.Json = False,
 ) -> None:
-    """Show the scores and costs of two or more runs side by side."""
+    """Show two or more runs side by side."""
     from brulee.reporting import results
 
     if len(runs) < 2:

@@ -34,7 +34,10 @@ def generate(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write completions for --prompt, for the prompts of --file, or for the text on stdin."""
+    """Write completions for given prompts.
+
+    The prompt is --prompt, or each one of --file, or the whole text on stdin.
+    """
     # Read before torch is imported, so that a mistyped file costs no wait.
     prompts = _prompts(prompt, file)
     from brulee.inference.session import open_session

@@ -45,6 +45,7 @@ def build_app() -> typer.Typer:
         name="brulee",
         no_args_is_help=True,
         add_completion=False,
+        rich_markup_mode=None,  # plain help: rich would double the time until it shows
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )

@@ -33,7 +33,10 @@ def path(
     name: Annotated[str, typer.Argument(metavar="NAME", help="bundled, or a folder.")],
     as_json: options.Json = False,
 ) -> None:
-    """Print a model's transformers folder; the bundled one is unpacked at the first call."""
+    """Print the transformers folder of a model.
+
+    The bundled one is unpacked into the cache at the first call.
+    """
     from brulee.models.bundled import bundled_folder
 
     if name != "bundled" and not Path(name).is_dir():

@@ -45,8 +45,7 @@ def print_run(folder: Path, as_json: bool) -> None:
 
     from brulee.reporting import terminal
 
-    terminal.show(found, Console())
-    print(f"report: {folder / 'report.html'}")
+    terminal.show(found, Console(), folder / "report.html")
 
 
 def print_trained(folder: Path, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from brulee.cli.output import print_json
 
 
 def report(run: options.RunFolder, as_json: options.Json = False) -> None:
-    """Write a run's report.html again from its results and print the path."""
+    """Write a run's report.html again; print its path."""
     from brulee.reporting.html import write_report
 
     path = write_report(run)

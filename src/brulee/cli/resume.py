@@ -10,7 +10,11 @@ from brulee.cli.output import print_run, print_trained
 def resume(
     run: options.RunFolder, as_json: options.Json = False, quiet: options.Quiet = False
 ) -> None:
-    """Carry a stopped run on from its last checkpoint to where its command would have ended."""
+    """Carry a stopped run on from its last checkpoint.
+
+    It goes on to where the command that began it would have ended: `run` to the report, `train` to
+    the adapter.
+    """
     from brulee import pipeline
     from brulee.reporting import results
 

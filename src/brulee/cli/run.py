@@ -15,7 +15,10 @@ def run(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Walk the whole line: data, scores before, training, scores after, report."""
+    """Walk the whole line, from data to report.
+
+    Reads the rows, scores the base model, tunes it, scores it again and writes report.html.
+    """
     from brulee.recipe import load_recipe
 
     # Read before torch is imported, so that a mistyped key costs no wait.

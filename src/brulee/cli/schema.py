@@ -7,7 +7,10 @@ from brulee.cli.output import print_json
 
 
 def schema(_as_json: options.Json = True) -> None:
-    """Print the JSON schema of a recipe, for editors that complete and check YAML."""
+    """Print the JSON schema of a recipe.
+
+    Editors use it to complete and check YAML.
+    """
     from brulee.recipe import json_schema
 
     print_json(json_schema())

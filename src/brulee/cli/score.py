@@ -33,7 +33,10 @@ def score(
     seed: options.Seed = 0,
     as_json: options.Json = False,
 ) -> None:
-    """Score texts against references, each score with its 95% interval."""
+    """Score texts against references; no model needed.
+
+    Every score comes with its 95% bootstrap interval.
+    """
     predicted = texts(read_records(predictions), ["prediction", "output", "text"])
     wanted = text_lists(read_records(references), ["references", "reference"])
     if len(predicted) != len(wanted):

@@ -24,7 +24,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A family or FAMILY/TE
 @app.command("list")
 @sentences()
 def list_templates(as_json: options.Json = False) -> None:
-    """List the library: every phrasing with the columns it reads."""
+    """List every phrasing with the columns it reads."""
     from brulee.data.templates import library
 
     rows = [
@@ -41,7 +41,7 @@ def list_templates(as_json: options.Json = False) -> None:
 @app.command()
 @sentences()
 def show(name: Name, as_json: options.Json = False) -> None:
-    """Print the text of a template, or of every template of a family."""
+    """Print a template, or every template of a family."""
     from brulee.data.templates import load_templates
 
     templates = load_templates(name).templates
@@ -69,7 +69,10 @@ def render(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Print {"prompt", "completion"} per row; both are null where the template does not apply."""
+    """Print the prompt and completion of each row.
+
+    One {"prompt", "completion"} a line; both are null where the template does not apply to the row.
+    """
     from brulee.data.sources import open_source
 
     template = _one_template(library_name, promptsource, name)

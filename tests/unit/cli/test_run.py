@@ -73,7 +73,7 @@ def test_run_prints_the_results_as_json(brulee, pipeline: FakePipeline) -> None:
 def test_run_prints_where_the_report_lies(brulee, pipeline: FakePipeline) -> None:
     finish(pipeline.folder)
     done = brulee("run", "chats.yaml")
-    assert done.out.endswith(f"report: {pipeline.folder / 'report.html'}\n")
+    assert done.out.endswith(f"Report: {pipeline.folder / 'report.html'}\n")
 
 
 @pytest.mark.parametrize("kind", ["adapter", "model"])

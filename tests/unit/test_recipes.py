@@ -1,0 +1,41 @@
+"""The recipes of this repository name only what exists."""
+
+from pathlib import Path
+
+import pytest
+
+from brulee.data.templates import load_templates
+from brulee.errors import InputError
+from brulee.evaluation import metric
+from brulee.methods import build_method
+from brulee.recipe import load_recipe
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+# Brought by the user, as the recipe's own comment says.
+OVERRIDES = {"dialogsum": ["data.source=dialogsum.jsonl"]}
+
+
+def test_recipes_are_there() -> None:
+    assert {"support-chat", "support-chat-full", "dialogsum"} <= {r.stem for r in RECIPES}
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_recipe_names_only_what_exists(file: Path) -> None:
+    recipe = load_recipe(file, OVERRIDES.get(file.stem, ()))
+    assert len(load_templates(recipe.data.templates)) >= 1
+    build_method(recipe.method, recipe.source)
+    for name in recipe.evaluate.metrics:
+        metric(name)
+    assert recipe.name == file.stem
+
+
+def test_quickstart_compares_methods_on_the_same_rows() -> None:
+    lora, full = (load_recipe(ROOT / "recipes" / f"support-chat{s}.yaml") for s in ("", "-full"))
+    assert (lora.data, lora.evaluate) == (full.data, full.evaluate)
+    assert (lora.method.name, full.method.name) == ("lora", "full")
+
+
+def test_dialogsum_says_that_its_file_must_be_given() -> None:
+    with pytest.raises(InputError, match=r"'data\.source' is required"):
+        load_recipe(ROOT / "recipes" / "dialogsum.yaml")
