@@ -35,15 +35,21 @@ def diff(before: str, after: str) -> list[tuple[Operation, str]]:
     a, b = _pieces(before), _pieces(after)
     matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
     steps: list[tuple[Operation, str]] = []
+    removed = added = ""
     for name, a0, a1, b0, b1 in matcher.get_opcodes():
-        if name == "equal":
-            steps.append(("same", "".join(a[a0:a1])))
-            continue
-        if a1 > a0:
-            steps.append(("removed", "".join(a[a0:a1])))
-        if b1 > b0:
-            steps.append(("added", "".join(b[b0:b1])))
-    return steps
+        old, new = "".join(a[a0:a1]), "".join(b[b0:b1])
+        # A lone space between two changed words belongs to the change.
+        if name == "equal" and not (old.isspace() and (removed or added)):
+            steps += [*_change(removed, added), ("same", old)]
+            removed = added = ""
+        else:
+            removed, added = removed + old, added + new
+    return steps + _change(removed, added)
+
+
+def _change(removed: str, added: str) -> list[tuple[Operation, str]]:
+    steps: list[tuple[Operation, str]] = [("removed", removed), ("added", added)]
+    return [(name, text) for name, text in steps if text]
 
 
 def _pieces(text: str) -> list[str]:

@@ -145,7 +145,7 @@ class Environment(OpenRecord):
 class Results(OpenRecord):
     """Everything a run measured; `verdict` is the one sentence `reporting.verdict` writes."""
 
-    schema_: Literal[1] = Field(1, alias="schema")
+    schema_: Literal[1] = Field(default=1, alias="schema")
     run: str
     base: Base
     method: Method

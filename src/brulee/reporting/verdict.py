@@ -64,7 +64,7 @@ def _limits(pair: Comparison) -> str:
     if pair.direction or pair.minimum_detectable is None:
         return ""
     shown = wording.fixed(pair.minimum_detectable, wording.places(pair.minimum_detectable))
-    return f"; {n} items can show a difference of {shown} at the least"
+    return f", the least that {n} items can show is {shown}"
 
 
 def _cost(results: Results) -> str:

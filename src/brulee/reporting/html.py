@@ -1,0 +1,193 @@
+"""The report page: one self-contained HTML file made from a run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from brulee.errors import InputError
+from brulee.reporting import charts, wording
+from brulee.reporting import results as results_file
+from brulee.reporting.items import Item, read_items, read_lines
+from brulee.reporting.page_items import examples
+from brulee.reporting.page_style import STYLE
+from brulee.reporting.page_tables import both_widths, comparisons, cost, forgetting, number, scores
+from brulee.reporting.results import Results
+from brulee.reporting.verdict import verdict
+
+FILE_NAME = "report.html"
+
+# The page may load nothing at all, wherever it is opened from.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def write_report(folder: str | Path) -> Path:
+    """Read a run folder, write its report.html in one step, return the path.
+
+    Raises InputError naming the file (with its line where it has one) that is missing or malformed;
+    only results.json is required.
+    """
+    run = Path(folder)
+    results = results_file.read(run)
+    page = render(
+        results,
+        read_events(run / "events.jsonl"),
+        read_items(run),
+        recipe=_read(run / "recipe.yaml"),
+        manifest=_read(run / "manifest.json"),
+    )
+    target, temporary = run / FILE_NAME, run / f".{FILE_NAME}.{os.getpid()}"
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(target)
+    return target
+
+
+def render(
+    results: Results,
+    events: Sequence[Mapping[str, Any]],
+    items: Sequence[Item],
+    recipe: str = "",
+    manifest: str = "",
+) -> str:
+    """The whole page as text; every value that came from data or models is escaped."""
+    sections = (
+        _figures(results),
+        scores(results),
+        comparisons(results),
+        forgetting(results),
+        cost(results),
+        _losses(events),
+        examples(results, items),
+        _reproduce(results, recipe, manifest),
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="data:,"><title>{escape(results.run)} · brulee report</title>'
+        f"<style>{STYLE}</style></head><body><main>{_masthead(results)}{_verdict(results)}"
+        f"{''.join(sections)}<footer>Written by brulee from results.json, schema "
+        f"{results_file.SCHEMA}.</footer></main></body></html>\n"
+    )
+
+
+def read_events(file: Path) -> list[dict[str, Any]]:
+    """The lines of an events.jsonl; none where a run has no such file.
+
+    Raises InputError naming the line that is malformed or whose step or loss is not a number.
+    """
+    events = []
+    for place, event in read_lines(file) if file.is_file() else ():
+        if event.get("event") in {"step", "validation"}:
+            for key in ("step", "loss"):
+                if not isinstance(event.get(key), int | float):
+                    raise InputError(f"{place}: {key} = {event.get(key)!r} is not a number.")
+            events.append(event)
+    return events
+
+
+def _masthead(results: Results) -> str:
+    method = wording.method_name(results.method)
+    return (
+        f'<header class="masthead"><h1>{escape(results.run)}</h1>'
+        f"<p>{escape(method)} on {escape(results.base.name)}</p></header>"
+    )
+
+
+def _verdict(results: Results) -> str:
+    """The sentence, its first clause large and the others listed; brackets step back."""
+    said = (results.verdict or verdict(results)).removesuffix(".")
+    first, *others = said.split("; ")
+    listed = "".join(f"<li{_alarm(clause)}>{_asides(clause)}</li>" for clause in others)
+    then = f"<ul>{listed}</ul>" if others else ""
+    return f'<div class="verdict"><p>{_asides(first)}.</p>{then}</div>'
+
+
+def _alarm(clause: str) -> str:
+    return ' class="alarm"' if clause.startswith(("it forgot", "but ")) else ""
+
+
+def _asides(text: str) -> str:
+    glued = re.sub(r"\bp (&lt;|=) ", "p\u00a0\\1\u00a0", number(text))
+    glued = re.sub(r"(\d|min|h) (?=min\b|s\b|h\b|\d+ (?:s|min)\b)", "\\1\u00a0", glued)
+    return re.sub(r"\([^()]*\)", r'<span class="aside">\g<0></span>', glued)
+
+
+def _figures(results: Results) -> str:
+    """The few numbers to remember."""
+    spent = results.cost
+    figures = []
+    for pair in results.comparisons[:1]:
+        decimals = wording.places(pair.difference)
+        steps = (
+            f"{wording.fixed(pair.base, decimals)} → {wording.fixed(pair.tuned, decimals)} "
+            f"{wording.metric_name(pair.metric)}"
+        )
+        figures.append((wording.difference(pair), steps))
+        items = pair.wins + pair.losses + pair.ties
+        figures.append((f"{pair.wins} of {items}", "test items got better"))
+    if spent.trainable_share is not None:
+        figures.append((wording.percent(spent.trainable_share), "of the parameters trained"))
+    if spent.train_seconds:
+        figures.append((wording.duration(spent.train_seconds), "of training"))
+    if spent.adapter_bytes:
+        figures.append((wording.size(spent.adapter_bytes), "adapter on disk"))
+    rows = "".join(
+        f"<div><dt>{number(label)}</dt><dd>{number(value)}</dd></div>" for value, label in figures
+    )
+    return f'<dl class="figures">{rows}</dl>' if rows else ""
+
+
+def _losses(events: Sequence[Mapping[str, Any]]) -> str:
+    chart = both_widths(partial(charts.loss_curve, events))
+    if not chart:
+        return ""
+    kinds = {str(event["event"]) for event in events}
+    key = '<span class="key"><i class="line raw"></i>each step</span>'
+    key += '<span class="key"><i class="line"></i>moving mean</span>'
+    if "validation" in kinds:
+        key += '<span class="key"><i class="ring"></i>validation</span>'
+    return (
+        "<section><h2>How training went</h2>"
+        "<p>Loss in nats per learned token; lower is better.</p>"
+        f"<figure><figcaption>{key}</figcaption>{chart}</figure>{_not_finite(events)}</section>"
+    )
+
+
+def _not_finite(events: Sequence[Mapping[str, Any]]) -> str:
+    drawn = len(charts.losses(events, "step")) + len(charts.losses(events, "validation"))
+    missing = len(events) - drawn
+    if not missing:
+        return ""
+    return f'<p class="note">{missing} loss values were not finite; they are not drawn.</p>'
+
+
+def _reproduce(results: Results, recipe: str, manifest: str) -> str:
+    environment = results.environment.model_dump(mode="json")
+    if results.signatures:
+        environment["signatures"] = dict(results.signatures)
+    blocks = (
+        _folded("The recipe, every default written out", recipe),
+        _folded("Environment", json.dumps(environment, indent=2, ensure_ascii=False)),
+        _folded("Manifest: seeds, digests, versions", manifest),
+    )
+    return (
+        "<section><h2>Do it again</h2><p>From the run's folder:</p>"
+        f"<pre>brulee run recipe.yaml</pre>{''.join(blocks)}</section>"
+    )
+
+
+def _folded(title: str, text: str) -> str:
+    if not text.strip():
+        return ""
+    return f"<details><summary>{title}</summary><pre>{escape(text.strip())}</pre></details>"
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""

@@ -1,0 +1,135 @@
+"""Test items with the answers of both models, as a run stores them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from brulee.errors import InputError
+
+
+class Answer(BaseModel):
+    """One line of eval/WHO/TASK.jsonl: what one model wrote for one test item."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    id: str | int
+    task: str
+    prompt: str
+    output: str
+    references: tuple[str, ...]
+    scores: dict[str, float]
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Item:
+    """One test item answered before and after."""
+
+    before: Answer
+    after: Answer
+
+    @property
+    def task(self) -> str:
+        """The task the item belongs to."""
+        return self.after.task
+
+    def change(self, metric: str) -> float:
+        """Score after minus score before; KeyError where the item has no such score."""
+        return self.after.scores[metric] - self.before.scores[metric]
+
+    def has(self, metric: str) -> bool:
+        """Whether both answers carry that score."""
+        return metric in self.before.scores and metric in self.after.scores
+
+
+@dataclass(frozen=True)
+class Picks:
+    """Items worth reading; no item stands in two of the lists."""
+
+    improved: tuple[Item, ...]
+    worsened: tuple[Item, ...]
+    median: tuple[Item, ...]
+
+
+def pick(items: Sequence[Item], metric: str, higher_is_better: bool = True, most: int = 3) -> Picks:
+    """The most improved, the most worsened, the items closest to the median change.
+
+    At most `most` of each; ties keep the items' order, so the choice is the same every time.
+    """
+    sign = 1 if higher_is_better else -1
+    ranked = sorted(
+        (item for item in items if item.has(metric)), key=lambda item: -sign * item.change(metric)
+    )
+    improved = [item for item in ranked if sign * item.change(metric) > 0][:most]
+    worsened = [item for item in reversed(ranked) if sign * item.change(metric) < 0][:most]
+    taken = {id(item) for item in improved + worsened}
+    rest = [item for item in ranked if id(item) not in taken]
+    if not rest:
+        return Picks(tuple(improved), tuple(worsened), ())
+    middle = statistics.median(item.change(metric) for item in ranked)
+    closest = sorted(rest, key=lambda item: abs(item.change(metric) - middle))[:most]
+    return Picks(tuple(improved), tuple(worsened), tuple(closest))
+
+
+def read_items(folder: str | Path) -> list[Item]:
+    """Pair eval/base with eval/tuned of a run folder by task and id, in the files' order.
+
+    A task only one of the two answered is left out. Raises InputError naming file and line for a
+    malformed line, and naming the item where a task was answered for different items.
+    """
+    root = Path(folder) / "eval"
+    before, after = _answers(root / "base"), _answers(root / "tuned")
+    items: list[Item] = []
+    for task in before:
+        if task not in after:
+            continue
+        odd = sorted(map(str, before[task].keys() ^ after[task].keys()))
+        if odd:
+            raise InputError(
+                f"{root}: item {odd[0]!r} of {task} was answered by one of base and tuned only; "
+                "evaluate both on the same rows."
+            )
+        items += [Item(answer, after[task][key]) for key, answer in before[task].items()]
+    return items
+
+
+def _answers(folder: Path) -> dict[str, dict[str | int, Answer]]:
+    found: dict[str, dict[str | int, Answer]] = {}
+    for file in sorted(folder.rglob("*.jsonl")):
+        for place, values in read_lines(file):
+            answer = _answer(place, values)
+            of_task = found.setdefault(answer.task, {})
+            if answer.id in of_task:
+                raise InputError(f"{place}: item {answer.id!r} of {answer.task} stands twice.")
+            of_task[answer.id] = answer
+    return found
+
+
+def read_lines(file: Path) -> Iterable[tuple[str, dict[str, Any]]]:
+    """("file, line N", object) of each line of a JSON Lines file; InputError where one is not."""
+    with file.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            place = f"{file}, line {number}"
+            try:
+                values = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{place}: not valid JSON ({error.msg}).") from None
+            if not isinstance(values, dict):
+                raise InputError(f"{place}: a JSON object is expected, not {line.strip()[:40]!r}.")
+            yield place, values
+
+
+def _answer(place: str, values: dict[str, Any]) -> Answer:
+    try:
+        return Answer.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise InputError(f"{place}: {key}: {problem['msg'].lower()}.") from None

@@ -1,0 +1,110 @@
+"""Test items side by side: the prompt, the reference, the answers before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from brulee.reporting import wording
+from brulee.reporting.differences import diff, mark
+from brulee.reporting.items import Item, pick
+from brulee.reporting.page_tables import number
+from brulee.reporting.results import Results
+
+_PROMPT_LINES = 12
+_PROMPT_CHARACTERS = 1000
+
+
+def examples(results: Results, items: Sequence[Item]) -> str:
+    """The most improved, most worsened, median items by the first score that items carry."""
+    for pair in results.comparisons:
+        chosen = [item for item in items if item.task == pair.task and item.has(pair.metric)]
+        if chosen:
+            picks = pick(chosen, pair.metric, pair.higher_is_better)
+            groups = (
+                _group("Most improved", picks.improved, pair.metric),
+                _group("Most worsened", picks.worsened, pair.metric),
+                _group("In the middle", picks.median, pair.metric),
+            )
+            name = escape(wording.metric_name(pair.metric))
+            return (
+                f"<section><h2>Read the answers</h2><p>Chosen by the change in {name} among "
+                f"{len(chosen)} test items. <mark>Tinted words</mark> stand in the reference.</p>"
+                f"{''.join(groups)}</section>"
+            )
+    return ""
+
+
+def _group(title: str, items: Sequence[Item], metric: str) -> str:
+    if not items:
+        return f'<h3>{title}</h3><p class="empty">No item.</p>'
+    return f"<h3>{title}</h3>" + "".join(_item(item, metric) for item in items)
+
+
+def _item(item: Item, metric: str) -> str:
+    before, after = item.before.scores[metric], item.after.scores[metric]
+    decimals = wording.places(item.change(metric))
+    change = (
+        f"{wording.metric_name(metric)} {wording.fixed(before, decimals)} → "
+        f"{wording.fixed(after, decimals)} ({wording.signed(item.change(metric), decimals)})"
+    )
+    references = item.after.references
+    return (
+        f'<article class="item"><header><h4>{escape(str(item.after.id))}</h4>'
+        f"<span>{number(change)}</span></header>"
+        f'<div class="prompt"><h5>Prompt</h5>{_prompt(item.after.prompt)}</div>'
+        f'<div class="texts"><div><h5>Reference</h5>{_references(references)}</div>'
+        f'<div class="before"><h5>Before</h5>{_marked(references, item.before.output)}</div>'
+        f'<div><h5 class="after">After</h5>{_marked(references, item.after.output)}</div></div>'
+        f"{_changes(item)}</article>"
+    )
+
+
+def _prompt(text: str) -> str:
+    head, rest = _cut(text.strip())
+    shown = f'<div class="text" dir="auto">{escape(head)}</div>'
+    if not rest:
+        return shown
+    lines = rest.count("\n") + 1
+    label = f"Show the other {lines} lines" if lines > 1 else "Show the rest"
+    folded = f'<div class="text" dir="auto">{escape(rest)}</div>'
+    return f"{shown}<details><summary>{label}</summary>{folded}</details>"
+
+
+def _cut(text: str) -> tuple[str, str]:
+    """The first lines of a text, the remainder; a remainder of two lines is not cut off."""
+    lines = text.split("\n")
+    head = "\n".join(lines[:_PROMPT_LINES])
+    if len(head) > _PROMPT_CHARACTERS * 1.2:
+        head = head[:_PROMPT_CHARACTERS].rsplit(maxsplit=1)[0]
+    elif len(lines) <= _PROMPT_LINES + 2:
+        return text, ""
+    return head, text[len(head) :].strip("\n")
+
+
+def _references(references: Sequence[str]) -> str:
+    return "".join(f'<div class="text" dir="auto">{escape(text)}</div>' for text in references)
+
+
+def _marked(references: Sequence[str], text: str) -> str:
+    if not text.strip():
+        return '<div class="text empty">The model wrote nothing.</div>'
+    marked = "".join(
+        f"<mark>{escape(part)}</mark>" if inside else escape(part)
+        for part, inside in mark(references, text)
+    )
+    return f'<div class="text" dir="auto">{marked}</div>'
+
+
+def _changes(item: Item) -> str:
+    if item.before.output == item.after.output:
+        return '<p class="empty">Both answers are the same.</p>'
+    tags = {"same": "", "removed": "del", "added": "ins"}
+    steps = "".join(
+        f"<{tags[op]}>{escape(text)}</{tags[op]}>" if tags[op] else escape(text)
+        for op, text in diff(item.before.output, item.after.output)
+    )
+    return (
+        "<details><summary>What changed, word by word</summary>"
+        f'<div class="text" dir="auto">{steps}</div></details>'
+    )

@@ -1,0 +1,224 @@
+"""The measured part of the report page: scores, differences, guards, cost."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from html import escape
+
+from brulee.reporting import charts, wording
+from brulee.reporting.results import GUARD_MARGIN, Forgetting, Lengths, Paired, Results, Score
+
+_GUARD_WORDS = {
+    "kept": f"Kept: a loss beyond {GUARD_MARGIN} is ruled out",
+    "forgot": "Partly forgotten: the whole interval is a loss",
+    "improved": "Improved: the whole interval is a gain",
+    "unclear": "No measurable change, yet it could be as bad as {worst}",
+}
+_IN_WORDS = "In words"
+_DESK, _PHONE = 800, 350
+Pairs = dict[tuple[str, str], list[Score]]
+
+
+def number(text: str) -> str:
+    """Escaped text in which a hyphen before a number is a true minus sign."""
+    return re.sub(r"(?<![\w.-])-(?=\d)", "−", escape(text))
+
+
+def both_widths(draw: Callable[[int], str]) -> str:
+    """The same chart drawn for a desk and for a phone; the style sheet shows one of them."""
+    desk = draw(_DESK).replace("<svg ", '<svg class="wide" ', 1)
+    return desk + draw(_PHONE).replace("<svg ", '<svg class="narrow" ', 1)
+
+
+def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in its own scrolling box; each row is the HTML of its header, then of its cells."""
+    head = "".join(f'<th scope="col"{_left(text)}>{escape(text)}</th>' for text in heads)
+    body = "".join(f'<tr><th scope="row">{first}</th>{_cells(rest)}</tr>' for first, *rest in rows)
+    return (
+        f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"><table>'
+        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def scores(results: Results) -> str:
+    """Both models' scores as a chart, then as a table with intervals."""
+    pairs: Pairs = {}
+    guards = {(guard.task, guard.metric) for guard in results.forgetting}
+    for score in results.scores:
+        if (score.task, score.metric) not in guards:
+            pairs.setdefault((score.task, score.metric), []).append(score)
+    if not pairs:
+        return ""
+    tasks = len({task for task, _ in pairs})
+    rows = [
+        [_name(task, metric, tasks), _score("base", of), _score("tuned", of), str(of[0].n)]
+        for (task, metric), of in pairs.items()
+    ]
+    heads = ("Score", "Before", "After", "Items")
+    shown = table("Scores with their 95% intervals", heads, rows)
+    return (
+        "<section><h2>Scores before and after</h2>"
+        f"{_score_figures(pairs, tasks)}{shown}{_lengths(results.lengths)}</section>"
+    )
+
+
+def comparisons(results: Results) -> str:
+    """Tuned minus base on the same items: difference, interval, p, counts, what could be seen."""
+    if not results.comparisons:
+        return ""
+    tasks = len({pair.task for pair in results.comparisons})
+    rows = [
+        [
+            _name(pair.task, pair.metric, tasks),
+            _change(pair),
+            number(wording.interval(pair)),
+            number(wording.p_value(pair.p)),
+            f"{pair.wins} / {pair.losses} / {pair.ties}",
+            _detectable(pair.minimum_detectable),
+        ]
+        for pair in results.comparisons
+    ]
+    heads = ("Score", "Difference", "95% interval", "p", "Better / worse / same", "Detectable from")
+    return (
+        "<section><h2>Is the difference real?</h2>"
+        "<p>Both models answered the same items, so each item is compared with itself. "
+        "A difference smaller than the detectable one would usually go unnoticed with this many "
+        f"items.</p>{table('After minus before', heads, rows)}</section>"
+    )
+
+
+def forgetting(results: Results) -> str:
+    """The guards in plain words, as a chart against zero, then as a table."""
+    guards = results.forgetting
+    if not guards:
+        return (
+            "<section><h2>What was lost</h2><p>No guard was measured, so nothing is known about "
+            "what the model forgot. Name one under <code>evaluate.guards</code>.</p></section>"
+        )
+    rows = [
+        [
+            _name(guard.task, guard.metric, 2),
+            _guard_words(guard),
+            _change(guard),
+            number(wording.interval(guard)),
+            f"{wording.fixed(guard.base)} → {wording.fixed(guard.tuned)}",
+        ]
+        for guard in guards
+    ]
+    heads = ("Guard", _IN_WORDS, "Difference", "95% interval", "Before → after")
+    chart = both_widths(partial(charts.guard_chart, guards))
+    return (
+        "<section><h2>What was lost</h2>"
+        "<p>Guards are tasks the run was not meant to improve, measured before and after.</p>"
+        f"<figure>{chart}</figure>{table('Guards, after minus before', heads, rows)}</section>"
+    )
+
+
+def cost(results: Results) -> str:
+    """What the run took, one fact a line; parts the run did not have are left out."""
+    spent = results.cost
+    share = spent.trainable_share
+    trained = f"{spent.trainable_parameters:,}"
+    facts = [
+        ("Trainable parameters", spent.trainable_parameters, trained),
+        ("Share of the model", share or 0, wording.percent(share or 0)),
+        ("Parameters in total", spent.total_parameters, f"{spent.total_parameters:,}"),
+        ("Adapter on disk", spent.adapter_bytes, wording.size(spent.adapter_bytes)),
+        ("Peak memory", spent.peak_memory_bytes, wording.size(spent.peak_memory_bytes)),
+        ("Training", spent.train_seconds, wording.duration(spent.train_seconds)),
+        ("Tokens trained on", spent.train_tokens, f"{spent.train_tokens:,}"),
+        ("Tokens per second", spent.tokens_per_second, f"{spent.tokens_per_second:,.0f}"),
+        ("Evaluation", spent.evaluation_seconds, wording.duration(spent.evaluation_seconds)),
+    ]
+    facts += [(_words(key), 1, _plain(value)) for key, value in spent.extra.items()]
+    listed = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>"
+        for name, value, text in facts
+        if value
+    )
+    if not listed:
+        return ""
+    return f'<section><h2>What it cost</h2><dl class="facts">{listed}</dl></section>'
+
+
+def _left(head: str) -> str:
+    return ' class="words"' if head == _IN_WORDS else ""
+
+
+def _cells(cells: Sequence[str]) -> str:
+    return "".join(cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in cells)
+
+
+def _name(task: str, metric: str, tasks: int) -> str:
+    name = escape(wording.metric_name(metric))
+    return name if tasks == 1 else f"{escape(task)}<small>{name}</small>"
+
+
+def _score(who: str, scores: Sequence[Score]) -> str:
+    found = next((score for score in scores if score.who == who), None)
+    if found is None:
+        return "not measured"
+    interval = number(wording.score_interval(found))
+    return f"{number(wording.fixed(found.value))}<small>{interval}</small>"
+
+
+def _change(pair: Paired) -> str:
+    gain, low, high = pair.gain
+    sure = low > 0 or high < 0
+    kind = ' class="up"' if sure and gain > 0 else ' class="down"' if sure and gain < 0 else ""
+    return f"<td{kind}>{number(wording.difference(pair))}</td>"
+
+
+def _detectable(value: float | None) -> str:
+    return "unknown" if value is None else number(wording.fixed(value, wording.places(value)))
+
+
+def _guard_words(guard: Forgetting) -> str:
+    worst = guard.low if guard.higher_is_better else guard.high
+    shown = wording.signed(worst, wording.places(guard.difference, guard.low, guard.high))
+    return f'<td class="words">{number(_GUARD_WORDS[guard.kept].format(worst=shown))}</td>'
+
+
+def _score_figures(pairs: Pairs, tasks: int) -> str:
+    """One chart for scores between 0 and 1; a chart of its own for each score that is not."""
+    shares = {key: of for key, of in pairs.items() if max(score.high for score in of) <= 1}
+    groups = [shares, *({key: of} for key, of in pairs.items() if key not in shares)]
+    figures = ""
+    for group in filter(None, groups):
+        rows = [
+            (wording.metric_name(metric) if tasks == 1 else f"{task} {metric}", of)
+            for (task, metric), of in group.items()
+        ]
+        figures += both_widths(partial(charts.score_chart, rows))
+    key = (
+        '<span class="key"><i class="base"></i>before</span>'
+        '<span class="key"><i></i>after</span>with 95% intervals'
+    )
+    return f"<figure><figcaption>{key}</figcaption>{figures}</figure>"
+
+
+def _lengths(lengths: Sequence[Lengths]) -> str:
+    if not lengths:
+        return ""
+    who = {"base": "before", "tuned": "after"}
+    rows = [
+        [
+            f"{escape(length.task)}<small>{who[length.who]}</small>",
+            f"{length.mean_words:.1f}",
+            f"{length.ratio_to_reference:.2f} ×",
+        ]
+        for length in lengths
+    ]
+    heads = ("Answers", "Words", "Of the reference")
+    return table("Length, which overlap scores reward or punish", heads, rows)
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ").capitalize()
+
+
+def _plain(value: object) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)

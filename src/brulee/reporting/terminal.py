@@ -1,0 +1,161 @@
+"""A run's results on a terminal: the verdict, the scores, the guards, the cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from brulee.errors import InputError
+from brulee.reporting import wording
+from brulee.reporting.results import Paired, Results
+from brulee.reporting.verdict import verdict
+
+_UNBROKEN = {"95% interval", "p", "Disk", "Memory"}
+_KEPT_STYLE = {"kept": "", "forgot": "bold red", "improved": "green", "unclear": "yellow"}
+
+
+def show(results: Results, console: Console, report: Path | None = None) -> None:
+    """Print one run so that it reads at 80 columns; `report` is the page to point to."""
+    console.print()
+    console.print(Text(results.verdict or verdict(results), style="bold"))
+    for table in (_scores(results), _guards(results)):
+        if table is not None:
+            console.print()
+            console.print(table)
+    spent = _cost(results)
+    if spent:
+        console.print()
+        console.print(Text(spent, style="dim"))
+    if report is not None:
+        # A path is one word to copy: never wrapped, whatever the width.
+        console.print(Text(f"Report: {report}"), soft_wrap=True)
+
+
+def compare(results: Sequence[Results], console: Console) -> None:
+    """Print runs side by side: a row a run, a column a score, then what each cost.
+
+    ± is half the 95% interval; a run without a score shows a dash. Raises InputError where there
+    is no run to show.
+    """
+    if not results:
+        raise InputError("compare: no run was given; name one run folder or more.")
+    keys = dict.fromkeys((s.task, s.metric) for run in results for s in run.scores)
+    guards = {(g.task, g.metric) for run in results for g in run.forgetting}
+    for task in dict.fromkeys(task for task, _ in keys):
+        metrics = [metric for of, metric in keys if of == task]
+        console.print()
+        console.print(_comparison(results, task, metrics, (task, metrics[0]) in guards))
+    console.print(Text("± is half the 95% interval", style="dim"))
+    console.print()
+    console.print(_costs(results))
+
+
+def _scores(results: Results) -> Table | None:
+    if not results.comparisons:
+        return None
+    table = _table("", "Score", "Before", "After", "Difference", "95% interval", "p")
+    tasks = {pair.task for pair in results.comparisons}
+    for pair in results.comparisons:
+        name = wording.metric_name(pair.metric)
+        label = name if len(tasks) == 1 else f"{pair.task} {name}"
+        style = {1: "green", 0: "", -1: "bold red"}[pair.direction]
+        _add(table, label, *_values(pair, style), wording.p_value(pair.p))
+    return table
+
+
+def _guards(results: Results) -> Table | None:
+    if not results.forgetting:
+        return None
+    table = _table("", "Guard", "Before", "After", "Difference", "95% interval", "Outcome")
+    for guard in results.forgetting:
+        style = _KEPT_STYLE[guard.kept]
+        name = f"{guard.task} {wording.metric_name(guard.metric)}"
+        _add(table, name, *_values(guard, style), Text(guard.kept, style=style))
+    return table
+
+
+def _values(pair: Paired, style: str) -> tuple[str, str, Text, str]:
+    before, after = wording.fixed(pair.base), wording.fixed(pair.tuned)
+    return before, after, Text(wording.difference(pair), style=style), wording.interval(pair)
+
+
+def _cost(results: Results) -> str:
+    cost = results.cost
+    share = cost.trainable_share
+    parts = (
+        (share, f"{wording.quantity(cost.trainable_parameters)} parameters trained"),
+        (share, f"{wording.percent(share or 0)} of the model"),
+        (cost.train_seconds, f"{wording.duration(cost.train_seconds)} of training"),
+        (cost.tokens_per_second, f"{cost.tokens_per_second:,.0f} tokens/s"),
+        (cost.peak_memory_bytes, f"{wording.size(cost.peak_memory_bytes)} peak memory"),
+        (cost.adapter_bytes, f"{wording.size(cost.adapter_bytes)} on disk"),
+    )
+    return " · ".join(text for value, text in parts if value)
+
+
+def _comparison(
+    results: Sequence[Results], task: str, metrics: Sequence[str], guard: bool
+) -> Table:
+    title = f"{task} (guard)" if guard else task
+    table = _table(title, "Run", *(wording.metric_name(metric) for metric in metrics))
+    bases: dict[tuple[str, ...], str] = {}
+    for run in results:
+        cells = tuple(_cell(run, "base", task, metric) for metric in metrics)
+        bases.setdefault(cells, run.base.name)
+    for cells, name in bases.items():
+        if any(cell != "-" for cell in cells):
+            _add(table, Text(f"{name} (before)", style="dim"), *cells)
+    for run in results:
+        _add(table, run.run, *(_cell(run, "tuned", task, metric) for metric in metrics))
+    return table
+
+
+def _cell(run: Results, who: str, task: str, metric: str) -> str:
+    score = run.score("base" if who == "base" else "tuned", task, metric)
+    if score is None:
+        return "-"
+    half = (score.high - score.low) / 2
+    return f"{wording.fixed(score.value)} ±{wording.fixed(half)}"
+
+
+def _costs(results: Sequence[Results]) -> Table:
+    table = _table("cost", "Run", "Method", "Trained", "Time", "Tokens/s", "Memory", "Disk")
+    for run in results:
+        cost = run.cost
+        share = cost.trainable_share
+        shown = (
+            (share, wording.percent(share or 0)),
+            (cost.train_seconds, wording.duration(cost.train_seconds)),
+            (cost.tokens_per_second, f"{cost.tokens_per_second:,.0f}"),
+            (cost.peak_memory_bytes, wording.size(cost.peak_memory_bytes)),
+            (cost.adapter_bytes, wording.size(cost.adapter_bytes)),
+        )
+        cells = (text if value else "-" for value, text in shown)
+        _add(table, run.run, wording.method_name(run.method), *cells)
+    return table
+
+
+def _add(table: Table, *cells: str | Text) -> None:
+    """Add a row of plain text, so that brackets in a name are never read as markup."""
+    table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(
+        title=Text(title, style="bold") if title else None,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        header_style="dim",
+    )
+    table.add_column(Text(first), overflow="fold")
+    for name in others:
+        unbroken = name in _UNBROKEN
+        table.add_column(Text(name), justify="right", overflow="fold", no_wrap=unbroken)
+    return table

@@ -1,0 +1,78 @@
+import re
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from brulee.reporting.html import write_report
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason="no chromium, chromium-browser or google-chrome on PATH"
+)
+
+# Loads the page at a width and writes what a reader would see of it into the wrapper's own DOM.
+WRAPPER = """<!doctype html><body><iframe id="page" src="report.html"
+style="width:{width}px;height:900px;border:0"></iframe><output id="measured"></output><script>
+document.getElementById("page").addEventListener("load", (event) => {{
+  const page = event.target.contentDocument;
+  const shown = [...page.querySelectorAll("svg")].filter((s) => s.getBoundingClientRect().width);
+  const outside = [...page.querySelectorAll("main *")].filter((element) =>
+    !element.closest(".scroll, pre, svg, details:not([open])") &&
+    element.getBoundingClientRect().right > {width} + 0.5);
+  document.getElementById("measured").textContent = [
+    "width=" + page.documentElement.scrollWidth, "charts=" + shown.length,
+    "outside=" + outside.length, "requests=" +
+    event.target.contentWindow.performance.getEntriesByType("resource").length].join(" ");
+}});
+</script></body>"""
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    example = runpy.run_path(str(Path(__file__).parents[1] / "example_run.py"))
+    return write_report(example["make"](tmp_path / "run"))
+
+
+def browse(file: Path, profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    assert BROWSER is not None
+    command = [
+        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={profile}", "--enable-logging=stderr", "--dump-dom", *options,
+        file.as_uri(),
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
+
+
+def test_the_page_opens_from_disk_without_network_or_console_message(
+    page: Path, tmp_path: Path
+) -> None:
+    seen = browse(page, tmp_path / "profile", "--host-resolver-rules=MAP * ~NOTFOUND")
+    assert "LoRA r8 raised ROUGE-1" in seen.stdout
+    assert "How training went" in seen.stdout
+    assert not re.findall(r".*CONSOLE.*", seen.stderr)
+    assert not re.findall(r"(?:src|href)=[\"']?(?:https?:)?//", page.read_text())
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("long_name", [False, True])
+def test_the_page_never_scrolls_sideways(
+    page: Path, tmp_path: Path, width: int, long_name: bool
+) -> None:
+    if long_name:
+        stored = page.with_name("results.json")
+        renamed = stored.read_text().replace("SmolLM2", "x" * 200).replace("arithmetic", "y" * 200)
+        stored.write_text(renamed)
+        write_report(page.parent)
+    wrapper = page.with_name("wrapper.html")
+    wrapper.write_text(WRAPPER.format(width=width))
+    options = ("--hide-scrollbars", "--allow-file-access-from-files", "--virtual-time-budget=5000")
+    seen = browse(wrapper, tmp_path / "profile", *options).stdout
+    measured = re.search(r'id="measured">([^<]*)<', seen)
+    assert measured is not None
+    assert measured[1] == f"width={width} charts=3 outside=0 requests=0"

@@ -1,0 +1,172 @@
+import itertools
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from brulee.errors import InputError
+from brulee.reporting.html import read_events, render, write_report
+from brulee.reporting.items import Answer, Item
+from brulee.reporting.results import Results
+
+ATTACK = "<script>alert(1)</script><img src=x onerror=alert(1)>\"' &"
+VOID = {"meta", "link", "img"}
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def page(run_folder: Path) -> str:
+    return write_report(run_folder).read_text()
+
+
+def item(key: str, before: str, after: str, prompt: str = "p") -> Item:
+    def made(output: str, score: float) -> Answer:
+        return Answer(
+            id=key, task="support-chats/test", prompt=prompt, output=output,
+            references=("The refund was sent.",), scores={"rouge1": score},
+        )  # fmt: skip
+
+    return Item(made(before, 0.1), made(after, 0.6))
+
+
+def test_tags_nest_and_headings_never_skip_a_level(page: str) -> None:
+    parsed = Page(page)
+    assert parsed.open == []
+    levels = [int(tag[1]) for tag, _ in parsed.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
+
+
+def test_every_table_header_has_a_scope(page: str) -> None:
+    headers = [attributes for tag, attributes in Page(page).tags if tag == "th"]
+    assert len(headers) > 10
+    assert {header.get("scope") for header in headers} == {"row", "col"}
+
+
+def test_the_page_loads_nothing(page: str) -> None:
+    for tag, attributes in Page(page).tags:
+        assert tag not in {"script", "iframe", "object", "embed"}
+        for name in ("src", "href", "srcset", "action", "xlink:href"):
+            assert attributes.get(name, "data:,") == "data:,"
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+
+
+def test_the_page_says_what_the_results_say(page: str) -> None:
+    text = re.sub(r"<[^>]+>", "", page).replace("\u00a0", " ")
+    for part in (
+        "support-lora-r8",
+        "LoRA r8 raised ROUGE-1 on support-chats/test from 0.31 to 0.45",
+        "it forgot part of arithmetic",
+        "24 / 4 / 2",
+        "2,442,240",
+        "9.79 MB",
+        "Partly forgotten",
+        "Most improved",
+        "brulee run recipe.yaml",
+        "nrefs:1|case:mixed",
+    ):
+        assert part in text
+
+
+def test_user_text_is_never_markup_wherever_it_stands(example: Results) -> None:
+    comparison = example.comparisons[0].model_copy(update={"metric": "rouge1"})
+    hostile = example.model_copy(
+        update={
+            "run": ATTACK,
+            "verdict": f"{ATTACK}; ({ATTACK})",
+            "base": example.base.model_copy(update={"name": ATTACK}),
+            "method": example.method.model_copy(update={"name": ATTACK}),
+            "scores": tuple(s.model_copy(update={"task": ATTACK}) for s in example.scores),
+            "comparisons": (comparison, comparison.model_copy(update={"metric": ATTACK})),
+            "forgetting": tuple(g.model_copy(update={"task": ATTACK}) for g in example.forgetting),
+            "lengths": tuple(x.model_copy(update={"task": ATTACK}) for x in example.lengths),
+            "signatures": {ATTACK: ATTACK},
+        }
+    )
+    text = render(hostile, [], [item(ATTACK, ATTACK, "ok", ATTACK)], ATTACK, ATTACK)
+    parsed = Page(text)
+    assert parsed.open == []
+    assert not [tag for tag, _ in parsed.tags if tag in {"script", "img"}]
+    assert not [a for _, attributes in parsed.tags for a in attributes if a.startswith("on")]
+    assert "&lt;script&gt;" in text
+
+
+def test_words_of_the_reference_are_marked_and_changes_shown(example: Results) -> None:
+    text = render(example, [], [item("a", "Nothing came.", "Refund was posted.")])
+    assert "<mark>Refund was</mark> posted." in text
+    assert "<del>Nothing came</del>" in text
+    assert "<ins>Refund was posted</ins>" in text
+
+
+def test_a_long_prompt_is_folded_with_nothing_lost(example: Results) -> None:
+    lines = [f"line {i}." for i in range(1, 41)]
+    text = render(example, [], [item("a", "x", "y", "\n".join(lines))])
+    head, folded = text.split("<summary>Show the other 28 lines</summary>")
+    assert "line 12." in head
+    assert "line 13." not in head
+    assert "line 13." in folded
+    assert "line 40." in folded
+    assert "Show the" not in render(example, [], [item("a", "x", "y", "\n".join(lines[:14]))])
+
+
+def test_one_endless_prompt_line_is_folded_at_a_word(example: Results) -> None:
+    text = render(example, [], [item("a", "x", "y", "word " * 600)])
+    assert "<summary>Show the rest</summary>" in text
+    assert text.count("word") >= 600
+
+
+def test_an_empty_answer_is_said_to_be_empty(example: Results) -> None:
+    assert "The model wrote nothing." in render(example, [], [item("a", "", "y")])
+
+
+def test_a_run_without_anything_measured_still_has_an_honest_page(tmp_path: Path) -> None:
+    bare = {"schema": 1, "run": "bare", "base": {"name": "b", "digest": "d"},
+            "method": {"name": "full"}}  # fmt: skip
+    (tmp_path / "results.json").write_text(json.dumps(bare))
+    text = write_report(tmp_path).read_text()
+    assert "Nothing was measured" in text
+    assert "No guard was measured" in text
+    assert "<svg" not in text
+    assert Page(text).open == []
+
+
+def test_losses_that_are_not_finite_are_counted_in_words(run_folder: Path) -> None:
+    with (run_folder / "events.jsonl").open("a") as stream:
+        stream.write('{"event": "step", "step": 121, "loss": NaN}\n')
+    assert "1 loss values were not finite" in write_report(run_folder).read_text()
+
+
+def test_a_broken_event_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_text('{"event": "note"}\n{"event": "step", "step": 1, "loss": null}\n')
+    with pytest.raises(InputError, match=r"events\.jsonl, line 2: loss = None is not a number"):
+        read_events(file)
+
+
+def test_a_folder_without_results_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"results\.json"):
+        write_report(tmp_path)
+    assert not list(tmp_path.iterdir())

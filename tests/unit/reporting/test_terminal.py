@@ -1,0 +1,78 @@
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from brulee.errors import InputError
+from brulee.reporting import terminal
+from brulee.reporting.results import Results
+
+
+def console(width: int = 80) -> Console:
+    return Console(file=StringIO(), width=width, color_system=None)
+
+
+def printed(on: Console) -> str:
+    assert isinstance(on.file, StringIO)
+    return on.file.getvalue()
+
+
+def test_one_run_shows_verdict_scores_guards_cost_report(example: Results) -> None:
+    on = console()
+    terminal.show(example, on, Path("runs/demo/report.html"))
+    text = printed(on)
+    for part in (
+        "LoRA r8 raised ROUGE-1",
+        "+0.14  +0.10 to +0.18  < 0.001",
+        "arithmetic exact match",
+        "forgot",
+        "2.44 M parameters trained",
+        "Report: runs/demo/report.html",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_no_line_is_wider_than_the_terminal_nor_cut_off(example: Results, width: int) -> None:
+    on = console(width)
+    terminal.show(example, on)
+    terminal.compare([example, example], on)
+    assert max(map(len, printed(on).splitlines())) <= width
+    assert "…" not in printed(on)
+
+
+def test_a_report_path_is_never_broken_over_lines(example: Results) -> None:
+    on, path = console(), Path("/".join(["folder"] * 20)) / "report.html"
+    terminal.show(example, on, path)
+    assert f"Report: {path}\n" in printed(on)
+
+
+def test_brackets_in_names_are_text_and_not_markup(example: Results) -> None:
+    odd = example.model_copy(update={"run": "[bold]x[/]", "verdict": "[red]y"})
+    on = console()
+    terminal.show(odd, on)
+    terminal.compare([odd], on)
+    assert "[red]y" in printed(on)
+    assert "[bold]x[/]" in printed(on)
+
+
+def test_compared_runs_share_one_base_row_and_mark_what_is_missing(example: Results) -> None:
+    other = example.model_copy(
+        update={"run": "other", "scores": tuple(s for s in example.scores if s.metric != "bleu")}
+    )
+    on = console(110)
+    terminal.compare([example, other], on)
+    rows = printed(on).splitlines()
+    assert next(row for row in rows if row.startswith("other")).split()[-1] == "-"
+    assert "0.45 ±0.06" in printed(on)
+    with pytest.raises(InputError, match="no run was given"):
+        terminal.compare([], on)
+
+
+def test_a_run_that_measured_nothing_prints_no_empty_table(example: Results) -> None:
+    bare = example.model_copy(update={"comparisons": (), "forgetting": (), "verdict": ""})
+    on = console()
+    terminal.show(bare, on)
+    assert "Nothing was measured" in printed(on)
+    assert "Difference" not in printed(on)
