@@ -109,11 +109,12 @@ svg .improved circle { fill: var(--good); } svg .improved .whisker { stroke: var
 .text { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .9375rem; line-height: 1.6;
   max-width: 46rem; }
 .prompt .text { font-size: .875rem; line-height: 1.55; }
-.empty { color: var(--faint); font-style: italic; }
+.empty { color: var(--soft); font-style: italic; }
 mark { background: var(--mark); color: inherit; border-radius: .1875rem; padding: .0625rem 0; }
 .before mark { background: var(--mark-base); }
 del { background: var(--gone); text-decoration-thickness: 1px; }
 ins { background: var(--new); text-decoration: none; }
+del + ins { margin-left: .25em; }
 details { margin-top: .75rem; font-size: .9375rem; }
 summary { cursor: pointer; color: var(--soft); font-size: .875rem; width: fit-content; }
 summary:hover { color: var(--ink); }
@@ -124,7 +125,7 @@ pre, code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "Liberation M
 pre { background: var(--panel); border-radius: .375rem; padding: 1rem 1.25rem; margin: .75rem 0 0;
   overflow-x: auto; }
 footer { margin-top: 5rem; padding-top: 1rem; border-top: 1px solid var(--rule);
-  color: var(--faint); font-size: .8125rem; }
+  color: var(--soft); font-size: .8125rem; }
 @media (max-width: 54rem) { .item .texts { grid-template-columns: 1fr; } }
 @media (max-width: 40rem) {
   main { padding: 2rem 1.25rem 4rem; }
@@ -141,7 +142,8 @@ footer { margin-top: 5rem; padding-top: 1rem; border-top: 1px solid var(--rule);
 }
 @media print {
   :root { --paper: #fff; --panel: #f6f6f3; --ink: #000; --soft: #444; --faint: #777;
-    --rule: #ddd; --accent: #a8481a; --base: #68707c; --mark: #f8e3d3; --mark-base: #e8eaed; }
+    --rule: #ddd; --accent: #a8481a; --base: #68707c; --mark: #f8e3d3; --mark-base: #e8eaed;
+    --bad: #a3262a; --good: #2d6a46; --gone: #f7dcdc; --new: #d9ecdf; }
   main { max-width: none; padding: 0; }
   section { margin-top: 2.5rem; }
   .item, figure, .figures, tr { break-inside: avoid; }

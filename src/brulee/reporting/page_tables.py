@@ -73,7 +73,7 @@ def comparisons(results: Results) -> str:
     rows = [
         [
             _name(pair.task, pair.metric, tasks),
-            _change(pair),
+            _change(pair, pair.direction),
             number(wording.interval(pair)),
             number(wording.p_value(pair.p)),
             f"{pair.wins} / {pair.losses} / {pair.ties}",
@@ -102,7 +102,7 @@ def forgetting(results: Results) -> str:
         [
             _name(guard.task, guard.metric, 2),
             _guard_words(guard),
-            _change(guard),
+            _change(guard, {"improved": 1, "forgot": -1}.get(guard.kept, 0)),
             number(wording.interval(guard)),
             f"{wording.fixed(guard.base)} → {wording.fixed(guard.tuned)}",
         ]
@@ -165,10 +165,8 @@ def _score(who: str, scores: Sequence[Score]) -> str:
     return f"{number(wording.fixed(found.value))}<small>{interval}</small>"
 
 
-def _change(pair: Paired) -> str:
-    gain, low, high = pair.gain
-    sure = low > 0 or high < 0
-    kind = ' class="up"' if sure and gain > 0 else ' class="down"' if sure and gain < 0 else ""
+def _change(pair: Paired, direction: int) -> str:
+    kind = {1: ' class="up"', 0: "", -1: ' class="down"'}[direction]
     return f"<td{kind}>{number(wording.difference(pair))}</td>"
 
 

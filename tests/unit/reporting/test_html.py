@@ -170,3 +170,11 @@ def test_a_folder_without_results_is_refused_and_left_alone(tmp_path: Path) -> N
     with pytest.raises(InputError, match=r"results\.json"):
         write_report(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_only_a_difference_the_verdict_counts_is_coloured(example: Results) -> None:
+    assert render(example, [], []).count('class="up"') == 3
+    doubtful = tuple(pair.model_copy(update={"p": 0.3}) for pair in example.comparisons)
+    text = render(example.model_copy(update={"comparisons": doubtful}), [], [])
+    assert 'class="up"' not in text
+    assert text.count('class="down"') == 1
