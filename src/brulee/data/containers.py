@@ -62,10 +62,8 @@ def read_file(path: Path, label: str, limit: int | None = None) -> Piece:
     if not source.data.strip():
         source.fail("the file is empty.")
     piece = CONTAINERS[container](source, limit)
-    if piece.table.num_rows == 0:
+    if piece.table.num_rows == 0 or piece.table.num_columns == 0:
         source.fail("the file holds no rows.")
-    if piece.table.num_columns == 0:
-        source.fail("the rows hold no columns.")
     return piece
 
 

@@ -17,6 +17,9 @@ SEPARATOR = "|||"
 _SHIELD = "\ue0b0\ue0b1\ue0b2"
 _CHOICES = "answer_choices"
 _ENVIRONMENT = LimitedEnvironment()
+# Jinja counts no global as a name that is read, so columns are looked for where there are none.
+_WITHOUT_GLOBALS = LimitedEnvironment()
+_WITHOUT_GLOBALS.globals.clear()
 _FAILURES = (
     jinja2.TemplateError,
     ArithmeticError,
@@ -102,7 +105,7 @@ class Template:
 
     def _compile(self, text: str, part: str) -> tuple[nodes.Template, jinja2.Template]:
         try:
-            return _ENVIRONMENT.parse(text), _ENVIRONMENT.program(text)
+            return _WITHOUT_GLOBALS.parse(text), _ENVIRONMENT.program(text)
         except jinja2.TemplateSyntaxError as error:
             raise InputError(
                 f"{self._label}: malformed {part}, line {error.lineno} of it: {error.message}"

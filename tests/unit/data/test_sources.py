@@ -1,0 +1,225 @@
+"""Reading rows: what is right is read as it stands, what is wrong is named by file and line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from brulee.data.sources import Rows, open_source
+from brulee.errors import InputError
+
+
+def write(path: Path, text: str | bytes) -> str:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+def refused(name: str, **options: object) -> str:
+    with pytest.raises(InputError) as caught:
+        open_source(name, **options)  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+def test_jsonl_keeps_types_skips_blank_lines_and_counts_lines(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.jsonl", '\ufeff{"a": 1, "b": ["x"]}\r\n\n{"a": 2, "c": "\u2028"}\n')
+    rows = open_source(name)
+    assert list(rows) == [{"a": 1, "b": ["x"], "c": None}, {"a": 2, "b": None, "c": "\u2028"}]
+    assert rows.place(1) == f"{name}, line 3"
+    assert rows.published == {}
+    assert list(rows.digests) == [name]
+    assert len(rows.digests[name]) == 64
+
+
+@pytest.mark.parametrize("suffix", [".json", ".wrapped.json", ".csv", ".tsv", ".jsonl.gz"])
+def test_every_text_container_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
+    records = [{"text": 'a, "b"\nc', "stars": 5}, {"text": "d", "stars": 1}]
+    lines = "".join(json.dumps(r) + "\n" for r in records)
+    contents: dict[str, str | bytes] = {
+        ".json": json.dumps(records, indent=1),
+        ".wrapped.json": json.dumps({"version": 1, "data": records}),
+        ".csv": 'text,stars\r\n"a, ""b""\nc",5\r\nd,1\r\n',
+        ".tsv": 'text\tstars\n"a, ""b""\nc"\t5\nd\t1\n',
+        ".jsonl.gz": gzip.compress(lines.encode()),
+    }
+    assert list(open_source(write(tmp_path / f"a{suffix}", contents[suffix]))) == records
+
+
+def test_csv_line_numbers_count_line_breaks_inside_fields(tmp_path: Path) -> None:
+    rows = open_source(write(tmp_path / "a.csv", 'text,n\n"one\ntwo",1\nthree,2\n'))
+    assert rows.place(1).endswith("a.csv, line 4")
+
+
+def test_csv_numbers_are_read_only_where_they_print_back_as_written(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.csv", "n,zip,price,x,gap\n1,007,4.5,1.50,3\n-2,010,2.0,2,\n")
+    assert list(open_source(name)) == [
+        {"n": 1, "zip": "007", "price": 4.5, "x": "1.50", "gap": 3},
+        {"n": -2, "zip": "010", "price": 2.0, "x": "2", "gap": None},
+    ]
+
+
+def test_parquet_rows_are_numbered(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "a.parquet")
+    rows = open_source(str(tmp_path / "a.parquet"))
+    assert (rows[1], rows.place(1)) == ({"a": 2}, f"{tmp_path}/a.parquet, row 2")
+
+
+def test_folder_publishes_its_splits_and_limit_applies_to_each(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", '{"a": 1}\n{"a": 2}\n{"a": 3}\n')
+    write(tmp_path / "dev.csv", "a\n4\n5\n")
+    write(tmp_path / "test-00000-of-00002.json", '[{"a": 6}]')
+    write(tmp_path / "test-00001-of-00002.json", '[{"a": 7}]')
+    rows = open_source(str(tmp_path))
+    assert rows.published == {"train": [0, 1, 2], "validation": [3, 4], "test": [5, 6]}
+    assert rows.place(4) == f"{tmp_path}/dev.csv, line 3"
+    limited = open_source(str(tmp_path), limit=1)
+    assert [row["a"] for row in limited] == [1, 4, 6]
+    assert limited.published == {"train": [0], "validation": [1], "test": [2]}
+
+
+def test_folder_with_one_data_file_is_that_file(tmp_path: Path) -> None:
+    write(tmp_path / "chats.jsonl", '{"a": 1}')
+    write(tmp_path / "README.md", "text")
+    assert open_source(str(tmp_path)).published == {}
+
+
+def test_limit_reads_no_further(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.jsonl", '{"a": 1}\nbroken\n')
+    assert len(open_source(name, limit=1)) == 1
+
+
+def test_columns_are_renamed_and_a_clash_is_replaced(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.jsonl", '{"text": "t", "body": "b", "id": 1}')
+    rows = open_source(name, columns={"text": "body"})
+    assert rows[0] == {"text": "b", "id": 1}
+    assert open_source(name, columns={"x": "id", "y": "id"})[0]["y"] == 1
+    message = refused(name, columns={"text": "boddy"})
+    assert "'body'" in message
+    assert "Valid: body, id, text" in message
+
+
+def test_a_dashed_column_is_found_by_its_template_spelling() -> None:
+    rows = Rows.of([{"a-b": 1, "c": 2}])
+    assert rows.column("a_b") == rows.column("a-b") == [1]
+    with pytest.raises(InputError, match="unknown column 'z'"):
+        rows.column("z")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("a.jsonl", "", "the file is empty"),
+        ("a.jsonl", " \n\n", "the file is empty"),
+        ("a.csv", "a,b\n", "the file holds no rows"),
+        ("a.json", "[]", "the file holds no rows"),
+        ("a.jsonl", "{}\n", "the file holds no rows"),
+        ("a.jsonl", '{"a": 1}\n{"a": \n', "a.jsonl, line 2: not valid JSON"),
+        ("a.jsonl", '{"a": 1}\n[1]\n', "line 2: a row is a JSON object, but this is an array"),
+        ("a.jsonl", '{"a": NaN}\n', "line 1: not valid JSON: NaN"),
+        ("a.jsonl", "[" * 100_000 + "\n", "line 1: not usable JSON"),
+        ("a.jsonl", b'{"a": 1}\n{"a": "\xe9"}\n', "line 2: byte 0xe9 is not UTF-8"),
+        ("a.csv", b"a,b\n1,2\n3,\xff\n", "line 3: byte 0xff is not UTF-8"),
+        ("a.jsonl", '{"a": 1}\n{"a": "x"}\n', "line 2: column 'a' holds 'x' but"),
+        ("a.jsonl", '{"a": {"b": [1]}}\n{}\n{"a": {"b": "x"}}\n', "line 3: column 'a'"),
+        ("a.jsonl", f'{{"a": {2**70}}}\n', "line 1: column 'a' holds"),
+        ("a.jsonl", '{"a": ["x\\ud800"]}\n', "line 1: the text holds half a surrogate"),
+        ("a.jsonl", '{"a": "x"}\n{"a": "\\u0000"}\n', "line 2: the text holds a NUL"),
+        ("a.csv", "a\nx\x00y\n", "line 2: the text holds a NUL"),
+        ("a.json", '{"a": 1}\n{"a": 2}\n', "line 2: not valid JSON: extra data"),
+        ("a.json", '{"a": [{"b": 1}], "c": [{"b": 1}]}', "found a, c"),
+        ("a.json", '[{"a": 1}, 2]', "row 2: a row is a JSON object, but this is a number"),
+        ("a.json", '"text"', "an array of objects, but this is a string"),
+        ("a.csv", "a,b\n1,2\n3\n", "line 3: 1 field, but the header names 2 columns"),
+        ("a.csv", 'a,b\n"x\ny",2\n1,2,3\n', "line 4: 3 fields"),
+        ("a.csv", 'a,b\n1,"2\n', "not a valid table"),
+        ("a.csv", "1,2\n3,4\n", "line 1: the first line has to name the columns"),
+        ("a.csv", "a,a\n3,4\n", "names the column 'a' twice"),
+        ("a.csv", "a;b\n3;4\n", "the separator has to be a comma"),
+        ("a.jsonl.gz", "plain", "not a whole gzip file"),
+        ("a.parquet", "plain", "not a whole parquet file"),
+        ("a.xlsx", "plain", "not a data file; valid: .jsonl, .json"),
+    ],
+)
+def test_a_malformed_file_is_named_with_its_line(
+    tmp_path: Path, file: str, content: str | bytes, message: str
+) -> None:
+    name = write(tmp_path / file, content)
+    found = refused(name)
+    assert found.startswith(name)
+    assert message in found
+
+
+def test_a_gzip_file_cut_short_is_refused(tmp_path: Path) -> None:
+    packed = gzip.compress(b'{"a": 1}\n' * 100)
+    assert "gzip" in refused(write(tmp_path / "a.jsonl.gz", packed[:-12]))
+
+
+def test_a_column_of_two_types_across_files_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", '{"a": 1}')
+    write(tmp_path / "test.jsonl", '{"a": "x"}')
+    assert "test.jsonl: column 'a' holds string but" in refused(str(tmp_path))
+
+
+def test_folders_that_leave_a_choice_are_refused(tmp_path: Path) -> None:
+    assert "no data file" in refused(str(tmp_path))
+    write(tmp_path / "a.jsonl", '{"a": 1}')
+    write(tmp_path / "b.jsonl", '{"a": 1}')
+    assert "it holds a.jsonl, b.jsonl" in refused(str(tmp_path))
+    write(tmp_path / "dev.jsonl", '{"a": 1}')
+    write(tmp_path / "validation.jsonl", '{"a": 1}')
+    assert "two files for validation" in refused(str(tmp_path))
+
+
+def test_a_missing_file_is_a_missing_file_and_not_a_hub_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "chats.jsonl", '{"a": 1}')
+    monkeypatch.chdir(tmp_path)
+    assert "no such file or folder. Did you mean chats.jsonl?" in refused("chat.jsonl")
+    assert "no such file or folder. Did you mean chats.jsonl?" in refused("chats")
+    assert "no such file" in refused("./elsewhere")
+    assert "no such file" in refused("data/set.jsonl")
+
+
+def test_bundled_names_are_suggested() -> None:
+    assert "did you mean 'support-chats'?" in refused("bundled/suport-chats")
+    assert "did you mean bundled/support-chats?" in refused("support-chats")
+
+
+def test_the_hub_out_of_reach_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("brulee.data.sources._reachable", lambda _: False)
+    assert "the Hub cannot be reached" in refused("somebody/something")
+
+    def missing(*args: object) -> None:
+        raise datasets.exceptions.DatasetNotFoundError("Dataset 'x' doesn't exist.")
+
+    monkeypatch.setattr("brulee.data.sources._reachable", lambda _: True)
+    monkeypatch.setattr(datasets, "load_dataset", missing)
+    assert "doesn't exist" in refused("somebody/something")
+
+
+def test_a_hub_data_set_publishes_its_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    asked: list[tuple[object, ...]] = []
+
+    def load(*args: object) -> object:
+        asked.append(args)
+        part = datasets.Dataset.from_dict({"a": [1, 2, 3]})
+        return datasets.DatasetDict({"test": part.select([2]), "train": part.select([0, 1])})
+
+    monkeypatch.setattr("brulee.data.sources._reachable", lambda _: True)
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    rows = open_source("somebody/something:small")
+    assert asked == [("somebody/something", "small")]
+    assert [row["a"] for row in rows] == [1, 2, 3]
+    assert rows.published == {"train": [0, 1], "test": [2]}
+    assert rows.place(2) == "somebody/something:small (test), row 1"
