@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,9 +21,9 @@ def write(path: Path, text: str | bytes) -> str:
     return str(path)
 
 
-def refused(name: str, **options: object) -> str:
+def refused(name: str, **options: Any) -> str:
     with pytest.raises(InputError) as caught:
-        open_source(name, **options)  # type: ignore[arg-type]
+        open_source(name, **options)
     return str(caught.value)
 
 
