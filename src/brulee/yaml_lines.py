@@ -21,7 +21,9 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.rsplit(":", 1)[1] in {"null", "merge"}]
+    first: [
+        (tag, pattern) for tag, pattern in resolvers if tag.rsplit(":", 1)[1] in {"null", "merge"}
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
@@ -86,4 +88,6 @@ def _build(
         return loader.construct_object(node, deep=True)
     except yaml.YAMLError:
         line = node.start_mark.line + 1
-        raise InputError(f"{where}, line {line}: the tag {node.tag!r} is not allowed here.") from None
+        raise InputError(
+            f"{where}, line {line}: the tag {node.tag!r} is not allowed here."
+        ) from None

@@ -26,7 +26,8 @@ Folder: TypeAlias = Annotated[
     Path | None, typer.Option(help="Write the run here [default: runs/NAME].")
 ]
 Fresh: TypeAlias = Annotated[
-    bool, typer.Option("--fresh", help="Remove what an earlier run of this name left there.")
+    bool,
+    typer.Option("--fresh", help="Move an earlier run of this name aside (NAME.1, NAME.2 ...)."),
 ]
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON, for machines.")

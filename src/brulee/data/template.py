@@ -54,7 +54,8 @@ class Template:
     """One phrasing: Jinja text with `|||` between prompt and completion.
 
     `columns` are the row columns it reads; `source_columns`, in reading order, those that the
-    prompt reads and the completion does not. Rendering follows promptsource (values may hold
+    prompt reads and the completion does not; `required` are the columns that no `if` asks about,
+    which a row must therefore have. Rendering follows promptsource (values may hold
     `|||`, a column `a-b` is read as `a_b`, parts are stripped) with four differences: it is
     sandboxed, `choice` is seeded, a null prints nothing, and a missing column is an error.
     Raises InputError naming `where` if the Jinja is malformed.
@@ -78,6 +79,7 @@ class Template:
         choice_columns = _columns(choices)
         self.columns: frozenset[str] = (_columns(text) | choice_columns) - {_CHOICES}
         self.source_columns = _source_columns(text, self.columns, choice_columns)
+        self.required: frozenset[str] = self.columns - _tested(text) - _tested(choices)
 
     def render(self, row: Mapping[str, Any], key: str = "") -> Rendered | None:
         """Fill in a row; None where the template does not apply to it (its prompt comes out empty).
@@ -139,6 +141,13 @@ def _columns(tree: nodes.Template) -> frozenset[str]:
     loaded = [n.name for n in tree.find_all(nodes.Name) if n.ctx == "load"]
     functions = {g for g in _ENVIRONMENT.globals if called.count(g) == loaded.count(g)}
     return frozenset(meta.find_undeclared_variables(tree) - functions)
+
+
+def _tested(tree: nodes.Template) -> frozenset[str]:
+    """Names that a condition looks at: the template knows what to do when they are empty."""
+    tests = [node.test for node in tree.find_all((nodes.If, nodes.CondExpr))]
+    names = [n for test in tests for n in (test, *test.find_all(nodes.Name))]
+    return frozenset(n.name for n in names if isinstance(n, nodes.Name))
 
 
 def _source_columns(

@@ -1,0 +1,37 @@
+"""The tuning methods; adding one is a file here and a line in METHODS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from brulee.errors import unknown
+from brulee.methods.base import Attached, Group, Method
+from brulee.methods.full import Full
+from brulee.methods.lora import LoRA
+from brulee.recipe import MethodSpec, Source, check
+
+METHODS: dict[str, type[Method]] = {
+    "full": Full,
+    "lora": LoRA,
+}
+
+# peft_type of a stored adapter -> the method that reads its configuration
+READERS: dict[str, Any] = {
+    "LORA": LoRA.from_config,
+}
+
+
+def build_method(spec: MethodSpec, source: Source | None = None) -> Method:
+    """The method of a recipe, its options checked.
+
+    Raises InputError for an unknown method or option, naming the nearest.
+    """
+    source = source or Source("recipe", {}, None)
+    if spec.name not in METHODS:
+        raise unknown("method", spec.name, METHODS, source.at(("method", "name")))
+    method = METHODS[spec.name]
+    options = check(method.Options, spec.options(), source, ("method",))
+    return method(options)  # type: ignore[call-arg]
+
+
+__all__ = ["METHODS", "READERS", "Attached", "Group", "Method", "build_method"]

@@ -1,0 +1,1 @@
+"""Base models: loading them, attention over packs, loss at the learned positions."""

@@ -1,0 +1,154 @@
+"""A task: rows, the templates that phrase them, and their split, checked before any model loads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from brulee.data.encoding import Encoded, Encoder
+from brulee.data.sources import Rows, open_source
+from brulee.data.splits import Splits, split_rows
+from brulee.data.template import Rendered, Template
+from brulee.data.templates import TemplateSet, load_templates
+from brulee.errors import InputError, unknown
+from brulee.progress import bar
+from brulee.recipe import DataSpec, Source
+
+# Past this share of rows without a completion, the data is taken to be wrong rather than untidy.
+MOST_EMPTY = 0.05
+
+
+@dataclass(frozen=True)
+class Item:
+    """A test row as it is scored: what is read, and what would be right."""
+
+    id: str
+    prompt: str
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Rows that can be trained on and scored.
+
+    `train`, `validation` and `test` are row indices with an applicable template and a completion;
+    `dropped` counts the others by reason.
+    """
+
+    name: str
+    rows: Rows
+    templates: TemplateSet
+    splits: Splits
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+    references: tuple[str, ...]
+    dropped: dict[str, int]
+
+    def encode(self, encoder: Encoder, row: int, template: int, key: str) -> Encoded | None:
+        """Token ids of a row under a template, cut to fit; InputError naming the row otherwise."""
+        try:
+            return encoder.fit(self.templates.templates[template], self.rows[row], key)
+        except InputError as error:
+            raise InputError(f"{self.rows.place(row)}: {error}") from None
+
+    def item(self, row: int) -> Item:
+        """A row under the first template, with every reference it has."""
+        values = self.rows[row]
+        rendered = _render(self.rows, row, self.templates.templates[0])
+        assert rendered is not None, "rows that no template applies to were dropped"
+        further = [values[c] for c in self.references if values.get(c)]
+        return Item(str(row), rendered.prompt, (rendered.completion, *further))
+
+
+def open_task(spec: DataSpec, source: Source) -> Task:
+    """Read, check and split a task's rows.
+
+    Raises InputError naming file and row for whatever cannot be trained on: a column that the
+    template needs, a missing label, or too many empty completions.
+    """
+    rows = open_source(spec.source, source.resolve, spec.columns, spec.limit)
+    templates = load_templates(spec.templates, source.resolve)
+    for column in spec.references:
+        if column not in rows.columns:
+            where = source.at(("data", "references"))
+            raise unknown("column", column, rows.columns, where)
+    splits = split_rows(rows, spec.split, templates.source_columns, tuple(templates.columns))
+    usable, dropped = _usable(rows, templates)
+    parts = {
+        name: tuple(i for i in getattr(splits, name) if i in usable)
+        for name in ("train", "validation", "test")
+    }
+    if not parts["train"]:
+        raise InputError(f"{rows.name}: no row is left to train on; dropped: {dropped}.")
+    name = rows.name.rsplit("/", 1)[-1].split(".", 1)[0] or rows.name
+    return Task(name, rows, templates, splits, **parts, references=tuple(spec.references),
+                dropped=dropped)  # fmt: skip
+
+
+def check_lengths(task: Task, encoder: Encoder, rows: Sequence[int]) -> tuple[tuple[int, ...], int]:
+    """The rows whose completion fits into `max_length`, and how many had their source cut.
+
+    Raises InputError, with the first row's reason, when not one fits.
+    """
+    fitting, cut, reason = [], 0, ""
+    for row in rows:
+        try:
+            encoded = task.encode(encoder, row, 0, "")
+        except InputError as error:
+            reason = reason or str(error)
+            continue
+        if encoded is not None:
+            fitting.append(row)
+            cut += encoded.cut > 0
+    if rows and not fitting:
+        raise InputError(f"every row is longer than train.max_length; the first: {reason}")
+    return tuple(fitting), cut
+
+
+def _usable(rows: Rows, templates: TemplateSet) -> tuple[set[int], dict[str, int]]:
+    template = templates.templates[0]
+    usable: set[int] = set()
+    empty: list[int] = []
+    inapplicable = 0
+    with bar("Checking rows", total=len(rows), unit="rows") as progress:
+        for i, values in enumerate(rows):
+            rendered = _render(rows, i, template)
+            if rendered is None:
+                inapplicable += 1
+            elif rendered.completion:
+                usable.add(i)
+            else:
+                empty.append(i)
+            _require(rows, i, values, template, rendered)
+            progress.advance()
+    if len(empty) > MOST_EMPTY * len(rows):
+        raise InputError(
+            f"{rows.place(empty[0])}: the completion is empty, as in {len(empty)} of {len(rows)} "
+            f"rows; at most {MOST_EMPTY:.0%} may be (they are left out). Check the column that "
+            f"template {template.name!r} learns from."
+        )
+    return usable, {"empty completion": len(empty), "template not applicable": inapplicable}
+
+
+def _require(
+    rows: Rows, i: int, values: dict[str, Any], template: Template, rendered: Rendered | None
+) -> None:
+    """Refuse a row that lacks what the template prints; a null would train on nothing, unseen."""
+    missing = sorted(c for c in template.required if values.get(c) is None)
+    if not missing:
+        return
+    what = "label" if missing[0] not in template.source_columns else "column"
+    present = ", ".join(c for c, v in values.items() if v is not None) or "none"
+    raise InputError(
+        f"{rows.place(i)}: the {what} {missing[0]!r} that template {template.name!r} needs is "
+        f"missing; columns with a value in this row: {present}."
+    )
+
+
+def _render(rows: Rows, i: int, template: Template) -> Rendered | None:
+    try:
+        return template.render(rows[i], "")
+    except InputError as error:
+        raise InputError(f"{rows.place(i)}: {error}") from None

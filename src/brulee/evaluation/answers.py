@@ -1,0 +1,107 @@
+"""One model's answers to a task's test items, appended to a file as they are given.
+
+A line of eval/WHO/TASK.jsonl:
+
+    {"id": "17", "task": "...", "prompt": "...", "output": "...", "references": ["..."],
+     "scores": {"rouge1": 0.4}, "statistics": {"rouge1": [0.4]}, "tokens": 31}
+
+A killed evaluation goes on where the file ends; a finished one is read and costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from brulee.data.encoding import Encoder
+from brulee.data.task import Item
+from brulee.evaluation.base import Array, Metric
+from brulee.inference.engine import Engine
+from brulee.inference.sampling import Sampling
+from brulee.progress import bar
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one model gave for one item; statistics are those of the metric contract."""
+
+    id: str
+    task: str
+    prompt: str
+    output: str
+    references: tuple[str, ...]
+    scores: dict[str, float]
+    statistics: dict[str, list[float]]
+    tokens: int
+
+
+def generate_answers(
+    engine: Engine,
+    encoder: Encoder,
+    items: Sequence[Item],
+    metrics: Sequence[Metric],
+    sampling: Sampling,
+    *,
+    task: str,
+    file: Path,
+    title: str,
+) -> list[Answer]:
+    """Generate and score the answers that `file` does not hold yet; all of them, in item order."""
+    known = read_answers(file)
+    open_items = [item for item in items if item.id not in known]
+    prompts = [encoder.encode_prompt(item.prompt) for item in open_items]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        bar(title, total=len(items), unit="items") as progress,
+        file.open("a", encoding="utf-8") as out,
+    ):
+        progress.advance(len(items) - len(open_items))
+
+        def done(i: int, ids: list[int]) -> None:
+            answer = score(open_items[i], encoder.decode(ids), len(ids), metrics, task)
+            known[answer.id] = answer
+            append(out, answer)
+            progress.advance()
+
+        engine.generate(prompts, sampling, done)
+    return [known[item.id] for item in items]
+
+
+def score(item: Item, output: str, tokens: int, metrics: Sequence[Metric], task: str) -> Answer:
+    """An answer with the statistics of every metric."""
+    statistics: dict[str, list[float]] = {}
+    scores: dict[str, float] = {}
+    for metric in metrics:
+        for key, values in metric.statistics(output, item.references).items():
+            statistics[key] = [float(v) for v in values]
+            scores[key] = metric.item(key, values)
+    return Answer(item.id, task, item.prompt, output, item.references, scores, statistics, tokens)
+
+
+def append(out: TextIO, answer: Answer) -> None:
+    """Write an answer as one line, at once."""
+    line = json.dumps(asdict(answer), ensure_ascii=False) + "\n"
+    out.write(line)
+    out.flush()
+
+
+def read_answers(file: Path) -> dict[str, Answer]:
+    """The whole answers of a file by id; a last line cut short by a kill is dropped from it."""
+    if not file.is_file():
+        return {}
+    text = file.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        file.write_text(whole, encoding="utf-8")
+    answers = [json.loads(line) for line in whole.splitlines()]
+    return {a["id"]: Answer(**{**a, "references": tuple(a["references"])}) for a in answers}
+
+
+def statistics_array(answers: Sequence[Answer], key: str) -> Array:
+    """The statistics of one score over all answers, shape (N, S)."""
+    return np.array([a.statistics[key] for a in answers], dtype=np.float64)

@@ -1,0 +1,47 @@
+"""The next token from logits: greedy, or drawn with temperature and nucleus cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen; temperature 0 is greedy."""
+
+    max_new_tokens: int = 96
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+def generators(sampling: Sampling, requests: Sequence[int]) -> list[torch.Generator]:
+    """One random stream a request, so that what it draws does not depend on its neighbours."""
+    return [torch.Generator().manual_seed(sampling.seed * 1_000_003 + i) for i in requests]
+
+
+def next_tokens(
+    logits_BV: torch.Tensor, sampling: Sampling, streams: Sequence[torch.Generator]
+) -> torch.Tensor:
+    """The chosen token of each row, shape (B,)."""
+    if sampling.temperature == 0.0:
+        return logits_BV.argmax(dim=-1)
+    probabilities_BV = torch.softmax(logits_BV.float() / sampling.temperature, dim=-1).cpu()
+    if sampling.top_p < 1.0:
+        probabilities_BV = _nucleus(probabilities_BV, sampling.top_p)
+    drawn = [
+        torch.multinomial(row_V, 1, generator=stream)
+        for row_V, stream in zip(probabilities_BV, streams, strict=True)
+    ]
+    return torch.cat(drawn).to(logits_BV.device)
+
+
+def _nucleus(probabilities_BV: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Keep the smallest set of tokens whose mass reaches top_p (Holtzman et al. 2020)."""
+    sorted_BV, order_BV = probabilities_BV.sort(dim=-1, descending=True)
+    before_BV = sorted_BV.cumsum(dim=-1) - sorted_BV
+    sorted_BV = sorted_BV.masked_fill(before_BV >= top_p, 0.0)
+    return torch.zeros_like(probabilities_BV).scatter_(-1, order_BV, sorted_BV)

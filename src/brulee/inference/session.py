@@ -1,0 +1,133 @@
+"""A model ready to answer: a base, an adapter on its base, or a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from brulee.data.encoding import Encoder
+from brulee.errors import InputError
+from brulee.inference.engine import Engine
+from brulee.inference.sampling import Sampling
+from brulee.methods.base import Attached
+from brulee.methods.checkpoint import CONFIG, attach_adapter, open_adapter
+from brulee.models.loading import Base, load_base
+from brulee.models.precision import pick_device, pick_dtype
+from brulee.progress import bar
+
+
+@dataclass(frozen=True)
+class Session:
+    """A base, what is attached to it, and the engine that runs it."""
+
+    base: Base
+    attached: Attached | None
+    encoder: Encoder
+    engine: Engine
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        raw: bool = False,
+    ) -> list[str]:
+        """A completion for each prompt; `raw` continues the text as it is, without a template."""
+        encode = self._encode_raw if raw else self.encoder.encode_prompt
+        ids = [encode(prompt) for prompt in prompts]
+        sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+        with bar("Generating", total=len(ids), unit="prompts") as progress:
+            outputs = self.engine.generate(ids, sampling, lambda *_: progress.advance())
+        return [self.encoder.decode(output) for output in outputs]
+
+    def chat_stream(
+        self,
+        messages: list[dict[str, str]],
+        max_new_tokens: int = 512,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """The next answer of a conversation, in pieces of text as they are written."""
+        text = self._conversation(messages)
+        sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+        ids: list[int] = []
+        shown = ""
+        for token in self.engine.stream(self.encoder.encode_text(text), sampling):
+            ids.append(token)
+            answer = str(self.encoder.tokenizer.decode(ids, skip_special_tokens=True))
+            # A character may be several tokens long; it is held back until it is whole.
+            if not answer.endswith("\ufffd") and len(answer) > len(shown):
+                yield answer[len(shown) :]
+                shown = answer
+
+    def _conversation(self, messages: list[dict[str, str]]) -> str:
+        if self.encoder.chat:
+            return self.encoder.chat_text(messages)
+        return self.encoder.prompt_text("\n".join(m["content"] for m in messages))
+
+    def _encode_raw(self, text: str) -> list[int]:
+        ids = self.encoder.tokenizer(text)["input_ids"]
+        if not self.engine.seq2seq and ids[-1:] == [self.encoder.tokenizer.eos_token_id]:
+            ids = ids[:-1]
+        return [*self.encoder.prefix_ids, *ids]
+
+
+def open_session(
+    target: str, device: str = "auto", precision: str = "auto", base: str | None = None
+) -> Session:
+    """Load a run folder, an adapter folder, or a model (bundled, folder, .gguf, Hub id).
+
+    `base` replaces the base model that an adapter names. Raises InputError for a target that is
+    none of these, or an adapter that does not belong to its base.
+    """
+    where = pick_device(device)
+    dtype = pick_dtype(precision, where)
+    folder = Path(target)
+    if (folder / "model" / "config.json").is_file():
+        return _session(load_base(str(folder / "model"), dtype, where), None, None)
+    if (folder / "adapter" / CONFIG).is_file():
+        folder = folder / "adapter"
+    if (folder / CONFIG).is_file():
+        return _adapter_session(folder, where, dtype, base)
+    if (folder / "recipe.yaml").is_file():
+        raise InputError(
+            f"{target}: this run has no adapter yet; train it with: brulee resume {target}"
+        )
+    return _session(load_base(target, dtype, where), None, None)
+
+
+def open_engine(base: Base, encoder: Encoder, batch_tokens: int = 8192) -> Engine:
+    """An engine that stops where the encoder's completions end."""
+    pad_id = base.tokenizer.pad_token_id
+    return Engine(
+        base.model, encoder.stop_ids, encoder.stop_ids[-1] if pad_id is None else pad_id,
+        batch_tokens,
+    )  # fmt: skip
+
+
+def _adapter_session(
+    folder: Path, device: torch.device, dtype: torch.dtype, base_name: str | None
+) -> Session:
+    adapter = open_adapter(folder)
+    name = base_name or adapter.base_name
+    if name is None:
+        raise InputError(f"{folder / CONFIG}: it names no base model; give one with --base.")
+    base = load_base(name, dtype, device)
+    attached = attach_adapter(adapter, base)
+    return _session(base, attached, adapter.ours.get("chat_template"))
+
+
+def _session(base: Base, attached: Attached | None, chat_template: str | None) -> Session:
+    encoder = Encoder(
+        base.tokenizer,
+        kind=base.kind,
+        chat_template="none" if chat_template == "none" else "auto",
+        prefix_ids=attached.prefix_ids if attached else (),
+    )
+    return Session(base, attached, encoder, open_engine(base, encoder))

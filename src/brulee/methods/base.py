@@ -1,0 +1,144 @@
+"""The contract every tuning method keeps, from full fine-tuning to soft prompts.
+
+A `Method` is a checked set of options. `attach` puts it on a model and gives back an `Attached`,
+which owns whatever was put there: it says what is trained, gives and takes the stored tensors,
+folds them into the base, or takes itself off again and leaves the base bit-identical.
+
+    Method(options) --attach(model)--> Attached --groups()---> optimiser
+                                          |------tensors()--> adapter_model.safetensors
+                                          |------config()---> adapter_config.json
+                                          |------merge()----> an ordinary tuned model
+                                          '------detach()---> the base as it was
+
+How the families fit: selective methods return parameters of the base itself and store their changed
+values; LoRA, bottleneck and IA3 wrap modules; soft prompts give `prefix_ids`, token ids past the
+vocabulary that every document begins with and that the wrapped embedding turns into trained vectors.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from brulee.errors import InputError
+from brulee.recipe import Strict
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a learning rate: `lr_scale` times the recipe's."""
+
+    name: str
+    parameters: tuple[nn.Parameter, ...]
+    lr_scale: float = 1.0
+    decay: bool = True
+
+
+class Attached(ABC):
+    """A method that is on a model."""
+
+    prefix_ids: tuple[int, ...] = ()
+
+    @abstractmethod
+    def groups(self) -> list[Group]:
+        """What is trained; every parameter in exactly one group."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What is stored, under the keys of the file format, on the CPU in fp32."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """What adapter_config.json holds beside the base's name."""
+
+    @abstractmethod
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take stored tensors.
+
+        Raises InputError naming a key that is missing, left over, of the wrong shape or not finite.
+        """
+
+    @abstractmethod
+    def merge(self) -> None:
+        """Fold the method into the base, computed in fp32, and leave no trace of itself."""
+
+    @abstractmethod
+    def detach(self) -> None:
+        """Take the method off; the base is then bit for bit what it was."""
+
+    @abstractmethod
+    def disabled(self) -> AbstractContextManager[None]:
+        """Inside this block the model computes what its base computes."""
+
+    def trainable(self) -> int:
+        """Number of trained parameters."""
+        return sum(p.numel() for group in self.groups() for p in group.parameters)
+
+
+class Method(ABC):
+    """A tuning method and its options."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    learning_rate: ClassVar[float]
+    Options: ClassVar[type[Strict]]
+    # Full fine-tuning stores a whole model; everything else stores an adapter.
+    stores_model: ClassVar[bool] = False
+
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """The options, every default written out."""
+
+    @abstractmethod
+    def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
+        """Put the method on the model, freezing whatever it does not train.
+
+        `seed` decides the initial values. Raises InputError for a target that the model lacks.
+        """
+
+    def label(self) -> str:
+        """A short name for tables and verdicts."""
+        return self.name
+
+
+def freeze(model: nn.Module) -> list[nn.Parameter]:
+    """Switch every gradient off; returns the parameters that had one, to switch back on."""
+    had = [p for p in model.parameters() if p.requires_grad]
+    for parameter in had:
+        parameter.requires_grad_(False)
+    return had
+
+
+@torch.no_grad()
+def copy_checked(
+    own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], where: str = "adapter"
+) -> None:
+    """Copy stored tensors into the model's own.
+
+    Raises InputError naming the first key that is missing, left over, of another shape, or holds
+    NaN or infinity. Nothing is copied unless everything fits.
+    """
+    missing, extra = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+    if missing or extra:
+        kind, keys = ("lacks", missing) if missing else ("has unknown", extra)
+        raise InputError(
+            f"{where}: it {kind} tensor {keys[0]!r} ({len(keys)} in all); "
+            "it was made for another model or by another method."
+        )
+    for name, tensor in given.items():
+        if tensor.shape != own[name].shape:
+            raise InputError(
+                f"{where}: tensor {name!r} has shape {tuple(tensor.shape)}, "
+                f"this model needs {tuple(own[name].shape)}."
+            )
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{where}: tensor {name!r} holds NaN or infinite values.")
+    for name, tensor in given.items():
+        own[name].copy_(tensor)

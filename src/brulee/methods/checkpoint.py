@@ -1,0 +1,148 @@
+"""Adapters on disk, in the layout PEFT reads.
+
+adapter/
+  adapter_config.json         PEFT's configuration
+  adapter_model.safetensors   the tensors under PEFT's keys
+  brulee.json                 the base's digest, the chat template, the recipe's method
+  README.md                   model card
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from brulee.errors import InputError
+from brulee.methods import READERS
+from brulee.methods.base import Attached, Method
+from brulee.models.loading import Base, check_safetensors
+
+CONFIG, WEIGHTS, OURS, CARD = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "brulee.json",
+    "README.md",
+)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A stored adapter, checked as far as it can be without its base."""
+
+    folder: Path
+    config: dict[str, Any]
+    ours: dict[str, Any]
+
+    @property
+    def base_name(self) -> str | None:
+        """What to load the base from: our record of it, else PEFT's."""
+        name = self.ours.get("base", {}).get("source") or self.config.get("base_model_name_or_path")
+        return str(name) if name else None
+
+    def method(self) -> Method:
+        """The method that made it. Raises InputError for one that cannot be read here."""
+        kind = str(self.config.get("peft_type", "")).upper()
+        if kind not in READERS:
+            raise InputError(
+                f"{self.folder / CONFIG}: peft_type {kind or None!r} cannot be read here; "
+                f"valid: {', '.join(sorted(READERS))}."
+            )
+        method: Method = READERS[kind](self.config)
+        return method
+
+
+def save_adapter(
+    folder: Path, attached: Attached, base: Base, source: str, card: str, extra: dict[str, Any]
+) -> int:
+    """Write an adapter folder; returns the bytes of its weights.
+
+    `source` is what the recipe called the base; `extra` goes into brulee.json beside its digest.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    named = source if source != "bundled" else str(base.folder)
+    config = {"base_model_name_or_path": named, **attached.config()}
+    _write_json(folder / CONFIG, config)
+    tensors = attached.tensors()
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    _write_json(
+        folder / OURS,
+        {
+            "base": {"name": base.name, "source": source, "digest": base.digest},
+            "tensors_digest": tensors_digest(tensors),
+            **extra,
+        },
+    )
+    (folder / CARD).write_text(card, encoding="utf-8")
+    return (folder / WEIGHTS).stat().st_size
+
+
+def open_adapter(folder: Path) -> Adapter:
+    """Read an adapter's configuration.
+
+    Raises InputError when a file is missing, malformed or of another kind.
+    """
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder}: not an adapter folder: it has no {CONFIG}.")
+    if not (folder / WEIGHTS).is_file():
+        other = sorted(p.name for p in folder.glob("adapter_model.*"))
+        hint = f" ({other[0]} is not read: only safetensors is)" if other else ""
+        raise InputError(f"{folder}: it has no {WEIGHTS}{hint}.")
+    ours = _read_json(folder / OURS) if (folder / OURS).is_file() else {}
+    return Adapter(folder, _read_json(folder / CONFIG), ours)
+
+
+def attach_adapter(adapter: Adapter, base: Base) -> Attached:
+    """Put a stored adapter on its base.
+
+    Raises InputError when it belongs to another base, or when any tensor is missing, left over, of
+    the wrong shape or not finite. The base is then as it was.
+    """
+    digest = adapter.ours.get("base", {}).get("digest")
+    if digest is not None and digest != base.digest:
+        raise InputError(
+            f"{adapter.folder}: made for the base {adapter.ours['base']['name']!r} with digest "
+            f"{digest[:12]}..., but this base is {base.name!r} with {base.digest[:12]}..."
+        )
+    weights = adapter.folder / WEIGHTS
+    check_safetensors(weights)
+    tensors = load_file(weights)
+    expected = adapter.ours.get("tensors_digest")
+    if expected is not None and expected != tensors_digest(tensors):
+        raise InputError(f"{weights}: its contents are not those that were saved (digest differs).")
+    attached = adapter.method().attach(base.model)
+    try:
+        attached.load({key: tensor.to(base.device) for key, tensor in tensors.items()})
+    except InputError as error:
+        attached.detach()
+        raise InputError(f"{weights}: {error}") from None
+    return attached
+
+
+def tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 over names, shapes and bytes, independent of the file's layout."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a JSON object was expected.")
+    return values

@@ -1,0 +1,100 @@
+"""Full fine-tuning: every parameter of the model is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from brulee.errors import InputError
+from brulee.methods.base import Attached, Group, Method, copy_checked
+from brulee.recipe import Strict
+
+
+class FullOptions(Strict):
+    """Options of full fine-tuning."""
+
+    keep_base: bool = False
+
+
+class Full(Method):
+    """Train everything; the result is a model of its own."""
+
+    name = "full"
+    summary = "every parameter; the result is a whole model"
+    learning_rate = 1e-4
+    Options = FullOptions
+    stores_model = True
+
+    def __init__(self, options: FullOptions | None = None) -> None:
+        self._options = options or FullOptions()
+
+    def options(self) -> dict[str, Any]:
+        """The options, every default written out."""
+        return self._options.model_dump()
+
+    def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:  # noqa: ARG002
+        """Switch every gradient on; `keep_base` holds a copy on the CPU, so that it can detach."""
+        return _FullAttached(model, self._options.keep_base)
+
+
+class _FullAttached(Attached):
+    def __init__(self, model: PreTrainedModel, keep_base: bool) -> None:
+        self.model = model
+        self._base = _copy(model) if keep_base else None
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)
+
+    def groups(self) -> list[Group]:
+        # Norms and biases are not decayed: a gain pulled to zero is not a smaller model.
+        matrices = tuple(p for p in self.model.parameters() if p.ndim >= 2)
+        vectors = tuple(p for p in self.model.parameters() if p.ndim < 2)
+        groups = [Group("matrices", matrices), Group("vectors", vectors, decay=False)]
+        return [group for group in groups if group.parameters]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {n: p.detach().float().cpu() for n, p in self.model.named_parameters()}
+
+    def config(self) -> dict[str, Any]:
+        return {"peft_type": "BRULEE_FULL"}
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        own = dict(self.model.named_parameters())
+        copy_checked(own, tensors)
+
+    def merge(self) -> None:
+        """Nothing to fold: the base itself was trained."""
+        self._base = None
+
+    def detach(self) -> None:
+        self._put(self._kept())
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        tuned = _copy(self.model)
+        self._put(self._kept())
+        try:
+            yield
+        finally:
+            self._put(tuned)
+
+    def _kept(self) -> dict[str, torch.Tensor]:
+        if self._base is None:
+            raise InputError(
+                "method full: the base was overwritten by training; load it again, "
+                "or set method.keep_base=true to hold a copy."
+            )
+        return self._base
+
+    @torch.no_grad()
+    def _put(self, values: Mapping[str, torch.Tensor]) -> None:
+        for name, parameter in self.model.named_parameters():
+            parameter.copy_(values[name])
+
+
+def _copy(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {n: p.detach().clone().cpu() for n, p in model.named_parameters()}

@@ -1,0 +1,162 @@
+"""Attention over documents packed end to end, through transformers' public attention interface.
+
+A pack is one row of T tokens, several documents long. `cu_seq_lens_q` holds the S + 1 boundaries:
+
+    documents    |--- a ---|- b -|------ c ------|
+    cu_seq_lens  0         7     11              24
+
+Shapes: `T` tokens in the pack, `H` query heads, `K` key heads, `D` head width, `S` documents.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.nn.attention.varlen import varlen_attn as _varlen_attn
+from transformers import AttentionInterface, PreTrainedModel
+
+from brulee.data.batching import pack_arguments
+
+NAME = "brulee_packed"
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    cu_seq_lens_q: torch.Tensor | None = None,
+    max_length_q: int | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention inside each document of a pack.
+
+    query (1, H, T, D); key and value (1, K, T, D); returns (1, T, H, D). Raises ValueError for
+    what it cannot compute exactly (logit soft-capping, attention sinks, a dense mask), so that a
+    model that needs it is never trained with something else.
+    """
+    unsupported = [n for n in ("softcap", "s_aux", "position_bias") if options.get(n) is not None]
+    if unsupported or attention_mask is not None or cu_seq_lens_q is None:
+        what = ", ".join(unsupported) or "a dense mask or no document boundaries"
+        raise ValueError(f"packed attention does not compute {what}")
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and dropout == 0.0:
+        longest = int(max_length_q or query.shape[2])
+        out_THD = _varlen(query, key, value, cu_seq_lens_q, longest, scaling, sliding_window)
+        return out_THD.unsqueeze(0), None
+    bounds = cu_seq_lens_q.tolist()
+    return _per_document(query, key, value, bounds, scaling, dropout, sliding_window), None
+
+
+def _per_document(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bounds: list[int],
+    scaling: float | None,
+    dropout: float,
+    window: int | None,
+) -> torch.Tensor:
+    grouped = query.shape[1] != key.shape[1]
+    outs = []
+    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+        mask = None
+        if window is not None and end - start > window:
+            mask = _window_mask(end - start, window, query.device)
+        out_1HTD = F.scaled_dot_product_attention(
+            query[:, :, start:end],
+            key[:, :, start:end],
+            value[:, :, start:end],
+            attn_mask=mask,
+            dropout_p=dropout,
+            is_causal=mask is None,
+            scale=scaling,
+            enable_gqa=grouped,
+        )
+        outs.append(out_1HTD.transpose(1, 2))
+    return torch.cat(outs, dim=1)
+
+
+def _window_mask(length: int, window: int, device: torch.device) -> torch.Tensor:
+    at = torch.arange(length, device=device)
+    behind_TT = at[:, None] - at[None, :]
+    return (behind_TT >= 0) & (behind_TT < window)
+
+
+def _varlen(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bounds: torch.Tensor,
+    longest: int,
+    scaling: float | None,
+    window: int | None,
+) -> torch.Tensor:
+    q_THD, k_TKD, v_TKD = (x.squeeze(0).transpose(0, 1) for x in (query, key, value))
+    options: dict[str, Any] = {"scale": scaling}
+    if "window_size" in _VARLEN_OPTIONS:
+        options["window_size"] = (-1 if window is None else window - 1, 0)
+    elif window is not None and longest > window:
+        raise ValueError("this torch has no sliding window in its varlen kernel; use torch>=2.11")
+    else:
+        options["is_causal"] = True
+    if q_THD.shape[1] != k_TKD.shape[1]:
+        if "enable_gqa" in _VARLEN_OPTIONS:
+            options["enable_gqa"] = True
+        else:
+            repeats = q_THD.shape[1] // k_TKD.shape[1]
+            k_TKD, v_TKD = (x.repeat_interleave(repeats, dim=1) for x in (k_TKD, v_TKD))
+    out_THD: torch.Tensor = _varlen_attn(
+        q_THD, k_TKD, v_TKD, bounds, bounds, longest, longest, **options
+    )
+    return out_THD
+
+
+@contextmanager
+def packed(model: PreTrainedModel) -> Iterator[None]:
+    """Run the model's attention per document inside this block, as it was before outside it."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def packs_exactly(model: PreTrainedModel) -> bool:
+    """Whether this model, run on a pack, gives each document the output it gives it alone.
+
+    Tried rather than looked up by name: two short documents, packed and apart. Encoder-decoder
+    models, models with a recurrent state and those that ignore the attention interface say no,
+    and are then batched with padding.
+    """
+    if model.config.is_encoder_decoder or not getattr(model, "_supports_attention_backend", False):
+        return False
+    device = next(model.parameters()).device
+    high = model.get_input_embeddings().weight.shape[0]
+    lengths = (5, 9)
+    ids = torch.randint(high, (1, sum(lengths)), generator=torch.Generator().manual_seed(0))
+    ids = ids.to(device)
+    with torch.no_grad():
+        try:
+            with packed(model):
+                together = model(input_ids=ids, use_cache=False, **pack_arguments(lengths, device))
+        except (ValueError, TypeError):
+            return False
+        apart = [model(input_ids=part, use_cache=False).logits for part in ids.split(lengths, 1)]
+    expected = torch.cat(apart, dim=1).float()
+    error = (together.logits.float() - expected).abs().max()
+    tolerance = 1e-3 if together.logits.dtype == torch.float32 else 0.05
+    return bool(error <= tolerance * expected.abs().max())
+
+
+_VARLEN_OPTIONS = frozenset(inspect.signature(_varlen_attn).parameters)
+AttentionInterface.register(NAME, packed_attention)

@@ -1,0 +1,122 @@
+"""Cross-entropy at the learned positions only, without ever holding all their logits.
+
+88% of the tokens of a summarisation batch carry no loss; projecting them onto the vocabulary is the
+largest single waste of a naive step. Here the hidden states of the learned positions go through the
+head a chunk at a time, and each chunk's gradient is formed while its logits are still there.
+
+Shapes: `N` learned positions, `D` width, `V` vocabulary, `C` positions in a chunk.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+
+from brulee.data.batching import Batch
+
+# Logits of a chunk in fp32: 64 MB keeps them in reach of the caches' next level without starving
+# the matrix product of rows.
+CHUNK_LOGITS = 16_000_000
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Sum of cross-entropies of hidden @ weight.T, its gradient computed on the way forward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: torch.Tensor, weight_VD: torch.Tensor, targets_N: torch.Tensor
+    ) -> torch.Tensor:
+        need_hidden, need_weight, _ = ctx.needs_input_grad
+        rows = max(1, CHUNK_LOGITS // weight_VD.shape[0])
+        weight = weight_VD.to(hidden_ND.dtype)
+        loss = hidden_ND.new_zeros((), dtype=torch.float32)
+        d_hidden = torch.empty_like(hidden_ND) if need_hidden else None
+        d_weight = torch.zeros_like(weight_VD, dtype=torch.float32) if need_weight else None
+        for start in range(0, hidden_ND.shape[0], rows):
+            part = slice(start, start + rows)
+            hidden_CD, target_C = hidden_ND[part], targets_N[part]
+            logits_CV = (hidden_CD @ weight.T).float()
+            log_z_C = torch.logsumexp(logits_CV, dim=-1)
+            picked_C = logits_CV.gather(1, target_C[:, None]).squeeze(1)
+            loss += (log_z_C - picked_C).sum()
+            if d_hidden is None and d_weight is None:
+                continue
+            # d loss / d logits = softmax - one-hot, formed in the logits' own memory.
+            d_logits_CV = logits_CV.sub_(log_z_C[:, None]).exp_()
+            d_logits_CV.scatter_add_(1, target_C[:, None], torch.full_like(picked_C, -1.0)[:, None])
+            d_logits_CV = d_logits_CV.to(hidden_ND.dtype)
+            if d_hidden is not None:
+                d_hidden[part] = d_logits_CV @ weight
+            if d_weight is not None:
+                d_weight += d_logits_CV.T @ hidden_CD
+        ctx.save_for_backward(d_hidden, d_weight)
+        ctx.weight_dtype = weight_VD.dtype
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        d_hidden, d_weight = ctx.saved_tensors
+        (scale,) = grads
+        if d_hidden is not None:
+            d_hidden = d_hidden * scale.to(d_hidden.dtype)
+        if d_weight is not None:
+            d_weight = (d_weight * scale).to(ctx.weight_dtype)
+        return d_hidden, d_weight, None
+
+
+def linear_cross_entropy(
+    hidden_ND: torch.Tensor, weight_VD: torch.Tensor, targets_N: torch.Tensor
+) -> torch.Tensor:
+    """Sum over N of -log softmax(hidden @ weight.T)[target], as an fp32 scalar.
+
+    Equal to `F.cross_entropy(hidden @ weight.T, targets, reduction="sum")`, with memory for one
+    chunk of logits instead of N x V. The gradient is exact, not recomputed.
+    """
+    loss: torch.Tensor = _LinearCrossEntropy.apply(hidden_ND, weight_VD, targets_N)
+    return loss
+
+
+class CompletionLoss:
+    """Summed loss of a model at the learned positions of a batch.
+
+    The fused path needs a head that is one plain linear map of the last hidden state. Whether it
+    is, is tried on a few tokens; models that scale or cap their logits go through their own
+    forward with `logits_to_keep`, so that they too project the learned positions only.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.fused = not model.config.is_encoder_decoder and _head_is_plain(model)
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        """Sum of the losses of the batch's N targets, an fp32 scalar."""
+        if self.fused:
+            hidden_BTD = self.model.base_model(**batch.inputs, use_cache=False).last_hidden_state
+            head = self.model.get_output_embeddings()
+            hidden_ND = hidden_BTD.flatten(0, 1)[batch.positions]
+            return linear_cross_entropy(hidden_ND, head.weight, batch.targets)
+        if batch.packed:
+            output = self.model(**batch.inputs, use_cache=False, logits_to_keep=batch.positions)
+            logits_NV = output.logits[0]
+        else:
+            logits_BTV = self.model(**batch.inputs, use_cache=False).logits
+            logits_NV = logits_BTV.flatten(0, 1)[batch.positions]
+        return F.cross_entropy(logits_NV.float(), batch.targets, reduction="sum")
+
+
+def _head_is_plain(model: PreTrainedModel) -> bool:
+    head = model.get_output_embeddings()
+    if type(head) is not nn.Linear or head.bias is not None or model.base_model is model:
+        return False
+    ids = torch.arange(4, device=head.weight.device).unsqueeze(0)
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        expected = model(input_ids=ids, use_cache=False).logits
+    model.train(training)
+    return torch.allclose(head(hidden).float(), expected.float(), rtol=1e-3, atol=1e-3)

@@ -1,0 +1,225 @@
+"""A base model from wherever it lies: the wheel, a folder, a GGUF file or the Hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from brulee.errors import InputError, nearest
+from brulee.models.bundled import NAME, bundled_folder, sha256
+
+Kind = Literal["causal", "seq2seq"]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A loaded base model, and what identifies it.
+
+    `digest` is the SHA-256 over the names and digests of its weight files, or for a model from the
+    Hub's cache the same over the files that were loaded.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    digest: str
+    kind: Kind
+    folder: Path
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+
+def load_base(
+    name: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    revision: str | None = None,
+    resolve: Callable[[str], Path] = Path,
+) -> Base:
+    """Load a causal or encoder-decoder model in `dtype` onto `device`, in evaluation mode.
+
+    Raises InputError for an unknown folder (with the nearest name), a folder without a model, and
+    corrupt safetensors or GGUF files, naming the file.
+    """
+    if name == "bundled":
+        return _from_folder(bundled_folder(), dtype, device, NAME)
+    path = resolve(name)
+    if path.is_dir():
+        return _from_folder(path, dtype, device, path.name)
+    if path.is_file():
+        return _from_gguf(path, dtype, device)
+    if _looks_like_path(name):
+        raise InputError(_no_such_model(path, name))
+    return _from_hub(name, revision, dtype, device)
+
+
+def _from_folder(
+    folder: Path, dtype: torch.dtype, device: torch.device, name: str, revision: str | None = None
+) -> Base:
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise InputError(f"{folder}: this is an adapter, not a base model; name its base here.")
+        raise InputError(f"{folder}: not a model folder: it has no config.json.")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        other = "; only safetensors is read, never pickle" if list(folder.glob("*.bin")) else ""
+        raise InputError(f"{folder}: no *.safetensors file with weights{other}.")
+    for file in weights:
+        check_safetensors(file)
+    config = _read(lambda: AutoConfig.from_pretrained(folder), folder)
+    kind: Kind = "seq2seq" if config.is_encoder_decoder else "causal"
+    auto = AutoModelForSeq2SeqLM if kind == "seq2seq" else AutoModelForCausalLM
+    model, info = _read(
+        lambda: auto.from_pretrained(
+            folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True
+        ),
+        folder,
+    )
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise InputError(f"{folder}: weights missing for {missing[0]} ({len(missing)} in all).")
+    tokenizer = _read(lambda: AutoTokenizer.from_pretrained(folder), folder)
+    return Base(model.to(device).eval(), tokenizer, name, _digest(weights), kind, folder)
+
+
+def _from_gguf(path: Path, dtype: torch.dtype, device: torch.device) -> Base:
+    check_gguf(path)
+    model = _read(
+        lambda: AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype),
+        path,
+    )
+    # Dequantised weights are ordinary ones; the leftover quantiser would refuse saving and merging.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer = None
+    tokenizer = _read(lambda: AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name), path)
+    return Base(model.to(device).eval(), tokenizer, path.stem, sha256(path), "causal", path.parent)
+
+
+def _from_hub(name: str, revision: str | None, dtype: torch.dtype, device: torch.device) -> Base:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+    try:
+        folder = snapshot_download(name, revision=revision, allow_patterns=wanted)
+    except HFValidationError:
+        raise InputError(_no_such_model(Path(name), name)) from None
+    except LocalEntryNotFoundError:
+        raise InputError(
+            f"model {name!r}: no such folder here, and the Hub cannot be reached; "
+            "valid: bundled, a folder, a .gguf file, or a Hub id."
+        ) from None
+    except HfHubHTTPError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"model {name!r}: the Hub refused it: {reason}") from None
+    return _from_folder(Path(folder), dtype, device, name, revision)
+
+
+def check_safetensors(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file, after checking that it is whole and consistent.
+
+    Raises InputError for a truncated file, a header longer than the file, malformed JSON, or
+    offsets that do not fill the file exactly.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+        if len(head) < 8:
+            raise InputError(f"{path}: corrupt safetensors: the file has only {size} bytes.")
+        (length,) = struct.unpack("<Q", head)
+        if length > min(size - 8, 100_000_000):
+            raise InputError(
+                f"{path}: corrupt safetensors: its header claims {length} bytes, "
+                f"the file has {size}."
+            )
+        try:
+            header = json.loads(file.read(length))
+            end = max(
+                (v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0
+            )
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+            raise InputError(
+                f"{path}: corrupt safetensors: its header is not valid JSON."
+            ) from None
+    if 8 + length + end != size:
+        raise InputError(
+            f"{path}: corrupt safetensors: its tensors need {8 + length + end} bytes, "
+            f"the file has {size}."
+        )
+    return dict(header)
+
+
+def check_gguf(path: Path) -> None:
+    """Raise InputError unless the file is a complete GGUF."""
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise InputError(
+                f"{path}: not a GGUF file (its first four bytes are not 'GGUF'); "
+                "a model is a folder, a .gguf file or a Hub id."
+            )
+    from gguf import GGUFReader
+
+    try:
+        tensors = GGUFReader(path).tensors
+    except (ValueError, IndexError, KeyError, OverflowError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: corrupt or truncated GGUF: {reason}.") from None
+    if not tensors:
+        raise InputError(f"{path}: a GGUF without tensors is not a model.")
+
+
+def _digest(files: list[Path]) -> str:
+    parts = "\n".join(f"{file.name} {sha256(file)}" for file in files)
+    return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def _read(load: Callable[[], Any], where: Path) -> Any:
+    """Run a transformers loader; what it says about bad files becomes one sentence."""
+    from safetensors import SafetensorError
+
+    try:
+        return load()
+    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{where}: transformers cannot load this model: {reason}") from None
+
+
+def _looks_like_path(name: str) -> bool:
+    return (
+        name.count("/") != 1
+        or name.startswith((".", "/", "~"))
+        or name.endswith((".gguf", ".safetensors", ".bin"))
+        or Path(name).parent.is_dir()
+    )
+
+
+def _no_such_model(path: Path, name: str) -> str:
+    parent = path.parent
+    names = [p.name for p in parent.iterdir()] if parent.is_dir() else []
+    close = nearest(path.name, [*names, "bundled"])
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return (
+        f"model {name!r}: no such folder or file.{hint} "
+        "Valid: bundled, a folder, a .gguf file, or a Hub id like owner/name."
+    )

@@ -1,0 +1,52 @@
+"""Which device and which number format pay on this machine."""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import torch
+
+from brulee.errors import InputError
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a recipe's `train.device`; "auto" takes CUDA where there is one.
+
+    Raises InputError for a device that this machine or this torch does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"device {name!r} is not known; valid: auto, cpu, cuda, cuda:N.") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {name!r}: this machine shows {torch.cuda.device_count()} GPUs.")
+    return device
+
+
+def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """bfloat16 where its matrix products are faster than fp32's, else float32."""
+    if precision != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if _bfloat16_pays_on_cpu() else torch.float32
+
+
+@functools.cache
+def _bfloat16_pays_on_cpu() -> bool:
+    """Timed, not looked up: without AVX512-BF16 or AMX, bf16 is several times slower than fp32."""
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.ones(512, 576, dtype=dtype)
+        b = torch.ones(1536, 576, dtype=dtype)
+        torch.nn.functional.linear(a, b)
+        best = float("inf")
+        for _ in range(3):
+            started = time.perf_counter()
+            torch.nn.functional.linear(a, b)
+            best = min(best, time.perf_counter() - started)
+        seconds[dtype] = best
+    return seconds[torch.bfloat16] < 0.8 * seconds[torch.float32]

@@ -1,0 +1,51 @@
+"""The line from a recipe to a report, and its stretches, as plain functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from brulee.pipeline.folder import RunFolder, open_run, reopen_run
+from brulee.pipeline.stages import interruptible, prepare, score, tune, write_up
+from brulee.recipe import Recipe
+
+
+def run(recipe: Recipe, *, folder: Path | None = None, fresh: bool = False) -> Path:
+    """Score the base, tune it, score it again, write the report; returns the run folder.
+
+    A run folder that holds the same recipe is continued, or left alone when it is finished; one
+    that holds another recipe is refused with the difference. `fresh` moves it aside first.
+    Raises InputError for bad input and StoppedError for a run that stopped before its end.
+    """
+    return _whole(open_run(recipe, "run", folder, fresh))
+
+
+def train(recipe: Recipe, *, folder: Path | None = None, fresh: bool = False) -> Path:
+    """Tune the model and stop after the adapter; otherwise as `run`."""
+    return _training(open_run(recipe, "train", folder, fresh))
+
+
+def resume(folder: Path) -> Path:
+    """Go on with an interrupted run or training, whichever the folder holds."""
+    where = reopen_run(folder)
+    return _training(where) if where.command == "train" else _whole(where)
+
+
+def _whole(where: RunFolder) -> Path:
+    if where.finished:
+        return where.path
+    with interruptible(where):
+        prepared = prepare(where)
+        before = score(prepared, "base")
+        tuned = tune(prepared)
+        after = score(prepared, "tuned", tuned)
+        write_up(prepared, tuned, before, after)
+    return where.path
+
+
+def _training(where: RunFolder) -> Path:
+    with interruptible(where):
+        tune(prepare(where))
+    return where.path
+
+
+__all__ = ["RunFolder", "resume", "run", "train"]

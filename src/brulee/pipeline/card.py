@@ -1,0 +1,63 @@
+"""The model card that lies beside an adapter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import yaml
+
+from brulee.reporting.results import Results
+
+if TYPE_CHECKING:
+    from brulee.pipeline.stages import Prepared
+
+
+def model_card(prepared: Prepared, found: Results | None) -> str:
+    """Markdown with a YAML head: what it is, what it was made from, what it scored."""
+    recipe, task = prepared.recipe, prepared.task
+    head = {
+        "base_model": recipe.base.name,
+        "library_name": "peft",
+        "tags": ["brulee", "text-generation"],
+    }
+    options = ", ".join(f"{k} {v}" for k, v in prepared.method.options().items())
+    lines = [
+        "---",
+        yaml.safe_dump(head, sort_keys=False).strip(),
+        "---",
+        "",
+        f"# {prepared.where.path.name}",
+        "",
+        f"A {prepared.method.label()} adapter for `{prepared.base.name}`, trained on "
+        f"{len(prepared.train_rows)} rows of `{task.rows.name}` with the templates "
+        f"`{task.templates.name}`.",
+        "",
+        f"- method: {prepared.method.name} ({options})",
+        f"- base digest: `{prepared.base.digest}`",
+        *(f"- data digest: `{file}` `{digest}`" for file, digest in task.rows.digests.items()),
+        f"- framing: {'chat template' if prepared.encoder.chat else 'plain text'}, "
+        f"digest `{prepared.encoder.digest}`",
+        "",
+        "## Intended use",
+        "",
+        "The task it was trained on, in the same phrasing; nothing else was measured but what "
+        "stands below.",
+        "",
+        "## Scores",
+        "",
+        *(_scores(found) if found else ["Not measured yet."]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _scores(found: Results) -> list[str]:
+    table = [
+        "| task | metric | base | tuned | difference | 95% interval | p |",
+        "|---|---|--:|--:|--:|---|--:|",
+    ]
+    for pair in (*found.comparisons, *found.forgetting):
+        table.append(
+            f"| {pair.task} | {pair.metric} | {pair.base:.4f} | {pair.tuned:.4f} | "
+            f"{pair.difference:+.4f} | {pair.low:+.4f} to {pair.high:+.4f} | {pair.p:.4f} |"
+        )
+    return [found.verdict, "", *table]

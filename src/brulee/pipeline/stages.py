@@ -1,0 +1,216 @@
+"""The stages of a run: prepare, score, tune, write up; each skips what is already done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from brulee.data.encoding import Encoded, Encoder
+from brulee.data.mixture import Mixture
+from brulee.data.task import Task, check_lengths, open_task
+from brulee.errors import InputError, StoppedError, unknown
+from brulee.evaluation import metric
+from brulee.evaluation.answers import Answer, generate_answers
+from brulee.evaluation.base import Metric
+from brulee.evaluation.guards import GUARDS, measure
+from brulee.inference.sampling import Sampling
+from brulee.inference.session import open_engine
+from brulee.methods import Attached, Method, build_method
+from brulee.methods.checkpoint import save_adapter
+from brulee.models.loading import Base, load_base
+from brulee.models.precision import pick_device, pick_dtype
+from brulee.pipeline.card import model_card
+from brulee.pipeline.folder import RunFolder
+from brulee.pipeline.summary import Scored, Tuned, summarise
+from brulee.recipe import Recipe
+from brulee.reporting import html, results
+from brulee.training.trainer import Document, Trainer
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is loaded and checked before the first forward pass."""
+
+    where: RunFolder
+    recipe: Recipe
+    method: Method
+    metrics: tuple[Metric, ...]
+    task: Task
+    base: Base
+    encoder: Encoder
+    train_rows: tuple[int, ...]
+    cut_rows: int
+    autocast: bool
+
+
+def prepare(where: RunFolder) -> Prepared:
+    """Check names, rows and lengths, then load the model: the cheap refusals come first."""
+    recipe = where.recipe
+    method = build_method(recipe.method, recipe.source)
+    metrics = tuple(metric(name) for name in recipe.evaluate.metrics)
+    for guard in recipe.evaluate.guards:
+        if guard not in GUARDS:
+            at = recipe.source.at(("evaluate", "guards"))
+            raise unknown("guard", guard, GUARDS, at)
+    task = open_task(recipe.data, recipe.source)
+    device = pick_device(recipe.train.device)
+    dtype = pick_dtype(recipe.train.precision, device)
+    # Trained weights keep fp32 precision; what is frozen can be held in bf16.
+    held = torch.float32 if method.stores_model else dtype
+    base = load_base(recipe.base.name, held, device, recipe.base.revision, recipe.source.resolve)
+    encoder = Encoder(
+        base.tokenizer,
+        kind=base.kind,
+        chat_template=recipe.base.chat_template,
+        system=recipe.data.system,
+        max_length=recipe.train.max_length,
+    )
+    train_rows, cut = check_lengths(task, encoder, task.train)
+    autocast = method.stores_model and dtype == torch.bfloat16
+    prepared = Prepared(
+        where, recipe, method, metrics, task, base, encoder, train_rows, cut, autocast
+    )
+    _record(prepared)
+    return prepared
+
+
+def score(prepared: Prepared, who: str, tuned: Tuned | None = None) -> Scored:
+    """One model's answers on the test rows and the guards, from files where they are there."""
+    spec, task = prepared.recipe.evaluate, prepared.task
+    attached = tuned.attached if tuned else None
+    encoder = prepared.encoder.with_prefix(attached.prefix_ids if attached else ())
+    engine = open_engine(prepared.base, encoder, spec.batch_tokens)
+    started = time.perf_counter()
+    whose = {"base": "Base", "tuned": "Tuned"}[who]
+    answers: dict[str, list[Answer]] = {}
+    items = [task.item(row) for row in task.test[: spec.limit]]
+    name = f"{task.name}/test"
+    if items:
+        answers[name] = generate_answers(
+            engine,
+            encoder,
+            items,
+            prepared.metrics,
+            Sampling(spec.generation.max_new_tokens, spec.generation.temperature),
+            task=name,
+            file=prepared.where.answers(who, name),
+            title=f"{whose} model: {task.name}",
+        )
+    guards = {
+        guard: measure(
+            guard,
+            engine,
+            encoder,
+            spec.guard_limit,
+            prepared.where.answers(who, guard),
+            f"{whose} model: {guard}",
+        )
+        for guard in spec.guards
+    }
+    return Scored(answers, guards, time.perf_counter() - started)
+
+
+def tune(prepared: Prepared) -> Tuned:
+    """Train from the newest checkpoint to the end, and store the adapter or the model."""
+    recipe, task, base, method = prepared.recipe, prepared.task, prepared.base, prepared.method
+    total = sum(p.numel() for p in base.model.parameters())
+    attached = method.attach(base.model, recipe.train.seed)
+    encoder = prepared.encoder.with_prefix(attached.prefix_ids)
+    mixture = Mixture(prepared.train_rows, len(task.templates), recipe.train.seed)
+
+    def document(i: int) -> Document:
+        sample = mixture.sample(i)
+        key = f"{recipe.train.seed}/{sample.epoch}/{sample.row}"
+        encoded = task.encode(encoder, sample.row, sample.template, key)
+        if encoded is None:
+            raise InputError(
+                f"{task.rows.place(sample.row)}: template "
+                f"{task.templates.templates[sample.template].name!r} does not apply to it."
+            )
+        return Document(task.rows.place(sample.row), encoded)
+
+    trainer = Trainer(
+        base,
+        attached,
+        document,
+        len(mixture),
+        recipe.train,
+        learning_rate=recipe.train.learning_rate or method.learning_rate,
+        folder=prepared.where.path,
+        validation=_validation(prepared, encoder),
+        autocast=prepared.autocast,
+    )
+    totals = trainer.train(prepared.where.resume_line)
+    size = _store(prepared, attached)
+    return Tuned(attached, totals, attached.trainable(), total, size)
+
+
+def write_up(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -> None:
+    """results.json, the model card with its scores, report.html."""
+    found = summarise(prepared, tuned, before, after)
+    results.write(found, prepared.where.path)
+    card = prepared.where.path / "adapter" / "README.md"
+    if card.is_file():
+        card.write_text(model_card(prepared, found), encoding="utf-8")
+    html.write_report(prepared.where.path)
+
+
+@contextmanager
+def interruptible(where: RunFolder) -> Iterator[None]:
+    """Turn Ctrl-C outside the training loop into the line that goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError(
+            f"interrupted; what was finished is kept. Go on with: {where.resume_line}"
+        ) from None
+
+
+def _validation(prepared: Prepared, encoder: Encoder) -> list[Encoded]:
+    task = prepared.task
+    rows, _ = check_lengths(task, encoder, task.validation)
+    encoded = (task.encode(encoder, row, 0, "") for row in rows)
+    return [e for e in encoded if e is not None]
+
+
+def _store(prepared: Prepared, attached: Attached) -> int:
+    folder = prepared.where.path
+    if prepared.method.stores_model:
+        return _store_model(prepared, folder / "model")
+    extra = {
+        "method": {"name": prepared.method.name, **prepared.method.options()},
+        "chat_template": prepared.recipe.base.chat_template,
+        "framing_digest": prepared.encoder.digest,
+        "system": prepared.recipe.data.system,
+    }
+    source = prepared.recipe.base.name
+    card = model_card(prepared, None)
+    return save_adapter(folder / "adapter", attached, prepared.base, source, card, extra)
+
+
+def _store_model(prepared: Prepared, folder: Path) -> int:
+    prepared.base.model.save_pretrained(folder)
+    prepared.base.tokenizer.save_pretrained(folder)
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def _record(prepared: Prepared) -> None:
+    """split.json, and what the manifest says of the data and the model."""
+    where, task, base = prepared.where, prepared.task, prepared.base
+    dropped = {**task.dropped, "source text cut": prepared.cut_rows}
+    too_long = len(task.train) - len(prepared.train_rows)
+    split = {**task.splits.manifest(task.rows), "too_long": too_long, "rows": dropped}
+    where.write_json("split.json", split)
+    digests: Mapping[str, object] = {
+        "base": {"name": base.name, "digest": base.digest, "dtype": str(base.model.dtype)},
+        "framing": prepared.encoder.digest,
+        "data": task.rows.digests,
+        "templates": {task.templates.name: task.templates.digest},
+        "seed": prepared.recipe.train.seed,
+    }
+    where.write_json("manifest.json", {**where.read_json("manifest.json"), **digests})

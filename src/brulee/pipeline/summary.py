@@ -1,0 +1,149 @@
+"""Everything measured in a run, as one Results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from brulee.evaluation import bleu
+from brulee.evaluation.answers import Answer, statistics_array
+from brulee.evaluation.guards import GUARDS
+from brulee.evaluation.stats import compare, interval
+from brulee.methods import Attached
+from brulee.pipeline.folder import machine, versions
+from brulee.reporting.results import (
+    Base,
+    Comparison,
+    Cost,
+    Environment,
+    Forgetting,
+    Lengths,
+    Method,
+    Results,
+    Score,
+    Who,
+    outcome,
+)
+from brulee.reporting.verdict import with_verdict
+from brulee.training.trainer import Totals
+
+if TYPE_CHECKING:
+    from brulee.pipeline.stages import Prepared
+
+Reduce = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One model's answers by task and by guard, and the seconds they took."""
+
+    tasks: dict[str, list[Answer]]
+    guards: dict[str, list[Answer]]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What training left: the attached method, what it took and what it weighs."""
+
+    attached: Attached
+    totals: Totals
+    trainable: int
+    total: int
+    stored_bytes: int
+
+
+def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -> Results:
+    """Scores with intervals, paired comparisons, guards and costs, and the verdict on them."""
+    resamples = prepared.recipe.evaluate.resamples
+    reduces = {
+        key: partial(metric.reduce, key) for metric in prepared.metrics for key in metric.keys
+    }
+    scores: list[Score] = []
+    comparisons: list[Comparison] = []
+    for task, answers in after.tasks.items():
+        for key, reduce in reduces.items():
+            base_NS = statistics_array(before.tasks[task], key)
+            tuned_NS = statistics_array(answers, key)
+            scores.append(_score("base", task, key, base_NS, reduce, resamples))
+            scores.append(_score("tuned", task, key, tuned_NS, reduce, resamples))
+            found = compare(base_NS, tuned_NS, reduce, resamples)
+            comparisons.append(Comparison(task=task, metric=key, **found._asdict()))
+    forgetting = [_guard(g, before, after, scores, resamples) for g in after.guards]
+    return with_verdict(
+        Results(
+            run=prepared.where.path.name,
+            base=Base(name=prepared.base.name, digest=prepared.base.digest),
+            method=Method.model_validate(
+                {"name": prepared.method.name, **prepared.method.options()}
+            ),
+            scores=tuple(scores),
+            comparisons=tuple(comparisons),
+            forgetting=tuple(forgetting),
+            cost=_cost(tuned, before.seconds + after.seconds),
+            lengths=tuple(_lengths("base", before) + _lengths("tuned", after)),
+            signatures={"bleu": bleu.signature()} if "bleu" in reduces else {},
+            environment=Environment(versions=versions(), machine=machine()),
+        )
+    )
+
+
+def _score(who: Who, task: str, key: str, stats_NS: Any, reduce: Reduce, resamples: int) -> Score:
+    found = interval(stats_NS, reduce, resamples)
+    return Score(who=who, task=task, metric=key, **found._asdict())
+
+
+def _guard(
+    name: str, before: Scored, after: Scored, scores: list[Score], resamples: int
+) -> Forgetting:
+    guard = GUARDS[name]
+    base_NS = statistics_array(before.guards[name], guard.metric)
+    tuned_NS = statistics_array(after.guards[name], guard.metric)
+    for who, stats_NS in (("base", base_NS), ("tuned", tuned_NS)):
+        scores.append(_score(who, name, guard.metric, stats_NS, guard.reduce, resamples))
+    found = compare(base_NS, tuned_NS, guard.reduce, resamples)
+    gain = (found.low, found.high) if guard.higher_is_better else (-found.high, -found.low)
+    return Forgetting(
+        task=name,
+        metric=guard.metric,
+        base=found.base,
+        tuned=found.tuned,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        p=found.p,
+        higher_is_better=guard.higher_is_better,
+        kept=outcome(*gain),
+    )
+
+
+def _cost(tuned: Tuned, evaluation_seconds: float) -> Cost:
+    totals = tuned.totals
+    return Cost(
+        trainable_parameters=tuned.trainable,
+        total_parameters=tuned.total,
+        adapter_bytes=tuned.stored_bytes,
+        peak_memory_bytes=totals.peak_memory_bytes,
+        train_seconds=totals.seconds,
+        train_tokens=totals.tokens,
+        tokens_per_second=totals.tokens_per_second,
+        evaluation_seconds=evaluation_seconds,
+    )
+
+
+def _lengths(who: Who, scored: Scored) -> list[Lengths]:
+    found = []
+    for task, answers in scored.tasks.items():
+        words = sum(len(a.output.split()) for a in answers)
+        wanted = sum(sum(len(r.split()) for r in a.references) / len(a.references) for a in answers)
+        found.append(
+            Lengths(
+                who=who,
+                task=task,
+                mean_words=words / len(answers),
+                ratio_to_reference=words / wanted if wanted else 0.0,
+            )
+        )
+    return found

@@ -1,0 +1,45 @@
+"""Peak memory of a stretch of work, on the CPU and on CUDA."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+import psutil
+import torch
+
+_RESET = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+
+
+def reset_peak(device: torch.device) -> None:
+    """Begin a new stretch."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif _RESET.exists():
+        # Linux: "5" sets the resident high-water mark back to what is resident now.
+        _RESET.write_text("5")
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Highest memory since `reset_peak`.
+
+    CUDA: bytes allocated on the device. CPU: resident bytes of the process; outside Linux the
+    mark cannot be reset, and the process's highest is returned.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if _STATUS.exists():
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def current_bytes(device: torch.device) -> int:
+    """Memory in use now: allocated on the device, or resident in the process."""
+    if device.type == "cuda":
+        return int(torch.cuda.memory_allocated(device))
+    return int(psutil.Process().memory_info().rss)

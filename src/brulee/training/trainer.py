@@ -1,0 +1,282 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from brulee.data.batching import Batch, pack, pad, pad_pairs
+from brulee.data.encoding import Encoded
+from brulee.errors import StoppedError
+from brulee.methods.base import Attached
+from brulee.models.attention import packed, packs_exactly
+from brulee.models.head import CompletionLoss
+from brulee.models.loading import Base
+from brulee.progress import Bar, bar
+from brulee.recipe import TrainSpec
+from brulee.training import checkpoint
+from brulee.training.events import EventLog
+from brulee.training.memory import current_bytes, peak_bytes, reset_peak
+from brulee.training.optim import adamw, schedule, set_learning_rate
+
+
+# Tokens in one forward pass. On a CPU the activations of a few hundred tokens stay in its caches,
+# which is several times faster than a pass over thousands; a GPU wants all it can get. How a step
+# is cut into passes does not change its loss.
+PASS_TOKENS = {"cpu": 512, "cuda": 65_536, "mps": 8_192}
+
+
+@dataclass(frozen=True)
+class Document:
+    """One training document and the name of its row, for messages."""
+
+    row: str
+    encoded: Encoded
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What training took. Tokens are real ones, without padding; seconds exclude validation."""
+
+    steps: int
+    tokens: int
+    seconds: float
+    peak_memory_bytes: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Real tokens trained on per second."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+
+class Trainer:
+    """Trains what a method attached, on documents given by index.
+
+    `document(i)` is a pure function of i, so that resuming needs one integer; `count` is how many
+    documents make an epoch. The loss of a step is the sum over its learned tokens divided by their
+    number, whatever the split into batches.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        attached: Attached,
+        document: Callable[[int], Document],
+        count: int,
+        spec: TrainSpec,
+        *,
+        learning_rate: float,
+        folder: Path,
+        validation: Sequence[Encoded] = (),
+        autocast: bool = False,
+    ) -> None:
+        self.base, self.attached, self.document, self.spec = base, attached, document, spec
+        self.validation, self.autocast, self.folder = validation, autocast, folder
+        self.per_step = spec.batch_size * spec.accumulation
+        self.per_epoch = math.ceil(count / self.per_step)
+        self.documents = math.ceil(spec.epochs * count)
+        self.steps = math.ceil(self.documents / self.per_step)
+        if spec.max_steps is not None:
+            self.steps = min(self.steps, spec.max_steps)
+        self.packs = packs_exactly(base.model)
+        self.pass_tokens = PASS_TOKENS[base.device.type]
+        self.loss = CompletionLoss(base.model)
+        groups = attached.groups()
+        self.parameters = [p for group in groups for p in group.parameters]
+        self.optimizer = adamw(groups, learning_rate, spec.weight_decay)
+        self.events = EventLog(folder / "events.jsonl")
+        self.step, self.tokens, self.seconds, self.peak = 0, 0, 0.0, 0
+        self._stop = False
+
+    def train(self, resume_line: str = "") -> Totals:
+        """Run to the end, from the newest checkpoint in the run folder if there is one.
+
+        Raises StoppedError on a non-finite loss (naming the step and its rows) and, after saving a
+        checkpoint, on Ctrl-C or SIGTERM (with `resume_line`, the command that goes on).
+        """
+        self._resume()
+        self.base.model.train()
+        reset_peak(self.base.device)
+        boundary = packed(self.base.model) if self.packs else contextlib.nullcontext()
+        bar_ = bar("Training", total=self.steps, unit="steps")
+        with boundary, bar_ as progress, self._signals():
+            progress.advance(self.step)
+            while self.step < self.steps:
+                self._one_step(progress)
+                if self._stop:
+                    self._save()
+                    raise StoppedError(
+                        f"interrupted after step {self.step} of {self.steps}; the state is saved. "
+                        f"Go on with: {resume_line}"
+                    )
+                self._between_steps()
+        self.base.model.eval()
+        return Totals(self.step, self.tokens, self.seconds, self.peak)
+
+    def validation_loss(self) -> float:
+        """Mean loss per learned token over the validation documents."""
+        training = self.base.model.training
+        self.base.model.eval()
+        total = learned = 0.0
+        with torch.no_grad():
+            for batch in self._batches(self.validation):
+                with self._precision():
+                    total += self.loss(batch).item()
+                learned += batch.learned
+        self.base.model.train(training)
+        return total / learned
+
+    def backward(self, documents: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
+        """Accumulate the gradient of the mean loss per learned token; returns loss and tokens."""
+        learned = sum(d.learned for d in documents)
+        total = torch.zeros((), device=self.base.device)
+        tokens = 0
+        for batch in self._batches(documents):
+            with self._precision():
+                loss = self.loss(batch) / learned
+            loss.backward()
+            total += loss.detach()
+            tokens += batch.tokens
+        return total, tokens
+
+    def _one_step(self, progress: Bar) -> None:
+        started = time.perf_counter()
+        first = self.step * self.per_step
+        wanted = range(first, min(first + self.per_step, self.documents))
+        documents = [self.document(i) for i in wanted]
+        share = schedule(self.spec.schedule, self.step, self.steps, self.spec.warmup)
+        rate = set_learning_rate(self.optimizer, share)
+        loss, tokens = self.backward([d.encoded for d in documents])
+        limit = self.spec.max_grad_norm or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
+        # One transfer for both: the only point of a step at which a GPU is waited for.
+        loss_value, norm_value = torch.stack([loss, norm.to(loss.dtype)]).tolist()
+        self._check_finite(loss_value, norm_value, documents)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        seconds = time.perf_counter() - started
+        self.tokens += tokens
+        self.seconds += seconds
+        self.peak = max(self.peak, peak_bytes(self.base.device))
+        self._report(progress, loss_value, norm_value, rate, tokens, seconds)
+
+    def _report(
+        self, progress: Bar, loss: float, norm: float, rate: float, tokens: int, seconds: float
+    ) -> None:
+        self.events.write(
+            "step",
+            step=self.step,
+            loss=loss,
+            grad_norm=norm,
+            lr=rate,
+            tokens=tokens,
+            tokens_per_s=tokens / seconds,
+            memory_bytes=current_bytes(self.base.device),
+            seconds=seconds,
+        )
+        progress.advance(1, loss=f"{loss:.3f}", tokens_s=f"{self.tokens / self.seconds:,.0f}")
+
+    def _between_steps(self) -> None:
+        last = self.step == self.steps
+        if self.validation and (
+            last or self.step % (self.spec.validate_every or self.per_epoch) == 0
+        ):
+            self.events.write("validation", step=self.step, loss=self.validation_loss())
+        if last or self.step % (self.spec.save_every or self.per_epoch) == 0:
+            self._save()
+
+    def _check_finite(self, loss: float, norm: float, documents: Sequence[Document]) -> None:
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {norm}"
+        rows = ", ".join(d.row for d in documents[:8]) + (", ..." if len(documents) > 8 else "")
+        saved = checkpoint.newest(self.folder / "checkpoints")
+        kept = f" The checkpoint of step {saved.step} is untouched." if saved else ""
+        raise StoppedError(
+            f"step {self.step + 1}: {what}; its rows: {rows}.{kept} "
+            "Try a lower train.learning_rate, a longer train.warmup, or train.precision=float32, "
+            "and look at these rows."
+        )
+
+    def _batches(self, documents: Sequence[Encoded]) -> Iterator[Batch]:
+        model = self.base.model
+        for part in _within(documents, self.spec.batch_size, self.pass_tokens):
+            if self.packs:
+                batch = pack(part)
+            elif self.base.kind == "seq2seq":
+                batch = pad_pairs(part, self._pad_id(), int(model.config.decoder_start_token_id))
+            else:
+                batch = pad(part, self._pad_id())
+            yield batch.to(self.base.device)
+
+    def _pad_id(self) -> int:
+        pad_id = self.base.tokenizer.pad_token_id
+        # Padding is masked by position, so any id will do where a tokenizer has none.
+        return int(pad_id if pad_id is not None else self.base.tokenizer.eos_token_id)
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        if not self.autocast:
+            return contextlib.nullcontext()
+        return torch.autocast(self.base.device.type, dtype=torch.bfloat16)
+
+    def _save(self) -> None:
+        state = {"tokens": self.tokens, "seconds": self.seconds, "peak": self.peak}
+        root = self.folder / "checkpoints"
+        keep = self.spec.keep_checkpoints
+        checkpoint.save(root, self.step, self.parameters, self.optimizer, state, keep)
+
+    def _resume(self) -> None:
+        saved = checkpoint.newest(self.folder / "checkpoints")
+        torch.manual_seed(self.spec.seed)
+        if saved is None:
+            self.events.rewind(0)
+            return
+        checkpoint.restore(saved, self.parameters, self.optimizer)
+        self.step = saved.step
+        self.tokens, self.seconds = saved.state["tokens"], saved.state["seconds"]
+        self.peak = saved.state["peak"]
+        self.events.rewind(self.step)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """First Ctrl-C or SIGTERM: finish the step and save. A second Ctrl-C stops at once."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self._stop and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self._stop = True
+
+        try:
+            before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not in the main thread: signals are somebody else's
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _within(documents: Sequence[Encoded], most: int, tokens: int) -> Iterator[list[Encoded]]:
+    """Consecutive documents, at most so many and within so many tokens (one may be longer)."""
+    part: list[Encoded] = []
+    size = 0
+    for document in documents:
+        if part and (len(part) == most or size + len(document.ids) > tokens):
+            yield part
+            part, size = [], 0
+        part.append(document)
+        size += len(document.ids)
+    if part:
+        yield part
