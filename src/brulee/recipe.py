@@ -255,7 +255,7 @@ def _sentence(
     model: type[BaseModel], error: ValidationError, source: Source, prefix: KeyPath
 ) -> str:
     problems = error.errors()
-    # A union reports one problem per member; an unknown key inside the longest path is the real one.
+    # A union reports one problem a member; an unknown key in the longest path is the real one.
     problem = max(problems, key=lambda p: (p["type"] == "extra_forbidden", len(p["loc"])))
     loc = tuple(part for part in problem["loc"] if not _is_union_tag(part))
     path: KeyPath = (*prefix, *loc)

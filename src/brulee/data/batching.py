@@ -64,7 +64,9 @@ def pack(documents: Sequence[Encoded]) -> Batch:
 
     lengths = tuple(len(d.ids) for d in documents)
     ids = [token for d in documents for token in d.ids]
-    positions, targets, start = [], [], 0
+    positions: list[int] = []
+    targets: list[int] = []
+    start = 0
     for document, length in zip(documents, lengths, strict=True):
         first = start + length - document.learned
         positions += range(first - 1, start + length - 1)
@@ -98,7 +100,8 @@ def pad(documents: Sequence[Encoded], pad_id: int) -> Batch:
 
     ids_BT, mask_BT = _right_padded([d.ids for d in documents], pad_id)
     width = ids_BT.shape[1]
-    positions, targets = [], []
+    positions: list[int] = []
+    targets: list[int] = []
     for row, document in enumerate(documents):
         end = row * width + len(document.ids)
         positions += range(end - document.learned - 1, end - 1)

@@ -117,7 +117,7 @@ class Encoder:
         return self._apply([*system, *messages], generate=True)
 
     def encode_prompt(self, prompt: str) -> list[int]:
-        """Token ids of a prompt at inference, exactly those that training put before a completion."""
+        """Token ids of a prompt at inference: those that training put before a completion."""
         return self.encode_text(self.prompt_text(prompt))
 
     def encode_text(self, text: str) -> list[int]:

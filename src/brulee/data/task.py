@@ -114,6 +114,7 @@ def _usable(rows: Rows, templates: TemplateSet) -> tuple[set[int], dict[str, int
     inapplicable = 0
     with bar("Checking rows", total=len(rows), unit="rows") as progress:
         for i, values in enumerate(rows):
+            _require(rows, i, values, template)
             rendered = _render(rows, i, template)
             if rendered is None:
                 inapplicable += 1
@@ -121,7 +122,6 @@ def _usable(rows: Rows, templates: TemplateSet) -> tuple[set[int], dict[str, int
                 usable.add(i)
             else:
                 empty.append(i)
-            _require(rows, i, values, template, rendered)
             progress.advance()
     if len(empty) > MOST_EMPTY * len(rows):
         raise InputError(
@@ -132,9 +132,7 @@ def _usable(rows: Rows, templates: TemplateSet) -> tuple[set[int], dict[str, int
     return usable, {"empty completion": len(empty), "template not applicable": inapplicable}
 
 
-def _require(
-    rows: Rows, i: int, values: dict[str, Any], template: Template, rendered: Rendered | None
-) -> None:
+def _require(rows: Rows, i: int, values: dict[str, Any], template: Template) -> None:
     """Refuse a row that lacks what the template prints; a null would train on nothing, unseen."""
     missing = sorted(c for c in template.required if values.get(c) is None)
     if not missing:

@@ -145,7 +145,8 @@ def _columns(tree: nodes.Template) -> frozenset[str]:
 
 def _tested(tree: nodes.Template) -> frozenset[str]:
     """Names that a condition looks at: the template knows what to do when they are empty."""
-    tests = [node.test for node in tree.find_all((nodes.If, nodes.CondExpr))]
+    tests = [branch.test for branch in tree.find_all(nodes.If)]
+    tests += [branch.test for branch in tree.find_all(nodes.CondExpr)]
     names = [n for test in tests for n in (test, *test.find_all(nodes.Name))]
     return frozenset(n.name for n in names if isinstance(n, nodes.Name))
 

@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 Spec = str | list[str] | dict[str, Any]
-_FILE_KEYS = ("dataset", "subset", "templates")
+# `cluster` and `sources` are ours; promptsource's files have neither.
+_FILE_KEYS = ("dataset", "subset", "cluster", "sources", "templates")
 # `task_template` is a key that some promptsource files still carry; it never meant anything.
 _TEMPLATE_KEYS = (
     "id",
@@ -43,10 +44,16 @@ _INLINE_KEYS = ("name", "jinja", "prompt", "completion", "answer_choices")
 
 @dataclass(frozen=True)
 class TemplateSet:
-    """Templates that phrase one task in several ways."""
+    """Templates that phrase one task in several ways.
+
+    `cluster` is the kind of task, held out together with others of its kind; `sources` are the
+    data sets whose columns the templates read. Neither decides what is rendered.
+    """
 
     name: str
     templates: tuple[Template, ...]
+    cluster: str | None = None
+    sources: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.templates)
@@ -91,7 +98,14 @@ def load_templates(spec: Spec, resolve: Callable[[str], Path] = Path) -> Templat
     sets = [load_templates(item, resolve) for item in spec]
     templates = tuple(template for one in sets for template in one)
     _refuse_repeats([t.name for t in templates], "templates")
-    return TemplateSet(", ".join(one.name for one in sets), templates)
+    clusters = {one.cluster for one in sets}
+    sources = dict.fromkeys(source for one in sets for source in one.sources)
+    return TemplateSet(
+        ", ".join(one.name for one in sets),
+        templates,
+        clusters.pop() if len(clusters) == 1 else None,
+        tuple(sources),
+    )
 
 
 def library() -> dict[str, TemplateSet]:
@@ -114,13 +128,14 @@ def read_templates(text: str, name: str, where: str) -> TemplateSet:
         raise InputError(f"{where}: a template file is a mapping with the key 'templates'.")
     _check_keys(values, _FILE_KEYS, where)
     templates = []
+    cluster, sources = _cluster(values, where), _sources(values, where)
     for key, fields in values["templates"].items():
         at = f"{where}, line {lines[('templates', key)]}"
         templates.append(_template(key, fields, at))
     if not templates:
         raise InputError(f"{where}: the file holds no template.")
     _refuse_repeats([t.name for t in templates], where)
-    return TemplateSet(name, tuple(templates))
+    return TemplateSet(name, tuple(templates), cluster, sources)
 
 
 def _named(spec: str, resolve: Callable[[str], Path]) -> TemplateSet:
@@ -137,7 +152,7 @@ def _named(spec: str, resolve: Callable[[str], Path]) -> TemplateSet:
     chosen = tuple(t for t in found if t.name == name)
     if not chosen:
         raise unknown("template", name, [t.name for t in found], f"templates: {family}")
-    return TemplateSet(spec, chosen)
+    return TemplateSet(spec, chosen, found.cluster, found.sources)
 
 
 def _family(family: str) -> TemplateSet:
@@ -156,6 +171,20 @@ def _file(spec: str, path: Path) -> TemplateSet:
     except UnicodeDecodeError as error:
         raise InputError(f"{spec}: not UTF-8 text (byte {error.start}).") from None
     return read_templates(text, path.stem, spec)
+
+
+def _cluster(values: Mapping[str, Any], where: str) -> str | None:
+    cluster = values.get("cluster")
+    if not (cluster is None or (isinstance(cluster, str) and cluster.strip())):
+        raise InputError(f"{where}: cluster {cluster!r} is not a name such as summarization.")
+    return cluster
+
+
+def _sources(values: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    sources = values.get("sources") or []
+    if not isinstance(sources, list) or not all(isinstance(s, str) for s in sources):
+        raise InputError(f"{where}: sources {sources!r} is not a list of data set names.")
+    return tuple(sources)
 
 
 def _inline(spec: Mapping[str, Any]) -> Template:

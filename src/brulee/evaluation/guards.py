@@ -39,8 +39,13 @@ class Question:
 class Guard(Protocol):
     """What a guard gives: a metric's name and direction, its items, and their statistics."""
 
-    metric: ClassVar[str]
-    higher_is_better: ClassVar[bool]
+    @property
+    def metric(self) -> str:
+        """The name of its score."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more of it is better."""
 
     def questions(self, encoder: Encoder, limit: int | None) -> list[Question]:
         """The items, encoded for a model."""
@@ -55,8 +60,8 @@ class Guard(Protocol):
 class MultipleChoice:
     """Accuracy of the likeliest answer, log-probabilities divided by the answer's bytes."""
 
-    metric = "accuracy"
-    higher_is_better = True
+    metric: ClassVar[str] = "accuracy"
+    higher_is_better: ClassVar[bool] = True
 
     def __init__(self, source: str, template: str) -> None:
         self.source, self.template = source, template
@@ -91,8 +96,8 @@ class MultipleChoice:
 class Prose:
     """Cross-entropy of plain text in bits per byte, which does not depend on the tokenizer."""
 
-    metric = "bits_per_byte"
-    higher_is_better = False
+    metric: ClassVar[str] = "bits_per_byte"
+    higher_is_better: ClassVar[bool] = False
 
     def __init__(self, source: str) -> None:
         self.source = source

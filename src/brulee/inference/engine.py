@@ -15,8 +15,10 @@ from transformers import PreTrainedModel
 
 from brulee.data.batching import pack, pad, pad_pairs
 from brulee.data.encoding import Encoded
+from brulee.inference.cache import gather, is_plain
 from brulee.inference.sampling import Sampling, generators, next_tokens
 from brulee.models.attention import packed, packs_exactly
+from brulee.models.precision import PASS_TOKENS
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Engine:
         self.seq2seq = bool(model.config.is_encoder_decoder)
         self.device = next(model.parameters()).device
         self._packs = packs_exactly(model)
+        self._pass_tokens = min(batch_tokens, PASS_TOKENS[self.device.type])
 
     def generate(
         self,
@@ -101,7 +104,7 @@ class Engine:
     ) -> None:
         boundary = packed(self.model) if self._packs else contextlib.nullcontext()
         with boundary:
-            for part in self._parts([len(r.ids) for r in requests]):
+            for part in self._parts([len(r.ids) for r in requests], self._pass_tokens):
                 found = self._score_batch([requests[i] for i in part])
                 for i, likelihood in zip(part, found, strict=True):
                     note(i, likelihood)
@@ -123,7 +126,7 @@ class Engine:
             first_BV = decoder.logits().float().log_softmax(dim=-1)
             rows = [row for row, _ in members]
             tails = [requests[i].completion for _, i in members]
-            later = decoder.extend(rows, tails, self.pad_id)
+            later = decoder.extend(rows, tails)
             for at, (row, i) in enumerate(members):
                 note(i, _likelihood(first_BV[row], later[at], tails[at]))
 
@@ -182,12 +185,12 @@ class Engine:
                 tokens_B = tokens_B[keep]
             decoder.push(tokens_B)
 
-    def _parts(self, sizes: Sequence[int]) -> Iterator[list[int]]:
+    def _parts(self, sizes: Sequence[int], tokens: int | None = None) -> Iterator[list[int]]:
         """Indices in batches whose padded size stays within the budget, longest first."""
         order = sorted(range(len(sizes)), key=lambda i: -sizes[i])
         start = 0
         while start < len(order):
-            count = max(1, self.batch_tokens // max(1, sizes[order[start]]))
+            count = max(1, (tokens or self.batch_tokens) // max(1, sizes[order[start]]))
             yield order[start : start + count]
             start += count
 
@@ -202,23 +205,48 @@ class _Decoder:
     def __init__(
         self, model: PreTrainedModel, prompts: list[list[int]], pad_id: int, device: torch.device
     ) -> None:
-        self.model, self.device = model, device
+        self.model, self.device, self.pad_id = model, device, pad_id
         self.seq2seq = bool(model.config.is_encoder_decoder)
-        width = max(len(p) for p in prompts)
-        ids_BT = torch.full((len(prompts), width), pad_id, device=device)
-        self.mask_BT = torch.zeros_like(ids_BT)
-        for row, prompt in enumerate(prompts):
-            at = slice(0, len(prompt)) if self.seq2seq else slice(width - len(prompt), width)
-            ids_BT[row, at] = torch.tensor(prompt, device=device)
-            self.mask_BT[row, at] = 1
         self.cache: Any = None
+        self._logits_BV = torch.empty(0)
         if self.seq2seq:
+            ids_BT, self.mask_BT = self._padded(prompts, left=False)
             encoder = model.get_encoder()
             self.encoded = encoder(input_ids=ids_BT, attention_mask=self.mask_BT)
             start = int(model.config.decoder_start_token_id)
             self._forward(torch.full((len(prompts), 1), start, device=device))
         else:
+            self._prefill(prompts)
+
+    def _prefill(self, prompts: list[list[int]]) -> None:
+        """Read the prompts in passes that suit the device, into one cache."""
+        passes = list(_passes([len(p) for p in prompts], PASS_TOKENS[self.device.type]))
+        caches, logits = [], []
+        for part in passes:
+            ids_BT, self.mask_BT = self._padded(prompts[part], left=True)
+            self.cache = None
             self._forward(ids_BT)
+            caches.append(self.cache)
+            logits.append(self._logits_BV)
+            if not is_plain(self.cache):
+                break
+        whole_BT, self.mask_BT = self._padded(prompts, left=True)
+        if is_plain(self.cache):
+            self.cache = gather(caches, whole_BT.shape[1])
+            self._logits_BV = torch.cat(logits)
+        elif len(passes) > 1:
+            self.cache = None
+            self._forward(whole_BT)
+
+    def _padded(self, prompts: list[list[int]], *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        width = max(len(p) for p in prompts)
+        ids_BT = torch.full((len(prompts), width), self.pad_id)
+        mask_BT = torch.zeros_like(ids_BT)
+        for row, prompt in enumerate(prompts):
+            at = slice(width - len(prompt), width) if left else slice(0, len(prompt))
+            ids_BT[row, at] = torch.tensor(prompt)
+            mask_BT[row, at] = 1
+        return ids_BT.to(self.device), mask_BT.to(self.device)
 
     def logits(self) -> torch.Tensor:
         """Logits after each row's last token, shape (B, V)."""
@@ -241,9 +269,7 @@ class _Decoder:
             self.encoded.last_hidden_state = self.encoded.last_hidden_state[at]
 
     @torch.no_grad()
-    def extend(
-        self, rows: list[int], tails: list[tuple[int, ...]], pad_id: int
-    ) -> list[torch.Tensor]:
+    def extend(self, rows: list[int], tails: list[tuple[int, ...]]) -> list[torch.Tensor]:
         """Logits after each token but the last of every tail, a tail following its row's prompt.
 
         Returns one (len(tail) - 1, V) tensor a tail. Ends the decoder: its cache is used up.
@@ -253,7 +279,7 @@ class _Decoder:
             return [self._logits_BV[:0] for _ in tails]
         at = torch.tensor(rows, device=self.device)
         self.cache.batch_select_indices(at)
-        ids_BT = torch.full((len(tails), width), pad_id, device=self.device)
+        ids_BT = torch.full((len(tails), width), self.pad_id, device=self.device)
         mask_BT = torch.zeros_like(ids_BT)
         for row, tail in enumerate(tails):
             ids_BT[row, : len(tail) - 1] = torch.tensor(tail[:-1], device=self.device)
@@ -292,3 +318,15 @@ def _likelihood(first_V: torch.Tensor, later_TV: torch.Tensor, tail: tuple[int, 
     picked_T = scores_TV.gather(1, target_T[:, None]).squeeze(1)
     greedy = bool((scores_TV.argmax(dim=-1) == target_T).all())
     return Likelihood(float(picked_T.double().sum()), len(tail), greedy)
+
+
+def _passes(lengths: Sequence[int], tokens: int) -> Iterator[slice]:
+    """Consecutive prompts whose padded size stays within so many tokens."""
+    start = 0
+    while start < len(lengths):
+        end, width = start + 1, lengths[start]
+        while end < len(lengths) and (end + 1 - start) * max(width, lengths[end]) <= tokens:
+            width = max(width, lengths[end])
+            end += 1
+        yield slice(start, end)
+        start = end

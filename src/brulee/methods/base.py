@@ -10,9 +10,10 @@ folds them into the base, or takes itself off again and leaves the base bit-iden
                                           |------merge()----> an ordinary tuned model
                                           '------detach()---> the base as it was
 
-How the families fit: selective methods return parameters of the base itself and store their changed
-values; LoRA, bottleneck and IA3 wrap modules; soft prompts give `prefix_ids`, token ids past the
-vocabulary that every document begins with and that the wrapped embedding turns into trained vectors.
+How the families fit: selective methods return parameters of the base itself and store their
+changed values; LoRA, bottleneck and IA3 wrap modules; soft prompts give `prefix_ids`, token ids
+past the vocabulary that every document begins with and that the wrapped embedding turns into
+trained vectors.
 """
 
 from __future__ import annotations

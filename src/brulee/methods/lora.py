@@ -120,9 +120,9 @@ class LoRALinear(nn.Module):
         self, base_layer: nn.Module, rank: int, scale: float, dropout: float, seed: torch.Generator
     ) -> None:
         super().__init__()
-        weight = base_layer.weight
+        weight = weight_of(base_layer)
         self.transposed = isinstance(base_layer, Conv1D)
-        inputs, outputs = weight.shape if self.transposed else reversed(weight.shape)
+        outputs, inputs = weight.T.shape if self.transposed else weight.shape
         self.base_layer = base_layer
         self.scale, self.dropout, self.enabled = scale, dropout, True
         # Drawn on the CPU so that a seed means the same values on every device.
@@ -131,7 +131,7 @@ class LoRALinear(nn.Module):
         self.lora_B = nn.Parameter(torch.zeros(outputs, rank, device=weight.device))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x (..., I) -> (..., O)."""
+        """X (..., I) -> (..., O)."""
         if not self.enabled:
             out: torch.Tensor = self.base_layer(x)
             return out
@@ -142,7 +142,8 @@ class LoRALinear(nn.Module):
         h_NR = F.linear(x_NI, self.lora_A.to(x.dtype))
         # In place: the base's output is nobody else's, and a frozen linear map does not save it.
         out_NO.addmm_(h_NR, self.lora_B.to(x.dtype).T, alpha=self.scale)
-        return out_NO.view(*x.shape[:-1], -1)
+        shaped: torch.Tensor = out_NO.view(*x.shape[:-1], -1)
+        return shaped
 
     def delta(self) -> torch.Tensor:
         """The correction in the orientation of the base's weight, in fp32."""
@@ -200,7 +201,7 @@ class _LoRAAttached(Attached):
     @torch.no_grad()
     def merge(self) -> None:
         for layer in self.layers.values():
-            weight = layer.base_layer.weight
+            weight = weight_of(layer.base_layer)
             weight.copy_(weight.float() + layer.delta())
         self.detach()
 
@@ -229,6 +230,13 @@ class _LoRAAttached(Attached):
             stored[f"{PREFIX}{name}.lora_A.weight"] = layer.lora_A
             stored[f"{PREFIX}{name}.lora_B.weight"] = layer.lora_B
         return stored
+
+
+def weight_of(linear: nn.Module) -> torch.Tensor:
+    """The weight of a linear map, as a tensor."""
+    weight = linear.weight
+    assert isinstance(weight, torch.Tensor), "a linear map has a weight"
+    return weight
 
 
 def put(model: nn.Module, name: str, module: nn.Module) -> None:

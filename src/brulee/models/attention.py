@@ -11,6 +11,7 @@ Shapes: `T` tokens in the pack, `H` query heads, `K` key heads, `D` head width, 
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,7 +27,7 @@ NAME = "brulee_packed"
 
 
 def packed_attention(
-    module: torch.nn.Module,
+    _: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -67,7 +68,7 @@ def _per_document(
 ) -> torch.Tensor:
     grouped = query.shape[1] != key.shape[1]
     outs = []
-    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, end in itertools.pairwise(bounds):
         mask = None
         if window is not None and end - start > window:
             mask = _window_mask(end - start, window, query.device)
@@ -114,9 +115,8 @@ def _varlen(
         else:
             repeats = q_THD.shape[1] // k_TKD.shape[1]
             k_TKD, v_TKD = (x.repeat_interleave(repeats, dim=1) for x in (k_TKD, v_TKD))
-    out_THD: torch.Tensor = _varlen_attn(
-        q_THD, k_TKD, v_TKD, bounds, bounds, longest, longest, **options
-    )
+    out_THD = _varlen_attn(q_THD, k_TKD, v_TKD, bounds, bounds, longest, longest, **options)
+    assert isinstance(out_THD, torch.Tensor), "no auxiliary output was asked for"
     return out_THD
 
 
@@ -151,7 +151,9 @@ def packs_exactly(model: PreTrainedModel) -> bool:
                 together = model(input_ids=ids, use_cache=False, **pack_arguments(lengths, device))
         except (ValueError, TypeError):
             return False
-        apart = [model(input_ids=part, use_cache=False).logits for part in ids.split(lengths, 1)]
+        apart = [
+            model(input_ids=part, use_cache=False).logits for part in torch.split(ids, lengths, 1)
+        ]
     expected = torch.cat(apart, dim=1).float()
     error = (together.logits.float() - expected).abs().max()
     tolerance = 1e-3 if together.logits.dtype == torch.float32 else 0.05

@@ -9,6 +9,7 @@ Shapes: `N` learned positions, `D` width, `V` vocabulary, `C` positions in a chu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -76,8 +77,8 @@ def linear_cross_entropy(
     Equal to `F.cross_entropy(hidden @ weight.T, targets, reduction="sum")`, with memory for one
     chunk of logits instead of N x V. The gradient is exact, not recomputed.
     """
-    loss: torch.Tensor = _LinearCrossEntropy.apply(hidden_ND, weight_VD, targets_N)
-    return loss
+    apply: Callable[..., torch.Tensor] = _LinearCrossEntropy.apply  # torch leaves it untyped
+    return apply(hidden_ND, weight_VD, targets_N)
 
 
 class CompletionLoss:

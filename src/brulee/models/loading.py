@@ -44,7 +44,8 @@ class Base:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
 
 def load_base(
@@ -71,9 +72,7 @@ def load_base(
     return _from_hub(name, revision, dtype, device)
 
 
-def _from_folder(
-    folder: Path, dtype: torch.dtype, device: torch.device, name: str, revision: str | None = None
-) -> Base:
+def _from_folder(folder: Path, dtype: torch.dtype, device: torch.device, name: str) -> Base:
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
             raise InputError(f"{folder}: this is an adapter, not a base model; name its base here.")
@@ -131,7 +130,7 @@ def _from_hub(name: str, revision: str | None, dtype: torch.dtype, device: torch
     except HfHubHTTPError as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"model {name!r}: the Hub refused it: {reason}") from None
-    return _from_folder(Path(folder), dtype, device, name, revision)
+    return _from_folder(Path(folder), dtype, device, name)
 
 
 def check_safetensors(path: Path) -> dict[str, Any]:

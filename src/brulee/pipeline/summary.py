@@ -101,7 +101,8 @@ def _guard(
     guard = GUARDS[name]
     base_NS = statistics_array(before.guards[name], guard.metric)
     tuned_NS = statistics_array(after.guards[name], guard.metric)
-    for who, stats_NS in (("base", base_NS), ("tuned", tuned_NS)):
+    sides: tuple[tuple[Who, Any], ...] = (("base", base_NS), ("tuned", tuned_NS))
+    for who, stats_NS in sides:
         scores.append(_score(who, name, guard.metric, stats_NS, guard.reduce, resamples))
     found = compare(base_NS, tuned_NS, guard.reduce, resamples)
     gain = (found.low, found.high) if guard.higher_is_better else (-found.high, -found.low)

@@ -11,7 +11,7 @@ from brulee.methods.base import Group
 
 
 def adamw(groups: Sequence[Group], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019), one fused kernel per step, weight decay where it belongs."""
+    """AdamW (Loshchilov and Hutter 2019), fused, with weight decay only where a group wants it."""
     return torch.optim.AdamW(
         [
             {

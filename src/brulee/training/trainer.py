@@ -21,18 +21,13 @@ from brulee.methods.base import Attached
 from brulee.models.attention import packed, packs_exactly
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base
+from brulee.models.precision import PASS_TOKENS
 from brulee.progress import Bar, bar
 from brulee.recipe import TrainSpec
 from brulee.training import checkpoint
 from brulee.training.events import EventLog
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import adamw, schedule, set_learning_rate
-
-
-# Tokens in one forward pass. On a CPU the activations of a few hundred tokens stay in its caches,
-# which is several times faster than a pass over thousands; a GPU wants all it can get. How a step
-# is cut into passes does not change its loss.
-PASS_TOKENS = {"cpu": 512, "cuda": 65_536, "mps": 8_192}
 
 
 @dataclass(frozen=True)
@@ -143,7 +138,7 @@ class Trainer:
         for batch in self._batches(documents):
             with self._precision():
                 loss = self.loss(batch) / learned
-            loss.backward()
+            torch.autograd.backward(loss)
             total += loss.detach()
             tokens += batch.tokens
         return total, tokens
@@ -251,7 +246,7 @@ class Trainer:
     def _signals(self) -> Iterator[None]:
         """First Ctrl-C or SIGTERM: finish the step and save. A second Ctrl-C stops at once."""
 
-        def handle(number: int, frame: FrameType | None) -> None:
+        def handle(number: int, _: FrameType | None) -> None:
             if self._stop and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self._stop = True
