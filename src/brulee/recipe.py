@@ -247,7 +247,10 @@ def _apply(values: dict[str, Any], override: str) -> KeyPath:
             at = ".".join(parents[: depth + 1])
             raise InputError(f"--set {override}: {at} is not a section that has keys.")
         target = child
-    target[last] = parse_scalar(text)
+    value = parse_scalar(text)
+    if (*parents, last) == ("method", "name") and target.get("name") != value:
+        target.clear()  # the options in the file are those of another method
+    target[last] = value
     return (*parents, last)
 
 
