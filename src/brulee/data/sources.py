@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,7 +57,9 @@ class Rows:
         self.columns: list[str] = list(table.column_names)
         self.digests = dict(digests)
         self._parts = tuple(parts)
-        self._dataset = datasets.Dataset(table)
+        # A fingerprint of our own: the one it would make pickles the table, which some versions of
+        # pyarrow refuse.
+        self._dataset = datasets.Dataset(table, fingerprint=_fingerprint(name, digests))
         self.published = _published(self._parts)
 
     @classmethod
@@ -96,6 +99,11 @@ class Rows:
                 return f"{part.label}, {number}"
             i -= part.count
         raise IndexError(f"{self.name} has {len(self)} rows")
+
+
+def _fingerprint(name: str, digests: Mapping[str, str]) -> str:
+    text = "\n".join([name, *(f"{file} {digest}" for file, digest in sorted(digests.items()))])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
