@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -61,19 +61,19 @@ class TemplateSet:
     def __iter__(self) -> Iterator[Template]:
         return iter(self.templates)
 
-    @cached_property
+    @functools.cached_property
     def digest(self) -> str:
         """The sha256 of everything that decides what the templates render."""
         plain = [[t.name, t.jinja, t.answer_choices] for t in self.templates]
         text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    @cached_property
+    @functools.cached_property
     def columns(self) -> frozenset[str]:
         """Every row column that some template reads."""
         return frozenset().union(*(t.columns for t in self.templates))
 
-    @cached_property
+    @functools.cached_property
     def source_columns(self) -> tuple[str, ...]:
         """The source columns all templates share, else the first template's: what groups rows."""
         first, *others = (t.source_columns for t in self.templates)
@@ -155,6 +155,7 @@ def _named(spec: str, resolve: Callable[[str], Path]) -> TemplateSet:
     return TemplateSet(spec, chosen, found.cluster, found.sources)
 
 
+@functools.cache
 def _family(family: str) -> TemplateSet:
     file = resources.files("brulee.data") / "library" / f"{family}.yaml"
     return read_templates(file.read_text(encoding="utf-8"), family, f"library/{family}.yaml")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from brulee.data import sandbox
-from brulee.data.templates import Template, library, load_templates, read_templates
+from brulee.data.templates import Template, load_templates, read_templates
 from brulee.errors import InputError
 
 PROMPTSOURCE_FILE = """
@@ -259,53 +259,49 @@ def test_the_digest_follows_what_is_rendered() -> None:
     assert first.digest != load_templates({"jinja": "a ||| b", "answer_choices": "b"}).digest
 
 
+CLUSTERED_FILE = PROMPTSOURCE_FILE.replace(
+    "subset: small\n", "cluster: play\nsources: [owner/toys, toys.csv]\n"
+)
+
+
+def test_cluster_and_sources_are_kept_and_leave_the_digest_alone() -> None:
+    plain = read_templates(PROMPTSOURCE_FILE, "toys", "toys.yaml")
+    assert (plain.cluster, plain.sources) == (None, ())
+    clustered = read_templates(CLUSTERED_FILE, "toys", "toys.yaml")
+    assert (clustered.cluster, clustered.sources) == ("play", ("owner/toys", "toys.csv"))
+    assert clustered.digest == plain.digest
+
+
+def test_one_template_of_a_family_keeps_its_cluster_and_a_mixed_list_has_none() -> None:
+    family = load_templates("dialogue-summary")
+    assert family.cluster == "summarization"
+    one = load_templates("dialogue-summary/plain")
+    assert (one.cluster, one.sources) == (family.cluster, family.sources)
+    alike = load_templates(["dialogue-summary/plain", "review-summary/headline"])
+    assert alike.cluster == "summarization"
+    assert alike.sources == (*family.sources, *load_templates("review-summary").sources)
+    assert load_templates(["dialogue-summary/plain", "review-rating/form-field"]).cluster is None
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("cluster: [play]", "toys.yaml: cluster ['play'] is not a name"),
+        ("cluster: ' '", "toys.yaml: cluster ' ' is not a name"),
+        ("sources: owner/toys", "toys.yaml: sources 'owner/toys' is not a list"),
+        ("sources: [1]", "toys.yaml: sources [1] is not a list of data set names"),
+        ("clusters: play", "unknown key 'clusters'; did you mean 'cluster'?"),
+    ],
+)
+def test_a_malformed_cluster_or_source_is_refused(line: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_templates(PROMPTSOURCE_FILE.replace("subset: small", line), "toys", "toys.yaml")
+    assert message in str(caught.value)
+
+
 def test_sets_group_by_the_source_columns_their_templates_share() -> None:
     assert load_templates("review-rating").source_columns == ("body",)
     assert load_templates("dialogue-summary").source_columns == ("dialogue",)
-
-
-ROW = {
-    "dialogue": "A: dialogue-text",
-    "summary": "summary-text",
-    "title": "title-text",
-    "body": "body-text",
-    "product": "product-text",
-    "stars": 1,
-    "question": "question-text",
-    "choices": ["w", "x", "y", "z"],
-    "label": 2,
-}
-
-
-@pytest.mark.parametrize("family", sorted(library()))
-def test_library_templates_show_their_source_and_hide_their_target(family: str) -> None:
-    prompts = set()
-    for template in library()[family]:
-        result = template.render(ROW)
-        assert result is not None
-        assert result.completion
-        assert template.metadata.languages == ("en",)
-        for column in template.source_columns:
-            assert "stars" in column or str(ROW[column]) in result.prompt
-        if result.choices is None:
-            assert result.completion not in result.prompt
-        else:
-            assert result.completion in result.choices
-        for residue in ("{", "}", "|||", "None", "  "):
-            assert residue not in result.prompt + result.completion
-        prompts.add(result.prompt)
-    assert len(prompts) == len(library()[family])
-
-
-def test_the_library_is_as_large_as_promised() -> None:
-    sizes = {family: len(templates) for family, templates in library().items()}
-    assert sizes == {
-        "common-knowledge": 4,
-        "dialogue-summary": 12,
-        "review-rating": 8,
-        "review-summary": 8,
-        "review-writing": 8,
-    }
 
 
 GOLD = "promptsource_gold/amazon_polarity_user_satisfied.jsonl"
