@@ -1,0 +1,268 @@
+"""Tiny models and tokenizers, made from configs: real architectures, random weights, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from brulee.models.loading import Base
+
+VOCABULARY = 300
+SPECIAL = ["<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
+CORPUS = [
+    "The customer asked where the parcel was, and the agent sent a new one by express.",
+    "Summarise the conversation between the guest and the hotel in one sentence.",
+    "The guest could not check in because the room was not ready at three o'clock.",
+    "Which of these reviews is the most positive? Give it between one and five stars.",
+] * 3
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# Brings its own beginning-of-text token, and ends a turn with the end-of-text token.
+WITH_BOS = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'assistant' %}"
+    "{{ m.content }}{{ eos_token }}{% else %}[{{ m.role }}] {{ m.content }} {% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+# Takes the answer into the prompt's text: what is read depends on what follows it.
+REWRITES = (
+    "{% if messages[-1].role == 'assistant' %}Answered. {% endif %}"
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+# Weights large enough that tokens are told apart and attention is far from uniform.
+_SIZES: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.25,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> None:
+    """Tiny matrices gain nothing from threads, and lose much where cores are shared."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def make_model(one_thread: None) -> Callable[..., PreTrainedModel]:
+    """`make_model("llama", seed=0, **config)`: a fresh model in evaluation mode, in fp32.
+
+    Names: llama (grouped queries), qwen3, mistral (sliding window 6), gpt2, t5, t5-gated, bart.
+    """
+    import torch
+
+    def make(name: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
+        torch.manual_seed(seed)
+        return _BUILDERS[name](changes).eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
+    """`make_tokenizer(chat_template=None, begins=False, ends=False)`: a byte-level BPE.
+
+    `begins` and `ends`: whether plain text gets the beginning- and end-of-text tokens put round it.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(CORPUS, trainer)
+    trained = core.to_str()
+
+    def make(
+        chat_template: str | None = None, begins: bool = False, ends: bool = False
+    ) -> PreTrainedTokenizerFast:
+        own = Tokenizer.from_str(trained)
+        single = " ".join([*(["<s>"] if begins else []), "$A", *(["</s>"] if ends else [])])
+        own.post_processor = processors.Sequence(
+            [
+                processors.ByteLevel(trim_offsets=False),
+                processors.TemplateProcessing(
+                    single=single, special_tokens=[("<s>", 1), ("</s>", 2)]
+                ),
+            ]
+        )
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=own,
+            pad_token="<pad>",
+            bos_token="<s>",
+            eos_token="</s>",
+            additional_special_tokens=["<|im_start|>", "<|im_end|>"],
+        )
+        tokenizer.chat_template = chat_template
+        return tokenizer
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_base(
+    make_model: Callable[..., PreTrainedModel],
+    make_tokenizer: Callable[..., PreTrainedTokenizerFast],
+) -> Callable[..., Base]:
+    """`make_base("llama", seed=0, **config)`: a fresh tiny model as the rest of the code sees it."""
+    from brulee.models.loading import Base
+
+    def make(name: str = "llama", seed: int = 0, **changes: Any) -> Base:
+        model = make_model(name, seed, **changes)
+        seq2seq = bool(model.config.is_encoder_decoder)
+        tokenizer = make_tokenizer(ends=True) if seq2seq else make_tokenizer(CHATML)
+        kind = "seq2seq" if seq2seq else "causal"
+        return Base(model, tokenizer, name, f"{name}-{seed}", kind, Path())
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(
+    tmp_path_factory: pytest.TempPathFactory, make_base: Callable[..., Base]
+) -> Path:
+    """A saved Llama with a chat template: usable as `model:` in a recipe. Not to be written to."""
+    return _saved(make_base("llama"), tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_t5_folder(
+    tmp_path_factory: pytest.TempPathFactory, make_base: Callable[..., Base]
+) -> Path:
+    """A saved encoder-decoder: usable as `model:` in a recipe. Not to be written to."""
+    return _saved(make_base("t5"), tmp_path_factory.mktemp("models") / "tiny-t5")
+
+
+@pytest.fixture(scope="session")
+def chat_templates() -> dict[str, str]:
+    """Chat templates by what is special about them: chatml, with_bos, rewrites."""
+    return {"chatml": CHATML, "with_bos": WITH_BOS, "rewrites": REWRITES}
+
+
+def _saved(base: Base, folder: Path) -> Path:
+    base.model.save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _llama(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return LlamaForCausalLM(LlamaConfig(**{**_SIZES, **changes}))
+
+
+def _qwen3(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    tied = {"head_dim": 8, "tie_word_embeddings": True}
+    return Qwen3ForCausalLM(Qwen3Config(**{**_SIZES, **tied, **changes}))
+
+
+def _mistral(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    return MistralForCausalLM(MistralConfig(**{**_SIZES, "sliding_window": 6, **changes}))
+
+
+def _gpt2(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    sizes: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_positions": 512,
+        "initializer_range": 0.25,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+        "attn_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "resid_pdrop": 0.0,
+    }
+    return GPT2LMHeadModel(GPT2Config(**{**sizes, **changes}))
+
+
+def _t5(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    sizes: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "d_model": 32,
+        "d_kv": 8,
+        "d_ff": 48,
+        "num_layers": 2,
+        "num_heads": 4,
+        "dropout_rate": 0.0,
+        "initializer_factor": 1.0,
+        "pad_token_id": 0,
+        "eos_token_id": 2,
+        "decoder_start_token_id": 0,
+    }
+    return T5ForConditionalGeneration(T5Config(**{**sizes, **changes}))
+
+
+def _t5_gated(changes: dict[str, Any]) -> PreTrainedModel:
+    return _t5({"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, **changes})
+
+
+def _bart(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    sizes: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "d_model": 32,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 48,
+        "decoder_ffn_dim": 48,
+        "max_position_embeddings": 128,
+        "init_std": 0.25,
+        "dropout": 0.0,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "decoder_start_token_id": 2,
+        "forced_eos_token_id": None,
+    }
+    return BartForConditionalGeneration(BartConfig(**{**sizes, **changes}))
+
+
+_BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "llama": _llama,
+    "qwen3": _qwen3,
+    "mistral": _mistral,
+    "gpt2": _gpt2,
+    "t5": _t5,
+    "t5-gated": _t5_gated,
+    "bart": _bart,
+}

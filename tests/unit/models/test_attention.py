@@ -1,0 +1,189 @@
+"""Documents packed end to end train as they would alone; without their boundaries they do not."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from brulee.data.batching import Batch, pack, pack_arguments, pad
+from brulee.data.encoding import Encoded
+from brulee.models.attention import NAME, packed, packed_attention, packs_exactly
+from brulee.models.head import CompletionLoss
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+CAUSAL = ["llama", "gpt2", "mistral", "qwen3"]
+Make = Callable[..., "PreTrainedModel"]
+Found = tuple[float, dict[str, torch.Tensor]]
+
+
+@pytest.fixture(scope="module")
+def documents() -> list[Encoded]:
+    """Unequal lengths, most of them longer than Mistral's window of 6, one with a single prompt
+    token."""
+    draw = random.Random(0)
+    shapes = [(11, 5), (1, 3), (20, 1), (2, 9), (7, 7)]
+    return [
+        Encoded(tuple(draw.randrange(5, 300) for _ in range(prompt + learned)), learned)
+        for prompt, learned in shapes
+    ]
+
+
+def _gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+def _together(model: PreTrainedModel, batch: Batch, fused: bool) -> Found:
+    loss = CompletionLoss(model)
+    loss.fused = fused
+    with packed(model):
+        total = loss(batch) / batch.learned
+        total.backward()
+    return total.item(), _gradients(model)
+
+
+def _one_at_a_time(model: PreTrainedModel, documents: Sequence[Encoded]) -> Found:
+    """Transformers' own forward and attention, and PyTorch's own cross-entropy."""
+    learned = sum(d.learned for d in documents)
+    total = 0.0
+    for document in documents:
+        logits = model(input_ids=torch.tensor([document.ids])).logits[0]
+        before = logits[len(document.ids) - document.learned - 1 : -1]
+        loss = F.cross_entropy(before, torch.tensor(document.completion), reduction="sum")
+        (loss / learned).backward()
+        total += loss.item() / learned
+    return total, _gradients(model)
+
+
+def _assert_same(found: Found, expected: Found) -> None:
+    assert found[0] == pytest.approx(expected[0], abs=1e-5)
+    assert found[1].keys() == expected[1].keys()
+    for name, gradient in expected[1].items():
+        torch.testing.assert_close(found[1][name], gradient, atol=1e-5, rtol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("name", CAUSAL)
+def test_packed_loss_and_gradients_are_those_of_documents_alone(
+    make_model: Make, documents: list[Encoded], name: str, fused: bool
+) -> None:
+    model = make_model(name)
+    _assert_same(_together(model, pack(documents), fused), _one_at_a_time(model, documents))
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_without_boundaries_the_same_comparison_fails(
+    make_model: Make, documents: list[Encoded], name: str
+) -> None:
+    model = make_model(name)
+    batch = pack(documents)
+    one = pack_arguments([batch.tokens], torch.device("cpu"))
+    one["position_ids"] = batch.inputs["position_ids"]  # only the attention boundary is gone
+    blind = replace(batch, inputs={**batch.inputs, **one})
+    with pytest.raises(AssertionError):
+        _assert_same(_together(model, blind, fused=True), _one_at_a_time(model, documents))
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_padded_loss_and_gradients_are_those_of_documents_alone(
+    make_model: Make, documents: list[Encoded], name: str
+) -> None:
+    model = make_model(name)
+    batch = pad(documents, pad_id=0)
+    total = CompletionLoss(model)(batch) / batch.learned
+    total.backward()
+    found = total.item(), _gradients(model)
+    _assert_same(found, _one_at_a_time(model, documents))
+
+
+def test_a_window_shorter_than_the_document_changes_what_is_computed(make_model: Make) -> None:
+    # Else the Mistral cases above would hold for a window that is never applied.
+    ids = torch.arange(5, 25).unsqueeze(0)
+    narrow = make_model("mistral", sliding_window=6)(input_ids=ids).logits
+    wide = make_model("mistral", sliding_window=64)(input_ids=ids).logits
+    assert (narrow - wide).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_models_that_pack_are_found_by_trying(make_model: Make, name: str) -> None:
+    assert packs_exactly(make_model(name))
+
+
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_encoder_decoders_do_not_pack(make_model: Make, name: str) -> None:
+    assert not packs_exactly(make_model(name))
+
+
+def test_dropout_of_a_model_in_training_does_not_hide_that_it_packs(make_model: Make) -> None:
+    model = make_model("gpt2", attn_pdrop=0.5, resid_pdrop=0.5, embd_pdrop=0.5).train()
+    assert packs_exactly(model)
+    assert model.training
+
+
+def test_a_model_with_chunked_attention_does_not_pack() -> None:
+    # Its chunks are longer than the documents of the trial, and reach attention only as a mask.
+    from transformers import Llama4ForCausalLM, Llama4TextConfig
+
+    sizes = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 8, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    more = {"intermediate_size_mlp": 8, "num_local_experts": 2, "pad_token_id": 0}
+    config = Llama4TextConfig(**sizes, **heads, **more, attention_chunk_size=16, eos_token_id=2)
+    assert not packs_exactly(Llama4ForCausalLM(config))
+
+
+def test_a_model_whose_attention_ignores_the_boundaries_does_not_pack(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def nothing(_: object) -> Iterator[None]:
+        yield
+
+    def one_document(lengths: Any, device: torch.device) -> dict[str, Any]:
+        return {"position_ids": torch.arange(sum(lengths)).unsqueeze(0)}
+
+    monkeypatch.setattr("brulee.models.attention.packed", nothing)
+    monkeypatch.setattr("brulee.models.attention.pack_arguments", one_document)
+    assert not packs_exactly(make_model("llama"))
+
+
+def test_the_models_own_attention_is_back_after_the_block_even_on_an_error(
+    make_model: Make,
+) -> None:
+    model = make_model("llama")
+    before = model.config._attn_implementation
+    with pytest.raises(RuntimeError, match="inside"), packed(model):
+        assert model.config._attn_implementation == NAME
+        raise RuntimeError("inside")
+    assert model.config._attn_implementation == before
+
+
+@pytest.mark.parametrize("option", ["softcap", "s_aux", "position_bias"])
+def test_what_packed_attention_cannot_compute_is_refused_by_name(option: str) -> None:
+    query = torch.zeros(1, 2, 3, 4)
+    bounds = torch.tensor([0, 3], dtype=torch.int32)
+    with pytest.raises(ValueError, match=option):
+        packed_attention(
+            torch.nn.Identity(),
+            query,
+            query,
+            query,
+            None,
+            cu_seq_lens_q=bounds,
+            **{option: torch.ones(1)},
+        )
+
+
+def test_a_pack_without_boundaries_is_refused() -> None:
+    query = torch.zeros(1, 2, 3, 4)
+    with pytest.raises(ValueError, match="no document boundaries"):
+        packed_attention(torch.nn.Identity(), query, query, query, None)

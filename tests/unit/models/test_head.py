@@ -1,0 +1,148 @@
+"""The chunked loss is PyTorch's cross-entropy, and the fused path is the model's own forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from brulee.data.batching import pack, pad, pad_pairs
+from brulee.data.encoding import Encoded
+from brulee.models.attention import packed
+from brulee.models.head import CompletionLoss, linear_cross_entropy
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Make = Callable[..., "PreTrainedModel"]
+N, D, V = 7, 5, 11
+DOCUMENTS = [
+    Encoded((7, 8, 9, 10, 11), 3),
+    Encoded((50, 51), 1),
+    Encoded((20, 21, 22, 23, 24, 25), 2),
+]
+
+
+@pytest.fixture(params=[1, 2 * V, 3 * V, 100 * V], ids=["row", "two rows", "uneven", "all rows"])
+def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One position a chunk (less than a row asked for), some, a short last chunk, all at once."""
+    monkeypatch.setattr("brulee.models.head.CHUNK_LOGITS", request.param)
+
+
+def _case(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    hidden_ND = torch.randn(N, D, dtype=dtype, generator=draw)
+    weight_VD = torch.randn(V, D, dtype=dtype, generator=draw)
+    targets_N = torch.randint(V, (N,), generator=draw)
+    return hidden_ND, weight_VD, targets_N
+
+
+@pytest.mark.usefixtures("chunks")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("frozen", ["neither", "weight", "hidden"])
+def test_loss_and_gradients_are_cross_entropys(
+    dtype: torch.dtype, tolerance: float, frozen: str
+) -> None:
+    hidden_ND, weight_VD, targets_N = _case(dtype)
+    hidden_ND.requires_grad_(frozen != "hidden")
+    weight_VD.requires_grad_(frozen != "weight")
+    inputs = [t for t in (hidden_ND, weight_VD) if t.requires_grad]
+    ours = linear_cross_entropy(hidden_ND, weight_VD, targets_N)
+    theirs = F.cross_entropy(hidden_ND @ weight_VD.T, targets_N, reduction="sum")
+    torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
+    # Scaled after the fact, as the trainer does: backward must honour the incoming gradient.
+    found = torch.autograd.grad(ours / 3, inputs)
+    expected = torch.autograd.grad(theirs / 3, inputs)
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+
+
+def test_a_weight_used_twice_gets_both_gradients() -> None:
+    _, weight_VD, targets_N = _case(torch.float64)
+    weight_VD.requires_grad_(True)
+    ids_N = torch.arange(N) % V
+    ours = linear_cross_entropy(F.embedding(ids_N, weight_VD).tanh(), weight_VD, targets_N)
+    hidden_ND = F.embedding(ids_N, weight_VD).tanh()
+    theirs = F.cross_entropy(hidden_ND @ weight_VD.T, targets_N, reduction="sum")
+    found = torch.autograd.grad(ours, weight_VD)
+    torch.testing.assert_close(found, torch.autograd.grad(theirs, weight_VD))
+
+
+def test_large_logits_do_not_overflow() -> None:
+    hidden_ND, weight_VD, targets_N = _case(torch.float32)
+    ours = linear_cross_entropy(1e4 * hidden_ND, weight_VD, targets_N)
+    theirs = F.cross_entropy(1e4 * hidden_ND @ weight_VD.T, targets_N, reduction="sum")
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_the_loss_of_a_bfloat16_model_is_summed_in_float32() -> None:
+    hidden_ND, weight_VD, targets_N = _case(torch.bfloat16)
+    hidden_ND.requires_grad_(True)
+    ours = linear_cross_entropy(hidden_ND, weight_VD, targets_N)
+    assert ours.dtype == torch.float32
+    (found,) = torch.autograd.grad(ours, hidden_ND)
+    assert found.dtype == torch.bfloat16
+    logits_NV = (hidden_ND @ weight_VD.T).float()
+    torch.testing.assert_close(ours, F.cross_entropy(logits_NV, targets_N, reduction="sum"))
+
+
+def test_nothing_is_learned_from_no_targets() -> None:
+    hidden_ND, weight_VD, targets_N = _case(torch.float32)
+    hidden_ND.requires_grad_(True)
+    loss = linear_cross_entropy(hidden_ND[:0], weight_VD, targets_N[:0])
+    assert loss.item() == 0.0
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3", "mistral"])
+@pytest.mark.parametrize("packs", [True, False], ids=["packed", "padded"])
+def test_the_fused_path_is_the_models_own_forward(make_model: Make, name: str, packs: bool) -> None:
+    model = make_model(name)
+    batch = pack(DOCUMENTS) if packs else pad(DOCUMENTS, 0)
+    loss = CompletionLoss(model)
+    assert loss.fused
+
+    def run() -> tuple[torch.Tensor, ...]:
+        if not packs:
+            total = loss(batch)
+        else:
+            with packed(model):
+                total = loss(batch)
+        return total, *torch.autograd.grad(total, list(model.parameters()))
+
+    fused = run()
+    loss.fused = False
+    torch.testing.assert_close(fused, run(), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["t5", "t5-gated", "bart"])
+def test_an_encoder_decoders_loss_is_transformers_own(make_model: Make, name: str) -> None:
+    model = make_model(name)
+    start = model.config.decoder_start_token_id
+    found = CompletionLoss(model)(pad_pairs(DOCUMENTS, 0, start))
+    # Transformers shifts labels by itself, and averages over the labelled tokens.
+    alone = [
+        model(input_ids=torch.tensor([d.prompt]), labels=torch.tensor([d.completion])).loss
+        * d.learned
+        for d in DOCUMENTS
+    ]
+    assert found.item() == pytest.approx(sum(a.item() for a in alone), rel=1e-5)
+
+
+def test_a_head_that_scales_its_logits_is_left_to_the_model() -> None:
+    from transformers import GraniteConfig, GraniteForCausalLM
+
+    sizes = {"vocab_size": 60, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.3}
+    model = GraniteForCausalLM(GraniteConfig(**sizes, **heads, logits_scaling=4.0)).eval()
+    loss = CompletionLoss(model)
+    assert not loss.fused
+    with packed(model):
+        found = loss(pack(DOCUMENTS))
+    expected = 0.0
+    for document in DOCUMENTS:
+        logits = model(input_ids=torch.tensor([document.ids])).logits[0]
+        before = logits[len(document.prompt) - 1 : -1]
+        expected += F.cross_entropy(before, torch.tensor(document.completion), reduction="sum")
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
