@@ -34,13 +34,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
         need_hidden, need_weight, _ = ctx.needs_input_grad
         rows = max(1, CHUNK_LOGITS // weight_VD.shape[0])
         weight = weight_VD.to(hidden_ND.dtype)
-        loss = hidden_ND.new_zeros((), dtype=torch.float32)
+        wide = torch.promote_types(hidden_ND.dtype, torch.float32)
+        loss = hidden_ND.new_zeros((), dtype=wide)
         d_hidden = torch.empty_like(hidden_ND) if need_hidden else None
-        d_weight = torch.zeros_like(weight_VD, dtype=torch.float32) if need_weight else None
+        d_weight = torch.zeros_like(weight_VD, dtype=wide) if need_weight else None
         for start in range(0, hidden_ND.shape[0], rows):
             part = slice(start, start + rows)
             hidden_CD, target_C = hidden_ND[part], targets_N[part]
-            logits_CV = (hidden_CD @ weight.T).float()
+            logits_CV = (hidden_CD @ weight.T).to(wide)
             log_z_C = torch.logsumexp(logits_CV, dim=-1)
             picked_C = logits_CV.gather(1, target_C[:, None]).squeeze(1)
             loss += (log_z_C - picked_C).sum()
@@ -72,7 +73,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 def linear_cross_entropy(
     hidden_ND: torch.Tensor, weight_VD: torch.Tensor, targets_N: torch.Tensor
 ) -> torch.Tensor:
-    """Sum over N of -log softmax(hidden @ weight.T)[target], as an fp32 scalar.
+    """Sum over N of -log softmax(hidden @ weight.T)[target], as a scalar in fp32 (or fp64).
 
     Equal to `F.cross_entropy(hidden @ weight.T, targets, reduction="sum")`, with memory for one
     chunk of logits instead of N x V. The gradient is exact, not recomputed.
