@@ -148,13 +148,13 @@ class Encoder:
         full = encoded = self.encode(rendered.prompt, rendered.completion)
         values = dict(row)
         column = self._longest_source(template, values)
-        for _ in range(_CUTS):
+        for attempt in range(_CUTS):
             excess = len(encoded.ids) - self.max_length
             if excess <= 0:
                 return Encoded(encoded.ids, encoded.learned, len(full.ids) - len(encoded.ids))
             if column is None or not values[column]:
                 break
-            values[column] = self._shorten(values[column], excess)
+            values[column] = self._shorten(values[column], excess * 2**attempt)
             shorter = template.render(values, key)
             if shorter is None:
                 break
@@ -175,6 +175,9 @@ class Encoder:
             "offset_mapping"
         ]
         keep = len(offsets) - excess
+        # Where one character is several tokens, it goes as a whole: half of it would be all of it.
+        while keep > 0 and offsets[keep - 1][1] > offsets[keep][0]:
+            keep -= 1
         return text[: offsets[keep - 1][1]].rstrip() if keep > 0 else ""
 
     @staticmethod
