@@ -78,6 +78,8 @@ def linear_cross_entropy(
     Equal to `F.cross_entropy(hidden @ weight.T, targets, reduction="sum")`, with memory for one
     chunk of logits instead of N x V. The gradient is exact, not recomputed.
     """
+    if not torch.is_grad_enabled():  # autograd functions are not told
+        hidden_ND, weight_VD = hidden_ND.detach(), weight_VD.detach()
     apply: Callable[..., torch.Tensor] = _LinearCrossEntropy.apply  # torch leaves it untyped
     return apply(hidden_ND, weight_VD, targets_N)
 
