@@ -29,7 +29,7 @@ CHATML = (
 # Brings its own beginning-of-text token, and ends a turn with the end-of-text token.
 WITH_BOS = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'assistant' %}"
-    "{{ m.content }}{{ eos_token }}{% else %}[{{ m.role }}] {{ m.content }} {% endif %}{% endfor %}"
+    "[assistant] {{ m.content }}{{ eos_token }}{% else %}[{{ m.role }}] {{ m.content }} {% endif %}{% endfor %}"
     "{% if add_generation_prompt %}[assistant] {% endif %}"
 )
 # Takes the answer into the prompt's text: what is read depends on what follows it.
@@ -130,7 +130,7 @@ def make_base(
     make_model: Callable[..., PreTrainedModel],
     make_tokenizer: Callable[..., PreTrainedTokenizerFast],
 ) -> Callable[..., Base]:
-    """`make_base("llama", seed=0, **config)`: a fresh tiny model as the rest of the code sees it."""
+    """`make_base("llama", seed=0, **config)`: a fresh tiny model with its tokenizer."""
     from brulee.models.loading import Base
 
     def make(name: str = "llama", seed: int = 0, **changes: Any) -> Base:

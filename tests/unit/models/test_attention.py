@@ -161,9 +161,15 @@ def test_the_models_own_attention_is_back_after_the_block_even_on_an_error(
 ) -> None:
     model = make_model("llama")
     before = model.config._attn_implementation
-    with pytest.raises(RuntimeError, match="inside"), packed(model):
-        assert model.config._attn_implementation == NAME
+    inside = []
+
+    def fail() -> None:
+        inside.append(model.config._attn_implementation)
         raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"), packed(model):
+        fail()
+    assert inside == [NAME]
     assert model.config._attn_implementation == before
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from brulee.data.batching import pack, pad, pad_pairs
 from brulee.data.encoding import Encoded
@@ -68,6 +69,14 @@ def test_a_weight_used_twice_gets_both_gradients() -> None:
     theirs = F.cross_entropy(hidden_ND @ weight_VD.T, targets_N, reduction="sum")
     found = torch.autograd.grad(ours, weight_VD)
     torch.testing.assert_close(found, torch.autograd.grad(theirs, weight_VD))
+
+
+def test_no_gradient_is_computed_where_none_is_wanted() -> None:
+    hidden_ND, weight_VD, targets_N = _case(torch.float32)
+    weight_VD.requires_grad_(True)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        linear_cross_entropy(hidden_ND, weight_VD, targets_N)
+    assert counter.get_total_flops() == 2 * N * D * V
 
 
 def test_large_logits_do_not_overflow() -> None:

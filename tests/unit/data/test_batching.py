@@ -1,0 +1,63 @@
+"""Batches: which position predicts which token, packed or padded."""
+
+from __future__ import annotations
+
+import torch
+
+from brulee.data.batching import Batch, pack, pad, pad_pairs
+from brulee.data.encoding import Encoded
+
+DOCUMENTS = [Encoded((10, 11, 12, 13), 2), Encoded((20, 21), 1), Encoded((30, 31, 32), 2)]
+
+
+def _predictions(batch: Batch, key: str = "input_ids") -> list[tuple[int, int]]:
+    read = batch.inputs[key].flatten()[batch.positions]
+    return list(zip(read.tolist(), batch.targets.tolist(), strict=True))
+
+
+def test_a_pack_predicts_each_completion_token_from_the_one_before_it() -> None:
+    batch = pack(DOCUMENTS)
+    assert _predictions(batch) == [(11, 12), (12, 13), (20, 21), (30, 31), (31, 32)]
+    assert batch.inputs["input_ids"].tolist() == [[10, 11, 12, 13, 20, 21, 30, 31, 32]]
+
+
+def test_a_pack_says_where_documents_begin() -> None:
+    inputs = pack(DOCUMENTS).inputs
+    assert inputs["cu_seq_lens_q"].tolist() == inputs["cu_seq_lens_k"].tolist() == [0, 4, 6, 9]
+    assert inputs["cu_seq_lens_q"].dtype == torch.int32
+    assert inputs["position_ids"].tolist() == [[0, 1, 2, 3, 0, 1, 0, 1, 2]]
+    assert inputs["max_length_q"] == inputs["max_length_k"] == 4
+
+
+def test_padding_is_on_the_right_masked_and_never_learned() -> None:
+    batch = pad(DOCUMENTS, pad_id=0)
+    assert _predictions(batch) == [(11, 12), (12, 13), (20, 21), (30, 31), (31, 32)]
+    assert batch.inputs["input_ids"].tolist() == [[10, 11, 12, 13], [20, 21, 0, 0], [30, 31, 32, 0]]
+    assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0]]
+
+
+def test_a_decoder_reads_the_completion_one_step_late() -> None:
+    batch = pad_pairs(DOCUMENTS, pad_id=0, start_id=7)
+    inputs = batch.inputs
+    assert inputs["input_ids"].tolist() == [[10, 11], [20, 0], [30, 0]]
+    assert inputs["attention_mask"].tolist() == [[1, 1], [1, 0], [1, 0]]
+    assert inputs["decoder_input_ids"].tolist() == [[7, 12], [7, 0], [7, 31]]
+    assert inputs["decoder_attention_mask"].tolist() == [[1, 1], [1, 0], [1, 1]]
+    found = _predictions(batch, "decoder_input_ids")
+    assert found == [(7, 12), (12, 13), (7, 21), (7, 31), (31, 32)]
+
+
+def test_tokens_counted_are_real_ones() -> None:
+    for batch in (pack(DOCUMENTS), pad(DOCUMENTS, 0), pad_pairs(DOCUMENTS, 0, 7)):
+        assert batch.tokens == 9
+        assert batch.learned == 5
+        assert batch.lengths == (4, 2, 3)
+
+
+def test_moving_a_batch_keeps_what_it_says() -> None:
+    batch = pack(DOCUMENTS)
+    moved = batch.to(torch.device("cpu"))
+    assert moved.inputs.keys() == batch.inputs.keys()
+    assert moved.inputs["max_length_q"] == 4
+    assert _predictions(moved) == _predictions(batch)
+    assert moved.packed == batch.packed
