@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -53,12 +54,10 @@ class Rendered:
 class Template:
     """One phrasing: Jinja text with `|||` between prompt and completion.
 
-    `columns` are the row columns it reads; `source_columns`, in reading order, those that the
-    prompt reads and the completion does not; `required` are the columns that no `if` asks about,
-    which a row must therefore have. Rendering follows promptsource (values may hold
-    `|||`, a column `a-b` is read as `a_b`, parts are stripped) with four differences: it is
-    sandboxed, `choice` is seeded, a null prints nothing, and a missing column is an error.
-    Raises InputError naming `where` if the Jinja is malformed.
+    Rendering follows promptsource (values may hold `|||`, a column `a-b` is read as `a_b`, parts
+    are stripped) with four differences: it is sandboxed, `choice` is seeded, a null prints
+    nothing, and a missing column is an error. Raises InputError naming `where` if the Jinja is
+    malformed.
     """
 
     def __init__(
@@ -72,14 +71,32 @@ class Template:
     ) -> None:
         self.name, self.jinja, self.answer_choices = name, jinja, answer_choices
         self.metadata, self.reference, self.where = metadata, reference, where
-        text, self._program = self._compile(jinja, "jinja")
-        choices, self._choices_program = self._compile(answer_choices or "", _CHOICES)
+        self._tree = self._parse(jinja, "jinja")
+        self._choices_tree = self._parse(answer_choices or "", _CHOICES)
         if SEPARATOR not in jinja:
             raise InputError(f"{self._label}: put {SEPARATOR} between prompt and completion.")
-        choice_columns = _columns(choices)
-        self.columns: frozenset[str] = (_columns(text) | choice_columns) - {_CHOICES}
-        self.source_columns = _source_columns(text, self.columns, choice_columns)
-        self.required: frozenset[str] = self.columns - _tested(text) - _tested(choices)
+
+    # All below is worked out when first asked for: a library is listed far more often than used.
+
+    @functools.cached_property
+    def columns(self) -> frozenset[str]:
+        """The row columns that prompt, completion or answer choices read."""
+        return (_columns(self._tree) | self.choice_columns) - {_CHOICES}
+
+    @functools.cached_property
+    def choice_columns(self) -> frozenset[str]:
+        """The row columns that the answer choices read."""
+        return _columns(self._choices_tree)
+
+    @functools.cached_property
+    def source_columns(self) -> tuple[str, ...]:
+        """The columns that the prompt reads and the completion does not, in reading order."""
+        return _source_columns(self._tree, self.columns, self.choice_columns)
+
+    @functools.cached_property
+    def required(self) -> frozenset[str]:
+        """The columns that no `if` asks about, which a row must therefore have."""
+        return self.columns - _tested(self._tree) - _tested(self._choices_tree)
 
     def render(self, row: Mapping[str, Any], key: str = "") -> Rendered | None:
         """Fill in a row; None where the template does not apply to it (its prompt comes out empty).
@@ -105,13 +122,31 @@ class Template:
     def _label(self) -> str:
         return f"{self.where}: template {self.name!r}" if self.where else f"template {self.name!r}"
 
-    def _compile(self, text: str, part: str) -> tuple[nodes.Template, jinja2.Template]:
+    @functools.cached_property
+    def _program(self) -> jinja2.Template:
+        return self._compile(self.jinja, "jinja")
+
+    @functools.cached_property
+    def _choices_program(self) -> jinja2.Template:
+        return self._compile(self.answer_choices or "", _CHOICES)
+
+    def _parse(self, text: str, part: str) -> nodes.Template:
         try:
-            return _WITHOUT_GLOBALS.parse(text), _ENVIRONMENT.program(text)
+            tree = _WITHOUT_GLOBALS.parse(text)
+            _check_names(tree)
         except jinja2.TemplateSyntaxError as error:
-            raise InputError(
-                f"{self._label}: malformed {part}, line {error.lineno} of it: {error.message}"
-            ) from None
+            raise self._malformed(part, error) from None
+        return tree
+
+    def _compile(self, text: str, part: str) -> jinja2.Template:
+        try:
+            return _ENVIRONMENT.program(text)
+        except jinja2.TemplateSyntaxError as error:
+            raise self._malformed(part, error) from None
+
+    def _malformed(self, part: str, error: jinja2.TemplateSyntaxError) -> InputError:
+        where = f"malformed {part}, line {error.lineno} of it"
+        return InputError(f"{self._label}: {where}: {error.message}")
 
     def _choices(self, row: Mapping[str, Any], seed: str) -> tuple[str, ...] | None:
         if self.answer_choices is None:
@@ -134,6 +169,15 @@ class Template:
             present = f"; columns present: {', '.join(row)}"
             shown = present if isinstance(error, jinja2.UndefinedError) else ""
             raise InputError(f"{self._label}: {reason or type(error).__name__}{shown}.") from None
+
+
+def _check_names(tree: nodes.Template) -> None:
+    """Refuse unknown filters and tests at once: Jinja would only do so when it compiles."""
+    for node in tree.find_all((nodes.Filter, nodes.Test)):
+        kind = "filter" if isinstance(node, nodes.Filter) else "test"
+        known = _ENVIRONMENT.filters if kind == "filter" else _ENVIRONMENT.tests
+        if node.name not in known:
+            raise jinja2.TemplateAssertionError(f"No {kind} named {node.name!r}.", node.lineno)
 
 
 def _columns(tree: nodes.Template) -> frozenset[str]:
