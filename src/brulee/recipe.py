@@ -176,7 +176,10 @@ class Source:
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe file and apply `a.b=c` overrides.
+    """Read a recipe file and apply `a.b=c` overrides, in their order.
+
+    An override that changes `method.name` drops the options and the learning rate that the file
+    gives for the method it names.
 
     Raises InputError naming the file and line of an unknown key (with the nearest valid one),
     a value of the wrong type, or malformed YAML.
@@ -249,7 +252,10 @@ def _apply(values: dict[str, Any], override: str) -> KeyPath:
         target = child
     value = parse_scalar(text)
     if (*parents, last) == ("method", "name") and target.get("name") != value:
-        target.clear()  # the options in the file are those of another method
+        # What the file says of another method, its learning rate included, does not carry over.
+        target.clear()
+        if isinstance(values.get("train"), dict):
+            values["train"].pop("learning_rate", None)
     target[last] = value
     return (*parents, last)
 

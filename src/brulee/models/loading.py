@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from brulee.errors import InputError, nearest
+from brulee.models.allocator import keep_freed_memory
 from brulee.models.bundled import NAME, bundled_folder, sha256
 
 Kind = Literal["causal", "seq2seq"]
@@ -60,6 +61,8 @@ def load_base(
     Raises InputError for an unknown folder (with the nearest name), a folder without a model, and
     corrupt safetensors or GGUF files, naming the file.
     """
+    if device.type == "cpu":
+        keep_freed_memory()
     if name == "bundled":
         return _from_folder(bundled_folder(), dtype, device, NAME)
     path = resolve(name)
@@ -76,6 +79,11 @@ def _from_folder(folder: Path, dtype: torch.dtype, device: torch.device, name: s
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
             raise InputError(f"{folder}: this is an adapter, not a base model; name its base here.")
+        if (folder / "recipe.yaml").is_file():
+            raise InputError(
+                f"{folder}: this is a run, not a base model; name its base here, or its folder "
+                "model/ if it was tuned in full."
+            )
         raise InputError(f"{folder}: not a model folder: it has no config.json.")
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from brulee.pipeline.folder import RunFolder, open_run, reopen_run
-from brulee.pipeline.stages import interruptible, prepare, score, tune, write_up
+from brulee.pipeline.stages import prepare, score, tune, write_up
+from brulee.pipeline.stops import interruptible
 from brulee.recipe import Recipe
 
 
@@ -43,6 +44,8 @@ def _whole(where: RunFolder) -> Path:
 
 
 def _training(where: RunFolder) -> Path:
+    if where.finished:
+        return where.path
     with interruptible(where):
         tune(prepare(where))
     return where.path

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,25 +21,72 @@ from brulee.recipe import Recipe, load_recipe
 from brulee.reporting.results import FILE_NAME as RESULTS
 
 _PACKAGES = ("brulee", "torch", "transformers", "tokenizers", "datasets", "numpy", "sacrebleu")
+_RECIPE, _MANIFEST = "recipe.yaml", "manifest.json"
+# What a continued run must find as it was, by its key in the manifest.
+_FIXED = {
+    "base": "the base model",
+    "framing": "the chat template or the tokenizer",
+    "data": "the data",
+    "templates": "the templates",
+}
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunFolder:
-    """A run's folder and the recipe it belongs to; `command` is what began it."""
+    """A run's folder and the recipe it belongs to; `command` is what began it.
+
+    `fresh` says that what lies there is another run, to be moved aside when this one begins.
+    """
 
     path: Path
     recipe: Recipe
     command: str
+    fresh: bool = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether the folder holds this run, so that it can be resumed."""
+        return not self.fresh and (self.path / _RECIPE).is_file()
 
     @property
     def finished(self) -> bool:
         """Whether the whole line was walked to its end."""
-        return (self.path / RESULTS).is_file() and (self.path / "report.html").is_file()
+        names = (RESULTS, "report.html")
+        return self.begun and all((self.path / name).is_file() for name in names)
 
     @property
     def resume_line(self) -> str:
         """The command that goes on with this run."""
-        return f"brulee resume {self.path}"
+        return f"brulee resume {shlex.quote(str(self.path))}"
+
+    def begin(self, facts: dict[str, Any], split: dict[str, Any]) -> None:
+        """Write the recipe, the manifest with the facts of data and model, and split.json.
+
+        Raises InputError when an earlier part of this run was made from other data, templates or
+        another base.
+        """
+        if self.fresh:
+            _move_aside(self.path)
+            self.fresh = False
+        manifest = self.manifest()
+        for key, what in _FIXED.items():
+            if key in manifest and manifest[key] != json.loads(json.dumps(facts[key])):
+                raise InputError(
+                    f"{self.path}: {what} changed since this run began ({_MANIFEST}, {key!r}): it "
+                    f"was {manifest[key]} and is {facts[key]}. Bring back what it began with, or "
+                    "begin anew with --fresh, which moves the run aside."
+                )
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write_whole(self.path / _RECIPE, self.recipe.to_yaml())
+        origin = {**manifest, **_origin(self.command), **facts}
+        if not manifest:
+            origin["recipe_folder"] = str(self.recipe.source.folder or Path.cwd())
+        self.write_json(_MANIFEST, origin)
+        self.write_json("split.json", split)
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of this run; {} where it has not begun."""
+        return _read_json(self.path / _MANIFEST) if self.begun else {}
 
     def answers(self, who: str, task: str) -> Path:
         """Where one model's answers to a task are kept."""
@@ -45,45 +94,78 @@ class RunFolder:
 
     def write_json(self, name: str, values: dict[str, Any]) -> None:
         """Write a file of the folder in one step."""
-        aside = self.path / f".{name}.tmp"
-        aside.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        aside.replace(self.path / name)
-
-    def read_json(self, name: str) -> dict[str, Any]:
-        """A JSON file of the folder; {} where it is not written yet."""
-        file = self.path / name
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        _write_whole(self.path / name, text)
 
 
 def open_run(recipe: Recipe, command: str, folder: Path | None, fresh: bool) -> RunFolder:
-    """The folder of a recipe, made if need be.
+    """The folder of a recipe; nothing is written until the run begins.
 
     Raises InputError when it already holds a different recipe, naming the first difference, or
-    holds files that are not a run's.
+    holds files that are not a run's; OSError where nothing can be written.
     """
     path = folder or Path(recipe.runs) / (recipe.name or "run")
-    if fresh and path.exists():
-        _move_aside(path)
-    held = path / "recipe.yaml"
-    if held.is_file():
-        _refuse_difference(path, recipe)
-    elif path.exists() and any(path.iterdir()):
+    parent = _nearest_folder(path)
+    holds_run = (path / _RECIPE).is_file()
+    if not holds_run and path.exists() and any(path.iterdir()):
         raise InputError(f"{path}: this folder is not empty and holds no run; name another.")
-    path.mkdir(parents=True, exist_ok=True)
-    held.write_text(recipe.to_yaml(), encoding="utf-8")
-    where = RunFolder(path, recipe, command)
-    where.write_json("manifest.json", {**where.read_json("manifest.json"), **_origin(command)})
+    if holds_run and not fresh:
+        _refuse_difference(path, recipe)
+    where = RunFolder(path, recipe, command, fresh and holds_run)
+    if not where.finished:
+        _try_writing(parent)
     return where
 
 
 def reopen_run(path: Path) -> RunFolder:
     """A run that was begun before. Raises InputError for a folder that holds none."""
-    if not (path / "recipe.yaml").is_file():
-        raise InputError(f"{path}: no run is here; a run's folder holds recipe.yaml.")
-    recipe = load_recipe(path / "recipe.yaml")
-    manifest = path / "manifest.json"
-    command = json.loads(manifest.read_text())["command"] if manifest.is_file() else "run"
-    return RunFolder(path, recipe, command)
+    if not (path / _RECIPE).is_file():
+        raise InputError(f"{path}: no run is here; a run's folder holds {_RECIPE}.")
+    recipe = load_recipe(path / _RECIPE)
+    manifest = _read_json(path / _MANIFEST)
+    # Relative paths in the recipe mean what they meant beside the file it was read from.
+    if "recipe_folder" in manifest:
+        recipe.source.folder = Path(manifest["recipe_folder"])
+    return RunFolder(path, recipe, manifest.get("command", "run"))
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    for folder in (path, *path.absolute().parents):
+        if folder.is_dir():
+            return folder
+        if folder.exists():
+            raise InputError(f"{folder}: a file, where the run's folder should be; name another.")
+    return Path()
+
+
+def _try_writing(folder: Path) -> None:
+    """Find out now, not after the model is loaded, that nothing can be written."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise InputError(f"{path}: not a JSON object; delete it, or begin anew: --fresh.") from None
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file under another name, then rename it: it is there whole or not at all."""
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def _move_aside(path: Path) -> None:
@@ -95,7 +177,7 @@ def _move_aside(path: Path) -> None:
 
 
 def _refuse_difference(path: Path, recipe: Recipe) -> None:
-    held = load_recipe(path / "recipe.yaml").to_dict()
+    held = load_recipe(path / _RECIPE).to_dict()
     for key, before, now in _differences(held, recipe.to_dict()):
         raise InputError(
             f"{path}: this run folder already holds a different recipe: {key} is {before!r} there "

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import torch
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.mixture import Mixture
 from brulee.data.task import Task, check_lengths, open_task
-from brulee.errors import InputError, StoppedError, unknown
+from brulee.errors import InputError, unknown
 from brulee.evaluation import metric
 from brulee.evaluation.answers import Answer, generate_answers
 from brulee.evaluation.base import Metric
@@ -22,6 +21,7 @@ from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
 from brulee.methods import Attached, Method, build_method
 from brulee.methods.checkpoint import save_adapter
+from brulee.models.disk import disk_errors
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.pipeline.card import model_card
@@ -52,14 +52,16 @@ def prepare(where: RunFolder) -> Prepared:
     """Check names, rows and lengths, then load the model: the cheap refusals come first."""
     recipe = where.recipe
     method = build_method(recipe.method, recipe.source)
-    metrics = tuple(metric(name) for name in recipe.evaluate.metrics)
+    metrics = _metrics(recipe)
     for guard in recipe.evaluate.guards:
         if guard not in GUARDS:
             at = recipe.source.at(("evaluate", "guards"))
             raise unknown("guard", guard, GUARDS, at)
-    task = open_task(recipe.data, recipe.source)
     device = pick_device(recipe.train.device)
-    dtype = pick_dtype(recipe.train.precision, device)
+    # What was timed when the run began is kept: one run has one precision.
+    precision = where.manifest().get("precision", recipe.train.precision)
+    dtype = pick_dtype(precision, device)
+    task = open_task(recipe.data, recipe.source)
     # Trained weights keep fp32 precision; what is frozen can be held in bf16.
     held = torch.float32 if method.stores_model else dtype
     base = load_base(recipe.base.name, held, device, recipe.base.revision, recipe.source.resolve)
@@ -75,7 +77,7 @@ def prepare(where: RunFolder) -> Prepared:
     prepared = Prepared(
         where, recipe, method, metrics, task, base, encoder, train_rows, cut, autocast
     )
-    _record(prepared)
+    _record(prepared, dtype)
     return prepared
 
 
@@ -126,12 +128,7 @@ def tune(prepared: Prepared) -> Tuned:
     def document(i: int) -> Document:
         sample = mixture.sample(i)
         key = f"{recipe.train.seed}/{sample.epoch}/{sample.row}"
-        encoded = task.encode(encoder, sample.row, sample.template, key)
-        if encoded is None:
-            raise InputError(
-                f"{task.rows.place(sample.row)}: template "
-                f"{task.templates.templates[sample.template].name!r} does not apply to it."
-            )
+        encoded = task.encode_nearest(encoder, sample.row, sample.template, key)
         return Document(task.rows.place(sample.row), encoded)
 
     trainer = Trainer(
@@ -160,28 +157,39 @@ def write_up(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) ->
     html.write_report(prepared.where.path)
 
 
-@contextmanager
-def interruptible(where: RunFolder) -> Iterator[None]:
-    """Turn Ctrl-C outside the training loop into the line that goes on."""
+def _metrics(recipe: Recipe) -> tuple[Metric, ...]:
     try:
-        yield
-    except KeyboardInterrupt:
-        raise StoppedError(
-            f"interrupted; what was finished is kept. Go on with: {where.resume_line}"
-        ) from None
+        return tuple(metric(name) for name in recipe.evaluate.metrics)
+    except InputError as error:
+        raise InputError(f"{recipe.source.at(('evaluate', 'metrics'))}: {error}") from None
 
 
 def _validation(prepared: Prepared, encoder: Encoder) -> list[Encoded]:
     task = prepared.task
-    rows, _ = check_lengths(task, encoder, task.validation)
+    rows, _ = check_lengths(task, encoder, task.validation, "validation")
     encoded = (task.encode(encoder, row, 0, "") for row in rows)
     return [e for e in encoded if e is not None]
 
 
 def _store(prepared: Prepared, attached: Attached) -> int:
-    folder = prepared.where.path
-    if prepared.method.stores_model:
-        return _store_model(prepared, folder / "model")
+    """Write the adapter or the model under another name, then rename it; returns its bytes."""
+    final = prepared.where.path / ("model" if prepared.method.stores_model else "adapter")
+    aside = final.with_name(f".{final.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        with disk_errors(final):
+            store = _store_model if prepared.method.stores_model else _store_adapter
+            size = store(prepared, attached, aside)
+        if final.exists():
+            shutil.rmtree(final)
+        aside.rename(final)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return size
+
+
+def _store_adapter(prepared: Prepared, attached: Attached, folder: Path) -> int:
     extra = {
         "method": {"name": prepared.method.name, **prepared.method.options()},
         "chat_template": prepared.recipe.base.chat_template,
@@ -190,27 +198,27 @@ def _store(prepared: Prepared, attached: Attached) -> int:
     }
     source = prepared.recipe.base.name
     card = model_card(prepared, None)
-    return save_adapter(folder / "adapter", attached, prepared.base, source, card, extra)
+    return save_adapter(folder, attached, prepared.base, source, card, extra)
 
 
-def _store_model(prepared: Prepared, folder: Path) -> int:
+def _store_model(prepared: Prepared, _attached: Attached, folder: Path) -> int:
     prepared.base.model.save_pretrained(folder)
     prepared.base.tokenizer.save_pretrained(folder)
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
-def _record(prepared: Prepared) -> None:
-    """split.json, and what the manifest says of the data and the model."""
-    where, task, base = prepared.where, prepared.task, prepared.base
+def _record(prepared: Prepared, dtype: torch.dtype) -> None:
+    """Begin the run: its recipe, split.json, and what the manifest says of data and model."""
+    task, base = prepared.task, prepared.base
     dropped = {**task.dropped, "source text cut": prepared.cut_rows}
     too_long = len(task.train) - len(prepared.train_rows)
     split = {**task.splits.manifest(task.rows), "too_long": too_long, "rows": dropped}
-    where.write_json("split.json", split)
-    digests: Mapping[str, object] = {
-        "base": {"name": base.name, "digest": base.digest, "dtype": str(base.model.dtype)},
+    facts = {
+        "base": {"name": base.name, "digest": base.digest},
         "framing": prepared.encoder.digest,
         "data": task.rows.digests,
         "templates": {task.templates.name: task.templates.digest},
         "seed": prepared.recipe.train.seed,
+        "precision": str(dtype).removeprefix("torch."),
     }
-    where.write_json("manifest.json", {**where.read_json("manifest.json"), **digests})
+    prepared.where.begin(facts, split)

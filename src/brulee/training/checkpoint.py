@@ -11,7 +11,6 @@ A checkpoint is written under a temporary name and renamed; `state.json` seals i
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -20,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from brulee.models.bundled import sha256
+from brulee.models.disk import disk_errors
 
 _STEP = re.compile(r"step-(\d+)")
 
@@ -51,7 +50,8 @@ def save(
     """
     final = root / f"step-{step}"
     aside = root / f".step-{step}.tmp"
-    shutil.rmtree(aside, ignore_errors=True)
+    for left_over in root.glob(".step-*.tmp"):
+        shutil.rmtree(left_over)
     aside.mkdir(parents=True)
     try:
         _write(aside / "weights.safetensors", {str(i): p.data for i, p in enumerate(parameters)})
@@ -116,15 +116,8 @@ def _moments(
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    try:
+    with disk_errors(path):
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
-    except SafetensorError as error:
-        # The Rust side reports the operating system's error as text; give it its number back.
-        found = re.search(r"os error (\d+)", str(error))
-        if found is None:
-            raise
-        code = int(found.group(1))
-        raise OSError(code, os.strerror(code), str(path)) from None
 
 
 def _folders(root: Path) -> list[Path]:

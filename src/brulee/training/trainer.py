@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -28,6 +28,9 @@ from brulee.training import checkpoint
 from brulee.training.events import EventLog
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import adamw, schedule, set_learning_rate
+from brulee.training.signals import taken
+
+_ROWS_NAMED = 8  # in a message; events.jsonl names them all
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Trainer:
     ) -> None:
         self.base, self.attached, self.document, self.spec = base, attached, document, spec
         self.validation, self.autocast, self.folder = validation, autocast, folder
+        self.learning_rate = learning_rate
         self.per_step = spec.batch_size * spec.accumulation
         self.per_epoch = math.ceil(count / self.per_step)
         self.documents = math.ceil(spec.epochs * count)
@@ -90,6 +94,7 @@ class Trainer:
         self.optimizer = adamw(groups, learning_rate, spec.weight_decay)
         self.events = EventLog(folder / "events.jsonl")
         self.step, self.tokens, self.seconds, self.peak = 0, 0, 0.0, 0
+        self._saved = 0  # the step of the newest checkpoint
         self._stop = False
 
     def train(self, resume_line: str = "") -> Totals:
@@ -103,17 +108,17 @@ class Trainer:
         reset_peak(self.base.device)
         boundary = packed(self.base.model) if self.packs else contextlib.nullcontext()
         bar_ = bar("Training", total=self.steps, unit="steps")
-        with boundary, bar_ as progress, self._signals():
+        with boundary, bar_ as progress, taken(self._ask_to_stop, signal.SIGINT, signal.SIGTERM):
             progress.advance(self.step)
             while self.step < self.steps:
                 self._one_step(progress)
+                self._between_steps()
                 if self._stop:
                     self._save()
                     raise StoppedError(
                         f"interrupted after step {self.step} of {self.steps}; the state is saved. "
                         f"Go on with: {resume_line}"
                     )
-                self._between_steps()
         self.base.model.eval()
         return Totals(self.step, self.tokens, self.seconds, self.peak)
 
@@ -194,14 +199,27 @@ class Trainer:
         if math.isfinite(loss) and math.isfinite(norm):
             return
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {norm}"
-        rows = ", ".join(d.row for d in documents[:8]) + (", ..." if len(documents) > 8 else "")
-        saved = checkpoint.newest(self.folder / "checkpoints")
-        kept = f" The checkpoint of step {saved.step} is untouched." if saved else ""
-        raise StoppedError(
-            f"step {self.step + 1}: {what}; its rows: {rows}.{kept} "
-            "Try a lower train.learning_rate, a longer train.warmup, or train.precision=float32, "
-            "and look at these rows."
+        rows = [d.row for d in documents]
+        self.events.write("stopped", step=self.step + 1, reason=what, rows=rows)
+        more = f" ... (all {len(rows)} in {self.events.path})" if len(rows) > _ROWS_NAMED else ""
+        self._diverged(
+            f"step {self.step + 1}: {what}; its rows: {', '.join(rows[:_ROWS_NAMED])}{more}",
+            "look at these rows, or try",
         )
+
+    def _check_weights(self) -> None:
+        """A step may end in weights that only the next one would show to be useless."""
+        finite = torch.stack([torch.isfinite(p).all() for p in self.parameters])
+        if not finite.all():
+            self._diverged(f"step {self.step}: it left weights that are not finite", "try")
+
+    def _diverged(self, what: str, advice: str) -> NoReturn:
+        kept = f"The checkpoint of step {self._saved} is kept; " if self._saved else ""
+        sentence = (
+            f"{kept}{advice} a lower train.learning_rate (it is {self.learning_rate:g}), a longer "
+            "train.warmup, or train.precision=float32."
+        )
+        raise StoppedError(f"{what}. {sentence[0].upper()}{sentence[1:]}")
 
     def _batches(self, documents: Sequence[Encoded]) -> Iterator[Batch]:
         model = self.base.model
@@ -225,10 +243,14 @@ class Trainer:
         return torch.autocast(self.base.device.type, dtype=torch.bfloat16)
 
     def _save(self) -> None:
+        if self._saved == self.step:
+            return
+        self._check_weights()
         state = {"tokens": self.tokens, "seconds": self.seconds, "peak": self.peak}
         root = self.folder / "checkpoints"
         keep = self.spec.keep_checkpoints
         checkpoint.save(root, self.step, self.parameters, self.optimizer, state, keep)
+        self._saved = self.step
 
     def _resume(self) -> None:
         saved = checkpoint.newest(self.folder / "checkpoints")
@@ -237,30 +259,16 @@ class Trainer:
             self.events.rewind(0)
             return
         checkpoint.restore(saved, self.parameters, self.optimizer)
-        self.step = saved.step
+        self.step = self._saved = saved.step
         self.tokens, self.seconds = saved.state["tokens"], saved.state["seconds"]
         self.peak = saved.state["peak"]
         self.events.rewind(self.step)
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _ask_to_stop(self, number: int, _: FrameType | None) -> None:
         """First Ctrl-C or SIGTERM: finish the step and save. A second Ctrl-C stops at once."""
-
-        def handle(number: int, _: FrameType | None) -> None:
-            if self._stop and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self._stop = True
-
-        try:
-            before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not in the main thread: signals are somebody else's
-            yield
-            return
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        if self._stop and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._stop = True
 
 
 def _within(documents: Sequence[Encoded], most: int, tokens: int) -> Iterator[list[Encoded]]:

@@ -1,0 +1,26 @@
+"""Signals taken over for a stretch of work, then given back."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def taken(handle: Callable[[int, FrameType | None], None], *signals: int) -> Iterator[None]:
+    """Let `handle` answer the signals inside this block.
+
+    Outside the main thread Python delivers no signals, and nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handle) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
