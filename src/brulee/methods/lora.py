@@ -34,23 +34,19 @@ from brulee.methods.targets import leaf_names, select
 from brulee.recipe import Strict
 
 PREFIX = "base_model.model."
-# Keys of a PEFT config that change what is computed, with the values under which it is plain LoRA.
+# Keys of a PEFT config under which it is plain LoRA only with these values, nothing being one.
 _PLAIN: dict[str, tuple[Any, ...]] = {
-    "use_dora": (False, None),
-    "use_rslora": (False, None),
-    "bias": ("none", None),
-    "modules_to_save": (None, []),
-    "rank_pattern": ({}, None),
-    "alpha_pattern": ({}, None),
-    "layers_to_transform": (None, []),
-    "exclude_modules": (None, []),
-    "trainable_token_indices": (None, []),
-    "target_parameters": (None, []),
-    "alora_invocation_tokens": (None, []),
-    "layer_replication": (None, []),
-    "megatron_config": (None,),
-    "lora_bias": (False, None),
+    # The other starts (PiSSA, OLoRA, LoftQ ...) change the base too, and not in this file.
+    "init_lora_weights": (True, "gaussian", "orthogonal", "eva"),
+    "qalora_group_size": (16,),
+    "megatron_core": ("megatron.core",),
 }
+# Keys that say how an adapter was made, or are read by name.
+_READ = frozenset(
+    "auto_mapping base_model_name_or_path eva_config fan_in_fan_out inference_mode "
+    "layers_pattern lora_alpha lora_dropout peft_type peft_version r revision runtime_config "
+    "target_modules task_type".split()
+)
 
 
 class LoRAOptions(Strict):
@@ -77,12 +73,13 @@ class LoRA(Method):
     def from_config(cls, config: Mapping[str, Any]) -> LoRA:
         """Read a PEFT adapter_config.json.
 
-        Raises InputError naming a setting that this method does not compute.
+        Raises InputError naming a setting that this method does not compute, known or not.
         """
-        for key, plain in _PLAIN.items():
-            if key in config and config[key] not in plain:
+        for key in sorted(config.keys() - _READ):
+            value = config[key]
+            if value not in (None, False, "none", [], {}, *_PLAIN.get(key, ())):
                 raise InputError(
-                    f"adapter_config.json: {key} = {config[key]!r} is not supported by method lora."
+                    f"adapter_config.json: {key} = {value!r} is not supported by method lora."
                 )
         try:
             return cls(
@@ -129,6 +126,18 @@ class LoRALinear(nn.Module):
         a_RI = torch.empty(rank, inputs).uniform_(-1, 1, generator=seed) / math.sqrt(inputs)
         self.lora_A = nn.Parameter(a_RI.to(weight.device))
         self.lora_B = nn.Parameter(torch.zeros(outputs, rank, device=weight.device))
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The base's weight: some models (T5) look at its type before they call the layer."""
+        return weight_of(self.base_layer)
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """The base's bias."""
+        bias = self.base_layer.bias
+        assert bias is None or isinstance(bias, torch.Tensor), "a bias is a tensor"
+        return bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """X (..., I) -> (..., O)."""
