@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from brulee.data.parts import Group, Part, leaves
+from brulee.data.permutation import Permutation, derive_keys, mixed
+from brulee.data.schedule import PERIOD, Schedule
 
 _ROUNDS = 6
 # Below 64 positions a Feistel network has too few states to shuffle well, so walk a wider one.
@@ -60,6 +65,118 @@ class Mixture:
         for step in range(_ROUNDS):
             left, right = right, left ^ (_hash(self.seed, "order", epoch, step, right) & mask)
         return left << self._half | right
+
+
+class Draw(NamedTuple):
+    """The part a draw belongs to ("flan/rte"), its epoch over that part, the row, the template."""
+
+    part: str
+    epoch: int
+    row: int
+    template: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartReport:
+    """What a number of draws will mean for one part.
+
+    `rows` are those in use, `of_rows` those there are; `share` is the stated rate of all draws and
+    `realised` the share of the draws asked about; `token_share` is None where the mean number of
+    tokens was not given.
+    """
+
+    part: str
+    rows: int
+    of_rows: int
+    share: float
+    draws: int
+    realised: float
+    epochs: float
+    token_share: float | None
+
+
+class Blend:
+    """Draw i of many parts at stated rates, each part a new permutation of its rows every epoch.
+
+    A `Schedule` says which part draw i belongs to and that it is the k-th of that part; k says the
+    epoch, and the place in the epoch's permutation. So no row comes twice before all rows of its
+    part came once, a draw is a pure function of (seed, blend, i) that takes constant time, and
+    resuming stores one integer. The order of a part depends on its path, its number of rows and
+    the seed only. `shares` are the stated ones, by path. Raises InputError as `parts.leaves` does.
+    """
+
+    def __init__(self, root: Group, seed: int, period: int = PERIOD) -> None:
+        found = list(leaves(root))
+        self.parts = {path: part for path, part, _ in found}
+        self.shares = {path: share for path, _, share in found}
+        self._schedule = Schedule([share for _, _, share in found], seed, period)
+        self._orders = [_Order(path, part, seed) for path, part, _ in found]
+
+    def sample(self, i: int) -> Draw:
+        """Draw i, counted from 0 without end."""
+        if i < 0:
+            raise IndexError(f"samples are counted from 0, not {i}")
+        part, k = self._schedule.at(i)
+        return self._orders[part].draw(k)
+
+    def shard(self, rank: int, world: int, samples: int, start: int = 0) -> range:
+        """The indices from `start` to `samples` that process `rank` of `world` draws.
+
+        Over all ranks every index comes once, and the ranks' j-th indices are neighbours, so a run
+        that resumes at another world size draws the same samples in the same order.
+        """
+        if not 0 <= rank < world:
+            raise ValueError(f"rank {rank} is not one of {world}")
+        return range(start + (rank - start) % world, samples, world)
+
+    def describe(self, samples: int, tokens: Mapping[str, float] | None = None) -> list[PartReport]:
+        """What the first `samples` draws hold, part by part; nothing is drawn to know it.
+
+        `tokens` is the mean number of tokens of a sample, by part. Raises ValueError for fewer
+        samples than one.
+        """
+        if samples < 1:
+            raise ValueError(f"a description needs at least one sample, not {samples}")
+        counts = dict(zip(self.parts, self._schedule.counts(samples), strict=True))
+        weighed = {path: counts[path] * tokens[path] for path in counts} if tokens else {}
+        total = sum(weighed.values())
+        return [
+            PartReport(
+                path,
+                len(part),
+                len(part.rows),
+                self.shares[path],
+                counts[path],
+                counts[path] / samples,
+                counts[path] / len(part),
+                weighed[path] / total if weighed else None,
+            )
+            for path, part in self.parts.items()
+        ]
+
+
+class _Order:
+    """The draws of one part, counted from 0."""
+
+    __slots__ = ("_choice", "_epoch_order", "_part", "_path", "_secret")
+
+    def __init__(self, path: str, part: Part, seed: int) -> None:
+        self._path, self._part = path, part
+        self._secret = hashlib.blake2b(f"{seed}\x1f{path}".encode(), digest_size=32).digest()
+        self._epoch_order = Permutation(len(part))
+        chosen = hashlib.blake2b(f"rows\x1f{path}".encode(), digest_size=32).digest()
+        capped = len(part) < len(part.rows)
+        self._choice = (Permutation(len(part.rows)), derive_keys(chosen, 0)) if capped else None
+
+    def draw(self, k: int) -> Draw:
+        epoch, position = divmod(k, self._epoch_order.size)
+        keys = derive_keys(self._secret, epoch)
+        place = self._epoch_order.at(position, keys)
+        if self._choice is not None:
+            permutation, choice_keys = self._choice
+            place = permutation.at(place, choice_keys)
+        template = mixed(keys[-1] ^ place) % self._part.templates
+        return Draw(self._path, epoch, self._part.rows[place], template)
 
 
 def _hash(*parts: object) -> int:
