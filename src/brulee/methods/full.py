@@ -46,6 +46,7 @@ class _FullAttached(Attached):
     def __init__(self, model: PreTrainedModel, keep_base: bool) -> None:
         self.model = model
         self._base = _copy(model) if keep_base else None
+        self._frozen = [p for p in model.parameters() if not p.requires_grad]
         for parameter in model.parameters():
             parameter.requires_grad_(True)
 
@@ -72,6 +73,8 @@ class _FullAttached(Attached):
 
     def detach(self) -> None:
         self._put(self._kept())
+        for parameter in self._frozen:
+            parameter.requires_grad_(False)
 
     @contextmanager
     def disabled(self) -> Iterator[None]:

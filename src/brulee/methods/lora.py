@@ -42,11 +42,23 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
     "megatron_core": ("megatron.core",),
 }
 # Keys that say how an adapter was made, or are read by name.
-_READ = frozenset(
-    "auto_mapping base_model_name_or_path eva_config fan_in_fan_out inference_mode "
-    "layers_pattern lora_alpha lora_dropout peft_type peft_version r revision runtime_config "
-    "target_modules task_type".split()
-)
+_READ = {
+    "auto_mapping",
+    "base_model_name_or_path",
+    "eva_config",
+    "fan_in_fan_out",
+    "inference_mode",
+    "layers_pattern",
+    "lora_alpha",
+    "lora_dropout",
+    "peft_type",
+    "peft_version",
+    "r",
+    "revision",
+    "runtime_config",
+    "target_modules",
+    "task_type",
+}
 
 
 class LoRAOptions(Strict):
@@ -122,6 +134,7 @@ class LoRALinear(nn.Module):
         outputs, inputs = weight.T.shape if self.transposed else weight.shape
         self.base_layer = base_layer
         self.scale, self.dropout, self.enabled = scale, dropout, True
+        self.train(base_layer.training)  # a new module is in training, its model may not be
         # Drawn on the CPU so that a seed means the same values on every device.
         a_RI = torch.empty(rank, inputs).uniform_(-1, 1, generator=seed) / math.sqrt(inputs)
         self.lora_A = nn.Parameter(a_RI.to(weight.device))
