@@ -1,0 +1,78 @@
+"""Targets by structure: attention, mlp, everything linear, or names; a wrong name names others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from brulee.errors import InputError
+from brulee.methods.targets import leaf_names, select
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Make = Callable[..., "PreTrainedModel"]
+ATTENTION = {
+    "llama": {"q_proj", "k_proj", "v_proj", "o_proj"},
+    "gpt2": {"c_attn", "c_proj"},
+    "t5": {"q", "k", "v", "o"},
+    "bart": {"q_proj", "k_proj", "v_proj", "out_proj"},
+}
+MLP = {
+    "llama": {"gate_proj", "up_proj", "down_proj"},
+    "gpt2": {"c_fc", "c_proj"},
+    "t5": {"wi", "wo"},
+    "bart": {"fc1", "fc2"},
+}
+
+
+def _leaves(chosen: dict[str, object]) -> set[str]:
+    return {name.rsplit(".", 1)[-1] for name in chosen}
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_attention_and_mlp_share_out_everything_linear(make_model: Make, name: str) -> None:
+    model = make_model(name)
+    attention, mlp = select(model, "attention"), select(model, "mlp")
+    assert _leaves(attention) == ATTENTION[name]
+    assert _leaves(mlp) == MLP[name]
+    assert not attention.keys() & mlp.keys()
+    assert attention.keys() | mlp.keys() == select(model, "all-linear").keys()
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_the_output_head_is_never_chosen(make_model: Make, name: str) -> None:
+    model = make_model(name)
+    assert model.get_output_embeddings() not in select(model, "all-linear").values()
+
+
+def test_names_choose_by_the_last_part_or_by_the_whole_path(make_model: Make) -> None:
+    model = make_model("llama")
+    assert len(select(model, ["q_proj", "v_proj"])) == 4
+    assert list(select(model, "q_proj")) == list(select(model, ["q_proj"]))
+    whole = "model.layers.1.mlp.up_proj"
+    assert list(select(model, [whole])) == [whole]
+    # The order is the model's, whatever the list's: the seed hands out values in it.
+    assert list(select(model, ["v_proj", "q_proj"])) == list(select(model, ["q_proj", "v_proj"]))
+
+
+def test_a_part_of_a_name_chooses_nothing(make_model: Make) -> None:
+    with pytest.raises(InputError, match="'proj'"):
+        select(make_model("llama"), ["proj"])
+
+
+@pytest.mark.parametrize(("wrong", "meant"), [("q_porj", "q_proj"), ("atention", "attention")])
+def test_a_mistyped_name_is_answered_with_the_nearest(
+    make_model: Make, wrong: str, meant: str
+) -> None:
+    with pytest.raises(InputError, match=rf"method\.target.*'{wrong}'.*did you mean '{meant}'"):
+        select(make_model("llama"), [wrong])
+
+
+def test_stored_names_are_short_unless_short_names_choose_more(make_model: Make) -> None:
+    model = make_model("gpt2")
+    assert leaf_names(model, select(model, ["c_attn", "c_fc"])) == ["c_attn", "c_fc"]
+    attention = select(model, "attention")  # its c_proj is the MLP's name too
+    assert leaf_names(model, attention) == sorted(attention)
