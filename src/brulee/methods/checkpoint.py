@@ -65,6 +65,9 @@ def save_adapter(
     `source` is what the recipe called the base; `extra` goes into brulee.json beside its digest.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # A local base is named by its whole path, so that the adapter finds it from anywhere.
+    if source != "bundled" and Path(source).exists():
+        source = str(Path(source).resolve())
     named = source if source != "bundled" else str(base.folder)
     config = {"base_model_name_or_path": named, **attached.config()}
     _write_json(folder / CONFIG, config)
@@ -93,7 +96,7 @@ def open_adapter(folder: Path) -> Adapter:
         other = sorted(p.name for p in folder.glob("adapter_model.*"))
         hint = f" ({other[0]} is not read: only safetensors is)" if other else ""
         raise InputError(f"{folder}: it has no {WEIGHTS}{hint}.")
-    ours = _read_json(folder / OURS) if (folder / OURS).is_file() else {}
+    ours = _read_record(folder / OURS) if (folder / OURS).is_file() else {}
     return Adapter(folder, _read_json(folder / CONFIG), ours)
 
 
@@ -106,7 +109,7 @@ def attach_adapter(adapter: Adapter, base: Base) -> Attached:
     digest = adapter.ours.get("base", {}).get("digest")
     if digest is not None and digest != base.digest:
         raise InputError(
-            f"{adapter.folder}: made for the base {adapter.ours['base']['name']!r} with digest "
+            f"{adapter.folder}: made for the base {adapter.base_name!r} with digest "
             f"{digest[:12]}..., but this base is {base.name!r} with {base.digest[:12]}..."
         )
     weights = adapter.folder / WEIGHTS
@@ -136,6 +139,14 @@ def tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    ours = _read_json(path)
+    base = ours.get("base", {})
+    if not isinstance(base, dict) or not all(isinstance(value, str) for value in base.values()):
+        raise InputError(f"{path}: 'base' must hold the base model's name, source and digest.")
+    return ours
 
 
 def _read_json(path: Path) -> dict[str, Any]:
