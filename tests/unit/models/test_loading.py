@@ -1,0 +1,171 @@
+"""Base models from folders and files; what is not one is named, with what would be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from brulee.errors import InputError
+from brulee.models.loading import Base, check_safetensors, load_base
+from brulee.models.precision import pick_device, pick_dtype
+
+CPU = torch.device("cpu")
+
+
+def _load(name: Path | str) -> Base:
+    return load_base(str(name), torch.float32, CPU)
+
+
+def _refusal(name: Path | str) -> str:
+    with pytest.raises(InputError) as refusal:
+        _load(name)
+    return str(refusal.value)
+
+
+@pytest.fixture
+def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
+    """A model folder that may be damaged."""
+    return Path(shutil.copytree(tiny_model_folder, tmp_path / "tiny-llama"))
+
+
+def test_a_folder_gives_the_saved_model_at_rest(tiny_model_folder: Path) -> None:
+    base = _load(tiny_model_folder)
+    assert base.kind == "causal"
+    assert base.name == "tiny-llama"
+    assert not base.model.training
+    assert base.device == CPU
+    assert base.tokenizer.chat_template
+    saved = load_file(tiny_model_folder / "model.safetensors")
+    for name, parameter in base.model.named_parameters():
+        assert torch.equal(parameter, saved[name]), name
+
+
+def test_an_encoder_decoder_is_recognised(tiny_t5_folder: Path) -> None:
+    assert _load(tiny_t5_folder).kind == "seq2seq"
+
+
+def test_the_wanted_precision_is_the_loaded_one(tiny_model_folder: Path) -> None:
+    base = load_base(str(tiny_model_folder), torch.bfloat16, CPU)
+    assert {p.dtype for p in base.model.parameters()} == {torch.bfloat16}
+
+
+def test_the_digest_is_of_the_weights(folder: Path) -> None:
+    before = _load(folder).digest
+    (folder / "notes.txt").write_text("unrelated")
+    assert _load(folder).digest == before
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"][0] += 1
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert _load(folder).digest != before
+
+
+def test_a_name_is_resolved_where_the_caller_says(tiny_model_folder: Path) -> None:
+    base = load_base(
+        "models/mine", torch.float32, CPU, resolve={"models/mine": tiny_model_folder}.__getitem__
+    )
+    assert base.folder == tiny_model_folder
+
+
+def test_an_unknown_folder_is_answered_with_the_nearest(folder: Path) -> None:
+    said = _refusal(folder.parent / "tiny-lama")
+    assert "no such folder or file" in said
+    assert "Did you mean 'tiny-llama'?" in said
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    assert "it has no config.json" in _refusal(tmp_path)
+
+
+def test_an_adapter_in_place_of_a_base(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert "this is an adapter, not a base model" in _refusal(tmp_path)
+
+
+def test_pickled_weights_are_not_read(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert "only safetensors is read, never pickle" in _refusal(folder)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 1000, -1])
+def test_truncated_weights(folder: Path, kept: int) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:kept])
+    said = _refusal(folder)
+    assert f"{file}: corrupt safetensors" in said
+
+
+def test_a_missing_tensor_is_named(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "weights missing for model.layers.1.mlp.up_proj.weight" in _refusal(folder)
+
+
+def test_a_tensor_of_the_wrong_shape(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"] = torch.ones(7)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    said = _refusal(folder)
+    assert str(folder) in said
+    assert "cannot load" in said
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"model_type": "llamma"}', "{}"])
+def test_a_config_that_is_none(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    assert str(folder) in _refusal(folder)
+
+
+def test_a_folder_without_a_tokenizer(folder: Path) -> None:
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    assert str(folder) in _refusal(folder)
+
+
+def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"not one at all")
+    assert "not a GGUF file" in _refusal(file)
+
+
+@pytest.mark.parametrize(
+    "content", [b"GGUF", struct.pack("<4sIQQ", b"GGUF", 3, 2**40, 1), b"GGUF" + bytes(200)]
+)
+def test_a_gguf_that_is_cut_short(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(content)
+    said = _refusal(file)
+    assert str(file) in said
+    assert "GGUF" in said
+
+
+def test_whole_safetensors_pass(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(3), "b": torch.ones(2, 2)}, tmp_path / "x.safetensors")
+    check_safetensors(tmp_path / "x.safetensors")
+
+
+def test_safetensors_with_a_gap_do_not(tmp_path: Path) -> None:
+    header = {"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}
+    text = json.dumps(header).encode()
+    file = tmp_path / "x.safetensors"
+    file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
+    with pytest.raises(InputError, match="corrupt safetensors"):
+        check_safetensors(file)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "gpu", "tpu:0"])
+def test_a_device_that_is_not_there(name: str) -> None:
+    with pytest.raises(InputError, match=f"device '{name}'"):
+        pick_device(name)
+
+
+def test_precision_is_what_was_asked_for() -> None:
+    assert pick_dtype("float32", CPU) == torch.float32
+    assert pick_dtype("bfloat16", CPU) == torch.bfloat16
+    assert pick_dtype("auto", CPU) in (torch.float32, torch.bfloat16)
