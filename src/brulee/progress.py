@@ -1,4 +1,4 @@
-"""Progress bars: drawn on stderr, and only where the command line asked for them."""
+"""Progress bars with their notes: on stderr, and only where the command line asked for them."""
 
 from __future__ import annotations
 
@@ -41,6 +41,12 @@ def bar(description: str, total: float, unit: str = "") -> Iterator[Bar]:
         lines = _Lines(description, total, unit)
         yield lines
         lines.finish()
+
+
+def note(text: str) -> None:
+    """Say something worth knowing on stderr, where bars are drawn."""
+    if _enabled:
+        print(text, file=sys.stderr, flush=True)
 
 
 class _Silent:

@@ -50,8 +50,10 @@ class DataSpec(Strict):
     """One task: where its rows come from, how they are phrased, how they are split."""
 
     source: str = Field(description="bundled/NAME, a file, a folder, or a Hub id")
-    templates: str | list[str] | dict[str, Any] = Field(
-        description="library entry, ENTRY/TEMPLATE, a YAML file, or an inline template"
+    templates: str | list[str] | dict[str, Any] | None = Field(
+        None,
+        description="library entry, ENTRY/TEMPLATE, a YAML file, or an inline template; "
+        "default: by the format that the source is found to have",
     )
     columns: dict[str, str] = Field(
         default_factory=dict, description="template's column name -> the source's column name"

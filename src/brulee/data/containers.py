@@ -26,7 +26,7 @@ _LONGEST_FIELD = 2**31 - 1
 
 @dataclass(frozen=True)
 class Piece:
-    """The rows of one file; `lines` is None where rows have numbers only (parquet, JSON arrays)."""
+    """The rows of one file; `lines` is None where rows are counted (arrays, parquet, Arrow)."""
 
     table: pa.Table
     lines: list[int] | None
@@ -50,14 +50,16 @@ class _Bytes:
 
 
 def read_file(path: Path, label: str, limit: int | None = None) -> Piece:
-    """Read the first `limit` rows of one .jsonl, .json, .csv, .tsv or .parquet file (.gz too).
+    """Read the first `limit` rows of one file in a container of `CONTAINERS`, packed or not.
 
     Raises InputError naming the file, and the line or row, for whatever is malformed in it.
     """
     container = container_of(path)
     if container is None:
         valid = ", ".join(CONTAINERS)
-        raise InputError(f"{label}: not a data file; valid: {valid} (the text ones also .gz).")
+        raise InputError(
+            f"{label}: not a data file; valid: {valid} (the text ones also .gz and .zst)."
+        )
     source = _Bytes(label, _load(path, label))
     if not source.data.strip():
         source.fail("the file is empty.")
@@ -70,9 +72,9 @@ def read_file(path: Path, label: str, limit: int | None = None) -> Piece:
 def container_of(path: Path) -> str | None:
     """The suffix that says how a file is read, or None for a file that is not data."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    packed = suffixes[-1:] == [".gz"]
+    packed = bool(suffixes) and suffixes[-1] in _PACKED
     last = suffixes[-2:-1] if packed else suffixes[-1:]
-    if not last or last[0] not in CONTAINERS or (packed and last[0] == ".parquet"):
+    if not last or last[0] not in CONTAINERS or (packed and last[0] in _BINARY):
         return None
     return last[0]
 
@@ -86,12 +88,27 @@ def digest(path: Path) -> str:
 def _load(path: Path, label: str) -> bytes:
     try:
         data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix.lower() == ".gz" and data else data
     except PermissionError:
         raise InputError(f"{label}: no permission to read the file.") from None
+    unpack = _PACKED.get(path.suffix.lower())
+    return (unpack(label, data) if unpack and data else data).removeprefix(_BOM)
+
+
+def _gunzip(label: str, data: bytes) -> bytes:
+    try:
+        return gzip.decompress(data)
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise InputError(f"{label}: not a whole gzip file.") from None
-    return data.removeprefix(_BOM)
+
+
+def _unzstd(label: str, data: bytes) -> bytes:
+    import pyarrow as pa
+
+    try:
+        unpacked: bytes = pa.CompressedInputStream(pa.BufferReader(data), "zstd").read()
+    except OSError:
+        raise InputError(f"{label}: not a whole zstd file.") from None
+    return unpacked
 
 
 def _jsonl(source: _Bytes, limit: int | None) -> Piece:
@@ -134,6 +151,8 @@ def _json(source: _Bytes, text: str, first_line: int) -> Any:
 
 def _json_array(source: _Bytes, limit: int | None) -> Piece:
     value = _json(source, source.text(), 1)
+    if isinstance(value, dict) and {"Definition", "Instances"} <= value.keys():
+        value = [value]  # Natural Instructions: a file is one task, of several arrays
     if isinstance(value, dict):
         arrays = {key: item for key, item in value.items() if _is_rows(item)}
         if len(arrays) != 1:
@@ -231,10 +250,26 @@ def _parquet(source: _Bytes, limit: int | None) -> Piece:
     return Piece(table.slice(0, limit), None)
 
 
+def _arrow(source: _Bytes, limit: int | None) -> Piece:
+    import pyarrow as pa
+
+    buffer = pa.BufferReader(source.data)
+    # `datasets` writes the stream form, most others the file form, under the same suffix.
+    open_form = pa.ipc.open_file if source.data.startswith(b"ARROW1") else pa.ipc.open_stream
+    try:
+        table = open_form(buffer).read_all()
+    except (pa.ArrowInvalid, OSError):
+        source.fail("not a whole Arrow file.")
+    return Piece(table.slice(0, limit), None)
+
+
+_PACKED = {".gz": _gunzip, ".zst": _unzstd}
+_BINARY = (".parquet", ".arrow")
 CONTAINERS: dict[str, Callable[[_Bytes, int | None], Piece]] = {
     ".jsonl": _jsonl,
     ".json": _json_array,
     ".csv": _delimited(",", "comma"),
     ".tsv": _delimited("\t", "tab"),
     ".parquet": _parquet,
+    ".arrow": _arrow,
 }

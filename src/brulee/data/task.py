@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from brulee.data.encoding import Encoded, Encoder
+from brulee.data.formats import describe, detect, require_templates
 from brulee.data.sources import Rows, open_source
 from brulee.data.splits import Splits, split_rows
 from brulee.data.template import Rendered, Template
 from brulee.data.templates import TemplateSet, load_templates
 from brulee.errors import InputError, unknown
-from brulee.progress import bar
+from brulee.progress import bar, note
 from brulee.recipe import DataSpec, Source
 
 # Past this share of rows without a completion, the data is taken to be wrong rather than untidy.
@@ -63,13 +64,18 @@ class Task:
 
 
 def open_task(spec: DataSpec, source: Source) -> Task:
-    """Read, check and split a task's rows.
+    """Read, check and split a task's rows; without templates, their format says how to phrase them.
 
     Raises InputError naming file and row for whatever cannot be trained on: a column that the
     template needs, a missing label, or too many empty completions.
     """
     rows = open_source(spec.source, source.resolve, spec.columns, spec.limit)
-    templates = load_templates(spec.templates, source.resolve)
+    detected = None
+    if spec.templates is None:
+        detected = detect(rows, spec.limit)
+        rows, templates = detected.rows, require_templates(detected)
+    else:
+        templates = load_templates(spec.templates, source.resolve)
     for column in spec.references:
         if column not in rows.columns:
             where = source.at(("data", "references"))
@@ -82,6 +88,8 @@ def open_task(spec: DataSpec, source: Source) -> Task:
     }
     if not parts["train"]:
         raise InputError(f"{rows.name}: no row is left to train on; dropped: {dropped}.")
+    if detected is not None:
+        note(describe(detected, rows[parts["train"][0]]))
     name = rows.name.rsplit("/", 1)[-1].split(".", 1)[0] or rows.name
     return Task(name, rows, templates, splits, **parts, references=tuple(spec.references),
                 dropped=dropped)  # fmt: skip

@@ -37,7 +37,9 @@ def test_jsonl_keeps_types_skips_blank_lines_and_counts_lines(tmp_path: Path) ->
     assert len(rows.digests[name]) == 64
 
 
-@pytest.mark.parametrize("suffix", [".json", ".wrapped.json", ".csv", ".tsv", ".jsonl.gz"])
+@pytest.mark.parametrize(
+    "suffix", [".json", ".wrapped.json", ".csv", ".tsv", ".jsonl.gz", ".csv.zst"]
+)
 def test_every_text_container_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
     records = [{"text": 'a, "b"\nc', "stars": 5}, {"text": "d", "stars": 1}]
     lines = "".join(json.dumps(r) + "\n" for r in records)
@@ -47,6 +49,7 @@ def test_every_text_container_gives_the_same_rows(tmp_path: Path, suffix: str) -
         ".csv": 'text,stars\r\n"a, ""b""\nc",5\r\nd,1\r\n',
         ".tsv": 'text\tstars\n"a, ""b""\nc"\t5\nd\t1\n',
         ".jsonl.gz": gzip.compress(lines.encode()),
+        ".csv.zst": pa.compress(b'text,stars\n"a, ""b""\nc",5\nd,1\n', "zstd", asbytes=True),
     }
     assert list(open_source(write(tmp_path / f"a{suffix}", contents[suffix]))) == records
 
@@ -68,6 +71,22 @@ def test_parquet_rows_are_numbered(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "a.parquet")
     rows = open_source(str(tmp_path / "a.parquet"))
     assert (rows[1], rows.place(1)) == ({"a": 2}, f"{tmp_path}/a.parquet, row 2")
+
+
+@pytest.mark.parametrize("form", [pa.ipc.new_file, pa.ipc.new_stream])
+def test_both_forms_of_arrow_files_are_read(tmp_path: Path, form: Any) -> None:
+    table = pa.table({"a": [1, 2, 3]})
+    with form(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    rows = open_source(str(tmp_path / "a.arrow"), limit=2)
+    assert (len(rows), rows[1]) == (2, {"a": 2})
+
+
+def test_a_natural_instructions_file_is_one_row(tmp_path: Path) -> None:
+    instances = [{"input": "i", "output": ["o"]}]
+    task = {"Definition": ["D"], "Positive Examples": instances, "Instances": instances}
+    name = write(tmp_path / "task.json", json.dumps(task))
+    assert open_source(name)[0]["Instances"] == instances
 
 
 def test_folder_publishes_its_splits_and_limit_applies_to_each(tmp_path: Path) -> None:
@@ -143,6 +162,10 @@ def test_a_dashed_column_is_found_by_its_template_spelling() -> None:
         ("a.csv", "a;b\n3;4\n", "the separator has to be a comma"),
         ("a.jsonl.gz", "plain", "not a whole gzip file"),
         ("a.parquet", "plain", "not a whole parquet file"),
+        ("a.arrow", "plain", "not a whole Arrow file"),
+        ("a.arrow", "ARROW1", "not a whole Arrow file"),
+        ("a.jsonl.zst", "plain", "not a whole zstd file"),
+        ("a.arrow.zst", "plain", "not a data file"),
         ("a.xlsx", "plain", "not a data file; valid: .jsonl, .json"),
     ],
 )

@@ -1,0 +1,167 @@
+"""Chats of any number of turns, in one form: a list of {role, content} per row.
+
+{"messages":      [{"role": "user", "content": ...}, ...]}        OpenAI
+{"conversations": [{"from": "human", "value": ...}, ...]}         ShareGPT
+{"prompt": [{"role": ...}], "completion": [{"role": ...}]}        prompt and completion
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from brulee.data.sources import Rows
+from brulee.errors import InputError, unknown
+
+Message = dict[str, str]
+Turns = Literal["every", "last"]
+TURNS: tuple[Turns, ...] = ("every", "last")
+SYSTEM = ("system", "system_prompt")
+COLUMNS = ("messages", "conversations", "conversation")
+KEYS = (("role", "content"), ("from", "value"))
+ROLES = {
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "model": "assistant",
+    "function_call": "assistant",
+    "system": "system",
+    "developer": "system",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+}
+# Which roles may come after a role; "" stands for the beginning.
+_AFTER = {
+    "": ("system", "user"),
+    "system": ("user",),
+    "user": ("assistant",),
+    "assistant": ("user", "tool"),
+    "tool": ("assistant", "tool"),
+}
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One answer to learn and everything said before it."""
+
+    before: tuple[Message, ...]
+    answer: str
+
+
+def conversations(rows: Rows) -> list[list[Message]]:
+    """Every row's chat, with the roles user, assistant, system and tool.
+
+    A `system` column is put first. Raises InputError naming the row (and the turn) for an unknown
+    role, an empty turn, speakers that do not alternate, and a last turn that is no answer.
+    """
+    return [_conversation(row, rows.place(i)) for i, row in enumerate(rows)]
+
+
+def answers(messages: Sequence[Message], turns: Turns) -> list[Exchange]:
+    """What a chat has to teach: every assistant turn with what came before it, or the last only."""
+    if turns not in TURNS:
+        raise unknown("choice of turns", turns, TURNS)
+    found = [
+        Exchange(tuple(messages[:n]), message["content"])
+        for n, message in enumerate(messages)
+        if message["role"] == "assistant"
+    ]
+    return found if turns == "every" else found[-1:]
+
+
+def single_exchanges(rows: Rows) -> Rows | None:
+    """The rows with their chats as columns system, prompt and completion.
+
+    None where some chat is more than one user and one assistant turn. Errors as `conversations`.
+    """
+    system, prompts, completions = [], [], []
+    for messages in conversations(rows):
+        first = messages[0]["content"] if messages[0]["role"] == "system" else None
+        spoken = messages[1:] if first is not None else messages
+        if [m["role"] for m in spoken] != ["user", "assistant"]:
+            return None
+        system.append(first)
+        prompts.append(spoken[0]["content"])
+        completions.append(spoken[1]["content"])
+    texts: dict[str, list[Any]] = {"prompt": prompts, "completion": completions}
+    if any(system):
+        texts["system"] = system
+    return rows.replaced(texts, [*COLUMNS, *SYSTEM])
+
+
+def has_messages(values: Iterable[Any], keys: tuple[str, str]) -> bool:
+    """Whether these are lists of turns with the two keys, wherever they hold something."""
+    held = [value for value in values if value]
+    return bool(held) and all(
+        isinstance(value, list) and isinstance(value[0], dict) and set(keys) <= set(value[0])
+        for value in held
+    )
+
+
+def _conversation(row: Mapping[str, Any], place: str) -> list[Message]:
+    turns = [*_system(row, place), *_turns(row, place)]
+    messages = [_message(turn, f"{place}, turn {n}") for n, turn in enumerate(turns, start=1)]
+    before = ""
+    for number, message in enumerate(messages, start=1):
+        role = message["role"]
+        if role not in _AFTER[before]:
+            follows = f"follows {before!r}" if before else "begins the chat"
+            raise InputError(
+                f"{place}, turn {number}: {role!r} {follows}, where "
+                f"{' or '.join(repr(r) for r in _AFTER[before])} has to stand; turns alternate."
+            )
+        before = role
+    if before != "assistant":
+        raise InputError(f"{place}: the last turn is from {before!r}; it has to be the answer.")
+    return messages
+
+
+def _turns(row: Mapping[str, Any], place: str) -> list[Any]:
+    if isinstance(row.get("prompt"), list) and isinstance(row.get("completion"), list):
+        return [*row["prompt"], *row["completion"]]
+    present = [column for column in COLUMNS if column in row]
+    if not present:
+        raise InputError(f"{place}: no chat here; its column is {' or '.join(COLUMNS)}.")
+    held = [row[column] for column in present if row[column]]
+    if not held or not isinstance(held[0], list):
+        raise InputError(f"{place}: the chat in {present[0]!r} has no turns.")
+    return held[0]
+
+
+def _system(row: Mapping[str, Any], place: str) -> list[Message]:
+    texts = [row[column] for column in SYSTEM if row.get(column)]
+    if texts and not isinstance(texts[0], str):
+        raise InputError(f"{place}: the system column holds {type(texts[0]).__name__}, not text.")
+    return [{"role": "system", "content": texts[0]}] if texts else []
+
+
+def _message(turn: Any, place: str) -> Message:
+    keys = next((k for k in KEYS if isinstance(turn, dict) and turn.get(k[0]) is not None), None)
+    if keys is None:
+        raise InputError(
+            f"{place}: a turn has the keys {' and '.join(KEYS[0])}, or from and value."
+        )
+    role = str(turn[keys[0]])
+    if role.lower() not in ROLES:
+        raise unknown("role", role, ROLES, place)
+    if turn.get("weight") == 0:
+        raise InputError(f"{place}: weight 0 (a turn not to learn) is not supported; remove it.")
+    text = _text(turn.get(keys[1]), place)
+    if not text.strip():
+        called = " (a tool call without text cannot be learned)" if turn.get("tool_calls") else ""
+        raise InputError(f"{place}: the turn of {role!r} is empty{called}.")
+    return {"role": ROLES[role.lower()], "content": text}
+
+
+def _text(content: Any, place: str) -> str:
+    """The text of a turn; OpenAI also allows a list of parts, of which only text can be read."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    parts = content if isinstance(content, list) else [content]
+    for part in parts:
+        if not isinstance(part, dict) or part.get("type") != "text" or "text" not in part:
+            raise InputError(f"{place}: the content holds something other than text.")
+    return "".join(part["text"] or "" for part in parts)

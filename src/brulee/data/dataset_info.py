@@ -1,0 +1,168 @@
+"""Entries of LLaMA-Factory's `dataset_info.json`, read as sources of ours.
+
+Its keys are documented in data/README.md of github.com/hiyouga/LLaMA-Factory. Unlike there, a key
+that is not known is an error, and giving some `columns` leaves the defaults of the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brulee.data.conversations import KEYS, ROLES
+from brulee.errors import InputError, unknown
+
+_KEYS = (
+    *("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name", "file_name"),
+    *("formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags"),
+)
+_ELSEWHERE = ("ms_hub_url", "om_hub_url", "script_url", "cloud_file_name", "folder")
+# Its column keys by format, each with the name we use and the source's column unless it is given.
+_COLUMNS: dict[str, dict[str, tuple[str, str | None]]] = {
+    "alpaca": {
+        "prompt": ("instruction", "instruction"),
+        "query": ("input", "input"),
+        "response": ("output", "output"),
+        "history": ("history", None),
+        "system": ("system", None),
+    },
+    "sharegpt": {"messages": ("conversations", "conversations"), "system": ("system", None)},
+    "openai": {"messages": ("messages", "messages"), "system": ("system", None)},
+}
+_UNREADABLE = {
+    "tools": "tool descriptions",
+    "images": "images",
+    "videos": "videos",
+    "audios": "sound",
+    "chosen": "preference data",
+    "rejected": "preference data",
+    "kto_tag": "preference data",
+}
+_ROLE_TAGS = {
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "observation_tag": "tool",
+    "function_tag": "assistant",
+    "system_tag": "system",
+}
+_TAGS = ("role_tag", "content_tag", *_ROLE_TAGS)
+
+
+@dataclass(frozen=True)
+class InfoEntry:
+    """What `open_source` needs to read an entry: source, columns (ours -> its own) and limit."""
+
+    source: str
+    columns: dict[str, str]
+    limit: int | None
+
+
+def read_dataset_info(path: str | Path, name: str) -> InfoEntry:
+    """The entry called `name`; its files lie beside the `dataset_info.json`.
+
+    Raises InputError naming the entry and the key for an unknown key (with the nearest), a column
+    of a modality that is not text, preference data, and a place that cannot be read from.
+    """
+    file = Path(path)
+    entries = _load(file)
+    if name not in entries:
+        raise unknown("data set", name, entries, str(path))
+    entry, where = entries[name], f"{path}: {name}"
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}: an entry is an object with the key file_name or hf_hub_url.")
+    _check_keys(entry, _KEYS, where)
+    if entry.get("ranking"):
+        raise InputError(
+            f"{where}: ranking: true is preference data, which is not instruction data."
+        )
+    _check_split(entry, where)
+    formatting = entry.get("formatting", "alpaca")
+    if formatting not in _COLUMNS:
+        raise unknown("formatting", formatting, _COLUMNS, where)
+    _check_tags(_section(entry, "tags", where), where)
+    columns = _columns(formatting, _section(entry, "columns", where), where)
+    return InfoEntry(_source(entry, file.parent, where), columns, _limit(entry, where))
+
+
+def _load(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise InputError(f"{file}: no such file.")
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not UTF-8 text (byte {error.start}).") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file}, line {error.lineno}: not valid JSON: {error.msg}.") from None
+    if not isinstance(entries, dict):
+        raise InputError(f"{file}: it has to be an object with one entry per data set.")
+    return entries
+
+
+def _check_keys(values: Mapping[str, Any], valid: tuple[str, ...], where: str) -> None:
+    for key in values:
+        if key not in valid:
+            raise unknown("key", key, valid, where)
+
+
+def _section(entry: Mapping[str, Any], key: str, where: str) -> dict[str, str]:
+    section = entry.get(key) or {}
+    if not isinstance(section, dict) or not all(isinstance(v, str) for v in section.values()):
+        raise InputError(f"{where}: {key} is an object of names.")
+    return section
+
+
+def _check_split(entry: Mapping[str, Any], where: str) -> None:
+    if entry.get("split", "train") != "train":
+        raise InputError(
+            f"{where}: split {entry['split']!r}: the splits that a source publishes are kept as "
+            "they are, and training reads train."
+        )
+
+
+def _check_tags(tags: Mapping[str, str], where: str) -> None:
+    _check_keys(tags, _TAGS, f"{where}, tags")
+    keys = (tags.get("role_tag", "from"), tags.get("content_tag", "value"))
+    if keys not in KEYS:
+        shown = " or ".join(" with ".join(pair) for pair in KEYS)
+        raise InputError(
+            f"{where}, tags: the keys of a turn are {shown}, not {' with '.join(keys)}."
+        )
+    for tag, role in _ROLE_TAGS.items():
+        if tag in tags and ROLES.get(tags[tag].lower()) != role:
+            valid = [known for known, means in ROLES.items() if means == role]
+            raise unknown(tag, tags[tag], valid, f"{where}, tags")
+
+
+def _columns(formatting: str, given: Mapping[str, str], where: str) -> dict[str, str]:
+    """Our names -> the source's. A default that keeps its name is found without being mapped."""
+    for key in given:
+        if key in _UNREADABLE:
+            raise InputError(f"{where}, columns: {key} names {_UNREADABLE[key]}, not read here.")
+    known = _COLUMNS[formatting]
+    _check_keys(given, tuple(known), f"{where}, columns")
+    merged = {ours: given.get(key, default) for key, (ours, default) in known.items()}
+    asked = {known[key][0] for key in given}
+    return {ours: own for ours, own in merged.items() if own and (own != ours or ours in asked)}
+
+
+def _source(entry: Mapping[str, Any], folder: Path, where: str) -> str:
+    hub, file = entry.get("hf_hub_url"), entry.get("file_name")
+    unread = [key for key in _ELSEWHERE if entry.get(key)]
+    if "folder" in unread or (unread and not hub and not file):
+        raise InputError(f"{where}: {unread[-1]} cannot be read; give file_name or hf_hub_url.")
+    if isinstance(hub, str) and hub:
+        subset = entry.get("subset")
+        return f"{hub}:{subset}" if subset else hub
+    if not isinstance(file, str) or not file:
+        raise InputError(f"{where}: the key file_name or hf_hub_url is required.")
+    return str(folder / file)
+
+
+def _limit(entry: Mapping[str, Any], where: str) -> int | None:
+    count = entry.get("num_samples")
+    if count is not None and (type(count) is not int or count < 1):
+        raise InputError(f"{where}: num_samples {count!r} is not a number of rows.")
+    return count

@@ -1,0 +1,86 @@
+"""Which format a source has: tried from top to bottom of `FORMATS`, with templates to phrase it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from brulee.data import shapes, table_hints
+from brulee.data.shapes import Found, Look
+from brulee.data.sources import Rows
+from brulee.data.template import Template
+from brulee.data.templates import TemplateSet
+from brulee.errors import InputError
+
+TABLE = "labelled-table"
+FORMATS: dict[str, Callable[[Look], Found | None]] = {
+    "preference": shapes.preference,
+    "openai-chat": shapes.openai_chat,
+    "sharegpt": shapes.sharegpt,
+    "prompt-completion": shapes.prompt_completion,
+    "alpaca": shapes.alpaca,
+    "natural-instructions": shapes.natural_instructions,
+    "p3": shapes.p3,
+    "pair": shapes.pair,
+    "text": shapes.plain_text,
+}
+_SAMPLE = 50
+_SHOWN = 400
+
+
+@dataclass(frozen=True)
+class Detected:
+    """What a source was taken for.
+
+    `why` names the columns that decided it, or says what to do where `templates` is None. `rows`
+    are those that the templates read: the source's own, or what was made from them.
+    """
+
+    name: str
+    why: str
+    templates: TemplateSet | None
+    rows: Rows
+
+
+def detect(rows: Rows, limit: int | None = None) -> Detected:
+    """The format of the rows, which is a labelled table where no other fits.
+
+    `limit` bounds how many rows are made from one that holds many. Raises InputError naming the
+    row for a chat or an instance that is malformed.
+    """
+    look = Look(rows, tuple(rows[i] for i in range(min(_SAMPLE, len(rows)))))
+    for name, recognise in FORMATS.items():
+        found = recognise(look)
+        if found is None:
+            continue
+        if found.jinja is None:
+            return Detected(name, found.why, None, rows)
+        templates = TemplateSet(name, (Template(name, found.jinja),))
+        made = found.convert(rows, limit) if found.convert else rows
+        return Detected(name, found.why, templates, made)
+    return Detected(TABLE, table_hints.advice(rows, look.sample), None, rows)
+
+
+def require_templates(detected: Detected) -> TemplateSet:
+    """The format's templates; InputError saying what to do where it has none."""
+    if detected.templates is None:
+        raise InputError(f"{detected.rows.name}: {detected.why}")
+    return detected.templates
+
+
+def describe(detected: Detected, row: Mapping[str, Any]) -> str:
+    """One line on what was decided, then a row as its template renders it."""
+    line = f"{detected.rows.name}: read as {detected.name} ({detected.why})."
+    rendered = require_templates(detected).templates[0].render(row)
+    if rendered is None:
+        return f"{line}\n  (the row renders no prompt)"
+    shown = {"prompt": rendered.prompt, "completion": rendered.completion}
+    return "\n".join([line, *(f"  {part}: {_cut(text)}" for part, text in shown.items())])
+
+
+def _cut(text: str) -> str:
+    left = f" ... and {len(text) - _SHOWN} characters more" if len(text) > _SHOWN else ""
+    # A row comes from a stranger: what would steer the terminal is shown as a blank.
+    plain = "".join(c if c.isprintable() or c == "\n" else " " for c in text[:_SHOWN])
+    return plain.replace("\n", "\n    ") + left

@@ -1,0 +1,264 @@
+"""The usual shapes of instruction data: by which columns each is known, how it is phrased."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from brulee.data import natural
+from brulee.data.conversations import COLUMNS, SYSTEM, has_messages, single_exchanges
+from brulee.data.sources import Rows
+from brulee.data.template import SEPARATOR
+
+OPENAI, SHAREGPT = ("role", "content"), ("from", "value")
+
+# Column pairs of sequence-to-sequence data, and what the prompt says where the names tell the task.
+PAIRS: dict[tuple[str, str], str] = {
+    ("input", "output"): "",
+    ("inputs", "outputs"): "",
+    ("inputs", "targets"): "",
+    ("input", "target"): "",
+    ("source", "target"): "",
+    ("src", "tgt"): "",
+    ("prompt", "response"): "",
+    ("query", "response"): "",
+    ("question", "response"): "",
+    ("question", "answer"): "",
+    ("dialogue", "summary"): "Summarize the following conversation.\n\n",
+    ("document", "summary"): "Summarize the following document.\n\n",
+    ("article", "highlights"): "Summarize the following article.\n\n",
+    ("article", "summary"): "Summarize the following article.\n\n",
+    ("text", "summary"): "Summarize the following text.\n\n",
+}
+# Columns without which a pair would be another, harder task: a prompt has to show them.
+_CONTEXT = frozenset(
+    (
+        *(
+            "article",
+            "choices",
+            "context",
+            "definition",
+            "dialogue",
+            "document",
+            "endings",
+            "evidence",
+        ),
+        *(
+            "history",
+            "input",
+            "instruction",
+            "options",
+            "paragraph",
+            "passage",
+            "query",
+            "question",
+        ),
+        *("source_language", "src_lang", "story", "target_language", "text", "tgt_lang"),
+    )
+)
+_ALPACA_INPUT, _ALPACA_OUTPUT = ("input", "context"), ("output", "response")
+_PREFERENCES = (("chosen", "rejected"), ("chosen_response", "rejected_response"))
+# What may stand beside `text` without being a label that one would want to learn.
+_ABOUT_TEXT = frozenset(
+    (
+        *("id", "idx", "index", "uuid", "url", "source", "meta", "metadata", "timestamp", "date"),
+        *("title", "lang", "language"),
+    )
+)
+_NUMBER_OR_TEXT = (str, int, float)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A shape that fits: why, and either the Jinja that phrases it or None with the reason.
+
+    `convert` makes the rows that the Jinja reads, where those are not the source's own; its second
+    argument bounds how many rows it makes from one.
+    """
+
+    why: str
+    jinja: str | None = None
+    convert: Callable[[Rows, int | None], Rows] | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """A source as it is looked at: its columns, and the values of its first rows."""
+
+    rows: Rows
+    sample: tuple[dict[str, Any], ...]
+
+    def has(self, *columns: str) -> bool:
+        """Whether every column is there."""
+        return all(column in self.rows.columns for column in columns)
+
+    def first(self, columns: Sequence[str]) -> str | None:
+        """The first of several names that is a column."""
+        return next((column for column in columns if self.has(column)), None)
+
+    def values(self, column: str) -> list[Any]:
+        """What the first rows hold in a column, without the nulls; empty where there is none."""
+        return [row[column] for row in self.sample if row.get(column) is not None]
+
+    def holds(self, column: str | None, *types: type) -> bool:
+        """Whether a column has a value, and only values of these types."""
+        values = self.values(column) if column else []
+        return bool(values) and all(type(value) in types for value in values)
+
+
+def preference(look: Look) -> Found | None:
+    """Pairs of a better and a worse answer: recognised to be refused."""
+    for chosen, rejected in _PREFERENCES:
+        if look.has(chosen, rejected):
+            return Found(
+                f"the columns {chosen!r} and {rejected!r} are preference data, for methods that "
+                "learn from comparisons; instruction tuning learns from right answers only. To "
+                f"train on {chosen!r} alone, write data.templates with a prompt and a completion "
+                "that name the columns."
+            )
+    if look.has("prompt", "completion") and look.holds("label", bool):
+        return Found(
+            "a true-or-false 'label' beside 'prompt' and 'completion' is preference data, and the "
+            "rejected completions would be learned as well; keep the rows whose label is true, and "
+            "remove that column."
+        )
+    return None
+
+
+def openai_chat(look: Look) -> Found | None:
+    """Chats as lists of role and content."""
+    return _chat(look, OPENAI)
+
+
+def sharegpt(look: Look) -> Found | None:
+    """Chats as lists of from and value."""
+    return _chat(look, SHAREGPT)
+
+
+def prompt_completion(look: Look) -> Found | None:
+    """Prompt and completion, as texts or as lists of messages."""
+    if look.holds("prompt", str) and look.holds("completion", *_NUMBER_OR_TEXT):
+        why = _columns(look.first(SYSTEM), "prompt", "completion")
+        return Found(why, _phrase(look, "{{ prompt }}", "completion"))
+    if all(has_messages(look.values(column), OPENAI) for column in ("prompt", "completion")):
+        return _exchange(look, "prompt, completion")
+    return None
+
+
+def alpaca(look: Look) -> Found | None:
+    """An instruction with an optional input, system text and history."""
+    output = look.first(_ALPACA_OUTPUT)
+    if not (look.holds("instruction", str) and output and look.holds(output, *_NUMBER_OR_TEXT)):
+        return None
+    given = look.first(_ALPACA_INPUT)
+    history, prompt = None, "{{ instruction }}"
+    if look.has("history"):
+        history = "history"
+        if not _are_exchanges(look.values(history)):
+            return Found("the column 'history' has to hold lists of [question, answer] per row.")
+        turns = "User: {{ turn[0] }}\nAssistant: {{ turn[1] }}\n\n"
+        prompt = f"{{% for turn in history %}}{turns}{{% endfor %}}User: {prompt}"
+        prompt = f"{{% if history %}}{prompt}{{% else %}}{{{{ instruction }}}}{{% endif %}}"
+    if given:
+        prompt += f"{{% if {given} %}}\n\n{{{{ {given} }}}}{{% endif %}}"
+    why = _columns(look.first(SYSTEM), history, "instruction", given, output)
+    return Found(why, _phrase(look, prompt, output))
+
+
+def natural_instructions(look: Look) -> Found | None:
+    """A task's definition with its instances, in a list or one to a row."""
+    if look.has(natural.DEFINITION, natural.INSTANCES) and look.holds(natural.INSTANCES, list):
+        why = _columns(natural.DEFINITION, natural.INSTANCES)
+        return Found(why, natural.JINJA, natural.expand)
+    for given, target in (("inputs", "targets"), ("input", "output")):
+        if look.holds("definition", str) and look.holds(given, str) and look.holds(target, str):
+            prompt = f"{{{{ definition }}}}\n\n{{{{ {given} }}}}"
+            return Found(_columns("definition", given, target), _phrase(look, prompt, target))
+    return None
+
+
+def p3(look: Look) -> Found | None:
+    """What promptsource rendered for P3: texts beside the token ids of T5."""
+    source, target = "inputs_pretokenized", "targets_pretokenized"
+    if look.holds(source, str) and look.holds(target, str):
+        if look.has("is_correct"):
+            return Found(
+                "the column 'is_correct' marks P3's ranking form, which holds the wrong answers as "
+                "well; use the subset of that name without score_eval."
+            )
+        jinja = f"{{{{ {source} }}}} {SEPARATOR} {{{{ {target} }}}}"
+        # No template may read a row with a column of this name.
+        return Found(
+            _columns(source, target), jinja, lambda rows, _: rows.replaced({}, ["answer_choices"])
+        )
+    if look.holds("inputs", list) and look.holds("targets", list):
+        return Found(
+            "the columns 'inputs' and 'targets' hold token ids of another tokenizer; their texts "
+            f"are needed, which P3 calls {source} and {target}."
+        )
+    return None
+
+
+def pair(look: Look) -> Found | None:
+    """A source text and a target text under one of their usual names."""
+    columns = set(look.rows.columns)
+    pairs = [
+        (source, target)
+        for source, target in PAIRS
+        if look.holds(source, str)
+        and look.holds(target, *_NUMBER_OR_TEXT)
+        and not _CONTEXT & (columns - {source, target})
+    ]
+    if len(pairs) != 1:
+        return None
+    ((source, target),) = pairs
+    prompt = f"{PAIRS[source, target]}{{{{ {source} }}}}"
+    return Found(_columns(look.first(SYSTEM), source, target), _phrase(look, prompt, target))
+
+
+def plain_text(look: Look) -> Found | None:
+    """Text without a prompt: recognised to say what to do."""
+    if not look.holds("text", str) or set(look.rows.columns) - {"text"} - _ABOUT_TEXT:
+        return None
+    return Found(
+        "the column 'text' is plain text for language modelling, in which no prompt and no "
+        "completion can be told apart. Give two columns (prompt, completion) or chats (messages), "
+        "or say with data.templates which part of the row is learned."
+    )
+
+
+def _chat(look: Look, keys: tuple[str, str]) -> Found | None:
+    present = [column for column in COLUMNS if has_messages(look.values(column), keys)]
+    return _exchange(look, present[0]) if present else None
+
+
+def _exchange(look: Look, columns: str) -> Found:
+    made = single_exchanges(look.rows)
+    if made is None:
+        return Found(
+            f"the chats in {columns} have several turns, and only chats of one user and one "
+            "assistant turn can be trained on so far. Choose what is learned with data.templates, "
+            "a prompt and a completion."
+        )
+    jinja = _phrase(Look(made, ()), "{{ prompt }}", "completion")
+    return Found(f"{columns}: one question and its answer per row", jinja, lambda *_: made)
+
+
+def _are_exchanges(values: list[Any]) -> bool:
+    """Whether each value is a list, perhaps empty, of pairs of texts."""
+    turns = [turn for value in values for turn in (value if isinstance(value, list) else [value])]
+    return all(
+        isinstance(turn, list) and len(turn) == 2 and all(isinstance(t, str) for t in turn)
+        for turn in turns
+    )
+
+
+def _phrase(look: Look, prompt: str, target: str) -> str:
+    column = look.first(SYSTEM)
+    system = f"{{% if {column} %}}{{{{ {column} }}}}\n\n{{% endif %}}" if column else ""
+    return f"{system}{prompt} {SEPARATOR} {{{{ {target} }}}}"
+
+
+def _columns(*names: str | None) -> str:
+    return f"columns {', '.join(name for name in names if name)}"

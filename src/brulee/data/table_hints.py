@@ -1,0 +1,44 @@
+"""What to write for a table that no format recognises: its columns, with the families that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from brulee.data.sources import Rows
+from brulee.data.templates import TemplateSet, library
+from brulee.errors import InputError
+
+_MOST = 6
+
+
+def advice(rows: Rows, sample: Sequence[Mapping[str, Any]]) -> str:
+    """The sentence that says a template is needed, and which would do; they are tried on a row."""
+    fitting = families_for(rows.columns, sample[0]) if sample else []
+    columns = ", ".join(rows.columns)
+    said = f"the columns ({columns}) do not say what is asked and what is learned"
+    if not fitting:
+        own = "data.templates: {prompt: ..., completion: ...}"
+        return f"{said}, and no library family has them; write {own}, or map data.columns."
+    return (
+        f"{said}; choose data.templates. Library families that fit these columns: "
+        f"{', '.join(fitting)}."
+    )
+
+
+def families_for(columns: list[str], row: Mapping[str, Any]) -> list[str]:
+    """Library families whose templates apply to a row, those that read most of it first."""
+    fitting = {
+        name: templates
+        for name, templates in library().items()
+        if templates.columns <= set(columns) and _applies(templates, row)
+    }
+    return sorted(fitting, key=lambda name: (-len(fitting[name].columns), name))[:_MOST]
+
+
+def _applies(templates: TemplateSet, row: Mapping[str, Any]) -> bool:
+    try:
+        rendered = templates.templates[0].render(row)
+    except InputError:
+        return False
+    return rendered is not None and bool(rendered.completion)

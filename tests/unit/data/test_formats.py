@@ -1,0 +1,225 @@
+"""Every format is told from its columns and content; what cannot be trained on says why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from brulee import progress
+from brulee.data.formats import FORMATS, describe, detect, require_templates
+from brulee.data.sources import Rows
+from brulee.data.table_hints import families_for
+from brulee.data.task import open_task
+from brulee.errors import InputError
+from brulee.recipe import DataSpec, Source
+
+USER, BOT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
+RULE = {"role": "system", "content": "Be kind."}
+
+# format, row, prompt, completion
+PHRASED: list[tuple[str, dict[str, Any], str, str]] = [
+    ("openai-chat", {"messages": [USER, BOT]}, "Hi", "Hello"),
+    ("openai-chat", {"messages": [RULE, USER, BOT]}, "Be kind.\n\nHi", "Hello"),
+    ("openai-chat", {"conversations": [USER, BOT], "id": 3}, "Hi", "Hello"),
+    ("openai-chat", {"messages": [USER, BOT], "system": "S"}, "S\n\nHi", "Hello"),
+    (
+        "openai-chat",
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+                      {"role": "assistant", "content": [{"type": "text", "text": "Yo"}]}]},
+        "Hi", "Yo",
+    ),
+    (
+        "sharegpt",
+        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]},
+        "Hi", "Hello",
+    ),
+    ("prompt-completion", {"prompt": "2+2?", "completion": "4"}, "2+2?", "4"),
+    ("prompt-completion", {"prompt": "2+2?", "completion": 4}, "2+2?", "4"),
+    ("prompt-completion", {"system": "S", "prompt": "a", "completion": "b"}, "S\n\na", "b"),
+    ("prompt-completion", {"prompt": [RULE, USER], "completion": [BOT]}, "Be kind.\n\nHi", "Hello"),
+    ("alpaca", {"instruction": "Add.", "output": "o"}, "Add.", "o"),
+    ("alpaca", {"instruction": "Add.", "input": "1 2", "output": "3"}, "Add.\n\n1 2", "3"),
+    ("alpaca", {"instruction": "Add.", "input": "", "output": "3"}, "Add.", "3"),
+    ("alpaca", {"instruction": "Add.", "input": None, "output": "3"}, "Add.", "3"),
+    (
+        "alpaca",
+        {"instruction": "Say", "context": "C", "response": "r", "category": "qa"},
+        "Say\n\nC", "r",
+    ),
+    (
+        "alpaca",
+        {"system": "S", "history": [["a", "b"]], "instruction": "c", "input": "d", "output": "e"},
+        "S\n\nUser: a\nAssistant: b\n\nUser: c\n\nd", "e",
+    ),
+    ("alpaca", {"system": None, "history": [], "instruction": "c", "output": "e"}, "c", "e"),
+    (
+        "natural-instructions",
+        {"Definition": ["Do it."], "Instances": [{"id": "1", "input": "i", "output": ["o", "p"]}]},
+        "Do it.\n\ni", "o",
+    ),
+    (
+        "natural-instructions",
+        {"task_name": "t", "definition": "Do it.", "inputs": "i", "targets": "o"},
+        "Do it.\n\ni", "o",
+    ),
+    (
+        "p3",
+        {"inputs": [3, 1], "targets": [4], "inputs_pretokenized": "Is it?\n",
+         "targets_pretokenized": "\nYes", "answer_choices": ["Yes", "No"]},
+        "Is it?", "Yes",
+    ),
+    ("pair", {"inputs": "a", "targets": "b"}, "a", "b"),
+    ("pair", {"input": "a", "output": "b"}, "a", "b"),
+    ("pair", {"source": "a", "target": "b"}, "a", "b"),
+    ("pair", {"question": "a", "answer": "b", "id": 1}, "a", "b"),
+    ("pair", {"system_prompt": "S", "question": "a", "response": "b"}, "S\n\na", "b"),
+    (
+        "pair",
+        {"id": "x", "dialogue": "#1: a", "summary": "b", "topic": "c"},
+        "Summarize the following conversation.\n\n#1: a", "b",
+    ),
+    ("pair", {"document": "a", "summary": "b"}, "Summarize the following document.\n\na", "b"),
+    ("pair", {"text": "a", "summary": "b"}, "Summarize the following text.\n\na", "b"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "row", "prompt", "completion"), PHRASED)
+def test_a_format_is_recognised_and_phrased(
+    name: str, row: dict[str, Any], prompt: str, completion: str
+) -> None:
+    detected = detect(Rows.of([row]))
+    assert detected.name == name
+    (template,) = require_templates(detected)
+    rendered = template.render(detected.rows[0])
+    assert rendered is not None
+    assert (rendered.prompt, rendered.completion) == (prompt, completion)
+    assert "answer_choices" not in detected.rows.columns
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "reason"),
+    [
+        ("preference", {"chosen": "a", "rejected": "b"}, "'rejected' are preference data"),
+        ("preference", {"prompt": "p", "chosen": "a", "rejected": "b"}, "right answers only"),
+        ("preference", {"chosen": [USER, BOT], "rejected": [USER, BOT]}, "preference data"),
+        ("preference", {"prompt": "p", "completion": "c", "label": True}, "would be learned"),
+        ("openai-chat", {"messages": [USER, BOT, USER, BOT]}, "several turns"),
+        ("prompt-completion", {"prompt": [USER, BOT, USER], "completion": [BOT]}, "several turns"),
+        ("alpaca", {"instruction": "i", "history": ["q", "a"], "output": "o"}, "'history' has to"),
+        ("p3", {"inputs": [1], "targets": [2]}, "token ids of another tokenizer"),
+        (
+            "p3",
+            {"inputs_pretokenized": "a", "targets_pretokenized": "b", "is_correct": False},
+            "the wrong answers as well",
+        ),
+        ("text", {"text": "Once upon", "url": "u"}, "plain text for language modelling"),
+        ("labelled-table", {"text": "good", "label": 1}, "the columns (text, label) do not say"),
+        ("labelled-table", {"a": "x", "b": "y"}, "no library family has them"),
+        ("labelled-table", {"source": "a", "target": "b", "source_language": "en"}, "do not say"),
+        ("labelled-table", {"question": "q", "answer": "a", "context": "c"}, "do not say"),
+        ("labelled-table", {"question": "q", "answer": ["a", "b"]}, "do not say"),
+    ],
+)
+def test_what_cannot_be_trained_on_says_why(name: str, row: dict[str, Any], reason: str) -> None:
+    detected = detect(Rows.of([row], "shop.jsonl"))
+    assert (detected.name, detected.templates) == (name, None)
+    with pytest.raises(InputError) as caught:
+        require_templates(detected)
+    assert str(caught.value).startswith("shop.jsonl: ")
+    assert reason in str(caught.value)
+
+
+def test_every_format_is_met_by_these_tests() -> None:
+    assert {name for name, *_ in PHRASED} | {"preference", "text"} == set(FORMATS)
+
+
+def test_families_are_those_whose_columns_fit_and_that_apply_to_the_row() -> None:
+    assert "imdb" in families_for(["text", "label"], {"text": "good", "label": 1})
+    assert "snli" in families_for(
+        ["premise", "hypothesis", "label"], {"premise": "a", "hypothesis": "b", "label": 2}
+    )
+    assert families_for(["text", "label"], {"text": "good", "label": 7_000}) == []
+    assert "Library families that fit" in detect(Rows.of([{"text": "good", "label": 1}])).why
+
+
+def test_one_chat_of_several_turns_among_many_is_noticed() -> None:
+    rows = Rows.of([{"messages": [USER, BOT]}] * 60 + [{"messages": [USER, BOT, USER, BOT]}])
+    assert detect(rows).templates is None
+
+
+def test_natural_instructions_give_a_row_per_instance_with_its_place() -> None:
+    tasks = [
+        {
+            "Definition": ["D1"],
+            "Instances": [{"input": f"i{n}", "output": ["o"]} for n in range(3)],
+        },
+        {"Definition": ["D2"], "Instances": [{"input": "j", "output": ["o", "p"]}]},
+    ]
+    rows = detect(Rows.of(tasks, "ni"), limit=2).rows
+    assert [row["input"] for row in rows] == ["i0", "i1", "j"]
+    assert rows[2]["references"] == ["p"]
+    assert rows.place(2) == "ni, row 2, Instances, row 1"
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        ({"Definition": [], "Instances": [{"input": "i", "output": ["o"]}]}, "row 1: 'Definition'"),
+        ({"Definition": ["D"], "Instances": [{"input": "i"}]}, "row 1, instance 1"),
+        ({"Definition": ["D"], "Instances": [{"input": "i", "output": []}]}, "instance 1"),
+        ({"Definition": ["D"], "Instances": []}, "hold nothing"),
+        ({"Definition": ["D"], "Instances": ["i"]}, "an instance is an object, not str"),
+    ],
+)
+def test_malformed_natural_instructions_are_named(task: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        detect(Rows.of([task], "ni"))
+
+
+def test_the_decision_is_described_with_a_rendered_row() -> None:
+    row = {"question": "Where?\nWhen?\x1b", "answer": "x" * 500}
+    shown = describe(detect(Rows.of([row], "qa.csv")), row).splitlines()
+    assert shown[:3] == [
+        "qa.csv: read as pair (columns question, answer).",
+        "  prompt: Where?",
+        "    When? ",
+    ]
+    assert shown[3] == f"  completion: {'x' * 400} ... and 100 characters more"
+
+
+@pytest.fixture
+def source(tmp_path: Any) -> str:
+    file = tmp_path / "qa.jsonl"
+    file.write_text("".join(f'{{"question": "q{n}", "answer": "a{n}"}}\n' for n in range(20)))
+    return str(file)
+
+
+def test_a_task_without_templates_takes_the_format_and_says_so(
+    source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_enabled", True)
+    task = open_task(DataSpec(source=source), Source("r", {}, None))
+    assert task.templates.name == "pair"
+    assert (len(task.train), len(task.test)) == (17, 3)
+    shown = capsys.readouterr().err
+    assert "read as pair (columns question, answer)" in shown
+    assert "  prompt: q" in shown
+
+
+def test_nothing_is_printed_where_templates_are_given_or_drawing_is_off(
+    source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_task(DataSpec(source=source), Source("r", {}, None))
+    monkeypatch.setattr(progress, "_enabled", True)
+    own = {"prompt": "{{question}}", "completion": "{{answer}}"}
+    task = open_task(DataSpec(source=source, templates=own), Source("r", {}, None))
+    assert task.templates.name == "inline"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_task_on_preference_data_is_refused(tmp_path: Any) -> None:
+    file = tmp_path / "pairs.jsonl"
+    file.write_text('{"chosen": "a", "rejected": "b"}\n' * 3)
+    with pytest.raises(InputError, match=r"pairs\.jsonl: .* preference data"):
+        open_task(DataSpec(source=str(file)), Source("r", {}, None))
