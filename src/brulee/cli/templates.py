@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from brulee.cli import options
-from brulee.cli.failures import sentences
+from brulee.cli.failures import BAD_INPUT, sentences
 from brulee.cli.output import print_json, print_lines, print_table
 from brulee.errors import InputError, unknown
 
 if TYPE_CHECKING:
+    from brulee.data.finding import Finding
     from brulee.data.sources import Rows
     from brulee.data.templates import Template
 
@@ -82,6 +84,54 @@ def render(
         print_json(list(pairs))
     else:
         print_lines(pairs)
+
+
+@app.command()
+@sentences()
+def lint(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME|FILE]...", help="Families or files [default: the library]."),
+    ] = None,
+    rows: Annotated[
+        Path | None,
+        typer.Option(help="Rows to try them on: a file, or a folder with NAME.jsonl for each."),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Look for mistakes in templates: 2 if there are errors, 0 with warnings alone.
+
+    With rows also for missing columns, labels without a word and targets that leak.
+    """
+    from brulee.data.lint import lint as lint_templates
+    from brulee.data.templates import families, load_templates
+
+    found = []
+    for name in names or families():
+        templates = load_templates(name)
+        found += lint_templates(templates, _rows_of(templates.name, rows) if rows else None)
+    if as_json:
+        print_json([asdict(finding) for finding in found])
+    else:
+        _print_findings(found)
+    if any(finding.severity == "error" for finding in found):
+        raise typer.Exit(BAD_INPUT)
+
+
+def _rows_of(family: str, rows: Path) -> Rows:
+    from brulee.data.sources import open_source
+
+    file = rows / f"{family.partition('/')[0]}.jsonl" if rows.is_dir() else rows
+    return open_source(str(file), limit=500)
+
+
+def _print_findings(found: list[Finding]) -> None:
+    for finding in found:
+        place = f"{finding.where}: " if finding.where else ""
+        name = "/".join(filter(None, (finding.family, finding.template)))
+        print(f"{place}{finding.severity}: {name}: {finding.message} [{finding.code}]")
+    errors = sum(finding.severity == "error" for finding in found)
+    print(f"{errors} errors, {len(found) - errors} warnings")
 
 
 def _pair(template: Template, source: Rows, i: int) -> dict[str, str | None]:

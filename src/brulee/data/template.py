@@ -71,17 +71,17 @@ class Template:
     ) -> None:
         self.name, self.jinja, self.answer_choices = name, jinja, answer_choices
         self.metadata, self.reference, self.where = metadata, reference, where
-        self._tree = self._parse(jinja, "jinja")
+        self.tree = self._parse(jinja, "jinja")
         self._choices_tree = self._parse(answer_choices or "", _CHOICES)
         if SEPARATOR not in jinja:
-            raise InputError(f"{self._label}: put {SEPARATOR} between prompt and completion.")
+            raise InputError(f"{self.label}: put {SEPARATOR} between prompt and completion.")
 
-    # All below is worked out when first asked for: a library is listed far more often than used.
+    # All below is worked out when first asked for: few of a library's templates are ever used.
 
     @functools.cached_property
     def columns(self) -> frozenset[str]:
         """The row columns that prompt, completion or answer choices read."""
-        return (_columns(self._tree) | self.choice_columns) - {_CHOICES}
+        return (_columns(self.tree) | self.choice_columns) - {_CHOICES}
 
     @functools.cached_property
     def choice_columns(self) -> frozenset[str]:
@@ -91,12 +91,12 @@ class Template:
     @functools.cached_property
     def source_columns(self) -> tuple[str, ...]:
         """The columns that the prompt reads and the completion does not, in reading order."""
-        return _source_columns(self._tree, self.columns, self.choice_columns)
+        return _source_columns(self.tree, self.columns, self.choice_columns)
 
     @functools.cached_property
     def required(self) -> frozenset[str]:
         """The columns that no `if` asks about, which a row must therefore have."""
-        return self.columns - _tested(self._tree) - _tested(self._choices_tree)
+        return self.columns - _tested(self.tree) - _tested(self._choices_tree)
 
     def render(self, row: Mapping[str, Any], key: str = "") -> Rendered | None:
         """Fill in a row; None where the template does not apply to it (its prompt comes out empty).
@@ -106,7 +106,7 @@ class Template:
         attribute the sandbox refuses, and past 1.5 seconds or a million characters.
         """
         if _CHOICES in row:
-            raise InputError(f"{self._label}: a column may not be called {_CHOICES!r}; rename it.")
+            raise InputError(f"{self.label}: a column may not be called {_CHOICES!r}; rename it.")
         seed = f"{key}\x1f{self.name}"
         choices = self._choices(row, seed)
         values = self._values(row)
@@ -114,12 +114,13 @@ class Template:
             values[_CHOICES] = _fresh(list(choices))
         parts = self._run(self._program, values, row, seed).split(SEPARATOR)
         if len(parts) > 2:
-            raise InputError(f"{self._label}: it rendered {SEPARATOR} {len(parts) - 1} times.")
+            raise InputError(f"{self.label}: it rendered {SEPARATOR} {len(parts) - 1} times.")
         prompt, completion = [_unshield(part).strip() for part in [*parts, ""][:2]]
         return Rendered(prompt, completion, choices) if prompt else None
 
     @property
-    def _label(self) -> str:
+    def label(self) -> str:
+        """Where the template stands, for messages."""
         return f"{self.where}: template {self.name!r}" if self.where else f"template {self.name!r}"
 
     @functools.cached_property
@@ -140,13 +141,13 @@ class Template:
 
     def _compile(self, text: str, part: str) -> jinja2.Template:
         try:
-            return _ENVIRONMENT.program(text)
+            return _program(text)
         except jinja2.TemplateSyntaxError as error:
             raise self._malformed(part, error) from None
 
     def _malformed(self, part: str, error: jinja2.TemplateSyntaxError) -> InputError:
         where = f"malformed {part}, line {error.lineno} of it"
-        return InputError(f"{self._label}: {where}: {error.message}")
+        return InputError(f"{self.label}: {where}: {error.message}")
 
     def _choices(self, row: Mapping[str, Any], seed: str) -> tuple[str, ...] | None:
         if self.answer_choices is None:
@@ -168,7 +169,7 @@ class Template:
             reason = " ".join(str(error).split()).rstrip(".")
             present = f"; columns present: {', '.join(row)}"
             shown = present if isinstance(error, jinja2.UndefinedError) else ""
-            raise InputError(f"{self._label}: {reason or type(error).__name__}{shown}.") from None
+            raise InputError(f"{self.label}: {reason or type(error).__name__}{shown}.") from None
 
 
 def _check_names(tree: nodes.Template) -> None:
@@ -180,7 +181,14 @@ def _check_names(tree: nodes.Template) -> None:
             raise jinja2.TemplateAssertionError(f"No {kind} named {node.name!r}.", node.lineno)
 
 
+@functools.lru_cache(maxsize=256)
+def _program(text: str) -> jinja2.Template:
+    return _ENVIRONMENT.program(text)
+
+
 def _columns(tree: nodes.Template) -> frozenset[str]:
+    if tree.find(nodes.Name) is None:
+        return frozenset()
     called = [c.node.name for c in tree.find_all(nodes.Call) if isinstance(c.node, nodes.Name)]
     loaded = [n.name for n in tree.find_all(nodes.Name) if n.ctx == "load"]
     functions = {g for g in _ENVIRONMENT.globals if called.count(g) == loaded.count(g)}
