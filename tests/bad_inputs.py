@@ -174,14 +174,15 @@ CASES = [
     Case("missing file", lambda at: at.run(data__source="row.jsonl"),
          "error: row.jsonl: no such file or folder. Did you mean rows.jsonl?"),
     Case("empty file", lambda at: _empty_rows(at, ""), "rows.jsonl: the file is empty"),
-    Case("file of blank lines", lambda at: _empty_rows(at, "\n\n"), "rows.jsonl: the file is empty"),
+    Case("file of blank lines", lambda at: _empty_rows(at, "\n\n"),
+         "rows.jsonl: the file is empty"),
     Case("malformed JSONL", _malformed, "rows.jsonl, line 3: not valid JSON"),
     Case("a row without the column the template needs",
          lambda at: _with_row(at, 7, {"summary": "?", "topic": "x"}),
          "rows.jsonl, line 7: the column 'dialogue' that template 'inline' needs is missing; "
          "columns with a value in this row: summary, topic."),
     Case("column missing altogether",
-         lambda at: at.run(data__templates={"prompt": "{{ dialog }}", "completion": "{{ summary }}"}),
+         lambda at: at.run(data__templates={"jinja": "{{ dialog }} ||| {{ summary }}"}),
          "no column 'dialog', which template 'inline' needs; columns present: dialogue, summary. "
          "Did you mean data.columns: {dialog: dialogue}?"),
     Case("empty completion in 2 of 24 rows (8%)", lambda at: _empty_completions(at, 2),
@@ -222,8 +223,10 @@ CASES = [
     Case("unknown guard", lambda at: at.run(evaluate__guards=["plain-prosa"]),
          "unknown guard 'plain-prosa'; did you mean 'plain-prose'?"),
     Case("unknown template family", lambda at: at.run(data__templates="dialog-summary"),
-         "unknown template family 'dialog-summary'; did you mean 'dialogue-summary'"),
-    Case("unknown template of a family", lambda at: at.run(data__templates="dialogue-summary/plian"),
+         "recipe.yaml, line 2: templates: unknown template family 'dialog-summary'; "
+         "did you mean 'dialogue-summary'"),
+    Case("unknown template of a family",
+         lambda at: at.run(data__templates="dialogue-summary/plian"),
          "unknown template 'plian'; did you mean 'plain'"),
     Case("unknown recipe key", _mistyped_key,
          "recipe.yaml, line 4: unknown key 'train.learning_rat'; did you mean 'learning_rate'?"),
@@ -296,7 +299,7 @@ def make_gguf(file: Path) -> Path:
     writer.add_token_list(["a", "b", "ab", "<|end|>"])
     writer.add_token_merges(["a b"])
     writer.add_eos_token_id(3)
-    block = {name: (8, 8) for name in ("attn_q", "attn_k", "attn_v", "attn_output")}
+    block = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (8, 8))
     block |= {"ffn_gate": (16, 8), "ffn_up": (16, 8), "ffn_down": (8, 16)}
     block |= {"attn_norm": (8,), "ffn_norm": (8,)}
     shapes = {f"blk.0.{name}.weight": shape for name, shape in block.items()}

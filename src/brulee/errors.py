@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_MOST_SHOWN = 30
+
 
 class BruleeError(Exception):
     """Base of every error the command line prints as a sentence instead of a traceback."""
@@ -32,9 +34,13 @@ def nearest(name: str, valid: Iterable[str], count: int = 3) -> list[str]:
 
 
 def unknown(kind: str, name: object, valid: Iterable[str], where: str = "") -> InputError:
-    """The error for a name that is not in a list: the nearest ones first, else all of them."""
+    """The error for a name that is not in a list: the nearest ones first, then all of them.
+
+    Of a long list only the nearest are shown.
+    """
     names = sorted(valid)
     close = nearest(str(name), names)
     hint = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else "none is close."
     prefix = f"{where}: " if where else ""
-    return InputError(f"{prefix}unknown {kind} {str(name)!r}; {hint} Valid: {', '.join(names)}.")
+    every = "" if close and len(names) > _MOST_SHOWN else f" Valid: {', '.join(names)}."
+    return InputError(f"{prefix}unknown {kind} {str(name)!r}; {hint}{every}")

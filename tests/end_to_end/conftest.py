@@ -63,6 +63,6 @@ def brulee(
 
 @pytest.fixture
 def environment() -> dict[str, str]:
-    """For subprocesses: this source tree, and one thread, as tiny matrices gain nothing from two."""
+    """For subprocesses: this source tree, and one thread, which is fastest for tiny matrices."""
     source = str(Path(__file__).parents[2] / "src")
     return {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}

@@ -12,7 +12,7 @@ from brulee.data.sources import Rows, open_source
 from brulee.data.splits import Splits, split_rows
 from brulee.data.template import Rendered, Template
 from brulee.data.templates import TemplateSet, load_templates
-from brulee.errors import InputError, unknown
+from brulee.errors import InputError, nearest, unknown
 from brulee.progress import bar, note
 from brulee.recipe import DataSpec, Source
 
@@ -54,6 +54,22 @@ class Task:
         except InputError as error:
             raise InputError(f"{self.rows.place(row)}: {error}") from None
 
+    def encode_nearest(self, encoder: Encoder, row: int, template: int, key: str) -> Encoded:
+        """As `encode`, with the next template in order where one does not apply or does not fit.
+
+        Every row kept for training fits the first, so that the search ends.
+        """
+        reason = InputError(f"{self.rows.place(row)}: no template applies to it.")
+        for offset in range(len(self.templates)):
+            try:
+                encoded = self.encode(encoder, row, (template + offset) % len(self.templates), key)
+            except InputError as error:
+                reason = error
+            else:
+                if encoded is not None:
+                    return encoded
+        raise reason
+
     def item(self, row: int) -> Item:
         """A row under the first template, with every reference it has."""
         values = self.rows[row]
@@ -75,11 +91,12 @@ def open_task(spec: DataSpec, source: Source) -> Task:
         detected = detect(rows, spec.limit)
         rows, templates = detected.rows, require_templates(detected)
     else:
-        templates = load_templates(spec.templates, source.resolve)
+        templates = _templates(spec, source)
     for column in spec.references:
         if column not in rows.columns:
             where = source.at(("data", "references"))
             raise unknown("column", column, rows.columns, where)
+    _require_columns(rows, templates)
     splits = split_rows(rows, spec.split, templates.source_columns, tuple(templates.columns))
     usable, dropped = _usable(rows, templates)
     parts = {
@@ -95,7 +112,16 @@ def open_task(spec: DataSpec, source: Source) -> Task:
                 dropped=dropped)  # fmt: skip
 
 
-def check_lengths(task: Task, encoder: Encoder, rows: Sequence[int]) -> tuple[tuple[int, ...], int]:
+def _templates(spec: DataSpec, source: Source) -> TemplateSet:
+    try:
+        return load_templates(spec.templates, source.resolve)
+    except InputError as error:
+        raise InputError(f"{source.at(('data', 'templates'))}: {error}") from None
+
+
+def check_lengths(
+    task: Task, encoder: Encoder, rows: Sequence[int], split: str = "train"
+) -> tuple[tuple[int, ...], int]:
     """The rows whose completion fits into `max_length`, and how many had their source cut.
 
     Raises InputError, with the first row's reason, when not one fits.
@@ -111,7 +137,9 @@ def check_lengths(task: Task, encoder: Encoder, rows: Sequence[int]) -> tuple[tu
             fitting.append(row)
             cut += encoded.cut > 0
     if rows and not fitting:
-        raise InputError(f"every row is longer than train.max_length; the first: {reason}")
+        raise InputError(
+            f"every {split} row ({len(rows)}) is longer than train.max_length; the first: {reason}"
+        )
     return tuple(fitting), cut
 
 
@@ -122,7 +150,8 @@ def _usable(rows: Rows, templates: TemplateSet) -> tuple[set[int], dict[str, int
     inapplicable = 0
     with bar("Checking rows", total=len(rows), unit="rows") as progress:
         for i, values in enumerate(rows):
-            _require(rows, i, values, template)
+            for needing in templates:
+                _require(rows, i, values, needing)
             rendered = _render(rows, i, template)
             if rendered is None:
                 inapplicable += 1
@@ -138,6 +167,19 @@ def _usable(rows: Rows, templates: TemplateSet) -> tuple[set[int], dict[str, int
             f"template {template.name!r} learns from."
         )
     return usable, {"empty completion": len(empty), "template not applicable": inapplicable}
+
+
+def _require_columns(rows: Rows, templates: TemplateSet) -> None:
+    present = {name for column in rows.columns for name in (column, column.replace("-", "_"))}
+    for template in templates:
+        missing = sorted(template.required - present)
+        if missing:
+            close = nearest(missing[0], rows.columns)
+            hint = f" Did you mean data.columns: {{{missing[0]}: {close[0]}}}?" if close else ""
+            raise InputError(
+                f"{rows.name}: no column {missing[0]!r}, which template {template.name!r} needs; "
+                f"columns present: {', '.join(rows.columns)}.{hint}"
+            )
 
 
 def _require(rows: Rows, i: int, values: dict[str, Any], template: Template) -> None:

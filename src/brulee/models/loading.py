@@ -182,7 +182,9 @@ def check_gguf(path: Path) -> None:
         tensors = GGUFReader(path).tensors
     except (ValueError, IndexError, KeyError, OverflowError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: corrupt or truncated GGUF: {reason}.") from None
+        raise InputError(
+            f"{path}: corrupt or truncated GGUF ({reason}); fetch the file again."
+        ) from None
     if not tensors:
         raise InputError(f"{path}: a GGUF without tensors is not a model.")
 

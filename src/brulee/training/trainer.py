@@ -203,23 +203,22 @@ class Trainer:
         self.events.write("stopped", step=self.step + 1, reason=what, rows=rows)
         more = f" ... (all {len(rows)} in {self.events.path})" if len(rows) > _ROWS_NAMED else ""
         self._diverged(
-            f"step {self.step + 1}: {what}; its rows: {', '.join(rows[:_ROWS_NAMED])}{more}",
-            "look at these rows, or try",
+            f"step {self.step + 1}: {what}; its rows: {'; '.join(rows[:_ROWS_NAMED])}{more}",
+            "; and look at these rows",
         )
 
     def _check_weights(self) -> None:
         """A step may end in weights that only the next one would show to be useless."""
         finite = torch.stack([torch.isfinite(p).all() for p in self.parameters])
         if not finite.all():
-            self._diverged(f"step {self.step}: it left weights that are not finite", "try")
+            self._diverged(f"step {self.step}: it left weights that are not finite")
 
-    def _diverged(self, what: str, advice: str) -> NoReturn:
-        kept = f"The checkpoint of step {self._saved} is kept; " if self._saved else ""
-        sentence = (
-            f"{kept}{advice} a lower train.learning_rate (it is {self.learning_rate:g}), a longer "
-            "train.warmup, or train.precision=float32."
+    def _diverged(self, what: str, more: str = "") -> NoReturn:
+        kept = f"The checkpoint of step {self._saved} is kept. " if self._saved else ""
+        raise StoppedError(
+            f"{what}. {kept}Try a lower train.learning_rate (it is {self.learning_rate:g}), a "
+            f"longer train.warmup, or train.precision=float32{more}."
         )
-        raise StoppedError(f"{what}. {sentence[0].upper()}{sentence[1:]}")
 
     def _batches(self, documents: Sequence[Encoded]) -> Iterator[Batch]:
         model = self.base.model
