@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from brulee.data.parts import Group, Part, leaves
-from brulee.data.permutation import Permutation, derive_keys, mixed
+from brulee.data.permutation import Permutation, key_of, mixed
 from brulee.data.schedule import PERIOD, Schedule
 
 _ROUNDS = 6
@@ -132,8 +132,8 @@ class Blend:
     def describe(self, samples: int, tokens: Mapping[str, float] | None = None) -> list[PartReport]:
         """What the first `samples` draws hold, part by part; nothing is drawn to know it.
 
-        `tokens` is the mean number of tokens of a sample, by part. Raises ValueError for fewer
-        samples than one.
+        `tokens` is the mean number of tokens of a sample, for every part. Raises ValueError for
+        fewer samples than one.
         """
         if samples < 1:
             raise ValueError(f"a description needs at least one sample, not {samples}")
@@ -162,20 +162,20 @@ class _Order:
 
     def __init__(self, path: str, part: Part, seed: int) -> None:
         self._path, self._part = path, part
-        self._secret = hashlib.blake2b(f"{seed}\x1f{path}".encode(), digest_size=32).digest()
+        self._secret = _hash(seed, "part", path)
         self._epoch_order = Permutation(len(part))
-        chosen = hashlib.blake2b(f"rows\x1f{path}".encode(), digest_size=32).digest()
-        capped = len(part) < len(part.rows)
-        self._choice = (Permutation(len(part.rows)), derive_keys(chosen, 0)) if capped else None
+        self._choice = None
+        if len(part) < len(part.rows):
+            self._choice = (Permutation(len(part.rows)), _hash("rows", path))
 
     def draw(self, k: int) -> Draw:
         epoch, position = divmod(k, self._epoch_order.size)
-        keys = derive_keys(self._secret, epoch)
-        place = self._epoch_order.at(position, keys)
+        key = key_of(self._secret, epoch)
+        place = self._epoch_order.at(position, key)
         if self._choice is not None:
-            permutation, choice_keys = self._choice
-            place = permutation.at(place, choice_keys)
-        template = mixed(keys[-1] ^ place) % self._part.templates
+            permutation, choice_key = self._choice
+            place = permutation.at(place, choice_key)
+        template = mixed(key ^ place) % self._part.templates
         return Draw(self._path, epoch, self._part.rows[place], template)
 
 
