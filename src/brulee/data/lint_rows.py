@@ -103,7 +103,7 @@ def _check_row(template: Template, shown: _Shown) -> Iterator[Finding]:
         message = f"the label {label} (no label) is answered, with {_short(completion)}"
         yield Finding("negative-label", "error", message)
     if choices is not None:
-        yield from repeated_choices(list(choices), "warning")
+        yield from repeated_choices(choices)
         if completion and completion not in choices:
             listed = ", ".join(map(_short, choices[:5]))
             message = f"the completion {_short(completion)} is not among its choices ({listed})"

@@ -120,6 +120,7 @@ def _doubled(found: Sequence[Piece]) -> Iterator[Finding]:
 
 
 def _trailing_space(found: Sequence[Piece]) -> Iterator[Finding]:
+    lines: list[int] = []
     for i, piece in enumerate(found):
         if piece.kind != "text":
             continue
@@ -127,8 +128,10 @@ def _trailing_space(found: Sequence[Piece]) -> Iterator[Finding]:
         text = re.sub(r"\s*\|\|\|\s*", SEPARATOR, piece.text)
         text = text.rstrip() if i + 1 == len(found) else text
         for match in re.finditer(r"[ \t]+\r?\n", text):
-            line = piece.line + text.count("\n", 0, match.start())
-            yield _at(line, "trailing-space", "warning", "a line ends in spaces")
+            lines.append(piece.line + text.count("\n", 0, match.start()))
+    if lines:
+        more = f"; so do {len(lines) - 1} more" if lines[1:] else ""
+        yield _at(lines[0], "trailing-space", "warning", f"a line ends in spaces{more}")
 
 
 def _lost_escape(found: Sequence[Piece]) -> Iterator[Finding]:
@@ -167,7 +170,7 @@ def _imbalance(text: str) -> str | None:
 def _label_words(template: Template, found: Sequence[Piece]) -> Iterator[Finding]:
     choices = static_choices(template)
     if choices is not None:
-        yield from repeated_choices(choices, "error")
+        yield from repeated_choices(choices)
     if template.answer_choices is None:
         return
     if "answer_choices" not in names(found) and not _is_one_field(template):
@@ -180,14 +183,15 @@ def _is_one_field(template: Template) -> bool:
     return any(text.rpartition(SEPARATOR)[2].strip() == VALUE for text in readings(template))
 
 
-def repeated_choices(choices: list[str], severity: Severity) -> Iterator[Finding]:
+def repeated_choices(choices: Sequence[str]) -> Iterator[Finding]:
     """Findings about empty or repeated answer choices."""
     if "" in choices:
-        yield Finding("empty-choice", severity, f"one of {len(choices)} answer choices is empty")
+        yield Finding("empty-choice", "error", f"one of {len(choices)} answer choices is empty")
     repeated = sorted({c for c in choices if c and choices.count(c) > 1})
     if repeated:
+        # Three labels may be told apart by two words on purpose, so this is no error.
         message = f"the answer choice {repeated[0]!r} is given twice"
-        yield Finding("repeated-choice", severity, message)
+        yield Finding("repeated-choice", "warning", message)
 
 
 def _metrics(template: Template) -> Iterator[Finding]:

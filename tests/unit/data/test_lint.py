@@ -152,7 +152,7 @@ def test_one_phrasing_is_few_unless_it_was_picked() -> None:
 
 def test_metadata_and_label_words_are_checked_without_rows() -> None:
     jinja = "{{text}} Is it so? ||| {{answer_choices[label]}}"
-    assert codes(jinja, choices="yes ||| yes") == [("error", "repeated-choice")]
+    assert codes(jinja, choices="yes ||| yes") == [("warning", "repeated-choice")]
     assert codes(jinja, choices="yes ||| ") == [("error", "empty-choice")]
     assert codes("{{text}} ||| It is {{label}}.", choices="yes ||| no") == [
         ("warning", "unused-choices")
