@@ -126,6 +126,21 @@ def test_shares_of_nested_groups_multiply() -> None:
     assert {d.part for d in map(blend.sample, range(200))} <= set(blend.shares)
 
 
+def test_shares_multiply_down_to_the_third_level() -> None:
+    pair = [Part("a", range(9), 1), Part("b", range(9), 1)]
+    half = Rates("equal")
+    inner = Group("inner", [Group("core", pair, half), Part("c", range(9), 1)], half)
+    blend = Blend(Group("mix", [inner, Part("d", range(9), 1)], half), seed=0, period=1_000)
+    assert blend.shares == {
+        "inner/core/a": 1 / 8,
+        "inner/core/b": 1 / 8,
+        "inner/c": 1 / 4,
+        "d": 0.5,
+    }
+    counts = [report.draws for report in blend.describe(1_000)]
+    assert counts == [125, 125, 250, 500]
+
+
 def test_a_group_counts_as_many_rows_as_its_members() -> None:
     inner = Group("inner", [Part("a", range(30), 1), Part("b", range(60), 1, row_cap=20)])
     blend = Blend(Group("mix", [inner, Part("c", range(50), 1)]), seed=0, period=1_000)
