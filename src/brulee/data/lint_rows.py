@@ -175,7 +175,8 @@ def _choices_flag(template: Template, shown: Sequence[_Shown]) -> Iterator[Findi
 
 
 def _shows(prompt: str, choices: Sequence[str]) -> bool:
-    return all(_holds(prompt, choice) for choice in choices)
+    words = f" {_plain(prompt)} "
+    return all(_holds_words(prompt, words, choice) for choice in choices)
 
 
 def _ends(rendered: Rendered) -> Sequence[str]:
@@ -209,10 +210,13 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _holds(text: str, part: str) -> bool:
     """Whether the words of one text stand in another, as words."""
+    return _holds_words(text, f" {_plain(text)} ", part)
+
+
+def _holds_words(text: str, words: str, part: str) -> bool:
     wanted = _plain(part)
-    if not wanted:
-        return bool(part.strip()) and part.strip() in text
-    return f" {wanted} " in f" {_plain(text)} "
+    # Signs such as `+` have no words.
+    return f" {wanted} " in words if wanted else bool(part.strip()) and part.strip() in text
 
 
 def _plain(text: str) -> str:

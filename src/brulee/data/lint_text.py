@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
@@ -187,7 +188,7 @@ def repeated_choices(choices: Sequence[str]) -> Iterator[Finding]:
     """Findings about empty or repeated answer choices."""
     if "" in choices:
         yield Finding("empty-choice", "error", f"one of {len(choices)} answer choices is empty")
-    repeated = sorted({c for c in choices if c and choices.count(c) > 1})
+    repeated = [c for c, count in Counter(choices).items() if c and count > 1]
     if repeated:
         # Three labels may be told apart by two words on purpose, so this is no error.
         message = f"the answer choice {repeated[0]!r} is given twice"
