@@ -48,6 +48,19 @@ def parse(text: str, where: str) -> tuple[Any, dict[KeyPath, int]]:
     Raises InputError, naming `where` and the line, on malformed YAML and on a repeated key.
     """
     try:
+        return _parse(text, where)
+    except RecursionError:
+        raise InputError(f"{where}: not valid YAML: it is nested too deeply.") from None
+
+
+def parse_scalar(text: str) -> Any:
+    """The value of one `--set key=value`, read as YAML (so lists and mappings work too)."""
+    value, _ = parse(text, f"--set value {text!r}")
+    return value
+
+
+def _parse(text: str, where: str) -> tuple[Any, dict[KeyPath, int]]:
+    try:
         loader = _Loader(text)
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
@@ -61,12 +74,6 @@ def parse(text: str, where: str) -> tuple[Any, dict[KeyPath, int]]:
     lines: dict[KeyPath, int] = {}
     value = _build(loader, node, (), lines, where)
     return value, lines
-
-
-def parse_scalar(text: str) -> Any:
-    """The value of one `--set key=value`, read as YAML (so lists and mappings work too)."""
-    value, _ = parse(text, f"--set value {text!r}")
-    return value
 
 
 def _build(
