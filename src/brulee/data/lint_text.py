@@ -42,14 +42,6 @@ def check_text(template: Template) -> Iterator[Finding]:
     yield from _metrics(template)
 
 
-def static_choices(template: Template) -> list[str] | None:
-    """The answer choices where they are the same for every row, else None."""
-    choices = template.answer_choices
-    if choices is None or "{{" in choices or "{%" in choices:
-        return None
-    return [choice.strip() for choice in choices.split(SEPARATOR)]
-
-
 def _stray(found: Sequence[Piece]) -> Iterator[Finding]:
     """A single letter between a field and the end of a line, or right before a field."""
     for i, piece in enumerate(found):
@@ -168,8 +160,16 @@ def _imbalance(text: str) -> str | None:
     return 'a double quote (") has no partner' if text.count('"') % 2 else None
 
 
+def _static_choices(template: Template) -> list[str] | None:
+    """The answer choices where they are the same for every row, else None."""
+    choices = template.answer_choices
+    if choices is None or "{{" in choices or "{%" in choices:
+        return None
+    return [choice.strip() for choice in choices.split(SEPARATOR)]
+
+
 def _label_words(template: Template, found: Sequence[Piece]) -> Iterator[Finding]:
-    choices = static_choices(template)
+    choices = _static_choices(template)
     if choices is not None:
         yield from repeated_choices(choices)
     if template.answer_choices is None:
