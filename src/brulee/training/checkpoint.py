@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from brulee.models.bundled import sha256
 from brulee.models.disk import disk_errors
 
-_STEP = re.compile(r"step-(\d+)")
+_STEP = re.compile(r"step-\d+")
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,11 @@ def save(
         aside.rename(final)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    for old in _folders(root)[keep:]:
-        shutil.rmtree(old)
+    # Those past this step are torn, or training would have gone on from them.
+    kept = [folder for folder in _folders(root) if _step(folder) <= step][:keep]
+    for folder in _folders(root):
+        if folder not in kept:
+            shutil.rmtree(folder)
     return final
 
 
@@ -76,7 +79,7 @@ def newest(root: Path) -> Checkpoint | None:
         try:
             state = json.loads(seal.read_text())
             whole = all(sha256(folder / n) == d for n, d in state["sha256"].items())
-        except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             continue
         if whole:
             return Checkpoint(folder, state["step"], state)
@@ -121,5 +124,10 @@ def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def _folders(root: Path) -> list[Path]:
-    found = [(int(m.group(1)), p) for p in root.glob("step-*") if (m := _STEP.fullmatch(p.name))]
-    return [p for _, p in sorted(found, reverse=True)]
+    """The checkpoints' folders, newest first."""
+    found = [folder for folder in root.glob("step-*") if _STEP.fullmatch(folder.name)]
+    return sorted(found, key=_step, reverse=True)
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
