@@ -1,0 +1,67 @@
+"""A trainer over tiny documents of unequal length."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brulee.data.encoding import Encoded
+from brulee.methods import Attached, build_method
+from brulee.models.loading import Base
+from brulee.recipe import MethodSpec, TrainSpec
+from brulee.training.trainer import Document, Trainer
+
+COUNT = 10
+
+
+@pytest.fixture(scope="session")
+def documents() -> list[Encoded]:
+    """Ten, of 3 to 40 tokens, of which 1 to 20 are learned."""
+    draw = random.Random(5)
+    shapes = [(draw.randrange(2, 20), draw.randrange(1, 20)) for _ in range(COUNT)]
+    return [Encoded(tuple(draw.randrange(5, 300) for _ in range(p + c)), c) for p, c in shapes]
+
+
+@pytest.fixture
+def make_trainer(
+    make_base: Callable[..., Base], documents: list[Encoded], tmp_path: Path
+) -> Callable[..., Trainer]:
+    """`make_trainer("llama", method="lora", options={}, folder=..., **train)`: a fresh base, all
+    of it always from the same values."""
+
+    def make(
+        name: str = "llama",
+        *,
+        method: str = "lora",
+        options: dict[str, Any] | None = None,
+        config: dict[str, Any] | None = None,
+        folder: Path = tmp_path,
+        document: Callable[[int], Document] | None = None,
+        validation: tuple[Encoded, ...] = (),
+        autocast: bool = False,
+        rate: float = 1e-2,
+        **train: Any,
+    ) -> Trainer:
+        base = make_base(name, **(config or {}))
+        spec = TrainSpec(**{"batch_size": 2, "accumulation": 2, "epochs": 3.0, **train})
+        attached: Attached = build_method(MethodSpec(name=method, **(options or {}))).attach(
+            base.model, spec.seed
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        return Trainer(
+            base,
+            attached,
+            document or (lambda i: Document(f"chats.jsonl, line {i + 1}", documents[i % COUNT])),
+            COUNT,
+            spec,
+            learning_rate=rate,
+            folder=folder,
+            validation=validation,
+            autocast=autocast,
+        )
+
+    return make

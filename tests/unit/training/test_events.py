@@ -1,0 +1,61 @@
+"""The record of a run: appended whole, read back, wound back to a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from brulee.training.events import EventLog, read_events
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> EventLog:
+    log = EventLog(tmp_path / "events.jsonl")
+    log.write("begin", model="tiny")
+    for step in (1, 2, 3):
+        log.write("step", step=step, loss=1 / step)
+    log.write("validation", step=3, loss=0.5)
+    return log
+
+
+def test_events_come_back_in_order(log: EventLog) -> None:
+    events = read_events(log.path)
+    assert [e["event"] for e in events] == ["begin", "step", "step", "step", "validation"]
+    assert events[2] == {"event": "step", "step": 2, "loss": 0.5}
+
+
+def test_rewinding_drops_what_came_after_the_step(log: EventLog) -> None:
+    log.rewind(2)
+    assert [e.get("step") for e in read_events(log.path)] == [None, 1, 2]
+    log.write("step", step=3)
+    assert [e.get("step") for e in read_events(log.path)] == [None, 1, 2, 3]
+
+
+def test_rewinding_to_the_start_keeps_what_has_no_step(log: EventLog) -> None:
+    log.rewind(0)
+    assert [e["event"] for e in read_events(log.path)] == ["begin"]
+
+
+def test_a_last_line_cut_short_is_left_out_and_cleared(log: EventLog) -> None:
+    with log.path.open("a") as file:
+        file.write('{"event": "step", "st')
+    assert len(read_events(log.path)) == 5
+    log.rewind(3)
+    assert all(json.loads(line) for line in log.path.read_text().splitlines())
+
+
+def test_a_damaged_line_before_the_end_is_an_error(log: EventLog) -> None:
+    lines = log.path.read_text().splitlines()
+    lines[1] = lines[1][:-4]
+    log.path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(json.JSONDecodeError):
+        read_events(log.path)
+
+
+def test_no_file_means_no_events(tmp_path: Path) -> None:
+    assert read_events(tmp_path / "none.jsonl") == []
+    log = EventLog(tmp_path / "none.jsonl")
+    log.rewind(0)
+    assert read_events(log.path) == []

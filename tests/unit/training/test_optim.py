@@ -1,0 +1,74 @@
+"""Learning rates worked out by hand, and which parameters are decayed."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from brulee.methods.base import Group
+from brulee.training.optim import adamw, schedule, set_learning_rate
+
+
+def _shares(kind: str, total: int, warmup: float) -> list[float]:
+    return [schedule(kind, step, total, warmup) for step in range(total)]
+
+
+def test_cosine_falls_along_half_a_wave() -> None:
+    half = math.sqrt(0.5)
+    expected = [1.0, (1 + half) / 2, 0.5, (1 - half) / 2]
+    assert _shares("cosine", 4, 0.0) == pytest.approx(expected)
+
+
+def test_linear_falls_by_equal_parts() -> None:
+    assert _shares("linear", 4, 0.0) == pytest.approx([1.0, 0.75, 0.5, 0.25])
+
+
+def test_constant_stays() -> None:
+    assert _shares("constant", 3, 0.0) == [1.0, 1.0, 1.0]
+
+
+def test_warm_up_rises_to_one_before_the_fall_begins() -> None:
+    # A quarter of ten steps is three, rounded up; the fall then has seven steps.
+    rising = [1 / 3, 2 / 3, 1.0]
+    falling = [1 - n / 7 for n in range(7)]
+    assert _shares("linear", 10, 0.25) == pytest.approx([*rising, *falling])
+    assert _shares("constant", 4, 0.5) == pytest.approx([0.5, 1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize("warmup", [0.0, 0.05, 0.5, 0.99])
+@pytest.mark.parametrize("total", [1, 2, 7, 100])
+def test_no_step_is_spent_at_zero_or_above_the_rate(kind: str, warmup: float, total: int) -> None:
+    assert all(0 < share <= 1 for share in _shares(kind, total, warmup))
+
+
+def _groups() -> tuple[Group, Group]:
+    matrix = torch.nn.Parameter(torch.ones(2, 2))
+    vector = torch.nn.Parameter(torch.ones(2))
+    return Group("matrices", (matrix,)), Group("vectors", (vector,), lr_scale=4.0, decay=False)
+
+
+def test_decay_and_rate_follow_the_group() -> None:
+    matrices, vectors = _groups()
+    optimizer = adamw([matrices, vectors], learning_rate=0.1, weight_decay=0.5)
+    for group in (matrices, vectors):
+        group.parameters[0].grad = torch.zeros_like(group.parameters[0])
+    assert set_learning_rate(optimizer, 0.5) == pytest.approx(0.05)
+    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.05, 0.2])
+    optimizer.step()
+    # With no gradient AdamW only decays: by rate times decay.
+    torch.testing.assert_close(matrices.parameters[0].data, torch.full((2, 2), 1 - 0.05 * 0.5))
+    torch.testing.assert_close(vectors.parameters[0].data, torch.ones(2))
+
+
+def test_a_step_is_adamws() -> None:
+    matrices, vectors = _groups()
+    optimizer = adamw([matrices, vectors], learning_rate=0.1, weight_decay=0.0)
+    for group in (matrices, vectors):
+        group.parameters[0].grad = torch.full_like(group.parameters[0], 3.0)
+    optimizer.step()
+    # The first step of Adam is the rate itself, whatever the gradient's size.
+    torch.testing.assert_close(matrices.parameters[0].data, torch.full((2, 2), 0.9))
+    torch.testing.assert_close(vectors.parameters[0].data, torch.full((2,), 0.6))

@@ -1,0 +1,213 @@
+"""An interrupted training, gone on with, ends in the very same bits."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from brulee.data.encoding import Encoded
+from brulee.errors import StoppedError
+from brulee.training.checkpoint import newest
+from brulee.training.events import read_events
+from brulee.training.trainer import Document, Trainer
+
+MakeTrainer = Callable[..., Trainer]
+# Dropout everywhere: the random state must come back too.
+CASES: list[dict[str, Any]] = [
+    {"name": "llama", "options": {"dropout": 0.3}},
+    {"name": "gpt2", "method": "full", "config": {"resid_pdrop": 0.2, "attn_pdrop": 0.2}},
+    {"name": "t5", "method": "full", "config": {"dropout_rate": 0.2}, "weight_decay": 0.1},
+    {"name": "t5", "options": {"dropout": 0.3}},
+]
+STEPS = 8  # ceil(3 epochs * 10 documents / 4)
+
+
+def _final(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {k: t.clone() for k, t in trainer.attached.tensors().items()}
+
+
+def _numbers(folder: Path) -> list[tuple[Any, ...]]:
+    """What was recorded, without the times."""
+    keys = ("event", "step", "loss", "grad_norm", "lr", "tokens")
+    return [tuple(e.get(k) for k in keys) for e in read_events(folder / "events.jsonl")]
+
+
+def _interrupting(
+    documents: list[Encoded], step: int, act: Callable[[], None]
+) -> Callable[[int], Document]:
+    """Documents that do something while step `step` (1-based) reads its last one."""
+
+    def document(i: int) -> Document:
+        if i == min(4 * step, 30) - 1:
+            act()
+        return Document(f"row {i}", documents[i % len(documents)])
+
+    return document
+
+
+def _ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def _power_cut() -> None:
+    raise SystemError("power cut")
+
+
+@pytest.mark.parametrize("stop", [1, 5, STEPS])
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.get('method', 'lora')}-{c['name']}")
+def test_ctrl_c_then_resume_gives_the_uninterrupted_weights(
+    make_trainer: MakeTrainer,
+    documents: list[Encoded],
+    tmp_path: Path,
+    case: dict[str, Any],
+    stop: int,
+) -> None:
+    common = {**case, "save_every": 3, "validation": tuple(documents[:2])}
+    straight = make_trainer(folder=tmp_path / "straight", **common)
+    straight.train()
+
+    folder = tmp_path / "halted"
+    document = _interrupting(documents, stop, _ctrl_c)
+    with pytest.raises(StoppedError) as stopped:
+        make_trainer(folder=folder, document=document, **common).train("brulee resume here")
+    assert f"after step {stop} of {STEPS}" in str(stopped.value)
+    assert str(stopped.value).endswith("Go on with: brulee resume here")
+
+    torch.manual_seed(99)  # whatever the new process drew before it got here
+    resumed = make_trainer(folder=folder, **common)
+    totals = resumed.train()
+    expected = _final(straight)
+    for key, tensor in _final(resumed).items():
+        assert torch.equal(tensor, expected[key]), key
+    assert _numbers(folder) == _numbers(tmp_path / "straight")
+    assert (totals.steps, totals.tokens) == (STEPS, straight.tokens)
+
+
+@pytest.mark.parametrize("step", [2, 5, 7])
+def test_work_lost_to_a_crash_is_done_again_and_recorded_once(
+    make_trainer: MakeTrainer, documents: list[Encoded], tmp_path: Path, step: int
+) -> None:
+    common = {"options": {"dropout": 0.3}, "save_every": 3}
+    straight = make_trainer(folder=tmp_path / "straight", **common)
+    straight.train()
+    folder = tmp_path / "crashed"
+    with pytest.raises(SystemError, match="power cut"):
+        make_trainer(
+            folder=folder, document=_interrupting(documents, step, _power_cut), **common
+        ).train()
+    assert len(_numbers(folder)) == step - 1
+    resumed = make_trainer(folder=folder, **common)
+    resumed.train()
+    expected = _final(straight)
+    assert all(torch.equal(t, expected[k]) for k, t in _final(resumed).items())
+    assert _numbers(folder) == _numbers(tmp_path / "straight")
+
+
+def test_the_comparison_would_notice_a_forgotten_random_state(
+    make_trainer: MakeTrainer,
+    documents: list[Encoded],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    common = {"options": {"dropout": 0.3}}
+    straight = make_trainer(folder=tmp_path / "straight", **common)
+    straight.train()
+    folder = tmp_path / "halted"
+    with pytest.raises(StoppedError):
+        make_trainer(folder=folder, document=_interrupting(documents, 4, _ctrl_c), **common).train()
+    monkeypatch.setattr(torch, "set_rng_state", lambda _: None)
+    resumed = make_trainer(folder=folder, **common)
+    resumed.train()
+    expected = _final(straight)
+    assert not all(torch.equal(t, expected[k]) for k, t in _final(resumed).items())
+
+
+def test_a_finished_training_is_not_trained_again(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    first = make_trainer()
+    first.train()
+    again = make_trainer(document=_never)
+    totals = again.train()
+    expected = _final(first)
+    assert all(torch.equal(t, expected[k]) for k, t in _final(again).items())
+    assert totals.steps == STEPS
+    assert totals.tokens == first.tokens
+    assert not again.base.model.training
+
+
+def _never(_: int) -> Document:
+    raise AssertionError("there is nothing left to read")
+
+
+@pytest.mark.parametrize("damage", ["unsealed", "flipped", "cut", "zeroed seal", "no weights"])
+def test_a_torn_checkpoint_is_passed_over(
+    make_trainer: MakeTrainer, tmp_path: Path, damage: str
+) -> None:
+    straight = make_trainer(save_every=2, keep_checkpoints=3)
+    straight.train()
+    root = tmp_path / "checkpoints"
+    assert newest(root).step == STEPS
+    torn = root / f"step-{STEPS}"
+    _damage(torn, damage)
+    assert newest(root).step == 6
+    resumed = make_trainer(save_every=2, keep_checkpoints=3)
+    resumed.train()
+    expected = _final(straight)
+    assert all(torch.equal(t, expected[k]) for k, t in _final(resumed).items())
+    assert newest(root).step == STEPS, "the torn one was not replaced"
+
+
+def _damage(folder: Path, how: str) -> None:
+    weights, seal = folder / "weights.safetensors", folder / "state.json"
+    content = bytearray(weights.read_bytes())
+    if how == "unsealed":
+        seal.unlink()
+    elif how == "flipped":
+        content[-9] ^= 1
+        weights.write_bytes(content)
+    elif how == "cut":
+        weights.write_bytes(content[:-1])
+    elif how == "zeroed seal":
+        seal.write_bytes(bytes(len(seal.read_bytes())))
+    else:
+        weights.unlink()
+
+
+def test_a_checkpoint_under_its_temporary_name_is_none(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    make_trainer(max_steps=2, save_every=2).train()
+    root = tmp_path / "checkpoints"
+    shutil.copytree(root / "step-2", root / ".step-4.tmp")
+    assert newest(root).step == 2
+    make_trainer(max_steps=3, save_every=1).train()
+    assert not list(root.glob(".*")), "the left-over was not cleared"
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_the_newest_are_kept(make_trainer: MakeTrainer, tmp_path: Path, keep: int) -> None:
+    make_trainer(save_every=2, keep_checkpoints=keep).train()
+    kept = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+    assert kept == [f"step-{n}" for n in (2, 4, 6, 8)[-keep:]]
+
+
+def test_a_torn_checkpoint_does_not_push_out_the_ones_written_after_it(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    # With keep_checkpoints=1 the torn one counted as the newest, and what was saved was deleted.
+    root = tmp_path / "checkpoints"
+    (root / "step-6").mkdir(parents=True)
+    make_trainer(save_every=2, keep_checkpoints=1, max_steps=4).train()
+    assert newest(root).step == 4
+    assert [p.name for p in root.iterdir()] == ["step-4"]
+
+
+def test_no_checkpoint_means_none(tmp_path: Path) -> None:
+    assert newest(tmp_path / "checkpoints") is None

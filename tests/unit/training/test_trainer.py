@@ -1,0 +1,231 @@
+"""What the loop does at each step, between steps, and when it must stop."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from brulee.data.batching import Batch
+from brulee.data.encoding import Encoded
+from brulee.errors import StoppedError
+from brulee.models.attention import NAME
+from brulee.training.events import read_events
+from brulee.training.trainer import Document, Trainer
+
+MakeTrainer = Callable[..., Trainer]
+
+
+def _events(folder: Path, kind: str) -> list[dict[str, Any]]:
+    return [e for e in read_events(folder / "events.jsonl") if e["event"] == kind]
+
+
+def test_each_step_is_recorded_with_what_it_took(
+    make_trainer: MakeTrainer, documents: list[Encoded], tmp_path: Path
+) -> None:
+    totals = make_trainer(schedule="linear", warmup=0.0, rate=0.01).train()
+    steps = _events(tmp_path, "step")
+    assert [e["step"] for e in steps] == list(range(1, 9))
+    read = [i % 10 for i in range(30)]  # three epochs, four documents a step, two in the last
+    lengths = [[len(documents[i].ids) for i in read[s : s + 4]] for s in range(0, 30, 4)]
+    assert [e["tokens"] for e in steps] == [sum(part) for part in lengths]
+    assert [e["lr"] for e in steps] == pytest.approx([0.01 * (1 - s / 8) for s in range(8)])
+    assert all(e["grad_norm"] > 0 and e["memory_bytes"] > 0 for e in steps)
+    assert all(e["tokens_per_s"] == pytest.approx(e["tokens"] / e["seconds"]) for e in steps)
+    assert totals.tokens == sum(e["tokens"] for e in steps)
+    assert totals.seconds == pytest.approx(sum(e["seconds"] for e in steps))
+    assert totals.peak_memory_bytes > 0
+
+
+def test_the_loss_goes_down(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    make_trainer(epochs=20.0, rate=3e-2).train()
+    losses = [e["loss"] for e in _events(tmp_path, "step")]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("train", "steps"),
+    [
+        ({"epochs": 1.0}, 3),
+        ({"epochs": 0.5}, 2),
+        ({"epochs": 2.0, "max_steps": 4}, 4),
+        ({"epochs": 2.0, "max_steps": 40}, 5),
+        ({"epochs": 2.0, "batch_size": 10, "accumulation": 1}, 2),
+    ],
+)
+def test_epochs_and_max_steps_decide_the_end(
+    make_trainer: MakeTrainer, train: dict[str, Any], steps: int
+) -> None:
+    assert make_trainer(**train).train().steps == steps
+
+
+@pytest.mark.parametrize(("limit", "moved"), [(None, True), (1e-3, False)])
+def test_gradients_are_clipped_to_the_limit(
+    make_trainer: MakeTrainer, tmp_path: Path, limit: float | None, moved: bool
+) -> None:
+    seen = []
+    trainer = make_trainer(max_grad_norm=limit, max_steps=1)
+    take = trainer.optimizer.step
+
+    def step() -> None:
+        grads = [p.grad.flatten() for p in trainer.parameters if p.grad is not None]
+        seen.append(torch.cat(grads).norm().item())
+        take()
+
+    trainer.optimizer.step = step
+    trainer.train()
+    (event,) = _events(tmp_path, "step")
+    assert event["grad_norm"] > 0.01, "the norm is recorded before clipping"
+    assert seen[0] == pytest.approx(event["grad_norm"] if limit is None else limit, rel=1e-3)
+
+
+def test_validation_loss_is_the_mean_over_learned_tokens(
+    make_trainer: MakeTrainer, documents: list[Encoded], tmp_path: Path
+) -> None:
+    held_out = tuple(documents[:3])
+    trainer = make_trainer(validation=held_out, validate_every=3, options={"dropout": 0.5})
+    trainer.train()
+    events = _events(tmp_path, "validation")
+    assert [e["step"] for e in events] == [3, 6, 8]
+    total = 0.0
+    for d in held_out:
+        with torch.no_grad():
+            logits = trainer.base.model(input_ids=torch.tensor([d.ids])).logits[0]
+        before = logits[len(d.prompt) - 1 : -1]
+        total += F.cross_entropy(before, torch.tensor(d.completion), reduction="sum").item()
+    expected = total / sum(d.learned for d in held_out)
+    assert events[-1]["loss"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_validation_leaves_the_model_in_training_and_no_gradient(
+    make_trainer: MakeTrainer, documents: list[Encoded]
+) -> None:
+    trainer = make_trainer(validation=tuple(documents[:2]))
+    trainer.base.model.train()
+    trainer.validation_loss()
+    assert trainer.base.model.training
+    assert all(p.grad is None for p in trainer.parameters)
+
+
+def test_by_default_it_validates_and_saves_once_an_epoch(
+    make_trainer: MakeTrainer, documents: list[Encoded], tmp_path: Path
+) -> None:
+    make_trainer(validation=tuple(documents[:1]), keep_checkpoints=9).train()
+    assert [e["step"] for e in _events(tmp_path, "validation")] == [3, 6, 8]
+    saved = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+    assert saved == ["step-3", "step-6", "step-8"]
+
+
+def test_the_attention_and_the_mode_are_put_back(make_trainer: MakeTrainer) -> None:
+    seen = []
+    trainer = make_trainer(max_steps=1)
+    before = trainer.base.model.config._attn_implementation
+    loss = trainer.loss
+
+    def watching(batch: Batch) -> torch.Tensor:
+        model = trainer.base.model
+        seen.append((model.config._attn_implementation, model.training))
+        return loss(batch)
+
+    trainer.loss = watching  # type: ignore[assignment]
+    trainer.train()
+    assert set(seen) == {(NAME, True)}
+    assert trainer.base.model.config._attn_implementation == before
+    assert not trainer.base.model.training
+
+
+def _poison(trainer: Trainer, token: int, value: float) -> None:
+    """The loss of any batch that holds the token becomes `value`, and so does its gradient."""
+    loss = trainer.loss
+
+    def poisoned(batch: Batch) -> torch.Tensor:
+        found = loss(batch)
+        return found * value if token in batch.inputs["input_ids"] else found
+
+    trainer.loss = poisoned  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(("value", "said"), [(float("nan"), "nan"), (float("inf"), "inf")])
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_its_rows(
+    make_trainer: MakeTrainer, tmp_path: Path, value: float, said: str
+) -> None:
+    clean = [Encoded((7, 8, 9, 10), 2), Encoded((11, 12, 13), 1)]
+    bad = Encoded((7, 250, 9), 1)
+
+    def document(i: int) -> Document:
+        return Document(f"chats.jsonl, line {i + 1}", bad if i == 9 else clean[i % 2])
+
+    trainer = make_trainer(document=document, save_every=2)
+    _poison(trainer, 250, value)
+    with pytest.raises(StoppedError) as stopped:
+        trainer.train()
+    sentence = str(stopped.value)
+    assert f"step 3: the loss is {said}" in sentence
+    rows = [f"chats.jsonl, line {n}" for n in (9, 10, 11, 12)]
+    assert all(row in sentence for row in rows)
+    assert "line 8" not in sentence
+    assert "step 2 is kept" in sentence
+    assert "train.learning_rate" in sentence
+    assert [e["step"] for e in _events(tmp_path, "step")] == [1, 2]
+    (event,) = _events(tmp_path, "stopped")
+    assert event["rows"] == rows
+    assert all(torch.isfinite(p).all() for p in trainer.parameters), "the step was taken"
+    assert trainer.step == 2
+
+
+def test_only_some_of_many_rows_are_named_in_the_sentence(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(batch_size=10, accumulation=1)
+    trainer.loss = lambda _: torch.tensor(float("nan"), requires_grad=True)  # type: ignore[assignment]
+    with pytest.raises(StoppedError) as stopped:
+        trainer.train()
+    assert str(stopped.value).count("chats.jsonl") == 8
+    assert "all 10 in" in str(stopped.value)
+
+
+def test_weights_that_a_step_ruined_are_never_saved(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    trainer = make_trainer(save_every=1)
+    take = trainer.optimizer.step
+
+    def step() -> None:
+        take()
+        if trainer.step == 1:
+            trainer.parameters[3].data.fill_(float("inf"))
+
+    trainer.optimizer.step = step
+    with pytest.raises(StoppedError, match=r"step 2: .* not finite.* step 1 is kept"):
+        trainer.train()
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-1"]
+
+
+def test_a_second_ctrl_c_stops_at_once_and_handlers_are_put_back(
+    make_trainer: MakeTrainer, documents: list[Encoded], tmp_path: Path
+) -> None:
+    def document(i: int) -> Document:
+        signal.raise_signal(signal.SIGINT)
+        return Document(str(i), documents[i])
+
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(document=document).train()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_sigterm_is_answered_like_ctrl_c(
+    make_trainer: MakeTrainer, documents: list[Encoded], tmp_path: Path
+) -> None:
+    def document(i: int) -> Document:
+        if i == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return Document(str(i), documents[i % 10])
+
+    with pytest.raises(StoppedError, match=r"after step 2 of 8; the state is saved"):
+        make_trainer(document=document).train()
+    assert (tmp_path / "checkpoints" / "step-2" / "state.json").is_file()
