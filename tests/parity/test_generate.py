@@ -1,0 +1,174 @@
+"""Greedy completions are those of transformers' own generate, and scores those of its logits."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from brulee.data.encoding import Encoded
+from brulee.inference.engine import Engine, Likelihood
+from brulee.inference.sampling import Sampling
+from brulee.methods.lora import LoRA, LoRAOptions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Make = Callable[..., "PreTrainedModel"]
+MODELS = ["llama", "qwen3", "mistral", "gpt2", "t5", "t5-gated", "bart"]
+NEW = 24
+# Random encoder-decoders fall into repeating one token; these do so late, or not at all.
+VARIED: dict[str, dict[str, Any]] = {
+    "t5": {"tie_word_embeddings": False, "initializer_factor": 2.0},
+    "bart": {"tie_word_embeddings": False},
+}
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[list[int]]:
+    """Nine of unequal length, most of them longer than Mistral's window, one of a single token."""
+    draw = random.Random(1)
+    lengths = [13, 1, 30, 7, 22, 8, 3, 17, 40]
+    return [[draw.randrange(5, 300) for _ in range(n)] for n in lengths]
+
+
+def _engine(model: PreTrainedModel, batch_tokens: int = 8192, stop: tuple[int, ...] = (2,)) -> Any:
+    return Engine(model, stop, 0, batch_tokens)
+
+
+def _theirs(
+    model: PreTrainedModel, prompt: list[int], stop: list[int], new_tokens: int = NEW
+) -> list[int]:
+    """Of one prompt alone, so that padding has no part in it."""
+    with torch.no_grad():
+        found = model.generate(
+            input_ids=torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=stop,
+            pad_token_id=0,
+        )[0].tolist()
+    new = found[1:] if model.config.is_encoder_decoder else found[len(prompt) :]
+    return new[: next((i for i, token in enumerate(new) if token in stop), len(new))]
+
+
+def _late(outputs: list[list[int]]) -> list[int]:
+    """Tokens that rows come to, but do not begin with: stopping on them ends rows apart."""
+    first = {output[0] for output in outputs}
+    return sorted({token for output in outputs for token in output[4::9]} - first)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_greedy_tokens_are_transformers(
+    make_model: Make, prompts: list[list[int]], name: str
+) -> None:
+    model = make_model(name, seed=1, **VARIED.get(name, {}))
+    expected = [_theirs(model, p, [2]) for p in prompts]
+    assert _engine(model).generate(prompts, Sampling(NEW)) == expected
+    stop = _late(expected)
+    stopped = [_theirs(model, p, stop) for p in prompts]
+    assert len({len(s) for s in stopped}) > 2, "every row ends at once: nothing is tested"
+    assert _engine(model, stop=tuple(stop)).generate(prompts, Sampling(NEW)) == stopped
+
+
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_greedy_tokens_with_an_adapter_are_those_of_the_merged_model(
+    make_model: Make, prompts: list[list[int]], name: str
+) -> None:
+    model = make_model(name)
+    plain = _engine(model).generate(prompts, Sampling(NEW))
+    attached = LoRA(LoRAOptions(rank=4)).attach(model)
+    draw = torch.Generator().manual_seed(0)
+    for group in attached.groups():
+        for parameter in group.parameters:
+            parameter.data = 0.1 * torch.randn(parameter.shape, generator=draw)
+    found = _engine(model).generate(prompts, Sampling(NEW))
+    assert found != plain
+    attached.merge()
+    assert found == [_theirs(model, p, [2]) for p in prompts]
+
+
+def _naive(model: PreTrainedModel, request: Encoded) -> Likelihood:
+    prompt, completion = torch.tensor([request.prompt]), torch.tensor(request.completion)
+    with torch.no_grad():
+        if model.config.is_encoder_decoder:
+            start = (model.config.decoder_start_token_id, *request.completion[:-1])
+            logits = model(input_ids=prompt, decoder_input_ids=torch.tensor([start])).logits[0]
+        else:
+            logits = model(input_ids=torch.tensor([request.ids])).logits[0]
+            logits = logits[len(request.prompt) - 1 : -1]
+    scores = logits.double().log_softmax(-1)
+    picked = scores.gather(1, completion[:, None]).sum().item()
+    return Likelihood(picked, request.learned, bool((scores.argmax(-1) == completion).all()))
+
+
+def _assert_close(found: list[Likelihood], expected: list[Likelihood]) -> None:
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        # 1e-5 a token: a sum over many tokens rounds in as many places.
+        tolerance = 1e-5 * max(1, theirs.tokens)
+        assert ours.log_probability == pytest.approx(theirs.log_probability, abs=tolerance)
+        assert (ours.tokens, ours.greedy) == (theirs.tokens, theirs.greedy)
+
+
+def _requests(prompts: list[list[int]], answers: int) -> list[Encoded]:
+    draw = random.Random(2)
+    made = []
+    for prompt in prompts:
+        for _ in range(answers):
+            tail = [draw.randrange(5, 300) for _ in range(draw.choice([1, 1, 2, 5]))]
+            made.append(Encoded((*prompt, *tail), len(tail)))
+    draw.shuffle(made)
+    return made
+
+
+@pytest.mark.parametrize("answers", [1, 4], ids=["own prompts", "shared prompts"])
+@pytest.mark.parametrize("name", MODELS)
+def test_likelihoods_are_those_of_one_request_at_a_time(
+    make_model: Make, prompts: list[list[int]], name: str, answers: int
+) -> None:
+    model = make_model(name)
+    requests = _requests(prompts, answers)
+    # And the model's own choices, which must be found to be greedy.
+    greedy = [_theirs(model, p, [], new_tokens=3) for p in prompts]
+    requests += [Encoded((*p, *g), 3) for p, g in zip(prompts, greedy, strict=True)] * answers
+    expected = [_naive(model, r) for r in requests]
+    assert {e.greedy for e in expected} == {True, False}
+    _assert_close(_engine(model).loglikelihood(requests), expected)
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "gpt2"])
+@pytest.mark.parametrize("batch_tokens", [1, 60, 200])
+def test_sharing_prompts_changes_no_likelihood(
+    make_model: Make, prompts: list[list[int]], name: str, batch_tokens: int
+) -> None:
+    engine = _engine(make_model(name), batch_tokens)
+    requests = _requests(prompts, 4)
+    found: dict[str, list[Likelihood | None]] = {}
+    for how in (engine._score_alone, engine._score_shared):
+        results: list[Likelihood | None] = [None] * len(requests)
+        with torch.no_grad():
+            how(requests, results.__setitem__)
+        found[how.__name__] = results
+    _assert_close(found["_score_shared"], found["_score_alone"])
+
+
+@pytest.mark.parametrize("answers", [1, 4], ids=["own prompts", "shared prompts"])
+def test_shared_prompts_take_the_path_made_for_them(
+    make_model: Make,
+    prompts: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+    answers: int,
+) -> None:
+    taken = []
+    shared = Engine._score_shared
+    monkeypatch.setattr(
+        Engine, "_score_shared", lambda *args: (taken.append("shared"), shared(*args))
+    )
+    _engine(make_model("llama")).loglikelihood(_requests(prompts, answers))
+    assert taken == (["shared"] if answers == 4 else [])
