@@ -1,5 +1,6 @@
 """Whatever a person gets wrong is one sentence and exit code 2, and nothing is lost."""
 
+import json
 import runpy
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 BAD: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "bad_inputs.py"))
+ROWS = BAD["ROWS"]
 
 
 @pytest.mark.parametrize("case", BAD["CASES"], ids=[c.title for c in BAD["CASES"]])
@@ -21,6 +23,77 @@ def test_bad_input_is_one_sentence(case: Any, at: Any, brulee: Any) -> None:
     assert "Traceback" not in done.err
     after = contents(at.folder)
     assert {file: after.get(file) for file in before} == before
+
+
+def test_few_empty_completions_are_counted_and_left_out(at: Any, brulee: Any) -> None:
+    at.rows([{**ROWS[0], "summary": " "}, *ROWS[1:]])
+    assert brulee("train", at.write()).code == 0
+    split = json.loads((at.folder / "runs/recipe/split.json").read_text())
+    assert split["rows"]["empty completion"] == 1
+    assert sum(split["used"].values()) == len(ROWS) - 1
+
+
+def test_mended_recipe_runs_where_the_refused_one_would_have(at: Any, brulee: Any) -> None:
+    assert brulee(*at.run(evaluate__metrics=["rogue"])).code == 2
+    assert brulee("train", at.write()).code == 0
+
+
+def test_refused_recipe_does_not_move_the_earlier_run_aside(at: Any, brulee: Any) -> None:
+    assert brulee("train", at.write(train__max_steps=1)).code == 0
+    before = contents(at.folder / "runs")
+    at.write(evaluate__metrics=["rogue"])
+    assert brulee("train", "recipe.yaml", "--fresh").code == 2
+    assert contents(at.folder / "runs") == before
+
+
+def test_fresh_moves_nothing_that_is_no_run(at: Any, brulee: Any) -> None:
+    (at.folder / "letters").mkdir()
+    (at.folder / "letters" / "to-ana.txt").write_text("Dear Ana")
+    done = brulee(*at.run(), "--folder", "letters", "--fresh")
+    assert (done.code, (at.folder / "letters" / "to-ana.txt").exists()) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [("rows", "the data changed since this run began"), ("model", "the base model changed")],
+)
+def test_run_is_not_continued_on_other_inputs(at: Any, brulee: Any, change: str, says: str) -> None:
+    at.recipe["model"] = "copy"
+    weights = at.copy_of_model() / "model.safetensors"
+    assert brulee("train", at.write(train__max_steps=1)).code == 0
+    if change == "rows":
+        at.rows(ROWS[:-1])
+    else:
+        data = weights.read_bytes()
+        weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    done = brulee("resume", "runs/recipe")
+    assert done.code == 2
+    assert says in done.errors[0]
+
+
+def test_diverged_training_records_every_row_of_the_step(at: Any, brulee: Any) -> None:
+    diverging = {"learning_rate": 1e30, "warmup": 0.0, "batch_size": 12, "epochs": 2}
+    done = brulee(*at.run(train=diverging))
+    assert done.code == 2
+    assert f"... (all 12 in {Path('runs/recipe/events.jsonl')})" in done.errors[0]
+    last = json.loads((at.folder / "runs/recipe/events.jsonl").read_text().splitlines()[-1])
+    assert (last["event"], last["step"], len(last["rows"])) == ("stopped", 2, 12)
+
+
+def test_weights_that_are_not_finite_are_never_stored(at: Any, brulee: Any) -> None:
+    done = brulee(*at.run(train={"learning_rate": 1e39, "warmup": 0.0, "max_steps": 1}))
+    assert done.code == 2
+    assert "step 1: it left weights that are not finite" in done.errors[0]
+    assert not (at.folder / "runs/recipe/adapter").exists()
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "recipe.yaml"])
+def test_damaged_run_folder_is_named(at: Any, brulee: Any, file: str) -> None:
+    assert brulee("train", at.write(train__max_steps=1)).code == 0
+    (at.folder / "runs/recipe" / file).write_text("[")
+    done = brulee("resume", "runs/recipe")
+    assert done.code == 2
+    assert f"runs/recipe/{file}" in done.errors[0]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

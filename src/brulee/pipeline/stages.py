@@ -212,7 +212,13 @@ def _record(prepared: Prepared, dtype: torch.dtype) -> None:
     task, base = prepared.task, prepared.base
     dropped = {**task.dropped, "source text cut": prepared.cut_rows}
     too_long = len(task.train) - len(prepared.train_rows)
-    split = {**task.splits.manifest(task.rows), "too_long": too_long, "rows": dropped}
+    used = {
+        "train": len(prepared.train_rows),
+        "validation": len(task.validation),
+        "test": len(task.test),
+    }
+    manifest = task.splits.manifest(task.rows)
+    split = {**manifest, "used": used, "too_long": too_long, "rows": dropped}
     facts = {
         "base": {"name": base.name, "digest": base.digest},
         "framing": prepared.encoder.digest,
