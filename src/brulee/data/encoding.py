@@ -88,8 +88,13 @@ class Encoder:
 
     @property
     def digest(self) -> str:
-        """Identifies the framing: two encoders with one digest write the same tokens."""
-        parts = [self.kind, self.prompt_text("?"), self._before, repr(self._end)]
+        """Identifies the framing: two encoders with one digest write the same tokens.
+
+        Taken from the chat template's source, not from what it renders, which may hold the date.
+        """
+        template = repr(self.tokenizer.chat_template) if self.chat else self.prompt_text("?")
+        ids = self.tokenizer("Is it so?")["input_ids"]
+        parts = [self.kind, template, self.system or "", self._before, repr(self._end), repr(ids)]
         return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
 
     def with_prefix(self, prefix_ids: tuple[int, ...]) -> Encoder:
@@ -112,9 +117,10 @@ class Encoder:
         return self.chat_text([{"role": "user", "content": prompt}])
 
     def chat_text(self, messages: list[dict[str, str]]) -> str:
-        """A conversation up to where the assistant is to answer."""
-        system = [{"role": "system", "content": self.system}] if self.system else []
-        return self._apply([*system, *messages], generate=True)
+        """A conversation up to where the assistant is to answer; its own system message wins."""
+        if self.system and messages[0]["role"] != "system":
+            messages = [{"role": "system", "content": self.system}, *messages]
+        return self._apply(messages, generate=True)
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """Token ids of a prompt at inference: those that training put before a completion."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from brulee.errors import InputError
 from brulee.inference.engine import Engine
 from brulee.inference.sampling import Sampling
 from brulee.methods.base import Attached
-from brulee.methods.checkpoint import CONFIG, attach_adapter, open_adapter
+from brulee.methods.checkpoint import CONFIG, attach_adapter, open_adapter, read_record
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.progress import bar
@@ -40,6 +41,8 @@ class Session:
         """A completion for each prompt; `raw` continues the text as it is, without a template."""
         encode = self._encode_raw if raw else self.encoder.encode_prompt
         ids = [encode(prompt) for prompt in prompts]
+        if [] in ids:
+            raise InputError(f"prompt {ids.index([]) + 1} is empty: there is nothing to go on from.")
         sampling = Sampling(max_new_tokens, temperature, top_p, seed)
         with bar("Generating", total=len(ids), unit="prompts") as progress:
             outputs = self.engine.generate(ids, sampling, lambda *_: progress.advance())
@@ -90,7 +93,8 @@ def open_session(
     dtype = pick_dtype(precision, where)
     folder = Path(target)
     if (folder / "model" / "config.json").is_file():
-        return _session(load_base(str(folder / "model"), dtype, where), None, None)
+        folder = folder / "model"
+        return _session(load_base(str(folder), dtype, where), None, read_record(folder), folder)
     if (folder / "adapter" / CONFIG).is_file():
         folder = folder / "adapter"
     if (folder / CONFIG).is_file():
@@ -99,7 +103,7 @@ def open_session(
         raise InputError(
             f"{target}: this run has no adapter yet; train it with: brulee resume {target}"
         )
-    return _session(load_base(target, dtype, where), None, None)
+    return _session(load_base(target, dtype, where), None, read_record(folder), folder)
 
 
 def open_engine(base: Base, encoder: Encoder, batch_tokens: int = 8192) -> Engine:
@@ -120,14 +124,23 @@ def _adapter_session(
         raise InputError(f"{folder / CONFIG}: it names no base model; give one with --base.")
     base = load_base(name, dtype, device)
     attached = attach_adapter(adapter, base)
-    return _session(base, attached, adapter.ours.get("chat_template"))
+    return _session(base, attached, adapter.ours, folder)
 
 
-def _session(base: Base, attached: Attached | None, chat_template: str | None) -> Session:
+def _session(
+    base: Base, attached: Attached | None, ours: Mapping[str, Any], folder: Path
+) -> Session:
+    """Frame prompts as training did, by its record `ours` in `folder`."""
     encoder = Encoder(
         base.tokenizer,
         kind=base.kind,
-        chat_template="none" if chat_template == "none" else "auto",
+        chat_template="none" if ours.get("chat_template") == "none" else "auto",
+        system=ours.get("system"),
         prefix_ids=attached.prefix_ids if attached else (),
     )
+    if ours.get("framing_digest", encoder.digest) != encoder.digest:
+        raise InputError(
+            f"{folder}: trained with another chat template or tokenizer than {base.name!r} has "
+            "now, so that it would read prompts it has never seen; bring back the one it had."
+        )
     return Session(base, attached, encoder, open_engine(base, encoder))

@@ -73,16 +73,27 @@ def save_adapter(
     _write_json(folder / CONFIG, config)
     tensors = attached.tensors()
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    _write_json(
-        folder / OURS,
-        {
-            "base": {"name": base.name, "source": source, "digest": base.digest},
-            "tensors_digest": tensors_digest(tensors),
-            **extra,
-        },
-    )
+    write_record(folder, base, source, {"tensors_digest": tensors_digest(tensors), **extra})
     (folder / CARD).write_text(card, encoding="utf-8")
     return (folder / WEIGHTS).stat().st_size
+
+
+def write_record(folder: Path, base: Base, source: str, extra: dict[str, Any]) -> None:
+    """Write brulee.json, which says what the adapter or model beside it was made from."""
+    named = {"name": base.name, "source": source, "digest": base.digest}
+    _write_json(folder / OURS, {"base": named, **extra})
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What brulee.json says; {} where there is none. Raises InputError for a damaged one."""
+    path = folder / OURS
+    if not path.is_file():
+        return {}
+    ours = _read_json(path)
+    base = ours.get("base", {})
+    if not isinstance(base, dict) or not all(isinstance(value, str) for value in base.values()):
+        raise InputError(f"{path}: 'base' must hold the base model's name, source and digest.")
+    return ours
 
 
 def open_adapter(folder: Path) -> Adapter:
@@ -96,8 +107,7 @@ def open_adapter(folder: Path) -> Adapter:
         other = sorted(p.name for p in folder.glob("adapter_model.*"))
         hint = f" ({other[0]} is not read: only safetensors is)" if other else ""
         raise InputError(f"{folder}: it has no {WEIGHTS}{hint}.")
-    ours = _read_record(folder / OURS) if (folder / OURS).is_file() else {}
-    return Adapter(folder, _read_json(folder / CONFIG), ours)
+    return Adapter(folder, _read_json(folder / CONFIG), read_record(folder))
 
 
 def attach_adapter(adapter: Adapter, base: Base) -> Attached:
@@ -139,14 +149,6 @@ def tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    ours = _read_json(path)
-    base = ours.get("base", {})
-    if not isinstance(base, dict) or not all(isinstance(value, str) for value in base.values()):
-        raise InputError(f"{path}: 'base' must hold the base model's name, source and digest.")
-    return ours
 
 
 def _read_json(path: Path) -> dict[str, Any]:
