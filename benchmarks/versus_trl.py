@@ -4,8 +4,8 @@
     .venv/bin/python benchmarks/versus_trl.py --peer .peer/bin/python
 
 Eight conversations of bundled/support-chats make every step, so that order cannot matter. Equal
-work is asserted: the same number of tokens, losses within 2e-2 of each other at every step, gradient
-norms above zero. Writes benchmarks/results/versus-trl-cpu.json.
+work is asserted: the same number of tokens, losses within 2e-2 of each other at every step,
+gradient norms above zero. Writes benchmarks/results/versus-trl-cpu.json.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ CHATML = (
 # Brings its own beginning-of-text token, and ends a turn with the end-of-text token.
 WITH_BOS = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'assistant' %}"
-    "[assistant] {{ m.content }}{{ eos_token }}{% else %}[{{ m.role }}] {{ m.content }} {% endif %}{% endfor %}"
+    "[assistant] {{ m.content }}{{ eos_token }}{% else %}[{{ m.role }}] {{ m.content }} {% endif %}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}[assistant] {% endif %}"
 )
 # Takes the answer into the prompt's text: what is read depends on what follows it.

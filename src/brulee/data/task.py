@@ -91,7 +91,7 @@ def open_task(spec: DataSpec, source: Source) -> Task:
         detected = detect(rows, spec.limit)
         rows, templates = detected.rows, require_templates(detected)
     else:
-        templates = _templates(spec, source)
+        templates = _templates(spec.templates, source)
     for column in spec.references:
         if column not in rows.columns:
             where = source.at(("data", "references"))
@@ -112,9 +112,9 @@ def open_task(spec: DataSpec, source: Source) -> Task:
                 dropped=dropped)  # fmt: skip
 
 
-def _templates(spec: DataSpec, source: Source) -> TemplateSet:
+def _templates(spec: str | list[str] | dict[str, Any], source: Source) -> TemplateSet:
     try:
-        return load_templates(spec.templates, source.resolve)
+        return load_templates(spec, source.resolve)
     except InputError as error:
         raise InputError(f"{source.at(('data', 'templates'))}: {error}") from None
 

@@ -42,7 +42,7 @@ class Session:
         encode = self._encode_raw if raw else self.encoder.encode_prompt
         ids = [encode(prompt) for prompt in prompts]
         if [] in ids:
-            raise InputError(f"prompt {ids.index([]) + 1} is empty: there is nothing to go on from.")
+            raise InputError(f"prompt {ids.index([]) + 1} is empty: nothing to go on from.")
         sampling = Sampling(max_new_tokens, temperature, top_p, seed)
         with bar("Generating", total=len(ids), unit="prompts") as progress:
             outputs = self.engine.generate(ids, sampling, lambda *_: progress.advance())

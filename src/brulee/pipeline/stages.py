@@ -6,6 +6,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ from brulee.evaluation.guards import GUARDS, measure
 from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
 from brulee.methods import Attached, Method, build_method
-from brulee.methods.checkpoint import save_adapter
+from brulee.methods.checkpoint import save_adapter, write_record
 from brulee.models.disk import disk_errors
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
@@ -190,21 +191,26 @@ def _store(prepared: Prepared, attached: Attached) -> int:
 
 
 def _store_adapter(prepared: Prepared, attached: Attached, folder: Path) -> int:
-    extra = {
-        "method": {"name": prepared.method.name, **prepared.method.options()},
-        "chat_template": prepared.recipe.base.chat_template,
-        "framing_digest": prepared.encoder.digest,
-        "system": prepared.recipe.data.system,
-    }
     source = prepared.recipe.base.name
     card = model_card(prepared, None)
-    return save_adapter(folder, attached, prepared.base, source, card, extra)
+    return save_adapter(folder, attached, prepared.base, source, card, _made_by(prepared))
 
 
 def _store_model(prepared: Prepared, _attached: Attached, folder: Path) -> int:
     prepared.base.model.save_pretrained(folder)
     prepared.base.tokenizer.save_pretrained(folder)
+    write_record(folder, prepared.base, prepared.recipe.base.name, _made_by(prepared))
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def _made_by(prepared: Prepared) -> dict[str, Any]:
+    """What brulee.json says of the method, and of how prompts must be framed for the result."""
+    return {
+        "method": {"name": prepared.method.name, **prepared.method.options()},
+        "chat_template": prepared.recipe.base.chat_template,
+        "framing_digest": prepared.encoder.digest,
+        "system": prepared.recipe.data.system,
+    }
 
 
 def _record(prepared: Prepared, dtype: torch.dtype) -> None:

@@ -223,6 +223,27 @@ def test_the_digest_tells_framings_apart(
     assert Encoder(tokenizer, max_length=64).digest == framings[0].digest
 
 
+def test_the_digest_does_not_change_with_the_day(
+    make_tokenizer: MakeTokenizer, chat_templates: Templates
+) -> None:
+    # Some templates print the date; a run resumed after midnight is still the same run.
+    dated = "{{ strftime_now('%f') }} " + chat_templates["chatml"]
+    first, second = (Encoder(make_tokenizer(dated)) for _ in range(2))
+    assert first.prompt_text("?") != second.prompt_text("?")
+    assert first.digest == second.digest
+
+
+def test_a_conversation_may_bring_its_own_system_message(
+    make_tokenizer: MakeTokenizer, chat_templates: Templates
+) -> None:
+    encoder = Encoder(make_tokenizer(chat_templates["chatml"]), system="Be brief.")
+    asked = [{"role": "user", "content": "Why?"}]
+    assert "Be brief." in encoder.chat_text(asked)
+    own = encoder.chat_text([{"role": "system", "content": "Be long."}, *asked])
+    assert "Be long." in own
+    assert "Be brief." not in own
+
+
 def _row(turns: int = 40) -> dict[str, Any]:
     dialogue = "\n".join(f"Guest: I waited {i} minutes, café!" for i in range(turns))
     return {"title": "Late", "dialogue": dialogue, "summary": COMPLETION}
