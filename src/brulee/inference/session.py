@@ -60,7 +60,7 @@ class Session:
         text = self._conversation(messages)
         sampling = Sampling(max_new_tokens, temperature, top_p, seed)
         ids: list[int] = []
-        shown = ""
+        shown = answer = ""
         for token in self.engine.stream(self.encoder.encode_text(text), sampling):
             ids.append(token)
             answer = str(self.encoder.tokenizer.decode(ids, skip_special_tokens=True))
@@ -68,6 +68,8 @@ class Session:
             if not answer.endswith("\ufffd") and len(answer) > len(shown):
                 yield answer[len(shown) :]
                 shown = answer
+        if len(answer) > len(shown):
+            yield answer[len(shown) :]
 
     def _conversation(self, messages: list[dict[str, str]]) -> str:
         if self.encoder.chat:

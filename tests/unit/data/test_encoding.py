@@ -224,13 +224,22 @@ def test_the_digest_tells_framings_apart(
 
 
 def test_the_digest_does_not_change_with_the_day(
-    make_tokenizer: MakeTokenizer, chat_templates: Templates
+    make_tokenizer: MakeTokenizer, chat_templates: Templates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Some templates print the date; a run resumed after midnight is still the same run.
-    dated = "{{ strftime_now('%f') }} " + chat_templates["chatml"]
-    first, second = (Encoder(make_tokenizer(dated)) for _ in range(2))
-    assert first.prompt_text("?") != second.prompt_text("?")
-    assert first.digest == second.digest
+    tokenizer = make_tokenizer("It is TODAY. " + chat_templates["chatml"])
+    apply = type(tokenizer).apply_chat_template
+    encoders = []
+    for day in ("Monday", "Tuesday"):
+        monkeypatch.setattr(
+            type(tokenizer),
+            "apply_chat_template",
+            lambda *args, day=day, **options: apply(*args, **options).replace("TODAY", day),
+        )
+        encoder = Encoder(tokenizer)
+        encoders.append((encoder.prompt_text("?"), encoder.digest))
+    assert encoders[0][0] != encoders[1][0]
+    assert encoders[0][1] == encoders[1][1]
 
 
 def test_a_conversation_may_bring_its_own_system_message(
