@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from jinja2 import TemplateError
+
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
@@ -223,8 +225,14 @@ class Encoder:
         return int(eos)
 
     def _apply(self, messages: list[dict[str, str]], *, generate: bool) -> str:
-        return str(
-            self.tokenizer.apply_chat_template(
+        try:
+            text = self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=generate
             )
-        )
+        except TemplateError as error:
+            roles = ", ".join(m["role"] for m in messages)
+            raise InputError(
+                f"the model's chat template refuses the roles {roles}: {error}; "
+                "model.chat_template=none does without it."
+            ) from None
+        return str(text)

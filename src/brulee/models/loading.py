@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,15 +96,41 @@ def _from_folder(folder: Path, dtype: torch.dtype, device: torch.device, name: s
     auto = AutoModelForSeq2SeqLM if kind == "seq2seq" else AutoModelForCausalLM
     model, info = _read(
         lambda: auto.from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True
+            folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         ),
         folder,
     )
+    _check_weights(folder, model, info)
+    tokenizer = _read(lambda: AutoTokenizer.from_pretrained(folder), folder, "its tokenizer")
+    return Base(model.to(device).eval(), tokenizer, name, _digest(weights), kind, folder)
+
+
+def _check_weights(folder: Path, model: PreTrainedModel, info: dict[str, Any]) -> None:
+    """Refuse weights that are not those config.json describes; transformers would only warn.
+
+    Left-over weights are common (a head, a vision tower), but a left-over layer is a wrong config.
+    """
+    if info["mismatched_keys"]:
+        name, found, wanted = sorted(info["mismatched_keys"])[0]
+        raise InputError(
+            f"{folder}: {name} has shape {tuple(found)}, but its config.json describes "
+            f"{tuple(wanted)}."
+        )
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise InputError(f"{folder}: weights missing for {missing[0]} ({len(missing)} in all).")
-    tokenizer = _read(lambda: AutoTokenizer.from_pretrained(folder), folder)
-    return Base(model.to(device).eval(), tokenizer, name, _digest(weights), kind, folder)
+    known = {re.sub(r"\d+", "N", name) for name in model.state_dict()}
+    layers = sorted(n for n in info["unexpected_keys"] if re.sub(r"\d+", "N", n) in known)
+    if layers:
+        raise InputError(
+            f"{folder}: its weights hold {layers[0]} ({len(layers)} such in all), a layer that its "
+            "config.json does not describe."
+        )
 
 
 def _from_gguf(path: Path, dtype: torch.dtype, device: torch.device) -> Base:
@@ -116,7 +143,11 @@ def _from_gguf(path: Path, dtype: torch.dtype, device: torch.device) -> Base:
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer = None
-    tokenizer = _read(lambda: AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name), path)
+    tokenizer = _read(
+        lambda: AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name),
+        path,
+        "its tokenizer",
+    )
     return Base(model.to(device).eval(), tokenizer, path.stem, sha256(path), "causal", path.parent)
 
 
@@ -194,17 +225,19 @@ def _digest(files: list[Path]) -> str:
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
-def _read(load: Callable[[], Any], where: Path) -> Any:
+def _read(load: Callable[[], Any], where: Path, what: str = "this model") -> Any:
     """Run a transformers loader; what it says about bad files becomes one sentence."""
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
+    bad = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
     try:
         return load()
-    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, StrictDataclassError, *bad) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{where}: transformers cannot load this model: {reason}") from None
+        raise InputError(f"{where}: transformers cannot load {what}: {reason}") from None
 
 
 def _looks_like_path(name: str) -> bool:
