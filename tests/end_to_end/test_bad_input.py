@@ -73,7 +73,7 @@ def test_run_is_not_continued_on_other_inputs(at: Any, brulee: Any, change: str,
 
 def test_diverged_training_records_every_row_of_the_step(at: Any, brulee: Any) -> None:
     diverging = {"learning_rate": 1e30, "warmup": 0.0, "batch_size": 12, "epochs": 2}
-    done = brulee(*at.run(train=diverging))
+    done = brulee(*at.run(train=at.recipe["train"] | diverging))
     assert done.code == 2
     assert f"... (all 12 in {Path('runs/recipe/events.jsonl')})" in done.errors[0]
     last = json.loads((at.folder / "runs/recipe/events.jsonl").read_text().splitlines()[-1])
@@ -81,7 +81,8 @@ def test_diverged_training_records_every_row_of_the_step(at: Any, brulee: Any) -
 
 
 def test_weights_that_are_not_finite_are_never_stored(at: Any, brulee: Any) -> None:
-    done = brulee(*at.run(train={"learning_rate": 1e39, "warmup": 0.0, "max_steps": 1}))
+    overflowing = {"learning_rate": 1e39, "warmup": 0.0, "max_steps": 1}
+    done = brulee(*at.run(train=at.recipe["train"] | overflowing))
     assert done.code == 2
     assert "step 1: it left weights that are not finite" in done.errors[0]
     assert not (at.folder / "runs/recipe/adapter").exists()

@@ -165,6 +165,26 @@ def test_model_without_a_chat_template_reads_plain_text(
     assert "framing: plain text" in (RUN / "adapter/README.md").read_text()
 
 
+def test_rows_longer_than_the_model_reads_are_cut_in_training_and_in_scoring(
+    at: Any, brulee: Any, tmp_path: Path, make_model: Callable[..., Any],
+    make_tokenizer: Callable[..., Any],
+) -> None:  # fmt: skip
+    make_model("gpt2", n_positions=128).save_pretrained(tmp_path / "short")
+    make_tokenizer().save_pretrained(tmp_path / "short")
+    at.rows([{**row, "dialogue": row["dialogue"] * 30} for row in at_rows(at)])
+    refused = brulee(*at.run(model="short"))
+    assert "train.max_length = 256 is more than the 128 tokens" in refused.errors[0]
+    done = brulee(*at.run(model="short", train__max_length=128))
+    assert done.code == 0, done.err
+    prompt = lines(RUN / "eval/base/rows-test.jsonl")[0]["prompt"]
+    assert prompt.startswith("Sum up: Ana: ")
+    assert brulee("generate", RUN, "--prompt", prompt, "--max-new-tokens", 500).code == 0
+    too_long = brulee("generate", RUN, "--prompt", prompt * 9)
+    assert (too_long.code, len(too_long.errors)) == (2, 1)
+    assert "this model reads at most 128" in too_long.errors[0]
+    assert brulee("chat", RUN, stdin=prompt * 9 + "\n").code == 2
+
+
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_encoder_decoder_walks_the_whole_line(
     at: Any, brulee: Any, tiny_t5_folder: Path, method: str
@@ -187,6 +207,10 @@ def test_run_from_another_directory_finds_data_beside_the_recipe(
     assert brulee("train", tmp_path / "recipe.yaml").code == 0
     (RUN / "adapter" / "adapter_model.safetensors").unlink()
     assert brulee("resume", RUN).code == 0
+
+
+def at_rows(at: Any) -> list[dict[str, Any]]:
+    return lines(at.folder / "rows.jsonl")
 
 
 def read(file: Path) -> dict[str, Any]:

@@ -153,24 +153,40 @@ class Encoder:
         rendered = template.render(row, key)
         if rendered is None:
             return None
-        full = encoded = self.encode(rendered.prompt, rendered.completion)
+        full = self.encode(rendered.prompt, rendered.completion)
+        if len(full.ids) <= self.max_length:
+            return full
+        room = self.max_length - full.learned
+        prompt = self.fit_prompt(template, row, rendered.prompt, room, key)
+        if prompt is None:
+            raise InputError(
+                f"{len(full.ids)} tokens, of which {full.learned} are the completion, do not fit "
+                f"into train.max_length = {self.max_length}, even with the source text cut."
+            )
+        cut = self.encode(prompt, rendered.completion)
+        return Encoded(cut.ids, cut.learned, len(full.ids) - len(cut.ids))
+
+    def fit_prompt(
+        self, template: _Template, row: Mapping[str, Any], prompt: str, room: int, key: str = ""
+    ) -> str | None:
+        """A row's prompt without so much of its longest source column that it takes `room` tokens.
+
+        None where even an empty source is too long.
+        """
         values = dict(row)
         column = self._longest_source(template, values)
-        for attempt in range(_CUTS):
-            excess = len(encoded.ids) - self.max_length
+        for attempt in range(_CUTS + 1):
+            excess = len(self.encode_prompt(prompt)) - room
             if excess <= 0:
-                return Encoded(encoded.ids, encoded.learned, len(full.ids) - len(encoded.ids))
+                return prompt
             if column is None or not values[column]:
-                break
+                return None
             values[column] = self._shorten(values[column], excess * 2**attempt)
             shorter = template.render(values, key)
             if shorter is None:
-                break
-            encoded = self.encode(shorter.prompt, rendered.completion)
-        raise InputError(
-            f"{len(full.ids)} tokens, of which {full.learned} are the completion, do not fit into "
-            f"train.max_length = {self.max_length}, even with the source text cut."
-        )
+                return None
+            prompt = shorter.prompt
+        return None
 
     def decode(self, ids: list[int]) -> str:
         """The text of a completion, without its end-of-turn token."""

@@ -70,13 +70,27 @@ class Task:
                     return encoded
         raise reason
 
-    def item(self, row: int) -> Item:
-        """A row under the first template, with every reference it has."""
+    def item(self, row: int, encoder: Encoder, room: int | None) -> Item:
+        """A row under the first template, with every reference it has.
+
+        The prompt is cut to `room` tokens as a training document is. Raises InputError naming the
+        row where that cannot be done.
+        """
         values = self.rows[row]
-        rendered = _render(self.rows, row, self.templates.templates[0])
+        template = self.templates.templates[0]
+        rendered = _render(self.rows, row, template)
         assert rendered is not None, "rows that no template applies to were dropped"
+        prompt: str | None = rendered.prompt
+        if room is not None:
+            prompt = encoder.fit_prompt(template, values, rendered.prompt, room)
+        if prompt is None:
+            raise InputError(
+                f"{self.rows.place(row)}: its prompt does not fit into the {room} tokens that the "
+                "model can read beside evaluate.generation.max_new_tokens, even with the source "
+                "text cut."
+            )
         further = [values[c] for c in self.references if values.get(c)]
-        return Item(str(row), rendered.prompt, (rendered.completion, *further))
+        return Item(str(row), prompt, (rendered.completion, *further))
 
 
 def open_task(spec: DataSpec, source: Source) -> Task:

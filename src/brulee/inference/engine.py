@@ -15,9 +15,11 @@ from transformers import PreTrainedModel
 
 from brulee.data.batching import pack, pad, pad_pairs
 from brulee.data.encoding import Encoded
+from brulee.errors import InputError
 from brulee.inference.cache import gather, is_plain
 from brulee.inference.sampling import Sampling, generators, next_tokens
 from brulee.models.attention import packed, packs_exactly
+from brulee.models.context import context_length
 from brulee.models.precision import PASS_TOKENS
 
 
@@ -44,6 +46,7 @@ class Engine:
         self.batch_tokens = batch_tokens
         self.seq2seq = bool(model.config.is_encoder_decoder)
         self.device = next(model.parameters()).device
+        self._context = context_length(model)
         self._packs = packs_exactly(model)
         self._pass_tokens = min(batch_tokens, PASS_TOKENS[self.device.type])
 
@@ -55,7 +58,9 @@ class Engine:
     ) -> list[list[int]]:
         """Completions of token-id prompts, in their order, without the stopping token.
 
-        `done(i, ids)` is called as soon as request i is finished.
+        A completion ends at `max_new_tokens`, or where the model can read no more. `done(i, ids)`
+        is called as soon as request i is finished. Raises InputError for a prompt that leaves no
+        room for a completion.
         """
         outputs: list[list[int]] = [[] for _ in prompts]
         for part in self._parts([len(p) + sampling.max_new_tokens for p in prompts]):
@@ -67,9 +72,10 @@ class Engine:
 
     def stream(self, prompt: Sequence[int], sampling: Sampling) -> Iterator[int]:
         """The tokens of one completion, each as soon as it is chosen."""
+        most = self._most(prompt, sampling)
         decoder = _Decoder(self.model, [list(prompt)], self.pad_id, self.device)
         streams = generators(sampling, [0])
-        for _ in range(sampling.max_new_tokens):
+        for _ in range(most):
             token = int(next_tokens(decoder.logits(), sampling, streams)[0])
             if token in self.stop_ids:
                 return
@@ -84,8 +90,11 @@ class Engine:
     ) -> list[Likelihood]:
         """How likely each document's learned tokens are after its prompt, in the given order.
 
-        Requests with the same prompt (the answers of one question) read it once.
+        Requests with the same prompt (the answers of one question) read it once. Raises InputError
+        for a document that is longer than the model can read.
         """
+        for request in requests:
+            self._check_length(len(request.ids))
         results: list[Likelihood | None] = [None] * len(requests)
 
         def note(i: int, likelihood: Likelihood) -> None:
@@ -164,15 +173,16 @@ class Engine:
         live = [i for i, _ in requests]
         outputs: dict[int, list[int]] = {i: [] for i in live}
         streams = generators(sampling, live)
+        most = {i: self._most(prompt, sampling) for i, prompt in requests}
         decoder = _Decoder(self.model, [list(p) for _, p in requests], self.pad_id, self.device)
-        for step in range(1, sampling.max_new_tokens + 1):
+        for step in range(1, max(most.values()) + 1):
             tokens_B = next_tokens(decoder.logits(), sampling, streams)
             keep = []
             for row, (i, token) in enumerate(zip(live, tokens_B.tolist(), strict=True)):
                 stopped = token in self.stop_ids
                 if not stopped:
                     outputs[i].append(token)
-                if stopped or step == sampling.max_new_tokens:
+                if stopped or step == most[i]:
                     yield i, outputs[i]
                 else:
                     keep.append(row)
@@ -184,6 +194,22 @@ class Engine:
                 decoder.keep(keep)
                 tokens_B = tokens_B[keep]
             decoder.push(tokens_B)
+
+    def _most(self, prompt: Sequence[int], sampling: Sampling) -> int:
+        """New tokens that a prompt leaves room for."""
+        if self._context is None:
+            return sampling.max_new_tokens
+        if self.seq2seq:
+            self._check_length(len(prompt))
+            return min(sampling.max_new_tokens, self._context - 1)
+        self._check_length(len(prompt) + 1)
+        return min(sampling.max_new_tokens, self._context - len(prompt))
+
+    def _check_length(self, tokens: int) -> None:
+        if self._context is not None and tokens > self._context:
+            raise InputError(
+                f"a text of {tokens} tokens is too long: this model reads at most {self._context}."
+            )
 
     def _parts(self, sizes: Sequence[int], tokens: int | None = None) -> Iterator[list[int]]:
         """Indices in batches whose padded size stays within the budget, longest first."""

@@ -22,6 +22,7 @@ from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
 from brulee.methods import Attached, Method, build_method
 from brulee.methods.checkpoint import save_adapter, write_record
+from brulee.models.context import context_length
 from brulee.models.disk import disk_errors
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
@@ -66,6 +67,7 @@ def prepare(where: RunFolder) -> Prepared:
     # Trained weights keep fp32 precision; what is frozen can be held in bf16.
     held = torch.float32 if method.stores_model else dtype
     base = load_base(recipe.base.name, held, device, recipe.base.revision, recipe.source.resolve)
+    _check_context(recipe, context_length(base.model))
     encoder = Encoder(
         base.tokenizer,
         kind=base.kind,
@@ -91,7 +93,9 @@ def score(prepared: Prepared, who: str, tuned: Tuned | None = None) -> Scored:
     started = time.perf_counter()
     whose = {"base": "Base", "tuned": "Tuned"}[who]
     answers: dict[str, list[Answer]] = {}
-    items = [task.item(row) for row in task.test[: spec.limit]]
+    context = context_length(prepared.base.model)
+    room = None if context is None else context - spec.generation.max_new_tokens
+    items = [task.item(row, encoder, room) for row in task.test[: spec.limit]]
     name = f"{task.name}/test"
     if items:
         answers[name] = generate_answers(
@@ -156,6 +160,19 @@ def write_up(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) ->
     if card.is_file():
         card.write_text(model_card(prepared, found), encoding="utf-8")
     html.write_report(prepared.where.path)
+
+
+def _check_context(recipe: Recipe, context: int | None) -> None:
+    asked = {
+        ("train", "max_length"): recipe.train.max_length,
+        ("evaluate", "generation", "max_new_tokens"): recipe.evaluate.generation.max_new_tokens,
+    }
+    for path, tokens in asked.items():
+        if context is not None and tokens > context:
+            raise InputError(
+                f"{recipe.source.at(path)}: {'.'.join(path)} = {tokens} is more than the {context} "
+                "tokens that this model can read."
+            )
 
 
 def _metrics(recipe: Recipe) -> tuple[Metric, ...]:

@@ -112,8 +112,14 @@ def test_a_tensor_of_the_wrong_shape(folder: Path) -> None:
     tensors["model.norm.weight"] = torch.ones(7)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     said = _refusal(folder)
-    assert str(folder) in said
-    assert "cannot load" in said
+    assert f"{folder}: model.norm.weight has shape (7,), but its config.json describes (32,)" in said
+
+
+def test_a_layer_too_many_is_named(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1}))
+    said = _refusal(folder)
+    assert "model.layers.1.input_layernorm.weight (9 such in all), a layer that its" in said
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"model_type": "llamma"}', "{}"])
