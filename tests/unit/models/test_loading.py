@@ -112,7 +112,9 @@ def test_a_tensor_of_the_wrong_shape(folder: Path) -> None:
     tensors["model.norm.weight"] = torch.ones(7)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     said = _refusal(folder)
-    assert f"{folder}: model.norm.weight has shape (7,), but its config.json describes (32,)" in said
+    assert (
+        f"{folder}: model.norm.weight has shape (7,), but its config.json describes (32,)" in said
+    )
 
 
 def test_a_layer_too_many_is_named(folder: Path) -> None:
