@@ -113,7 +113,7 @@ def _empty_rows(at: Place, text: str) -> Arguments:
     return at.run()
 
 
-def _empty_completions(at: Place, count: int) -> Arguments:
+def empty_completions(at: Place, count: int) -> Arguments:
     at.rows([{**row, "summary": " "} for row in ROWS[:count]] + ROWS[count:])
     return at.run()
 
@@ -185,10 +185,10 @@ CASES = [
          lambda at: at.run(data__templates={"jinja": "{{ dialog }} ||| {{ summary }}"}),
          "no column 'dialog', which template 'inline' needs; columns present: dialogue, summary. "
          "Did you mean data.columns: {dialog: dialogue}?"),
-    Case("empty completion in 2 of 24 rows (8%)", lambda at: _empty_completions(at, 2),
+    Case("empty completion in 2 of 24 rows (8%)", lambda at: empty_completions(at, 2),
          "rows.jsonl, line 1: the completion is empty, as in 2 of 24 rows; at most 5% may be"),
     Case("every row longer than max_length", _long_rows,
-         "every train row (16) is longer than train.max_length; the first: rows.jsonl, line "),
+         "every train row (16) is longer than train.max_length, which has to be raised, or the "),
     Case("label missing (null)", lambda at: _with_row(at, 5, {**ROWS[4], "summary": None}),
          "rows.jsonl, line 5: the label 'summary' that template 'inline' needs is missing"),
     Case("unknown model folder", lambda at: at.run(model=str(at.copy_of_model()) + "x"),
@@ -232,9 +232,9 @@ CASES = [
          "recipe.yaml, line 4: unknown key 'train.learning_rat'; did you mean 'learning_rate'?"),
     Case("wrong type in the recipe", lambda at: at.run(train={"epochs": "three"}),
          "recipe.yaml, line 4: train.epochs = 'three' is not valid"),
-    Case("run folder of a different recipe", lambda at: [*at.run(), "--folder", "runs/one"],
-         "runs/one: this run folder already holds a different recipe: name is 'first' there and "
-         "'recipe' now. Use --fresh", _short_training),
+    Case("run folder of a different recipe", lambda at: at.run(method={"name": "lora", "rank": 4}),
+         "runs/recipe: this run folder already holds a different recipe: method.rank is 2 there "
+         "and 4 now. Use --fresh", lambda at: [["train", at.write()]]),
     Case("resuming a folder that is no run", lambda at: ["resume", str(at.model)],
          "no run is here; a run's folder holds recipe.yaml"),
     Case("folder with other files in it", _other_files,

@@ -142,6 +142,20 @@ def test_full_tuning_stores_a_model_that_loads_again(at: Any, brulee: Any) -> No
     assert brulee("generate", RUN, *asked).out == brulee("generate", RUN / "model", *asked).out
 
 
+def test_labels_of_a_metric_are_the_templates_answer_choices(at: Any, brulee: Any) -> None:
+    rows = [{"dialogue": f"order {i}", "summary": ("good", "bad")[i % 2]} for i in range(24)]
+    at.rows(rows)
+    jinja = {"jinja": "{{ dialogue }} ||| {{ summary }}", "answer_choices": "good ||| bad"}
+    at.recipe["evaluate"]["metrics"] = ["accuracy", "macro_f1", "matthews"]
+    done = brulee(*at.run(data__templates=jinja))
+    assert done.code == 0, done.err
+    found = [c.metric for c in results.read(RUN).comparisons]
+    assert found == ["accuracy", "macro_f1", "matthews"]
+    refused = brulee(*at.run(), "--folder", "other")
+    assert refused.code == 2
+    assert "metric macro_f1 needs the task's labels (its answer choices)" in refused.errors[0]
+
+
 def test_without_a_test_split_everything_is_trained_on_and_nothing_measured(
     at: Any, brulee: Any
 ) -> None:

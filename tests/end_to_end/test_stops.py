@@ -62,9 +62,7 @@ def test_sigterm_in_training_saves_as_ctrl_c_does(
 def test_sigterm_in_scoring_keeps_its_answers(
     at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from brulee.pipeline import stages
-
-    monkeypatch.setattr(stages, "generate_answers", terminated)
+    monkeypatch.setattr("brulee.pipeline.stages.generate_answers", terminated)
     done = brulee(*at.run())
     assert done.code == 2
     assert "interrupted; what was finished is kept. Go on with: brulee resume" in done.errors[0]
@@ -87,9 +85,7 @@ def test_stopped_scoring_keeps_its_answers(
 def test_interrupt_before_the_run_began_leaves_no_folder(
     at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from brulee.pipeline import stages
-
-    monkeypatch.setattr(stages, "load_base", interrupted)
+    monkeypatch.setattr("brulee.pipeline.preparation.load_base", interrupted)
     done = brulee(*at.run())
     assert (done.code, done.err) == (2, "interrupted\n")
     assert not (at.folder / "runs").exists()
@@ -162,9 +158,7 @@ def test_read_only_disk_is_told_before_the_model_loads(
 def test_folder_that_may_not_be_written_is_told(
     at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from brulee.pipeline import folder
-
-    monkeypatch.setattr(folder.tempfile, "TemporaryFile", forbidden)
+    monkeypatch.setattr("brulee.pipeline.folder.tempfile.TemporaryFile", forbidden)
     done = brulee(*at.run())
     assert done.code == 2
     assert "permission denied; choose a place that you may write" in done.errors[0]

@@ -143,7 +143,8 @@ def _json(source: _Bytes, text: str, first_line: int) -> Any:
         return json.loads(text, parse_constant=refuse)
     except json.JSONDecodeError as error:
         many = " (one object per line is a .jsonl file)" if error.msg == "Extra data" else ""
-        at = f"{error.msg[:1].lower()}{error.msg[1:]} at column {error.colno}"
+        what = error.msg.removesuffix(" at").removesuffix(" starting")
+        at = f"{what[:1].lower()}{what[1:]} at column {error.colno}"
         source.fail(f"not valid JSON: {at}{many}.", first_line + error.lineno - 1)
     except (ValueError, RecursionError):
         source.fail("not usable JSON: nested too deeply or a number too long.", first_line)

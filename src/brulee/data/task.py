@@ -34,7 +34,8 @@ class Task:
     """Rows that can be trained on and scored.
 
     `train`, `validation` and `test` are row indices with an applicable template and a completion;
-    `dropped` counts the others by reason.
+    `dropped` counts the others by reason. `labels` are the answer choices, where every row has the
+    same.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Task:
     test: tuple[int, ...]
     references: tuple[str, ...]
     dropped: dict[str, int]
+    labels: tuple[str, ...] | None
 
     def encode(self, encoder: Encoder, row: int, template: int, key: str) -> Encoded | None:
         """Token ids of a row under a template, cut to fit; InputError naming the row otherwise."""
@@ -78,7 +80,7 @@ class Task:
         """
         values = self.rows[row]
         template = self.templates.templates[0]
-        rendered = _render(self.rows, row, template)
+        rendered = _render(self.rows, row, values, template)
         assert rendered is not None, "rows that no template applies to were dropped"
         prompt: str | None = rendered.prompt
         if room is not None:
@@ -112,7 +114,7 @@ def open_task(spec: DataSpec, source: Source) -> Task:
             raise unknown("column", column, rows.columns, where)
     _require_columns(rows, templates)
     splits = split_rows(rows, spec.split, templates.source_columns, tuple(templates.columns))
-    usable, dropped = _usable(rows, templates)
+    usable, dropped, labels = _usable(rows, templates)
     parts = {
         name: tuple(i for i in getattr(splits, name) if i in usable)
         for name in ("train", "validation", "test")
@@ -123,7 +125,7 @@ def open_task(spec: DataSpec, source: Source) -> Task:
         note(describe(detected, rows[parts["train"][0]]))
     name = rows.name.rsplit("/", 1)[-1].split(".", 1)[0] or rows.name
     return Task(name, rows, templates, splits, **parts, references=tuple(spec.references),
-                dropped=dropped)  # fmt: skip
+                dropped=dropped, labels=labels)  # fmt: skip
 
 
 def _templates(spec: str | list[str] | dict[str, Any], source: Source) -> TemplateSet:
@@ -152,25 +154,32 @@ def check_lengths(
             cut += encoded.cut > 0
     if rows and not fitting:
         raise InputError(
-            f"every {split} row ({len(rows)}) is longer than train.max_length; the first: {reason}"
+            f"every {split} row ({len(rows)}) is longer than train.max_length, which has to be "
+            f"raised, or the completions shortened; the first: {reason}"
         )
     return tuple(fitting), cut
 
 
-def _usable(rows: Rows, templates: TemplateSet) -> tuple[set[int], dict[str, int]]:
+def _usable(
+    rows: Rows, templates: TemplateSet
+) -> tuple[set[int], dict[str, int], tuple[str, ...] | None]:
+    """The rows to train on and to score, how many are not and why, and the labels."""
     template = templates.templates[0]
+    needs = {t.required: t for t in reversed(templates.templates)}
     usable: set[int] = set()
     empty: list[int] = []
+    choices: set[tuple[str, ...] | None] = set()
     inapplicable = 0
     with bar("Checking rows", total=len(rows), unit="rows") as progress:
         for i, values in enumerate(rows):
-            for needing in templates:
+            for needing in needs.values():
                 _require(rows, i, values, needing)
-            rendered = _render(rows, i, template)
+            rendered = _render(rows, i, values, template)
             if rendered is None:
                 inapplicable += 1
             elif rendered.completion:
                 usable.add(i)
+                choices.add(rendered.choices)
             else:
                 empty.append(i)
             progress.advance()
@@ -180,7 +189,8 @@ def _usable(rows: Rows, templates: TemplateSet) -> tuple[set[int], dict[str, int
             f"rows; at most {MOST_EMPTY:.0%} may be (they are left out). Check the column that "
             f"template {template.name!r} learns from."
         )
-    return usable, {"empty completion": len(empty), "template not applicable": inapplicable}
+    dropped = {"empty completion": len(empty), "template not applicable": inapplicable}
+    return usable, dropped, choices.pop() if len(choices) == 1 else None
 
 
 def _require_columns(rows: Rows, templates: TemplateSet) -> None:
@@ -198,7 +208,8 @@ def _require_columns(rows: Rows, templates: TemplateSet) -> None:
 
 def _require(rows: Rows, i: int, values: dict[str, Any], template: Template) -> None:
     """Refuse a row that lacks what the template prints; a null would train on nothing, unseen."""
-    missing = sorted(c for c in template.required if values.get(c) is None)
+    filled = {name.replace("-", "_") for name, value in values.items() if value is not None}
+    missing = sorted(c for c in template.required - filled if values.get(c) is None)
     if not missing:
         return
     what = "label" if missing[0] not in template.source_columns else "column"
@@ -209,8 +220,8 @@ def _require(rows: Rows, i: int, values: dict[str, Any], template: Template) -> 
     )
 
 
-def _render(rows: Rows, i: int, template: Template) -> Rendered | None:
+def _render(rows: Rows, i: int, values: dict[str, Any], template: Template) -> Rendered | None:
     try:
-        return template.render(rows[i], "")
+        return template.render(values, "")
     except InputError as error:
         raise InputError(f"{rows.place(i)}: {error}") from None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from brulee.pipeline.folder import RunFolder, open_run, reopen_run
-from brulee.pipeline.stages import prepare, score, tune, write_up
+from brulee.pipeline.preparation import prepare
+from brulee.pipeline.stages import score, tune, write_up
 from brulee.pipeline.stops import interruptible
 from brulee.recipe import Recipe
 

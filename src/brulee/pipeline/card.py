@@ -9,7 +9,7 @@ import yaml
 from brulee.reporting.results import Results
 
 if TYPE_CHECKING:
-    from brulee.pipeline.stages import Prepared
+    from brulee.pipeline.preparation import Prepared
 
 
 def model_card(prepared: Prepared, found: Results | None) -> str:

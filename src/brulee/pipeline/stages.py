@@ -1,87 +1,28 @@
-"""The stages of a run: prepare, score, tune, write up; each skips what is already done."""
+"""The stages of a run: score, tune, write up; each skips what is already done."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.mixture import Mixture
-from brulee.data.task import Task, check_lengths, open_task
-from brulee.errors import InputError, unknown
-from brulee.evaluation import metric
+from brulee.data.task import check_lengths
 from brulee.evaluation.answers import Answer, generate_answers
-from brulee.evaluation.base import Metric
-from brulee.evaluation.guards import GUARDS, measure
+from brulee.evaluation.guards import measure
 from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
-from brulee.methods import Attached, Method, build_method
+from brulee.methods import Attached
 from brulee.methods.checkpoint import save_adapter, write_record
 from brulee.models.context import context_length
 from brulee.models.disk import disk_errors
-from brulee.models.loading import Base, load_base
-from brulee.models.precision import pick_device, pick_dtype
 from brulee.pipeline.card import model_card
-from brulee.pipeline.folder import RunFolder
+from brulee.pipeline.preparation import Prepared
 from brulee.pipeline.summary import Scored, Tuned, summarise
-from brulee.recipe import Recipe
 from brulee.reporting import html, results
 from brulee.training.trainer import Document, Trainer
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Everything that is loaded and checked before the first forward pass."""
-
-    where: RunFolder
-    recipe: Recipe
-    method: Method
-    metrics: tuple[Metric, ...]
-    task: Task
-    base: Base
-    encoder: Encoder
-    train_rows: tuple[int, ...]
-    cut_rows: int
-    autocast: bool
-
-
-def prepare(where: RunFolder) -> Prepared:
-    """Check names, rows and lengths, then load the model: the cheap refusals come first."""
-    recipe = where.recipe
-    method = build_method(recipe.method, recipe.source)
-    metrics = _metrics(recipe)
-    for guard in recipe.evaluate.guards:
-        if guard not in GUARDS:
-            at = recipe.source.at(("evaluate", "guards"))
-            raise unknown("guard", guard, GUARDS, at)
-    device = pick_device(recipe.train.device)
-    # What was timed when the run began is kept: one run has one precision.
-    precision = where.manifest().get("precision", recipe.train.precision)
-    dtype = pick_dtype(precision, device)
-    task = open_task(recipe.data, recipe.source)
-    # Trained weights keep fp32 precision; what is frozen can be held in bf16.
-    held = torch.float32 if method.stores_model else dtype
-    base = load_base(recipe.base.name, held, device, recipe.base.revision, recipe.source.resolve)
-    _check_context(recipe, context_length(base.model))
-    encoder = Encoder(
-        base.tokenizer,
-        kind=base.kind,
-        chat_template=recipe.base.chat_template,
-        system=recipe.data.system,
-        max_length=recipe.train.max_length,
-    )
-    train_rows, cut = check_lengths(task, encoder, task.train)
-    autocast = method.stores_model and dtype == torch.bfloat16
-    prepared = Prepared(
-        where, recipe, method, metrics, task, base, encoder, train_rows, cut, autocast
-    )
-    _record(prepared, dtype)
-    return prepared
 
 
 def score(prepared: Prepared, who: str, tuned: Tuned | None = None) -> Scored:
@@ -162,26 +103,6 @@ def write_up(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) ->
     html.write_report(prepared.where.path)
 
 
-def _check_context(recipe: Recipe, context: int | None) -> None:
-    asked = {
-        ("train", "max_length"): recipe.train.max_length,
-        ("evaluate", "generation", "max_new_tokens"): recipe.evaluate.generation.max_new_tokens,
-    }
-    for path, tokens in asked.items():
-        if context is not None and tokens > context:
-            raise InputError(
-                f"{recipe.source.at(path)}: {'.'.join(path)} = {tokens} is more than the {context} "
-                "tokens that this model can read."
-            )
-
-
-def _metrics(recipe: Recipe) -> tuple[Metric, ...]:
-    try:
-        return tuple(metric(name) for name in recipe.evaluate.metrics)
-    except InputError as error:
-        raise InputError(f"{recipe.source.at(('evaluate', 'metrics'))}: {error}") from None
-
-
 def _validation(prepared: Prepared, encoder: Encoder) -> list[Encoded]:
     task = prepared.task
     rows, _ = check_lengths(task, encoder, task.validation, "validation")
@@ -228,26 +149,3 @@ def _made_by(prepared: Prepared) -> dict[str, Any]:
         "framing_digest": prepared.encoder.digest,
         "system": prepared.recipe.data.system,
     }
-
-
-def _record(prepared: Prepared, dtype: torch.dtype) -> None:
-    """Begin the run: its recipe, split.json, and what the manifest says of data and model."""
-    task, base = prepared.task, prepared.base
-    dropped = {**task.dropped, "source text cut": prepared.cut_rows}
-    too_long = len(task.train) - len(prepared.train_rows)
-    used = {
-        "train": len(prepared.train_rows),
-        "validation": len(task.validation),
-        "test": len(task.test),
-    }
-    manifest = task.splits.manifest(task.rows)
-    split = {**manifest, "used": used, "too_long": too_long, "rows": dropped}
-    facts = {
-        "base": {"name": base.name, "digest": base.digest},
-        "framing": prepared.encoder.digest,
-        "data": task.rows.digests,
-        "templates": {task.templates.name: task.templates.digest},
-        "seed": prepared.recipe.train.seed,
-        "precision": str(dtype).removeprefix("torch."),
-    }
-    prepared.where.begin(facts, split)

@@ -30,7 +30,7 @@ from brulee.reporting.verdict import with_verdict
 from brulee.training.trainer import Totals
 
 if TYPE_CHECKING:
-    from brulee.pipeline.stages import Prepared
+    from brulee.pipeline.preparation import Prepared
 
 Reduce = Callable[[Any, Any], Any]
 
