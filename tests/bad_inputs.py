@@ -147,6 +147,10 @@ def _gguf(at: Place, damage: Callable[[bytes], bytes]) -> Arguments:
     return at.run(model="tiny.gguf")
 
 
+def _widened(config: bytes) -> bytes:
+    return json.dumps({**json.loads(config), "hidden_size": 64}).encode()
+
+
 def _flip(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 0x80]) + data[at + 1 :]
 
@@ -204,6 +208,8 @@ CASES = [
          "model.safetensors: corrupt safetensors: its header claims"),
     Case("weights as pickle", _pickle, "only safetensors is read, never pickle"),
     Case("broken config.json", lambda at: _damaged(at, "config.json", lambda d: d[:50]), "copy: "),
+    Case("config.json of another size", lambda at: _damaged(at, "config.json", _widened),
+         "has shape (300, 32), but its config.json describes (300, 64)."),
     Case("GGUF cut short", lambda at: _gguf(at, lambda d: d[:-300]),
          "tiny.gguf: corrupt or truncated GGUF"),
     Case("GGUF with broken metadata", lambda at: _gguf(at, lambda d: _flip(d, 12)),
@@ -235,6 +241,9 @@ CASES = [
     Case("run folder of a different recipe", lambda at: at.run(method={"name": "lora", "rank": 4}),
          "runs/recipe: this run folder already holds a different recipe: method.rank is 2 there "
          "and 4 now. Use --fresh", lambda at: [["train", at.write()]]),
+    Case("resuming a run under a mistyped name", lambda _: ["resume", "runs/onne"],
+         "runs/onne: no run is here; a run's folder holds recipe.yaml. Did you mean runs/one?",
+         _short_training),
     Case("resuming a folder that is no run", lambda at: ["resume", str(at.model)],
          "no run is here; a run's folder holds recipe.yaml"),
     Case("folder with other files in it", _other_files,

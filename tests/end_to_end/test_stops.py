@@ -150,8 +150,8 @@ def test_read_only_disk_is_told_before_the_model_loads(
     done = brulee("train", at.write(model="nowhere"), "--folder", small_disk / "run")
     assert (done.code, done.err) == (
         2,
-        f"error: {small_disk}: read-only file system; choose a place that you may write, for "
-        "instance with --folder.\n",
+        f"error: {small_disk}: read-only file system; choose a place that you may write: --folder "
+        "for a run, BRULEE_CACHE for the bundled model.\n",
     )
 
 

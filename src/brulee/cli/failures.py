@@ -44,9 +44,15 @@ def _disk_sentence(error: OSError) -> str:
     path = error.filename2 or error.filename
     if error.errno in _FULL:
         place = f"{path}: " if path else ""
-        return f"{place}{reason}; free some, or name a folder on another disk with --folder."
+        return (
+            f"{place}{reason}; free some, or name a folder on another disk: --folder for a run, "
+            "BRULEE_CACHE for the bundled model."
+        )
     place = f"{path}: " if path else "a file could not be opened: "
-    return f"{place}{reason}; choose a place that you may write, for instance with --folder."
+    return (
+        f"{place}{reason}; choose a place that you may write: --folder for a run, BRULEE_CACHE for "
+        "the bundled model."
+    )
 
 
 def _leave(message: str, code: int) -> NoReturn:

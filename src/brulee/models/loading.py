@@ -195,7 +195,7 @@ def check_safetensors(path: Path) -> None:
     except SafetensorError as error:
         reason = str(error).removeprefix("Error while deserializing header: ")[:160]
         raise InputError(
-            f"{path}: corrupt safetensors: {reason} (the file has {size} bytes)."
+            f"{path}: corrupt safetensors: {reason} (the file has {size} bytes); fetch it again."
         ) from None
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from brulee.errors import InputError
+from brulee.errors import InputError, nearest
 from brulee.recipe import Recipe, load_recipe
 from brulee.reporting.results import FILE_NAME as RESULTS
 
@@ -120,7 +120,10 @@ def open_run(recipe: Recipe, command: str, folder: Path | None, fresh: bool) -> 
 def reopen_run(path: Path) -> RunFolder:
     """A run that was begun before. Raises InputError for a folder that holds none."""
     if not (path / _RECIPE).is_file():
-        raise InputError(f"{path}: no run is here; a run's folder holds {_RECIPE}.")
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        close = nearest(path.name, [p.name for p in beside if (p / _RECIPE).is_file()])
+        hint = f" Did you mean {path.with_name(close[0])}?" if close else ""
+        raise InputError(f"{path}: no run is here; a run's folder holds {_RECIPE}.{hint}")
     recipe = load_recipe(path / _RECIPE)
     manifest = _read_json(path / _MANIFEST)
     # Relative paths in the recipe mean what they meant beside the file it was read from.
