@@ -44,11 +44,17 @@ class TemplateMetadata:
 
 @dataclass(frozen=True)
 class Rendered:
-    """What the model reads, what it must learn to write, the answers it may choose from."""
+    """What the model reads, what it must learn to write, the answers it may choose from.
+
+    `history` are the turns of a chat before the prompt, each with its role and content; its answers
+    are learned too where `learn_history` says so.
+    """
 
     prompt: str
     completion: str
     choices: tuple[str, ...] | None
+    history: tuple[dict[str, str], ...] = ()
+    learn_history: bool = False
 
 
 class Template:

@@ -1,0 +1,136 @@
+"""The `data` section: one task, or a mixture of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from brulee.recipe.base import Count, Fraction, Strict, Weight
+from brulee.yaml_lines import KeyPath
+
+
+class SplitSpec(Strict):
+    """Shares of the rows held out, decided by a salted hash of the group."""
+
+    test: Fraction = 0.15
+    validation: Fraction = 0.0
+    group: str | list[str] | None = Field(
+        None, description="column(s) that must stay on one side; default: the row's source text"
+    )
+    stratify: str | None = Field(
+        None, description="label column whose shares every split is to have (small data)"
+    )
+    near_duplicates: bool = Field(
+        True, description="rows that say nearly the same belong to one group"
+    )
+    salt: str = "brulee"
+
+
+class ShotsSpec(Strict):
+    """Solved examples of the train split, shown before the question."""
+
+    count: Count = Field(description="examples before a question; fewer where they do not fit")
+    share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="share of the training draws that show examples"
+    )
+    test: Annotated[int, Field(ge=0)] = Field(0, description="examples before a test question")
+
+
+class DataSpec(Strict):
+    """One task: where its rows come from, how they are phrased, how they are split."""
+
+    source: str = Field(
+        description="bundled/NAME, a file, a folder, a Hub id, or an entry of a dataset_info.json"
+    )
+    name: str | None = Field(None, description="what the task is called; default: by its source")
+    templates: str | list[str] | dict[str, Any] | None = Field(
+        None,
+        description="library entry, ENTRY/TEMPLATE, a YAML file, or an inline template; "
+        "default: by the format that the source is found to have",
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="template's column name -> the source's column name"
+    )
+    references: list[str] = Field(
+        default_factory=list, description="columns with further references, used in scoring only"
+    )
+    system: str | None = Field(None, description="system message put before every prompt")
+    limit: Count | None = Field(None, description="use only the first N rows")
+    split: SplitSpec = SplitSpec()
+    turns: Literal["every", "last"] = Field(
+        "every", description="which answers of a chat are learned"
+    )
+    rationale: Literal["any", "with", "without"] = Field(
+        "any", description="use the templates whose answer comes after its reasoning, or the others"
+    )
+    shots: ShotsSpec | None = Field(None, description="few-shot prompts; default: zero-shot")
+    hold_out_templates: Fraction | list[str] = Field(
+        0.0, description="share or names of the phrasings kept for the test"
+    )
+    metrics: list[str] | None = Field(None, description="default: those of evaluate.metrics")
+    cluster: str | None = Field(None, description="kind of task; default: its templates' cluster")
+    dataset: str | None = Field(
+        None, description="the data set the rows are from, for holding out; default: the source"
+    )
+    weight: Weight | None = Field(None, description="rate in a mixture of kind weights")
+    row_cap: Count | None = Field(None, description="use only N rows, chosen by hash (not by rate)")
+
+
+class MixSpec(Strict):
+    """How often each member of a mixture is drawn."""
+
+    kind: Literal["proportional", "equal", "weights"] = "proportional"
+    rate_cap: Weight | None = Field(
+        None, description="rows past this number do not raise the rate; every row stays in use"
+    )
+    temperature: Annotated[float, Field(ge=1)] = 1.0
+    scale: Weight = 1.0
+
+
+class HoldOutSpec(Strict):
+    """Tasks that are scored and not trained on; each takes those of the same data set along."""
+
+    clusters: list[str] = Field(default_factory=list)
+    tasks: list[str] = Field(default_factory=list)
+
+
+class MixtureSpec(Strict):
+    """Several tasks, or mixtures of tasks, and how often each is drawn."""
+
+    tasks: Annotated[list[Data], Field(min_length=1)]
+    name: str | None = Field(None, description="what a mixture inside a mixture is called")
+    mix: MixSpec = MixSpec()
+    weight: Weight | None = Field(None, description="rate in a mixture of kind weights")
+    hold_out: HoldOutSpec = HoldOutSpec()
+    system: str | None = Field(None, description="system message put before every prompt")
+
+
+def _kind_of_data(value: Any) -> str:
+    mixed = "tasks" in value if isinstance(value, dict) else isinstance(value, MixtureSpec)
+    return "MixtureSpec" if mixed else "DataSpec"
+
+
+Data = Annotated[
+    Annotated[DataSpec, Tag("DataSpec")] | Annotated[MixtureSpec, Tag("MixtureSpec")],
+    Discriminator(_kind_of_data),
+]
+
+
+def _listed(value: Any) -> Any:
+    return {"tasks": value} if isinstance(value, list) else value
+
+
+# A list is short for a mixture without settings of its own.
+DataSection = Annotated[Data, BeforeValidator(_listed, json_schema_input_type=Data | list[Data])]
+MixtureSpec.model_rebuild()
+
+
+def tasks_of(data: DataSpec | MixtureSpec, path: KeyPath) -> Iterator[tuple[KeyPath, DataSpec]]:
+    """Every task in reading order, with the path of its section."""
+    if isinstance(data, DataSpec):
+        yield path, data
+        return
+    for number, member in enumerate(data.tasks):
+        yield from tasks_of(member, (*path, "tasks", number))

@@ -1,0 +1,58 @@
+"""`--set a.b=c`: one value of a recipe changed from the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from brulee.errors import InputError
+from brulee.yaml_lines import KeyPath, parse_scalar
+
+
+def apply(values: dict[str, Any], override: str) -> KeyPath:
+    """Change `values` in place; returns the path of the changed key.
+
+    `data.0.limit=10` and `data.tasks.0.limit=10` reach into a list. Raises InputError for a text
+    without `=`, and for a path through something that has no keys.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {override!r}: write it as key.subkey=value.")
+    path = tuple(int(part) if part.isdigit() else part for part in key.strip().split("."))
+    *parents, last = path
+    target: Any = values
+    for depth, part in enumerate(parents):
+        target = _child(target, part, override, path[: depth + 1])
+    value = parse_scalar(text)
+    if path == ("method", "name") and target.get("name") != value:
+        # What the file says of another method, its learning rate included, does not carry over.
+        target.clear()
+        if isinstance(values.get("train"), dict):
+            values["train"].pop("learning_rate", None)
+    if isinstance(target, list):
+        _member(target, last, override, path)
+    target[last] = value
+    return path
+
+
+def _child(target: Any, part: str | int, override: str, path: KeyPath) -> Any:
+    if isinstance(target, list):
+        return _member(target, part, override, path)
+    child = target.get(part)
+    if child is None or (part == "model" and isinstance(child, str)):
+        child = target[part] = {"name": child} if isinstance(child, str) else {}
+    if not isinstance(child, dict | list):
+        raise InputError(f"--set {override}: {_dotted(path)} is not a section that has keys.")
+    return child
+
+
+def _member(target: list[Any], part: str | int, override: str, path: KeyPath) -> Any:
+    if not isinstance(part, int) or part >= len(target):
+        raise InputError(
+            f"--set {override}: {_dotted(path[:-1])} is a list of {len(target)}; "
+            f"{part!r} is not one of 0 to {len(target) - 1}."
+        )
+    return target[part]
+
+
+def _dotted(path: KeyPath) -> str:
+    return ".".join(map(str, path))

@@ -1,0 +1,63 @@
+"""A recipe read from YAML, with overrides."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from brulee.errors import InputError, nearest
+from brulee.recipe.overrides import apply
+from brulee.recipe.recipe import Recipe
+from brulee.recipe.source import Source
+from brulee.recipe.validation import check
+from brulee.yaml_lines import parse
+
+
+def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe file and apply `a.b=c` overrides, in their order.
+
+    An override that changes `method.name` drops the options and the learning rate that the file
+    gives for the method it names.
+
+    Raises InputError naming the file and line of an unknown key (with the nearest valid one),
+    a value of the wrong type, or malformed YAML.
+    """
+    file = Path(path)
+    if not file.is_file():
+        beside = sorted(p.name for p in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
+        close = nearest(file.name, beside)
+        hint = f" Did you mean {file.parent / close[0]}?" if close else ""
+        raise InputError(f"{path}: no such recipe file.{hint}")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start}).") from None
+    values, lines = parse(text, str(path))
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a recipe is a mapping with the keys data, method, train ...")
+    return recipe_from_dict(values, overrides, Source(str(path), lines, file.resolve().parent))
+
+
+def recipe_from_dict(
+    values: Mapping[str, Any], overrides: Iterable[str] = (), source: Source | None = None
+) -> Recipe:
+    """Build a recipe from plain values; errors as in `load_recipe`."""
+    source = source or Source("recipe", {}, None)
+    merged = json.loads(json.dumps(dict(values)))
+    for override in overrides:
+        source.overridden[apply(merged, override)] = override.partition("=")[0].strip()
+    if isinstance(merged.get("data"), list):
+        source.data_is_list()
+    if merged.get("name") is None and source.folder is not None:
+        merged["name"] = Path(source.label).stem
+    recipe = check(Recipe, merged, source, ())
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", recipe.name or "run"):
+        raise InputError(
+            f"{source.at(('name',))}: name {recipe.name!r} is not a folder name; "
+            "use letters, digits, '.', '_' and '-'."
+        )
+    recipe._source = source
+    return recipe

@@ -1,0 +1,72 @@
+"""The sections of a recipe other than its data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from brulee.recipe.base import Count, Fraction, Strict
+
+
+class ModelSpec(Strict):
+    """Which base model, and how it is held in memory."""
+
+    name: str = Field("bundled", description="bundled, a Hub id, a folder, or a .gguf file")
+    revision: str | None = Field(None, description="Hub revision")
+    chat_template: Literal["auto", "none"] = Field(
+        "auto", description="auto: the tokenizer's own where it has one; none: plain text"
+    )
+
+
+class MethodSpec(BaseModel):
+    """The tuning method by name; its options are checked by the method itself."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    name: str = "lora"
+
+    def options(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class TrainSpec(Strict):
+    """The training loop: how long, how fast, how much at once."""
+
+    epochs: Annotated[float, Field(gt=0)] = 3.0
+    max_steps: Count | None = Field(None, description="stop after this many optimiser steps")
+    learning_rate: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="default: what the method recommends"
+    )
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: Fraction = Field(0.05, description="share of the steps spent warming up")
+    batch_size: Count = Field(8, description="documents in one forward pass")
+    accumulation: Count = Field(1, description="forward passes per optimiser step")
+    max_length: Annotated[int, Field(ge=8)] = Field(1024, description="tokens, prompt + completion")
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")
+    seed: Annotated[int, Field(ge=0)] = 0
+    validate_every: Count | None = Field(None, description="steps; default: once per epoch")
+    save_every: Count | None = Field(None, description="steps; default: once per epoch")
+    keep_checkpoints: Count = 2
+
+
+class GenerationSpec(Strict):
+    """How completions are generated when scoring."""
+
+    max_new_tokens: Count = 96
+    temperature: Annotated[float, Field(ge=0)] = Field(0.0, description="0 is greedy")
+
+
+class EvaluateSpec(Strict):
+    """What is measured before and after."""
+
+    metrics: list[str] = Field(default_factory=lambda: ["rouge", "bleu"])
+    guards: list[str] = Field(default_factory=list, description="tasks that must not get worse")
+    generation: GenerationSpec = GenerationSpec()
+    limit: Count | None = Field(None, description="score only the first N test rows")
+    guard_limit: Count | None = Field(None, description="score only the first N items of a guard")
+    batch_tokens: Count = Field(8192, description="tokens held at once while scoring")
+    resamples: Count = Field(2000, description="bootstrap and permutation draws")
