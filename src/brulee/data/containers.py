@@ -69,6 +69,15 @@ def read_file(path: Path, label: str, limit: int | None = None) -> Piece:
     return piece
 
 
+def read_lines(path: Path, label: str) -> list[str]:
+    """The lines of a text file, packed or not, without their ends; InputError where it has none."""
+    source = _Bytes(label, _load(path, label))
+    if not source.data.strip():
+        source.fail("the file is empty.")
+    lines = source.text().removesuffix("\n").split("\n")
+    return [line.removesuffix("\r") for line in lines]
+
+
 def container_of(path: Path) -> str | None:
     """The suffix that says how a file is read, or None for a file that is not data."""
     suffixes = [suffix.lower() for suffix in path.suffixes]

@@ -7,14 +7,16 @@ that is not known is an error, and giving some `columns` leaves the defaults of 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brulee.data.conversations import KEYS, ROLES
 from brulee.errors import InputError, unknown
 
+FILE_NAME = "dataset_info.json"
+_ENTRY = re.compile(r"(.+\.json):([^/]+)")
 _KEYS = (
     *("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name", "file_name"),
     *("formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags"),
@@ -53,11 +55,28 @@ _TAGS = ("role_tag", "content_tag", *_ROLE_TAGS)
 
 @dataclass(frozen=True)
 class InfoEntry:
-    """What `open_source` needs to read an entry: source, columns (ours -> its own) and limit."""
+    """What `open_source` needs to read an entry.
+
+    `source` is a path, or a Hub id where `hub` says so; `columns` maps our names to its own; of
+    several splits only `split` is read, where the entry names one.
+    """
 
     source: str
     columns: dict[str, str]
-    limit: int | None
+    limit: int | None = None
+    split: str | None = None
+    hub: bool = False
+
+
+def split_entry(source: str) -> tuple[str, str] | None:
+    """The file and the entry that `path/to/dataset_info.json:NAME` names, else None."""
+    match = _ENTRY.fullmatch(source)
+    return (match[1], match[2]) if match else None
+
+
+def entry_names(path: Path) -> list[str]:
+    """The entries of a file."""
+    return list(_load(path))
 
 
 def read_dataset_info(path: str | Path, name: str) -> InfoEntry:
@@ -78,13 +97,13 @@ def read_dataset_info(path: str | Path, name: str) -> InfoEntry:
         raise InputError(
             f"{where}: ranking: true is preference data, which is not instruction data."
         )
-    _check_split(entry, where)
     formatting = entry.get("formatting", "alpaca")
-    if formatting not in _COLUMNS:
+    if not isinstance(formatting, str) or formatting not in _COLUMNS:
         raise unknown("formatting", formatting, _COLUMNS, where)
     _check_tags(_section(entry, "tags", where), where)
     columns = _columns(formatting, _section(entry, "columns", where), where)
-    return InfoEntry(_source(entry, file.parent, where), columns, _limit(entry, where))
+    source, hub = _source(entry, file.parent, where)
+    return InfoEntry(source, columns, _limit(entry, where), _split(entry, where), hub)
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -114,15 +133,18 @@ def _section(entry: Mapping[str, Any], key: str, where: str) -> dict[str, str]:
     return section
 
 
-def _check_split(entry: Mapping[str, Any], where: str) -> None:
-    if entry.get("split", "train") != "train":
-        raise InputError(
-            f"{where}: split {entry['split']!r}: the splits that a source publishes are kept as "
-            "they are, and training reads train."
-        )
+def _split(entry: Mapping[str, Any], where: str) -> str | None:
+    """The one split to read: `train`, which is its default, leaves all that are published."""
+    split = entry.get("split", "train")
+    if not isinstance(split, str) or not split or "[" in split:
+        raise InputError(f"{where}: split {split!r} is not the name of a split; use num_samples.")
+    return None if split == "train" else split
 
 
 def _check_tags(tags: Mapping[str, str], where: str) -> None:
+    # Here, since chats are made from rows, which this module helps to open.
+    from brulee.data.conversations import KEYS, ROLES
+
     _check_keys(tags, _TAGS, f"{where}, tags")
     keys = (tags.get("role_tag", "from"), tags.get("content_tag", "value"))
     if keys not in KEYS:
@@ -148,17 +170,19 @@ def _columns(formatting: str, given: Mapping[str, str], where: str) -> dict[str,
     return {ours: own for ours, own in merged.items() if own and (own != ours or ours in asked)}
 
 
-def _source(entry: Mapping[str, Any], folder: Path, where: str) -> str:
-    hub, file = entry.get("hf_hub_url"), entry.get("file_name")
+def _source(entry: Mapping[str, Any], folder: Path, where: str) -> tuple[str, bool]:
+    """The place, and whether it is on the Hub, which is preferred where both are given."""
+    hub, file, subset = (entry.get(key) for key in ("hf_hub_url", "file_name", "subset"))
     unread = [key for key in _ELSEWHERE if entry.get(key)]
     if "folder" in unread or (unread and not hub and not file):
         raise InputError(f"{where}: {unread[-1]} cannot be read; give file_name or hf_hub_url.")
     if isinstance(hub, str) and hub:
-        subset = entry.get("subset")
-        return f"{hub}:{subset}" if subset else hub
+        return (f"{hub}:{subset}" if subset else hub), True
     if not isinstance(file, str) or not file:
         raise InputError(f"{where}: the key file_name or hf_hub_url is required.")
-    return str(folder / file)
+    if subset:
+        raise InputError(f"{where}: subset {subset!r} is of the Hub, and a file has none.")
+    return str(folder / file), False
 
 
 def _limit(entry: Mapping[str, Any], where: str) -> int | None:

@@ -1,124 +1,29 @@
-"""Rows from a bundled data set, a file, a folder or the Hub, and where each came from."""
+"""Where rows come from: a bundled data set, a file, several side by side, a folder or the Hub."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
+from typing import TYPE_CHECKING
 
-from brulee.data.containers import CONTAINERS, Piece, container_of, digest, read_file
-from brulee.data.tables import join_tables, to_table
+from brulee.data.containers import container_of
+from brulee.data.dataset_info import read_dataset_info, split_entry
+from brulee.data.files import open_file, open_folder, split_of
+from brulee.data.hub import open_hub
+from brulee.data.parallel import is_parallel, open_parallel
+from brulee.data.rows import Found, Part, Rows
 from brulee.errors import InputError, nearest, unknown
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+__all__ = ["SOURCES", "Part", "Rows", "bundled_names", "open_source"]
+
 Resolve = Callable[[str], Path]
 _BUNDLED = "bundled/"
-_SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
-_SPLIT_ORDER = ("train", "validation", "test")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
-
-
-@dataclass(frozen=True)
-class Part:
-    """A run of rows that came from one place: `count` rows of one file or one Hub split."""
-
-    label: str
-    count: int
-    lines: list[int] | None
-    split: str | None = None
-
-
-class Rows:
-    """An Arrow table, held by `datasets`, that knows where each row came from."""
-
-    def __init__(
-        self, name: str, table: pa.Table, parts: Sequence[Part], digests: Mapping[str, str]
-    ) -> None:
-        import datasets
-
-        self.name = name
-        self.columns: list[str] = list(table.column_names)
-        self.digests = dict(digests)
-        self._parts = tuple(parts)
-        # A fingerprint of our own: the one it would make pickles the table, which some versions of
-        # pyarrow refuse.
-        self._dataset = datasets.Dataset(table, fingerprint=_fingerprint(name, digests))
-        self.published = _published(self._parts)
-
-    @classmethod
-    def of(cls, records: Sequence[Mapping[str, Any]], name: str = "rows") -> Rows:
-        """Rows held in memory, for callers that have no file."""
-        table = to_table(records, lambda i: f"{name}, row {i + 1}")
-        return cls(name, table, [Part(name, len(records), None)], {})
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, i: int) -> dict[str, Any]:
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"{self.name} has {len(self)} rows, so no row {i}")
-        row: dict[str, Any] = self._dataset[i]
-        return row
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self._dataset)
-
-    def column(self, name: str) -> list[Any]:
-        """Every value of one column; InputError listing the columns present if it is not one.
-
-        A template cannot spell `conversation-id`, so `conversation_id` finds that column as well.
-        """
-        spelled = {c.replace("-", "_"): c for c in self.columns} | {c: c for c in self.columns}
-        if name not in spelled:
-            raise unknown("column", name, self.columns, self.name)
-        values: list[Any] = self._dataset.data[spelled[name]].to_pylist()
-        return values
-
-    def replaced(self, added: Mapping[str, Sequence[Any]], dropped: Iterable[str] = ()) -> Rows:
-        """The same rows in the same places, with some columns put in and others left out."""
-        import pyarrow as pa
-
-        gone = {*added, *dropped}
-        kept = {c: self._dataset.data[c] for c in self.columns if c not in gone}
-        return Rows(self.name, pa.table({**added, **kept}), self._parts, self.digests)
-
-    def place(self, i: int) -> str:
-        """Where a row stands: "chats.jsonl, line 12", or "row 12" for parquet and the Hub."""
-        for part in self._parts:
-            if i < part.count:
-                number = f"row {i + 1}" if part.lines is None else f"line {part.lines[i]}"
-                return f"{part.label}, {number}"
-            i -= part.count
-        raise IndexError(f"{self.name} has {len(self)} rows")
-
-
-def _fingerprint(name: str, digests: Mapping[str, str]) -> str:
-    text = "\n".join([name, *(f"{file} {digest}" for file, digest in sorted(digests.items()))])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class _Found:
-    table: pa.Table
-    parts: list[Part]
-    digests: dict[str, str] = field(default_factory=dict)
 
 
 def open_source(
@@ -127,15 +32,13 @@ def open_source(
     columns: Mapping[str, str] = {},
     limit: int | None = None,
 ) -> Rows:
-    """Open the rows called `bundled/NAME`, a file, a folder of split files, or a Hub id.
+    """Open the rows called by one of the forms of `SOURCES`.
 
     `columns` maps the name a template uses to the source's own; `limit` keeps the first rows, of
     each split where the source publishes splits. Raises InputError naming the file and the line
     or row of whatever is missing or malformed.
     """
-    path = resolve(name)
-    kind = _kind(name, path)
-    found = SOURCES[kind](name, path, limit)
+    found = SOURCES[_form(name, resolve)](name, resolve, limit)
     return Rows(name, _rename(found.table, columns, name), found.parts, found.digests)
 
 
@@ -145,15 +48,32 @@ def bundled_names() -> list[str]:
     return sorted(f.name.removesuffix(".jsonl") for f in folder.iterdir() if ".jsonl" in f.name)
 
 
-def _kind(name: str, path: Path) -> str:
+def _form(name: str, resolve: Resolve) -> str:
     if name.startswith(_BUNDLED):
         return "bundled"
+    path = _path(name, resolve)
     if path.is_dir():
         return "folder"
     if path.exists():
         return "file"
+    if split_entry(name):
+        return "entry"
+    if is_parallel(name):
+        return "parallel"
     _refuse_missing_path(name, path)
     return "hub"
+
+
+def _path(name: str, resolve: Resolve) -> Path:
+    """The path of a name, which no system call refuses."""
+    try:
+        path = resolve(name)
+        path.exists()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        shown = name if len(name) <= 80 else f"{name[:77]}..."
+        raise InputError(f"{shown!r} is no file or folder: {reason.lower()}.") from None
+    return path
 
 
 def _refuse_missing_path(name: str, path: Path) -> None:
@@ -179,109 +99,37 @@ def _did_you_mean(path: Path, close: Sequence[str]) -> str:
     return f" Did you mean {' or '.join(str(path.with_name(c)) for c in close)}?" if close else ""
 
 
-def _open_bundled(name: str, _path: Path, limit: int | None) -> _Found:
+def _open_bundled(name: str, _resolve: Resolve, limit: int | None) -> Found:
     short = name.removeprefix(_BUNDLED)
     if short not in bundled_names():
         raise unknown("bundled data set", short, bundled_names())
     with resources.as_file(resources.files("brulee.data") / "bundled" / f"{short}.jsonl") as file:
-        return _one_file(file, name, limit)
+        return open_file(file, name, limit)
 
 
-def _open_file(name: str, path: Path, limit: int | None) -> _Found:
-    return _one_file(path, name, limit)
+def _open_path(name: str, resolve: Resolve, limit: int | None) -> Found:
+    path = resolve(name)
+    return open_folder(path, name, limit) if path.is_dir() else open_file(path, name, limit)
 
 
-def _one_file(path: Path, label: str, limit: int | None) -> _Found:
-    piece = read_file(path, label, limit)
-    return _Found(piece.table, [_part(piece, label, None)], {label: digest(path)})
+def _open_entry(name: str, resolve: Resolve, limit: int | None) -> Found:
+    named = split_entry(name)
+    assert named is not None, "_form() saw that it is one"
+    entry = read_dataset_info(resolve(named[0]), named[1])
+    limit = min(filter(None, (limit, entry.limit)), default=None)
+    if entry.hub:
+        found = open_hub(entry.source, limit, entry.split)
+    elif Path(entry.source).exists():
+        found = _open_path(entry.source, Path, limit)
+    else:
+        raise InputError(f"{name}: file_name {entry.source}: no such file or folder.")
+    if entry.split and not entry.hub:
+        found = split_of(found, entry.split, name)
+    return Found(_rename(found.table, entry.columns, name), found.parts, found.digests)
 
 
-def _part(piece: Piece, label: str, split: str | None) -> Part:
-    return Part(label, piece.table.num_rows, piece.lines, split)
-
-
-def _open_folder(name: str, path: Path, limit: int | None) -> _Found:
-    files = sorted(p for p in path.iterdir() if p.is_file() and container_of(p))
-    by_split = {split: [f for f in files if _split_of(f) == split] for split in _SPLIT_ORDER}
-    if not any(by_split.values()):
-        return _lone_file(name, files, limit)
-    for split, shards in by_split.items():
-        if len(shards) > 1 and not all("-of-" in shard.name for shard in shards):
-            raise InputError(f"{name}: two files for {split}: {', '.join(s.name for s in shards)}.")
-    tables, parts, digests = [], [], {}
-    for split in _SPLIT_ORDER:
-        left = limit
-        for file in by_split[split]:
-            if left == 0:
-                break
-            label = f"{name.rstrip('/')}/{file.name}"
-            piece = read_file(file, label, left)
-            left = None if left is None else left - piece.table.num_rows
-            tables.append(piece.table)
-            parts.append(_part(piece, label, split))
-            digests[label] = digest(file)
-    return _Found(join_tables(tables, list(digests)), parts, digests)
-
-
-def _split_of(file: Path) -> str | None:
-    stem = re.sub(r"-\d+-of-\d+$", "", file.name.split(".")[0])
-    return _SPLIT_NAMES.get(stem.lower())
-
-
-def _lone_file(name: str, files: list[Path], limit: int | None) -> _Found:
-    if len(files) == 1:
-        return _one_file(files[0], f"{name.rstrip('/')}/{files[0].name}", limit)
-    held = f"it holds {', '.join(f.name for f in files)}" if files else "it holds no data file"
-    raise InputError(
-        f"{name}: a folder needs files named train, validation and test "
-        f"({', '.join(CONTAINERS)}), or one file; {held}."
-    )
-
-
-def _open_hub(name: str, _path: Path, limit: int | None) -> _Found:
-    import datasets
-
-    if not datasets.config.HF_HUB_OFFLINE and not _reachable(datasets.config.HF_ENDPOINT):
-        raise InputError(
-            f"{name}: no such file or folder here, and the Hub cannot be reached; "
-            "HF_HUB_OFFLINE=1 uses what was downloaded before."
-        )
-    repository, _, config = name.partition(":")
-    try:
-        loaded = datasets.load_dataset(repository, config or None)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(". ")
-        raise InputError(
-            f"{name}: neither a file or folder here, nor a data set that the Hub gave: {reason}."
-        ) from None
-    splits = {_SPLIT_NAMES.get(str(split)): data for split, data in loaded.items()}
-    chosen = [(split, splits[split]) for split in _SPLIT_ORDER if split in splits]
-    if not chosen:
-        raise InputError(f"{name}: no split is named train, but {', '.join(loaded)}.")
-    tables = [_plain(data, limit) for _, data in chosen]
-    labels = [f"{name} ({split})" for split, _ in chosen]
-    parts = [
-        Part(label, table.num_rows, None, split)
-        for label, table, (split, _) in zip(labels, tables, chosen, strict=True)
-    ]
-    digests = {label: str(d._fingerprint) for label, (_, d) in zip(labels, chosen, strict=True)}
-    return _Found(join_tables(tables, labels), parts, digests)
-
-
-def _reachable(endpoint: str) -> bool:
-    """Whether the Hub's name resolves; without this the client retries for half a minute."""
-    if getproxies().get("https"):
-        return True
-    try:
-        socket.getaddrinfo(urlsplit(endpoint).hostname, None)
-    except OSError:
-        return False
-    return True
-
-
-def _plain(data: Any, limit: int | None) -> pa.Table:
-    kept = data if limit is None else data.select(range(min(limit, len(data))))
-    return kept.with_format("arrow")[:]
+def _open_hub(name: str, _resolve: Resolve, limit: int | None) -> Found:
+    return open_hub(name, limit)
 
 
 def _rename(table: pa.Table, columns: Mapping[str, str], name: str) -> pa.Table:
@@ -296,20 +144,11 @@ def _rename(table: pa.Table, columns: Mapping[str, str], name: str) -> pa.Table:
     return pa.table({**renamed, **kept}) if columns else table.replace_schema_metadata(None)
 
 
-def _published(parts: Iterable[Part]) -> dict[str, list[int]]:
-    published: dict[str, list[int]] = {}
-    start = 0
-    for part in parts:
-        if part.split is not None:
-            indices = range(start, start + part.count)
-            published.setdefault(part.split, []).extend(indices)
-        start += part.count
-    return published
-
-
-SOURCES: dict[str, Callable[[str, Path, int | None], _Found]] = {
-    "bundled": _open_bundled,
-    "file": _open_file,
-    "folder": _open_folder,
-    "hub": _open_hub,
+SOURCES: dict[str, Callable[[str, Resolve, int | None], Found]] = {
+    "bundled": _open_bundled,  # bundled/support-chats
+    "file": _open_path,  # chats.jsonl
+    "folder": _open_path,  # chats, which holds train.jsonl and test.jsonl
+    "entry": _open_entry,  # data/dataset_info.json:alpaca_en, of LLaMA-Factory
+    "parallel": open_parallel,  # fra-eng.{fra,eng}, line by line
+    "hub": _open_hub,  # owner/name or owner/name:config
 }

@@ -39,7 +39,7 @@ def test_chats_with_their_tags_are_read(tmp_path: Path) -> None:
 
 def test_a_hub_data_set_with_subset_and_limit(tmp_path: Path) -> None:
     value = {"hf_hub_url": "a/b", "ms_hub_url": "c/d", "subset": "en", "num_samples": 5}
-    assert entry(tmp_path, value) == InfoEntry("a/b:en", {}, 5)
+    assert entry(tmp_path, value) == InfoEntry("a/b:en", {}, 5, hub=True)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,8 @@ def test_a_hub_data_set_with_subset_and_limit(tmp_path: Path) -> None:
         ({"file_name": "a", "tags": {"role_tg": "x"}}, "did you mean 'role_tag'"),
         ({"file_name": "a", "tags": {"role_tag": "speaker"}}, "role with content or from with"),
         ({"file_name": "a", "tags": {"user_tag": "customer"}}, "unknown user_tag 'customer'"),
-        ({"file_name": "a", "split": "test"}, "split 'test'"),
+        ({"file_name": "a", "split": "train[:9]"}, "is not the name of a split; use num_samples"),
+        ({"file_name": "a", "subset": "en"}, "subset 'en' is of the Hub"),
         ({"file_name": "a", "num_samples": 0}, "num_samples 0"),
         ({"script_url": "x"}, "script_url cannot be read"),
         ({}, "file_name or hf_hub_url is required"),

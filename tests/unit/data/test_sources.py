@@ -219,13 +219,13 @@ def test_the_hub_out_of_reach_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("brulee.data.sources._reachable", lambda _: False)
+    monkeypatch.setattr("brulee.data.hub._reachable", lambda _: False)
     assert "the Hub cannot be reached" in refused("somebody/something")
 
     def missing(*args: object) -> None:
         raise datasets.exceptions.DatasetNotFoundError("Dataset 'x' doesn't exist.")
 
-    monkeypatch.setattr("brulee.data.sources._reachable", lambda _: True)
+    monkeypatch.setattr("brulee.data.hub._reachable", lambda _: True)
     monkeypatch.setattr(datasets, "load_dataset", missing)
     assert "doesn't exist" in refused("somebody/something")
 
@@ -240,10 +240,87 @@ def test_a_hub_data_set_publishes_its_splits(monkeypatch: pytest.MonkeyPatch) ->
         part = datasets.Dataset.from_dict({"a": [1, 2, 3]})
         return datasets.DatasetDict({"test": part.select([2]), "train": part.select([0, 1])})
 
-    monkeypatch.setattr("brulee.data.sources._reachable", lambda _: True)
+    monkeypatch.setattr("brulee.data.hub._reachable", lambda _: True)
     monkeypatch.setattr(datasets, "load_dataset", load)
     rows = open_source("somebody/something:small")
     assert asked == [("somebody/something", "small")]
     assert [row["a"] for row in rows] == [1, 2, 3]
     assert rows.published == {"train": [0, 1], "test": [2]}
     assert rows.place(2) == "somebody/something:small (test), row 1"
+
+
+def test_an_entry_of_a_dataset_info_opens_with_its_columns_and_limit(tmp_path: Path) -> None:
+    write(tmp_path / "d/a.jsonl", '{"ask": "q", "output": "o"}\n{"ask": "r", "output": "p"}\n')
+    entries = {"mine": {"file_name": "a.jsonl", "columns": {"prompt": "ask"}, "num_samples": 1}}
+    info = write(tmp_path / "d/dataset_info.json", json.dumps(entries))
+    rows = open_source(f"{info}:mine", columns={"answer": "output"})
+    assert list(rows) == [{"answer": "o", "instruction": "q"}]
+    assert rows.place(0) == f"{tmp_path}/d/a.jsonl, line 1"
+    assert len(open_source(f"{info}:mine", limit=5)) == 1
+    assert "did you mean 'mine'?" in refused(f"{info}:mime")
+    assert refused(info).endswith(f"name one of its entries, as in {info}:mine. Valid: mine.")
+    assert "no such file" in refused(f"{tmp_path}/dataset_info.json:mine")
+
+
+def test_an_entry_reads_the_split_that_it_names_and_none_is_published(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write(tmp_path / f"d/{split}.jsonl", f'{{"instruction": "{split}", "output": "o"}}\n')
+    entries = {
+        name: {"file_name": "d", **split}
+        for name, split in {"all": {}, "test": {"split": "test"}, "dev": {"split": "dev"}}.items()
+    }
+    info = write(tmp_path / "dataset_info.json", json.dumps(entries | {"x": {"file_name": "e"}}))
+    assert open_source(f"{info}:all").published == {"train": [0], "test": [1]}
+    alone = open_source(f"{info}:test")
+    assert ([row["instruction"] for row in alone], alone.published) == (["test"], {})
+    assert "no split 'dev'; it has train, test" in refused(f"{info}:dev")
+    assert "no such file or folder" in refused(f"{info}:x")
+
+
+def test_parallel_files_give_a_row_per_line_with_a_column_per_file(tmp_path: Path) -> None:
+    write(tmp_path / "t.fra", "Bonjour\r\nOui\u2028!\r\n")
+    write(tmp_path / "t.eng", "Hello\n\n")
+    name = f"{tmp_path}/t.{{fra,eng}}"
+    rows = open_source(name, columns={"source": "fra"})
+    assert list(rows) == [
+        {"source": "Bonjour", "eng": "Hello"},
+        {"source": "Oui\u2028!", "eng": ""},
+    ]
+    assert rows.place(1) == f"{name}, line 2"
+    assert sorted(rows.digests) == [f"{tmp_path}/t.eng", f"{tmp_path}/t.fra"]
+    assert len(open_source(name, limit=1)) == 1
+
+
+def test_parallel_files_may_be_packed_and_more_than_two(tmp_path: Path) -> None:
+    for column in "abc":
+        write(tmp_path / f"{column}.txt.gz", gzip.compress(column.encode()))
+    assert list(open_source(f"{tmp_path}/{{a,b,c}}.txt.gz")) == [{"a": "a", "b": "b", "c": "c"}]
+
+
+def test_parallel_files_of_two_lengths_are_refused_with_both_counts(tmp_path: Path) -> None:
+    write(tmp_path / "t.fra", "un\ndeux\n")
+    write(tmp_path / "t.eng", "one\ntwo\nthree\n")
+    message = refused(f"{tmp_path}/t.{{fra,eng}}", limit=1)
+    assert f"{tmp_path}/t.fra has 2 lines and {tmp_path}/t.eng has 3" in message
+    assert "t.deu: no such file" in refused(f"{tmp_path}/t.{{fra,deu}}")
+    assert "name each file once" in refused(f"{tmp_path}/t.{{fra,fra}}")
+    write(tmp_path / "t.bin", b"\xff\n")
+    assert "t.bin, line 1: byte 0xff is not UTF-8" in refused(f"{tmp_path}/t.{{fra,bin}}")
+
+
+def test_what_datasets_saved_to_disk_is_a_folder_of_splits(tmp_path: Path) -> None:
+    import datasets
+
+    part = datasets.Dataset.from_dict({"a": [1, 2]})
+    datasets.DatasetDict({"test": part.select([0]), "train": part}).save_to_disk(tmp_path / "all")
+    rows = open_source(str(tmp_path / "all"))
+    assert [row["a"] for row in rows] == [1, 2, 1]
+    assert rows.published == {"train": [0, 1], "test": [2]}
+    assert rows.place(2).startswith(f"{tmp_path}/all/test/data-00000-of-00001.arrow, row")
+    part.save_to_disk(tmp_path / "one", num_shards=2)
+    assert [row["a"] for row in open_source(str(tmp_path / "one"))] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\x00b", "../" * 3000])
+def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
+    assert refused(name)

@@ -1,0 +1,76 @@
+"""Rows of a data set on the Hub, or of the copy that was downloaded before."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from brulee.data.rows import Found, Part
+from brulee.data.split_names import SPLIT_NAMES, SPLIT_ORDER
+from brulee.data.tables import join_tables
+from brulee.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def open_hub(name: str, limit: int | None = None, split: str | None = None) -> Found:
+    """The splits that `name` or `name:config` publishes, or the rows of one of them.
+
+    Raises InputError where the Hub is out of reach, has no such data set, or no such split.
+    """
+    loaded = _load(name)
+    if split is None:
+        known = {SPLIT_NAMES.get(str(published)): data for published, data in loaded.items()}
+        chosen = [(s, known[s]) for s in SPLIT_ORDER if s in known]
+        if not chosen:
+            raise InputError(f"{name}: no split is named train, but {', '.join(loaded)}.")
+    elif split in loaded:
+        chosen = [(split, loaded[split])]
+    else:
+        raise unknown("split", split, map(str, loaded), name)
+    tables = [_plain(data, limit) for _, data in chosen]
+    labels = [f"{name} ({published})" for published, _ in chosen]
+    parts = [
+        Part(label, table.num_rows, None, published if split is None else None)
+        for label, table, (published, _) in zip(labels, tables, chosen, strict=True)
+    ]
+    digests = {label: str(d._fingerprint) for label, (_, d) in zip(labels, chosen, strict=True)}
+    return Found(join_tables(tables, labels), parts, digests)
+
+
+def _load(name: str) -> dict[str, Any]:
+    import datasets
+
+    if not datasets.config.HF_HUB_OFFLINE and not _reachable(datasets.config.HF_ENDPOINT):
+        raise InputError(
+            f"{name}: no such file or folder here, and the Hub cannot be reached; "
+            "HF_HUB_OFFLINE=1 uses what was downloaded before."
+        )
+    repository, _, config = name.partition(":")
+    try:
+        loaded: dict[str, Any] = datasets.load_dataset(repository, config or None)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        reason = " ".join(str(error).split())[:200].rstrip(". ")
+        raise InputError(
+            f"{name}: neither a file or folder here, nor a data set that the Hub gave: {reason}."
+        ) from None
+    return loaded
+
+
+def _reachable(endpoint: str) -> bool:
+    """Whether the Hub's name resolves; without this the client retries for half a minute."""
+    if getproxies().get("https"):
+        return True
+    try:
+        socket.getaddrinfo(urlsplit(endpoint).hostname, None)
+    except OSError:
+        return False
+    return True
+
+
+def _plain(data: Any, limit: int | None) -> pa.Table:
+    kept = data if limit is None else data.select(range(min(limit, len(data))))
+    return kept.with_format("arrow")[:]

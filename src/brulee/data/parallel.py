@@ -1,0 +1,64 @@
+"""Text files side by side, where line i of one belongs to line i of the others.
+
+fra-eng.{fra,eng} is the files fra-eng.fra and fra-eng.eng, with the columns `fra` and `eng`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from brulee.data.containers import digest, read_lines
+from brulee.data.rows import Found, Part
+from brulee.data.tables import to_table
+from brulee.errors import InputError
+
+_BRACES = re.compile(r"([^{}]*)\{([^{},]+(?:,[^{},]+)+)\}([^{}]*)")
+
+
+def is_parallel(name: str) -> bool:
+    """Whether a name holds words in braces: `corpus.{fra,eng}`."""
+    return _BRACES.fullmatch(name) is not None
+
+
+def open_parallel(name: str, resolve: Callable[[str], Path], limit: int | None = None) -> Found:
+    """A row per line, with one column per word in the braces.
+
+    Raises InputError naming a file that is missing, is no UTF-8 text, or has another number of
+    lines than the first.
+    """
+    files = _files(name)
+    columns, digests = {}, {}
+    for column, file in files.items():
+        path = resolve(file)
+        if not path.is_file():
+            raise InputError(f"{file}: no such file, which {name} names.")
+        columns[column], digests[file] = read_lines(path, file), digest(path)
+    _check_lengths({files[column]: len(lines) for column, lines in columns.items()})
+    rows = zip(*(lines[:limit] for lines in columns.values()), strict=True)
+    records = [dict(zip(columns, row, strict=True)) for row in rows]
+    table = to_table(records, lambda i: f"{name}, line {i + 1}")
+    return Found(table, [Part(name, len(records), [*range(1, len(records) + 1)])], digests)
+
+
+def _files(name: str) -> dict[str, str]:
+    """Column -> file."""
+    match = _BRACES.fullmatch(name)
+    assert match is not None, "called for names with braces only"
+    before, words, after = match.groups()
+    columns = [word.strip() for word in words.split(",")]
+    for column in columns:
+        if not column or columns.count(column) > 1:
+            raise InputError(f"{name}: the braces have to name each file once, as in {{fra,eng}}.")
+    return {column: f"{before}{column}{after}" for column in columns}
+
+
+def _check_lengths(lengths: dict[str, int]) -> None:
+    (first, expected), *others = lengths.items()
+    for file, found in others:
+        if found != expected:
+            raise InputError(
+                f"{first} has {expected:,} lines and {file} has {found:,}; line i of one has to "
+                "belong to line i of the other."
+            )

@@ -1,0 +1,113 @@
+"""Rows: an Arrow table that knows where each of its rows came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from brulee.data.tables import to_table
+from brulee.errors import unknown
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of rows that came from one place: `count` rows of one file or one Hub split."""
+
+    label: str
+    count: int
+    lines: list[int] | None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was read: a table, the parts it was put together from, the sha256 of every file."""
+
+    table: pa.Table
+    parts: list[Part]
+    digests: dict[str, str] = field(default_factory=dict)
+
+
+class Rows:
+    """An Arrow table, held by `datasets`, that knows where each row came from."""
+
+    def __init__(
+        self, name: str, table: pa.Table, parts: Sequence[Part], digests: Mapping[str, str]
+    ) -> None:
+        import datasets
+
+        self.name = name
+        self.columns: list[str] = list(table.column_names)
+        self.digests = dict(digests)
+        self._parts = tuple(parts)
+        # A fingerprint of our own: the one it would make pickles the table, which some versions of
+        # pyarrow refuse.
+        self._dataset = datasets.Dataset(table, fingerprint=_fingerprint(name, digests))
+        self.published = _published(self._parts)
+
+    @classmethod
+    def of(cls, records: Sequence[Mapping[str, Any]], name: str = "rows") -> Rows:
+        """Rows held in memory, for callers that have no file."""
+        table = to_table(records, lambda i: f"{name}, row {i + 1}")
+        return cls(name, table, [Part(name, len(records), None)], {})
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"{self.name} has {len(self)} rows, so no row {i}")
+        row: dict[str, Any] = self._dataset[i]
+        return row
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._dataset)
+
+    def column(self, name: str) -> list[Any]:
+        """Every value of one column; InputError listing the columns present if it is not one.
+
+        A template cannot spell `conversation-id`, so `conversation_id` finds that column as well.
+        """
+        spelled = {c.replace("-", "_"): c for c in self.columns} | {c: c for c in self.columns}
+        if name not in spelled:
+            raise unknown("column", name, self.columns, self.name)
+        values: list[Any] = self._dataset.data[spelled[name]].to_pylist()
+        return values
+
+    def replaced(self, added: Mapping[str, Sequence[Any]], dropped: Iterable[str] = ()) -> Rows:
+        """The same rows in the same places, with some columns put in and others left out."""
+        import pyarrow as pa
+
+        gone = {*added, *dropped}
+        kept = {c: self._dataset.data[c] for c in self.columns if c not in gone}
+        return Rows(self.name, pa.table({**added, **kept}), self._parts, self.digests)
+
+    def place(self, i: int) -> str:
+        """Where a row stands: "chats.jsonl, line 12", or "row 12" for parquet and the Hub."""
+        for part in self._parts:
+            if i < part.count:
+                number = f"row {i + 1}" if part.lines is None else f"line {part.lines[i]}"
+                return f"{part.label}, {number}"
+            i -= part.count
+        raise IndexError(f"{self.name} has {len(self)} rows")
+
+
+def _fingerprint(name: str, digests: Mapping[str, str]) -> str:
+    text = "\n".join([name, *(f"{file} {digest}" for file, digest in sorted(digests.items()))])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _published(parts: Iterable[Part]) -> dict[str, list[int]]:
+    published: dict[str, list[int]] = {}
+    start = 0
+    for part in parts:
+        if part.split is not None:
+            indices = range(start, start + part.count)
+            published.setdefault(part.split, []).extend(indices)
+        start += part.count
+    return published

@@ -1,0 +1,12 @@
+"""What splits are called in files and on the Hub."""
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+SPLIT_ORDER = ("train", "validation", "test")
