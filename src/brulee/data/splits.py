@@ -10,19 +10,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from brulee.data.assignment import assign
+from brulee.data.grouping import Groups, group
 from brulee.data.sources import Rows
 from brulee.errors import InputError
 from brulee.recipe import SplitSpec
 
 NAMES = ("train", "validation", "test")
-# With fewer groups than this, shares of a hash would miss the asked sizes by too much.
-_EXACT_BELOW = 2_000
 _MOST_LABELS = 20
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Row indices, ascending, of each split; a row of an exact duplicate is in none."""
+    """Row indices, ascending, of each split; a row of an exact duplicate is in none.
+
+    `groups` is the group number of every row of the source. `near_duplicates` counts the rows that
+    joined an earlier row's group because they say nearly the same; `shared_groups` counts, for
+    each two splits, the groups that they have in common, as only published splits can.
+    """
 
     train: tuple[int, ...]
     validation: tuple[int, ...]
@@ -31,6 +36,8 @@ class Splits:
     columns: tuple[str, ...] = ()
     duplicates: int = 0
     shared_groups: Mapping[str, int] = field(default_factory=dict)
+    groups: tuple[int, ...] = ()
+    near_duplicates: int = 0
 
     def manifest(self, rows: Rows) -> dict[str, Any]:
         """What split.json records: salt, shares, counts, label histograms, digest of the ids.
@@ -73,7 +80,8 @@ def split_rows(
             f"split: test {spec.test:g} + validation {spec.validation:g} leave nothing to train on."
         )
     columns = _group_columns(spec, source_columns, rows)
-    keys = _keys(rows, columns)
+    groups = _groups(rows, spec, columns, tuple(source_columns) or tuple(rows.columns))
+    labels = None if spec.stratify is None else _labels(rows, spec.stratify)
     published = rows.published or {"train": list(range(len(rows)))}
     compared = read_columns or [c for c in rows.columns if not _is_id(c)] or rows.columns
     contents = _keys(rows, compared)
@@ -86,15 +94,26 @@ def split_rows(
         for name, share in (("test", spec.test), ("validation", spec.validation))
         if share > 0 and name not in published
     }
-    cut = _assign(kept["train"], keys, wanted, spec.salt)
+    members: dict[str, list[int]] = {}
+    for i in kept["train"]:
+        members.setdefault(groups.keys[groups.numbers[i]], []).append(i)
+    cut = assign(members, wanted, spec.salt, labels)
     final = {name: tuple(sorted(cut.get(name, kept[name]))) for name in NAMES}
     if not final["train"]:
+        joined = f", {groups.joined} rows joined as near-duplicates" if groups.joined else ""
         raise InputError(
             f"{rows.name}: the split leaves no rows to train on; its {len(kept['train'])} rows are "
-            f"{len({keys[i] for i in kept['train']})} group(s) by {', '.join(columns)}."
+            f"{len(members)} group(s) by {', '.join(columns)}{joined}."
         )
-    shared = _shared_groups(final, keys)
-    return Splits(**final, spec=spec, columns=columns, duplicates=removed, shared_groups=shared)
+    return Splits(
+        **final,
+        spec=spec,
+        columns=columns,
+        duplicates=removed,
+        shared_groups=_shared_groups(final, groups.numbers),
+        groups=groups.numbers,
+        near_duplicates=groups.joined,
+    )
 
 
 def normalise(value: Any) -> str:
@@ -107,6 +126,19 @@ def _group_columns(spec: SplitSpec, source_columns: Sequence[str], rows: Rows) -
     if spec.group is None:
         return tuple(source_columns) or tuple(rows.columns)
     return (spec.group,) if isinstance(spec.group, str) else tuple(spec.group)
+
+
+def _groups(
+    rows: Rows, spec: SplitSpec, columns: Sequence[str], source_columns: Sequence[str]
+) -> Groups:
+    keys = _keys(rows, columns)
+    if not spec.near_duplicates:
+        return group(keys, None)
+    return group(keys, keys if columns == source_columns else _keys(rows, source_columns))
+
+
+def _labels(rows: Rows, column: str) -> dict[int, str]:
+    return dict(enumerate(map(normalise, rows.column(column))))
 
 
 def _keys(rows: Rows, columns: Sequence[str]) -> list[str]:
@@ -126,61 +158,8 @@ def _is_id(column: str) -> bool:
     return name in {"id", "uuid", "idx", "index", "guid"} or name.endswith(("_id", "_idx"))
 
 
-def _assign(
-    indices: Sequence[int], keys: Sequence[str], shares: Mapping[str, float], salt: str
-) -> dict[str, list[int]]:
-    groups: dict[str, list[int]] = {}
-    for i in indices:
-        groups.setdefault(keys[i], []).append(i)
-    hashes = {key: _fraction(salt, key) for key in groups}
-    exact = len(groups) < _EXACT_BELOW
-    sides = _by_rank(groups, hashes, shares) if exact else _by_share(hashes, shares)
-    assigned: dict[str, list[int]] = {"train": [], **{name: [] for name in shares}}
-    for key, members in groups.items():
-        assigned[sides[key]].extend(members)
-    return assigned
-
-
-def _fraction(salt: str, key: str) -> float:
-    digest = hashlib.sha256(f"{salt}|{key}".encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64
-
-
-def _by_share(hashes: Mapping[str, float], shares: Mapping[str, float]) -> dict[str, str]:
-    sides = dict.fromkeys(hashes, "train")
-    low = 0.0
-    for name, share in shares.items():
-        sides |= {key: name for key, value in hashes.items() if low <= value < low + share}
-        low += share
-    return sides
-
-
-def _by_rank(
-    groups: Mapping[str, list[int]], hashes: Mapping[str, float], shares: Mapping[str, float]
-) -> dict[str, str]:
-    """Groups in order of hash go where they bring the count nearer to the exact size."""
-    total = sum(map(len, groups.values()))
-    sides = dict.fromkeys(groups, "train")
-    left = sorted(groups, key=lambda key: (hashes[key], key))
-    for name, share in shares.items():
-        if not left:
-            break
-        wanted = max(1, round(share * total))
-        taken = []
-        count = 0
-        for key in left:
-            size = len(groups[key])
-            if abs(count + size - wanted) < abs(count - wanted):
-                taken.append(key)
-                count += size
-        taken = taken or [min(left, key=lambda key: len(groups[key]))]
-        sides |= dict.fromkeys(taken, name)
-        left = [key for key in left if key not in set(taken)]
-    return sides
-
-
-def _shared_groups(parts: Mapping[str, Sequence[int]], keys: Sequence[str]) -> dict[str, int]:
-    held = {name: {keys[i] for i in part} for name, part in parts.items()}
+def _shared_groups(parts: Mapping[str, Sequence[int]], groups: Sequence[int]) -> dict[str, int]:
+    held = {name: {groups[i] for i in part} for name, part in parts.items()}
     pairs = (("train", "validation"), ("train", "test"), ("validation", "test"))
     return {f"{a}, {b}": len(held[a] & held[b]) for a, b in pairs}
 

@@ -40,8 +40,13 @@ def test_every_pair_of_a_cluster_is_found_among_many() -> None:
     assert found == {(i, 60 + i) for i in range(20)}
 
 
-def test_short_and_empty_texts() -> None:
-    assert near_duplicates(["Yes, sir!", "yes sir", "no", "", "..."]) == [(0, 1, 1.0), (3, 4, 1.0)]
+def test_texts_of_fewer_than_five_words_are_linked_only_if_they_read_the_same() -> None:
+    assert near_duplicates(["Yes,  sir!", "yes, sir!", "yes sir", "", "..."]) == [(0, 1, 1.0)]
+    assert near_duplicates(["What is 5 - 3?", "What is 5 + 3?"]) == []
+    assert near_duplicates(["no", "no no no no no"]) == []
     assert near_duplicates([]) == []
+
+
+def test_a_threshold_that_means_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="threshold"):
         near_duplicates(["a"], threshold=0)

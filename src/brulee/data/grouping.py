@@ -1,0 +1,53 @@
+"""Groups: rows that must stay on one side of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from brulee.data.dedup import near_duplicates
+from brulee.data.union_find import UnionFind
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The group of every row, numbered in order of appearance.
+
+    `keys` name the groups: the smallest key of those joined, so that neither the order of the rows
+    nor what other rows say changes a name. `joined` counts the rows whose key was joined to that
+    of an earlier row.
+    """
+
+    numbers: tuple[int, ...]
+    keys: tuple[str, ...]
+    joined: int
+
+
+def group(keys: Sequence[str], texts: Sequence[str] | None) -> Groups:
+    """Rows of one key are one group; so are those whose `texts` say nearly the same, if given."""
+    first_of_key = _first(keys)
+    roots = [first_of_key[key] for key in keys]
+    if texts is not None:
+        joined = UnionFind(len(keys))
+        for i, first in enumerate(roots):
+            joined.join(first, i)
+        first_of_text = _first(texts)
+        for i, text in enumerate(texts):
+            joined.join(first_of_text[text], i)
+        holders = list(first_of_text.values())
+        for i, j, _ in near_duplicates(list(first_of_text)):
+            joined.join(holders[i], holders[j])
+        roots = joined.roots().tolist()
+    numbers = {root: number for number, root in enumerate(dict.fromkeys(roots))}
+    names: dict[int, str] = {}
+    for key, root in zip(keys, roots, strict=True):
+        names[root] = min(key, names.get(root, key))
+    moved = sum(keys[root] != key for root, key in zip(roots, keys, strict=True))
+    return Groups(tuple(numbers[root] for root in roots), tuple(names.values()), moved)
+
+
+def _first(values: Sequence[str]) -> dict[str, int]:
+    first: dict[str, int] = {}
+    for i, value in enumerate(values):
+        first.setdefault(value, i)
+    return first
