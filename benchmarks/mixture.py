@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 from scipy.stats import chisquare
 
-from brulee.data.mixture import Blend
+from brulee.data.mixture import Mixture
 from brulee.data.parts import Group, Part
 
 TASKS, ROWS, TEMPLATES, DRAWS, REPEATS = 2_000, 1_000_000, 10, 200_000, 5
@@ -33,10 +33,10 @@ RESULT = Path(__file__).parent / "results" / "mixture.json"
 def main() -> None:
     anywhere = Random(0)
     indices = [anywhere.randrange(10**9) for _ in range(DRAWS)]
-    blend, again = opened(), opened()
-    counts = np.bincount([int(blend.sample(i).part) for i in indices], minlength=TASKS)
+    mixture, again = opened(), opened()
+    counts = np.bincount([int(mixture.sample(i).part) for i in indices], minlength=TASKS)
     opening = [seconds(opened) for _ in range(REPEATS)]
-    drawing = [seconds(lambda: draw(blend, indices)) for _ in range(REPEATS)]
+    drawing = [seconds(lambda: draw(mixture, indices)) for _ in range(REPEATS)]
     result = {
         "what": f"{TASKS:,} tasks x {ROWS:,} rows, {DRAWS:,} draws at random indices",
         "open_seconds": spread([wall for wall, _ in opening]),
@@ -45,10 +45,10 @@ def main() -> None:
         "draws_per_cpu_second": spread([DRAWS / cpu for _, cpu in drawing]),
         "peak_mib_while_opening": peak_mib(opened),
         "mib_kept_by_the_open_mixture": kept_mib(),
-        "peak_mib_while_drawing": peak_mib(lambda: draw(blend, indices)),
+        "peak_mib_while_drawing": peak_mib(lambda: draw(mixture, indices)),
         "p_of_equal_shares": round(float(chisquare(counts).pvalue), 4),
         "another_opening_draws_the_same": all(
-            blend.sample(i) == again.sample(i) for i in indices[:20_000]
+            mixture.sample(i) == again.sample(i) for i in indices[:20_000]
         ),
         **machine(),
     }
@@ -58,14 +58,14 @@ def main() -> None:
     print(text)
 
 
-def opened() -> Blend:
+def opened() -> Mixture:
     parts = [Part(str(number), range(ROWS), TEMPLATES) for number in range(TASKS)]
-    return Blend(Group("mixture", parts), seed=0)
+    return Mixture(Group("mixture", parts), seed=0)
 
 
-def draw(blend: Blend, indices: Sequence[int]) -> None:
+def draw(mixture: Mixture, indices: Sequence[int]) -> None:
     for i in indices:
-        blend.sample(i)
+        mixture.sample(i)
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:
@@ -90,10 +90,10 @@ def peak_mib(work: Callable[[], object]) -> float:
 
 def kept_mib() -> float:
     tracemalloc.start()
-    blend = opened()
+    mixture = opened()
     kept = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert blend.sample(0) is not None
+    assert mixture.sample(0) is not None
     return round(kept / 2**20, 2)
 
 

@@ -3,68 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from brulee.data.parts import Group, Part, leaves
 from brulee.data.permutation import Permutation, key_of, mixed
 from brulee.data.schedule import PERIOD, Schedule
-
-_ROUNDS = 6
-# Below 64 positions a Feistel network has too few states to shuffle well, so walk a wider one.
-_LEAST_HALF_BITS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The epoch a sample belongs to, its row, and the number of the template that phrases it."""
-
-    epoch: int
-    row: int
-    template: int
-
-
-class Mixture:
-    """Every row once per epoch, in an order of its own each epoch, each time newly phrased.
-
-    The order is a Feistel network over the positions, walked until it lands inside the epoch
-    (Black and Rogaway 2002, "Ciphers with arbitrary finite domains"), so `sample` takes constant
-    time and memory whatever i is. `rows` are the indices to draw from; `templates` how many there
-    are. Raises ValueError where either is empty.
-    """
-
-    def __init__(self, rows: Sequence[int], templates: int, seed: int) -> None:
-        if not rows or templates < 1:
-            raise ValueError(f"a mixture needs rows and templates, not {len(rows)} and {templates}")
-        self.rows, self.templates, self.seed = rows, templates, seed
-        bits = (len(rows) - 1).bit_length()
-        self._half = max((bits + 1) // 2, _LEAST_HALF_BITS)
-
-    def __len__(self) -> int:
-        """Samples in one epoch."""
-        return len(self.rows)
-
-    def sample(self, i: int) -> Sample:
-        """Sample i, counted from 0 over all epochs without end."""
-        if i < 0:
-            raise IndexError(f"samples are counted from 0, not {i}")
-        epoch, position = divmod(i, len(self.rows))
-        row = self.rows[self._shuffled(position, epoch)]
-        return Sample(epoch, row, _hash(self.seed, "template", epoch, row) % self.templates)
-
-    def _shuffled(self, position: int, epoch: int) -> int:
-        position = self._permute(position, epoch)
-        while position >= len(self.rows):
-            position = self._permute(position, epoch)
-        return position
-
-    def _permute(self, position: int, epoch: int) -> int:
-        mask = (1 << self._half) - 1
-        left, right = position >> self._half, position & mask
-        for step in range(_ROUNDS):
-            left, right = right, left ^ (_hash(self.seed, "order", epoch, step, right) & mask)
-        return left << self._half | right
 
 
 class Draw(NamedTuple):
@@ -95,12 +40,12 @@ class PartReport:
     token_share: float | None
 
 
-class Blend:
-    """Draw i of many parts at stated rates, each part a new permutation of its rows every epoch.
+class Mixture:
+    """Draw i of one part or many at stated rates, each part a new permutation of its rows every epoch.
 
     A `Schedule` says which part draw i belongs to and that it is the k-th of that part; k says the
     epoch, and the place in the epoch's permutation. So no row comes twice before all rows of its
-    part came once, a draw is a pure function of (seed, blend, i) that takes constant time, and
+    part came once, a draw is a pure function of (seed, mixture, i) that takes constant time, and
     resuming stores one integer. The order of a part depends on its path, its number of rows and
     the seed only. `shares` are the stated ones, by path. Raises InputError as `parts.leaves` does.
     """
@@ -109,8 +54,14 @@ class Blend:
         found = list(leaves(root))
         self.parts = {path: part for path, part, _ in found}
         self.shares = {path: share for path, _, share in found}
+        # A lone part has every slot of any period.
+        period = period if len(found) > 1 else 1
         self._schedule = Schedule([share for _, _, share in found], seed, period)
         self._orders = [_Order(path, part, seed) for path, part, _ in found]
+
+    def __len__(self) -> int:
+        """Draws in one epoch: as many as there are rows in use, whichever parts they fall on."""
+        return sum(map(len, self.parts.values()))
 
     def sample(self, i: int) -> Draw:
         """Draw i, counted from 0 without end."""

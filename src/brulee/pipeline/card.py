@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def model_card(prepared: Prepared, found: Results | None) -> str:
     """Markdown with a YAML head: what it is, what it was made from, what it scored."""
-    recipe, task = prepared.recipe, prepared.task
+    recipe, tasks = prepared.recipe, prepared.corpus.tasks
     head = {
         "base_model": recipe.base.name,
         "library_name": "peft",
@@ -28,20 +28,28 @@ def model_card(prepared: Prepared, found: Results | None) -> str:
         "",
         f"# {prepared.where.path.name}",
         "",
-        f"A {prepared.method.label()} adapter for `{prepared.base.name}`, trained on "
-        f"{len(prepared.train_rows)} rows of `{task.rows.name}` with the templates "
-        f"`{task.templates.name}`.",
+        f"A {prepared.method.label()} adapter for `{prepared.base.name}`, trained on:",
+        "",
+        *(
+            f"- {len(fitting.rows)} rows of `{tasks[path].rows.name}` with the templates "
+            f"`{tasks[path].templates.name}`"
+            for path, fitting in prepared.fitting.items()
+        ),
         "",
         f"- method: {prepared.method.name} ({options})",
         f"- base digest: `{prepared.base.digest}`",
-        *(f"- data digest: `{file}` `{digest}`" for file, digest in task.rows.digests.items()),
+        *(
+            f"- data digest: `{file}` `{digest}`"
+            for task in tasks.values()
+            for file, digest in task.rows.digests.items()
+        ),
         f"- framing: {'chat template' if prepared.encoder.chat else 'plain text'}, "
         f"digest `{prepared.encoder.digest}`",
         "",
         "## Intended use",
         "",
-        "The task it was trained on, in the same phrasing; nothing else was measured but what "
-        "stands below.",
+        "What it was trained on, in the same phrasing; nothing else was measured but what stands "
+        "below.",
         "",
         "## Scores",
         "",

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
+from brulee.data.corpus import Corpus, open_corpus
 from brulee.data.encoding import Encoder
-from brulee.data.task import Task, check_lengths, open_task
+from brulee.data.lengths import Fitting, fitting_rows
+from brulee.data.mixture import Mixture
 from brulee.errors import InputError, unknown
 from brulee.evaluation import LABELLED, metric
 from brulee.evaluation.base import Metric
@@ -17,23 +19,27 @@ from brulee.models.context import context_length
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.pipeline.folder import RunFolder
-from brulee.progress import note
-from brulee.recipe import Recipe
+from brulee.pipeline.record import record
+from brulee.recipe import DataSpec, Recipe
+from brulee.yaml_lines import KeyPath
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that is loaded and checked before the first forward pass."""
+    """Everything that is loaded and checked before the first forward pass.
+
+    `metrics` are by task, `fitting` by task that is trained on.
+    """
 
     where: RunFolder
     recipe: Recipe
     method: Method
-    metrics: tuple[Metric, ...]
-    task: Task
+    metrics: dict[str, tuple[Metric, ...]]
+    corpus: Corpus
     base: Base
     encoder: Encoder
-    train_rows: tuple[int, ...]
-    cut_rows: int
+    fitting: dict[str, Fitting]
+    mixture: Mixture
     autocast: bool
 
 
@@ -46,8 +52,11 @@ def prepare(where: RunFolder) -> Prepared:
     # What was timed when the run began is kept: one run has one precision.
     precision = where.manifest().get("precision", recipe.train.precision)
     dtype = pick_dtype(precision, device)
-    task = open_task(recipe.data, recipe.source)
-    metrics = _metrics(recipe.evaluate.metrics, recipe, task.labels)
+    corpus = open_corpus(recipe)
+    metrics = {
+        path: _metrics(*_asked(recipe, path_at, spec), corpus.tasks[path].labels)
+        for path, (path_at, spec) in zip(corpus.tasks, recipe.tasks, strict=True)
+    }
     # Trained weights keep fp32 precision; what is frozen can be held in bf16.
     held = torch.float32 if method.stores_model else dtype
     base = load_base(recipe.base.name, held, device, recipe.base.revision, recipe.source.resolve)
@@ -56,24 +65,37 @@ def prepare(where: RunFolder) -> Prepared:
         base.tokenizer,
         kind=base.kind,
         chat_template=recipe.base.chat_template,
-        system=recipe.data.system,
+        system=recipe.system,
         max_length=recipe.train.max_length,
     )
-    train_rows, cut = check_lengths(task, encoder, task.train)
+    fitting = {
+        path: fitting_rows(corpus.tasks[path], encoder, corpus.tasks[path].train)
+        for path in corpus.trained
+    }
+    mixture = corpus.mixture({p: found.rows for p, found in fitting.items()}, recipe.train.seed)
     autocast = method.stores_model and dtype == torch.bfloat16
     prepared = Prepared(
-        where, recipe, method, metrics, task, base, encoder, train_rows, cut, autocast
+        where, recipe, method, metrics, corpus, base, encoder, fitting, mixture, autocast
     )
-    _record(prepared, dtype)
+    record(prepared, dtype)
     return prepared
 
 
 def _check_names(recipe: Recipe) -> None:
     # Metrics of labels are made when the rows have shown which labels there are.
-    _metrics([name for name in recipe.evaluate.metrics if name not in LABELLED], recipe)
+    for at, spec in recipe.tasks:
+        names, where = _asked(recipe, at, spec)
+        _metrics([name for name in names if name not in LABELLED], where)
     for guard in recipe.evaluate.guards:
         if guard not in GUARDS:
             raise unknown("guard", guard, GUARDS, recipe.source.at(("evaluate", "guards")))
+
+
+def _asked(recipe: Recipe, at: KeyPath, spec: DataSpec) -> tuple[list[str], str]:
+    """The names of a task's metrics, and where the recipe gives them."""
+    if spec.metrics is None:
+        return recipe.evaluate.metrics, recipe.source.at(("evaluate", "metrics"))
+    return spec.metrics, recipe.source.at((*at, "metrics"))
 
 
 def _check_context(recipe: Recipe, context: int | None) -> None:
@@ -90,34 +112,9 @@ def _check_context(recipe: Recipe, context: int | None) -> None:
 
 
 def _metrics(
-    names: list[str], recipe: Recipe, labels: tuple[str, ...] | None = None
+    names: list[str], where: str, labels: tuple[str, ...] | None = None
 ) -> tuple[Metric, ...]:
     try:
         return tuple(metric(name, labels) for name in names)
     except InputError as error:
-        raise InputError(f"{recipe.source.at(('evaluate', 'metrics'))}: {error}") from None
-
-
-def _record(prepared: Prepared, dtype: torch.dtype) -> None:
-    """Begin the run: its recipe, split.json, and what the manifest says of data and model."""
-    task, base = prepared.task, prepared.base
-    too_long = len(task.train) - len(prepared.train_rows)
-    used = {
-        "train": len(prepared.train_rows),
-        "validation": len(task.validation),
-        "test": len(task.test),
-    }
-    left_out = {**task.dropped, "too long": too_long, "source text cut": prepared.cut_rows}
-    split = {**task.splits.manifest(task.rows), "used": used, "rows": left_out}
-    facts = {
-        "base": {"name": base.name, "digest": base.digest},
-        "framing": prepared.encoder.digest,
-        "data": task.rows.digests,
-        "templates": {task.templates.name: task.templates.digest},
-        "seed": prepared.recipe.train.seed,
-        "precision": str(dtype).removeprefix("torch."),
-    }
-    prepared.where.begin(facts, split)
-    if any(left_out.values()):
-        counts = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
-        note(f"Of {len(task.rows)} rows: {counts}.")
+        raise InputError(f"{where}: {error}") from None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
+from brulee.data.corpus import Test
 from brulee.data.encoding import Encoded, Encoder
-from brulee.data.mixture import Mixture
-from brulee.data.task import check_lengths
+from brulee.data.lengths import fitting_rows
+from brulee.data.task import Item, Task
 from brulee.evaluation.answers import Answer, generate_answers
 from brulee.evaluation.guards import measure
 from brulee.inference.sampling import Sampling
@@ -27,27 +29,28 @@ from brulee.training.trainer import Document, Trainer
 
 def score(prepared: Prepared, who: str, tuned: Tuned | None = None) -> Scored:
     """One model's answers on the test rows and the guards, from files where they are there."""
-    spec, task = prepared.recipe.evaluate, prepared.task
+    spec = prepared.recipe.evaluate
     attached = tuned.attached if tuned else None
     encoder = prepared.encoder.with_prefix(attached.prefix_ids if attached else ())
     engine = open_engine(prepared.base, encoder, spec.batch_tokens)
     started = time.perf_counter()
     whose = {"base": "Base", "tuned": "Tuned"}[who]
-    answers: dict[str, list[Answer]] = {}
     context = context_length(prepared.base.model)
     room = None if context is None else context - spec.generation.max_new_tokens
-    items = [task.item(row, encoder, room) for row in task.test[: spec.limit]]
-    name = f"{task.name}/test"
-    if items:
-        answers[name] = generate_answers(
+    answers: dict[str, list[Answer]] = {}
+    for test in prepared.corpus.tests:
+        items = _items(prepared, test, encoder, room)
+        if not items:
+            continue
+        answers[test.name] = generate_answers(
             engine,
             encoder,
             items,
-            prepared.metrics,
+            prepared.metrics[test.path],
             Sampling(spec.generation.max_new_tokens, spec.generation.temperature),
-            task=name,
-            file=prepared.where.answers(who, name),
-            title=f"{whose} model: {task.name}",
+            task=test.name,
+            file=prepared.where.answers(who, test.name),
+            title=f"{whose} model: {test.name.removesuffix('/test')}",
         )
     guards = {
         guard: measure(
@@ -65,17 +68,18 @@ def score(prepared: Prepared, who: str, tuned: Tuned | None = None) -> Scored:
 
 def tune(prepared: Prepared) -> Tuned:
     """Train from the newest checkpoint to the end, and store the adapter or the model."""
-    recipe, task, base, method = prepared.recipe, prepared.task, prepared.base, prepared.method
+    recipe, base, method = prepared.recipe, prepared.base, prepared.method
     total = sum(p.numel() for p in base.model.parameters())
     attached = method.attach(base.model, recipe.train.seed)
     encoder = prepared.encoder.with_prefix(attached.prefix_ids)
-    mixture = Mixture(prepared.train_rows, len(task.templates), recipe.train.seed)
+    tasks, mixture = prepared.corpus.tasks, prepared.mixture
 
     def document(i: int) -> Document:
-        sample = mixture.sample(i)
-        key = f"{recipe.train.seed}/{sample.epoch}/{sample.row}"
-        encoded = task.encode_nearest(encoder, sample.row, sample.template, key)
-        return Document(task.rows.place(sample.row), encoded)
+        draw = mixture.sample(i)
+        task = tasks[draw.part]
+        key = f"{recipe.train.seed}/{draw.epoch}/{draw.row}"
+        encoded = task.encode_nearest(encoder, draw.row, draw.template, key)
+        return Document(task.rows.place(draw.row), encoded)
 
     trainer = Trainer(
         base,
@@ -103,9 +107,21 @@ def write_up(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) ->
     html.write_report(prepared.where.path)
 
 
+def _items(prepared: Prepared, test: Test, encoder: Encoder, room: int | None) -> list[Item]:
+    """The first rows of a test that its templates apply to, as many as are asked for."""
+    task = prepared.corpus.tasks[test.path]
+    found = (task.item(row, encoder, room, test.template_of(row)) for row in test.rows)
+    items = (item for item in found if item is not None)
+    return list(itertools.islice(items, prepared.recipe.evaluate.limit))
+
+
 def _validation(prepared: Prepared, encoder: Encoder) -> list[Encoded]:
-    task = prepared.task
-    rows, _ = check_lengths(task, encoder, task.validation, "validation")
+    tasks = [prepared.corpus.tasks[path] for path in prepared.corpus.trained]
+    return [encoded for task in tasks for encoded in _validation_of(task, encoder)]
+
+
+def _validation_of(task: Task, encoder: Encoder) -> list[Encoded]:
+    rows = fitting_rows(task, encoder, task.validation, "validation").rows
     encoded = (task.encode(encoder, row, 0, "") for row in rows)
     return [e for e in encoded if e is not None]
 
@@ -147,5 +163,5 @@ def _made_by(prepared: Prepared) -> dict[str, Any]:
         "method": {"name": prepared.method.name, **prepared.method.options()},
         "chat_template": prepared.recipe.base.chat_template,
         "framing_digest": prepared.encoder.digest,
-        "system": prepared.recipe.data.system,
+        "system": prepared.recipe.system,
     }

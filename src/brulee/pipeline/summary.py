@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from brulee.evaluation import bleu
 from brulee.evaluation.answers import Answer, statistics_array
+from brulee.evaluation.base import Metric
 from brulee.evaluation.guards import GUARDS
 from brulee.evaluation.stats import compare, interval
 from brulee.methods import Attached
@@ -58,19 +59,21 @@ class Tuned:
 def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -> Results:
     """Scores with intervals, paired comparisons, guards and costs, and the verdict on them."""
     resamples = prepared.recipe.evaluate.resamples
-    reduces = {
-        key: partial(metric.reduce, key) for metric in prepared.metrics for key in metric.keys
-    }
     scores: list[Score] = []
     comparisons: list[Comparison] = []
-    for task, answers in after.tasks.items():
-        for key, reduce in reduces.items():
-            base_NS = statistics_array(before.tasks[task], key)
-            tuned_NS = statistics_array(answers, key)
-            scores.append(_score("base", task, key, base_NS, reduce, resamples))
-            scores.append(_score("tuned", task, key, tuned_NS, reduce, resamples))
+    for test in prepared.corpus.tests:
+        if test.name not in after.tasks:
+            continue
+        for key, reduce in _reduces(prepared.metrics[test.path]).items():
+            base_NS = statistics_array(before.tasks[test.name], key)
+            tuned_NS = statistics_array(after.tasks[test.name], key)
+            scores.append(_score("base", test.name, key, base_NS, reduce, resamples))
+            scores.append(_score("tuned", test.name, key, tuned_NS, reduce, resamples))
             found = compare(base_NS, tuned_NS, reduce, resamples)
-            comparisons.append(Comparison(task=task, metric=key, **found._asdict()))
+            trained = test.path not in prepared.corpus.held_out
+            comparisons.append(
+                Comparison(task=test.name, metric=key, trained=trained, **found._asdict())
+            )
     forgetting = [_guard(g, before, after, scores, resamples) for g in after.guards]
     return with_verdict(
         Results(
@@ -84,10 +87,19 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
             forgetting=tuple(forgetting),
             cost=_cost(tuned, before.seconds + after.seconds),
             lengths=tuple(_lengths("base", before) + _lengths("tuned", after)),
-            signatures={"bleu": bleu.signature()} if "bleu" in reduces else {},
+            signatures=_signatures(comparisons),
             environment=Environment(versions=versions(), machine=machine()),
         )
     )
+
+
+def _reduces(metrics: Sequence[Metric]) -> dict[str, Reduce]:
+    return {key: partial(metric.reduce, key) for metric in metrics for key in metric.keys}
+
+
+def _signatures(comparisons: Sequence[Comparison]) -> dict[str, str]:
+    measured = {pair.metric for pair in comparisons}
+    return {"bleu": bleu.signature()} if "bleu" in measured else {}
 
 
 def _score(who: Who, task: str, key: str, stats_NS: Any, reduce: Reduce, resamples: int) -> Score:

@@ -92,12 +92,16 @@ class Paired(Record):
 
 
 class Comparison(Paired):
-    """Base against tuned on a task the run is meant to improve; counts are items."""
+    """Base against tuned on a task the run is meant to improve; counts are items.
+
+    `trained` is False for a task that was held out of the training.
+    """
 
     wins: int
     losses: int
     ties: int
     minimum_detectable: float | None = None
+    trained: bool = True
 
 
 class Forgetting(Paired):

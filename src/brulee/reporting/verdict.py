@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from brulee.reporting import wording
+from brulee.reporting import several_tasks, wording
 from brulee.reporting.results import Comparison, Forgetting, Results
 
 _NAMED_GUARDS = 3
 
 
 def verdict(results: Results) -> str:
-    """One plain sentence about the first comparison, the training cost, every guard.
+    """One plain sentence about the gain on the task or tasks, the training cost, every guard.
 
     A difference counts only where its interval excludes zero and p < 0.05; a guard that lost
     counts as forgotten whatever the task gained.
     """
-    clauses = [_main(results), *_contrary(results.comparisons), _guards(results.forgetting)]
-    return "; ".join(clauses) + "."
+    tasks = {pair.task for pair in results.comparisons}
+    if len(tasks) > 1:
+        gained = [several_tasks.sentence(results, _cost(results))]
+    else:
+        gained = [_main(results), *_contrary(results.comparisons)]
+    return "; ".join([*gained, _guards(results.forgetting)]) + "."
 
 
 def with_verdict(results: Results) -> Results:

@@ -56,6 +56,14 @@ class Totals:
         return self.tokens / self.seconds if self.seconds else 0.0
 
 
+def planned_documents(spec: TrainSpec, count: int) -> int:
+    """How many documents a training reads, where `count` of them are an epoch."""
+    documents = math.ceil(spec.epochs * count)
+    if spec.max_steps is None:
+        return documents
+    return min(documents, spec.max_steps * spec.batch_size * spec.accumulation)
+
+
 class Trainer:
     """Trains what a method attached, on documents given by index.
 
@@ -83,9 +91,7 @@ class Trainer:
         self.per_step = spec.batch_size * spec.accumulation
         self.per_epoch = math.ceil(count / self.per_step)
         self.documents = math.ceil(spec.epochs * count)
-        self.steps = math.ceil(self.documents / self.per_step)
-        if spec.max_steps is not None:
-            self.steps = min(self.steps, spec.max_steps)
+        self.steps = math.ceil(planned_documents(spec, count) / self.per_step)
         self.packs = packs_exactly(base.model)
         self.pass_tokens = PASS_TOKENS[base.device.type]
         self.loss = CompletionLoss(base.model)

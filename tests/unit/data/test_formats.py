@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from brulee import progress
+from brulee.data.corpus import open_corpus
 from brulee.data.formats import FORMATS, describe, detect, require_templates
 from brulee.data.sources import Rows
 from brulee.data.table_hints import families_for
-from brulee.data.task import open_task
+from brulee.data.task import Task
 from brulee.errors import InputError
-from brulee.recipe import DataSpec, Source
+from brulee.recipe import recipe_from_dict
 
 USER, BOT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 RULE = {"role": "system", "content": "Be kind."}
@@ -195,11 +196,16 @@ def source(tmp_path: Any) -> str:
     return str(file)
 
 
+def opened(**data: Any) -> Task:
+    (task,) = open_corpus(recipe_from_dict({"data": data})).tasks.values()
+    return task
+
+
 def test_a_task_without_templates_takes_the_format_and_says_so(
     source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "_enabled", True)
-    task = open_task(DataSpec(source=source), Source("r", {}, None))
+    task = opened(source=source)
     assert task.templates.name == "pair"
     assert (len(task.train), len(task.test)) == (17, 3)
     shown = capsys.readouterr().err
@@ -210,10 +216,10 @@ def test_a_task_without_templates_takes_the_format_and_says_so(
 def test_nothing_is_printed_where_templates_are_given_or_drawing_is_off(
     source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_task(DataSpec(source=source), Source("r", {}, None))
+    opened(source=source)
     monkeypatch.setattr(progress, "_enabled", True)
     own = {"prompt": "{{question}}", "completion": "{{answer}}"}
-    task = open_task(DataSpec(source=source, templates=own), Source("r", {}, None))
+    task = opened(source=source, templates=own)
     assert task.templates.name == "inline"
     assert capsys.readouterr().err == ""
 
@@ -222,4 +228,4 @@ def test_a_task_on_preference_data_is_refused(tmp_path: Any) -> None:
     file = tmp_path / "pairs.jsonl"
     file.write_text('{"chosen": "a", "rejected": "b"}\n' * 3)
     with pytest.raises(InputError, match=r"pairs\.jsonl: .* preference data"):
-        open_task(DataSpec(source=str(file)), Source("r", {}, None))
+        opened(source=str(file))

@@ -1,4 +1,4 @@
-"""The mixture: each row once per epoch, orders that differ, templates drawn evenly."""
+"""A mixture of one task: each row once per epoch, orders that differ, templates drawn evenly."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 from scipy.stats import chisquare
 
 from brulee.data.mixture import Mixture
+from brulee.data.parts import Group, Part
+from brulee.errors import InputError
+
+
+def lone(rows: Sequence[int], templates: int, seed: int) -> Mixture:
+    return Mixture(Group("data", [Part("task", rows, templates)]), seed)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 17, 64, 65, 450])
 def test_each_epoch_holds_every_row_once(size: int) -> None:
     rows = [i * 7 + 3 for i in range(size)]
-    mixture = Mixture(rows, 3, seed=1)
+    mixture = lone(rows, 3, seed=1)
     for epoch in range(4):
         samples = [mixture.sample(epoch * size + i) for i in range(size)]
         assert sorted(sample.row for sample in samples) == rows
@@ -26,7 +33,7 @@ def test_each_epoch_holds_every_row_once(size: int) -> None:
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     def order(seed: int, epoch: int) -> tuple[int, ...]:
-        mixture = Mixture(range(100), 1, seed)
+        mixture = lone(range(100), 1, seed)
         return tuple(mixture.sample(epoch * 100 + i).row for i in range(100))
 
     orders = {order(seed, epoch) for seed in range(3) for epoch in range(5)}
@@ -34,19 +41,19 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
 
 
 def test_every_position_is_as_likely_for_every_row() -> None:
-    mixture = Mixture(range(5), 1, seed=0)
+    mixture = lone(range(5), 1, seed=0)
     counts = Counter((i % 5, mixture.sample(i).row) for i in range(5 * 1_000))
     assert chisquare([counts[p, r] for p in range(5) for r in range(5)]).pvalue > 0.001
 
 
 def test_neighbours_in_the_file_are_not_neighbours_in_the_order() -> None:
-    mixture = Mixture(range(1_000), 1, seed=0)
+    mixture = lone(range(1_000), 1, seed=0)
     order = [mixture.sample(i).row for i in range(1_000)]
     assert sum(abs(a - b) == 1 for a, b in pairwise(order)) < 12
 
 
 def test_templates_are_drawn_evenly_and_anew_each_epoch() -> None:
-    mixture = Mixture(range(400), 8, seed=0)
+    mixture = lone(range(400), 8, seed=0)
     samples = [mixture.sample(i) for i in range(4_000)]
     assert chisquare(list(Counter(s.template for s in samples).values())).pvalue > 0.001
     of_row = [{s.template for s in samples if s.row == row} for row in range(400)]
@@ -55,16 +62,19 @@ def test_templates_are_drawn_evenly_and_anew_each_epoch() -> None:
 
 def test_a_sample_does_not_depend_on_what_was_asked_before_or_on_the_process() -> None:
     code = (
-        "from brulee.data.mixture import Mixture\nprint(Mixture(range(1000), 7, 3).sample(123456))"
+        "from brulee.data.mixture import Mixture\n"
+        "from brulee.data.parts import Group, Part\n"
+        "part = Part('task', range(1000), 7)\n"
+        "print(Mixture(Group('data', [part]), 3).sample(123456))"
     )
     elsewhere = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert elsewhere.stdout.strip() == str(Mixture(range(1000), 7, 3).sample(123456))
+    assert elsewhere.stdout.strip() == str(lone(range(1000), 7, 3).sample(123456))
 
 
 def test_a_sample_takes_no_longer_in_a_large_epoch() -> None:
-    mixture = Mixture(range(10**9), 4, seed=0)
+    mixture = lone(range(10**9), 4, seed=0)
     start = time.monotonic()
     drawn = {mixture.sample(10**15 + i).row for i in range(200)}
     assert len(drawn) == 200
@@ -72,9 +82,9 @@ def test_a_sample_takes_no_longer_in_a_large_epoch() -> None:
 
 
 def test_nothing_to_draw_from_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs rows and templates"):
-        Mixture([], 1, 0)
-    with pytest.raises(ValueError, match="needs rows and templates"):
-        Mixture([1], 0, 0)
+    with pytest.raises(InputError, match="has 0 rows and 1 templates"):
+        lone([], 1, 0)
+    with pytest.raises(InputError, match="has 1 rows and 0 templates"):
+        lone([1], 0, 0)
     with pytest.raises(IndexError):
-        Mixture([1], 1, 0).sample(-1)
+        lone([1], 1, 0).sample(-1)

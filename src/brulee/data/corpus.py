@@ -1,0 +1,250 @@
+"""Every task of a recipe, opened, split and checked before any model loads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from brulee.data.formats import describe, detect, require_templates
+from brulee.data.holding_out import held_out_tasks, hold_out_templates
+from brulee.data.mixture import Mixture
+from brulee.data.parts import Group, Part
+from brulee.data.rates import Rates
+from brulee.data.row_checks import require_columns, usable_rows
+from brulee.data.sources import Rows, open_source
+from brulee.data.splits import Splits, split_rows
+from brulee.data.task import Task
+from brulee.data.template import Template
+from brulee.data.templates import TemplateSet, load_templates
+from brulee.errors import InputError, unknown
+from brulee.progress import note
+from brulee.recipe import DataSpec, HoldOutSpec, MixSpec, MixtureSpec, Recipe, Source
+from brulee.yaml_lines import KeyPath
+
+
+@dataclass(frozen=True)
+class Test:
+    """Rows that are scored: under the first phrasing, or under phrasings no training row had."""
+
+    __test__ = False  # not a test of pytest's
+
+    name: str
+    path: str
+    rows: tuple[int, ...]
+    templates: tuple[Template, ...]
+
+    def template_of(self, row: int) -> Template:
+        """The phrasing of a row, always the same."""
+        return self.templates[row % len(self.templates)]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The tasks of a recipe by their path in its mixture ("flan/rte").
+
+    A lone task stands under its name. `held_out` says why a task is scored and not trained on.
+    """
+
+    data: DataSpec | MixtureSpec
+    tasks: dict[str, Task]
+    held_out: dict[str, str]
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The paths of the tasks to train on."""
+        return tuple(path for path in self.tasks if path not in self.held_out)
+
+    @property
+    def tests(self) -> tuple[Test, ...]:
+        """What is scored before and after, in the recipe's order."""
+        return tuple(test for path, task in self.tasks.items() for test in _tests(path, task))
+
+    def mixture(self, rows: Mapping[str, Sequence[int]], seed: int) -> Mixture:
+        """What is trained on in which order, given the rows of every trained task.
+
+        Raises InputError for rates that the members do not allow.
+        """
+        if isinstance(self.data, DataSpec):
+            (path,) = self.trained
+            return Mixture(Group("data", [self._part(path, path, rows[path])]), seed)
+        return Mixture(self._group(self.data, "data", "", rows), seed)
+
+    def _part(self, path: str, name: str, rows: Sequence[int]) -> Part:
+        task = self.tasks[path]
+        return Part(name, rows, len(task.templates), task.spec.weight, task.spec.row_cap)
+
+    def _group(
+        self, spec: MixtureSpec, name: str, prefix: str, rows: Mapping[str, Sequence[int]]
+    ) -> Group:
+        members: list[Part | Group] = []
+        for child, member in zip(_names(spec), spec.tasks, strict=True):
+            path = prefix + child
+            if isinstance(member, MixtureSpec):
+                group = self._group(member, child, f"{path}/", rows)
+                members += [group] if group.members else []
+            elif path not in self.held_out:
+                members.append(self._part(path, child, rows[path]))
+        return Group(name, members, _rates(spec.mix), spec.weight)
+
+
+def open_corpus(recipe: Recipe) -> Corpus:
+    """Read, check and split the tasks of a recipe.
+
+    Tasks over one source share one split, decided by the group of the first of them: a row that one
+    task trains on is in no other's test. Raises InputError naming file and row, or key and line,
+    for whatever cannot be trained on.
+    """
+    source = recipe.source
+    names = dict(_paths(recipe.data, source))
+    read: dict[object, Rows] = {}
+    phrased = {path: _phrase(spec, source, at, read) for path, (at, spec) in names.items()}
+    splits = _splits(phrased, source)
+    tasks = {path: _task(path, phrased[path], splits[path]) for path in phrased}
+    held: dict[str, str] = {}
+    if isinstance(recipe.data, MixtureSpec):
+        where = source.at(("data", "hold_out"))
+        held = held_out_tasks(recipe.data.hold_out, tasks, where)
+    return Corpus(recipe.data, tasks, held)
+
+
+@dataclass(frozen=True)
+class _Phrased:
+    """A task's rows and its templates, not split yet."""
+
+    spec: DataSpec
+    at: KeyPath
+    rows: Rows
+    templates: TemplateSet
+    held_out: tuple[Template, ...]
+    noted: str | None
+
+
+def _paths(
+    data: DataSpec | MixtureSpec, source: Source, at: KeyPath = ("data",), prefix: str = ""
+) -> Iterator[tuple[str, tuple[KeyPath, DataSpec]]]:
+    if isinstance(data, DataSpec):
+        yield prefix.removesuffix("/") or _name(data), (at, data)
+        return
+    names = _names(data)
+    for number, (name, member) in enumerate(zip(names, data.tasks, strict=True)):
+        here = (*at, "tasks", number)
+        if not name:
+            raise InputError(
+                f"{source.at(here)}: a mixture inside a mixture needs a name, for its tasks' paths."
+            )
+        if "/" in name:
+            raise InputError(f"{source.at(here)}: {name!r} is not a name; it may hold no slash.")
+        if name in names[:number]:
+            raise InputError(
+                f"{source.at(here)}: a second task is called {name!r}; give it a name of its own."
+            )
+        if member.system is not None:
+            raise InputError(
+                f"{source.at((*here, 'system'))}: a mixture has one system message, data.system."
+            )
+        if isinstance(member, MixtureSpec) and member.hold_out != HoldOutSpec():
+            where = source.at((*here, "hold_out"))
+            raise InputError(f"{where}: hold_out stands at the top of data, for all tasks.")
+        yield from _paths(member, source, here, f"{prefix}{name}/")
+
+
+def _names(spec: MixtureSpec) -> list[str]:
+    return [
+        (member.name or "") if isinstance(member, MixtureSpec) else _name(member)
+        for member in spec.tasks
+    ]
+
+
+def _name(spec: DataSpec) -> str:
+    last = spec.source.rstrip("/").rsplit("/", 1)[-1]
+    return spec.name or last.split(".", 1)[0] or last
+
+
+def _phrase(spec: DataSpec, source: Source, at: KeyPath, read: dict[object, Rows]) -> _Phrased:
+    key = (spec.source, tuple(spec.columns.items()), spec.limit)
+    if key not in read:
+        read[key] = open_source(spec.source, source.resolve, spec.columns, spec.limit)
+    rows, noted = read[key], None
+    if spec.templates is None:
+        detected = detect(rows, spec.limit)
+        templates = require_templates(detected)
+        rows = detected.rows
+        noted = describe(detected, rows[0])
+    else:
+        templates = _templates(spec, source, at)
+    for column in spec.references:
+        if column not in rows.columns:
+            raise unknown("column", column, rows.columns, source.at((*at, "references")))
+    require_columns(rows, templates)
+    try:
+        kept, held_out = hold_out_templates(templates, spec.hold_out_templates, spec.split.salt)
+    except InputError as error:
+        raise InputError(f"{source.at((*at, 'hold_out_templates'))}: {error}") from None
+    return _Phrased(spec, at, rows, kept, held_out, noted)
+
+
+def _templates(spec: DataSpec, source: Source, at: KeyPath) -> TemplateSet:
+    assert spec.templates is not None
+    try:
+        return load_templates(spec.templates, source.resolve)
+    except InputError as error:
+        raise InputError(f"{source.at((*at, 'templates'))}: {error}") from None
+
+
+def _splits(phrased: Mapping[str, _Phrased], source: Source) -> dict[str, Splits]:
+    """One split for all tasks over the same rows."""
+    sharing: dict[object, list[str]] = {}
+    for path, one in phrased.items():
+        sharing.setdefault((one.spec.source, one.spec.limit, len(one.rows)), []).append(path)
+    splits: dict[str, Splits] = {}
+    for paths in sharing.values():
+        first = phrased[paths[0]]
+        for path in paths[1:]:
+            if phrased[path].spec.split != first.spec.split:
+                where = source.at((*phrased[path].at, "split"))
+                raise InputError(
+                    f"{where}: tasks over one source share one split, and {paths[0]} asks for "
+                    "another; give both the same."
+                )
+        columns = dict.fromkeys(
+            c for path in paths for c in sorted(phrased[path].templates.columns)
+        )
+        read = tuple(c for c in columns if c in first.rows.columns)
+        shared = split_rows(first.rows, first.spec.split, first.templates.source_columns, read)
+        splits |= dict.fromkeys(paths, shared)
+    return splits
+
+
+def _task(path: str, phrased: _Phrased, splits: Splits) -> Task:
+    rows, spec = phrased.rows, phrased.spec
+    usable = usable_rows(rows, phrased.templates)
+    parts = {
+        name: tuple(i for i in getattr(splits, name) if i in usable.rows)
+        for name in ("train", "validation", "test")
+    }
+    if not parts["train"]:
+        raise InputError(f"{rows.name}: no row is left to train on; dropped: {usable.dropped}.")
+    if phrased.noted is not None:
+        note(phrased.noted)
+    return Task(
+        path.rsplit("/", 1)[-1],
+        spec,
+        rows,
+        phrased.templates,
+        phrased.held_out,
+        splits,
+        **parts,
+        dropped=usable.dropped,
+        labels=usable.labels,
+    )
+
+
+def _tests(path: str, task: Task) -> Iterator[Test]:
+    if task.test:
+        yield Test(f"{path}/test", path, task.test, task.templates.templates[:1])
+        if task.held_out:
+            yield Test(f"{path}/test-unseen-phrasings", path, task.test, task.held_out)
+
+
+def _rates(spec: MixSpec) -> Rates:
+    return Rates(spec.kind, spec.rate_cap, spec.temperature, spec.scale)

@@ -1,0 +1,82 @@
+"""What is scored without having been trained on: whole tasks, or some of a task's phrasings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+
+from brulee.data.task import Task
+from brulee.data.template import Template
+from brulee.data.templates import TemplateSet
+from brulee.errors import InputError, unknown
+from brulee.recipe import HoldOutSpec
+
+
+def held_out_tasks(spec: HoldOutSpec, tasks: Mapping[str, Task], where: str = "") -> dict[str, str]:
+    """The paths of the tasks that may not be trained on, each with the reason.
+
+    Those of a cluster in `spec.clusters`; those named in `spec.tasks`, by path or by the name of a
+    mixture that holds them; and every other task over a data set of one of these (Natural
+    Instructions' rule, since the same texts would otherwise be trained on under another question).
+    Raises InputError with the nearest name for a cluster or task that is not there, and when
+    nothing is left to train on.
+    """
+    clusters = {task.cluster for task in tasks.values() if task.cluster is not None}
+    for cluster in spec.clusters:
+        if cluster not in clusters:
+            raise unknown("cluster", cluster, clusters, where)
+    held: dict[str, str] = {}
+    for name in spec.tasks:
+        found = [path for path in tasks if path == name or path.startswith(f"{name}/")]
+        if not found:
+            raise unknown("task", name, tasks, where)
+        held |= dict.fromkeys(found, "named")
+    for path, task in tasks.items():
+        if task.cluster in spec.clusters:
+            held.setdefault(path, f"cluster {task.cluster}")
+    datasets = {tasks[path].dataset: path for path in reversed(held)}
+    for path, task in tasks.items():
+        if path not in held and task.dataset in datasets:
+            held[path] = f"same data set as {datasets[task.dataset]}"
+    if len(held) == len(tasks):
+        raise InputError(f"{where}: every task is held out, so that none is left to train on.")
+    return held
+
+
+def hold_out_templates(
+    templates: TemplateSet, asked: float | list[str], salt: str
+) -> tuple[TemplateSet, tuple[Template, ...]]:
+    """Divide a family into the phrasings to train on and those kept for the test.
+
+    A share takes phrasings of the task itself, no inverted ones, by hash of their names; at least
+    one where the share is above 0, and never the first, under which rows are scored. Raises
+    InputError for an unknown name and where no phrasing is left on one of the sides.
+    """
+    if not asked:
+        return templates, ()
+    if isinstance(asked, list):
+        names = {template.name for template in templates}
+        for name in asked:
+            if name not in names:
+                raise unknown("template", name, names, f"hold_out_templates of {templates.name}")
+        chosen = set(asked)
+    else:
+        chosen = _share(templates, asked, salt)
+    kept = tuple(t for t in templates if t.name not in chosen)
+    if not kept:
+        raise InputError(
+            f"hold_out_templates: no phrasing of {templates.name} is left to train on."
+        )
+    return replace(templates, templates=kept), tuple(t for t in templates if t.name in chosen)
+
+
+def _share(templates: TemplateSet, share: float, salt: str) -> set[str]:
+    of_task = [t.name for t in templates.templates[1:] if t.metadata.original_task is not False]
+    if not of_task:
+        raise InputError(
+            f"hold_out_templates: {templates.name} has one phrasing of its task, which is needed "
+            "for training."
+        )
+    ranked = sorted(of_task, key=lambda name: hashlib.sha256(f"{salt}|{name}".encode()).digest())
+    return set(ranked[: max(1, round(share * len(templates)))])

@@ -1,0 +1,45 @@
+"""Which rows of a task fit into a document, and how long they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from brulee.data.encoding import Encoder
+from brulee.data.task import Task
+from brulee.errors import InputError
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """The rows whose completion fits, how many had their source cut, their mean tokens."""
+
+    rows: tuple[int, ...]
+    cut: int
+    mean_tokens: float
+
+
+def fitting_rows(
+    task: Task, encoder: Encoder, rows: Sequence[int], split: str = "train"
+) -> Fitting:
+    """Encode each row under the first template.
+
+    Raises InputError, with the first row's reason, when not one fits.
+    """
+    fitting, cut, tokens, reason = [], 0, 0, ""
+    for row in rows:
+        try:
+            encoded = task.encode(encoder, row, 0, "")
+        except InputError as error:
+            reason = reason or str(error)
+            continue
+        if encoded is not None:
+            fitting.append(row)
+            cut += encoded.cut > 0
+            tokens += len(encoded.ids)
+    if rows and not fitting:
+        raise InputError(
+            f"every {split} row ({len(rows)}) is longer than train.max_length, which has to be "
+            f"raised, or the completions shortened; the first: {reason}"
+        )
+    return Fitting(tuple(fitting), cut, tokens / max(len(fitting), 1))

@@ -1,0 +1,99 @@
+"""What a row must have before it is trained on or scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from brulee.data.sources import Rows
+from brulee.data.template import Rendered, Template
+from brulee.data.templates import TemplateSet
+from brulee.errors import InputError, nearest
+from brulee.progress import bar
+
+# Past this share of rows without a completion, the data is taken to be wrong rather than untidy.
+MOST_EMPTY = 0.05
+
+
+@dataclass(frozen=True)
+class Usable:
+    """The rows to train on and to score, how many are not by reason, and the answer choices.
+
+    `labels` is None unless every row has the same choices.
+    """
+
+    rows: frozenset[int]
+    dropped: dict[str, int]
+    labels: tuple[str, ...] | None
+
+
+def usable_rows(rows: Rows, templates: TemplateSet) -> Usable:
+    """Render every row under the first template, and see that none lacks what a template prints.
+
+    Raises InputError naming the row of a missing column or label, and where more than 5% of the
+    completions are empty.
+    """
+    template = templates.templates[0]
+    needs = {t.required: t for t in reversed(templates.templates)}
+    usable: set[int] = set()
+    empty: list[int] = []
+    choices: set[tuple[str, ...] | None] = set()
+    inapplicable = 0
+    with bar("Checking rows", total=len(rows), unit="rows") as progress:
+        for i, values in enumerate(rows):
+            for needing in needs.values():
+                _require(rows, i, values, needing)
+            rendered = render(rows, i, values, template)
+            if rendered is None:
+                inapplicable += 1
+            elif rendered.completion:
+                usable.add(i)
+                choices.add(rendered.choices)
+            else:
+                empty.append(i)
+            progress.advance()
+    if len(empty) > MOST_EMPTY * len(rows):
+        raise InputError(
+            f"{rows.place(empty[0])}: the completion is empty, as in {len(empty)} of {len(rows)} "
+            f"rows; at most {MOST_EMPTY:.0%} may be (they are left out). Check the column that "
+            f"template {template.name!r} learns from."
+        )
+    dropped = {"empty completion": len(empty), "template not applicable": inapplicable}
+    labels = choices.pop() if len(choices) == 1 else None
+    return Usable(frozenset(usable), dropped, labels)
+
+
+def require_columns(rows: Rows, templates: TemplateSet) -> None:
+    """InputError, with the nearest name, for a column that a template needs and no row has."""
+    present = {name for column in rows.columns for name in (column, column.replace("-", "_"))}
+    for template in templates:
+        missing = sorted(template.required - present)
+        if missing:
+            close = nearest(missing[0], rows.columns)
+            hint = f" Did you mean data.columns: {{{missing[0]}: {close[0]}}}?" if close else ""
+            raise InputError(
+                f"{rows.name}: no column {missing[0]!r}, which template {template.name!r} needs; "
+                f"columns present: {', '.join(rows.columns)}.{hint}"
+            )
+
+
+def render(rows: Rows, i: int, values: dict[str, Any], template: Template) -> Rendered | None:
+    """A row as a template phrases it; InputError naming the row."""
+    try:
+        return template.render(values, "")
+    except InputError as error:
+        raise InputError(f"{rows.place(i)}: {error}") from None
+
+
+def _require(rows: Rows, i: int, values: dict[str, Any], template: Template) -> None:
+    """Refuse a row that lacks what the template prints; a null would train on nothing, unseen."""
+    filled = {name.replace("-", "_") for name, value in values.items() if value is not None}
+    missing = sorted(c for c in template.required - filled if values.get(c) is None)
+    if not missing:
+        return
+    what = "label" if missing[0] not in template.source_columns else "column"
+    present = ", ".join(c for c, v in values.items() if v is not None) or "none"
+    raise InputError(
+        f"{rows.place(i)}: the {what} {missing[0]!r} that template {template.name!r} needs is "
+        f"missing; columns with a value in this row: {present}."
+    )

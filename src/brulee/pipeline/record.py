@@ -1,0 +1,58 @@
+"""What a run writes down of its data before it begins: split.json, the manifest, the mix."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from brulee.pipeline.mix import mix, table
+from brulee.progress import note
+
+if TYPE_CHECKING:
+    from brulee.pipeline.preparation import Prepared
+
+
+def record(prepared: Prepared, dtype: torch.dtype) -> None:
+    """Begin the run: its recipe, split.json, and what the manifest says of data and model."""
+    tasks = prepared.corpus.tasks
+    splits = {path: _split(prepared, path) for path in tasks}
+    alone = next(iter(splits.values())) if len(splits) == 1 else None
+    facts = {
+        "base": {"name": prepared.base.name, "digest": prepared.base.digest},
+        "framing": prepared.encoder.digest,
+        "data": {k: v for task in tasks.values() for k, v in task.rows.digests.items()},
+        "templates": {path: task.templates.digest for path, task in tasks.items()},
+        "seed": prepared.recipe.train.seed,
+        "precision": str(dtype).removeprefix("torch."),
+    }
+    lines = mix(prepared) if len(prepared.corpus.trained) > 1 else []
+    if lines:
+        facts["mixture"] = [asdict(line) for line in lines]
+    prepared.where.begin(facts, alone or {"tasks": splits})
+    for path, split in splits.items():
+        if any(split["rows"].values()):
+            counts = ", ".join(f"{n} {reason}" for reason, n in split["rows"].items() if n)
+            note(f"{path}: of {len(tasks[path].rows)} rows: {counts}.")
+    for path, reason in prepared.corpus.held_out.items():
+        note(f"{path}: held out, scored only ({reason}).")
+    if lines:
+        note(table(lines))
+
+
+def _split(prepared: Prepared, path: str) -> dict[str, Any]:
+    task, fitting = prepared.corpus.tasks[path], prepared.fitting.get(path)
+    used = {
+        "train": len(fitting.rows) if fitting else 0,
+        "validation": len(task.validation),
+        "test": len(task.test),
+    }
+    left_out = dict(task.dropped)
+    if fitting:
+        left_out |= {
+            "too long": len(task.train) - len(fitting.rows),
+            "source text cut": fitting.cut,
+        }
+    held_out = {"held_out": prepared.corpus.held_out[path]} if not fitting else {}
+    return {**task.splits.manifest(task.rows), **held_out, "used": used, "rows": left_out}

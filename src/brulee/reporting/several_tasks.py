@@ -1,0 +1,74 @@
+"""What a run gained over several tasks, in one clause that counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from brulee.reporting import wording
+from brulee.reporting.results import Comparison, Results
+
+_NAMED = 3
+
+
+def sentence(results: Results, cost: str) -> str:
+    """How many tasks got better and worse by their first score, those held out counted apart.
+
+    p-values are corrected for the number of tasks (Holm 1979, "A simple sequentially rejective
+    multiple test procedure").
+    """
+    firsts = _firsts(results.comparisons)
+    counted = _directions(firsts)
+    trained = [pair for pair in firsts if pair.trained]
+    held_out = [pair for pair in firsts if not pair.trained]
+    clauses = []
+    if trained:
+        clauses.append(
+            f"improved {_count(trained, counted)} trained on{f', {cost}' if cost else ''}"
+        )
+    if held_out:
+        clauses.append(f"improved {_count(held_out, counted)} held out")
+    worse = [pair for pair in firsts if counted[pair.task] < 0]
+    if worse:
+        named = ", ".join(
+            f"{pair.task} ({wording.metric_name(pair.metric)} {wording.difference(pair)})"
+            for pair in worse[:_NAMED]
+        )
+        more = f" and {len(worse) - _NAMED} more" if len(worse) > _NAMED else ""
+        clauses.append(f"worse: {named}{more}")
+    return f"{wording.method_name(results.method)} " + "; ".join(clauses)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values in the given order: step-down, monotone, at most 1."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def _firsts(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The first score of each task."""
+    first: dict[str, Comparison] = {}
+    for pair in comparisons:
+        first.setdefault(pair.task, pair)
+    return list(first.values())
+
+
+def _directions(firsts: Sequence[Comparison]) -> dict[str, int]:
+    adjusted = holm([pair.p for pair in firsts])
+    return {
+        pair.task: pair.direction if p < 0.05 else 0
+        for pair, p in zip(firsts, adjusted, strict=True)
+    }
+
+
+def _count(pairs: Sequence[Comparison], directions: dict[str, int]) -> str:
+    found = [directions[pair.task] for pair in pairs]
+    better, worse = found.count(1), found.count(-1)
+    mean = sum(pair.gain[0] for pair in pairs) / len(pairs)
+    same = len({pair.metric for pair in pairs}) == 1
+    by = f"; {wording.metric_name(pairs[0].metric)} {mean:+.2f} on average" if same else ""
+    tasks = f"{len(pairs)} task{'s' if len(pairs) > 1 else ''}"
+    return f"{better} of {tasks} ({worse} worse, {found.count(0)} unclear{by})"

@@ -1,0 +1,186 @@
+"""Tasks opened together: paths, shared splits, what is held out, what is drawn."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brulee.data.corpus import Corpus, open_corpus
+from brulee.errors import InputError
+from brulee.recipe import load_recipe, recipe_from_dict
+
+ASK = {"prompt": "Q {{ q }}", "completion": "{{ a }}"}
+BACK = {"prompt": "Which question has the answer {{ a }}?", "completion": "{{ q }}"}
+WORDS = (
+    "amber",
+    "birch",
+    "cedar",
+    "dune",
+    "ember",
+    "fjord",
+    "grove",
+    "heath",
+    "islet",
+    "jetty",
+    "knoll",
+    "lagoon",
+)
+
+
+def written(folder: Path, name: str, count: int) -> str:
+    rows = [
+        {
+            "q": f"{name} {WORDS[i % 12]} {WORDS[i // 12 % 12]} number {i}?",
+            "a": f"answer {name} {i}",
+        }
+        for i in range(count)
+    ]
+    file = folder / f"{name}.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file)
+
+
+def opened(data: Any) -> Corpus:
+    return open_corpus(recipe_from_dict({"data": data}))
+
+
+def task(source: str, **more: Any) -> dict[str, Any]:
+    return {"source": source, "templates": ASK, **more}
+
+
+def test_a_lone_task_stands_under_its_name(tmp_path: Path) -> None:
+    corpus = opened(task(written(tmp_path, "one", 40)))
+    assert list(corpus.tasks) == list(corpus.trained) == ["one"]
+    assert [test.name for test in corpus.tests] == ["one/test"]
+
+
+def test_nested_mixtures_draw_each_task_at_its_rate(tmp_path: Path) -> None:
+    one, two, three = (written(tmp_path, name, n) for name, n in (("a", 30), ("b", 60), ("c", 90)))
+    corpus = opened(
+        {
+            "mix": {"kind": "weights"},
+            "tasks": [
+                task(one, weight=0.4),
+                {"name": "rest", "weight": 0.6, "mix": {"kind": "equal"},
+                 "tasks": [task(two), task(three)]},
+            ],
+        }
+    )  # fmt: skip
+    assert list(corpus.tasks) == ["a", "rest/b", "rest/c"]
+    mixture = corpus.mixture({path: t.train for path, t in corpus.tasks.items()}, seed=0)
+    counts = Counter(mixture.sample(i).part for i in range(1000))
+    assert {path: round(n / 1000, 2) for path, n in counts.items()} == {
+        "a": 0.4, "rest/b": 0.3, "rest/c": 0.3
+    }  # fmt: skip
+
+
+def test_tasks_over_one_source_share_one_split(tmp_path: Path) -> None:
+    source = written(tmp_path, "shared", 60)
+    corpus = opened([task(source, name="ask"), task(source, name="back", templates=BACK)])
+    ask, back = corpus.tasks.values()
+    assert (ask.train, ask.test) == (back.train, back.test)
+    alone = opened(task(source, templates=BACK))
+    assert alone.tasks["shared"].test != ask.test, "the split would not have differed anyway"
+
+
+def test_tasks_over_one_source_that_ask_for_two_splits_are_refused(tmp_path: Path) -> None:
+    source = written(tmp_path, "shared", 60)
+    asked = [task(source, name="ask"), task(source, name="back", split={"test": 0.5})]
+    with pytest.raises(InputError, match="tasks over one source share one split"):
+        opened(asked)
+
+
+def test_a_held_out_cluster_takes_every_task_of_its_data_sets_along(tmp_path: Path) -> None:
+    one, two, three = (written(tmp_path, name, 40) for name in "abc")
+    corpus = opened(
+        {
+            "hold_out": {"clusters": ["nli"]},
+            "tasks": [
+                task(one, cluster="nli"),
+                task(one, name="title", cluster="summary"),
+                task(two, dataset=one, name="other"),
+                task(three, cluster="summary"),
+            ],
+        }
+    )
+    assert corpus.trained == ("c",)
+    assert corpus.held_out == {
+        "a": "cluster nli", "title": "same data set as a", "other": "same data set as a"
+    }  # fmt: skip
+    assert [test.path for test in corpus.tests] == list(corpus.tasks)
+
+
+@pytest.mark.parametrize(
+    ("hold_out", "says"),
+    [
+        ({"clusters": ["nil"]}, "did you mean 'nli'"),
+        ({"tasks": ["b"]}, "unknown task 'b'"),
+        ({"tasks": ["a", "c"]}, "every task is held out"),
+    ],
+)
+def test_what_cannot_be_held_out_says_why(tmp_path: Path, hold_out: Any, says: str) -> None:
+    one, two = (written(tmp_path, name, 40) for name in "ac")
+    with pytest.raises(InputError, match=says):
+        opened({"hold_out": hold_out, "tasks": [task(one, cluster="nli"), task(two)]})
+
+
+def test_held_out_phrasings_are_tested_and_never_trained_on() -> None:
+    corpus = opened(
+        {
+            "source": "bundled/support-chats",
+            "templates": "dialogue-summary",
+            "hold_out_templates": 0.25,
+        }
+    )
+    (found,) = corpus.tasks.values()
+    trained, held = {t.name for t in found.templates}, {t.name for t in found.held_out}
+    assert len(held) >= 2
+    assert not trained & held
+    assert found.templates.templates[0].name not in held
+    assert [test.name for test in corpus.tests] == [
+        "support-chats/test", "support-chats/test-unseen-phrasings"
+    ]  # fmt: skip
+    asked = {corpus.tests[1].template_of(row).name for row in found.test}
+    assert asked == held
+
+
+def test_a_held_out_phrasing_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="plain"):
+        opened(
+            {
+                "source": "bundled/support-chats",
+                "templates": "dialogue-summary",
+                "hold_out_templates": ["plian"],
+            }
+        )
+
+
+@pytest.mark.parametrize(
+    ("tasks", "line", "says"),
+    [
+        ("  - {source: SOURCE}\n  - {source: SOURCE}\n", 3, "second task is called 'a'"),
+        ("  - {source: SOURCE}\n  - tasks: [{source: SOURCE}]\n", 3, "needs a name"),
+        ("  - {source: SOURCE, system: Hello}\n", 2, "one system message, data.system"),
+        ("  - {source: SOURCE, templates: nope}\n", 2, "nope"),
+    ],
+)
+def test_a_mistake_in_a_mixture_names_its_line(
+    tmp_path: Path, tasks: str, line: int, says: str
+) -> None:
+    text = "data:\n" + tasks.replace("SOURCE", written(tmp_path, "a", 20))
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(InputError, match=rf"recipe.yaml, line {line}: ") as caught:
+        open_corpus(load_recipe(tmp_path / "recipe.yaml"))
+    assert says in str(caught.value)
+
+
+def test_hold_out_inside_a_mixture_inside_a_mixture_is_refused(tmp_path: Path) -> None:
+    inner = {
+        "name": "in",
+        "tasks": [task(written(tmp_path, "a", 20))],
+        "hold_out": {"tasks": ["a"]},
+    }
+    with pytest.raises(InputError, match="hold_out stands at the top of data"):
+        opened([inner])
