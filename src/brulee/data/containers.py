@@ -2,56 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import hashlib
-import io
 import json
-import re
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
+from brulee.data.delimited import delimited
+from brulee.data.raw import Piece, Raw
 from brulee.data.tables import to_table
 from brulee.errors import InputError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 _BOM = b"\xef\xbb\xbf"
-_LONGEST_FIELD = 2**31 - 1
 
 
-@dataclass(frozen=True)
-class Piece:
-    """The rows of one file; `lines` is None where rows are counted (arrays, parquet, Arrow)."""
-
-    table: pa.Table
-    lines: list[int] | None
-
-
-@dataclass(frozen=True)
-class _Bytes:
-    label: str
-    data: bytes
-
-    def fail(self, problem: str, line: int | None = None) -> NoReturn:
-        raise InputError(f"{self.label}{f', line {line}' if line else ''}: {problem}")
-
-    def text(self) -> str:
-        """The whole file as text; a byte that is not UTF-8 is an InputError naming its line."""
-        try:
-            return self.data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = self.data.count(b"\n", 0, error.start) + 1
-            self.fail(f"byte {self.data[error.start]:#04x} is not UTF-8 text.", line)
-
-
-def read_file(path: Path, label: str, limit: int | None = None) -> Piece:
+def read_file(path: Path, label: str, limit: int | None = None, numbered: bool = False) -> Piece:
     """Read the first `limit` rows of one file in a container of `CONTAINERS`, packed or not.
 
+    `numbered`: a table of text has no line that names its columns, which are called 1, 2, ...
     Raises InputError naming the file, and the line or row, for whatever is malformed in it.
     """
     container = container_of(path)
@@ -60,10 +30,11 @@ def read_file(path: Path, label: str, limit: int | None = None) -> Piece:
         raise InputError(
             f"{label}: not a data file; valid: {valid} (the text ones also .gz and .zst)."
         )
-    source = _Bytes(label, _load(path, label))
+    source = Raw(label, _load(path, label))
     if not source.data.strip():
         source.fail("the file is empty.")
-    piece = CONTAINERS[container](source, limit)
+    readers = CONTAINERS | _NUMBERED if numbered else CONTAINERS
+    piece = readers[container](source, limit)
     if piece.table.num_rows == 0 or piece.table.num_columns == 0:
         source.fail("the file holds no rows.")
     return piece
@@ -71,7 +42,7 @@ def read_file(path: Path, label: str, limit: int | None = None) -> Piece:
 
 def read_lines(path: Path, label: str) -> list[str]:
     """The lines of a text file, packed or not, without their ends; InputError where it has none."""
-    source = _Bytes(label, _load(path, label))
+    source = Raw(label, _load(path, label))
     if not source.data.strip():
         source.fail("the file is empty.")
     lines = source.text().removesuffix("\n").split("\n")
@@ -120,7 +91,7 @@ def _unzstd(label: str, data: bytes) -> bytes:
     return unpacked
 
 
-def _jsonl(source: _Bytes, limit: int | None) -> Piece:
+def _jsonl(source: Raw, limit: int | None) -> Piece:
     records: list[dict[str, Any]] = []
     lines: list[int] = []
     for number, line in _numbered(source):
@@ -134,7 +105,7 @@ def _jsonl(source: _Bytes, limit: int | None) -> Piece:
     return Piece(to_table(records, lambda i: f"{source.label}, line {lines[i]}"), lines)
 
 
-def _numbered(source: _Bytes) -> Iterator[tuple[int, str]]:
+def _numbered(source: Raw) -> Iterator[tuple[int, str]]:
     for number, raw in enumerate(source.data.split(b"\n"), start=1):
         try:
             line = raw.decode("utf-8")
@@ -144,7 +115,7 @@ def _numbered(source: _Bytes) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _json(source: _Bytes, text: str, first_line: int) -> Any:
+def _json(source: Raw, text: str, first_line: int) -> Any:
     def refuse(constant: str) -> NoReturn:
         source.fail(f"not valid JSON: {constant} is no JSON number.", first_line)
 
@@ -159,7 +130,7 @@ def _json(source: _Bytes, text: str, first_line: int) -> Any:
         source.fail("not usable JSON: nested too deeply or a number too long.", first_line)
 
 
-def _json_array(source: _Bytes, limit: int | None) -> Piece:
+def _json_array(source: Raw, limit: int | None) -> Piece:
     value = _json(source, source.text(), 1)
     if isinstance(value, dict) and {"Definition", "Instances"} <= value.keys():
         value = [value]  # Natural Instructions: a file is one task, of several arrays
@@ -188,68 +159,7 @@ def _kind(value: Any) -> str:
     return "null" if value is None else names.get(type(value), "a number")
 
 
-def _delimited(delimiter: str, name: str) -> Callable[[_Bytes, int | None], Piece]:
-    def read(source: _Bytes, limit: int | None) -> Piece:
-        records = _fields(source, delimiter)
-        header_line, header = next(records)
-        _check_header(source, header, header_line, delimiter, name)
-        rows: list[list[str]] = []
-        lines: list[int] = []
-        for line, fields in records:
-            if limit is not None and len(rows) == limit:
-                break
-            if len(fields) != len(header):
-                found = f"{len(fields)} field{'s' if len(fields) != 1 else ''}"
-                source.fail(f"{found}, but the header names {len(header)} columns.", line)
-            rows.append(fields)
-            lines.append(line)
-        columns = [_typed([row[c] for row in rows]) for c in range(len(header))]
-        table = [dict(zip(header, values, strict=True)) for values in zip(*columns, strict=True)]
-        return Piece(to_table(table, lambda i: f"{source.label}, line {lines[i]}"), lines)
-
-    return read
-
-
-def _fields(source: _Bytes, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    text = source.text()
-    before = csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    line = 1
-    try:
-        for fields in reader:
-            if fields:
-                yield line, fields
-            line = reader.line_num + 1
-    except csv.Error as error:
-        source.fail(f"not a valid table: {error}.", line)
-    finally:
-        csv.field_size_limit(before)
-
-
-def _check_header(source: _Bytes, header: list[str], line: int, delimiter: str, name: str) -> None:
-    for cell in header:
-        if not cell.strip() or re.fullmatch(r"[-+.\d]+", cell.strip()) or len(cell) > 100:
-            shown = repr(cell if len(cell) <= 40 else cell[:37] + "...")
-            source.fail(f"the first line has to name the columns, but it holds {shown}.", line)
-        if header.count(cell) > 1:
-            source.fail(f"the header names the column {cell!r} twice.", line)
-    if len(header) == 1 and any(other in header[0] for other in ",;\t|" if other != delimiter):
-        source.fail(f"one column named {header[0]!r}; the separator has to be a {name}.", line)
-
-
-def _typed(cells: list[str]) -> list[Any]:
-    """Numbers where every cell prints back exactly as it was written, else the strings."""
-    filled = [cell for cell in cells if cell != ""]
-    if not filled:
-        return list(cells)
-    if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", cell) for cell in filled):
-        return [int(cell) if cell else None for cell in cells]
-    if all(re.fullmatch(r"-?\d+\.\d+", cell) and repr(float(cell)) == cell for cell in filled):
-        return [float(cell) if cell else None for cell in cells]
-    return list(cells)
-
-
-def _parquet(source: _Bytes, limit: int | None) -> Piece:
+def _parquet(source: Raw, limit: int | None) -> Piece:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -260,7 +170,7 @@ def _parquet(source: _Bytes, limit: int | None) -> Piece:
     return Piece(table.slice(0, limit), None)
 
 
-def _arrow(source: _Bytes, limit: int | None) -> Piece:
+def _arrow(source: Raw, limit: int | None) -> Piece:
     import pyarrow as pa
 
     buffer = pa.BufferReader(source.data)
@@ -275,11 +185,15 @@ def _arrow(source: _Bytes, limit: int | None) -> Piece:
 
 _PACKED = {".gz": _gunzip, ".zst": _unzstd}
 _BINARY = (".parquet", ".arrow")
-CONTAINERS: dict[str, Callable[[_Bytes, int | None], Piece]] = {
+CONTAINERS: dict[str, Callable[[Raw, int | None], Piece]] = {
     ".jsonl": _jsonl,
     ".json": _json_array,
-    ".csv": _delimited(",", "comma"),
-    ".tsv": _delimited("\t", "tab"),
+    ".csv": delimited(",", "comma"),
+    ".tsv": delimited("\t", "tab"),
     ".parquet": _parquet,
     ".arrow": _arrow,
+}
+_NUMBERED: dict[str, Callable[[Raw, int | None], Piece]] = {
+    ".csv": delimited(",", "comma", numbered=True),
+    ".tsv": delimited("\t", "tab", numbered=True),
 }

@@ -18,16 +18,19 @@ _ABOUT = (FILE_NAME, "state.json", "dataset_dict.json")
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
 
-def open_file(path: Path, label: str, limit: int | None = None) -> Found:
-    """The rows of one file; InputError naming the line or row of whatever is malformed."""
+def open_file(path: Path, label: str, limit: int | None = None, numbered: bool = False) -> Found:
+    """The rows of one file; InputError naming the line or row of whatever is malformed.
+
+    `numbered`: as for `read_file`.
+    """
     if path.name == FILE_NAME:
         names = entry_names(path)
         hint = f", as in {label}:{names[0]}. Valid: {', '.join(names)}" if names else ""
         raise InputError(f"{label}: name one of its entries{hint}.")
-    return _read([(path, label)], None, limit)
+    return _read([(path, label)], None, limit, numbered)
 
 
-def open_folder(path: Path, label: str, limit: int | None = None) -> Found:
+def open_folder(path: Path, label: str, limit: int | None = None, numbered: bool = False) -> Found:
     """The rows of a folder, whose files or subfolders are called train, validation and test.
 
     A split may be in shards (`train-00000-of-00002.parquet`). Without such names the folder holds
@@ -39,9 +42,9 @@ def open_folder(path: Path, label: str, limit: int | None = None) -> Found:
         if len(files) > 1 and not _are_shards(files):
             raise InputError(f"{label}: two files for {split}: {', '.join(f.name for f in files)}.")
         if files:
-            parts.append(_read(_labelled(files, path, label), split, limit))
+            parts.append(_read(_labelled(files, path, label), split, limit, numbered))
     if not parts:
-        return _whole_folder(path, label, limit)
+        return _whole_folder(path, label, limit, numbered)
     digests = {file: sha for part in parts for file, sha in part.digests.items()}
     table = join_tables([part.table for part in parts], [part.parts[0].label for part in parts])
     return Found(table, [one for part in parts for one in part.parts], digests)
@@ -92,10 +95,10 @@ def _labelled(files: Sequence[Path], folder: Path, label: str) -> list[tuple[Pat
     return [(f, f"{label.rstrip('/')}/{f.relative_to(folder).as_posix()}") for f in files]
 
 
-def _whole_folder(path: Path, label: str, limit: int | None) -> Found:
+def _whole_folder(path: Path, label: str, limit: int | None, numbered: bool) -> Found:
     files = _data_files(path)
     if len(files) == 1 or _are_shards(files):
-        return _read(_labelled(files, path, label), None, limit)
+        return _read(_labelled(files, path, label), None, limit, numbered)
     held = f"it holds {', '.join(f.name for f in files)}" if files else "it holds no data file"
     entry = f"{label.rstrip('/')}/{FILE_NAME}"
     hint = f" {entry}:NAME is an entry of that file." if (path / FILE_NAME).is_file() else ""
@@ -105,13 +108,15 @@ def _whole_folder(path: Path, label: str, limit: int | None) -> Found:
     )
 
 
-def _read(files: Sequence[tuple[Path, str]], split: str | None, limit: int | None) -> Found:
+def _read(
+    files: Sequence[tuple[Path, str]], split: str | None, limit: int | None, numbered: bool
+) -> Found:
     tables, parts, digests = [], [], {}
     left = limit
     for path, label in files:
         if left == 0:
             break
-        piece = read_file(path, label, left)
+        piece = read_file(path, label, left, numbered)
         count = piece.table.num_rows
         left = None if left is None else left - count
         tables.append(piece.table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,16 @@ _BUNDLED = "bundled/"
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What to open: `limit` rows of each split; `numbered` columns, where a file names none."""
+
+    name: str
+    resolve: Resolve
+    limit: int | None = None
+    numbered: bool = False
+
+
 def open_source(
     name: str,
     resolve: Resolve = Path,
@@ -34,11 +45,14 @@ def open_source(
 ) -> Rows:
     """Open the rows called by one of the forms of `SOURCES`.
 
-    `columns` maps the name a template uses to the source's own; `limit` keeps the first rows, of
+    `columns` maps the name a template uses to the source's own, or to the number of a column of a
+    CSV or TSV file that does not name them; `limit` keeps the first rows, of
     each split where the source publishes splits. Raises InputError naming the file and the line
     or row of whatever is missing or malformed.
     """
-    found = SOURCES[_form(name, resolve)](name, resolve, limit)
+    numbered = bool(columns) and all(source.isdecimal() for source in columns.values())
+    asked = _Asked(name, resolve, limit, numbered)
+    found = SOURCES[_form(name, resolve)](asked)
     return Rows(name, _rename(found.table, columns, name), found.parts, found.digests)
 
 
@@ -99,37 +113,42 @@ def _did_you_mean(path: Path, close: Sequence[str]) -> str:
     return f" Did you mean {' or '.join(str(path.with_name(c)) for c in close)}?" if close else ""
 
 
-def _open_bundled(name: str, _resolve: Resolve, limit: int | None) -> Found:
-    short = name.removeprefix(_BUNDLED)
+def _open_bundled(asked: _Asked) -> Found:
+    short = asked.name.removeprefix(_BUNDLED)
     if short not in bundled_names():
         raise unknown("bundled data set", short, bundled_names())
     with resources.as_file(resources.files("brulee.data") / "bundled" / f"{short}.jsonl") as file:
-        return open_file(file, name, limit)
+        return open_file(file, asked.name, asked.limit)
 
 
-def _open_path(name: str, resolve: Resolve, limit: int | None) -> Found:
-    path = resolve(name)
-    return open_folder(path, name, limit) if path.is_dir() else open_file(path, name, limit)
+def _open_path(asked: _Asked) -> Found:
+    path = asked.resolve(asked.name)
+    opened = open_folder if path.is_dir() else open_file
+    return opened(path, asked.name, asked.limit, asked.numbered)
 
 
-def _open_entry(name: str, resolve: Resolve, limit: int | None) -> Found:
-    named = split_entry(name)
+def _open_entry(asked: _Asked) -> Found:
+    named = split_entry(asked.name)
     assert named is not None, "_form() saw that it is one"
-    entry = read_dataset_info(resolve(named[0]), named[1])
-    limit = min(filter(None, (limit, entry.limit)), default=None)
+    entry = read_dataset_info(asked.resolve(named[0]), named[1])
+    limit = min(filter(None, (asked.limit, entry.limit)), default=None)
     if entry.hub:
         found = open_hub(entry.source, limit, entry.split)
     elif Path(entry.source).exists():
-        found = _open_path(entry.source, Path, limit)
+        found = _open_path(_Asked(entry.source, Path, limit))
     else:
-        raise InputError(f"{name}: file_name {entry.source}: no such file or folder.")
+        raise InputError(f"{asked.name}: file_name {entry.source}: no such file or folder.")
     if entry.split and not entry.hub:
-        found = split_of(found, entry.split, name)
-    return Found(_rename(found.table, entry.columns, name), found.parts, found.digests)
+        found = split_of(found, entry.split, asked.name)
+    return Found(_rename(found.table, entry.columns, asked.name), found.parts, found.digests)
 
 
-def _open_hub(name: str, _resolve: Resolve, limit: int | None) -> Found:
-    return open_hub(name, limit)
+def _open_parallel(asked: _Asked) -> Found:
+    return open_parallel(asked.name, asked.resolve, asked.limit)
+
+
+def _open_hub(asked: _Asked) -> Found:
+    return open_hub(asked.name, asked.limit)
 
 
 def _rename(table: pa.Table, columns: Mapping[str, str], name: str) -> pa.Table:
@@ -144,11 +163,11 @@ def _rename(table: pa.Table, columns: Mapping[str, str], name: str) -> pa.Table:
     return pa.table({**renamed, **kept}) if columns else table.replace_schema_metadata(None)
 
 
-SOURCES: dict[str, Callable[[str, Resolve, int | None], Found]] = {
+SOURCES: dict[str, Callable[[_Asked], Found]] = {
     "bundled": _open_bundled,  # bundled/support-chats
     "file": _open_path,  # chats.jsonl
     "folder": _open_path,  # chats, which holds train.jsonl and test.jsonl
     "entry": _open_entry,  # data/dataset_info.json:alpaca_en, of LLaMA-Factory
-    "parallel": open_parallel,  # fra-eng.{fra,eng}, line by line
+    "parallel": _open_parallel,  # fra-eng.{fra,eng}, line by line
     "hub": _open_hub,  # owner/name or owner/name:config
 }

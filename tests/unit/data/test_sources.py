@@ -324,3 +324,28 @@ def test_what_datasets_saved_to_disk_is_a_folder_of_splits(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["a" * 5000, "a\x00b", "../" * 3000])
 def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
     assert refused(name)
+
+
+def test_a_table_without_a_header_has_numbered_columns(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.tsv", "1_1\t-0.9\tno picture\n1_2\t0.2\tgood\n")
+    assert 'data.columns: {text: "1"}' in refused(name)
+    rows = open_source(name, columns={"body": "3", "score": "2"})
+    assert rows[0] == {"body": "no picture", "score": -0.9, "1": "1_1"}
+    assert rows.place(1) == f"{name}, line 2"
+    assert "Valid: 1, 2, 3" in refused(name, columns={"body": "4"})
+    write(tmp_path / "a.tsv", "1\t2\n3\n")
+    assert "line 2: 1 field, but the first line has 2 columns" in refused(name, columns={"x": "1"})
+
+
+def test_quotes_in_a_tab_separated_file_are_characters_unless_they_enclose(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.tsv", 'a\tb\n"Oh" she said\t1\n"x\t2\n6" wide\t3\n')
+    assert open_source(name).column("a") == ['"Oh" she said', '"x', '6" wide']
+    # What a strict reader would take for one field of two lines.
+    name = write(tmp_path / "b.tsv", 'a\tb\n1\t"x\n2\ty"\n')
+    assert open_source(name).column("b") == ['"x', 'y"']
+    name = write(tmp_path / "c.tsv", 'a\tb\n"x ""y"""\t"1\t2"\n')
+    assert open_source(name)[0] == {"a": 'x "y"', "b": "1\t2"}
+
+
+def test_digits_of_other_scripts_stay_text(tmp_path: Path) -> None:
+    assert open_source(write(tmp_path / "a.csv", "a\n١٢\n")).column("a") == ["١٢"]

@@ -1,0 +1,124 @@
+"""Tables of text: fields between commas or tabs, one row to a line unless quotes say otherwise."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from brulee.data.raw import Piece, Raw
+from brulee.data.tables import to_table
+from brulee.errors import InputError
+
+_LONGEST_FIELD = 2**31 - 1
+
+
+def delimited(
+    delimiter: str, name: str, numbered: bool = False
+) -> Callable[[Raw, int | None], Piece]:
+    """A reader of tables whose fields are parted by `delimiter`, which messages call `name`.
+
+    `numbered`: no line names the columns, which are then called 1, 2, ...
+    """
+
+    def read(source: Raw, limit: int | None) -> Piece:
+        records = _records(source, delimiter)
+        header_line, header = next(records)
+        if numbered:
+            records = itertools.chain([(header_line, header)], records)
+            header = [str(number) for number in range(1, len(header) + 1)]
+        else:
+            _check_header(source, header, header_line, delimiter, name)
+        kept = list(itertools.islice(_even(source, records, len(header), numbered), limit))
+        lines = [line for line, _ in kept]
+        columns = {
+            column: _typed([fields[c] for _, fields in kept]) for c, column in enumerate(header)
+        }
+        rows = [
+            dict(zip(columns, values, strict=True))
+            for values in zip(*columns.values(), strict=True)
+        ]
+        return Piece(to_table(rows, lambda i: f"{source.label}, line {lines[i]}"), lines)
+
+    return read
+
+
+def _even(
+    source: Raw, records: Iterator[tuple[int, list[str]]], width: int, numbered: bool
+) -> Iterator[tuple[int, list[str]]]:
+    """The records, each of which has to have `width` fields."""
+    for line, fields in records:
+        if len(fields) != width:
+            found = f"{len(fields)} field{'s' if len(fields) != 1 else ''}"
+            names = "first line has" if numbered else "header names"
+            source.fail(f"{found}, but the {names} {width} columns.", line)
+        yield line, fields
+
+
+def _records(source: Raw, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The fields of each record, with the line on which it begins."""
+    if delimiter != "\t" or b'"' not in source.data:
+        return _quoted(source, delimiter)
+    # Most tab-separated files quote nothing, so that a quotation mark is a character like others:
+    # read so wherever every line has the same number of fields and quotes would change that.
+    plain = list(_unquoted(source, delimiter))
+    widths = [len(fields) for _, fields in plain]
+    if len(set(widths)) > 1:
+        return _quoted(source, delimiter)
+    try:
+        quoted = list(_quoted(source, delimiter))
+    except InputError:
+        return iter(plain)
+    return iter(quoted if [len(fields) for _, fields in quoted] == widths else plain)
+
+
+def _unquoted(source: Raw, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(source.text().split("\n"), start=1):
+        if fields := line.removesuffix("\r"):
+            yield number, fields.split(delimiter)
+
+
+def _quoted(source: Raw, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    text = source.text()
+    before = csv.field_size_limit(_LONGEST_FIELD)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for fields in reader:
+            if fields:
+                yield line, fields
+            line = reader.line_num + 1
+    except csv.Error as error:
+        source.fail(f"not a valid table: {error}.", line)
+    finally:
+        csv.field_size_limit(before)
+
+
+def _check_header(source: Raw, header: list[str], line: int, delimiter: str, name: str) -> None:
+    for cell in header:
+        if not cell.strip() or re.fullmatch(r"[-+.\d]+", cell.strip()) or len(cell) > 100:
+            shown = repr(cell if len(cell) <= 40 else cell[:37] + "...")
+            source.fail(
+                f"the first line has to name the columns, but it holds {shown}; a file without "
+                'such a line has the columns 1, 2, ..., as in data.columns: {text: "1"}.',
+                line,
+            )
+        if header.count(cell) > 1:
+            source.fail(f"the header names the column {cell!r} twice.", line)
+    if len(header) == 1 and any(other in header[0] for other in ",;\t|" if other != delimiter):
+        source.fail(f"one column named {header[0]!r}; the separator has to be a {name}.", line)
+
+
+def _typed(cells: list[str]) -> list[Any]:
+    """Numbers where every cell prints back exactly as it was written, else the strings."""
+    filled = [cell for cell in cells if cell != ""]
+    if not filled:
+        return list(cells)
+    if all(re.fullmatch(r"0|-?[1-9][0-9]{0,17}", cell) for cell in filled):
+        return [int(cell) if cell else None for cell in cells]
+    if all(re.fullmatch(r"-?\d+\.\d+", cell) and repr(float(cell)) == cell for cell in filled):
+        return [float(cell) if cell else None for cell in cells]
+    return list(cells)

@@ -1,0 +1,39 @@
+"""A file's bytes before they are read as rows, with the rows that come of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from brulee.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The rows of one file; `lines` is None where rows are counted (arrays, parquet, Arrow)."""
+
+    table: pa.Table
+    lines: list[int] | None
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What a file holds once unpacked, under the name that messages call it by."""
+
+    label: str
+    data: bytes
+
+    def fail(self, problem: str, line: int | None = None) -> NoReturn:
+        """Raise an InputError that names the file, with the line where it is known."""
+        raise InputError(f"{self.label}{f', line {line}' if line else ''}: {problem}")
+
+    def text(self) -> str:
+        """The whole file as text; a byte that is not UTF-8 is an InputError naming its line."""
+        try:
+            return self.data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = self.data.count(b"\n", 0, error.start) + 1
+            self.fail(f"byte {self.data[error.start]:#04x} is not UTF-8 text.", line)
