@@ -68,7 +68,8 @@ def one_thread() -> None:
 def make_model(one_thread: None) -> Callable[..., PreTrainedModel]:
     """`make_model("llama", seed=0, **config)`: a fresh model in evaluation mode, in fp32.
 
-    Names: llama (grouped queries), qwen3, mistral (sliding window 6), gpt2, t5, t5-gated, bart.
+    Names: llama (grouped queries), qwen3, gemma (tied, scaled embeddings), mistral (sliding window
+    6), phi (biases, its head's too), gpt2, gpt-neox (fused qkv), t5, t5-gated, bart.
     """
     import torch
 
@@ -185,6 +186,27 @@ def _qwen3(changes: dict[str, Any]) -> PreTrainedModel:
     return Qwen3ForCausalLM(Qwen3Config(**{**_SIZES, **tied, **changes}))
 
 
+def _gemma(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import GemmaConfig, GemmaForCausalLM
+
+    return GemmaForCausalLM(GemmaConfig(**{**_SIZES, "head_dim": 8, **changes}))
+
+
+def _phi(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import PhiConfig, PhiForCausalLM
+
+    no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "num_key_value_heads": 4}
+    return PhiForCausalLM(PhiConfig(**{**_SIZES, **no_dropout, **changes}))
+
+
+def _gpt_neox(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    sizes = {k: v for k, v in _SIZES.items() if k != "num_key_value_heads"}
+    no_dropout = {"attention_dropout": 0.0, "hidden_dropout": 0.0}
+    return GPTNeoXForCausalLM(GPTNeoXConfig(**{**sizes, **no_dropout, **changes}))
+
+
 def _mistral(changes: dict[str, Any]) -> PreTrainedModel:
     from transformers import MistralConfig, MistralForCausalLM
 
@@ -261,8 +283,11 @@ def _bart(changes: dict[str, Any]) -> PreTrainedModel:
 _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "llama": _llama,
     "qwen3": _qwen3,
+    "gemma": _gemma,
     "mistral": _mistral,
+    "phi": _phi,
     "gpt2": _gpt2,
+    "gpt-neox": _gpt_neox,
     "t5": _t5,
     "t5-gated": _t5_gated,
     "bart": _bart,
