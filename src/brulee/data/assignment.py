@@ -6,9 +6,17 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 # With fewer groups than this, shares of a hash would miss the asked sizes by too much.
 _EXACT_BELOW = 2_000
-Histogram = dict[str, int]
+_MOST_SWAPS = 1_000_000
+
+# Rows of each label; the label None counts all rows.
+Counts = Counter[str | None]
+Kind = frozenset[tuple[str | None, int]]
+_ROWS = None
+_NOTHING: Kind = frozenset()
 
 
 def assign(
@@ -27,10 +35,8 @@ def assign(
     if labels is None and len(groups) >= _EXACT_BELOW:
         sides = _by_share(hashes, shares)
     else:
-        counts = {
-            key: Counter(labels[i] if labels else "" for i in groups[key])
-            for key in sorted(groups, key=lambda key: (hashes[key], key))
-        }
+        ordered = sorted(groups, key=lambda key: (hashes[key], key))
+        counts = {key: _count(groups[key], labels) for key in ordered}
         sides = _by_rank(counts, shares)
     assigned: dict[str, list[int]] = {"train": [], **{name: [] for name in shares}}
     for key, members in groups.items():
@@ -52,9 +58,18 @@ def _by_share(hashes: Mapping[str, float], shares: Mapping[str, float]) -> dict[
     return sides
 
 
-def _by_rank(counts: Mapping[str, Counter[str]], shares: Mapping[str, float]) -> dict[str, str]:
-    """Groups, given in order of their hash, up to each split's quota of every label."""
-    total = sum(counts.values(), Counter[str]())
+def _count(rows: Sequence[int], labels: Mapping[int, str] | None) -> Counts:
+    """Rows of each label, and rows."""
+    return Counter(labels[i] for i in rows) + _rows(len(rows)) if labels else _rows(len(rows))
+
+
+def _rows(count: int) -> Counts:
+    return Counter({_ROWS: count})
+
+
+def _by_rank(counts: Mapping[str, Counts], shares: Mapping[str, float]) -> dict[str, str]:
+    """Groups, given in order of their hash, up to each split's quota of rows and of every label."""
+    total = sum(counts.values(), Counter[str | None]())
     sides: dict[str, str] = {}
     for name, share in shares.items():
         left = {key: count for key, count in counts.items() if key not in sides}
@@ -62,32 +77,67 @@ def _by_rank(counts: Mapping[str, Counter[str]], shares: Mapping[str, float]) ->
     return sides
 
 
-def _quota(total: Counter[str], share: float) -> Histogram:
-    """Rows wanted of each label: its share, rounded such that the sum is exact."""
-    wanted = max(1, round(share * total.total()))
-    quota = {label: int(share * count) for label, count in sorted(total.items())}
-    by_remainder = sorted(quota, key=lambda label: quota[label] - share * total[label])
-    for label in by_remainder[: wanted - sum(quota.values())]:
+def _quota(total: Counts, share: float) -> Counts:
+    """Rows wanted, and of each label its share of them, rounded such that the sum is exact."""
+    wanted = max(1, round(share * total[_ROWS]))
+    labels = sorted(label for label in total if label is not None)
+    quota = Counter({label: int(share * total[label]) for label in labels})
+    by_remainder = sorted(labels, key=lambda label: quota[label] - share * total[label])
+    for label in by_remainder[: wanted - quota.total()]:
         quota[label] += 1
-    return quota
+    return quota + _rows(wanted)
 
 
-def _take(left: Mapping[str, Counter[str]], quota: Histogram) -> list[str]:
+def _take(left: Mapping[str, Counts], quota: Counts) -> list[str]:
     """First the groups that fit into the quota, then those that bring the counts nearer to it."""
     lacking = Counter(quota)
-    taken: dict[str, None] = {}
-    for fits in (_fits, _improves):
+    taken: dict[str, Counts] = {}
+    for suits in (_fits, _improves):
         for key, count in left.items():
-            if key not in taken and fits(count, lacking):
-                taken[key] = None
+            if key not in taken and suits(count, lacking):
+                taken[key] = count
                 lacking.subtract(count)
-    return list(taken) or sorted(left, key=lambda key: left[key].total())[:1]
+    rest = {key: count for key, count in left.items() if key not in taken}
+    _exchange(taken, rest, lacking)
+    return list(taken) or sorted(left, key=lambda key: left[key][_ROWS])[:1]
 
 
-def _fits(count: Counter[str], lacking: Counter[str]) -> bool:
+def _fits(count: Counts, lacking: Counts) -> bool:
     return all(rows <= lacking[label] for label, rows in count.items())
 
 
-def _improves(count: Counter[str], lacking: Counter[str]) -> bool:
-    change = sum(abs(lacking[label] - rows) - abs(lacking[label]) for label, rows in count.items())
-    return change < 0
+def _improves(count: Counts, lacking: Counts) -> bool:
+    return sum(abs(lacking[x] - rows) - abs(lacking[x]) for x, rows in count.items()) < 0
+
+
+def _exchange(taken: dict[str, Counts], rest: dict[str, Counts], lacking: Counts) -> None:
+    """Swap a group for another, or drop or add one, while that brings the counts nearer."""
+    while any(lacking.values()):
+        # Of groups with equal counts, the last taken goes and the first left comes.
+        inside = {_NOTHING: ""} | {frozenset(c.items()): key for key, c in taken.items()}
+        outside = {_NOTHING: ""} | {frozenset(rest[key].items()): key for key in reversed(rest)}
+        if len(inside) * len(outside) > _MOST_SWAPS:
+            return
+        goes, comes, better = _best_swap(list(inside), list(outside), lacking)
+        if not better:
+            return
+        if dropped := inside[goes]:
+            lacking.update(taken[dropped])
+            rest[dropped] = taken.pop(dropped)
+        if added := outside[comes]:
+            lacking.subtract(rest[added])
+            taken[added] = rest.pop(added)
+
+
+def _best_swap(inside: list[Kind], outside: list[Kind], lacking: Counts) -> tuple[Kind, Kind, bool]:
+    """The kind of group to drop, the kind to take, and whether that is better than neither."""
+    labels = sorted({x for kind in (*inside, *outside, lacking.items()) for x, _ in kind}, key=str)
+    lacking_L = np.array([lacking[x] for x in labels])
+    inside_GL, outside_GL = _matrix(inside, labels), _matrix(outside, labels)
+    distances = np.stack([np.abs(lacking_L + goes_L - outside_GL).sum(1) for goes_L in inside_GL])
+    i, j = divmod(int(distances.argmin()), len(outside))
+    return inside[i], outside[j], bool(distances[i, j] < np.abs(lacking_L).sum())
+
+
+def _matrix(kinds: list[Kind], labels: list[str | None]) -> np.ndarray:
+    return np.array([[count.get(x, 0) for x in labels] for count in map(dict, kinds)])

@@ -27,7 +27,10 @@ _MISSED = 1e-4
 # Of texts that agree in a band, each is compared with this many others: a band in which thousands
 # agree, say by a shared preamble, would have millions of pairs.
 _NEIGHBOURS = 16
+# How far below the threshold 128 values may estimate a pair at it: four standard deviations.
+_SLACK = 0.15
 _BLOCK = 2_000
+_MOST_PAIRS = 100_000
 _WORTH_A_BAR = 20_000
 
 
@@ -46,15 +49,9 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.8) -> list[Link]:
         raise ValueError(f"threshold {threshold} is not in (0, 1]")
     blocks = list(_read(texts))
     joined = UnionFind(len(texts))
-    sets = _Sets(blocks)
     links = [link for link in _equal(blocks) if joined.join(link[0], link[1])]
-    size = _band_size(threshold)
     distinct = np.flatnonzero(joined.roots() == np.arange(len(texts)))
-    with _bar("Comparing texts", len(texts), PERMUTATIONS // size, "passes") as advance:
-        for band in range(PERMUTATIONS // size):
-            for pairs in _candidates(blocks, distinct, band, size):
-                links += _links(pairs, sets, joined, threshold)
-            advance(1)
+    links += _similar(blocks, distinct, joined, threshold)
     return sorted(links)
 
 
@@ -88,6 +85,12 @@ class _Block:
 
     hashes: np.ndarray
     starts: np.ndarray
+
+    def of(self, i: int) -> np.ndarray:
+        """The hashes of one of the texts."""
+        return self.hashes[
+            self.starts[i] : self.starts[i + 1] if i + 1 < len(self.starts) else None
+        ]
 
 
 class _WordHashes(dict[str, int]):
@@ -139,15 +142,10 @@ class _Sets:
     def __init__(self, blocks: list[_Block]) -> None:
         self._blocks = blocks
         self.of = functools.lru_cache(maxsize=4_096)(self._read)
-        ends = [np.append(b.starts[1:], len(b.hashes)) for b in blocks]
-        self.sizes = np.concatenate(
-            [end - b.starts for end, b in zip(ends, blocks, strict=True)] or [np.zeros(0, int)]
-        )
 
     def _read(self, i: int) -> frozenset[int]:
         block = self._blocks[i // _BLOCK]
-        start = int(block.starts[i % _BLOCK])
-        return frozenset(block.hashes[start : start + int(self.sizes[i])].tolist())
+        return frozenset(block.of(i % _BLOCK).tolist())
 
 
 def _equal(blocks: list[_Block]) -> list[Link]:
@@ -176,42 +174,57 @@ def _permutations() -> tuple[np.ndarray, np.ndarray]:
     return factors, draw.integers(2**64, size=PERMUTATIONS, dtype=np.uint64)
 
 
-def _minima(blocks: list[_Block], permutation: int) -> np.ndarray:
-    factors, offsets = _permutations()
-    a, b = factors[permutation], offsets[permutation]
-    found = [
+def _signature(block: _Block) -> np.ndarray:
+    """(texts of the block, 128) minima of the permuted hashes, 16 bits of each."""
+    permuted = (
         np.minimum.reduceat((block.hashes * a + b) >> np.uint64(32), block.starts)
-        for block in blocks
-    ]
-    return np.concatenate(found)
+        for a, b in zip(*_permutations(), strict=True)
+    )
+    return np.stack([minimum.astype(np.uint16) for minimum in permuted], axis=1)
 
 
-def _candidates(
-    blocks: list[_Block], distinct: np.ndarray, band: int, size: int
-) -> Iterator[np.ndarray]:
-    """Pairs (K, 2) of texts that agree in a band, the closest neighbours first."""
+def _similar(
+    blocks: list[_Block], distinct: np.ndarray, joined: UnionFind, threshold: float
+) -> list[Link]:
+    """Links between the texts in `distinct`, found band by band."""
     if len(distinct) < 2:
-        return
-    keys = np.zeros(len(distinct), dtype=np.uint64)
-    for permutation in range(band * size, (band + 1) * size):
-        keys = _mix(keys * np.uint64(31) + _minima(blocks, permutation)[distinct])
+        return []
+    signatures = np.concatenate([_signature(block) for block in blocks])[distinct]
+    sets = _Sets(blocks)
+    size = _band_size(threshold)
+    links: list[Link] = []
+    bands = range(0, PERMUTATIONS - size + 1, size)
+    with _bar("Comparing texts", len(distinct), len(bands), "passes") as advance:
+        for start in bands:
+            for pairs in _agreeing(signatures, start, size):
+                roots = joined.roots()[distinct]
+                apart = pairs[roots[pairs[:, 0]] != roots[pairs[:, 1]]]
+                alike = (signatures[apart[:, 0]] == signatures[apart[:, 1]]).mean(axis=1)
+                likely = np.sort(distinct[apart[alike >= threshold - _SLACK]])
+                links += _links(likely.tolist(), sets, joined, threshold)
+            advance(1)
+    return links
+
+
+def _agreeing(signatures: np.ndarray, start: int, size: int) -> Iterator[np.ndarray]:
+    """Pairs (K, 2) of signatures that are equal in a band, the closest neighbours first."""
+    keys = np.zeros(len(signatures), dtype=np.uint64)
+    for value in signatures[:, start : start + size].T:
+        keys = _mix(keys * np.uint64(31) + value)
     # Among those that agree, another value puts the likeliest pairs side by side.
-    tie = _minima(blocks, (band + 1) * size % PERMUTATIONS)[distinct]
-    order = np.lexsort((tie, keys))
-    keys, texts = keys[order], distinct[order]
-    for apart in range(1, min(_NEIGHBOURS + 1, len(texts))):
-        agree = keys[apart:] == keys[:-apart]
-        if not agree.any():
+    order = np.lexsort((signatures[:, (start + size) % PERMUTATIONS], keys))
+    keys = keys[order]
+    for apart in range(1, min(_NEIGHBOURS + 1, len(keys))):
+        agree = np.flatnonzero(keys[apart:] == keys[:-apart])
+        if not len(agree):
             return
-        yield np.stack([texts[:-apart][agree], texts[apart:][agree]], axis=1)
+        for some in np.array_split(agree, len(agree) // _MOST_PAIRS + 1):
+            yield np.stack([order[some], order[some + apart]], axis=1)
 
 
-def _links(pairs: np.ndarray, sets: _Sets, joined: UnionFind, threshold: float) -> list[Link]:
-    roots = joined.roots()
-    sizes = sets.sizes[pairs]
-    possible = sizes.min(axis=1) >= threshold * sizes.max(axis=1)
+def _links(pairs: list[list[int]], sets: _Sets, joined: UnionFind, threshold: float) -> list[Link]:
     links = []
-    for i, j in np.sort(pairs[possible & (roots[pairs[:, 0]] != roots[pairs[:, 1]])]).tolist():
+    for i, j in pairs:
         left, right = sets.of(i), sets.of(j)
         shared = len(left & right)
         similarity = shared / (len(left) + len(right) - shared)

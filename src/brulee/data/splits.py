@@ -51,8 +51,11 @@ class Splits:
             "shares": {"validation": self.spec.validation, "test": self.spec.test},
             "published": sorted(rows.published),
             "group_columns": list(self.columns),
+            "stratify": self.spec.stratify,
+            "groups": len(set(self.groups)),
             "counts": {name: len(part) for name, part in parts.items()},
             "duplicates_removed": self.duplicates,
+            "near_duplicates_joined": self.near_duplicates,
             "groups_shared": dict(self.shared_groups),
             "labels": _histograms(rows, parts),
             "ids_sha256": {name: _ids_digest(rows, part) for name, part in parts.items()},
@@ -65,15 +68,17 @@ def split_rows(
     """Hold out shares of the rows such that rows of one group stay together.
 
     Published splits are kept, and only a missing one is cut from train. Otherwise the group is
-    the column(s) `spec.group`, else the normalised text of `source_columns`. A row that repeats an
-    earlier one of its split in all of `read_columns` is left out; where these are not given, in
-    everything but id columns.
+    the column(s) `spec.group`, else the normalised text of `source_columns`; groups with rows whose
+    source texts say nearly the same are one (`near_duplicates`), unless the spec says otherwise. A
+    row that repeats an earlier one of its split in all of `read_columns` is left out; where these
+    are not given, in everything but id columns.
 
     From 2,000 groups on, sha256(salt|group) as a fraction is compared with the shares, so that a
     row's side depends on nothing but itself: it survives appending, reordering and subsetting.
     Below that the groups of lowest hash are taken up to the exact sizes (rounded, in rows), which
-    survives reordering but not appending. Raises InputError for a missing column and for a split
-    that leaves nothing to train on.
+    survives reordering but not appending; so it is with `spec.stratify`, where each label is taken
+    up to its share. Raises InputError for a missing column, for labels that hardly repeat and for a
+    split that leaves nothing to train on.
     """
     if spec.test + spec.validation >= 1:
         raise InputError(
@@ -138,7 +143,14 @@ def _groups(
 
 
 def _labels(rows: Rows, column: str) -> dict[int, str]:
-    return dict(enumerate(map(normalise, rows.column(column))))
+    labels = dict(enumerate(map(normalise, rows.column(column))))
+    different = len(set(labels.values()))
+    if different > max(len(rows) // 2, 2):
+        raise InputError(
+            f"{rows.name}: split.stratify names the column {column!r}, which has {different} "
+            f"different values in {len(rows)} rows; name a column of labels that repeat."
+        )
+    return labels
 
 
 def _keys(rows: Rows, columns: Sequence[str]) -> list[str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import time
+from collections.abc import Iterable
 
 import pytest
 
 from brulee.data.dedup import jaccard, near_duplicates, shingles
+from brulee.data.union_find import UnionFind
 
 
 def text(seed: int, words: int = 80) -> list[str]:
@@ -38,6 +42,51 @@ def test_every_pair_of_a_cluster_is_found_among_many() -> None:
     texts = [" ".join(words) for words in originals + copies]
     found = {(i, j) for i, j, _ in near_duplicates(texts)}
     assert found == {(i, 60 + i) for i in range(20)}
+
+
+def test_the_clusters_are_those_of_every_pair_compared() -> None:
+    draw = random.Random(4)
+    words = [text(seed) for seed in range(20)]
+    for _ in range(280):
+        copied = list(draw.choice(words))
+        copied[draw.randrange(len(copied))] = "changed"
+        words.append(copied)
+    texts = [" ".join(w) for w in words]
+    sets = [shingles(t) for t in texts]
+    pairs = itertools.combinations(range(len(texts)), 2)
+    near = [(i, j) for i, j in pairs if jaccard(sets[i], sets[j]) >= 0.8]
+    links = near_duplicates(texts)
+    assert clusters(len(texts), [(i, j) for i, j, _ in links]) == clusters(len(texts), near)
+    assert all(s == pytest.approx(jaccard(sets[i], sets[j])) for i, j, s in links)
+    assert len(links) < len(texts) < len(near)
+
+
+def clusters(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
+    joined = UnionFind(count)
+    for i, j in links:
+        joined.join(i, j)
+    return joined.roots().tolist()
+
+
+def test_a_preamble_that_all_texts_share_is_no_quadratic_trap() -> None:
+    preamble = " ".join(text(0, 20))
+    texts = [f"{preamble} {' '.join(text(seed, 6))}" for seed in range(1, 3_001)]
+    texts.append(f"{texts[1_700]} again")
+    started = time.process_time()
+    assert [(i, j) for i, j, _ in near_duplicates(texts)] == [(1_700, 3_000)]
+    assert time.process_time() - started < 10
+
+
+def test_texts_without_spaces_are_compared_by_letter() -> None:
+    chinese = "我昨天在书店买了一本关于中国历史的书然后回家看了三个小时"
+    assert len(near_duplicates([chinese, chinese + "了", "今天天气很好我们一起去公园散步吧"])) == 1
+
+
+def test_lone_surrogates_and_null_bytes_are_text_like_any_other() -> None:
+    odd = "one two \ud800 three\x00 four five six seven eight nine ten"
+    assert near_duplicates([odd, odd, "something else that is not at all the same"]) == [
+        (0, 1, 1.0)
+    ]
 
 
 def test_texts_of_fewer_than_five_words_are_linked_only_if_they_read_the_same() -> None:
