@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 from jinja2 import meta, nodes
@@ -17,6 +17,7 @@ SEPARATOR = "|||"
 # Stands for the separator inside a row's own text: a private-use character, never in a template.
 _SHIELD = "\ue0b0\ue0b1\ue0b2"
 _CHOICES = "answer_choices"
+_CHAT = frozenset(("history", "speaker"))
 _ENVIRONMENT = LimitedEnvironment()
 # Jinja counts no global as a name that is read, so columns are looked for where there are none.
 _WITHOUT_GLOBALS = LimitedEnvironment()
@@ -34,12 +35,16 @@ _FAILURES = (
 
 @dataclass(frozen=True)
 class TemplateMetadata:
-    """What promptsource records about a template; None where the file does not say."""
+    """What promptsource records about a template; None where the file does not say.
+
+    `rationale` is ours: the completion has its reasoning before the answer.
+    """
 
     original_task: bool | None = None
     choices_in_prompt: bool | None = None
     metrics: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
+    rationale: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Rendered:
     """What the model reads, what it must learn to write, the answers it may choose from.
 
     `history` are the turns of a chat before the prompt, each with its role and content; its answers
-    are learned too where `learn_history` says so.
+    are learned too where `learn_history` says so. `speaker` is the role that says the prompt.
     """
 
     prompt: str
@@ -55,6 +60,7 @@ class Rendered:
     choices: tuple[str, ...] | None
     history: tuple[dict[str, str], ...] = ()
     learn_history: bool = False
+    speaker: str = "user"
 
 
 class Template:
@@ -62,9 +68,12 @@ class Template:
 
     Rendering follows promptsource (values may hold `|||`, a column `a-b` is read as `a_b`, parts
     are stripped) with four differences: it is sandboxed, `choice` is seeded, a null prints
-    nothing, and a missing column is an error. Raises InputError naming `where` if the Jinja is
-    malformed.
+    nothing, and a missing column is an error. `chat` says that rows bring what was said before the
+    prompt in a column `history`, and its role in `speaker`; and which answers are learned. Raises
+    InputError naming `where` if the Jinja is malformed.
     """
+
+    fewer: None = None  # a template shows no exemplars that could be left out
 
     def __init__(
         self,
@@ -74,8 +83,9 @@ class Template:
         metadata: TemplateMetadata = TemplateMetadata(),
         reference: str = "",
         where: str = "",
+        chat: Literal["every", "last"] | None = None,
     ) -> None:
-        self.name, self.jinja, self.answer_choices = name, jinja, answer_choices
+        self.name, self.jinja, self.answer_choices, self.chat = name, jinja, answer_choices, chat
         self.metadata, self.reference, self.where = metadata, reference, where
         self.tree = self._parse(jinja, "jinja")
         self._choices_tree = self._parse(answer_choices or "", _CHOICES)
@@ -87,7 +97,8 @@ class Template:
     @functools.cached_property
     def columns(self) -> frozenset[str]:
         """The row columns that prompt, completion or answer choices read."""
-        return (_columns(self.tree) | self.choice_columns) - {_CHOICES}
+        read = _columns(self.tree) | self.choice_columns | (_CHAT if self.chat else frozenset())
+        return read - {_CHOICES}
 
     @functools.cached_property
     def choice_columns(self) -> frozenset[str]:
@@ -97,12 +108,14 @@ class Template:
     @functools.cached_property
     def source_columns(self) -> tuple[str, ...]:
         """The columns that the prompt reads and the completion does not, in reading order."""
-        return _source_columns(self.tree, self.columns, self.choice_columns)
+        found = _source_columns(self.tree, self.columns, self.choice_columns)
+        return ("history", *found) if self.chat else found
 
     @functools.cached_property
     def required(self) -> frozenset[str]:
         """The columns that no `if` asks about, which a row must therefore have."""
-        return self.columns - _tested(self.tree) - _tested(self._choices_tree)
+        tested = _tested(self.tree) | _tested(self._choices_tree)
+        return self.columns - tested - (_CHAT if self.chat else frozenset())
 
     def render(self, row: Mapping[str, Any], key: str = "") -> Rendered | None:
         """Fill in a row; None where the template does not apply to it (its prompt comes out empty).
@@ -122,7 +135,12 @@ class Template:
         if len(parts) > 2:
             raise InputError(f"{self.label}: it rendered {SEPARATOR} {len(parts) - 1} times.")
         prompt, completion = [_unshield(part).strip() for part in [*parts, ""][:2]]
-        return Rendered(prompt, completion, choices) if prompt else None
+        if not prompt:
+            return None
+        if not self.chat:
+            return Rendered(prompt, completion, choices)
+        history, speaker = tuple(row.get("history") or ()), row.get("speaker") or "user"
+        return Rendered(prompt, completion, choices, history, self.chat == "every", speaker)
 
     @property
     def label(self) -> str:

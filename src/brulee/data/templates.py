@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 Spec = str | list[str] | dict[str, Any]
-# `cluster` and `sources` are ours; promptsource's files have neither.
+# `cluster`, `sources` and a template's `rationale` are ours; promptsource's files have none.
 _FILE_KEYS = ("dataset", "subset", "cluster", "sources", "templates")
 # `task_template` is a key that some promptsource files still carry; it never meant anything.
 _TEMPLATE_KEYS = (
@@ -38,7 +38,8 @@ _TEMPLATE_KEYS = (
     "metadata",
     "task_template",
 )
-_METADATA_KEYS = ("original_task", "choices_in_prompt", "metrics", "languages")
+_FLAGS = ("original_task", "choices_in_prompt", "rationale")
+_METADATA_KEYS = (*_FLAGS, "metrics", "languages")
 _INLINE_KEYS = ("name", "jinja", "prompt", "completion", "answer_choices")
 
 
@@ -75,10 +76,14 @@ class TemplateSet:
 
     @functools.cached_property
     def source_columns(self) -> tuple[str, ...]:
-        """The source columns all templates share, else the first template's: what groups rows."""
-        first, *others = (t.source_columns for t in self.templates)
-        shared = tuple(c for c in first if all(c in other for other in others))
-        return shared or first
+        """The source columns that all templates share: what groups rows.
+
+        Where inverted templates leave none, as their source is what the others answer, those that
+        the original ones share; else those of the first.
+        """
+        original = [t for t in self.templates if t.metadata.original_task is not False]
+        shared = _shared_sources(self.templates) or _shared_sources(original)
+        return shared or self.templates[0].source_columns
 
 
 def load_templates(spec: Spec, resolve: Callable[[str], Path] = Path) -> TemplateSet:
@@ -136,6 +141,11 @@ def read_templates(text: str, name: str, where: str) -> TemplateSet:
         raise InputError(f"{where}: the file holds no template.")
     _refuse_repeats([t.name for t in templates], where)
     return TemplateSet(name, tuple(templates), cluster, sources)
+
+
+def _shared_sources(templates: Iterable[Template]) -> tuple[str, ...]:
+    read = [template.source_columns for template in templates]
+    return tuple(c for c in read[0] if all(c in other for other in read)) if read else ()
 
 
 def _named(spec: str, resolve: Callable[[str], Path]) -> TemplateSet:
@@ -224,7 +234,7 @@ def _metadata(fields: Any, where: str) -> TemplateMetadata:
     if not isinstance(fields, dict):
         raise InputError(f"{where}: metadata is a mapping with {', '.join(_METADATA_KEYS)}.")
     _check_keys(fields, _METADATA_KEYS, where)
-    for key in ("original_task", "choices_in_prompt"):
+    for key in _FLAGS:
         if fields.get(key) not in (True, False, None):
             raise InputError(f"{where}: {key} is true or false, not {fields[key]!r}.")
     for key in ("metrics", "languages"):
@@ -235,6 +245,7 @@ def _metadata(fields: Any, where: str) -> TemplateMetadata:
         fields.get("choices_in_prompt"),
         tuple(str(metric) for metric in fields.get("metrics") or ()),
         tuple(str(language) for language in fields.get("languages") or ()),
+        fields.get("rationale"),
     )
 
 

@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 from brulee.data import sandbox
-from brulee.data.templates import Template, load_templates, read_templates
+from brulee.data.templates import (
+    Template,
+    TemplateMetadata,
+    TemplateSet,
+    load_templates,
+    read_templates,
+)
 from brulee.errors import InputError
 
 PROMPTSOURCE_FILE = """
@@ -302,6 +308,22 @@ def test_a_malformed_cluster_or_source_is_refused(line: str, message: str) -> No
 def test_sets_group_by_the_source_columns_their_templates_share() -> None:
     assert load_templates("review-rating").source_columns == ("body",)
     assert load_templates("dialogue-summary").source_columns == ("dialogue",)
+
+
+def test_questions_on_one_passage_are_one_group() -> None:
+    # The inverted templates write a question about a passage, which the others have to answer.
+    assert load_templates("squad").source_columns == ("context",)
+
+
+def test_inverted_templates_that_share_no_source_do_not_decide_the_groups() -> None:
+    inverted = TemplateMetadata(original_task=False)
+    first, second, back = (
+        Template("first", "{{text}} {{hint}} ||| {{label}}"),
+        Template("second", "{{text}} ||| {{label}}"),
+        Template("back", "{{label}} ||| {{text}}", metadata=inverted),
+    )
+    assert TemplateSet("t", (first, second, back)).source_columns == ("text",)
+    assert TemplateSet("t", (back,)).source_columns == ("label",)
 
 
 GOLD = "promptsource_gold/amazon_polarity_user_satisfied.jsonl"

@@ -1,0 +1,116 @@
+"""Ways to lay out solved examples before a question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+# A prompt that ends in one of these ("Summary:") leads to its answer by itself.
+_CUES = (":", "=>", "->", " =")
+_LEAST_RULE = 5
+
+
+@dataclass(frozen=True)
+class Style:
+    """The texts around examples.
+
+        opening
+                          separator                    separator
+        head question PROMPT answer COMPLETION   head question PROMPT answer
+
+    `head` stands before every prompt, its {n} counting them. `question` and `answer` are left out
+    where the prompts end with a cue of their own; then `joint` stands between it and the answer.
+    """
+
+    separator: str
+    question: str
+    answer: str
+    joint: str = " "
+    head: str = ""
+    opening: str = ""
+
+    def lay_out(
+        self, examples: Sequence[tuple[str, str]], prompt: str, instruction: str = ""
+    ) -> str:
+        """One prompt of solved (prompt, completion) pairs and the prompt to be answered."""
+        cued = _cued(examples, prompt)
+        blocks = [self._block(n, *pair, cued) for n, pair in enumerate(examples, start=1)]
+        last = self._block(len(blocks) + 1, prompt, "", cued).rstrip()
+        before = [text for text in (instruction, self.opening) if text]
+        return "\n\n".join([*before, self.separator.join([*blocks, last])])
+
+    def is_clear(
+        self, examples: Sequence[tuple[str, str]], prompt: str, instruction: str = ""
+    ) -> bool:
+        """Whether no text shown holds a mark of the style, so that each ends where it seems to."""
+        labels = () if _cued(examples, prompt) else (self.question, self.answer)
+        # Without the white space around them, which a text may begin or end with anew.
+        marks = [mark.strip() or mark for mark in (self.separator, *labels) if mark]
+        texts = [instruction, *_texts(examples, prompt)]
+        return not any(mark in text for mark in marks for text in texts)
+
+    def _block(self, number: int, prompt: str, completion: str, cued: bool) -> str:
+        head = self.head.format(n=number)
+        if cued:
+            return f"{head}{prompt}{self.joint}{completion}"
+        return f"{head}{self.question}{prompt}{self.answer}{completion}"
+
+
+# No separator may occur in the other texts of its style, nor an answer's mark in the question's.
+STYLES = {
+    "blank-line": Style("\n\n", "", "\n"),
+    "arrow": Style("\n", "", " -> "),
+    "double-arrow": Style("\n\n", "", "\n=> ", joint="\n"),
+    "q-a": Style("\n\n", "Q: ", "\nA: "),
+    "question-answer": Style("\n\n\n", "Question: ", "\nAnswer: ", joint="\n"),
+    "input-output": Style("\n---\n", "Input: ", "\nOutput: "),
+    "input-output-lines": Style("\n\n\n", "Input:\n", "\nOutput:\n", joint="\n"),
+    "numbered": Style("\n\n\n", "", "\n\nAnswer: ", head="{n}. "),
+    "brackets": Style("\n\n\n", "", "\n[answer] ", head="({n}) "),
+    "examples-numbered": Style("\n\n***\n\n", "", "\nSolution: ", joint="\n", head="Example {n}\n"),
+    "exercises": Style(
+        "\n\n\n",
+        "",
+        "\n\nWhat to write:\n",
+        joint="\n",
+        head="EXERCISE {n}\n",
+        opening="All exercises but the last are solved.",
+    ),
+    "headings": Style("\n\n\n", "", "\n\n### Response\n", joint="\n", head="### Task {n}\n"),
+    "hashes": Style("\n\n###\n\n", "", "\n\nResponse: ", joint="\n"),
+    "dashes": Style("\n\n---\n\n", "Task: ", "\n\nReply: "),
+    "equals": Style("\n=====\n", "Given: ", "\nResult: "),
+    "tildes": Style("\n~~~\n", "", "\nIt should say:\n", opening="Go on as in the examples."),
+    "stars": Style(
+        "\n* * *\n", "", "\n>> ", opening="The examples show what an answer looks like."
+    ),
+    "asked-answered": Style("\n\n", "Asked: ", "\nAnswered: ", opening="Solved before:"),
+}
+
+
+def first_clear(
+    styles: Iterable[Style],
+    examples: Sequence[tuple[str, str]],
+    prompt: str,
+    instruction: str = "",
+) -> Style:
+    """The first style whose marks are in none of the texts, else rules longer than theirs."""
+    for style in styles:
+        if style.is_clear(examples, prompt, instruction):
+            return style
+    return _ruled([instruction, *_texts(examples, prompt)])
+
+
+def _ruled(texts: Sequence[str]) -> Style:
+    length = _LEAST_RULE
+    while any(sign * length in text for sign in "=-" for text in texts):
+        length += 1
+    return Style(f"\n{'=' * length}\n", "", f"\n{'-' * length}\n", joint="\n")
+
+
+def _cued(examples: Sequence[tuple[str, str]], prompt: str) -> bool:
+    return all(text.endswith(_CUES) for text in (prompt, *(question for question, _ in examples)))
+
+
+def _texts(examples: Sequence[tuple[str, str]], prompt: str) -> list[str]:
+    return [prompt, *(text for pair in examples for text in pair)]

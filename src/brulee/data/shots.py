@@ -1,0 +1,179 @@
+"""Few-shot prompts: solved rows of the train split before the row that is asked about."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from brulee.data.permutation import Permutation
+from brulee.data.shot_styles import STYLES, Style, first_clear
+from brulee.data.template import Rendered, Template
+from brulee.data.template_text import pieces, prompt_pieces
+from brulee.errors import InputError, unknown
+
+# Rows looked at for every exemplar wanted; most are of no use only where a template rarely applies.
+_TRIES = 16
+# What a template says before its first field, up to the last paragraph that ends a sentence.
+_INSTRUCTION = re.compile(r"\A.*[.!?](?=\n\n)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """A solved row: its index, and what a template made of it."""
+
+    row: int
+    prompt: str
+    completion: str
+
+
+@dataclass(frozen=True)
+class Exemplars:
+    """The rows of a task that may be shown, and their groups.
+
+    `rows` are the indices of the train split, which are never copied or walked; `values` gives a
+    row; `groups` holds the group number of every row of the task, trained on or not.
+    """
+
+    task: str
+    rows: Sequence[int]
+    values: Callable[[int], Mapping[str, Any]]
+    groups: Sequence[int]
+
+    def draw(self, template: Template, query: int, count: int, key: str) -> tuple[Exemplar, ...]:
+        """Up to `count` exemplars for a row, all of other groups than it and than each other.
+
+        Which ones is a pure function of `key` and `query`, and the first are the same whatever
+        `count`. Rows that the template does not apply to, that have no completion or are chats are
+        passed over, at most 16 for each exemplar wanted, so that there may be fewer. Raises
+        InputError where every row of the pool is of the query's group.
+        """
+        found: list[Exemplar] = []
+        seen = {self.groups[query]}
+        for row in self._order(query, count, key):
+            if len(found) == count:
+                break
+            if self.groups[row] in seen:
+                continue
+            seen.add(self.groups[row])
+            rendered = self._render(template, row, key)
+            if rendered is not None and rendered.completion and not rendered.history:
+                found.append(Exemplar(row, rendered.prompt, rendered.completion))
+        if count and len(seen) == 1 and len(self.rows) <= _TRIES * count:
+            raise InputError(
+                f"task {self.task}: no example can be shown before row {query}: none of "
+                f"the {len(self.rows)} train rows is of another group."
+            )
+        return tuple(found)
+
+    def _order(self, query: int, count: int, key: str) -> Iterator[int]:
+        secret = _secret(key, query, "rows")
+        for position in range(min(len(self.rows), _TRIES * count)):
+            yield self.rows[self._shuffle.at(position, secret)]
+
+    @functools.cached_property
+    def _shuffle(self) -> Permutation:
+        return Permutation(len(self.rows))
+
+    def _render(self, template: Template, row: int, key: str) -> Rendered | None:
+        """A row under a key of its own: one seed for all would give all the same options' order."""
+        try:
+            return template.render(self.values(row), f"{key}\x1f{row}")
+        except InputError as error:
+            raise InputError(f"task {self.task}, row {row}, shown as an example: {error}") from None
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """A template with solved rows before the one that it renders.
+
+    `styles` are those to lay them out in, in the order of preference: one is passed over where its
+    marks occur in the texts. Without exemplars it renders what the template does.
+    """
+
+    template: Template
+    exemplars: tuple[Exemplar, ...]
+    styles: tuple[Style, ...]
+
+    @classmethod
+    def draw(
+        cls,
+        template: Template,
+        pool: Exemplars,
+        query: int,
+        count: int,
+        key: str,
+        style: str | None = None,
+    ) -> FewShot:
+        """With up to `count` exemplars, and a style of shot_styles.STYLES or one drawn by the key.
+
+        Raises InputError where the pool has no row to show, and for an unknown style.
+        """
+        exemplars = pool.draw(template, query, count, key)
+        return cls(template, exemplars, _styles(style, _secret(key, query, "style")))
+
+    @property
+    def shots(self) -> int:
+        """How many exemplars it shows."""
+        return len(self.exemplars)
+
+    @property
+    def fewer(self) -> FewShot | None:
+        """The same without the exemplar drawn last; None where there is none."""
+        return replace(self, exemplars=self.exemplars[:-1]) if self.exemplars else None
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """The columns that may be cut, of the row that is asked about."""
+        return self.template.source_columns
+
+    def render(self, row: Mapping[str, Any], key: str = "") -> Rendered | None:
+        """The template's own completion, behind the exemplars and its prompt; None as there.
+
+        What the template says first, if it is an instruction, is said once. Raises InputError for
+        a chat with turns before its prompt.
+        """
+        rendered = self.template.render(row, key)
+        if rendered is None or not self.exemplars:
+            return rendered
+        if rendered.history:
+            raise InputError("shots: examples go before a single question, and this is a chat.")
+        instruction, prompts = self._taken_out(
+            [*(shown.prompt for shown in self.exemplars), rendered.prompt]
+        )
+        completions = [shown.completion for shown in self.exemplars]
+        examples = list(zip(prompts[:-1], completions, strict=True))
+        style = first_clear(self.styles, examples, prompts[-1], instruction)
+        return replace(rendered, prompt=style.lay_out(examples, prompts[-1], instruction))
+
+    def _taken_out(self, prompts: list[str]) -> tuple[str, list[str]]:
+        instruction = _instruction(self.template.jinja)
+        rests = [prompt.removeprefix(instruction).strip() for prompt in prompts]
+        if all(p.startswith(instruction) and rest for p, rest in zip(prompts, rests, strict=True)):
+            return instruction, rests
+        return "", prompts
+
+
+@functools.lru_cache(maxsize=256)
+def _instruction(jinja: str) -> str:
+    first, *others = prompt_pieces(pieces(jinja))
+    if first.kind != "text" or not others:
+        return ""
+    found = _INSTRUCTION.match(first.text.lstrip())
+    return found.group() if found else ""
+
+
+def _styles(name: str | None, secret: int) -> tuple[Style, ...]:
+    if name is None:
+        every, shuffle = list(STYLES.values()), Permutation(len(STYLES))
+        return tuple(every[shuffle.at(position, secret)] for position in range(len(every)))
+    if name not in STYLES:
+        raise unknown("style", name, list(STYLES), "shots")
+    return (STYLES[name],)
+
+
+def _secret(key: str, query: int, purpose: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{purpose}\x1f{query}\x1f{key}".encode()).digest()[:8])
