@@ -23,10 +23,12 @@ def test_recipes_are_there() -> None:
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
 def test_recipe_names_only_what_exists(file: Path) -> None:
     recipe = load_recipe(file, OVERRIDES.get(file.stem, ()))
-    assert len(load_templates(recipe.data.templates)) >= 1
+    for _, task in recipe.tasks:
+        assert task.templates is not None
+        assert len(load_templates(task.templates)) >= 1
+        for name in task.metrics or recipe.evaluate.metrics:
+            metric(name)
     build_method(recipe.method, recipe.source)
-    for name in recipe.evaluate.metrics:
-        metric(name)
     assert recipe.name == file.stem
 
 

@@ -10,6 +10,7 @@ from brulee.data.holding_out import held_out_tasks, hold_out_templates
 from brulee.data.mixture import Mixture
 from brulee.data.parts import Group, Part
 from brulee.data.rates import Rates
+from brulee.data.rationale import select
 from brulee.data.row_checks import require_columns, usable_rows
 from brulee.data.sources import Rows, open_source
 from brulee.data.splits import Splits, split_rows
@@ -185,10 +186,13 @@ def _phrase(spec: DataSpec, source: Source, at: KeyPath, read: dict[object, Rows
 
 def _templates(spec: DataSpec, source: Source, at: KeyPath) -> TemplateSet:
     assert spec.templates is not None
+    key = "templates"
     try:
-        return load_templates(spec.templates, source.resolve)
+        found = load_templates(spec.templates, source.resolve)
+        key = "rationale"
+        return select(found, spec.rationale)
     except InputError as error:
-        raise InputError(f"{source.at((*at, 'templates'))}: {error}") from None
+        raise InputError(f"{source.at((*at, key))}: {error}") from None
 
 
 def _splits(phrased: Mapping[str, _Phrased], source: Source) -> dict[str, Splits]:

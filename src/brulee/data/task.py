@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from dataclasses import dataclass
 
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.row_checks import render
+from brulee.data.shots import Exemplars, FewShot
 from brulee.data.sources import Rows
 from brulee.data.splits import Splits
 from brulee.data.template import Template
@@ -54,28 +57,53 @@ class Task:
         """The data set that the rows are from."""
         return self.spec.dataset or self.spec.source
 
-    def encode(self, encoder: Encoder, row: int, template: int, key: str) -> Encoded | None:
+    @functools.cached_property
+    def exemplars(self) -> Exemplars:
+        """What few-shot prompts of this task may show: its training rows."""
+        return Exemplars(self.name, self.train, self.rows.__getitem__, self.splits.groups)
+
+    def phrasing(self, template: Template, row: int, shots: int, key: str) -> Template | FewShot:
+        """A template with so many solved training rows, drawn by `key`, before the row."""
+        if not shots:
+            return template
+        return FewShot.draw(template, self.exemplars, row, shots, key)
+
+    def encode(
+        self, encoder: Encoder, row: int, template: int, key: str, shots: int = 0
+    ) -> Encoded | None:
         """Token ids of a row under a template, cut to fit; InputError naming the row otherwise."""
         try:
-            return encoder.fit(self.templates.templates[template], self.rows[row], key)
+            phrasing = self.phrasing(self.templates.templates[template], row, shots, key)
+            return encoder.fit(phrasing, self.rows[row], key)
         except InputError as error:
             raise InputError(f"{self.rows.place(row)}: {error}") from None
 
-    def encode_nearest(self, encoder: Encoder, row: int, template: int, key: str) -> Encoded:
-        """As `encode`, with the next template in order where one does not apply or does not fit.
+    def draw(self, encoder: Encoder, row: int, template: int, key: str) -> Encoded:
+        """A training document: with examples as often as `shots.share` says, and sure to be one.
 
-        Every row kept for training fits the first, so that the search ends.
+        Where a template does not apply or fit, it is the next in order that does. Every row kept
+        for training fits the first, so that the search ends.
         """
         reason = InputError(f"{self.rows.place(row)}: no template applies to it.")
+        shots = self._shots(key)
         for offset in range(len(self.templates)):
+            number = (template + offset) % len(self.templates)
             try:
-                encoded = self.encode(encoder, row, (template + offset) % len(self.templates), key)
+                encoded = self.encode(encoder, row, number, key, shots)
             except InputError as error:
                 reason = error
             else:
                 if encoded is not None:
                     return encoded
         raise reason
+
+    def _shots(self, key: str) -> int:
+        """How many examples a training draw shows: `shots.count` for a share of the keys."""
+        if self.spec.shots is None:
+            return 0
+        digest = hashlib.blake2b(f"shots\x1f{key}".encode(), digest_size=8).digest()
+        drawn = int.from_bytes(digest) / 2**64
+        return self.spec.shots.count if drawn < self.spec.shots.share else 0
 
     def item(
         self, row: int, encoder: Encoder, room: int | None, template: Template | None = None
@@ -91,9 +119,13 @@ class Task:
         rendered = render(self.rows, row, values, template)
         if rendered is None or not rendered.completion:
             return None
-        prompt: str | None = rendered.prompt
+        shots = self.spec.shots.test if self.spec.shots else 0
+        phrasing = self.phrasing(template, row, shots, "test")
+        shown = phrasing.render(values, "")
+        assert shown is not None, "what a template applies to, it applies to behind examples"
+        prompt: str | None = shown.prompt
         if room is not None:
-            prompt = encoder.fit_prompt(template, values, rendered.prompt, room)
+            prompt = encoder.fit_prompt(phrasing, values, shown.prompt, room)
         if prompt is None:
             raise InputError(
                 f"{self.rows.place(row)}: its prompt does not fit into the {room} tokens that the "

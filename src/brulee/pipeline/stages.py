@@ -78,7 +78,7 @@ def tune(prepared: Prepared) -> Tuned:
         draw = mixture.sample(i)
         task = tasks[draw.part]
         key = f"{recipe.train.seed}/{draw.epoch}/{draw.row}"
-        encoded = task.encode_nearest(encoder, draw.row, draw.template, key)
+        encoded = task.draw(encoder, draw.row, draw.template, key)
         return Document(task.rows.place(draw.row), encoded)
 
     trainer = Trainer(

@@ -184,3 +184,52 @@ def test_hold_out_inside_a_mixture_inside_a_mixture_is_refused(tmp_path: Path) -
     }
     with pytest.raises(InputError, match="hold_out stands at the top of data"):
         opened([inner])
+
+
+def test_rationale_picks_the_phrasings_and_says_when_there_is_none(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"What is {i} + {i}?", "answer": f"{i} and {i} make {2 * i}.\n#### {2 * i}"}
+        for i in range(40)
+    ]
+    file = tmp_path / "maths.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sizes = {
+        kind: len(
+            opened({"source": str(file), "templates": "gsm8k", "rationale": kind})
+            .tasks["maths"]
+            .templates
+        )
+        for kind in ("any", "with", "without")
+    }
+    assert sizes["any"] >= sizes["with"] + sizes["without"] > sizes["with"] > 0
+    with pytest.raises(InputError, match="rationale with: no template of review-rating is left"):
+        opened(
+            {"source": "bundled/product-reviews", "templates": "review-rating", "rationale": "with"}
+        )
+
+
+def test_few_shot_draws_show_training_rows_of_other_groups_only() -> None:
+    corpus = opened(
+        {
+            "source": "bundled/product-reviews",
+            "templates": "review-rating/out-of-five",
+            "split": {"group": "product"},
+            "shots": {"count": 3, "share": 0.5, "test": 2},
+        }
+    )
+    (found,) = corpus.tasks.values()
+    bodies = {str(found.rows[i]["body"]): i for i in range(len(found.rows))}
+    shown = []
+    for row in found.train[:40]:
+        shots = found._shots(f"0/0/{row}")
+        phrasing = found.phrasing(found.templates.templates[0], row, shots, f"0/0/{row}")
+        rendered = phrasing.render(found.rows[row], "")
+        assert rendered is not None
+        inside = {i for body, i in bodies.items() if body in rendered.prompt}
+        assert row in inside
+        assert len(inside) == shots + 1
+        assert inside - {row} <= set(found.train)
+        assert all(found.splits.groups[i] != found.splits.groups[row] for i in inside - {row})
+        shown.append(shots)
+    assert set(shown) == {0, 3}
+    assert 8 < shown.count(3) < 32
