@@ -122,7 +122,7 @@ def _requests(prompts: list[list[int]], answers: int) -> list[Encoded]:
     for prompt in prompts:
         for _ in range(answers):
             tail = [draw.randrange(5, 300) for _ in range(draw.choice([1, 1, 2, 5]))]
-            made.append(Encoded((*prompt, *tail), len(tail)))
+            made.append(Encoded.ending((*prompt, *tail), len(tail)))
     draw.shuffle(made)
     return made
 
@@ -136,7 +136,7 @@ def test_likelihoods_are_those_of_one_request_at_a_time(
     requests = _requests(prompts, answers)
     # And the model's own choices, which must be found to be greedy.
     greedy = [_theirs(model, p, [], new_tokens=3) for p in prompts]
-    requests += [Encoded((*p, *g), 3) for p, g in zip(prompts, greedy, strict=True)] * answers
+    requests += [Encoded.ending((*p, *g), 3) for p, g in zip(prompts, greedy, strict=True)] * answers
     expected = [_naive(model, r) for r in requests]
     assert {e.greedy for e in expected} == {True, False}
     _assert_close(_engine(model).loglikelihood(requests), expected)

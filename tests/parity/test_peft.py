@@ -149,7 +149,7 @@ def test_all_linear_means_what_it_means_in_peft(make_base: MakeBase) -> None:
 def _documents(count: int) -> list[Encoded]:
     draw = random.Random(3)
     shapes = [(draw.randrange(2, 12), draw.randrange(1, 8)) for _ in range(count)]
-    return [Encoded(tuple(draw.randrange(5, 300) for _ in range(p + c)), c) for p, c in shapes]
+    return [Encoded.ending(tuple(draw.randrange(5, 300) for _ in range(p + c)), c) for p, c in shapes]
 
 
 def _their_loss(model: Any, documents: list[Encoded]) -> torch.Tensor:

@@ -66,12 +66,10 @@ def pack(documents: Sequence[Encoded]) -> Batch:
     ids = [token for d in documents for token in d.ids]
     positions: list[int] = []
     targets: list[int] = []
-    start = 0
+    begin = 0
     for document, length in zip(documents, lengths, strict=True):
-        first = start + length - document.learned
-        positions += range(first - 1, start + length - 1)
-        targets += document.completion
-        start += length
+        _predict(document, begin, positions, targets)
+        begin += length
     arguments = pack_arguments(lengths, torch.device("cpu"))
     inputs = {"input_ids": torch.tensor([ids]), **arguments}
     return Batch(inputs, torch.tensor(positions), torch.tensor(targets), lengths, True)
@@ -103,18 +101,21 @@ def pad(documents: Sequence[Encoded], pad_id: int) -> Batch:
     positions: list[int] = []
     targets: list[int] = []
     for row, document in enumerate(documents):
-        end = row * width + len(document.ids)
-        positions += range(end - document.learned - 1, end - 1)
-        targets += document.completion
+        _predict(document, row * width, positions, targets)
     inputs = {"input_ids": ids_BT, "attention_mask": mask_BT}
     lengths = tuple(len(d.ids) for d in documents)
     return Batch(inputs, torch.tensor(positions), torch.tensor(targets), lengths, False)
 
 
 def pad_pairs(documents: Sequence[Encoded], pad_id: int, start_id: int) -> Batch:
-    """Prompts for an encoder, completions shifted right for its decoder."""
+    """Prompts for an encoder, completions shifted right for its decoder.
+
+    Raises ValueError for a document with more than one learned span: the decoder writes one.
+    """
     import torch
 
+    if any(len(d.spans) > 1 for d in documents):
+        raise ValueError("an encoder-decoder document has one learned span")
     ids_BT, mask_BT = _right_padded([d.prompt for d in documents], pad_id)
     shifted = [(start_id, *d.completion[:-1]) for d in documents]
     decoder_BT, decoder_mask_BT = _right_padded(shifted, pad_id)
@@ -129,6 +130,15 @@ def pad_pairs(documents: Sequence[Encoded], pad_id: int, start_id: int) -> Batch
     }
     lengths = tuple(len(d.ids) for d in documents)
     return Batch(inputs, torch.tensor(positions), torch.tensor(targets), lengths, False)
+
+
+def _predict(document: Encoded, begin: int, positions: list[int], targets: list[int]) -> None:
+    """Note each learned token of a document at `begin`, and the position that has to predict it."""
+    for start, end in document.spans:
+        if start < 1:
+            raise ValueError("nothing stands before the first learned token to predict it from")
+        positions += range(begin + start - 1, begin + end - 1)
+        targets += document.ids[start:end]
 
 
 def _right_padded(

@@ -1,7 +1,7 @@
 """Token ids of a document, and which of them are learned.
 
-A document is built from segments whose role is known (prompt, completion, end of turn), each
-tokenised by itself, so that what carries loss is counted and never searched for:
+A document is built from segments whose role is known (framing.py), each tokenised by itself, so
+that what carries loss is counted and never searched for:
 
     <|im_start|>user ... <|im_end|> <|im_start|>assistant | The customer asked ... <|im_end|>
     '---------------------- prompt ---------------------' '------------ learned -----------'
@@ -9,56 +9,73 @@ tokenised by itself, so that what carries loss is counted and never searched for
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar
 
-from jinja2 import TemplateError
-
+from brulee.data.framing import ChatFraming, Message, PlainFraming, Segment
+from brulee.data.shortening import Phrasing, Shortened, shortened
+from brulee.data.template import Rendered
+from brulee.data.tokens import Tokens, is_shielded
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_MARK = "brulee-completion-goes-here"
-_CUTS = 6
+__all__ = ["Encoded", "Encoder", "Phrasing"]
+
+# Documents tokenised in one call: enough for every core, few enough to hold.
+_BATCH = 256
+
+Item = tuple[Phrasing, Mapping[str, Any], str]
+Draft = list[Segment]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A document's token ids; the last `learned` of them carry loss."""
+    """A document's token ids; those in `spans`, from start to before end, carry loss.
+
+    Raises InputError where nothing is learned.
+    """
 
     ids: tuple[int, ...]
-    learned: int
-    cut: int = 0  # tokens taken out of the source field to fit
+    spans: tuple[tuple[int, int], ...]
+    cut: int = 0  # tokens left out of the source field, or of a chat's beginning, to fit
+
+    def __post_init__(self) -> None:
+        if self.learned < 1:
+            raise InputError("nothing of the document would be learned.")
+
+    @classmethod
+    def ending(cls, ids: Sequence[int], learned: int, cut: int = 0) -> Encoded:
+        """A document whose last `learned` ids carry loss."""
+        return cls(tuple(ids), ((len(ids) - learned, len(ids)),), cut)
+
+    @property
+    def learned(self) -> int:
+        """How many ids carry loss."""
+        return sum(end - start for start, end in self.spans)
 
     @property
     def prompt(self) -> tuple[int, ...]:
-        """What the model reads."""
-        return self.ids[: len(self.ids) - self.learned]
+        """What the model reads before the last answer."""
+        return self.ids[: self.spans[-1][0]]
 
     @property
     def completion(self) -> tuple[int, ...]:
-        """What it must write, its end-of-turn token included."""
-        return self.ids[len(self.ids) - self.learned :]
-
-
-class _Rendered(Protocol):
-    @property
-    def prompt(self) -> str: ...
-    @property
-    def completion(self) -> str: ...
-
-
-class _Template(Protocol):
-    @property
-    def source_columns(self) -> tuple[str, ...]: ...
-    def render(self, row: Mapping[str, Any], key: str = "") -> _Rendered | None: ...
+        """The last answer, which it must write, with its end-of-turn token."""
+        return self.ids[slice(*self.spans[-1])]
 
 
 class Encoder:
-    """Turns prompt and completion into token ids, the same way for training and inference."""
+    """Turns prompt and completion into token ids, the same way for training and inference.
+
+    What a row says never becomes a control token, even where it spells one.
+    """
 
     def __init__(
         self,
@@ -70,23 +87,24 @@ class Encoder:
         max_length: int = 1024,
         prefix_ids: tuple[int, ...] = (),
     ) -> None:
-        self.tokenizer, self.kind, self.system, self.max_length = (
-            tokenizer,
-            kind,
-            system,
-            max_length,
-        )
-        self.prefix_ids = prefix_ids
+        self.tokenizer, self.kind, self.system = tokenizer, kind, system
+        self.max_length, self.prefix_ids = max_length, prefix_ids
         self.chat = chat_template == "auto" and bool(tokenizer.chat_template) and kind == "causal"
         if system is not None and not self.chat:
             raise InputError("data.system: this model has no chat template to put it into.")
-        self._before, self._end = self._completion_frame()
+        self._tokens = Tokens(tokenizer)
+        self._framing = self._find_framing()
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The ids that training puts at the end of an answer."""
+        return self._framing.end
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end a completion at inference: what training put at its end, and EOS."""
         eos = self.tokenizer.eos_token_id
-        return tuple(dict.fromkeys([self._end[-1], *([eos] if eos is not None else [])]))
+        return tuple(dict.fromkeys([self.end_ids[-1], *([eos] if eos is not None else [])]))
 
     @property
     def digest(self) -> str:
@@ -96,97 +114,97 @@ class Encoder:
         """
         template = repr(self.tokenizer.chat_template) if self.chat else self.prompt_text("?")
         ids = self.tokenizer("Is it so?")["input_ids"]
-        parts = [self.kind, template, self.system or "", self._before, repr(self._end), repr(ids)]
+        frame = [self._framing.before, repr(self.end_ids)]
+        parts = [self.kind, template, self.system or "", *frame, repr(ids)]
         return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
 
     def with_prefix(self, prefix_ids: tuple[int, ...]) -> Encoder:
         """The same encoder for a method whose documents begin with these ids."""
         if prefix_ids == self.prefix_ids:
             return self
-        return Encoder(
-            self.tokenizer,
-            kind=self.kind,
-            chat_template="auto" if self.chat else "none",
-            system=self.system,
-            max_length=self.max_length,
-            prefix_ids=prefix_ids,
-        )
+        other = copy.copy(self)
+        other.prefix_ids = prefix_ids
+        return other
 
     def prompt_text(self, prompt: str) -> str:
         """The text the model reads before it writes, control tokens included."""
-        if not self.chat:
-            return prompt if self.kind == "seq2seq" or prompt.endswith("\n") else prompt + "\n"
-        return self.chat_text([{"role": "user", "content": prompt}])
+        return self._framing.prompt(prompt)
 
-    def chat_text(self, messages: list[dict[str, str]]) -> str:
+    def chat_text(self, messages: Sequence[Message]) -> str:
         """A conversation up to where the assistant is to answer; its own system message wins."""
-        if self.system and messages[0]["role"] != "system":
-            messages = [{"role": "system", "content": self.system}, *messages]
-        return self._apply(messages, generate=True)
+        return "".join(
+            segment.text + self.tokenizer.decode(segment.end)
+            for segment in self._framing.turns(messages, learn=False)
+        )
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """Token ids of a prompt at inference: those that training put before a completion."""
-        return self.encode_text(self.prompt_text(prompt))
+        return self.encode_chat([{"role": "user", "content": prompt}])
+
+    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a conversation up to where the assistant is to answer.
+
+        As `chat_text`, but that a message with a control token in its text stays one message.
+        """
+        return self._ids(self._reading(messages, learn=False))
+
+    def encode_question(self, rendered: Rendered) -> list[int]:
+        """Token ids of all that stands before a rendered row's last answer."""
+        return self._ids(self._reading(_asked(rendered), rendered.learn_history))
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of a framed prompt. A chat template brings its own beginning-of-text token."""
-        ids = self.tokenizer(text, add_special_tokens=not self.chat)["input_ids"]
-        if self.kind == "causal" and not self.chat and ids and ids[-1] == self._eos():
-            ids = ids[:-1]  # some tokenizers end every text; a prompt is not at its end
-        return [*self.prefix_ids, *ids]
+        return self._ids([Segment(text)])
 
     def encode(self, prompt: str, completion: str) -> Encoded:
         """The ids of one document, however long. Raises InputError for an empty completion."""
-        if not completion.strip():
-            raise InputError("the completion is empty: there is nothing to learn.")
-        text = self._before + completion
-        learned = [*self.tokenizer(text, add_special_tokens=False)["input_ids"], *self._end]
-        return Encoded((*self.encode_prompt(prompt), *learned), len(learned))
+        return self._encode([self._draft(Rendered(prompt, completion, None))])[0]
 
-    def fit(self, template: _Template, row: Mapping[str, Any], key: str = "") -> Encoded | None:
-        """Render and encode a row within `max_length` tokens; None where the template says so.
+    def fit(self, phrasing: Phrasing, row: Mapping[str, Any], key: str = "") -> Encoded | None:
+        """Render and encode a row within `max_length` tokens; None where the phrasing says so.
 
-        Too long a document loses the end of its longest source column: never the instruction, the
-        completion or its end-of-turn token. Raises InputError when even an empty source is too
-        long.
+        Too long a document loses exemplars, then a chat's oldest exchanges, then the end of its
+        longest source column: never the instruction, the last answer or its end-of-turn token.
+        Raises InputError when even an empty source is too long.
         """
-        rendered = template.render(row, key)
-        if rendered is None:
-            return None
-        full = self.encode(rendered.prompt, rendered.completion)
-        if len(full.ids) <= self.max_length:
-            return full
-        room = self.max_length - full.learned
-        prompt = self.fit_prompt(template, row, rendered.prompt, room, key)
-        if prompt is None:
-            raise InputError(
-                f"{len(full.ids)} tokens, of which {full.learned} are the completion, do not fit "
-                f"into train.max_length = {self.max_length}, even with the source text cut."
-            )
-        cut = self.encode(prompt, rendered.completion)
-        return Encoded(cut.ids, cut.learned, len(full.ids) - len(cut.ids))
+        return self._fit((phrasing, row, key))
+
+    def fit_many(self, items: Iterable[Item]) -> Iterator[Encoded | InputError | None]:
+        """As `fit` of each (phrasing, row, key), in its order: many in one call of the tokenizer.
+
+        An error is given in the place of the document and not raised.
+        """
+        items = iter(items)
+        while part := list(islice(items, _BATCH)):
+            drafts = [_attempt(self._draft_of, item) for item in part]
+            encoded = iter(self._encode([d for d in drafts if _is_usual(d)]))
+            for item, draft in zip(part, drafts, strict=True):
+                if not isinstance(draft, list):
+                    yield draft
+                    continue
+                full = next(encoded) if _is_usual(draft) else None
+                if full is not None and len(full.ids) <= self.max_length:
+                    yield full
+                else:
+                    yield _attempt(self._fit, item)
+
+    def fit_rendered(
+        self, phrasing: Phrasing, row: Mapping[str, Any], room: int, key: str = ""
+    ) -> Rendered | None:
+        """A row as `fit` would cut it, with at most `room` tokens before its last answer.
+
+        None where that cannot be done, or where the phrasing does not apply.
+        """
+        found = self._shortened(phrasing, row, key, room)
+        return None if found is None else found.rendered
 
     def fit_prompt(
-        self, template: _Template, row: Mapping[str, Any], prompt: str, room: int, key: str = ""
+        self, phrasing: Phrasing, row: Mapping[str, Any], prompt: str, room: int, key: str = ""
     ) -> str | None:
-        """A row's prompt without so much of its longest source column that it takes `room` tokens.
-
-        None where even an empty source is too long.
-        """
-        values = dict(row)
-        column = self._longest_source(template, values)
-        for attempt in range(_CUTS + 1):
-            excess = len(self.encode_prompt(prompt)) - room
-            if excess <= 0:
-                return prompt
-            if column is None or not values[column]:
-                return None
-            values[column] = self._shorten(values[column], excess * 2**attempt)
-            shorter = template.render(values, key)
-            if shorter is None:
-                return None
-            prompt = shorter.prompt
-        return None
+        """The prompt of `fit_rendered`, for rows that are no chats."""
+        del prompt
+        found = self.fit_rendered(phrasing, row, room, key)
+        return None if found is None else found.prompt
 
     def decode(self, ids: list[int]) -> str:
         """The text of a completion, without its end-of-turn token."""
@@ -194,43 +212,98 @@ class Encoder:
         kept = [i for i in ids if i not in stops]
         return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
 
-    def _shorten(self, text: str, excess: int) -> str:
-        offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)[
-            "offset_mapping"
-        ]
+    def _fit(self, item: Item) -> Encoded | None:
+        draft = self._draft_of(item)
+        if draft is None:
+            return None
+        full = self._encode([draft])[0]
+        if len(full.ids) <= self.max_length:
+            return full
+        answer = len(full.ids) - full.spans[-1][0]
+        found = self._shortened(*item, self.max_length - answer)
+        if found is None:
+            raise InputError(
+                f"{len(full.ids)} tokens, of which {answer} are the completion, do not fit into "
+                f"train.max_length = {self.max_length}, even with the source text cut."
+            )
+        encoded = self._encode([self._draft(found.rendered)])[0]
+        cut = len(full.ids) - len(encoded.ids) if found.cut else 0
+        return replace(encoded, cut=cut)
+
+    def _shortened(
+        self, phrasing: Phrasing, row: Mapping[str, Any], key: str, room: int
+    ) -> Shortened | None:
+        def read(rendered: Rendered) -> int:
+            return len(self.encode_question(rendered))
+
+        return shortened(phrasing, row, key, room, read, self._without_end)
+
+    def _without_end(self, text: str, excess: int) -> str:
+        offsets = self.tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True
+        )["offset_mapping"]
         keep = len(offsets) - excess
         # Where one character is several tokens, it goes as a whole: half of it would be all of it.
         while keep > 0 and offsets[keep - 1][1] > offsets[keep][0]:
             keep -= 1
         return text[: offsets[keep - 1][1]].rstrip() if keep > 0 else ""
 
-    @staticmethod
-    def _longest_source(template: _Template, row: Mapping[str, Any]) -> str | None:
-        texts = [c for c in template.source_columns if isinstance(row.get(c), str)]
-        return max(texts, key=lambda c: len(row[c]), default=None)
+    def _draft_of(self, item: Item) -> Draft | None:
+        phrasing, row, key = item
+        rendered = phrasing.render(row, key)
+        return None if rendered is None else self._draft(rendered)
 
-    def _completion_frame(self) -> tuple[str, tuple[int, ...]]:
-        """What the chat template puts before a completion, and the ids that end the turn."""
-        if not self.chat:
-            return "", (self._eos(),)
-        user = [{"role": "user", "content": "?"}]
-        prompt = self._apply(user, generate=True)
-        whole = self._apply([*user, {"role": "assistant", "content": _MARK}], generate=False)
-        before, found, after = whole.removeprefix(prompt).partition(_MARK)
-        if not whole.startswith(prompt) or not found:
-            raise InputError(
-                "the model's chat template rewrites the prompt once an answer follows it, so that "
-                "training and inference would differ; set model.chat_template=none."
-            )
-        return before, self._end_of_turn(after)
+    def _draft(self, rendered: Rendered) -> Draft:
+        if not rendered.completion.strip():
+            raise InputError("the completion is empty: there is nothing to learn.")
+        answer = self._framing.answer(self._tokens.shield(rendered.completion))
+        reading = self._reading(_asked(rendered), rendered.learn_history)
+        return [*reading, Segment(answer, True, self.end_ids)]
 
-    def _end_of_turn(self, after: str) -> tuple[int, ...]:
-        ids = self.tokenizer(after, add_special_tokens=False)["input_ids"]
-        special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
-        for count, token in enumerate(ids, start=1):
-            if token in special:
-                return tuple(ids[:count])
-        return (self._eos(),)
+    def _reading(self, messages: Sequence[Message], learn: bool) -> Draft:
+        shield = self._tokens.shield
+        if len(messages) == 1 and messages[0]["role"] == "user":
+            return [Segment(self._framing.prompt(shield(messages[0]["content"])))]
+        return self._framing.turns(
+            [{**message, "content": shield(message["content"])} for message in messages], learn
+        )
+
+    def _encode(self, drafts: Sequence[Draft]) -> list[Encoded]:
+        """One document each, from segments tokenised all at once."""
+        documents = []
+        for draft, parts in zip(drafts, self._tokenise(drafts), strict=True):
+            ids, spans = list(self.prefix_ids), []
+            for segment, part in zip(draft, parts, strict=True):
+                start = len(ids)
+                ids += part
+                ids += segment.end
+                if segment.learned:
+                    spans.append((start, len(ids)))
+            documents.append(Encoded(tuple(ids), tuple(spans)))
+        return documents
+
+    def _ids(self, draft: Draft) -> list[int]:
+        parts = zip(draft, self._tokenise([draft])[0], strict=True)
+        return [*self.prefix_ids, *(i for s, part in parts for i in (*part, *s.end))]
+
+    def _tokenise(self, drafts: Sequence[Draft]) -> list[list[list[int]]]:
+        """The ids of every segment of every draft."""
+        firsts = self._tokens.batch([d[0].text for d in drafts], bounds=self._framing.bounds)
+        later = iter(self._tokens.batch([s.text for d in drafts for s in d[1:]], bounds=False))
+        return [
+            [self._open(first), *(next(later) for _ in draft[1:])]
+            for first, draft in zip(firsts, drafts, strict=True)
+        ]
+
+    def _open(self, ids: list[int]) -> list[int]:
+        """Without the end that some tokenizers put after every text: a prompt is not at its end."""
+        ends = self.kind == "causal" and not self.chat and ids and ids[-1] == self._eos()
+        return ids[:-1] if ends else ids
+
+    def _find_framing(self) -> ChatFraming | PlainFraming:
+        if self.chat:
+            return ChatFraming(self.tokenizer, self.system, self._eos())
+        return PlainFraming(self.kind, self._eos())
 
     def _eos(self) -> int:
         eos = self.tokenizer.eos_token_id
@@ -240,15 +313,18 @@ class Encoder:
             )
         return int(eos)
 
-    def _apply(self, messages: list[dict[str, str]], *, generate: bool) -> str:
-        try:
-            text = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=generate
-            )
-        except TemplateError as error:
-            roles = ", ".join(m["role"] for m in messages)
-            raise InputError(
-                f"the model's chat template refuses the roles {roles}: {error}; "
-                "model.chat_template=none does without it."
-            ) from None
-        return str(text)
+
+def _asked(rendered: Rendered) -> list[Message]:
+    return [*rendered.history, {"role": rendered.speaker, "content": rendered.prompt}]
+
+
+def _attempt(work: Callable[[Item], T], item: Item) -> T | InputError:
+    try:
+        return work(item)
+    except InputError as error:
+        return error
+
+
+def _is_usual(draft: Draft | InputError | None) -> TypeGuard[Draft]:
+    """Whether it is a document none of whose texts spells a control token."""
+    return isinstance(draft, list) and not any(is_shielded(s.text) for s in draft)

@@ -108,7 +108,7 @@ class Prose:
         questions = []
         for i, row in enumerate(rows):
             ids = encoder.tokenizer(row["text"], add_special_tokens=False)["input_ids"]
-            request = Encoded((*encoder.prefix_ids, *ids), len(ids) - 1)
+            request = Encoded.ending((*encoder.prefix_ids, *ids), len(ids) - 1)
             questions.append(Question(str(i), "", (row["text"],), 0, (request,)))
         return questions
 

@@ -7,7 +7,11 @@ import torch
 from brulee.data.batching import Batch, pack, pad, pad_pairs
 from brulee.data.encoding import Encoded
 
-DOCUMENTS = [Encoded((10, 11, 12, 13), 2), Encoded((20, 21), 1), Encoded((30, 31, 32), 2)]
+DOCUMENTS = [
+    Encoded.ending((10, 11, 12, 13), 2),
+    Encoded.ending((20, 21), 1),
+    Encoded.ending((30, 31, 32), 2),
+]
 
 
 def _predictions(batch: Batch, key: str = "input_ids") -> list[tuple[int, int]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from brulee.data.encoding import Encoder
+from brulee.data.template import Rendered
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,24 +21,17 @@ PROMPT = "Summarise: the guest asked for a quiet room, but only room 12 was left
 COMPLETION = "The guest asked for a quiet room; the hotel had only number 12 (by the lift)."
 
 
-@dataclass(frozen=True)
-class Pair:
-    """What a template gives."""
-
-    prompt: str
-    completion: str
-
-
 class Summarise:
     """A stand-in for a template whose prompt has two source columns round an instruction."""
 
     source_columns = ("title", "dialogue")
+    fewer = None
 
-    def render(self, row: Mapping[str, Any], key: str = "") -> Pair | None:
+    def render(self, row: Mapping[str, Any], key: str = "") -> Rendered | None:
         if row.get("skip"):
             return None
         text = f"Before it.\n{row.get('title', '')}\n\n{row['dialogue']}\n\nNow the summary:"
-        return Pair(text, row["summary"])
+        return Rendered(text, row["summary"], None)
 
 
 @pytest.fixture
@@ -306,8 +299,8 @@ def test_a_source_that_stands_in_the_prompt_twice_still_fits(
     make_tokenizer: MakeTokenizer, chat_templates: Templates
 ) -> None:
     class Twice(Summarise):
-        def render(self, row: Mapping[str, Any], key: str = "") -> Pair | None:
-            return Pair(f"{row['dialogue']}\nAgain:\n{row['dialogue']}", row["summary"])
+        def render(self, row: Mapping[str, Any], key: str = "") -> Rendered | None:
+            return Rendered(f"{row['dialogue']}\nAgain:\n{row['dialogue']}", row["summary"], None)
 
     encoder = _fitting(make_tokenizer, chat_templates, "chat", 160)
     encoded = encoder.fit(Twice(), _row(turns=5))

@@ -134,7 +134,7 @@ def test_no_requests_give_no_answers(make_model: Make) -> None:
 
 def test_likelihoods_are_reported_once_each(make_model: Make) -> None:
     seen: list[int] = []
-    requests = [Encoded((5, 6, 7, tail), 1) for tail in range(10, 16)]
+    requests = [Encoded.ending((5, 6, 7, tail), 1) for tail in range(10, 16)]
     found = _engine(make_model("llama")).loglikelihood(requests, lambda i, _: seen.append(i))
     assert sorted(seen) == list(range(6))
     # The answers of one question, over the same prompt, are a part of the same distribution.
@@ -144,7 +144,7 @@ def test_likelihoods_are_reported_once_each(make_model: Make) -> None:
 def test_scoring_leaves_the_models_attention_as_it_was(make_model: Make) -> None:
     model = make_model("llama")
     before = model.config._attn_implementation
-    _engine(model).loglikelihood([Encoded((5, 6, 7), 1), Encoded((8, 9), 1)])
+    _engine(model).loglikelihood([Encoded.ending((5, 6, 7), 1), Encoded.ending((8, 9), 1)])
     assert model.config._attn_implementation == before
 
 

@@ -140,7 +140,7 @@ def test_a_step_changes_what_is_trained_and_nothing_else(
     assert sum(len(group.parameters) for group in groups) == len(trained), "in two groups at once"
     before = _state(base.model)
     draw = random.Random(0)
-    document = Encoded(tuple(draw.sample(range(5, 300), 60)), 30)
+    document = Encoded.ending(tuple(draw.sample(range(5, 300), 60)), 30)
     trainer = Trainer(
         base,
         attached,

@@ -32,7 +32,7 @@ def documents() -> list[Encoded]:
     draw = random.Random(0)
     shapes = [(11, 5), (1, 3), (20, 1), (2, 9), (7, 7)]
     return [
-        Encoded(tuple(draw.randrange(5, 300) for _ in range(prompt + learned)), learned)
+        Encoded.ending(tuple(draw.randrange(5, 300) for _ in range(prompt + learned)), learned)
         for prompt, learned in shapes
     ]
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 Make = Callable[..., "PreTrainedModel"]
 N, D, V = 7, 5, 11
 DOCUMENTS = [
-    Encoded((7, 8, 9, 10, 11), 3),
-    Encoded((50, 51), 1),
-    Encoded((20, 21, 22, 23, 24, 25), 2),
+    Encoded.ending((7, 8, 9, 10, 11), 3),
+    Encoded.ending((50, 51), 1),
+    Encoded.ending((20, 21, 22, 23, 24, 25), 2),
 ]
 
 

@@ -154,8 +154,8 @@ def _poison(trainer: Trainer, token: int, value: float) -> None:
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_its_rows(
     make_trainer: MakeTrainer, tmp_path: Path, value: float, said: str
 ) -> None:
-    clean = [Encoded((7, 8, 9, 10), 2), Encoded((11, 12, 13), 1)]
-    bad = Encoded((7, 250, 9), 1)
+    clean = [Encoded.ending((7, 8, 9, 10), 2), Encoded.ending((11, 12, 13), 1)]
+    bad = Encoded.ending((7, 250, 9), 1)
 
     def document(i: int) -> Document:
         return Document(f"chats.jsonl, line {i + 1}", bad if i == 9 else clean[i % 2])

@@ -1,0 +1,107 @@
+"""Making a row fit: fewer exemplars, then a shorter chat, then less of the source text.
+
+What must stay stays: the instruction, the last answer with its end of turn, a chat's system message
+and its last question.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
+
+from brulee.data.framing import Message
+from brulee.data.template import Rendered
+
+_CUTS = 6
+
+
+class Phrasing(Protocol):
+    """What renders a row; `fewer` is the same with an exemplar less, None where it has none."""
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """The columns that may be cut."""
+
+    @property
+    def fewer(self) -> Phrasing | None:
+        """The same with an exemplar less."""
+
+    def render(self, row: Mapping[str, Any], key: str = "") -> Rendered | None:
+        """A row's prompt and completion; None where it does not apply."""
+
+
+class Shortened(NamedTuple):
+    """A row that fits, and whether text of its own was left out."""
+
+    rendered: Rendered
+    cut: bool
+
+
+def shortened(
+    phrasing: Phrasing,
+    row: Mapping[str, Any],
+    key: str,
+    room: int,
+    read: Callable[[Rendered], int],
+    without_end: Callable[[str, int], str],
+) -> Shortened | None:
+    """The row with at most `room` tokens before its last answer; None where that cannot be done.
+
+    `read` counts those tokens; `without_end(text, n)` takes n tokens off the end of a text.
+    """
+    rendered = phrasing.render(row, key)
+    while (fewer := phrasing.fewer) is not None and (rendered is None or read(rendered) > room):
+        phrasing = fewer
+        rendered = phrasing.render(row, key)
+    if rendered is None:
+        return None
+    if read(rendered) <= room:
+        return Shortened(rendered, False)
+    history = _history_that_fits(rendered, room, read)
+    found = _with_source_cut(phrasing, row, key, history, room, read, without_end)
+    return None if found is None else Shortened(found, True)
+
+
+def _history_that_fits(
+    rendered: Rendered, room: int, read: Callable[[Rendered], int]
+) -> tuple[Message, ...]:
+    """The turns before the prompt without the oldest exchanges, as few of these as will do."""
+    choices = _shorter_histories(rendered.history, keep_last=rendered.speaker == "tool")
+    # Fewer turns are fewer tokens, so that the first that fits is found by halving.
+    at = bisect_left(choices, -room, key=lambda h: -read(replace(rendered, history=h)))
+    return choices[min(at, len(choices) - 1)]
+
+
+def _shorter_histories(history: Sequence[Message], keep_last: bool) -> list[tuple[Message, ...]]:
+    system = tuple(history[:1]) if history and history[0]["role"] == "system" else ()
+    begins = [n for n, message in enumerate(history) if message["role"] == "user"]
+    ends = begins[1:] if keep_last else [*begins[1:], len(history)]
+    return [tuple(history), *((*system, *history[n:]) for n in ends if begins)]
+
+
+def _with_source_cut(
+    phrasing: Phrasing,
+    row: Mapping[str, Any],
+    key: str,
+    history: tuple[Message, ...],
+    room: int,
+    read: Callable[[Rendered], int],
+    without_end: Callable[[str, int], str],
+) -> Rendered | None:
+    values = dict(row)
+    texts = [c for c in phrasing.source_columns if isinstance(values.get(c), str)]
+    column = max(texts, key=lambda c: len(values[c]), default=None)
+    for attempt in range(_CUTS + 1):
+        rendered = phrasing.render(values, key)
+        if rendered is None:
+            return None
+        rendered = replace(rendered, history=history)
+        excess = read(rendered) - room
+        if excess <= 0:
+            return rendered
+        if column is None or not values[column]:
+            return None
+        values[column] = without_end(values[column], excess * 2**attempt)
+    return None

@@ -1,0 +1,133 @@
+"""Token ids of many texts at once, in which a row's own text never becomes a control token.
+
+A review may hold `<|im_end|>`. Read as the token, it would end the turn in the middle of the text,
+so every control token in a row's text is shielded before the framing goes round it:
+
+    <|im_start|>user⏎   He wrote <[shield]|im_end|>.   <|im_end|>⏎
+    '--- framing ---'   '-------- the row --------'   '-framing-'
+
+A text with a shield is tokenised stretch by stretch between the framing's control tokens, with the
+row's spelt out; all others in one batch. Tokens that a tokenizer added without calling them special
+(`<think>`) are words like others, and stay what they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from brulee.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Private-use characters, put after the first character of a control token.
+_SHIELD = "\ue0b3\ue0b1\ue0b3"
+_SHIELDED = re.compile(f".{_SHIELD}", re.DOTALL)
+_NEVER = re.compile(r"(?!)")
+_PROBE = ("", "Is it so?", "  two \n\nlines", "caf\u00e9 \N{SNOWMAN} <b>")
+
+
+class Tokens:
+    """A tokenizer seen as a function from texts to ids."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._control = _pattern(_control_tokens(tokenizer))
+        self._backend = self._proven_backend()
+
+    def shield(self, text: str) -> str:
+        """A row's own text, marked such that no control token is read in it."""
+        if self._control.search(text) is None:
+            return text
+        return self._control.sub(lambda found: found[0][0] + _SHIELD + found[0][1:], text)
+
+    def batch(self, texts: Sequence[str], *, bounds: bool) -> list[list[int]]:
+        """Ids of each text; `bounds`: with the tokens the tokenizer puts round a text of its own.
+
+        Raises InputError for a shielded text whose control token cannot be spelt out.
+        """
+        ids = self._encode([unshielded(text) for text in texts], bounds)
+        for at, text in enumerate(texts):
+            if is_shielded(text):
+                ids[at] = self._spelt_out(text, bounds)
+        return ids
+
+    def _spelt_out(self, text: str, bounds: bool) -> list[int]:
+        if bounds:  # the framing writes no control token: the tokenizer puts its own round it all
+            return self._encode([unshielded(text)], bounds, plain=True)[0]
+        bare = _SHIELDED.sub("", text)
+        if self._by_stretches(bare) == self._encode([bare], bounds)[0]:
+            return self._by_stretches(text)
+        found = self._control.search(unshielded(text[text.index(_SHIELD) - 1 :]))
+        raise InputError(
+            f"the row's text holds the control token {found[0] if found else '?'!r}, which this "
+            "model's tokenizer cannot write as plain text; take it out of the row."
+        )
+
+    def _by_stretches(self, text: str) -> list[int]:
+        """A framed text's ids, its row's control tokens spelt out."""
+        ids: list[int] = []
+        for number, part in enumerate(self._control.split(text)):
+            if number % 2:
+                ids.append(int(self._tokenizer.convert_tokens_to_ids(part)))
+            elif part:
+                ids += self._encode([unshielded(part)], False, plain=True)[0]
+        return ids
+
+    def _encode(self, texts: Sequence[str], bounds: bool, plain: bool = False) -> list[list[int]]:
+        if not texts:
+            return []
+        if self._backend is None:
+            return self._slowly(texts, bounds, plain)
+        return _directly(self._backend, texts, bounds, plain)
+
+    def _slowly(self, texts: Sequence[str], bounds: bool, plain: bool) -> list[list[int]]:
+        found = self._tokenizer(list(texts), add_special_tokens=bounds, split_special_tokens=plain)
+        return list(found["input_ids"])
+
+    def _proven_backend(self) -> Any:
+        """The tokenizer's core in Rust, if it gives what the tokenizer does; None otherwise."""
+        from transformers import PreTrainedTokenizerFast
+
+        if not isinstance(self._tokenizer, PreTrainedTokenizerFast):
+            return None
+        core = self._tokenizer.backend_tokenizer
+        probe = [*_PROBE, *(f"a{token} b" for token in self._tokenizer.all_special_tokens)]
+        cases = [(bounds, plain) for bounds in (False, True) for plain in (False, True)]
+        same = all(_directly(core, probe, *c) == self._slowly(probe, *c) for c in cases)
+        return core if same else None
+
+
+def is_shielded(text: str) -> bool:
+    """Whether a control token of a row's own text is in it."""
+    return _SHIELD in text
+
+
+def unshielded(text: str) -> str:
+    """The text as the row has it."""
+    return text.replace(_SHIELD, "")
+
+
+def _directly(core: Any, texts: Sequence[str], bounds: bool, plain: bool) -> list[list[int]]:
+    # The core is the tokenizer's own, which sets these anew whenever it is called.
+    if core.truncation is not None:
+        core.no_truncation()
+    if core.padding is not None:
+        core.no_padding()
+    core.encode_special_tokens = plain
+    return [e.ids for e in core.encode_batch_fast(list(texts), add_special_tokens=bounds)]
+
+
+def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    added = tokenizer.added_tokens_decoder.values()
+    return {*tokenizer.all_special_tokens, *(t.content for t in added if t.special)}
+
+
+def _pattern(tokens: set[str]) -> re.Pattern[str]:
+    # A token of one character is a character that rows are made of.
+    longest_first = sorted((t for t in tokens if len(t) > 1), key=lambda t: (-len(t), t))
+    if not longest_first:
+        return _NEVER
+    return re.compile(f"({'|'.join(map(re.escape, longest_first))})")
