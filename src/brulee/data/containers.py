@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from brulee.data.delimited import delimited
 from brulee.data.raw import Piece, Raw
-from brulee.data.tables import to_table
+from brulee.data.tables import check_table, to_table
 from brulee.errors import InputError
 
 _BOM = b"\xef\xbb\xbf"
@@ -37,6 +37,8 @@ def read_file(path: Path, label: str, limit: int | None = None, numbered: bool =
     piece = readers[container](source, limit)
     if piece.table.num_rows == 0 or piece.table.num_columns == 0:
         source.fail("the file holds no rows.")
+    if container in _BINARY:
+        check_table(piece.table, label)
     return piece
 
 

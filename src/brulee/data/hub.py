@@ -9,7 +9,7 @@ from urllib.request import getproxies
 
 from brulee.data.rows import Found, Part
 from brulee.data.split_names import SPLIT_NAMES, SPLIT_ORDER
-from brulee.data.tables import join_tables
+from brulee.data.tables import check_table, join_tables
 from brulee.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def open_hub(name: str, limit: int | None = None, split: str | None = None) -> F
         raise unknown("split", split, map(str, loaded), name)
     tables = [_plain(data, limit) for _, data in chosen]
     labels = [f"{name} ({published})" for published, _ in chosen]
+    for table, label in zip(tables, labels, strict=True):
+        check_table(table, label)
     parts = [
         Part(label, table.num_rows, None, published if split is None else None)
         for label, table, (published, _) in zip(labels, tables, chosen, strict=True)

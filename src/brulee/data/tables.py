@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +12,27 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Place = Callable[[int], str]
+# Past these, data is keys (or brackets) gone astray; Arrow and `datasets` fail or take minutes.
+MOST_KEYS, DEEPEST = 1000, 32
 
 
 def to_table(records: Sequence[Mapping[str, Any]], place: Place) -> pa.Table:
     """An Arrow table with one column per key, null where a record lacks it.
 
     Raises InputError naming the row and the column whose type differs from the rows before it,
-    and the row that holds text no UTF-8 file can hold.
+    and the row that holds text no UTF-8 file can hold, is nested too deeply or has too many keys.
     """
     import pyarrow as pa
 
     for i, record in enumerate(records):
-        _check_text(record, place, i)
+        _check_value(record, place, i, 0)
     names = dict.fromkeys(key for record in records for key in record)
-    return pa.table({name: _column(name, [r.get(name) for r in records], place) for name in names})
+    if len(names) > MOST_KEYS and records:
+        raise _too_many_keys(place(len(records) - 1), len(names))
+    table = pa.table({name: _column(name, [r.get(name) for r in records], place) for name in names})
+    for column in table.schema:
+        _check_type(column.type, column.name, place(0) if records else "")
+    return table
 
 
 def join_tables(tables: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
@@ -44,6 +52,69 @@ def join_tables(tables: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
                     f"{name}: column {column!r} holds {given} but {names[0]} holds {before} there."
                 ) from None
     return pa.concat_tables(tables, promote_options="permissive")
+
+
+def check_table(table: pa.Table, label: str) -> None:
+    """Refuse a table that Arrow could hold and that cannot be read row by row as text files are.
+
+    Raises InputError naming the column: given twice, of a type without rows in Python, with bytes
+    that are no UTF-8 or with NUL characters.
+    """
+    import pyarrow as pa
+
+    _check_value(list(table.column_names), lambda _: f"{label}: the name of a column", 0, 0)
+    for name in table.column_names:
+        if table.column_names.count(name) > 1:
+            raise InputError(f"{label}: two columns are called {name!r}.")
+    if table.num_columns > MOST_KEYS:
+        raise _too_many_keys(label, table.num_columns)
+    for field, column in zip(table.schema, table.columns, strict=True):
+        _check_type(field.type, field.name, label)
+        try:
+            column.validate(full=True)
+            if re.search("date|time|duration", str(field.type)):
+                column.to_pylist()
+        except (pa.ArrowInvalid, OverflowError, ValueError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise InputError(f"{label}: column {field.name!r}: {reason}.") from None
+        for chunk in column.chunks:
+            _check_nul(chunk, f"{label}: column {field.name!r}")
+
+
+def _check_type(kind: pa.DataType, column: str, where: str, depth: int = 0) -> None:
+    """Refuse types that cannot be read as Python values."""
+    import datasets
+    import pyarrow as pa
+
+    if depth > DEEPEST:
+        raise InputError(f"{where}: column {column!r} is nested more than {DEEPEST} levels deep.")
+    if kind.num_fields > MOST_KEYS:
+        raise _too_many_keys(f"{where}: column {column!r}", kind.num_fields)
+    if pa.types.is_struct(kind) or pa.types.is_list(kind):
+        for number in range(kind.num_fields):
+            _check_type(kind.field(number).type, column, where, depth + 1)
+        return
+    try:
+        datasets.Features.from_arrow_schema(pa.schema([("x", kind)]))
+    except (ValueError, TypeError, NotImplementedError):
+        raise InputError(
+            f"{where}: column {column!r} holds {kind}, which cannot be read."
+        ) from None
+
+
+def _check_nul(array: pa.Array, where: str) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = array.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        if pc.any(pc.match_substring(array, "\x00")).as_py():
+            raise InputError(f"{where}: a text holds a NUL character (\\u0000); remove it.")
+    elif pa.types.is_struct(kind):
+        for number in range(kind.num_fields):
+            _check_nul(array.field(number), where)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        _check_nul(array.values, where)
 
 
 def _column(name: str, values: list[Any], place: Place) -> pa.Array:
@@ -76,22 +147,36 @@ def _fits(values: list[Any]) -> bool:
     return True
 
 
-def _check_text(value: Any, place: Place, row: int) -> None:
+def _check_value(value: Any, place: Place, row: int, depth: int) -> None:
     if isinstance(value, str):
-        if "\x00" in value:
-            raise InputError(f"{place(row)}: the text holds a NUL character (\\u0000); remove it.")
-        if not _encodes(value):
-            raise InputError(
-                f"{place(row)}: the text holds half a surrogate pair (\\ud800 to \\udfff), "
-                "which is no character; write the whole pair or the character itself."
-            )
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            _check_text(key, place, row)
-            _check_text(item, place, row)
-    elif isinstance(value, list):
+        _check_text(value, place, row)
+    elif isinstance(value, list | dict):
+        if depth > DEEPEST:
+            raise InputError(f"{place(row)}: nested more than {DEEPEST} levels deep.")
+        if isinstance(value, dict):
+            if len(value) > MOST_KEYS:
+                raise _too_many_keys(place(row), len(value))
+            _check_value(list(value), place, row, depth)
+            value = value.values()
         for item in value:
-            _check_text(item, place, row)
+            _check_value(item, place, row, depth + 1)
+
+
+def _too_many_keys(where: str, count: int) -> InputError:
+    return InputError(
+        f"{where}: {count:,} keys, and a row has at most {MOST_KEYS:,}; where keys are data, write "
+        "a list of objects."
+    )
+
+
+def _check_text(value: str, place: Place, row: int) -> None:
+    if "\x00" in value:
+        raise InputError(f"{place(row)}: the text holds a NUL character (\\u0000); remove it.")
+    if not _encodes(value):
+        raise InputError(
+            f"{place(row)}: the text holds half a surrogate pair (\\ud800 to \\udfff), "
+            "which is no character; write the whole pair or the character itself."
+        )
 
 
 def _encodes(text: str) -> bool:

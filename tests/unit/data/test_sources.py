@@ -153,6 +153,9 @@ def test_a_dashed_column_is_found_by_its_template_spelling() -> None:
         ("a.json", '{"a": 1}\n{"a": 2}\n', "line 2: not valid JSON: extra data"),
         ("a.json", '{"a": [{"b": 1}], "c": [{"b": 1}]}', "found a, c"),
         ("a.json", '[{"a": 1}, 2]', "row 2: a row is a JSON object, but this is a number"),
+        ("a.jsonl", '{"a": ' + "[" * 40 + "]" * 40 + "}", "line 1: nested more than 32 levels"),
+        ("a.json", '[{"a": ' + '{"b": ' * 400 + "1" + "}" * 400 + "}]", "row 1: nested more than"),
+        ("a.jsonl", json.dumps({f"k{i}": 1 for i in range(1001)}), "line 1: 1,001 keys, and a row"),
         ("a.json", '"text"', "an array of objects, but this is a string"),
         ("a.csv", "a,b\n1,2\n3\n", "line 3: 1 field, but the header names 2 columns"),
         ("a.csv", 'a,b\n"x\ny",2\n1,2,3\n', "line 4: 3 fields"),
@@ -349,3 +352,34 @@ def test_quotes_in_a_tab_separated_file_are_characters_unless_they_enclose(tmp_p
 
 def test_digits_of_other_scripts_stay_text(tmp_path: Path) -> None:
     assert open_source(write(tmp_path / "a.csv", "a\n١٢\n")).column("a") == ["١٢"]
+
+
+INVALID = pa.Array.from_buffers(
+    pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")]
+)
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        (INVALID, "column 'a': In chunk 0: Invalid: Invalid UTF8"),
+        (pa.array([["x", "y\0"]]), "column 'a': a text holds a NUL"),
+        (pa.array([{"b": "\0"}]), "column 'a': a text holds a NUL"),
+        (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), "holds map<string, int64"),
+        (pa.array([2**62], pa.timestamp("s")), "column 'a': Python int too large"),
+    ],
+)
+def test_a_table_that_cannot_be_read_as_rows_is_refused(
+    tmp_path: Path, column: pa.Array, reason: str
+) -> None:
+    table = pa.table({"a": column})
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    assert reason in refused(str(tmp_path / "a.arrow"))
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    assert "two columns are called 'a'" in refused(str(tmp_path / "a.arrow"))
