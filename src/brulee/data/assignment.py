@@ -60,7 +60,10 @@ def _by_share(hashes: Mapping[str, float], shares: Mapping[str, float]) -> dict[
 
 def _count(rows: Sequence[int], labels: Mapping[int, str] | None) -> Counts:
     """Rows of each label, and rows."""
-    return Counter(labels[i] for i in rows) + _rows(len(rows)) if labels else _rows(len(rows))
+    count = _rows(len(rows))
+    if labels is not None:
+        count.update(labels[i] for i in rows)
+    return count
 
 
 def _rows(count: int) -> Counts:
@@ -69,7 +72,9 @@ def _rows(count: int) -> Counts:
 
 def _by_rank(counts: Mapping[str, Counts], shares: Mapping[str, float]) -> dict[str, str]:
     """Groups, given in order of their hash, up to each split's quota of rows and of every label."""
-    total = sum(counts.values(), Counter[str | None]())
+    total = Counter[str | None]()
+    for count in counts.values():
+        total.update(count)
     sides: dict[str, str] = {}
     for name, share in shares.items():
         left = {key: count for key, count in counts.items() if key not in sides}

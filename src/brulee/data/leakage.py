@@ -1,0 +1,181 @@
+"""Leakage: what the splits of a task have in common."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from brulee.data.dedup import near_duplicates
+from brulee.data.splits import NAMES, normalise
+from brulee.data.union_find import UnionFind
+
+Kind = Literal["input", "near-duplicate", "target", "pair"]
+Severity = Literal["none", "note", "warning", "error"]
+Pairs = Mapping[str, Mapping[int, tuple[str, str]]]
+
+_EXAMPLES = 3
+# With fewer rows per distinct target than this, targets are texts and not labels.
+_ROWS_PER_LABEL = 4
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Rows of the smaller of two splits that the other has as well.
+
+    `kind` says in what they agree; near-duplicates do not agree exactly, and are counted apart.
+    `examples` are rows of `first`, each with one of `second`.
+    """
+
+    kind: Kind
+    first: str
+    second: str
+    smaller: str
+    rows: int
+    share: float
+    severity: Severity
+    examples: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """The overlaps of every two splits that have rows, in every kind.
+
+    `labels` is whether targets are few enough to be labels, which splits share of course.
+    """
+
+    rows: dict[str, int]
+    distinct_targets: int
+    labels: bool
+    overlaps: tuple[Overlap, ...]
+
+    @property
+    def errors(self) -> tuple[Overlap, ...]:
+        """The overlaps that make a score too good: by input or by pair."""
+        return tuple(overlap for overlap in self.overlaps if overlap.severity == "error")
+
+    def overlap(self, kind: Kind, first: str, second: str) -> Overlap:
+        """The overlap of one kind between two splits, named in the order train, ..., test."""
+        named = {(o.kind, o.first, o.second): o for o in self.overlaps}
+        return named[kind, first, second]
+
+    def to_dict(self, place: Callable[[int], str] | None = None) -> dict[str, Any]:
+        """Plain values; examples are row numbers, or what `place` calls the rows."""
+        name: Callable[[int], Any] = place or int
+        return {
+            "rows": self.rows,
+            "distinct_targets": self.distinct_targets,
+            "targets_are_labels": self.labels,
+            "overlaps": [_plain(overlap, name) for overlap in self.overlaps],
+        }
+
+    def sentences(self, place: Callable[[int], str]) -> list[tuple[Severity, str]]:
+        """What a person should know, the worst first; also that there is no leak."""
+        order: tuple[Severity, ...] = ("error", "warning", "note")
+        found = [o for severity in order for o in self.overlaps if o.severity == severity]
+        said: list[tuple[Severity, str]] = [(o.severity, self._sentence(o, place)) for o in found]
+        if not self.overlaps:
+            return [("note", "There is one split, so nothing can leak.")]
+        if not self.errors:
+            said.insert(0, ("none", "No input of one split is in another."))
+        return said
+
+    def _sentence(self, overlap: Overlap, place: Callable[[int], str]) -> str:
+        other = overlap.first if overlap.smaller == overlap.second else overlap.second
+        of = f"{overlap.rows} of the {self.rows[overlap.smaller]} {overlap.smaller} rows"
+        what = _WORDING[overlap.kind].format(other=other)
+        why = ""
+        if overlap.kind == "target" and self.labels:
+            why = f", as labels do: there are {self.distinct_targets}"
+        a, b = overlap.examples[0]
+        shown = "" if overlap.severity == "note" else f": {place(a)} and {place(b)}"
+        return f"{of} ({overlap.share:.0%}) {what}{why}{shown}."
+
+
+_WORDING: dict[Kind, str] = {
+    "input": "have an input that is in {other} too",
+    "near-duplicate": "have an input that says nearly what one in {other} does",
+    "target": "have a target that is in {other} too",
+    "pair": "have an input and a target that are together in {other} too",
+}
+
+
+def leakage(pairs: Pairs) -> Leakage:
+    """What splits have in common, given split -> row -> (input, target).
+
+    The input is what a row says before a template phrases it: the same text under two phrasings is
+    the same input. Texts are compared without differences of case, white space and Unicode form.
+    Inputs or pairs in common are errors; near-duplicates are a warning, as are targets, unless they
+    are labels: a quarter as many different ones as rows, or fewer.
+    """
+    order = [n for n in (*NAMES, *(n for n in pairs if n not in NAMES)) if pairs.get(n)]
+    texts = {
+        split: {i: (normalise(x), normalise(y)) for i, (x, y) in pairs[split].items()}
+        for split in order
+    }
+    inputs = {split: {i: x for i, (x, _) in texts[split].items()} for split in order}
+    targets = {split: {i: y for i, (_, y) in texts[split].items()} for split in order}
+    near = _clusters(inputs)
+    distinct = len(set().union(*(of.values() for of in targets.values())))
+    labels = distinct * _ROWS_PER_LABEL <= sum(map(len, texts.values()))
+    severities: dict[Kind, Severity] = {"input": "error", "pair": "error"}
+    severities |= {"near-duplicate": "warning", "target": "note" if labels else "warning"}
+    overlaps = []
+    for a, b in itertools.combinations(order, 2):
+        repeated = set(inputs[a].values()) & set(inputs[b].values())
+        apart = {
+            split: {i: near[x] for i, x in inputs[split].items() if x not in repeated}
+            for split in (a, b)
+        }
+        compared: dict[Kind, Mapping[str, Mapping[int, Any]]] = {
+            "input": inputs, "near-duplicate": apart, "target": targets, "pair": texts,
+        }  # fmt: skip
+        sizes = {split: len(texts[split]) for split in (a, b)}
+        overlaps += [_overlap(k, by, sizes, severities[k]) for k, by in compared.items()]
+    rows = {split: len(texts[split]) for split in order}
+    return Leakage(rows, distinct, labels, tuple(overlaps))
+
+
+def _clusters(inputs: Mapping[str, Mapping[int, str]]) -> dict[str, int]:
+    """The number of the cluster that each distinct input is in."""
+    distinct = list(dict.fromkeys(text for of in inputs.values() for text in of.values()))
+    joined = UnionFind(len(distinct))
+    for i, j, _ in near_duplicates(distinct):
+        joined.join(i, j)
+    return dict(zip(distinct, joined.roots().tolist(), strict=True))
+
+
+def _overlap(
+    kind: Kind,
+    values: Mapping[str, Mapping[int, Any]],
+    sizes: Mapping[str, int],
+    severity: Severity,
+) -> Overlap:
+    first, second = sizes
+    smaller, other = (first, second) if sizes[first] < sizes[second] else (second, first)
+    places = _first_rows(values[other].items())
+    met = [(i, places[value]) for i, value in values[smaller].items() if value in places]
+    examples = [(i, j) if smaller == first else (j, i) for i, j in met[:_EXAMPLES]]
+    share = len(met) / sizes[smaller]
+    worst: Severity = severity if met else "none"
+    return Overlap(kind, first, second, smaller, len(met), share, worst, tuple(examples))
+
+
+def _first_rows(rows: Iterable[tuple[int, Any]]) -> dict[Any, int]:
+    first: dict[Any, int] = {}
+    for i, value in rows:
+        first.setdefault(value, i)
+    return first
+
+
+def _plain(overlap: Overlap, name: Callable[[int], Any]) -> dict[str, Any]:
+    return {
+        "kind": overlap.kind,
+        "between": [overlap.first, overlap.second],
+        "smaller": overlap.smaller,
+        "rows": overlap.rows,
+        "share": round(overlap.share, 4),
+        "severity": overlap.severity,
+        "examples": [[name(a), name(b)] for a, b in overlap.examples],
+    }
