@@ -17,6 +17,8 @@ from brulee.errors import InputError, unknown
 
 # Rows looked at for every exemplar wanted; most are of no use only where a template rarely applies.
 _TRIES = 16
+_STYLES = tuple(STYLES.values())
+_SHUFFLE = Permutation(len(_STYLES))
 # What a template says before its first field, up to the last paragraph that ends a sentence.
 _INSTRUCTION = re.compile(r"\A.*[.!?](?=\n\n)", re.DOTALL)
 
@@ -47,10 +49,13 @@ class Exemplars:
         """Up to `count` exemplars for a row, all of other groups than it and than each other.
 
         Which ones is a pure function of `key` and `query`, and the first are the same whatever
-        `count`. Rows that the template does not apply to, that have no completion or are chats are
-        passed over, at most 16 for each exemplar wanted, so that there may be fewer. Raises
-        InputError where every row of the pool is of the query's group.
+        `count`. Rows that the template does not apply to, that have no completion or have turns
+        before their prompt are passed over, at most 16 for each exemplar wanted, so that there may
+        be fewer; before a row with turns of its own there are none. Raises InputError where every
+        row of the pool is of the query's group.
         """
+        if template.chat and self.values(query).get("history"):
+            return ()
         found: list[Exemplar] = []
         seen = {self.groups[query]}
         for row in self._order(query, count, key):
@@ -90,13 +95,15 @@ class Exemplars:
 class FewShot:
     """A template with solved rows before the one that it renders.
 
-    `styles` are those to lay them out in, in the order of preference: one is passed over where its
-    marks occur in the texts. Without exemplars it renders what the template does.
+    They are laid out in the named `style`, or in the order of styles that `secret` draws; one is
+    passed over where its marks occur in the texts. Without exemplars it renders what the template
+    does.
     """
 
     template: Template
     exemplars: tuple[Exemplar, ...]
-    styles: tuple[Style, ...]
+    secret: int
+    style: str | None = None
 
     @classmethod
     def draw(
@@ -112,8 +119,10 @@ class FewShot:
 
         Raises InputError where the pool has no row to show, and for an unknown style.
         """
+        if style is not None and style not in STYLES:
+            raise unknown("style", style, list(STYLES), "shots")
         exemplars = pool.draw(template, query, count, key)
-        return cls(template, exemplars, _styles(style, _secret(key, query, "style")))
+        return cls(template, exemplars, _secret(key, query, "style"), style)
 
     @property
     def shots(self) -> int:
@@ -133,21 +142,26 @@ class FewShot:
     def render(self, row: Mapping[str, Any], key: str = "") -> Rendered | None:
         """The template's own completion, behind the exemplars and its prompt; None as there.
 
-        What the template says first, if it is an instruction, is said once. Raises InputError for
-        a chat with turns before its prompt.
+        What the template says first, if it is an instruction, is said once.
         """
         rendered = self.template.render(row, key)
         if rendered is None or not self.exemplars:
             return rendered
-        if rendered.history:
-            raise InputError("shots: examples go before a single question, and this is a chat.")
         instruction, prompts = self._taken_out(
             [*(shown.prompt for shown in self.exemplars), rendered.prompt]
         )
         completions = [shown.completion for shown in self.exemplars]
         examples = list(zip(prompts[:-1], completions, strict=True))
-        style = first_clear(self.styles, examples, prompts[-1], instruction)
+        style = first_clear(self.styles(), examples, prompts[-1], instruction)
         return replace(rendered, prompt=style.lay_out(examples, prompts[-1], instruction))
+
+    def styles(self) -> Iterator[Style]:
+        """The ways to lay the exemplars out, the preferred one first."""
+        if self.style is not None:
+            yield STYLES[self.style]
+            return
+        for position in range(len(_STYLES)):
+            yield _STYLES[_SHUFFLE.at(position, self.secret)]
 
     def _taken_out(self, prompts: list[str]) -> tuple[str, list[str]]:
         instruction = _instruction(self.template.jinja)
@@ -164,15 +178,6 @@ def _instruction(jinja: str) -> str:
         return ""
     found = _INSTRUCTION.match(first.text.lstrip())
     return found.group() if found else ""
-
-
-def _styles(name: str | None, secret: int) -> tuple[Style, ...]:
-    if name is None:
-        every, shuffle = list(STYLES.values()), Permutation(len(STYLES))
-        return tuple(every[shuffle.at(position, secret)] for position in range(len(every)))
-    if name not in STYLES:
-        raise unknown("style", name, list(STYLES), "shots")
-    return (STYLES[name],)
 
 
 def _secret(key: str, query: int, purpose: str) -> int:

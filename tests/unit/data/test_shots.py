@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 import pytest
 
+from brulee.data.encoding import Encoder
 from brulee.data.shot_styles import STYLES
 from brulee.data.shots import Exemplars, FewShot
-from brulee.data.template import Rendered, Template
+from brulee.data.template import Template
 from brulee.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 SORT = Template("sort", "Is the remark praise or a complaint?\n\n{{text}} ||| {{kind}}")
 ROWS = [{"text": f"Remark number {i}.", "kind": f"kind-{i}"} for i in range(60)]
@@ -87,7 +91,7 @@ def test_draws_are_near_uniform_over_the_pool() -> None:
 def test_a_pool_as_small_as_the_list_of_styles_still_pairs_every_row_with_every_style() -> None:
     size = len(STYLES)
     draws = [FewShot.draw(SORT, pool(range(size)), 55, 1, str(key)) for key in range(6_000)]
-    assert len({(few.exemplars[0].row, few.styles[0]) for few in draws}) == size * size
+    assert len({(few.exemplars[0].row, next(few.styles())) for few in draws}) == size * size
 
 
 def test_a_small_pool_shows_what_it_has() -> None:
@@ -255,17 +259,33 @@ def test_a_row_that_cannot_be_read_is_named_as_an_exemplar() -> None:
         pool(values=broken).draw(SORT, 55, 1, "k")
 
 
-class Chat(Template):
-    """A phrasing with turns before its prompt, where the row has some."""
-
-    def render(self, row: Mapping[str, Any], key: str = "") -> Rendered | None:
-        turns = ({"role": "user", "content": "Hello."},) if row["kind"] > "kind-3" else ()
-        return Rendered(row["text"], row["kind"], None, turns)
-
-
 def test_chats_of_several_turns_neither_show_examples_nor_are_shown() -> None:
-    chat = Chat("chat", "{{text}} ||| {{kind}}")
-    few = FewShot.draw(chat, pool(range(10)), 0, 9, "k")
+    chat = Template("chat", "{{text}} ||| {{kind}}", chat="every")
+    turns = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hello!"}]
+    rows = [{**row, "history": turns if i > 3 else []} for i, row in enumerate(ROWS[:10])]
+    few = FewShot.draw(chat, pool(range(10), values=rows), 0, 9, "k")
     assert sorted(e.row for e in few.exemplars) == [1, 2, 3]
-    with pytest.raises(InputError, match="this is a chat"):
-        few.render(ROWS[9])
+    alone = FewShot.draw(chat, pool(range(10), values=rows), 9, 9, "k")
+    assert alone.shots == 0
+    assert alone.render(rows[9]) == chat.render(rows[9])
+
+
+def test_exemplars_are_left_out_until_the_row_fits_and_only_then_its_text(
+    make_tokenizer: Callable[..., PreTrainedTokenizerFast],
+) -> None:
+    few: FewShot | None = FewShot.draw(SORT, pool(), 55, 3, "k", "q-a")
+    documents = []
+    while few is not None:
+        rendered = few.render(ROWS[55], "k")
+        assert rendered is not None
+        documents.append(Encoder(make_tokenizer()).encode(rendered.prompt, rendered.completion))
+        few = few.fewer
+    three, two, _, none = (len(document.ids) for document in documents)
+    for room, expected in ((three, 0), (three - 1, 1), (two - 1, 2), (none, 3), (none - 1, 3)):
+        encoder = Encoder(make_tokenizer(), max_length=room)
+        encoded = encoder.fit(FewShot.draw(SORT, pool(), 55, 3, "k", "q-a"), ROWS[55], "k")
+        assert encoded is not None
+        assert encoded.completion == documents[0].completion
+        assert (encoded.cut > 0) == (room < none)
+        if room >= none:
+            assert encoded.ids == documents[expected].ids
