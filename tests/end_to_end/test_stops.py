@@ -71,8 +71,10 @@ def test_sigterm_in_scoring_keeps_its_answers(
 def test_stopped_scoring_keeps_its_answers(
     at: Any, brulee: Any, environment: dict[str, str]
 ) -> None:
+    # So much to score that the signal comes in time on a machine with other work to do.
+    at.rows([BAD["good_row"](i) for i in range(64)])
     at.recipe["evaluate"] |= {"batch_tokens": 64, "generation": {"max_new_tokens": 120}}
-    command = [sys.executable, "-m", "brulee", *at.run(), "--quiet"]
+    command = [sys.executable, "-m", "brulee", *at.run(), "--quiet", "--set", "train.max_steps=1"]
     answers = "runs/recipe/eval/base/rows-test.jsonl"
     done = BAD["interrupt"](command, at, environment, answers)
     line = "error: interrupted; what was finished is kept. Go on with: brulee resume runs/recipe\n"

@@ -3,9 +3,9 @@
 import ast
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -151,10 +151,12 @@ def test_light_use_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert loaded.isdisjoint(HEAVY)
 
 
-def test_help_comes_within_half_a_second() -> None:
+def test_help_takes_less_than_half_a_second_of_work() -> None:
+    # Time on the processor, since the clock on the wall also counts what else the machine does.
     seconds = []
     for _ in range(5):
-        started = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         python("-m", "brulee", "--help")
-        seconds.append(time.perf_counter() - started)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
     assert min(seconds) < 0.5
