@@ -1,23 +1,27 @@
-"""Chats of any number of turns, in one form: a list of {role, content} per row.
+"""Chats of any number of turns: read in one form, then made into rows with a last question.
 
 {"messages":      [{"role": "user", "content": ...}, ...]}        OpenAI
 {"conversations": [{"from": "human", "value": ...}, ...]}         ShareGPT
 {"prompt": [{"role": ...}], "completion": [{"role": ...}]}        prompt and completion
+{"history": [["question", "answer"], ...], "instruction": ...}    Alpaca with what was said before
+
+The rows have the columns prompt and completion (the last question and its answer), history (every
+turn before them) and speaker (who asks: user, or a tool that was called).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from brulee.data.framing import Message
 from brulee.data.sources import Rows
 from brulee.errors import InputError, unknown
 
-Message = dict[str, str]
 Turns = Literal["every", "last"]
 TURNS: tuple[Turns, ...] = ("every", "last")
 SYSTEM = ("system", "system_prompt")
+HISTORY = "history"
 COLUMNS = ("messages", "conversations", "conversation")
 KEYS = (("role", "content"), ("from", "value"))
 ROLES = {
@@ -43,14 +47,6 @@ _AFTER = {
 }
 
 
-@dataclass(frozen=True)
-class Exchange:
-    """One answer to learn and everything said before it."""
-
-    before: tuple[Message, ...]
-    answer: str
-
-
 def conversations(rows: Rows) -> list[list[Message]]:
     """Every row's chat, with the roles user, assistant, system and tool.
 
@@ -60,36 +56,39 @@ def conversations(rows: Rows) -> list[list[Message]]:
     return [_conversation(row, rows.place(i)) for i, row in enumerate(rows)]
 
 
-def answers(messages: Sequence[Message], turns: Turns) -> list[Exchange]:
-    """What a chat has to teach: every assistant turn with what came before it, or the last only."""
-    if turns not in TURNS:
-        raise unknown("choice of turns", turns, TURNS)
-    found = [
-        Exchange(tuple(messages[:n]), message["content"])
-        for n, message in enumerate(messages)
-        if message["role"] == "assistant"
-    ]
-    return found if turns == "every" else found[-1:]
+def chat_rows(rows: Rows) -> Rows:
+    """The rows with their chats as columns prompt, completion, history and speaker.
 
-
-def single_exchanges(rows: Rows) -> Rows | None:
-    """The rows with their chats as columns system, prompt and completion.
-
-    None where some chat is more than one user and one assistant turn. Errors as `conversations`.
+    Without the last two where every chat is one question and its answer. Errors as `conversations`.
     """
-    system, prompts, completions = [], [], []
-    for messages in conversations(rows):
-        first = messages[0]["content"] if messages[0]["role"] == "system" else None
-        spoken = messages[1:] if first is not None else messages
-        if [m["role"] for m in spoken] != ["user", "assistant"]:
-            return None
-        system.append(first)
-        prompts.append(spoken[0]["content"])
-        completions.append(spoken[1]["content"])
-    texts: dict[str, list[Any]] = {"prompt": prompts, "completion": completions}
-    if any(system):
-        texts["system"] = system
+    chats = [[_stripped(message) for message in chat] for chat in conversations(rows)]
+    texts: dict[str, list[Any]] = {
+        "prompt": [chat[-2]["content"] for chat in chats],
+        "completion": [chat[-1]["content"] for chat in chats],
+    }
+    if any(len(chat) > 2 for chat in chats):
+        texts["history"] = [chat[:-2] for chat in chats]
+        texts["speaker"] = [chat[-2]["role"] for chat in chats]
     return rows.replaced(texts, [*COLUMNS, *SYSTEM])
+
+
+def alpaca_rows(rows: Rows) -> Rows:
+    """Alpaca's rows with their [question, answer] pairs and system text as turns in `history`.
+
+    Raises InputError naming the row for a history of another form.
+    """
+    history = [_alpaca_history(row, rows.place(i)) for i, row in enumerate(rows)]
+    if not any(history):
+        return rows.replaced({}, [HISTORY, *SYSTEM])
+    return rows.replaced({HISTORY: history, "speaker": ["user"] * len(rows)}, SYSTEM)
+
+
+def is_history(value: Any) -> bool:
+    """Whether this is a list, perhaps empty, of pairs of texts."""
+    return isinstance(value, list) and all(
+        isinstance(turn, list) and len(turn) == 2 and all(isinstance(t, str) for t in turn)
+        for turn in value
+    )
 
 
 def has_messages(values: Iterable[Any], keys: tuple[str, str]) -> bool:
@@ -117,6 +116,23 @@ def _conversation(row: Mapping[str, Any], place: str) -> list[Message]:
     if before != "assistant":
         raise InputError(f"{place}: the last turn is from {before!r}; it has to be the answer.")
     return messages
+
+
+def _alpaca_history(row: Mapping[str, Any], place: str) -> list[Message]:
+    pairs = row.get(HISTORY) or []
+    if not is_history(pairs):
+        raise InputError(f"{place}: {HISTORY!r} has to be a list of [question, answer].")
+    spoken = [
+        {"role": role, "content": text}
+        for pair in pairs
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
+    turns = [_message(turn, f"{place}, {HISTORY}, turn {n}") for n, turn in enumerate(spoken, 1)]
+    return [_stripped(turn) for turn in (*_system(row, place), *turns)]
+
+
+def _stripped(message: Message) -> Message:
+    return {**message, "content": message["content"].strip()}
 
 
 def _turns(row: Mapping[str, Any], place: str) -> list[Any]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from brulee.data import shapes, table_hints
+from brulee.data.conversations import TURNS, Turns
 from brulee.data.shapes import Found, Look
 from brulee.data.sources import Rows
 from brulee.data.template import Template
 from brulee.data.templates import TemplateSet
-from brulee.errors import InputError
+from brulee.errors import InputError, unknown
 
 TABLE = "labelled-table"
 FORMATS: dict[str, Callable[[Look], Found | None]] = {
@@ -43,20 +44,24 @@ class Detected:
     rows: Rows
 
 
-def detect(rows: Rows, limit: int | None = None) -> Detected:
+def detect(rows: Rows, limit: int | None = None, turns: Turns = "every") -> Detected:
     """The format of the rows, which is a labelled table where no other fits.
 
-    `limit` bounds how many rows are made from one that holds many. Raises InputError naming the
-    row for a chat or an instance that is malformed.
+    `limit` bounds how many rows are made from one that holds many; `turns` says whether every
+    answer of a chat is learned or the last. Raises InputError naming the row for a chat or an
+    instance that is malformed.
     """
-    look = Look(rows, tuple(rows[i] for i in range(min(_SAMPLE, len(rows)))))
+    if turns not in TURNS:
+        raise unknown("choice of turns", turns, TURNS, "data.turns")
+    look = Look(rows, tuple(rows[i] for i in range(min(_SAMPLE, len(rows)))), turns)
     for name, recognise in FORMATS.items():
         found = recognise(look)
         if found is None:
             continue
         if found.jinja is None:
             return Detected(name, found.why, None, rows)
-        templates = TemplateSet(name, (Template(name, found.jinja),))
+        template = Template(name, found.jinja, chat=turns if found.chat else None)
+        templates = TemplateSet(name, (template,))
         made = found.convert(rows, limit) if found.convert else rows
         return Detected(name, found.why, templates, made)
     return Detected(TABLE, table_hints.advice(rows, look.sample), None, rows)
@@ -75,7 +80,9 @@ def describe(detected: Detected, row: Mapping[str, Any]) -> str:
     rendered = require_templates(detected).templates[0].render(row)
     if rendered is None:
         return f"{line}\n  (the row renders no prompt)"
-    shown = {"prompt": rendered.prompt, "completion": rendered.completion}
+    before = "\n".join(f"{m['role']}: {m['content']}" for m in rendered.history)
+    shown = {"history": before} if before else {}
+    shown |= {"prompt": rendered.prompt, "completion": rendered.completion}
     return "\n".join([line, *(f"  {part}: {_cut(text)}" for part, text in shown.items())])
 
 

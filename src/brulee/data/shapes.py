@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from brulee.data import natural
-from brulee.data.conversations import COLUMNS, SYSTEM, has_messages, single_exchanges
+from brulee.data.conversations import (
+    COLUMNS,
+    HISTORY,
+    SYSTEM,
+    Turns,
+    alpaca_rows,
+    chat_rows,
+    has_messages,
+    is_history,
+)
 from brulee.data.sources import Rows
 from brulee.data.template import SEPARATOR
 
@@ -74,20 +83,25 @@ class Found:
     """A shape that fits: why, and either the Jinja that phrases it or None with the reason.
 
     `convert` makes the rows that the Jinja reads, where those are not the source's own; its second
-    argument bounds how many rows it makes from one.
+    argument bounds how many rows it makes from one. `chat`: these say what came before the prompt.
     """
 
     why: str
     jinja: str | None = None
     convert: Callable[[Rows, int | None], Rows] | None = None
+    chat: bool = False
 
 
 @dataclass(frozen=True)
 class Look:
-    """A source as it is looked at: its columns, and the values of its first rows."""
+    """A source as it is looked at: its columns, the values of its first rows.
+
+    `turns` says which answers of a chat are to be learned.
+    """
 
     rows: Rows
     sample: tuple[dict[str, Any], ...]
+    turns: Turns = "every"
 
     def has(self, *columns: str) -> bool:
         """Whether every column is there."""
@@ -152,18 +166,17 @@ def alpaca(look: Look) -> Found | None:
     if not (look.holds("instruction", str) and output and look.holds(output, *_NUMBER_OR_TEXT)):
         return None
     given = look.first(_ALPACA_INPUT)
-    history, prompt = None, "{{ instruction }}"
-    if look.has("history"):
-        history = "history"
-        if not _are_exchanges(look.values(history)):
-            return Found("the column 'history' has to hold lists of [question, answer] per row.")
-        turns = "User: {{ turn[0] }}\nAssistant: {{ turn[1] }}\n\n"
-        prompt = f"{{% for turn in history %}}{turns}{{% endfor %}}User: {prompt}"
-        prompt = f"{{% if history %}}{prompt}{{% else %}}{{{{ instruction }}}}{{% endif %}}"
+    prompt = "{{ instruction }}"
     if given:
         prompt += f"{{% if {given} %}}\n\n{{{{ {given} }}}}{{% endif %}}"
-    why = _columns(look.first(SYSTEM), history, "instruction", given, output)
-    return Found(why, _phrase(look, prompt, output))
+    if not look.has(HISTORY):
+        why = _columns(look.first(SYSTEM), "instruction", given, output)
+        return Found(why, _phrase(look, prompt, output))
+    if not all(map(is_history, look.values(HISTORY))):
+        return Found("the column 'history' has to hold lists of [question, answer] per row.")
+    made = alpaca_rows(look.rows)
+    why = _columns(look.first(SYSTEM), HISTORY, "instruction", given, output)
+    return _chats(look, made, why, f"{prompt} {SEPARATOR} {{{{ {output} }}}}")
 
 
 def natural_instructions(look: Look) -> Found | None:
@@ -234,24 +247,19 @@ def _chat(look: Look, keys: tuple[str, str]) -> Found | None:
 
 
 def _exchange(look: Look, columns: str) -> Found:
-    made = single_exchanges(look.rows)
-    if made is None:
-        return Found(
-            f"the chats in {columns} have several turns, and only chats of one user and one "
-            "assistant turn can be trained on so far. Choose what is learned with data.templates, "
-            "a prompt and a completion."
-        )
-    jinja = _phrase(Look(made, ()), "{{ prompt }}", "completion")
-    return Found(f"{columns}: one question and its answer per row", jinja, lambda *_: made)
+    made = chat_rows(look.rows)
+    return _chats(look, made, columns, f"{{{{ prompt }}}} {SEPARATOR} {{{{ completion }}}}")
 
 
-def _are_exchanges(values: list[Any]) -> bool:
-    """Whether each value is a list, perhaps empty, of pairs of texts."""
-    turns = [turn for value in values for turn in (value if isinstance(value, list) else [value])]
-    return all(
-        isinstance(turn, list) and len(turn) == 2 and all(isinstance(t, str) for t in turn)
-        for turn in turns
-    )
+def _chats(look: Look, made: Rows, columns: str, jinja: str) -> Found:
+    if HISTORY not in made.columns:
+        return Found(f"{columns}: one question and its answer per row", jinja, lambda *_: made)
+    most = 1 + max(sum(m["role"] == "assistant" for m in h) for h in made.column(HISTORY))
+    which = {"every": "every one is learned", "last": "the last is learned"}[look.turns]
+    why = f"{columns}: chats of up to {most} answers, of which {which}"
+    if most == 1:
+        why = f"{columns}: one question and its answer per row, after a system message"
+    return Found(why, jinja, lambda *_: made, chat=True)
 
 
 def _phrase(look: Look, prompt: str, target: str) -> str:

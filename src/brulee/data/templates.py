@@ -65,7 +65,10 @@ class TemplateSet:
     @functools.cached_property
     def digest(self) -> str:
         """The sha256 of everything that decides what the templates render."""
-        plain = [[t.name, t.jinja, t.answer_choices] for t in self.templates]
+        plain = [
+            [t.name, t.jinja, t.answer_choices, *([t.chat] if t.chat else [])]
+            for t in self.templates
+        ]
         text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from brulee.data.conversations import answers, conversations
+from brulee.data.conversations import alpaca_rows, chat_rows, conversations
 from brulee.data.sources import Rows
 from brulee.errors import InputError
 
@@ -84,10 +84,42 @@ def test_a_malformed_chat_is_named(row: dict[str, Any], reason: str) -> None:
     assert reason in str(caught.value)
 
 
-def test_every_answer_or_the_last_comes_with_what_was_said_before() -> None:
-    every = answers(CALL, "every")
-    assert [(len(e.before), e.answer) for e in every] == [(1, "look(Rome)"), (3, "Warm.")]
-    assert list(every[1].before) == CALL[:3]
-    assert answers(CALL, "last") == every[1:]
-    with pytest.raises(InputError, match="unknown choice of turns 'all'"):
-        answers(CALL, "all")
+def test_chats_become_rows_with_a_last_question_and_what_was_said_before() -> None:
+    chats = [turns("system: S", "user: a ", "assistant: b", "user: c", "assistant:  d\n"), CALL]
+    rows = chat_rows(Rows.of([{"messages": chat, "id": n} for n, chat in enumerate(chats)]))
+    assert rows[0] == {
+        "prompt": "c",
+        "completion": "d",
+        "history": turns("system: S", "user: a", "assistant: b"),
+        "speaker": "user",
+        "id": 0,
+    }
+    assert (rows[1]["prompt"], rows[1]["speaker"]) == ("21", "tool")
+    assert rows[1]["history"] == CALL[:2]
+
+
+def test_chats_of_one_question_need_no_history() -> None:
+    rows = chat_rows(Rows.of([{"messages": turns("user: a", "assistant: b")}]))
+    assert rows.columns == ["prompt", "completion"]
+
+
+def test_alpacas_history_becomes_turns() -> None:
+    row = {"system": "S", "history": [["a", "b "]], "instruction": "c", "output": "d"}
+    rows = alpaca_rows(Rows.of([row, {**row, "system": None, "history": []}]))
+    assert rows[0]["history"] == turns("system: S", "user: a", "assistant: b")
+    assert rows[1]["history"] == []
+    assert "system" not in rows.columns
+
+
+@pytest.mark.parametrize(
+    ("history", "reason"),
+    [
+        ([["a", "b"], ["c"]], "row 2: 'history' has to be a list"),
+        ([["a", ""]], "row 2, history, turn 2: the turn of 'assistant' is empty"),
+    ],
+)
+def test_a_malformed_history_is_named(history: list[list[str]], reason: str) -> None:
+    rows = [{"history": [["a", "b"]], "instruction": "c", "output": "d"}]
+    rows.append({**rows[0], "history": history})
+    with pytest.raises(InputError, match=reason):
+        alpaca_rows(Rows.of(rows, "alpaca.json"))

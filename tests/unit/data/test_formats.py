@@ -16,14 +16,16 @@ from brulee.errors import InputError
 from brulee.recipe import recipe_from_dict
 
 USER, BOT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
+ASKED, TOLD = {"role": "user", "content": "And you?"}, {"role": "assistant", "content": "Fine."}
 RULE = {"role": "system", "content": "Be kind."}
 
 # format, row, prompt, completion
 PHRASED: list[tuple[str, dict[str, Any], str, str]] = [
     ("openai-chat", {"messages": [USER, BOT]}, "Hi", "Hello"),
-    ("openai-chat", {"messages": [RULE, USER, BOT]}, "Be kind.\n\nHi", "Hello"),
+    ("openai-chat", {"messages": [RULE, USER, BOT]}, "Hi", "Hello"),
+    ("openai-chat", {"messages": [USER, BOT, ASKED, TOLD]}, "And you?", "Fine."),
     ("openai-chat", {"conversations": [USER, BOT], "id": 3}, "Hi", "Hello"),
-    ("openai-chat", {"messages": [USER, BOT], "system": "S"}, "S\n\nHi", "Hello"),
+    ("openai-chat", {"messages": [USER, BOT], "system": "S"}, "Hi", "Hello"),
     (
         "openai-chat",
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]},
@@ -38,7 +40,9 @@ PHRASED: list[tuple[str, dict[str, Any], str, str]] = [
     ("prompt-completion", {"prompt": "2+2?", "completion": "4"}, "2+2?", "4"),
     ("prompt-completion", {"prompt": "2+2?", "completion": 4}, "2+2?", "4"),
     ("prompt-completion", {"system": "S", "prompt": "a", "completion": "b"}, "S\n\na", "b"),
-    ("prompt-completion", {"prompt": [RULE, USER], "completion": [BOT]}, "Be kind.\n\nHi", "Hello"),
+    ("prompt-completion", {"prompt": [RULE, USER], "completion": [BOT]}, "Hi", "Hello"),
+    ("prompt-completion", {"prompt": [USER, BOT, ASKED], "completion": [TOLD]},
+     "And you?", "Fine."),
     ("alpaca", {"instruction": "Add.", "output": "o"}, "Add.", "o"),
     ("alpaca", {"instruction": "Add.", "input": "1 2", "output": "3"}, "Add.\n\n1 2", "3"),
     ("alpaca", {"instruction": "Add.", "input": "", "output": "3"}, "Add.", "3"),
@@ -51,7 +55,7 @@ PHRASED: list[tuple[str, dict[str, Any], str, str]] = [
     (
         "alpaca",
         {"system": "S", "history": [["a", "b"]], "instruction": "c", "input": "d", "output": "e"},
-        "S\n\nUser: a\nAssistant: b\n\nUser: c\n\nd", "e",
+        "c\n\nd", "e",
     ),
     ("alpaca", {"system": None, "history": [], "instruction": "c", "output": "e"}, "c", "e"),
     (
@@ -105,8 +109,6 @@ def test_a_format_is_recognised_and_phrased(
         ("preference", {"prompt": "p", "chosen": "a", "rejected": "b"}, "right answers only"),
         ("preference", {"chosen": [USER, BOT], "rejected": [USER, BOT]}, "preference data"),
         ("preference", {"prompt": "p", "completion": "c", "label": True}, "would be learned"),
-        ("openai-chat", {"messages": [USER, BOT, USER, BOT]}, "several turns"),
-        ("prompt-completion", {"prompt": [USER, BOT, USER], "completion": [BOT]}, "several turns"),
         ("alpaca", {"instruction": "i", "history": ["q", "a"], "output": "o"}, "'history' has to"),
         ("p3", {"inputs": [1], "targets": [2]}, "token ids of another tokenizer"),
         (
@@ -144,9 +146,68 @@ def test_families_are_those_whose_columns_fit_and_that_apply_to_the_row() -> Non
     assert "Library families that fit" in detect(Rows.of([{"text": "good", "label": 1}])).why
 
 
-def test_one_chat_of_several_turns_among_many_is_noticed() -> None:
-    rows = Rows.of([{"messages": [USER, BOT]}] * 60 + [{"messages": [USER, BOT, USER, BOT]}])
-    assert detect(rows).templates is None
+CHAT = {"messages": [RULE, USER, BOT, ASKED, TOLD]}
+CHATS: list[dict[str, Any]] = [
+    CHAT,
+    {"conversations": [{"from": "system", "value": "Be kind."}, {"from": "human", "value": "Hi"},
+                       {"from": "gpt", "value": "Hello"}, {"from": "human", "value": "And you?"},
+                       {"from": "gpt", "value": "Fine."}]},
+    {"prompt": [RULE, USER, BOT, ASKED], "completion": [TOLD]},
+    {"system": "Be kind.", "history": [["Hi", "Hello"]], "instruction": "And you?",
+     "output": "Fine."},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("turns", ["every", "last"])
+@pytest.mark.parametrize("row", CHATS, ids=["openai", "sharegpt", "messages", "alpaca"])
+def test_chats_of_several_turns_keep_them_apart(row: dict[str, Any], turns: Any) -> None:
+    detected = detect(Rows.of([row] * 60), turns=turns)
+    (template,) = require_templates(detected)
+    rendered = template.render(detected.rows[0])
+    assert rendered is not None
+    assert rendered.history == (RULE, USER, BOT)
+    assert (rendered.prompt, rendered.completion) == ("And you?", "Fine.")
+    assert rendered.learn_history == (turns == "every")
+    assert f"chats of up to 2 answers, of which {turns}".replace("last", "the last") in detected.why
+
+
+def test_chats_of_which_one_has_several_turns_are_all_rendered_as_chats() -> None:
+    rows = Rows.of([{"messages": [USER, BOT]}] * 60 + [CHAT])
+    detected = detect(rows)
+    (template,) = require_templates(detected)
+    alone, long = template.render(detected.rows[0]), template.render(detected.rows[60])
+    assert alone is not None
+    assert long is not None
+    assert (alone.history, len(long.history)) == ((), 3)
+
+
+def test_what_is_learned_of_a_chat_is_part_of_the_digest() -> None:
+    every, last = (detect(Rows.of([CHAT]), turns=turns).templates for turns in ("every", "last"))
+    assert every is not None
+    assert last is not None
+    assert every.digest != last.digest
+
+
+def test_chats_are_grouped_by_everything_that_was_said_before() -> None:
+    assert require_templates(detect(Rows.of([CHAT]))).source_columns == ("history", "prompt")
+
+
+def test_an_unknown_choice_of_turns_is_refused() -> None:
+    with pytest.raises(InputError, match=r"data\.turns: unknown choice of turns 'all'"):
+        detect(Rows.of([CHAT]), turns="all")  # type: ignore[arg-type]
+
+
+def test_a_chat_is_described_with_what_came_before() -> None:
+    detected = detect(Rows.of([CHAT], "chats.jsonl"))
+    assert describe(detected, detected.rows[0]).splitlines() == [
+        "chats.jsonl: read as openai-chat (messages: chats of up to 2 answers, "
+        "of which every one is learned).",
+        "  history: system: Be kind.",
+        "    user: Hi",
+        "    assistant: Hello",
+        "  prompt: And you?",
+        "  completion: Fine.",
+    ]
 
 
 def test_natural_instructions_give_a_row_per_instance_with_its_place() -> None:
