@@ -40,7 +40,7 @@ def test_every_task_is_measured_and_the_mix_is_written_down(at: Any, brulee: Any
     }  # fmt: skip
     assert set(read(RUN / "split.json")["tasks"]) == {"sum-up", "back", "short"}
     lines = read(RUN / "manifest.json")["mixture"]
-    assert [line["part"] for line in lines] == ["sum-up", "back", "short"]
+    assert [line["task"] for line in lines] == ["sum-up", "back", "short"]
     assert sum(line["draws"] for line in lines) == 48
     assert abs(sum(line["token_share"] for line in lines) - 1) < 1e-9
     shown = called.err.splitlines()
@@ -49,6 +49,8 @@ def test_every_task_is_measured_and_the_mix_is_written_down(at: Any, brulee: Any
     )
     assert "16" in next(line for line in shown if line.startswith("back"))
     assert "3 tasks" in found.verdict
+    assert [line.model_dump() for line in found.mixture] == lines
+    assert "What it was trained on" in (RUN / "report.html").read_text()
 
 
 def test_a_held_out_cluster_is_scored_and_not_trained_on(at: Any, brulee: Any) -> None:

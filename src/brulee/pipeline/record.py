@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,9 +26,9 @@ def record(prepared: Prepared, dtype: torch.dtype) -> None:
         "seed": prepared.recipe.train.seed,
         "precision": str(dtype).removeprefix("torch."),
     }
-    lines = mix(prepared) if len(prepared.corpus.trained) > 1 else []
+    lines = mix(prepared) if len(tasks) > 1 else ()
     if lines:
-        facts["mixture"] = [asdict(line) for line in lines]
+        facts["mixture"] = [line.model_dump() for line in lines]
     prepared.where.begin(facts, alone or {"tasks": splits})
     for path, split in splits.items():
         if any(split["rows"].values()):

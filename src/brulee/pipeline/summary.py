@@ -14,6 +14,7 @@ from brulee.evaluation.guards import GUARDS
 from brulee.evaluation.stats import compare, interval
 from brulee.methods import Attached
 from brulee.pipeline.folder import machine, versions
+from brulee.pipeline.mix import mix
 from brulee.reporting.results import (
     Base,
     Comparison,
@@ -87,6 +88,7 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
             forgetting=tuple(forgetting),
             cost=_cost(tuned, before.seconds + after.seconds),
             lengths=tuple(_lengths("base", before) + _lengths("tuned", after)),
+            mixture=mix(prepared) if len(prepared.corpus.tasks) > 1 else (),
             signatures=_signatures(comparisons),
             environment=Environment(versions=versions(), machine=machine()),
         )

@@ -17,7 +17,15 @@ from brulee.reporting import results as results_file
 from brulee.reporting.items import Item, read_items, read_lines
 from brulee.reporting.page_items import examples
 from brulee.reporting.page_style import STYLE
-from brulee.reporting.page_tables import both_widths, comparisons, cost, forgetting, number, scores
+from brulee.reporting.page_tables import (
+    both_widths,
+    comparisons,
+    cost,
+    forgetting,
+    mixture,
+    number,
+    scores,
+)
 from brulee.reporting.results import Results
 from brulee.reporting.verdict import verdict
 
@@ -62,6 +70,7 @@ def render(
         comparisons(results),
         forgetting(results),
         cost(results),
+        mixture(results),
         _losses(events),
         examples(results, items),
         _reproduce(results, recipe, manifest),
@@ -110,7 +119,7 @@ def _verdict(results: Results) -> str:
 
 
 def _alarm(clause: str) -> str:
-    return ' class="alarm"' if clause.startswith(("it forgot", "but ")) else ""
+    return ' class="alarm"' if clause.startswith(("it forgot", "but ", "worse: ")) else ""
 
 
 def _asides(text: str) -> str:

@@ -144,6 +144,28 @@ def cost(results: Results) -> str:
     return f'<section><h2>What it cost</h2><dl class="facts">{listed}</dl></section>'
 
 
+def mixture(results: Results) -> str:
+    """What training drew of each task of a mixture, and which tasks were held out."""
+    if not results.mixture:
+        return ""
+    rows = [
+        [
+            escape(line.task),
+            f"{line.rows:,}",
+            f"{line.rate:.1%}",
+            f"{line.draws:,}",
+            f"{line.epochs:.2f}",
+            f"{line.token_share:.1%}",
+        ]
+        for line in results.mixture
+    ]
+    heads = ("Task", "Rows", "Rate", "Draws", "Epochs", "Of the tokens")
+    held_out = dict.fromkeys(pair.task for pair in results.comparisons if not pair.trained)
+    note = f"<p>Held out, scored only: {escape(', '.join(held_out))}.</p>" if held_out else ""
+    shown = table("The mixture, task by task", heads, rows)
+    return f"<section><h2>What it was trained on</h2>{note}{shown}</section>"
+
+
 def _left(head: str) -> str:
     return ' class="words"' if head == _IN_WORDS else ""
 

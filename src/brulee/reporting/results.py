@@ -139,6 +139,17 @@ class Lengths(Record):
     ratio_to_reference: float
 
 
+class MixtureLine(Record):
+    """What training drew of one task: how often, as how many epochs and which share of tokens."""
+
+    task: str
+    rows: int
+    rate: float
+    draws: int
+    epochs: float
+    token_share: float
+
+
 class Environment(OpenRecord):
     """Where the numbers were made: package versions, machine."""
 
@@ -158,6 +169,7 @@ class Results(OpenRecord):
     forgetting: tuple[Forgetting, ...] = ()
     cost: Cost = Cost()
     lengths: tuple[Lengths, ...] = ()
+    mixture: tuple[MixtureLine, ...] = ()
     verdict: str = ""
     signatures: dict[str, str] = Field(default_factory=dict)
     environment: Environment = Environment()
