@@ -12,7 +12,7 @@ from brulee.data.splits import NAMES, normalise
 from brulee.data.union_find import UnionFind
 
 Kind = Literal["input", "near-duplicate", "target", "pair"]
-Severity = Literal["none", "note", "warning", "error"]
+Severity = Literal["none", "warning", "error"]
 Pairs = Mapping[str, Mapping[int, tuple[str, str]]]
 
 _EXAMPLES = 3
@@ -72,25 +72,24 @@ class Leakage:
 
     def sentences(self, place: Callable[[int], str]) -> list[tuple[Severity, str]]:
         """What a person should know, the worst first; also that there is no leak."""
-        order: tuple[Severity, ...] = ("error", "warning", "note")
+        if not self.overlaps:
+            return [("none", "There is one split, so nothing can leak.")]
+        order: tuple[Severity, ...] = ("error", "warning")
         found = [o for severity in order for o in self.overlaps if o.severity == severity]
         said: list[tuple[Severity, str]] = [(o.severity, self._sentence(o, place)) for o in found]
-        if not self.overlaps:
-            return [("note", "There is one split, so nothing can leak.")]
         if not self.errors:
             said.insert(0, ("none", "No input of one split is in another."))
+        if self.labels:
+            few = f"The targets are labels ({self.distinct_targets} different ones)"
+            said.append(("none", f"{few}, which splits share of course."))
         return said
 
     def _sentence(self, overlap: Overlap, place: Callable[[int], str]) -> str:
         other = overlap.first if overlap.smaller == overlap.second else overlap.second
         of = f"{overlap.rows} of the {self.rows[overlap.smaller]} {overlap.smaller} rows"
         what = _WORDING[overlap.kind].format(other=other)
-        why = ""
-        if overlap.kind == "target" and self.labels:
-            why = f", as labels do: there are {self.distinct_targets}"
         a, b = overlap.examples[0]
-        shown = "" if overlap.severity == "note" else f": {place(a)} and {place(b)}"
-        return f"{of} ({overlap.share:.0%}) {what}{why}{shown}."
+        return f"{of} ({overlap.share:.1%}) {what}: {place(a)} and {place(b)}."
 
 
 _WORDING: dict[Kind, str] = {
@@ -120,7 +119,7 @@ def leakage(pairs: Pairs) -> Leakage:
     distinct = len(set().union(*(of.values() for of in targets.values())))
     labels = distinct * _ROWS_PER_LABEL <= sum(map(len, texts.values()))
     severities: dict[Kind, Severity] = {"input": "error", "pair": "error"}
-    severities |= {"near-duplicate": "warning", "target": "note" if labels else "warning"}
+    severities |= {"near-duplicate": "warning", "target": "none" if labels else "warning"}
     overlaps = []
     for a, b in itertools.combinations(order, 2):
         repeated = set(inputs[a].values()) & set(inputs[b].values())

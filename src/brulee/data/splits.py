@@ -143,7 +143,10 @@ def _groups(
 
 
 def _labels(rows: Rows, column: str) -> dict[int, str]:
-    labels = dict(enumerate(map(normalise, rows.column(column))))
+    try:
+        labels = dict(enumerate(map(normalise, rows.column(column))))
+    except InputError as error:
+        raise InputError(f"split.stratify: {error}") from None
     different = len(set(labels.values()))
     if different > max(len(rows) // 2, 2):
         raise InputError(

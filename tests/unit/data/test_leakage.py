@@ -85,7 +85,7 @@ def test_splitting_reviews_before_rendering_leaks_none() -> None:
     for kind in ("input", "pair", "near-duplicate"):
         assert [o.rows for o in found.overlaps if o.kind == kind] == [0, 0, 0]
     assert found.labels
-    assert {o.severity for o in found.overlaps if o.kind == "target"} == {"note"}
+    assert {o.severity for o in found.overlaps if o.kind == "target"} == {"none"}
 
 
 def test_input_target_and_pair_are_counted_on_their_own() -> None:
@@ -131,18 +131,14 @@ def test_labels_that_splits_share_are_no_leak() -> None:
     assert found.errors == ()
     assert found.sentences(str) == [
         ("none", "No input of one split is in another."),
-        (
-            "note",
-            "5 of the 5 test rows (100%) have a target that is in train too, as labels do: "
-            "there are 2.",
-        ),
+        ("none", "The targets are labels (2 different ones), which splits share of course."),
     ]
 
 
 def test_a_leak_is_said_with_the_places_of_both_rows() -> None:
     found = leakage({"train": {0: ("a", "p")}, "test": {4: ("A", "q"), 5: ("b", "r")}})
     assert found.sentences(lambda row: f"line {row}") == [
-        ("error", "1 of the 1 train rows (100%) have an input that is in test too: line 0 and "
+        ("error", "1 of the 1 train rows (100.0%) have an input that is in test too: line 0 and "
          "line 4."),
     ]  # fmt: skip
 

@@ -123,7 +123,9 @@ def test_the_same_recipe_gives_the_same_split_and_no_global_seed_is_read() -> No
 
 
 def test_an_unknown_label_column_is_named_with_the_nearest() -> None:
-    with pytest.raises(InputError, match="unknown column 'lable'; did you mean 'label'"):
+    with pytest.raises(
+        InputError, match=r"split\.stratify: rows: unknown column 'lable'; did you mean 'label'"
+    ):
         split_rows(labelled({"a": 9, "b": 9}), spec(stratify="lable"), ["text"])
 
 

@@ -1,0 +1,75 @@
+"""`brulee data split`: how a recipe's rows are split, and whether the splits leak."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from brulee import progress
+from brulee.cli import options
+from brulee.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from brulee.data.split_summary import SplitSummary
+
+_LABELS_SHOWN: Final = 20
+
+
+def split(
+    recipe: options.RecipeFile,
+    overrides: options.Overrides = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Show how a recipe's rows are split, and what the splits have in common; nothing is written.
+
+    For each task its rows, groups, repeats, near-duplicates and labels, and rows that leak.
+    """
+    from brulee.recipe import load_recipe
+
+    spec = load_recipe(recipe, overrides or ())
+    from brulee.data.corpus import open_corpus
+    from brulee.data.split_summary import summarise
+
+    progress.enable(not quiet)
+    found = {path: summarise(path, task) for path, task in open_corpus(spec).tasks.items()}
+    if as_json:
+        print_json({path: summary.to_dict() for path, summary in found.items()})
+        return
+    for path, summary in found.items():
+        _print(path, summary)
+
+
+def _print(path: str, summary: SplitSummary) -> None:
+    task = summary.task
+    print(f"{path}: {len(task.rows):,} rows of {task.rows.name}, split {summary.decided}")
+    names = [name for name, count in summary.counts.items() if count]
+    print_table(
+        ["split", "rows", "groups"],
+        [(name, f"{summary.counts[name]:,}", f"{summary.groups[name]:,}") for name in names],
+    )
+    out = [("repeating an earlier row", task.splits.duplicates), *task.dropped.items()]
+    said = ", ".join(f"{count:,} {reason}" for reason, count in out if count)
+    print(f"Left out: {said or 'none'}.")
+    print(
+        f"Near-duplicates joined to an earlier row's group: {task.splits.near_duplicates:,}; "
+        f"the largest group has {summary.largest_group:,} row{'s'[: summary.largest_group > 1]}."
+    )
+    if summary.labels:
+        _print_labels(names, summary.labels)
+    for severity, sentence in summary.sentences:
+        print(sentence if severity == "none" else f"{severity}: {sentence}")
+    print()
+
+
+def _print_labels(names: list[str], labels: dict[str, dict[str, int]]) -> None:
+    totals = {name: sum(labels[name].values()) for name in names}
+    every = list(labels[names[0]])
+    print_table(
+        ["label", *names],
+        [
+            (label, *(f"{labels[name][label] / totals[name]:.1%}" for name in names))
+            for label in every[:_LABELS_SHOWN]
+        ],
+    )
+    if len(every) > _LABELS_SHOWN:
+        print(f"... {len(every) - _LABELS_SHOWN} more labels; --json has them all.")

@@ -1,0 +1,97 @@
+"""What a task's split came to: sizes, groups, labels, leaks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from brulee.data.leakage import Leakage, Severity, leakage
+from brulee.data.row_checks import render
+from brulee.data.splits import NAMES
+from brulee.data.task import Task
+from brulee.progress import bar
+
+Texts = dict[str, dict[int, tuple[str, str]]]
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """The splits of one task.
+
+    `counts` are the rows in use and `groups` their groups, by split; `largest_group` is in rows.
+    `labels` are counts of each target by split, None where targets are texts.
+    """
+
+    task: Task
+    counts: dict[str, int]
+    groups: dict[str, int]
+    largest_group: int
+    labels: dict[str, dict[str, int]] | None
+    leakage: Leakage
+
+    @property
+    def sentences(self) -> list[tuple[Severity, str]]:
+        """What is to be said about leaks."""
+        return self.leakage.sentences(self.task.rows.place)
+
+    @property
+    def decided(self) -> str:
+        """How the side of a row came about."""
+        splits, published = self.task.splits, sorted(self.task.rows.published)
+        if set(published) == set(NAMES):
+            return "published"
+        cut = f"by {', '.join(splits.columns)}, salt {splits.spec.salt!r}"
+        if splits.spec.stratify:
+            cut += f", each {splits.spec.stratify!r} in its share"
+        return f"{', '.join(published)} published, the rest {cut}" if published else cut
+
+    def to_dict(self) -> dict[str, Any]:
+        """What split.json records, with the rows in use, their labels and the leakage report."""
+        return {
+            **self.task.splits.manifest(self.task.rows),
+            "used": self.counts,
+            "dropped": self.task.dropped,
+            "groups_by_split": self.groups,
+            "largest_group": self.largest_group,
+            "targets": self.labels,
+            "leakage": self.leakage.to_dict(self.task.rows.place),
+        }
+
+
+def summarise(path: str, task: Task) -> SplitSummary:
+    """Read every row of a task in use, and compare its splits; `path` is for the progress bar."""
+    texts = _texts(path, task)
+    found = leakage(texts)
+    groups = {name: Counter(task.splits.groups[i] for i in getattr(task, name)) for name in NAMES}
+    sizes = sum(groups.values(), Counter[int]())
+    return SplitSummary(
+        task,
+        {name: len(getattr(task, name)) for name in NAMES},
+        {name: len(of) for name, of in groups.items()},
+        max(sizes.values()),
+        _labels(texts) if found.labels else None,
+        found,
+    )
+
+
+def _texts(path: str, task: Task) -> Texts:
+    """The source text, or else the whole prompt, of every row, with its target."""
+    columns = [task.rows.column(column) for column in task.templates.source_columns]
+    rows = {name: getattr(task, name) for name in NAMES}
+    texts: Texts = {name: {} for name in NAMES}
+    with bar(f"Comparing {path}", total=sum(map(len, rows.values())), unit="rows") as progress:
+        for name, part in rows.items():
+            for i in part:
+                shown = render(task.rows, i, task.rows[i], task.templates.templates[0])
+                assert shown is not None, "rows that no template applies to were dropped"
+                source = "\n".join(str(column[i]) for column in columns if column[i] is not None)
+                texts[name][i] = (source or shown.prompt, shown.completion)
+                progress.advance()
+    return texts
+
+
+def _labels(texts: Texts) -> dict[str, dict[str, int]]:
+    counts = {name: Counter(target for _, target in of.values()) for name, of in texts.items()}
+    labels = [label for label, _ in sum(counts.values(), Counter[str]()).most_common()]
+    return {name: {label: count[label] for label in labels} for name, count in counts.items()}

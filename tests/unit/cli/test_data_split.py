@@ -1,0 +1,105 @@
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from brulee.cli.data_split import split
+from brulee.cli.failures import sentences
+
+Split = Callable[..., tuple[int, str, str]]
+
+RECIPE = """\
+data:
+  source: {source}
+  templates: {{jinja: "{{{{text}}}} ||| {{{{label}}}}"}}
+  split: {{test: 0.2, validation: 0.1}}
+"""
+
+
+@pytest.fixture
+def data_split(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Split:
+    app = typer.Typer()
+    app.command()(sentences()(split))
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setenv("COLUMNS", "100")
+        with pytest.raises(SystemExit) as left:
+            app([*map(str, arguments), "--quiet"])
+        done = capsys.readouterr()
+        return left.value.code if isinstance(left.value.code, int) else 0, done.out, done.err
+
+    return call
+
+
+def words(seed: int) -> list[str]:
+    draw = random.Random(seed)
+    return [f"w{draw.randrange(999)}" for _ in range(40)]
+
+
+def write(file: Path, texts: list[str]) -> None:
+    rows = [{"text": text, "label": "ab"[i % 2]} for i, text in enumerate(texts)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    texts = [" ".join(words(i)) for i in range(100)]
+    texts += [texts[0], " ".join([*words(1)[:-1], "other"])]
+    write(tmp_path / "rows.jsonl", texts)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(RECIPE.format(source="rows.jsonl"))
+    return file
+
+
+def test_the_split_is_shown_and_nothing_is_written(
+    data_split: Split, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    code, out, err = data_split(recipe, "--set", "data.split.stratify=label")
+    assert (code, err) == (0, "")
+    assert "rows: 102 rows of rows.jsonl, split by text, salt 'brulee', each 'label'" in out
+    assert "Left out: 1 repeating an earlier row." in out
+    assert "joined to an earlier row's group: 1; the largest group has 2 rows." in out
+    assert "a      49.3%  50.0%       50.0%" in out
+    assert "No input of one split is in another." in out
+    assert "The targets are labels (2 different ones)" in out
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_json_holds_counts_groups_and_the_leakage_report(data_split: Split, recipe: Path) -> None:
+    code, out, _ = data_split(recipe, "--json")
+    found: dict[str, Any] = json.loads(out)["rows"]
+    assert code == 0
+    assert found["used"] == {"train": 71, "validation": 10, "test": 20}
+    assert (found["groups"], found["duplicates_removed"], found["near_duplicates_joined"]) == (
+        *(100, 1, 1),
+    )
+    assert sum(found["targets"]["test"].values()) == 20
+    assert {o["severity"] for o in found["leakage"]["overlaps"]} == {"none"}
+
+
+def test_a_published_test_set_that_leaks_is_reported_with_both_places(
+    data_split: Split, recipe: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "published"
+    folder.mkdir()
+    write(folder / "train.jsonl", [" ".join(words(i)) for i in range(30)])
+    write(folder / "test.jsonl", [" ".join(words(i)) for i in (3, 50, 51, 52)])
+    code, out, _ = data_split(recipe, "--set", "data.source=published")
+    assert code == 0
+    assert "test, train published, the rest by text" in out
+    assert "error: 1 of the 4 test rows (25.0%) have an input that is in train too: " in out
+    assert "published/train.jsonl, line 4 and published/test.jsonl, line 1." in out
+    assert "No input of one split" not in out
+
+
+def test_an_unknown_label_column_is_one_sentence(data_split: Split, recipe: Path) -> None:
+    code, _, err = data_split(recipe, "--set", "data.split.stratify=lable")
+    assert code == 2
+    assert "unknown column 'lable'; did you mean 'label'?" in err
+    assert err.count("\n") == 1
