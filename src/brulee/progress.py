@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 _enabled = False
+_drawing = False
 _LINE_EVERY_SECONDS = 15.0
 
 
@@ -30,17 +31,29 @@ def bar(description: str, total: float, unit: str = "") -> Iterator[Bar]:
     """A progress bar for a piece of work of `total` units.
 
     A terminal gets a live bar with rate and time left; a log gets one line every 15 seconds, so
-    that short work prints nothing there.
+    that short work prints nothing there. Inside another bar's work nothing is drawn.
     """
-    if not _enabled:
+    global _drawing
+    if not _enabled or _drawing:
         yield _Silent()
-    elif sys.stderr.isatty():
-        with _live(description, total, unit) as live:
-            yield live
-    else:
-        lines = _Lines(description, total, unit)
-        yield lines
-        lines.finish()
+        return
+    _drawing = True
+    try:
+        if sys.stderr.isatty():
+            with _live(description, total, unit) as live:
+                yield live
+        else:
+            lines = _Lines(description, total, unit)
+            yield lines
+            lines.finish()
+    finally:
+        _drawing = False
+
+
+@contextmanager
+def silent() -> Iterator[Bar]:
+    """A bar that shows nothing, for work whose parts have bars of their own."""
+    yield _Silent()
 
 
 def note(text: str) -> None:

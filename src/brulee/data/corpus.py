@@ -18,7 +18,7 @@ from brulee.data.task import Task
 from brulee.data.template import Template
 from brulee.data.templates import TemplateSet, load_templates
 from brulee.errors import InputError, unknown
-from brulee.progress import note
+from brulee.progress import bar, note, silent
 from brulee.recipe import DataSpec, HoldOutSpec, MixSpec, MixtureSpec, Recipe, Source
 from brulee.yaml_lines import KeyPath
 
@@ -98,9 +98,18 @@ def open_corpus(recipe: Recipe) -> Corpus:
     source = recipe.source
     names = dict(_paths(recipe.data, source))
     read: dict[object, Rows] = {}
-    phrased = {path: _phrase(spec, source, at, read) for path, (at, spec) in names.items()}
-    splits = _splits(phrased, source)
-    tasks = {path: _task(path, phrased[path], splits[path]) for path in phrased}
+    # One task has a bar of its own for its rows.
+    watched = bar("Opening tasks", 2 * len(names), "steps") if len(names) > 1 else silent()
+    with watched as progress:
+        phrased = {}
+        for path, (at, spec) in names.items():
+            phrased[path] = _phrase(spec, source, at, read)
+            progress.advance()
+        splits = _splits(phrased, source)
+        tasks = {}
+        for path in phrased:
+            tasks[path] = _task(path, phrased[path], splits[path])
+            progress.advance()
     held: dict[str, str] = {}
     if isinstance(recipe.data, MixtureSpec):
         where = source.at(("data", "hold_out"))
