@@ -6,8 +6,34 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 # A prompt that ends in one of these ("Summary:") leads to its answer by itself.
-_CUES = (":", "=>", "->", " =")
+_CUES = (":", ">>", "=>", "->", " =")
 _LEAST_RULE = 5
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is laid out: solved (prompt, completion) pairs, then the prompt to be answered.
+
+    `instruction` goes before them all. `unfinished` says that every prompt breaks off in a sentence
+    that the completion finishes.
+    """
+
+    examples: Sequence[tuple[str, str]]
+    prompt: str
+    instruction: str = ""
+    unfinished: bool = False
+
+    @property
+    def cued(self) -> bool:
+        """Whether every prompt leads to its answer by itself."""
+        prompts = (self.prompt, *(prompt for prompt, _ in self.examples))
+        return self.unfinished or all(prompt.endswith(_CUES) for prompt in prompts)
+
+    @property
+    def texts(self) -> list[str]:
+        """Every text shown."""
+        parts = [text for pair in self.examples for text in pair]
+        return [self.instruction, *parts, self.prompt]
 
 
 @dataclass(frozen=True)
@@ -29,25 +55,19 @@ class Style:
     head: str = ""
     opening: str = ""
 
-    def lay_out(
-        self, examples: Sequence[tuple[str, str]], prompt: str, instruction: str = ""
-    ) -> str:
-        """One prompt of solved (prompt, completion) pairs and the prompt to be answered."""
-        cued = _cued(examples, prompt)
-        blocks = [self._block(n, *pair, cued) for n, pair in enumerate(examples, start=1)]
-        last = self._block(len(blocks) + 1, prompt, "", cued).rstrip()
-        before = [text for text in (instruction, self.opening) if text]
-        return "\n\n".join([*before, self.separator.join([*blocks, last])])
+    def lay_out(self, shown: Shown) -> str:
+        """All of it as one prompt."""
+        pairs = [*shown.examples, (shown.prompt, "")]
+        blocks = [self._block(n, *pair, shown.cued) for n, pair in enumerate(pairs, start=1)]
+        before = [text for text in (shown.instruction, self.opening) if text]
+        return "\n\n".join([*before, self.separator.join(blocks).rstrip()])
 
-    def is_clear(
-        self, examples: Sequence[tuple[str, str]], prompt: str, instruction: str = ""
-    ) -> bool:
+    def is_clear(self, shown: Shown) -> bool:
         """Whether no text shown holds a mark of the style, so that each ends where it seems to."""
-        labels = () if _cued(examples, prompt) else (self.question, self.answer)
+        labels = () if shown.cued else (self.question, self.answer)
         # Without the white space around them, which a text may begin or end with anew.
         marks = [mark.strip() or mark for mark in (self.separator, *labels) if mark]
-        texts = [instruction, *_texts(examples, prompt)]
-        return not any(mark in text for mark in marks for text in texts)
+        return not any(mark in text for mark in marks for text in shown.texts)
 
     def _block(self, number: int, prompt: str, completion: str, cued: bool) -> str:
         head = self.head.format(n=number)
@@ -88,17 +108,12 @@ STYLES = {
 }
 
 
-def first_clear(
-    styles: Iterable[Style],
-    examples: Sequence[tuple[str, str]],
-    prompt: str,
-    instruction: str = "",
-) -> Style:
+def first_clear(styles: Iterable[Style], shown: Shown) -> Style:
     """The first style whose marks are in none of the texts, else rules longer than theirs."""
     for style in styles:
-        if style.is_clear(examples, prompt, instruction):
+        if style.is_clear(shown):
             return style
-    return _ruled([instruction, *_texts(examples, prompt)])
+    return _ruled(shown.texts)
 
 
 def _ruled(texts: Sequence[str]) -> Style:
@@ -106,11 +121,3 @@ def _ruled(texts: Sequence[str]) -> Style:
     while any(sign * length in text for sign in "=-" for text in texts):
         length += 1
     return Style(f"\n{'=' * length}\n", "", f"\n{'-' * length}\n", joint="\n")
-
-
-def _cued(examples: Sequence[tuple[str, str]], prompt: str) -> bool:
-    return all(text.endswith(_CUES) for text in (prompt, *(question for question, _ in examples)))
-
-
-def _texts(examples: Sequence[tuple[str, str]], prompt: str) -> list[str]:
-    return [prompt, *(text for pair in examples for text in pair)]

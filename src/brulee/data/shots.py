@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from brulee.data.permutation import Permutation
-from brulee.data.shot_styles import STYLES, Style, first_clear
+from brulee.data.shot_styles import STYLES, Shown, Style, first_clear
 from brulee.data.template import Rendered, Template
 from brulee.data.template_text import pieces, prompt_pieces
 from brulee.errors import InputError, unknown
@@ -147,13 +147,14 @@ class FewShot:
         rendered = self.template.render(row, key)
         if rendered is None or not self.exemplars:
             return rendered
-        instruction, prompts = self._taken_out(
-            [*(shown.prompt for shown in self.exemplars), rendered.prompt]
+        instruction, *prompts = self._taken_apart(
+            [*(exemplar.prompt for exemplar in self.exemplars), rendered.prompt]
         )
-        completions = [shown.completion for shown in self.exemplars]
+        completions = [exemplar.completion for exemplar in self.exemplars]
         examples = list(zip(prompts[:-1], completions, strict=True))
-        style = first_clear(self.styles(), examples, prompts[-1], instruction)
-        return replace(rendered, prompt=style.lay_out(examples, prompts[-1], instruction))
+        unfinished = _is_unfinished(self.template.jinja)
+        shown = Shown(examples, prompts[-1], instruction, unfinished)
+        return replace(rendered, prompt=first_clear(self.styles(), shown).lay_out(shown))
 
     def styles(self) -> Iterator[Style]:
         """The ways to lay the exemplars out, the preferred one first."""
@@ -163,12 +164,13 @@ class FewShot:
         for position in range(len(_STYLES)):
             yield _STYLES[_SHUFFLE.at(position, self.secret)]
 
-    def _taken_out(self, prompts: list[str]) -> tuple[str, list[str]]:
+    def _taken_apart(self, prompts: list[str]) -> list[str]:
+        """The instruction that all prompts begin with, or nothing; then every prompt without it."""
         instruction = _instruction(self.template.jinja)
         rests = [prompt.removeprefix(instruction).strip() for prompt in prompts]
         if all(p.startswith(instruction) and rest for p, rest in zip(prompts, rests, strict=True)):
-            return instruction, rests
-        return "", prompts
+            return [instruction, *rests]
+        return ["", *prompts]
 
 
 @functools.lru_cache(maxsize=256)
@@ -178,6 +180,14 @@ def _instruction(jinja: str) -> str:
         return ""
     found = _INSTRUCTION.match(first.text.lstrip())
     return found.group() if found else ""
+
+
+@functools.lru_cache(maxsize=256)
+def _is_unfinished(jinja: str) -> bool:
+    """Whether the template's prompt ends in the middle of a sentence of its own."""
+    last = [piece for piece in prompt_pieces(pieces(jinja)) if piece.text.strip()][-1]
+    sign = last.text.rstrip()[-1]
+    return last.kind == "text" and (sign.isalnum() or sign == ",")
 
 
 def _secret(key: str, query: int, purpose: str) -> int:

@@ -229,6 +229,22 @@ def test_what_is_no_instruction_stays_with_every_example(jinja: str) -> None:
         assert whole in prompt(few)
 
 
+@pytest.mark.parametrize(
+    ("end", "joint"), [("I would call it", " "), ("To my mind,", " "), ("Which is it?", "\nA: ")]
+)
+def test_a_prompt_that_breaks_off_is_gone_on_with(end: str, joint: str) -> None:
+    template = Template("t", f"{{{{text}}}} {end} ||| {{{{kind}}}}")
+    few = FewShot.draw(template, pool(), 55, 2, "k", "q-a")
+    for exemplar in few.exemplars:
+        assert f"{end}{joint}{exemplar.completion}" in prompt(few)
+    assert prompt(few).endswith(f"{end}{joint}".rstrip())
+
+
+def test_a_prompt_that_ends_in_a_field_is_no_unfinished_sentence() -> None:
+    template = Template("t", "Sort this: {{kind}} {{text[:6]}} ||| {{kind}}")
+    assert prompt(FewShot.draw(template, pool(), 55, 2, "k", "q-a")).endswith("Remark\nA:")
+
+
 def test_a_prompt_that_is_all_instruction_is_kept() -> None:
     template = Template("t", "Go on.\n\n{{text if loud else ''}} ||| {{kind}}")
     rows = [{**row, "loud": False} for row in ROWS]
