@@ -1,0 +1,138 @@
+"""The texts of rows as they say something about the row: no labels, no ids.
+
+A label column is one of short values that repeat; label words are its values, and the answer
+choices of a task. In lists and objects every path is a column of its own, so that the roles of a
+chat are labels and what is said is text.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from brulee.data.rows import Rows
+from brulee.data.words import words
+from brulee.errors import InputError
+
+# A value with so many words is a text, however often it repeats.
+_LABEL_WORDS: Final = 8
+_ID_NAMES: Final = frozenset({"id", "uuid", "idx", "index", "guid"})
+
+
+@dataclass(frozen=True)
+class RowTexts:
+    """The texts of some rows of a source; `indices` are the rows, in the order asked for."""
+
+    name: str
+    rows: Rows
+    indices: Sequence[int]
+    columns: tuple[str, ...]
+    labels: frozenset[str] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @functools.cached_property
+    def label_words(self) -> frozenset[str]:
+        """The task's label words, and whatever stands in a label column."""
+        found = _label_columns(self._leaves(range(len(self.rows)))).values()
+        return self.labels.union(*(map(_plain, values) for values in found))
+
+    def texts(self, labels: Collection[str] = ()) -> Iterator[tuple[int, str]]:
+        """Each text with the number of its row among `indices`; `labels` are left out as well."""
+        skipped = self.label_words.union(labels)
+        longest = max(map(len, skipped), default=0)
+        for number, _, text in self._leaves(self.indices):
+            # A far longer text is no label: comparing would read every text twice.
+            if len(text) > 2 * longest or _plain(text) not in skipped:
+                yield number, text
+
+    def joined(self) -> list[str]:
+        """The texts of each row as one, a line each."""
+        texts: list[list[str]] = [[] for _ in self.indices]
+        for number, text in self.texts():
+            texts[number].append(text)
+        return ["\n".join(of_row) for of_row in texts]
+
+    def place(self, number: int) -> str:
+        """Where a row stands, by its number among `indices`."""
+        return self.rows.place(self.indices[number])
+
+    def _leaves(self, indices: Iterable[int]) -> Iterator[tuple[int, str, str]]:
+        """Every text of those rows: the number of its row, the path to it, itself."""
+        values = [self.rows.column(column) for column in self.columns]
+        for number, i in enumerate(indices):
+            for column, of_column in zip(self.columns, values, strict=True):
+                for path, text in _leaves(of_column[i], column):
+                    yield number, path, text
+
+
+def row_texts(
+    name: str,
+    rows: Rows,
+    indices: Sequence[int] | None = None,
+    columns: Collection[str] | None = None,
+    labels: Iterable[str] = (),
+) -> RowTexts:
+    """The texts of some rows (default: all) in some columns (default: all but ids).
+
+    A column `a-b` may be asked for as `a_b`. `labels` are label words. Raises InputError where no
+    row or no column is left.
+    """
+    indices = range(len(rows)) if indices is None else indices
+    if not indices:
+        raise InputError(f"{name}: it has no rows to compare.")
+    wanted = None if columns is None else {c.replace("-", "_") for c in columns}
+    kept = tuple(
+        c
+        for c in rows.columns
+        if not _is_id(c) and (wanted is None or c.replace("-", "_") in wanted)
+    )
+    if not kept:
+        present = ", ".join(rows.columns)
+        raise InputError(f"{name}: no column to compare; columns present: {present}.")
+    return RowTexts(name, rows, indices, kept, frozenset(map(_plain, labels)))
+
+
+def _plain(text: str) -> str:
+    return " ".join(words(text))
+
+
+def _is_id(column: str) -> bool:
+    name = column.lower().replace("-", "_")
+    return name in _ID_NAMES or name.endswith(("_id", "_idx"))
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every text in a value, with the path to it; places in a list are one path."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, path)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}")
+
+
+def _label_columns(leaves: Iterable[tuple[int, str, str]]) -> dict[str, set[str]]:
+    """Paths whose values are all short and half as many as their places or fewer; their values."""
+    long: set[str] = set()
+    distinct: dict[str, set[str]] = {}
+    places: Counter[str] = Counter()
+    for _, path, text in leaves:
+        if path in long:
+            continue
+        if len(words(text)) >= _LABEL_WORDS:
+            long.add(path)
+            continue
+        distinct.setdefault(path, set()).add(text)
+        places[path] += 1
+    return {
+        path: values
+        for path, values in distinct.items()
+        if path not in long and len(values) <= places[path] / 2
+    }
