@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from brulee.data.batching import Batch, pack, pad, pad_pairs
@@ -23,6 +24,29 @@ def test_a_pack_predicts_each_completion_token_from_the_one_before_it() -> None:
     batch = pack(DOCUMENTS)
     assert _predictions(batch) == [(11, 12), (12, 13), (20, 21), (30, 31), (31, 32)]
     assert batch.inputs["input_ids"].tolist() == [[10, 11, 12, 13, 20, 21, 30, 31, 32]]
+
+
+SEVERAL = Encoded((40, 41, 42, 43, 44, 45), ((1, 3), (5, 6)))
+
+
+def test_every_learned_span_is_predicted_from_the_position_before_each_token() -> None:
+    expected = [(11, 12), (12, 13), (40, 41), (41, 42), (44, 45), (20, 21)]
+    documents = [DOCUMENTS[0], SEVERAL, DOCUMENTS[1]]
+    assert _predictions(pack(documents)) == expected
+    assert _predictions(pad(documents, pad_id=0)) == expected
+    assert pack(documents).learned == sum(d.learned for d in documents) == 6
+
+
+def test_a_first_token_cannot_be_learned_as_nothing_predicts_it() -> None:
+    whole = Encoded((5, 6), ((0, 2),))
+    for batch in (lambda: pack([DOCUMENTS[0], whole]), lambda: pad([whole], 0)):
+        with pytest.raises(ValueError, match="nothing stands before"):
+            batch()
+
+
+def test_a_decoder_writes_one_span() -> None:
+    with pytest.raises(ValueError, match="one learned span"):
+        pad_pairs([SEVERAL], 0, 7)
 
 
 def test_a_pack_says_where_documents_begin() -> None:

@@ -194,7 +194,7 @@ def test_chats_are_grouped_by_everything_that_was_said_before() -> None:
 
 def test_an_unknown_choice_of_turns_is_refused() -> None:
     with pytest.raises(InputError, match=r"data\.turns: unknown choice of turns 'all'"):
-        detect(Rows.of([CHAT]), turns="all")  # type: ignore[arg-type]
+        detect(Rows.of([CHAT]), turns="all")
 
 
 def test_a_chat_is_described_with_what_came_before() -> None:
