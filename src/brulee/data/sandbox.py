@@ -1,15 +1,14 @@
 """Jinja with limits: no attribute of Python's own, no endless loop, no huge text, seeded choice.
 
 Template files come from strangers. They render in Jinja's sandbox (the mutable one: promptsource
-templates append to lists) with every loop, call, filter, operator and printed value bounded.
+templates append to lists) with every loop, call, filter, test, operator and literal watched by a
+`sandbox_watch.Watch`, which holds the time, the text built so far and the draws of `choice`.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import re
-import time
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -20,30 +19,46 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-MAX_LENGTH = 1_000_000
+from brulee.data.sandbox_sizes import MAX_LENGTH, check_arguments, check_operands, weigh
+from brulee.data.sandbox_watch import Watch
+
+__all__ = ["MAX_LENGTH", "MAX_SECONDS", "LimitedEnvironment", "render"]
+
 MAX_SECONDS = 1.5
-_MAX_BITS = 4096
-# Names a template cannot spell, so that it can neither call nor replace them.
-_DEADLINE, _KEY, _DRAWS = " deadline", " key", " draws"
-_TICK, _CONCAT = " tick", " concat"
-_PADDING = {"center", "ljust", "rjust", "zfill", "expandtabs", "indent", "wordwrap", "format"}
+_MOST_TEXT, _DEEPEST = 200_000, 60
+# Filters whose time grows with the square of a text, or that only a web page needs.
+_LEFT_OUT = ("forceescape", "pprint", "striptags", "urlize", "wordwrap", "xmlattr")
+# Names that no template can spell, so that it can neither call nor replace them.
+_TICK, _SIZED, _CONCAT = " tick", " sized", " concat"
+# The filter of this name is not the method of that name.
+_CALLED = {"format": "%"}
+_LITERALS = (nodes.List, nodes.Tuple, nodes.Dict)
+_RUNNING = threading.local()
 
 
 class LimitedEnvironment(SandboxedEnvironment):
-    """The sandbox with size limits, and an error in place of a missing column."""
+    """The sandbox with limits, and an error in place of a missing column."""
 
-    intercepted_binops = frozenset(["+", "*", "**", "%"])
+    intercepted_binops = frozenset(["+", "*", "**", "%", "//", "/", "-"])
 
     def __init__(self) -> None:
-        super().__init__(undefined=StrictUndefined, finalize=_printable)
-        self.filters = {name: _bounded(name, function) for name, function in self.filters.items()}
+        # What is constant is not worked out ahead, where there is no clock.
+        super().__init__(undefined=StrictUndefined, finalize=_printable, optimized=False)
+        kept: dict[str, Callable[..., Any]] = {
+            n: f for n, f in self.filters.items() if n not in _LEFT_OUT
+        }
+        self.filters = {n: _watched(_CALLED.get(n, n), f) for n, f in kept.items()}
         self.filters |= {
-            "choice": _choice,
-            "most_frequent": _most_frequent,
+            "choice": _watched("choice", _choice),
+            "random": _watched("random", _choice),
+            "most_frequent": _watched("most_frequent", _most_frequent),
             "highlight": _highlight,
             _TICK: _tick,
+            _SIZED: _sized,
             _CONCAT: _concat,
         }
+        tests: dict[str, Any] = dict(self.tests)
+        self.tests = {name: _watched(name, function) for name, function in tests.items()}
         self.globals = {
             "range": self.globals["range"],
             "dict": dict,
@@ -54,77 +69,155 @@ class LimitedEnvironment(SandboxedEnvironment):
 
     def program(self, text: str) -> jinja2.Template:
         """Compile a template; jinja2.TemplateSyntaxError where it is malformed."""
-        code = self.compile(_guard(self.parse(text), self))
+        try:
+            code = self.compile(_guard(self.parse(text), self))
+        except (SyntaxError, RecursionError, MemoryError) as error:
+            reason = getattr(error, "msg", None) or "nested too deeply"
+            raise jinja2.TemplateSyntaxError(f"it cannot be compiled: {reason}", 1) from None
         return jinja2.Template.from_code(self, code, self.make_globals(None))
 
+    def parse(
+        self, source: str, name: str | None = None, filename: str | None = None
+    ) -> nodes.Template:
+        """The tree of a template, which is neither too long nor too deep to be worked on."""
+        if len(source) > _MOST_TEXT:
+            message = f"it has {len(source):,} characters; at most {_MOST_TEXT:,} may be"
+            raise jinja2.TemplateSyntaxError(message, 1)
+        try:
+            tree = super().parse(source, name, filename)
+        except (RecursionError, ValueError, MemoryError) as error:
+            reason = " ".join(str(error).split()) or "nested too deeply"
+            raise jinja2.TemplateSyntaxError(f"it cannot be read: {reason}", 1) from None
+        _check_depth(tree)
+        return tree
+
     def call(self, context: Context, target: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call from a template, inside the time and size limits."""
-        _check_time(context)
+        """Call from a template, inside the limits."""
         method = getattr(target, "__wrapped__", target)
         owner = getattr(method, "__self__", None)
-        _check_padding(getattr(method, "__name__", ""), (owner, *args), kwargs)
-        result = super().call(context, target, *args, **kwargs)
-        _check_size(owner)
-        return _check_size(result)
+        name = getattr(method, "__name__", "")
+        args = tuple(_watch().materialised(argument) for argument in args)
+        check_arguments(name, (owner, *args), kwargs)
+        return _watch().built(super().call(context, target, *args, **kwargs))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Apply an operator, unless its result would be huge."""
-        _check_time(context)
-        _check_operands(operator, left, right)
-        return super().call_binop(context, operator, left, right)
+        _watch().check_time()
+        check_operands(operator, left, right)
+        return _watch().built(super().call_binop(context, operator, left, right))
 
 
 def render(program: jinja2.Template, columns: Mapping[str, Any], key: str) -> str:
-    """The rendered text; raises jinja2.TemplateError past MAX_LENGTH or MAX_SECONDS."""
-    deadline = time.monotonic() + MAX_SECONDS
-    values = {**columns, _DEADLINE: deadline, _KEY: key, _DRAWS: [0]}
+    """The rendered text; raises jinja2.TemplateError past MAX_LENGTH or MAX_SECONDS.
+
+    `key` seeds what is drawn by chance.
+    """
+    _RUNNING.watch = watch = Watch(MAX_SECONDS, key)
     parts: list[str] = []
     length = 0
-    for part in program.generate(values):
-        parts.append(part)
-        length += len(part)
-        if length > MAX_LENGTH:
-            raise SecurityError(f"it renders more than {MAX_LENGTH:,} characters")
-        if time.monotonic() > deadline:
-            raise SecurityError(f"it runs for more than {MAX_SECONDS:g} seconds")
+    try:
+        for part in program.generate(columns):
+            parts.append(part)
+            length += len(part)
+            if length > MAX_LENGTH:
+                raise SecurityError(f"it renders more than {MAX_LENGTH:,} characters")
+            watch.check_time()
+    except (RuntimeError, MemoryError, AssertionError) as error:
+        raise jinja2.TemplateRuntimeError(str(error) or type(error).__name__) from None
+    finally:
+        del _RUNNING.watch
     return "".join(parts)
 
 
+def _watch() -> Watch:
+    """The watch over what this thread renders."""
+    watch: Watch = _RUNNING.watch
+    return watch
+
+
 def _guard(tree: nodes.Template, env: jinja2.Environment) -> nodes.Template:
-    """Put a clock into every loop and a size check into every `~`."""
+    """Put a clock into every loop, and a size check round every literal, comparison and `~`."""
     for loop in list(tree.find_all(nodes.For)):
-        loop.iter = _filter(loop.iter, _TICK)
+        text = sum(len(data.data) for data in loop.find_all(nodes.TemplateData))
+        loop.iter = _filter(loop.iter, _TICK, nodes.Const(text))
+    for compare in list(tree.find_all(nodes.Compare)):
+        compare.expr = _filter(compare.expr, _SIZED)
+        for operand in compare.ops:
+            operand.expr = _filter(operand.expr, _SIZED)
     for joined in list(tree.find_all(nodes.Concat)):
         joined.nodes = [_filter(nodes.List(joined.nodes, lineno=joined.lineno), _CONCAT)]
+    _size_literals(tree)
     tree.set_environment(env)
     return tree
 
 
-def _filter(inner: nodes.Node, name: str) -> nodes.Filter:
-    return nodes.Filter(inner, name, [], [], None, None, lineno=inner.lineno)
+def _size_literals(parent: nodes.Node) -> None:
+    for name, value in parent.iter_fields():
+        if isinstance(value, nodes.Node):
+            setattr(parent, name, _size_literal(value))
+        elif isinstance(value, list):
+            setattr(parent, name, [_size_literal(v) for v in value])
 
 
-@jinja2.pass_context
-def _tick(context: Context, items: Iterable[Any]) -> Iterator[Any]:
+def _size_literal(value: Any) -> Any:
+    if not isinstance(value, nodes.Node):
+        return value
+    _size_literals(value)
+    loaded = isinstance(value, _LITERALS) and getattr(value, "ctx", "load") == "load"
+    return _filter(value, _SIZED) if loaded else value
+
+
+def _filter(inner: nodes.Node, name: str, *args: nodes.Node) -> nodes.Filter:
+    return nodes.Filter(inner, name, list(args), [], None, None, lineno=inner.lineno)
+
+
+def _check_depth(tree: nodes.Node) -> None:
+    level = [tree]
+    for _ in range(_DEEPEST):
+        level = [child for node in level for child in node.iter_child_nodes()]
+        if not level:
+            return
+    raise jinja2.TemplateSyntaxError("it is nested too deeply", level[0].lineno)
+
+
+def _watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter or a test inside the limits."""
+    passed = int(hasattr(function, "jinja_pass_arg"))  # what Jinja puts before the arguments
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        watch = _watch()
+        given = tuple(watch.materialised(argument) for argument in args[passed:])
+        check_arguments(name, given, kwargs)
+        return watch.built(function(*args[:passed], *given, **kwargs))
+
+    return call
+
+
+def _tick(items: Iterable[Any], text: int) -> Iterator[Any]:
+    """The items, with a look at the clock; each prints `text` characters of the template."""
+    watch = _watch()
     for item in items:
-        _check_time(context)
+        watch.spend(text)
         yield item
 
 
+def _sized(value: Any) -> Any:
+    weigh(value)
+    return value
+
+
 def _concat(items: list[Any]) -> Any:
-    return _check_size("".join(str(_printable(item)) for item in items))
+    weigh(items)
+    return _watch().built("".join(str("" if item is None else item) for item in items))
 
 
-@jinja2.pass_context
-def _choice(context: Context, items: Any) -> Any:
+def _choice(items: Any) -> Any:
     """One item, drawn by a hash of the row's key and how many draws the render made before."""
     items = list(items)
     if not items:
         raise jinja2.TemplateRuntimeError("choice has nothing to choose from")
-    draws = context.resolve(_DRAWS)
-    seed = f"{context.resolve(_KEY)}\x1f{draws[0]}".encode()
-    draws[0] += 1
-    return items[int.from_bytes(hashlib.sha256(seed).digest()[:8]) % len(items)]
+    return items[_watch().draw(len(items))]
 
 
 def _most_frequent(items: Iterable[Any]) -> list[Any]:
@@ -139,59 +232,10 @@ def _highlight(value: Any) -> Any:
     return value
 
 
-def _printable(value: Any) -> Any:
+@jinja2.pass_context  # or Jinja would call it once, ahead, for what is constant
+def _printable(_context: Context, value: Any) -> Any:
     """What `{{ }}` prints: a null prints nothing, as a missing value in a CSV does."""
-    return "" if value is None else _check_size(value)
-
-
-def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        _check_padding(name, args, kwargs)
-        return _check_size(function(*args, **kwargs))
-
-    return call
-
-
-def _check_time(context: Context) -> None:
-    if time.monotonic() > context.resolve(_DEADLINE):
-        raise SecurityError(f"it runs for more than {MAX_SECONDS:g} seconds")
-
-
-def _check_size(value: Any) -> Any:
-    if isinstance(value, (str, list, tuple, dict)) and len(value) > MAX_LENGTH:
-        raise SecurityError(f"it builds a value longer than {MAX_LENGTH:,}")
-    return value
-
-
-def _check_padding(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    if name not in _PADDING:
-        return
-    for value in (*args, *kwargs.values()):
-        wide = isinstance(value, int) and abs(value) > MAX_LENGTH
-        if wide or (name == "format" and _has_wide_field(value)):
-            raise SecurityError(f"{name} pads past {MAX_LENGTH:,} characters")
-
-
-def _has_wide_field(value: Any) -> bool:
-    return isinstance(value, str) and re.search(r"[{%][^}%]*\d{6}", value) is not None
-
-
-def _check_operands(operator: str, left: Any, right: Any) -> None:
-    sized = [len(v) for v in (left, right) if isinstance(v, (str, list, tuple))]
-    numbers = [abs(v) for v in (left, right) if isinstance(v, int)]
-    too_long = (
-        (operator == "+" and sum(sized) > MAX_LENGTH)
-        or (operator == "*" and sized and numbers and sized[0] * numbers[0] > MAX_LENGTH)
-        or (operator == "%" and _has_wide_field(left))
-    )
-    if too_long:
-        raise SecurityError(f"{operator} makes a value longer than {MAX_LENGTH:,}")
-    if len(numbers) == 2 and _bits(operator, *numbers) > _MAX_BITS:
-        raise SecurityError(f"{operator} makes a number of more than {_MAX_BITS} bits")
-
-
-def _bits(operator: str, left: int, right: int) -> int:
-    if operator == "**":
-        return left.bit_length() * right
-    return left.bit_length() + right.bit_length()
+    if callable(value) and not isinstance(value, jinja2.Undefined):
+        name = getattr(value, "__name__", "a function")
+        raise jinja2.TemplateRuntimeError(f"it prints {name} itself; call it with ()")
+    return "" if value is None else _watch().built(_watch().materialised(value))

@@ -1,0 +1,165 @@
+"""How large a value is, and how large an operation would make it, before it is made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jinja2.exceptions import SecurityError
+
+MAX_LENGTH = 1_000_000
+_MAX_BITS = 4096
+_DEEPEST = 40
+# What a list or a mapping weighs per item, beside the item.
+_ITEM = 10
+_MOST_STEPS = 10**8
+_ALL = {"translate", "maketrans", "striptags", "unescape", "__mod__", "to_bytes"}
+# Quadratic in C: from the right, or for each character of a set.
+_SLOW = {"rfind", "rindex", "rsplit", "rpartition", "strip", "lstrip", "rstrip", "trim"}
+_NUMBERED = {"center", "ljust", "rjust", "zfill", "expandtabs", "batch", "slice", "truncate"}
+# These change what they are called on, which is weighed when it is read.
+_CHANGING = {"append", "extend", "insert", "update", "add", "setdefault"}
+
+
+def weigh(value: Any, depth: int = 0) -> int:
+    """The characters and items of a value, those of values inside it too.
+
+    Raises SecurityError past a million, which also bounds the time this takes, for a number of
+    more than 4,096 bits, and for what is nested more than 40 deep (or in itself).
+    """
+    if isinstance(value, str) and len(value) <= MAX_LENGTH:
+        return len(value)
+    if isinstance(value, int):
+        if value.bit_length() > _MAX_BITS:
+            raise SecurityError(f"it makes a number of more than {_MAX_BITS} bits")
+        return 1
+    if not isinstance(value, (list, tuple, dict, set, frozenset)):
+        weight = len(value) if isinstance(value, (str, bytes)) else 1
+    elif depth > _DEEPEST:
+        raise SecurityError(f"it builds a value nested more than {_DEEPEST} deep")
+    else:
+        weight = len(value) * _ITEM
+        items = [*value, *value.values()] if isinstance(value, dict) else value
+        for item in items if weight <= MAX_LENGTH else ():
+            weight += weigh(item, depth + 1)
+            if weight > MAX_LENGTH:
+                break
+    if weight > MAX_LENGTH:
+        raise SecurityError(f"it builds a value longer than {MAX_LENGTH:,}")
+    return weight
+
+
+def check_arguments(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Refuse a call of a method or filter whose result would be huge, or its way there long.
+
+    The first of `args` is what the method belongs to or the filter is applied to.
+    """
+    weights = [weigh(a) for a in (*args[name in _CHANGING :], *kwargs.values())]
+    if name in _ALL:
+        raise SecurityError(f"{name} may not be used in a template")
+    values = (*args, *kwargs.values())
+    if name in _NUMBERED and _largest(values) > MAX_LENGTH:
+        raise SecurityError(f"{name} pads past {MAX_LENGTH:,} characters")
+    if name in _SLOW and _product(values) > _MOST_STEPS:
+        raise SecurityError(f"{name} of texts this long takes too long")
+    predict = _PREDICTED.get(name)
+    if predict is not None and predict(values, weights) > MAX_LENGTH:
+        raise SecurityError(f"{name} makes a value longer than {MAX_LENGTH:,}")
+
+
+def check_operands(operator: str, left: Any, right: Any) -> None:
+    """Refuse an operator whose result would be huge."""
+    weights = [weigh(left), weigh(right)]
+    numbers = [abs(v) for v in (left, right) if isinstance(v, int)]
+    if len(numbers) == 2:
+        if _bits(operator, *numbers) > _MAX_BITS:
+            raise SecurityError(f"{operator} makes a number of more than {_MAX_BITS} bits")
+        return
+    too_long = (
+        (operator == "+" and sum(weights) > MAX_LENGTH)
+        or (operator == "*" and numbers and max(weights) * numbers[0] > MAX_LENGTH)
+        or (operator == "%" and _percent((left, right), weights) > MAX_LENGTH)
+    )
+    if too_long:
+        raise SecurityError(f"{operator} makes a value longer than {MAX_LENGTH:,}")
+
+
+def _bits(operator: str, left: int, right: int) -> int:
+    return left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
+
+
+def _largest(values: tuple[Any, ...]) -> int:
+    """The largest number after the first value."""
+    return max((abs(v) for v in values[1:] if isinstance(v, int)), default=0)
+
+
+def _product(values: tuple[Any, ...]) -> int:
+    texts = [len(v) for v in values if isinstance(v, (str, bytes))]
+    return texts[0] * max(texts[1:], default=0) if len(texts) > 1 else 0
+
+
+# Below: upper bounds for the length of a result, from the values and their weights.
+
+
+def _braces(values: tuple[Any, ...], weights: list[int]) -> int:
+    text = values[0]
+    if not isinstance(text, str):
+        return MAX_LENGTH + 1
+    if re.search(r"\{[^{}]*:[^{}]*\{", text):  # a width that is itself filled in
+        return MAX_LENGTH + 1
+    return len(text) + text.count("{") * (_number(text) + max(weights[1:], default=0))
+
+
+def _percent(values: tuple[Any, ...], weights: list[int]) -> int:
+    text = values[0]
+    if not isinstance(text, (str, bytes)):
+        return 0
+    text = text.decode("latin-1") if isinstance(text, bytes) else text
+    if "%" in text and "*" in text:  # a width that is itself filled in
+        return MAX_LENGTH + 1
+    return len(text) + text.count("%") * (_number(text) + max(weights[1:], default=0))
+
+
+def _number(text: str) -> int:
+    digits = max(re.findall("[0-9]+", text), key=len, default="0")
+    return max(map(int, re.findall("[0-9]+", text)), default=0) if len(digits) < 8 else MAX_LENGTH
+
+
+def _join(values: tuple[Any, ...], weights: list[int]) -> int:
+    """`separator.join(items)` as well as `items | join(separator)`."""
+    texts = [len(v) for v in values if isinstance(v, (str, bytes))]
+    lists = [len(v) for v in values if isinstance(v, (list, tuple, dict))]
+    counts = lists or texts
+    return sum(weights) + max(counts, default=0) * min(texts, default=0)
+
+
+def _replace(values: tuple[Any, ...], weights: list[int]) -> int:
+    if not all(isinstance(v, (str, bytes)) for v in values[:3]) or len(values) < 3:
+        return sum(weights)
+    text, old, new = values[:3]
+    return len(text) + text.count(old) * len(new) if type(text) is type(old) else sum(weights)
+
+
+def _times(values: tuple[Any, ...], weights: list[int]) -> int:
+    text = values[0]
+    lines = text.count("\n") + text.count("\t") + 1 if isinstance(text, str) else weights[0]
+    widest = max([_largest(values), *weights[1:]])
+    return weights[0] + lines * widest
+
+
+def _digits(values: tuple[Any, ...], _weights: list[int]) -> int:
+    return _largest(values) * 1000
+
+
+_PREDICTED: dict[str, Callable[[tuple[Any, ...], list[int]], int]] = {
+    "%": _percent,
+    "expandtabs": _times,
+    "format": _braces,
+    "format_map": _braces,
+    "indent": _times,
+    "join": _join,
+    "replace": _replace,
+    "round": _digits,
+    "tojson": _times,
+}
