@@ -29,6 +29,7 @@ _MISSED = 1e-4
 _NEIGHBOURS = 16
 # How far below the threshold 128 values may estimate a pair at it: four standard deviations.
 _SLACK = 0.15
+_COMMON = 50
 _BLOCK = 2_000
 _MOST_PAIRS = 100_000
 _WORTH_A_BAR = 20_000
@@ -37,8 +38,10 @@ _WORTH_A_BAR = 20_000
 def near_duplicates(texts: Sequence[str], threshold: float = 0.8) -> list[Link]:
     """Links (i, j, similarity), i < j, that join the texts whose 5-word shingles mostly agree.
 
-    Similarity is the exact Jaccard index of the two sets of `shingles`, `threshold` or more. Texts
-    that others already link are not linked again, so that a thousand versions of one text give
+    Similarity is the exact Jaccard index of the two sets of `shingles`, `threshold` or more; a
+    shingle of more than half of all texts, and of more than 50, is left out of the sets, since a
+    preamble that all share makes no two of them alike. Texts that others already link are not
+    linked again, so that a thousand versions of one text give
     about a thousand links. Candidates agree in a band of their 128 MinHash values (Broder 1997,
     "On the resemblance and containment of documents"; Leskovec et al., "Mining of Massive
     Datasets", 3.4), so time grows with the number of texts, not of pairs; a pair at the threshold
@@ -51,7 +54,7 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.8) -> list[Link]:
     joined = UnionFind(len(texts))
     links = [link for link in _equal(blocks) if joined.join(link[0], link[1])]
     distinct = np.flatnonzero(joined.roots() == np.arange(len(texts)))
-    links += _similar(blocks, distinct, joined, threshold)
+    links += _similar(_without_common(blocks), distinct, joined, threshold)
     return sorted(links)
 
 
@@ -134,6 +137,33 @@ def _mix(values: np.ndarray) -> np.ndarray:
     values = (values ^ (values >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
     values = (values ^ (values >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
     return values ^ (values >> np.uint64(33))
+
+
+def _without_common(blocks: list[_Block]) -> list[_Block]:
+    """The blocks without what most texts say; a text that says nothing else keeps it."""
+    counted = [np.unique(block.hashes, return_counts=True) for block in blocks]
+    # What most texts say, most texts of some block say.
+    often = [
+        hashes[counts * 2 > len(block.starts)]
+        for block, (hashes, counts) in zip(blocks, counted, strict=True)
+    ]
+    candidates = np.unique(np.concatenate([np.empty(0, np.uint64), *often]))
+    totals = np.zeros(len(candidates), dtype=int)
+    for hashes, counts in counted:
+        there = np.isin(hashes, candidates)
+        totals[np.searchsorted(candidates, hashes[there])] += counts[there]
+    texts = sum(len(block.starts) for block in blocks)
+    common = candidates[totals > max(_COMMON, texts / 2)]
+    return [_without(block, common) for block in blocks] if len(common) else blocks
+
+
+def _without(block: _Block, hashes: np.ndarray) -> _Block:
+    texts = np.arange(len(block.starts))
+    owners = np.searchsorted(block.starts, np.arange(len(block.hashes)), side="right") - 1
+    kept = ~np.isin(block.hashes, hashes)
+    emptied = np.bincount(owners[kept], minlength=len(texts)) == 0
+    kept |= emptied[owners]
+    return _Block(block.hashes[kept], np.searchsorted(owners[kept], texts))
 
 
 class _Sets:

@@ -100,8 +100,10 @@ _WORDING: dict[Kind, str] = {
 }
 
 
-def leakage(pairs: Pairs) -> Leakage:
+def leakage(pairs: Pairs, telling: Mapping[int, str] | None = None) -> Leakage:
     """What splits have in common, given split -> row -> (input, target).
+
+    Near-duplicates are looked for among inputs, or among the `telling` texts of rows if given.
 
     The input is what a row says before a template phrases it: the same text under two phrasings is
     the same input. Texts are compared without differences of case, white space and Unicode form.
@@ -115,7 +117,7 @@ def leakage(pairs: Pairs) -> Leakage:
     }
     inputs = {split: {i: x for i, (x, _) in texts[split].items()} for split in order}
     targets = {split: {i: y for i, (_, y) in texts[split].items()} for split in order}
-    near = _clusters(inputs)
+    near = _clusters({i: x for of in inputs.values() for i, x in of.items()}, telling)
     distinct = len(set().union(*(of.values() for of in targets.values())))
     labels = distinct * _ROWS_PER_LABEL <= sum(map(len, texts.values()))
     severities: dict[Kind, Severity] = {"input": "error", "pair": "error"}
@@ -124,7 +126,7 @@ def leakage(pairs: Pairs) -> Leakage:
     for a, b in itertools.combinations(order, 2):
         repeated = set(inputs[a].values()) & set(inputs[b].values())
         apart = {
-            split: {i: near[x] for i, x in inputs[split].items() if x not in repeated}
+            split: {i: near[i] for i, x in inputs[split].items() if x not in repeated}
             for split in (a, b)
         }
         compared: dict[Kind, Mapping[str, Mapping[int, Any]]] = {
@@ -136,13 +138,15 @@ def leakage(pairs: Pairs) -> Leakage:
     return Leakage(rows, distinct, labels, tuple(overlaps))
 
 
-def _clusters(inputs: Mapping[str, Mapping[int, str]]) -> dict[str, int]:
-    """The number of the cluster that each distinct input is in."""
-    distinct = list(dict.fromkeys(text for of in inputs.values() for text in of.values()))
+def _clusters(inputs: Mapping[int, str], telling: Mapping[int, str] | None) -> dict[int, int]:
+    """The number of the cluster that each row is in."""
+    texts = {i: telling[i] for i in inputs} if telling is not None else inputs
+    distinct = list(dict.fromkeys(texts.values()))
     joined = UnionFind(len(distinct))
     for i, j, _ in near_duplicates(distinct):
         joined.join(i, j)
-    return dict(zip(distinct, joined.roots().tolist(), strict=True))
+    clusters = dict(zip(distinct, joined.roots().tolist(), strict=True))
+    return {i: clusters[text] for i, text in texts.items()}
 
 
 def _overlap(

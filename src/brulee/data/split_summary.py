@@ -8,7 +8,7 @@ from typing import Any
 
 from brulee.data.leakage import Leakage, Severity, leakage
 from brulee.data.row_checks import render
-from brulee.data.splits import NAMES
+from brulee.data.splits import NAMES, telling_texts
 from brulee.data.task import Task
 from brulee.progress import bar
 
@@ -62,7 +62,8 @@ class SplitSummary:
 def summarise(path: str, task: Task) -> SplitSummary:
     """Read every row of a task in use, and compare its splits; `path` is for the progress bar."""
     texts = _texts(path, task)
-    found = leakage(texts)
+    telling = telling_texts(task.rows, task.templates.source_columns)
+    found = leakage(texts, dict(enumerate(telling)))
     groups = {name: Counter(task.splits.groups[i] for i in getattr(task, name)) for name in NAMES}
     sizes = sum(groups.values(), Counter[int]())
     return SplitSummary(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from brulee.data.assignment import assign
+from brulee.data.dedup import SHINGLE
 from brulee.data.grouping import Groups, group
 from brulee.data.sources import Rows
 from brulee.errors import InputError
@@ -18,6 +19,8 @@ from brulee.recipe import SplitSpec
 
 NAMES = ("train", "validation", "test")
 _MOST_LABELS = 20
+_MOST_INSTRUCTIONS = 100
+_ROWS_PER_INSTRUCTION = 10
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def split_rows(
             f"split: test {spec.test:g} + validation {spec.validation:g} leave nothing to train on."
         )
     columns = _group_columns(spec, source_columns, rows)
-    groups = _groups(rows, spec, columns, tuple(source_columns) or tuple(rows.columns))
+    groups = _groups(rows, spec, columns, source_columns)
     labels = None if spec.stratify is None else _labels(rows, spec.stratify)
     published = rows.published or {"train": list(range(len(rows)))}
     compared = read_columns or [c for c in rows.columns if not _is_id(c)] or rows.columns
@@ -105,7 +108,8 @@ def split_rows(
     cut = assign(members, wanted, spec.salt, labels)
     final = {name: tuple(sorted(cut.get(name, kept[name]))) for name in NAMES}
     if not final["train"]:
-        joined = f", {groups.joined} rows joined as near-duplicates" if groups.joined else ""
+        why = f", {groups.joined} rows joined as near-duplicates (split.near_duplicates: false)"
+        joined = why if groups.joined else ""
         raise InputError(
             f"{rows.name}: the split leaves no rows to train on; its {len(kept['train'])} rows are "
             f"{len(members)} group(s) by {', '.join(columns)}{joined}."
@@ -133,13 +137,32 @@ def _group_columns(spec: SplitSpec, source_columns: Sequence[str], rows: Rows) -
     return (spec.group,) if isinstance(spec.group, str) else tuple(spec.group)
 
 
+def telling_texts(rows: Rows, columns: Sequence[str]) -> list[str]:
+    """What each row says in some columns (all, if none are given), for finding near-duplicates.
+
+    A column of few but long values is an instruction or a system message: it stands before many
+    rows, and makes no two of them alike.
+    """
+    columns = tuple(columns) or tuple(rows.columns)
+    return _keys(rows, [c for c in columns if not _is_instruction(rows.column(c))] or columns)
+
+
+def _is_instruction(values: Sequence[Any]) -> bool:
+    distinct = {normalise(value) for value in values}
+    few = len(distinct) < _MOST_INSTRUCTIONS
+    repeated = len(distinct) * _ROWS_PER_INSTRUCTION <= len(values)
+    return few and repeated and sum(map(_words, distinct)) >= SHINGLE * len(distinct)
+
+
+def _words(text: str) -> int:
+    return len(text.split())
+
+
 def _groups(
     rows: Rows, spec: SplitSpec, columns: Sequence[str], source_columns: Sequence[str]
 ) -> Groups:
-    keys = _keys(rows, columns)
-    if not spec.near_duplicates:
-        return group(keys, None)
-    return group(keys, keys if columns == source_columns else _keys(rows, source_columns))
+    texts = telling_texts(rows, source_columns) if spec.near_duplicates else None
+    return group(_keys(rows, columns), texts)
 
 
 def _labels(rows: Rows, column: str) -> dict[int, str]:

@@ -88,6 +88,35 @@ def test_what_the_prompt_does_not_read_joins_nothing() -> None:
     assert len(set(split_rows(Rows.of(records), spec(), ["text"]).groups)) == 20
 
 
+@pytest.mark.parametrize("preambles", [1, 5])
+def test_a_long_instruction_before_every_row_joins_none(preambles: int) -> None:
+    records = [
+        {"system": " ".join(words(i % preambles)), "text": " ".join(words(1_000 + i, 8))}
+        for i in range(60)
+    ]
+    records.append({"system": " ".join(words(0)), "text": records[1]["text"]})
+    splits = split_rows(Rows.of(records), spec(test=0.2), ["system", "text"])
+    assert splits.near_duplicates == (1 if preambles > 1 else 0)
+    assert len(set(splits.groups)) == 60
+
+
+def test_a_preamble_inside_every_text_joins_none() -> None:
+    preamble = " ".join(words(0, 100))
+    records = [{"text": f"{preamble} {' '.join(words(i, 8))}"} for i in range(1, 121)]
+    records.append({"text": f"{records[7]['text']} thanks"})
+    splits = split_rows(Rows.of(records), spec(test=0.2), ["text"])
+    assert (splits.near_duplicates, splits.groups[120]) == (1, 7)
+
+
+def test_a_passage_with_several_questions_is_one_group() -> None:
+    records = [
+        {"passage": " ".join(words(i // 4)), "question": " ".join(words(500 + i, 6))}
+        for i in range(200)
+    ]
+    splits = split_rows(Rows.of(records), spec(test=0.2), ["passage", "question"])
+    assert splits.groups == tuple(i // 4 for i in range(200))
+
+
 def test_rows_that_all_say_the_same_are_refused_with_the_reason() -> None:
     records = [{"text": copied(0, i), "y": i} for i in range(30, 36)]
     with pytest.raises(InputError, match=r"1 group.* by text, 5 rows joined as near-duplicates"):
