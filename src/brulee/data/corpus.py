@@ -176,7 +176,7 @@ def _phrase(spec: DataSpec, source: Source, at: KeyPath, read: dict[object, Rows
         read[key] = open_source(spec.source, source.resolve, spec.columns, spec.limit)
     rows, noted = read[key], None
     if spec.templates is None:
-        detected = detect(rows, spec.limit)
+        detected = detect(rows, spec.limit, spec.turns)
         templates = require_templates(detected)
         rows = detected.rows
         noted = describe(detected, rows[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import sys
 from dataclasses import dataclass
 
 from brulee.data.encoding import Encoded, Encoder
@@ -11,7 +12,7 @@ from brulee.data.row_checks import render
 from brulee.data.shots import Exemplars, FewShot
 from brulee.data.sources import Rows
 from brulee.data.splits import Splits
-from brulee.data.template import Template
+from brulee.data.template import Rendered, Template
 from brulee.data.templates import TemplateSet
 from brulee.errors import InputError
 from brulee.recipe import DataSpec
@@ -22,8 +23,16 @@ class Item:
     """A test row as it is scored: what is read, and what would be right."""
 
     id: str
-    prompt: str
+    asked: Rendered
     references: tuple[str, ...]
+
+    @property
+    def prompt(self) -> str:
+        """What is read, as people read it: of a chat every turn with its speaker."""
+        if not self.asked.history:
+            return self.asked.prompt
+        turns = [*self.asked.history, {"role": self.asked.speaker, "content": self.asked.prompt}]
+        return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ class Task:
         for training fits the first, so that the search ends.
         """
         reason = InputError(f"{self.rows.place(row)}: no template applies to it.")
-        shots = self._shots(key)
+        shots = self.shots_of(key)
         for offset in range(len(self.templates)):
             number = (template + offset) % len(self.templates)
             try:
@@ -97,7 +106,7 @@ class Task:
                     return encoded
         raise reason
 
-    def _shots(self, key: str) -> int:
+    def shots_of(self, key: str) -> int:
         """How many examples a training draw shows: `shots.count` for a share of the keys."""
         if self.spec.shots is None:
             return 0
@@ -121,16 +130,12 @@ class Task:
             return None
         shots = self.spec.shots.test if self.spec.shots else 0
         phrasing = self.phrasing(template, row, shots, "test")
-        shown = phrasing.render(values, "")
-        assert shown is not None, "what a template applies to, it applies to behind examples"
-        prompt: str | None = shown.prompt
-        if room is not None:
-            prompt = encoder.fit_prompt(phrasing, values, shown.prompt, room)
-        if prompt is None:
+        asked = encoder.fit_rendered(phrasing, values, sys.maxsize if room is None else room)
+        if asked is None:
             raise InputError(
                 f"{self.rows.place(row)}: its prompt does not fit into the {room} tokens that the "
                 "model can read beside evaluate.generation.max_new_tokens, even with the source "
                 "text cut."
             )
         further = [values[c] for c in self.spec.references if values.get(c)]
-        return Item(str(row), prompt, (rendered.completion, *further))
+        return Item(str(row), asked, (rendered.completion, *further))

@@ -54,7 +54,7 @@ def generate_answers(
     """Generate and score the answers that `file` does not hold yet; all of them, in item order."""
     known = read_answers(file)
     open_items = [item for item in items if item.id not in known]
-    prompts = [encoder.encode_prompt(item.prompt) for item in open_items]
+    prompts = [encoder.encode_question(item.asked) for item in open_items]
     file.parent.mkdir(parents=True, exist_ok=True)
     with (
         bar(title, total=len(items), unit="items") as progress,

@@ -221,7 +221,7 @@ def test_few_shot_draws_show_training_rows_of_other_groups_only() -> None:
     bodies = {str(found.rows[i]["body"]): i for i in range(len(found.rows))}
     shown = []
     for row in found.train[:40]:
-        shots = found._shots(f"0/0/{row}")
+        shots = found.shots_of(f"0/0/{row}")
         phrasing = found.phrasing(found.templates.templates[0], row, shots, f"0/0/{row}")
         rendered = phrasing.render(found.rows[row], "")
         assert rendered is not None
