@@ -203,6 +203,17 @@ def test_a_tool_answer_keeps_the_question_and_the_call_that_it_belongs_to(
     assert _fit(tight, [*CHAT[1:3], *CALL], "last").ids == alone.ids
 
 
+def test_what_a_tool_said_is_cut_before_the_question_it_was_called_for_is_dropped(
+    make_tokenizer: MakeTokenizer, chat_templates: Templates
+) -> None:
+    long = [*CALL[:2], {"role": "tool", "content": "21 degrees in the shade. " * 20}, CALL[-1]]
+    encoder = _encoder(make_tokenizer, chat_templates, "chatml", 150)
+    text = encoder.tokenizer.decode(_fit(encoder, long, "last").ids)
+    assert "How warm is it?" in text
+    assert "look(Rome)" in text
+    assert "<|im_start|>tool\n21 degrees in the shade." in text
+
+
 def test_a_last_question_that_is_too_long_by_itself_is_cut_at_its_end(
     make_tokenizer: MakeTokenizer, chat_templates: Templates
 ) -> None:
