@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from brulee.data.encoding import Encoder
 from brulee.data.task import Task
 from brulee.errors import InputError
+from brulee.progress import bar
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,18 @@ def fitting_rows(
 
     Raises InputError, with the first row's reason, when not one fits.
     """
+    template = task.templates.templates[0]
     fitting, cut, tokens, reason = [], 0, 0, ""
-    for row in rows:
-        try:
-            encoded = task.encode(encoder, row, 0, "")
-        except InputError as error:
-            reason = reason or str(error)
-            continue
-        if encoded is not None:
-            fitting.append(row)
-            cut += encoded.cut > 0
-            tokens += len(encoded.ids)
+    documents = encoder.fit_many((template, task.rows[row], "") for row in rows)
+    with bar(f"Measuring {split} rows", total=len(rows), unit="rows") as progress:
+        for row, found in zip(rows, documents, strict=True):
+            progress.advance()
+            if isinstance(found, InputError):
+                reason = reason or f"{task.rows.place(row)}: {found}"
+            elif found is not None:
+                fitting.append(row)
+                cut += found.cut > 0
+                tokens += len(found.ids)
     if rows and not fitting:
         raise InputError(
             f"every {split} row ({len(rows)}) is longer than train.max_length, which has to be "
