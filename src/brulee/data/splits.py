@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from brulee.data.assignment import assign
-from brulee.data.dedup import SHINGLE
 from brulee.data.grouping import Groups, group
+from brulee.data.shingles import SHINGLE
 from brulee.data.sources import Rows
 from brulee.errors import InputError
 from brulee.recipe import SplitSpec

@@ -9,8 +9,17 @@ from collections.abc import Iterable
 
 import pytest
 
-from brulee.data.dedup import jaccard, near_duplicates, shingles
+from brulee.data.dedup import near_duplicates
 from brulee.data.union_find import UnionFind
+
+
+def shingles(text: str) -> frozenset[str]:
+    words = text.split()
+    return frozenset(" ".join(words[i : i + 5]) for i in range(len(words) - 4))
+
+
+def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
+    return len(left & right) / len(left | right)
 
 
 def text(seed: int, words: int = 80) -> list[str]:
