@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar
 
-from brulee.data.framing import ChatFraming, Message, PlainFraming, Segment
+from brulee.data.framing import ChatFraming, FramingError, Message, PlainFraming, Segment
 from brulee.data.shortening import Phrasing, Shortened, shortened
 from brulee.data.template import Rendered
 from brulee.data.tokens import Tokens, is_shielded
@@ -172,7 +172,8 @@ class Encoder:
     def fit_many(self, items: Iterable[Item]) -> Iterator[Encoded | InputError | None]:
         """As `fit` of each (phrasing, row, key), in its order: many in one call of the tokenizer.
 
-        An error is given in the place of the document and not raised.
+        An error is given in the place of its document and not raised, but for a FramingError, which
+        is not the row's: it would be given for all like it.
         """
         items = iter(items)
         while part := list(islice(items, _BATCH)):
@@ -321,6 +322,8 @@ def _asked(rendered: Rendered) -> list[Message]:
 def _attempt(work: Callable[[Item], T], item: Item) -> T | InputError:
     try:
         return work(item)
+    except FramingError:
+        raise
     except InputError as error:
         return error
 

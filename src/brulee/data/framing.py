@@ -43,6 +43,10 @@ _PADDED = ("\n\nbegins with lines", "  has spaces round it \n", "ends with lines
 _EVERY = "data.turns: last learns the last answer only, and would work."
 
 
+class FramingError(InputError):
+    """The model's framing cannot hold such documents at all, whatever the row says."""
+
+
 class Segment(NamedTuple):
     """Text that is tokenised by itself, the ids put after it, and whether both are learned."""
 
@@ -72,9 +76,12 @@ class PlainFraming:
         return text
 
     def turns(self, messages: Sequence[Message], learn: bool) -> list[Segment]:
-        """A chat up to where its last answer is to be written; `learn` the answers in it."""
+        """A chat up to where its last answer is to be written; `learn` the answers in it.
+
+        Raises FramingError where an encoder-decoder is to learn several answers.
+        """
         if learn and self._seq2seq and any(m["role"] == "assistant" for m in messages):
-            raise InputError(f"an encoder-decoder model learns one answer a document; {_EVERY}")
+            raise FramingError(f"an encoder-decoder model learns one answer a document; {_EVERY}")
         found, text = [], ""
         for message in messages:
             role, content = message["role"], message["content"]
@@ -129,8 +136,8 @@ class ChatFraming:
     def turns(self, messages: Sequence[Message], learn: bool) -> list[Segment]:
         """As `chat`, in segments; `learn` the answers in it.
 
-        Raises InputError where the template writes an earlier answer, or its prompt, otherwise than
-        it would have been read and written in its turn.
+        Raises FramingError where the template writes an earlier answer, or its prompt, otherwise
+        than it would have been read and written in its turn.
         """
         found: list[Segment] = []
         written = ""
@@ -147,7 +154,7 @@ class ChatFraming:
         """What the template writes for the messages after what stands there already."""
         text = self.chat(messages)
         if written and not (self._end_text and text.startswith(written)):
-            raise InputError(
+            raise FramingError(
                 "the model's chat template writes an answer otherwise once the chat goes on, so "
                 f"that earlier answers cannot be learned as the model would write them; {_EVERY}"
             )
@@ -203,7 +210,7 @@ class ChatFraming:
             return self._written(messages, generate=generate)
         except TemplateError as error:
             roles = ", ".join(m["role"] for m in messages)
-            raise InputError(
+            raise FramingError(
                 f"the model's chat template refuses the roles {roles}: {error}; "
                 "model.chat_template=none does without it."
             ) from None

@@ -10,7 +10,7 @@ import pytest
 
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.formats import detect, require_templates
-from brulee.data.framing import Message
+from brulee.data.framing import FramingError, Message
 from brulee.data.sources import Rows
 from brulee.data.template import Rendered, Template
 from brulee.errors import InputError
@@ -150,6 +150,9 @@ def test_a_template_that_forgets_what_was_thought_learns_the_last_answer_only(
     encoder = Encoder(make_tokenizer(FORGETS))
     with pytest.raises(InputError, match=r"once the chat goes on.*data\.turns: last"):
         _fit(encoder, CHAT)
+    template, row = _phrased(CHAT, "every")
+    with pytest.raises(FramingError):  # not one row's fault, to be left out and forgotten
+        list(encoder.fit_many([(template, row, "")]))
     last = _fit(encoder, CHAT, "last")
     whole = encoder.tokenizer.apply_chat_template(CHAT)["input_ids"]
     assert list(last.ids) == whole[: len(last.ids)]
