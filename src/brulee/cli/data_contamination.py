@@ -1,0 +1,216 @@
+"""`brulee data contamination`: which test rows the training rows hold, and what that does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brulee import progress
+from brulee.cli import options
+from brulee.cli.output import print_json, print_table
+from brulee.errors import InputError
+
+if TYPE_CHECKING:
+    from brulee.data.contamination import Index, Match
+    from brulee.data.corpus import Corpus
+    from brulee.data.row_texts import RowTexts
+    from brulee.evaluation.contaminated import Scored
+    from brulee.evaluation.memorised import Familiarity
+    from brulee.evaluation.stats import Interval
+    from brulee.recipe import Recipe
+
+_WORST = 5
+_SPAN = 160  # characters of a span that are shown
+
+
+def contamination(
+    recipe: options.RecipeFile,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE", help="Compare with these rows instead of the recipe's own test rows."
+        ),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Show the scores of this run on clean and dirty items."),
+    ] = None,
+    model: Annotated[
+        bool, typer.Option("--model", help="Ask the base model whether it knows the test rows.")
+    ] = False,
+    overrides: options.Overrides = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Look for test rows in the training rows, by runs of 8 and of 13 words.
+
+    Label words, ids and boilerplate do not count.
+    """
+    from brulee.recipe import load_recipe
+
+    spec = load_recipe(recipe, overrides or ())
+    progress.enable(not quiet)
+    from brulee.data.contamination import Index, trained_texts
+    from brulee.data.corpus import open_corpus
+
+    corpus = open_corpus(spec)
+    index = Index([trained_texts(corpus.tasks[path], path) for path in corpus.trained])
+    tested = _tested(corpus, spec, against or (), own=not against or run is not None)
+    matches = {one.name: index.search(one) for one in tested}
+    scores = [] if run is None else list(_scores(run, corpus, matches))
+    known = _asked(spec, corpus, tested) if model else {}
+    if as_json:
+        print_json(_values(index, matches, scores, known))
+        return
+    _show_matches(index, matches)
+    if scores:
+        _show_scores(scores)
+    for name, familiarity in known.items():
+        print(f"\n{name}: does the base model know it already? {familiarity.sentence()}")
+
+
+def _tested(corpus: Corpus, spec: Recipe, against: Sequence[str], own: bool) -> list[RowTexts]:
+    from brulee.data.contamination import scored_texts
+    from brulee.data.row_texts import row_texts
+    from brulee.data.sources import open_source
+
+    labels = {label for task in corpus.tasks.values() for label in task.labels or ()}
+    found = []
+    if own:
+        tasks = {path: task for path, task in corpus.tasks.items() if task.test}
+        found += [scored_texts(task, f"{path}/test") for path, task in tasks.items()]
+    for name in dict.fromkeys(against):
+        found.append(row_texts(name, open_source(name, spec.source.resolve), labels=labels))
+    if not found:
+        raise InputError(
+            "no test rows to compare with: the recipe's split holds out none; name some with "
+            "--against SOURCE."
+        )
+    return found
+
+
+def _scores(run: Path, corpus: Corpus, matches: dict[str, list[Match]]) -> Iterator[Scored]:
+    from brulee.evaluation import metric
+    from brulee.evaluation.contaminated import check_rows, run_scores
+    from brulee.pipeline.folder import reopen_run
+
+    where = reopen_run(run)
+    for test in corpus.tests:
+        task = corpus.tasks[test.path]
+        check_rows(where.manifest().get("data", {}), task.rows, run)
+        dirty = {match.row: match.dirty for match in matches[f"{test.path}/test"]}
+        names = task.spec.metrics or where.recipe.evaluate.metrics
+        metrics = [metric(name, task.labels) for name in names]
+        yield from run_scores(run, test.name, dirty, metrics)
+
+
+def _asked(spec: Recipe, corpus: Corpus, tested: Sequence[RowTexts]) -> dict[str, Familiarity]:
+    from brulee.data.contamination import trained_texts
+    from brulee.data.encoding import Encoder
+    from brulee.evaluation.memorised import familiarity
+    from brulee.inference.session import open_engine
+    from brulee.models.loading import load_base
+    from brulee.models.precision import pick_device, pick_dtype
+
+    device = pick_device(spec.train.device)
+    dtype = pick_dtype(spec.train.precision, device)
+    base = load_base(spec.base.name, dtype, device, spec.base.revision, spec.source.resolve)
+    encoder = Encoder(base.tokenizer, kind=base.kind, chat_template=spec.base.chat_template)
+    engine = open_engine(base, encoder, spec.evaluate.batch_tokens)
+    trained = {f"{path}/test": trained_texts(corpus.tasks[path], path) for path in corpus.trained}
+    found = {}
+    for one in tested:
+        # Rows of the same source where there are any: those of another differ for other reasons.
+        near = [trained[one.name]] if one.name in trained else list(trained.values())
+        reference = [text for source in near for text in source.joined()]
+        found[one.name] = familiarity(engine, encoder, one.joined(), reference)
+    return found
+
+
+def _values(
+    index: Index,
+    matches: dict[str, list[Match]],
+    scores: Sequence[Scored],
+    known: dict[str, Familiarity],
+) -> dict[str, Any]:
+    tests = [
+        {
+            "name": name,
+            "items": len(found),
+            "dirty": sum(match.dirty for match in found),
+            "matches": [asdict(match) for match in found if match.span or match.dirty],
+        }
+        for name, found in matches.items()
+    ]
+    shown = [
+        {
+            **{"task": one.task, "metric": one.metric, "items": one.items},
+            "base": one.base and one.base._asdict(),
+            "tuned": one.tuned and one.tuned._asdict(),
+        }
+        for one in scores
+    ]
+    asked = {name: {**asdict(one), "sentence": one.sentence()} for name, one in known.items()}
+    trained = {"rows": len(index), "words": index.words}
+    return {"trained": trained, "tests": tests, "scores": shown, "model": asked}
+
+
+def _show_matches(index: Index, matches: dict[str, list[Match]]) -> None:
+    print(f"{len(index):,} training rows, {index.words:,} words compared.\n")
+    headers = ["test rows", "items", "dirty", "13-gram", "8-grams", "whole text", "in 8-grams"]
+    print_table(headers, [_counted(name, found) for name, found in matches.items()])
+    for name, found in matches.items():
+        touched = [match for match in found if match.span or match.dirty]
+        worst = sorted(touched, key=_badness)[:_WORST]
+        if worst:
+            print(f"\n{name}: the worst {len(worst)} of {len(touched)} that share eight words")
+        for match in worst:
+            _show_match(match)
+
+
+def _counted(name: str, found: Sequence[Match]) -> tuple[str, ...]:
+    reasons = [match.reason for match in found]
+    dirty = len(found) - reasons.count(None)
+    covered = sum(match.coverage_8 * match.words for match in found)
+    words = sum(match.words for match in found)
+    by_reason = (str(reasons.count(reason)) for reason in ("13-gram", "8-grams", "whole text"))
+    share = f"{dirty} ({dirty / len(found):.1%})"
+    return name, str(len(found)), share, *by_reason, f"{covered / max(words, 1):.1%} of words"
+
+
+def _badness(match: Match) -> tuple[bool, float, int]:
+    return not match.dirty, -match.coverage_8, -match.span_words
+
+
+def _show_match(match: Match) -> None:
+    verdict = f"dirty by {match.reason}" if match.dirty else "clean"
+    print(
+        f"  {match.place}: {verdict}; {match.coverage_8:.0%} of {match.words} words in 8-grams, "
+        f"{match.coverage_13:.0%} in 13-grams"
+    )
+    if match.span:
+        span = match.span if len(match.span) <= _SPAN else f"{match.span[:_SPAN]} ..."
+        print(
+            f"    {match.span_words} words also in {match.trained_place}: {' '.join(span.split())}"
+        )
+    else:
+        print("    it consists of text that more than ten training rows hold")
+
+
+def _show_scores(scores: Sequence[Scored]) -> None:
+    print("\nScores with 95% intervals")
+    headers = ["task", "metric", "items", "n", "base", "tuned"]
+    print_table(headers, [_scored(one) for one in scores])
+
+
+def _scored(one: Scored) -> tuple[str, ...]:
+    n = one.tuned.n if one.tuned else 0
+    return one.task, one.metric, one.items, str(n), _interval(one.base), _interval(one.tuned)
+
+
+def _interval(found: Interval | None) -> str:
+    return "-" if found is None else f"{found.value:.3f} ({found.low:.3f}-{found.high:.3f})"

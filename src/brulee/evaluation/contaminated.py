@@ -1,0 +1,102 @@
+"""Scores of a run on all its test items, on those clean of training text, on the dirty ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from brulee.data.rows import Rows
+from brulee.errors import InputError
+from brulee.evaluation.answers import Answer, read_answers, statistics_array
+from brulee.evaluation.base import Metric
+from brulee.evaluation.stats import Interval, Reduce, interval
+
+Items = Literal["all", "clean", "dirty"]
+ITEMS: Final[tuple[Items, ...]] = ("all", "clean", "dirty")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One metric of base and tuned on some items of a task; None where there is no such item."""
+
+    task: str
+    metric: str
+    items: Items
+    base: Interval | None
+    tuned: Interval | None
+
+
+def by_contamination(
+    dirty: Sequence[bool],
+    stats_NS: ArrayLike,
+    reduce: Reduce,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[Items, Interval | None]:
+    """The score of all, clean and dirty items with its interval; None for no such item.
+
+    Raises ValueError where flags and statistics are of different numbers of items.
+    """
+    stats = np.asarray(stats_NS, dtype=np.float64)
+    flags = np.asarray(dirty, dtype=np.bool_)
+    if flags.shape != stats.shape[:1]:
+        raise ValueError(f"{len(flags)} flags for statistics of shape {stats.shape}.")
+    chosen = {"all": np.ones_like(flags), "clean": ~flags, "dirty": flags}
+    return {
+        name: interval(stats[chosen[name]], reduce, resamples, seed) if chosen[name].any() else None
+        for name in ITEMS
+    }
+
+
+def run_scores(
+    run: Path, task: str, dirty: Mapping[int, bool], metrics: Sequence[Metric]
+) -> Iterator[Scored]:
+    """What base and tuned scored in a run on a task's all, clean and dirty items.
+
+    `task` is the name in the answers ("support-chats/test"), `dirty` says of each test row whether
+    it is. Raises InputError where the run did not answer the task, or answered other rows.
+    """
+    base, tuned = (_answers(run, who, task) for who in ("base", "tuned"))
+    for answer in (*base, *tuned):
+        if int(answer.id) not in dirty:
+            raise InputError(
+                f"{run}: it answered row {answer.id} of {task}, which is no test row of this "
+                f"recipe; give the recipe of the run, {run / 'recipe.yaml'}."
+            )
+    for metric in metrics:
+        for key in metric.keys:
+            reduce = partial(metric.reduce, key)
+            found = [
+                by_contamination(
+                    [dirty[int(a.id)] for a in answers], statistics_array(answers, key), reduce
+                )
+                for answers in (base, tuned)
+            ]
+            for items in ITEMS:
+                yield Scored(task, key, items, found[0][items], found[1][items])
+
+
+def check_rows(digests: Mapping[str, str], rows: Rows, run: Path) -> None:
+    """Raise InputError where a run was made from other files than these rows.
+
+    `digests` are those of its manifest. The name of a file may differ, its content may not.
+    """
+    odd = [file for file, digest in rows.digests.items() if digest not in digests.values()]
+    if odd:
+        raise InputError(f"{run}: this run was made from other data than {odd[0]} is now.")
+
+
+def _answers(run: Path, who: str, task: str) -> list[Answer]:
+    folder = run / "eval" / who
+    every = [a for file in sorted(folder.glob("*.jsonl")) for a in read_answers(file).values()]
+    answers = [answer for answer in every if answer.task == task]
+    if not answers:
+        tasks = ", ".join(dict.fromkeys(answer.task for answer in every)) or "nothing"
+        raise InputError(f"{folder}: no answers to {task}; answered: {tasks}.")
+    return answers

@@ -1,0 +1,71 @@
+"""Signs that a model has read test rows before: Min-K% Prob, and a preference for their order.
+
+Neither is proof. Min-K% compares the likelihoods of two sets of texts, which differ for other
+reasons as well; the order test takes it for granted that the rows stand in no meaningful order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from brulee.data.encoding import Encoder
+from brulee.evaluation.min_k import LOWEST, MinK, min_k_test
+from brulee.evaluation.order import OrderTest, order_test
+from brulee.inference.engine import Engine
+
+_SMALL: Final = 0.05
+_CAVEAT: Final = (
+    "This is evidence, not proof: likelihoods differ for other reasons too, and a model can have "
+    "read rows without a trace of it here."
+)
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """What speaks for a model having read some test rows; `order` is None for too few rows."""
+
+    min_k: MinK
+    order: OrderTest | None
+
+    def sentence(self) -> str:
+        """The findings in words, as evidence and not as proof."""
+        return " ".join([_min_k_sentence(self.min_k), _order_sentence(self.order), _CAVEAT])
+
+
+def familiarity(
+    engine: Engine, encoder: Encoder, tested: Sequence[str], reference: Sequence[str]
+) -> Familiarity:
+    """Both tests over the texts of test rows, in the order of their file.
+
+    Raises InputError for an encoder-decoder, and for fewer than two rows of a side with two tokens.
+    """
+    return Familiarity(
+        min_k_test(engine, encoder, tested, reference), order_test(engine, encoder, tested)
+    )
+
+
+def _min_k_sentence(found: MinK) -> str:
+    if found.p >= _SMALL:
+        what = "it knows them no better and no worse than rows it may be trained on"
+    elif found.auc > 0.5:
+        what = "they are likelier to it than rows it may be trained on"
+    else:
+        what = "they are less likely to it than rows it may be trained on"
+    return (
+        f"Min-{LOWEST:.0%}: {what} (AUC {found.auc:.2f}, {found.low:.2f} to {found.high:.2f}, "
+        f"p = {found.p:.2g}, {found.tested_rows} and {found.reference_rows} rows)."
+    )
+
+
+def _order_sentence(found: OrderTest | None) -> str:
+    if found is None:
+        return "Order: too few rows to tell."
+    if found.neighbours_p < _SMALL:
+        what = "neighbouring rows are alike, so that a preference for their order shows nothing"
+    elif found.p < _SMALL:
+        what = "it prefers the order of the file, as a model does that has read the file"
+    else:
+        what = "it does not prefer the order of the file"
+    return f"Order: {what} (p = {found.p:.2g}, {found.rows} rows in {found.shards} shards)."

@@ -1,0 +1,124 @@
+"""The order test: whether a model prefers rows in the order in which their file holds them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from random import Random
+from typing import Final
+
+import numpy as np
+from scipy.stats import ttest_1samp
+
+from brulee.data.encoding import Encoder
+from brulee.data.words import words
+from brulee.evaluation.base import Array
+from brulee.evaluation.plain_text import PlainReader
+from brulee.inference.engine import Engine
+from brulee.progress import bar
+
+_LEAST_SHARD_ROWS: Final = 4
+_SHUFFLES: Final = 499
+
+
+@dataclass(frozen=True)
+class OrderTest:
+    """Whether the model finds rows likelier in the order of their file than shuffled.
+
+    `difference` is the mean log-probability (nats a shard) gained by the file's order, `p` its
+    one-sided p over shards. `neighbours_p` is the p of a permutation test without a model: whether
+    rows that follow each other share more words than rows that do not. Where it is small, the rows
+    are sorted or grouped, and `p` says nothing about memory.
+    """
+
+    difference: float
+    p: float
+    neighbours_p: float
+    shards: int
+    rows: int
+    permutations: int
+
+
+def order_test(
+    engine: Engine,
+    encoder: Encoder,
+    rows: Sequence[str],
+    shards: int = 20,
+    permutations: int = 8,
+    seed: int = 0,
+) -> OrderTest | None:
+    """The sharded likelihood comparison of Oren et al. 2023, arXiv:2310.17623.
+
+    Consecutive rows make a shard, as many as 512 tokens hold; a row longer than a quarter of that
+    is cut. The statistic of a shard is its log-probability in the file's order minus the mean over
+    random permutations of it, and the p that of a one-sided t-test over shards. Rows are tokenised
+    one by one, so that every order has the same tokens. None where the rows make fewer than two
+    shards of four. Raises InputError for an encoder-decoder.
+    """
+    reader = PlainReader(engine, encoder)
+    ids = [reader.tokens(row + "\n\n")[: reader.room // _LEAST_SHARD_ROWS] for row in rows]
+    parts = _shards([len(row) for row in ids], reader.room, shards)
+    if len(parts) < 2:
+        return None
+    chance = Random(seed)
+    orders = [
+        [list(part), *(chance.sample(part, len(part)) for _ in range(permutations))]
+        for part in parts
+    ]
+
+    def likelihood(order: Sequence[int]) -> float:
+        document = reader.document([token for i in order for token in ids[i]])
+        # One at a time: requests that share their prompt, here one token, are batched together.
+        found = engine.loglikelihood([document])[0].log_probability
+        progress.advance()
+        return found
+
+    with bar("Order of the rows", total=len(parts) * (permutations + 1), unit="orders") as progress:
+        gained = _gains(orders, likelihood)
+    bags = [frozenset(words(rows[i])) for part in parts for i in part]
+    return OrderTest(
+        float(gained.mean()), _p_above_zero(gained), _neighbours_p(bags, chance), len(parts),
+        sum(map(len, parts)), permutations,
+    )  # fmt: skip
+
+
+def _gains(
+    orders: Sequence[Sequence[Sequence[int]]], value: Callable[[Sequence[int]], float]
+) -> Array:
+    """The value of each shard's first order minus the mean over its others."""
+    valued = [np.array([value(order) for order in of_shard]) for of_shard in orders]
+    return np.array([v[0] - v[1:].mean() for v in valued])
+
+
+def _p_above_zero(values: Array) -> float:
+    if np.ptp(values) == 0:
+        return 0.0 if values[0] > 0 else 1.0
+    return float(ttest_1samp(values, 0.0, alternative="greater").pvalue)
+
+
+def _neighbours_p(bags: Sequence[frozenset[str]], chance: Random) -> float:
+    """How often shuffled neighbours have as much in common as those of the file."""
+    given = _likeness(bags)
+    shuffled = (_likeness(chance.sample(bags, len(bags))) for _ in range(_SHUFFLES))
+    return (1 + sum(value >= given for value in shuffled)) / (1 + _SHUFFLES)
+
+
+def _likeness(bags: Sequence[frozenset[str]]) -> float:
+    """The sum over neighbours of the share of words they have in common (Jaccard)."""
+    return sum(len(a & b) / max(1, len(a | b)) for a, b in pairwise(bags))
+
+
+def _shards(sizes: Sequence[int], room: int, most: int) -> list[list[int]]:
+    """Consecutive rows that fit into `room` tokens, four or more, at most so many shards."""
+    rows = max(_LEAST_SHARD_ROWS, math.ceil(len(sizes) / most))
+    parts: list[list[int]] = [[]]
+    filled = 0
+    for i, size in enumerate(sizes):
+        if len(parts[-1]) == rows or filled + size > room:
+            parts.append([])
+            filled = 0
+        parts[-1].append(i)
+        filled += size
+    return [part for part in parts if len(part) >= _LEAST_SHARD_ROWS][:most]

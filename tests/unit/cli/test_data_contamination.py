@@ -1,0 +1,156 @@
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import typer
+
+from brulee.cli.data_contamination import contamination
+from brulee.cli.failures import sentences
+from brulee.evaluation.answers import Answer, append
+
+Call = Callable[..., SimpleNamespace]
+CHANCE = random.Random(5)
+POOL = [f"word{i}" for i in range(500)]
+
+
+def row(number: int) -> dict[str, Any]:
+    text = " ".join(CHANCE.choices(POOL, k=20))
+    return {"id": f"chat {number}", "text": text, "stars": ("good", "bad")[number % 2]}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe over published splits; the second test row quotes the training row on line 4."""
+    monkeypatch.chdir(tmp_path)
+    train, test = [row(i) for i in range(12)], [row(i) for i in range(4)]
+    quoted = " ".join(train[3]["text"].split()[2:18])
+    test[1]["text"] = f"They said: {quoted.title()}."
+    for name, rows in (("train", train), ("test", test), ("bare", [{"said": quoted}])):
+        folder = tmp_path / ("rows" if name != "bare" else "")
+        folder.mkdir(exist_ok=True)
+        lines = (json.dumps(one) + "\n" for one in rows)
+        (folder / f"{name}.jsonl").write_text("".join(lines))
+    (tmp_path / "recipe.yaml").write_text(
+        "data:\n  source: rows\n"
+        "  templates: {prompt: 'Good or bad? {{ text }}', completion: '{{ stars }}'}\n"
+        "evaluate: {metrics: [accuracy]}\n"
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(sentences()(contamination))
+
+    def run(*arguments: str) -> SimpleNamespace:
+        monkeypatch.setenv("COLUMNS", "100")
+        with pytest.raises(SystemExit) as left:
+            app([*arguments, "--quiet"])
+        captured = capsys.readouterr()
+        return SimpleNamespace(code=left.value.code or 0, out=captured.out, err=captured.err)
+
+    return run
+
+
+def test_a_quoted_training_row_is_shown_with_both_places(place: Path, call: Call) -> None:
+    called = call("recipe.yaml")
+    assert called.code == 0
+    assert "12 training rows" in called.out
+    assert "rows/test.jsonl, line 2: dirty by 13-gram; 89% of 18 words in 8-grams" in called.out
+    assert "16 words also in rows/train.jsonl, line 4: word" in called.out
+    assert "1 (25.0%)" in called.out
+
+
+def test_json_holds_the_matches(place: Path, call: Call) -> None:
+    found = json.loads(call("recipe.yaml", "--json").out)
+    assert found["trained"] == {"rows": 12, "words": 240}
+    (test,) = found["tests"]
+    assert (test["name"], test["items"], test["dirty"]) == ("rows/test", 4, 1)
+    (match,) = test["matches"]
+    assert (match["reason"], match["place"]) == ("13-gram", "rows/test.jsonl, line 2")
+    assert (match["trained_source"], match["trained_row"]) == ("rows", 3)
+    assert (found["scores"], found["model"]) == ([], {})
+
+
+def test_another_file_is_compared_instead(place: Path, call: Call) -> None:
+    tests = json.loads(call("recipe.yaml", "--against", "bare.jsonl", "--json").out)["tests"]
+    assert [(test["name"], test["dirty"]) for test in tests] == [("bare.jsonl", 1)]
+    several = call("recipe.yaml", "--against", "bare.jsonl", "--against", "rows", "--json")
+    assert [test["dirty"] for test in json.loads(several.out)["tests"]] == [1, 13]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["recipe.yaml", "--against", "bar.jsonl"], "Did you mean bare.jsonl"),
+        (["recipe.yaml", "--against", "empty.jsonl"], "empty"),
+        (["recipe.yaml", "--run", "runs/none"], "no run is here"),
+        (["none.yaml", "--set", "data.source=x"], "none.yaml"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    place: Path, call: Call, arguments: list[str], said: str
+) -> None:
+    (place / "empty.jsonl").write_text("")
+    called = call(*arguments)
+    assert called.code == 2
+    assert called.err.startswith("error: ")
+    assert said in called.err
+    assert called.err.count("\n") == 1
+
+
+def test_nothing_held_out_is_nothing_to_compare(place: Path, call: Call) -> None:
+    called = call(
+        "recipe.yaml", "--set", "data.source=rows/train.jsonl", "--set", "data.split.test=0"
+    )
+    assert called.code == 2
+    assert "no test rows to compare with" in called.err
+    assert "--against" in called.err
+
+
+def test_scores_of_a_run_are_shown_for_clean_and_dirty_items(place: Path, call: Call) -> None:
+    run = place / "run"
+    answered = json.loads(call("recipe.yaml", "--against", "rows", "--json").out)
+    rows = [m["row"] for m in answered["tests"][0]["matches"]]
+    first = max(rows)  # the quoting row is the last that matches: the second of four test rows
+    for who, right in (("base", 0.0), ("tuned", 1.0)):
+        file = run / "eval" / who / "rows-test.jsonl"
+        file.parent.mkdir(parents=True)
+        with file.open("w") as out:
+            for row in range(first - 1, first + 3):
+                scored = {"accuracy": right}, {"accuracy": [right]}
+                append(out, Answer(str(row), "rows/test", "?", "good", ("good",), *scored, 1))
+    (run / "recipe.yaml").write_text((place / "recipe.yaml").read_text())
+    digests = _digests(place)
+    (run / "manifest.json").write_text(json.dumps({"data": digests, "recipe_folder": str(place)}))
+    scores = json.loads(call("recipe.yaml", "--run", "run", "--json").out)["scores"]
+    values = {s["items"]: (s["base"]["value"], s["tuned"]["value"], s["base"]["n"]) for s in scores}
+    assert values == {"all": (0.0, 1.0, 4), "clean": (0.0, 1.0, 3), "dirty": (0.0, 1.0, 1)}
+    shown = call("recipe.yaml", "--run", "run").out
+    assert "1.000 (1.000-1.000)" in shown
+    (run / "manifest.json").write_text(json.dumps({"data": dict.fromkeys(digests, "0")}))
+    assert "made from other data" in call("recipe.yaml", "--run", "run").err
+
+
+def _digests(place: Path) -> dict[str, str]:
+    from brulee.data.sources import open_source
+
+    return open_source(str(place / "rows")).digests
+
+
+def test_the_base_model_is_asked(place: Path, call: Call, tiny_model_folder: Path) -> None:
+    called = call(
+        "recipe.yaml", "--model", "--set", f"model={tiny_model_folder}",
+        "--set", "train.precision=float32", "--json",
+    )  # fmt: skip
+    assert called.code == 0, called.err
+    (found,) = json.loads(called.out)["model"].values()
+    assert found["min_k"]["tested_rows"] == 4
+    assert found["min_k"]["reference_rows"] == 12
+    assert found["order"] is None
+    assert "This is evidence, not proof" in found["sentence"]
