@@ -199,14 +199,6 @@ class Encoder:
         found = self._shortened(phrasing, row, key, room)
         return None if found is None else found.rendered
 
-    def fit_prompt(
-        self, phrasing: Phrasing, row: Mapping[str, Any], prompt: str, room: int, key: str = ""
-    ) -> str | None:
-        """The prompt of `fit_rendered`, for rows that are no chats."""
-        del prompt
-        found = self.fit_rendered(phrasing, row, room, key)
-        return None if found is None else found.prompt
-
     def decode(self, ids: list[int]) -> str:
         """The text of a completion, without its end-of-turn token."""
         stops = set(self.stop_ids)

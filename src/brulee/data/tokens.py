@@ -84,7 +84,9 @@ class Tokens:
         return _directly(self._backend, texts, bounds, plain)
 
     def _slowly(self, texts: Sequence[str], bounds: bool, plain: bool) -> list[list[int]]:
-        found = self._tokenizer(list(texts), add_special_tokens=bounds, split_special_tokens=plain)
+        # Not every tokenizer knows the option, and few rows need it.
+        options = {"split_special_tokens": True} if plain else {}
+        found = self._tokenizer(list(texts), add_special_tokens=bounds, **options)
         return list(found["input_ids"])
 
     def _proven_backend(self) -> Any:

@@ -168,3 +168,25 @@ def test_a_tokenizers_own_settings_do_not_cut_or_pad_what_is_encoded(
     tokenizer.backend_tokenizer.enable_padding(length=64)
     tokenizer.backend_tokenizer.encode_special_tokens = True
     assert encoder.encode("Where is the parcel?", "It is late, by a day.") == expected
+
+
+@pytest.mark.parametrize("kind", ["chatml", "plain"])
+def test_a_tokenizer_without_a_core_that_agrees_with_it_is_asked_itself(
+    make_tokenizer: MakeTokenizer, chat_templates: Templates, kind: str
+) -> None:
+    tokenizer = make_tokenizer(chat_templates.get(kind), begins=True)
+    items = [(Asked(), row, "") for row in _rows(learn=True)[:3]]
+    direct = list(Encoder(tokenizer).fit_many(items))
+
+    class Own(type(tokenizer)):
+        """Puts a token of its own before every text, which its core knows nothing of."""
+
+        def __call__(self, text: Any, *args: Any, **options: Any) -> Any:
+            found = super().__call__(text, *args, **options)
+            if isinstance(text, list):
+                found["input_ids"] = [[7, *ids] for ids in found["input_ids"]]
+            return found
+
+    tokenizer.__class__ = Own
+    own = list(Encoder(tokenizer).fit_many(items))
+    assert [found.prompt for found in own] == [(7, *found.prompt) for found in direct]
