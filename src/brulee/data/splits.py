@@ -77,7 +77,8 @@ def split_rows(
     are not given, in everything but id columns.
 
     From 2,000 groups on, sha256(salt|group) as a fraction is compared with the shares, so that a
-    row's side depends on nothing but itself: it survives appending, reordering and subsetting.
+    row's side depends on nothing but its group: it survives reordering, and also appending and
+    subsetting, unless a near-duplicate comes or goes whose key is the smallest of the group.
     Below that the groups of lowest hash are taken up to the exact sizes (rounded, in rows), which
     survives reordering but not appending; so it is with `spec.stratify`, where each label is taken
     up to its share. Raises InputError for a missing column, for labels that hardly repeat and for a
