@@ -8,15 +8,18 @@ from brulee.errors import unknown
 from brulee.methods.base import Attached, Group, Method
 from brulee.methods.full import Full
 from brulee.methods.lora import LoRA
+from brulee.methods.selective import Selective
 from brulee.recipe import MethodSpec, Source, check
 
 METHODS: dict[str, type[Method]] = {
     "full": Full,
     "lora": LoRA,
+    "selective": Selective,
 }
 
 # peft_type of a stored adapter -> the method that reads its configuration
 READERS: dict[str, Any] = {
+    "BRULEE_SELECTIVE": Selective.from_config,
     "LORA": LoRA.from_config,
 }
 

@@ -19,7 +19,7 @@ trained vectors.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -53,7 +53,10 @@ class Attached(ABC):
 
     @abstractmethod
     def tensors(self) -> dict[str, torch.Tensor]:
-        """What is stored, under the keys of the file format, on the CPU in fp32."""
+        """What is stored, under the keys of the file format, on the CPU in fp32.
+
+        Positions (a sparse mask's) are integers.
+        """
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
@@ -88,7 +91,7 @@ class Method(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    learning_rate: ClassVar[float]
+    learning_rate: float  # what a recipe without one gets; options may change it
     Options: ClassVar[type[Strict]]
     # Full fine-tuning stores a whole model; everything else stores an adapter.
     stores_model: ClassVar[bool] = False
@@ -103,6 +106,27 @@ class Method(ABC):
 
         `seed` decides the initial values. Raises InputError for a target that the model lacks.
         """
+
+    def documents(self) -> int:
+        """How many training documents `prepare` reads before `attach`; 0: it is not called."""
+        return 0
+
+    def prepare(
+        self,
+        model: PreTrainedModel,
+        losses: Iterable[torch.Tensor],
+    ) -> dict[str, torch.Tensor]:
+        """Learn from the untuned model what `attach` needs to know, such as a mask.
+
+        `losses` gives the mean loss of one document after another, with a graph. What is returned
+        goes to `adopt`, and is kept with a run, as a resumed one must find the same. Leaves the
+        model as it was.
+        """
+        raise NotImplementedError(f"method {self.name} reads no documents")
+
+    def adopt(self, found: Mapping[str, torch.Tensor]) -> None:
+        """Take what `prepare` found, now or before an interruption."""
+        raise NotImplementedError(f"method {self.name} reads no documents")
 
     def label(self) -> str:
         """A short name for tables and verdicts."""
@@ -123,8 +147,20 @@ def copy_checked(
 ) -> None:
     """Copy stored tensors into the model's own.
 
+    Raises InputError as `check_tensors` does. Nothing is copied unless everything fits.
+    """
+    check_tensors(own, given, where)
+    for name, tensor in given.items():
+        own[name].copy_(tensor)
+
+
+def check_tensors(
+    own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], where: str = "adapter"
+) -> None:
+    """Hold stored tensors against the model's own.
+
     Raises InputError naming the first key that is missing, left over, of another shape, or holds
-    NaN or infinity. Nothing is copied unless everything fits.
+    NaN or infinity.
     """
     missing, extra = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     if missing or extra:
@@ -141,5 +177,3 @@ def copy_checked(
             )
         if not torch.isfinite(tensor).all():
             raise InputError(f"{where}: tensor {name!r} holds NaN or infinite values.")
-    for name, tensor in given.items():
-        own[name].copy_(tensor)

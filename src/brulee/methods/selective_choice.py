@@ -1,0 +1,96 @@
+"""Which parameters of the base a selective method trains."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from brulee.errors import InputError, nearest
+from brulee.methods.stacks import is_norm, stacks
+
+
+def biases(model: PreTrainedModel) -> list[str]:
+    """Every bias, those of norms too: BitFit (Ben Zaken et al. 2022, "BitFit").
+
+    Raises InputError for a model without any, naming what there is instead.
+    """
+    names = [n for n in trainable(model) if n.endswith((".bias", "_bias"))]
+    if not names:
+        raise InputError(
+            f"method.train=bias: {type(model).__name__} has no biases; it has "
+            f"{len(norms(model))} norms: train=norms is what comes closest."
+        )
+    return names
+
+
+def norms(model: PreTrainedModel) -> list[str]:
+    """The gains of every norm, with its bias where it has one."""
+    return _of_modules(model, (m for m in model.modules() if is_norm(m)))
+
+
+def embeddings(model: PreTrainedModel) -> list[str]:
+    """The tables of tokens and positions; a head tied to one moves with it."""
+    width = model.get_input_embeddings().weight.shape[1]
+    tables = (
+        m for m in model.modules() if isinstance(m, nn.Embedding) and m.embedding_dim == width
+    )
+    return _of_modules(model, tables)
+
+
+def in_layers(model: PreTrainedModel, wanted: Sequence[int] | None, last: int | None) -> list[str]:
+    """Everything in the layers given by index from 0, or in the last so many, of every stack.
+
+    Raises InputError for a layer that the model lacks.
+    """
+    prefixes = []
+    for path, stack in stacks(model).items():
+        count = len(stack)
+        indices = range(count - last, count) if last else wanted or ()
+        if not indices or not all(0 <= i < count for i in indices):
+            asked = f"last: {last}" if last else list(indices)
+            raise InputError(
+                f"method.layers: {asked} does not fit {path}, which has {count} layers, "
+                f"counted 0 to {count - 1}."
+            )
+        prefixes += [f"{path}.{i}." for i in indices]
+    return [n for n in trainable(model) if n.startswith(tuple(prefixes))]
+
+
+def matching(model: PreTrainedModel, patterns: Iterable[str]) -> list[str]:
+    """The parameters whose name, or whose last dotted parts, one of the patterns matches.
+
+    Patterns are shell globs: `*` (dots too), `?` and `[01]`; `q_proj.weight` is that of every
+    layer. Raises InputError for a pattern that matches nothing, with the nearest names.
+    """
+    names = trainable(model)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        found = {n for n in names if _fits(n, pattern)}
+        if not found:
+            raise _matches_nothing(pattern, names)
+        chosen |= found
+    return [n for n in names if n in chosen]
+
+
+def trainable(model: PreTrainedModel) -> list[str]:
+    """The names of all parameters that gradients can move: those of a quantised map cannot."""
+    return [n for n, p in model.named_parameters() if p.is_floating_point()]
+
+
+def _of_modules(model: PreTrainedModel, modules: Iterable[nn.Module]) -> list[str]:
+    wanted = {id(p) for module in modules for p in module.parameters(recurse=False)}
+    return [n for n, p in model.named_parameters() if id(p) in wanted and p.is_floating_point()]
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"*.{pattern}")
+
+
+def _matches_nothing(pattern: str, names: list[str]) -> InputError:
+    tails = {".".join(n.split(".")[-k:]) for n in names for k in range(1, n.count(".") + 2)}
+    close = nearest(pattern, sorted(tails))
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"one is {names[0]!r}."
+    return InputError(f"method.parameters: no parameter matches {pattern!r}; {hint}")

@@ -1,0 +1,236 @@
+"""One parameter of the base, and what is trained in its place.
+
+    module.weight ---> seen ---> what the module computes with
+                        ^
+        Whole: the trained copy, in the base's dtype
+        Sparse: the base's own memory, the chosen values written into it
+
+While it is on, `seen` is an attribute of every module that owns the parameter; Python finds it
+before the parameter, which stays where it is. No module is replaced, ties are kept (all owners see
+the same tensor), and coming off is deleting the attribute.
+
+Shapes: `K` chosen values. Trained values are fp32 whatever the base is held in.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+Owners = list[tuple[nn.Module, str]]
+
+
+class Tuned(ABC):
+    """A parameter of the base that is being trained; off until `on` is called."""
+
+    held: torch.Tensor  # the memory that modules read
+    seen: torch.Tensor  # the same for autograd, which leads from it to `parameter`
+    parameter: nn.Parameter  # what an optimiser moves
+
+    def __init__(self, name: str, base: nn.Parameter, owners: Owners) -> None:
+        self.name, self.base, self.owners = name, base, owners
+        self._backwards = 0
+        self._written: tuple[int, int] | None = None
+        self._hooks: list[RemovableHandle] = []
+
+    @abstractmethod
+    def write(self) -> None:
+        """Put the trained values where modules read them."""
+
+    @abstractmethod
+    def gradient(self, grad: torch.Tensor) -> torch.Tensor:
+        """The trained values' gradient, from that of the whole parameter."""
+
+    @abstractmethod
+    def original(self) -> torch.Tensor:
+        """The base's own values at what is trained."""
+
+    @abstractmethod
+    def stored(self) -> dict[str, torch.Tensor]:
+        """Trained values, with their positions where they are not all, by the keys of the file."""
+
+    @abstractmethod
+    def take(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take stored tensors, which fit."""
+
+    @abstractmethod
+    def fold(self) -> None:
+        """Make the trained values the base's."""
+
+    def on(self) -> None:
+        """Have every owner compute with the trained values."""
+        for module, leaf in self.owners:
+            module.__dict__[leaf] = self.seen
+            self._hooks.append(module.register_forward_pre_hook(self._refresh_hook))
+        self._written = None
+        self.refresh()
+
+    def off(self) -> None:
+        """Have every owner compute with the base's values again."""
+        for module, leaf in self.owners:
+            del module.__dict__[leaf]
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    def refresh(self) -> None:
+        """Write the trained values if they may have moved since they were last written.
+
+        An optimiser moves them after a backward pass, and a fused one without raising the version
+        that every other change raises.
+        """
+        now = (self._backwards, self.parameter._version)
+        if self._hooks and now != self._written:
+            self.write()
+            self._written = now
+
+    def see(self) -> torch.Tensor:
+        """`held` as the outcome of an operation on `parameter`, without a copy."""
+        apply: Callable[..., torch.Tensor] = _Seen.apply  # torch leaves it untyped
+        return apply(self.parameter, self)
+
+    def backward(self, grad: torch.Tensor) -> torch.Tensor:
+        """Called by autograd with the gradient of `seen`."""
+        self._backwards += 1
+        return self.gradient(grad).to(self.parameter.dtype)
+
+    def close(self) -> None:
+        """Drop what is held, after `off`: autograd's end of it is a cycle."""
+        del self.seen
+
+    def _refresh_hook(self, *_: Any) -> None:
+        self.refresh()
+
+
+class _Seen(torch.autograd.Function):
+    """The identity on memory, with a gradient for the few values that are trained.
+
+    Nothing is saved, so the one node serves every pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, parameter: torch.Tensor, tuned: Tuned) -> torch.Tensor:  # noqa: ARG004
+        ctx.tuned = tuned
+        # Not a view: writing into `held` between two passes is no change to what a pass saved.
+        held = tuned.held.detach()
+        return held.new_empty(0).set_(
+            held.untyped_storage(), held.storage_offset(), held.size(), held.stride()
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return ctx.tuned.backward(grads[0]), None
+
+
+class Whole(Tuned):
+    """A parameter that is trained whole, in a copy: the base's own is not touched."""
+
+    def __init__(self, name: str, base: nn.Parameter, owners: Owners) -> None:
+        super().__init__(name, base, owners)
+        wide = torch.promote_types(base.dtype, torch.float32)
+        self.parameter = nn.Parameter(base.detach().to(wide, copy=True))
+        if base.dtype == wide:
+            self.held = self.seen = self.parameter
+        else:
+            self.held = base.detach().clone()
+            self.seen = self.see()
+
+    def write(self) -> None:
+        """Round the trained copy into what modules read."""
+        if self.held is not self.parameter:
+            self.held.copy_(self.parameter.detach())
+
+    def gradient(self, grad: torch.Tensor) -> torch.Tensor:
+        """All of it."""
+        return grad
+
+    def original(self) -> torch.Tensor:
+        """The whole parameter."""
+        return self.base.detach()
+
+    def stored(self) -> dict[str, torch.Tensor]:
+        """The trained copy under the parameter's name."""
+        return {self.name: self.parameter.detach()}
+
+    @torch.no_grad()
+    def take(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Replace the trained copy."""
+        self.parameter.copy_(tensors[self.name])
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Round the trained copy into the base's own."""
+        self.off()
+        self.base.copy_(self.parameter)
+
+
+class Sparse(Tuned):
+    """Chosen values of a parameter; the rest of it is the base's, in the base's own memory.
+
+    Per chosen value: 4 bytes of value, 4 of gradient, 8 of AdamW's moments, 8 a dimension of
+    position, and the base's own value. Nothing is as large as the parameter but its gradient while
+    autograd is at it.
+    """
+
+    def __init__(
+        self, name: str, base: nn.Parameter, owners: Owners, index_K: torch.Tensor
+    ) -> None:
+        super().__init__(name, base, owners)
+        self._place(index_K)
+        wide = torch.promote_types(base.dtype, torch.float32)
+        self.parameter = nn.Parameter(self._original_K.to(wide, copy=True))
+        self.held = base.detach()
+        self.seen = self.see()
+
+    def _place(self, index_K: torch.Tensor) -> None:
+        self.index_K = index_K.to(self.base.device, torch.int64)
+        # By coordinates, so that a gradient that is not contiguous is never copied.
+        self._at = torch.unravel_index(self.index_K, self.base.shape)
+        self._original_K = self.base.detach()[self._at]
+
+    def write(self) -> None:
+        """Write the chosen values into the base's memory."""
+        self._put(self.parameter.detach())
+
+    def off(self) -> None:
+        """Put the base's own values back, bit for bit."""
+        super().off()
+        self._put(self._original_K)
+
+    def gradient(self, grad: torch.Tensor) -> torch.Tensor:
+        """Its values at the chosen positions."""
+        return grad[self._at]
+
+    def original(self) -> torch.Tensor:
+        """The base's values at the chosen positions."""
+        return self._original_K
+
+    def stored(self) -> dict[str, torch.Tensor]:
+        """Positions in the flattened parameter, and the values there."""
+        small = self.base.numel() <= torch.iinfo(torch.int32).max
+        index_K = self.index_K.to(torch.int32 if small else torch.int64)
+        return {f"{self.name}.indices": index_K, f"{self.name}.values": self.parameter.detach()}
+
+    @torch.no_grad()
+    def take(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Replace positions and values."""
+        on = bool(self._hooks)
+        if on:
+            self.off()
+        self._place(tensors[f"{self.name}.indices"])
+        self.parameter.copy_(tensors[f"{self.name}.values"])
+        if on:
+            self.on()
+
+    def fold(self) -> None:
+        """Leave the chosen values where they are written."""
+        self.refresh()
+        super().off()
+
+    def _put(self, values_K: torch.Tensor) -> None:
+        self.held[self._at] = values_K.to(self.held.dtype)

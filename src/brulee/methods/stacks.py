@@ -1,0 +1,114 @@
+"""The layers of a model, their norms and their sub-layers, found by structure and not by name.
+
+    stack      a list of like layers; an encoder-decoder has two
+    layer      attention and feed-forward, each beside a residual stream
+    sub-layer  what computes the branch that is then added to the stream
+
+Only "attention" and "norm" are read off a class's name, as nothing else tells them apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from brulee.errors import InputError
+
+_ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
+_NORM = re.compile(r"norm", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: where it is, and where its sub-layers begin and end.
+
+    `attention` holds the self-attention and, in a decoder that reads an encoder, the attention to
+    it. A feed-forward that is a module of its own has the same `first` and `last`; BART's is two
+    linear maps of the layer itself.
+    """
+
+    path: str
+    attention: tuple[str, ...]
+    first: str
+    last: str
+
+
+def stacks(model: PreTrainedModel) -> dict[str, nn.ModuleList]:
+    """The model's stacks of layers by module path.
+
+    Raises InputError for a model that has none.
+    """
+    found: dict[str, nn.ModuleList] = {}
+    for path, module in model.named_modules():
+        inside = any(path.startswith(f"{outer}.") for outer in found)
+        if not inside and isinstance(module, nn.ModuleList) and _are_layers(module):
+            found[path] = module
+    if not found:
+        raise InputError(f"{type(model).__name__} has no stack of layers that can be found.")
+    return found
+
+
+def layers(model: PreTrainedModel) -> list[Layer]:
+    """Every layer of every stack, from the first to the last.
+
+    Raises InputError naming a layer in which the two kinds of sub-layer cannot be told.
+    """
+    return [
+        _layer(f"{path}.{i}", layer)
+        for path, stack in stacks(model).items()
+        for i, layer in enumerate(stack)
+    ]
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a normalisation with nothing else inside."""
+    named = bool(_NORM.search(type(module).__name__)) and not any(module.children())
+    return named and all(p.ndim == 1 for p in module.parameters(recurse=False))
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether a module is a linear map; GPT-2's Conv1D is one."""
+    return isinstance(module, nn.Linear | Conv1D)
+
+
+def _are_layers(stack: nn.ModuleList) -> bool:
+    return len(stack) > 0 and all(
+        any(is_norm(m) for m in item.modules()) and any(is_linear(m) for m in item.modules())
+        for item in stack
+    )
+
+
+def _layer(path: str, layer: nn.Module) -> Layer:
+    attention: list[str] = []
+    feed_forward: list[str] = []
+    for name, module in _sublayers(path, layer):
+        of_attention = bool(_ATTENTION.search(type(module).__name__))
+        (attention if of_attention else feed_forward).append(name)
+    # Several linear maps of the layer itself are one feed-forward; several modules are not.
+    own = [f"{path}.{name}" for name, child in layer.named_children() if is_linear(child)]
+    if not attention or not feed_forward or (len(feed_forward) > 1 and feed_forward != own):
+        raise InputError(
+            f"{path}: one attention and one feed-forward were expected in every layer; found "
+            f"{', '.join(attention + feed_forward) or 'neither'}."
+        )
+    return Layer(path, tuple(attention), feed_forward[0], feed_forward[-1])
+
+
+def _sublayers(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name, child in module.named_children():
+        whole = f"{path}.{name}"
+        if is_norm(child) or not any(p.ndim >= 2 for p in child.parameters()):
+            continue
+        # T5 wraps each sub-layer in a module that norms its input and adds the residual itself.
+        wraps = any(is_norm(m) for m in child.modules()) and not any(
+            is_linear(m) for m in child.children()
+        )
+        if wraps and not is_linear(child):
+            yield from _sublayers(whole, child)
+        else:
+            yield whole, child
