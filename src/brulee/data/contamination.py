@@ -197,14 +197,14 @@ class Index:
 
 def _common(texts: Texts, grams: Grams, most_rows: int) -> Grams:
     """The n-grams that stand in more than so many rows, in a small array of their own."""
-    at = grams.at
-    if not len(at):
-        return grams
-    rows = texts.owner_of(at)
-    new_row = ~grams.repeats
-    new_row[1:] |= rows[1:] != rows[:-1]
     firsts = np.flatnonzero(~grams.repeats)
-    places = at[firsts[np.add.reduceat(new_row.astype(np.int64), firsts) > most_rows]]
+    sizes = np.diff(firsts, append=len(grams))
+    often = sizes > most_rows  # places, of which one row may have several
+    at, group = grams.at[np.repeat(often, sizes)], np.repeat(np.flatnonzero(often), sizes[often])
+    rows = texts.owner_of(at)
+    new_row = (np.diff(group, prepend=-1) != 0) | (np.diff(rows, prepend=-1) != 0)
+    counts = np.bincount(group[new_row], minlength=len(firsts))
+    places = grams.at[firsts[counts > most_rows]]
     held = texts.words[places[:, None] + np.arange(grams.size)].ravel()
     return Grams(held, grams.size, np.arange(len(places)) * grams.size)
 
