@@ -1,0 +1,25 @@
+"""`brulee data`: what a recipe's data is, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import typer
+
+from brulee.cli.data_contamination import contamination
+from brulee.cli.data_inspect import inspect
+from brulee.cli.data_lint import lint
+from brulee.cli.data_split import split
+from brulee.cli.failures import sentences
+
+COMMANDS: Final[dict[str, Callable[..., Any]]] = {
+    "inspect": inspect,
+    "lint": lint,
+    "split": split,
+    "contamination": contamination,
+}
+
+app = typer.Typer(no_args_is_help=True, help="Look at a recipe's data before training on it.")
+for _name, _command in COMMANDS.items():
+    app.command(_name)(sentences()(_command))

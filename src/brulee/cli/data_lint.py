@@ -1,0 +1,58 @@
+"""`brulee data lint`: the mistakes in a recipe's data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from brulee import progress
+from brulee.cli import options
+from brulee.cli.failures import BAD_INPUT
+from brulee.cli.findings import print_findings
+from brulee.cli.output import print_json
+from brulee.errors import InputError
+
+if TYPE_CHECKING:
+    from brulee.data.finding import Finding
+    from brulee.recipe import Recipe
+
+
+def lint(
+    recipe: options.RecipeFile,
+    overrides: options.Overrides = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Look for mistakes in a recipe's data: 2 if there are errors, 0 with warnings alone.
+
+    Tries the templates on the recipe's own rows, and looks for repeats, leaks, cuts, odd labels.
+    """
+    from brulee.recipe import load_recipe
+
+    spec = load_recipe(recipe, overrides or ())
+    progress.enable(not quiet)
+    found = _findings(spec)
+    if as_json:
+        print_json([asdict(finding) for finding in found])
+    else:
+        print_findings(found)
+    if any(finding.severity == "error" for finding in found):
+        raise typer.Exit(BAD_INPUT)
+
+
+def _findings(spec: Recipe) -> list[Finding]:
+    from brulee.data.corpus import open_corpus
+    from brulee.data.finding import Finding
+    from brulee.data.inspection import inspect
+    from brulee.data.inspection_lint import lint as lint_data
+    from brulee.models.tokenizers import load_encoder
+
+    encoder = load_encoder(spec)
+    try:
+        corpus = open_corpus(spec)
+        return lint_data(spec, corpus, inspect(spec, corpus, encoder, rows=0))
+    except InputError as error:
+        # The run would stop here as well; a machine gets it in the same form as the rest.
+        return [Finding("unusable", "error", str(error), spec.source.at(("data",)))]

@@ -1,0 +1,19 @@
+"""Findings of a linter as lines for people, one each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from brulee.data.finding import Finding
+
+
+def print_findings(found: list[Finding]) -> None:
+    """Print where, how bad, what of and why, then how many there are of each kind."""
+    for finding in found:
+        place = f"{finding.where}: " if finding.where else ""
+        name = "/".join(filter(None, (finding.family, finding.template)))
+        about = f"{name}: " if name else ""
+        print(f"{place}{finding.severity}: {about}{finding.message} [{finding.code}]")
+    errors = sum(finding.severity == "error" for finding in found)
+    print(f"{errors} errors, {len(found) - errors} warnings")

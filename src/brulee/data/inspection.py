@@ -1,0 +1,233 @@
+"""What the model will see of a recipe's data, worked out once, for the terminal, a page and JSON.
+
+Plain values only: `dataclasses.asdict` of an `Inspection` is JSON. Lengths are those of training
+draws, in the order of training, before anything is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from brulee.data.corpus import Corpus
+from brulee.data.encoding import Encoder
+from brulee.data.inspection_draws import Drawn, key_of, measure
+from brulee.data.inspection_lengths import (
+    Cut,
+    Lengths,
+    Measured,
+    Packing,
+    cuts,
+    lengths,
+    packing,
+    sizes,
+)
+from brulee.data.inspection_mix import Mix, mix_of_tasks, mix_of_templates
+from brulee.data.inspection_rows import Shown, show
+from brulee.data.inspection_texts import Texts, read_texts
+from brulee.data.splits import NAMES
+from brulee.data.task import Task
+from brulee.errors import InputError
+from brulee.recipe import Recipe
+
+DRAWS = 20_000
+TEXTS = 200_000
+_TRIES = 20
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """One task: its rows, where they went, what its texts show.
+
+    `counts` are the rows of each split; `dropped` those left out, by reason; `held_out` says why
+    the task is not trained on.
+    """
+
+    path: str
+    source: str
+    rows: int
+    templates: tuple[str, ...]
+    held_out_templates: tuple[str, ...]
+    held_out: str
+    published: tuple[str, ...]
+    counts: dict[str, int]
+    dropped: dict[str, int]
+    duplicates: int
+    near_duplicates: int
+    texts: Texts
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How many of the rows shown are framed as they should be.
+
+    They end in a token that stops the model, and are read as at inference; `doubled_start` counts
+    those that begin with two beginning-of-text tokens.
+    """
+
+    checked: int
+    ends_turn: int
+    same_prompt: int
+    doubled_start: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """All of it; see the parts.
+
+    `draws` are those of the whole training, `measured` how many of them were encoded, from the
+    first on, of which `left_out` fit under no template; `failed` could not be encoded, `problem`
+    being the first reason; `longest` says where the longest stands. `learned_share` is the share
+    of tokens with loss after cutting.
+    """
+
+    name: str
+    model: str
+    max_length: int
+    draws: int
+    measured: int
+    left_out: int
+    failed: int
+    problem: str
+    longest: str
+    tasks: tuple[TaskFacts, ...]
+    prompt: Lengths
+    completion: Lengths
+    total: Lengths
+    cuts: tuple[Cut, ...]
+    packing: Packing
+    learned_share: float
+    mix: tuple[Mix, ...]
+    templates: tuple[Mix, ...]
+    framing: Framing
+    rows: tuple[Shown, ...]
+    rows_left_out: int
+
+    @property
+    def cut_here(self) -> Cut:
+        """What the recipe's own `max_length` does."""
+        return next(cut for cut in self.cuts if cut.max_length == self.max_length)
+
+
+def inspect(
+    recipe: Recipe,
+    corpus: Corpus,
+    encoder: Encoder,
+    *,
+    rows: int = 3,
+    token_budget: int = 8192,
+    most_shown: int = 600,
+) -> Inspection:
+    """Everything worth looking at before training; `rows` are rendered per template.
+
+    At most 20,000 draws are encoded and 200,000 rows read, shared by the tasks. Raises InputError
+    where no row fits, with the first row's reason.
+    """
+    train = recipe.train
+    mixture = corpus.mixture({p: corpus.tasks[p].train for p in corpus.trained}, train.seed)
+    draws = max(1, round(train.epochs * len(mixture)))
+    if train.max_steps is not None:
+        draws = min(draws, train.max_steps * train.batch_size * train.accumulation)
+    drawn = measure(corpus, mixture, encoder, train.seed, min(DRAWS, len(mixture), draws))
+    measured = drawn.documents
+    if not drawn.used:
+        raise InputError(drawn.problem or "no row fits into train.max_length; raise it.")
+    after = [min(m.length, encoder.max_length) for m in drawn.used]
+    shown, left_out = _shown(corpus, encoder, drawn, rows, most_shown, train.seed)
+    share = TEXTS // len(corpus.tasks)
+    return Inspection(
+        name=recipe.name or recipe.source.label,
+        model=recipe.base.name,
+        max_length=encoder.max_length,
+        draws=draws,
+        measured=len(measured),
+        left_out=len(measured) - len(drawn.used),
+        failed=drawn.failed,
+        problem=drawn.problem,
+        longest=_place(corpus, max(measured, key=lambda m: m.length)),
+        tasks=tuple(_facts(corpus, path, task, share) for path, task in corpus.tasks.items()),
+        prompt=lengths([m.prompt for m in measured]),
+        completion=lengths([m.learned for m in measured]),
+        total=lengths([m.length for m in measured]),
+        cuts=cuts(measured, sizes(measured, encoder.max_length)),
+        packing=packing(after, train.batch_size, token_budget),
+        learned_share=sum(m.learned for m in drawn.used) / sum(after),
+        mix=mix_of_tasks(mixture, draws, drawn, encoder.max_length),
+        templates=mix_of_templates(corpus, drawn, encoder.max_length),
+        framing=_framing(encoder, shown),
+        rows=tuple(shown),
+        rows_left_out=left_out,
+    )
+
+
+def _place(corpus: Corpus, document: Measured) -> str:
+    return f"{corpus.tasks[document.part].rows.place(document.row)} ({document.length:,} tokens)"
+
+
+def _facts(corpus: Corpus, path: str, task: Task, most: int) -> TaskFacts:
+    return TaskFacts(
+        path,
+        task.rows.name,
+        len(task.rows),
+        tuple(t.name for t in task.templates),
+        tuple(t.name for t in task.held_out),
+        corpus.held_out.get(path, ""),
+        tuple(sorted(task.rows.published)),
+        {name: len(getattr(task, name)) for name in NAMES},
+        {reason: count for reason, count in task.dropped.items() if count},
+        task.splits.duplicates,
+        task.splits.near_duplicates,
+        read_texts(path, task, most),
+    )
+
+
+def _shown(
+    corpus: Corpus, encoder: Encoder, drawn: Drawn, rows: int, most: int, seed: int
+) -> tuple[list[Shown], int]:
+    """`rows` of every template, a cut one among them where one was drawn; how many were too many.
+
+    Where all of them would be too many, templates have fewer rows each, then only the first tasks
+    any.
+    """
+    asked = [
+        (path, number)
+        for path, task in corpus.tasks.items()
+        for number in range(len(task.templates) + len(task.held_out))
+    ]
+    each = min(rows, max(1, most // len(asked)))
+    if each == 0:
+        return [], 0
+    long = {(m.part, m.template): m.row for m in drawn.documents if m.length > encoder.max_length}
+    found: list[Shown] = []
+    for path, template in asked[:most]:
+        task = corpus.tasks[path]
+        cut = long.get((path, template))
+        order = (row for row in _spread(task.train, each) if row != cut)
+        fresh = (show(task, path, encoder, r, template, key_of(seed, 0, r)) for r in order)
+        plain = (one for one in fresh if one is not None)
+        found += islice(plain, each if cut is None else each - 1)
+        if cut is not None:
+            last = show(task, path, encoder, cut, template, key_of(seed, 0, cut))
+            found += [last] if last is not None else []
+    marked = [replace(o, held_out=True) if o.task in corpus.held_out else o for o in found]
+    return marked, len(asked) * (rows - each)
+
+
+def _spread(rows: Sequence[int], each: int) -> Iterator[int]:
+    """Rows from all over the data, the same for every template; more where some do not apply."""
+    step = max(1, len(rows) // each)
+    for start in range(min(step, _TRIES)):
+        yield from rows[start::step]
+
+
+def _framing(encoder: Encoder, shown: Sequence[Shown]) -> Framing:
+    written = [one for one in shown if one.pieces]
+    start = encoder.tokenizer.bos_token_id
+    documents = [[i for piece in one.pieces for i in piece.ids] for one in written]
+    return Framing(
+        len(written),
+        sum(ids[-1] in encoder.stop_ids for ids in documents),
+        sum(one.same for one in written),
+        sum(start is not None and ids[:2] == [start, start] for ids in documents),
+    )

@@ -1,0 +1,137 @@
+"""The documents of the first training draws, measured in tokens."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
+
+from brulee.data.corpus import Corpus
+from brulee.data.encoding import Encoded, Encoder, Phrasing
+from brulee.data.inspection_lengths import Measured
+from brulee.data.mixture import Draw, Mixture
+from brulee.data.task import Task
+from brulee.errors import InputError
+from brulee.progress import bar
+
+# So long that nothing is cut.
+_UNCUT = 2**31
+# Shorter documents are cut at no length worth comparing.
+_SHORT = 64
+# Every task gets this many rows measured, however seldom it is drawn.
+_PER_TASK = 20
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Documents in the order of training, as they are phrased at first.
+
+    `used` are those that are trained on: a document that fits in no way is phrased by the next
+    template, and left out where none fits. `further` are rows of tasks that are drawn seldom.
+    `problem` is the first reason why a row could not be encoded, `failed` how many could not.
+    """
+
+    documents: tuple[Measured, ...]
+    used: tuple[Measured, ...]
+    further: tuple[Measured, ...]
+    failed: int
+    problem: str
+
+
+def measure(corpus: Corpus, mixture: Mixture, encoder: Encoder, seed: int, count: int) -> Drawn:
+    """Encode the first `count` draws, uncut, as training would phrase them."""
+    documents: list[Measured] = []
+    used: list[Measured] = []
+    problems: list[str] = []
+    draws = [mixture.sample(i) for i in range(count)]
+    for found in _measured(corpus, draws, encoder, seed):
+        if isinstance(found, InputError):
+            problems.append(str(found))
+            continue
+        documents.append(found[0])
+        used += found[-1:] if found[-1].fits(encoder.max_length) else []
+    drawn = dict.fromkeys(corpus.trained, 0)
+    for document in documents:
+        drawn[document.part] += 1
+    rare = [path for path, times in drawn.items() if times < _PER_TASK]
+    more = _measured(corpus, list(_of_rare(corpus, rare)), encoder, seed) if rare else ()
+    further = [found[-1] for found in more if isinstance(found, list)]
+    problem = next(iter(problems), "")
+    return Drawn(tuple(documents), tuple(used), tuple(further), len(problems), problem)
+
+
+def key_of(seed: int, epoch: int, row: int) -> str:
+    """What seeds the phrasing of a training draw."""
+    return f"{seed}/{epoch}/{row}"
+
+
+def _of_rare(corpus: Corpus, paths: Iterable[str]) -> Iterator[Draw]:
+    for path in paths:
+        task = corpus.tasks[path]
+        templates = cycle(range(len(task.templates)))
+        for row, template in zip(task.train[:_PER_TASK], templates, strict=False):
+            yield Draw(path, 0, row, template)
+
+
+def _measured(
+    corpus: Corpus, draws: Sequence[Draw], encoder: Encoder, seed: int
+) -> Iterator[list[Measured] | InputError]:
+    """Each document as drawn, then under the next templates as long as it does not fit."""
+    uncut = copy.copy(encoder)
+    uncut.max_length = _UNCUT
+
+    def items() -> Iterator[tuple[Phrasing, dict[str, object], str]]:
+        for draw in draws:
+            task, key = corpus.tasks[draw.part], key_of(seed, draw.epoch, draw.row)
+            yield _phrasing(task, draw, draw.template, key), task.rows[draw.row], key
+
+    with bar("Encoding rows", total=len(draws), unit="rows") as progress:
+        for draw, first in zip(draws, uncut.fit_many(items()), strict=True):
+            task, key = corpus.tasks[draw.part], key_of(seed, draw.epoch, draw.row)
+            found = list(_phrasings(task, draw, key, first, encoder.max_length, uncut))
+            place = task.rows.place(draw.row)
+            reason = first if isinstance(first, InputError) else "no template applies to it."
+            yield found or InputError(f"{place}: {reason}")
+            progress.advance()
+
+
+def _phrasings(
+    task: Task, draw: Draw, key: str, first: object, most: int, uncut: Encoder
+) -> Iterator[Measured]:
+    for offset in range(len(task.templates)):
+        number = (draw.template + offset) % len(task.templates)
+        phrasing = _phrasing(task, draw, number, key)
+        full = (
+            first if offset == 0 else next(uncut.fit_many([(phrasing, task.rows[draw.row], key)]))
+        )
+        if isinstance(full, Encoded):
+            least = None
+            if len(full.ids) > min(most, _SHORT):
+                least = _least(phrasing, task.rows[draw.row], key, full, uncut)
+            prompt = len(full.ids) - full.learned
+            measured = Measured(draw.part, draw.row, number, prompt, full.learned, least)
+            yield measured
+            if measured.fits(most):
+                return
+
+
+def _phrasing(task: Task, draw: Draw, template: int, key: str) -> Phrasing:
+    shots = task.shots_of(key)
+    return task.phrasing(task.templates.templates[template], draw.row, shots, key)
+
+
+def _least(
+    phrasing: Phrasing, row: dict[str, object], key: str, full: Encoded, uncut: Encoder
+) -> int | None:
+    """Tokens without exemplars, earlier turns, the longest source; None where none can go."""
+    while (fewer := phrasing.fewer) is not None:
+        phrasing = fewer
+    texts = {c: v for c in phrasing.source_columns if isinstance(v := row.get(c), str)}
+    bare = {**row, max(texts, key=lambda c: len(texts[c])): ""} if texts else row
+    rendered = phrasing.render(bare, key)
+    if rendered is None:
+        return None
+    system = [m for m in rendered.history[:1] if m["role"] == "system"]
+    asked = uncut.encode_question(replace(rendered, history=tuple(system)))
+    return len(asked) + len(full.ids) - full.spans[-1][0]

@@ -1,0 +1,201 @@
+"""What is wrong with a recipe's data: its templates on its own rows, repeats, leaks, cuts, labels.
+
+An error is wrong in any reading, a warning is worth a look. Every finding says where: a row, a line
+of the recipe or of a template's file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from brulee.data.corpus import Corpus
+from brulee.data.finding import Finding, Severity
+from brulee.data.inspection import Inspection, TaskFacts
+from brulee.data.inspection_mix import FEWEST_EPOCHS, MOST_EPOCHS
+from brulee.data.inspection_texts import sample
+from brulee.data.lint import lint as lint_templates
+from brulee.data.rows import Rows
+from brulee.data.task import Task
+from brulee.recipe import Recipe
+from brulee.yaml_lines import KeyPath
+
+LINTED_ROWS = 500
+# A share of rows past which a repeated oddity is taken for a mistake.
+_MANY = 0.05
+_MOST_NEAR = 0.1
+_MOST_COMMON = 0.95
+_MOST_LOPSIDED = 100
+
+
+def lint(recipe: Recipe, corpus: Corpus, found: Inspection) -> list[Finding]:
+    """Every finding, errors first, each task's together."""
+    at = dict(zip(corpus.tasks, (path for path, _ in recipe.tasks), strict=True))
+    findings = list(_lengths(recipe, found))
+    for facts in found.tasks:
+        task = corpus.tasks[facts.path]
+        rows = _Sample(task.rows, sample((*task.train, *task.test), LINTED_ROWS))
+        checks = [
+            *_repeats(task, facts),
+            *_leaks(facts),
+            *_completions(task, facts),
+            *_labels(recipe, at[facts.path], facts),
+        ]
+        findings += [replace(f, family=facts.path) for f in checks]
+        findings += lint_templates(task.templates, rows)
+    findings += _epochs(recipe, at, found)
+    return sorted(findings, key=lambda finding: finding.severity != "error")
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Some of a source's rows, each still knowing where it stands."""
+
+    rows: Rows
+    chosen: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return self.rows.name
+
+    @property
+    def columns(self) -> list[str]:
+        return self.rows.columns
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, i: int) -> Mapping[str, Any]:
+        return self.rows[self.chosen[i]]
+
+    def place(self, i: int) -> str:
+        return self.rows.place(self.chosen[i])
+
+
+def _repeats(task: Task, facts: TaskFacts) -> Iterator[Finding]:
+    if facts.duplicates:
+        kept = {*task.splits.train, *task.splits.validation, *task.splits.test}
+        first = next(i for i in range(len(task.rows)) if i not in kept)
+        message = f"{facts.duplicates} rows repeat an earlier one; they are left out"
+        yield Finding("duplicate-rows", "warning", message, task.rows.place(first))
+    if facts.near_duplicates > _MOST_NEAR * facts.rows:
+        message = (
+            f"{facts.near_duplicates} of {facts.rows} rows say nearly what another says; there is "
+            "less to learn from than it seems"
+        )
+        yield Finding("near-duplicate-rows", "warning", message, facts.source)
+
+
+def _leaks(facts: TaskFacts) -> Iterator[Finding]:
+    for severity, sentence in facts.texts.leaks:
+        if severity in ("error", "warning"):
+            how: Severity = "error" if severity == "error" else "warning"
+            yield Finding("split-leak", how, sentence.removesuffix("."), facts.source)
+
+
+def _completions(task: Task, facts: TaskFacts) -> Iterator[Finding]:
+    empty = task.dropped.get("empty completion", 0)
+    if empty:
+        first = _first_empty(task)
+        message = f"{empty} rows have an empty completion; they are left out"
+        yield Finding("empty-completion", "warning", message, first)
+    if facts.texts.echoes:
+        message = f"the completion is the source itself in {facts.texts.echoes} rows"
+        many = facts.texts.echoes > _MANY * facts.texts.read
+        severity: Severity = "error" if many else "warning"
+        yield Finding("echo", severity, message, facts.texts.first_echo)
+
+
+def _first_empty(task: Task) -> str:
+    usable = {*task.train, *task.validation, *task.test}
+    template = task.templates.templates[0]
+    for i in (*task.splits.train, *task.splits.validation, *task.splits.test):
+        if i not in usable:
+            rendered = template.render(task.rows[i], "")
+            if rendered is not None and not rendered.completion:
+                return task.rows.place(i)
+    return task.rows.name
+
+
+def _labels(recipe: Recipe, at: KeyPath, facts: TaskFacts) -> Iterator[Finding]:
+    labels = facts.texts.labels
+    if labels is None or "train" not in labels.counts:
+        return
+    where = recipe.source.at((*at, "source"))
+    if labels.unused:
+        named = ", ".join(map(repr, labels.unused[:5]))
+        message = f"{len(labels.unused)} answer choices are no row's completion: {named}"
+        yield Finding("unused-label", "warning", message, where)
+    train = labels.counts["train"]
+    for name, counts in labels.counts.items():
+        unseen = [label for label, count in counts.items() if count and not train[label]]
+        if unseen and name != "train":
+            named = ", ".join(map(repr, unseen[:5]))
+            message = f"{len(unseen)} labels of {name} are in no training row: {named}"
+            yield Finding("label-not-trained", "warning", message, where)
+    yield from _balance(train, where)
+
+
+def _balance(train: Mapping[str, int], where: str) -> Iterator[Finding]:
+    present = {label: count for label, count in train.items() if count}
+    if len(present) < 2:
+        (only,) = present
+        message = f"every training row has the label {only!r}; there is nothing to tell apart"
+        yield Finding("one-label", "error", message, where)
+        return
+    most, least = max(present, key=lambda x: present[x]), min(present, key=lambda x: present[x])
+    share = present[most] / sum(present.values())
+    if share > _MOST_COMMON or present[most] > _MOST_LOPSIDED * present[least]:
+        message = (
+            f"labels are lopsided: {most!r} has {present[most]} training rows ({share:.0%}), "
+            f"{least!r} has {present[least]}"
+        )
+        yield Finding("label-imbalance", "warning", message, where)
+
+
+def _lengths(recipe: Recipe, found: Inspection) -> Iterator[Finding]:
+    here, where = found.cut_here, recipe.source.at(("train", "max_length"))
+    most = f"train.max_length = {found.max_length}; the longest is {found.longest}"
+    if found.left_out:
+        message = (
+            f"{found.left_out} of {found.measured} rows fit in no way, and are left out: {most}"
+        )
+        yield Finding("too-long", "warning", message, where)
+    if here.misfits > found.left_out:
+        count = here.misfits - found.left_out
+        message = (
+            f"{count} of {found.measured} rows do not fit as phrased, so that a shorter template "
+            f"takes them: {most}"
+        )
+        yield Finding("rephrased", "warning", message, where)
+    if here.rows_cut:
+        share = here.rows_cut / found.measured
+        message = (
+            f"{here.rows_cut} of {found.measured} rows ({share:.1%}) lose the end of their source: "
+            f"{most}"
+        )
+        yield Finding("cut-rows", "warning", message, where)
+    if found.failed:
+        message = f"{found.failed} of {found.measured + found.failed} draws cannot be encoded"
+        yield Finding("not-encoded", "error", f"{message}; the first: {found.problem}", where)
+
+
+def _epochs(recipe: Recipe, at: Mapping[str, KeyPath], found: Inspection) -> Iterator[Finding]:
+    if len(found.mix) < 2:
+        return
+    for one in found.mix:
+        where = recipe.source.at(at[one.task])
+        epochs = round(one.epochs or 0.0, 2)
+        if epochs < FEWEST_EPOCHS:
+            message = (
+                f"its {one.rows:,} rows are drawn {one.draws:,} times, {epochs:g} epochs: some of "
+                "them are never seen"
+            )
+            yield Finding("few-epochs", "warning", message, where, one.task)
+        elif epochs > MOST_EPOCHS:
+            message = (
+                f"its {one.rows:,} rows are drawn {one.draws:,} times, {epochs:g} epochs: it will "
+                "be learned by heart; a rate_cap or a lower weight draws it less"
+            )
+            yield Finding("many-epochs", "warning", message, where, one.task)

@@ -1,0 +1,74 @@
+"""The tokenizer of a base model, without its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from brulee.data.encoding import Encoder
+from brulee.errors import InputError
+from brulee.models.bundled import NAME, bundled_folder, cache_folder
+from brulee.recipe import Recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_WANTED = ["*.json", "*.jinja", "*.model", "*.txt"]
+
+
+def load_encoder(recipe: Recipe) -> Encoder:
+    """What turns a recipe's rows into token ids. Raises InputError as `load_tokenizer` does."""
+    base = recipe.base
+    tokenizer, kind = load_tokenizer(base.name, base.revision, recipe.source.resolve)
+    return Encoder(
+        tokenizer,
+        kind=kind,
+        chat_template=base.chat_template,
+        system=recipe.system,
+        max_length=recipe.train.max_length,
+    )
+
+
+def load_tokenizer(
+    name: str, revision: str | None = None, resolve: Callable[[str], Path] = Path
+) -> tuple[PreTrainedTokenizerBase, Literal["causal", "seq2seq"]]:
+    """The tokenizer of `bundled`, a folder, a .gguf file or a Hub id, and the kind of its model.
+
+    Reads no weights, but for the bundled model's at its very first use. Raises InputError naming
+    what is not there or holds no tokenizer.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    path = _bundled() if name == "bundled" else resolve(name)
+    gguf = {"gguf_file": path.name} if path.is_file() else {}
+    folder = path.parent if gguf else path if path.is_dir() else _downloaded(name, revision)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **gguf)
+        config = None if gguf else AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"model {name!r}: its tokenizer cannot be loaded: {reason}") from None
+    return tokenizer, "seq2seq" if config is not None and config.is_encoder_decoder else "causal"
+
+
+def _bundled() -> Path:
+    """The converted model's folder; weights that are not read need not be checked."""
+    folder = cache_folder() / "models" / NAME
+    return folder if (folder / "tokenizer.json").is_file() else bundled_folder()
+
+
+def _downloaded(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED))
+    except (HFValidationError, LocalEntryNotFoundError):
+        raise InputError(
+            f"model {name!r}: no such folder here, and the Hub did not give it; "
+            "valid: bundled, a folder, a .gguf file, or a Hub id."
+        ) from None
+    except HfHubHTTPError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"model {name!r}: the Hub refused it: {reason}") from None

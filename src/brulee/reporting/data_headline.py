@@ -1,0 +1,126 @@
+"""An inspection in one sentence, followed by what else to know, the alarming first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from brulee.data.inspection import Inspection
+from brulee.reporting import wording
+
+_LEAKS = 4
+_MANY = 0.01
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One thing to know; an alarm wants to be acted on."""
+
+    text: str
+    alarm: bool = False
+
+
+def headline(found: Inspection) -> str:
+    """How much there is to train on, and how long it is."""
+    trained = [task for task in found.tasks if not task.held_out]
+    rows = sum(task.counts["train"] for task in trained)
+    of = f" of {len(trained)} tasks" if len(trained) > 1 else ""
+    longest = f"{found.total.p50:,} tokens at the median, {found.total.max:,} at most"
+    return f"{rows:,} training rows{of}, drawn {found.draws:,} times: {longest}"
+
+
+def clauses(found: Inspection) -> list[Clause]:
+    """Cuts, tokens with loss, batches, splits, repeats, odd epochs, framing."""
+    said = [
+        *_cut(found),
+        Clause(f"{wording.percent(found.learned_share)} of the tokens carry loss"),
+        _batches(found),
+        *_splits(found),
+        *_repeats(found),
+        *_epochs(found),
+        *_framing(found),
+    ]
+    return sorted(said, key=lambda clause: not clause.alarm)
+
+
+def _cut(found: Inspection) -> list[Clause]:
+    here, limit = found.cut_here, f"{found.max_length:,} tokens"
+    if not here.rows_cut and not here.misfits:
+        return [Clause(f"no row is longer than max_length, {limit}")]
+    said = []
+    if here.rows_cut:
+        share = wording.percent(here.rows_cut / found.measured)
+        said.append(Clause(f"{share} of the rows lose the end of their source at {limit}"))
+    rephrased = here.misfits - found.left_out
+    if rephrased:
+        share = wording.percent(rephrased / found.measured)
+        text = f"{share} of the rows are phrased anew to fit into {limit}"
+        said.append(Clause(text, alarm=rephrased >= _MANY * found.measured))
+    if found.left_out:
+        share = wording.percent(found.left_out / found.measured)
+        said.append(Clause(f"{share} of the rows fit into {limit} in no way: left out", True))
+    return said
+
+
+def _batches(found: Inspection) -> Clause:
+    padding = wording.percent(found.packing.padding)
+    return Clause(f"padded batches of {found.packing.batch_size} would be {padding} padding")
+
+
+def _splits(found: Inspection) -> list[Clause]:
+    bad = ("error", "warning")
+    said = [
+        (f"{task.path}: " if len(found.tasks) > 1 else "") + sentence.removesuffix(".")
+        for severity in bad
+        for task in found.tasks
+        for how, sentence in task.texts.leaks
+        if how == severity
+    ]
+    errors = sum(how == "error" for task in found.tasks for how, _ in task.texts.leaks)
+    shown = [Clause(text, alarm=number < errors) for number, text in enumerate(said[:_LEAKS])]
+    if len(said) > _LEAKS:
+        shown.append(Clause(f"{len(said) - _LEAKS} further overlaps of splits", errors > _LEAKS))
+    if not errors and any(task.counts["test"] for task in found.tasks):
+        shown.append(Clause("no input stands in two splits"))
+    return shown
+
+
+def _repeats(found: Inspection) -> list[Clause]:
+    exact = sum(task.duplicates for task in found.tasks)
+    near = sum(task.near_duplicates for task in found.tasks)
+    if not exact and not near:
+        return [Clause("no row repeats another")]
+    said = []
+    if exact:
+        said.append(Clause(f"{_rows(exact)} left out, being repeats of another"))
+    if near:
+        said.append(
+            Clause(f"{_rows(near)} kept in one split with another that says nearly the same")
+        )
+    return said
+
+
+def _rows(count: int) -> str:
+    return "1 row is" if count == 1 else f"{count:,} rows are"
+
+
+def _epochs(found: Inspection) -> list[Clause]:
+    odd = [one for one in found.mix if one.odd] if len(found.mix) > 1 else []
+    said = [Clause(f"{one.task} is drawn for {one.epochs:.2g} epochs", True) for one in odd[:3]]
+    if len(odd) > 3:
+        count = len(odd) - 3
+        said.append(Clause(f"{count} further tasks get fewer than 1 or more than 10 epochs", True))
+    return said
+
+
+def _framing(found: Inspection) -> list[Clause]:
+    framing = found.framing
+    said = []
+    if framing.same_prompt < framing.checked:
+        count = framing.checked - framing.same_prompt
+        said.append(Clause(f"{count} rows read otherwise in training than at inference", True))
+    if framing.ends_turn < framing.checked:
+        count = framing.checked - framing.ends_turn
+        said.append(Clause(f"{count} rows do not end in an end-of-turn token", True))
+    if framing.doubled_start:
+        said.append(Clause(f"{framing.doubled_start} rows begin twice", True))
+    return said

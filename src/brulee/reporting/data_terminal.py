@@ -1,0 +1,229 @@
+"""An inspection on a terminal, readable at 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from brulee.data.inspection import Inspection
+from brulee.data.inspection_lengths import Lengths
+from brulee.data.inspection_rows import Piece, Shown
+from brulee.data.splits import NAMES
+from brulee.reporting import wording
+from brulee.reporting.data_headline import clauses, headline
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_BARS = 12
+_BAR_WIDTH = 40
+_TASKS = 20
+_LABELS = 8
+_SAMPLES = 3
+_PREVIEW = 1200
+
+
+def show(found: Inspection, console: Console, rows: int | None, page: Path | None = None) -> None:
+    """Print the inspection with `rows` rows per template; `page` is where to read all of it.
+
+    None shows one row of each of the first tasks.
+    """
+    console.print()
+    console.print(Text(f"{headline(found)}.", style="bold"))
+    for clause in clauses(found):
+        console.print(Text(f"· {clause.text}", style="bold red" if clause.alarm else ""))
+    for part in (_histogram(found), _spreads(found), _cuts(found), _mix(found), _splits(found)):
+        console.print()
+        console.print(part)
+    for table in _labels(found):
+        console.print()
+        console.print(table)
+    _rows(found, console, rows)
+    console.print()
+    where = f"Page: {page}" if page else "--html FILE writes all of it as a page to browse."
+    # A path is one word to copy: never wrapped, whatever the width.
+    console.print(Text(where, style="" if page else "dim"), soft_wrap=True)
+
+
+def _histogram(found: Inspection) -> Text:
+    """Bars of whole documents' lengths; those past the cut line are red."""
+    bins, width = _merged(found.total)
+    most, drawn = max(bins), Text("tokens\n", style="dim")
+    cut = found.max_length
+    for number, count in enumerate(bins):
+        low = number * width
+        style = "red" if low >= cut else "cyan"
+        label = f"{low:,}-{low + width - 1:,}" if width > 1 else f"{low:,}"
+        if number == len(bins) - 1 and found.total.beyond:
+            label = f"{low:,}-"
+        drawn.append(f"{label:>15} ", style="dim")
+        drawn.append("█" * round(_BAR_WIDTH * count / most) or ("▏" if count else ""), style=style)
+        drawn.append(f" {count:,}" if count else "")
+        drawn.append("\n")
+        if low < cut <= low + width:
+            drawn.append(f"{'':>15} {'─' * 20} max_length {cut:,}\n", style="red")
+    if cut > width * len(bins):
+        drawn.append(f"{'':>15} max_length {cut:,} lies beyond\n", style="dim")
+    drawn.rstrip()
+    return drawn
+
+
+def _merged(found: Lengths) -> tuple[list[int], int]:
+    """At most twelve bins out of the histogram's thirty."""
+    step = -(-len(found.bins) // _BARS)
+    bins = [sum(found.bins[i : i + step]) for i in range(0, len(found.bins), step)]
+    return bins, found.bin_width * step
+
+
+def _spreads(found: Inspection) -> Table:
+    table = _table("Tokens", "Mean", "p50", "p95", "Longest", "Spread")
+    named = (("whole", found.total), ("prompt", found.prompt), ("completion", found.completion))
+    for name, one in named:
+        cells = (f"{one.mean:,.1f}", f"{one.p50:,}", f"{one.p95:,}", f"{one.max:,}")
+        _add(table, name, *cells, _sparkline(one.bins))
+    return table
+
+
+def _sparkline(bins: Sequence[int]) -> str:
+    most = max(bins)
+    # A bin that is not empty never looks empty.
+    return "".join(_BLOCKS[max(bool(n), round(n / most * 8))] for n in bins)
+
+
+def _cuts(found: Inspection) -> Table:
+    table = _table("At", "Rows cut", "", "Tokens lost", "Completions cut", "Do not fit")
+    for cut in found.cuts:
+        here = "bold" if cut.max_length == found.max_length else ""
+        share = wording.percent(cut.rows_cut / found.measured)
+        cells = (f"{cut.max_length:,}", f"{cut.rows_cut:,}", share, f"{cut.tokens_lost:,}")
+        misfits = Text(f"{cut.misfits:,}", style="bold red" if cut.misfits else here)
+        _add(table, *(Text(c, style=here) for c in cells), f"{cut.completions_cut}", misfits)
+    return table
+
+
+def _mix(found: Inspection) -> Table:
+    """By task where there are several, by template where there is one."""
+    if len(found.mix) == 1:
+        table = _table("Template", "Draws", "Of draws", "Tokens", "Of tokens")
+        for one in found.templates[:_TASKS]:
+            drawn, learned = wording.percent(one.share), wording.percent(one.token_share)
+            _add(table, one.template, f"{one.draws:,}", drawn, f"{one.tokens:,}", learned)
+        return _more(table, len(found.templates) - _TASKS)
+    table = _table("Task", "Rows", "Epochs", "Draws", "Stated", "Of draws", "Of tokens")
+    for one in found.mix[:_TASKS]:
+        epochs = Text(f"{one.epochs or 0:,.2f}", style="bold red" if one.odd else "")
+        shares = [wording.percent(s) for s in (one.stated or 0, one.share, one.token_share)]
+        _add(table, one.task, f"{one.rows:,}", epochs, f"{one.draws:,}", *shares)
+    return _more(table, len(found.mix) - _TASKS)
+
+
+def _splits(found: Inspection) -> Table:
+    heads = ("Train", "Valid.", "Test", "Repeated", "Nearly", "In two splits", "Dropped")
+    table = _table("Task", *heads)
+    for task in found.tasks[:_TASKS]:
+        inputs = sum(o.rows for o in task.texts.leakage.overlaps if o.kind == "input")
+        leaks = Text(f"{inputs:,}", style="bold red" if inputs else "")
+        name = f"{task.path} (held out)" if task.held_out else task.path
+        counts = [f"{task.counts[split]:,}" for split in NAMES]
+        repeats = f"{task.duplicates:,}", f"{task.near_duplicates:,}"
+        _add(table, name, *counts, *repeats, leaks, f"{sum(task.dropped.values()):,}")
+    return _more(table, len(found.tasks) - _TASKS)
+
+
+def _labels(found: Inspection) -> list[Table]:
+    shown = []
+    for task in found.tasks[:5]:
+        if task.texts.labels is None:
+            continue
+        counts = task.texts.labels.counts
+        first = next(iter(counts))
+        ranked = sorted(counts[first], key=lambda label: -counts[first][label])
+        table = _table(f"{task.path}: {len(ranked)} labels", *(name for name in counts))
+        # Where there are many, the most and the least frequent say enough.
+        half = _LABELS // 2
+        brief = ranked if len(ranked) <= _LABELS + 2 else [*ranked[:half], "", *ranked[-half:]]
+        for label in brief:
+            cells = [
+                f"{of[label]:,} {wording.percent(of[label] / max(1, sum(of.values()))):>4}"
+                if label in of
+                else ""
+                for of in counts.values()
+            ]
+            _add(table, label or "...", *cells)
+        shown.append(table)
+    return shown
+
+
+def _rows(found: Inspection, console: Console, rows: int | None) -> None:
+    for row in _chosen(found.rows, rows):
+        console.print()
+        held = ", held out for the test" if row.held_out else ""
+        title = f"{row.place}, {row.task}/{row.template}{held}"
+        console.print(Text(title, style="bold"), soft_wrap=True)
+        console.print(_document(row))
+
+
+def _chosen(shown: Sequence[Shown], rows: int | None) -> list[Shown]:
+    """So many per template; or, where nobody said, one of each of the first tasks."""
+    key = attrgetter("task") if rows is None else attrgetter("task", "template")
+    groups = [list(group) for _, group in groupby(shown, key)]
+    if rows is None:
+        return [group[0] for group in groups[:_SAMPLES]]
+    return [row for group in groups for row in group[:rows]]
+
+
+def _document(row: Shown) -> Text:
+    if row.problem:
+        return Text(row.problem, style="red")
+    counts = f"{row.tokens:,} tokens, {row.learned:,} learned"
+    cut = f", cut by {row.cut:,}" if row.cut else ""
+    differs = "" if row.same else "; at inference the prompt has other tokens"
+    drawn = Text()
+    for piece in _preview(row):
+        style = "green" if piece.learned else ""
+        text = piece.text.replace("\n", "↵\n") if piece.special else piece.text
+        drawn.append(text, style=f"{style} reverse dim" if piece.special else style)
+    drawn.rstrip()
+    drawn.append(f"\n{counts}{cut}{differs}", style="dim")
+    return drawn
+
+
+def _preview(row: Shown) -> list[Piece]:
+    """The document without the middle of a long prompt."""
+    length = sum(len(piece.text) for piece in row.pieces)
+    if length <= _PREVIEW:
+        return list(row.pieces)
+    head, size = 0, 0
+    while size < _PREVIEW // 2 and head < len(row.pieces):
+        size += len(row.pieces[head].text)
+        head += 1
+    tail, size = len(row.pieces), 0
+    while size < _PREVIEW // 2 and tail > head:
+        tail -= 1
+        size += len(row.pieces[tail].text)
+    gap = Piece(f" [... {tail - head:,} tokens ...] ", (), False, False)
+    return [*row.pieces[:head], *([gap] if tail > head else []), *row.pieces[tail:]]
+
+
+def _more(table: Table, left: int) -> Table:
+    if left > 0:
+        _add(table, f"... and {left:,} more")
+    return table
+
+
+def _add(table: Table, *cells: str | Text) -> None:
+    """Add a row of plain text, so that brackets in a name are never read as markup."""
+    table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, header_style="dim")
+    table.add_column(Text(first), overflow="fold")
+    for name in others:
+        table.add_column(Text(name), justify="left" if name == "Spread" else "right")
+    return table
