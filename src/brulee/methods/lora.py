@@ -1,77 +1,55 @@
 """LoRA: a frozen weight plus a trained product of two thin matrices.
 
-                 x (..., I)
-            .----------+----------.
-            |                     |
-       W (O, I) frozen       A (R, I)   random
-            |                     |
-            |                B (O, R)   zero at the start
-            |                     |  * alpha / R
-            '----------+----------'
-                  y (..., O)
-
-Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models"; stored and initialised as PEFT
-does. Shapes: `I` inputs, `O` outputs, `R` rank, `N` tokens.
+Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", with what grew from it: rsLoRA
+(Kalajdzievski 2023), DoRA (Liu et al. 2024), PiSSA (Meng et al. 2024), LoRA+ (Hayou et al. 2024).
+Stored and initialised as PEFT does; the mathematics is in lora_layer.py and lora_embedding.py.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Annotated, Any
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Annotated, Any, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from brulee.errors import InputError
-from brulee.methods.base import Attached, Group, Method, copy_checked, freeze
+from brulee.methods.base import Attached, Group, Method, check_tensors
+from brulee.methods.linear import is_transposed, weight_of
+from brulee.methods.lora_config import read_options, stored_size
+from brulee.methods.lora_embedding import LoRAEmbedding
+from brulee.methods.lora_layer import LoRALinear
+from brulee.methods.lora_sizes import Size, sizes_of
+from brulee.methods.peft_config import PREFIX, not_a, task_type
 from brulee.methods.targets import leaf_names, select
+from brulee.methods.tying import untie
+from brulee.methods.wrapping import Wrapping
 from brulee.recipe import Strict
 
-PREFIX = "base_model.model."
-# Keys of a PEFT config under which it is plain LoRA only with these values, nothing being one.
-_PLAIN: dict[str, tuple[Any, ...]] = {
-    # The other starts (PiSSA, OLoRA, LoftQ ...) change the base too, and not in this file.
-    "init_lora_weights": (True, "gaussian", "orthogonal", "eva"),
-    "qalora_group_size": (16,),
-    "megatron_core": ("megatron.core",),
-}
-# Keys that say how an adapter was made, or are read by name.
-_READ = {
-    "auto_mapping",
-    "base_model_name_or_path",
-    "eva_config",
-    "fan_in_fan_out",
-    "inference_mode",
-    "layers_pattern",
-    "lora_alpha",
-    "lora_dropout",
-    "peft_type",
-    "peft_version",
-    "r",
-    "revision",
-    "runtime_config",
-    "target_modules",
-    "task_type",
-}
+Rank = Annotated[int, Field(ge=1)]
+Alpha = Annotated[float, Field(gt=0)]
 
 
 class LoRAOptions(Strict):
     """Options of LoRA."""
 
-    rank: Annotated[int, Field(ge=1)] = 8
-    alpha: Annotated[float, Field(gt=0)] = 16
+    rank: Rank = 8
+    alpha: Alpha = 16
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target: str | list[str] = "all-linear"
+    rslora: bool = Field(False, description="scale by alpha / sqrt(rank)")
+    dora: bool = Field(False, description="train each output's length apart from its direction")
+    init: Literal["default", "pissa"] = Field("default", description="how A and B begin")
+    plus_ratio: Alpha = Field(1.0, description="LoRA+: B's learning rate over A's")
+    ranks: dict[str, Rank] = Field({}, description="rank by pattern of module paths")
+    alphas: dict[str, Alpha] = Field({}, description="alpha by pattern of module paths")
 
 
 class LoRA(Method):
-    """Train a low-rank correction of chosen linear maps."""
+    """Train a low-rank correction of chosen linear maps and embeddings."""
 
     name = "lora"
     summary = "a low-rank correction beside each chosen linear map"
@@ -87,181 +65,136 @@ class LoRA(Method):
 
         Raises InputError naming a setting that this method does not compute, known or not.
         """
-        for key in sorted(config.keys() - _READ):
-            value = config[key]
-            if value not in (None, False, "none", [], {}, *_PLAIN.get(key, ())):
-                raise InputError(
-                    f"adapter_config.json: {key} = {value!r} is not supported by method lora."
-                )
+        values = read_options(config)
         try:
-            return cls(
-                LoRAOptions(
-                    rank=config["r"],
-                    alpha=config["lora_alpha"],
-                    dropout=config.get("lora_dropout", 0.0) or 0.0,
-                    target=config["target_modules"],
-                )
-            )
-        except KeyError as error:
-            raise InputError(f"adapter_config.json: the key {error} is missing.") from None
+            return cls(LoRAOptions(**values))
         except ValueError as error:
-            reason = " ".join(str(error).split())[:160]
-            raise InputError(f"adapter_config.json: not a LoRA configuration: {reason}") from None
+            raise not_a("LoRA", error) from None
 
     def options(self) -> dict[str, Any]:
         """The options, every default written out."""
         return self._options.model_dump()
 
     def label(self) -> str:
-        """For instance "LoRA r8"."""
-        return f"LoRA r{self._options.rank}"
+        """For instance "LoRA r8" or "rsLoRA DoRA r16"."""
+        own = self._options
+        named = {
+            "LoRA+": own.plus_ratio != 1.0,
+            "rsLoRA": own.rslora,
+            "DoRA": own.dora,
+            "PiSSA": own.init == "pissa",
+        }
+        kinds = [kind for kind, on in named.items() if on] or ["LoRA"]
+        return f"{' '.join(kinds)} r{own.rank}"
 
     def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
-        """Wrap the targeted linear modules; every parameter of the base is frozen."""
-        chosen = select(model, self._options.target)
-        return _LoRAAttached(model, chosen, self._options, seed)
+        """Wrap the targeted modules; every parameter of the base is frozen."""
+        own = self._options
+        chosen = select(model, own.target, embeddings=True)
+        sizes = sizes_of(chosen, own.rank, own.alpha, own.ranks, own.alphas, own.rslora)
+        generator = torch.Generator().manual_seed(seed)
+        targets = leaf_names(model, chosen)
+        layers = {
+            name: _layer(module, own, sizes[name], generator, name)
+            for name, module in chosen.items()
+        }
+        return _LoRAAttached(Wrapping(model, layers), own, targets)
 
 
-class LoRALinear(nn.Module):
-    """A linear map and its low-rank correction; `base_layer` keeps the frozen original."""
+Layer = LoRALinear | LoRAEmbedding
 
-    def __init__(
-        self, base_layer: nn.Module, rank: int, scale: float, dropout: float, seed: torch.Generator
-    ) -> None:
-        super().__init__()
-        weight = weight_of(base_layer)
-        self.transposed = isinstance(base_layer, Conv1D)
-        outputs, inputs = weight.T.shape if self.transposed else weight.shape
-        self.base_layer = base_layer
-        self.scale, self.dropout, self.enabled = scale, dropout, True
-        self.train(base_layer.training)  # a new module is in training, its model may not be
-        # Drawn on the CPU so that a seed means the same values on every device.
-        a_RI = torch.empty(rank, inputs).uniform_(-1, 1, generator=seed) / math.sqrt(inputs)
-        self.lora_A = nn.Parameter(a_RI.to(weight.device))
-        self.lora_B = nn.Parameter(torch.zeros(outputs, rank, device=weight.device))
 
-    @property
-    def weight(self) -> torch.Tensor:
-        """The base's weight: some models (T5) look at its type before they call the layer."""
-        return weight_of(self.base_layer)
-
-    @property
-    def bias(self) -> torch.Tensor | None:
-        """The base's bias."""
-        bias = self.base_layer.bias
-        assert bias is None or isinstance(bias, torch.Tensor), "a bias is a tensor"
-        return bias
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """X (..., I) -> (..., O)."""
-        if not self.enabled:
-            out: torch.Tensor = self.base_layer(x)
-            return out
-        x_NI = x.reshape(-1, x.shape[-1])
-        out_NO = self.base_layer(x_NI)
-        if self.dropout and self.training:
-            x_NI = F.dropout(x_NI, self.dropout)
-        h_NR = F.linear(x_NI, self.lora_A.to(x.dtype))
-        # In place: the base's output is nobody else's, and a frozen linear map does not save it.
-        out_NO.addmm_(h_NR, self.lora_B.to(x.dtype).T, alpha=self.scale)
-        shaped: torch.Tensor = out_NO.view(*x.shape[:-1], -1)
-        return shaped
-
-    def delta(self) -> torch.Tensor:
-        """The correction in the orientation of the base's weight, in fp32."""
-        delta_OI = self.scale * (self.lora_B.detach().float() @ self.lora_A.detach().float())
-        return delta_OI.T if self.transposed else delta_OI
+def _layer(
+    module: nn.Module, options: LoRAOptions, size: Size, generator: torch.Generator, name: str
+) -> Layer:
+    if not isinstance(module, nn.Embedding):
+        pissa = name if options.init == "pissa" else None
+        return LoRALinear(module, size, options.dropout, generator, options.dora, pissa)
+    if options.dora or options.init != "default":
+        option = "dora" if options.dora else "init"
+        raise InputError(f"method.{option}: not for an embedding, and {name!r} is one.")
+    return LoRAEmbedding(module, size, generator, name)
 
 
 class _LoRAAttached(Attached):
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        chosen: dict[str, nn.Module],
-        options: LoRAOptions,
-        seed: int,
-    ) -> None:
-        self.model, self._options = model, options
-        self._targets = leaf_names(model, chosen)
-        self._thaw = freeze(model)
-        generator = torch.Generator().manual_seed(seed)
-        scale = options.alpha / options.rank
-        self.layers = {
-            name: LoRALinear(module, options.rank, scale, options.dropout, generator)
-            for name, module in chosen.items()
-        }
-        for name, layer in self.layers.items():
-            put(model, name, layer)
+    def __init__(self, wrapping: Wrapping[Layer], options: LoRAOptions, targets: list[str]) -> None:
+        self.model, self._wrapping = wrapping.model, wrapping
+        self._options, self._targets = options, targets
 
     def groups(self) -> list[Group]:
-        parameters = [p for layer in self.layers.values() for p in (layer.lora_A, layer.lora_B)]
-        return [Group("lora", tuple(parameters))]
+        ratio = self._options.plus_ratio
+        linears = [
+            layer for layer in self._wrapping.layers.values() if isinstance(layer, LoRALinear)
+        ]
+        tables = [
+            layer for layer in self._wrapping.layers.values() if isinstance(layer, LoRAEmbedding)
+        ]
+        a = [layer.lora_A for layer in linears]
+        b = [layer.lora_B for layer in linears]
+        # Of an embedding it is A that starts at zero: LoRA+ says nothing about its two.
+        a += [p for t in tables for p in (t.lora_embedding_A, t.lora_embedding_B)]
+        lengths = [m for layer in linears if (m := layer.lora_magnitude_vector) is not None]
+        same = ratio == 1.0
+        groups = [
+            Group("lora", tuple(a + b if same else a)),
+            Group("lora_B", () if same else tuple(b), lr_scale=ratio),
+            # A length pulled to zero is not a smaller correction.
+            Group("magnitude", tuple(lengths), decay=False),
+        ]
+        return [group for group in groups if group.parameters]
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        return {k: p.detach().float().cpu().contiguous() for k, p in self._stored().items()}
+        return {k: t.float().cpu().contiguous() for k, t in self._stored().items()}
 
     def config(self) -> dict[str, Any]:
-        seq2seq = self.model.config.is_encoder_decoder
         return {
             "peft_type": "LORA",
-            "task_type": "SEQ_2_SEQ_LM" if seq2seq else "CAUSAL_LM",
-            "r": self._options.rank,
-            "lora_alpha": self._options.alpha,
+            "task_type": task_type(self.model),
+            **stored_size(self._options.model_dump()),
             "lora_dropout": self._options.dropout,
             "target_modules": self._targets,
-            "fan_in_fan_out": any(layer.transposed for layer in self.layers.values()),
+            "fan_in_fan_out": any(
+                is_transposed(t.base_layer) for t in self._wrapping.layers.values()
+            ),
             "bias": "none",
-            "use_rslora": False,
-            "use_dora": False,
+            "use_rslora": self._options.rslora,
+            "use_dora": self._options.dora,
             "init_lora_weights": True,
             "inference_mode": True,
         }
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        copy_checked(self._stored(), tensors)
+        given = self._without_tables(tensors)
+        check_tensors(self._stored(), given)
+        for name, layer in self._wrapping.layers.items():
+            layer.take({key: given[f"{PREFIX}{name}.{key}"] for key in layer.stored()})
 
-    @torch.no_grad()
     def merge(self) -> None:
-        for layer in self.layers.values():
-            weight = weight_of(layer.base_layer)
-            weight.copy_(weight.float() + layer.delta())
-        self.detach()
+        untie(self.model, [t.base_layer for t in self._tables().values()])
+        self._wrapping.fold()
 
     def detach(self) -> None:
-        for name, layer in self.layers.items():
-            put(self.model, name, layer.base_layer)
-        for parameter in self._thaw:
-            parameter.requires_grad_(True)
-        self.layers = {}
+        self._wrapping.off()
 
-    @contextmanager
-    def disabled(self) -> Iterator[None]:
-        self._enable(False)
-        try:
-            yield
-        finally:
-            self._enable(True)
+    def disabled(self) -> AbstractContextManager[None]:
+        return self._wrapping.disabled()
 
-    def _enable(self, on: bool) -> None:
-        for layer in self.layers.values():
-            layer.enabled = on
+    def _tables(self) -> dict[str, LoRAEmbedding]:
+        return {n: t for n, t in self._wrapping.layers.items() if isinstance(t, LoRAEmbedding)}
 
-    def _stored(self) -> dict[str, nn.Parameter]:
-        stored = {}
-        for name, layer in self.layers.items():
-            stored[f"{PREFIX}{name}.lora_A.weight"] = layer.lora_A
-            stored[f"{PREFIX}{name}.lora_B.weight"] = layer.lora_B
-        return stored
+    def _stored(self) -> dict[str, torch.Tensor]:
+        return {
+            f"{PREFIX}{name}.{key}": tensor
+            for name, layer in self._wrapping.layers.items()
+            for key, tensor in layer.stored().items()
+        }
 
-
-def weight_of(linear: nn.Module) -> torch.Tensor:
-    """The weight of a linear map, as a tensor."""
-    weight = linear.weight
-    assert isinstance(weight, torch.Tensor), "a linear map has a weight"
-    return weight
-
-
-def put(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Set the submodule at a dotted path."""
-    parent, _, leaf = name.rpartition(".")
-    setattr(model.get_submodule(parent), leaf, module)
+    def _without_tables(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """PEFT stores the frozen tables beside their corrections: they must be the base's."""
+        given = dict(tensors)
+        for name, layer in self._tables().items():
+            key = f"{PREFIX}{name}.base_layer.weight"
+            own, table = weight_of(layer.base_layer), given.pop(key, None)
+            if table is not None and not torch.equal(table.to(own), own):
+                raise InputError(f"adapter: tensor {key!r} is not this base's embedding.")
+        return given

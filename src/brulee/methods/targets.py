@@ -11,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 from brulee.errors import InputError, nearest
 
 KEYWORDS = ("all-linear", "attention", "mlp")
+EMBEDDINGS = "embeddings"
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 
 
@@ -24,29 +25,55 @@ def linear_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
     }
 
 
-def select(model: PreTrainedModel, target: str | list[str]) -> dict[str, nn.Module]:
-    """The linear modules that `target` names.
+def embedding_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
+    """Every table of vectors that the model looks up in, by module path.
 
-    `all-linear` is every one but the head; `attention` those inside an attention module; `mlp` the
-    others; a list names them by the last part of their path (`q_proj`) or by the whole path.
+    Encoder-decoder models hold one more that only shares its weight with the encoder's and the
+    decoder's own; it is never called.
+    """
+    tables = {n: m for n, m in model.named_modules() if isinstance(m, nn.Embedding)}
+    shared = model.get_input_embeddings()
+    doubles = [m for m in tables.values() if m is not shared and m.weight is shared.weight]
+    return {n: m for n, m in tables.items() if not doubles or m is not shared}
+
+
+def select(
+    model: PreTrainedModel,
+    target: str | list[str],
+    embeddings: bool = False,
+    option: str = "target",
+) -> dict[str, nn.Module]:
+    """The modules that `target` names, in the model's order.
+
+    `all-linear` is every linear map but the head; `attention` those inside an attention module;
+    `mlp` the others; any other name is the last part of a path (`q_proj`) or several, or the whole.
+    A list chooses what any of its names chooses. With `embeddings`, a name may be an embedding's,
+    and the word `embeddings` is those of tokens. `option` is what a recipe calls the target.
     Raises InputError for a name that matches nothing, with the names there are.
     """
     modules = linear_modules(model)
-    if target == "all-linear":
-        return modules
-    if target in ("attention", "mlp"):
-        wanted = target == "attention"
-        return {n: m for n, m in modules.items() if _in_attention(model, n) == wanted}
-    names = [target] if isinstance(target, str) else target
-    chosen: dict[str, nn.Module] = {}
-    for wanted_name in names:
-        found = {
-            n: m for n, m in modules.items() if n == wanted_name or n.endswith(f".{wanted_name}")
-        }
+    if embeddings:
+        modules |= embedding_modules(model)
+    chosen: set[str] = set()
+    for wanted in [target] if isinstance(target, str) else target:
+        found = _named(model, modules, wanted)
         if not found:
-            raise _unknown_target(wanted_name, modules)
-        chosen.update(found)
-    return {n: m for n, m in modules.items() if n in chosen}
+            raise _unknown_target(wanted, modules, embeddings, option)
+        chosen |= found
+    return {n: m for n, m in model.named_modules() if n in chosen}
+
+
+def _named(model: PreTrainedModel, modules: dict[str, nn.Module], wanted: str) -> set[str]:
+    """The paths among `modules` that one word or name chooses."""
+    linears = [n for n, m in modules.items() if not isinstance(m, nn.Embedding)]
+    if wanted == "all-linear":
+        return set(linears)
+    if wanted in ("attention", "mlp"):
+        return {n for n in linears if in_attention(model, n) == (wanted == "attention")}
+    if wanted == EMBEDDINGS:
+        tokens = model.get_input_embeddings().weight
+        return {n for n, m in modules.items() if isinstance(m, nn.Embedding) and m.weight is tokens}
+    return {n for n in modules if n == wanted or n.endswith(f".{wanted}")}
 
 
 def leaf_names(model: PreTrainedModel, chosen: dict[str, nn.Module]) -> list[str]:
@@ -56,18 +83,20 @@ def leaf_names(model: PreTrainedModel, chosen: dict[str, nn.Module]) -> list[str
     return leaves if set(every) == set(chosen) else sorted(chosen)
 
 
-def _in_attention(model: PreTrainedModel, name: str) -> bool:
+def in_attention(model: PreTrainedModel, name: str) -> bool:
     """Whether a module between this one and the model's top is an attention module."""
     parts = name.split(".")
     parents = (".".join(parts[:end]) for end in range(1, len(parts)))
     return any(_ATTENTION.search(type(model.get_submodule(p)).__name__) for p in parents)
 
 
-def _unknown_target(name: str, modules: dict[str, nn.Module]) -> InputError:
+def _unknown_target(
+    name: str, modules: dict[str, nn.Module], embeddings: bool, option: str
+) -> InputError:
     leaves = sorted({n.rsplit(".", 1)[-1] for n in modules})
-    close = nearest(name, [*leaves, *KEYWORDS])
+    words = [*KEYWORDS, *([EMBEDDINGS] if embeddings else [])]
+    close = nearest(name, [*leaves, *words])
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return InputError(
-        f"method.target: no linear module is called {name!r}; {hint}"
-        f"Valid: {', '.join([*KEYWORDS, *leaves])}."
-    )
+    kind = "linear module or embedding" if embeddings else "linear module"
+    valid = ", ".join([*words, *leaves])
+    return InputError(f"method.{option}: no {kind} is called {name!r}; {hint}Valid: {valid}.")

@@ -47,6 +47,13 @@ class Way:
 WAYS: dict[str, Way] = {
     "full": Way("full", {"keep_base": True}, drawn=False),
     "lora": Way("lora", {"rank": 4, "alpha": 8.0}),
+    "rslora": Way("lora", {"rank": 4, "rslora": True, "target": "attention"}),
+    "dora": Way("lora", {"rank": 4, "dora": True}),
+    "pissa": Way("lora", {"rank": 4, "init": "pissa"}, drawn=False),
+    "pissa-dora": Way("lora", {"rank": 3, "init": "pissa", "dora": True}, drawn=False),
+    "lora-plus": Way("lora", {"target": "mlp", "plus_ratio": 16.0, "ranks": {r".*\.1\..*": 3}}),
+    "lora-embeddings": Way("lora", {"target": ["attention", "embeddings"]}, unmergeable=("t5",)),
+    "ia3": Way("ia3", drawn=False),
     "norms": Way("selective", {"train": "norms"}, drawn=False),
     "embeddings": Way("selective", {"train": "embeddings"}, drawn=False),
     "last layer": Way("selective", {"train": "layers", "layers": {"last": 1}}, drawn=False),
@@ -56,6 +63,13 @@ WAYS: dict[str, Way] = {
         drawn=False,
         in_place=True,
     ),
+    "houlsby": Way(
+        "bottleneck",
+        {"kind": "houlsby", "width": 3, "activation": "gelu", "cross_attention": True},
+        merges=False,
+    ),
+    "pfeiffer": Way("bottleneck", {"kind": "pfeiffer", "reduction": 8.0}, merges=False),
+    "parallel": Way("bottleneck", {"kind": "parallel", "activation": "tanh"}, merges=False),
 }
 ADAPTERS = [name for name, way in WAYS.items() if not METHODS[way.method].stores_model]
 MERGING = [name for name, way in WAYS.items() if way.merges]

@@ -1,0 +1,191 @@
+"""IA3: trained scales on keys, values and the feed-forward's inner activation.
+
+    keys, values       y = W x       -->  y * l     l (O), stored as (O, 1)
+    inner activation   y = W2 a      -->  W2 (a * l)    l (I), stored as (1, I)
+
+Liu et al. 2022, "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context
+Learning"; stored and initialised as PEFT does. Shapes: `I` inputs, `O` outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import nn
+from transformers import PreTrainedModel
+
+from brulee.errors import InputError
+from brulee.methods.activations import inner_activation_maps, key_value_maps
+from brulee.methods.base import Attached, Group, Method, copy_checked
+from brulee.methods.linear import bias_of, is_transposed, sizes, weight_of
+from brulee.methods.peft_config import PREFIX, not_a, refuse_unsupported, required, task_type
+from brulee.methods.targets import leaf_names, select
+from brulee.methods.wrapping import Wrapper, Wrapping
+from brulee.recipe import Strict
+
+_READ = ("fan_in_fan_out", "feedforward_modules", "target_modules")
+_HARMLESS: dict[str, tuple[Any, ...]] = {"init_ia3_weights": (True,)}
+
+
+class IA3Options(Strict):
+    """Options of IA3."""
+
+    attention: str | list[str] | None = Field(
+        None, description="linear maps whose outputs are scaled; default: keys and values"
+    )
+    feedforward: str | list[str] | None = Field(
+        None, description="linear maps whose inputs are scaled; default: the feed-forward's last"
+    )
+
+
+class IA3(Method):
+    """Train scales of keys, values and inner activations."""
+
+    name = "ia3"
+    summary = "a scale for every key, value and inner activation"
+    learning_rate = 1e-2
+    Options = IA3Options
+
+    def __init__(self, options: IA3Options | None = None) -> None:
+        self._options = options or IA3Options()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> IA3:
+        """Read a PEFT adapter_config.json.
+
+        Raises InputError naming a setting that this method does not compute, known or not.
+        """
+        refuse_unsupported(config, "ia3", _READ, _HARMLESS)
+        every = required(config, "target_modules")
+        inner = required(config, "feedforward_modules")
+        for key, value in (("target_modules", every), ("feedforward_modules", inner)):
+            if not isinstance(value, list):
+                raise InputError(
+                    f"adapter_config.json: {key} = {value!r} is not supported by method ia3: "
+                    "a list of names is."
+                )
+        try:
+            attention = [name for name in every if name not in inner]
+            return cls(IA3Options(attention=attention, feedforward=inner))
+        except ValueError as error:
+            raise not_a("IA3", error) from None
+
+    def options(self) -> dict[str, Any]:
+        """The options, every default written out."""
+        return self._options.model_dump()
+
+    def label(self) -> str:
+        """Always "IA3"."""
+        return "IA3"
+
+    def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:  # noqa: ARG002
+        """Wrap the scaled maps, every scale at one; every parameter of the base is frozen."""
+        own = self._options
+        inner = _chosen(model, own.feedforward, inner_activation_maps(model), "feedforward")
+        outer = _chosen(model, own.attention, key_value_maps(model), "attention")
+        chosen = {n: m for n, m in model.named_modules() if n in inner or n in outer}
+        if not chosen:
+            raise InputError("method ia3: attention and feedforward are both empty.")
+        names = _stored_names(model, chosen, inner)
+        layers = {name: IA3Linear(module, name in inner) for name, module in chosen.items()}
+        return _IA3Attached(Wrapping(model, layers), names)
+
+
+def _chosen(
+    model: PreTrainedModel, named: str | list[str] | None, found: dict[str, nn.Module], option: str
+) -> dict[str, nn.Module]:
+    if named is not None:
+        return select(model, named, option=option)
+    if not found:
+        raise InputError(
+            f"method.{option}: this model's are not to be told by structure; name the linear maps."
+        )
+    return found
+
+
+def _stored_names(
+    model: PreTrainedModel, chosen: dict[str, nn.Module], inner: dict[str, nn.Module]
+) -> tuple[list[str], list[str]]:
+    """PEFT's target_modules and feedforward_modules: short names unless these choose others too.
+
+    PEFT takes for a feed-forward's any path that ends with one of its names, mid-word too.
+    """
+    every = leaf_names(model, chosen)
+    short = [name for name in every if any(n.rpartition(".")[2] == name for n in inner)]
+    if {n for n in chosen if n.endswith(tuple(short))} == set(inner) or not inner:
+        return every, short
+    return sorted(chosen), sorted(inner)
+
+
+class IA3Linear(Wrapper):
+    """A linear map whose outputs, or with `inner` inputs, are scaled."""
+
+    def __init__(self, base_layer: nn.Module, inner: bool) -> None:
+        super().__init__(base_layer)
+        outputs, inputs = sizes(base_layer)
+        shape = (1, inputs) if inner else (outputs, 1)
+        self.inner = inner
+        self.ia3_l = nn.Parameter(torch.ones(shape, device=weight_of(base_layer).device))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """X (..., I) -> (..., O)."""
+        inner, outer = self.enabled and self.inner, self.enabled and not self.inner
+        if inner:
+            x = x * self.ia3_l.flatten().to(x.dtype)
+        out: torch.Tensor = self.base_layer(x)
+        return out * self.ia3_l.flatten().to(out.dtype) if outer else out
+
+    @torch.no_grad()
+    def merged(self) -> dict[str, torch.Tensor]:
+        """Weight and bias with the scale folded in, as the base holds them, in fp32."""
+        scale = self.ia3_l.T if is_transposed(self.base_layer) else self.ia3_l
+        found = {"weight": weight_of(self.base_layer).float() * scale}
+        bias = bias_of(self.base_layer)
+        if bias is not None and not self.inner:
+            found["bias"] = bias.float() * self.ia3_l.flatten()
+        return found
+
+
+class _IA3Attached(Attached):
+    def __init__(self, wrapping: Wrapping[IA3Linear], names: tuple[list[str], list[str]]) -> None:
+        self.model, self._wrapping, self._names = wrapping.model, wrapping, names
+
+    def groups(self) -> list[Group]:
+        # A scale pulled to zero switches off what it scales.
+        return [Group("ia3", tuple(self._stored().values()), decay=False)]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {k: p.detach().float().cpu().contiguous() for k, p in self._stored().items()}
+
+    def config(self) -> dict[str, Any]:
+        every, inner = self._names
+        layers = self._wrapping.layers.values()
+        return {
+            "peft_type": "IA3",
+            "task_type": task_type(self.model),
+            "target_modules": every,
+            "feedforward_modules": inner,
+            "fan_in_fan_out": any(is_transposed(layer.base_layer) for layer in layers),
+            "init_ia3_weights": True,
+            "inference_mode": True,
+        }
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        copy_checked(self._stored(), tensors)
+
+    def merge(self) -> None:
+        self._wrapping.fold()
+
+    def detach(self) -> None:
+        self._wrapping.off()
+
+    def disabled(self) -> AbstractContextManager[None]:
+        return self._wrapping.disabled()
+
+    def _stored(self) -> dict[str, nn.Parameter]:
+        layers = self._wrapping.layers
+        return {f"{PREFIX}{name}.ia3_l": layer.ia3_l for name, layer in layers.items()}

@@ -1,0 +1,40 @@
+"""Linear maps as a model holds them: `nn.Linear` keeps its weight (O, I), GPT-2's Conv1D (I, O)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+
+def weight_of(module: nn.Module) -> torch.Tensor:
+    """The weight of a module that has one, as it is held."""
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor), "a linear map or an embedding has a weight"
+    return weight
+
+
+def bias_of(module: nn.Module) -> torch.Tensor | None:
+    """The bias of a linear map, where it has one."""
+    bias = module.bias
+    assert bias is None or isinstance(bias, torch.Tensor), "a bias is a tensor"
+    return bias
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """Whether the weight is held as (I, O)."""
+    return isinstance(module, Conv1D)
+
+
+def sizes(module: nn.Module) -> tuple[int, int]:
+    """Outputs and inputs; a quantised weight's shape does not say them."""
+    if isinstance(module, nn.Linear):
+        return module.out_features, module.in_features
+    inputs, outputs = weight_of(module).shape
+    return outputs, inputs
+
+
+def oriented(module: nn.Module) -> torch.Tensor:
+    """The weight as (O, I), without a copy."""
+    weight = weight_of(module)
+    return weight.T if is_transposed(module) else weight

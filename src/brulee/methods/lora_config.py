@@ -1,0 +1,66 @@
+"""LoRA's adapter_config.json, as PEFT writes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from brulee.methods.peft_config import refuse_unsupported, required
+
+# Every start but these changes the base too, and the file does not hold what it was changed to.
+_STARTS = (True, "gaussian", "orthogonal", "eva")
+_HARMLESS: dict[str, tuple[Any, ...]] = {
+    "init_lora_weights": _STARTS,
+    "qalora_group_size": (16,),
+    "megatron_core": ("megatron.core",),
+}
+_READ = {
+    "alpha_pattern",
+    "eva_config",
+    "fan_in_fan_out",
+    "layers_pattern",
+    "lora_alpha",
+    "lora_dropout",
+    "r",
+    "rank_pattern",
+    "runtime_config",
+    "target_modules",
+    "use_dora",
+    "use_rslora",
+}
+
+
+def read_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of method lora that a PEFT configuration stands for.
+
+    Raises InputError naming a setting that is missing or not computed here.
+    """
+    refuse_unsupported(config, "lora", _READ, _HARMLESS)
+    return {
+        "rank": required(config, "r"),
+        "alpha": required(config, "lora_alpha"),
+        "target": required(config, "target_modules"),
+        "dropout": config.get("lora_dropout") or 0.0,
+        "rslora": config.get("use_rslora") or False,
+        "dora": config.get("use_dora") or False,
+        "ranks": config.get("rank_pattern") or {},
+        "alphas": config.get("alpha_pattern") or {},
+    }
+
+
+def stored_size(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Ranks and alphas as they are stored.
+
+    PiSSA's frozen start is stored beside what was trained, as PEFT's conversion does: twice the
+    rank, and the alpha that leaves the scale as it is. The adapter then fits the pristine base.
+    """
+    rank, alpha = (
+        (2, math.sqrt(2) if options["rslora"] else 2) if options["init"] == "pissa" else (1, 1)
+    )
+    return {
+        "r": rank * options["rank"],
+        "lora_alpha": alpha * options["alpha"],
+        "rank_pattern": {k: rank * v for k, v in options["ranks"].items()},
+        "alpha_pattern": {k: alpha * v for k, v in options["alphas"].items()},
+    }

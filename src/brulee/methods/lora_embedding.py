@@ -1,0 +1,84 @@
+"""An embedding and its low-rank correction, beside which the output head stays as it was.
+
+Shapes: `V` vocabulary, `D` width, `R` rank. A is zero and B random at the start, as in PEFT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call
+
+from brulee.errors import InputError
+from brulee.methods.linear import weight_of
+from brulee.methods.lora_sizes import Size
+from brulee.methods.wrapping import Wrapper
+
+
+class LoRAEmbedding(Wrapper):
+    """A table of vectors and its low-rank correction; `base_layer` keeps the frozen original.
+
+    A model whose head is tied to the table keeps its head: the correction is beside the table, not
+    in it. Raises InputError for a module that does more than look up.
+    """
+
+    def __init__(
+        self, base_layer: nn.Embedding, size: Size, generator: torch.Generator, name: str
+    ) -> None:
+        super().__init__(base_layer)
+        weight_VD = weight_of(base_layer)
+        self.scale, self._padding = size.scale, base_layer.padding_idx
+        self._factor = _factor(base_layer, name)
+        tokens, width = weight_VD.shape
+        b_DR = torch.randn(width, size.rank, generator=generator)
+        self.lora_embedding_A = nn.Parameter(
+            torch.zeros(size.rank, tokens, device=weight_VD.device)
+        )
+        self.lora_embedding_B = nn.Parameter(b_DR.to(weight_VD.device))
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Ids (...) -> (..., D)."""
+        out: torch.Tensor = self.base_layer(ids)
+        if not self.enabled:
+            return out
+        h = F.embedding(ids, self.lora_embedding_A.T, self._padding)
+        correction = (h @ self.lora_embedding_B.T) * (self.scale * self._factor)
+        return out + correction.to(out.dtype)
+
+    @torch.no_grad()
+    def merged(self) -> dict[str, torch.Tensor]:
+        """The table with the correction folded in, in fp32."""
+        correction_VD = (self.lora_embedding_B.float() @ self.lora_embedding_A.float()).T
+        return {"weight": weight_of(self.base_layer).float() + self.scale * correction_VD}
+
+    def stored(self) -> dict[str, torch.Tensor]:
+        """The tensors of the file format."""
+        return {
+            "lora_embedding_A": self.lora_embedding_A.detach(),
+            "lora_embedding_B": self.lora_embedding_B.detach(),
+        }
+
+    def take(self, stored: Mapping[str, torch.Tensor]) -> None:
+        """Put stored tensors, which fit, in force."""
+        for key, tensor in self.stored().items():
+            tensor.copy_(stored[key])
+
+
+@torch.no_grad()
+def _factor(embedding: nn.Embedding, name: str) -> float:
+    """What the module multiplies its rows with, as Gemma's does; tried on a table of 0, 1, 2."""
+    weight_VD = weight_of(embedding)
+    ids = torch.tensor([[2, 1]], device=weight_VD.device)
+    rows = torch.arange(weight_VD.shape[0], device=weight_VD.device, dtype=weight_VD.dtype)
+    table_VD = rows[:, None].expand_as(weight_VD)
+    found = functional_call(embedding, {"weight": table_VD}, (ids,))
+    factor = found.flatten()[-1].item()
+    expected = factor * torch.tensor([2.0, 1.0], device=found.device, dtype=found.dtype)
+    if found.shape != (1, 2, weight_VD.shape[1]) or not torch.equal(
+        found, expected[None, :, None].expand_as(found)
+    ):
+        raise InputError(f"method.target: {name!r} does more than look up rows of a table.")
+    return float(factor)

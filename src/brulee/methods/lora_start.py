@@ -1,0 +1,38 @@
+"""PiSSA's start: the largest singular directions of a weight.
+
+Meng et al. 2024, "PiSSA: Principal Singular Values and Singular Vectors Adaptation of Large
+Language Models". Shapes: `O` outputs, `I` inputs, `R` rank.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from brulee.errors import InputError
+
+
+def principal(
+    weight_OI: torch.Tensor, rank: int, scale: float, name: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A (R, I) and B (O, R) with scale * B @ A the best approximation of the weight at rank R.
+
+    Both hold the square root of the singular values, as in PEFT; fp32. Raises InputError for a
+    rank that the weight does not have.
+    """
+    if rank > min(weight_OI.shape):
+        raise InputError(
+            f"method.init: pissa at rank {rank} needs a weight of at least that rank; "
+            f"{name} is {tuple(weight_OI.shape)}."
+        )
+    wide = weight_OI.detach().double()
+    # Eigenvectors of the smaller square: many times faster than the singular values of the whole,
+    # and in fp64 as exact for the largest of them.
+    tall = wide.shape[0] > wide.shape[1]
+    square = wide.T @ wide if tall else wide @ wide.T
+    vectors = torch.linalg.eigh(square).eigenvectors[:, -rank:].flip(1)
+    other = wide @ vectors if tall else wide.T @ vectors  # singular vectors times their values
+    values_R = other.norm(dim=0).clamp_min(torch.finfo(torch.float32).tiny)
+    small, large = vectors * values_R.sqrt(), other / values_R.sqrt()
+    b_OR, a_IR = (large, small) if tall else (small, large)
+    share = scale**-0.5
+    return (share * a_IR.T).float().contiguous(), (share * b_OR).float().contiguous()

@@ -1,0 +1,61 @@
+"""PEFT's adapter_config.json: what its methods have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from brulee.errors import InputError
+
+FILE = "adapter_config.json"
+PREFIX = "base_model.model."  # before every module's path in PEFT's tensor names
+# Keys of every method that say how an adapter was made rather than what it computes.
+_COMMON = frozenset(
+    {
+        "auto_mapping",
+        "base_model_name_or_path",
+        "inference_mode",
+        "peft_type",
+        "peft_version",
+        "revision",
+        "task_type",
+    }
+)
+_NOTHING: tuple[Any, ...] = (None, False, "none", [], {})
+
+
+def refuse_unsupported(
+    config: Mapping[str, Any],
+    method: str,
+    read: Collection[str],
+    harmless: Mapping[str, tuple[Any, ...]],
+) -> None:
+    """Accept the keys that are read, those that say nothing, and `harmless` values of others.
+
+    Raises InputError naming a setting that the method does not compute, known or not.
+    """
+    for key in sorted(config.keys() - _COMMON - set(read)):
+        if config[key] not in (*_NOTHING, *harmless.get(key, ())):
+            raise InputError(
+                f"{FILE}: {key} = {config[key]!r} is not supported by method {method}."
+            )
+
+
+def required(config: Mapping[str, Any], key: str) -> Any:
+    """A setting that must be there. Raises InputError naming it where it is not."""
+    if key not in config:
+        raise InputError(f"{FILE}: the key {key!r} is missing.")
+    return config[key]
+
+
+def not_a(kind: str, error: ValueError) -> InputError:
+    """The refusal of a configuration with a setting of the wrong type."""
+    reason = " ".join(str(error).split())[:160]
+    return InputError(f"{FILE}: not a {kind} configuration: {reason}")
+
+
+def task_type(model: PreTrainedModel) -> str:
+    """PEFT's name for what the model is trained to do."""
+    return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"

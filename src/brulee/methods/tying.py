@@ -1,0 +1,43 @@
+"""Weights that several modules share, as an embedding and the output head often do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from brulee.errors import InputError
+from brulee.methods.linear import weight_of
+
+
+def untie(model: PreTrainedModel, tables: Collection[nn.Module]) -> None:
+    """Give these modules, and all that share their weights, weights of their own.
+
+    Raises InputError for a model that cannot be stored with its embeddings apart (T5: its
+    configuration ties them whatever it is told), before anything is changed.
+    """
+    holders = _holders(model)
+    shared = {id(table.weight) for table in tables if len(holders[id(table.weight)]) > 1}
+    if not shared:
+        return
+    apart = {**model.config.to_dict(), "tie_word_embeddings": False}
+    if type(model.config).from_dict(apart).tie_word_embeddings:
+        raise InputError(
+            "this model shares its embeddings with its head and cannot be stored with the two "
+            "apart, so that an adapter of its embeddings cannot be merged; keep it unmerged."
+        )
+    for weight in shared:
+        for module in holders[weight][1:]:
+            own = weight_of(module)
+            module.weight = nn.Parameter(own.detach().clone(), requires_grad=own.requires_grad)
+    model.config.tie_word_embeddings = False
+
+
+def _holders(model: PreTrainedModel) -> dict[int, list[nn.Module]]:
+    """The modules that hold each parameter under the name `weight`."""
+    found: dict[int, list[nn.Module]] = {}
+    for module in model.modules():
+        if isinstance(module._parameters.get("weight"), nn.Parameter):
+            found.setdefault(id(module.weight), []).append(module)
+    return found
