@@ -91,6 +91,16 @@ class LimitedEnvironment(SandboxedEnvironment):
         _check_depth(tree)
         return tree
 
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Subscribe, as a template is rendered; Jinja gives up on constants where this fails."""
+        _watch().check_time()
+        return super().getitem(obj, argument)
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """As `getitem`, for `row.name`."""
+        _watch().check_time()
+        return super().getattr(obj, attribute)
+
     def call(self, context: Context, target: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call from a template, inside the limits."""
         method = getattr(target, "__wrapped__", target)

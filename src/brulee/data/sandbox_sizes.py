@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jinja2 import Undefined
 from jinja2.exceptions import SecurityError
 
 MAX_LENGTH = 1_000_000
@@ -34,6 +35,8 @@ def weigh(value: Any, depth: int = 0) -> int:
         if value.bit_length() > _MAX_BITS:
             raise SecurityError(f"it makes a number of more than {_MAX_BITS} bits")
         return 1
+    if depth and callable(value) and not isinstance(value, Undefined):
+        raise SecurityError("it puts a method into a list; call it with ()")
     if not isinstance(value, (list, tuple, dict, set, frozenset)):
         weight = len(value) if isinstance(value, (str, bytes)) else 1
     elif depth > _DEEPEST:
