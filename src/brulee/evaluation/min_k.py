@@ -77,11 +77,13 @@ def min_k_test(
     if min(len(read[0]), len(read[1])) < 2:
         raise InputError("Min-K% needs two test rows and two training rows of two tokens or more.")
     with bar("Min-K%", total=sum(map(len, read)), unit="texts") as progress:
-        values = []
-        for documents in read:
-            found = [min_k(reader.log_probabilities(document)) for document in documents]
-            values.append(np.array(found))
-            progress.advance(len(documents))
+
+        def of_text(document: Encoded) -> float:
+            value = min_k(reader.log_probabilities(document))
+            progress.advance()
+            return value
+
+        values = [np.array([of_text(document) for document in documents]) for documents in read]
     auc, low, high = _auc(values[0], values[1], seed)
     p = float(mannwhitneyu(values[0], values[1]).pvalue)
     mean, of_reference, floor = (float(v.mean()) for v in values)
