@@ -60,26 +60,36 @@ def show(name: Name, as_json: options.Json = False) -> None:
 @app.command()
 @sentences()
 def render(
-    rows: Annotated[Path, typer.Option(help="Rows: .jsonl, .json, .csv or .parquet.")],
+    rows: Annotated[str, typer.Option(help="Rows: a file, or another source of a recipe.")],
     library_name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="FAMILY/TEMPLATE of the library.")
+        str | None, typer.Argument(metavar="[NAME]", help="FAMILY/TEMPLATE or FAMILY.")
     ] = None,
     promptsource: Annotated[
         Path | None, typer.Option(help="Take the template from this promptsource YAML file ...")
     ] = None,
     name: Annotated[str | None, typer.Option(help="... where it has this name.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Render every template there is.")] = False,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=SOURCE", help="Read this column as that of the template."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Print the prompt and completion of each row.
 
-    One {"prompt", "completion"} a line; both are null where the template does not apply to the row.
+    One {"prompt", "completion"} a line, with --all also the "template"; the two are null where it
+    does not apply to the row.
     """
     from brulee.data.sources import open_source
 
-    template = _one_template(library_name, promptsource, name)
-    source = open_source(str(rows), limit=limit)
-    pairs = (_pair(template, source, i) for i in range(len(source)))
+    templates = _chosen_templates(library_name, promptsource, name, every)
+    source = open_source(rows, columns=_columns(column or []), limit=limit)
+    pairs = (
+        _pair(template, source, i, template.name if every else None)
+        for i in range(len(source))
+        for template in templates
+    )
     if as_json:
         print_json(list(pairs))
     else:
@@ -134,34 +144,48 @@ def _print_findings(found: list[Finding]) -> None:
     print(f"{errors} errors, {len(found) - errors} warnings")
 
 
-def _pair(template: Template, source: Rows, i: int) -> dict[str, str | None]:
+def _pair(
+    template: Template, source: Rows, i: int, name: str | None = None
+) -> dict[str, str | None]:
+    named: dict[str, str | None] = {"template": name} if name else {}
     try:
         rendered = template.render(source[i], str(i))
     except InputError as error:
         raise InputError(f"{source.place(i)}: {error}") from None
     if rendered is None:
-        return {"prompt": None, "completion": None}
-    return {"prompt": rendered.prompt, "completion": rendered.completion}
+        return named | {"prompt": None, "completion": None}
+    return named | {"prompt": rendered.prompt, "completion": rendered.completion}
 
 
-def _one_template(library_name: str | None, file: Path | None, name: str | None) -> Template:
+def _columns(given: list[str]) -> dict[str, str]:
+    for pair in given:
+        if "=" not in pair:
+            raise InputError(f"--column {pair}: write NAME=SOURCE, as in --column body=text.")
+    return {pair.partition("=")[0]: pair.partition("=")[2] for pair in given}
+
+
+def _chosen_templates(
+    library_name: str | None, file: Path | None, name: str | None, every: bool
+) -> tuple[Template, ...]:
     from brulee.data.templates import load_templates
 
     if (library_name is None) == (file is None):
         raise InputError("name a template of the library, or give --promptsource FILE, not both.")
+    if every and name is not None:
+        raise InputError("--all renders every template, so that --name has nothing to choose.")
     found = load_templates(library_name if library_name is not None else str(file))
     by_name = {template.name: template for template in found.templates}
     if name is not None:
         if name not in by_name:
             raise unknown("template", name, by_name, str(library_name or file))
-        return by_name[name]
-    if len(by_name) > 1:
+        return (by_name[name],)
+    if len(by_name) > 1 and not every:
         how = f"--name {next(iter(by_name))!r}"
         raise InputError(
-            f"{library_name or file} holds {len(by_name)} templates; pick one, for instance {how}. "
-            f"Valid: {', '.join(by_name)}."
+            f"{library_name or file} holds {len(by_name)} templates; pick one, for instance {how}, "
+            f"or --all. Valid: {', '.join(by_name)}."
         )
-    return found.templates[0]
+    return found.templates
 
 
 def _described(template: Template) -> dict[str, object]:

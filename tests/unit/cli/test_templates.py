@@ -107,3 +107,23 @@ def test_list_is_the_library(brulee) -> None:
     names = [entry["name"] for entry in brulee("templates", "list", "--json").json]
     expected = {f"{family}/{t.name}" for family, found in library().items() for t in found}
     assert set(names) == expected
+
+
+def test_all_templates_render_each_row_with_their_name(brulee, files: tuple[Path, Path]) -> None:
+    templates, rows = files
+    done = brulee("templates", "render", "--promptsource", templates, "--all", "--rows", rows)
+    found = [json.loads(line) for line in done.out.splitlines()]
+    assert [one["template"] for one in found[:2]] == ["sum up", "in short"]
+    both = brulee(
+        *["templates", "render", "--promptsource", templates, "--all", "--name", "in short"],
+        *["--rows", rows],
+    )
+    assert (both.code, "--name has nothing to choose" in both.err) == (2, True)
+
+
+def test_columns_are_renamed_on_the_way(brulee, tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("1\tHe: hi\tHe greets.\n")
+    name = ["templates", "render", "dialogue-summary/plain", "--rows", tmp_path / "a.tsv"]
+    done = brulee(*name, "--column", "dialogue=2", "--column", "summary=3")
+    assert json.loads(done.out)["completion"] == "He greets."
+    assert "write NAME=SOURCE" in brulee(*name, "--column", "dialogue").err
