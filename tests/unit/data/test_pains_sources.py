@@ -1,0 +1,190 @@
+"""Mistakes with data files and templates that others reported, each built here and seen reported.
+
+The issue numbers are of the projects where people lost time to them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brulee.data.formats import detect, require_templates
+from brulee.data.lint import lint
+from brulee.data.row_checks import usable_rows
+from brulee.data.sources import Rows, open_source
+from brulee.data.template import Template, TemplateMetadata
+from brulee.data.templates import TemplateSet, load_templates
+from brulee.errors import InputError
+
+
+def refused(records: list[dict[str, Any]]) -> str:
+    """Why rows cannot be trained on as they are."""
+    with pytest.raises(InputError) as caught:
+        require_templates(detect(Rows.of(records, "rows.jsonl")))
+    return str(caught.value)
+
+
+def entry(folder: Path, **keys: Any) -> str:
+    file = folder / "dataset_info.json"
+    file.write_text(json.dumps({"mine": {"file_name": "a.jsonl", **keys}}))
+    return f"{file}:mine"
+
+
+# Empty outputs: llm-foundry#445, ChatGLM-Efficient-Tuning#100, trl#1225
+
+
+def test_empty_outputs_are_left_out_and_counted() -> None:
+    records = [{"prompt": f"q{i}", "completion": "" if i == 7 else "a"} for i in range(40)]
+    rows = Rows.of(records, "rows.jsonl")
+    usable = usable_rows(rows, require_templates(detect(rows)))
+    assert usable.dropped["empty completion"] == 1
+    assert 7 not in usable.rows
+    assert len(usable.rows) == 39
+
+
+def test_many_empty_outputs_are_refused_with_the_first_row_and_the_count() -> None:
+    records = [{"prompt": "q", "completion": " " if i % 2 else "a"} for i in range(40)]
+    rows = Rows.of(records, "rows.jsonl")
+    with pytest.raises(InputError, match=r"rows.jsonl, row 2: .*empty, as in 20 of 40 rows"):
+        usable_rows(rows, require_templates(detect(rows)))
+
+
+def test_a_null_output_is_not_an_empty_one() -> None:
+    rows = Rows.of([{"prompt": "q", "completion": "a"}, {"prompt": "r", "completion": None}])
+    with pytest.raises(InputError, match="row 2: the label 'completion'"):
+        usable_rows(rows, require_templates(detect(rows)))
+
+
+# dataset_info.json: LlamaFactory#5294 (KeyError: None), #7577 ("format"), #3874 ('instruction')
+
+
+def test_one_column_given_leaves_the_defaults_of_the_others(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"ask": "Add.", "input": "1 2", "output": "3"}\n')
+    rows = open_source(entry(tmp_path, columns={"prompt": "ask"}))
+    rendered = require_templates(detect(rows)).templates[0].render(rows[0])
+    assert rendered is not None
+    assert (rendered.prompt, rendered.completion) == ("Add.\n\n1 2", "3")
+
+
+def test_a_misspelled_key_is_an_error_and_not_another_format(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"conversations": []}\n')
+    with pytest.raises(InputError, match="unknown key 'format'; did you mean 'formatting'"):
+        open_source(entry(tmp_path, format="sharegpt"))
+
+
+def test_a_column_that_the_file_lacks_is_named_with_those_it_has(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"ask": "Add.", "reply": "3"}\n')
+    with pytest.raises(InputError, match=r"unknown column 'asks'; did you mean 'ask'.*Valid: ask"):
+        open_source(entry(tmp_path, columns={"prompt": "asks", "response": "reply"}))
+    rows = open_source(entry(tmp_path))
+    with pytest.raises(InputError, match=r"the columns \(ask, reply\) do not say what is asked"):
+        require_templates(detect(rows))
+
+
+# ShareGPT
+
+
+def turn(speaker: str, text: str | None) -> dict[str, Any]:
+    return {"from": speaker, "value": text}
+
+
+@pytest.mark.parametrize(
+    ("turns", "reason"),
+    [
+        ([turn("gpt", "Hi"), turn("human", "a")], "turn 1: 'assistant' begins the chat"),
+        ([turn("human", "a"), turn("human", "b"), turn("gpt", "c")], "turn 2: 'user' follows"),
+        ([turn("human", "a"), turn("gpt", "b"), turn("system", "c")], "turn 3: 'system' follows"),
+        ([turn("human", "a"), turn("gpt", "")], "turn 2: the turn of 'gpt' is empty"),
+        ([turn("human", "a"), turn("gpt", None)], "turn 2: the turn of 'gpt' is empty"),
+        (
+            [turn("human", "a"), turn("chatgpt4", "b")],
+            "turn 2: unknown role 'chatgpt4'; none is close",
+        ),
+        (
+            [turn("human", "a"), turn("gpt", "b"), turn("human", "c")],
+            "the last turn is from 'user'",
+        ),
+    ],
+)
+def test_an_odd_chat_is_named_by_row_and_turn(turns: list[dict[str, Any]], reason: str) -> None:
+    good = {"conversations": [turn("human", "a"), turn("gpt", "b")]}
+    assert f"rows.jsonl, row 2{', ' if 'turn' in reason[:4] else ': '}{reason}" in refused(
+        [good, {"conversations": turns}]
+    )
+
+
+def test_roles_in_capitals_are_roles() -> None:
+    rows = Rows.of([{"conversations": [turn("Human", "a"), turn("GPT", "b")]}])
+    assert detect(rows).name == "sharegpt"
+
+
+# P3
+
+
+def test_the_ranking_form_of_p3_would_teach_wrong_answers() -> None:
+    row = {"inputs_pretokenized": "Is it?", "targets_pretokenized": "No", "is_correct": False}
+    assert "holds the wrong answers as well" in refused([row])
+
+
+def test_p3_without_its_texts_is_token_ids_of_another_tokenizer() -> None:
+    assert "token ids of another tokenizer" in refused([{"inputs": [3, 1], "targets": [4]}])
+
+
+def test_p3_rows_lose_their_spaces_and_not_their_words() -> None:
+    row = {"inputs_pretokenized": "Is it?\n\n", "targets_pretokenized": "\n Yes"}
+    detected = detect(Rows.of([row]))
+    rendered = require_templates(detected).templates[0].render(detected.rows[0])
+    assert rendered is not None
+    assert (rendered.prompt, rendered.completion) == ("Is it?", "Yes")
+
+
+# Preference data and text without a prompt
+
+
+def test_preference_data_and_plain_text_are_refused_with_the_reason() -> None:
+    assert "preference data" in refused([{"prompt": "a", "chosen": "b", "rejected": "c"}])
+    assert "no prompt and no completion can be told apart" in refused([{"text": "a"}])
+
+
+# Labels as texts: answer_choices[stars - 1] needs a number
+
+
+def test_a_label_that_is_text_is_named_with_its_row(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"title": "t", "body": "b", "stars": "5"}\n')
+    rows = open_source(str(tmp_path / "a.jsonl"))
+    with pytest.raises(InputError, match=r"a.jsonl, line 1: .*template 'out-of-five'.*str.*int"):
+        usable_rows(rows, load_templates("review-rating/out-of-five"))
+    (tmp_path / "a.csv").write_text("title,body,stars\nt,b,5\n")
+    rows = open_source(str(tmp_path / "a.csv"))
+    assert usable_rows(rows, load_templates("review-rating/out-of-five")).rows == {0}
+
+
+# Templates: what FLAN shipped
+
+
+@pytest.mark.parametrize(
+    ("jinja", "code"),
+    [
+        ("{{text}}n\nIs it good? ||| {{label}}", "stray-character"),
+        ("CONVERSATION:Conversation:\n{{text}} ||| {{label}}", "merged-strings"),
+        ("{{text}} {{label}} ||| {{label}}", "target-leaks"),
+        ("{{txet}} ||| {{label}}", "missing-column"),
+    ],
+)
+def test_a_slip_of_a_template_is_an_error_of_the_linter(jinja: str, code: str) -> None:
+    rows = Rows.of([{"text": f"It is {i}.", "label": f"answer {i}"} for i in range(5)])
+    template = Template("t", jinja, metadata=TemplateMetadata(original_task=True))
+    found = lint(TemplateSet("mine", (template,)), rows)
+    assert code in {finding.code for finding in found if finding.severity == "error"}
+
+
+def test_a_template_given_twice_and_label_words_that_do_not_cover_are_errors() -> None:
+    twice = tuple(Template(name, "{{text}} ||| {{label}}") for name in "ab")
+    assert "duplicate" in " ".join(f.code for f in lint(TemplateSet("mine", twice)))
+    rows = Rows.of([{"text": "a", "label": i} for i in range(3)])
+    few = Template("t", "{{text}} ||| {{answer_choices[label]}}", "no ||| yes")
+    codes = {f.code for f in lint(TemplateSet("mine", (few,)), rows) if f.severity == "error"}
+    assert "label-not-covered" in codes
