@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from brulee.errors import InputError
 from brulee.methods import READERS
 from brulee.methods.base import Attached, Method
-from brulee.models.loading import Base, check_safetensors
+from brulee.methods.soundness import check_base_name, check_believable, read_json, read_tensors
+from brulee.models.loading import Base
 
 CONFIG, WEIGHTS, OURS, CARD = (
     "adapter_config.json",
@@ -41,9 +42,20 @@ class Adapter:
 
     @property
     def base_name(self) -> str | None:
-        """What to load the base from: our record of it, else PEFT's."""
-        name = self.ours.get("base", {}).get("source") or self.config.get("base_model_name_or_path")
-        return str(name) if name else None
+        """What to load the base from: our record of it, else PEFT's.
+
+        Raises InputError for a path with `..`.
+        """
+        ours = self.ours.get("base", {}).get("source")
+        name = str(ours or self.config.get("base_model_name_or_path") or "")
+        check_base_name(name, self.folder / (OURS if ours else CONFIG))
+        return name or None
+
+    @property
+    def digest(self) -> str | None:
+        """The digest of the base that it was made on; None where nobody wrote it down."""
+        digest = self.ours.get("base", {}).get("digest")
+        return None if digest is None else str(digest)
 
     def method(self) -> Method:
         """The method that made it. Raises InputError for one that cannot be read here."""
@@ -56,6 +68,23 @@ class Adapter:
         method: Method = READERS[kind](self.config)
         return method
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The stored tensors, on the CPU.
+
+        Raises InputError for damage: any at all where brulee.json holds their digest, else what
+        the file itself shows, and values that no training gives.
+        """
+        path = self.folder / WEIGHTS
+        tensors = read_tensors(path)
+        expected = self.ours.get("tensors_digest")
+        if expected is None:
+            check_believable(tensors, path)
+        elif expected != tensors_digest(tensors):
+            raise InputError(
+                f"{path}: its contents are not those that were saved (digest differs)."
+            )
+        return tensors
+
 
 def save_adapter(
     folder: Path, attached: Attached, base: Base, source: str, card: str, extra: dict[str, Any]
@@ -65,9 +94,7 @@ def save_adapter(
     `source` is what the recipe called the base; `extra` goes into brulee.json beside its digest.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # A local base is named by its whole path, so that the adapter finds it from anywhere.
-    if source != "bundled" and Path(source).exists():
-        source = str(Path(source).resolve())
+    source = _from_anywhere(source, base)
     named = source if source != "bundled" else str(base.folder)
     config = {"base_model_name_or_path": named, **attached.config()}
     _write_json(folder / CONFIG, config)
@@ -89,7 +116,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = folder / OURS
     if not path.is_file():
         return {}
-    ours = _read_json(path)
+    ours = read_json(path)
     base = ours.get("base", {})
     if not isinstance(base, dict) or not all(isinstance(value, str) for value in base.values()):
         raise InputError(f"{path}: 'base' must hold the base model's name, source and digest.")
@@ -107,7 +134,7 @@ def open_adapter(folder: Path) -> Adapter:
         other = sorted(p.name for p in folder.glob("adapter_model.*"))
         hint = f" ({other[0]} is not read: only safetensors is)" if other else ""
         raise InputError(f"{folder}: it has no {WEIGHTS}{hint}.")
-    return Adapter(folder, _read_json(folder / CONFIG), read_record(folder))
+    return Adapter(folder, read_json(folder / CONFIG), read_record(folder))
 
 
 def attach_adapter(adapter: Adapter, base: Base) -> Attached:
@@ -116,24 +143,20 @@ def attach_adapter(adapter: Adapter, base: Base) -> Attached:
     Raises InputError when it belongs to another base, or when any tensor is missing, left over, of
     the wrong shape or not finite. The base is then as it was.
     """
-    digest = adapter.ours.get("base", {}).get("digest")
+    digest = adapter.digest
     if digest is not None and digest != base.digest:
+        made_on = adapter.ours["base"].get("source")
         raise InputError(
-            f"{adapter.folder}: made for the base {adapter.base_name!r} with digest "
+            f"{adapter.folder}: made for the base {made_on!r} with digest "
             f"{digest[:12]}..., but this base is {base.name!r} with {base.digest[:12]}..."
         )
-    weights = adapter.folder / WEIGHTS
-    check_safetensors(weights)
-    tensors = load_file(weights)
-    expected = adapter.ours.get("tensors_digest")
-    if expected is not None and expected != tensors_digest(tensors):
-        raise InputError(f"{weights}: its contents are not those that were saved (digest differs).")
+    tensors = adapter.tensors()
     attached = adapter.method().attach(base.model)
     try:
         attached.load({key: tensor.to(base.device) for key, tensor in tensors.items()})
     except InputError as error:
         attached.detach()
-        raise InputError(f"{weights}: {error}") from None
+        raise InputError(f"{adapter.folder / WEIGHTS}: {error}") from None
     return attached
 
 
@@ -147,15 +170,16 @@ def tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
+def _from_anywhere(source: str, base: Base) -> str:
+    """A local base by its whole path, so that the adapter finds it wherever either of them lies."""
+    if source == "bundled":
+        return source
+    name = Path(source).name
+    for path in (Path(source), base.folder, base.folder / name):
+        if path.exists() and path.name == name:
+            return str(path.resolve())
+    return source
+
+
 def _write_json(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: a JSON object was expected.")
-    return values

@@ -1,0 +1,105 @@
+"""What the files of an adapter must be before anything of them is believed."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from brulee.errors import InputError
+from brulee.models.loading import check_safetensors
+
+_LONGEST_JSON = 16 * 2**20  # bytes; a real one has a few thousand
+_DTYPES = ("BF16", "F16", "F32", "F64", "I32", "I64")
+_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
+# Trained values are far below; a weight whose exponent lost its highest bit is far above.
+_HUGE = 1e8
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises InputError for a file that is too long to be one, is no JSON, or holds NaN or infinity.
+    """
+    size = path.stat().st_size
+    if size > _LONGEST_JSON:
+        raise InputError(f"{path}: {size} bytes long; at most {_LONGEST_JSON} are read.")
+    try:
+        values = json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=_not_finite, parse_float=_finite
+        )
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a JSON object was expected.")
+    return values
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a safetensors file, on the CPU.
+
+    Raises InputError for a file that is damaged or is none, and for a tensor of another type than
+    adapters have or under a name that is no module's path.
+    """
+    check_safetensors(path)
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 (not a mapping)
+            if not _NAME.fullmatch(name):
+                raise InputError(
+                    f"{path}: {name!r} names no module of a model: it may hold letters, digits, "
+                    "'_' and '-', parted by single dots."
+                )
+            kind = file.get_slice(name).get_dtype()
+            if kind not in _DTYPES:
+                raise InputError(
+                    f"{path}: tensor {name!r} is stored as {kind}; valid: {', '.join(_DTYPES)}."
+                )
+    tensors: dict[str, torch.Tensor] = load_file(path)
+    return tensors
+
+
+def check_believable(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Look for damage in tensors that nobody kept a digest of.
+
+    A flipped bit shows only where it makes a value enormous or not finite, which is the highest
+    bit of its exponent; any other is a value like others. Raises InputError naming the tensor.
+    """
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        largest = float(tensor.abs().max())
+        if not math.isfinite(largest):
+            raise InputError(f"{path}: tensor {name!r} holds NaN or infinite values.")
+        if largest > _HUGE:
+            raise InputError(
+                f"{path}: tensor {name!r} holds a value of {largest:.1e}, which no training gives: "
+                "the file is damaged, or its training had failed."
+            )
+
+
+def check_base_name(name: str, path: Path) -> None:
+    """Refuse a base that leads out of the adapter's or the working folder.
+
+    Where `..` leads to depends on where the adapter lies now. Raises InputError.
+    """
+    if ".." in Path(name).parts:
+        raise InputError(
+            f"{path}: it names its base {name!r}; a path with '..' is not followed. "
+            "Write the base's whole path there."
+        )
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _not_finite(text)
+
+
+def _not_finite(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a finite number")
