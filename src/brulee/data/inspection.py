@@ -57,6 +57,11 @@ class TaskFacts:
     near_duplicates: int
     texts: Texts
 
+    @property
+    def leaks(self) -> bool:
+        """Whether an input of one split stands in another."""
+        return bool(self.texts.leakage.errors)
+
 
 @dataclass(frozen=True)
 class Framing:

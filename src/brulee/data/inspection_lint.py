@@ -22,6 +22,7 @@ from brulee.recipe import Recipe
 from brulee.yaml_lines import KeyPath
 
 LINTED_ROWS = 500
+_INLINE = "templates"
 # A share of rows past which a repeated oddity is taken for a mistake.
 _MANY = 0.05
 _MOST_NEAR = 0.1
@@ -43,7 +44,12 @@ def lint(recipe: Recipe, corpus: Corpus, found: Inspection) -> list[Finding]:
             *_labels(recipe, at[facts.path], facts),
         ]
         findings += [replace(f, family=facts.path) for f in checks]
-        findings += lint_templates(task.templates, rows)
+        where = recipe.source.at((*at[facts.path], "templates"))
+        # A template written into the recipe stands in no file of its own.
+        findings += [
+            replace(f, where=where) if f.where == _INLINE else f
+            for f in lint_templates(task.templates, rows)
+        ]
     findings += _epochs(recipe, at, found)
     return sorted(findings, key=lambda finding: finding.severity != "error")
 
@@ -77,7 +83,7 @@ def _repeats(task: Task, facts: TaskFacts) -> Iterator[Finding]:
     if facts.duplicates:
         kept = {*task.splits.train, *task.splits.validation, *task.splits.test}
         first = next(i for i in range(len(task.rows)) if i not in kept)
-        message = f"{facts.duplicates} rows repeat an earlier one; they are left out"
+        message = f"repeats an earlier row; {facts.duplicates} such are left out"
         yield Finding("duplicate-rows", "warning", message, task.rows.place(first))
     if facts.near_duplicates > _MOST_NEAR * facts.rows:
         message = (
@@ -98,10 +104,10 @@ def _completions(task: Task, facts: TaskFacts) -> Iterator[Finding]:
     empty = task.dropped.get("empty completion", 0)
     if empty:
         first = _first_empty(task)
-        message = f"{empty} rows have an empty completion; they are left out"
+        message = f"the completion is empty; {empty} such rows are left out"
         yield Finding("empty-completion", "warning", message, first)
     if facts.texts.echoes:
-        message = f"the completion is the source itself in {facts.texts.echoes} rows"
+        message = f"the completion is the source itself; {facts.texts.echoes} such rows"
         many = facts.texts.echoes > _MANY * facts.texts.read
         severity: Severity = "error" if many else "warning"
         yield Finding("echo", severity, message, facts.texts.first_echo)

@@ -7,6 +7,8 @@ from html import escape
 from brulee.data.inspection_lengths import Lengths
 from brulee.reporting.charts import NARROW, Scale, ticks
 
+_CHARACTER = 7.5  # pixels
+
 
 def histogram(found: Lengths, name: str, width: int, cut: int | None = None) -> str:
     """Rows per bin of lengths; `cut` is the max_length to draw a line at, bars past it in red."""
@@ -91,8 +93,8 @@ def _upright(x: float, y1: float, y2: float, kind: str) -> str:
 
 
 def _beside(x: Scale, value: int, y: float, text: str, kind: str = "") -> str:
-    """A label on that side of its line on which there is more room."""
-    left = x(value) > (x.start + x.end) / 2
+    """A label to the right of its line where there is room for it, else to the left."""
+    left = x(value) + _CHARACTER * len(text) > x.end
     side = "end" if left else "start"
     return _text(x(value) + (-6 if left else 6), y, text, side + kind)
 

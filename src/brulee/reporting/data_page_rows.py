@@ -88,7 +88,7 @@ def _row(row: Shown) -> str:
 
 def _tokens(pieces: Sequence[Piece]) -> str:
     shown = "".join(_piece(piece) for piece in pieces)
-    return f'<div class="tokens" tabindex="0" dir="auto">{shown}</div>'
+    return f'<div class="tokens" dir="auto">{shown}</div>'
 
 
 def _piece(piece: Piece) -> str:

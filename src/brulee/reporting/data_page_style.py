@@ -27,8 +27,7 @@ details.template .item { margin-top: .75rem; padding: 1rem 0 1.25rem; }
 .two { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); gap: 1.5rem 2rem; }
 .two > div { min-width: 0; }
 .two pre { margin: 0; white-space: pre-wrap; max-height: 48rem; overflow-y: auto; }
-.tokens { white-space: pre-wrap; font-size: .875rem; line-height: 1.75; max-height: 48rem;
-  overflow-y: auto; padding-right: .25rem; }
+.tokens { white-space: pre-wrap; font-size: .875rem; line-height: 1.75; }
 .tokens span, .legend span.t {
   box-shadow: inset -1px 0 color-mix(in srgb, var(--faint) 40%, transparent); }
 .tokens .l, .legend .l { background: var(--mark);
@@ -46,5 +45,5 @@ details.template .item { margin-top: .75rem; padding: 1rem 0 1.25rem; }
   details.template { padding-left: .5rem; }
   td.bars, thead th:empty { display: none; }
 }
-@media print { .tokens, .two pre { max-height: none; } }
+@media print { .two pre { max-height: none; } }
 """

@@ -80,7 +80,9 @@ def batches(found: Inspection) -> str:
 
 def mix(found: Inspection) -> str:
     """What training draws of every task, then of every template."""
-    rows = [_task_row(one, found) for one in found.mix]
+    # Of many tasks, those that need a look come first.
+    ranked = sorted(found.mix, key=lambda one: not one.odd)
+    rows = [_task_row(one, found) for one in ranked]
     heads = ("Task", "Rows in use", "Epochs", "Draws", "Stated", "Of draws", "Of tokens")
     tasks = _folded(f"{found.draws:,} draws by task", heads, rows, _ROWS_SHOWN)
     many = len(found.mix) > 1
@@ -112,7 +114,7 @@ def splits(found: Inspection) -> str:
                 *(f"{task.counts[name]:,}" for name in NAMES),
                 f"{task.duplicates:,}",
                 f"{task.near_duplicates:,}",
-                f'<td class="words">{"; ".join(notes) or "none"}</td>',
+                f'<td class="words">{"; ".join(notes) or "nothing else left out"}</td>',
             ]
         )
     heads = ("Task", "Train", "Validation", "Test", "Repeated", "Nearly", "In words")
@@ -146,7 +148,7 @@ def _task_row(one: Mix, found: Inspection) -> list[str]:
 
 def _leaks(found: Inspection) -> str:
     rows = []
-    for task in found.tasks:
+    for task in sorted(found.tasks, key=lambda task: not task.leaks):
         pairs = dict.fromkeys((o.first, o.second) for o in task.texts.leakage.overlaps)
         for first, second in pairs:
             by_kind = [task.texts.leakage.overlap(kind, first, second) for kind in _KINDS]

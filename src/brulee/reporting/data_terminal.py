@@ -115,7 +115,8 @@ def _mix(found: Inspection) -> Table:
             _add(table, one.template, f"{one.draws:,}", drawn, f"{one.tokens:,}", learned)
         return _more(table, len(found.templates) - _TASKS)
     table = _table("Task", "Rows", "Epochs", "Draws", "Stated", "Of draws", "Of tokens")
-    for one in found.mix[:_TASKS]:
+    # Of many tasks, those that need a look come first.
+    for one in sorted(found.mix, key=lambda one: not one.odd)[:_TASKS]:
         epochs = Text(f"{one.epochs or 0:,.2f}", style="bold red" if one.odd else "")
         shares = [wording.percent(s) for s in (one.stated or 0, one.share, one.token_share)]
         _add(table, one.task, f"{one.rows:,}", epochs, f"{one.draws:,}", *shares)
@@ -125,7 +126,7 @@ def _mix(found: Inspection) -> Table:
 def _splits(found: Inspection) -> Table:
     heads = ("Train", "Valid.", "Test", "Repeated", "Nearly", "In two splits", "Dropped")
     table = _table("Task", *heads)
-    for task in found.tasks[:_TASKS]:
+    for task in sorted(found.tasks, key=lambda task: not task.leaks)[:_TASKS]:
         inputs = sum(o.rows for o in task.texts.leakage.overlaps if o.kind == "input")
         leaks = Text(f"{inputs:,}", style="bold red" if inputs else "")
         name = f"{task.path} (held out)" if task.held_out else task.path

@@ -59,7 +59,7 @@ def test_clean_rows_have_no_finding(found) -> None:
 
 def test_repeated_rows(found) -> None:
     finding = found([*clean(), clean()[3]])["duplicate-rows"]
-    assert finding.message.startswith("1 rows repeat")
+    assert "1 such are left out" in finding.message
     assert finding.where == "rows.csv, line 62"
 
 
@@ -160,3 +160,7 @@ def test_tasks_drawn_for_less_than_one_epoch_and_for_more_than_ten(found) -> Non
     assert few.where.endswith("it.yaml, line 5")
     assert "epochs: it will be learned by heart" in many.message
     assert "some of them are never seen" in few.message
+
+
+def test_a_finding_about_an_inline_template_names_its_line_in_the_recipe(found) -> None:
+    assert found(clean())["few-phrasings"].where.endswith("it.yaml, line 2")

@@ -113,3 +113,18 @@ def test_nothing_is_lost_between_read_and_learned(make_tokenizer) -> None:
     found = list(pieces(encoder.tokenizer, encoded))
     assert [piece.text for piece in found] == ["a", "\n", "\u00e9", "</s>"]
     assert [piece.learned for piece in found] == [False, False, True, True]
+
+
+def test_an_encoder_decoders_prompt_and_completion_are_both_shown(
+    make_tokenizer, tmp_path: "Path"
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(ROWS, encoding="utf-8")
+    asked = {"prompt": "Is it so?\n{{text}}", "completion": "{{label}}"}
+    recipe = recipe_from_dict({"data": {"source": str(file), "templates": asked}})
+    task = open_corpus(recipe).tasks["rows"]
+    encoder = Encoder(make_tokenizer(ends=True), kind="seq2seq")
+    row = show(task, "rows", encoder, task.train[0], 0, "")
+    assert row is not None
+    assert row.same
+    assert "".join(piece.text for piece in row.pieces) == f"{row.prompt}</s>yes</s>"
