@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from brulee.errors import InputError
 from brulee.methods.base import Attached, Group, Method, check_tensors
-from brulee.methods.linear import is_transposed, weight_of
+from brulee.methods.linear import is_transposed
 from brulee.methods.lora_config import read_options, stored_size
 from brulee.methods.lora_embedding import LoRAEmbedding
 from brulee.methods.lora_layer import LoRALinear
@@ -150,7 +150,7 @@ class _LoRAAttached(Attached):
         return {
             "peft_type": "LORA",
             "task_type": task_type(self.model),
-            **stored_size(self._options.model_dump()),
+            **stored_size(self._options.model_dump(), self._wrapping.layers),
             "lora_dropout": self._options.dropout,
             "target_modules": self._targets,
             "fan_in_fan_out": any(
@@ -164,13 +164,14 @@ class _LoRAAttached(Attached):
         }
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        given = self._without_tables(tensors)
+        given = self._without_base(tensors)
         check_tensors(self._stored(), given)
         for name, layer in self._wrapping.layers.items():
             layer.take({key: given[f"{PREFIX}{name}.{key}"] for key in layer.stored()})
 
     def merge(self) -> None:
-        untie(self.model, [t.base_layer for t in self._tables().values()])
+        layers = self._wrapping.layers.values()
+        untie(self.model, [t.base_layer for t in layers if isinstance(t, LoRAEmbedding)])
         self._wrapping.fold()
 
     def detach(self) -> None:
@@ -179,9 +180,6 @@ class _LoRAAttached(Attached):
     def disabled(self) -> AbstractContextManager[None]:
         return self._wrapping.disabled()
 
-    def _tables(self) -> dict[str, LoRAEmbedding]:
-        return {n: t for n, t in self._wrapping.layers.items() if isinstance(t, LoRAEmbedding)}
-
     def _stored(self) -> dict[str, torch.Tensor]:
         return {
             f"{PREFIX}{name}.{key}": tensor
@@ -189,12 +187,14 @@ class _LoRAAttached(Attached):
             for key, tensor in layer.stored().items()
         }
 
-    def _without_tables(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """PEFT stores the frozen tables beside their corrections: they must be the base's."""
-        given = dict(tensors)
-        for name, layer in self._tables().items():
-            key = f"{PREFIX}{name}.base_layer.weight"
-            own, table = weight_of(layer.base_layer), given.pop(key, None)
-            if table is not None and not torch.equal(table.to(own), own):
-                raise InputError(f"adapter: tensor {key!r} is not this base's embedding.")
+    def _without_base(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """PEFT may store frozen embeddings and heads too: they must be this base's."""
+        given, base = dict(tensors), dict(self.model.named_parameters(remove_duplicate=False))
+        for key in tensors.keys() - self._stored().keys():
+            own = base.get(key.removeprefix(PREFIX))
+            if own is None:
+                continue
+            if own.shape != given[key].shape or not torch.equal(given[key].to(own), own):
+                raise InputError(f"adapter: tensor {key!r} is not that of this base.")
+            del given[key]
         return given

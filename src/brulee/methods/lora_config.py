@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from brulee.methods.lora_sizes import orderless
 from brulee.methods.peft_config import refuse_unsupported, required
 
 # Every start but these changes the base too, and the file does not hold what it was changed to.
@@ -49,8 +50,8 @@ def read_options(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def stored_size(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Ranks and alphas as they are stored.
+def stored_size(options: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Ranks and alphas of the named modules as they are stored.
 
     PiSSA's frozen start is stored beside what was trained, as PEFT's conversion does: twice the
     rank, and the alpha that leaves the scale as it is. The adapter then fits the pristine base.
@@ -61,6 +62,6 @@ def stored_size(options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "r": rank * options["rank"],
         "lora_alpha": alpha * options["alpha"],
-        "rank_pattern": {k: rank * v for k, v in options["ranks"].items()},
-        "alpha_pattern": {k: alpha * v for k, v in options["alphas"].items()},
+        "rank_pattern": {k: rank * v for k, v in orderless(options["ranks"], names).items()},
+        "alpha_pattern": {k: alpha * v for k, v in orderless(options["alphas"], names).items()},
     }

@@ -45,6 +45,14 @@ def sizes_of(
     return found
 
 
+def orderless(patterns: Mapping[str, N], names: Collection[str]) -> dict[str, N]:
+    """The same values for these modules whatever the order: PEFT sorts what it stores by key."""
+    matched = {name: [v for p, v in patterns.items() if _matches(p, name)] for name in names}
+    if all(len(set(values)) <= 1 for values in matched.values()):
+        return dict(patterns)
+    return {f"^{re.escape(name)}": values[0] for name, values in matched.items() if values}
+
+
 def _first(patterns: Mapping[str, N], name: str, default: N) -> N:
     return next((v for p, v in patterns.items() if _matches(p, name)), default)
 
