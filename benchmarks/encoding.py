@@ -27,7 +27,7 @@ from brulee.data.template import Template
 from brulee.data.templates import load_templates
 from brulee.models.tokenizers import load_tokenizer
 
-ROUNDS = 5
+ROUNDS = 3
 LONG = ("bundled/support-chats", "dialogsum/condense", 1_000)
 SHORT = ("bundled/product-reviews", "review-rating/out-of-five", 3_000)
 T = TypeVar("T")
