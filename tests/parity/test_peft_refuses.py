@@ -14,7 +14,7 @@ from brulee.models.loading import Base
 from brulee.recipe import MethodSpec
 
 
-@pytest.mark.parametrize("name", ["selective"])
+@pytest.mark.parametrize("name", ["bottleneck", "selective"])
 def test_peft_refuses_by_name(make_base: Callable[..., Base], tmp_path: Path, name: str) -> None:
     base = make_base("llama")
     attached = build_method(MethodSpec(name=name)).attach(base.model)

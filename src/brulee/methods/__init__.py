@@ -7,6 +7,7 @@ from typing import Any
 from brulee.errors import unknown
 from brulee.methods.base import Attached, Group, Method
 from brulee.methods.bottleneck import Bottleneck
+from brulee.methods.bottleneck import Bottleneck
 from brulee.methods.full import Full
 from brulee.methods.ia3 import IA3
 from brulee.methods.lora import LoRA
@@ -25,6 +26,7 @@ METHODS: dict[str, type[Method]] = {
 
 # peft_type of a stored adapter -> the method that reads its configuration
 READERS: dict[str, Any] = {
+    "BRULEE_BOTTLENECK": Bottleneck.from_config,
     "BRULEE_BOTTLENECK": Bottleneck.from_config,
     "BRULEE_SELECTIVE": Selective.from_config,
     "IA3": IA3.from_config,

@@ -1,0 +1,84 @@
+"""The side of bottleneck_parity.py that the library `adapters` computes.
+
+adapters 1.2.0 turns the attention's output of Llama round a second time, so that a model computes
+something else as soon as the library is on it, before it has any adapter. How far that is off is
+reported, and transformers' own attention is put back; the adapters are the library's either way.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import adapters
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+PLACES = {
+    "bottleneck_attention": "attention_adapters",
+    "bottleneck_feed_forward": "output_adapters",
+}
+NAMES = {
+    "down": "adapter_down.0.weight",
+    "down_bias": "adapter_down.0.bias",
+    "up": "adapter_up.weight",
+    "up_bias": "adapter_up.bias",
+}
+
+
+def theirs(key: str) -> str:
+    """Our name of a tensor -> theirs."""
+    layer, place, name = key.rsplit(".", 2)
+    return f"{layer}.{PLACES[place]}.adapters.parity.{NAMES[name]}"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    folder = Path(sys.argv[1])
+    job = json.loads((folder / "job.json").read_text())
+    config = getattr(transformers, job["config"])(**job["sizes"])
+    model = getattr(transformers, job["model"])(config).eval()
+    model.load_state_dict(load_file(folder / "base.safetensors"))
+    inputs = load_file(folder / "inputs.safetensors")
+    off = put_library_on(model, inputs)
+    kind = {"houlsby": adapters.DoubleSeqBnConfig, "pfeiffer": adapters.SeqBnConfig}[job["kind"]]
+    reduction = config.hidden_size / job["width"]
+    model.add_adapter(
+        "parity", config=kind(reduction_factor=reduction, non_linearity=job["activation"])
+    )
+    model.train_adapter("parity")
+    model.eval()
+    own = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    given = load_file(folder / "adapter.safetensors")
+    assert own.keys() == {theirs(key) for key in given}, "another set of adapters"
+    with torch.no_grad():
+        for key, tensor in given.items():
+            assert own[theirs(key)].shape == tensor.shape, key
+            own[theirs(key)].copy_(tensor)
+    logits = model(**inputs).logits
+    logits.square().mean().backward()
+    found = {f"gradient {key}": own[theirs(key)].grad for key in given}
+    save_file({"logits": logits.detach(), **found}, folder / "theirs.safetensors")
+    versions = {m.__name__: m.__version__ for m in (adapters, transformers, torch)}
+    (folder / "peer.json").write_text(json.dumps({"versions": versions, "off": off}))
+
+
+@torch.no_grad()
+def put_library_on(model: transformers.PreTrainedModel, inputs: dict[str, torch.Tensor]) -> float:
+    """How far off the model's logits are with the library on it; what makes them so is mended."""
+    plain = model(**inputs).logits
+    forwards = {n: m.forward for n, m in model.named_modules() if n.endswith(".self_attn")}
+    adapters.init(model)
+    off = (model(**inputs).logits - plain).abs().max().item()
+    if off > 1e-5:
+        for name, forward in forwards.items():
+            module = model.get_submodule(name)
+            module.forward = forward.__func__.__get__(module)
+    assert (model(**inputs).logits - plain).abs().max() <= 1e-5, "the base itself is another"
+    return off
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""Bottleneck adapters: small two-layer networks between the frozen sub-layers.
+
+          x (..., D)
+       .------+------.
+       |             |
+       |      down (R, D), its bias
+       |         activation
+       |      up (D, R), its bias     zero at the start
+       |             |  * scaling
+       '------+------'
+          y (..., D)
+
+Houlsby et al. 2019, "Parameter-Efficient Transfer Learning for NLP"; Pfeiffer et al. 2020,
+"AdapterFusion"; He et al. 2022, "Towards a Unified View of Parameter-Efficient Transfer Learning".
+Which tensor x is and where y goes is in bottleneck_places.py. Shapes: `D` width, `R` bottleneck.
+An adapter has 2 D R + R + D parameters; Houlsby puts two in a layer, the others one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Annotated, Any, Literal, NoReturn
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import nn
+from transformers import PreTrainedModel
+
+from brulee.errors import InputError
+from brulee.methods.base import Attached, Group, Method, copy_checked, freeze
+from brulee.methods.bottleneck_places import (
+    Handles,
+    after,
+    before_norm,
+    beside,
+    last_norms,
+    sublayers,
+)
+from brulee.methods.stacks import Layer, layers
+from brulee.recipe import Strict
+
+_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
+
+
+class BottleneckOptions(Strict):
+    """Options of bottleneck adapters."""
+
+    kind: Literal["houlsby", "pfeiffer", "parallel"] = "pfeiffer"
+    reduction: Annotated[float, Field(ge=1)] = Field(16, description="model width / bottleneck")
+    width: Annotated[int, Field(ge=1)] | None = Field(None, description="instead of reduction")
+    activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
+    scaling: Annotated[float, Field(gt=0)] | None = Field(None, description="1; parallel: 4")
+    cross_attention: bool = Field(False, description="houlsby in a decoder that reads an encoder")
+
+
+class Bottleneck(Method):
+    """Train small networks put between the sub-layers of every layer."""
+
+    name = "bottleneck"
+    summary = "small networks between the sub-layers: Houlsby, Pfeiffer, parallel"
+    learning_rate = 1e-3
+    Options = BottleneckOptions
+
+    def __init__(self, options: BottleneckOptions | None = None) -> None:
+        self._options = options or BottleneckOptions()
+        given = self._options.model_fields_set
+        if self._options.width is not None and "reduction" in given:
+            raise InputError("method.width and method.reduction both say how wide; give one.")
+        if self._options.cross_attention and self._options.kind != "houlsby":
+            raise InputError("method.cross_attention is only read with kind=houlsby.")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Bottleneck:
+        """Read an adapter_config.json that this method wrote.
+
+        Raises InputError naming a setting that is missing or malformed.
+        """
+        keys = ("kind", "width", "activation", "scaling", "cross_attention")
+        try:
+            return cls(BottleneckOptions.model_validate({k: config[k] for k in keys}))
+        except KeyError as error:
+            raise InputError(f"adapter_config.json: the key {error} is missing.") from None
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:160]
+            raise InputError(f"adapter_config.json: not a bottleneck: {reason}") from None
+
+    def options(self) -> dict[str, Any]:
+        """The options, every default written out."""
+        return self._options.model_dump()
+
+    def label(self) -> str:
+        """For instance "pfeiffer /16"."""
+        options = self._options
+        return f"{options.kind} " + (
+            f"{options.width}" if options.width else f"/{options.reduction:g}"
+        )
+
+    def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
+        """Put the adapters in every layer of every stack.
+
+        Raises InputError for a layer whose sub-layers cannot be told apart.
+        """
+        return _BottleneckAttached(model, self._options, seed)
+
+
+class Adapter(nn.Module):
+    """One two-layer network; without its input, which whoever calls it adds."""
+
+    def __init__(
+        self, width: int, bottleneck: int, activation: str, scale: float, seed: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self._activation = _ACTIVATIONS[activation]
+        # Drawn on the CPU so that a seed means the same values on every device.
+        down_RD = torch.empty(bottleneck, width).uniform_(-1, 1, generator=seed) / math.sqrt(width)
+        self.down = nn.Parameter(down_RD)
+        self.down_bias = nn.Parameter(torch.zeros(bottleneck))
+        self.up = nn.Parameter(torch.zeros(width, bottleneck))
+        self.up_bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """X (..., D) -> (..., D), in the dtype of x."""
+        down, down_bias, up, up_bias = (p.to(x.dtype) for p in self.parameters())
+        h = self._activation(F.linear(x, down, down_bias))
+        return self.scale * F.linear(h, up, up_bias)
+
+
+class _BottleneckAttached(Attached):
+    def __init__(self, model: PreTrainedModel, options: BottleneckOptions, seed: int) -> None:
+        self.model, self._options = model, options
+        self.width = model.config.hidden_size
+        self.bottleneck = options.width or max(1, int(self.width / options.reduction))
+        self.scale = options.scaling or (4.0 if options.kind == "parallel" else 1.0)
+        self._generator = torch.Generator().manual_seed(seed)
+        # Looked for before anything is put on the model, which may be refused.
+        found = layers(model)
+        norms = last_norms(model) if options.kind == "pfeiffer" else {}
+        self._thaw = freeze(model)
+        self._adapters: dict[str, Adapter] = {}
+        self._hooks: Handles = []
+        self._places = [p for layer in found for p in self._put(layer, norms.get(layer.path))]
+        self._hook()
+
+    def groups(self) -> list[Group]:
+        every = [p for adapter in self._adapters.values() for p in adapter.parameters()]
+        matrices = tuple(p for p in every if p.ndim == 2)
+        biases = tuple(p for p in every if p.ndim == 1)
+        return [Group("bottleneck", matrices), Group("biases", biases, decay=False)]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {k: p.detach().float().cpu().contiguous() for k, p in self._stored().items()}
+
+    def config(self) -> dict[str, Any]:
+        seq2seq = self.model.config.is_encoder_decoder
+        return {
+            "peft_type": "BRULEE_BOTTLENECK",
+            "task_type": "SEQ_2_SEQ_LM" if seq2seq else "CAUSAL_LM",
+            "kind": self._options.kind,
+            "width": self.bottleneck,
+            "activation": self._options.activation,
+            "scaling": self.scale,
+            "cross_attention": self._options.cross_attention,
+        }
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        copy_checked(self._stored(), tensors)
+
+    def merge(self) -> NoReturn:
+        """Always refused."""
+        raise InputError(
+            "method bottleneck cannot merge: what an adapter computes is not linear, and the base "
+            "has no place for it. Keep the adapter beside its base, or train with method.name=lora."
+        )
+
+    def detach(self) -> None:
+        self._unhook()
+        for path in self._adapters:
+            parent, _, leaf = path.rpartition(".")
+            delattr(self.model.get_submodule(parent), leaf)
+        for parameter in self._thaw:
+            parameter.requires_grad_(True)
+        self._adapters, self._places = {}, []
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        self._unhook()
+        try:
+            yield
+        finally:
+            self._hook()
+
+    def _put(self, layer: Layer, last_norm: nn.Module | None) -> list[Callable[[], Handles]]:
+        """New adapters in a layer, and for each how its hooks are set."""
+        module = self.model.get_submodule
+        if self._options.kind == "houlsby":
+            named = sublayers(layer, self._options.cross_attention)
+            return [partial(after, module(p), self._new(layer, n)) for n, p in named.items()]
+        adapter = self._new(layer, "feed_forward")
+        if self._options.kind == "parallel":
+            return [partial(beside, module(layer.first), module(layer.last), adapter)]
+        if last_norm is not None:
+            return [partial(before_norm, last_norm, adapter)]
+        return [partial(after, module(layer.path), adapter)]
+
+    def _new(self, layer: Layer, name: str) -> Adapter:
+        module = self.model.get_submodule(layer.path)
+        options = (self._options.activation, self.scale, self._generator)
+        adapter = Adapter(self.width, self.bottleneck, *options)
+        adapter.to(next(module.parameters()).device).train(module.training)
+        module.add_module(f"bottleneck_{name}", adapter)
+        self._adapters[f"{layer.path}.bottleneck_{name}"] = adapter
+        return adapter
+
+    def _hook(self) -> None:
+        self._hooks = [handle for place in self._places for handle in place()]
+
+    def _unhook(self) -> None:
+        for handle in self._hooks:
+            handle.remove()
+        self._hooks = []
+
+    def _stored(self) -> dict[str, nn.Parameter]:
+        return {
+            f"{path}.{name}": parameter
+            for path, adapter in self._adapters.items()
+            for name, parameter in adapter.named_parameters()
+        }

@@ -1,0 +1,139 @@
+"""Where a bottleneck reads and writes: hooks on a layer's own modules, so that none is replaced.
+
+    houlsby    h = sub-layer(x);  stream + h + f(h)            after attention and feed-forward
+    pfeiffer   h = feed-forward(x);  stream + h + f(stream + h)
+    parallel   h = feed-forward(x);  stream + h + f(x)
+
+In a layer that norms after adding (BART), pfeiffer's f reads the normed sum and its outcome is
+added before that norm. As in the papers, where the layers were of that sort, and as in the library
+`adapters`, which carries them over to layers that norm first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+
+from brulee.methods.stacks import Layer, is_norm, layers
+
+Branch = Callable[[torch.Tensor], torch.Tensor]
+Handles = list[RemovableHandle]
+
+
+def after(module: nn.Module, branch: Branch) -> Handles:
+    """Add `branch(h)` to what the module gives, h."""
+
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        h = _first(output)
+        return _with_first(output, h + branch(h))
+
+    return [module.register_forward_hook(hook)]
+
+
+def beside(first: nn.Module, last: nn.Module, branch: Branch) -> Handles:
+    """Add `branch(x)` to what `last` gives, x being what `first` was given."""
+    given: list[torch.Tensor] = []
+
+    def take(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        given[:] = [inputs[0] if inputs else next(iter(named.values()))]
+
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        return _with_first(output, _first(output) + branch(given.pop()))
+
+    return [
+        first.register_forward_pre_hook(take, with_kwargs=True),
+        last.register_forward_hook(hook),
+    ]
+
+
+def before_norm(norm: nn.Module, branch: Branch) -> Handles:
+    """Have the norm give norm(z + branch(norm(z))) of what it is given, z."""
+    inside = False
+
+    def hook(_module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> Any:
+        nonlocal inside
+        if inside:
+            return output
+        inside = True
+        try:
+            return norm(inputs[0] + branch(output))
+        finally:
+            inside = False
+
+    return [norm.register_forward_hook(hook)]
+
+
+@torch.no_grad()
+def last_norms(model: PreTrainedModel) -> dict[str, nn.Module]:
+    """The norm that each layer ends with, by the layer's path; those that norm first have none.
+
+    Tried on four tokens: a layer ends with a norm if what it gives is what the norm gave.
+    """
+    found: dict[str, nn.Module] = {}
+    normed: dict[int, tuple[nn.Module, torch.Tensor]] = {}
+
+    def of_norm(norm: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        normed[id(output)] = (norm, output)
+
+    def of_layer(path: str) -> Callable[..., None]:
+        def hook(_layer: nn.Module, _inputs: Any, output: Any) -> None:
+            norm, _ = normed.get(id(_first(output)), (None, None))
+            if norm is not None:
+                found[path] = norm
+            normed.clear()
+
+        return hook
+
+    handles: Handles = []
+    for layer in layers(model):
+        module = model.get_submodule(layer.path)
+        handles += [m.register_forward_hook(of_norm) for m in module.modules() if is_norm(m)]
+        handles.append(module.register_forward_hook(of_layer(layer.path)))
+    with _removed(handles), _evaluating(model):
+        ids = torch.arange(4, device=model.get_input_embeddings().weight.device).unsqueeze(0)
+        more = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
+        model(input_ids=ids, use_cache=False, **more)
+    return found
+
+
+def sublayers(layer: Layer, cross_attention: bool) -> dict[str, str]:
+    """The sub-layers that houlsby stands after, by what they are called in a stored adapter."""
+    named = {"attention": layer.attention[0], "feed_forward": layer.last}
+    if cross_attention:
+        named |= {f"cross_attention_{i}": p for i, p in enumerate(layer.attention[1:])}
+    return named
+
+
+def _first(output: Any) -> torch.Tensor:
+    tensor = output[0] if isinstance(output, tuple) else output
+    assert isinstance(tensor, torch.Tensor), "hidden states come first"
+    return tensor
+
+
+def _with_first(output: Any, first: torch.Tensor) -> Any:
+    return (first, *output[1:]) if isinstance(output, tuple) else first
+
+
+@contextmanager
+def _removed(handles: Handles) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
