@@ -7,31 +7,26 @@ from typing import Any
 from brulee.errors import unknown
 from brulee.methods.base import Attached, Group, Method
 from brulee.methods.bottleneck import Bottleneck
-from brulee.methods.bottleneck import Bottleneck
 from brulee.methods.full import Full
 from brulee.methods.ia3 import IA3
 from brulee.methods.lora import LoRA
-from brulee.methods.prompt import Prompt
 from brulee.methods.selective import Selective
 from brulee.recipe import MethodSpec, Source, check
 
 METHODS: dict[str, type[Method]] = {
-    "bottleneck": Bottleneck,
     "full": Full,
-    "lora": LoRA,
-    "ia3": IA3,
-    "prompt": Prompt,
     "selective": Selective,
+    "lora": LoRA,
+    "bottleneck": Bottleneck,
+    "ia3": IA3,
 }
 
 # peft_type of a stored adapter -> the method that reads its configuration
 READERS: dict[str, Any] = {
     "BRULEE_BOTTLENECK": Bottleneck.from_config,
-    "BRULEE_BOTTLENECK": Bottleneck.from_config,
     "BRULEE_SELECTIVE": Selective.from_config,
     "IA3": IA3.from_config,
     "LORA": LoRA.from_config,
-    "PROMPT_TUNING": Prompt.from_config,
 }
 
 
