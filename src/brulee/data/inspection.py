@@ -32,6 +32,7 @@ from brulee.errors import InputError
 from brulee.recipe import Recipe
 
 DRAWS = 20_000
+DRAWS_WITH_SHOTS = 5_000
 TEXTS = 200_000
 _TRIES = 20
 
@@ -126,7 +127,8 @@ def inspect(
 ) -> Inspection:
     """Everything worth looking at before training; `rows` are rendered per template.
 
-    At most 20,000 draws are encoded and 200,000 rows read, shared by the tasks. Raises InputError
+    At most 20,000 draws are encoded (5,000 with examples, each of which is tried with fewer) and
+    200,000 rows read, shared by the tasks. Raises InputError
     where no row fits, with the first row's reason.
     """
     train = recipe.train
@@ -134,11 +136,12 @@ def inspect(
     draws = max(1, round(train.epochs * len(mixture)))
     if train.max_steps is not None:
         draws = min(draws, train.max_steps * train.batch_size * train.accumulation)
-    drawn = measure(corpus, mixture, encoder, train.seed, min(DRAWS, len(mixture), draws))
+    most = DRAWS_WITH_SHOTS if any(spec.shots for _, spec in recipe.tasks) else DRAWS
+    drawn = measure(corpus, mixture, encoder, train.seed, min(most, len(mixture), draws))
     measured = drawn.documents
     if not drawn.used:
         raise InputError(drawn.problem or "no row fits into train.max_length; raise it.")
-    after = [min(m.length, encoder.max_length) for m in drawn.used]
+    after = [m.after(encoder.max_length) for m in drawn.used]
     shown, left_out = _shown(corpus, encoder, drawn, rows, most_shown, train.seed)
     share = TEXTS // len(corpus.tasks)
     return Inspection(

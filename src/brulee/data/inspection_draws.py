@@ -106,11 +106,12 @@ def _phrasings(
             first if offset == 0 else next(uncut.fit_many([(phrasing, task.rows[draw.row], key)]))
         )
         if isinstance(full, Encoded):
-            least = None
+            fewer: tuple[int, ...] = ()
+            least: int | None = None
             if len(full.ids) > min(most, _SHORT):
-                least = _least(phrasing, task.rows[draw.row], key, full, uncut)
+                fewer, least = _shorter(phrasing, task.rows[draw.row], key, full, uncut)
             prompt = len(full.ids) - full.learned
-            measured = Measured(draw.part, draw.row, number, prompt, full.learned, least)
+            measured = Measured(draw.part, draw.row, number, prompt, full.learned, least, fewer)
             yield measured
             if measured.fits(most):
                 return
@@ -121,17 +122,20 @@ def _phrasing(task: Task, draw: Draw, template: int, key: str) -> Phrasing:
     return task.phrasing(task.templates.templates[template], draw.row, shots, key)
 
 
-def _least(
+def _shorter(
     phrasing: Phrasing, row: dict[str, object], key: str, full: Encoded, uncut: Encoder
-) -> int | None:
-    """Tokens without exemplars, earlier turns, the longest source; None where none can go."""
-    while (fewer := phrasing.fewer) is not None:
-        phrasing = fewer
+) -> tuple[tuple[int, ...], int | None]:
+    """Tokens with ever fewer examples; tokens without those, earlier turns, the longest source."""
+    chain = [phrasing]
+    while (fewer := chain[-1].fewer) is not None:
+        chain.append(fewer)
+    encoded = uncut.fit_many([(one, row, key) for one in chain[1:]])
+    lengths = tuple(len(one.ids) for one in encoded if isinstance(one, Encoded))
     texts = {c: v for c in phrasing.source_columns if isinstance(v := row.get(c), str)}
     bare = {**row, max(texts, key=lambda c: len(texts[c])): ""} if texts else row
-    rendered = phrasing.render(bare, key)
+    rendered = chain[-1].render(bare, key)
     if rendered is None:
-        return None
+        return lengths, None
     system = [m for m in rendered.history[:1] if m["role"] == "system"]
     asked = uncut.encode_question(replace(rendered, history=tuple(system)))
-    return len(asked) + len(full.ids) - full.spans[-1][0]
+    return lengths, len(asked) + len(full.ids) - full.spans[-1][0]

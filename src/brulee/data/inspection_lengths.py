@@ -17,8 +17,8 @@ _SIZES = 6
 class Measured:
     """One training document as it is before anything is cut.
 
-    `prompt` and `learned` are tokens; `least` is its length with an empty source and no exemplars,
-    None where nothing of it can be cut.
+    `prompt` and `learned` are tokens; `fewer` its lengths with one example less each; `least` its
+    length with an empty source and no examples, None where nothing of it can be cut.
     """
 
     part: str
@@ -27,6 +27,7 @@ class Measured:
     prompt: int
     learned: int
     least: int | None = None
+    fewer: tuple[int, ...] = ()
 
     @property
     def length(self) -> int:
@@ -35,7 +36,15 @@ class Measured:
 
     def fits(self, most: int) -> bool:
         """Whether it fits into so many tokens, cut or not."""
-        return self.length <= most or (self.least is not None and self.least <= most)
+        return self.whole(most) is not None or (self.least is not None and self.least <= most)
+
+    def whole(self, most: int) -> int | None:
+        """Its length with as many of its examples as fit; None where its source has to be cut."""
+        return next((size for size in (self.length, *self.fewer) if size <= most), None)
+
+    def after(self, most: int) -> int:
+        """Its length in training, where it fits; a cut source is taken to fill all the room."""
+        return self.whole(most) or most
 
 
 @dataclass(frozen=True)
@@ -59,13 +68,15 @@ class Lengths:
 class Cut:
     """What a `max_length` does: rows cut in their source, tokens lost, rows that fit in no way.
 
-    The last, `misfits`, need another phrasing or are left out.
+    The last, `misfits`, need another phrasing or are left out; `fewer_examples` only lose some of
+    the examples shown before them.
     """
 
     max_length: int
     rows_cut: int
     tokens_lost: int
     misfits: int
+    fewer_examples: int = 0
     completions_cut: int = 0
 
 
@@ -119,9 +130,11 @@ def cuts(measured: Sequence[Measured], candidates: Iterable[int]) -> tuple[Cut, 
     found = []
     for most in candidates:
         long = [m for m in measured if m.length > most]
-        cut = [m for m in long if m.fits(most)]
-        lost = sum(m.length - most for m in cut)
-        found.append(Cut(most, len(cut), lost, len(long) - len(cut)))
+        fitting = [m for m in long if m.fits(most)]
+        fewer = sum(m.whole(most) is not None for m in fitting)
+        lost = sum(m.length - m.after(most) for m in fitting)
+        misfits = len(long) - len(fitting)
+        found.append(Cut(most, len(fitting) - fewer, lost, misfits, fewer))
     return tuple(found)
 
 

@@ -175,6 +175,10 @@ def _lengths(recipe: Recipe, found: Inspection) -> Iterator[Finding]:
             f"takes them: {most}"
         )
         yield Finding("rephrased", "warning", message, where)
+    if here.fewer_examples:
+        count = here.fewer_examples
+        message = f"{count} of {found.measured} rows show fewer examples than asked for: {most}"
+        yield Finding("fewer-examples", "warning", message, where)
     if here.rows_cut:
         share = here.rows_cut / found.measured
         message = (

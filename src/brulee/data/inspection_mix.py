@@ -68,7 +68,7 @@ def mix_of_templates(corpus: Corpus, drawn: Drawn, most: int) -> tuple[Mix, ...]
     tokens: Counter[tuple[str, int]] = Counter()
     for document in drawn.used:
         counts[document.part, document.template] += 1
-        tokens[document.part, document.template] += min(document.length, most)
+        tokens[document.part, document.template] += document.after(most)
     total = max(1, tokens.total())
     return tuple(
         Mix(
@@ -93,6 +93,6 @@ def _means(drawn: Drawn, most: int) -> dict[str, float]:
     for document in (*drawn.used, *drawn.further):
         found.setdefault(document.part, []).append(document)
     return {
-        path: sum(min(m.length, most) for m in documents) / len(documents)
+        path: sum(m.after(most) for m in documents) / len(documents)
         for path, documents in found.items()
     }

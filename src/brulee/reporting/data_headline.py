@@ -44,12 +44,15 @@ def clauses(found: Inspection) -> list[Clause]:
 
 def _cut(found: Inspection) -> list[Clause]:
     here, limit = found.cut_here, f"{found.max_length:,} tokens"
-    if not here.rows_cut and not here.misfits:
+    if not here.rows_cut and not here.misfits and not here.fewer_examples:
         return [Clause(f"no row is longer than max_length, {limit}")]
     said = []
     if here.rows_cut:
         share = wording.percent(here.rows_cut / found.measured)
         said.append(Clause(f"{share} of the rows lose the end of their source at {limit}"))
+    if here.fewer_examples:
+        share = wording.percent(here.fewer_examples / found.measured)
+        said.append(Clause(f"{share} of the rows show fewer examples to fit into {limit}"))
     rephrased = here.misfits - found.left_out
     if rephrased:
         share = wording.percent(rephrased / found.measured)

@@ -37,6 +37,7 @@ def spreads(found: Inspection) -> str:
 def truncation(found: Inspection) -> str:
     """What each length would cut; completions are never cut."""
     rows = []
+    shots = any(cut.fewer_examples for cut in found.cuts)
     for cut in found.cuts:
         here = "<small>max_length</small>" if cut.max_length == found.max_length else ""
         share = wording.percent(cut.rows_cut / found.measured)
@@ -44,13 +45,21 @@ def truncation(found: Inspection) -> str:
         rows.append(
             [
                 f"{cut.max_length:,}{here}",
+                *([f"{cut.fewer_examples:,}"] if shots else []),
                 f"{cut.rows_cut:,}<small>{share}</small>",
                 f"{cut.tokens_lost:,}<small>{lost}</small>",
                 f"{cut.completions_cut}",
                 _counted(cut.misfits, odd=cut.misfits > 0),
             ]
         )
-    heads = ("At", "Rows cut", "Tokens lost", "Completions cut", "Do not fit")
+    heads = (
+        "At",
+        *(["Fewer examples"] if shots else []),
+        "Rows cut",
+        "Tokens lost",
+        "Completions cut",
+        "Do not fit",
+    )
     return (
         "<section><h2>What a length would cut</h2><p>A row that is too long loses the end of its "
         "longest source column, after its examples; never its instruction or its completion. A row "

@@ -96,11 +96,14 @@ def _sparkline(bins: Sequence[int]) -> str:
 
 
 def _cuts(found: Inspection) -> Table:
-    table = _table("At", "Rows cut", "", "Tokens lost", "Completions cut", "Do not fit")
+    shots = any(cut.fewer_examples for cut in found.cuts)
+    further = ["Fewer shown"] if shots else []
+    table = _table("At", *further, "Rows cut", "", "Tokens lost", "Completions cut", "Do not fit")
     for cut in found.cuts:
         here = "bold" if cut.max_length == found.max_length else ""
         share = wording.percent(cut.rows_cut / found.measured)
-        cells = (f"{cut.max_length:,}", f"{cut.rows_cut:,}", share, f"{cut.tokens_lost:,}")
+        few = [f"{cut.fewer_examples:,}"] if shots else []
+        cells = (f"{cut.max_length:,}", *few, f"{cut.rows_cut:,}", share, f"{cut.tokens_lost:,}")
         misfits = Text(f"{cut.misfits:,}", style="bold red" if cut.misfits else here)
         _add(table, *(Text(c, style=here) for c in cells), f"{cut.completions_cut}", misfits)
     return table

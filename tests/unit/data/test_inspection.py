@@ -185,3 +185,11 @@ def test_rows_between_splits_and_repeats_are_found(look: Look, tmp_path: Path) -
 def test_where_nothing_fits_the_reason_is_given(look: Look, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="max_length"):
         look(task(table(tmp_path, "a", 20)), {"max_length": 8})
+
+
+def test_rows_with_examples_lose_these_and_not_their_source(look: Look, tmp_path: Path) -> None:
+    data = task(table(tmp_path, "a", 60)) | {"shots": {"count": 4, "share": 1.0}}
+    found = look(data, {"max_length": 100})
+    assert found.cut_here.fewer_examples > 0
+    assert found.cut_here.rows_cut == found.cut_here.misfits == 0
+    assert found.packing.padding > 0

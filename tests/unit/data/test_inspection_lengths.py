@@ -50,3 +50,11 @@ def test_packing_wastes_the_end_of_passes_and_padding_up_to_the_longest() -> Non
     # Two batches of 30 and 60 wide: 180 cells for 140 tokens.
     assert found.padding == pytest.approx(1 - 140 / 180)
     assert found.padded_batches == 2
+
+
+def test_examples_go_before_the_source_does() -> None:
+    shown = Measured("task", 0, 0, 190, 10, least=40, fewer=(150, 100, 60))
+    at_120, at_50, at_30 = cuts([shown], (120, 50, 30))
+    assert at_120 == Cut(120, rows_cut=0, tokens_lost=100, misfits=0, fewer_examples=1)
+    assert at_50 == Cut(50, rows_cut=1, tokens_lost=150, misfits=0)
+    assert at_30 == Cut(30, rows_cut=0, tokens_lost=0, misfits=1)
