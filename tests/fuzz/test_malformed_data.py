@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -196,6 +197,41 @@ def test_a_whole_file_with_a_byte_changed(tmp_path: Path, encoder: Encoder, suff
     def check(place: int, byte: int, cut: bool) -> None:
         after = b"" if cut else whole[place + 1 :]
         follow(tmp_path / f"a{suffix}", whole[:place] + bytes([byte]) + after, encoder)
+
+    check()
+
+
+def test_entries_of_any_shape(tmp_path: Path, encoder: Encoder) -> None:
+    keys = st.sampled_from(
+        ["file_name", "hf_hub_url", "formatting", "ranking", "subset", "split", "folder", "columns",
+         "num_samples", "tags", "format"]
+    )  # fmt: skip
+    usual = st.sampled_from(
+        ["a.jsonl", "../a.jsonl", "sharegpt", "alpaca", "train", "test", {"prompt": "prompt"},
+         {"response": "completion"}, {"role_tag": "role", "content_tag": "content"}, 1, True, []]
+    )  # fmt: skip
+    (tmp_path / "a.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    info = tmp_path / "dataset_info.json"
+
+    @given(st.one_of(VALUES, st.dictionaries(keys, st.one_of(usual, VALUES), max_size=4)))
+    def check(entry: Any) -> None:
+        info.write_text(json.dumps({"mine": entry}))
+        with contextlib.suppress(InputError):
+            require_templates(detect(open_source(f"{info}:mine")))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("brulee.data.hub._reachable", lambda _: False)
+        check()
+
+
+def test_files_side_by_side_of_any_text(tmp_path: Path) -> None:
+    @given(st.lists(TEXTS, max_size=4), st.lists(TEXTS, max_size=4))
+    def check(left: list[str], right: list[str]) -> None:
+        for name, lines in {"a": left, "b": right}.items():
+            (tmp_path / f"t.{name}").write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
+        with contextlib.suppress(InputError):
+            rows = open_source(f"{tmp_path}/t.{{a,b}}")
+            assert rows.columns == ["a", "b"]
 
     check()
 

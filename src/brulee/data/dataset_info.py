@@ -110,11 +110,15 @@ def _load(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{file}: no such file.")
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
+        entries = json.loads(file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: not UTF-8 text (byte {error.start}).") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{file}, line {error.lineno}: not valid JSON: {error.msg}.") from None
+    except (ValueError, RecursionError):
+        raise InputError(
+            f"{file}: not usable JSON: nested too deeply or a number too long."
+        ) from None
     if not isinstance(entries, dict):
         raise InputError(f"{file}: it has to be an object with one entry per data set.")
     return entries
