@@ -67,7 +67,7 @@ def _axis(x: Scale, floor: float, found: Lengths) -> str:
     marks = [mark for mark in marks if float(mark).is_integer()]
     shown = [f'<line class="axis" x1="{x.start}" y1="{floor}" x2="{x.end}" y2="{floor}"/>']
     shown += [_text(x(mark), floor + 18, f"{mark:,.0f}", "middle") for mark in marks]
-    more = f"tokens; {found.beyond:,} rows are longer than this →" if found.beyond else "tokens"
+    more = f"tokens; longer than this: {found.beyond:,} →" if found.beyond else "tokens"
     shown.append(_text(x.end, floor + 38, more, "end"))
     return "".join(shown)
 
