@@ -67,11 +67,13 @@ def is_plain(cache: object) -> bool:
     return isinstance(cache, Cache) and all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
-def gather(parts: Sequence[Cache], width: int) -> Cache:
+def gather(parts: Sequence[Cache], width: int, prefix: int = 0) -> Cache:
     """One cache of all parts' rows, each part's tokens at the right end of `width` columns.
 
-    The columns to the left of a shorter part are zero; the attention mask must hide them.
+    The columns to the left of a shorter part are zero; the attention mask must hide them. A trained
+    prefix, the first `prefix` columns of every part, stays to the left of all that.
     """
+    width += prefix
     layers = []
     for layers_of_parts in zip(*(part.layers for part in parts), strict=True):
         rows = sum(layer.keys.shape[0] for layer in layers_of_parts)
@@ -82,7 +84,10 @@ def gather(parts: Sequence[Cache], width: int) -> Cache:
             start = 0
             for layer in layers_of_parts:
                 part = getattr(layer, name)
-                buffer[start : start + len(part), :, width - part.shape[2] : width] = part
+                rows_at = slice(start, start + len(part))
+                own = part.shape[2] - prefix
+                buffer[rows_at, :, :prefix] = part[:, :, :prefix]
+                buffer[rows_at, :, width - own : width] = part[:, :, prefix:]
                 start += len(part)
             buffers.append(buffer)
         roomy = RoomyLayer()

@@ -33,7 +33,10 @@ class Likelihood:
 
 
 class Engine:
-    """Runs requests on a model; `stop_ids` end a completion, `pad_id` fills shorter rows."""
+    """Runs requests on a model; `stop_ids` end a completion, `pad_id` fills shorter rows.
+
+    `reserved` positions of the model's context are taken before a document's own begin.
+    """
 
     def __init__(
         self,
@@ -41,12 +44,14 @@ class Engine:
         stop_ids: Sequence[int],
         pad_id: int,
         batch_tokens: int = 8192,
+        reserved: int = 0,
     ) -> None:
         self.model, self.stop_ids, self.pad_id = model, frozenset(stop_ids), pad_id
         self.batch_tokens = batch_tokens
         self.seq2seq = bool(model.config.is_encoder_decoder)
         self.device = next(model.parameters()).device
-        self._context = context_length(model)
+        context = context_length(model)
+        self._context = None if context is None else context - reserved
         self._packs = packs_exactly(model)
         self._pass_tokens = min(batch_tokens, PASS_TOKENS[self.device.type])
 
@@ -258,7 +263,9 @@ class _Decoder:
                 break
         whole_BT, self.mask_BT = self._padded(prompts, left=True)
         if is_plain(self.cache):
-            self.cache = gather(caches, whole_BT.shape[1])
+            # What a method put before every prompt is in the cache without having been read.
+            prefix = self.cache.get_seq_length() - ids_BT.shape[1]
+            self.cache = gather(caches, whole_BT.shape[1], prefix)
             self._logits_BV = torch.cat(logits)
         elif len(passes) > 1:
             self.cache = None

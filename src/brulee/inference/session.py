@@ -108,13 +108,14 @@ def open_session(
     return _session(load_base(target, dtype, where), None, read_record(folder), folder)
 
 
-def open_engine(base: Base, encoder: Encoder, batch_tokens: int = 8192) -> Engine:
+def open_engine(
+    base: Base, encoder: Encoder, batch_tokens: int = 8192, attached: Attached | None = None
+) -> Engine:
     """An engine that stops where the encoder's completions end."""
     pad_id = base.tokenizer.pad_token_id
-    return Engine(
-        base.model, encoder.stop_ids, encoder.stop_ids[-1] if pad_id is None else pad_id,
-        batch_tokens,
-    )  # fmt: skip
+    fill = encoder.stop_ids[-1] if pad_id is None else pad_id
+    reserved = attached.reserved if attached else 0
+    return Engine(base.model, encoder.stop_ids, fill, batch_tokens, reserved)
 
 
 def _adapter_session(
@@ -145,4 +146,5 @@ def _session(
             f"{folder}: trained with another chat template or tokenizer than {base.name!r} has "
             "now, so that it would read prompts it has never seen; bring back the one it had."
         )
-    return Session(base, attached, encoder, open_engine(base, encoder))
+    engine = open_engine(base, encoder, attached=attached)
+    return Session(base, attached, encoder, engine)

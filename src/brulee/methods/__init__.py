@@ -10,6 +10,8 @@ from brulee.methods.bottleneck import Bottleneck
 from brulee.methods.full import Full
 from brulee.methods.ia3 import IA3
 from brulee.methods.lora import LoRA
+from brulee.methods.prefix import Prefix
+from brulee.methods.prompt import Prompt
 from brulee.methods.selective import Selective
 from brulee.recipe import MethodSpec, Source, check
 
@@ -19,6 +21,8 @@ METHODS: dict[str, type[Method]] = {
     "lora": LoRA,
     "bottleneck": Bottleneck,
     "ia3": IA3,
+    "prefix": Prefix,
+    "prompt": Prompt,
 }
 
 # peft_type of a stored adapter -> the method that reads its configuration
@@ -27,6 +31,8 @@ READERS: dict[str, Any] = {
     "BRULEE_SELECTIVE": Selective.from_config,
     "IA3": IA3.from_config,
     "LORA": LoRA.from_config,
+    "PREFIX_TUNING": Prefix.from_config,
+    "PROMPT_TUNING": Prompt.from_config,
 }
 
 

@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.errors import InputError
 from brulee.recipe import Strict
@@ -46,6 +46,7 @@ class Attached(ABC):
     """A method that is on a model."""
 
     prefix_ids: tuple[int, ...] = ()
+    reserved: int = 0  # positions of the model's context that stand before the first id
 
     @abstractmethod
     def groups(self) -> list[Group]:
@@ -107,6 +108,13 @@ class Method(ABC):
         `seed` decides the initial values. Raises InputError for a target that the model lacks.
         """
 
+    def virtual_tokens(self) -> int:
+        """How many positions every document begins with that are not its own."""
+        return 0
+
+    def instruct(self, tokenizer: PreTrainedTokenizerBase, instruction: str) -> None:  # noqa: B027
+        """Hear, before `attach`, what the task's first template says whatever the row."""
+
     def documents(self) -> int:
         """How many training documents `prepare` reads before `attach`; 0: it is not called."""
         return 0
@@ -159,8 +167,8 @@ def check_tensors(
 ) -> None:
     """Hold stored tensors against the model's own.
 
-    Raises InputError naming the first key that is missing, left over, of another shape, or holds
-    NaN or infinity.
+    Raises InputError naming the first key that is missing, left over, of another shape, whole
+    numbers where others are needed or the other way round, or holds NaN or infinity.
     """
     missing, extra = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     if missing or extra:
@@ -174,6 +182,10 @@ def check_tensors(
             raise InputError(
                 f"{where}: tensor {name!r} has shape {tuple(tensor.shape)}, "
                 f"this model needs {tuple(own[name].shape)}."
+            )
+        if tensor.is_floating_point() != own[name].is_floating_point():
+            raise InputError(
+                f"{where}: tensor {name!r} holds {tensor.dtype} where {own[name].dtype} is needed."
             )
         if not torch.isfinite(tensor).all():
             raise InputError(f"{where}: tensor {name!r} holds NaN or infinite values.")

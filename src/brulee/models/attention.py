@@ -5,7 +5,11 @@ A pack is one row of T tokens, several documents long. `cu_seq_lens_q` holds the
     documents    |--- a ---|- b -|------ c ------|
     cu_seq_lens  0         7     11              24
 
-Shapes: `T` tokens in the pack, `H` query heads, `K` key heads, `D` head width, `S` documents.
+A trained prefix is P more keys and values before the pack's own. Each document sees it, as if the
+prefix stood before that document alone.
+
+Shapes: `T` tokens in the pack, `H` query heads, `K` key heads, `D` head width, `S` documents, `P`
+prefix positions.
 """
 
 from __future__ import annotations
@@ -39,9 +43,9 @@ def packed_attention(
     max_length_q: int | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention inside each document of a pack.
+    """Causal attention inside each document of a pack, and to a prefix that all have in common.
 
-    query (1, H, T, D); key and value (1, K, T, D); returns (1, T, H, D). Raises ValueError for
+    query (1, H, T, D); key and value (1, K, P + T, D); returns (1, T, H, D). Raises ValueError for
     what it cannot compute exactly (logit soft-capping, attention sinks, a dense mask), so that a
     model that needs it is never trained with something else.
     """
@@ -67,15 +71,16 @@ def _per_document(
     window: int | None,
 ) -> torch.Tensor:
     grouped = query.shape[1] != key.shape[1]
+    prefix = key.shape[2] - query.shape[2]
     outs = []
     for start, end in itertools.pairwise(bounds):
         mask = None
-        if window is not None and end - start > window:
-            mask = _window_mask(end - start, window, query.device)
+        if prefix or (window is not None and end - start > window):
+            mask = _mask(end - start, prefix, window, query.device)
         out_1HTD = F.scaled_dot_product_attention(
             query[:, :, start:end],
-            key[:, :, start:end],
-            value[:, :, start:end],
+            _seen(key, prefix, start, end),
+            _seen(value, prefix, start, end),
             attn_mask=mask,
             dropout_p=dropout,
             is_causal=mask is None,
@@ -86,10 +91,17 @@ def _per_document(
     return torch.cat(outs, dim=1)
 
 
-def _window_mask(length: int, window: int, device: torch.device) -> torch.Tensor:
-    at = torch.arange(length, device=device)
-    behind_TT = at[:, None] - at[None, :]
-    return (behind_TT >= 0) & (behind_TT < window)
+def _seen(keys: torch.Tensor, prefix: int, start: int, end: int) -> torch.Tensor:
+    """What one document sees of the keys or values: the prefix and its own."""
+    own = keys[:, :, prefix + start : prefix + end]
+    return torch.cat([keys[:, :, :prefix], own], dim=2) if prefix else own
+
+
+def _mask(length: int, prefix: int, window: int | None, device: torch.device) -> torch.Tensor:
+    """Which of prefix and document each of a document's tokens sees, (T, P + T)."""
+    at = torch.arange(prefix + length, device=device)
+    behind = at[prefix:, None] - at[None, :]
+    return (behind >= 0) & (behind < (window or len(at)))
 
 
 def _varlen(
@@ -102,6 +114,11 @@ def _varlen(
     window: int | None,
 ) -> torch.Tensor:
     q_THD, k_TKD, v_TKD = (x.squeeze(0).transpose(0, 1) for x in (query, key, value))
+    prefix = len(k_TKD) - len(q_THD)
+    key_bounds = bounds
+    if prefix:
+        order, key_bounds = before_each(bounds, len(q_THD), prefix)
+        k_TKD, v_TKD = k_TKD.index_select(0, order), v_TKD.index_select(0, order)
     options: dict[str, Any] = {"scale": scaling}
     if "window_size" in _VARLEN_OPTIONS:
         options["window_size"] = (-1 if window is None else window - 1, 0)
@@ -115,9 +132,30 @@ def _varlen(
         else:
             repeats = q_THD.shape[1] // k_TKD.shape[1]
             k_TKD, v_TKD = (x.repeat_interleave(repeats, dim=1) for x in (k_TKD, v_TKD))
-    out_THD = _varlen_attn(q_THD, k_TKD, v_TKD, bounds, bounds, longest, longest, **options)
+    # Where keys are more than queries the kernel's mask ends at the last of both, as it must here.
+    out_THD = _varlen_attn(
+        q_THD, k_TKD, v_TKD, bounds, key_bounds, longest, prefix + longest, **options
+    )
     assert isinstance(out_THD, torch.Tensor), "no auxiliary output was asked for"
     return out_THD
+
+
+def before_each(
+    bounds: torch.Tensor, tokens: int, prefix: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices into P + T keys that put the prefix before each document, and the new boundaries.
+
+    `bounds` holds S + 1 boundaries of T tokens; returns (T + S P) indices and S + 1 boundaries.
+    """
+    documents = len(bounds) - 1
+    token = torch.arange(tokens, device=bounds.device)
+    key_bounds = bounds + prefix * torch.arange(documents + 1, device=bounds.device)
+    order = token.new_empty(tokens + documents * prefix)
+    # The document of each token, counted from 1, is how many prefixes stand before it.
+    order[token + prefix * torch.bucketize(token, bounds[:-1], right=True)] = token + prefix
+    at = key_bounds[:-1, None] + torch.arange(prefix, device=bounds.device)
+    order[at.flatten()] = torch.arange(prefix, device=bounds.device).repeat(documents)
+    return order, key_bounds.to(bounds.dtype)
 
 
 @contextmanager

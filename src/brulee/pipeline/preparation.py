@@ -8,6 +8,7 @@ import torch
 
 from brulee.data.corpus import Corpus, open_corpus
 from brulee.data.encoding import Encoder
+from brulee.data.instruction import instruction
 from brulee.data.lengths import Fitting, fitting_rows
 from brulee.data.mixture import Mixture
 from brulee.errors import InputError, unknown
@@ -68,10 +69,14 @@ def prepare(where: RunFolder) -> Prepared:
         system=recipe.system,
         max_length=recipe.train.max_length,
     )
+    # What a method reads before every document takes room in it; any id will do to measure.
+    measured = encoder.with_prefix((0,) * method.virtual_tokens())
     fitting = {
-        path: fitting_rows(corpus.tasks[path], encoder, corpus.tasks[path].train)
+        path: fitting_rows(corpus.tasks[path], measured, corpus.tasks[path].train)
         for path in corpus.trained
     }
+    first = corpus.tasks[corpus.trained[0]].templates.templates[0]
+    method.instruct(base.tokenizer, instruction(first))
     mixture = corpus.mixture({p: found.rows for p, found in fitting.items()}, recipe.train.seed)
     autocast = method.stores_model and dtype == torch.bfloat16
     prepared = Prepared(

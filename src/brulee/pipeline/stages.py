@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import shutil
 import time
@@ -31,12 +32,13 @@ def score(prepared: Prepared, who: str, tuned: Tuned | None = None) -> Scored:
     """One model's answers on the test rows and the guards, from files where they are there."""
     spec = prepared.recipe.evaluate
     attached = tuned.attached if tuned else None
-    encoder = prepared.encoder.with_prefix(attached.prefix_ids if attached else ())
-    engine = open_engine(prepared.base, encoder, spec.batch_tokens)
+    encoder = _encoder(prepared, attached) if attached else prepared.encoder
+    engine = open_engine(prepared.base, encoder, spec.batch_tokens, attached)
     started = time.perf_counter()
     whose = {"base": "Base", "tuned": "Tuned"}[who]
     context = context_length(prepared.base.model)
-    room = None if context is None else context - spec.generation.max_new_tokens
+    reserved = attached.reserved if attached else 0
+    room = None if context is None else context - reserved - spec.generation.max_new_tokens
     answers: dict[str, list[Answer]] = {}
     for test in prepared.corpus.tests:
         items = _items(prepared, test, encoder, room)
@@ -71,7 +73,7 @@ def tune(prepared: Prepared) -> Tuned:
     recipe, base, method = prepared.recipe, prepared.base, prepared.method
     total = sum(p.numel() for p in base.model.parameters())
     attached = method.attach(base.model, recipe.train.seed)
-    encoder = prepared.encoder.with_prefix(attached.prefix_ids)
+    encoder = _encoder(prepared, attached)
     tasks, mixture = prepared.corpus.tasks, prepared.mixture
 
     def document(i: int) -> Document:
@@ -105,6 +107,13 @@ def write_up(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) ->
     if card.is_file():
         card.write_text(model_card(prepared, found), encoding="utf-8")
     html.write_report(prepared.where.path)
+
+
+def _encoder(prepared: Prepared, attached: Attached) -> Encoder:
+    """Documents as a method needs them: its ids first, the positions it takes off their length."""
+    encoder = copy.copy(prepared.encoder.with_prefix(attached.prefix_ids))
+    encoder.max_length -= attached.reserved
+    return encoder
 
 
 def _items(prepared: Prepared, test: Test, encoder: Encoder, room: int | None) -> list[Item]:

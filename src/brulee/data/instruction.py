@@ -1,0 +1,12 @@
+"""What a template says whatever the row: the instruction without the row's text."""
+
+from __future__ import annotations
+
+from brulee.data.template import Template
+from brulee.data.template_text import pieces, prompt_pieces
+
+
+def instruction(template: Template) -> str:
+    """The literal text of the prompt part on one line; "" where it is all the row's."""
+    found = prompt_pieces(pieces(template.jinja))
+    return " ".join(" ".join(piece.text for piece in found if piece.kind == "text").split())

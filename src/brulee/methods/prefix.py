@@ -1,0 +1,203 @@
+"""Prefix tuning: trained keys and values that every layer sees before a document's own.
+
+Li and Liang 2021, "Prefix-Tuning: Optimizing Continuous Prompts for Generation". It starts as the
+keys and values of real tokens, as they found best. Stored as PEFT does: P rows of every layer's
+keys, then its values.
+
+Shapes: `P` prefix positions, `C` numbers of one position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from brulee.errors import InputError
+from brulee.methods.base import Attached, Group, Method, copy_checked, freeze
+from brulee.methods.peft_config import FILE, not_a, refuse_unsupported, required, task_type
+from brulee.methods.prefix_cache import NAME, PrefixCache, Sizes, activations, sizes_of
+from brulee.methods.prefix_source import DirectPrefix, PrefixSource, ProjectedPrefix
+from brulee.methods.prompt_start import SoftOptions, Start
+
+KEY = "prompt_embeddings"
+_READ = {
+    "encoder_hidden_size",
+    "init_weights",
+    "num_attention_heads",
+    "num_layers",
+    "num_transformer_submodules",
+    "num_virtual_tokens",
+    "prefix_projection",
+    "token_dim",
+}
+
+
+class PrefixOptions(SoftOptions):
+    """Options of prefix tuning."""
+
+    projection: bool = Field(False, description="train through a two-layer net, folded when stored")
+    hidden: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="the net's inner width; else that of a layer's keys"
+    )
+
+
+class Prefix(Method):
+    """Train keys and values that every layer sees before a document's own."""
+
+    name = "prefix"
+    summary = "trained keys and values in every layer, before a document's own"
+    learning_rate = 5e-3
+    Options = PrefixOptions
+
+    def __init__(self, options: PrefixOptions | None = None, sets: int | None = None) -> None:
+        """`sets`: PEFT's num_transformer_submodules of a stored prefix."""
+        self._options, self._sets = options or PrefixOptions(), sets
+        self._start = Start(self._options)
+        if self._options.hidden is not None and not self._options.projection:
+            raise InputError("method.hidden: of use with projection: true only.")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Prefix:
+        """Read a PEFT adapter_config.json.
+
+        Raises InputError naming a setting that this method does not compute, known or not.
+        """
+        refuse_unsupported(config, "prefix", _READ, {})
+        try:
+            tokens = required(config, "num_virtual_tokens")
+            options = PrefixOptions(tokens=tokens, init="random")
+            return cls(options, config.get("num_transformer_submodules"))
+        except ValueError as error:
+            raise not_a("prefix tuning", error) from None
+
+    def options(self) -> dict[str, Any]:
+        """The options, every default written out."""
+        return self._options.model_dump()
+
+    def label(self) -> str:
+        """For instance "prefix 20"."""
+        return f"prefix {self._options.tokens}"
+
+    def virtual_tokens(self) -> int:
+        """How many positions stand before every document."""
+        return self._options.tokens
+
+    def instruct(self, tokenizer: PreTrainedTokenizerBase, instruction: str) -> None:
+        """Take the text to start from."""
+        self._start.read(tokenizer, instruction)
+
+    def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
+        """Put the prefix into the cache of the decoder; every parameter of the base is frozen.
+
+        Raises InputError for a model whose layers keep no keys and values, or not all alike.
+        """
+        sizes = sizes_of(model)
+        self._check_sets(model)
+        generator = torch.Generator().manual_seed(seed)
+        source = self._source(model, sizes, generator)
+        return _PrefixAttached(model, PrefixCache(source, sizes, model))
+
+    def _source(
+        self, model: PreTrainedModel, sizes: Sizes, generator: torch.Generator
+    ) -> PrefixSource:
+        own = self._options
+        ids_P = self._start.ids(model.get_input_embeddings().weight.shape[0], generator)
+        start_PC = _laid_out(activations(model, ids_P), sizes)
+        from_nothing = own.init == "random"
+        if from_nothing:
+            drawn_PC = torch.randn(start_PC.shape, generator=generator).to(start_PC.device)
+            # As spread as what the model makes of real tokens; a net brings a start of its own.
+            start_PC = drawn_PC * start_PC.std() * (not own.projection)
+        if not own.projection:
+            return DirectPrefix(start_PC)
+        width = sizes.heads * sizes.width
+        return ProjectedPrefix(start_PC, width, own.hidden or width, generator, from_nothing)
+
+    def _check_sets(self, model: PreTrainedModel) -> None:
+        right = _sets(model)
+        if self._sets not in (None, right):
+            raise InputError(
+                f"{FILE}: num_transformer_submodules = {self._sets!r}, but a prefix of "
+                f"{type(model).__name__} has {right}."
+            )
+
+
+class _PrefixAttached(Attached):
+    def __init__(self, model: PreTrainedModel, prefix: PrefixCache) -> None:
+        self.model, self._prefix, self._decoder = model, prefix, model.get_decoder()
+        self.reserved = prefix.source.count
+        self._thaw = freeze(model)
+        self._decoder.add_module(NAME, prefix)
+        self._hook = self._decoder.register_forward_pre_hook(prefix.before, with_kwargs=True)
+
+    def groups(self) -> list[Group]:
+        return [Group("prefix", tuple(self._prefix.parameters()), decay=False)]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        # A copy on the CPU too: what was kept must not go on training.
+        return {KEY: self._prefix.source().detach().float().cpu().clone()}
+
+    def config(self) -> dict[str, Any]:
+        sizes = self._prefix.sizes
+        return {
+            "peft_type": "PREFIX_TUNING",
+            "task_type": task_type(self.model),
+            "num_virtual_tokens": self._prefix.source.count,
+            "token_dim": sizes.heads * sizes.width,
+            "num_attention_heads": sizes.heads,
+            "num_layers": sizes.layers,
+            "num_transformer_submodules": _sets(self.model),
+            "encoder_hidden_size": sizes.heads * sizes.width,
+            "prefix_projection": False,
+            "inference_mode": True,
+        }
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        scratch = {KEY: torch.empty_like(self._prefix.source().detach())}
+        copy_checked(scratch, tensors)
+        self._prefix.source.take(scratch[KEY])
+
+    def merge(self) -> None:
+        raise InputError(
+            "method prefix cannot merge: a prefix is keys and values that no token has, and no "
+            "weight of the base makes them. Keep the adapter beside its base."
+        )
+
+    def detach(self) -> None:
+        self._hook.remove()
+        delattr(self._decoder, NAME)
+        for parameter in self._thaw:
+            parameter.requires_grad_(True)
+        self.reserved = 0
+
+    @contextmanager
+    def _switched_off(self) -> Iterator[None]:
+        self._prefix.enabled = False
+        try:
+            yield
+        finally:
+            self._prefix.enabled = True
+
+    def disabled(self) -> AbstractContextManager[None]:
+        return self._switched_off()
+
+
+def _sets(model: PreTrainedModel) -> int:
+    """PEFT's num_transformer_submodules."""
+    return 2 if model.config.is_encoder_decoder else 1
+
+
+def _laid_out(found: list[tuple[torch.Tensor, torch.Tensor]], sizes: Sizes) -> torch.Tensor:
+    """Keys and values of every layer as they are stored, (P, C); zero where no layer reads."""
+    blocks: list[torch.Tensor | None] = [None] * (2 * sizes.layers)
+    for layer, block in enumerate(sizes.blocks()):
+        if blocks[2 * block] is None:
+            blocks[2 * block], blocks[2 * block + 1] = found[layer]
+    nothing = torch.zeros_like(found[0][0])
+    stacked = torch.cat([nothing if block is None else block for block in blocks])
+    return stacked.permute(2, 0, 1, 3).flatten(1).float()

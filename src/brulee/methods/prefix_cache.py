@@ -1,0 +1,138 @@
+"""A trained prefix in a model's key-value cache, there before anything is read.
+
+    keys, values of a layer   |- P trained -|--- a document's own ---|
+
+Every document's positions begin after the prefix. Nothing of the model is wrapped: what it is given
+is changed on the way in, by a hook.
+
+Shapes: `B` rows, `P` prefix positions, `L` layers, `H` key heads, `D` head width, `C` = 2 L H D.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, EncoderDecoderCache
+
+from brulee.errors import InputError
+from brulee.methods.prefix_source import PrefixSource
+from brulee.models.attention import NAME as PACKED
+
+NAME = "brulee_prefix"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a model keeps of every position: L layers of H heads of width D, keys and values."""
+
+    layers: int
+    heads: int
+    width: int
+    crossed: bool  # whether the layers read an encoder's keys and values too
+
+    @property
+    def columns(self) -> int:
+        """Numbers of one position."""
+        return 2 * self.layers * self.heads * self.width
+
+    def blocks(self) -> list[int]:
+        """Which of the L stored layers each of the model's layers reads.
+
+        Its own; but PEFT lays an encoder-decoder's out twice and then counts by four, so that layer
+        i reads 2 i modulo L. What it reads is what an adapter means.
+        """
+        return [(2 * i) % self.layers if self.crossed else i for i in range(self.layers)]
+
+
+class PrefixCache(nn.Module):
+    """Puts what `source` gives, (P, C), into the cache of a decoder that this is a hook of."""
+
+    def __init__(self, source: PrefixSource, sizes: Sizes, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.source, self.sizes, self.enabled = source, sizes, True
+        self._dtype, self._config = model.dtype, model.config
+
+    def before(
+        self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Hook before a decoder's forward: positions, mask and cache as after P tokens."""
+        if not self.enabled:
+            return args, kwargs
+        if "cu_seq_lens_q" in kwargs and self._config._attn_implementation != PACKED:
+            raise ValueError("a pack after a prefix needs attention inside `packed`")
+        given = [*args, kwargs.get("input_ids"), kwargs.get("inputs_embeds")]
+        read = next(tensor for tensor in given if tensor is not None)
+        rows, count = read.shape[0], self.source.count
+        changed = dict(kwargs)
+        mask, positions = kwargs.get("attention_mask"), kwargs.get("position_ids")
+        if mask is not None:
+            changed["attention_mask"] = torch.cat([mask.new_ones(rows, count), mask], dim=1)
+        if positions is not None:
+            changed["position_ids"] = positions + count
+        changed["past_key_values"] = self._filled(kwargs.get("past_key_values"), rows)
+        return args, changed
+
+    def _filled(self, cache: Cache | None, rows: int) -> Cache:
+        if cache is None:
+            cache = DynamicCache()
+            if self.sizes.crossed:
+                cache = EncoderDecoderCache(cache, DynamicCache())
+        own = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
+        if own.get_seq_length() == 0:
+            for layer, (keys, values) in enumerate(self._layers(rows)):
+                own.update(keys, values, layer)
+        return cache
+
+    def _layers(self, rows: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Keys and values of each of the model's layers, (B, H, P, D)."""
+        s, values_PC = self.sizes, self.source().to(self._dtype)
+        blocks = values_PC.view(len(values_PC), 2 * s.layers, s.heads, s.width)
+        blocks = blocks.permute(1, 2, 0, 3).unsqueeze(1).expand(-1, rows, -1, -1, -1)
+        return [(blocks[2 * b], blocks[2 * b + 1]) for b in s.blocks()]
+
+
+def sizes_of(model: PreTrainedModel) -> Sizes:
+    """What the model keeps of a position, seen in the cache of a token that it reads.
+
+    Raises InputError for a model whose layers do not all keep keys and values of one shape.
+    """
+    found = activations(model, torch.zeros(1, dtype=torch.long))
+    shapes = {tensor.shape for pair in found for tensor in pair}
+    if len(shapes) > 1:
+        raise InputError(
+            f"method prefix: the layers of {type(model).__name__} keep keys and values of "
+            "different shapes, which PEFT's file has no place for."
+        )
+    (_, heads, _, width) = shapes.pop()
+    return Sizes(len(found), heads, width, bool(model.config.is_encoder_decoder))
+
+
+@torch.no_grad()
+def activations(
+    model: PreTrainedModel, ids_P: torch.Tensor
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Each layer's keys and values of these tokens, (1, H, P, D); a decoder's, where there are two.
+
+    Raises InputError for a model that does not keep them all.
+    """
+    ids_1P = ids_P.unsqueeze(0).to(next(model.parameters()).device)
+    inputs = {"input_ids": ids_1P, "attention_mask": torch.ones_like(ids_1P)}
+    cache: Cache = DynamicCache()
+    if model.config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = ids_1P
+        cache = EncoderDecoderCache(cache, DynamicCache())
+    training = model.training
+    model.eval()
+    model(**inputs, past_key_values=cache, use_cache=True)
+    model.train(training)
+    own = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
+    if not own.layers or any(type(layer) is not DynamicLayer for layer in own.layers):
+        raise InputError(
+            f"method prefix: {type(model).__name__} does not keep keys and values of everything "
+            "that it has read, so that none can be put before it."
+        )
+    return [(layer.keys, layer.values) for layer in own.layers]

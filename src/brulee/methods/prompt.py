@@ -1,0 +1,199 @@
+"""Prompt tuning: trained vectors that every document begins with, before a frozen model.
+
+Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning". The vectors stand
+for token ids past the vocabulary, which the wrapped embedding knows; an encoder-decoder reads them
+in its encoder. Stored as PEFT does.
+
+Shapes: `P` virtual tokens, `D` width, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from brulee.errors import InputError
+from brulee.methods.base import Attached, Group, Method, copy_checked
+from brulee.methods.linear import weight_of
+from brulee.methods.peft_config import FILE, not_a, refuse_unsupported, required, task_type
+from brulee.methods.prompt_start import COMMON, SoftOptions, Start
+from brulee.methods.wrapping import Wrapper, Wrapping
+
+KEY = "prompt_embeddings"
+_READ = {
+    "num_attention_heads",
+    "num_layers",
+    "num_transformer_submodules",
+    "num_virtual_tokens",
+    "prompt_tuning_init",
+    "prompt_tuning_init_text",
+    "token_dim",
+    "tokenizer_kwargs",
+    "tokenizer_name_or_path",
+}
+
+
+class PromptOptions(SoftOptions):
+    """Options of prompt tuning."""
+
+
+class Prompt(Method):
+    """Train the vectors of virtual tokens that every document begins with."""
+
+    name = "prompt"
+    summary = "trained vectors before every document, read like words"
+    learning_rate = 3e-2
+    Options = PromptOptions
+
+    def __init__(self, options: PromptOptions | None = None, sets: int = 1) -> None:
+        """`sets`: how often P rows are stored; PEFT stores two for T5 and reads the first."""
+        self._options, self._sets = options or PromptOptions(), sets
+        self._start = Start(self._options)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Prompt:
+        """Read a PEFT adapter_config.json.
+
+        Raises InputError naming a setting that this method does not compute, known or not.
+        """
+        refuse_unsupported(config, "prompt", _READ, {})
+        sets = config.get("num_transformer_submodules") or 1
+        if sets not in (1, 2):
+            raise InputError(f"{FILE}: num_transformer_submodules = {sets!r}; valid: 1, 2.")
+        try:
+            tokens = required(config, "num_virtual_tokens")
+            return cls(PromptOptions(tokens=tokens, init="random"), sets)
+        except ValueError as error:
+            raise not_a("prompt tuning", error) from None
+
+    def options(self) -> dict[str, Any]:
+        """The options, every default written out."""
+        return self._options.model_dump()
+
+    def label(self) -> str:
+        """For instance "prompt 20"."""
+        return f"prompt {self._options.tokens}"
+
+    def virtual_tokens(self) -> int:
+        """How many ids every document begins with."""
+        return self._options.tokens
+
+    def instruct(self, tokenizer: PreTrainedTokenizerBase, instruction: str) -> None:
+        """Take the text to start from."""
+        self._start.read(tokenizer, instruction)
+
+    def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
+        """Wrap the embedding of what is read; every parameter of the base is frozen."""
+        name, table = _table(model)
+        start_PD = self._start_vectors(table, torch.Generator().manual_seed(seed))
+        layer = PromptEmbedding(table, start_PD)
+        return _PromptAttached(Wrapping(model, {name: layer}), layer, self._sets)
+
+    @torch.no_grad()
+    def _start_vectors(self, table: nn.Module, generator: torch.Generator) -> torch.Tensor:
+        weight_VD = weight_of(table)
+        if self._options.init == "random":
+            # As spread as the vectors that the model knows.
+            common = torch.arange(min(COMMON, len(weight_VD)), device=weight_VD.device)
+            drawn_PD = torch.randn(self._options.tokens, weight_VD.shape[1], generator=generator)
+            scale: torch.Tensor = table(common).float().std()
+            return drawn_PD.to(weight_VD.device) * scale
+        ids_P = self._start.ids(len(weight_VD), generator).to(weight_VD.device)
+        vectors_PD: torch.Tensor = table(ids_P)
+        return vectors_PD.float()
+
+
+class PromptEmbedding(Wrapper):
+    """An embedding that knows P more ids; `base_layer` keeps the frozen original."""
+
+    def __init__(self, base_layer: nn.Module, start_PD: torch.Tensor) -> None:
+        super().__init__(base_layer)
+        self.first = weight_of(base_layer).shape[0]
+        self.prompt_embeddings = nn.Parameter(start_PD.clone())
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Ids (...) -> (..., D)."""
+        if not self.enabled:
+            plain: torch.Tensor = self.base_layer(ids)
+            return plain
+        virtual = ids >= self.first
+        out: torch.Tensor = self.base_layer(ids.masked_fill(virtual, 0))
+        # Words are looked up in a row of zeros that gets no gradient: nothing waits for a GPU.
+        count = len(self.prompt_embeddings)
+        table = F.pad(self.prompt_embeddings, (0, 0, 0, 1))
+        rows = (ids - self.first).masked_fill(~virtual, count)
+        trained = F.embedding(rows, table, padding_idx=count)
+        return torch.where(virtual.unsqueeze(-1), trained.to(out.dtype), out)
+
+    def merged(self) -> dict[str, torch.Tensor]:
+        """Refuse: raises InputError that says why nothing can be folded."""
+        raise InputError(
+            "method prompt cannot merge: a soft prompt is read before every document, and no "
+            "weight of the base holds what is read. Keep the adapter beside its base."
+        )
+
+
+class _PromptAttached(Attached):
+    def __init__(
+        self, wrapping: Wrapping[PromptEmbedding], layer: PromptEmbedding, sets: int
+    ) -> None:
+        self.model, self._wrapping, self._layer, self._sets = wrapping.model, wrapping, layer, sets
+        if sets == 2 and not self.model.config.is_encoder_decoder:
+            wrapping.off()
+            raise InputError(
+                f"{FILE}: num_transformer_submodules = 2 is for encoder-decoders, and "
+                f"{type(self.model).__name__} is none."
+            )
+        self.prefix_ids = tuple(range(layer.first, layer.first + len(layer.prompt_embeddings)))
+
+    def groups(self) -> list[Group]:
+        return [Group("prompt", (self._layer.prompt_embeddings,), decay=False)]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        # A copy on the CPU too: what was kept must not go on training.
+        return {KEY: self._layer.prompt_embeddings.detach().float().cpu().clone()}
+
+    def config(self) -> dict[str, Any]:
+        count, width = self._layer.prompt_embeddings.shape
+        return {
+            "peft_type": "PROMPT_TUNING",
+            "task_type": task_type(self.model),
+            "num_virtual_tokens": count,
+            "token_dim": width,
+            "num_transformer_submodules": 1,
+            "prompt_tuning_init": "RANDOM",
+            "inference_mode": True,
+        }
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        own = self._layer.prompt_embeddings
+        scratch = {KEY: own.new_empty(self._sets * len(own), own.shape[1])}
+        copy_checked(scratch, tensors)
+        own.copy_(scratch[KEY][: len(own)])
+        self._sets = 1
+
+    def merge(self) -> None:
+        self._wrapping.fold()
+
+    def detach(self) -> None:
+        self._wrapping.off()
+        self.prefix_ids = ()
+
+    def disabled(self) -> AbstractContextManager[None]:
+        return self._wrapping.disabled()
+
+
+def _table(model: PreTrainedModel) -> tuple[str, nn.Module]:
+    """The embedding of what is read, and its path: an encoder's own, where there is one."""
+    reader = model.get_encoder() if model.config.is_encoder_decoder else model
+    table = reader.get_input_embeddings()
+    (outer,) = (name for name, module in model.named_modules() if module is reader)
+    (inner,) = (name for name, module in reader.named_modules() if module is table)
+    return f"{outer}.{inner}".lstrip("."), table

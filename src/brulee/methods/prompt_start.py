@@ -1,0 +1,64 @@
+"""Where the trained tokens of a soft prompt begin: at a text, at vocabulary, or at random.
+
+Lester et al. 2021, section 3.2: starting from text or vocabulary beats random vectors, by far so
+with few tokens or a small model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from transformers import PreTrainedTokenizerBase
+
+from brulee.errors import InputError
+from brulee.recipe import Strict
+
+# Vocabularies are in the order in which their tokens were found, the frequent ones first.
+COMMON = 5000
+
+
+class SoftOptions(Strict):
+    """Options of every soft prompt."""
+
+    tokens: Annotated[int, Field(ge=1)] = Field(20, description="virtual tokens")
+    init: Literal["text", "vocabulary", "random"] = Field(
+        "text", description="what they start as; without any text, vocabulary"
+    )
+    init_text: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="the text of init: text; else the first template's instruction"
+    )
+
+
+class Start:
+    """The tokens that a soft prompt starts as, once the tokenizer and the task are known."""
+
+    def __init__(self, options: SoftOptions) -> None:
+        if options.init_text is not None and options.init != "text":
+            raise InputError(f"method.init_text: of use with init: text, not {options.init!r}.")
+        self._options = options
+        self._text_ids: tuple[int, ...] = ()
+
+    def read(self, tokenizer: PreTrainedTokenizerBase, instruction: str) -> None:
+        """Take the text to start from: the options' own, else the task's instruction."""
+        text = self._options.init_text or instruction
+        self._text_ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def ids(self, vocabulary: int, generator: torch.Generator) -> torch.Tensor:
+        """Token ids (P): the text repeated or cut to length, else common tokens, each once.
+
+        Raises InputError for an `init_text` that no tokenizer has read.
+        """
+        own = self._options
+        if own.init_text is not None and not self._text_ids:
+            raise InputError(f"method.init_text: {own.init_text!r} gives no token to start from.")
+        if own.init == "text" and self._text_ids:
+            return torch.tensor(_repeated(self._text_ids, own.tokens))
+        drawn = torch.randperm(min(vocabulary, COMMON), generator=generator)
+        return torch.tensor(_repeated(drawn.tolist(), own.tokens))
+
+
+def _repeated(ids: Sequence[int], count: int) -> list[int]:
+    return [ids[i % len(ids)] for i in range(count)]
