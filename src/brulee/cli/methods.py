@@ -6,9 +6,10 @@ import typer
 
 from brulee.cli import options
 from brulee.cli.failures import sentences
+from brulee.cli.methods_count import count
 from brulee.cli.output import print_json, print_table
 
-app = typer.Typer(no_args_is_help=True, help="The tuning methods a recipe can name.")
+app = typer.Typer(no_args_is_help=True, help="The tuning methods that a recipe can name.")
 
 
 @app.command("list")
@@ -21,3 +22,6 @@ def list_methods(as_json: options.Json = False) -> None:
         print_json([{"name": name, "summary": m.summary} for name, m in METHODS.items()])
     else:
         print_table(["method", "what it trains"], [(n, m.summary) for n, m in METHODS.items()])
+
+
+app.command()(sentences()(count))

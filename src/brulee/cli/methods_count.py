@@ -1,0 +1,121 @@
+"""`brulee methods count`: what each method trains on a model, and what it takes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from math import prod
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brulee.cli import options
+from brulee.cli.output import print_json, print_table
+from brulee.errors import InputError
+
+if TYPE_CHECKING:
+    from brulee.methods.accounting import Count
+
+
+def count(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", help="bundled, a folder, a .gguf, or a Hub id."),
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Count this one only (repeatable).")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="OPTION=VALUE", help="Change an option, e.g. rank=16."),
+    ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(metavar="OUTPUTSxINPUTS", help="Count on one weight alone, e.g. 512x64."),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Count what every method trains: parameters, bytes on disk, of gradients and AdamW's state.
+
+    Reads the model's configuration and none of its weights.
+    """
+    if (model is None) == (shape is None):
+        raise InputError("give either a MODEL or --shape, for instance: bundled, --shape 512x64.")
+    given, sides = _settings(settings or ()), None if shape is None else _sides(shape)
+    from brulee.methods import METHODS
+    from brulee.methods.accounting import ON_ONE_MAP
+    from brulee.methods.accounting import count as count_methods
+    from brulee.models.skeleton import load_skeleton, one_map
+
+    names = tuple(method or (METHODS if sides is None else ON_ONE_MAP))
+    if sides is not None:
+        whole = [name for name in names if name in METHODS and name not in ON_ONE_MAP]
+        if whole:
+            raise InputError(
+                f"--method {whole[0]}: stands on a whole model and not on one weight; "
+                f"with --shape, valid: {', '.join(ON_ONE_MAP)}."
+            )
+        counts = count_methods(lambda: one_map(*sides), given, names)
+    else:
+        counts = count_methods(lambda: load_skeleton(str(model)), given, names)
+    if as_json:
+        print_json({"model": model, "shape": sides, "methods": [asdict(c) for c in counts]})
+        return
+    _print(counts)
+    if sides is not None:
+        _print_arithmetic(sides, counts)
+
+
+def _settings(settings: list[str] | tuple[()]) -> dict[str, Any]:
+    from brulee.yaml_lines import parse_scalar
+
+    found = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {setting!r}: write it as option=value, for instance rank=16.")
+        found[key.strip().removeprefix("method.")] = parse_scalar(text)
+    return found
+
+
+def _sides(shape: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9]\d{0,8})[x×*]([1-9]\d{0,8})", shape.strip())
+    if found is None:
+        raise InputError(f"--shape {shape!r}: write it as OUTPUTSxINPUTS, for instance 512x64.")
+    return int(found[1]), int(found[2])
+
+
+def _print(counts: list[Count]) -> None:
+    from brulee.reporting.wording import size
+
+    headers = ["method", "trained", "share", "on disk", "gradients", "AdamW state"]
+    rows = [
+        (
+            c.label,
+            f"{c.trainable:,}",
+            f"{c.share:.3%}",
+            size(c.stored_bytes),
+            size(c.gradient_bytes),
+            size(c.optimizer_bytes),
+        )
+        for c in counts
+        if c.refusal is None
+    ]
+    print_table(headers, rows)
+    for refused in (c for c in counts if c.refusal is not None):
+        print(f"{refused.label}: {refused.refusal}")
+
+
+def _print_arithmetic(sides: tuple[int, int], counts: list[Count]) -> None:
+    """The sum written out: what it is made of, and how much less than the whole weight it is."""
+    whole = prod(sides)
+    for c in counts:
+        if c.tensors is None or c.trainable == whole:
+            continue
+        parts = " + ".join("×".join(map(str, shape)) for shape in c.tensors.values())
+        fewer = 1 - c.trainable / whole
+        change = f"{fewer:.0%} fewer" if fewer >= 0 else f"{-fewer:.0%} more"
+        print(
+            f"{c.label}: {parts} = {c.trainable:,} instead of "
+            f"{sides[0]}×{sides[1]} = {whole:,}: {change}"
+        )

@@ -1,0 +1,125 @@
+"""What each method trains on a model, and what that takes, without the model's weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from brulee.errors import InputError, unknown
+from brulee.methods import METHODS, build_method
+from brulee.methods.base import Attached, Method
+from brulee.recipe import MethodSpec, Source
+
+# The methods that can be put on a weight that stands alone.
+ON_ONE_MAP = ("full", "lora")
+
+_TYPES = {
+    torch.float32: "F32",
+    torch.int32: "I32",
+    torch.int64: "I64",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+@dataclass(frozen=True)
+class Count:
+    """What one method takes; of one that cannot be put on the model, `refusal` says why.
+
+    `share` is of the base's parameters, `tensors` are the shapes of what is stored. Gradients and
+    AdamW's state are those of the trained parameters, in fp32.
+    """
+
+    method: str
+    label: str
+    trainable: int = 0
+    share: float = 0.0
+    stored_bytes: int = 0
+    gradient_bytes: int = 0
+    optimizer_bytes: int = 0
+    tensors: Mapping[str, tuple[int, ...]] | None = None
+    refusal: str | None = None
+
+
+def count(
+    make: Callable[[], PreTrainedModel],
+    options: Mapping[str, Any] | None = None,
+    names: tuple[str, ...] = tuple(METHODS),
+) -> list[Count]:
+    """Count several methods, each on a model of its own that `make` gives.
+
+    Each method takes those of the options that it has. Raises InputError for an unknown method,
+    for an option that none of them has, and for a value that is not valid.
+    """
+    for name in names:
+        if name not in METHODS:
+            raise unknown("method", name, METHODS)
+    known = {name: set(METHODS[name].Options.model_fields) for name in names}
+    for option in options or {}:
+        if not any(option in fields for fields in known.values()):
+            raise unknown("option", option, set().union(*known.values()), f"--set {option}")
+    return [_count(make(), name, _own(options or {}, known[name])) for name in names]
+
+
+def file_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
+    """The length of a safetensors file of these tensors, as an adapter is stored."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    # The order of the format: wide types first, then by name.
+    for name in sorted(tensors, key=lambda n: (-tensors[n].element_size(), n)):
+        tensor = tensors[name]
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _TYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return 8 + -(-len(text) // 8) * 8 + end
+
+
+def _own(options: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key in known}
+
+
+def _count(model: PreTrainedModel, name: str, options: Mapping[str, Any]) -> Count:
+    source = Source(f"method {name}", {}, None)
+    source.overridden = {("method", option): option for option in options}
+    method = build_method(MethodSpec.model_validate({"name": name, **options}), source)
+    total = sum(p.numel() for p in model.parameters())
+    try:
+        attached = _attach(method, model)
+    except InputError as error:
+        return Count(name, method.label(), refusal=str(error))
+    trained = [p for group in attached.groups() for p in group.parameters]
+    tensors = _whole(model) if method.stores_model else attached.tensors()
+    held = sum(p.numel() * p.element_size() for p in trained)
+    return Count(
+        method=name,
+        label=method.label(),
+        trainable=attached.trainable(),
+        share=attached.trainable() / total,
+        stored_bytes=file_bytes(tensors),
+        gradient_bytes=held,
+        # Two moments of every value, and the number of steps of every tensor.
+        optimizer_bytes=2 * held + 4 * len(trained),
+        tensors={key: tuple(tensor.shape) for key, tensor in tensors.items()},
+    )
+
+
+def _whole(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """What a saved model holds: buffers too, and what is shared once."""
+    by_place = {tensor.data_ptr(): (name, tensor) for name, tensor in model.state_dict().items()}
+    return dict(by_place.values())
+
+
+def _attach(method: Method, model: PreTrainedModel) -> Attached:
+    if method.documents():
+        # Which values a mask chooses decides nothing here, only how many.
+        method.adopt(method.prepare(model, [torch.zeros((), requires_grad=True)]))
+    return method.attach(model)

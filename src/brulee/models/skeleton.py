@@ -1,0 +1,118 @@
+"""A model of the right shapes without its weights, for counting."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+from brulee.errors import InputError
+from brulee.models.bundled import NAME, bundled_folder, cache_folder
+from brulee.models.loading import check_gguf
+
+_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+
+
+def load_skeleton(name: str) -> PreTrainedModel:
+    """The model of `bundled`, a folder, a .gguf file or a Hub id, every value zero, in fp32.
+
+    Reads a configuration and no weights. The memory is asked for and never touched, so that it
+    costs none until something is written there. Raises InputError naming what is not there.
+    """
+    config = _config(name)
+    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    try:
+        with torch.device("meta"):
+            model: PreTrainedModel = auto.from_config(config, dtype=torch.float32)
+    except (ValueError, RuntimeError, TypeError, AttributeError, LookupError, ImportError) as error:
+        raise InputError(f"model {name!r}: {_short(error)}") from None
+    return _untouched(model).eval()
+
+
+class OneMap(nn.Module):
+    """A model that is a single linear map of (outputs, inputs)."""
+
+    def __init__(self, outputs: int, inputs: int) -> None:
+        super().__init__()
+        self.config = PretrainedConfig(is_encoder_decoder=False)
+        self.map = nn.Linear(inputs, outputs, bias=False)
+
+    def get_input_embeddings(self) -> None:
+        """There are none."""
+
+    def get_output_embeddings(self) -> None:
+        """There is no head."""
+
+
+def one_map(outputs: int, inputs: int) -> PreTrainedModel:
+    """A model whose only weight has this shape, its values never touched."""
+    with torch.device("meta"):
+        model = OneMap(outputs, inputs)
+    return _untouched(model)
+
+
+def _untouched(model: PreTrainedModel) -> PreTrainedModel:
+    """Give a model on the meta device memory; what it shares it goes on sharing."""
+    made: dict[int, torch.Tensor] = {}
+
+    def real(tensor: torch.Tensor) -> torch.Tensor:
+        if id(tensor) not in made:
+            # numpy asks for zeroed pages and leaves them be; torch would write to each.
+            zeros = torch.from_numpy(np.zeros(tuple(tensor.shape), np.float32)).to(tensor.dtype)
+            made[id(tensor)] = nn.Parameter(zeros) if isinstance(tensor, nn.Parameter) else zeros
+        return made[id(tensor)]
+
+    for module in model.modules():
+        for held in (module._parameters, module._buffers):
+            held.update({n: real(t) for n, t in held.items() if t is not None})
+    return model
+
+
+def _config(name: str) -> PretrainedConfig:
+    if name == "bundled":
+        return _read(_bundled(), name)
+    path = Path(name).expanduser()
+    if path.is_file():
+        check_gguf(path)
+        return _read(path.parent, name, gguf_file=path.name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"{path}: not a model folder: it has no config.json.")
+        return _read(path, name)
+    if not _HUB_ID.fullmatch(name):
+        raise InputError(
+            f"model {name!r}: no such folder or file. "
+            "Valid: bundled, a folder, a .gguf file, or a Hub id like owner/name."
+        )
+    return _read(name, name)
+
+
+def _bundled() -> Path:
+    """The converted model's folder; weights that are not read need not be checked."""
+    folder = cache_folder() / "models" / NAME
+    return folder if (folder / "config.json").is_file() else bundled_folder()
+
+
+def _read(where: Path | str, name: str, **more: Any) -> PretrainedConfig:
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(where, **more)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"model {name!r}: its configuration cannot be read: {_short(error)}"
+        ) from None
+    return config
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
