@@ -72,6 +72,20 @@ def test_all_linear_means_what_it_means_in_peft(make_base: MakeBase) -> None:
         assert ours == set(_stored(theirs)), name
 
 
+def test_pefts_regular_expression_chooses_the_same_modules(
+    make_base: MakeBase, tmp_path: Path
+) -> None:
+    pattern = r".*\.(self_attn\.[qv]_proj|1\.mlp\.down_proj)"
+    config = peft.LoraConfig(r=2, target_modules=pattern, task_type="CAUSAL_LM")
+    theirs = peft.get_peft_model(make_base("llama").model, config).eval()
+    _move(theirs)
+    theirs.save_pretrained(tmp_path)
+    base = make_base("llama")
+    attached = attach_adapter(open_adapter(tmp_path), base)
+    torch.testing.assert_close(_logits(base.model), _logits(theirs), atol=1e-5, rtol=1e-5)
+    assert len(attached.tensors()) == 2 * 5
+
+
 EMBEDDINGS = [
     ("llama", ["q_proj", "embed_tokens"]),
     ("qwen3", ["embed_tokens"]),

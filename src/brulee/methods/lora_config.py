@@ -8,6 +8,7 @@ from typing import Any
 
 from brulee.methods.lora_sizes import orderless
 from brulee.methods.peft_config import refuse_unsupported, required
+from brulee.methods.targets import PATTERN
 
 # Every start but these changes the base too, and the file does not hold what it was changed to.
 _STARTS = (True, "gaussian", "orthogonal", "eva")
@@ -41,13 +42,20 @@ def read_options(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "rank": required(config, "r"),
         "alpha": required(config, "lora_alpha"),
-        "target": required(config, "target_modules"),
+        "target": _target(required(config, "target_modules")),
         "dropout": config.get("lora_dropout") or 0.0,
         "rslora": config.get("use_rslora") or False,
         "dora": config.get("use_dora") or False,
         "ranks": config.get("rank_pattern") or {},
         "alphas": config.get("alpha_pattern") or {},
     }
+
+
+def _target(modules: Any) -> Any:
+    """In PEFT one string is a regular expression, and only in a list a name."""
+    if isinstance(modules, str) and modules != "all-linear":
+        return f"{PATTERN}{modules}"
+    return modules
 
 
 def stored_size(options: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

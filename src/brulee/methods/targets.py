@@ -12,6 +12,7 @@ from brulee.errors import InputError, nearest
 
 KEYWORDS = ("all-linear", "attention", "mlp")
 EMBEDDINGS = "embeddings"
+PATTERN = "re:"  # before a regular expression for the whole path
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 
 
@@ -47,6 +48,7 @@ def select(
 
     `all-linear` is every linear map but the head; `attention` those inside an attention module;
     `mlp` the others; any other name is the last part of a path (`q_proj`) or several, or the whole.
+    `re:` begins a regular expression for the whole path, as PEFT's target_modules may be one.
     A list chooses what any of its names chooses. With `embeddings`, a name may be an embedding's,
     and the word `embeddings` is those of tokens. `option` is what a recipe calls the target.
     Raises InputError for a name that matches nothing, with the names there are.
@@ -56,15 +58,17 @@ def select(
         modules |= embedding_modules(model)
     chosen: set[str] = set()
     for wanted in [target] if isinstance(target, str) else target:
-        found = _named(model, modules, wanted)
+        found = _named(model, modules, wanted, option)
         if not found:
             raise _unknown_target(wanted, modules, embeddings, option)
         chosen |= found
     return {n: m for n, m in model.named_modules() if n in chosen}
 
 
-def _named(model: PreTrainedModel, modules: dict[str, nn.Module], wanted: str) -> set[str]:
-    """The paths among `modules` that one word or name chooses."""
+def _named(
+    model: PreTrainedModel, modules: dict[str, nn.Module], wanted: str, option: str
+) -> set[str]:
+    """The paths among `modules` that one word, name or pattern chooses."""
     linears = [n for n, m in modules.items() if not isinstance(m, nn.Embedding)]
     if wanted == "all-linear":
         return set(linears)
@@ -73,7 +77,18 @@ def _named(model: PreTrainedModel, modules: dict[str, nn.Module], wanted: str) -
     if wanted == EMBEDDINGS:
         tokens = model.get_input_embeddings().weight
         return {n for n, m in modules.items() if isinstance(m, nn.Embedding) and m.weight is tokens}
+    if wanted.startswith(PATTERN):
+        return _matching(modules, wanted.removeprefix(PATTERN), option)
     return {n for n in modules if n == wanted or n.endswith(f".{wanted}")}
+
+
+def _matching(modules: dict[str, nn.Module], pattern: str, option: str) -> set[str]:
+    try:
+        return {name for name in modules if re.fullmatch(pattern, name)}
+    except re.error as error:
+        raise InputError(
+            f"method.{option}: {pattern!r} is not a regular expression: {error}."
+        ) from None
 
 
 def leaf_names(model: PreTrainedModel, chosen: dict[str, nn.Module]) -> list[str]:

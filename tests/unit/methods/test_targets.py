@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,7 +28,7 @@ MLP = {
 }
 
 
-def _leaves(chosen: dict[str, object]) -> set[str]:
+def _leaves(chosen: Mapping[str, object]) -> set[str]:
     return {name.rsplit(".", 1)[-1] for name in chosen}
 
 
@@ -56,6 +56,38 @@ def test_names_choose_by_the_last_part_or_by_the_whole_path(make_model: Make) ->
     assert list(select(model, [whole])) == [whole]
     # The order is the model's, whatever the list's: the seed hands out values in it.
     assert list(select(model, ["v_proj", "q_proj"])) == list(select(model, ["q_proj", "v_proj"]))
+
+
+def test_a_pattern_chooses_by_the_whole_path(make_model: Make) -> None:
+    model = make_model("llama")
+    assert len(select(model, r"re:.*\.1\..*[qv]_proj")) == 2
+    with pytest.raises(InputError, match="'re:q_proj'"):
+        select(model, "re:q_proj")
+    with pytest.raises(InputError, match=r"method\.target: '\(' is not a regular expression"):
+        select(model, ["q_proj", "re:("])
+
+
+def test_a_list_may_hold_words_and_names(make_model: Make) -> None:
+    model = make_model("llama")
+    assert _leaves(select(model, ["mlp", "q_proj"])) == MLP["llama"] | {"q_proj"}
+
+
+EMBEDDINGS = {
+    "llama": {"model.embed_tokens"},
+    "gpt2": {"transformer.wte"},
+    "gpt-neox": {"gpt_neox.embed_in"},
+    "t5": {"encoder.embed_tokens", "decoder.embed_tokens"},
+    "bart": {"model.encoder.embed_tokens", "model.decoder.embed_tokens"},
+}
+
+
+@pytest.mark.parametrize("name", EMBEDDINGS)
+def test_embeddings_are_those_of_tokens_that_are_looked_up(make_model: Make, name: str) -> None:
+    """Not the table of which an encoder-decoder only ever uses its copies."""
+    model = make_model(name)
+    assert set(select(model, ["embeddings"], embeddings=True)) == EMBEDDINGS[name]
+    with pytest.raises(InputError, match="'embeddings'"):
+        select(model, ["embeddings"])
 
 
 def test_a_part_of_a_name_chooses_nothing(make_model: Make) -> None:
