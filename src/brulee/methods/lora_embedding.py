@@ -71,6 +71,8 @@ class LoRAEmbedding(Wrapper):
 def _factor(embedding: nn.Embedding, name: str) -> float:
     """What the module multiplies its rows with, as Gemma's does; tried on a table of 0, 1, 2."""
     weight_VD = weight_of(embedding)
+    if weight_VD.is_meta:  # parameters are counted, and nothing is computed
+        return 1.0
     ids = torch.tensor([[2, 1]], device=weight_VD.device)
     rows = torch.arange(weight_VD.shape[0], device=weight_VD.device, dtype=weight_VD.dtype)
     table_VD = rows[:, None].expand_as(weight_VD)

@@ -59,6 +59,22 @@ def _size(rank: int, scale: float = 2.0) -> Any:
     return Size(rank, scale)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"dora": True}, {"init": "pissa"}, {"target": ["attention", "embeddings"]}],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["llama", "gemma"])
+def test_what_is_added_is_where_the_weight_is(
+    make_model: Make, name: str, options: dict[str, Any]
+) -> None:
+    """On the device without values, too, where parameters are counted."""
+    model = make_model(name).to("meta")
+    attached = _attach(model, **options)
+    assert {p.device.type for g in attached.groups() for p in g.parameters} == {"meta"}
+    assert attached.trainable() == _attach(make_model(name), **options).trainable()
+
+
 def test_patterns_give_modules_their_own_rank_and_scale(make_model: Make) -> None:
     model = make_model("llama")
     options = {"ranks": {r"layers\.1\..*": 5, "q_proj": 3}, "alphas": {"mlp.down_proj": 6.0}}
