@@ -19,7 +19,7 @@ from brulee.errors import InputError
 from brulee.inference.cache import gather, is_plain
 from brulee.inference.sampling import Sampling, generators, next_tokens
 from brulee.models.attention import packed, packs_exactly
-from brulee.models.context import context_length
+from brulee.models.context import context_length, window_length
 from brulee.models.precision import PASS_TOKENS
 
 
@@ -53,6 +53,8 @@ class Engine:
         context = context_length(model)
         self._context = None if context is None else context - reserved
         self._packs = packs_exactly(model)
+        # Padding would stand between a prefix and its prompt, and a window counts it.
+        self._unpadded = reserved > 0 and window_length(model) is not None
         self._pass_tokens = min(batch_tokens, PASS_TOKENS[self.device.type])
 
     def generate(
@@ -68,7 +70,8 @@ class Engine:
         room for a completion.
         """
         outputs: list[list[int]] = [[] for _ in prompts]
-        for part in self._parts([len(p) + sampling.max_new_tokens for p in prompts]):
+        lengths = [len(p) for p in prompts]
+        for part in self._decoded([n + sampling.max_new_tokens for n in lengths], lengths):
             for i, ids in self._generate_batch([(i, prompts[i]) for i in part], sampling):
                 outputs[i] = ids
                 if done is not None:
@@ -132,7 +135,7 @@ class Engine:
             owners.setdefault(request.prompt, []).append(i)
         prompts = list(owners)
         sizes = [sum(len(requests[i].ids) for i in owners[p]) for p in prompts]
-        for part in self._parts(sizes):
+        for part in self._decoded(sizes, [len(p) for p in prompts]):
             decoder = _Decoder(
                 self.model, [list(prompts[k]) for k in part], self.pad_id, self.device
             )
@@ -215,6 +218,16 @@ class Engine:
             raise InputError(
                 f"a text of {tokens} tokens is too long: this model reads at most {self._context}."
             )
+
+    def _decoded(self, sizes: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Indices in batches to be generated for: of one prompt length each, where it matters."""
+        if not self._unpadded:
+            yield from self._parts(sizes)
+            return
+        for length in sorted(set(lengths), reverse=True):
+            alike = [i for i, n in enumerate(lengths) if n == length]
+            for part in self._parts([sizes[i] for i in alike]):
+                yield [alike[i] for i in part]
 
     def _parts(self, sizes: Sequence[int], tokens: int | None = None) -> Iterator[list[int]]:
         """Indices in batches whose padded size stays within the budget, longest first."""

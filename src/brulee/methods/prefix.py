@@ -51,7 +51,7 @@ class Prefix(Method):
 
     name = "prefix"
     summary = "trained keys and values in every layer, before a document's own"
-    learning_rate = 5e-3
+    learning_rate = 1e-2
     Options = PrefixOptions
 
     def __init__(self, options: PrefixOptions | None = None, sets: int | None = None) -> None:

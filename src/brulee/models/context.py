@@ -1,4 +1,4 @@
-"""How many tokens a model can read."""
+"""How many tokens a model can read, or look back on."""
 
 from __future__ import annotations
 
@@ -12,3 +12,9 @@ def context_length(model: PreTrainedModel) -> int | None:
     """
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return int(limit) if limit else None
+
+
+def window_length(model: PreTrainedModel) -> int | None:
+    """How many tokens some layers look back on; None where all look back on everything."""
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
+    return int(window) if window else None
