@@ -3,10 +3,10 @@
     python3 -m venv .peer && .peer/bin/pip install -r benchmarks/peers/adapters.txt
     .venv/bin/python benchmarks/bottleneck_parity.py --peer .peer/bin/python
 
-For Houlsby and Pfeiffer on a small Llama and GPT-2, which norm before a sub-layer, and BART, which
-norms after it: random weights, random adapters. What has to be mended in the library for Llama is
-said in peers/adapters_side.py. Asserts logits and the gradients of every adapter value within 1e-5,
-and that the adapters change the logits by more than 0.01. Writes
+For Houlsby and Pfeiffer on a small Llama, GPT-2 and T5, which norm before a sub-layer, and BART,
+which norms after it: random weights, random adapters. What has to be mended in the library for
+Llama is said in peers/adapters_side.py. Asserts logits and the gradients of every adapter value
+within 1e-5, and that the adapters change the logits by more than 0.01. Writes
 benchmarks/results/bottleneck-parity.json.
 """
 
@@ -48,6 +48,18 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "GPT2Config",
         "GPT2LMHeadModel",
         {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64, "initializer_range": 0.2},
+    ),
+    "t5": (
+        "T5Config",
+        "T5ForConditionalGeneration",
+        {
+            "d_model": 32,
+            "d_kv": 8,
+            "d_ff": 48,
+            "num_layers": 2,
+            "num_heads": 4,
+            "decoder_start_token_id": 0,
+        },
     ),
     "bart": (
         "BartConfig",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import adapters
@@ -16,10 +17,6 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-PLACES = {
-    "bottleneck_attention": "attention_adapters",
-    "bottleneck_feed_forward": "output_adapters",
-}
 NAMES = {
     "down": "adapter_down.0.weight",
     "down_bias": "adapter_down.0.bias",
@@ -28,10 +25,12 @@ NAMES = {
 }
 
 
-def theirs(key: str) -> str:
-    """Our name of a tensor -> theirs."""
+def theirs(key: str, own: Iterable[str]) -> str:
+    """Our name of a tensor -> theirs: in a layer, that of attention comes first."""
     layer, place, name = key.rsplit(".", 2)
-    return f"{layer}.{PLACES[place]}.adapters.parity.{NAMES[name]}"
+    end = f"adapters.parity.{NAMES[name]}"
+    found = [n for n in own if n.startswith(f"{layer}.") and n.endswith(end)]
+    return found[0 if place == "bottleneck_attention" else -1]
 
 
 def main() -> None:
@@ -52,14 +51,15 @@ def main() -> None:
     model.eval()
     own = {n: p for n, p in model.named_parameters() if p.requires_grad}
     given = load_file(folder / "adapter.safetensors")
-    assert own.keys() == {theirs(key) for key in given}, "another set of adapters"
+    placed = {key: own[theirs(key, own)] for key in given}
+    assert len({id(p) for p in placed.values()}) == len(own), "another set of adapters"
     with torch.no_grad():
         for key, tensor in given.items():
-            assert own[theirs(key)].shape == tensor.shape, key
-            own[theirs(key)].copy_(tensor)
+            assert placed[key].shape == tensor.shape, key
+            placed[key].copy_(tensor)
     logits = model(**inputs).logits
     logits.square().mean().backward()
-    found = {f"gradient {key}": own[theirs(key)].grad for key in given}
+    found = {f"gradient {key}": parameter.grad for key, parameter in placed.items()}
     save_file({"logits": logits.detach(), **found}, folder / "theirs.safetensors")
     versions = {m.__name__: m.__version__ for m in (adapters, transformers, torch)}
     (folder / "peer.json").write_text(json.dumps({"versions": versions, "off": off}))

@@ -119,6 +119,8 @@ class SelectiveAttached(Attached):
     def _on(self) -> None:
         for tuned in self._tuned:
             tuned.on()
+        if not any(tuned.is_written for tuned in self._tuned):
+            return
         # The fused loss reads the head's weight without calling the head.
         for module in {id(m): m for m in (self.model, self.model.base_model)}.values():
             self._hooks.append(module.register_forward_pre_hook(self._refresh))

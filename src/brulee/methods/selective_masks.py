@@ -33,8 +33,16 @@ def count(size: int, density: float) -> int:
 
 
 def highest(score: torch.Tensor, wanted: int) -> torch.Tensor:
-    """The positions of the highest scores, in rising order, int64 on the CPU."""
-    return score.flatten().topk(wanted).indices.sort().values.cpu()
+    """The positions of the highest scores, in rising order, int64 on the CPU.
+
+    Of equal ones the first are taken, so that a mask is the same on every device and in every run:
+    bf16 weights are equal by the thousand.
+    """
+    flat = score.flatten()
+    least = flat.topk(wanted).values[-1]
+    above = (flat > least).nonzero().squeeze(1)
+    equal = (flat == least).nonzero().squeeze(1)
+    return torch.cat([above, equal[: wanted - len(above)]]).sort().values.cpu()
 
 
 def magnitude_positions(model: nn.Module, names: Sequence[str], density: float) -> Positions:

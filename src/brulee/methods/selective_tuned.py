@@ -34,6 +34,7 @@ class Tuned(ABC):
 
     def __init__(self, name: str, base: nn.Parameter, owners: Owners) -> None:
         self.name, self.base, self.owners = name, base, owners
+        self.is_on = False
         self._backwards = 0
         self._written: tuple[int, int] | None = None
         self._hooks: list[RemovableHandle] = []
@@ -66,8 +67,9 @@ class Tuned(ABC):
         """Have every owner compute with the trained values."""
         for module, leaf in self.owners:
             module.__dict__[leaf] = self.seen
-            self._hooks.append(module.register_forward_pre_hook(self._refresh_hook))
-        self._written = None
+            if self.is_written:
+                self._hooks.append(module.register_forward_pre_hook(self._refresh_hook))
+        self.is_on, self._written = True, None
         self.refresh()
 
     def off(self) -> None:
@@ -76,7 +78,12 @@ class Tuned(ABC):
             del module.__dict__[leaf]
         for hook in self._hooks:
             hook.remove()
-        self._hooks = []
+        self.is_on, self._hooks = False, []
+
+    @property
+    def is_written(self) -> bool:
+        """Whether trained values have to be written to where modules read them."""
+        return self.held is not self.parameter
 
     def refresh(self) -> None:
         """Write the trained values if they may have moved since they were last written.
@@ -85,7 +92,7 @@ class Tuned(ABC):
         that every other change raises.
         """
         now = (self._backwards, self.parameter._version)
-        if self._hooks and now != self._written:
+        if self.is_on and self.is_written and now != self._written:
             self.write()
             self._written = now
 
@@ -142,8 +149,7 @@ class Whole(Tuned):
 
     def write(self) -> None:
         """Round the trained copy into what modules read."""
-        if self.held is not self.parameter:
-            self.held.copy_(self.parameter.detach())
+        self.held.copy_(self.parameter.detach())
 
     def gradient(self, grad: torch.Tensor) -> torch.Tensor:
         """All of it."""
@@ -219,12 +225,12 @@ class Sparse(Tuned):
     @torch.no_grad()
     def take(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Replace positions and values."""
-        on = bool(self._hooks)
-        if on:
+        was_on = self.is_on
+        if was_on:
             self.off()
         self._place(tensors[f"{self.name}.indices"])
         self.parameter.copy_(tensors[f"{self.name}.values"])
-        if on:
+        if was_on:
             self.on()
 
     def fold(self) -> None:

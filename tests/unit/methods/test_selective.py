@@ -17,6 +17,7 @@ from brulee.errors import InputError
 from brulee.methods.base import Attached
 from brulee.methods.checkpoint import CONFIG, OURS, attach_adapter, open_adapter, save_adapter
 from brulee.methods.selective import Selective, SelectiveOptions
+from brulee.methods.selective_masks import highest
 from brulee.models.attention import packed
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base
@@ -207,6 +208,12 @@ def test_a_mask_needs_documents_and_finite_losses(make_model: MakeModel) -> None
     with pytest.raises(InputError, match="the loss of document 2 is nan"):
         method.prepare(model, [_loss(model), _loss(model) * torch.nan])
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_of_equal_scores_the_first_are_taken() -> None:
+    score = torch.tensor([[1.0, 3.0, 1.0], [1.0, 0.0, 1.0]])
+    assert highest(score, 3).tolist() == [0, 1, 2]
+    assert highest(score, 6).tolist() == list(range(6))
 
 
 def test_a_density_that_leaves_nothing(make_model: MakeModel) -> None:
