@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError
 from brulee.methods.activations import inner_activation_maps, key_value_maps
 from brulee.methods.base import Attached, Group, Method, copy_checked
-from brulee.methods.linear import bias_of, is_transposed, sizes, weight_of
+from brulee.methods.linear import bias_of, is_transposed, oriented, sizes, weight_of
 from brulee.methods.peft_config import PREFIX, not_a, refuse_unsupported, required, task_type
 from brulee.methods.targets import leaf_names, select
 from brulee.methods.wrapping import Wrapper, Wrapping
@@ -47,7 +47,7 @@ class IA3(Method):
 
     name = "ia3"
     summary = "a scale for every key, value and inner activation"
-    learning_rate = 1e-2
+    learning_rate = 3e-3  # the paper's
     Options = IA3Options
 
     def __init__(self, options: IA3Options | None = None) -> None:
@@ -142,8 +142,8 @@ class IA3Linear(Wrapper):
     @torch.no_grad()
     def merged(self) -> dict[str, torch.Tensor]:
         """Weight and bias with the scale folded in, as the base holds them, in fp32."""
-        scale = self.ia3_l.T if is_transposed(self.base_layer) else self.ia3_l
-        found = {"weight": weight_of(self.base_layer).float() * scale}
+        weight_OI = oriented(self.base_layer).float() * self.ia3_l
+        found = {"weight": weight_OI.T if is_transposed(self.base_layer) else weight_OI}
         bias = bias_of(self.base_layer)
         if bias is not None and not self.inner:
             found["bias"] = bias.float() * self.ia3_l.flatten()

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from brulee.errors import InputError
+
 
 def weight_of(module: nn.Module) -> torch.Tensor:
     """The weight of a module that has one, as it is held."""
@@ -35,6 +37,10 @@ def sizes(module: nn.Module) -> tuple[int, int]:
 
 
 def oriented(module: nn.Module) -> torch.Tensor:
-    """The weight as (O, I), without a copy."""
+    """The weight as (O, I), without a copy. Raises InputError for one that is quantised."""
     weight = weight_of(module)
+    if not weight.is_floating_point():
+        raise InputError(
+            "this base is quantised: dora, init: pissa and merging need the weights themselves."
+        )
     return weight.T if is_transposed(module) else weight

@@ -221,6 +221,18 @@ def test_options_that_cannot_be_are_refused_by_name(
     assert not _layers(model)
 
 
+def test_a_quantised_weight_is_not_taken_for_the_weight_itself() -> None:
+    """What bitsandbytes holds is bytes: a sum with them would be nonsense of the right shape."""
+    base = torch.nn.Linear(4, 4).requires_grad_(False)
+    base.weight = torch.nn.Parameter(torch.zeros(8, 1, dtype=torch.uint8), requires_grad=False)
+    layer = LoRALinear(base, _size(2), 0.0, _generator())
+    assert (layer.lora_A.shape, layer.lora_B.shape) == ((2, 4), (4, 2))
+    with pytest.raises(InputError, match="quantised"):
+        layer.merged()
+    with pytest.raises(InputError, match="quantised"):
+        LoRALinear(base, _size(2), 0.0, _generator(), dora=True)
+
+
 def test_a_table_that_is_more_than_looked_up_is_refused(make_model: Make) -> None:
     with pytest.raises(InputError, match=r"'model\.encoder\.embed_positions' does more"):
         _attach(make_model("bart"), target=["encoder.embed_positions"])
