@@ -24,8 +24,8 @@ def untie(model: PreTrainedModel, tables: Collection[nn.Module]) -> None:
     apart = {**model.config.to_dict(), "tie_word_embeddings": False}
     if type(model.config).from_dict(apart).tie_word_embeddings:
         raise InputError(
-            "this model shares its embeddings with its head and cannot be stored with the two "
-            "apart, so that an adapter of its embeddings cannot be merged; keep it unmerged."
+            "cannot merge: this model shares its embeddings with its head and cannot be stored "
+            "with the two apart; keep the adapter beside it."
         )
     for weight in shared:
         for module in holders[weight][1:]:
