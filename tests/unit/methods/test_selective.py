@@ -21,6 +21,8 @@ from brulee.methods.selective_masks import highest
 from brulee.models.attention import packed
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base
+from brulee.recipe import TrainSpec
+from brulee.training.trainer import Document, Trainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -273,6 +275,34 @@ def test_a_fused_optimizer_s_steps_reach_the_model(make_model: MakeModel) -> Non
     model.model(input_ids=IDS)  # the head is read and not called, as the fused loss does
     index_K = stored["lm_head.weight.indices"].long()
     assert torch.equal(weight.flatten()[index_K], stored["lm_head.weight.values"])
+
+
+def test_an_interrupted_training_goes_on_to_the_same_values(
+    make_base: MakeBase, tmp_path: Path
+) -> None:
+    document = Encoded.ending(range(5, 45), 20)
+    found = []
+    for folder, epochs in (("whole", [4.0]), ("parts", [2.0, 4.0])):
+        for until in epochs:
+            base = make_base("llama")
+            attached = _selective(train="sparse", mask="magnitude", density=0.02).attach(base.model)
+            spec = TrainSpec(batch_size=1, epochs=until, schedule="constant", warmup=0.0)
+            (tmp_path / folder).mkdir(exist_ok=True)
+            trainer = Trainer(
+                base,
+                attached,
+                lambda i: Document(str(i), document),
+                1,
+                spec,
+                learning_rate=1e-2,
+                folder=tmp_path / folder,
+            )
+            trainer.train()
+        with torch.no_grad():
+            found.append((attached.tensors(), base.model(input_ids=IDS).logits))
+    (tensors, logits), (resumed, logits_resumed) = found
+    assert torch.equal(logits, logits_resumed)
+    assert all(torch.equal(resumed[key], tensor) for key, tensor in tensors.items())
 
 
 # ---------------------------------------------------------------- bases
