@@ -90,7 +90,7 @@ class Prompt(Method):
 
     def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
         """Wrap the embedding of what is read; every parameter of the base is frozen."""
-        name, table = _table(model)
+        name, table = reading_embedding(model)
         start_PD = self._start_vectors(table, torch.Generator().manual_seed(seed))
         layer = PromptEmbedding(table, start_PD)
         return _PromptAttached(Wrapping(model, {name: layer}), layer, self._sets)
@@ -190,7 +190,7 @@ class _PromptAttached(Attached):
         return self._wrapping.disabled()
 
 
-def _table(model: PreTrainedModel) -> tuple[str, nn.Module]:
+def reading_embedding(model: PreTrainedModel) -> tuple[str, nn.Module]:
     """The embedding of what is read, and its path: an encoder's own, where there is one."""
     reader = model.get_encoder() if model.config.is_encoder_decoder else model
     table = reader.get_input_embeddings()

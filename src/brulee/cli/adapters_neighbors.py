@@ -1,0 +1,62 @@
+"""`brulee adapters neighbors`: the words that a soft prompt's trained tokens lie next to."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brulee.cli import options
+from brulee.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from brulee.methods.neighbours import Baseline, Study
+
+
+def neighbors(
+    target: Annotated[str, typer.Argument(metavar="RUN", help="A run or an adapter's folder.")],
+    top: Annotated[int, typer.Option(min=2, help="Neighbours of each token.")] = 5,
+    base: Annotated[
+        str | None, typer.Option(help="Where the base lies now, if not where the adapter says.")
+    ] = None,
+    seed: options.Seed = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Show the vocabulary nearest to each virtual token, by cosine distance.
+
+    Says too how tight the neighbours are: the mean cosine of all pairs among them, against that of
+    random vectors and of the vocabulary's own tokens.
+    """
+    from brulee.methods.neighbours import study
+
+    found = study(target, top, base, seed)
+    if as_json:
+        print_json(_plain(found))
+    else:
+        _print(found)
+
+
+def _plain(found: Study) -> dict[str, Any]:
+    from brulee.methods.neighbours import STATISTIC
+
+    return {**asdict(found), "folder": str(found.folder), "statistic": STATISTIC}
+
+
+def _print(found: Study) -> None:
+    print(f"{found.folder}: {len(found.tokens)} virtual tokens, {found.vocabulary:,} of vocabulary")
+    rows = [
+        (str(i), f"{t.tightness:.3f}", ", ".join(f"{n.text!r} {n.distance:.3f}" for n in t.nearest))
+        for i, t in enumerate(found.tokens)
+    ]
+    print_table(["token", "tightness", "nearest, with cosine distance"], rows)
+    print(f"Tightness, the mean cosine of all pairs among {found.top}: {found.tightness:.3f}.")
+    print(_sentence("random vectors", found.random))
+    print(_sentence("the vocabulary's own tokens", found.own))
+
+
+def _sentence(of: str, chance: Baseline) -> str:
+    return (
+        f"Of {of}: {chance.mean:.3f} (95% of such prompts: {chance.low:.3f} to {chance.high:.3f}; "
+        f"as tight or tighter: p = {chance.p:.4f})."
+    )
