@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from brulee import __version__
-from brulee.cli import data, methods, models, templates
+from brulee.cli import adapters, data, methods, models, templates
 from brulee.cli.chat import chat
 from brulee.cli.compare import compare
 from brulee.cli.failures import sentences
@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
 GROUPS: Final[dict[str, typer.Typer]] = {
     "data": data.app,
     "methods": methods.app,
+    "adapters": adapters.app,
     "templates": templates.app,
     "models": models.app,
 }

@@ -1,0 +1,25 @@
+"""`brulee adapters`: what was tuned, looked into, merged and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import typer
+
+from brulee.cli.adapters_diff import diff
+from brulee.cli.adapters_inspect import inspect
+from brulee.cli.adapters_list import list_adapters
+from brulee.cli.adapters_merge import merge
+from brulee.cli.failures import sentences
+
+COMMANDS: Final[dict[str, Callable[..., Any]]] = {
+    "list": list_adapters,
+    "inspect": inspect,
+    "merge": merge,
+    "diff": diff,
+}
+
+app = typer.Typer(no_args_is_help=True, help="Look into what was tuned; merge it; compare it.")
+for _name, _command in COMMANDS.items():
+    app.command(_name)(sentences()(_command))

@@ -1,0 +1,94 @@
+"""`brulee adapters diff`: how two adapters differ, part by part."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brulee.cli import options
+from brulee.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from brulee.methods.checkpoint import Adapter
+    from brulee.methods.differences import Difference
+
+_SHOWN = 20
+
+
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A run or an adapter's folder.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    everything: Annotated[
+        bool, typer.Option("--all", help=f"Every part, not the {_SHOWN} most different.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Compare two adapters: |a - b| / |a| and the cosine of every part.
+
+    Of LoRA the products B A are compared, since many factors give the same.
+    """
+    from brulee.methods.checkpoint import open_adapter
+    from brulee.methods.differences import compare
+    from brulee.methods.shelf import locate_adapter
+
+    first, second = (open_adapter(locate_adapter(target)) for target in (a, b))
+    found = compare(first, second)
+    same_base = None if None in (first.digest, second.digest) else first.digest == second.digest
+    if as_json:
+        print_json(_plain(first, second, same_base, found))
+    else:
+        _print(first, second, same_base, found, everything)
+
+
+def _plain(a: Adapter, b: Adapter, same_base: bool | None, found: Difference) -> dict[str, Any]:
+    named = {
+        key: {"folder": str(x.folder), "label": x.method().label(), "base_digest": x.digest}
+        for key, x in (("a", a), ("b", b))
+    }
+    return {**named, "same_base": same_base, **asdict(found)}
+
+
+def _print(
+    a: Adapter, b: Adapter, same_base: bool | None, found: Difference, everything: bool
+) -> None:
+    print(f"a  {a.method().label()}  {a.folder}")
+    print(f"b  {b.method().label()}  {b.folder}")
+    if same_base is not True:
+        print("their bases are not the same." if same_base is False else _UNKNOWN_BASE)
+    differ = [part for part in found.parts if not part.same]
+    if not differ and not found.only_a and not found.only_b:
+        print(f"the same: all {len(found.parts)} parts, bit for bit.")
+        return
+    print(
+        f"{len(differ)} of {len(found.parts)} parts differ; over all of them |a - b| / |a| is "
+        f"{_number(found.relative)}, the cosine {_number(found.cosine)}."
+    )
+    from brulee.methods.peft_config import PREFIX
+
+    shown = differ if everything else differ[:_SHOWN]
+    rows = [
+        (
+            p.name.removeprefix(PREFIX),
+            f"{p.norm_a:.4g}",
+            f"{p.norm_b:.4g}",
+            _number(p.relative),
+            _number(p.cosine),
+        )
+        for p in shown
+    ]
+    print()
+    print_table(["part", "|a|", "|b|", "|a - b| / |a|", "cosine"], rows)
+    if len(shown) < len(differ):
+        print(f"... and {len(differ) - len(shown)} more; --all shows them.")
+    for who, names in (("a", found.only_a), ("b", found.only_b)):
+        if names:
+            print(f"only in {who}: {names[0]} ({len(names)} in all)")
+
+
+_UNKNOWN_BASE = "whether their bases are the same was not written down."
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

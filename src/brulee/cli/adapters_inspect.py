@@ -1,0 +1,100 @@
+"""`brulee adapters inspect`: what one adapter, or the model of a run tuned whole, holds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brulee.cli import options
+from brulee.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from brulee.methods.reading import Inspected
+
+_SHOWN = 20
+
+
+def inspect(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A run or an adapter's folder.")],
+    everything: Annotated[
+        bool, typer.Option("--all", help=f"Every tensor, not the first {_SHOWN}.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Show what made an adapter and what it holds: base, options, each tensor's shape and norm."""
+    from brulee.methods.reading import inspect as read
+    from brulee.methods.shelf import locate
+
+    found = read(locate(target))
+    if as_json:
+        print_json(_plain(found))
+    else:
+        _print(found, everything)
+
+
+def _plain(found: Inspected) -> dict[str, Any]:
+    return {
+        "kind": found.stored.kind,
+        "folder": str(found.stored.folder),
+        "label": found.label,
+        "method": found.method,
+        "base": found.base,
+        "peft": found.peft,
+        "sealed": found.sealed,
+        "values": found.values,
+        "bytes": sum(path.stat().st_size for path in found.stored.weights()),
+        "config": found.config,
+        "record": found.record,
+        "tensors": [asdict(tensor) for tensor in found.tensors],
+    }
+
+
+def _print(found: Inspected, everything: bool) -> None:
+    from brulee.methods.peft_config import PREFIX
+    from brulee.reporting.wording import size
+
+    bytes_ = sum(path.stat().st_size for path in found.stored.weights())
+    options_ = ", ".join(f"{k}={v}" for k, v in found.method.items() if k != "name")
+    lines = {
+        "method": f"{found.label}  ({options_})" if options_ else found.label,
+        "base": found.base.get("source") or found.base.get("name") or "not named",
+        "digest": found.base.get("digest", "not kept: that it fits its base cannot be checked"),
+        "stored": f"{found.values:,} values in {len(found.tensors)} tensors, {size(bytes_)}",
+        "PEFT": _peft(found),
+        "damage": _damage(found),
+    }
+    for name, text in lines.items():
+        print(f"{name:8} {text}")
+    print()
+    shown = found.tensors if everything else found.tensors[:_SHOWN]
+    rows = [
+        (
+            t.name.removeprefix(PREFIX),
+            "x".join(map(str, t.shape)),
+            t.dtype,
+            f"{t.norm:.4g}",
+            f"{t.largest:.4g}",
+        )
+        for t in shown
+    ]
+    print_table(["tensor", "shape", "type", "norm", "largest"], rows)
+    if len(shown) < len(found.tensors):
+        print(f"... and {len(found.tensors) - len(shown)} more; --all shows them.")
+
+
+def _peft(found: Inspected) -> str:
+    if found.stored.kind == "model":
+        return "a whole model: transformers loads it"
+    if found.peft is None:
+        return "has no such method; load it here"
+    return f"loads it, as {found.peft}"
+
+
+def _damage(found: Inspected) -> str:
+    if found.stored.kind == "model":
+        return "none that a file shows by itself"
+    if found.sealed:
+        return "none: every bit is as it was saved"
+    return "none seen; without a digest only NaN and enormous values would be"

@@ -1,0 +1,53 @@
+"""`brulee adapters merge`: an adapter and its base as one ordinary model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brulee.cli import options
+from brulee.cli.output import print_json
+
+
+class Dtype(StrEnum):
+    """What the merged model is stored in."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+def merge(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A run or an adapter's folder.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Write the model here.")],
+    dtype: Annotated[
+        Dtype, typer.Option(help="auto: as the base's files are.", show_default=True)
+    ] = Dtype.AUTO,
+    base: Annotated[
+        str | None, typer.Option(help="Where the base lies now, if not where the adapter says.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Fold an adapter into its base, in fp32, and store a plain transformers model.
+
+    Keep the adapter: what was rounded cannot be subtracted again.
+    """
+    from brulee.methods.merging import merge as merge_into
+    from brulee.methods.shelf import locate_adapter
+    from brulee.reporting.wording import size
+
+    made = merge_into(locate_adapter(target), out, dtype.value, base)
+    if as_json:
+        print_json({**asdict(made), "folder": str(made.folder)})
+        return
+    print(f"model: {made.folder}  ({size(made.size)}, {made.dtype})")
+    print(
+        f"{made.label} in {made.base}: merging moved a logit by at most "
+        f"{made.moved_by_merging:.1e} in fp32, stored in {made.dtype} by at most {made.moved:.1e}; "
+        f"{made.agree:.0%} of the likeliest tokens are the same."
+    )

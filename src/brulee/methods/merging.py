@@ -1,0 +1,159 @@
+"""An adapter folded into its base, stored as an ordinary model.
+
+The sum is made in fp32 from the pristine base, whatever the base was held in while it was trained,
+and rounded once. There is no way back by subtraction: rounding is not undone. The base is.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from brulee.errors import BruleeError, InputError
+from brulee.methods.checkpoint import (
+    CONFIG,
+    Adapter,
+    attach_adapter,
+    open_adapter,
+    tensors_digest,
+    write_record,
+)
+from brulee.models.disk import disk_errors
+from brulee.models.loading import Base, load_base
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+_ROUNDING = 1e-3  # of the largest logit: far above what fp32 loses
+_PROBE = 16  # tokens on which the merged model is held against the adapter
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merged model on disk.
+
+    `moved` is the largest change of a logit, adapter and base in fp32 against what was stored:
+    `moved_by_merging` before it was rounded to `dtype`, `moved` after. `agree` is the share of
+    positions at which the likeliest token is the same.
+    """
+
+    folder: Path
+    label: str
+    base: str
+    dtype: str
+    size: int
+    moved_by_merging: float
+    moved: float
+    agree: float
+
+
+def merge(
+    folder: Path,
+    out: Path,
+    dtype: str = "auto",
+    base: str | None = None,
+    load: Callable[[str, torch.dtype, torch.device], Base] = load_base,
+) -> Merged:
+    """Merge the adapter of a folder into its base, and store the result in a new folder.
+
+    `dtype` is float32, bfloat16, float16, or auto: as the base's own files are. `base` is loaded
+    in place of the one that the adapter names; it must be the same one. Raises InputError for a
+    folder that is not empty, a method that cannot be merged, another base, and a value that the
+    dtype cannot hold; BruleeError for a merge that computes something else. Nothing is written
+    then.
+    """
+    out = out.expanduser().resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: exists already and is not an empty folder.")
+    adapter = open_adapter(folder)
+    label = adapter.method().label()
+    name = base or adapter.base_name
+    if name is None:
+        raise InputError(f"{folder / CONFIG}: it names no base model; give one with --base.")
+    if name != "bundled" and Path(name).exists():
+        name = str(Path(name).resolve())
+    loaded = load(name, torch.float32, torch.device("cpu"))
+    wanted = _as_stored(loaded) if dtype == "auto" else DTYPES[dtype]
+    moved_by_merging, moved, agree = _fold(adapter, loaded, wanted)
+    size = _store(adapter, loaded, out, name, wanted, label)
+    spelt = str(wanted).removeprefix("torch.")
+    return Merged(out, label, name, spelt, size, moved_by_merging, moved, agree)
+
+
+@torch.no_grad()
+def _fold(adapter: Adapter, base: Base, dtype: torch.dtype) -> tuple[float, float, float]:
+    attached = attach_adapter(adapter, base)
+    beside = _logits(base)
+    attached.merge()
+    folded = _logits(base)
+    moved = _furthest(folded, beside)
+    if moved > _ROUNDING * max(1.0, float(beside.abs().max())):
+        raise BruleeError(
+            f"{adapter.folder}: merging it moved a logit by {moved:.2g}, far more than rounding "
+            "can; nothing was stored."
+        )
+    base.model.to(dtype)
+    for name, tensor in base.model.named_parameters():
+        if not torch.isfinite(tensor).all():
+            raise InputError(
+                f"{adapter.folder}: merged, {name} has values that {dtype} cannot hold; "
+                "choose --dtype bfloat16 or float32."
+            )
+    rounded = _logits(base)
+    agree = (beside.argmax(-1) == rounded.argmax(-1)).float().mean()
+    return moved, _furthest(rounded, beside), float(agree)
+
+
+def _logits(base: Base) -> torch.Tensor:
+    """Of tokens from all over the vocabulary, in fp32: (1, T, V)."""
+    last = base.model.get_input_embeddings().weight.shape[0] - 1
+    ids = torch.linspace(0, last, _PROBE).long().unsqueeze(0)
+    more = {"decoder_input_ids": ids} if base.kind == "seq2seq" else {}
+    logits: torch.Tensor = base.model(input_ids=ids, **more).logits
+    return logits.float()
+
+
+def _furthest(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).abs().max())
+
+
+def _store(
+    adapter: Adapter, base: Base, out: Path, source: str, dtype: torch.dtype, label: str
+) -> int:
+    """Written aside and renamed: half a model is never left behind. Returns its bytes."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        with disk_errors(out):
+            base.model.save_pretrained(aside)
+            base.tokenizer.save_pretrained(aside)
+        kept = {k: v for k, v in adapter.ours.items() if k not in ("base", "tensors_digest")}
+        merged = {
+            "label": label,
+            "tensors_digest": tensors_digest(adapter.tensors()),
+            "dtype": str(dtype).removeprefix("torch."),
+        }
+        write_record(aside, base, source, {**kept, "merged": merged})
+        if out.exists():
+            out.rmdir()
+        aside.rename(out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return sum(file.stat().st_size for file in out.glob("*.safetensors"))
+
+
+def _as_stored(base: Base) -> torch.dtype:
+    """What most of the base's own values are held in; fp32 for a file of dequantised ones."""
+    held: dict[torch.dtype, int] = {}
+    for path in base.folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (not a mapping)
+                part = file.get_slice(name)
+                dtype = _STORED.get(part.get_dtype(), torch.float32)
+                held[dtype] = held.get(dtype, 0) + torch.Size(part.get_shape()).numel()
+    return max(held, key=lambda d: held[d]) if held else torch.float32

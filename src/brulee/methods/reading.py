@@ -1,0 +1,106 @@
+"""What a stored adapter or tuned model holds: where it comes from, and every tensor measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from brulee.methods.checkpoint import Adapter, open_adapter, read_record
+from brulee.methods.shelf import Stored
+from brulee.models.loading import check_safetensors
+
+# The methods that PEFT does not know are stored under types of our own.
+_OURS_ALONE = "BRULEE_"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One stored tensor: its Frobenius norm and its largest absolute value."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    norm: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """Everything that can be said of what is stored, without its base.
+
+    `peft` is PEFT's name for the method, None where PEFT cannot load it; `sealed` says whether the
+    digest of the tensors was kept, so that no changed bit goes unseen.
+    """
+
+    stored: Stored
+    label: str
+    method: dict[str, Any]
+    base: dict[str, str]
+    peft: str | None
+    sealed: bool
+    config: dict[str, Any]
+    record: dict[str, Any]
+    tensors: tuple[Measured, ...]
+
+    @property
+    def values(self) -> int:
+        """How many numbers are stored."""
+        return sum(torch.Size(tensor.shape).numel() for tensor in self.tensors)
+
+
+def inspect(stored: Stored) -> Inspected:
+    """Read everything, the tensors too. Raises InputError for damage of any kind."""
+    if stored.kind == "adapter":
+        return _of_adapter(stored, open_adapter(stored.folder))
+    record = read_record(stored.folder)
+    return Inspected(
+        stored=stored,
+        label=str(record.get("method", {}).get("name", "")),
+        method=dict(record.get("method", {})),
+        base=dict(record.get("base", {})),
+        peft=None,
+        sealed=False,
+        config={},
+        record=record,
+        tensors=tuple(_measured(_stream(stored.weights()))),
+    )
+
+
+def _of_adapter(stored: Stored, adapter: Adapter) -> Inspected:
+    method, tensors = adapter.method(), adapter.tensors()
+    kind = str(adapter.config.get("peft_type", "")).upper()
+    named = {"name": method.name, **method.options()}
+    base = {"source": adapter.base_name or "", **adapter.ours.get("base", {})}
+    return Inspected(
+        stored=stored,
+        label=method.label(),
+        method=dict(adapter.ours.get("method", named)),
+        base=base,
+        peft=None if kind.startswith(_OURS_ALONE) else kind,
+        sealed="tensors_digest" in adapter.ours,
+        config=adapter.config,
+        record=adapter.ours,
+        tensors=tuple(_measured(sorted(tensors.items()))),
+    )
+
+
+def _stream(files: list[Path]) -> Iterator[tuple[str, torch.Tensor]]:
+    """One tensor at a time: a whole model need not fit in memory."""
+    for path in files:
+        check_safetensors(path)
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (not a mapping)
+                yield name, file.get_tensor(name)
+
+
+def _measured(tensors: Iterable[tuple[str, torch.Tensor]]) -> Iterator[Measured]:
+    for name, tensor in tensors:
+        wide = tensor.float()
+        largest = float(wide.abs().max()) if wide.numel() else 0.0
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        yield Measured(name, tuple(tensor.shape), dtype, float(wide.norm()), largest)

@@ -1,0 +1,128 @@
+"""What was tuned and stored: found under a folder, or where a run or a folder is named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from brulee.errors import InputError, nearest
+from brulee.methods.checkpoint import CONFIG, OURS, WEIGHTS, open_adapter, read_record
+
+Kind = Literal["adapter", "model"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An adapter, or a model that was tuned whole; `folder` holds its files."""
+
+    kind: Kind
+    folder: Path
+
+    def run(self) -> Path | None:
+        """The run that made it; None for one that lies by itself."""
+        parent = self.folder.parent
+        return parent if (parent / "recipe.yaml").is_file() else None
+
+    def weights(self) -> list[Path]:
+        """The files that hold its tensors."""
+        return sorted(self.folder.glob("*.safetensors" if self.kind == "model" else WEIGHTS))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a list: what it is, or in `problem` why that cannot be said."""
+
+    stored: Stored
+    label: str = ""
+    base: str = ""
+    size: int = 0
+    problem: str | None = None
+
+
+def locate(target: str) -> Stored:
+    """The adapter or the whole model of a run, or of a folder that is one itself.
+
+    Raises InputError naming what is not there.
+    """
+    folder = Path(target).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{target}: no such folder.{_hint(folder)}")
+    for place in (folder, folder / "adapter", folder / "model"):
+        found = _stored(place)
+        if found is not None:
+            return found
+    if (folder / "recipe.yaml").is_file():
+        raise InputError(
+            f"{target}: this run has stored nothing yet; go on: brulee resume {target}"
+        )
+    raise InputError(
+        f"{target}: neither a run nor an adapter: it has no {CONFIG}, nor a folder adapter/ or "
+        "model/ of a run."
+    )
+
+
+def locate_adapter(target: str) -> Path:
+    """The folder of an adapter. Raises InputError as `locate` does, and for a whole model."""
+    found = locate(target)
+    if found.kind == "model":
+        raise InputError(
+            f"{target}: tuned whole: {found.folder} is an ordinary model, not an adapter."
+        )
+    return found.folder
+
+
+def entries(folder: Path) -> list[Entry]:
+    """Everything tuned and stored under a folder, by path; damage is told and not raised.
+
+    Folders that begin with a dot are not looked into. Raises InputError for no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder.{_hint(folder)}")
+    return [_entry(stored) for stored in _walk(folder)]
+
+
+def _walk(folder: Path) -> Iterator[Stored]:
+    for place, inner, _ in os.walk(folder):
+        found = _stored(Path(place))
+        inner[:] = sorted(name for name in inner if not name.startswith(".") and found is None)
+        if found is not None:
+            yield found
+
+
+def _stored(folder: Path) -> Stored | None:
+    if (folder / CONFIG).is_file():
+        return Stored("adapter", folder)
+    if (folder / OURS).is_file() and (folder / "config.json").is_file():
+        return Stored("model", folder)
+    return None
+
+
+def _entry(stored: Stored) -> Entry:
+    size = sum(path.stat().st_size for path in stored.weights())
+    try:
+        if stored.kind == "model":
+            ours = read_record(stored.folder)
+            return Entry(stored, _made_by(ours), _base(ours), size)
+        adapter = open_adapter(stored.folder)
+        return Entry(stored, adapter.method().label(), adapter.base_name or "", size)
+    except InputError as error:
+        return Entry(stored, size=size, problem=str(error))
+
+
+def _base(ours: dict[str, Any]) -> str:
+    base = ours.get("base", {})
+    return str(base.get("source") or base.get("name") or "")
+
+
+def _made_by(ours: dict[str, Any]) -> str:
+    label = ours.get("merged", {}).get("label")
+    return f"{label}, merged" if label else str(ours.get("method", {}).get("name", ""))
+
+
+def _hint(folder: Path) -> str:
+    beside = sorted(p.name for p in folder.parent.iterdir()) if folder.parent.is_dir() else []
+    close = nearest(folder.name, beside)
+    return f" Did you mean {folder.parent / close[0]}?" if close else ""

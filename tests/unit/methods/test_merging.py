@@ -1,0 +1,162 @@
+"""A merged adapter is an ordinary model that answers as the adapter did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from brulee.errors import InputError
+from brulee.inference.session import open_session
+from brulee.methods import METHODS, build_method
+from brulee.methods.checkpoint import OURS, attach_adapter, open_adapter, save_adapter
+from brulee.methods.merging import merge
+from brulee.models.loading import Base, load_base
+from brulee.recipe import MethodSpec
+
+MakeBase = Callable[..., Base]
+BESIDE = ("bottleneck", "prefix", "prompt")  # what they add is no change of a weight
+MERGING = [n for n, m in METHODS.items() if not m.stores_model and n not in BESIDE]
+
+
+def _base(folder: Path) -> Base:
+    return load_base(str(folder), torch.float32, torch.device("cpu"))
+
+
+def _adapter(model: Path, folder: Path, name: str = "lora", scale: float = 0.05) -> Path:
+    base = _base(model)
+    attached = build_method(MethodSpec(name=name)).attach(base.model)
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for group in attached.groups():
+            for parameter in group.parameters:
+                parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=scale)
+    record = {"chat_template": "auto", "system": "Be brief.", "method": {"name": name}}
+    save_adapter(folder, attached, base, str(model), "", record)
+    return folder
+
+
+def _logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=torch.arange(5, 40).unsqueeze(0)).logits
+    return logits.float()
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_cannot_be_merged_says_why(tiny_model_folder: Path, tmp_path: Path, name: str) -> None:
+    adapter = _adapter(tiny_model_folder, tmp_path / "adapter", name)
+    with pytest.raises(InputError, match=f"{name} cannot merge: "):
+        merge(adapter, tmp_path / "merged")
+    assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
+
+
+@pytest.mark.parametrize("name", MERGING)
+def test_a_merged_model_answers_as_the_adapter_did(
+    tiny_model_folder: Path, tmp_path: Path, name: str
+) -> None:
+    adapter = _adapter(tiny_model_folder, tmp_path / "adapter", name)
+    out = tmp_path / "deep" / "merged"
+    made = merge(adapter, out)
+    base = _base(tiny_model_folder)
+    plain = _logits(base.model)
+    attached = attach_adapter(open_adapter(adapter), base)
+    merged = AutoModelForCausalLM.from_pretrained(out)
+    torch.testing.assert_close(_logits(merged), _logits(base.model), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(_logits(merged), plain, atol=1e-2), "nothing was merged"
+    attached.detach()
+    assert made.moved_by_merging < 1e-4
+    assert (made.dtype, made.agree) == ("float32", 1.0)
+    assert made.size == sum(file.stat().st_size for file in out.glob("*.safetensors"))
+
+
+def test_prompts_are_framed_for_it_as_for_the_adapter(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    adapter = _adapter(tiny_model_folder, tmp_path / "adapter")
+    merge(adapter, tmp_path / "merged")
+    sessions = [open_session(str(tmp_path / n), "cpu", "float32") for n in ("adapter", "merged")]
+    answers = [s.complete(["Where is the parcel?"], max_new_tokens=8) for s in sessions]
+    assert answers[0] == answers[1]
+    record = json.loads((tmp_path / "merged" / OURS).read_text())
+    assert record["system"] == "Be brief."
+    assert record["merged"]["label"] == "LoRA r8"
+    assert record["base"]["digest"] == open_adapter(adapter).digest
+    assert "tensors_digest" not in record
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("bfloat16", 2.0), ("float16", 0.5)])
+def test_what_rounding_costs_is_measured(
+    tiny_model_folder: Path, tmp_path: Path, dtype: str, most: float
+) -> None:
+    adapter = _adapter(tiny_model_folder, tmp_path / "adapter")
+    made = merge(adapter, tmp_path / "merged", dtype)
+    assert made.moved_by_merging < 1e-4 < made.moved < most
+    held = {t.dtype for t in load_file(tmp_path / "merged" / "model.safetensors").values()}
+    assert held == {getattr(torch, dtype)}
+    assert made.dtype == dtype
+
+
+def test_auto_keeps_the_type_of_the_bases_files(tiny_model_folder: Path, tmp_path: Path) -> None:
+    base = _base(tiny_model_folder)
+    base.model.to(torch.bfloat16).save_pretrained(tmp_path / "base")
+    base.tokenizer.save_pretrained(tmp_path / "base")
+    adapter = _adapter(tmp_path / "base", tmp_path / "adapter")
+    assert merge(adapter, tmp_path / "merged").dtype == "bfloat16"
+
+
+def test_the_sum_is_made_in_fp32_before_it_is_rounded(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    adapter = _adapter(tiny_model_folder, tmp_path / "adapter")
+    merge(adapter, tmp_path / "wide", "float32")
+    merge(adapter, tmp_path / "narrow", "bfloat16")
+    wide, narrow = (load_file(tmp_path / name / "model.safetensors") for name in ("wide", "narrow"))
+    assert wide.keys() == narrow.keys()
+    assert all(torch.equal(narrow[name], wide[name].bfloat16()) for name in wide)
+
+
+def test_values_that_the_type_cannot_hold_are_refused(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    adapter = _adapter(tiny_model_folder, tmp_path / "adapter", scale=300.0)
+    with pytest.raises(InputError, match=r"float16 cannot hold.*bfloat16"):
+        merge(adapter, tmp_path / "merged", "float16")
+    assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
+
+
+@pytest.mark.parametrize("there", ["a file in it", "a file"])
+def test_nothing_is_written_over(tiny_model_folder: Path, tmp_path: Path, there: str) -> None:
+    adapter = _adapter(tiny_model_folder, tmp_path / "adapter")
+    out = tmp_path / "out"
+    if there == "a file":
+        out.write_text("mine")
+    else:
+        out.mkdir()
+        (out / "mine").write_text("mine")
+    with pytest.raises(InputError, match="not an empty folder"):
+        merge(adapter, out)
+
+
+def test_an_empty_folder_is_filled(tiny_model_folder: Path, tmp_path: Path) -> None:
+    adapter = _adapter(tiny_model_folder, tmp_path / "adapter")
+    (tmp_path / "out").mkdir()
+    merge(adapter, tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").is_file()
+
+
+def test_another_base_is_refused(
+    tiny_model_folder: Path, make_base: MakeBase, tmp_path: Path
+) -> None:
+    other = make_base("llama", seed=1)
+    other.model.save_pretrained(tmp_path / "other")
+    other.tokenizer.save_pretrained(tmp_path / "other")
+    adapter = _adapter(tiny_model_folder, tmp_path / "adapter")
+    with pytest.raises(InputError, match="made for the base"):
+        merge(adapter, tmp_path / "out", base=str(tmp_path / "other"))
+    assert not (tmp_path / "out").exists()
