@@ -11,6 +11,7 @@ from brulee.cli.adapters_diff import diff
 from brulee.cli.adapters_inspect import inspect
 from brulee.cli.adapters_list import list_adapters
 from brulee.cli.adapters_merge import merge
+from brulee.cli.adapters_neighbors import neighbors
 from brulee.cli.failures import sentences
 
 COMMANDS: Final[dict[str, Callable[..., Any]]] = {
@@ -18,6 +19,7 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "inspect": inspect,
     "merge": merge,
     "diff": diff,
+    "neighbors": neighbors,
 }
 
 app = typer.Typer(no_args_is_help=True, help="Look into what was tuned; merge it; compare it.")
