@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,11 @@ class Adapter:
         return None if digest is None else str(digest)
 
     def method(self) -> Method:
-        """The method that made it. Raises InputError for one that cannot be read here."""
+        """The method that made it.
+
+        Raises InputError for one that cannot be read here, and for a configuration that is not the
+        one that was saved; only its base's name may have been changed.
+        """
         kind = str(self.config.get("peft_type", "")).upper()
         if kind not in READERS:
             raise InputError(
@@ -66,6 +71,11 @@ class Adapter:
                 f"valid: {', '.join(sorted(READERS))}."
             )
         method: Method = READERS[kind](self.config)
+        if self.ours.get("config_digest", config_digest(self.config)) != config_digest(self.config):
+            raise InputError(
+                f"{self.folder / CONFIG}: its settings are not those that were saved (digest "
+                "differs); only its base's name may be changed."
+            )
         return method
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -100,7 +110,8 @@ def save_adapter(
     _write_json(folder / CONFIG, config)
     tensors = attached.tensors()
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    write_record(folder, base, source, {"tensors_digest": tensors_digest(tensors), **extra})
+    digests = {"config_digest": config_digest(config), "tensors_digest": tensors_digest(tensors)}
+    write_record(folder, base, source, {**digests, **extra})
     (folder / CARD).write_text(card, encoding="utf-8")
     return (folder / WEIGHTS).stat().st_size
 
@@ -134,7 +145,13 @@ def open_adapter(folder: Path) -> Adapter:
         other = sorted(p.name for p in folder.glob("adapter_model.*"))
         hint = f" ({other[0]} is not read: only safetensors is)" if other else ""
         raise InputError(f"{folder}: it has no {WEIGHTS}{hint}.")
-    return Adapter(folder, read_json(folder / CONFIG), read_record(folder))
+    ours = read_record(folder)
+    if ours and not ("tensors_digest" in ours and "digest" in ours.get("base", {})):
+        raise InputError(
+            f"{folder / OURS}: it lacks tensors_digest or its base's digest, without which damage "
+            "and another base go unseen."
+        )
+    return Adapter(folder, read_json(folder / CONFIG), ours)
 
 
 def attach_adapter(adapter: Adapter, base: Base) -> Attached:
@@ -158,6 +175,12 @@ def attach_adapter(adapter: Adapter, base: Base) -> Attached:
         attached.detach()
         raise InputError(f"{adapter.folder / WEIGHTS}: {error}") from None
     return attached
+
+
+def config_digest(config: Mapping[str, Any]) -> str:
+    """SHA-256 over everything in a configuration but where the base lies."""
+    kept = {key: value for key, value in config.items() if key != "base_model_name_or_path"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def tensors_digest(tensors: dict[str, torch.Tensor]) -> str:

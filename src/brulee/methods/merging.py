@@ -132,7 +132,8 @@ def _store(
         with disk_errors(out):
             base.model.save_pretrained(aside)
             base.tokenizer.save_pretrained(aside)
-        kept = {k: v for k, v in adapter.ours.items() if k not in ("base", "tensors_digest")}
+        of_adapter = ("base", "config_digest", "tensors_digest")
+        kept = {k: v for k, v in adapter.ours.items() if k not in of_adapter}
         merged = {
             "label": label,
             "tensors_digest": tensors_digest(adapter.tensors()),

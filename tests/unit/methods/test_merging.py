@@ -87,7 +87,7 @@ def test_prompts_are_framed_for_it_as_for_the_adapter(
     assert record["system"] == "Be brief."
     assert record["merged"]["label"] == "LoRA r8"
     assert record["base"]["digest"] == open_adapter(adapter).digest
-    assert "tensors_digest" not in record
+    assert record.keys() == {"base", "chat_template", "merged", "method", "system"}
 
 
 @pytest.mark.parametrize(("dtype", "most"), [("bfloat16", 2.0), ("float16", 0.5)])
