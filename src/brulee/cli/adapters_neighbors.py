@@ -26,7 +26,7 @@ def neighbors(
     """Show the vocabulary nearest to each virtual token, by cosine distance.
 
     Says too how tight the neighbours are: the mean cosine of all pairs among them, against that of
-    random vectors and of the vocabulary's own tokens.
+    random directions and of the vocabulary's own tokens.
     """
     from brulee.methods.neighbours import study
 
@@ -51,7 +51,7 @@ def _print(found: Study) -> None:
     ]
     print_table(["token", "tightness", "nearest, with cosine distance"], rows)
     print(f"Tightness, the mean cosine of all pairs among {found.top}: {found.tightness:.3f}.")
-    print(_sentence("random vectors", found.random))
+    print(_sentence("random directions", found.random))
     print(_sentence("the vocabulary's own tokens", found.own))
 
 

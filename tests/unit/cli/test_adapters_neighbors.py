@@ -29,7 +29,11 @@ def test_a_table_names_every_token_and_the_baselines(
     out = capsys.readouterr().out
     assert "3 virtual tokens" in out
     assert "tightness" in out
-    for sentence in ("mean cosine of all pairs", "Of random vectors:", "vocabulary's own tokens:"):
+    for sentence in (
+        "mean cosine of all pairs",
+        "Of random directions:",
+        "vocabulary's own tokens:",
+    ):
         assert sentence in out
     # A token's text may be white space or half a character: it is shown quoted.
     assert out.count("'") + out.count('"') >= 2 * 3 * 2
