@@ -18,6 +18,7 @@ trained vectors.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -187,5 +188,13 @@ def check_tensors(
             raise InputError(
                 f"{where}: tensor {name!r} holds {tensor.dtype} where {own[name].dtype} is needed."
             )
-        if not torch.isfinite(tensor).all():
+        if not math.isfinite(largest(tensor)):
             raise InputError(f"{where}: tensor {name!r} holds NaN or infinite values.")
+
+
+def largest(tensor: torch.Tensor) -> float:
+    """The largest absolute value, NaN if one is; read without a copy as large as the tensor."""
+    if not tensor.numel():
+        return 0.0
+    low, high = (float(end) for end in tensor.aminmax())
+    return max(abs(low), abs(high))

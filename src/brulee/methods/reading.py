@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from brulee.methods.base import largest
 from brulee.methods.checkpoint import Adapter, open_adapter, read_record
 from brulee.methods.shelf import Stored
 from brulee.models.loading import check_safetensors
@@ -100,7 +101,6 @@ def _stream(files: list[Path]) -> Iterator[tuple[str, torch.Tensor]]:
 
 def _measured(tensors: Iterable[tuple[str, torch.Tensor]]) -> Iterator[Measured]:
     for name, tensor in tensors:
-        wide = tensor.float()
-        largest = float(wide.abs().max()) if wide.numel() else 0.0
+        norm = float(torch.linalg.vector_norm(tensor.float()))
         dtype = str(tensor.dtype).removeprefix("torch.")
-        yield Measured(name, tuple(tensor.shape), dtype, float(wide.norm()), largest)
+        yield Measured(name, tuple(tensor.shape), dtype, norm, largest(tensor))

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from brulee.errors import InputError
+from brulee.methods.base import largest
 from brulee.models.loading import check_safetensors
 
 _LONGEST_JSON = 16 * 2**20  # bytes; a real one has a few thousand
@@ -72,14 +73,14 @@ def check_believable(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     bit of its exponent; any other is a value like others. Raises InputError naming the tensor.
     """
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or not tensor.numel():
+        if not tensor.is_floating_point():
             continue
-        largest = float(tensor.abs().max())
-        if not math.isfinite(largest):
+        value = largest(tensor)
+        if not math.isfinite(value):
             raise InputError(f"{path}: tensor {name!r} holds NaN or infinite values.")
-        if largest > _HUGE:
+        if value > _HUGE:
             raise InputError(
-                f"{path}: tensor {name!r} holds a value of {largest:.1e}, which no training gives: "
+                f"{path}: tensor {name!r} holds a value of {value:.1e}, which no training gives: "
                 "the file is damaged, or its training had failed."
             )
 
