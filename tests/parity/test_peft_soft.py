@@ -22,7 +22,14 @@ from safetensors.torch import load_file
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
 from brulee.methods.base import Attached, Method
-from brulee.methods.checkpoint import WEIGHTS, attach_adapter, open_adapter, save_adapter
+from brulee.methods.checkpoint import (
+    CONFIG,
+    OURS,
+    WEIGHTS,
+    attach_adapter,
+    open_adapter,
+    save_adapter,
+)
 from brulee.methods.prefix import Prefix, PrefixOptions
 from brulee.methods.prompt import Prompt, PromptOptions
 from brulee.models.attention import packed
@@ -166,31 +173,42 @@ def test_a_prefix_that_peft_made_through_its_net_is_read_as_what_the_net_makes(
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "sets"), [("prompt", "llama", 2), ("prefix", "llama", 2), ("prefix", "t5", 1)]
+    ("kind", "name", "key", "value"),
+    [
+        ("prompt", "llama", "num_transformer_submodules", 2),
+        ("prompt", "t5", "num_transformer_submodules", 3),
+        ("prefix", "llama", "num_transformer_submodules", 2),
+        ("prefix", "t5", "num_transformer_submodules", 1),
+        ("prefix", "llama", "num_attention_heads", 4),
+        ("prefix", "llama", "num_layers", 4),
+        ("prefix", "llama", "token_dim", 8),
+    ],
 )
 def test_a_layout_that_peft_computes_otherwise_is_refused(
-    make_base: MakeBase, tmp_path: Path, kind: str, name: str, sets: int
+    make_base: MakeBase, tmp_path: Path, kind: str, name: str, key: str, value: int
 ) -> None:
-    base = make_base(name)
-    save_adapter(tmp_path, METHODS[kind][0].attach(base.model), base, "tiny", "", {})
-    file = tmp_path / "adapter_config.json"
-    changed = {**json.loads(file.read_text()), "num_transformer_submodules": sets}
-    file.write_text(json.dumps(changed))
+    _edited(make_base(name), kind, tmp_path, **{key: value})
     fresh = make_base(name)
-    with pytest.raises(InputError, match="num_transformer_submodules"):
+    with pytest.raises(InputError, match=f"{key} = {value}"):
         attach_adapter(open_adapter(tmp_path), fresh)
     assert all(p.requires_grad for p in fresh.model.parameters())
     assert not any("prompt" in n or "prefix" in n for n, _ in fresh.model.named_parameters())
 
 
+def _edited(base: Base, kind: str, folder: Path, **changes: Any) -> None:
+    """An adapter with other settings, and without our seal of them."""
+    save_adapter(folder, METHODS[kind][0].attach(base.model), base, "tiny", "", {})
+    (folder / OURS).unlink()
+    file = folder / CONFIG
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+@each_method
 def test_a_setting_that_is_not_computed_here_is_refused(
-    make_base: MakeBase, tmp_path: Path
+    make_base: MakeBase, tmp_path: Path, kind: str
 ) -> None:
-    base = make_base("llama")
-    save_adapter(tmp_path, METHODS["prefix"][0].attach(base.model), base, "tiny", "", {})
-    file = tmp_path / "adapter_config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "prefix_dropout": 0.5}))
-    with pytest.raises(InputError, match="prefix_dropout"):
+    _edited(make_base("llama"), kind, tmp_path, soft_dropout=0.5)
+    with pytest.raises(InputError, match="soft_dropout"):
         attach_adapter(open_adapter(tmp_path), make_base("llama"))
 
 

@@ -54,9 +54,11 @@ class Prefix(Method):
     learning_rate = 1e-2
     Options = PrefixOptions
 
-    def __init__(self, options: PrefixOptions | None = None, sets: int | None = None) -> None:
-        """`sets`: PEFT's num_transformer_submodules of a stored prefix."""
-        self._options, self._sets = options or PrefixOptions(), sets
+    def __init__(
+        self, options: PrefixOptions | None = None, stored: Mapping[str, Any] | None = None
+    ) -> None:
+        """`stored`: the configuration of a prefix on disk, whose layout has to be the model's."""
+        self._options, self._stored = options or PrefixOptions(), stored or {}
         self._start = Start(self._options)
         if self._options.hidden is not None and not self._options.projection:
             raise InputError("method.hidden: of use with projection: true only.")
@@ -70,8 +72,7 @@ class Prefix(Method):
         refuse_unsupported(config, "prefix", _READ, {})
         try:
             tokens = required(config, "num_virtual_tokens")
-            options = PrefixOptions(tokens=tokens, init="random")
-            return cls(options, config.get("num_transformer_submodules"))
+            return cls(PrefixOptions(tokens=tokens, init="random"), config)
         except ValueError as error:
             raise not_a("prefix tuning", error) from None
 
@@ -97,7 +98,7 @@ class Prefix(Method):
         Raises InputError for a model whose layers keep no keys and values, or not all alike.
         """
         sizes = sizes_of(model)
-        self._check_sets(model)
+        self._check_layout(sizes, model)
         generator = torch.Generator().manual_seed(seed)
         source = self._source(model, sizes, generator)
         return _PrefixAttached(model, PrefixCache(source, sizes, model))
@@ -118,13 +119,12 @@ class Prefix(Method):
         width = sizes.heads * sizes.width
         return ProjectedPrefix(start_PC, width, own.hidden or width, generator, from_nothing)
 
-    def _check_sets(self, model: PreTrainedModel) -> None:
-        right = _sets(model)
-        if self._sets not in (None, right):
-            raise InputError(
-                f"{FILE}: num_transformer_submodules = {self._sets!r}, but a prefix of "
-                f"{type(model).__name__} has {right}."
-            )
+    def _check_layout(self, sizes: Sizes, model: PreTrainedModel) -> None:
+        for key, right in _layout(sizes).items():
+            given = self._stored.get(key)
+            if given not in (None, right):
+                name = type(model).__name__
+                raise InputError(f"{FILE}: {key} = {given!r}, but a prefix of {name} has {right}.")
 
 
 class _PrefixAttached(Attached):
@@ -148,10 +148,7 @@ class _PrefixAttached(Attached):
             "peft_type": "PREFIX_TUNING",
             "task_type": task_type(self.model),
             "num_virtual_tokens": self._prefix.source.count,
-            "token_dim": sizes.heads * sizes.width,
-            "num_attention_heads": sizes.heads,
-            "num_layers": sizes.layers,
-            "num_transformer_submodules": _sets(self.model),
+            **_layout(sizes),
             "encoder_hidden_size": sizes.heads * sizes.width,
             "prefix_projection": False,
             "inference_mode": True,
@@ -187,9 +184,14 @@ class _PrefixAttached(Attached):
         return self._switched_off()
 
 
-def _sets(model: PreTrainedModel) -> int:
-    """PEFT's num_transformer_submodules."""
-    return 2 if model.config.is_encoder_decoder else 1
+def _layout(sizes: Sizes) -> dict[str, int]:
+    """How PEFT cuts the rows of a prefix into layers and heads."""
+    return {
+        "num_transformer_submodules": 2 if sizes.crossed else 1,
+        "num_layers": sizes.layers,
+        "num_attention_heads": sizes.heads,
+        "token_dim": sizes.heads * sizes.width,
+    }
 
 
 def _laid_out(found: list[tuple[torch.Tensor, torch.Tensor]], sizes: Sizes) -> torch.Tensor:

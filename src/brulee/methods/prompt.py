@@ -89,7 +89,15 @@ class Prompt(Method):
         self._start.read(tokenizer, instruction)
 
     def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
-        """Wrap the embedding of what is read; every parameter of the base is frozen."""
+        """Wrap the embedding of what is read; every parameter of the base is frozen.
+
+        Raises InputError for a stored prompt of another kind of model.
+        """
+        if self._sets == 2 and not model.config.is_encoder_decoder:
+            raise InputError(
+                f"{FILE}: num_transformer_submodules = 2 is for encoder-decoders, and "
+                f"{type(model).__name__} is none."
+            )
         name, table = reading_embedding(model)
         start_PD = self._start_vectors(table, torch.Generator().manual_seed(seed))
         layer = PromptEmbedding(table, start_PD)
@@ -144,12 +152,6 @@ class _PromptAttached(Attached):
         self, wrapping: Wrapping[PromptEmbedding], layer: PromptEmbedding, sets: int
     ) -> None:
         self.model, self._wrapping, self._layer, self._sets = wrapping.model, wrapping, layer, sets
-        if sets == 2 and not self.model.config.is_encoder_decoder:
-            wrapping.off()
-            raise InputError(
-                f"{FILE}: num_transformer_submodules = 2 is for encoder-decoders, and "
-                f"{type(self.model).__name__} is none."
-            )
         self.prefix_ids = tuple(range(layer.first, layer.first + len(layer.prompt_embeddings)))
 
     def groups(self) -> list[Group]:
