@@ -48,6 +48,11 @@ def merge(
     print(f"model: {made.folder}  ({size(made.size)}, {made.dtype})")
     print(
         f"{made.label} in {made.base}: merging moved a logit by at most "
-        f"{made.moved_by_merging:.1e} in fp32, stored in {made.dtype} by at most {made.moved:.1e}; "
-        f"{made.agree:.0%} of the likeliest tokens are the same."
+        f"{made.cost.by_merging:.1e}, storing it in {made.dtype} by {made.cost.by_storing:.1e}; "
+        f"{made.cost.agree:.0%} of the likeliest tokens are the same."
     )
+    if made.cost.dequantised:
+        print(
+            f"Its base is quantised, {size(made.base_size)}; merged it is stored in full, "
+            f"{size(made.size)}. To keep it small, keep the adapter."
+        )

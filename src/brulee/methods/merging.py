@@ -6,15 +6,18 @@ and rounded once. There is no way back by subtraction: rounding is not undone. T
 
 from __future__ import annotations
 
+import copy
+import math
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from transformers import PreTrainedModel
 
 from brulee.errors import BruleeError, InputError
+from brulee.methods.base import largest
 from brulee.methods.checkpoint import (
     CONFIG,
     Adapter,
@@ -33,31 +36,35 @@ _PROBE = 16  # tokens on which the merged model is held against the adapter
 
 
 @dataclass(frozen=True)
-class Merged:
-    """A merged model on disk.
+class Cost:
+    """What folding changed, measured on a few tokens.
 
-    `moved` is the largest change of a logit, adapter and base in fp32 against what was stored:
-    `moved_by_merging` before it was rounded to `dtype`, `moved` after. `agree` is the share of
-    positions at which the likeliest token is the same.
+    `by_merging` is the largest change of a logit against the adapter beside its base in fp32,
+    `by_storing` the same after the model was rounded; `agree` is the share of positions at which
+    the likeliest token has stayed. `dequantised`: the base's files were quantised, and what is
+    stored holds their values in full, as nothing of an adapter would survive being quantised.
     """
+
+    by_merging: float
+    by_storing: float
+    agree: float
+    dequantised: bool
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merged model on disk; `dtype` is what it is stored in, `size` the bytes of its weights."""
 
     folder: Path
     label: str
     base: str
     dtype: str
     size: int
-    moved_by_merging: float
-    moved: float
-    agree: float
+    base_size: int
+    cost: Cost
 
 
-def merge(
-    folder: Path,
-    out: Path,
-    dtype: str = "auto",
-    base: str | None = None,
-    load: Callable[[str, torch.dtype, torch.device], Base] = load_base,
-) -> Merged:
+def merge(folder: Path, out: Path, dtype: str = "auto", base: str | None = None) -> Merged:
     """Merge the adapter of a folder into its base, and store the result in a new folder.
 
     `dtype` is float32, bfloat16, float16, or auto: as the base's own files are. `base` is loaded
@@ -76,36 +83,58 @@ def merge(
         raise InputError(f"{folder / CONFIG}: it names no base model; give one with --base.")
     if name != "bundled" and Path(name).exists():
         name = str(Path(name).resolve())
-    loaded = load(name, torch.float32, torch.device("cpu"))
+    loaded = load_base(name, torch.float32, torch.device("cpu"))
+    base_size = sum(file.stat().st_size for file in loaded.folder.glob("*.safetensors"))
     wanted = _as_stored(loaded) if dtype == "auto" else DTYPES[dtype]
-    moved_by_merging, moved, agree = _fold(adapter, loaded, wanted)
-    size = _store(adapter, loaded, out, name, wanted, label)
-    spelt = str(wanted).removeprefix("torch.")
-    return Merged(out, label, name, spelt, size, moved_by_merging, moved, agree)
+    folded, cost = _fold(adapter, loaded, wanted)
+    size = _store(adapter, folded, out, name, wanted, label)
+    return Merged(out, label, name, str(wanted).removeprefix("torch."), size, base_size, cost)
 
 
 @torch.no_grad()
-def _fold(adapter: Adapter, base: Base, dtype: torch.dtype) -> tuple[float, float, float]:
+def _fold(adapter: Adapter, base: Base, dtype: torch.dtype) -> tuple[Base, Cost]:
     attached = attach_adapter(adapter, base)
     beside = _logits(base)
+    quantised = hasattr(base.model.config, "quantization_config")
+    if quantised:
+        attached.detach()
+        base = replace(base, model=_dequantised(base))
+        attached = attach_adapter(adapter, base)
     attached.merge()
-    folded = _logits(base)
-    moved = _furthest(folded, beside)
-    if moved > _ROUNDING * max(1.0, float(beside.abs().max())):
+    by_merging = _furthest(_logits(base), beside)
+    if by_merging > _ROUNDING * max(1.0, float(beside.abs().max())):
         raise BruleeError(
-            f"{adapter.folder}: merging it moved a logit by {moved:.2g}, far more than rounding "
-            "can; nothing was stored."
+            f"{adapter.folder}: merging it moved a logit by {by_merging:.2g}, far more than "
+            "rounding can; nothing was stored."
         )
     base.model.to(dtype)
     for name, tensor in base.model.named_parameters():
-        if not torch.isfinite(tensor).all():
+        if not math.isfinite(largest(tensor)):
             raise InputError(
                 f"{adapter.folder}: merged, {name} has values that {dtype} cannot hold; "
                 "choose --dtype bfloat16 or float32."
             )
     rounded = _logits(base)
     agree = (beside.argmax(-1) == rounded.argmax(-1)).float().mean()
-    return moved, _furthest(rounded, beside), float(agree)
+    return base, Cost(by_merging, _furthest(rounded, beside), float(agree), quantised)
+
+
+def _dequantised(base: Base) -> PreTrainedModel:
+    """The model with the values its quantised weights stand for, in fp32."""
+    try:
+        model: PreTrainedModel = base.model.dequantize()
+    except (NotImplementedError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{base.name}: this quantised base cannot be merged into: {reason}"
+        ) from None
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    # One that was loaded quantised remembers how, and cannot be saved.
+    plain: PreTrainedModel = type(model)(config).eval()
+    plain.load_state_dict(model.state_dict())
+    return plain
 
 
 def _logits(base: Base) -> torch.Tensor:
@@ -149,12 +178,13 @@ def _store(
 
 
 def _as_stored(base: Base) -> torch.dtype:
-    """What most of the base's own values are held in; fp32 for a file of dequantised ones."""
+    """What most of the base's own values are held in, of those that are not quantised; or fp32."""
     held: dict[torch.dtype, int] = {}
     for path in base.folder.glob("*.safetensors"):
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 (not a mapping)
                 part = file.get_slice(name)
-                dtype = _STORED.get(part.get_dtype(), torch.float32)
-                held[dtype] = held.get(dtype, 0) + torch.Size(part.get_shape()).numel()
+                dtype = _STORED.get(part.get_dtype())
+                if dtype is not None:
+                    held[dtype] = held.get(dtype, 0) + torch.Size(part.get_shape()).numel()
     return max(held, key=lambda d: held[d]) if held else torch.float32

@@ -70,8 +70,8 @@ def test_a_merged_model_answers_as_the_adapter_did(
     torch.testing.assert_close(_logits(merged), _logits(base.model), atol=1e-5, rtol=1e-5)
     assert not torch.allclose(_logits(merged), plain, atol=1e-2), "nothing was merged"
     attached.detach()
-    assert made.moved_by_merging < 1e-4
-    assert (made.dtype, made.agree) == ("float32", 1.0)
+    assert made.cost.by_merging < 1e-4
+    assert (made.dtype, made.cost.agree, made.cost.dequantised) == ("float32", 1.0, False)
     assert made.size == sum(file.stat().st_size for file in out.glob("*.safetensors"))
 
 
@@ -96,7 +96,7 @@ def test_what_rounding_costs_is_measured(
 ) -> None:
     adapter = _adapter(tiny_model_folder, tmp_path / "adapter")
     made = merge(adapter, tmp_path / "merged", dtype)
-    assert made.moved_by_merging < 1e-4 < made.moved < most
+    assert made.cost.by_merging < 1e-4 < made.cost.by_storing < most
     held = {t.dtype for t in load_file(tmp_path / "merged" / "model.safetensors").values()}
     assert held == {getattr(torch, dtype)}
     assert made.dtype == dtype
@@ -108,6 +108,35 @@ def test_auto_keeps_the_type_of_the_bases_files(tiny_model_folder: Path, tmp_pat
     base.tokenizer.save_pretrained(tmp_path / "base")
     adapter = _adapter(tmp_path / "base", tmp_path / "adapter")
     assert merge(adapter, tmp_path / "merged").dtype == "bfloat16"
+
+
+def test_a_quantised_base_is_dequantised_and_the_price_said(
+    make_base: MakeBase, tmp_path: Path
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    plain = make_base("llama", hidden_size=64, intermediate_size=128)
+    plain.model.save_pretrained(tmp_path / "plain")
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
+    )
+    quantised = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "plain", quantization_config=nf4, dtype=torch.float32
+    )
+    quantised.save_pretrained(tmp_path / "base")
+    plain.tokenizer.save_pretrained(tmp_path / "base")
+    adapter = _adapter(tmp_path / "base", tmp_path / "adapter")
+    made = merge(adapter, tmp_path / "merged")
+    assert made.cost.dequantised
+    assert made.cost.by_merging < 1e-4
+    assert made.size > 1.5 * made.base_size
+
+    base = _base(tmp_path / "base")
+    attach_adapter(open_adapter(adapter), base)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    assert not hasattr(merged.config, "quantization_config")
+    torch.testing.assert_close(_logits(merged), _logits(base.model), atol=1e-4, rtol=1e-4)
 
 
 def test_the_sum_is_made_in_fp32_before_it_is_rounded(

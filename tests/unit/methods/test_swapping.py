@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,29 @@ def test_names_are_checked(make_base: MakeBase, tmp_path: Path) -> None:
     swap.use("chats")
     assert swap.adapter is not None
     assert swap.adapter.folder == tmp_path / "chats"
+
+
+def test_views_share_a_quantised_base(make_base: MakeBase, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    plain = make_base("llama", hidden_size=64, intermediate_size=128)
+    plain.model.save_pretrained(tmp_path / "plain")
+    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    model = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "plain", quantization_config=nf4, dtype=torch.float32
+    )
+    base = replace(plain, model=model.eval())
+    for name in ("lora", "ia3"):
+        _store(base, name, tmp_path / name)
+    expected = _logits(base, None)
+    swap = _held(base, {name: tmp_path / name for name in ("lora", "ia3")})
+    lora = _logits(swap.use("lora"), swap.attached)
+    assert not torch.equal(_logits(swap.use("ia3"), swap.attached), lora)
+    assert torch.equal(_logits(swap.use("lora"), swap.attached), lora)
+    assert torch.equal(_logits(swap.use(None), None), expected)
+    held = model.model.layers[0].mlp.up_proj.weight
+    swap.use("lora")
+    view = swap.base.model.model.layers[0].mlp.up_proj.base_layer.weight
+    assert view is held
+    assert view.quant_state is held.quant_state
