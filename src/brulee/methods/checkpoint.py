@@ -22,7 +22,13 @@ from safetensors.torch import save_file
 from brulee.errors import InputError
 from brulee.methods import READERS
 from brulee.methods.base import Attached, Method
-from brulee.methods.soundness import check_base_name, check_believable, read_json, read_tensors
+from brulee.methods.soundness import (
+    check_base_name,
+    check_believable,
+    check_sizes,
+    read_json,
+    read_tensors,
+)
 from brulee.models.loading import Base
 
 CONFIG, WEIGHTS, OURS, CARD = (
@@ -167,8 +173,9 @@ def attach_adapter(adapter: Adapter, base: Base) -> Attached:
             f"{adapter.folder}: made for the base {made_on!r} with digest "
             f"{digest[:12]}..., but this base is {base.name!r} with {base.digest[:12]}..."
         )
-    tensors = adapter.tensors()
-    attached = adapter.method().attach(base.model)
+    method, tensors = adapter.method(), adapter.tensors()
+    check_sizes(adapter.config, tensors, adapter.folder / CONFIG)
+    attached = method.attach(base.model)
     try:
         attached.load({key: tensor.to(base.device) for key, tensor in tensors.items()})
     except InputError as error:

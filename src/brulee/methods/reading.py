@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from brulee.methods.base import largest
 from brulee.methods.checkpoint import Adapter, open_adapter, read_record
-from brulee.methods.shelf import Stored
+from brulee.methods.shelf import Stored, made_by
 from brulee.models.loading import check_safetensors
 
 # The methods that PEFT does not know are stored under types of our own.
@@ -61,7 +61,7 @@ def inspect(stored: Stored) -> Inspected:
     record = read_record(stored.folder)
     return Inspected(
         stored=stored,
-        label=str(record.get("method", {}).get("name", "")),
+        label=made_by(record),
         method=dict(record.get("method", {})),
         base=dict(record.get("base", {})),
         peft=None,

@@ -84,6 +84,12 @@ def entries(folder: Path) -> list[Entry]:
     return [_entry(stored) for stored in _walk(folder)]
 
 
+def made_by(ours: dict[str, Any]) -> str:
+    """What a whole model's brulee.json says of how it was tuned: "full", "LoRA r8, merged"."""
+    label = ours.get("merged", {}).get("label")
+    return f"{label}, merged" if label else str(ours.get("method", {}).get("name", ""))
+
+
 def _walk(folder: Path) -> Iterator[Stored]:
     for place, inner, _ in os.walk(folder):
         found = _stored(Path(place))
@@ -105,7 +111,7 @@ def _entry(stored: Stored) -> Entry:
     try:
         if stored.kind == "model":
             ours = read_record(stored.folder)
-            return Entry(stored, _made_by(ours), _base(ours), size)
+            return Entry(stored, made_by(ours), _base(ours), size)
         adapter = open_adapter(stored.folder)
         return Entry(stored, adapter.method().label(), adapter.base_name or "", size)
     except InputError as error:
@@ -115,11 +121,6 @@ def _entry(stored: Stored) -> Entry:
 def _base(ours: dict[str, Any]) -> str:
     base = ours.get("base", {})
     return str(base.get("source") or base.get("name") or "")
-
-
-def _made_by(ours: dict[str, Any]) -> str:
-    label = ours.get("merged", {}).get("label")
-    return f"{label}, merged" if label else str(ours.get("method", {}).get("name", ""))
 
 
 def _hint(folder: Path) -> str:

@@ -20,6 +20,8 @@ from brulee.models.loading import check_safetensors
 _LONGEST_JSON = 16 * 2**20  # bytes; a real one has a few thousand
 _DTYPES = ("BF16", "F16", "F32", "F64", "I32", "I64")
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
+_SIZES = ("r", "num_virtual_tokens")  # in PEFT's configurations, each a side of some tensor
+_SMALL = 4096  # fills no memory; that it does not fit is said better by what reads the tensors
 # Trained values are far below; a weight whose exponent lost its highest bit is far above.
 _HUGE = 1e8
 
@@ -82,6 +84,24 @@ def check_believable(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
             raise InputError(
                 f"{path}: tensor {name!r} holds a value of {value:.1e}, which no training gives: "
                 "the file is damaged, or its training had failed."
+            )
+
+
+def check_sizes(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Refuse a rank or a number of tokens that no stored tensor has room for.
+
+    Before anything is made of that size: a rank of a billion would fill the memory first. Raises
+    InputError naming the setting.
+    """
+    longest = max((side for tensor in tensors.values() for side in tensor.shape), default=0)
+    sizes = {key: config[key] for key in _SIZES if isinstance(config.get(key), int)}
+    ranks = config.get("rank_pattern")
+    if isinstance(ranks, dict):
+        sizes |= {f"rank_pattern {k!r}": v for k, v in ranks.items() if isinstance(v, int)}
+    for key, size in sizes.items():
+        if size > max(longest, _SMALL):
+            raise InputError(
+                f"{path}: {key} = {size}, but no stored tensor is longer than {longest}."
             )
 
 

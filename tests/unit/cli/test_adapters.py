@@ -90,6 +90,7 @@ def test_a_merged_run_is_said_where_and_how_exact(brulee, runs: Path) -> None:
     assert (out / "model.safetensors").is_file()
     listed = {each["name"]: each for each in brulee("adapters", "list", runs, "--json").json}
     assert listed["merged"]["method"] == "LoRA r8, merged"
+    assert "LoRA r8, merged" in brulee("adapters", "inspect", out).out
     again = brulee("adapters", "merge", runs / "one", "--out", out)
     assert (again.code, again.out) == (2, "")
     assert "exists already" in again.err

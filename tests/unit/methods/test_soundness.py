@@ -224,6 +224,28 @@ def test_another_base_of_the_same_sizes(folder: Path, make_base: MakeBase) -> No
 
 
 @pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("lora", {"r": 10**9}),
+        ("lora", {"rank_pattern": {"q_proj": 10**9}}),
+        ("prompt", {"num_virtual_tokens": 10**9}),
+        ("prefix", {"num_virtual_tokens": 10**9}),
+    ],
+    ids=str,
+)
+def test_a_size_that_would_fill_the_memory(
+    base: Base, tmp_path: Path, name: str, change: dict[str, Any]
+) -> None:
+    attached = build_method(MethodSpec(name=name)).attach(base.model)
+    save_adapter(tmp_path, attached, base, "tiny", "", {})
+    attached.detach()
+    (tmp_path / OURS).unlink()
+    config = json.loads((tmp_path / CONFIG).read_text())
+    (tmp_path / CONFIG).write_text(json.dumps({**config, **change}))
+    assert "= 1000000000, but no stored tensor is longer than" in _refusal(tmp_path, base)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("NaN", "NaN is not a finite number"),
