@@ -19,6 +19,7 @@ from brulee.models.loading import Base
 from brulee.recipe import MethodSpec
 
 MakeBase = Callable[..., Base]
+ARCHITECTURES = ["llama", "qwen3", "gemma", "mistral", "phi", "gpt2", "gpt-neox", "t5", "bart"]
 SPARSE = {"train": "sparse", "mask": "magnitude", "density": 0.05}
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name, method in METHODS.items() if not method.stores_model},
@@ -51,7 +52,7 @@ def _store(base: Base, way: str, folder: Path, seed: int = 0) -> None:
     attached.detach()
 
 
-@pytest.fixture(params=["llama", "gpt2", "t5"])
+@pytest.fixture
 def base(request: pytest.FixtureRequest, make_base: MakeBase) -> Base:
     return make_base(request.param)
 
@@ -71,6 +72,7 @@ def _held(base: Base, folders: dict[str, Path]) -> Swap:
     return swap
 
 
+@pytest.mark.parametrize("base", ARCHITECTURES, indirect=True)
 def test_every_method_beside_every_other_computes_what_it_computes_alone(
     base: Base, folders: dict[str, Path]
 ) -> None:
@@ -89,6 +91,7 @@ def test_every_method_beside_every_other_computes_what_it_computes_alone(
         assert swap.current == name
 
 
+@pytest.mark.parametrize("base", ["llama", "t5"], indirect=True)
 def test_choosing_copies_and_writes_no_base_weight(base: Base, folders: dict[str, Path]) -> None:
     before = {n: (p.data_ptr(), p._version) for n, p in base.model.named_parameters()}
     beside = {n: f for n, f in folders.items() if "sparse" not in n}
@@ -99,6 +102,7 @@ def test_choosing_copies_and_writes_no_base_weight(base: Base, folders: dict[str
         assert {n: (p.data_ptr(), p._version) for n, p in base.model.named_parameters()} == before
 
 
+@pytest.mark.parametrize("base", ["llama", "gpt2"], indirect=True)
 def test_closing_leaves_the_base_as_it_was(base: Base, folders: dict[str, Path]) -> None:
     next(base.model.parameters()).requires_grad_(False)
     before = {n: (p.detach().clone(), p.requires_grad) for n, p in base.model.named_parameters()}
