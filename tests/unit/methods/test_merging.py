@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from brulee.errors import InputError
+from brulee.errors import BruleeError, InputError
 from brulee.inference.session import open_session
 from brulee.methods import METHODS, build_method
 from brulee.methods.checkpoint import OURS, attach_adapter, open_adapter, save_adapter
@@ -189,3 +189,13 @@ def test_another_base_is_refused(
     with pytest.raises(InputError, match="made for the base"):
         merge(adapter, tmp_path / "out", base=str(tmp_path / "other"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_merge_that_computes_something_else_is_not_stored(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = _adapter(tiny_model_folder, tmp_path / "adapter", "ia3")
+    monkeypatch.setattr("brulee.methods.ia3.IA3Linear.merged", lambda _: {})
+    with pytest.raises(BruleeError, match="far more than rounding can; nothing was stored"):
+        merge(adapter, tmp_path / "merged")
+    assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
