@@ -382,6 +382,7 @@ def test_a_spoilt_configuration(
 ) -> None:
     base = make_base("llama")
     save_adapter(tmp_path, _selective().attach(base.model), base, "tiny", "a card", {})
+    (tmp_path / OURS).unlink()  # its digest would already say that the settings differ
     file = tmp_path / CONFIG
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     with pytest.raises(InputError, match=said):
