@@ -13,6 +13,7 @@ import random
 import shutil
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,21 @@ def test_a_base_behind_two_dots(folder: Path) -> None:
     (folder / CONFIG).write_text(json.dumps({**config, "base_model_name_or_path": "a/../b"}))
     with pytest.raises(InputError, match=r"adapter_config\.json: it names its base 'a/\.\./b'"):
         _ = open_adapter(folder).base_name
+
+
+def test_a_local_base_is_named_by_its_whole_path(base: Base, tmp_path: Path) -> None:
+    """However the recipe spells it, and wherever the recipe lies."""
+    model = tmp_path / "models" / "tiny"
+    model.mkdir(parents=True)
+    (model / "tiny.gguf").touch()
+    local = replace(base, folder=model)
+    attached = build_method(MethodSpec(name="ia3")).attach(base.model)
+    named = {"../models/tiny": model, "models/tiny.gguf": model / "tiny.gguf", "owner/tiny2": None}
+    for source, whole in named.items():
+        save_adapter(tmp_path / "adapter", attached, local, source, "", {})
+        expected = source if whole is None else str(whole.resolve())
+        assert open_adapter(tmp_path / "adapter").base_name == expected
+    attached.detach()
 
 
 def test_a_pickle_is_not_opened(foreign: Path, base: Base, tmp_path: Path) -> None:

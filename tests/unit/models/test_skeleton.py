@@ -1,0 +1,71 @@
+"""A model's shapes are found wherever its configuration is, and none of its weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from brulee.errors import InputError
+from brulee.models.loading import Base
+from brulee.models.skeleton import load_skeleton, one_map
+
+
+def test_a_skeleton_has_the_shapes_and_ties_of_the_model(
+    make_base: Callable[..., Base], tmp_path: Path
+) -> None:
+    for name in ("gpt2", "t5", "bart", "gemma"):
+        model = make_base(name).model
+        model.config.save_pretrained(tmp_path / name)
+        skeleton = load_skeleton(str(tmp_path / name))
+        real = {n: tuple(p.shape) for n, p in model.named_parameters()}
+        assert {n: tuple(p.shape) for n, p in skeleton.named_parameters()} == real
+        assert not any(p.any() for p in skeleton.parameters())
+        assert {p.device.type for p in skeleton.parameters()} == {"cpu"}
+
+
+def test_a_gguf_says_its_shapes_in_its_metadata(tmp_path: Path) -> None:
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(tmp_path / "tiny.gguf", "llama")
+    writer.add_block_count(2)
+    writer.add_embedding_length(32)
+    writer.add_feed_forward_length(48)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_context_length(128)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(300)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([f"t{i}" for i in range(300)])
+    writer.add_tensor("token_embd.weight", np.zeros((300, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    skeleton = load_skeleton(str(tmp_path / "tiny.gguf"))
+    assert skeleton.get_parameter("model.layers.1.mlp.down_proj.weight").shape == (32, 48)
+    assert skeleton.get_parameter("model.layers.0.self_attn.k_proj.weight").shape == (16, 32)
+    assert skeleton.get_input_embeddings().weight.shape == (300, 32)
+
+
+def test_memory_is_not_touched_before_something_is_written() -> None:
+    process = psutil.Process()
+    before = process.memory_info().rss
+    model = one_map(40_000, 10_000)  # 1.6 GB
+    weight = next(model.parameters())
+    assert process.memory_info().rss - before < 2e8
+    with torch.no_grad():
+        weight[0, 0] = 3.0
+    assert weight[0, :2].tolist() == [3.0, 0.0]
+    assert process.memory_info().rss - before < 2e8
+
+
+def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"PK\x03\x04")
+    with pytest.raises(InputError, match="not a GGUF file"):
+        load_skeleton(str(tmp_path / "model.gguf"))
