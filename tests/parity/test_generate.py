@@ -136,7 +136,8 @@ def test_likelihoods_are_those_of_one_request_at_a_time(
     requests = _requests(prompts, answers)
     # And the model's own choices, which must be found to be greedy.
     greedy = [_theirs(model, p, [], new_tokens=3) for p in prompts]
-    requests += [Encoded.ending((*p, *g), 3) for p, g in zip(prompts, greedy, strict=True)] * answers
+    asked = [Encoded.ending((*p, *g), 3) for p, g in zip(prompts, greedy, strict=True)]
+    requests += asked * answers
     expected = [_naive(model, r) for r in requests]
     assert {e.greedy for e in expected} == {True, False}
     _assert_close(_engine(model).loglikelihood(requests), expected)

@@ -27,7 +27,9 @@ peft = pytest.importorskip("peft")
 # PEFT only warns of keys that it cannot place, so anything it says is an error; except that it
 # reads a property of the model that this transformers renames.
 pytestmark = pytest.mark.filterwarnings(
-    "error", "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+    "error",
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning",
+    "ignore:`past_key_values` is deprecated:FutureWarning",
 )
 
 MakeBase = Callable[..., Base]

@@ -28,13 +28,15 @@ from brulee.models.loading import Base
 
 # It reads a property of the model that this transformers renames.
 pytestmark = pytest.mark.filterwarnings(
-    "error", "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+    "error",
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning",
+    "ignore:`past_key_values` is deprecated:FutureWarning",
 )
 
 MakeBase = Callable[..., Base]
 CONFIGS: dict[str, PeftConfig] = {
     "lora": LoraConfig(r=3, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"),
-    "dora": LoraConfig(r=3, use_dora=True, target_modules=["q_proj"], task_type="CAUSAL_LM"),
+    "dora": LoraConfig(r=3, use_dora=True, target_modules=["v_proj"], task_type="CAUSAL_LM"),
     "ia3": IA3Config(
         target_modules=["k_proj", "down_proj"],
         feedforward_modules=["down_proj"],
@@ -118,7 +120,8 @@ def test_values_that_are_not_finite_of_which_peft_says_nothing(
     folder: Path, make_base: MakeBase
 ) -> None:
     tensors = load_file(folder / WEIGHTS)
-    key = max(tensors)
+    # Not a key's: attention on a CPU with AVX-512 may give a NaN among the scores no weight.
+    key = max(name for name in tensors if "k_proj" not in name)
     tensors[key].view(-1)[0] = float("nan")
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     logits, said = _in_peft(folder, make_base)

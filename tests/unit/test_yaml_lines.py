@@ -10,7 +10,6 @@ from brulee.yaml_lines import parse
         ("a: b: c", "f, line 1: not valid YAML: mapping values are not allowed"),
         ("a: \ud800", "f: not valid YAML"),
         ("a: \x00", "f: not valid YAML"),
-        ("[" * 5000 + "]" * 5000, "f: not valid YAML: it is nested too deeply."),
         ("a: 1\na: 2", "f, line 2: the key 'a' is given twice."),
         ("- a\n--- b", "f, line 2: not valid YAML"),
     ],
@@ -19,6 +18,12 @@ def test_malformed_yaml_is_one_sentence_with_its_file(text: str, message: str) -
     with pytest.raises(InputError) as caught:
         parse(text, "f")
     assert str(caught.value).startswith(message)
+
+
+def test_yaml_that_is_nested_too_deeply_is_one_sentence() -> None:
+    # Newer releases of PyYAML count the depth themselves, and know the line.
+    with pytest.raises(InputError, match=r"^f.*: not valid YAML: .*(nested too deeply|nesting)"):
+        parse("[" * 5000 + "]" * 5000, "f")
 
 
 def test_scalars_follow_yaml_1_2_and_keys_keep_their_lines() -> None:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from brulee.data.dedup import near_duplicates
+from brulee.data.shingles import SHINGLE
 from brulee.data.union_find import UnionFind
+from brulee.data.words import words
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,20 @@ class Groups:
 
 
 def group(keys: Sequence[str], texts: Sequence[str] | None) -> Groups:
-    """Rows of one key are one group; so are those whose `texts` say nearly the same, if given."""
+    """Rows of one key are one group; so are those whose `texts` say nearly the same, if given.
+
+    A text of fewer than five words joins nothing: two customers who both said "yes" are two.
+    """
     first_of_key = _first(keys)
     roots = [first_of_key[key] for key in keys]
     if texts is not None:
         joined = UnionFind(len(keys))
         for i, first in enumerate(roots):
             joined.join(first, i)
-        first_of_text = _first(texts)
-        for i, text in enumerate(texts):
-            joined.join(first_of_text[text], i)
+        told = [(i, text) for i, text in enumerate(texts) if len(words(text)) >= SHINGLE]
+        first_of_text: dict[str, int] = {}
+        for i, text in told:
+            joined.join(first_of_text.setdefault(text, i), i)
         holders = list(first_of_text.values())
         for i, j, _ in near_duplicates(list(first_of_text)):
             joined.join(holders[i], holders[j])

@@ -41,7 +41,7 @@ class PartReport:
 
 
 class Mixture:
-    """Draw i of one part or many at stated rates, each part a new permutation of its rows every epoch.
+    """Draw i of one part or many at stated rates, each part's rows in a new order every epoch.
 
     A `Schedule` says which part draw i belongs to and that it is the k-th of that part; k says the
     epoch, and the place in the epoch's permutation. So no row comes twice before all rows of its

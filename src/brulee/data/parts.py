@@ -12,7 +12,7 @@ from brulee.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One task of a mixture: its rows, how many templates phrase them, and its weight if it has one.
+    """One task of a mixture: its rows, how many templates phrase them, its weight if it has one.
 
     `row_cap` uses only that many of the rows, a pseudo-random choice that depends on the name alone
     and holds the choice of every smaller cap; `Rates.rate_cap` is the other cap.

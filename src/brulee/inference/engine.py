@@ -19,6 +19,7 @@ from brulee.errors import InputError
 from brulee.inference.cache import gather, is_plain
 from brulee.inference.sampling import Sampling, generators, next_tokens
 from brulee.models.attention import packed, packs_exactly
+from brulee.models.cache_names import cache_name, cache_of
 from brulee.models.context import context_length, window_length
 from brulee.models.precision import PASS_TOKENS
 
@@ -253,6 +254,7 @@ class _Decoder:
         self.seq2seq = bool(model.config.is_encoder_decoder)
         self.cache: Any = None
         self._logits_BV = torch.empty(0)
+        self.cache_name = cache_name(model)
         if self.seq2seq:
             ids_BT, self.mask_BT = self._padded(prompts, left=False)
             encoder = model.get_encoder()
@@ -336,7 +338,7 @@ class _Decoder:
 
     def _forward(self, ids_BT: torch.Tensor) -> None:
         output = self._run(ids_BT, logits_to_keep=1)
-        self.cache = output.past_key_values
+        self.cache = cache_of(output)
         self._logits_BV = output.logits[:, -1]
 
     def _run(self, ids_BT: torch.Tensor, logits_to_keep: int) -> Any:
@@ -354,7 +356,7 @@ class _Decoder:
                 "position_ids": positions_BT[:, -ids_BT.shape[1] :],
                 "logits_to_keep": logits_to_keep,
             }
-        return self.model(**inputs, past_key_values=self.cache, use_cache=True)
+        return self.model(**inputs, **{self.cache_name: self.cache}, use_cache=True)
 
 
 def _likelihood(first_V: torch.Tensor, later_TV: torch.Tensor, tail: tuple[int, ...]) -> Likelihood:

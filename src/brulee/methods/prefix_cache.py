@@ -21,6 +21,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, EncoderD
 from brulee.errors import InputError
 from brulee.methods.prefix_source import PrefixSource
 from brulee.models.attention import NAME as PACKED
+from brulee.models.cache_names import cache_name
 
 NAME = "brulee_prefix"
 
@@ -55,6 +56,7 @@ class PrefixCache(nn.Module):
         super().__init__()
         self.source, self.sizes, self.enabled = source, sizes, True
         self._dtype, self._config = model.dtype, model.config
+        self._cache = cache_name(model.get_decoder())
 
     def before(
         self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -73,7 +75,7 @@ class PrefixCache(nn.Module):
             changed["attention_mask"] = torch.cat([mask.new_ones(rows, count), mask], dim=1)
         if positions is not None:
             changed["position_ids"] = positions + count
-        changed["past_key_values"] = self._filled(kwargs.get("past_key_values"), rows)
+        changed[self._cache] = self._filled(kwargs.get(self._cache), rows)
         return args, changed
 
     def _filled(self, cache: Cache | None, rows: int) -> Cache:
@@ -127,7 +129,7 @@ def activations(
         cache = EncoderDecoderCache(cache, DynamicCache())
     training = model.training
     model.eval()
-    model(**inputs, past_key_values=cache, use_cache=True)
+    model(**inputs, **{cache_name(model): cache}, use_cache=True)
     model.train(training)
     own = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
     if not own.layers or any(type(layer) is not DynamicLayer for layer in own.layers):

@@ -203,7 +203,7 @@ def test_nothing_to_compare_is_said() -> None:
         search([{"text": ""}, {"text": "?"}], TRAIN)
     with pytest.raises(InputError, match="empty: it has no rows to compare"):
         row_texts("empty", Rows.of(TRAIN), [])
-    with pytest.raises(InputError, match="ids: no column to compare; columns present: id."):
+    with pytest.raises(InputError, match=r"ids: no column to compare; columns present: id\."):
         row_texts("ids", Rows.of([{"id": "a"}]))
 
 

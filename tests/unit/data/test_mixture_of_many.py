@@ -1,4 +1,4 @@
-"""The mixture: stated shares, each part's rows once an epoch, draws that depend on (seed, i) only."""
+"""The mixture: stated shares, each row once an epoch, draws that depend on (seed, i) only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from random import Random
 import pytest
 from scipy.stats import chisquare
 
-from brulee.data.mixture import Mixture, Draw
+from brulee.data.mixture import Draw, Mixture
 from brulee.data.parts import Group, Part
 from brulee.data.rates import Rates
 from brulee.errors import InputError

@@ -72,6 +72,12 @@ def test_short_texts_are_joined_only_if_they_read_the_same() -> None:
     assert splits.near_duplicates == 0
 
 
+def test_two_customers_who_both_said_yes_are_two() -> None:
+    records = [{"user": i, "text": "Yes, please!"} for i in range(30)]
+    splits = split_rows(Rows.of(records), spec(test=0.2, group="user"), ["text"], ["user", "text"])
+    assert len(set(splits.groups)) == 30
+
+
 def test_a_side_does_not_depend_on_the_order_of_near_duplicates() -> None:
     records = reposts(50, 1)
     shuffled = random.Random(1).sample(records, len(records))

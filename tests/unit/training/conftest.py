@@ -23,7 +23,8 @@ def documents() -> list[Encoded]:
     """Ten, of 3 to 40 tokens, of which 1 to 20 are learned."""
     draw = random.Random(5)
     shapes = [(draw.randrange(2, 20), draw.randrange(1, 20)) for _ in range(COUNT)]
-    return [Encoded.ending(tuple(draw.randrange(5, 300) for _ in range(p + c)), c) for p, c in shapes]
+    sizes = [(p + c, c) for p, c in shapes]
+    return [Encoded.ending(tuple(draw.randrange(5, 300) for _ in range(n)), c) for n, c in sizes]
 
 
 @pytest.fixture
