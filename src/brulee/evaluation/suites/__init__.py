@@ -1,0 +1,17 @@
+"""The benchmarks by name. A new one is a module here and a line in SUITES."""
+
+from __future__ import annotations
+
+from brulee.errors import unknown
+from brulee.evaluation.tasks import Suite
+
+__all__ = ["SUITES", "suite"]
+
+SUITES: dict[str, Suite] = {}
+
+
+def suite(name: str) -> Suite:
+    """The suite of that name. Raises InputError for an unknown one, with the nearest names."""
+    if name not in SUITES:
+        raise unknown("suite", name, SUITES)
+    return SUITES[name]
