@@ -211,7 +211,7 @@ def test_twenty_steps_give_pefts_losses_and_gradients(
     losses = []
     for step in range(steps):
         part = documents[step * per_step : (step + 1) * per_step]
-        loss, _ = trainer.backward(part)
+        loss, _ = trainer.passes.backward(part)
         expected = _their_loss(theirs, part)
         expected.backward()  # type: ignore[no-untyped-call]
         assert loss.item() == pytest.approx(expected.item(), abs=1e-5)

@@ -7,7 +7,6 @@ reads the block of layer 2 i modulo L.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 from collections.abc import Callable
@@ -32,7 +31,6 @@ from brulee.methods.checkpoint import (
 )
 from brulee.methods.prefix import Prefix, PrefixOptions
 from brulee.methods.prompt import Prompt, PromptOptions
-from brulee.models.attention import packed
 from brulee.models.loading import Base
 from brulee.recipe import TrainSpec
 from brulee.training.trainer import Document, Trainer
@@ -290,12 +288,12 @@ def _compare_training(
         learning_rate=rate,
         folder=folder,
     )
-    assert trainer.packs == (base.kind == "causal")
+    assert trainer.passes.packs == (base.kind == "causal")
     losses = []
     for step in range(steps):
         part = documents[step * per_step : (step + 1) * per_step]
-        with packed(base.model) if trainer.packs else contextlib.nullcontext():
-            loss, _ = trainer.backward(part)
+        with trainer.passes.boundary():
+            loss, _ = trainer.passes.backward(part)
         expected = _their_loss(theirs, part, len(attached.prefix_ids))
         torch.autograd.backward(expected)
         assert loss.item() == pytest.approx(expected.item(), abs=1e-5)

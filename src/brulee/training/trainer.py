@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 
-from brulee.data.batching import Batch, pack, pad, pad_pairs
 from brulee.data.encoding import Encoded
 from brulee.errors import StoppedError
 from brulee.methods.base import Attached
-from brulee.models.attention import packed, packs_exactly
-from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base
-from brulee.models.precision import PASS_TOKENS
 from brulee.progress import Bar, bar
 from brulee.recipe import TrainSpec
 from brulee.training import checkpoint
 from brulee.training.events import EventLog
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import adamw, schedule, set_learning_rate
+from brulee.training.passes import Passes
 from brulee.training.signals import taken
 
 _ROWS_NAMED = 8  # in a message; events.jsonl names them all
@@ -86,15 +82,13 @@ class Trainer:
         autocast: bool = False,
     ) -> None:
         self.base, self.attached, self.document, self.spec = base, attached, document, spec
-        self.validation, self.autocast, self.folder = validation, autocast, folder
+        self.validation, self.folder = validation, folder
         self.learning_rate = learning_rate
         self.per_step = spec.batch_size * spec.accumulation
         self.per_epoch = math.ceil(count / self.per_step)
         self.documents = math.ceil(spec.epochs * count)
         self.steps = math.ceil(planned_documents(spec, count) / self.per_step)
-        self.packs = packs_exactly(base.model)
-        self.pass_tokens = PASS_TOKENS[base.device.type]
-        self.loss = CompletionLoss(base.model)
+        self.passes = Passes(base, most=spec.batch_size, autocast=autocast)
         groups = attached.groups()
         self.parameters = [p for group in groups for p in group.parameters]
         self.optimizer = adamw(groups, learning_rate, spec.weight_decay)
@@ -112,9 +106,12 @@ class Trainer:
         self._resume()
         self.base.model.train()
         reset_peak(self.base.device)
-        boundary = packed(self.base.model) if self.packs else contextlib.nullcontext()
-        bar_ = bar("Training", total=self.steps, unit="steps")
-        with boundary, bar_ as progress, taken(self._ask_to_stop, signal.SIGINT, signal.SIGTERM):
+        shown = bar("Training", total=self.steps, unit="steps")
+        with (
+            self.passes.boundary(),
+            shown as progress,
+            taken(self._ask_to_stop, signal.SIGINT, signal.SIGTERM),
+        ):
             progress.advance(self.step)
             while self.step < self.steps:
                 self._one_step(progress)
@@ -132,27 +129,9 @@ class Trainer:
         """Mean loss per learned token over the validation documents."""
         training = self.base.model.training
         self.base.model.eval()
-        total = learned = 0.0
-        with torch.no_grad():
-            for batch in self._batches(self.validation):
-                with self._precision():
-                    total += self.loss(batch).item()
-                learned += batch.learned
+        total, learned = self.passes.total_loss(self.validation)
         self.base.model.train(training)
         return total / learned
-
-    def backward(self, documents: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
-        """Accumulate the gradient of the mean loss per learned token; returns loss and tokens."""
-        learned = sum(d.learned for d in documents)
-        total = torch.zeros((), device=self.base.device)
-        tokens = 0
-        for batch in self._batches(documents):
-            with self._precision():
-                loss = self.loss(batch) / learned
-            torch.autograd.backward(loss)
-            total += loss.detach()
-            tokens += batch.tokens
-        return total, tokens
 
     def _one_step(self, progress: Bar) -> None:
         started = time.perf_counter()
@@ -161,7 +140,7 @@ class Trainer:
         documents = [self.document(i) for i in wanted]
         share = schedule(self.spec.schedule, self.step, self.steps, self.spec.warmup)
         rate = set_learning_rate(self.optimizer, share)
-        loss, tokens = self.backward([d.encoded for d in documents])
+        loss, tokens = self.passes.backward([d.encoded for d in documents])
         limit = self.spec.max_grad_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
         # One transfer for both: the only point of a step at which a GPU is waited for.
@@ -226,27 +205,6 @@ class Trainer:
             f"longer train.warmup, or train.precision=float32{more}."
         )
 
-    def _batches(self, documents: Sequence[Encoded]) -> Iterator[Batch]:
-        model = self.base.model
-        for part in _within(documents, self.spec.batch_size, self.pass_tokens):
-            if self.packs:
-                batch = pack(part)
-            elif self.base.kind == "seq2seq":
-                batch = pad_pairs(part, self._pad_id(), int(model.config.decoder_start_token_id))
-            else:
-                batch = pad(part, self._pad_id())
-            yield batch.to(self.base.device)
-
-    def _pad_id(self) -> int:
-        pad_id = self.base.tokenizer.pad_token_id
-        # Padding is masked by position, so any id will do where a tokenizer has none.
-        return int(pad_id if pad_id is not None else self.base.tokenizer.eos_token_id)
-
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        if not self.autocast:
-            return contextlib.nullcontext()
-        return torch.autocast(self.base.device.type, dtype=torch.bfloat16)
-
     def _save(self) -> None:
         if self._saved == self.step:
             return
@@ -274,17 +232,3 @@ class Trainer:
         if self._stop and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._stop = True
-
-
-def _within(documents: Sequence[Encoded], most: int, tokens: int) -> Iterator[list[Encoded]]:
-    """Consecutive documents, at most so many and within so many tokens (one may be longer)."""
-    part: list[Encoded] = []
-    size = 0
-    for document in documents:
-        if part and (len(part) == most or size + len(document.ids) > tokens):
-            yield part
-            part, size = [], 0
-        part.append(document)
-        size += len(document.ids)
-    if part:
-        yield part

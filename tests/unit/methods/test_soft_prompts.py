@@ -198,10 +198,10 @@ def test_training_lowers_the_loss_and_moves_nothing_else(
         folder=tmp_path,
         validation=documents,
     )
-    with packed(base.model) if trainer.packs else nullcontext():
+    with trainer.passes.boundary():
         before = trainer.validation_loss()
     trainer.train()
-    with packed(base.model) if trainer.packs else nullcontext():
+    with trainer.passes.boundary():
         assert trainer.validation_loss() < before - 0.3
     # Weight decay pulls no vector to nothing: zero stands for no word.
     assert all(group["weight_decay"] == 0.0 for group in trainer.optimizer.param_groups)

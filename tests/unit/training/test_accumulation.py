@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 
 from brulee.data.encoding import Encoded
-from brulee.models.attention import packed
 from brulee.training.events import read_events
 from brulee.training.trainer import Trainer
 
@@ -19,9 +17,8 @@ SPLITS = [(8, 1), (4, 2), (2, 4), (1, 8)]
 
 
 def _gradients(trainer: Trainer, documents: list[Encoded]) -> tuple[float, list[torch.Tensor]]:
-    boundary = packed(trainer.base.model) if trainer.packs else contextlib.nullcontext()
-    with boundary:
-        loss, tokens = trainer.backward(documents)
+    with trainer.passes.boundary():
+        loss, tokens = trainer.passes.backward(documents)
     assert tokens == sum(len(d.ids) for d in documents)
     return loss.item(), [p.grad.clone() for p in trainer.parameters if p.grad is not None]
 
@@ -41,7 +38,7 @@ def test_the_split_changes_neither_loss_nor_gradient(
         trainer = make_trainer(
             name, method="full", batch_size=batch_size, accumulation=accumulation
         )
-        trainer.packs = trainer.packs and packs
+        trainer.passes.packs = trainer.passes.packs and packs
         found.append(_gradients(trainer, documents[:8]))
     assert len(found[0][1]) > 10
     for other in found[1:]:
@@ -69,7 +66,7 @@ def test_the_token_budget_of_a_pass_changes_nothing_either(
     trainer = make_trainer(method="full", batch_size=8, accumulation=1)
     whole = _gradients(trainer, documents[:8])
     for tokens in (1, 40, 70):
-        trainer.pass_tokens = tokens
+        trainer.passes.pass_tokens = tokens
         trainer.optimizer.zero_grad()
         _assert_same(_gradients(trainer, documents[:8]), whole)
 

@@ -125,14 +125,14 @@ def test_the_attention_and_the_mode_are_put_back(make_trainer: MakeTrainer) -> N
     seen = []
     trainer = make_trainer(max_steps=1)
     before = trainer.base.model.config._attn_implementation
-    loss = trainer.loss
+    loss = trainer.passes.loss
 
     def watching(batch: Batch) -> torch.Tensor:
         model = trainer.base.model
         seen.append((model.config._attn_implementation, model.training))
         return loss(batch)
 
-    trainer.loss = watching  # type: ignore[assignment]
+    trainer.passes.loss = watching  # type: ignore[assignment]
     trainer.train()
     assert set(seen) == {(NAME, True)}
     assert trainer.base.model.config._attn_implementation == before
@@ -141,13 +141,13 @@ def test_the_attention_and_the_mode_are_put_back(make_trainer: MakeTrainer) -> N
 
 def _poison(trainer: Trainer, token: int, value: float) -> None:
     """The loss of any batch that holds the token becomes `value`, and so does its gradient."""
-    loss = trainer.loss
+    loss = trainer.passes.loss
 
     def poisoned(batch: Batch) -> torch.Tensor:
         found = loss(batch)
         return found * value if token in batch.inputs["input_ids"] else found
 
-    trainer.loss = poisoned  # type: ignore[assignment]
+    trainer.passes.loss = poisoned  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize(("value", "said"), [(float("nan"), "nan"), (float("inf"), "inf")])
@@ -180,7 +180,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_its_rows(
 
 def test_only_some_of_many_rows_are_named_in_the_sentence(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(batch_size=10, accumulation=1)
-    trainer.loss = lambda _: torch.tensor(float("nan"), requires_grad=True)  # type: ignore[assignment]
+    trainer.passes.loss = lambda _: torch.tensor(float("nan"), requires_grad=True)  # type: ignore[assignment]
     with pytest.raises(StoppedError) as stopped:
         trainer.train()
     assert str(stopped.value).count("chats.jsonl") == 8

@@ -1,0 +1,97 @@
+"""How documents become passes through the model, and passes a loss or a gradient."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from brulee.data.batching import Batch, pack, pad, pad_pairs
+from brulee.data.encoding import Encoded
+from brulee.models.attention import packed, packs_exactly
+from brulee.models.head import CompletionLoss
+from brulee.models.loading import Base
+from brulee.models.precision import PASS_TOKENS
+
+
+class Passes:
+    """Cuts documents into passes of at most `most` documents and `pass_tokens` tokens.
+
+    The loss is the sum over learned tokens divided by their number, whatever the cut. What is in
+    force may be changed between two calls: `most`, `pass_tokens`.
+    """
+
+    def __init__(self, base: Base, *, most: int, autocast: bool = False) -> None:
+        self.base, self.most, self.autocast = base, most, autocast
+        self.packs = packs_exactly(base.model)
+        self.pass_tokens = PASS_TOKENS[base.device.type]
+        self.loss = CompletionLoss(base.model)
+
+    def boundary(self) -> contextlib.AbstractContextManager[Any]:
+        """Within it the model's attention keeps packed documents apart."""
+        return packed(self.base.model) if self.packs else contextlib.nullcontext()
+
+    def backward(
+        self, documents: Sequence[Encoded], learned: int | None = None
+    ) -> tuple[torch.Tensor, int]:
+        """Accumulate the gradient of the mean loss per learned token; returns loss and tokens.
+
+        `learned` is what the sum is divided by where these documents are only a part of a step.
+        """
+        learned = learned or sum(d.learned for d in documents)
+        total = torch.zeros((), device=self.base.device)
+        tokens = 0
+        for batch in self._batches(documents):
+            with self._precision():
+                loss = self.loss(batch) / learned
+            torch.autograd.backward(loss)
+            total += loss.detach()
+            tokens += batch.tokens
+        return total, tokens
+
+    @torch.no_grad()
+    def total_loss(self, documents: Sequence[Encoded]) -> tuple[float, int]:
+        """Summed loss over the learned tokens, and their number; the model is left as it is."""
+        total, learned = 0.0, 0
+        for batch in self._batches(documents):
+            with self._precision():
+                total += self.loss(batch).item()
+            learned += batch.learned
+        return total, learned
+
+    def _batches(self, documents: Sequence[Encoded]) -> Iterator[Batch]:
+        model = self.base.model
+        for part in within(documents, self.most, self.pass_tokens):
+            if self.packs:
+                batch = pack(part)
+            elif self.base.kind == "seq2seq":
+                batch = pad_pairs(part, self._pad_id(), int(model.config.decoder_start_token_id))
+            else:
+                batch = pad(part, self._pad_id())
+            yield batch.to(self.base.device)
+
+    def _pad_id(self) -> int:
+        pad_id = self.base.tokenizer.pad_token_id
+        # Padding is masked by position, so any id will do where a tokenizer has none.
+        return int(pad_id if pad_id is not None else self.base.tokenizer.eos_token_id)
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        if not self.autocast:
+            return contextlib.nullcontext()
+        return torch.autocast(self.base.device.type, dtype=torch.bfloat16)
+
+
+def within(documents: Sequence[Encoded], most: int, tokens: int) -> Iterator[list[Encoded]]:
+    """Consecutive documents, at most so many and within so many tokens (one may be longer)."""
+    part: list[Encoded] = []
+    size = 0
+    for document in documents:
+        if part and (len(part) == most or size + len(document.ids) > tokens):
+            yield part
+            part, size = [], 0
+        part.append(document)
+        size += len(document.ids)
+    if part:
+        yield part
