@@ -1,0 +1,31 @@
+"""Run a recipe from Python and read what it found.
+
+    python examples/run_a_recipe.py recipes/support-chat.yaml train.max_steps=2 evaluate.limit=4
+
+Everything the command line does is a plain function; this is `brulee run RECIPE --set ...`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import brulee
+
+
+def main() -> None:
+    """Run the recipe of the first argument with the changes of the others, print its scores."""
+    recipe = brulee.load_recipe(sys.argv[1], sys.argv[2:])
+    folder = brulee.run(recipe)
+    found = json.loads((folder / "results.json").read_text())
+    print(found["verdict"])
+    for row in found["comparisons"]:
+        print(
+            f"{row['metric']:8} {row['base']:.3f} -> {row['tuned']:.3f} "
+            f"(95% interval of the difference {row['low']:+.3f} to {row['high']:+.3f})"
+        )
+    print("cost:", json.dumps(found["cost"]))
+
+
+if __name__ == "__main__":
+    main()
