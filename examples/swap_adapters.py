@@ -1,6 +1,8 @@
 """Ask several task adapters over one base model in memory; choosing one takes a millisecond.
 
     python examples/swap_adapters.py bundled "Hello!" runs/support-chat runs/review-rating
+
+The targets are runs or adapter folders over the base named first.
 """
 
 from __future__ import annotations
