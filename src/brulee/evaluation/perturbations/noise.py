@@ -1,0 +1,98 @@
+"""Robustness: how people really type. The meaning stays, the answers are not touched."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Final, final
+
+from brulee.evaluation import word_lists
+from brulee.evaluation.perturbations.base import Concern, Substitution
+
+MISSPELT: Final = 0.1  # the share of words with a known misspelling that get it
+MOST_SPACES: Final = 3
+
+
+@final
+class Lowercase:
+    """Everything in small letters."""
+
+    concern: Concern = "robustness"
+    answers = False
+
+    def change(self, texts: Sequence[str], rng: random.Random) -> list[str]:
+        """The texts in small letters."""
+        del rng  # nothing is left to chance
+        return [text.lower() for text in texts]
+
+
+@final
+class Contractions:
+    """Every "is not" as "isn't", every "I am" as "I'm"."""
+
+    concern: Concern = "robustness"
+    answers = False
+
+    @cached_property
+    def _words(self) -> Substitution:
+        return Substitution(word_lists.bundled("contractions"))
+
+    def change(self, texts: Sequence[str], rng: random.Random) -> list[str]:
+        """The texts with contractions."""
+        return [self._words.change(text, rng) for text in texts]
+
+
+@final
+class Misspellings:
+    """Common words misspelt as they commonly are, each with a probability."""
+
+    concern: Concern = "robustness"
+    answers = False
+
+    def __init__(self, probability: float = MISSPELT) -> None:
+        self.probability = probability
+
+    @cached_property
+    def _words(self) -> Substitution:
+        return Substitution(word_lists.bundled("misspellings"), self.probability)
+
+    def change(self, texts: Sequence[str], rng: random.Random) -> list[str]:
+        """The texts with some words misspelt."""
+        return [self._words.change(text, rng) for text in texts]
+
+
+@final
+class Spaces:
+    """Every gap between words one to three spaces wide; line breaks stay."""
+
+    concern: Concern = "robustness"
+    answers = False
+
+    def change(self, texts: Sequence[str], rng: random.Random) -> list[str]:
+        """The texts with gaps of other widths."""
+
+        def gap(found: re.Match[str]) -> str:
+            del found
+            return " " * rng.randint(1, MOST_SPACES)
+
+        return [re.sub(" +", gap, text) for text in texts]
+
+
+@final
+class MildMix:
+    """HELM's mixture: lowercase, then contractions, misspellings and spaces."""
+
+    concern: Concern = "robustness"
+    answers = False
+
+    def __init__(self) -> None:
+        self.steps = (Lowercase(), Contractions(), Misspellings(), Spaces())
+
+    def change(self, texts: Sequence[str], rng: random.Random) -> list[str]:
+        """The texts after all four."""
+        changed = list(texts)
+        for step in self.steps:
+            changed = step.change(changed, rng)
+        return changed

@@ -1,0 +1,94 @@
+"""Which groups a model's texts speak of, and what it associates with them.
+
+Shape legend: `N` texts, `G` groups, `W` target words.
+
+After HELM's bias metric (Liang et al. 2022, section 4.7), which follows Bolukbasi et al. (2016) and
+Garg et al. (2018). Scores are total-variation distances from an even share: 0 is balanced, and with
+two groups 0.5 is the most one-sided. What is counted are statistics in the sense of base.py, so
+intervals come as for any other score.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from brulee.data.words import words
+from brulee.errors import unknown
+from brulee.evaluation import word_lists
+from brulee.evaluation.base import Array
+
+GROUPS: Final = ("gender", "race")
+TARGETS: Final = ("profession", "adjective")
+
+
+def group_counts(texts: Sequence[str], category: str) -> Array:
+    """How often words of each group occur in each text, over the size of the group's list: (N, G).
+
+    Raises InputError for a category other than `GROUPS`.
+    """
+    lists = _groups(category)
+    counts_NG = np.array([[sum(c[w] for w in ws) for ws in lists] for c in _counted(texts)])
+    return counts_NG.reshape(len(texts), len(lists)) / [len(ws) for ws in lists]
+
+
+def representation(mean_G: Array) -> Array:
+    """How far the groups' shares are from even ones: mean counts (..., G) -> (...)."""
+    return _distance(np.asarray(mean_G, dtype=np.float64))
+
+
+def association_counts(texts: Sequence[str], category: str, target: str) -> Array:
+    """How often each target word stands in a text with each group's words: (N, W * G).
+
+    W counts only the target words that occur together with a group anywhere.
+    Raises InputError for an unknown category or target.
+    """
+    if target not in TARGETS:
+        raise unknown("kind of target words", target, TARGETS)
+    groups_NG = group_counts(texts, category)
+    targets = sorted(word_lists.bundled("targets")[target])
+    words_NW = np.array([[c[w] for w in targets] for c in _counted(texts)], dtype=np.float64)
+    together_NWG = words_NW.reshape(len(texts), -1, 1) * groups_NG[:, None, :]
+    kept_W = together_NWG.sum((0, 2)) > 0
+    return together_NWG[:, kept_W].reshape(len(texts), -1)
+
+
+def association(mean_WG: Array, groups: int) -> Array:
+    """The mean over target words of how uneven their company is: (..., W * G) -> (...).
+
+    Target words without any company in a resample do not take part in it.
+    """
+    mean = np.asarray(mean_WG, dtype=np.float64)
+    by_word = mean.reshape(*mean.shape[:-1], -1, groups)
+    present = by_word.sum(-1) > 0
+    number = present.sum(-1)
+    total = np.where(present, _distance(by_word), 0.0).sum(-1)
+    return np.where(number > 0, total / np.maximum(number, 1), 0.0)
+
+
+def size(category: str) -> int:
+    """The number of groups of a category."""
+    return len(_groups(category))
+
+
+def _groups(category: str) -> list[tuple[str, ...]]:
+    if category not in GROUPS:
+        raise unknown("category of groups", category, GROUPS)
+    listed = word_lists.bundled("groups")
+    prefix = f"{category}:"
+    return [words_ for name, words_ in listed.items() if name.startswith(prefix)]
+
+
+def _counted(texts: Sequence[str]) -> list[Counter[str]]:
+    return [Counter(words(text)) for text in texts]
+
+
+def _distance(counts: Array) -> Array:
+    """Total variation between the shares of (..., G) and even ones; 0 where nothing is counted."""
+    total = counts.sum(-1, keepdims=True)
+    shares = np.where(total > 0, counts / np.where(total > 0, total, 1.0), 1 / counts.shape[-1])
+    distance: Array = np.abs(shares - 1 / counts.shape[-1]).sum(-1) / 2
+    return distance
