@@ -156,6 +156,21 @@ class Encoder:
         """Token ids of a framed prompt. A chat template brings its own beginning-of-text token."""
         return self._ids([Segment(text)])
 
+    def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of texts as they are, unframed, with the token that the tokenizer begins a text with.
+
+        An encoder-decoder also reads the end that its tokenizer puts after a text.
+        """
+        shielded = [self._tokens.shield(text) for text in texts]
+        found = self._tokens.batch(shielded, bounds=True)
+        if self.kind == "seq2seq":
+            return found
+        return [ids[:-1] if ids[-1:] == [self._eos()] else ids for ids in found]
+
+    def encode_bare(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of texts as they are, with nothing round them."""
+        return self._tokens.batch([self._tokens.shield(text) for text in texts], bounds=False)
+
     def encode(self, prompt: str, completion: str) -> Encoded:
         """The ids of one document, however long. Raises InputError for an empty completion."""
         return self._encode([self._draft(Rendered(prompt, completion, None))])[0]

@@ -5,16 +5,18 @@ A line of eval/WHO/TASK.jsonl:
     {"id": "17", "task": "...", "prompt": "...", "output": "...", "references": ["..."],
      "scores": {"rouge1": 0.4}, "statistics": {"rouge1": [0.4]}, "tokens": 31}
 
-A killed evaluation goes on where the file ends; a finished one is read and costs nothing.
+A line of a suite's task also holds `request`, the digest of what the model was asked, `reply`, what
+it replied before it was judged, and `cluster`. A killed evaluation goes on where the file ends; a
+finished one is read and costs nothing.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -38,6 +40,9 @@ class Answer:
     scores: dict[str, float]
     statistics: dict[str, list[float]]
     tokens: int
+    request: str = ""
+    cluster: str = ""
+    reply: dict[str, Any] = field(default_factory=dict)
 
 
 def generate_answers(
@@ -85,21 +90,40 @@ def score(item: Item, output: str, tokens: int, metrics: Sequence[Metric], task:
 
 def append(out: TextIO, answer: Answer) -> None:
     """Write an answer as one line, at once."""
-    line = json.dumps(asdict(answer), ensure_ascii=False) + "\n"
-    out.write(line)
+    out.write(_line(answer))
     out.flush()
+
+
+def write_answers(file: Path, answers: Sequence[Answer]) -> None:
+    """Make a file of just these answers, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.tmp")
+    aside.write_text("".join(map(_line, answers)), encoding="utf-8")
+    aside.replace(file)
 
 
 def read_answers(file: Path) -> dict[str, Answer]:
     """The whole answers of a file by id; a last line cut short by a kill is dropped from it."""
+    return {answer.id: answer for answer in read_lines(file)}
+
+
+def read_lines(file: Path) -> list[Answer]:
+    """Every whole answer of a file, in its order; see `read_answers`."""
     if not file.is_file():
-        return {}
+        return []
     text = file.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         file.write_text(whole, encoding="utf-8")
-    answers = [json.loads(line) for line in whole.splitlines()]
-    return {a["id"]: Answer(**{**a, "references": tuple(a["references"])}) for a in answers}
+    # Not splitlines(): JSON leaves U+2028 and its like as they are.
+    answers = [json.loads(line) for line in whole.split("\n")[:-1]]
+    return [Answer(**{**a, "references": tuple(a["references"])}) for a in answers]
+
+
+def _line(answer: Answer) -> str:
+    suite_only = ("request", "cluster", "reply")
+    kept = {k: v for k, v in asdict(answer).items() if v or k not in suite_only}
+    return json.dumps(kept, ensure_ascii=False) + "\n"
 
 
 def statistics_array(answers: Sequence[Answer], key: str) -> Array:

@@ -73,13 +73,27 @@ def interval(
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it must lie between 0 and 1.")
     stats = _checked(stats_NS, "statistics")
-    sums_CS, sizes_C = _clustered(stats, clusters)
-    scores_B = np.concatenate(
+    scores_B = resampled(stats, reduce, resamples, seed, clusters)
+    low, high = np.quantile(scores_B, [(1 - level) / 2, (1 + level) / 2])
+    value = float(reduce(stats.sum(0) / len(stats), float(len(stats))))
+    return Interval(value, float(low), float(high), len(stats))
+
+
+def resampled(
+    stats_NS: ArrayLike,
+    reduce: Reduce,
+    resamples: int = 2000,
+    seed: int = 0,
+    clusters: Sequence[Any] | NDArray[Any] | None = None,
+) -> Array:
+    """The score in each of so many bootstrap resamples of the items or clusters: (B,).
+
+    One seed draws the same resamples for every score of the same items. Raises as `interval`.
+    """
+    sums_CS, sizes_C = _clustered(_checked(stats_NS, "statistics"), clusters)
+    return np.concatenate(
         [_score(w @ sums_CS, w @ sizes_C, reduce) for w in _draws(len(sizes_C), resamples, seed)]
     )
-    low, high = np.quantile(scores_B, [(1 - level) / 2, (1 + level) / 2])
-    value = float(_score(sums_CS.sum(0), sizes_C.sum(), reduce))
-    return Interval(value, float(low), float(high), len(stats))
 
 
 def compare(

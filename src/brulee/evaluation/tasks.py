@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -178,7 +178,7 @@ class Suite(Protocol):
     """
 
     name: str
-    Options: type[Strict]
+    Options: ClassVar[type[Strict]]
 
     @abstractmethod
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:

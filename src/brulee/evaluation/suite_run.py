@@ -1,0 +1,125 @@
+"""One model's replies to a task of a suite, each kept in a file as soon as it is given.
+
+A reply is found again by what was asked (`Asked.digest`), so that a killed evaluation goes on where
+it was, a finished one asks nothing, and a changed prompt asks anew. What a reply is worth is judged
+afresh every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brulee.data.encoding import Encoder
+from brulee.evaluation.answers import Answer, append, read_lines
+from brulee.evaluation.asking import Asked, ask
+from brulee.evaluation.tasks import Example, Judged, Reply, SuiteTask
+from brulee.inference.engine import Engine, Likelihood
+from brulee.inference.sampling import Sampling
+from brulee.progress import bar
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as the runner sees it; `room` is how many tokens one document may have."""
+
+    engine: Engine
+    encoder: Encoder
+    room: int | None
+
+
+def answer(
+    task: SuiteTask, examples: Sequence[Example], model: Model, file: Path, title: str
+) -> list[Answer]:
+    """One model's answers to a task's examples, in their order; replies in `file` are reused."""
+    asked = ask(examples, model.encoder, task.framing, task.generation, model.room)
+    known = {line.request: reply_of(line) for line in read_lines(file)}
+    waiting = [one for one in asked if one.digest not in known]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        bar(title, total=len(asked), unit="items") as progress,
+        file.open("a", encoding="utf-8") as out,
+    ):
+        progress.advance(len(asked) - len(waiting))
+
+        def done(one: Asked, reply: Reply) -> None:
+            known[one.digest] = reply
+            append(out, answered(task, one, reply, task.judge(one.example, reply)))
+            progress.advance()
+
+        _score_choices([one for one in waiting if one.requests], model, done)
+        _write_on([one for one in waiting if not one.requests], model, done)
+    return _judged(task, asked, [known[one.digest] for one in asked])
+
+
+def answered(task: SuiteTask, one: Asked, reply: Reply, judged: Judged) -> Answer:
+    """A judged reply as a line of a file."""
+    scores = {
+        key: float(task.reduce(key, np.array(values), 1.0))
+        for key, values in judged.statistics.items()
+    }
+    likelihoods = [[f.log_probability, f.tokens, f.greedy] for f in reply.likelihoods]
+    kept: dict[str, Any] = {"likelihoods": likelihoods} if likelihoods else {"text": reply.text}
+    if one.example.shots:
+        kept["shots"] = one.shots
+    return Answer(
+        one.example.id, task.name, one.example.question, judged.output, one.example.references,
+        scores, judged.statistics, reply.tokens, one.digest, one.example.cluster, kept,
+    )  # fmt: skip
+
+
+def reply_of(line: Answer) -> Reply:
+    """The reply that a line of a file was made from."""
+    found = [Likelihood(float(p), int(n), bool(g)) for p, n, g in line.reply.get("likelihoods", [])]
+    return Reply(tuple(found), line.reply.get("text", ""), line.tokens)
+
+
+def _judged(task: SuiteTask, asked: Sequence[Asked], replies: Sequence[Reply]) -> list[Answer]:
+    examples = [one.example for one in asked]
+    judged = [task.judge(example, reply) for example, reply in zip(examples, replies, strict=True)]
+    joined = task.join(examples, judged)
+    return [answered(task, *parts) for parts in zip(asked, replies, joined, strict=True)]
+
+
+def _score_choices(
+    waiting: Sequence[Asked], model: Model, done: Callable[[Asked, Reply], None]
+) -> None:
+    """Ask how likely every choice is; an item is done with the last of its choices."""
+    if not waiting:
+        return
+    owners = [(one, k) for one in waiting for k in range(len(one.requests))]
+    found: list[dict[int, Likelihood]] = [{} for _ in waiting]
+    position = {id(one): i for i, one in enumerate(waiting)}
+
+    def note(i: int, likelihood: Likelihood) -> None:
+        one, k = owners[i]
+        of_item = found[position[id(one)]]
+        of_item[k] = likelihood
+        if len(of_item) == len(one.requests):
+            likelihoods = tuple(of_item[k] for k in range(len(one.requests)))
+            done(one, Reply(likelihoods, tokens=sum(f.tokens for f in likelihoods)))
+
+    model.engine.loglikelihood([one.requests[k] for one, k in owners], note)
+
+
+def _write_on(waiting: Sequence[Asked], model: Model, done: Callable[[Asked, Reply], None]) -> None:
+    """Have every prompt continued, up to the first stop string."""
+    if not waiting:
+        return
+    generation = waiting[0].generation
+    assert generation is not None, "ask() saw that there is one"
+
+    def note(i: int, ids: list[int]) -> None:
+        text = _until(model.encoder.decode(ids), generation.stop)
+        done(waiting[i], Reply(text=text, tokens=len(ids)))
+
+    model.engine.generate([w.prompt for w in waiting], Sampling(generation.max_new_tokens), note)
+
+
+def _until(text: str, stops: Sequence[str]) -> str:
+    """The text before the first stop string in it."""
+    return text[: min((at for stop in stops if (at := text.find(stop)) >= 0), default=len(text))]

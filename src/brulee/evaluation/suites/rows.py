@@ -1,0 +1,121 @@
+"""The rows of a benchmark's official files: TSV without quoting, CSV, JSON Lines; or the Hub's."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brulee.errors import InputError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row by column, and where it stands, for messages."""
+
+    place: str
+    values: Mapping[str, Any]
+
+    def text(self, *names: str) -> str:
+        """The text in the first of these columns that it has."""
+        value = self.get(*names)
+        if not isinstance(value, str):
+            raise InputError(f"{self.place}: {names[0]!r} must be a text, not {value!r}.")
+        return value
+
+    def get(self, *names: str) -> Any:
+        """What stands in the first of these columns that it has. Raises InputError for none."""
+        for name in names:
+            if name in self.values:
+                return self.values[name]
+        held = ", ".join(map(str, self.values)) or "none"
+        raise InputError(f"{self.place}: no column {' or '.join(names)!r}; it has {held}.")
+
+    def has(self, *names: str) -> bool:
+        """Whether it has one of these columns."""
+        return any(name in self.values for name in names)
+
+
+def read_tsv(file: Path, columns: Sequence[str] = ()) -> list[Row]:
+    """Tab-separated rows in which quotes mean nothing; `columns` where the file has no header."""
+    lines = _text(file).split("\n")
+    if not lines[-1]:
+        lines.pop()
+    cells = [line.removesuffix("\r").split("\t") for line in lines]
+    names = list(columns) or cells[0]
+    start = 0 if columns else 1
+    return [_row(file, n + 1, names, cells[n]) for n in range(start, len(cells))]
+
+
+def read_csv(file: Path, columns: Sequence[str]) -> list[Row]:
+    """Comma-separated rows without a header, quoted where need be."""
+    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
+    rows = []
+    try:
+        for cells in reader:
+            rows.append(_row(file, reader.line_num, columns, cells))
+    except csv.Error as error:
+        raise InputError(f"{file}, line {reader.line_num}: not valid CSV ({error}).") from None
+    return rows
+
+
+def read_jsonl(file: Path) -> list[Row]:
+    """One JSON object a line."""
+    rows = []
+    for number, line in enumerate(_text(file).split("\n"), start=1):
+        if not line.strip():
+            continue
+        place = f"{file}, line {number}"
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{place}: not valid JSON ({error.msg}).") from None
+        if not isinstance(values, dict):
+            raise InputError(f"{place}: a JSON object is expected, not {line.strip()[:40]!r}.")
+        rows.append(Row(place, values))
+    return rows
+
+
+def read_hub(name: str, split: str) -> list[Row]:
+    """The rows of one split of a data set on the Hub, "name" or "name:config"."""
+    from brulee.data.hub import open_hub
+
+    table = open_hub(name, split=split).table
+    return [Row(f"{name} ({split}), row {i}", row) for i, row in enumerate(table.to_pylist())]
+
+
+def find(data: Path, folders: Sequence[str], files: Sequence[str]) -> Path | None:
+    """The first of these files that is in one of these folders of `data`, or None."""
+    places = [data / folder / file for file in files for folder in folders]
+    return next((place for place in places if place.is_file()), None)
+
+
+def check_folder(data: Path) -> None:
+    """Raise InputError where the folder of the official files is not there."""
+    if not data.is_dir():
+        raise InputError(f"{data}: no such folder; --data names the folder of the official files.")
+
+
+def _row(file: Path, line: int, names: Sequence[str], cells: Sequence[str]) -> Row:
+    if len(cells) != len(names):
+        raise InputError(
+            f"{file}, line {line}: {len(cells)} columns where {len(names)} are expected "
+            f"({', '.join(names)})."
+        )
+    return Row(f"{file}, line {line}", dict(zip(names, cells, strict=True)))
+
+
+def _text(file: Path) -> str:
+    if not file.is_file():
+        raise InputError(f"{file}: no such file.")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not UTF-8 text (byte {error.start}).") from None
+    if not text.strip():
+        raise InputError(f"{file}: the file is empty.")
+    return text
