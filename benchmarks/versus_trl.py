@@ -57,8 +57,9 @@ def our_side(job: dict[str, Any]) -> dict[str, Any]:
     from brulee.methods.lora import LoRA, LoRAOptions
     from brulee.models.loading import load_base
     from brulee.recipe import TrainSpec
+    from brulee.training.documents import Document
     from brulee.training.events import read_events
-    from brulee.training.trainer import Document, Trainer
+    from brulee.training.trainer import Trainer
 
     torch.set_num_threads(job["threads"])
     base = load_base(job["model"], torch.float32, torch.device("cpu"))

@@ -22,7 +22,8 @@ from brulee.methods import build_method
 from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec, TrainSpec
-from brulee.training.trainer import Document, Trainer
+from brulee.training.documents import Document
+from brulee.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

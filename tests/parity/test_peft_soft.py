@@ -33,7 +33,8 @@ from brulee.methods.prefix import Prefix, PrefixOptions
 from brulee.methods.prompt import Prompt, PromptOptions
 from brulee.models.loading import Base
 from brulee.recipe import TrainSpec
-from brulee.training.trainer import Document, Trainer
+from brulee.training.documents import Document
+from brulee.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from brulee.reporting.results import MixtureLine
-from brulee.training.trainer import planned_documents
+from brulee.training.documents import planned_documents
 
 if TYPE_CHECKING:
     from brulee.pipeline.preparation import Prepared

@@ -25,7 +25,8 @@ from brulee.pipeline.card import model_card
 from brulee.pipeline.preparation import Prepared
 from brulee.pipeline.summary import Scored, Tuned, summarise
 from brulee.reporting import html, results
-from brulee.training.trainer import Document, Trainer
+from brulee.training.documents import Document
+from brulee.training.trainer import Trainer
 
 
 def score(prepared: Prepared, who: str, tuned: Tuned | None = None) -> Scored:

@@ -51,6 +51,15 @@ class TrainSpec(Strict):
     validate_every: Count | None = Field(None, description="steps; default: once per epoch")
     save_every: Count | None = Field(None, description="steps; default: once per epoch")
     keep_checkpoints: Count = 2
+    keep_best: bool = Field(
+        False, description="end with the weights of the lowest validation loss, and keep them"
+    )
+    patience: Count | None = Field(
+        None, description="stop after this many validations without a lower loss"
+    )
+    max_skips: Count = Field(
+        3, description="steps in a row whose loss or gradient is not finite, before it stops"
+    )
 
 
 class GenerationSpec(Strict):

@@ -2,10 +2,11 @@
 
     checkpoints/step-12/
       weights.safetensors     the trained parameters, in their own dtype
-      optimizer.safetensors   AdamW's moments and step counts, the random state
+      optimizer.safetensors   AdamW's moments and step counts, each process's random state
       state.json              the step, and the digest of both files
 
-A checkpoint is written under a temporary name and renamed; `state.json` seals it.
+A checkpoint is written under a temporary name and renamed; `state.json` seals it. What is stored
+does not depend on how many processes trained, so that any number may go on.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from brulee.models.bundled import sha256
 from brulee.models.disk import disk_errors
+from brulee.training.world import ALONE, World
 
 _STEP = re.compile(r"step-\d+")
 
@@ -43,33 +46,20 @@ def save(
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
     keep: int,
-) -> Path:
+    world: World = ALONE,
+) -> None:
     """Write checkpoint `step-N`, then drop all but the newest `keep`.
 
-    Raises OSError when the disk is full or read-only; older checkpoints are then untouched.
+    Every process of the world calls it, one writes. Raises OSError when the disk is full or
+    read-only; older checkpoints are then untouched.
     """
-    final = root / f"step-{step}"
-    aside = root / f".step-{step}.tmp"
-    for left_over in root.glob(".step-*.tmp"):
-        shutil.rmtree(left_over)
-    aside.mkdir(parents=True)
-    try:
-        _write(aside / "weights.safetensors", {str(i): p.data for i, p in enumerate(parameters)})
-        _write(aside / "optimizer.safetensors", _moments(parameters, optimizer))
-        digests = {file.name: sha256(file) for file in sorted(aside.glob("*.safetensors"))}
-        sealed = {**state, "step": step, "sha256": digests}
-        (aside / "state.json").write_text(json.dumps(sealed, indent=2))
-        if final.exists():
-            shutil.rmtree(final)
-        aside.rename(final)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    # Those past this step are torn, or training would have gone on from them.
-    kept = [folder for folder in _folders(root) if _step(folder) <= step][:keep]
-    for folder in _folders(root):
-        if folder not in kept:
-            shutil.rmtree(folder)
-    return final
+    named = ((str(i), parameter.data) for i, parameter in enumerate(parameters))
+    weights = whole(named, world)
+    moments = whole(_moments(parameters, optimizer), world) | _random(parameters, world)
+    if world.writes:
+        _write_checkpoint(root, step, weights, moments, state)
+        _drop(root, step, keep)
+    world.wait()
 
 
 def newest(root: Path) -> Checkpoint | None:
@@ -90,35 +80,98 @@ def restore(
     checkpoint: Checkpoint,
     parameters: Sequence[torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
+    world: World = ALONE,
 ) -> None:
     """Put weights, moments and the random state back."""
-    weights = load_file(checkpoint.folder / "weights.safetensors")
-    with torch.no_grad():
-        for i, parameter in enumerate(parameters):
-            parameter.copy_(weights[str(i)])
+    restore_weights(checkpoint, parameters)
     moments = load_file(checkpoint.folder / "optimizer.safetensors")
-    torch.set_rng_state(moments.pop("rng"))
-    if "cuda_rng" in moments:
-        torch.cuda.set_rng_state(moments.pop("cuda_rng"))
+    for kind, put in (("rng", torch.set_rng_state), ("cuda_rng", torch.cuda.set_rng_state)):
+        # A process that the checkpoint does not know begins with numbers of its own.
+        if f"{kind}.{world.rank}" in moments:
+            put(moments[f"{kind}.{world.rank}"])
     for i, parameter in enumerate(parameters):
         names = [key.split("/", 1)[1] for key in moments if key.startswith(f"{i}/")]
-        device = parameter.device
-        optimizer.state[parameter] = {name: moments[f"{i}/{name}"].to(device) for name in names}
+        optimizer.state[parameter] = {n: _part(moments[f"{i}/{n}"], parameter) for n in names}
+
+
+@torch.no_grad()
+def restore_weights(checkpoint: Checkpoint, parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Put the weights alone back."""
+    weights = load_file(checkpoint.folder / "weights.safetensors")
+    for i, parameter in enumerate(parameters):
+        parameter.copy_(_part(weights[str(i)], parameter))
+
+
+def whole(
+    tensors: Iterable[tuple[str, torch.Tensor]], world: World = ALONE
+) -> dict[str, torch.Tensor]:
+    """The tensors without shards, on the CPU if they had any; {} where nothing is written."""
+    found = {}
+    for name, tensor in tensors:
+        full = tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
+        if world.writes:
+            found[name] = full
+    return found
+
+
+def _write_checkpoint(
+    root: Path,
+    step: int,
+    weights: Mapping[str, torch.Tensor],
+    moments: Mapping[str, torch.Tensor],
+    state: dict[str, Any],
+) -> None:
+    final = root / f"step-{step}"
+    aside = root / f".step-{step}.tmp"
+    for left_over in root.glob(".step-*.tmp"):
+        shutil.rmtree(left_over)
+    aside.mkdir(parents=True)
+    try:
+        _write(aside / "weights.safetensors", weights)
+        _write(aside / "optimizer.safetensors", moments)
+        digests = {file.name: sha256(file) for file in sorted(aside.glob("*.safetensors"))}
+        sealed = {**state, "step": step, "sha256": digests}
+        (aside / "state.json").write_text(json.dumps(sealed, indent=2))
+        if final.exists():
+            shutil.rmtree(final)
+        aside.rename(final)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _drop(root: Path, step: int, keep: int) -> None:
+    # Those past this step are torn, or training would have gone on from them.
+    kept = [folder for folder in _folders(root) if _step(folder) <= step][:keep]
+    for folder in _folders(root):
+        if folder not in kept:
+            shutil.rmtree(folder)
+
+
+def _part(stored: torch.Tensor, parameter: torch.nn.Parameter) -> torch.Tensor:
+    """A stored tensor where its parameter is, cut up as that is; counts of steps are whole."""
+    value = stored.to(parameter.device)
+    if isinstance(parameter, DTensor) and value.ndim:
+        return distribute_tensor(value, parameter.device_mesh, parameter.placements)
+    return value
 
 
 def _moments(
     parameters: Sequence[torch.nn.Parameter], optimizer: torch.optim.Optimizer
-) -> dict[str, torch.Tensor]:
-    tensors = {"rng": torch.get_rng_state()}
-    if parameters and parameters[0].is_cuda:
-        tensors["cuda_rng"] = torch.cuda.get_rng_state()
+) -> Iterator[tuple[str, torch.Tensor]]:
     for i, parameter in enumerate(parameters):
         for name, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{i}/{name}"] = value
-    return tensors
+            yield f"{i}/{name}", value
 
 
-def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+def _random(parameters: Sequence[torch.nn.Parameter], world: World) -> dict[str, torch.Tensor]:
+    own = {"rng": torch.get_rng_state()}
+    if parameters and parameters[0].is_cuda:
+        own["cuda_rng"] = torch.cuda.get_rng_state()
+    every = enumerate(world.gather(own))
+    return {f"{kind}.{rank}": state for rank, held in every for kind, state in held.items()}
+
+
+def _write(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     with disk_errors(path):
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
 

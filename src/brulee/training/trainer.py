@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 import torch
 
@@ -17,24 +16,18 @@ from brulee.data.encoding import Encoded
 from brulee.errors import StoppedError
 from brulee.methods.base import Attached
 from brulee.models.loading import Base
-from brulee.progress import Bar, bar
+from brulee.progress import Bar, bar, note
 from brulee.recipe import TrainSpec
 from brulee.training import checkpoint
-from brulee.training.events import EventLog
+from brulee.training.documents import Document, Documents, course
+from brulee.training.events import EventLog, read_events
+from brulee.training.exhaustion import Relief, is_exhaustion
+from brulee.training.guards import Guards, diverged
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import adamw, schedule, set_learning_rate
 from brulee.training.passes import Passes
+from brulee.training.selection import Best
 from brulee.training.signals import taken
-
-_ROWS_NAMED = 8  # in a message; events.jsonl names them all
-
-
-@dataclass(frozen=True)
-class Document:
-    """One training document and the name of its row, for messages."""
-
-    row: str
-    encoded: Encoded
 
 
 @dataclass(frozen=True)
@@ -52,27 +45,18 @@ class Totals:
         return self.tokens / self.seconds if self.seconds else 0.0
 
 
-def planned_documents(spec: TrainSpec, count: int) -> int:
-    """How many documents a training reads, where `count` of them are an epoch."""
-    documents = math.ceil(spec.epochs * count)
-    if spec.max_steps is None:
-        return documents
-    return min(documents, spec.max_steps * spec.batch_size * spec.accumulation)
-
-
 class Trainer:
     """Trains what a method attached, on documents given by index.
 
-    `document(i)` is a pure function of i, so that resuming needs one integer; `count` is how many
-    documents make an epoch. The loss of a step is the sum over its learned tokens divided by their
-    number, whatever the split into batches.
+    `count` is how many documents make an epoch. The loss of a step is the sum over its learned
+    tokens divided by their number, whatever the split into batches.
     """
 
     def __init__(
         self,
         base: Base,
         attached: Attached,
-        document: Callable[[int], Document],
+        document: Documents,
         count: int,
         spec: TrainSpec,
         *,
@@ -84,36 +68,43 @@ class Trainer:
         self.base, self.attached, self.document, self.spec = base, attached, document, spec
         self.validation, self.folder = validation, folder
         self.learning_rate = learning_rate
-        self.per_step = spec.batch_size * spec.accumulation
-        self.per_epoch = math.ceil(count / self.per_step)
-        self.documents = math.ceil(spec.epochs * count)
-        self.steps = math.ceil(planned_documents(spec, count) / self.per_step)
+        self.course = course(spec, count)
+        self.steps = self.course.steps
         self.passes = Passes(base, most=spec.batch_size, autocast=autocast)
         groups = attached.groups()
         self.parameters = [p for group in groups for p in group.parameters]
         self.optimizer = adamw(groups, learning_rate, spec.weight_decay)
         self.events = EventLog(folder / "events.jsonl")
+        self.guards = Guards(self.events, spec.max_skips, learning_rate)
+        self.relief = Relief(self.passes)
+        self.best = Best()
         self.step, self.tokens, self.seconds, self.peak = 0, 0, 0.0, 0
+        self._resume_line = ""
         self._saved = 0  # the step of the newest checkpoint
-        self._stop = False
+        self._early = self._stop = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the last step was taken, or waiting for better ones has ended."""
+        return self._early or self.step == self.steps
 
     def train(self, resume_line: str = "") -> Totals:
         """Run to the end, from the newest checkpoint in the run folder if there is one.
 
-        Raises StoppedError on a non-finite loss (naming the step and its rows) and, after saving a
-        checkpoint, on Ctrl-C or SIGTERM (with `resume_line`, the command that goes on).
+        Raises StoppedError when step after step is not finite (naming the rows) and, after saving
+        a checkpoint, on Ctrl-C or SIGTERM (with `resume_line`, the command that goes on).
         """
+        self._resume_line = resume_line
         self._resume()
         self.base.model.train()
         reset_peak(self.base.device)
-        shown = bar("Training", total=self.steps, unit="steps")
         with (
             self.passes.boundary(),
-            shown as progress,
+            bar("Training", total=self.steps, unit="steps") as progress,
             taken(self._ask_to_stop, signal.SIGINT, signal.SIGTERM),
         ):
             progress.advance(self.step)
-            while self.step < self.steps:
+            while not self.done:
                 self._one_step(progress)
                 self._between_steps()
                 if self._stop:
@@ -122,6 +113,7 @@ class Trainer:
                         f"interrupted after step {self.step} of {self.steps}; the state is saved. "
                         f"Go on with: {resume_line}"
                     )
+        self._take_best()
         self.base.model.eval()
         return Totals(self.step, self.tokens, self.seconds, self.peak)
 
@@ -135,25 +127,43 @@ class Trainer:
 
     def _one_step(self, progress: Bar) -> None:
         started = time.perf_counter()
-        first = self.step * self.per_step
-        wanted = range(first, min(first + self.per_step, self.documents))
-        documents = [self.document(i) for i in wanted]
+        documents = [self.document(i) for i in self.course.of(self.step)]
         share = schedule(self.spec.schedule, self.step, self.steps, self.spec.warmup)
         rate = set_learning_rate(self.optimizer, share)
-        loss, tokens = self.passes.backward([d.encoded for d in documents])
+        loss, tokens = self._gradient(documents)
         limit = self.spec.max_grad_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
         # One transfer for both: the only point of a step at which a GPU is waited for.
         loss_value, norm_value = torch.stack([loss, norm.to(loss.dtype)]).tolist()
-        self._check_finite(loss_value, norm_value, documents)
-        self.optimizer.step()
+        finite = math.isfinite(loss_value) and math.isfinite(norm_value)
+        if finite:
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if not finite:
+            self.guards.skip(self.step + 1, loss_value, norm_value, documents, self._saved)
         self.step += 1
         seconds = time.perf_counter() - started
-        self.tokens += tokens
         self.seconds += seconds
         self.peak = max(self.peak, peak_bytes(self.base.device))
-        self._report(progress, loss_value, norm_value, rate, tokens, seconds)
+        if finite:
+            self.tokens += tokens
+            self._report(progress, loss_value, norm_value, rate, tokens, seconds)
+            self.guards.passed(self.step, loss_value, documents)
+
+    def _gradient(self, documents: Sequence[Document]) -> tuple[torch.Tensor, int]:
+        """Loss and tokens of a step, its gradient in place; in smaller passes if memory asks."""
+        encoded = [d.encoded for d in documents]
+        try:
+            return self.passes.backward(encoded)
+        except (MemoryError, RuntimeError) as error:
+            if not is_exhaustion(error):
+                raise
+        # Outside of the handler, whose traceback holds on to what the pass had in memory.
+        self.optimizer.zero_grad(set_to_none=True)
+        said = self.relief.halve(self.step + 1, encoded, self._resume_line)
+        note(said)
+        self.events.write("out_of_memory", step=self.step + 1, reason=said)
+        return self._gradient(documents)
 
     def _report(
         self, progress: Bar, loss: float, norm: float, rate: float, tokens: int, seconds: float
@@ -172,48 +182,68 @@ class Trainer:
         progress.advance(1, loss=f"{loss:.3f}", tokens_s=f"{self.tokens / self.seconds:,.0f}")
 
     def _between_steps(self) -> None:
-        last = self.step == self.steps
-        if self.validation and (
-            last or self.step % (self.spec.validate_every or self.per_epoch) == 0
-        ):
-            self.events.write("validation", step=self.step, loss=self.validation_loss())
-        if last or self.step % (self.spec.save_every or self.per_epoch) == 0:
+        if self.validation and self._due(self.spec.validate_every):
+            self._validate()
+        if self._due(self.spec.save_every):
             self._save()
 
-    def _check_finite(self, loss: float, norm: float, documents: Sequence[Document]) -> None:
-        if math.isfinite(loss) and math.isfinite(norm):
+    def _due(self, every: int | None) -> bool:
+        """Whether what happens so often, by default once an epoch, and at the end, happens now."""
+        return self.done or self.step % (every or self.course.per_epoch) == 0
+
+    def _validate(self) -> None:
+        loss = self.validation_loss()
+        self.events.write("validation", step=self.step, loss=loss)
+        better = self.best.see(self.step, loss)
+        if better and self.spec.keep_best:
+            self._write(self.folder / "checkpoints" / "best", keep=1)
+        if self.spec.patience is not None and self.best.waited >= self.spec.patience:
+            self._early = True
+            said = (
+                f"stopped early at step {self.step} of {self.steps}: the validation loss was "
+                f"lowest at step {self.best.step} ({self.best.loss:.4f})"
+            )
+            note(said)
+            self.events.write("early_stop", step=self.step, reason=said)
+
+    def _take_best(self) -> None:
+        """End with the weights that validated best, if they are asked for."""
+        if not (self.spec.keep_best and self.best.step):
             return
-        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {norm}"
-        rows = [d.row for d in documents]
-        self.events.write("stopped", step=self.step + 1, reason=what, rows=rows)
-        more = f" ... (all {len(rows)} in {self.events.path})" if len(rows) > _ROWS_NAMED else ""
-        self._diverged(
-            f"step {self.step + 1}: {what}; its rows: {'; '.join(rows[:_ROWS_NAMED])}{more}",
-            "; and look at these rows",
-        )
+        found = checkpoint.newest(self.folder / "checkpoints" / "best")
+        if found is None or found.step != self.best.step:
+            raise StoppedError(
+                f"{self.folder / 'checkpoints' / 'best'}: the checkpoint of step {self.best.step}, "
+                "which validated best, is damaged or gone. Begin anew with --fresh."
+            )
+        checkpoint.restore_weights(found, self.parameters)
 
     def _check_weights(self) -> None:
         """A step may end in weights that only the next one would show to be useless."""
         finite = torch.stack([torch.isfinite(p).all() for p in self.parameters])
         if not finite.all():
-            self._diverged(f"step {self.step}: it left weights that are not finite")
-
-    def _diverged(self, what: str, more: str = "") -> NoReturn:
-        kept = f"The checkpoint of step {self._saved} is kept. " if self._saved else ""
-        raise StoppedError(
-            f"{what}. {kept}Try a lower train.learning_rate (it is {self.learning_rate:g}), a "
-            f"longer train.warmup, or train.precision=float32{more}."
-        )
+            what = f"step {self.step}: it left weights that are not finite"
+            raise diverged(what, self._saved, self.learning_rate)
 
     def _save(self) -> None:
         if self._saved == self.step:
             return
-        self._check_weights()
-        state = {"tokens": self.tokens, "seconds": self.seconds, "peak": self.peak}
-        root = self.folder / "checkpoints"
-        keep = self.spec.keep_checkpoints
-        checkpoint.save(root, self.step, self.parameters, self.optimizer, state, keep)
+        self._write(self.folder / "checkpoints", self.spec.keep_checkpoints)
         self._saved = self.step
+
+    def _write(self, root: Path, keep: int) -> None:
+        self._check_weights()
+        state = {
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "peak": self.peak,
+            "early": self._early,
+            "skipped": self.guards.skipped,
+            "best": self.best.state(),
+            "relieved": self.relief.used,
+            "pass_tokens": self.passes.pass_tokens,
+        }
+        checkpoint.save(root, self.step, self.parameters, self.optimizer, state, keep)
 
     def _resume(self) -> None:
         saved = checkpoint.newest(self.folder / "checkpoints")
@@ -222,10 +252,14 @@ class Trainer:
             self.events.rewind(0)
             return
         checkpoint.restore(saved, self.parameters, self.optimizer)
+        state = saved.state
         self.step = self._saved = saved.step
-        self.tokens, self.seconds = saved.state["tokens"], saved.state["seconds"]
-        self.peak = saved.state["peak"]
+        self.tokens, self.seconds, self.peak = state["tokens"], state["seconds"], state["peak"]
+        self._early = state["early"]
+        self.best = Best(**state["best"])
+        self.relief.used, self.passes.pass_tokens = state["relieved"], state["pass_tokens"]
         self.events.rewind(self.step)
+        self.guards.go_on(state["skipped"], read_events(self.events.path))
 
     def _ask_to_stop(self, number: int, _: FrameType | None) -> None:
         """First Ctrl-C or SIGTERM: finish the step and save. A second Ctrl-C stops at once."""

@@ -22,7 +22,8 @@ from brulee.models.attention import packed
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base
 from brulee.recipe import TrainSpec
-from brulee.training.trainer import Document, Trainer
+from brulee.training.documents import Document
+from brulee.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

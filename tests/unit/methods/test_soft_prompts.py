@@ -24,7 +24,8 @@ from brulee.models.attention import before_each, packed, packs_exactly
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec, TrainSpec
-from brulee.training.trainer import Document, Trainer
+from brulee.training.documents import Document
+from brulee.training.trainer import Trainer
 
 MakeBase = Callable[..., Base]
 KINDS = ["prompt", "prefix"]

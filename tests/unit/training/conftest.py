@@ -13,7 +13,8 @@ from brulee.data.encoding import Encoded
 from brulee.methods import Attached, build_method
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec, TrainSpec
-from brulee.training.trainer import Document, Trainer
+from brulee.training.documents import Document
+from brulee.training.trainer import Trainer
 
 COUNT = 10
 

@@ -14,8 +14,9 @@ import torch
 from brulee.data.encoding import Encoded
 from brulee.errors import StoppedError
 from brulee.training.checkpoint import newest
+from brulee.training.documents import Document
 from brulee.training.events import read_events
-from brulee.training.trainer import Document, Trainer
+from brulee.training.trainer import Trainer
 
 MakeTrainer = Callable[..., Trainer]
 # Dropout everywhere: the random state must come back too.

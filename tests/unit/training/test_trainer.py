@@ -15,8 +15,9 @@ from brulee.data.batching import Batch
 from brulee.data.encoding import Encoded
 from brulee.errors import StoppedError
 from brulee.models.attention import NAME
+from brulee.training.documents import Document
 from brulee.training.events import read_events
-from brulee.training.trainer import Document, Trainer
+from brulee.training.trainer import Trainer
 
 MakeTrainer = Callable[..., Trainer]
 
@@ -160,7 +161,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_its_rows(
     def document(i: int) -> Document:
         return Document(f"chats.jsonl, line {i + 1}", bad if i == 9 else clean[i % 2])
 
-    trainer = make_trainer(document=document, save_every=2)
+    trainer = make_trainer(document=document, save_every=2, max_skips=1)
     _poison(trainer, 250, value)
     with pytest.raises(StoppedError) as stopped:
         trainer.train()

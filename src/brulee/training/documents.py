@@ -1,0 +1,56 @@
+"""Which documents each step of a training reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from brulee.data.encoding import Encoded
+from brulee.recipe import TrainSpec
+
+
+@dataclass(frozen=True)
+class Document:
+    """One training document and the name of its row, for messages."""
+
+    row: str
+    encoded: Encoded
+
+
+# A pure function of the index, so that resuming needs one integer.
+Documents = Callable[[int], Document]
+
+
+@dataclass(frozen=True)
+class Course:
+    """A training's steps: `per_step` documents each, `documents` in all."""
+
+    per_step: int
+    per_epoch: int
+    documents: int
+    steps: int
+
+    def of(self, step: int) -> range:
+        """The documents of a 0-based step; the last step may have fewer."""
+        first = step * self.per_step
+        return range(first, min(first + self.per_step, self.documents))
+
+
+def course(spec: TrainSpec, count: int) -> Course:
+    """The steps of a training where `count` documents are an epoch."""
+    per_step = spec.batch_size * spec.accumulation
+    return Course(
+        per_step,
+        math.ceil(count / per_step),
+        math.ceil(spec.epochs * count),
+        math.ceil(planned_documents(spec, count) / per_step),
+    )
+
+
+def planned_documents(spec: TrainSpec, count: int) -> int:
+    """How many documents a training reads, where `count` of them are an epoch."""
+    documents = math.ceil(spec.epochs * count)
+    if spec.max_steps is None:
+        return documents
+    return min(documents, spec.max_steps * spec.batch_size * spec.accumulation)

@@ -1,0 +1,96 @@
+"""What no step may do unnoticed: leave the finite numbers, or jump in its loss."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from brulee.errors import StoppedError
+from brulee.progress import note
+from brulee.training.documents import Document
+from brulee.training.events import EventLog
+
+_ROWS_NAMED = 8  # in a message; events.jsonl names them all
+# A spike stands out of the last losses by so many of their usual deviations, and by a third.
+_WINDOW, _LEAST, _DEVIATIONS, _RISE = 50, 16, 8.0, 4 / 3
+
+
+class Guards:
+    """Skips steps that are not finite, `most` in a row at most; tells of losses that jump."""
+
+    def __init__(self, events: EventLog, most: int, learning_rate: float) -> None:
+        self.events, self.most, self.learning_rate = events, most, learning_rate
+        self.skipped = 0  # in a row
+        self._losses: deque[float] = deque(maxlen=_WINDOW)
+
+    def go_on(self, skipped: int, events: Iterable[dict[str, Any]]) -> None:
+        """Know after a resume what was known before it."""
+        self.skipped = skipped
+        self._losses.extend(e["loss"] for e in events if e["event"] == "step")
+
+    def skip(
+        self, step: int, loss: float, norm: float, documents: Sequence[Document], saved: int
+    ) -> None:
+        """Record a step that is not taken.
+
+        Raises StoppedError, naming the step's rows, when as many in a row as are allowed were not;
+        `saved` is the step of the newest checkpoint, 0 for none.
+        """
+        self.skipped += 1
+        bad_loss = not math.isfinite(loss)
+        what = f"the loss is {loss}" if bad_loss else f"the gradient norm is {norm}"
+        last = self.skipped == self.most
+        rows = [d.row for d in documents]
+        event = "stopped" if last else "skipped"
+        self.events.write(event, step=step, reason=what, rows=rows, in_a_row=self.skipped)
+        if not last:
+            note(f"step {step} is skipped: {what}; its rows: {_named(documents)}")
+            return
+        before = f", as in the {self.most - 1} before it" if self.most > 1 else ""
+        more = f" (all {len(rows)} in {self.events.path})" if len(rows) > _ROWS_NAMED else ""
+        raise diverged(
+            f"step {step}: {what}{before}; its rows: {_named(documents)}{more}",
+            saved,
+            self.learning_rate,
+            "; and look at these rows",
+        )
+
+    def passed(self, step: int, loss: float, documents: Sequence[Document]) -> None:
+        """Take in a step that was taken; tell when its loss stands out."""
+        self.skipped = 0
+        usual = self._usual()
+        if usual is not None and loss > usual[1]:
+            self.events.write(
+                "spike", step=step, loss=loss, usual=usual[0], rows=[d.row for d in documents]
+            )
+            note(
+                f"step {step}: the loss jumped to {loss:.3f} from about {usual[0]:.3f}; its rows: "
+                f"{_named(documents)}"
+            )
+        self._losses.append(loss)
+
+    def _usual(self) -> tuple[float, float] | None:
+        """The middle of the last losses and what would stand out of them; None of too few."""
+        if len(self._losses) < _LEAST:
+            return None
+        middle = statistics.median(self._losses)
+        # 1.4826 times the median deviation estimates the standard deviation, outliers or not.
+        deviation = 1.4826 * statistics.median(abs(x - middle) for x in self._losses)
+        return middle, max(middle + _DEVIATIONS * deviation, _RISE * middle)
+
+
+def diverged(what: str, saved: int, learning_rate: float, more: str = "") -> StoppedError:
+    """The error of a training that went wrong, and what can be tried."""
+    kept = f"The checkpoint of step {saved} is kept. " if saved else ""
+    return StoppedError(
+        f"{what}. {kept}Try a lower train.learning_rate (it is {learning_rate:g}), a "
+        f"longer train.warmup, or train.precision=float32{more}."
+    )
+
+
+def _named(documents: Sequence[Document]) -> str:
+    rows = [d.row for d in documents]
+    return "; ".join(rows[:_ROWS_NAMED]) + (" ..." if len(rows) > _ROWS_NAMED else "")

@@ -1,0 +1,28 @@
+"""Which step's weights are the best by validation loss, and when waiting for better ones ends."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass
+class Best:
+    """The lowest validation loss so far, its step, and the validations since then."""
+
+    loss: float | None = None
+    step: int = 0
+    waited: int = 0
+
+    def see(self, step: int, loss: float) -> bool:
+        """Take in a validation; whether it is the best so far."""
+        better = self.loss is None or loss < self.loss
+        if better:
+            self.loss, self.step, self.waited = loss, step, 0
+        else:
+            self.waited += 1
+        return better
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return asdict(self)
