@@ -28,13 +28,13 @@ def union_hits(references: Sequence[str], candidates: Sequence[str]) -> int:
     found: Counter[str] = Counter()
     for reference in references:
         used: set[int] = set().union(
-            *(_positions(reference, candidate) for candidate in candidates)
+            *(positions(reference, candidate) for candidate in candidates)
         )
         found.update(reference[position] for position in used)
     return (found & Counter("".join(references)) & Counter("".join(candidates))).total()
 
 
-def _positions(reference: str, candidate: str) -> list[int]:
+def positions(reference: Sequence[str], candidate: Sequence[str]) -> list[int]:
     """Positions in the reference of one longest common subsequence.
 
     With t[i][j] the length for the first i and j tokens, bit i-1 of columns[j] is clear where
@@ -42,19 +42,19 @@ def _positions(reference: str, candidate: str) -> list[int]:
     """
     columns = _columns(reference, candidate)
     i, j = len(reference), len(candidate)
-    positions = []
+    found = []
     while i and j:
         if reference[i - 1] == candidate[j - 1]:
             i, j = i - 1, j - 1
-            positions.append(i)
+            found.append(i)
         elif columns[j] >> (i - 1) & 1:
             i -= 1
         else:
             j -= 1
-    return positions
+    return found
 
 
-def _columns(reference: str, candidate: str) -> list[int]:
+def _columns(reference: Sequence[str], candidate: Sequence[str]) -> list[int]:
     masks: dict[str, int] = {}
     for position, token in enumerate(reference):
         masks[token] = masks.get(token, 0) | 1 << position

@@ -1,0 +1,161 @@
+"""ROUGE of one item as the Perl script ROUGE-1.5.5 (Lin 2005) computes it, digit for digit.
+
+Where it departs from the paper, and this with it: L compares sentence by sentence, clipped by word
+counts; W weighs the recall's denominator twice (so four words against themselves have a recall of
+0.76) and carries a run over clipped words; SU leaves out the last word of a text; with several
+references it pools counts over all of them, or takes the one with the best recall; every score is
+rounded to five decimals before it is used further.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from brulee.errors import InputError
+from brulee.evaluation.base import check_references
+from brulee.evaluation.lcs import positions
+from brulee.evaluation.rouge_155_text import Reading, Text, read
+from brulee.evaluation.rouge_kinds import Kind
+from brulee.evaluation.skip_bigrams import skip_bigrams, with_unigrams
+from brulee.evaluation.weighted_lcs import weighted_positions
+
+Formula = Literal["A", "B"]  # -f: pooled over the references, or the best of them
+_Hits: TypeAlias = tuple[float, float, float, float]  # hits, wanted, given, recall that ranks
+
+
+@dataclass(frozen=True)
+class Item:
+    """Units found, units of the references, units of the text, and the scores made of them."""
+
+    hits: float
+    wanted: float
+    given: float
+    recall: float
+    precision: float
+    f: float
+
+
+def score(
+    prediction: str,
+    references: Sequence[str],
+    kind: Kind,
+    reading: Reading = Reading(),
+    formula: Formula = "A",
+    alpha: float = 0.5,
+) -> Item:
+    """One item's score; `alpha` weighs precision against recall in F (-p).
+
+    Raises InputError where there is no reference, and for Lsum, which the script does not have:
+    its L reads one sentence a line already.
+    """
+    check_references(references)
+    count = _counter(kind)
+    given = read(prediction, reading)
+    each = [count(read(reference, reading), given) for reference in references]
+    if formula == "A":
+        hits, wanted, offered = (sum(values) for values in list(zip(*each, strict=True))[:3])
+    else:
+        hits, wanted, offered, _ = max(each, key=lambda counted: counted[3])
+    root = 1 / kind.weight if kind.family == "W" else 1.0
+    recall, precision = _share(hits, wanted, root), _share(hits, offered, root)
+    return Item(hits, wanted, offered, recall, precision, f_measure(precision, recall, alpha))
+
+
+def f_measure(precision: float, recall: float, alpha: float) -> float:
+    """The weighted harmonic mean, to five decimals; 0 where its denominator is."""
+    below = (1 - alpha) * precision + alpha * recall
+    return round5(precision * recall / below) if below > 0 else 0.0
+
+
+def round5(number: float) -> float:
+    """The number as printed with five decimals."""
+    return float(f"{number:.5f}")
+
+
+def _share(hits: float, of: float, root: float) -> float:
+    return round5((hits / of) ** root) if of else 0.0
+
+
+def _counter(kind: Kind) -> Callable[[Text, Text], _Hits]:
+    if kind.family == "Lsum":
+        raise InputError("ROUGE-1.5.5 has no rougeLsum; its rougeL reads one sentence a line.")
+    if kind.family == "L":
+        return _lcs
+    if kind.family == "W":
+        return lambda wanted, given: _wlcs(wanted, given, kind.weight)
+    return lambda wanted, given: _overlap(_units(wanted, kind), _units(given, kind))
+
+
+def _units(text: Text, kind: Kind) -> Counter[tuple[str, ...]]:
+    tokens = text.tokens
+    if kind.family == "N":
+        return Counter(zip(*(tokens[i:] for i in range(kind.n)), strict=False))
+    pairs = skip_bigrams(tokens, kind.gap)
+    # The loop that adds single words ends one word early.
+    return pairs if kind.family == "S" else with_unigrams(pairs, tokens[:-1])
+
+
+def _overlap(wanted: Counter[tuple[str, ...]], given: Counter[tuple[str, ...]]) -> _Hits:
+    hits, total = (wanted & given).total(), wanted.total()
+    return hits, total, given.total(), round5(hits / total) if total else 0.0
+
+
+def _lcs(wanted: Text, given: Text) -> _Hits:
+    clip = _Clip(wanted, given)
+    hits = 0
+    for sentence in wanted.sentences:
+        marked = _marked(sentence, given, positions)
+        hits += sum(clip.take(sentence[position]) for position in sorted(marked))
+    total = sum(map(len, wanted.sentences))
+    return hits, total, len(given.tokens), hits / total if total else 0.0
+
+
+def _wlcs(wanted: Text, given: Text, weight: float) -> _Hits:
+    clip = _Clip(wanted, given)
+    hits = 0.0
+    for sentence in wanted.sentences:
+        marked = _marked(
+            sentence, given, lambda reference, other: weighted_positions(reference, other, weight)
+        )
+        hits += _runs(sentence, marked, clip, weight)
+    base = sum(len(sentence) ** weight for sentence in wanted.sentences)
+    ranks = (hits / base) ** (1 / weight) if base else 0.0
+    return hits, base**weight, len(given.tokens) ** weight, ranks
+
+
+def _runs(sentence: Sequence[str], marked: set[int], clip: _Clip, weight: float) -> float:
+    """The weight of a sentence's runs; a marked word that is clipped neither counts nor ends one."""
+    total, run = 0.0, 0
+    for position in sorted(marked):
+        if clip.take(sentence[position]):
+            run += 1
+            if position + 1 not in marked:
+                total += run**weight
+                run = 0
+    return total
+
+
+def _marked(
+    sentence: Sequence[str],
+    given: Text,
+    align: Callable[[Sequence[str], Sequence[str]], Sequence[int]],
+) -> set[int]:
+    """Positions of a reference sentence that some sentence of the text is aligned with."""
+    return set().union(*(align(sentence, other) for other in given.sentences))
+
+
+class _Clip:
+    """Lets each word count as often as both texts hold it."""
+
+    def __init__(self, wanted: Text, given: Text) -> None:
+        self.left = Counter(wanted.tokens) & Counter(given.tokens)
+
+    def take(self, word: str) -> bool:
+        """Whether the word may count once more; if so it is used up by one."""
+        if self.left[word] <= 0:
+            return False
+        self.left[word] -= 1
+        return True

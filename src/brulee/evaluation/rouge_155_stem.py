@@ -1,0 +1,117 @@
+"""The stemmer of ROUGE-1.5.5: Porter's (1980) with the departures that the script makes.
+
+Its fourth step does not stop at the first suffix that it finds: what -al, -er and the like leave may
+lose -ment, -ent or -ion as well, so that "commissioner" ends as "commiss". Before the rules comes a
+list of irregular forms ("ate" is "eat"), and a form in that list is not stemmed any further.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache, lru_cache
+from typing import Final
+
+from brulee.evaluation.wordlists import wordnet_exceptions
+
+STEMMED_FROM: Final = 4  # letters; shorter words stay as they are
+
+# A word is [C](VC){m}[V] for runs of consonants C and vowels V; m is its measure.
+_C, _V = "[^aeiou][^aeiouy]*", "[aeiouy][aeiou]*"
+_vowel = re.compile(f"(?:{_C})?[aeiouy]").match
+_above_0 = re.compile(f"(?:{_C})?{_V}{_C}").match
+_above_1 = re.compile(f"(?:{_C})?{_V}{_C}{_V}{_C}").match
+_exactly_1 = re.compile(f"(?:{_C})?{_V}{_C}(?:{_V})?$").match
+_short = re.compile(f"{_C}[aeiouy][^aeiouwxy]$").match
+_doubled = re.compile(r"([^aeiouylsz])\1$").search
+
+_STEP_2: Final = {
+    "ational": "ate", "tional": "tion", "enci": "ence", "anci": "ance", "izer": "ize", "bli": "ble",
+    "alli": "al", "entli": "ent", "eli": "e", "ousli": "ous", "ization": "ize", "ation": "ate",
+    "ator": "ate", "alism": "al", "iveness": "ive", "fulness": "ful", "ousness": "ous",
+    "aliti": "al", "iviti": "ive", "biliti": "ble", "logi": "log",
+}  # fmt: skip
+_STEP_3: Final = {
+    "icate": "ic", "ative": "", "alize": "al", "iciti": "ic", "ical": "ic", "ful": "", "ness": "",
+}  # fmt: skip
+_STEP_4: Final = (
+    "al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ou", "ism", "ate", "iti",
+    "ous", "ive", "ize",
+)  # fmt: skip
+
+
+@lru_cache(maxsize=1 << 17)
+def stemmed(word: str) -> str:
+    """The stem of a lowercase ASCII word; words of three letters or fewer are kept."""
+    if len(word) < STEMMED_FROM:
+        return word
+    return _exceptions().get(word) or porter(word)
+
+
+def porter(word: str) -> str:
+    """The word without its suffixes, whatever the list of irregular forms says of it."""
+    if len(word) < 3:
+        return word
+    # A first y is a consonant; as a capital it never looks like a vowel.
+    word = "Y" + word[1:] if word[0] == "y" else word
+    word = _step_4(_replaced(_replaced(_step_1(word), _STEP_2), _STEP_3))
+    word = _step_5(word)
+    return "y" + word[1:] if word[0] == "Y" else word
+
+
+def _step_1(word: str) -> str:
+    """Plurals, -ed and -ing, y to i."""
+    if word.endswith(("sses", "ies")):
+        word = word[:-2]
+    elif re.search("[^s]s$", word):
+        word = word[:-1]
+    if word.endswith("eed"):
+        word = word[:-1] if _above_0(word[:-3]) else word
+    elif word.endswith(("ed", "ing")):
+        stem = word[: -2 if word.endswith("ed") else -3]
+        word = _mended(stem) if _vowel(stem) else word
+    if word.endswith("y") and _vowel(word[:-1]):
+        word = word[:-1] + "i"
+    return word
+
+
+def _mended(stem: str) -> str:
+    """What is left of a word without -ed or -ing: "hop" of "hopp", "file" of "fil"."""
+    if stem.endswith(("at", "bl", "iz")):
+        return stem + "e"
+    if _doubled(stem):
+        return stem[:-1]
+    return stem + "e" if _short(stem) else stem
+
+
+def _replaced(word: str, endings: dict[str, str]) -> str:
+    """The word with its longest ending in the table replaced, where enough stands before it."""
+    ending = max((e for e in endings if word.endswith(e)), key=len, default="")
+    stem = word.removesuffix(ending)
+    return stem + endings[ending] if ending and _above_0(stem) else word
+
+
+def _step_4(word: str) -> str:
+    ending = max((e for e in _STEP_4 if word.endswith(e)), key=len, default="")
+    word = _without(word, ending)
+    word = _without(word, "ment")
+    if word.endswith("ent"):
+        return _without(word, "ent")
+    return _without(word, "ion") if word.endswith(("sion", "tion")) else word
+
+
+def _without(word: str, ending: str) -> str:
+    stem = word.removesuffix(ending)
+    return stem if _above_1(stem) else word
+
+
+def _step_5(word: str) -> str:
+    if word.endswith("e"):
+        stem = word[:-1]
+        if _above_1(stem) or (_exactly_1(stem) and not _short(stem)):
+            word = stem
+    return word[:-1] if word.endswith("ll") and _above_1(word) else word
+
+
+@cache
+def _exceptions() -> dict[str, str]:
+    return wordnet_exceptions()
