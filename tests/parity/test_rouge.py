@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+from pathlib import Path
 
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
@@ -68,6 +71,21 @@ def assert_equal(ours: dict[str, rouge.Score], theirs: dict[str, object], contex
 def test_two_thousand_random_pairs_score_as_rouge_score_does(stem: bool) -> None:
     scorer = RougeScorer(TYPES, use_stemmer=stem)
     for prediction, reference in random_pairs(2000):
+        ours = rouge.score(prediction, [reference], TYPES, stem=stem)
+        assert_equal(ours, scorer.score(reference, prediction), (prediction, reference))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("BRULEE_REAL_DATA" not in os.environ, reason="BRULEE_REAL_DATA is not set")
+@pytest.mark.parametrize("stem", [True, False])
+def test_ten_thousand_random_and_real_pairs_score_as_rouge_score_does(stem: bool) -> None:
+    file = Path(os.environ["BRULEE_REAL_DATA"]) / "dialogsum" / "dev.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    texts = [text for row in map(json.loads, lines) for text in (row["summary"], row["dialogue"])]
+    rng = random.Random(11)
+    pairs = [(rng.choice(texts), rng.choice(texts)) for _ in range(2000)]
+    scorer = RougeScorer(TYPES, use_stemmer=stem)
+    for prediction, reference in [*random_pairs(8000), *pairs]:
         ours = rouge.score(prediction, [reference], TYPES, stem=stem)
         assert_equal(ours, scorer.score(reference, prediction), (prediction, reference))
 

@@ -11,6 +11,7 @@ from brulee.evaluation.bleu import Bleu
 from brulee.evaluation.classification import MacroF1, Matthews
 from brulee.evaluation.matching import ExactMatch, QuasiExactMatch, TokenF1
 from brulee.evaluation.rouge import Rouge
+from brulee.evaluation.rouge_kinds import EXAMPLES
 
 __all__ = ["LABELLED", "METRICS", "Array", "MeanMetric", "Metric", "metric"]
 
@@ -31,17 +32,17 @@ LABELLED: dict[str, Callable[[Sequence[str]], Metric]] = {
 
 
 def metric(name: str, labels: Sequence[str] | None = None) -> Metric:
-    """The metric of that name; "rouge2", "rougeLsum" and so on give that one score of ROUGE.
+    """The metric of that name; "rouge2", "rougeL:recall" and so on give that one score of ROUGE.
 
     `labels` are needed by macro_f1 and matthews, and ignored by the others.
     Raises InputError for an unknown name (with the nearest valid ones) or for missing labels.
     """
     if name in METRICS:
         return METRICS[name]
-    if name in rouge.TYPES:
-        return Rouge((name,))
+    if rouge.is_rouge(name):
+        return rouge.parse(name)
     if name not in LABELLED:
-        raise unknown("metric", name, [*METRICS, *LABELLED, *rouge.TYPES])
+        raise unknown("metric", name, [*METRICS, *LABELLED, *EXAMPLES])
     if labels is None:
         raise InputError(f"metric {name} needs the task's labels (its answer choices).")
     return LABELLED[name](labels)

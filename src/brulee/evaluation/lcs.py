@@ -18,19 +18,19 @@ def length(a: str, b: str) -> int:
     return LCSseq.similarity(a, b)
 
 
-def union_hits(references: Sequence[str], candidates: Sequence[str]) -> int:
-    """Reference tokens covered by the union LCS over all candidate sentences, clipped.
+def union_hits(references: Sequence[str], candidates: Sequence[str], clip: bool = True) -> int:
+    """Reference tokens covered by the union LCS over all candidate sentences.
 
-    Each reference sentence is aligned with every candidate sentence and the hits are united; a
-    token counts at most as often as it occurs on either side (Lin 2004, section 3.2, with the
-    clipping of ROUGE-1.5.5). Alignment ties are broken as in rouge_score 0.1.2.
+    Each reference sentence is aligned with every candidate sentence and the hits are united (Lin
+    2004, section 3.2). With `clip` a token counts at most as often as it occurs on either side, as
+    in ROUGE-1.5.5 and rouge_score 0.1.2, which breaks ties of alignment as this does.
     """
     found: Counter[str] = Counter()
     for reference in references:
-        used: set[int] = set().union(
-            *(positions(reference, candidate) for candidate in candidates)
-        )
+        used: set[int] = set().union(*(positions(reference, candidate) for candidate in candidates))
         found.update(reference[position] for position in used)
+    if not clip:
+        return found.total()
     return (found & Counter("".join(references)) & Counter("".join(candidates))).total()
 
 

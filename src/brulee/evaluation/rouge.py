@@ -1,160 +1,135 @@
-"""ROUGE: n-gram overlap, LCS overlap (Lin 2004), equal to Google's rouge_score 0.1.2.
+"""ROUGE: overlap of n-grams, subsequences and skip-bigrams with references (Lin 2004).
 
-With the default tokenizer every number is the one rouge_score gives; that covers rouge1 to rouge9,
-rougeL (line breaks ignored) and rougeLsum (one sentence per line, union LCS).
+As a metric it is named by type and, after colons, by options in any order:
+
+    rouge2   rougeL:recall   rougeW-1.2:1.5.5   rougeSU4:paper   rouge1:unicode:unstemmed
 """
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from operator import add
-from typing import Final, Literal, NamedTuple, final
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final, Literal, final
 
 import numpy as np
 
-from brulee.errors import unknown
-from brulee.evaluation import lcs
-from brulee.evaluation.base import Array, MeanMetric, check_references
-from brulee.evaluation.words import tokenizer as word_tokenizer
+from brulee.errors import InputError, unknown
+from brulee.evaluation.base import Array, MeanMetric
+from brulee.evaluation.rouge_kinds import EXAMPLES, is_kind
+from brulee.evaluation.rouge_scorer import DEFAULT, Multi, Options, Score, Scorer, Variant
 
 TYPES: Final = (*(f"rouge{n}" for n in range(1, 10)), "rougeL", "rougeLsum")
-MULTI: Final = ("best", "mean")
+USUAL: Final = ("rouge1", "rouge2", "rougeL")
 
-Multi = Literal["best", "mean"]
+Measure = Literal["f", "recall", "precision"]
 
-
-class Score(NamedTuple):
-    """Precision, recall and their harmonic mean, each in [0, 1]."""
-
-    precision: float
-    recall: float
-    f: float
+# Word -> what it sets; the parts of a metric's name after its type.
+_FLAGS: Final[dict[str, tuple[str, Any]]] = {
+    "google": ("variant", "google"),
+    "1.5.5": ("variant", "1.5.5"),
+    "paper": ("variant", "paper"),
+    "f": ("measure", "f"),
+    "recall": ("measure", "recall"),
+    "precision": ("measure", "precision"),
+    "stemmed": ("stem", True),
+    "unstemmed": ("stem", False),
+    "best": ("multi", "best"),
+    "mean": ("multi", "mean"),
+    "unicode": ("tokenizer", "unicode"),
+    "characters": ("tokenizer", "characters"),
+    "unclipped": ("clip", False),
+    "unstopped": ("drop_stop_words", True),
+}
+_NUMBERS: Final[dict[str, type]] = {"alpha": float, "words": int, "bytes": int}
 
 
 def score(
     prediction: str,
     references: Sequence[str],
-    types: Sequence[str] = ("rouge1", "rouge2", "rougeL"),
+    types: Sequence[str] = USUAL,
     stem: bool = True,
     multi: Multi = "best",
     tokenizer: str = "google",
+    variant: Variant | None = None,
+    clip: bool = True,
+    alpha: float = 0.5,
 ) -> dict[str, Score]:
     """The ROUGE scores of one text against one or several references: type -> Score.
 
     With several references `multi="best"` takes the one with the highest F, type by type (as
-    rouge_score's score_multi does), and "mean" averages precision, recall and F over them.
-    `tokenizer="unicode"` keeps the letters of every script; "google" knows a-z and 0-9 only.
-    Raises InputError for an unknown type, tokenizer or `multi`, or when there is no reference.
+    rouge_score's score_multi does), and "mean" averages precision, recall and F over them; in
+    variant 1.5.5 they are its formulas B (best recall) and A (counts pooled over the references).
+    `tokenizer="unicode"` keeps the letters of every script and "characters" counts each by itself;
+    "google" knows a-z and 0-9 only. `variant` is google, 1.5.5 or paper (rouge_scorer.py).
+    `clip=False` counts a repeated word each time. `alpha` weighs F towards precision (1) or recall
+    (0).
+    Raises InputError for an unknown type or option, for an option that the variant does not have,
+    or when there is no reference.
     """
-    check_references(references)
-    for name in types:
-        if name not in TYPES:
-            raise unknown("ROUGE type", name, TYPES)
-    if multi not in MULTI:
-        raise unknown("way to join references", multi, MULTI)
-    text = _Texts(word_tokenizer(tokenizer, stem), lines="rougeLsum" in types)
-    predicted = text.read(prediction)
-    each = [_all_types(predicted, text.read(r), types) for r in references]
-    if len(each) == 1:
-        return each[0]
-    join = _best if multi == "best" else _mean
-    return {name: join([scores[name] for scores in each]) for name in types}
+    scorer = _scorer(tuple(types), variant, stem, multi, tokenizer, clip, alpha)
+    return scorer.score(prediction, references)
 
 
 @final
 class Rouge(MeanMetric):
-    """ROUGE as a metric: the statistic of an item is its F, the score their mean."""
+    """ROUGE as a metric: an item's statistic is its F (or recall, precision), the score their mean.
+
+    `suffix` is what follows the type in the metric's keys, for a metric asked for with options.
+    """
 
     def __init__(
         self,
-        keys: Sequence[str] = ("rouge1", "rouge2", "rougeL"),
-        stem: bool = True,
-        multi: Multi = "best",
-        tokenizer: str = "google",
+        types: Sequence[str] = USUAL,
+        options: Options = DEFAULT,
+        measure: Measure = "f",
+        suffix: str = "",
     ) -> None:
-        self.keys = tuple(keys)
-        self.stem, self.multi, self.tokenizer = stem, multi, tokenizer
+        self.keys = tuple(name + suffix for name in types)
+        self.types, self.measure = tuple(types), measure
+        self.scorer = Scorer(types, options)
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """The F of each type: key -> (1,); errors as in `score`."""
-        scores = score(prediction, references, self.keys, self.stem, self.multi, self.tokenizer)
-        return {key: np.array([s.f]) for key, s in scores.items()}
+        """The measure of each type: key -> (1,); InputError where there is no reference."""
+        scores = self.scorer.score(prediction, references)
+        found = (np.array([getattr(scores[name], self.measure)]) for name in self.types)
+        return dict(zip(self.keys, found, strict=True))
 
 
-class _Text:
-    """One text as a string with one code point per token, and its n-gram counts."""
-
-    def __init__(self, tokens: str, lines: list[str]) -> None:
-        self.tokens, self.lines = tokens, lines
-        self._counts: dict[int, Counter[str]] = {}
-
-    def ngrams(self, n: int) -> Counter[str]:
-        if n not in self._counts:
-            self._counts[n] = Counter(_ngrams(self.tokens, n))
-        return self._counts[n]
+def is_rouge(name: str) -> bool:
+    """Whether the name of a metric is one of ROUGE, whatever its options."""
+    return name.partition(":")[0] == "rouge" or is_kind(name.partition(":")[0])
 
 
-class _Texts:
-    """The texts of one item, which share one table of token -> code point."""
+def parse(name: str) -> Rouge:
+    """The metric of a name such as "rougeL:paper:recall"; "rouge:recall" has three keys.
 
-    def __init__(self, words: Callable[[str], Iterable[str]], lines: bool) -> None:
-        self.words, self.lines = words, lines
-        # Numbering per item keeps the code points small, which is what rapidfuzz is fastest on.
-        self.codes: dict[str, str] = defaultdict(map(chr, itertools.count()).__next__)
-
-    def read(self, text: str) -> _Text:
-        lines = [self._encode(line) for line in text.split("\n")] if self.lines else []
-        return _Text(self._encode(text), lines)
-
-    def _encode(self, text: str) -> str:
-        return "".join(map(self.codes.__getitem__, self.words(text)))
-
-
-def _ngrams(tokens: str, n: int) -> Iterable[str]:
-    if n == 1:
-        return tokens
-    if n == 2:
-        return map(add, tokens, tokens[1:])
-    return (tokens[i : i + n] for i in range(len(tokens) - n + 1))
+    Raises InputError for an unknown type or option, or two options that say different things.
+    """
+    kind, colon, rest = name.partition(":")
+    if not is_rouge(name):
+        raise unknown("ROUGE type", kind, EXAMPLES)
+    values: dict[str, Any] = {}
+    for word in rest.split(":") if colon else ():
+        field, value = _flag(name, word)
+        if field in values:
+            raise InputError(f"{name}: {word!r} sets {field} a second time.")
+        values[field] = value
+    measure = values.pop("measure", "f")
+    return Rouge(USUAL if kind == "rouge" else (kind,), Options(**values), measure, colon + rest)
 
 
-def _all_types(prediction: _Text, reference: _Text, types: Sequence[str]) -> dict[str, Score]:
-    scores = {}
-    for name in types:
-        if name == "rougeL":
-            common = lcs.length(prediction.tokens, reference.tokens)
-            scores[name] = _score(common, len(prediction.tokens), len(reference.tokens))
-        elif name == "rougeLsum":
-            scores[name] = _union(prediction.lines, reference.lines)
-        else:
-            scores[name] = _overlap(prediction, reference, int(name[len("rouge") :]))
-    return scores
+def _flag(name: str, word: str) -> tuple[str, Any]:
+    field, equals, number = word.partition("=")
+    if equals and field in _NUMBERS:
+        try:
+            return field, _NUMBERS[field](number)
+        except ValueError:
+            raise InputError(f"{name}: {field} needs a number, not {number!r}.") from None
+    if word not in _FLAGS:
+        raise unknown(f"option of {name}:", word, [*_FLAGS, *(f"{n}=N" for n in _NUMBERS)])
+    return _FLAGS[word]
 
 
-def _overlap(prediction: _Text, reference: _Text, n: int) -> Score:
-    ours, theirs = prediction.ngrams(n), reference.ngrams(n)
-    common = sum(min(ours[gram], theirs[gram]) for gram in ours.keys() & theirs.keys())
-    short = n - 1
-    return _score(common, len(prediction.tokens) - short, len(reference.tokens) - short)
-
-
-def _union(prediction: Sequence[str], reference: Sequence[str]) -> Score:
-    hits = lcs.union_hits(reference, prediction)
-    return _score(hits, sum(map(len, prediction)), sum(map(len, reference)))
-
-
-def _score(common: int, predicted: int, wanted: int) -> Score:
-    if not common:
-        return Score(0.0, 0.0, 0.0)
-    precision, recall = common / predicted, common / wanted
-    return Score(precision, recall, 2 * precision * recall / (precision + recall))
-
-
-def _best(scores: Sequence[Score]) -> Score:
-    return max(scores, key=lambda s: s.f)
-
-
-def _mean(scores: Sequence[Score]) -> Score:
-    return Score(*(sum(values) / len(scores) for values in zip(*scores, strict=True)))
+@lru_cache(maxsize=64)
+def _scorer(types: tuple[str, ...], *options: Any) -> Scorer:
+    return Scorer(types, Options(*options))

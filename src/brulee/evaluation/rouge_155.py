@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 from brulee.errors import InputError
 from brulee.evaluation.base import check_references
 from brulee.evaluation.lcs import positions
-from brulee.evaluation.rouge_155_text import Reading, Text, read
+from brulee.evaluation.rouge_155_text import PLAIN, Reading, Text, read
 from brulee.evaluation.rouge_kinds import Kind
 from brulee.evaluation.skip_bigrams import skip_bigrams, with_unigrams
 from brulee.evaluation.weighted_lcs import weighted_positions
@@ -42,7 +42,7 @@ def score(
     prediction: str,
     references: Sequence[str],
     kind: Kind,
-    reading: Reading = Reading(),
+    reading: Reading = PLAIN,
     formula: Formula = "A",
     alpha: float = 0.5,
 ) -> Item:
@@ -127,7 +127,7 @@ def _wlcs(wanted: Text, given: Text, weight: float) -> _Hits:
 
 
 def _runs(sentence: Sequence[str], marked: set[int], clip: _Clip, weight: float) -> float:
-    """The weight of a sentence's runs; a marked word that is clipped neither counts nor ends one."""
+    """The weight of a sentence's runs; a marked word that is clipped neither counts nor ends it."""
     total, run = 0.0, 0
     for position in sorted(marked):
         if clip.take(sentence[position]):

@@ -1,8 +1,8 @@
 """The stemmer of ROUGE-1.5.5: Porter's (1980) with the departures that the script makes.
 
-Its fourth step does not stop at the first suffix that it finds: what -al, -er and the like leave may
-lose -ment, -ent or -ion as well, so that "commissioner" ends as "commiss". Before the rules comes a
-list of irregular forms ("ate" is "eat"), and a form in that list is not stemmed any further.
+Its fourth step does not stop at the first suffix that it finds: what -al, -er and the like leave
+may lose -ment, -ent or -ion as well, so that "commissioner" ends as "commiss". Before the rules
+comes a list of irregular forms ("ate" is "eat"); a form in that list is not stemmed any further.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Texts as ROUGE-1.5.5 reads them: bytes, one sentence a line, limits on words or bytes.
 
 The script knows no encoding: a byte outside ASCII separates words, and a limit in bytes may cut a
-character. With a limit it reads a text twice in two ways, which this keeps: for n-grams the bytes of
-all sentences count towards the limit, for LCS those of each sentence alone.
+character. With a limit it reads a text twice in two ways, which this keeps: for n-grams the bytes
+of all sentences count towards the limit, for LCS those of each sentence alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
+from typing import Final
 
 from brulee.evaluation.rouge_155_stem import stemmed
 from brulee.evaluation.wordlists import smart_stop_words
@@ -26,6 +27,9 @@ class Reading:
     drop_stop_words: bool = False
     words: int = 0
     bytes: int = 0
+
+
+PLAIN: Final = Reading()
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ def _stop_words() -> frozenset[str]:
 
 
 def _first_words(lines: list[bytes], limit: int) -> list[bytes]:
-    kept, count = [], 0
+    kept: list[bytes] = []
+    count = 0
     for line in lines:
         words = _fields(line)
         if count + len(words) >= limit:
@@ -84,7 +89,8 @@ def _fields(line: bytes) -> list[bytes]:
 
 
 def _first_bytes(lines: list[bytes], limit: int) -> list[bytes]:
-    kept, count = [], 0
+    kept: list[bytes] = []
+    count = 0
     for line in lines:
         if count + len(line) >= limit:
             return [*kept, line[: limit - count]]
@@ -95,7 +101,7 @@ def _first_bytes(lines: list[bytes], limit: int) -> list[bytes]:
 
 def _each_first_bytes(lines: list[bytes], limit: int) -> list[bytes]:
     """Sentences up to the first that reaches the limit by itself; what went before never counts."""
-    kept = []
+    kept: list[bytes] = []
     for line in lines:
         if len(line) >= limit:
             return [*kept, line[:limit]]

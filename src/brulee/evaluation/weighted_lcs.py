@@ -1,12 +1,13 @@
 """The weighted longest common subsequence, which prefers runs (Lin 2004, section 4).
 
-A run of k matches in a row weighs k ** weight, so that with a weight above 1 the same words count for
-more where they stand together.
+A run of k matches in a row weighs k ** weight, so that with a weight above 1 the same words count
+for more where they stand together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 
 def weighted_length(a: Sequence[str], b: Sequence[str], weight: float) -> float:
@@ -15,7 +16,9 @@ def weighted_length(a: Sequence[str], b: Sequence[str], weight: float) -> float:
     return scores[-1][-1]
 
 
-def weighted_positions(reference: Sequence[str], candidate: Sequence[str], weight: float) -> list[int]:
+def weighted_positions(
+    reference: Sequence[str], candidate: Sequence[str], weight: float
+) -> list[int]:
     """Positions in the reference of the tokens that the alignment matches, ascending.
 
     Ties are broken as in ROUGE-1.5.5: a step back goes over the reference first.
@@ -40,7 +43,7 @@ def _table(
     """Best weights (len(a) + 1, len(b) + 1), and the length of the run that ends at each match."""
     # What a match adds to a run of k - 1: k ** weight - (k - 1) ** weight.
     powers = [k**weight for k in range(min(len(a), len(b)) + 2)]
-    steps = [after - before for before, after in zip(powers, powers[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(powers)]
     scores = [[0.0] * (len(b) + 1)]
     runs = [[0] * (len(b) + 1)]
     for token in a:
