@@ -52,7 +52,7 @@ class Pass:
 class Stream:
     """The tokens (N) of all requests and their depths (N).
 
-    `paths[i]` is where in the stream each token of request i stands.
+    `paths[i]` is where in the stream the tokens of request i stand, from the first asked for.
     """
 
     ids: Ints
@@ -77,8 +77,11 @@ class Stream:
         return tuple(Branch(a, b, int(depths[a])) for a, b in itertools.pairwise(firsts))
 
 
-def lay_out(requests: Sequence[Sequence[int]]) -> Stream:
-    """One stream of all requests' token ids; it depends on what they are, not on their order."""
+def lay_out(requests: Sequence[Sequence[int]], firsts: Sequence[int] | None = None) -> Stream:
+    """One stream of all requests' token ids; it depends on what they are, not on their order.
+
+    `firsts[i]` is the token of request i from which on its path is kept: all of it, if not given.
+    """
     order = sorted(range(len(requests)), key=lambda i: tuple(requests[i]))
     ids: list[Ints] = []
     depths: list[Ints] = []
@@ -91,7 +94,8 @@ def lay_out(requests: Sequence[Sequence[int]]) -> Stream:
         path = np.concatenate([path[:shared], own])
         ids.append(request[shared:])
         depths.append(np.arange(shared, len(request)))
-        paths[i], before, total = path, request, total + len(own)
+        paths[i] = path[firsts[i] :].copy() if firsts else path
+        before, total = request, total + len(own)
     return Stream(_joined(ids), _joined(depths), tuple(paths), tuple(order))
 
 

@@ -68,7 +68,9 @@ def score_stream(
 
     Raises ValueError for a request whose first token is scored: nothing predicts it.
     """
-    stream = lay_out([read_part(r) for r in requests])
+    if not requests:
+        return
+    stream = lay_out([read_part(r) for r in requests], [_first(r) for r in requests])
     points, tally = _points(requests, stream), Tally(requests, note)
     reader = PathReader(model, stream)
     with reading(model):
@@ -104,11 +106,17 @@ def read_part(request: Encoded) -> tuple[int, ...]:
     return request.ids[: request.spans[-1][1] - 1]
 
 
+def _first(request: Encoded) -> int:
+    """The first token that predicts a scored one."""
+    return request.spans[0][0] - 1
+
+
 def _points(requests: Sequence[Encoded], stream: Stream) -> _Points:
     positions, targets, owners = [], [], []
     for i, request in enumerate(requests):
+        first = _first(request)
         for start, end in request.spans:
-            positions.append(stream.paths[i][start - 1 : end - 1])
+            positions.append(stream.paths[i][start - 1 - first : end - 1 - first])
             targets.append(np.array(request.ids[start:end]))
             owners.append(np.full(end - start, i))
     at = np.concatenate(positions)
