@@ -11,6 +11,7 @@ from brulee import __version__
 from brulee.cli import adapters, data, methods, models, templates
 from brulee.cli.chat import chat
 from brulee.cli.compare import compare
+from brulee.cli.eval import evaluate
 from brulee.cli.failures import sentences
 from brulee.cli.generate import generate
 from brulee.cli.noise import hush
@@ -27,6 +28,7 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "resume": resume,
     "report": report,
     "compare": compare,
+    "eval": evaluate,
     "generate": generate,
     "chat": chat,
     "score": score,

@@ -17,7 +17,7 @@ import numpy as np
 from brulee.data.encoding import Encoder
 from brulee.evaluation.answers import Answer, append, read_lines
 from brulee.evaluation.asking import Asked, ask
-from brulee.evaluation.tasks import Example, Judged, Reply, SuiteTask
+from brulee.evaluation.tasks import Example, Framing, Judged, Reply, SuiteTask
 from brulee.inference.engine import Engine, Likelihood
 from brulee.inference.sampling import Sampling
 from brulee.progress import bar
@@ -25,18 +25,23 @@ from brulee.progress import bar
 
 @dataclass(frozen=True)
 class Model:
-    """A model as the runner sees it; `room` is how many tokens one document may have."""
+    """A model as the runner sees it.
+
+    `room` is how many tokens one document may have, `framing` what replaces the tasks' own.
+    """
 
     engine: Engine
     encoder: Encoder
     room: int | None
+    framing: Framing | None = None
 
 
 def answer(
     task: SuiteTask, examples: Sequence[Example], model: Model, file: Path, title: str
 ) -> list[Answer]:
     """One model's answers to a task's examples, in their order; replies in `file` are reused."""
-    asked = ask(examples, model.encoder, task.framing, task.generation, model.room)
+    framing = model.framing or task.framing
+    asked = ask(examples, model.encoder, framing, task.generation, model.room)
     known = {line.request: reply_of(line) for line in read_lines(file)}
     waiting = [one for one in asked if one.digest not in known]
     file.parent.mkdir(parents=True, exist_ok=True)

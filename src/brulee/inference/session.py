@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,16 @@ from brulee.progress import bar
 
 @dataclass(frozen=True)
 class Session:
-    """A base, what is attached to it, and the engine that runs it."""
+    """A base, what is attached to it, and the engine that runs it.
+
+    `record` is what brulee.json says the adapter or model was made from; {} where there is none.
+    """
 
     base: Base
     attached: Attached | None
     encoder: Encoder
     engine: Engine
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     def complete(
         self,
@@ -147,4 +151,4 @@ def _session(
             "now, so that it would read prompts it has never seen; bring back the one it had."
         )
     engine = open_engine(base, encoder, attached=attached)
-    return Session(base, attached, encoder, engine)
+    return Session(base, attached, encoder, engine, ours)

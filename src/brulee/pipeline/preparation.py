@@ -11,10 +11,10 @@ from brulee.data.encoding import Encoder
 from brulee.data.instruction import instruction
 from brulee.data.lengths import Fitting, fitting_rows
 from brulee.data.mixture import Mixture
-from brulee.errors import InputError, unknown
+from brulee.errors import InputError
 from brulee.evaluation import LABELLED, metric
 from brulee.evaluation.base import Metric
-from brulee.evaluation.guards import GUARDS
+from brulee.evaluation.guards import Guard, open_guards
 from brulee.methods import Method, build_method
 from brulee.models.context import context_length
 from brulee.models.loading import Base, load_base
@@ -36,6 +36,7 @@ class Prepared:
     recipe: Recipe
     method: Method
     metrics: dict[str, tuple[Metric, ...]]
+    guards: dict[str, Guard]
     corpus: Corpus
     base: Base
     encoder: Encoder
@@ -49,6 +50,7 @@ def prepare(where: RunFolder) -> Prepared:
     recipe = where.recipe
     method = build_method(recipe.method, recipe.source)
     _check_names(recipe)
+    guards = _guards(recipe)
     device = pick_device(recipe.train.device)
     # What was timed when the run began is kept: one run has one precision.
     precision = where.manifest().get("precision", recipe.train.precision)
@@ -80,7 +82,7 @@ def prepare(where: RunFolder) -> Prepared:
     mixture = corpus.mixture({p: found.rows for p, found in fitting.items()}, recipe.train.seed)
     autocast = method.stores_model and dtype == torch.bfloat16
     prepared = Prepared(
-        where, recipe, method, metrics, corpus, base, encoder, fitting, mixture, autocast
+        where, recipe, method, metrics, guards, corpus, base, encoder, fitting, mixture, autocast
     )
     record(prepared, dtype)
     return prepared
@@ -91,9 +93,13 @@ def _check_names(recipe: Recipe) -> None:
     for at, spec in recipe.tasks:
         names, where = _asked(recipe, at, spec)
         _metrics([name for name in names if name not in LABELLED], where)
-    for guard in recipe.evaluate.guards:
-        if guard not in GUARDS:
-            raise unknown("guard", guard, GUARDS, recipe.source.at(("evaluate", "guards")))
+
+
+def _guards(recipe: Recipe) -> dict[str, Guard]:
+    spec = recipe.evaluate
+    folders = {name: recipe.source.resolve(folder) for name, folder in spec.data.items()}
+    where = recipe.source.at(("evaluate", "guards"))
+    return open_guards(spec.guards, folders, spec.guard_limit, where)
 
 
 def _asked(recipe: Recipe, at: KeyPath, spec: DataSpec) -> tuple[list[str], str]:

@@ -13,8 +13,9 @@ from brulee.data.corpus import Test
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.lengths import fitting_rows
 from brulee.data.task import Item, Task
-from brulee.evaluation.answers import Answer, generate_answers
-from brulee.evaluation.guards import measure
+from brulee.errors import InputError
+from brulee.evaluation.answers import Answer, generate_answers, write_answers
+from brulee.evaluation.suite_run import Model, answer
 from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
 from brulee.methods import Attached
@@ -55,18 +56,24 @@ def score(prepared: Prepared, who: str, tuned: Tuned | None = None) -> Scored:
             file=prepared.where.answers(who, test.name),
             title=f"{whose} model: {test.name.removesuffix('/test')}",
         )
+    room = None if context is None else context - reserved
+    model = Model(engine, encoder, room)
     guards = {
-        guard: measure(
-            guard,
-            engine,
-            encoder,
-            spec.guard_limit,
-            prepared.where.answers(who, guard),
-            f"{whose} model: {guard}",
-        )
-        for guard in spec.guards
+        name: _guard_answers(prepared, name, model, who, f"{whose} model: {name}")
+        for name in prepared.guards
     }
     return Scored(answers, guards, time.perf_counter() - started)
+
+
+def _guard_answers(
+    prepared: Prepared, name: str, model: Model, who: str, title: str
+) -> list[Answer]:
+    guard, file = prepared.guards[name], prepared.where.answers(who, name)
+    found = answer(guard.task, guard.examples, model, file, title)
+    if not any(guard.metric in one.statistics for one in found):
+        raise InputError(f"guard {name}: no item of it has a published answer to score against.")
+    write_answers(file, found)
+    return found
 
 
 def tune(prepared: Prepared) -> Tuned:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from brulee.evaluation import bleu
 from brulee.evaluation.answers import Answer, statistics_array
 from brulee.evaluation.base import Metric
-from brulee.evaluation.guards import GUARDS
 from brulee.evaluation.stats import compare, interval
 from brulee.methods import Attached
 from brulee.pipeline.folder import machine, versions
+from brulee.pipeline.forgetting import forgotten, guard_scores
 from brulee.pipeline.mix import mix
 from brulee.reporting.results import (
     Base,
@@ -26,7 +26,6 @@ from brulee.reporting.results import (
     Results,
     Score,
     Who,
-    outcome,
 )
 from brulee.reporting.verdict import with_verdict
 from brulee.training.trainer import Totals
@@ -75,7 +74,11 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
             comparisons.append(
                 Comparison(task=test.name, metric=key, trained=trained, **found._asdict())
             )
-    forgetting = [_guard(g, before, after, scores, resamples) for g in after.guards]
+    forgetting: list[Forgetting] = []
+    for name, guard in prepared.guards.items():
+        answered = (before.guards[name], after.guards[name])
+        scores += guard_scores(name, guard, *answered, resamples)
+        forgetting.append(forgotten(name, guard, *answered, resamples))
     return with_verdict(
         Results(
             run=prepared.where.path.name,
@@ -107,31 +110,6 @@ def _signatures(comparisons: Sequence[Comparison]) -> dict[str, str]:
 def _score(who: Who, task: str, key: str, stats_NS: Any, reduce: Reduce, resamples: int) -> Score:
     found = interval(stats_NS, reduce, resamples)
     return Score(who=who, task=task, metric=key, **found._asdict())
-
-
-def _guard(
-    name: str, before: Scored, after: Scored, scores: list[Score], resamples: int
-) -> Forgetting:
-    guard = GUARDS[name]
-    base_NS = statistics_array(before.guards[name], guard.metric)
-    tuned_NS = statistics_array(after.guards[name], guard.metric)
-    sides: tuple[tuple[Who, Any], ...] = (("base", base_NS), ("tuned", tuned_NS))
-    for who, stats_NS in sides:
-        scores.append(_score(who, name, guard.metric, stats_NS, guard.reduce, resamples))
-    found = compare(base_NS, tuned_NS, guard.reduce, resamples)
-    gain = (found.low, found.high) if guard.higher_is_better else (-found.high, -found.low)
-    return Forgetting(
-        task=name,
-        metric=guard.metric,
-        base=found.base,
-        tuned=found.tuned,
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
-        p=found.p,
-        higher_is_better=guard.higher_is_better,
-        kept=outcome(*gain),
-    )
 
 
 def _cost(tuned: Tuned, evaluation_seconds: float) -> Cost:

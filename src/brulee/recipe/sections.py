@@ -73,7 +73,14 @@ class EvaluateSpec(Strict):
     """What is measured before and after."""
 
     metrics: list[str] = Field(default_factory=lambda: ["rouge", "bleu"])
-    guards: list[str] = Field(default_factory=list, description="tasks that must not get worse")
+    guards: list[str] = Field(
+        default_factory=list,
+        description="tasks that must not get worse: common-knowledge, mmlu/marketing, glue/rte ...",
+    )
+    data: dict[str, str] = Field(
+        default_factory=dict,
+        description="suite -> folder of its official files, for guards; otherwise the Hub's copy",
+    )
     generation: GenerationSpec = GenerationSpec()
     limit: Count | None = Field(None, description="score only the first N test rows")
     guard_limit: Count | None = Field(None, description="score only the first N items of a guard")

@@ -150,6 +150,16 @@ class MixtureLine(Record):
     token_share: float
 
 
+class SuiteUse(OpenRecord):
+    """Which suite the scores are of, and how it was asked; `labels` name its averages in words."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    limit: int | None = None
+    chat: bool = False
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
 class Environment(OpenRecord):
     """Where the numbers were made: package versions, machine."""
 
@@ -173,6 +183,7 @@ class Results(OpenRecord):
     verdict: str = ""
     signatures: dict[str, str] = Field(default_factory=dict)
     environment: Environment = Environment()
+    suite: SuiteUse | None = None
 
     def score(self, who: Who, task: str, metric: str) -> Score | None:
         """The score of that model, task and metric; None where it was not measured."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from brulee.errors import unknown
+from brulee.evaluation.suites.bundled import Bundled
 from brulee.evaluation.suites.mmlu import MMLU
 from brulee.evaluation.tasks import Suite
 
 __all__ = ["SUITES", "suite"]
 
 SUITES: dict[str, Suite] = {
+    "bundled": Bundled(),
     "mmlu": MMLU(),
 }
 

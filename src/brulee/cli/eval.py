@@ -1,0 +1,104 @@
+"""`brulee eval`: a benchmark on a run, an adapter or a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from brulee import progress
+from brulee.cli import options
+from brulee.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from brulee.pipeline.evaluation import Evaluation
+
+
+def evaluate(
+    target: options.Target,
+    suite: Annotated[
+        str, typer.Option(help="glue, superglue, mmlu ...; an unknown name lists them.")
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the suite's official files [default: the Hub's copy]."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first N items of each task.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the suite: prompt=harness."),
+    ] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Put the model's chat template round every prompt.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write results.json and the items here [default: RUN/suites/SUITE]."),
+    ] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Write the leaderboard's files here.")] = None,
+    base: Annotated[str | None, typer.Option(help="Base model of an adapter.")] = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Score a benchmark, with an interval beside every number.
+
+    An interrupted evaluation goes on where it was, and a finished one asks the model nothing.
+    """
+    from brulee.evaluation.suite_options import parse_settings
+    from brulee.pipeline import evaluation_files as files
+    from brulee.pipeline.evaluation import evaluate as evaluate_target
+
+    progress.enable(not quiet)
+    found = evaluate_target(
+        target,
+        suite,
+        data,
+        limit=limit,
+        options=parse_settings(settings or []),
+        chat=chat,
+        base=base,
+        device=device,
+        precision=precision,
+    )
+    written = files.write_bundle(found, bundle) if bundle else []
+    folder = out or files.default_folder(found)
+    if folder:
+        written.append(files.write(found, folder))
+    if as_json:
+        print_json(files.summary(found))
+        return
+    _show(found)
+    for file in written:
+        print(file)
+
+
+def _show(found: Evaluation) -> None:
+    rows = [
+        (
+            task,
+            key,
+            *_cells(one.interval.value, one.interval.low, one.interval.high),
+            str(one.interval.n),
+        )
+        for task, scores in found.scored.items()
+        for key, one in scores.scores.items()
+    ]
+    rows += [
+        (
+            a.task,
+            a.label,
+            *_cells(a.interval.value, a.interval.low, a.interval.high),
+            str(a.interval.n),
+        )
+        for a in found.aggregates
+    ]
+    print_table(["task", "score", "value", "95% interval", "items"], rows)
+
+
+def _cells(value: float, low: float, high: float) -> tuple[str, str]:
+    return f"{value:.4f}", f"{low:.4f} to {high:.4f}"

@@ -1,0 +1,43 @@
+"""What `--set key=value` says to a suite, checked against its options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args, get_origin
+
+from brulee.errors import InputError
+from brulee.evaluation.tasks import Suite
+from brulee.recipe import Source, Strict, check
+from brulee.yaml_lines import parse_scalar
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """`key=value` texts as values, each read as YAML. Raises InputError for one without `=`."""
+    values = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {setting!r}: write it as key=value.")
+        values[key.strip()] = parse_scalar(text)
+    return values
+
+
+def suite_options(suite: Suite, values: Mapping[str, Any]) -> Strict:
+    """A suite's options with these values; a list may be given as `a,b,c`.
+
+    Raises InputError naming an unknown key, with the nearest valid one, or a wrong value.
+    """
+    lists = {
+        name for name, field in suite.Options.model_fields.items() if _is_list(field.annotation)
+    }
+    split = {
+        key: [part.strip() for part in str(value).split(",")]
+        if key in lists and not isinstance(value, list)
+        else value
+        for key, value in values.items()
+    }
+    return check(suite.Options, split, Source(f"--set, suite {suite.name}", {}, None), ())
+
+
+def _is_list(annotation: Any) -> bool:
+    return get_origin(annotation) is list or any(map(_is_list, get_args(annotation)))

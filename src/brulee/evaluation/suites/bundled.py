@@ -1,0 +1,108 @@
+"""The two small tests that come with brulee, of what tuning is not meant to change.
+
+common-knowledge   160 questions with four answers each; accuracy by likelihood
+plain-prose        60 paragraphs of ordinary English; bits per byte, lower is better
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+import numpy as np
+
+from brulee.data.sources import open_source
+from brulee.data.templates import load_templates
+from brulee.errors import InputError
+from brulee.evaluation.base import Array
+from brulee.evaluation.suites.labels import likeliest
+from brulee.evaluation.tasks import Example, Framing, Judged, Reply, Suite, SuiteTask
+from brulee.recipe import Strict
+
+
+class Options(Strict):
+    """There is nothing to set."""
+
+
+@final
+class Bundled(Suite):
+    """Both tests; they need no data folder and no Hub."""
+
+    name = "bundled"
+    Options: ClassVar[type[Strict]] = Options
+
+    def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
+        """Both tasks. Raises InputError for a folder, since their data is in the package."""
+        del options
+        if data is not None:
+            raise InputError(f"{data}: the suite bundled brings its own data; leave --data out.")
+        return [CommonKnowledge(), PlainProse()]
+
+
+@final
+class CommonKnowledge(SuiteTask):
+    """Accuracy of the likeliest answer, log-probabilities divided by the answer's bytes.
+
+    Asked as tuning asks, in the chat template, so that it also shows a lost format.
+    """
+
+    name = "common-knowledge"
+    metrics = ("accuracy",)
+    framing: Framing = "chat"
+
+    def examples(self, limit: int | None = None) -> list[Example]:
+        """One a question; its answers share the prompt."""
+        (template,) = load_templates("common-knowledge/question-only").templates
+        rows = open_source("bundled/common-knowledge", limit=limit)
+        return [_question(i, row, template) for i, row in enumerate(rows)]
+
+    def judge(self, example: Example, reply: Reply) -> Judged:
+        """1 for the right answer, 0 for another."""
+        picked = example.choices[likeliest(reply, [len(c.encode()) for c in example.choices])]
+        return Judged(picked, {"accuracy": [float(picked in example.references)]})
+
+
+@final
+class PlainProse(SuiteTask):
+    """Cross-entropy of plain text in bits per byte, which does not depend on the tokenizer."""
+
+    name = "plain-prose"
+    metrics = ("bits_per_byte",)
+
+    def examples(self, limit: int | None = None) -> list[Example]:
+        """One a text, read from its first token on."""
+        rows = open_source("bundled/plain-prose", limit=limit)
+        return [
+            Example(id=str(i), question="", choices=(row["text"],), references=(row["text"],))
+            for i, row in enumerate(rows)
+        ]
+
+    def judge(self, example: Example, reply: Reply) -> Judged:
+        """Bits, and bytes."""
+        (text,) = example.choices
+        bits = -reply.likelihoods[0].log_probability / math.log(2)
+        return Judged(text, {"bits_per_byte": [bits, float(len(text.encode()))]})
+
+    def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
+        """Mean bits over mean bytes."""
+        del key, items
+        mean = np.asarray(mean_S, dtype=np.float64)
+        return np.asarray(mean[..., 0] / mean[..., 1])
+
+    def higher_is_better(self, key: str) -> bool:
+        """Fewer bits are better."""
+        del key
+        return False
+
+
+def _question(number: int, row: Mapping[str, Any], template: Any) -> Example:
+    rendered = template.render(row)
+    assert rendered is not None, "bundled rows all render"
+    return Example(
+        id=str(number),
+        question=rendered.prompt,
+        choices=rendered.choices,
+        references=(rendered.completion,),
+    )

@@ -1,0 +1,131 @@
+"""A suite on a model, an adapter or a run: replies from the cache or the model, scores, files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from brulee.errors import InputError
+from brulee.evaluation.answers import Answer
+from brulee.evaluation.scores import RESAMPLES, task_scores
+from brulee.evaluation.suite_options import suite_options
+from brulee.evaluation.suite_run import Model, answer
+from brulee.evaluation.suites import suite as suite_of
+from brulee.evaluation.tasks import (
+    Aggregate,
+    Answered,
+    Example,
+    Judged,
+    Suite,
+    SuiteTask,
+    TaskScores,
+)
+from brulee.inference.session import Session, open_session
+from brulee.methods.checkpoint import config_digest, tensors_digest
+from brulee.models.bundled import cache_folder
+from brulee.models.context import context_length
+from brulee.recipe import Strict
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a suite found of one model; `answers` and `scored` are by task name."""
+
+    target: str
+    suite: Suite
+    options: Strict
+    limit: int | None
+    chat: bool
+    session: Session
+    examples: Mapping[str, list[Example]]
+    answers: Mapping[str, list[Answer]]
+    scored: Mapping[str, TaskScores]
+
+    @cached_property
+    def aggregates(self) -> list[Aggregate]:
+        """The suite's averages."""
+        return self.suite.aggregates(self.scored)
+
+    @cached_property
+    def bundle(self) -> dict[str, str]:
+        """The leaderboard's files, name to content."""
+        return self.suite.bundle(
+            {
+                name: Answered(
+                    scores.task,
+                    self.examples[name],
+                    [Judged(a.output, a.statistics) for a in self.answers[name]],
+                )
+                for name, scores in self.scored.items()
+            }
+        )
+
+
+def evaluate(
+    target: str | Path,
+    suite: str,
+    data: str | Path | None = None,
+    *,
+    limit: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    chat: bool = False,
+    base: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    resamples: int = RESAMPLES,
+) -> Evaluation:
+    """Score a model, an adapter or a run on a suite, with the official files under `data`.
+
+    Without `data` the Hub's copy is read. `limit` takes the first items of every task, `options`
+    are the suite's, `chat` puts the model's chat template round every prompt. Replies are kept in
+    the cache by model, adapter, task and request: what was asked before is not asked again.
+    Raises InputError for an unknown suite or option, missing or malformed files, a wrong target.
+    """
+    found = suite_of(suite)
+    checked = suite_options(found, options or {})
+    tasks = found.open(Path(data) if data is not None else None, checked)
+    if not tasks:
+        raise InputError(f"suite {suite}: nothing of it is in {data}.")
+    examples = {task.name: task.examples(limit) for task in tasks}
+    session = open_session(str(target), device=device, precision=precision, base=base)
+    answers = _answers(tasks, examples, session, chat)
+    scored = {task.name: task_scores(task, answers[task.name], resamples) for task in tasks}
+    return Evaluation(str(target), found, checked, limit, chat, session, examples, answers, scored)
+
+
+def identity(session: Session) -> str:
+    """Identifies all that a reply depends on beside the request: weights, adapter, precision."""
+    attached = session.attached
+    adapter = ""
+    if attached is not None:
+        adapter = tensors_digest(attached.tensors()) + config_digest(attached.config())
+    model = session.base.model
+    parts = [session.base.digest, adapter, str(model.dtype), session.base.device.type]
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:32]
+
+
+def _answers(
+    tasks: list[SuiteTask],
+    examples: Mapping[str, list[Example]],
+    session: Session,
+    chat: bool,
+) -> dict[str, list[Answer]]:
+    context = context_length(session.base.model)
+    reserved = session.attached.reserved if session.attached else 0
+    room = None if context is None else context - reserved
+    model = Model(session.engine, session.encoder, room, "chat" if chat else None)
+    kept = cache_folder() / "evaluations" / identity(session)
+    return {
+        task.name: answer(
+            task, examples[task.name], model, kept / f"{_file_name(task.name)}.jsonl", task.name
+        )
+        for task in tasks
+    }
+
+
+def _file_name(task: str) -> str:
+    return task.replace("/", "-").replace(" ", "-")

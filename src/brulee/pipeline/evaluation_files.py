@@ -1,0 +1,97 @@
+"""What an evaluation leaves on disk: results.json, the items, a leaderboard's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brulee.errors import InputError
+from brulee.evaluation.answers import write_answers
+from brulee.evaluation.stats import Interval
+from brulee.pipeline.folder import machine, versions
+from brulee.reporting import results
+from brulee.reporting.results import Base, Environment, Method, Results, Score, SuiteUse, Who
+
+if TYPE_CHECKING:
+    from brulee.pipeline.evaluation import Evaluation
+
+
+def who(evaluation: Evaluation) -> Who:
+    """Whether what was scored is a base or something tuned."""
+    session = evaluation.session
+    return "tuned" if session.attached is not None or session.record else "base"
+
+
+def as_results(evaluation: Evaluation, name: str) -> Results:
+    """The scores in the schema of results.json, averages included.
+
+    The average of a part of a suite is no official number, and its metric ends in "_partial".
+    """
+    session = evaluation.session
+    record = session.record.get("base", {})
+    side = who(evaluation)
+    scores = [
+        _score(side, task, key, one.interval)
+        for task, found in evaluation.scored.items()
+        for key, one in found.scores.items()
+    ]
+    for average in evaluation.aggregates:
+        partial = "" if average.tasks == average.of else "_partial"
+        scores.append(_score(side, average.task, average.metric + partial, average.interval))
+    about = SuiteUse(
+        name=evaluation.suite.name,
+        options=evaluation.options.model_dump(mode="json"),
+        limit=evaluation.limit,
+        chat=evaluation.chat,
+        labels={f"{a.task} {a.metric}": a.label for a in evaluation.aggregates},
+    )
+    return Results(
+        run=name,
+        base=Base(
+            name=record.get("name", session.base.name),
+            digest=record.get("digest", session.base.digest),
+        ),
+        method=Method.model_validate(session.record.get("method", {"name": "none"})),
+        scores=tuple(scores),
+        environment=Environment(versions=versions(), machine=machine()),
+        suite=about,
+    )
+
+
+def default_folder(evaluation: Evaluation) -> Path | None:
+    """Where the files of a run's evaluation go: inside the run. None for anything but a run."""
+    target = Path(evaluation.target)
+    if not (target / "recipe.yaml").is_file():
+        return None
+    return target / "suites" / evaluation.suite.name
+
+
+def write(evaluation: Evaluation, folder: Path) -> Path:
+    """Write results.json and eval/WHO/TASK.jsonl into a folder; returns the path of the former."""
+    for task, answers in evaluation.answers.items():
+        file = folder / "eval" / who(evaluation) / f"{task.replace('/', '-')}.jsonl"
+        write_answers(file, answers)
+    return results.write(as_results(evaluation, folder.name), folder)
+
+
+def write_bundle(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Write a leaderboard's files. Raises InputError for a suite that has none, or part of one."""
+    files = evaluation.bundle
+    if not files:
+        raise InputError(f"suite {evaluation.suite.name}: it has no leaderboard bundle to write.")
+    if evaluation.limit is not None:
+        raise InputError("a leaderboard takes all items: leave --limit out with --bundle.")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_text(content, encoding="utf-8")
+    return [folder / name for name in files]
+
+
+def summary(evaluation: Evaluation) -> dict[str, Any]:
+    """What `brulee eval --json` prints: results.json, with the averages' labels."""
+    found = as_results(evaluation, evaluation.target)
+    return found.model_dump(mode="json", by_alias=True)
+
+
+def _score(side: Who, task: str, metric: str, found: Interval) -> Score:
+    return Score(who=side, task=task, metric=metric, **found._asdict())
