@@ -128,6 +128,7 @@ def _examples(
             question=_question(row, options.prompt),
             choices=tuple(f" {letter}" for letter in LETTERS),
             references=(_letter(row),),
+            about={"gold": LETTERS.index(_letter(row))},
         )
         for i, row in enumerate(rows)
     ]
