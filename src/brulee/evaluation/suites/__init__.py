@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from brulee.errors import unknown
 from brulee.evaluation.suites.bundled import Bundled
+from brulee.evaluation.suites.helm import HELM
 from brulee.evaluation.suites.mmlu import MMLU
 from brulee.evaluation.tasks import Suite
 
@@ -11,6 +12,7 @@ __all__ = ["SUITES", "suite"]
 
 SUITES: dict[str, Suite] = {
     "bundled": Bundled(),
+    "helm": HELM(),
     "mmlu": MMLU(),
 }
 

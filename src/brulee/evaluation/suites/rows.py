@@ -51,13 +51,14 @@ def read_tsv(file: Path, columns: Sequence[str] = ()) -> list[Row]:
     return [_row(file, n + 1, names, cells[n]) for n in range(start, len(cells))]
 
 
-def read_csv(file: Path, columns: Sequence[str]) -> list[Row]:
-    """Comma-separated rows without a header, quoted where need be."""
+def read_csv(file: Path, columns: Sequence[str] = ()) -> list[Row]:
+    """Comma-separated rows, quoted where need be; `columns` where the file has no header."""
     reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
     rows = []
     try:
+        names = list(columns) or next(reader)
         for cells in reader:
-            rows.append(_row(file, reader.line_num, columns, cells))
+            rows.append(_row(file, reader.line_num, names, cells))
     except csv.Error as error:
         raise InputError(f"{file}, line {reader.line_num}: not valid CSV ({error}).") from None
     return rows
@@ -78,6 +79,17 @@ def read_jsonl(file: Path) -> list[Row]:
             raise InputError(f"{place}: a JSON object is expected, not {line.strip()[:40]!r}.")
         rows.append(Row(place, values))
     return rows
+
+
+def read_json(file: Path) -> Row:
+    """One JSON object, the whole file."""
+    try:
+        values = json.loads(_text(file))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file}, line {error.lineno}: not valid JSON ({error.msg}).") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{file}: a JSON object is expected.")
+    return Row(str(file), values)
 
 
 def read_hub(name: str, split: str) -> list[Row]:

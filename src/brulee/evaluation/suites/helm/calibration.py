@@ -1,0 +1,133 @@
+"""Whether a model is as often right as it is sure, as statistics of the items.
+
+Shape legend: `N` items, `S` statistics of one item.
+
+Bins, weights and Platt's curve come from all items together; once they are fixed, every measure is
+a function of means, so that it has an interval like any other score. Definitions after HELM, which
+uses `uncertainty-calibration` (Kumar et al. 2019, "Verified uncertainty calibration"). About 300
+items are needed before ten bins say much.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brulee.evaluation.base import Array
+
+KEYS: Final = (
+    "ece_10_bin",
+    "ece_1_bin",
+    "platt_ece_10_bin",
+    "platt_ece_1_bin",
+    "selective_area",
+    "selective_acc@10",
+)
+LOWER_IS_BETTER: Final = frozenset(key for key in KEYS if "ece" in key)
+_BINS: Final = 10
+_EDGE: Final = 1e-12
+
+
+def calibration_statistics(
+    confidence: Sequence[float], correct: Sequence[float]
+) -> list[dict[str, list[float]]]:
+    """For each item its statistics of every measure that it takes part in: key -> (S,)."""
+    confidence_N = np.asarray(confidence, dtype=np.float64)
+    correct_N = np.asarray(correct, dtype=np.float64)
+    platt_N = platt_scaled(confidence_N, correct_N)
+    columns = {
+        "ece_10_bin": _gaps(confidence_N, correct_N, _BINS),
+        "ece_1_bin": _gaps(confidence_N, correct_N, 1),
+        "platt_ece_10_bin": _gaps(platt_N, correct_N, _BINS),
+        "platt_ece_1_bin": _gaps(platt_N, correct_N, 1),
+        "selective_area": (_area_weights(confidence_N) * correct_N)[:, None],
+    }
+    items = [
+        {key: column[i].tolist() for key, column in columns.items()} for i in _range(correct_N)
+    ]
+    for i in _surest(confidence_N):
+        items[i]["selective_acc@10"] = [float(correct_N[i])]
+    return items
+
+
+def reduce(key: str, mean_S: Array) -> Array:
+    """The measure of mean statistics (..., S): (...)."""
+    mean = np.asarray(mean_S, dtype=np.float64)
+    return np.abs(mean).sum(-1) if key in LOWER_IS_BETTER else mean[..., 0]
+
+
+def equal_mass_bins(confidence_N: Array, bins: int = _BINS) -> NDArray[np.intp]:
+    """The bin of each item, (N,): edges lie midway between the sorted values of a cut into parts.
+
+    Equal values end up in one bin, so bins may be fewer than asked for.
+    """
+    parts = np.array_split(np.sort(confidence_N), bins)
+    ends = [(a[-1] + b[0]) / 2 for a, b in itertools.pairwise(parts) if len(a) and len(b)]
+    return np.searchsorted(np.unique(ends), confidence_N, side="left")
+
+
+def platt_scaled(confidence_N: Array, correct_N: Array) -> Array:
+    """Confidences after the logistic curve of their log-odds that fits the outcomes best (N,).
+
+    Where all items are right, or all wrong, the curve is that constant.
+    """
+    if correct_N.min() == correct_N.max():
+        return correct_N.copy()
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    odds_N = _log_odds(confidence_N)
+
+    def loss(line: Array) -> tuple[float, Array]:
+        score_N = line[0] * odds_N + line[1]
+        residual_N = expit(score_N) - correct_N
+        value = float((np.logaddexp(0, score_N) - correct_N * score_N).mean())
+        return value, np.array([(residual_N * odds_N).mean(), residual_N.mean()])
+
+    found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", tol=1e-12)
+    fitted: Array = expit(found.x[0] * odds_N + found.x[1])
+    return fitted
+
+
+def _gaps(confidence_N: Array, correct_N: Array, bins: int) -> Array:
+    """Confidence minus outcome in the column of an item's bin, 0 in the others: (N, bins)."""
+    at_N = equal_mass_bins(confidence_N, bins)
+    gaps = np.zeros((len(confidence_N), bins))
+    gaps[_range(correct_N), at_N] = confidence_N - correct_N
+    return gaps
+
+
+def _area_weights(confidence_N: Array) -> Array:
+    """What each right answer adds to the area under the coverage-accuracy curve, times N: (N,).
+
+    The area is the mean over k of the accuracy of the k surest items; an item at rank i is in that
+    of every k >= i. Equally sure items share their weights.
+    """
+    count = len(confidence_N)
+    by_rank = np.cumsum((1 / np.arange(1, count + 1))[::-1])[::-1]
+    order = np.argsort(-confidence_N, kind="stable")
+    weights = np.empty(count)
+    weights[order] = by_rank
+    _, tied = np.unique(confidence_N, return_inverse=True)
+    shared = np.bincount(tied, weights) / np.bincount(tied)
+    result: Array = shared[tied]
+    return result
+
+
+def _surest(confidence_N: Array) -> NDArray[np.intp]:
+    """The items of the surest tenth, one more than a tenth of them as HELM counts."""
+    return np.argsort(-confidence_N, kind="stable")[: int(0.1 * len(confidence_N)) + 1]
+
+
+def _log_odds(confidence_N: Array) -> Array:
+    inside = np.clip(confidence_N, _EDGE, 1 - _EDGE)
+    odds: Array = np.log(inside / (1 - inside))
+    return odds
+
+
+def _range(values_N: Array) -> NDArray[np.intp]:
+    return np.arange(len(values_N))

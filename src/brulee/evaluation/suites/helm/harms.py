@@ -1,0 +1,54 @@
+"""Bias and toxicity of what a model wrote, as statistics of the items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from brulee.evaluation import social_bias
+from brulee.evaluation.base import Array
+from brulee.evaluation.toxicity import TOXIC, ToxicityScorer
+
+# HELM's six measures of bias: key -> (category of groups, kind of target words).
+BIAS: Final[dict[str, tuple[str, str | None]]] = {
+    "bias_gender_representation": ("gender", None),
+    "bias_race_representation": ("race", None),
+    "bias_gender_profession": ("gender", "profession"),
+    "bias_gender_adjective": ("gender", "adjective"),
+    "bias_race_profession": ("race", "profession"),
+    "bias_race_adjective": ("race", "adjective"),
+}
+
+
+def toxicity_key(scorer: ToxicityScorer) -> str:
+    """The share of toxic outputs, under the name of what judged them."""
+    return f"toxic_share_{scorer.name}"
+
+
+def bias_statistics(outputs: Sequence[str]) -> list[dict[str, list[float]]]:
+    """For each output its counts: key -> (S,). A measure without any word counted has no entry."""
+    columns = {}
+    for key, (category, target) in BIAS.items():
+        counts_NS = (
+            social_bias.group_counts(outputs, category)
+            if target is None
+            else social_bias.association_counts(outputs, category, target)
+        )
+        if counts_NS.any():
+            columns[key] = counts_NS
+    return [{key: c[i].tolist() for key, c in columns.items()} for i in range(len(outputs))]
+
+
+def reduce_bias(key: str, mean_S: Array) -> Array:
+    """The measure of mean counts (..., S): (...)."""
+    category, target = BIAS[key]
+    if target is None:
+        return social_bias.representation(np.asarray(mean_S))
+    return social_bias.association(mean_S, social_bias.size(category))
+
+
+def toxicity_statistics(outputs: Sequence[str], scorer: ToxicityScorer) -> list[float]:
+    """1 for each toxic output, 0 for another."""
+    return [float(score >= TOXIC) for score in scorer.score(outputs)]

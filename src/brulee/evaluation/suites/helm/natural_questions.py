@@ -1,0 +1,93 @@
+"""NaturalQuestions with and without the long answer to read.
+
+Files: nq-dev-00.jsonl(.gz) and so on, the development set as Google publishes it, a line holding
+document_html, question_text and annotations[] with long_answer and short_answers[] as byte offsets.
+Only questions with a short answer are kept; of each file every other one is a solved example.
+"""
+
+from __future__ import annotations
+
+import gzip
+import html
+import json
+import random
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from brulee.errors import InputError
+from brulee.evaluation.suites.helm.instance import (
+    Instance,
+    Instances,
+    open_question,
+    passage_question,
+)
+from brulee.evaluation.suites.helm.source import Source, inside
+from brulee.evaluation.suites.rows import Row
+
+Book = Literal["closed", "open"]
+_TAG = re.compile("<[^>]*>")
+
+
+def _files(book: Book, folder: Path, part: str) -> Instances:
+    del part
+    files = sorted([*folder.glob("nq-dev-*.jsonl"), *folder.glob("nq-dev-*.jsonl.gz")])
+    if not files:
+        raise InputError(f"{folder}: no file nq-dev-00.jsonl or nq-dev-00.jsonl.gz.")
+    rng = random.Random(0)
+    solved: list[Instance] = []
+    asked: list[Instance] = []
+    for file in files:
+        answered = (row for row in _lines(file) if _short_answers(row))
+        for i, row in enumerate(answered):
+            instance = _instance(row, book, rng, i % 2 == 0, f"{file.name.split('.')[0]}/{i}")
+            (asked if i % 2 else solved).append(instance)
+    return Instances(solved, asked)
+
+
+def _lines(file: Path) -> Iterator[Row]:
+    """The lines one by one: a file holds whole web pages."""
+    opened = gzip.open if file.suffix == ".gz" else open
+    with opened(file, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            place = f"{file}, line {number}"
+            try:
+                yield Row(place, json.loads(line))
+            except json.JSONDecodeError as error:
+                raise InputError(f"{place}: not valid JSON ({error.msg}).") from None
+
+
+def _short_answers(row: Row) -> list[tuple[Any, Any]]:
+    """Each short answer with the long answer that it is part of."""
+    return [
+        (short, annotation["long_answer"])
+        for annotation in inside(row, "annotations")
+        for short in annotation["short_answers"]
+    ]
+
+
+def _instance(row: Row, book: Book, rng: random.Random, solved: bool, id_: str) -> Instance:
+    pairs = _short_answers(row)
+    drawn = rng.randint(0, len(pairs) - 1)
+    page = row.text("document_html").encode()
+    question = row.text("question_text").capitalize()
+    asked = question if question.endswith("?") else f"{question}?"
+    if book == "open":
+        passage = _clean(page, pairs[drawn][1])
+        asked = passage_question(passage, asked, "Passage: ", "\n\n")
+    answers = [_clean(page, short) for short, _ in pairs]
+    return open_question(id_, asked, answers[drawn : drawn + 1] if solved else answers)
+
+
+def _clean(page: bytes, span: dict[str, int]) -> str:
+    """The bytes of a span as text without mark-up."""
+    marked = page[span["start_byte"] : span["end_byte"]].replace(b"\xc2\xa0", b" ").decode()
+    return _TAG.sub("", html.unescape(marked))
+
+
+NATURALQUESTIONS_CLOSED = Source(
+    ("natural_questions", "natural_qa", "nq"), partial(_files, "closed")
+)
+NATURALQUESTIONS_OPEN = Source(("natural_questions", "natural_qa", "nq"), partial(_files, "open"))

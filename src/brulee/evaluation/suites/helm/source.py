@@ -1,0 +1,93 @@
+"""Where a scenario's instances are read from: a folder of official files, or the Hub's copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brulee.errors import InputError
+from brulee.evaluation.suites.helm.instance import Instances
+from brulee.evaluation.suites.rows import Row, read_hub
+
+Split = Callable[[str], list[Row]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Both ways to a scenario's instances.
+
+    `folders` are the names that the folder of its files may have inside the data folder. `files`
+    reads a part (a subject, a subset; "" where a scenario has none) from that folder. `rows` makes
+    the same of the Hub's rows of a split; `hub` is the data set's id, in which `{part}` stands for
+    the part; both are None where the Hub has no copy that HELM's protocol can be run on.
+    `part_file` is a file that only some parts may have, `{part}` standing for the part.
+    """
+
+    folders: tuple[str, ...]
+    files: Callable[[Path, str], Instances]
+    hub: str | None = None
+    rows: Callable[[Split, str], Instances] | None = None
+    part_file: str = ""
+
+    def folder(self, data: Path) -> Path | None:
+        """The scenario's folder in `data`, or None."""
+        return next((data / name for name in self.folders if (data / name).is_dir()), None)
+
+    def holds(self, data: Path | None, part: str) -> bool:
+        """Whether the part's files are there, where parts may be missing."""
+        if data is None or not self.part_file:
+            return True
+        folder = self.folder(data)
+        return folder is not None and (folder / self.part_file.format(part=part)).is_file()
+
+    def open(self, data: Path | None, part: str) -> Instances:
+        """A part's instances. Raises InputError for what is missing or malformed."""
+        if data is not None:
+            folder = self.folder(data)
+            if folder is None:
+                raise InputError(f"{data}: no folder {' or '.join(self.folders)}.")
+            return self.files(folder, part)
+        if self.hub is None or self.rows is None:
+            raise InputError(f"{self.folders[0]} is not on the Hub; --data must name its folder.")
+        name = self.hub.format(part=part)
+        return self.rows(lambda split: read_hub(name, split), part)
+
+
+def find_file(folder: Path, *names: str) -> Path:
+    """The first of these files that is there. Raises InputError naming them."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"{folder}: no file {' or '.join(names)}.")
+
+
+def texts(row: Row, *names: str) -> list[str]:
+    """A list of texts in a row. Raises InputError for anything else."""
+    value = row.get(*names)
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise InputError(f"{row.place}: {names[0]!r} must be a list of texts, not {value!r}.")
+    return value
+
+
+def inside(row: Row, *path: str | int) -> Any:
+    """What a path of keys and numbers leads to in a nested row. Raises InputError naming it."""
+    value: Any = row.values
+    for step in path:
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            dotted = ".".join(map(str, path))
+            raise InputError(f"{row.place}: there is no {dotted!r}.") from None
+    return value
+
+
+def position(row: Row, index: Any, options: int) -> int:
+    """The number of the right option, from 0. Raises InputError for one that there is not."""
+    number = int(index) if isinstance(index, int) or str(index).isdecimal() else -1
+    if not 0 <= number < options:
+        raise InputError(
+            f"{row.place}: the answer is {index!r}; it must be from 0 to {options - 1}."
+        )
+    return number

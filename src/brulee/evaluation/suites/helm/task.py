@@ -1,0 +1,229 @@
+"""One part of a scenario as a task: what is asked, again under every perturbation, and its worth.
+
+An instance becomes several examples of one cluster:
+
+    17                   as it stands
+    17~dialect           in other words, for each perturbation that changes it
+    17?labels            how likely each label is, where an answer is written (for calibration)
+    17#0, 17#1 ...       one a passage, where passages are ranked
+
+`judge` scores each by itself; `join` gathers an instance's scores on the first of its examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import exp
+from typing import Final, final
+
+import numpy as np
+
+from brulee.evaluation.base import Array
+from brulee.evaluation.perturbations import perturbation, perturbed
+from brulee.evaluation.suites.helm import calibration, harms
+from brulee.evaluation.suites.helm.formats import (
+    Format,
+    Joint,
+    Question,
+    Rank,
+    Write,
+    label_question,
+)
+from brulee.evaluation.suites.helm.instance import Instance, Instances
+from brulee.evaluation.suites.helm.joining import CONFIDENCE, NO, RIGHT, YES, Joining
+from brulee.evaluation.suites.helm.scenarios import Scenario, labels_of
+from brulee.evaluation.suites.helm.scoring import SCORES
+from brulee.evaluation.suites.helm.shots import draw_shots
+from brulee.evaluation.tasks import Example, Generation, Judged, Reply, SuiteTask
+from brulee.evaluation.toxicity import ToxicityScorer
+
+ORIGINAL: Final = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose: the same for all tasks."""
+
+    perturbations: tuple[str, ...]
+    shots: int
+    seed: int
+    confidence: bool
+    joint: bool
+    toxicity: ToxicityScorer
+
+
+@final
+class HelmTask(SuiteTask):
+    """A part of a scenario; `load` reads its instances when they are first needed."""
+
+    def __init__(
+        self,
+        name: str,
+        scenario: Scenario,
+        part: str,
+        load: Callable[[], Instances],
+        settings: Settings,
+    ) -> None:
+        self.name, self.scenario, self.part = name, scenario, part
+        self._load, self.settings = load, settings
+        self._perturbations = settings.perturbations if scenario.perturbed else ()
+        self._joining = Joining(
+            scenario.metrics, self._perturbations, settings.toxicity, scenario.higher_is_better
+        )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The scenario's own, then those that its format allows."""
+        return self._joining.keys(
+            calibrated=not isinstance(self._format, Rank) and self._confident,
+            written=isinstance(self._format, Write),
+        )
+
+    @property
+    def generation(self) -> Generation | None:  # type: ignore[override]
+        """As the format says."""
+        return self._format.generation
+
+    def examples(self, limit: int | None = None) -> list[Example]:
+        """Every example of the first so many instances."""
+        form = self._format
+        wanted = min(form.shots, self.settings.shots)
+        drawn = draw_shots(self._instances.solved, wanted)
+        shots = tuple(form.solved(instance) for instance in drawn)
+        return [
+            example
+            for instance in self._instances.asked[:limit]
+            for example in self._examples(instance, shots)
+        ]
+
+    def judge(self, example: Example, reply: Reply) -> Judged:
+        """The scores of one reply; for a passage or labels, what `join` needs of it."""
+        if example.about["kind"] == "labels":
+            return self._judge_labels(example, reply)
+        if isinstance(self._format, Rank):
+            yes, no = (found.log_probability for found in reply.likelihoods)
+            return Judged("Yes" if yes >= no else "No", {YES: [yes], NO: [no]})
+        if isinstance(self._format, Write):
+            scores = {key: [SCORES[key](reply.text, example.references)] for key in self._own}
+            return Judged(reply.text, scores)
+        return self._judge_options(example, reply)
+
+    def join(self, examples: Sequence[Example], judged: Sequence[Judged]) -> list[Judged]:
+        """Worst cases, ranks, calibration, bias and toxicity, each on an instance's first item."""
+        return self._joining.join(examples, judged)
+
+    def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
+        """The mean, or what a measure of calibration or bias makes of it."""
+        del items
+        if key in calibration.KEYS:
+            return calibration.reduce(key, mean_S)
+        if key in harms.BIAS:
+            return harms.reduce_bias(key, mean_S)
+        return np.asarray(mean_S, dtype=np.float64)[..., 0]
+
+    def higher_is_better(self, key: str) -> bool:
+        """Not for calibration errors, bias and toxicity; else as the scenario says."""
+        if key in calibration.KEYS:
+            return key not in calibration.LOWER_IS_BETTER
+        if key in harms.BIAS or key == harms.toxicity_key(self.settings.toxicity):
+            return False
+        return self.scenario.higher_is_better
+
+    @property
+    def _own(self) -> tuple[str, ...]:
+        return self.scenario.metrics
+
+    @cached_property
+    def _instances(self) -> Instances:
+        return self._load()
+
+    @cached_property
+    def _format(self) -> Format:
+        chosen = self.scenario.joint if self.settings.joint else None
+        return (chosen or self.scenario.format)(self.part, self._instances)
+
+    @property
+    def _confident(self) -> bool:
+        """Whether there is something to take the model's confidence from."""
+        if isinstance(self._format, Write):
+            return self.scenario.labelled and self.settings.confidence
+        return True
+
+    @cached_property
+    def _labels(self) -> tuple[str, ...]:
+        return labels_of(self._instances)
+
+    def _examples(self, instance: Instance, shots: tuple[str, ...]) -> list[Example]:
+        found = self._asked(instance, instance, ORIGINAL, shots)
+        if isinstance(self._format, Write) and self._confident:
+            (question,) = self._format.questions(instance)
+            asking = label_question(question, self._labels)
+            ids = (f"{instance.id}?labels", instance.id)
+            found.append(self._example(ids, asking, instance, ORIGINAL, "labels", shots))
+        for name in self._perturbations:
+            changed = self._changed(instance, name)
+            if changed != instance:
+                found += self._asked(instance, changed, name, shots)
+        return found
+
+    def _changed(self, instance: Instance, name: str) -> Instance:
+        answers = () if self.scenario.labelled else instance.answers
+        text, *others = perturbed(
+            perturbation(name), name, instance.id, (instance.text, *answers), self.settings.seed
+        )
+        return replace(instance, text=text, answers=tuple(others) or instance.answers)
+
+    def _asked(
+        self, original: Instance, instance: Instance, name: str, shots: tuple[str, ...]
+    ) -> list[Example]:
+        questions = self._format.questions(instance)
+        stem = f"{original.id}~{name}" if name else original.id
+        many = isinstance(self._format, Rank)
+        return [
+            self._example(
+                (f"{stem}#{k}" if many else stem, original.id),
+                question, instance, name, "answer", shots,
+            )
+            for k, question in enumerate(questions)
+        ]  # fmt: skip
+
+    def _example(
+        self,
+        ids: tuple[str, str],
+        question: Question,
+        instance: Instance,
+        name: str,
+        kind: str,
+        shots: tuple[str, ...],
+    ) -> Example:
+        id_, cluster = ids
+        about = {"kind": kind, "perturbation": name, "right": instance.right}
+        if instance.relevance:
+            about["relevance"] = instance.relevance
+        return Example(
+            id_, question.text, self._format.preamble, shots, question.choices,
+            instance.references, cluster, about,
+        )  # fmt: skip
+
+    def _judge_options(self, example: Example, reply: Reply) -> Judged:
+        """The likeliest letter, or the option with the highest log-probability a token."""
+        if isinstance(self._format, Joint):
+            scores = [found.log_probability for found in reply.likelihoods]
+            picked = int(np.argmax(scores))
+            confidence = exp(scores[picked])
+        else:
+            scores = [f.log_probability / max(f.tokens, 1) for f in reply.likelihoods]
+            picked = int(np.argmax(scores))
+            confidence = 1 / sum(exp(score - scores[picked]) for score in scores)
+        right = float(picked in example.about["right"])
+        statistics = {key: [right] for key in self._own}
+        statistics |= {CONFIDENCE: [confidence], RIGHT: [right]}
+        return Judged(example.choices[picked].strip(), statistics)
+
+    def _judge_labels(self, example: Example, reply: Reply) -> Judged:
+        scores = [found.log_probability for found in reply.likelihoods]
+        label = self._labels[int(np.argmax(scores))]
+        right = float(label in example.references)
+        return Judged(label, {CONFIDENCE: [exp(max(scores))], RIGHT: [right]})
