@@ -25,20 +25,24 @@ STATISTICS: Final = 2 * ORDER + 2
 
 def signature(references: int | str = "var") -> str:
     """The sacrebleu signature of these settings, for `references` texts per item."""
-    scorer = _scorer()
+    scorer = _scorer("13a")
     scorer.num_refs = -1 if references == "var" else references
     return str(scorer.get_signature())
 
 
 @final
 class Bleu(Metric):
-    """BLEU as a metric: sacrebleu's corpus_bleu / 100 (13a, exponential smoothing).
+    """BLEU as a metric: sacrebleu's corpus_bleu / 100 (exponential smoothing).
 
-    The score of a single item is the same formula on its own counts, without effective order: a
-    prediction of fewer than four tokens scores 0.
+    `tokenizer` is one of sacrebleu's: 13a, intl, char, none and others. The score of a single item
+    is the same formula on its own counts, without effective order: a prediction of fewer than four
+    tokens scores 0.
     """
 
     keys = ("bleu",)
+
+    def __init__(self, tokenizer: str = "13a") -> None:
+        self.tokenizer = tokenizer
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """The ten counts of one item: {"bleu": (10,)}.
@@ -46,7 +50,8 @@ class Bleu(Metric):
         Raises InputError when there is no reference.
         """
         check_references(references)
-        counted = _scorer().corpus_score([prediction], [[reference] for reference in references])
+        scorer = _scorer(self.tokenizer)
+        counted = scorer.corpus_score([prediction], [[reference] for reference in references])
         lengths = [counted.sys_len, counted.ref_len]
         return {"bleu": np.array([*counted.counts, *counted.totals, *lengths], dtype=np.float64)}
 
@@ -74,7 +79,7 @@ def _smoothed(matches: Array) -> Array:
 
 
 @cache
-def _scorer() -> Any:
+def _scorer(tokenizer: str) -> Any:
     from sacrebleu.metrics.bleu import BLEU
 
-    return BLEU(tokenize="13a", smooth_method="exp", force=True)
+    return BLEU(tokenize=tokenizer, smooth_method="exp", force=True)

@@ -1,0 +1,164 @@
+"""What the package bigbench itself makes of its tasks: questions, few-shot prompts and scores.
+
+    PYTHON benchmarks/peers/bigbench_side.py PACKAGE REPORT [--limit N]
+
+PACKAGE is its unpacked source distribution. It imports TensorFlow to open files and `datasets` for
+BLEURT, neither of which is needed here: a module with an `open` stands in for the first, an empty
+one for the second. T5's metrics, NumPy and scikit-learn are the real ones (see bigbench.txt).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import sys
+import types
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+SHOTS = 2
+SCORED = 25
+
+
+def fraction(*parts: object) -> float:
+    """A number in [0, 1) that depends on these alone."""
+    return int(hashlib.sha256(repr(parts).encode()).hexdigest()[:12], 16) / 16**12
+
+
+def log_probabilities(name: str, number: int, count: int) -> list[float]:
+    """Made-up log-probabilities of so many answers; now and then two are equal."""
+    found = [-8 * fraction(name, number, k) for k in range(count)]
+    return [round(value, 1) if fraction(name, number) < 0.3 else value for value in found]
+
+
+def response(name: str, number: int, target: str) -> str:
+    """A made-up response: right, nearly right, wrong, or long."""
+    words = target.split(" ")
+    texts = [
+        target,
+        f" {target.upper()}",
+        " ".join(reversed(words)),
+        " ".join(words[: len(words) // 2]) + " and more",
+        f"{target}. And then some; more\nQ: again",
+        "\n12.5 or so",
+    ]
+    return texts[int(fraction(name, number, "text") * len(texts))]
+
+
+def digest(texts: Iterable[object]) -> str:
+    """One digest of many texts."""
+    found = hashlib.sha256()
+    for text in texts:
+        found.update(repr(text).encode("utf-8", "surrogatepass"))
+    return found.hexdigest()[:16]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("package", type=Path)
+    parser.add_argument("report", type=Path)
+    parser.add_argument("--limit", type=int, help="only the first so many task folders")
+    arguments = parser.parse_args()
+    json_task, metrics, postprocess = published(arguments.package)
+    report: dict[str, Any] = {}
+    files = sorted((arguments.package / "bigbench" / "benchmark_tasks").glob("*/task.json"))
+    for file in files[: arguments.limit]:
+        for name, values in leaves(file):
+            # It changes the dictionary that it is given.
+            task = json_task.JsonTask(values)
+            report[name] = described(name, task, json_task, metrics, postprocess)
+    arguments.report.write_text(json.dumps(report), encoding="utf-8")
+
+
+def leaves(file: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The task, or the tasks in the subfolders of one that has no examples."""
+    values = json.loads(file.read_text(encoding="utf-8"))
+    name = file.parent.name
+    if "examples" in values:
+        return [(name, values)]
+    below = sorted(file.parent.glob("*/task.json"))
+    return [(f"{name}/{f.parent.name}", json.loads(f.read_text(encoding="utf-8"))) for f in below]
+
+
+def described(
+    name: str, task: Any, json_task: Any, metrics: Any, postprocess: Any
+) -> dict[str, Any]:
+    """Digests of every question and of a few prompts with shots, and the scores of replies."""
+    samples = task._ds
+    shots = json_task.make_nshot_dataset(
+        samples, SHOTS, random_seed=42, separator=task.few_shot_example_separator,
+        max_examples=min(SCORED, len(samples)),
+    )  # fmt: skip
+    return {
+        "examples": len(samples),
+        "questions": digest(task.task_prefix + s["input"] for s in samples),
+        "answers": digest((list(s["target"]), list(s.get("choice", ()))) for s in samples),
+        "shots": digest(task.task_prefix + s["input"] for s in shots),
+        "range": [task.low_score, task.high_score],
+        "scores": scores(name, task, samples[:SCORED], metrics, postprocess),
+    }
+
+
+def scores(
+    name: str, task: Any, samples: Sequence[dict[str, Any]], metrics: Any, postprocess: Any
+) -> dict[str, float]:
+    """The published scores of made-up replies; ROUGE's are means of single items'."""
+    import numpy as np
+    from scipy.special import logsumexp
+
+    for number, sample in enumerate(samples):
+        if task.multiple_choice_metrics:
+            absolute = np.array(log_probabilities(name, number, len(sample["choice"])))
+            normalised = absolute - logsumexp(absolute)
+            sample["absolute_log_prob"] = list(absolute)
+            sample["log_prob"] = list(absolute if task.absolute_normalization else normalised)
+        text = response(name, number, sample["target"][0])
+        sample["generative_response"] = postprocess(text, None, task.stop_string, task.output_regex)
+        sample["log_prob_gen"] = log_probabilities(name, number, len(sample["target"]))
+    found = metrics.measure_multiple_choice_metrics(samples, task.multiple_choice_metrics)
+    written = [m for m in task.generative_metrics if m not in ("bleurt", "rouge")]
+    found |= metrics.measure_generative_metrics(samples, written)
+    if "rouge" in task.generative_metrics:
+        each = [metrics.rouge_fn([s["target"]], [s["generative_response"]]) for s in samples]
+        found |= {key: float(np.mean([e[key] for e in each])) for key in each[0]}
+    found |= metrics.measure_scoring_metrics(samples, task.scoring_metrics)
+    return {key: float(value) for key, value in found.items()}
+
+
+def published(package: Path) -> tuple[Any, Any, Any]:
+    """The package's own modules for tasks, for metrics, and for what follows generation."""
+    for name in ("tensorflow", "tensorflow.compat", "tensorflow.compat.v1", "tensorflow.compat.v2"):
+        sys.modules[name] = types.ModuleType(name)
+    datasets = types.ModuleType("datasets")
+    datasets.load_metric = None  # type: ignore[attr-defined]
+    sys.modules["datasets"] = datasets
+    t5 = folder_of("t5")
+    for name in ("t5", "t5.evaluation"):  # whose __init__ imports what trains T5
+        module = types.ModuleType(name)
+        module.__path__ = [str(t5 / Path(*name.split(".")[1:]))]
+        sys.modules[name] = module
+    for name in ("bigbench", "bigbench.api", "bigbench.models", "bigbench.benchmark_tasks"):
+        module = types.ModuleType(name)
+        module.__path__ = [str(package / Path(*name.split(".")))]
+        sys.modules[name] = module
+        if "." in name:
+            setattr(sys.modules["bigbench"], name.split(".")[1], module)
+    from bigbench.api import json_task, task_metrics
+    from bigbench.models.model_utils import postprocess_output
+
+    return json_task, task_metrics, postprocess_output
+
+
+def folder_of(name: str) -> Path:
+    """Where an installed package lies, without importing it."""
+    found = importlib.util.find_spec(name)
+    if found is None or not found.submodule_search_locations:
+        raise SystemExit(f"{name} is not installed here; see benchmarks/peers/bigbench.txt")
+    return Path(next(iter(found.submodule_search_locations)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""The JSON schema of BIG-bench tasks: what a task.json may hold, read whole or refused by name.
+
+A task is a folder with a task.json; one whose task.json holds no examples is the sum of the tasks
+in its subfolders (Srivastava et al. 2022, "Beyond the Imitation Game"; `bigbench` 1.0.0).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from brulee.errors import InputError, unknown
+from brulee.recipe.base import Strict
+from brulee.recipe.source import Source
+from brulee.recipe.validation import check
+
+FILE: Final = "task.json"
+GENERATED: Final = (
+    "exact_str_match", "case_insensitive_str_match", "sequence_f1",
+    "numeric_match_with_0_1_relative_error", "rouge", "bleu", "bleurt",
+)  # fmt: skip
+SCORED: Final = ("log_likelihood",)
+CHOSEN: Final = (
+    "multiple_choice_grade", "calibration_multiple_choice_brier_score",
+    "expected_calibration_error", "weighted_log_probabilities", "weighted_probabilities",
+    "macro_f1",
+)  # fmt: skip
+# The score that a task names as its main one is a metric, but for ROUGE one of its types.
+ROUGE_TYPES: Final = ("rouge1", "rouge2", "rougeLsum")
+_PREFERRED: Final = (*(m for m in (*GENERATED, *SCORED, *CHOSEN) if m != "rouge"), *ROUGE_TYPES)
+_DEFAULT_REGEX: Final = r"[^\.\?\!\;\n]+"
+
+
+class Example(BaseModel):
+    """One example; authors add notes under keys of their own, which nothing reads."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    input: str
+    target: str | list[str] | None = None
+    target_scores: dict[str, float] | None = None
+
+
+class _Header(Strict):
+    """What every task.json holds; the last seven keys stand in published files without effect."""
+
+    canary: Any
+    name: str
+    description: str
+    keywords: list[str]
+    prefix: Any = None
+    input_prefix: Any = None
+    contributors: Any = None
+    expert_description: Any = None
+    low_score: Any = None
+    high_score: Any = None
+    subtasks: Any = None
+
+
+class _Container(_Header):
+    """A task.json without examples, whose other keys have no effect either."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class JsonTask(_Header):
+    """A task.json with examples, defaults filled in."""
+
+    metrics: list[str] = Field(min_length=1)
+    preferred_score: str
+    examples: list[Example] = Field(min_length=1)
+    task_prefix: str = ""
+    example_input_prefix: str = "\nQ: "
+    example_output_prefix: str = "\nA: "
+    choice_prefix: str = "\n  choice: "
+    append_choices_to_input: bool | str = True  # any text is true, "false" too, as published
+    few_shot_example_separator: str = "\n"
+    output_regex: str | None = None
+    stop_string: str | None = None
+    absolute_normalization: bool = False
+
+    def asks(self, metrics: tuple[str, ...]) -> list[str]:
+        """Those of its metrics that are among these, in the order of these."""
+        return [metric for metric in metrics if metric in self.metrics]
+
+    @property
+    def extraction(self) -> str | None:
+        """The pattern whose first match is the answer; None where a stop string ends it."""
+        if self.output_regex is None and self.stop_string is None:
+            return _DEFAULT_REGEX
+        return self.output_regex
+
+
+def read_task(folder: Path, name: str) -> dict[str, JsonTask]:
+    """The task of a folder, or the subtasks of a composite one: "name/subtask" -> task.
+
+    Raises InputError naming the file and the key or example of whatever is missing, unknown or
+    contradictory in it.
+    """
+    label = f"{name}/{FILE}"
+    values = _load(folder / FILE, label)
+    if "examples" in values:
+        return {name: _read(values, label)}
+    check(_Container, values, Source(label, {}, None), ())
+    below = sorted(file.parent for file in folder.glob(f"*/{FILE}"))
+    if not below:
+        raise InputError(f"{label}: neither examples nor a subfolder with a {FILE}.")
+    subtasks = {}
+    for part in below:
+        label = f"{name}/{part.name}/{FILE}"
+        subtasks[f"{name}/{part.name}"] = _read(_load(part / FILE, label), label)
+    return subtasks
+
+
+def _load(file: Path, label: str) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_bytes())
+    except json.JSONDecodeError as error:
+        raise InputError(f"{label}, line {error.lineno}: not valid JSON: {error.msg}.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{label}: byte {error.start} is not UTF-8 text.") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{label}: a task is a JSON object, but this is a list or a plain value.")
+    return values
+
+
+def _read(values: dict[str, Any], label: str) -> JsonTask:
+    if isinstance(values.get("examples"), list):
+        values = {**values, "examples": _distinct(values["examples"])}
+    task = check(JsonTask, values, Source(label, {}, None), ())
+    for metric in task.metrics:
+        if metric not in (*GENERATED, *SCORED, *CHOSEN):
+            raise unknown("metric", metric, (*GENERATED, *SCORED, *CHOSEN), label)
+    if task.preferred_score not in _PREFERRED:
+        raise unknown("preferred_score", task.preferred_score, _PREFERRED, label)
+    _check_pattern(task, label)
+    for number, example in enumerate(task.examples, start=1):
+        _check_example(task, example, f"{label}, example {number}")
+    return task
+
+
+def _distinct(examples: list[Any]) -> list[Any]:
+    """The examples without repetitions, which would be their own few-shot answers."""
+    return list({json.dumps(example): example for example in examples}.values())
+
+
+def _check_pattern(task: JsonTask, label: str) -> None:
+    if task.output_regex is None:
+        return
+    try:
+        groups = re.compile(task.output_regex).groups
+    except re.error as error:
+        raise InputError(f"{label}: output_regex is no regular expression: {error}.") from None
+    if groups > 1:
+        raise InputError(
+            f"{label}: output_regex has {groups} groups, so that it has no single match; "
+            "write (?:...) for those that only group."
+        )
+
+
+def _check_example(task: JsonTask, example: Example, where: str) -> None:
+    scores, target = example.target_scores, example.target
+    if task.asks(CHOSEN) and not scores:
+        raise InputError(f"{where}: no target_scores, which {task.asks(CHOSEN)[0]} needs.")
+    if task.asks((*GENERATED, *SCORED)) and target is None:
+        raise InputError(f"{where}: no target, which {task.asks((*GENERATED, *SCORED))[0]} needs.")
+    if target == [] or (target is None and not scores):
+        raise InputError(f"{where}: neither a target nor target_scores.")
+    if target is None and scores and _none_is_right(list(scores.values())):
+        raise InputError(f"{where}: target_scores sets no choice apart, so that none is right.")
+
+
+def _none_is_right(scores: list[float]) -> bool:
+    return scores == [0] or (len(scores) > 1 and max(scores) <= min(scores))
