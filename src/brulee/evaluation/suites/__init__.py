@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from brulee.errors import unknown
+from brulee.evaluation.suites.bbh import BBH
+from brulee.evaluation.suites.bigbench import BigBench
 from brulee.evaluation.suites.bundled import Bundled
 from brulee.evaluation.suites.helm import HELM
 from brulee.evaluation.suites.mmlu import MMLU
@@ -14,6 +16,8 @@ SUITES: dict[str, Suite] = {
     "bundled": Bundled(),
     "helm": HELM(),
     "mmlu": MMLU(),
+    "bigbench": BigBench(),
+    "bbh": BBH(),
 }
 
 

@@ -12,7 +12,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, final
+from typing import Annotated, Any, ClassVar, Final, Literal, final
 
 from pydantic import Field
 
@@ -49,7 +49,7 @@ class BigBench(Suite):
     """JSON tasks from a folder of them, by preset or by name."""
 
     name = "bigbench"
-    Options: type[Strict] = Options
+    Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
         """Every task and subtask, in each way that its metrics ask.

@@ -42,8 +42,10 @@ class Chosen:
 
     def judge(self, written: Written, log_probabilities: Sequence[float]) -> tuple[str, Scores]:
         """The choice, and the statistics (S,) of each metric."""
+        from scipy.special import logsumexp  # to the last bit: a hash of it breaks ties
+
         absolute_C = np.asarray(log_probabilities, dtype=np.float64)
-        normal_C = absolute_C - np.logaddexp.reduce(absolute_C)
+        normal_C = absolute_C - logsumexp(absolute_C)
         picked = written.choices[pick(absolute_C if self.absolute else normal_C)]
         worth_C = np.asarray(written.scores, dtype=np.float64)
         likely_C = np.exp(normal_C)

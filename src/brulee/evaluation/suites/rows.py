@@ -42,7 +42,7 @@ class Row:
 
 def read_tsv(file: Path, columns: Sequence[str] = ()) -> list[Row]:
     """Tab-separated rows in which quotes mean nothing; `columns` where the file has no header."""
-    lines = _text(file).split("\n")
+    lines = read_text(file).split("\n")
     if not lines[-1]:
         lines.pop()
     cells = [line.removesuffix("\r").split("\t") for line in lines]
@@ -53,7 +53,7 @@ def read_tsv(file: Path, columns: Sequence[str] = ()) -> list[Row]:
 
 def read_csv(file: Path, columns: Sequence[str] = ()) -> list[Row]:
     """Comma-separated rows, quoted where need be; `columns` where the file has no header."""
-    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(read_text(file), newline=""), strict=True)
     rows = []
     try:
         names = list(columns) or next(reader)
@@ -67,7 +67,7 @@ def read_csv(file: Path, columns: Sequence[str] = ()) -> list[Row]:
 def read_jsonl(file: Path) -> list[Row]:
     """One JSON object a line."""
     rows = []
-    for number, line in enumerate(_text(file).split("\n"), start=1):
+    for number, line in enumerate(read_text(file).split("\n"), start=1):
         if not line.strip():
             continue
         place = f"{file}, line {number}"
@@ -100,6 +100,19 @@ def read_hub(name: str, split: str) -> list[Row]:
     return [Row(f"{name} ({split}), row {i}", row) for i, row in enumerate(table.to_pylist())]
 
 
+def read_text(file: Path) -> str:
+    """The text of a file. Raises InputError where it is missing, empty or not UTF-8."""
+    if not file.is_file():
+        raise InputError(f"{file}: no such file.")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not UTF-8 text (byte {error.start}).") from None
+    if not text.strip():
+        raise InputError(f"{file}: the file is empty.")
+    return text
+
+
 def find(data: Path, folders: Sequence[str], files: Sequence[str]) -> Path | None:
     """The first of these files that is in one of these folders of `data`, or None."""
     places = [data / folder / file for file in files for folder in folders]
@@ -119,15 +132,3 @@ def _row(file: Path, line: int, names: Sequence[str], cells: Sequence[str]) -> R
             f"({', '.join(names)})."
         )
     return Row(f"{file}, line {line}", dict(zip(names, cells, strict=True)))
-
-
-def _text(file: Path) -> str:
-    if not file.is_file():
-        raise InputError(f"{file}: no such file.")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not UTF-8 text (byte {error.start}).") from None
-    if not text.strip():
-        raise InputError(f"{file}: the file is empty.")
-    return text
