@@ -7,7 +7,6 @@ accuracies from the published outputs of Codex.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from pydantic import Field
 
 from brulee.errors import InputError, nearest, unknown
 from brulee.evaluation.scores import mean
-from brulee.evaluation.suites.rows import check_folder, read_hub, read_text
+from brulee.evaluation.suites.rows import check_folder, read_hub, read_json, read_text
 from brulee.evaluation.tasks import (
     Aggregate,
     Example,
@@ -166,11 +165,7 @@ def read_prompt(file: Path, style: Prompt) -> tuple[str, tuple[str, ...]]:
 
 def read_items(file: Path) -> list[Item]:
     """The questions of a data file. Raises InputError naming the example that is malformed."""
-    try:
-        values = json.loads(read_text(file))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{file}, line {error.lineno}: not valid JSON: {error.msg}.") from None
-    examples = values.get("examples") if isinstance(values, dict) else None
+    examples = read_json(file).get("examples")
     if not isinstance(examples, list) or not examples:
         raise InputError(f"{file}: no list of examples, as a task of BBH has.")
     items = []

@@ -16,6 +16,7 @@ from brulee.errors import InputError
 from brulee.evaluation.base import Array
 from brulee.evaluation.bleu import Bleu
 from brulee.evaluation.rouge import Rouge
+from brulee.evaluation.rouge_scorer import Options
 from brulee.evaluation.suites.bigbench_prompt import Written, write
 from brulee.evaluation.suites.bigbench_schema import GENERATED, ROUGE_TYPES, JsonTask
 
@@ -24,7 +25,7 @@ Scores = dict[str, list[float]]
 _RELATIVE_ERROR = 0.1
 # T5's BLEU cuts words as mteval's "international" tokenizer does.
 _BLEU = Bleu(tokenizer="intl")
-_ROUGE = Rouge(ROUGE_TYPES, stem=False)
+_ROUGE = Rouge(ROUGE_TYPES, Options(stem=False))
 
 
 @final

@@ -84,7 +84,7 @@ def read_jsonl(file: Path) -> list[Row]:
 def read_json(file: Path) -> Row:
     """One JSON object, the whole file."""
     try:
-        values = json.loads(_text(file))
+        values = json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise InputError(f"{file}, line {error.lineno}: not valid JSON ({error.msg}).") from None
     if not isinstance(values, dict):

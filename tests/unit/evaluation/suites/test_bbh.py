@@ -78,7 +78,7 @@ def test_wrong_names_are_refused() -> None:
     with pytest.raises(InputError, match="did you mean 'navigate'"):
         opened(tasks=["navigat"])
     (missing,) = opened(tasks=["snarks"])
-    with pytest.raises(InputError, match="snarks[.]txt: no such file"):
+    with pytest.raises(InputError, match=r"snarks[.]txt: no such file"):
         missing.examples()
 
 
