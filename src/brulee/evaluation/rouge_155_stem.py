@@ -8,10 +8,10 @@ comes a list of irregular forms ("ate" is "eat"); a form in that list is not ste
 from __future__ import annotations
 
 import re
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Final
 
-from brulee.evaluation.wordlists import wordnet_exceptions
+from brulee.evaluation import word_lists
 
 STEMMED_FROM: Final = 4  # letters; shorter words stay as they are
 
@@ -44,7 +44,8 @@ def stemmed(word: str) -> str:
     """The stem of a lowercase ASCII word; words of three letters or fewer are kept."""
     if len(word) < STEMMED_FROM:
         return word
-    return _exceptions().get(word) or porter(word)
+    irregular = word_lists.bundled("irregular_forms").get(word)
+    return irregular[0] if irregular else porter(word)
 
 
 def porter(word: str) -> str:
@@ -110,8 +111,3 @@ def _step_5(word: str) -> str:
         if _above_1(stem) or (_exactly_1(stem) and not _short(stem)):
             word = stem
     return word[:-1] if word.endswith("ll") and _above_1(word) else word
-
-
-@cache
-def _exceptions() -> dict[str, str]:
-    return wordnet_exceptions()

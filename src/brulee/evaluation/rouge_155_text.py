@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
+from brulee.evaluation import word_lists
 from brulee.evaluation.rouge_155_stem import stemmed
-from brulee.evaluation.wordlists import smart_stop_words
 
 _words = re.compile(rb"[a-z0-9]+").findall
 _spaces = re.compile(rb"\s+").split
@@ -65,7 +65,8 @@ def _tokens(text: bytes, reading: Reading) -> list[str]:
 
 @cache
 def _stop_words() -> frozenset[str]:
-    return smart_stop_words()
+    by_letter = word_lists.bundled("stop_words").values()
+    return frozenset(word for words in by_letter for word in words)
 
 
 def _first_words(lines: list[bytes], limit: int) -> list[bytes]:
