@@ -65,15 +65,18 @@ def _score(
 ) -> dict[str, Interval]:
     from functools import partial
 
+    import numpy as np
+
     from brulee.evaluation import metric
     from brulee.evaluation.stats import interval
 
     measure = metric(name, labels)
     items = [measure.statistics(p, r) for p, r in zip(predictions, references, strict=True)]
-    return {
-        key: interval([item[key] for item in items], partial(measure.reduce, key), resamples, seed)
-        for key in measure.keys
-    }
+    found = {}
+    for key in measure.keys:
+        stats_NS = measure.join(key, np.array([item[key] for item in items]))
+        found[key] = interval(stats_NS, partial(measure.reduce, key), resamples, seed)
+    return found
 
 
 def _names(text: str) -> list[str]:

@@ -8,20 +8,35 @@ from brulee.errors import InputError, unknown
 from brulee.evaluation import rouge
 from brulee.evaluation.base import Array, MeanMetric, Metric
 from brulee.evaluation.bleu import Bleu
+from brulee.evaluation.calibration import Brier, CalibrationError
+from brulee.evaluation.chrf import Chrf
 from brulee.evaluation.classification import MacroF1, Matthews
+from brulee.evaluation.correlation import Pearson, Spearman
 from brulee.evaluation.matching import ExactMatch, QuasiExactMatch, TokenF1
 from brulee.evaluation.rouge import Rouge
 from brulee.evaluation.rouge_kinds import EXAMPLES
+from brulee.evaluation.ter import Ter
 
-__all__ = ["LABELLED", "METRICS", "Array", "MeanMetric", "Metric", "metric"]
+__all__ = ["LABELLED", "METRICS", "NUMERIC", "Array", "MeanMetric", "Metric", "metric"]
 
 METRICS: dict[str, Metric] = {
     "rouge": Rouge(),
     "bleu": Bleu(),
+    "chrf": Chrf(),
+    "ter": Ter(),
     "accuracy": ExactMatch("accuracy"),
     "exact_match": ExactMatch(),
     "quasi_exact_match": QuasiExactMatch(),
     "token_f1": TokenF1(),
+}
+
+# Scores of numbers that a model writes; a probability in the case of the last three.
+NUMERIC: dict[str, Metric] = {
+    "pearson": Pearson(),
+    "spearman": Spearman(),
+    "brier": Brier(),
+    "ece": CalibrationError(),
+    "ece_equal_width": CalibrationError("ece_equal_width", equal_mass=False),
 }
 
 # Scores of a confusion table, which exist only for a known list of labels.
@@ -37,12 +52,12 @@ def metric(name: str, labels: Sequence[str] | None = None) -> Metric:
     `labels` are needed by macro_f1 and matthews, and ignored by the others.
     Raises InputError for an unknown name (with the nearest valid ones) or for missing labels.
     """
-    if name in METRICS:
-        return METRICS[name]
+    if name in METRICS or name in NUMERIC:
+        return METRICS.get(name) or NUMERIC[name]
     if rouge.is_rouge(name):
         return rouge.parse(name)
     if name not in LABELLED:
-        raise unknown("metric", name, [*METRICS, *LABELLED, *EXAMPLES])
+        raise unknown("metric", name, [*METRICS, *NUMERIC, *LABELLED, *EXAMPLES])
     if labels is None:
         raise InputError(f"metric {name} needs the task's labels (its answer choices).")
     return LABELLED[name](labels)

@@ -38,6 +38,19 @@ class Metric(Protocol):
         match to the whole corpus, which the mean cannot express without the number of items.
         """
 
+    def join(self, key: str, stats_NS: Array) -> Array:
+        """What `reduce` takes, where that needs all items (ranks, bins of equal mass).
+
+        (N, S) -> (N, S'); the statistics themselves unless a metric says otherwise.
+        """
+        del key
+        return stats_NS
+
+    def higher_is_better(self, key: str) -> bool:
+        """Whether more of a score is better."""
+        del key
+        return True
+
     def item(self, key: str, stats_S: Array) -> float:
         """The score of one item alone."""
         return float(self.reduce(key, np.asarray(stats_S, dtype=np.float64), 1.0))

@@ -1,0 +1,113 @@
+"""Correlations of the numbers that a model writes with those of the references.
+
+Pearson's r is a function of mean products, so it fits the metric contract as it is. Spearman's rho
+is one of ranks, which exist only among all items: `join` turns the numbers into values whose mean
+is rho and whose spread is that of rho (its influence function, Croux and Dehon 2010, with ties).
+
+Shape legend: `N` items.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, final
+
+import numpy as np
+
+from brulee.evaluation.base import Array, Metric, check_references
+
+MISSING: Final = -1.0  # the number of a text that has none, as in T5's evaluation of STS-B
+
+_number = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?").search
+
+
+def number(text: str) -> float:
+    """The first number in a text; MISSING where there is none."""
+    found = _number(text)
+    return float(found[0]) if found else MISSING
+
+
+@final
+class Pearson(Metric):
+    """Pearson's correlation of numbers in [-1, 1]; 0 where one side is constant."""
+
+    keys = ("pearson",)
+
+    def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
+        """Both numbers, their squares and product: {"pearson": (5,)}."""
+        x, y = _pair(prediction, references)
+        return {"pearson": np.array([x, y, x * x, y * y, x * y])}
+
+    def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
+        """Covariance over deviations, from means (..., 5): (...)."""
+        del key, items
+        x, y, xx, yy, xy = np.moveaxis(np.asarray(mean_S, dtype=np.float64), -1, 0)
+        spread = np.maximum(xx - x * x, 0.0) * np.maximum(yy - y * y, 0.0)
+        # What rounding leaves of a constant side is no spread.
+        real = spread > 1e-12 * np.maximum(xx * yy, 1e-300)
+        found = np.divide(xy - x * y, np.sqrt(spread), out=np.zeros_like(spread), where=real)
+        return np.asarray(found)
+
+
+@final
+class Spearman(Metric):
+    """Spearman's rank correlation in [-1, 1], with mid-ranks; 0 where one side is constant."""
+
+    keys = ("spearman",)
+
+    def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
+        """Both numbers: {"spearman": (2,)}."""
+        return {"spearman": np.array(_pair(prediction, references))}
+
+    def join(self, key: str, stats_NS: Array) -> Array:
+        """Values (N, 1) with rho as their mean."""
+        del key
+        return spearman_values(stats_NS[:, 0], stats_NS[:, 1])[:, None]
+
+    def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
+        """The mean of joined values: (..., 1) -> (...)."""
+        del key, items
+        return np.asarray(mean_S, dtype=np.float64)[..., 0]
+
+    def item(self, key: str, stats_S: Array) -> float:
+        """Zero: one item has no rank."""
+        del key, stats_S
+        return 0.0
+
+
+def spearman_values(x_N: Array, y_N: Array) -> Array:
+    """Values (N,) whose mean is Spearman's rho: rho plus each item's influence on it."""
+    f_N, g_N = _shares_below(x_N), _shares_below(y_N)
+    joint, own_f, own_g = (float(np.mean(a * b)) for a, b in ((f_N, g_N), (f_N, f_N), (g_N, g_N)))
+    covariance, variance_f, variance_g = joint - 0.25, own_f - 0.25, own_g - 0.25
+    if min(variance_f, variance_g) <= 1e-12:
+        return np.zeros(len(f_N))
+    rho = covariance / np.sqrt(variance_f * variance_g)
+    # One more item at (x, y) moves every rank above it; `_mean_above` sums up those moves.
+    d_joint = f_N * g_N + _mean_above(x_N, g_N) + _mean_above(y_N, f_N) - 3 * joint
+    d_f = f_N**2 + 2 * _mean_above(x_N, f_N) - 3 * own_f
+    d_g = g_N**2 + 2 * _mean_above(y_N, g_N) - 3 * own_g
+    scale = np.sqrt(variance_f * variance_g)
+    return np.asarray(rho + d_joint / scale - rho / 2 * (d_f / variance_f + d_g / variance_g))
+
+
+def _pair(prediction: str, references: Sequence[str]) -> tuple[float, float]:
+    check_references(references)
+    return number(prediction), number(references[0])
+
+
+def _shares_below(x_N: Array) -> Array:
+    """Of all items the share below each, and half of those equal to it: its mid-rank."""
+    ordered = np.sort(x_N)
+    below, up_to = np.searchsorted(ordered, x_N, "left"), np.searchsorted(ordered, x_N, "right")
+    return np.asarray((below + up_to) / (2 * len(x_N)))
+
+
+def _mean_above(x_N: Array, value_N: Array) -> Array:
+    """The sum of values of items above each, and half of those equal to it, over N."""
+    order = np.argsort(x_N, kind="stable")
+    sums = np.concatenate([[0.0], np.cumsum(value_N[order])])
+    ordered = x_N[order]
+    below, up_to = np.searchsorted(ordered, x_N, "left"), np.searchsorted(ordered, x_N, "right")
+    return np.asarray((2 * sums[-1] - sums[below] - sums[up_to]) / (2 * len(x_N)))
