@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from brulee.errors import unknown
 from brulee.evaluation.suites.bbh import BBH
 from brulee.evaluation.suites.bigbench import BigBench
 from brulee.evaluation.suites.bundled import Bundled
+from brulee.evaluation.suites.harness import Harness
 from brulee.evaluation.suites.helm import HELM
 from brulee.evaluation.suites.mmlu import MMLU
 from brulee.evaluation.tasks import Suite
@@ -22,7 +25,12 @@ SUITES: dict[str, Suite] = {
 
 
 def suite(name: str) -> Suite:
-    """The suite of that name. Raises InputError for an unknown one, with the nearest names."""
+    """The suite of that name, or a task file of lm-evaluation-harness (FILE.yaml).
+
+    Raises InputError for an unknown one, with the nearest names.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return Harness(Path(name))
     if name not in SUITES:
         raise unknown("suite", name, SUITES)
     return SUITES[name]

@@ -1,0 +1,171 @@
+"""What a document is asked: description, solved examples, question, choices.
+
+Every text is the one that lm-evaluation-harness 0.4.13 builds, the random choice of shots included
+(Python's generator, seed 1234, drawn document by document).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+from brulee.errors import InputError
+from brulee.evaluation.suites.harness_config import TaskConfig
+from brulee.evaluation.suites.harness_data import Documents
+from brulee.evaluation.suites.harness_fields import (
+    Document,
+    choices_of,
+    prefix_of,
+    target_of,
+    text_of,
+)
+from brulee.evaluation.tasks import Example
+
+SEED: Final = 1234
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What judging a reply to a document needs: its choices, and the right answer as it is given.
+
+    `gold` holds numbers of choices, or texts where the answer is written.
+    """
+
+    choices: tuple[str, ...]
+    gold: tuple[int, ...] | tuple[str, ...]
+    several: bool  # whether the document gives a list of right answers
+
+
+def examples(task: TaskConfig, documents: Documents, limit: int | None) -> list[Example]:
+    """The first documents as the model is asked them."""
+    tested = documents.tested()[:limit]
+    count = task.num_fewshot or 0
+    pool = documents.solved() if count else []
+    sampler = random.Random(SEED)
+    found = []
+    for number, document in enumerate(tested):
+        drawn = _drawn(task, document, pool, count, sampler) if count else []
+        shots = tuple(_shot(task, solved) for solved in drawn)
+        found.append(_example(task, str(number), document, shots))
+    return found
+
+
+def _example(task: TaskConfig, id_: str, document: Document, shots: tuple[str, ...]) -> Example:
+    wanted = _wanted(task, document)
+    continuations = _continuations(task, wanted)
+    if task.output_type == "loglikelihood_rolling":
+        return Example(id_, "", choices=continuations, about={"wanted": wanted})
+    return Example(
+        id_,
+        _question(task, document),
+        prefix_of(document, task.description),
+        shots,
+        continuations,
+        references=tuple(wanted.choices[g] if isinstance(g, int) else g for g in wanted.gold),
+        about={"wanted": wanted},
+    )
+
+
+def _question(task: TaskConfig, document: Document) -> str:
+    text = _text(task, document, task.doc_to_text)
+    prefix = prefix_of(document, task.gen_prefix)
+    parted = prefix and text and not (text[-1].isspace() or prefix[0].isspace())
+    return f"{text}{task.target_delimiter if parted else ''}{prefix}"
+
+
+def _continuations(task: TaskConfig, wanted: Wanted) -> tuple[str, ...]:
+    if task.output_type == "generate_until":
+        return ()
+    if task.output_type == "multiple_choice":
+        return tuple(f"{task.target_delimiter}{choice}" for choice in wanted.choices)
+    # The text itself: its delimiter, if any, is part of it.
+    return (str(wanted.gold[0]),)
+
+
+def _wanted(task: TaskConfig, document: Document) -> Wanted:
+    with_choices = task.doc_to_choice is not None
+    choices = tuple(choices_of(document, task.doc_to_choice)) if with_choices else ()
+    target = target_of(document, task.doc_to_target, with_choices)
+    several = isinstance(target, list)
+    golds = list(target) if several else [target]
+    if not golds:
+        raise InputError(f"{document.place}: doc_to_target gives no answer.")
+    if with_choices and task.output_type in ("multiple_choice", "generate_until"):
+        numbers = tuple(_number(document, choices, gold) for gold in golds)
+        if task.output_type == "generate_until":
+            return Wanted(choices, tuple(choices[n] for n in numbers), several)
+        return Wanted(choices, numbers, several)
+    return Wanted(choices, tuple(str(gold) for gold in golds), several)
+
+
+def _number(document: Document, choices: Sequence[str], gold: Any) -> int:
+    if isinstance(gold, str) and gold in choices:
+        return choices.index(gold)
+    if isinstance(gold, int) and 0 <= gold < len(choices):
+        return int(gold)
+    raise InputError(
+        f"{document.place}: doc_to_target gives {gold!r}; it must be one of the choices or a "
+        f"number from 0 to {len(choices) - 1}."
+    )
+
+
+def _shot(task: TaskConfig, document: Document) -> str:
+    """A solved example with the delimiter after it."""
+    style = task.shots_config
+    text = _text(task, document, style.doc_to_text)
+    with_choices = task.doc_to_choice is not None
+    answer = target_of(document, style.doc_to_target, with_choices)
+    if isinstance(answer, int) and style.doc_to_choice is not None:
+        choices = choices_of(document, style.doc_to_choice)
+        answer = choices[_number(document, choices, answer)]
+    if isinstance(answer, list):
+        answer = answer[0]
+    if not isinstance(answer, str):
+        raise InputError(f"{document.place}: doc_to_target gives {answer!r}, which is no text.")
+    prefix = prefix_of(document, style.gen_prefix)
+    if not answer:
+        return f"{text}{prefix}"
+    parted = not prefix or (text and not (text[-1].isspace() or prefix[0].isspace()))
+    joined = f"{prefix} {answer}" if prefix and not _touching(prefix, answer) else prefix + answer
+    return f"{text}{style.target_delimiter if parted else ''}{joined}{style.fewshot_delimiter}"
+
+
+def _touching(before: str, after: str) -> bool:
+    return before[-1].isspace() or after[0].isspace()
+
+
+def _text(task: TaskConfig, document: Document, field: Any) -> str:
+    found = text_of(document, field, task.doc_to_choice is not None)
+    if isinstance(found, int):
+        raise InputError(
+            f"{document.place}: doc_to_text gives the number {found}, so that each choice is a "
+            "context of its own; that is not offered here."
+        )
+    return found
+
+
+def _drawn(
+    task: TaskConfig,
+    document: Document,
+    pool: Sequence[Document],
+    count: int,
+    sampler: random.Random,
+) -> list[Document]:
+    """The solved examples of one document, which is not one of them."""
+    style = task.shots_config
+    if len(pool) < count:
+        raise InputError(
+            f"{task.task}: num_fewshot is {count}, but only {len(pool)} rows can be shots."
+        )
+    if style.split != task.test_split:  # the document cannot be among them
+        return list(pool[:count]) if style.sampler == "first_n" else sampler.sample(pool, count)
+    others = (other for other in pool if other.values != document.values)
+    if style.sampler == "first_n":
+        return list(islice(others, count))
+    # One more is drawn in case the document itself is among them.
+    drawn = sampler.sample(pool, min(count + 1, len(pool)))
+    left = [other for other in drawn if other.values != document.values][:count]
+    return left if len(left) == count else sampler.sample(list(others), count)
