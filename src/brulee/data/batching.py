@@ -10,8 +10,9 @@ Shapes: `B` documents, `T` tokens, `N` learned tokens.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from brulee.data.encoding import Encoded
@@ -27,7 +28,8 @@ class Batch:
     """Model inputs, and which flattened position predicts which target.
 
     `lengths` are the documents' token counts; `positions` (N) and `targets` (N) on the inputs'
-    device.
+    device. The first `shared` tokens of every document stand once, at the front of a pack; of each
+    of its `segments`, the last `asked` tokens begin where something is learned.
     """
 
     inputs: dict[str, Any]
@@ -35,6 +37,14 @@ class Batch:
     targets: torch.Tensor
     lengths: tuple[int, ...]
     packed: bool
+    shared: int = 0
+    asked: tuple[int, ...] = ()
+
+    @property
+    def segments(self) -> tuple[int, ...]:
+        """The lengths of what stands one after the other in a pack."""
+        own = tuple(length - self.shared for length in self.lengths)
+        return (self.shared, *own) if self.shared else own
 
     @property
     def tokens(self) -> int:
@@ -55,24 +65,45 @@ class Batch:
             return value.to(device, non_blocking=True) if moves else value
 
         inputs = {key: move(value) for key, value in self.inputs.items()}
-        return Batch(inputs, move(self.positions), move(self.targets), self.lengths, self.packed)
+        return replace(
+            self, inputs=inputs, positions=move(self.positions), targets=move(self.targets)
+        )
 
 
-def pack(documents: Sequence[Encoded]) -> Batch:
-    """One row of all documents; attention must respect `cu_seq_lens_q`."""
+def pack(documents: Sequence[Encoded], shared: int = 0) -> Batch:
+    """One row of all documents; attention must respect `cu_seq_lens_q`.
+
+    `shared` tokens, which the documents must have in common (`common_start`), are put in once; what
+    runs the pack must then let every document read them.
+    """
     import torch
 
     lengths = tuple(len(d.ids) for d in documents)
-    ids = [token for d in documents for token in d.ids]
+    ids = list(documents[0].ids[:shared])
     positions: list[int] = []
     targets: list[int] = []
-    begin = 0
-    for document, length in zip(documents, lengths, strict=True):
-        _predict(document, begin, positions, targets)
-        begin += length
-    arguments = pack_arguments(lengths, torch.device("cpu"))
+    asked = [0] if shared else []
+    for document in documents:
+        # Where the document would begin if all of it stood here.
+        _predict(document, len(ids) - shared, positions, targets)
+        asked.append(len(document.ids) - document.spans[0][0] + 1)
+        ids += document.ids[shared:]
+    own = [length - shared for length in lengths]
+    arguments = pack_arguments([shared, *own] if shared else own, torch.device("cpu"))
+    if shared:
+        arguments["position_ids"][:, shared:] += shared
     inputs = {"input_ids": torch.tensor([ids]), **arguments}
-    return Batch(inputs, torch.tensor(positions), torch.tensor(targets), lengths, True)
+    at, wanted = torch.tensor(positions), torch.tensor(targets)
+    return Batch(inputs, at, wanted, lengths, True, shared, tuple(asked))
+
+
+def common_start(documents: Sequence[Encoded]) -> int:
+    """How many tokens all documents begin with, none of which has to predict a learned one."""
+    if len(documents) < 2:
+        return 0
+    most = min(document.spans[0][0] for document in documents) - 1
+    columns = zip(*(document.ids[:most] for document in documents), strict=True)
+    return sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
 
 
 def pack_arguments(lengths: tuple[int, ...] | list[int], device: torch.device) -> dict[str, Any]:

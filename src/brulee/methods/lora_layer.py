@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from brulee.methods.linear import is_transposed, oriented, sizes, weight_of
 from brulee.methods.lora_sizes import Size
 from brulee.methods.lora_start import principal
 from brulee.methods.wrapping import Wrapper
+from brulee.models.linear_parts import LinearParts, parts_of
 
 
 class LoRALinear(Wrapper):
@@ -100,6 +102,21 @@ class LoRALinear(Wrapper):
             out_NO = out_NO * gain_O if bias is None else torch.addcmul(bias, out_NO, gain_O)
         shaped: torch.Tensor = out_NO.view(*x.shape[:-1], -1)
         return shaped
+
+    def linear_parts(self) -> LinearParts | None:
+        """W, bias, A and B; None where they are not all: dropout, DoRA, PiSSA, a quantised W."""
+        if not self.enabled:
+            return parts_of(self.base_layer)
+        base = parts_of(self.base_layer)
+        drops = self.dropout and self.training
+        if (
+            base is None
+            or drops
+            or self.lora_magnitude_vector is not None
+            or self.start_a is not None
+        ):
+            return None
+        return replace(base, a=self.lora_A, b=self.lora_B, scale=self.scale)
 
     def factors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """A and B as they are applied and stored: of rank 2 R with PiSSA, its start taken off."""

@@ -18,6 +18,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
+from brulee.models.fused_decoder import FusedDecoder, fused_decoder
+from brulee.models.held import Held
 
 # Logits of a chunk in fp32: 64 MB keeps them in reach of the caches' next level without starving
 # the matrix product of rows.
@@ -29,11 +31,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_ND: torch.Tensor, weight_VD: torch.Tensor, targets_N: torch.Tensor
+        ctx: Any,
+        hidden_ND: torch.Tensor,
+        weight_VD: torch.Tensor,
+        targets_N: torch.Tensor,
+        held: Held | None,
     ) -> torch.Tensor:
-        need_hidden, need_weight, _ = ctx.needs_input_grad
+        need_hidden, need_weight, *_ = ctx.needs_input_grad
         rows = max(1, CHUNK_LOGITS // weight_VD.shape[0])
-        weight = weight_VD.to(hidden_ND.dtype)
+        weight = held.tensor(weight_VD) if held else weight_VD.to(hidden_ND.dtype)
         wide = torch.promote_types(hidden_ND.dtype, torch.float32)
         loss = hidden_ND.new_zeros((), dtype=wide)
         d_hidden = torch.empty_like(hidden_ND) if need_hidden else None
@@ -67,21 +73,25 @@ class _LinearCrossEntropy(torch.autograd.Function):
             d_hidden = d_hidden * scale.to(d_hidden.dtype)
         if d_weight is not None:
             d_weight = (d_weight * scale).to(ctx.weight_dtype)
-        return d_hidden, d_weight, None
+        return d_hidden, d_weight, None, None
 
 
 def linear_cross_entropy(
-    hidden_ND: torch.Tensor, weight_VD: torch.Tensor, targets_N: torch.Tensor
+    hidden_ND: torch.Tensor,
+    weight_VD: torch.Tensor,
+    targets_N: torch.Tensor,
+    held: Held | None = None,
 ) -> torch.Tensor:
     """Sum over N of -log softmax(hidden @ weight.T)[target], as a scalar in fp32 (or fp64).
 
     Equal to `F.cross_entropy(hidden @ weight.T, targets, reduction="sum")`, with memory for one
-    chunk of logits instead of N x V. The gradient is exact, not recomputed.
+    chunk of logits instead of N x V. The gradient is exact, not recomputed. `held` has the weight
+    in the format of the hidden states where its own is another.
     """
     if not torch.is_grad_enabled():  # autograd functions are not told
         hidden_ND, weight_VD = hidden_ND.detach(), weight_VD.detach()
     apply: Callable[..., torch.Tensor] = _LinearCrossEntropy.apply  # torch leaves it untyped
-    return apply(hidden_ND, weight_VD, targets_N)
+    return apply(hidden_ND, weight_VD, targets_N, held)
 
 
 class CompletionLoss:
@@ -95,9 +105,12 @@ class CompletionLoss:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.fused = not model.config.is_encoder_decoder and _head_is_plain(model)
+        self.decoder = fused_decoder(model) if self.fused else None
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """Sum of the losses of the batch's N targets, an fp32 scalar."""
+        if self.fused and self.decoder is not None and batch.packed:
+            return self._through_decoder(self.decoder, batch)
         if self.fused:
             hidden_BTD = self.model.base_model(**batch.inputs, use_cache=False).last_hidden_state
             head = self.model.get_output_embeddings()
@@ -110,6 +123,11 @@ class CompletionLoss:
             logits_BTV = self.model(**batch.inputs, use_cache=False).logits
             logits_NV = logits_BTV.flatten(0, 1)[batch.positions]
         return F.cross_entropy(logits_NV.float(), batch.targets, reduction="sum")
+
+    def _through_decoder(self, decoder: FusedDecoder, batch: Batch) -> torch.Tensor:
+        hidden_ND = decoder(batch)
+        weight_VD = self.model.get_output_embeddings().weight
+        return linear_cross_entropy(hidden_ND, weight_VD, batch.targets, decoder.held)
 
 
 def _head_is_plain(model: PreTrainedModel) -> bool:

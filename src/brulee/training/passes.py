@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from brulee.data.batching import Batch, pack, pad, pad_pairs
+from brulee.data.batching import Batch, common_start, pack, pad, pad_pairs
 from brulee.data.encoding import Encoded
 from brulee.models.attention import packed, packs_exactly
 from brulee.models.head import CompletionLoss
@@ -28,6 +28,7 @@ class Passes:
         self.packs = packs_exactly(base.model)
         self.pass_tokens = PASS_TOKENS[base.device.type]
         self.loss = CompletionLoss(base.model)
+        self._decoder = self.loss.decoder
 
     def boundary(self) -> contextlib.AbstractContextManager[Any]:
         """Within it the model's attention keeps packed documents apart."""
@@ -41,6 +42,7 @@ class Passes:
         `learned` is what the sum is divided by where these documents are only a part of a step.
         """
         learned = learned or sum(d.learned for d in documents)
+        self._renew()
         total = torch.zeros((), device=self.base.device)
         tokens = 0
         for batch in self._batches(documents):
@@ -55,6 +57,7 @@ class Passes:
     def total_loss(self, documents: Sequence[Encoded]) -> tuple[float, int]:
         """Summed loss over the learned tokens, and their number; the model is left as it is."""
         total, learned = 0.0, 0
+        self._renew()
         for batch in self._batches(documents):
             with self._precision():
                 total += self.loss(batch).item()
@@ -65,12 +68,17 @@ class Passes:
         model = self.base.model
         for part in within(documents, self.most, self.pass_tokens):
             if self.packs:
-                batch = pack(part)
+                batch = pack(part, common_start(part) if self._decoder else 0)
             elif self.base.kind == "seq2seq":
                 batch = pad_pairs(part, self._pad_id(), int(model.config.decoder_start_token_id))
             else:
                 batch = pad(part, self._pad_id())
             yield batch.to(self.base.device)
+
+    def _renew(self) -> None:
+        """Trained values may have changed since the last call."""
+        if self._decoder is not None:
+            self._decoder.renew()
 
     def _pad_id(self) -> int:
         pad_id = self.base.tokenizer.pad_token_id

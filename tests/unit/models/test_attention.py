@@ -45,7 +45,7 @@ def _gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 def _together(model: PreTrainedModel, batch: Batch, fused: bool) -> Found:
     loss = CompletionLoss(model)
-    loss.fused = fused
+    loss.fused, loss.decoder = fused, None  # the model's own layers
     with packed(model):
         total = loss(batch) / batch.learned
         total.backward()

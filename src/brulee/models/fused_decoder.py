@@ -1,0 +1,199 @@
+"""The forward pass of a Llama-shaped decoder over a pack, for training.
+
+Models of this shape (Llama, Qwen, SmolLM, Mistral ...) are recognised by their modules and then
+tried: the same documents have to give the same hidden states as the model itself. What differs is
+how they are computed: projections of one input together (fused_projection.py), documents' common
+beginning once (spans.py), the last layer only where something is learned, and nothing is kept for
+the backward pass that it does not need. Anything unknown in a module's place is called as it is.
+
+Shapes: `T` rows of the pack, `Q` rows that the last layer computes, `N` learned positions, `D`
+width, `H` query heads, `K` key heads, `W` head width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+
+from brulee.data.batching import Batch, common_start, pack
+from brulee.data.encoding import Encoded
+from brulee.models.fused_attention import attend
+from brulee.models.fused_norm import rms_norm
+from brulee.models.fused_projection import project
+from brulee.models.fused_rope import rotate
+from brulee.models.fused_swiglu import swiglu
+from brulee.models.held import Held
+from brulee.models.spans import Span, asking, spans_of
+
+_BODY = {"embed_tokens", "layers", "norm", "rotary_emb"}
+_LAYER = {"input_layernorm", "self_attn", "post_attention_layernorm", "mlp"}
+_ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+_MLP = {"gate_proj", "up_proj", "down_proj", "act_fn"}
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Which rows a layer's queries are, who reads whom, and the angles of queries and keys."""
+
+    index: torch.Tensor | None  # (Q) among the T rows, None for all
+    spans: list[Span]
+    query_angles: tuple[torch.Tensor, torch.Tensor]
+    key_angles: tuple[torch.Tensor, torch.Tensor]
+
+
+class FusedDecoder:
+    """Runs a recognised model; `held` has its trained values in the format of the products."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model, self.held = model, Held(model.dtype)
+
+    def renew(self) -> None:
+        """Take notice that trained values may have changed."""
+        self.held.renew()
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        """The normalised last hidden state at the learned positions, (N, D)."""
+        body = self.model.base_model
+        hidden_TD = self.model.get_input_embeddings()(batch.inputs["input_ids"])[0]
+        self._compute_in(_format(hidden_TD))
+        every, asked = self._rows(body, hidden_TD, batch)
+        layers = list(body.layers[: self.model.config.num_hidden_layers])
+        for layer in layers[:-1]:
+            hidden_TD = self._layer(layer, hidden_TD, every)
+        hidden_QD = self._layer(layers[-1], hidden_TD, asked)
+        assert asked.index is not None, "the last layer's rows are chosen"
+        learned_N = torch.searchsorted(asked.index, batch.positions)
+        return self._norm(body.norm, hidden_QD[learned_N])
+
+    def _compute_in(self, dtype: torch.dtype) -> None:
+        if dtype != self.held.dtype:
+            self.held = Held(dtype)
+
+    def _rows(self, body: Any, hidden_TD: torch.Tensor, batch: Batch) -> tuple[_Rows, _Rows]:
+        """The rows of every layer but the last, and those of the last."""
+        positions = batch.inputs["position_ids"]
+        angles = body.rotary_emb(hidden_TD[None], position_ids=positions)
+        cos, sin = (part[0].to(self.held.dtype) for part in angles)
+        every = _Rows(None, spans_of(batch.segments, batch.shared), (cos, sin), (cos, sin))
+        starts = torch.tensor(batch.segments).cumsum(0).tolist()
+        ranges = [torch.arange(s - n, s) for s, n in zip(starts, batch.asked, strict=True) if n]
+        index = torch.cat(ranges).to(hidden_TD.device)
+        spans = asking(batch.segments, batch.shared, batch.asked)
+        return every, _Rows(index, spans, (cos[index], sin[index]), (cos, sin))
+
+    def _layer(self, layer: Any, hidden_TD: torch.Tensor, rows: _Rows) -> torch.Tensor:
+        normed_TD = self._norm(layer.input_layernorm, hidden_TD)
+        mixed_QD = self._attention(layer.self_attn, normed_TD, rows)
+        hidden_QD = (hidden_TD if rows.index is None else hidden_TD[rows.index]) + mixed_QD
+        normed_QD = self._norm(layer.post_attention_layernorm, hidden_QD)
+        return hidden_QD + self._mlp(layer.mlp, normed_QD)
+
+    def _attention(self, own: Any, x_TD: torch.Tensor, rows: _Rows) -> torch.Tensor:
+        if rows.index is None:
+            q, k, v = project(x_TD, [own.q_proj, own.k_proj, own.v_proj], self.held)
+        else:
+            (q,) = project(x_TD[rows.index], [own.q_proj], self.held)
+            k, v = project(x_TD, [own.k_proj, own.v_proj], self.held)
+        q_QHW, k_TKW, v_TKW = (x.view(len(x), -1, own.head_dim) for x in (q, k, v))
+        if hasattr(own, "q_norm"):
+            q_QHW, k_TKW = self._norm(own.q_norm, q_QHW), self._norm(own.k_norm, k_TKW)
+        q_QHW, k_TKW = rotate(q_QHW, *rows.query_angles), rotate(k_TKW, *rows.key_angles)
+        mixed_QHW = attend(q_QHW, k_TKW, v_TKW, rows.spans, own.scaling)
+        return project(mixed_QHW.flatten(1), [own.o_proj], self.held)[0]
+
+    def _mlp(self, own: Any, x_TD: torch.Tensor) -> torch.Tensor:
+        gate, up = project(x_TD, [own.gate_proj, own.up_proj], self.held)
+        return project(swiglu(gate, up), [own.down_proj], self.held)[0]
+
+    def _norm(self, own: Any, x: torch.Tensor) -> torch.Tensor:
+        return rms_norm(x, own.weight, own.variance_epsilon, self.held.dtype)
+
+
+def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
+    """A faster way through this model, or None where it is not known to give the same."""
+    if not _recognised(model):
+        return None
+    found = FusedDecoder(model)
+    training = model.training
+    model.eval()
+    try:
+        return found if _same(found) else None
+    finally:
+        model.train(training)
+        found.held = Held(model.dtype)  # what was tried must not be kept
+
+
+def _recognised(model: PreTrainedModel) -> bool:
+    body = model.base_model
+    if (
+        body is model
+        or _children(body) != _BODY
+        or getattr(model.config, "attention_dropout", None)
+    ):
+        return False
+    if any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()):
+        return False  # what they do is theirs to know
+    return all(_is_plain(layer) for layer in body.layers) and _is_norm(body.norm)
+
+
+def _is_plain(layer: Any) -> bool:
+    if _children(layer) != _LAYER or _children(layer.mlp) != _MLP:
+        return False
+    attention = layer.self_attn
+    inner = _children(attention) - _ATTENTION
+    norms = [layer.input_layernorm, layer.post_attention_layernorm]
+    norms += [getattr(attention, name) for name in inner]
+    return (
+        inner in (set(), {"q_norm", "k_norm"})
+        and getattr(attention, "sliding_window", None) is None
+        and hasattr(attention, "scaling")
+        and hasattr(attention, "head_dim")
+        and _is_silu(layer.mlp.act_fn)
+        and all(_is_norm(norm) for norm in norms)
+    )
+
+
+def _is_silu(module: nn.Module) -> bool:
+    at = torch.linspace(-4, 4, 9)
+    return not list(module.parameters()) and torch.equal(module(at), F.silu(at))
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """By what it has; that it computes a root-mean-square norm is found by trying the model."""
+    return hasattr(module, "variance_epsilon") and [*dict(module.named_parameters())] == ["weight"]
+
+
+def _children(module: nn.Module) -> set[str]:
+    return {name for name, _ in module.named_children()}
+
+
+def _format(hidden: torch.Tensor) -> torch.dtype:
+    """What products are computed in: autocast's format where it is on."""
+    kind = hidden.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+
+
+@torch.no_grad()
+def _same(decoder: FusedDecoder) -> bool:
+    """Two short documents, their common beginning computed once, against the model alone."""
+    model = decoder.model
+    device = next(model.parameters()).device
+    high = model.get_input_embeddings().weight.shape[0]
+    drawn = torch.randint(high, (12,), generator=torch.Generator().manual_seed(0)).tolist()
+    documents = [Encoded.ending(drawn[:7], 3), Encoded.ending(drawn[:3] + drawn[6:], 4)]
+    batch = pack(documents, common_start(documents)).to(device)
+    found = decoder(batch).float()
+    expected = torch.cat([_alone(model, document) for document in documents]).float()
+    tolerance = 1e-4 if model.dtype == torch.float32 else 0.05
+    return bool((found - expected).norm() <= tolerance * expected.norm())
+
+
+def _alone(model: PreTrainedModel, document: Encoded) -> torch.Tensor:
+    ids = torch.tensor([document.ids], device=next(model.parameters()).device)
+    hidden_TD: torch.Tensor = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]
+    return hidden_TD[len(document.ids) - document.learned - 1 : -1]

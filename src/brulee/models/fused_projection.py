@@ -1,0 +1,131 @@
+"""Linear maps of one input, their low-rank corrections with them, and a backward that fits.
+
+Queries, keys and values read the same x, and so do a gated MLP's two halves. Left to autograd, each
+map and each correction saves x or a copy, returns a gradient of x of its own to be added up, and
+computes what nothing needs. Here x is saved once, the corrections' first halves are one product,
+and the gradient of x is accumulated inside the products:
+
+    H  = x [A_1; A_2; ...]^T                 y_i = x W_i^T + bias_i + s_i H_i B_i^T
+    dH = [s_i dy_i B_i]                      dx  = sum_i dy_i W_i + dH [A_1; A_2; ...]
+
+Shapes: `T` tokens, `I` inputs, `O` outputs of one map, `R` rank of one map, `S` ranks of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from brulee.models.held import Held
+from brulee.models.linear_parts import LinearParts, parts_of
+
+_PER_MAP = 4  # differentiable tensors of a map: weight, bias, A, B
+
+
+def project(
+    x_TI: torch.Tensor, modules: Sequence[nn.Module], held: Held
+) -> tuple[torch.Tensor, ...]:
+    """What each module makes of x, (T, O) each; one that cannot be taken apart is called."""
+    parts = [parts_of(module) for module in modules]
+    separable = [part for part in parts if part is not None]
+    if len(separable) < len(parts):
+        return tuple(module(x_TI) for module in modules)
+    x_TI = x_TI.to(held.dtype)
+    tensors = [t for p in separable for t in (p.weight, p.bias, p.a, p.b)]
+    apply: Callable[..., tuple[torch.Tensor, ...]] = _Project.apply  # torch leaves it untyped
+    return apply(x_TI, [held.of(p) for p in separable], *tensors)
+
+
+class _Project(torch.autograd.Function):
+    """`maps` are the parts in the number format of x; the tensors after it the same, as trained."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x_TI: torch.Tensor, maps: list[LinearParts], *_trained: torch.Tensor | None
+    ) -> tuple[torch.Tensor, ...]:
+        a_SI = _stacked([m.a for m in maps])
+        h_TS = None if a_SI is None else x_TI @ a_SI.T
+        outs = []
+        for m, h_TR in zip(maps, _shares(h_TS, maps), strict=True):
+            y_TO = _affine(x_TI, m)
+            if h_TR is not None and m.b is not None:
+                y_TO.addmm_(h_TR, m.b.T, alpha=m.scale)
+            outs.append(y_TO)
+        ctx.save_for_backward(x_TI, h_TS, a_SI)
+        ctx.maps = maps
+        return tuple(outs)
+
+    @staticmethod
+    def backward(ctx: Any, *d_outs: torch.Tensor) -> tuple[Any, ...]:
+        x_TI, h_TS, a_SI = ctx.saved_tensors
+        maps: list[LinearParts] = ctx.maps
+        flags = ctx.needs_input_grad[2:]
+        wanted = [flags[at : at + _PER_MAP] for at in range(0, len(flags), _PER_MAP)]
+        d_hs = [_d_h(m, d_y) for m, d_y in zip(maps, d_outs, strict=True)]
+        d_x, d_a_SI = None, None
+        if ctx.needs_input_grad[0]:
+            d_x = d_outs[0] @ maps[0].weight
+            for m, d_y in zip(maps[1:], d_outs[1:], strict=True):
+                d_x.addmm_(d_y, m.weight)
+        if a_SI is not None:
+            d_h_TS = torch.cat([d_h for d_h in d_hs if d_h is not None], dim=1)
+            d_a_SI = d_h_TS.T @ x_TI
+            d_x = None if d_x is None else d_x.addmm_(d_h_TS, a_SI)
+        own = zip(maps, d_outs, _shares(h_TS, maps), _ranks(d_a_SI, maps), wanted, strict=True)
+        grads = [grad for each in own for grad in _of_map(x_TI, *each)]
+        return d_x, None, *grads
+
+
+def _d_h(m: LinearParts, d_y: torch.Tensor) -> torch.Tensor | None:
+    """The gradient of x A^T, (T, R)."""
+    return None if m.b is None else (d_y @ m.b).mul_(m.scale)
+
+
+def _of_map(
+    x_TI: torch.Tensor,
+    m: LinearParts,
+    d_y: torch.Tensor,
+    h_TR: torch.Tensor | None,
+    d_a: torch.Tensor | None,
+    wanted: tuple[bool, ...],
+) -> list[torch.Tensor | None]:
+    """The gradients of weight, bias, A and B, those that are wanted."""
+    weight, bias, a, b = wanted
+    return [
+        d_y.T @ x_TI if weight else None,
+        d_y.sum(0) if bias else None,
+        d_a if a else None,
+        (d_y.T @ h_TR).mul_(m.scale) if b and h_TR is not None else None,
+    ]
+
+
+def _affine(x_TI: torch.Tensor, m: LinearParts) -> torch.Tensor:
+    if m.bias is None:
+        return x_TI @ m.weight.T
+    return torch.addmm(m.bias, x_TI, m.weight.T)
+
+
+def _stacked(matrices: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """(R, I) each, one under the other; None where there are none."""
+    present = [matrix for matrix in matrices if matrix is not None]
+    if len(present) < 2:
+        return present[0] if present else None
+    return torch.cat(present)
+
+
+def _shares(h_TS: torch.Tensor | None, maps: Sequence[LinearParts]) -> list[torch.Tensor | None]:
+    """The columns of each map, None for one without a correction."""
+    if h_TS is None:
+        return [None] * len(maps)
+    sizes = [0 if m.a is None else m.a.shape[0] for m in maps]
+    columns = torch.split(h_TS, sizes, dim=1)
+    return [c if size else None for c, size in zip(columns, sizes, strict=True)]
+
+
+def _ranks(d_a_SI: torch.Tensor | None, maps: Sequence[LinearParts]) -> list[torch.Tensor | None]:
+    """The rows of each map, None for one without a correction."""
+    shares = _shares(None if d_a_SI is None else d_a_SI.T, maps)
+    return [None if share is None else share.T for share in shares]

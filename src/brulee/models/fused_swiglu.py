@@ -1,0 +1,35 @@
+"""The gated activation of an MLP, silu(gate) * up, with a backward that keeps the inputs only.
+
+Shazeer 2020, "GLU Variants Improve Transformer".
+
+Shapes: `T` tokens, `F` the MLP's inner width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+
+class _SwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate_TF: torch.Tensor, up_TF: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(gate_TF, up_TF)
+        return F.silu(gate_TF).mul_(up_TF)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        gate_TF, up_TF = ctx.saved_tensors
+        d_y = grads[0]
+        d_up = F.silu(gate_TF).mul_(d_y)
+        d_gate = torch.ops.aten.silu_backward(d_y * up_TF, gate_TF)
+        return d_gate, d_up
+
+
+def swiglu(gate_TF: torch.Tensor, up_TF: torch.Tensor) -> torch.Tensor:
+    """silu(gate) * up, (T, F)."""
+    apply: Callable[..., torch.Tensor] = _SwiGLU.apply  # torch leaves it untyped
+    return apply(gate_TF, up_TF)

@@ -1,0 +1,50 @@
+"""Trained values in the number format in which they are multiplied, converted once a step.
+
+Weights that are trained are kept in fp32, and on machines with fast bf16 products used in bf16.
+Autocast converts them anew in every pass; here they are converted when they are first used after
+`renew`, which whoever changes them calls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from brulee.models.linear_parts import LinearParts
+
+
+class Held:
+    """Copies of tensors in `dtype`, as they were at their first use since `renew`."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # original and copy, by id
+        self._fresh: set[int] = set()
+
+    def renew(self) -> None:
+        """The originals may have changed."""
+        self._fresh.clear()
+
+    def of(self, parts: LinearParts) -> LinearParts:
+        """The same parts in `dtype`, without a gradient."""
+        return replace(
+            parts,
+            weight=self.tensor(parts.weight),
+            bias=None if parts.bias is None else self.tensor(parts.bias),
+            a=None if parts.a is None else self.tensor(parts.a),
+            b=None if parts.b is None else self.tensor(parts.b),
+        )
+
+    @torch.no_grad()
+    def tensor(self, original: torch.Tensor) -> torch.Tensor:
+        """The original itself where it already has the format, else its copy."""
+        if original.dtype == self.dtype:
+            return original.detach()
+        key = id(original)  # kept beside the copy, so that no other tensor can take its place
+        if key not in self._copies:
+            self._copies[key] = (original, original.to(self.dtype))
+        elif key not in self._fresh:
+            self._copies[key][1].copy_(original)
+        self._fresh.add(key)
+        return self._copies[key][1]

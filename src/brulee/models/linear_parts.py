@@ -1,0 +1,42 @@
+"""What a linear module computes, taken apart, so that several can be computed together.
+
+    y = x W^T + bias + scale * (x A^T) B^T        A and B only with a low-rank correction
+
+Shapes: `I` inputs, `O` outputs, `R` rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class LinearParts:
+    """A linear map's weight (O, I), bias (O), and the A (R, I) and B (O, R) of its correction."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None = None
+    a: torch.Tensor | None = None
+    b: torch.Tensor | None = None
+    scale: float = 1.0
+
+
+@runtime_checkable
+class Separable(Protocol):
+    """A module that can say what it computes as parts, or that just now it cannot."""
+
+    def linear_parts(self) -> LinearParts | None:
+        """None where the module computes anything else (dropout, another decomposition)."""
+
+
+def parts_of(module: nn.Module) -> LinearParts | None:
+    """The parts of a plain linear map or of one that can take itself apart, else None."""
+    if type(module) is nn.Linear:
+        return LinearParts(module.weight, module.bias)
+    if isinstance(module, Separable):
+        return module.linear_parts()
+    return None

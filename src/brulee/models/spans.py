@@ -1,0 +1,55 @@
+"""Which rows of a pack read which others.
+
+Documents that begin alike can share their beginning: it is computed once, at the pack's front, and
+every document's own part reads it as if it stood before that part alone.
+
+    row          |- shared -|-- a --|- b -|---- c ----|
+    reads         itself     shared, a      shared, c
+
+The queries of a span are the last ones of its keys, so that one causal mask ends at the last of
+both; in a model's last layer only a document's last rows ask, from the first that is learned from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Span:
+    """The rows of the queries among the queries, and of their own keys among the keys.
+
+    Before its own keys a span reads the first `shared` rows.
+    """
+
+    queries: slice
+    keys: slice
+    shared: int
+
+    @property
+    def asked(self) -> int:
+        """How many queries."""
+        return int(self.queries.stop - self.queries.start)
+
+    @property
+    def read(self) -> int:
+        """How many keys, with the shared ones."""
+        return int(self.shared + self.keys.stop - self.keys.start)
+
+
+def spans_of(segments: Sequence[int], shared: int) -> list[Span]:
+    """Every row asks; with `shared`, the first segment is what the others have in common."""
+    return asking(segments, shared, segments)
+
+
+def asking(segments: Sequence[int], shared: int, asked: Sequence[int]) -> list[Span]:
+    """The last `asked` rows of each segment ask; segments of which none does are left out."""
+    found: list[Span] = []
+    query = key = 0
+    for at, (length, asks) in enumerate(zip(segments, asked, strict=True)):
+        before = shared if at else 0
+        if asks:
+            found.append(Span(slice(query, query + asks), slice(key, key + length), before))
+        query, key = query + asks, key + length
+    return found
