@@ -108,8 +108,8 @@ def compare(
 
     The interval of the difference is 95 %, from resamples shared by both (Koehn 2004). p is
     two-sided and comes from swapping base and tuned at random per item (Noreen 1989): it is
-    (c + 1) / (B + 1), or exact over all patterns for up to 16 items. Clusters are drawn and swapped
-    whole.
+    (c + 1) / (B + 1), or exact over all patterns for up to 16 items. Of the mean of 0/1 outcomes it
+    is exact whatever their number, which is McNemar's test. Clusters are drawn and swapped whole.
     Raises ValueError for no items, a NaN, or shapes that differ.
     """
     base, tuned = _checked(base_NS, "base statistics"), _checked(tuned_NS, "tuned statistics")
@@ -124,13 +124,24 @@ def compare(
     low, high = np.quantile(differences_B, [0.025, 0.975])
     base_score = float(_score(base_CS.sum(0), sizes_C.sum(), reduce))
     tuned_score = float(_score(tuned_CS.sum(0), sizes_C.sum(), reduce))
-    p = _randomisation(base_CS, tuned_CS, sizes_C, reduce, resamples, seed)
+    if clusters is None and _is_share(base, tuned, reduce):
+        p = mcnemar(base[:, 0], tuned[:, 0])
+    else:
+        p = _randomisation(base_CS, tuned_CS, sizes_C, reduce, resamples, seed)
     gains_N = reduce(tuned, 1.0) - reduce(base, 1.0)
     wins, losses = int((gains_N > _TIE).sum()), int((gains_N < -_TIE).sum())
     return Comparison(
         base_score, tuned_score, tuned_score - base_score, float(low), float(high), p,
         wins, losses, len(base) - wins - losses, _minimum_detectable(differences_B, len(sizes_C)),
     )  # fmt: skip
+
+
+def _is_share(base_NS: Array, tuned_NS: Array, reduce: Reduce) -> bool:
+    """Whether the score is the plain mean of outcomes that are 0 or 1."""
+    if base_NS.shape[1] != 1 or not np.isin([base_NS, tuned_NS], (0, 1)).all():
+        return False
+    probe = np.array([[0.25], [0.5]])
+    return bool((reduce(probe, float(len(base_NS))) == probe[:, 0]).all())
 
 
 def mcnemar(base_correct: ArrayLike, tuned_correct: ArrayLike) -> float:

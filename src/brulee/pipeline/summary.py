@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from brulee.evaluation import bleu
+from brulee.evaluation import bleu, chrf, ter
 from brulee.evaluation.answers import Answer, statistics_array
 from brulee.evaluation.base import Metric
 from brulee.evaluation.stats import compare, interval
 from brulee.methods import Attached
+from brulee.pipeline.comparing import adjusted, comparison
 from brulee.pipeline.folder import machine, versions
 from brulee.pipeline.forgetting import forgotten, guard_scores
 from brulee.pipeline.mix import mix
@@ -64,16 +65,16 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
     for test in prepared.corpus.tests:
         if test.name not in after.tasks:
             continue
-        for key, reduce in _reduces(prepared.metrics[test.path]).items():
-            base_NS = statistics_array(before.tasks[test.name], key)
-            tuned_NS = statistics_array(after.tasks[test.name], key)
+        trained = test.path not in prepared.corpus.held_out
+        for key, metric in _by_key(prepared.metrics[test.path]).items():
+            reduce = partial(metric.reduce, key)
+            base_NS = metric.join(key, statistics_array(before.tasks[test.name], key))
+            tuned_NS = metric.join(key, statistics_array(after.tasks[test.name], key))
             scores.append(_score("base", test.name, key, base_NS, reduce, resamples))
             scores.append(_score("tuned", test.name, key, tuned_NS, reduce, resamples))
             found = compare(base_NS, tuned_NS, reduce, resamples)
-            trained = test.path not in prepared.corpus.held_out
-            comparisons.append(
-                Comparison(task=test.name, metric=key, trained=trained, **found._asdict())
-            )
+            better = metric.higher_is_better(key)
+            comparisons.append(comparison(test.name, key, found, better, trained))
     forgetting: list[Forgetting] = []
     for name, guard in prepared.guards.items():
         answered = (before.guards[name], after.guards[name])
@@ -87,7 +88,7 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
                 {"name": prepared.method.name, **prepared.method.options()}
             ),
             scores=tuple(scores),
-            comparisons=tuple(comparisons),
+            comparisons=adjusted(comparisons),
             forgetting=tuple(forgetting),
             cost=_cost(tuned, before.seconds + after.seconds),
             lengths=tuple(_lengths("base", before) + _lengths("tuned", after)),
@@ -98,13 +99,14 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
     )
 
 
-def _reduces(metrics: Sequence[Metric]) -> dict[str, Reduce]:
-    return {key: partial(metric.reduce, key) for metric in metrics for key in metric.keys}
+def _by_key(metrics: Sequence[Metric]) -> dict[str, Metric]:
+    return {key: metric for metric in metrics for key in metric.keys}
 
 
 def _signatures(comparisons: Sequence[Comparison]) -> dict[str, str]:
-    measured = {pair.metric for pair in comparisons}
-    return {"bleu": bleu.signature()} if "bleu" in measured else {}
+    signatures = {"bleu": bleu.signature, "chrf": chrf.signature, "ter": ter.signature}
+    measured = dict.fromkeys(pair.metric for pair in comparisons)
+    return {key: signatures[key]() for key in measured if key in signatures}
 
 
 def _score(who: Who, task: str, key: str, stats_NS: Any, reduce: Reduce, resamples: int) -> Score:

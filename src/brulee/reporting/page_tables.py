@@ -70,23 +70,27 @@ def comparisons(results: Results) -> str:
     if not results.comparisons:
         return ""
     tasks = len({pair.task for pair in results.comparisons})
+    corrected = any(pair.p_holm is not None for pair in results.comparisons)
     rows = [
         [
             _name(pair.task, pair.metric, tasks),
             _change(pair, pair.direction),
             number(wording.interval(pair)),
             number(wording.p_value(pair.p)),
+            *([number(wording.p_value(pair.corrected_p))] if corrected else []),
             f"{pair.wins} / {pair.losses} / {pair.ties}",
             _detectable(pair.minimum_detectable),
         ]
         for pair in results.comparisons
     ]
-    heads = ("Score", "Difference", "95% interval", "p", "Better / worse / same", "Detectable from")
+    counts = ("Better / worse / same", "Detectable from")
+    heads = ("Score", "Difference", "95% interval", "p", *["p (Holm)"][:corrected], *counts)
+    note = " p (Holm) allows for the number of tasks." if corrected else ""
     return (
         "<section><h2>Is the difference real?</h2>"
         "<p>Both models answered the same items, so each item is compared with itself. "
         "A difference smaller than the detectable one would usually go unnoticed with this many "
-        f"items.</p>{table('After minus before', heads, rows)}</section>"
+        f"items.{note}</p>{table('After minus before', heads, rows)}</section>"
     )
 
 

@@ -63,7 +63,10 @@ class Score(Record):
 
 
 class Paired(Record):
-    """Tuned minus base on the same items, with the 95% interval of that difference."""
+    """Tuned minus base on the same items, with the 95% interval of that difference.
+
+    `p_holm` is p corrected for the number of tasks (Holm 1979), None where there is one.
+    """
 
     task: str
     metric: str
@@ -73,6 +76,7 @@ class Paired(Record):
     low: float
     high: float
     p: float
+    p_holm: float | None = None
     higher_is_better: bool = True
 
     @property
@@ -83,10 +87,15 @@ class Paired(Record):
         return -self.difference, -self.high, -self.low
 
     @property
+    def corrected_p(self) -> float:
+        """p, corrected where there were several tests."""
+        return self.p if self.p_holm is None else self.p_holm
+
+    @property
     def direction(self) -> int:
         """1 better, -1 worse, 0 not distinguishable from no change (interval and p must agree)."""
         _, low, high = self.gain
-        if self.p >= 0.05 or low <= 0 <= high:
+        if self.corrected_p >= 0.05 or low <= 0 <= high:
             return 0
         return 1 if low > 0 else -1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from brulee.evaluation.stats import holm
 from brulee.reporting import wording
 from brulee.reporting.results import Comparison, Results
 
@@ -36,16 +37,6 @@ def sentence(results: Results, cost: str) -> str:
         more = f" and {len(worse) - _NAMED} more" if len(worse) > _NAMED else ""
         clauses.append(f"worse: {named}{more}")
     return f"{wording.method_name(results.method)} " + "; ".join(clauses)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values in the given order: step-down, monotone, at most 1."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = largest
-    return adjusted
 
 
 def _firsts(comparisons: Sequence[Comparison]) -> list[Comparison]:

@@ -15,7 +15,7 @@ from brulee.reporting import wording
 from brulee.reporting.results import Paired, Results
 from brulee.reporting.verdict import verdict
 
-_UNBROKEN = {"95% interval", "p", "Disk", "Memory"}
+_UNBROKEN = {"95% interval", "p", "p (Holm)", "Disk", "Memory"}
 _KEPT_STYLE = {"kept": "", "forgot": "bold red", "improved": "green", "unclear": "yellow"}
 
 
@@ -58,13 +58,14 @@ def compare(results: Sequence[Results], console: Console) -> None:
 def _scores(results: Results) -> Table | None:
     if not results.comparisons:
         return None
-    table = _table("", "Score", "Before", "After", "Difference", "95% interval", "p")
     tasks = {pair.task for pair in results.comparisons}
+    p = "p (Holm)" if any(pair.p_holm is not None for pair in results.comparisons) else "p"
+    table = _table("", "Score", "Before", "After", "Difference", "95% interval", p)
     for pair in results.comparisons:
         name = wording.metric_name(pair.metric)
         label = name if len(tasks) == 1 else f"{pair.task} {name}"
         style = {1: "green", 0: "", -1: "bold red"}[pair.direction]
-        _add(table, label, *_values(pair, style), wording.p_value(pair.p))
+        _add(table, label, *_values(pair, style), wording.p_value(pair.corrected_p))
     return table
 
 

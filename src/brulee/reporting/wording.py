@@ -5,13 +5,12 @@ from __future__ import annotations
 from brulee.reporting.results import Method, Paired, Score
 
 _METRICS = {
-    "rouge1": "ROUGE-1",
-    "rouge2": "ROUGE-2",
-    "rouge3": "ROUGE-3",
-    "rougeL": "ROUGE-L",
-    "rougeLsum": "ROUGE-Lsum",
     "bleu": "BLEU",
     "chrf": "chrF",
+    "ter": "TER",
+    "ece": "ECE",
+    "ece_equal_width": "ECE (equal width)",
+    "brier": "Brier score",
     "f1": "F1",
     "macro_f1": "macro F1",
     "exact_match": "exact match",
@@ -30,6 +29,10 @@ _METHODS = {
 
 def metric_name(key: str) -> str:
     """The metric's name as papers print it."""
+    kind, colon, options = key.partition(":")
+    if kind.startswith("rouge"):
+        options = options.replace(":", ", ")
+        return f"ROUGE-{kind.removeprefix('rouge')}{f' ({options})' if colon else ''}"
     return _METRICS.get(key, key.replace("_", " "))
 
 

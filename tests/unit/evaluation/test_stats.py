@@ -183,7 +183,18 @@ def test_p_is_uniform_where_nothing_changed() -> None:
 
 
 def test_smallest_sampled_p_is_never_zero() -> None:
-    assert compare(np.zeros((40, 1)), np.ones((40, 1)), mean, resamples=99).p == 1 / 100
+    assert compare(np.zeros((40, 1)), np.full((40, 1), 0.9), mean, resamples=99).p == 1 / 100
+
+
+def test_p_of_right_and_wrong_is_mcnemars_whatever_their_number() -> None:
+    rng = np.random.default_rng(16)
+    base, tuned = (rng.random((400, 1)) < 0.5).astype(float), (rng.random((400, 1)) < 0.6) * 1.0
+    found = compare(base, tuned, mean)
+    assert found.p == mcnemar(base[:, 0], tuned[:, 0])
+    sampled = compare(base, tuned, lambda mean_S, _: mean_S[..., 0] * 2, resamples=20000)
+    assert found.p == pytest.approx(sampled.p, abs=0.02)
+    names = np.arange(400) // 2
+    assert compare(base, tuned, mean, clusters=names).p != found.p
 
 
 def test_swapping_sides_mirrors_the_comparison() -> None:

@@ -1,0 +1,39 @@
+"""Base against tuned as results.json keeps it: what is better, and p-values for several tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from brulee.evaluation import stats
+from brulee.reporting.results import Comparison
+
+
+def comparison(
+    task: str, metric: str, found: stats.Comparison, higher_is_better: bool, trained: bool
+) -> Comparison:
+    """A comparison whose wins are items that got better, whichever way the score points."""
+    values = found._asdict()
+    if not higher_is_better:
+        values["wins"], values["losses"] = found.losses, found.wins
+    return Comparison(
+        task=task, metric=metric, higher_is_better=higher_is_better, trained=trained, **values
+    )
+
+
+def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """The comparisons with `p_holm` where a run has several tasks.
+
+    The first scores of all tasks are corrected together, so are the second ones, and so on: tasks
+    with the same metrics are thus corrected metric by metric.
+    """
+    families: dict[int, list[int]] = {}
+    seen: dict[str, int] = {}
+    for i, pair in enumerate(comparisons):
+        seen[pair.task] = seen.get(pair.task, 0) + 1
+        families.setdefault(seen[pair.task], []).append(i)
+    found = list(comparisons)
+    for members in families.values():
+        if len(members) > 1:
+            for i, p in zip(members, stats.holm([found[i].p for i in members]), strict=True):
+                found[i] = found[i].model_copy(update={"p_holm": p})
+    return tuple(found)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from brulee.evaluation import stats
+from brulee.pipeline.comparing import adjusted, comparison
+from brulee.reporting.results import Comparison
+
+
+def found(p: float, **others: Any) -> stats.Comparison:
+    values = {"base": 0.5, "tuned": 0.6, "difference": 0.1, "low": 0.02, "high": 0.18, "p": p}
+    values |= {"wins": 6, "losses": 2, "ties": 2, "minimum_detectable": 0.1}
+    return stats.Comparison(**(values | others))
+
+
+def pair(task: str, metric: str, p: float) -> Comparison:
+    return comparison(task, metric, found(p), higher_is_better=True, trained=True)
+
+
+def test_p_values_of_several_tasks_are_corrected_score_by_score() -> None:
+    pairs = [
+        pair("a", "rouge1", 0.01), pair("a", "bleu", 0.2), pair("b", "rouge1", 0.04),
+        pair("b", "bleu", 0.03), pair("c", "accuracy", 0.03),
+    ]  # fmt: skip
+    corrected = [p.p_holm for p in adjusted(pairs)]
+    assert corrected == pytest.approx([0.03, 0.2, 0.06, 0.06, 0.06])
+
+
+def test_one_task_needs_no_correction() -> None:
+    pairs = [pair("a", "rouge1", 0.01), pair("a", "bleu", 0.2)]
+    assert [p.p_holm for p in adjusted(pairs)] == [None, None]
+
+
+def test_a_correction_can_take_the_verdict_away() -> None:
+    before = pair("a", "rouge1", 0.04)
+    (after, _) = adjusted([before, pair("b", "rouge1", 0.5)])
+    assert (before.direction, after.direction) == (1, 0)
+    assert after.p_holm == pytest.approx(0.08)
+
+
+def test_wins_are_items_that_got_better() -> None:
+    lower = comparison("a", "ter", found(0.01), higher_is_better=False, trained=True)
+    assert (lower.wins, lower.losses) == (2, 6)
+    assert lower.direction == -1
