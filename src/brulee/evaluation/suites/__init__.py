@@ -8,6 +8,7 @@ from brulee.errors import unknown
 from brulee.evaluation.suites.bbh import BBH
 from brulee.evaluation.suites.bigbench import BigBench
 from brulee.evaluation.suites.bundled import Bundled
+from brulee.evaluation.suites.glue import GLUE
 from brulee.evaluation.suites.harness import Harness
 from brulee.evaluation.suites.helm import HELM
 from brulee.evaluation.suites.mmlu import MMLU
@@ -17,6 +18,7 @@ __all__ = ["SUITES", "suite"]
 
 SUITES: dict[str, Suite] = {
     "bundled": Bundled(),
+    "glue": GLUE(),
     "helm": HELM(),
     "mmlu": MMLU(),
     "bigbench": BigBench(),

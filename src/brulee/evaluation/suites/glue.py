@@ -1,0 +1,202 @@
+"""GLUE (Wang et al. 2019): nine tasks and the diagnostic set, in the leaderboard's own files.
+
+prompt=likelihood compares the answers that lm-evaluation-harness compares (it has neither STS-B nor
+AX; those prompts are ours and MNLI's). prompt=text-to-text is T5's form, in which a label is
+written and what is no label is counted. Without a split named, the development rows are scored, or
+where only they are there, the test rows; their answers are published for MRPC alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal, final
+
+from pydantic import Field
+
+from brulee.errors import InputError, unknown
+from brulee.evaluation.base import Metric
+from brulee.evaluation.classification import Matthews
+from brulee.evaluation.matching import ExactMatch
+from brulee.evaluation.scores import mean
+from brulee.evaluation.suites.glue_bundle import glue_bundle
+from brulee.evaluation.suites.glue_table import AVERAGED, ENTRIES, Entry
+from brulee.evaluation.suites.label_f1 import LabelF1
+from brulee.evaluation.suites.labels import LabelTask
+from brulee.evaluation.suites.rows import Row, check_folder, read_hub, read_tsv
+from brulee.evaluation.suites.similarity import GRADES, Similarity
+from brulee.evaluation.tasks import (
+    Aggregate,
+    Answered,
+    Example,
+    Generation,
+    Suite,
+    SuiteTask,
+    TaskScores,
+)
+from brulee.recipe import Strict
+
+Split = Literal["dev", "test"]
+_SPLITS: Final[tuple[Split, ...]] = ("dev", "test")
+_HUB: Final = "nyu-mll/glue"
+_WRITTEN: Final = Generation(16, ("\n",))
+
+
+class Options(Strict):
+    """What `--set` may change; `tasks` are by default all whose files are there."""
+
+    prompt: Literal["likelihood", "text-to-text"] = "likelihood"
+    tasks: list[str] = Field(default_factory=list)
+    split: Split | None = None
+
+
+@final
+class GLUE(Suite):
+    """Nine tasks, the diagnostic set, the leaderboard's average and files."""
+
+    name = "glue"
+    Options: ClassVar[type[Strict]] = Options
+
+    def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
+        """The tasks asked for, or all whose files are there."""
+        for name in options.tasks:
+            if name not in ENTRIES:
+                raise unknown("task of glue", name, ENTRIES)
+        if data is not None:
+            check_folder(data)
+        found = []
+        for name in options.tasks or ENTRIES:
+            entry = ENTRIES[name]
+            files = _files(data, entry, options.split) if data is not None else {}
+            if data is not None and not files and options.tasks:
+                raise InputError(f"{data}: no file of {name} here; looked for {_wanted(entry)}.")
+            if data is None or files:
+                found.append(_task(entry, files, options))
+        return found
+
+    def aggregates(self, scored: Mapping[str, TaskScores]) -> list[Aggregate]:
+        """The leaderboard's average, in which MNLI counts once and AX not at all."""
+        parts = []
+        for names in AVERAGED:
+            if all(f"glue/{name}" in scored for name in names):
+                found = [(scored[f"glue/{name}"].scores, ENTRIES[name].scores) for name in names]
+                scores = [of[key] for of, keys in found for key in keys if key in of]
+                parts += [scores] if scores else []
+        label = "mean over tasks, each the mean of its scores"
+        return [mean("glue", "average", parts, len(AVERAGED), label)] if parts else []
+
+    def bundle(self, answered: Mapping[str, Answered]) -> dict[str, str]:
+        """One TSV a task."""
+        return glue_bundle(answered)
+
+
+def _files(data: Path, entry: Entry, split: Split | None) -> dict[Split, list[Path]]:
+    """The files of the first split asked for that are there."""
+    for one in (split,) if split else _SPLITS:
+        for names in {"dev": entry.dev, "test": entry.test}[one]:
+            for folder in entry.folders:
+                paths = [data / folder / name for name in names]
+                if all(path.is_file() for path in paths):
+                    return {one: paths}
+    return {}
+
+
+def _wanted(entry: Entry) -> str:
+    return ", ".join(
+        f"{entry.folders[0]}/{n}" for names in (*entry.dev, *entry.test) for n in names
+    )
+
+
+def _task(entry: Entry, files: Mapping[Split, Sequence[Path]], options: Options) -> SuiteTask:
+    written = options.prompt == "text-to-text"
+    load = partial(_examples, entry, files, options)
+    generation = _WRITTEN if written else None
+    name = f"glue/{entry.name}"
+    if not entry.labels:
+        return Similarity(name, load, generation)
+    by_word = dict(zip(entry.t5, entry.labels, strict=True))
+    return LabelTask(
+        name, entry.labels, _metrics(entry), load, generation,
+        # What is no label is quoted, so that it equals none.
+        lambda text: by_word.get(text.strip(), repr(text)),
+    )  # fmt: skip
+
+
+def _metrics(entry: Entry) -> list[Metric]:
+    known: dict[str, Metric] = {"accuracy": ExactMatch("accuracy")}
+    if "matthews" in entry.scores:
+        known["matthews"] = Matthews(entry.labels)
+    if "f1" in entry.scores:
+        known["f1"] = LabelF1(positive="1", negative="0")
+    return [known[key] for key in entry.scores]
+
+
+def _examples(
+    entry: Entry, files: Mapping[Split, Sequence[Path]], options: Options, limit: int | None
+) -> list[Example]:
+    split: Split = next(iter(files), options.split or "dev")
+    rows = [row for file in files.get(split, ()) for row in _read(entry, file)]
+    if not files:
+        hub = entry.hub_dev if split == "dev" else entry.hub_test
+        rows = read_hub(f"{_HUB}:{entry.hub}", hub)
+    make = _written if options.prompt == "text-to-text" else _compared
+    return [make(entry, row, i, split) for i, row in enumerate(rows[:limit])]
+
+
+def _read(entry: Entry, file: Path) -> list[Row]:
+    return read_tsv(file, entry.headless.get(file.name, ()))
+
+
+def _compared(entry: Entry, row: Row, number: int, split: Split) -> Example:
+    """The answers side by side."""
+    texts = {name: row.text(*columns) for name, columns in entry.texts.items()}
+    if entry.with_stop:
+        text = texts[entry.with_stop].strip()
+        texts[entry.with_stop] = text if text.endswith(".") else f"{text}."
+    gold = _gold(entry, row)
+    words = entry.words or tuple(map(str, GRADES))
+    right = {"gold": entry.labels.index(gold)} if gold in entry.labels else {}
+    return Example(
+        id=f"{split}/{number}",
+        question=entry.prompt.format(**texts),
+        choices=tuple(f" {word}" for word in words),
+        references=() if gold is None else (gold,),
+        about={"index": _index(row, number), **right},
+    )
+
+
+def _written(entry: Entry, row: Row, number: int, split: Split) -> Example:
+    """T5's form: the task's name, then every text by its name, in the order of the names."""
+    texts = [f"{name}: {row.text(*columns)}" for name, columns in sorted(entry.texts.items())]
+    gold = _gold(entry, row)
+    words = dict(zip(entry.labels, entry.t5, strict=True))
+    return Example(
+        id=f"{split}/{number}",
+        question=" ".join([entry.t5_name or entry.name, *texts]),
+        references=() if gold is None else (gold,),
+        about={
+            "index": _index(row, number),
+            **({} if gold is None else {"gold": words.get(gold, gold)}),
+        },
+    )
+
+
+def _gold(entry: Entry, row: Row) -> str | None:
+    """The right label, or the number of STS-B as it is written; None where it is not published."""
+    if not row.has(*entry.gold):
+        return None
+    value = row.get(*entry.gold)
+    if value in (-1, "-", "-1", "hidden", None):
+        return None
+    if not entry.labels:
+        return str(value)
+    label = entry.labels[value] if isinstance(value, int) else value
+    if label not in entry.labels:
+        raise unknown("label", label, entry.labels, row.place)
+    return str(label)
+
+
+def _index(row: Row, number: int) -> int:
+    names = ("index", "idx")
+    return int(row.get(*names)) if row.has(*names) else number

@@ -1,0 +1,37 @@
+"""The eleven TSV files that the GLUE leaderboard takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from brulee.errors import InputError
+from brulee.evaluation.suites.glue_table import ENTRIES, Entry
+from brulee.evaluation.tasks import Answered
+
+
+def glue_bundle(answered: Mapping[str, Answered]) -> dict[str, str]:
+    """File name to content, with a header and a line a test row, in the leaderboard's labels.
+
+    A written answer that is no label stands as the first label, since the leaderboard takes no
+    other. Raises InputError where a task has another number of answers than the test set has rows.
+    """
+    files = {}
+    for task, found in answered.items():
+        entry = ENTRIES[task.removeprefix("glue/")]
+        if len(found.examples) not in entry.rows:
+            raise InputError(
+                f"{entry.file}.tsv: {len(found.examples)} predictions, but the leaderboard takes "
+                f"{' or '.join(map(str, entry.rows))}; run the test split: --set split=test."
+            )
+        lines = [
+            f"{example.about['index']}\t{_shown(entry, judged.output)}\n"
+            for example, judged in zip(found.examples, found.judged, strict=True)
+        ]
+        files[f"{entry.file}.tsv"] = "".join(["index\tprediction\n", *lines])
+    return files
+
+
+def _shown(entry: Entry, output: str) -> str:
+    if not entry.labels:
+        return f"{min(5.0, max(0.0, float(output))):.3f}"
+    return output if output in entry.labels else entry.labels[0]
