@@ -14,6 +14,7 @@ from brulee.cli.compare import compare
 from brulee.cli.eval import evaluate
 from brulee.cli.failures import sentences
 from brulee.cli.generate import generate
+from brulee.cli.helm import helm
 from brulee.cli.noise import hush
 from brulee.cli.report import report
 from brulee.cli.resume import resume
@@ -29,6 +30,7 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "report": report,
     "compare": compare,
     "eval": evaluate,
+    "helm": helm,
     "generate": generate,
     "chat": chat,
     "score": score,

@@ -174,10 +174,11 @@ class Answered:
 class Suite(Protocol):
     """A set of tasks with an official protocol, read from its official files.
 
-    `Options` are what `--set key=value` may change.
+    `Options` are what `--set key=value` may change; `timed` ones also measure the model's speed.
     """
 
     name: str
+    timed: ClassVar[bool] = False
     Options: ClassVar[type[Strict]]
 
     @abstractmethod

@@ -11,6 +11,7 @@ from typing import Any
 
 from brulee.errors import InputError
 from brulee.evaluation.answers import Answer
+from brulee.evaluation.efficiency import Efficiency
 from brulee.evaluation.scores import RESAMPLES, task_scores
 from brulee.evaluation.suite_options import suite_options
 from brulee.evaluation.suite_run import Model, answer
@@ -28,6 +29,7 @@ from brulee.inference.session import Session, open_session
 from brulee.methods.checkpoint import config_digest, tensors_digest
 from brulee.models.bundled import cache_folder
 from brulee.models.context import context_length
+from brulee.pipeline.probe import probe
 from brulee.recipe import Strict
 
 
@@ -44,6 +46,7 @@ class Evaluation:
     examples: Mapping[str, list[Example]]
     answers: Mapping[str, list[Answer]]
     scored: Mapping[str, TaskScores]
+    efficiency: Efficiency | None = None
 
     @cached_property
     def aggregates(self) -> list[Aggregate]:
@@ -94,7 +97,10 @@ def evaluate(
     session = open_session(str(target), device=device, precision=precision, base=base)
     answers = _answers(tasks, examples, session, chat)
     scored = {task.name: task_scores(task, answers[task.name], resamples) for task in tasks}
-    return Evaluation(str(target), found, checked, limit, chat, session, examples, answers, scored)
+    efficiency = probe(session, examples, replies_folder(session)) if found.timed else None
+    return Evaluation(
+        str(target), found, checked, limit, chat, session, examples, answers, scored, efficiency
+    )
 
 
 def identity(session: Session) -> str:
@@ -108,6 +114,11 @@ def identity(session: Session) -> str:
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:32]
 
 
+def replies_folder(session: Session) -> Path:
+    """Where what this model replied is kept."""
+    return cache_folder() / "evaluations" / identity(session)
+
+
 def _answers(
     tasks: list[SuiteTask],
     examples: Mapping[str, list[Example]],
@@ -118,7 +129,7 @@ def _answers(
     reserved = session.attached.reserved if session.attached else 0
     room = None if context is None else context - reserved
     model = Model(session.engine, session.encoder, room, "chat" if chat else None)
-    kept = cache_folder() / "evaluations" / identity(session)
+    kept = replies_folder(session)
     return {
         task.name: answer(
             task, examples[task.name], model, kept / f"{_file_name(task.name)}.jsonl", task.name

@@ -43,6 +43,7 @@ def as_results(evaluation: Evaluation, name: str) -> Results:
         options=evaluation.options.model_dump(mode="json"),
         limit=evaluation.limit,
         chat=evaluation.chat,
+        efficiency=evaluation.efficiency.as_dict() if evaluation.efficiency else {},
         labels={f"{a.task} {a.metric}": a.label for a in evaluation.aggregates},
     )
     return Results(

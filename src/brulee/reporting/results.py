@@ -167,6 +167,7 @@ class SuiteUse(OpenRecord):
     limit: int | None = None
     chat: bool = False
     labels: dict[str, str] = Field(default_factory=dict)
+    efficiency: dict[str, float] = Field(default_factory=dict)
 
 
 class Environment(OpenRecord):

@@ -13,8 +13,13 @@ NAMES = sorted(f.name.removesuffix(".tsv") for f in FOLDER.iterdir() if f.name.e
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_list_says_where_it_comes_from_and_changes_every_word(name: str) -> None:
+def test_a_bundled_list_says_where_it_comes_from_and_is_read(name: str) -> None:
     assert (FOLDER / f"{name}.tsv").read_text("utf-8").startswith("# ")
+    assert word_lists.bundled(name)
+
+
+@pytest.mark.parametrize("name", ["contractions", "dialect", "misspellings"])
+def test_a_list_of_replacements_changes_every_word(name: str) -> None:
     for word, others in word_lists.bundled(name).items():
         assert word not in others
         assert len(set(others)) == len(others)

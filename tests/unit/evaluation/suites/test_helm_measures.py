@@ -50,9 +50,6 @@ def test_calibration_equals_the_reference_library() -> None:
 
 
 def test_calibration_by_hand() -> None:
-    # Two bins of two: (0.1, 0.2) with outcomes 0, 1 and (0.8, 0.9) with 1, 1; edge at 0.5.
-    bins = calibration.equal_mass_bins(np.array([0.9, 0.1, 0.8, 0.2]), 2)
-    assert bins.tolist() == [1, 0, 1, 0]
     # Ten bins of four items: each its own, |0.9-1|, |0.1-0|, |0.8-1|, |0.2-1|.
     found = measures([0.9, 0.1, 0.8, 0.2], [1, 0, 1, 1])
     assert found["ece_10_bin"] == pytest.approx((0.1 + 0.1 + 0.2 + 0.8) / 4)

@@ -1,8 +1,8 @@
 """HELM (Liang et al. 2022, "Holistic evaluation of language models"): 16 scenarios, seven metrics.
 
-Of every scenario: accuracy, calibration, robustness, fairness, bias, toxicity; efficiency is
-measured beside (evaluation/efficiency.py). A data folder holds a folder a scenario, with the files
-that its makers publish; those that are not there are left out unless they are asked for.
+Of every scenario: accuracy, calibration, robustness, fairness, bias, toxicity; of the model as a
+whole, efficiency (evaluation/efficiency.py). A data folder holds a folder a scenario, with the
+files that its makers publish; those that are not there are left out unless they are asked for.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class HELM(Suite):
     """The core scenarios, one task a part."""
 
     name = "helm"
+    timed: ClassVar[bool] = True
     Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:

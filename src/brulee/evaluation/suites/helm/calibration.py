@@ -10,7 +10,6 @@ items are needed before ten bins say much.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brulee.evaluation.base import Array
+from brulee.evaluation.calibration import calibration_error, edges_of_equal_mass, gaps
 
 KEYS: Final = (
     "ece_10_bin",
@@ -57,17 +57,7 @@ def calibration_statistics(
 def reduce(key: str, mean_S: Array) -> Array:
     """The measure of mean statistics (..., S): (...)."""
     mean = np.asarray(mean_S, dtype=np.float64)
-    return np.abs(mean).sum(-1) if key in LOWER_IS_BETTER else mean[..., 0]
-
-
-def equal_mass_bins(confidence_N: Array, bins: int = _BINS) -> NDArray[np.intp]:
-    """The bin of each item, (N,): edges lie midway between the sorted values of a cut into parts.
-
-    Equal values end up in one bin, so bins may be fewer than asked for.
-    """
-    parts = np.array_split(np.sort(confidence_N), bins)
-    ends = [(a[-1] + b[0]) / 2 for a, b in itertools.pairwise(parts) if len(a) and len(b)]
-    return np.searchsorted(np.unique(ends), confidence_N, side="left")
+    return calibration_error(mean) if key in LOWER_IS_BETTER else mean[..., 0]
 
 
 def platt_scaled(confidence_N: Array, correct_N: Array) -> Array:
@@ -94,11 +84,8 @@ def platt_scaled(confidence_N: Array, correct_N: Array) -> Array:
 
 
 def _gaps(confidence_N: Array, correct_N: Array, bins: int) -> Array:
-    """Confidence minus outcome in the column of an item's bin, 0 in the others: (N, bins)."""
-    at_N = equal_mass_bins(confidence_N, bins)
-    gaps = np.zeros((len(confidence_N), bins))
-    gaps[_range(correct_N), at_N] = confidence_N - correct_N
-    return gaps
+    """How far off each item is, in the column of its bin: (N, bins)."""
+    return gaps(confidence_N, correct_N, edges_of_equal_mass(confidence_N, bins), bins)
 
 
 def _area_weights(confidence_N: Array) -> Array:

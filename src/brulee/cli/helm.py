@@ -1,0 +1,36 @@
+"""`brulee helm`: the table of one model that was evaluated on HELM, or of several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brulee.cli import options
+from brulee.cli.output import print_json
+
+
+def helm(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="FOLDER ...", help="What brulee eval --suite helm --out wrote."),
+    ],
+    html: Annotated[Path | None, typer.Option(help="Write the tables as a page here.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show scenarios by measures, the mean win rate of several models, and their speed."""
+    from brulee.reporting import helm_views, results
+    from brulee.reporting.helm_table import helm_table
+
+    found = helm_table([(str(folder), results.read(folder)) for folder in folders])
+    if html is not None:
+        helm_views.write_page(found, html)
+    if as_json:
+        print_json(found.as_json())
+        return
+    from rich.console import Console
+
+    Console().print(*helm_views.terminal(found))
+    if html is not None:
+        print(html)

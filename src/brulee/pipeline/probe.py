@@ -1,0 +1,48 @@
+"""The speed of a model that a suite was run on, measured once and kept with its replies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from brulee.evaluation.asking import ask
+from brulee.evaluation.efficiency import NEW_TOKENS, Efficiency, measure
+from brulee.evaluation.tasks import Example, Generation
+from brulee.inference.session import Session
+from brulee.models.context import context_length
+
+_FILE: Final = "efficiency.json"
+_PROMPTS: Final = 8
+
+
+def probe(session: Session, examples: Mapping[str, Sequence[Example]], folder: Path) -> Efficiency:
+    """How fast the model continues the first prompts of a suite, in turn from every task.
+
+    What `folder` holds is not measured again.
+    """
+    file = folder / _FILE
+    if file.is_file():
+        return Efficiency(**json.loads(file.read_text(encoding="utf-8")))
+    found = measure(session.engine, _prompts(session, examples))
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(asdict(found)) + "\n", encoding="utf-8")
+    return found
+
+
+def _prompts(session: Session, examples: Mapping[str, Sequence[Example]]) -> list[tuple[int, ...]]:
+    tasks = [list(dict.fromkeys(e.context() for e in found)) for found in examples.values()]
+    turns = (task[turn] for turn in range(_PROMPTS) for task in tasks if turn < len(task))
+    texts = [text for text, _ in zip(turns, range(_PROMPTS), strict=False)]
+    context = context_length(session.base.model)
+    reserved = session.attached.reserved if session.attached else 0
+    asked = ask(
+        [Example(id=str(i), question=text) for i, text in enumerate(texts)],
+        session.encoder,
+        "plain",
+        Generation(NEW_TOKENS),
+        None if context is None else context - reserved,
+    )
+    return [one.prompt for one in asked]
