@@ -11,6 +11,7 @@ import torch
 
 from brulee.data.encoding import Encoded
 from brulee.inference.engine import Engine, Likelihood
+from brulee.inference.padded import score_padded
 from brulee.inference.sampling import Sampling
 from brulee.methods.lora import LoRA, LoRAOptions
 
@@ -145,31 +146,12 @@ def test_likelihoods_are_those_of_one_request_at_a_time(
 
 @pytest.mark.parametrize("name", ["llama", "mistral", "gpt2"])
 @pytest.mark.parametrize("batch_tokens", [1, 60, 200])
-def test_sharing_prompts_changes_no_likelihood(
+def test_a_stream_and_padded_batches_give_the_same_likelihoods(
     make_model: Make, prompts: list[list[int]], name: str, batch_tokens: int
 ) -> None:
-    engine = _engine(make_model(name), batch_tokens)
+    model = make_model(name)
     requests = _requests(prompts, 4)
-    found: dict[str, list[Likelihood | None]] = {}
-    for how in (engine._score_alone, engine._score_shared):
-        results: list[Likelihood | None] = [None] * len(requests)
-        with torch.no_grad():
-            how(requests, results.__setitem__)
-        found[how.__name__] = results
-    _assert_close(found["_score_shared"], found["_score_alone"])
-
-
-@pytest.mark.parametrize("answers", [1, 4], ids=["own prompts", "shared prompts"])
-def test_shared_prompts_take_the_path_made_for_them(
-    make_model: Make,
-    prompts: list[list[int]],
-    monkeypatch: pytest.MonkeyPatch,
-    answers: int,
-) -> None:
-    taken = []
-    shared = Engine._score_shared
-    monkeypatch.setattr(
-        Engine, "_score_shared", lambda *args: (taken.append("shared"), shared(*args))
-    )
-    _engine(make_model("llama")).loglikelihood(_requests(prompts, answers))
-    assert taken == (["shared"] if answers == 4 else [])
+    padded: dict[int, Likelihood] = {}
+    score_padded(model, requests, 0, batch_tokens, padded.__setitem__)
+    found = _engine(model, batch_tokens).loglikelihood(requests)
+    _assert_close(found, [padded[i] for i in range(len(requests))])

@@ -1,0 +1,124 @@
+"""How likely tokens are after what stands before them, with everything common read once.
+
+Requests are laid out as one stream (branches.py), which is read in passes. The vocabulary is looked
+at only where a token is scored, and once for all the tokens that are scored there: the answers of
+a question that are one token long cost one position.
+
+Shapes: `M` scored tokens, `N` positions that predict them, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from brulee.data.encoding import Encoded
+from brulee.inference.branches import Ints, Stream, lay_out
+from brulee.inference.path_reader import PathReader, reading
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Log-probability (natural log) of a completion, its token count, and whether it is greedy."""
+
+    log_probability: float
+    tokens: int
+    greedy: bool
+
+
+Note = Callable[[int, Likelihood], None]
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Which position of the stream (M, ascending) predicts which token (M) of which request (M)."""
+
+    positions: Ints
+    targets: Ints
+    owners: Ints
+
+
+class Tally:
+    """Adds up what each request's scored tokens come to; says so when it has them all."""
+
+    def __init__(self, requests: Sequence[Encoded], note: Note) -> None:
+        self._missing = [r.learned for r in requests]
+        self._sums = [0.0] * len(requests)
+        self._greedy = [True] * len(requests)
+        self._requests, self._note = requests, note
+
+    def add(self, owner: int, log_probability: float, greedy: bool) -> None:
+        """One more token of a request. Its tokens come in their order, so that sums are exact."""
+        self._sums[owner] += log_probability
+        self._greedy[owner] &= greedy
+        self._missing[owner] -= 1
+        if not self._missing[owner]:
+            tokens = self._requests[owner].learned
+            self._note(owner, Likelihood(self._sums[owner], tokens, self._greedy[owner]))
+
+
+def score_stream(
+    model: PreTrainedModel, requests: Sequence[Encoded], tokens: int, note: Note
+) -> None:
+    """Tell `note` each request's likelihood; passes read so many tokens.
+
+    Raises ValueError for a request whose first token is scored: nothing predicts it.
+    """
+    if not requests:
+        return
+    stream = lay_out([read_part(r) for r in requests], [_first(r) for r in requests])
+    points, tally = _points(requests, stream), Tally(requests, note)
+    reader = PathReader(model, stream)
+    with reading(model):
+        for part in stream.passes(0, len(stream.ids), tokens):
+            inside = slice(*np.searchsorted(points.positions, (part.start, part.stop)).tolist())
+            rows, row_of = np.unique(points.positions[inside] - part.start, return_inverse=True)
+            logits_NV = reader.read(part, torch.from_numpy(rows).to(reader.device))
+            found = token_scores(logits_NV, row_of, points.targets[inside])
+            for owner, scored in zip(points.owners[inside].tolist(), found, strict=True):
+                tally.add(owner, *scored)
+
+
+def token_scores(
+    logits_NV: torch.Tensor, rows_M: Ints, targets_M: Ints
+) -> Iterator[tuple[float, bool]]:
+    """Log-probability of each target after its row, and whether it is the likeliest token."""
+    rows = torch.from_numpy(rows_M).to(logits_NV.device)
+    targets = torch.from_numpy(targets_M).to(logits_NV.device)
+    logits_NV = logits_NV.float()
+    log_z_N = logits_NV.logsumexp(dim=-1)
+    picked_M = logits_NV[rows, targets].double() - log_z_N[rows].double()
+    greedy_M = logits_NV.argmax(dim=-1)[rows] == targets
+    return zip(picked_M.tolist(), greedy_M.tolist(), strict=True)
+
+
+def read_part(request: Encoded) -> tuple[int, ...]:
+    """The tokens that have to be read: all up to the last one that is predicted.
+
+    Raises ValueError for a request whose first token is scored.
+    """
+    if request.spans[0][0] < 1:
+        raise ValueError("nothing stands before the first learned token to predict it from")
+    return request.ids[: request.spans[-1][1] - 1]
+
+
+def _first(request: Encoded) -> int:
+    """The first token that predicts a scored one."""
+    return request.spans[0][0] - 1
+
+
+def _points(requests: Sequence[Encoded], stream: Stream) -> _Points:
+    positions, targets, owners = [], [], []
+    for i, request in enumerate(requests):
+        first = _first(request)
+        for start, end in request.spans:
+            positions.append(stream.paths[i][start - 1 - first : end - 1 - first])
+            targets.append(np.array(request.ids[start:end]))
+            owners.append(np.full(end - start, i))
+    at = np.concatenate(positions)
+    order = np.argsort(at, kind="stable")
+    return _Points(at[order], np.concatenate(targets)[order], np.concatenate(owners)[order])

@@ -1,0 +1,59 @@
+"""Likelihoods by padded batches, for models whose attention no reader computes.
+
+Shapes: `B` requests in a batch, `T` tokens, `N` scored tokens, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from brulee.data.batching import pad, pad_pairs
+from brulee.data.encoding import Encoded
+from brulee.inference.likelihood import Note, Tally, token_scores
+
+
+def score_padded(
+    model: PreTrainedModel, requests: Sequence[Encoded], pad_id: int, tokens: int, note: Note
+) -> None:
+    """Tell `note` each request's likelihood; a batch is so many tokens, padding counted.
+
+    Raises ValueError for a request whose first token is scored: nothing predicts it.
+    """
+    tally = Tally(requests, note)
+    for part in padded_parts([len(r.ids) for r in requests], tokens):
+        documents = [requests[i] for i in part]
+        owners = [i for i in part for _ in range(requests[i].learned)]
+        logits_NV, targets = _logits(model, documents, pad_id)
+        rows = np.arange(len(targets))
+        for owner, scored in zip(owners, token_scores(logits_NV, rows, targets), strict=True):
+            tally.add(owner, *scored)
+
+
+def padded_parts(sizes: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Indices in batches whose padded size stays within so many tokens, longest first."""
+    order = sorted(range(len(sizes)), key=lambda i: -sizes[i])
+    start = 0
+    while start < len(order):
+        count = max(1, tokens // max(1, sizes[order[start]]))
+        yield order[start : start + count]
+        start += count
+
+
+@torch.no_grad()
+def _logits(
+    model: PreTrainedModel, documents: Sequence[Encoded], pad_id: int
+) -> tuple[torch.Tensor, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    """Logits (N, V) before each scored token, and these tokens (N)."""
+    if model.config.is_encoder_decoder:
+        start = getattr(model.config, "decoder_start_token_id", None)
+        batch = pad_pairs(documents, pad_id, int(start or 0))
+    else:
+        batch = pad(documents, pad_id)
+    targets = np.array(batch.targets.numpy())
+    batch = batch.to(next(model.parameters()).device)
+    logits_BTV = model(**batch.inputs, use_cache=False).logits
+    return logits_BTV.flatten(0, 1)[batch.positions], targets

@@ -1,0 +1,127 @@
+"""The state of rows that are being generated, padded to one width, for every kind of model.
+
+Shapes: `B` rows, `T` tokens, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from brulee.inference.cache import gather, is_plain
+from brulee.models.cache_names import cache_name, cache_of
+from brulee.models.precision import PASS_TOKENS
+
+
+class PaddedDecoder:
+    """The state of a batch being generated: cache, mask and the last logits.
+
+    Causal prompts are padded on the left, so that every row's last token is the last column.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self, model: PreTrainedModel, prompts: list[list[int]], pad_id: int, device: torch.device
+    ) -> None:
+        self.model, self.device, self.pad_id = model, device, pad_id
+        self.seq2seq = bool(model.config.is_encoder_decoder)
+        self.cache: Any = None
+        self._logits_BV = torch.empty(0)
+        self.cache_name = cache_name(model)
+        if self.seq2seq:
+            ids_BT, self.mask_BT = self._padded(prompts, left=False)
+            encoder = model.get_encoder()
+            self.encoded = encoder(input_ids=ids_BT, attention_mask=self.mask_BT)
+            start = int(model.config.decoder_start_token_id)
+            self._forward(torch.full((len(prompts), 1), start, device=device))
+        else:
+            self._prefill(prompts)
+
+    def _prefill(self, prompts: list[list[int]]) -> None:
+        """Read the prompts in passes that suit the device, into one cache."""
+        passes = list(_passes([len(p) for p in prompts], PASS_TOKENS[self.device.type]))
+        caches, logits = [], []
+        for part in passes:
+            ids_BT, self.mask_BT = self._padded(prompts[part], left=True)
+            self.cache = None
+            self._forward(ids_BT)
+            caches.append(self.cache)
+            logits.append(self._logits_BV)
+            if not is_plain(self.cache):
+                break
+        whole_BT, self.mask_BT = self._padded(prompts, left=True)
+        if is_plain(self.cache):
+            # What a method put before every prompt is in the cache without having been read.
+            prefix = self.cache.get_seq_length() - ids_BT.shape[1]
+            self.cache = gather(caches, whole_BT.shape[1], prefix)
+            self._logits_BV = torch.cat(logits)
+        elif len(passes) > 1:
+            self.cache = None
+            self._forward(whole_BT)
+
+    def _padded(self, prompts: list[list[int]], *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        width = max(len(p) for p in prompts)
+        ids_BT = torch.full((len(prompts), width), self.pad_id)
+        mask_BT = torch.zeros_like(ids_BT)
+        for row, prompt in enumerate(prompts):
+            at = slice(width - len(prompt), width) if left else slice(0, len(prompt))
+            ids_BT[row, at] = torch.tensor(prompt)
+            mask_BT[row, at] = 1
+        return ids_BT.to(self.device), mask_BT.to(self.device)
+
+    def logits(self) -> torch.Tensor:
+        """Logits after each row's last token, shape (B, V)."""
+        return self._logits_BV
+
+    @torch.no_grad()
+    def push(self, tokens_B: torch.Tensor) -> None:
+        """Append a token to every row."""
+        if not self.seq2seq:
+            ones_B1 = torch.ones_like(self.mask_BT[:, :1])
+            self.mask_BT = torch.cat([self.mask_BT, ones_B1], dim=1)
+        self._forward(tokens_B[:, None])
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop the other rows: they are finished."""
+        at = torch.tensor(rows, device=self.device)
+        self.mask_BT = self.mask_BT[at]
+        self.cache.batch_select_indices(at)
+        if self.seq2seq:
+            self.encoded.last_hidden_state = self.encoded.last_hidden_state[at]
+
+    def _forward(self, ids_BT: torch.Tensor) -> None:
+        output = self._run(ids_BT, logits_to_keep=1)
+        self.cache = cache_of(output)
+        self._logits_BV = output.logits[:, -1]
+
+    def _run(self, ids_BT: torch.Tensor, logits_to_keep: int) -> Any:
+        if self.seq2seq:
+            inputs: dict[str, Any] = {
+                "encoder_outputs": self.encoded,
+                "attention_mask": self.mask_BT,
+                "decoder_input_ids": ids_BT,
+            }
+        else:
+            positions_BT = (self.mask_BT.cumsum(dim=1) - 1).clamp_(min=0)
+            inputs = {
+                "input_ids": ids_BT,
+                "attention_mask": self.mask_BT,
+                "position_ids": positions_BT[:, -ids_BT.shape[1] :],
+                "logits_to_keep": logits_to_keep,
+            }
+        return self.model(**inputs, **{self.cache_name: self.cache}, use_cache=True)
+
+
+def _passes(lengths: Sequence[int], tokens: int) -> Iterator[slice]:
+    """Consecutive prompts whose padded size stays within so many tokens."""
+    start = 0
+    while start < len(lengths):
+        end, width = start + 1, lengths[start]
+        while end < len(lengths) and (end + 1 - start) * max(width, lengths[end]) <= tokens:
+            width = max(width, lengths[end])
+            end += 1
+        yield slice(start, end)
+        start = end

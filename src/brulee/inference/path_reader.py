@@ -1,0 +1,144 @@
+"""Reads a stream of branches: each token sees the tokens on the stack below it, and no others.
+
+The stack holds the keys and values of one path from the beginning of a request to its end. In every
+layer a branch's own go to their depth on it, and its queries read it from the bottom up to there:
+
+    stack        |-- P trained --|---- what requests share ----|-- own --|
+    the branch's queries see      '----------------------------------------'
+
+So nothing is padded, nothing is copied for those who share it, and only one path is ever held.
+
+Shapes: `T` tokens of a pass, `H` query heads, `K` key heads, `D` head width, `P` trained positions,
+`S` positions seen, `N` positions asked for, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from transformers import AttentionInterface, PreTrainedModel
+
+from brulee.inference.branches import Pass, Stream
+from brulee.inference.same_bits import KEYS, ROWS, attended, up
+
+NAME = "brulee_reading"
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+class PathReader:
+    """Reads the passes of one stream, from the first to the last, with the model's attention."""
+
+    def __init__(self, model: PreTrainedModel, stream: Stream) -> None:
+        self.model, self.stream = model, stream
+        self.device = next(model.parameters()).device
+        self._stacks: dict[int, Pair] = {}
+        self._masks: dict[tuple[int, int | None], torch.Tensor] = {}
+        self._pass = Pass(0, 0, ())
+
+    @torch.no_grad()
+    def read(self, part: Pass, rows: torch.Tensor) -> torch.Tensor:
+        """Logits (N, V) after the pass's tokens at `rows` (N). Inside `reading(model)` only."""
+        self._pass, self._masks = part, {}
+        ids = torch.from_numpy(self.stream.ids[part.start : part.stop])
+        depths = torch.from_numpy(self.stream.depths[part.start : part.stop])
+        # Enough for the rows that the last branch is widened by.
+        spare = max(ROWS, part.branches[-1].start + up(part.branches[-1].tokens)) - len(ids)
+        output = self.model(
+            input_ids=F.pad(ids, (0, spare), value=int(ids[0]))[None].to(self.device),
+            position_ids=F.pad(depths, (0, spare))[None].to(self.device),
+            use_cache=False,
+            logits_to_keep=F.pad(rows, (0, up(len(rows)) - len(rows))),
+            reading=self,
+        )
+        logits_NV: torch.Tensor = output.logits[0, : len(rows)]
+        return logits_NV
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        new: Pair,
+        scaling: float | None,
+        window: int | None,
+    ) -> torch.Tensor:
+        """Attention of one layer: query (1, H, T, D), new keys (1, K, P + T, D); (1, T, H, D)."""
+        trained = new[0].shape[2] - query.shape[2]
+        stack = self._stack(layer, new, trained)
+        out = torch.empty_like(query.transpose(1, 2))
+        for at, branch in enumerate(self._pass.branches):
+            tokens, bottom = branch.tokens, trained + branch.depth
+            for held, given in zip(stack, new, strict=True):
+                fresh = given[:, :, trained + branch.start : trained + branch.stop]
+                held[:, :, bottom : bottom + tokens] = fresh
+            # Rows beyond the branch are those of the next, which writes its own over them.
+            rows = slice(branch.start, branch.start + up(tokens))
+            asked = query[:, :, rows]
+            keys, values = (held[:, :, : up(bottom + tokens, KEYS)] for held in stack)
+            mask_TS = self._mask(at, asked, bottom, keys.shape[2], window)
+            out[:, rows] = attended(asked, keys, values, mask_TS, scaling)
+        return out
+
+    def _stack(self, layer: int, new: Pair, trained: int) -> Pair:
+        if layer not in self._stacks:
+            room = up(trained + self.stream.deepest, KEYS)
+            stack = tuple(x.new_zeros(1, x.shape[1], room, x.shape[3]) for x in new)
+            for held, given in zip(stack, new, strict=True):
+                held[:, :, :trained] = given[:, :, :trained]
+            self._stacks[layer] = (stack[0], stack[1])
+        return self._stacks[layer]
+
+    def _mask(
+        self, at: int, asked: torch.Tensor, bottom: int, keys: int, window: int | None
+    ) -> torch.Tensor:
+        """What is added to the scores of a branch's queries, (T, S): nothing, or minus infinity."""
+        if (at, window) not in self._masks:
+            key_S = torch.arange(keys, device=asked.device)
+            own_T = torch.arange(asked.shape[2], device=asked.device) + bottom
+            behind_TS = own_T[:, None] - key_S[None, :]
+            hidden_TS = (behind_TS < 0) | (behind_TS >= (window or keys))
+            zeros_TS = asked.new_zeros(hidden_TS.shape)
+            self._masks[at, window] = zeros_TS.masked_fill_(hidden_TS, float("-inf"))
+        return self._masks[at, window]
+
+
+def reading_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    reading: Any = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention as whoever reads with the model computes it, `reading.attend`.
+
+    Raises ValueError for what no reader computes exactly (logit soft-capping, attention sinks, a
+    dense mask).
+    """
+    unsupported = [n for n in ("softcap", "s_aux", "position_bias") if options.get(n) is not None]
+    if unsupported or attention_mask is not None or reading is None or dropout:
+        what = ", ".join(unsupported) or "a dense mask, dropout or an attention without a reader"
+        raise ValueError(f"reading a stream does not compute {what}")
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    return reading.attend(layer, query, (key, value), scaling, sliding_window), None
+
+
+@contextmanager
+def reading(model: PreTrainedModel) -> Iterator[None]:
+    """Have the model's attention computed by readers inside this block, as before outside it."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+AttentionInterface.register(NAME, reading_attention)
