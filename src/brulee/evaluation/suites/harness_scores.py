@@ -1,6 +1,6 @@
 """The scores of lm-evaluation-harness 0.4.13 by kind of request, as statistics of an item.
 
-BLEU is a fraction here, a percentage there. Shape legend: `C` choices,
+BLEU, chrF and TER are fractions here, percentages there. Shape legend: `C` choices,
 `S` statistics of an item.
 """
 
@@ -18,10 +18,12 @@ import numpy as np
 from brulee.errors import InputError, unknown
 from brulee.evaluation.base import Array, Metric
 from brulee.evaluation.bleu import Bleu
+from brulee.evaluation.chrf import Chrf
 from brulee.evaluation.classification import matthews
 from brulee.evaluation.suites.harness_config import MetricConfig, OutputType
 from brulee.evaluation.suites.harness_prompt import Wanted
 from brulee.evaluation.tasks import Reply
+from brulee.evaluation.ter import Ter
 
 Reduce = Callable[[Array, "float | Array"], Array]
 
@@ -207,14 +209,14 @@ def _plain(text: str, options: Mapping[str, Any]) -> str:
     return text.translate(str.maketrans("", "", dropped))
 
 
-def _corpus(metric: Metric) -> Score:
+def _corpus(metric: Metric, higher_is_better: bool = True) -> Score:
     (key,) = metric.keys
 
     def count(given: Given) -> list[float]:
         golds = [str(gold) for gold in given.wanted.gold]
         return [float(v) for v in metric.statistics(given.answer, golds)[key]]
 
-    return Score(count, key, reduce=partial(metric.reduce, key))
+    return Score(count, key, higher_is_better, partial(metric.reduce, key))
 
 
 _EXACT_OPTIONS: Final = ("ignore_case", "ignore_punctuation", "ignore_numbers", "regexes_to_ignore")
@@ -246,5 +248,7 @@ _SCORES: Final[dict[OutputType, dict[str, Score]]] = {
     "generate_until": {
         "exact_match": Score(_exact_match),
         "bleu": _corpus(Bleu()),
+        "chrf": _corpus(Chrf()),
+        "ter": _corpus(Ter(), higher_is_better=False),
     },
 }
