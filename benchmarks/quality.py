@@ -1,0 +1,263 @@
+"""Every method on DialogSum: what the bundled model gains from each, with the same documents.
+
+    python benchmarks/quality.py --data dialogsum/dev.jsonl --runs runs/quality
+    python benchmarks/quality.py --data dialogsum/dev.jsonl --runs runs/quality --probe norms 3e-3 1e-2
+
+The split is that of recipes/dialogsum.yaml: 450 conversations to train on, 50 to score on, by the
+hash of `fname`. A run takes `--steps` steps of `--documents` conversations, writes the 50 summaries
+and is scored with ROUGE; its loss on the 50 reference summaries is measured too, as it is far less
+noisy. A row of benchmarks/results/quality-dialogsum.json is kept in the folder of its run and not
+measured twice, so that the study can be stopped and gone on with, and several processes can share
+it: one thread each is the best use of few cores. `--probe` tries learning rates on conversations of
+the training side that no run reads, and writes nothing but its own table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from mixture import machine
+from quality_cases import CASES, Case
+
+from brulee.data.batching import pack
+from brulee.data.encoding import Encoded
+from brulee.errors import InputError
+from brulee.methods import Attached
+from brulee.models.attention import packed
+from brulee.models.head import CompletionLoss
+from brulee.pipeline.folder import open_run
+from brulee.pipeline.preparation import Prepared, prepare
+from brulee.pipeline.stages import score, tune, write_up
+from brulee.recipe import Recipe, load_recipe
+from brulee.reporting import results
+
+HERE = Path(__file__).parent
+RESULT = HERE / "results" / "quality-dialogsum.json"
+PROBES = HERE / "results" / "quality-dialogsum-probes.json"
+RECIPE = HERE.parent / "recipes" / "dialogsum.yaml"
+ROW = "row.json"
+METRICS = ("rouge1", "rouge2", "rougeL")
+PROBED = 16  # conversations, the last of the training side in the order of the first epoch
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True, help="DialogSum's dev.jsonl")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for the run folders")
+    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--documents", type=int, default=4, help="conversations a step")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", help="names of methods")
+    parser.add_argument("--probe", nargs="+", metavar=("METHOD", "RATE"))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--tag", help="ignored; a name for the process")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    if given.probe:
+        probe(given, named(given.probe[0]), [float(rate) for rate in given.probe[1:]])
+        return
+    cases = [named(name) for name in given.only] if given.only else list(CASES)
+    for seed in given.seeds:
+        for case in cases:
+            study(given, case, seed)
+
+
+def named(name: str) -> Case:
+    found = [case for case in CASES if case.name == name]
+    if not found:
+        raise SystemExit(f"no method {name!r}; there are: {', '.join(c.name for c in CASES)}")
+    return found[0]
+
+
+def study(given: argparse.Namespace, case: Case, seed: int) -> None:
+    """One row, unless it is there or another process is at it."""
+    folder = Path(recipe_of(given, case, seed).runs) / slug(case, seed)
+    claim = folder.with_suffix(".claim")
+    if (folder / ROW).is_file():
+        return
+    given.runs.mkdir(parents=True, exist_ok=True)
+    try:
+        claim.touch(exist_ok=False)
+    except FileExistsError:
+        print(f"{case.name}, seed {seed}: {claim} says that it is being measured", flush=True)
+        return
+    key = {"name": case.name, "seed": seed}
+    try:
+        row = {**key, **measured(given, case, seed)}
+    except InputError as error:
+        folder.mkdir(exist_ok=True)
+        row = {**key, "refused": str(error)}
+    finally:
+        claim.unlink()
+    gc.collect()
+    (folder / ROW).write_text(json.dumps(row) + "\n", encoding="utf-8")
+    write(given)
+    print(json.dumps({k: v for k, v in row.items() if k != "rouge1_by_row"}), flush=True)
+
+
+def measured(given: argparse.Namespace, case: Case, seed: int) -> dict[str, Any]:
+    """Score, tune, score again; the base's answers are taken from the first run that has them."""
+    where = open_run(recipe_of(given, case, seed), "run", None, False)
+    prepared = prepare(where)
+    test = prepared.corpus.tests[0].name
+    answers, kept = where.answers("base", test), base_answers(given, case)
+    if kept.is_file() and not answers.is_file():
+        answers.parent.mkdir(parents=True)
+        shutil.copy(kept, answers)
+    before = score(prepared, "base")
+    shutil.copy(answers, kept)
+    losses = {} if kept_loss(kept) else {"base": loss(prepared, None)}
+    if losses:
+        kept.with_suffix(".loss").write_text(str(losses["base"]))
+    started = time.process_time()
+    tuned = tune(prepared)
+    cpu_seconds = time.process_time() - started
+    after = score(prepared, "tuned", tuned)
+    write_up(prepared, tuned, before, after)
+    found = results.read(where.path)
+    pairs = {pair.metric: pair for pair in found.comparisons if pair.metric in METRICS}
+    shutil.rmtree(where.path / "checkpoints")
+    shutil.rmtree(where.path / "model", ignore_errors=True)
+    return {
+        "label": prepared.method.label(),
+        "method": found.method.model_dump(),
+        "learning_rate": case.learning_rate,
+        "quantise": case.quantise,
+        "rank": case.rank,
+        "steps": tuned.totals.steps,
+        "base": {m: pair.base for m, pair in pairs.items()},
+        "tuned": {m: pair.tuned for m, pair in pairs.items()},
+        "gain_low_high": {m: (pair.low, pair.high) for m, pair in pairs.items()},
+        "base_loss": kept_loss(kept),
+        "loss": loss(prepared, tuned.attached),
+        "words": {length.who: length.mean_words for length in found.lengths},
+        "rouge1_by_row": [answer.scores["rouge1"] for answer in after.tasks[test]],
+        "trainable": tuned.trainable,
+        "stored_bytes": tuned.stored_bytes,
+        "train_tokens": tuned.totals.tokens,
+        # Wall-clock time says nothing where the study runs behind other work.
+        "train_cpu_seconds": round(cpu_seconds, 1),
+        "peak_mib": round(tuned.totals.peak_memory_bytes / 2**20),
+    }
+
+
+def recipe_of(given: argparse.Namespace, case: Case, seed: int) -> Recipe:
+    """recipes/dialogsum.yaml with this method, rate, seed and number of steps."""
+    settings = {
+        "data.source": given.data,
+        "method": {"name": case.method, **case.options},
+        "name": slug(case, seed),
+        "runs": str(given.runs),
+        "train.batch_size": given.documents,
+        "train.learning_rate": case.learning_rate,
+        "train.max_steps": given.steps * case.longer,
+        "train.seed": seed,
+        "evaluate.metrics": ["rouge"],
+    }
+    if case.quantise:
+        settings["model"] = {"name": "bundled", "quantise": case.quantise}
+    return load_recipe(RECIPE, [f"{key}={json.dumps(value)}" for key, value in settings.items()])
+
+
+def slug(case: Case, seed: int) -> str:
+    """The folder's name."""
+    return f"{''.join(c if c.isalnum() else '-' for c in case.name)}-s{seed}"
+
+
+def base_answers(given: argparse.Namespace, case: Case) -> Path:
+    """Where the base's summaries are kept, by how it is held."""
+    return Path(given.runs) / f"base-{case.quantise or 'plain'}.jsonl"
+
+
+def kept_loss(kept: Path) -> float | None:
+    file = kept.with_suffix(".loss")
+    return float(file.read_text()) if file.is_file() else None
+
+
+def loss(prepared: Prepared, attached: Attached | None, rows_: Sequence[int] = ()) -> float:
+    """Mean loss per token of the reference summaries: of the test rows, unless others are named."""
+    task = prepared.corpus.tasks[prepared.corpus.tests[0].path]
+    encoder = prepared.encoder.with_prefix(attached.prefix_ids if attached else ())
+    encoded = [task.encode(encoder, row, 0, "") for row in rows_ or task.test]
+    return loss_of(prepared, [document for document in encoded if document is not None])
+
+
+@torch.no_grad()
+def loss_of(prepared: Prepared, documents: Sequence[Encoded]) -> float:
+    model = prepared.base.model.eval()
+    summed, total, learned = CompletionLoss(model), 0.0, 0
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=prepared.autocast)
+    with packed(model), autocast:
+        for first in range(0, len(documents), 2):
+            batch = pack(documents[first : first + 2])
+            total, learned = total + summed(batch).item(), learned + batch.learned
+    return total / learned
+
+
+def probe(given: argparse.Namespace, case: Case, rates: Sequence[float]) -> None:
+    """The loss after half the steps at each rate, on conversations that no run learns from."""
+    for rate in rates:
+        tried = Case(**{**asdict(case), "name": f"probe {case.name}", "learning_rate": rate})
+        where = open_run(recipe_of(given, tried, 0), "train", None, False)
+        prepared = prepare(where)
+        mixture = prepared.mixture
+        unread = [mixture.sample(i).row for i in range(len(mixture) - PROBED, len(mixture))]
+        tuned = tune(prepared)
+        found = loss(prepared, tuned.attached, unread)
+        line = {"name": case.name, "learning_rate": rate, "steps": tuned.totals.steps}
+        line |= {"loss": round(found, 4), "seconds": round(tuned.totals.seconds, 1)}
+        print(json.dumps(line), flush=True)
+        kept = json.loads(PROBES.read_text()) if PROBES.is_file() else []
+        PROBES.write_text(json.dumps([*kept, line], indent=1) + "\n")
+        shutil.rmtree(where.path)
+        del prepared, tuned
+        gc.collect()
+
+
+def write(given: argparse.Namespace) -> None:
+    """The rows so far and their means, in one step."""
+    order = [case.name for case in CASES]
+    found = [json.loads(file.read_text()) for file in given.runs.glob(f"*/{ROW}")]
+    found.sort(key=lambda row: (order.index(row["name"]), row["seed"]))
+    result = {
+        "what": f"DialogSum dev, 450 conversations to learn from, 50 scored; {given.steps} steps "
+        f"of {given.documents} conversations; SmolLM2-135M-Instruct",
+        "table": table(found),
+        "machine": machine(),
+        "rows": found,
+    }
+    aside = RESULT.with_suffix(f".{os.getpid()}.tmp")
+    aside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    aside.replace(RESULT)
+
+
+def table(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean over the seeds of each method, and the standard deviation where there are several."""
+    lines = []
+    for name in dict.fromkeys(row["name"] for row in found if "tuned" in row):
+        own = [row for row in found if row["name"] == name]
+        line: dict[str, Any] = {"name": name, "seeds": len(own), "trainable": own[0]["trainable"]}
+        for metric in METRICS:
+            line[metric] = spread([row["tuned"][metric] for row in own])
+        lines.append({**line, "loss": spread([row["loss"] for row in own])})
+    return lines
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    sd = {"sd": round(statistics.stdev(values), 4)} if len(values) > 1 else {}
+    return {"mean": round(statistics.mean(values), 4), **sd}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The methods of the quality study, in the order in which they are worth running.
+
+Each has the learning rate that the probes of quality.py found for the study's few steps, which is
+higher than what suits several epochs. The base is held in bfloat16 where the method freezes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table: a method, its options, its learning rate, how the base is held."""
+
+    name: str
+    method: str
+    learning_rate: float
+    options: dict[str, Any] = field(default_factory=dict)
+    quantise: str | None = None
+    rank: int | None = None  # of the rank study
+    longer: int = 1  # times the study's steps
+
+
+def lora(name: str, learning_rate: float = 2e-3, rank: int = 8, **options: Any) -> Case:
+    """LoRA with the same scale, 2, at every rank."""
+    studied = rank if name == f"LoRA r{rank}, all linear" else None
+    options = {"rank": rank, "alpha": 2.0 * rank, **options}
+    return Case(name, "lora", learning_rate, options, rank=studied)
+
+
+def selective(name: str, learning_rate: float, **options: Any) -> Case:
+    """Some of the base's own values."""
+    return Case(name, "selective", learning_rate, options)
+
+
+RANKS = (1, 2, 4, 16, 32, 64)  # beside 8
+CASES: tuple[Case, ...] = (
+    Case("full", "full", 1e-4),
+    lora("LoRA r8, all linear"),
+    selective("norms", 1e-2, train="norms"),
+    Case("prompt, 20 tokens", "prompt", 3e-2, {"tokens": 20}),
+    *(lora(f"LoRA r{rank}, all linear", rank=rank) for rank in RANKS),
+    selective("last 4 layers", 3e-4, train="layers", layers={"last": 4}),
+    Case("IA3", "ia3", 1e-2),
+    Case("Houlsby", "bottleneck", 2e-3, {"kind": "houlsby"}),
+    Case("Pfeiffer", "bottleneck", 2e-3, {"kind": "pfeiffer"}),
+    Case("parallel", "bottleneck", 2e-3, {"kind": "parallel"}),
+    Case("prefix, 20 tokens", "prefix", 1e-2, {"tokens": 20}),
+    lora("LoRA r16, q and v", rank=16, target=["q_proj", "v_proj"]),
+    lora("DoRA r8", dora=True),
+    lora("rsLoRA r8", rslora=True),
+    lora("PiSSA r8", learning_rate=5e-4, init="pissa"),
+    lora("LoRA+ r8", learning_rate=5e-4, plus_ratio=16.0),
+    selective("Fisher mask 0.5%", 1e-3, train="sparse", mask="fisher"),
+    selective("magnitude mask 0.5%", 1e-3, train="sparse", mask="magnitude"),
+    selective("SAM mask 0.5%", 1e-3, train="sparse", mask="sam"),
+    selective("embeddings", 3e-4, train="embeddings"),
+    selective("biases (BitFit)", 1e-2, train="bias"),
+)
