@@ -1,7 +1,7 @@
 """Every method on DialogSum: what the bundled model gains from each, with the same documents.
 
     python benchmarks/quality.py --data dialogsum/dev.jsonl --runs runs/quality
-    python benchmarks/quality.py --data dialogsum/dev.jsonl --runs runs/quality --probe norms 3e-3 1e-2
+    python benchmarks/quality.py --data dialogsum/dev.jsonl --runs runs/quality --probe norms 5e-3
 
 The split is that of recipes/dialogsum.yaml: 450 conversations to train on, 50 to score on, by the
 hash of `fname`. A run takes `--steps` steps of `--documents` conversations, writes the 50 summaries
@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, help="DialogSum's dev.jsonl")
     parser.add_argument("--runs", type=Path, required=True, help="folder for the run folders")
-    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--documents", type=int, default=4, help="conversations a step")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", help="names of methods")

@@ -118,7 +118,10 @@ def _asked(spec: Recipe, corpus: Corpus, tested: Sequence[RowTexts]) -> dict[str
 
     device = pick_device(spec.train.device)
     dtype = pick_dtype(spec.train.precision, device)
-    base = load_base(spec.base.name, dtype, device, spec.base.revision, spec.source.resolve)
+    held = spec.base
+    base = load_base(
+        held.name, dtype, device, held.revision, spec.source.resolve, quantise=held.quantise
+    )
     encoder = Encoder(base.tokenizer, kind=base.kind, chat_template=spec.base.chat_template)
     engine = open_engine(base, encoder, spec.evaluate.batch_tokens)
     trained = {f"{path}/test": trained_texts(corpus.tasks[path], path) for path in corpus.trained}

@@ -129,7 +129,7 @@ def _adapter_session(
     name = base_name or adapter.base_name
     if name is None:
         raise InputError(f"{folder / CONFIG}: it names no base model; give one with --base.")
-    base = load_base(name, dtype, device)
+    base = load_base(name, dtype, device, quantise=adapter.quantised)
     attached = attach_adapter(adapter, base)
     return _session(base, attached, adapter.ours, folder)
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError, unknown
 from brulee.methods import METHODS, build_method
 from brulee.methods.base import Attached, Method
+from brulee.models.quantising import parameter_count
 from brulee.recipe import MethodSpec, Source
 
 # The methods that can be put on a weight that stands alone.
@@ -91,7 +92,7 @@ def _count(model: PreTrainedModel, name: str, options: Mapping[str, Any]) -> Cou
     source = Source(f"method {name}", {}, None)
     source.overridden = {("method", option): option for option in options}
     method = build_method(MethodSpec.model_validate({"name": name, **options}), source)
-    total = sum(p.numel() for p in model.parameters())
+    total = parameter_count(model)
     try:
         attached = _attach(method, model)
     except InputError as error:

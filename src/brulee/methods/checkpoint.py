@@ -64,6 +64,12 @@ class Adapter:
         digest = self.ours.get("base", {}).get("digest")
         return None if digest is None else str(digest)
 
+    @property
+    def quantised(self) -> str | None:
+        """How its base was quantised when it was loaded to be trained on; None where it was not."""
+        quantised = self.ours.get("base", {}).get("quantised")
+        return None if quantised is None else str(quantised)
+
     def method(self) -> Method:
         """The method that made it.
 
@@ -125,6 +131,8 @@ def save_adapter(
 def write_record(folder: Path, base: Base, source: str, extra: dict[str, Any]) -> None:
     """Write brulee.json, which says what the adapter or model beside it was made from."""
     named = {"name": base.name, "source": source, "digest": base.digest}
+    if base.quantised is not None:
+        named["quantised"] = base.quantised
     _write_json(folder / OURS, {"base": named, **extra})
 
 

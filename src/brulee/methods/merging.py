@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from brulee.methods.checkpoint import (
     tensors_digest,
     write_record,
 )
+from brulee.methods.linear import is_transposed
 from brulee.models.disk import disk_errors
 from brulee.models.loading import Base, load_base
 
@@ -83,7 +85,7 @@ def merge(folder: Path, out: Path, dtype: str = "auto", base: str | None = None)
         raise InputError(f"{folder / CONFIG}: it names no base model; give one with --base.")
     if name != "bundled" and Path(name).exists():
         name = str(Path(name).resolve())
-    loaded = load_base(name, torch.float32, torch.device("cpu"))
+    loaded = load_base(name, torch.float32, torch.device("cpu"), quantise=adapter.quantised)
     base_size = sum(file.stat().st_size for file in loaded.folder.glob("*.safetensors"))
     wanted = _as_stored(loaded) if dtype == "auto" else DTYPES[dtype]
     folded, cost = _fold(adapter, loaded, wanted)
@@ -133,8 +135,16 @@ def _dequantised(base: Base) -> PreTrainedModel:
         del config.quantization_config
     # One that was loaded quantised remembers how, and cannot be saved.
     plain: PreTrainedModel = type(model)(config).eval()
-    plain.load_state_dict(model.state_dict())
+    plain.load_state_dict(_as_held_by(plain, model.state_dict()))
     return plain
+
+
+def _as_held_by(
+    model: PreTrainedModel, weights: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Weights that are (O, I) once they were quantised, as a model with Conv1D maps holds them."""
+    turned = {f"{n}.weight" for n, module in model.named_modules() if is_transposed(module)}
+    return {name: w.T if name in turned else w for name, w in weights.items()}
 
 
 def _logits(base: Base) -> torch.Tensor:

@@ -16,6 +16,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -23,6 +24,7 @@ from transformers import (
 from brulee.errors import InputError, nearest
 from brulee.models.allocator import keep_freed_memory
 from brulee.models.bundled import NAME, bundled_folder, sha256
+from brulee.models.quantising import keep_values, quantisation
 
 Kind = Literal["causal", "seq2seq"]
 
@@ -41,6 +43,7 @@ class Base:
     digest: str
     kind: Kind
     folder: Path
+    quantised: str | None = None  # how the weights were quantised when they were loaded
 
     @property
     def device(self) -> torch.device:
@@ -55,27 +58,39 @@ def load_base(
     device: torch.device,
     revision: str | None = None,
     resolve: Callable[[str], Path] = Path,
+    quantise: str | None = None,
 ) -> Base:
     """Load a causal or encoder-decoder model in `dtype` onto `device`, in evaluation mode.
 
-    Raises InputError for an unknown folder (with the nearest name), a folder without a model, and
-    corrupt safetensors or GGUF files, naming the file.
+    `quantise` ("nf4") holds its linear maps in four bits. Raises InputError for an unknown folder
+    (with the nearest name), a folder without a model, one that cannot be quantised, and corrupt
+    safetensors or GGUF files, naming the file.
     """
+    asked = _Held(dtype, device, quantise)
     if device.type == "cpu":
         keep_freed_memory()
     if name == "bundled":
-        return _from_folder(bundled_folder(), dtype, device, NAME)
+        return _from_folder(bundled_folder(), asked, NAME)
     path = resolve(name)
     if path.is_dir():
-        return _from_folder(path, dtype, device, path.name)
+        return _from_folder(path, asked, path.name)
     if path.is_file():
-        return _from_gguf(path, dtype, device)
+        return _from_gguf(path, asked)
     if _looks_like_path(name):
         raise InputError(_no_such_model(path, name))
-    return _from_hub(name, revision, dtype, device)
+    return _from_hub(name, revision, asked)
 
 
-def _from_folder(folder: Path, dtype: torch.dtype, device: torch.device, name: str) -> Base:
+@dataclass(frozen=True)
+class _Held:
+    """How a model is to be held in memory."""
+
+    dtype: torch.dtype
+    device: torch.device
+    quantise: str | None
+
+
+def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
             raise InputError(f"{folder}: this is an adapter, not a base model; name its base here.")
@@ -94,20 +109,37 @@ def _from_folder(folder: Path, dtype: torch.dtype, device: torch.device, name: s
     config = _read(lambda: AutoConfig.from_pretrained(folder), folder)
     kind: Kind = "seq2seq" if config.is_encoder_decoder else "causal"
     auto = AutoModelForSeq2SeqLM if kind == "seq2seq" else AutoModelForCausalLM
+    more = _quantising(folder, config, asked)
     model, info = _read(
         lambda: auto.from_pretrained(
             folder,
             config=config,
-            dtype=dtype,
+            dtype=asked.dtype,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            **more,
         ),
         folder,
     )
     _check_weights(folder, model, info)
+    keep_values(model)
+    if not more:
+        model = model.to(asked.device)
     tokenizer = _read(lambda: AutoTokenizer.from_pretrained(folder), folder, "its tokenizer")
-    return Base(model.to(device).eval(), tokenizer, name, _digest(weights), kind, folder)
+    return Base(model.eval(), tokenizer, name, _digest(weights), kind, folder, asked.quantise)
+
+
+def _quantising(folder: Path, config: PretrainedConfig, asked: _Held) -> dict[str, Any]:
+    """What `from_pretrained` is told to quantise the weights as they are read; {} for nothing."""
+    if asked.quantise is None:
+        return {}
+    if getattr(config, "quantization_config", None) is not None:
+        raise InputError(
+            f"{folder}: model.quantise: its weights are quantised already; leave model.quantise out."
+        )
+    how = quantisation(asked.quantise, asked.dtype)
+    return {"quantization_config": how, "device_map": {"": asked.device}}
 
 
 def _check_weights(folder: Path, model: PreTrainedModel, info: dict[str, Any]) -> None:
@@ -133,10 +165,17 @@ def _check_weights(folder: Path, model: PreTrainedModel, info: dict[str, Any]) -
         )
 
 
-def _from_gguf(path: Path, dtype: torch.dtype, device: torch.device) -> Base:
+def _from_gguf(path: Path, asked: _Held) -> Base:
     check_gguf(path)
+    if asked.quantise is not None:
+        raise InputError(
+            f"{path}: model.quantise: only a transformers folder or a Hub id can be quantised while "
+            "it is loaded, not a .gguf file."
+        )
     model = _read(
-        lambda: AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype),
+        lambda: AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=asked.dtype
+        ),
         path,
     )
     # Dequantised weights are ordinary ones; the leftover quantiser would refuse saving and merging.
@@ -148,10 +187,11 @@ def _from_gguf(path: Path, dtype: torch.dtype, device: torch.device) -> Base:
         path,
         "its tokenizer",
     )
-    return Base(model.to(device).eval(), tokenizer, path.stem, sha256(path), "causal", path.parent)
+    model = model.to(asked.device).eval()
+    return Base(model, tokenizer, path.stem, sha256(path), "causal", path.parent)
 
 
-def _from_hub(name: str, revision: str | None, dtype: torch.dtype, device: torch.device) -> Base:
+def _from_hub(name: str, revision: str | None, asked: _Held) -> Base:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -168,7 +208,7 @@ def _from_hub(name: str, revision: str | None, dtype: torch.dtype, device: torch
     except HfHubHTTPError as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"model {name!r}: the Hub refused it: {reason}") from None
-    return _from_folder(Path(folder), dtype, device, name)
+    return _from_folder(Path(folder), asked, name)
 
 
 def check_safetensors(path: Path) -> None:

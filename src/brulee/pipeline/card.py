@@ -28,7 +28,8 @@ def model_card(prepared: Prepared, found: Results | None) -> str:
         "",
         f"# {prepared.where.path.name}",
         "",
-        f"A {prepared.method.label()} adapter for `{prepared.base.name}`, trained on:",
+        f"A {prepared.method.label()} adapter for `{prepared.base.name}`{_held(prepared)}, "
+        "trained on:",
         "",
         *(
             f"- {len(fitting.rows)} rows of `{tasks[path].rows.name}` with the templates "
@@ -56,6 +57,11 @@ def model_card(prepared: Prepared, found: Results | None) -> str:
         *(_scores(found) if found else ["Not measured yet."]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _held(prepared: Prepared) -> str:
+    quantised = prepared.base.quantised
+    return f" held in {quantised.upper()}" if quantised else ""
 
 
 def _scores(found: Results) -> list[str]:

@@ -50,6 +50,7 @@ def prepare(where: RunFolder) -> Prepared:
     recipe = where.recipe
     method = build_method(recipe.method, recipe.source)
     _check_names(recipe)
+    _check_trainable(recipe, method)
     guards = _guards(recipe)
     device = pick_device(recipe.train.device)
     # What was timed when the run began is kept: one run has one precision.
@@ -62,7 +63,10 @@ def prepare(where: RunFolder) -> Prepared:
     }
     # Trained weights keep fp32 precision; what is frozen can be held in bf16.
     held = torch.float32 if method.stores_model else dtype
-    base = load_base(recipe.base.name, held, device, recipe.base.revision, recipe.source.resolve)
+    spec = recipe.base
+    base = load_base(
+        spec.name, held, device, spec.revision, recipe.source.resolve, quantise=spec.quantise
+    )
     _check_context(recipe, context_length(base.model))
     encoder = Encoder(
         base.tokenizer,
@@ -107,6 +111,14 @@ def _asked(recipe: Recipe, at: KeyPath, spec: DataSpec) -> tuple[list[str], str]
     if spec.metrics is None:
         return recipe.evaluate.metrics, recipe.source.at(("evaluate", "metrics"))
     return spec.metrics, recipe.source.at((*at, "metrics"))
+
+
+def _check_trainable(recipe: Recipe, method: Method) -> None:
+    if method.stores_model and recipe.base.quantise:
+        raise InputError(
+            f"{recipe.source.at(('model', 'quantise'))}: method {method.name} trains the weights "
+            "themselves, and a quantised base has none to train; use lora or another adapter."
+        )
 
 
 def _check_context(recipe: Recipe, context: int | None) -> None:

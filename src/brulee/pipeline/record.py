@@ -19,7 +19,7 @@ def record(prepared: Prepared, dtype: torch.dtype) -> None:
     splits = {path: _split(prepared, path) for path in tasks}
     alone = next(iter(splits.values())) if len(splits) == 1 else None
     facts = {
-        "base": {"name": prepared.base.name, "digest": prepared.base.digest},
+        "base": _base(prepared),
         "framing": prepared.encoder.digest,
         "data": {k: v for task in tasks.values() for k, v in task.rows.digests.items()},
         "templates": {path: task.templates.digest for path, task in tasks.items()},
@@ -55,3 +55,9 @@ def _split(prepared: Prepared, path: str) -> dict[str, Any]:
         }
     held_out = {"held_out": prepared.corpus.held_out[path]} if not fitting else {}
     return {**task.splits.manifest(task.rows), **held_out, "used": used, "rows": left_out}
+
+
+def _base(prepared: Prepared) -> dict[str, str]:
+    base = prepared.base
+    held = {"quantised": base.quantised} if base.quantised else {}
+    return {"name": base.name, "digest": base.digest, **held}

@@ -22,6 +22,7 @@ from brulee.methods import Attached
 from brulee.methods.checkpoint import save_adapter, write_record
 from brulee.models.context import context_length
 from brulee.models.disk import disk_errors
+from brulee.models.quantising import parameter_count
 from brulee.pipeline.card import model_card
 from brulee.pipeline.preparation import Prepared
 from brulee.pipeline.summary import Scored, Tuned, summarise
@@ -79,7 +80,7 @@ def _guard_answers(
 def tune(prepared: Prepared) -> Tuned:
     """Train from the newest checkpoint to the end, and store the adapter or the model."""
     recipe, base, method = prepared.recipe, prepared.base, prepared.method
-    total = sum(p.numel() for p in base.model.parameters())
+    total = parameter_count(base.model)
     attached = method.attach(base.model, recipe.train.seed)
     encoder = _encoder(prepared, attached)
     tasks, mixture = prepared.corpus.tasks, prepared.mixture

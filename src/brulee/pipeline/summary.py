@@ -83,7 +83,11 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
     return with_verdict(
         Results(
             run=prepared.where.path.name,
-            base=Base(name=prepared.base.name, digest=prepared.base.digest),
+            base=Base(
+                name=prepared.base.name,
+                digest=prepared.base.digest,
+                quantised=prepared.base.quantised,
+            ),
             method=Method.model_validate(
                 {"name": prepared.method.name, **prepared.method.options()}
             ),

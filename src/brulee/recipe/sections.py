@@ -14,6 +14,9 @@ class ModelSpec(Strict):
 
     name: str = Field("bundled", description="bundled, a Hub id, a folder, or a .gguf file")
     revision: str | None = Field(None, description="Hub revision")
+    quantise: Literal["nf4"] | None = Field(
+        None, description="hold the linear maps in four bits (QLoRA); needs bitsandbytes"
+    )
     chat_template: Literal["auto", "none"] = Field(
         "auto", description="auto: the tokenizer's own where it has one; none: plain text"
     )
@@ -43,6 +46,9 @@ class TrainSpec(Strict):
     batch_size: Count = Field(8, description="documents in one forward pass")
     accumulation: Count = Field(1, description="forward passes per optimiser step")
     max_length: Annotated[int, Field(ge=8)] = Field(1024, description="tokens, prompt + completion")
+    optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit"] = Field(
+        "adamw", description="8bit: AdamW's moments in 8 bits, by bitsandbytes; paged: on a GPU"
+    )
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -38,10 +38,15 @@ class OpenRecord(Record):
 
 
 class Base(OpenRecord):
-    """The model before tuning; `digest` is the SHA-256 of its weights."""
+    """The model before tuning; `digest` is the SHA-256 of its weights as they are stored.
+
+    `quantised` says how they were quantised when they were loaded: it was so measured, before and
+    after.
+    """
 
     name: str
     digest: str
+    quantised: str | None = None
 
 
 class Method(OpenRecord):

@@ -7,24 +7,45 @@ from collections.abc import Sequence
 
 import torch
 
+from brulee.errors import InputError
 from brulee.methods.base import Group
+from brulee.models.quantising import need_bitsandbytes
 
 
-def adamw(groups: Sequence[Group], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019), fused, with weight decay only where a group wants it."""
-    return torch.optim.AdamW(
-        [
-            {
-                "params": list(group.parameters),
-                "lr": learning_rate * group.lr_scale,
-                "base_lr": learning_rate * group.lr_scale,
-                "weight_decay": weight_decay if group.decay else 0.0,
-            }
-            for group in groups
-        ],
-        lr=learning_rate,
-        fused=True,
-    )
+def optimizer_of(
+    kind: str, groups: Sequence[Group], learning_rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019) with weight decay only where a group wants it.
+
+    `adamw` is torch's, fused. `adamw8bit` holds the moments of large parameters in 8 bits (Dettmers
+    et al. 2022, "8-bit Optimizers via Block-wise Quantization"); `paged_adamw8bit` lets them move
+    to the CPU's memory while a GPU has no room (Dettmers et al. 2023, QLoRA). Raises InputError
+    where bitsandbytes is missing, and for pages without a GPU.
+    """
+    settings = [
+        {
+            "params": list(group.parameters),
+            "lr": learning_rate * group.lr_scale,
+            "base_lr": learning_rate * group.lr_scale,
+            "weight_decay": weight_decay if group.decay else 0.0,
+        }
+        for group in groups
+    ]
+    if kind == "adamw":
+        return torch.optim.AdamW(settings, lr=learning_rate, fused=True)
+    need_bitsandbytes(f"train.optimizer: {kind}")
+    from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
+
+    if kind == "adamw8bit":
+        eight: torch.optim.Optimizer = AdamW8bit(settings, lr=learning_rate)
+        return eight
+    if not all(p.is_cuda for group in groups for p in group.parameters):
+        raise InputError(
+            f"train.optimizer: {kind} moves its state between a GPU and the CPU, and this training "
+            "is not on a GPU; valid here: adamw, adamw8bit."
+        )
+    paged: torch.optim.Optimizer = PagedAdamW8bit(settings, lr=learning_rate)
+    return paged
 
 
 def schedule(kind: str, step: int, total: int, warmup: float) -> float:

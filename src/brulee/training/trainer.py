@@ -24,7 +24,7 @@ from brulee.training.events import EventLog, read_events
 from brulee.training.exhaustion import Relief, is_exhaustion
 from brulee.training.guards import Guards, diverged
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
-from brulee.training.optim import adamw, schedule, set_learning_rate
+from brulee.training.optim import optimizer_of, schedule, set_learning_rate
 from brulee.training.passes import Passes
 from brulee.training.selection import Best
 from brulee.training.signals import taken
@@ -73,7 +73,7 @@ class Trainer:
         self.passes = Passes(base, most=spec.batch_size, autocast=autocast)
         groups = attached.groups()
         self.parameters = [p for group in groups for p in group.parameters]
-        self.optimizer = adamw(groups, learning_rate, spec.weight_decay)
+        self.optimizer = optimizer_of(spec.optimizer, groups, learning_rate, spec.weight_decay)
         self.events = EventLog(folder / "events.jsonl")
         self.guards = Guards(self.events, spec.max_skips, learning_rate)
         self.relief = Relief(self.passes)

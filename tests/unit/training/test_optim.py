@@ -1,14 +1,16 @@
-"""Learning rates worked out by hand, and which parameters are decayed."""
+"""Learning rates worked out by hand, which parameters are decayed, and how moments are held."""
 
 from __future__ import annotations
 
+import importlib.util
 import math
 
 import pytest
 import torch
 
+from brulee.errors import InputError
 from brulee.methods.base import Group
-from brulee.training.optim import adamw, schedule, set_learning_rate
+from brulee.training.optim import optimizer_of, schedule, set_learning_rate
 
 
 def _shares(kind: str, total: int, warmup: float) -> list[float]:
@@ -52,7 +54,7 @@ def _groups() -> tuple[Group, Group]:
 
 def test_decay_and_rate_follow_the_group() -> None:
     matrices, vectors = _groups()
-    optimizer = adamw([matrices, vectors], learning_rate=0.1, weight_decay=0.5)
+    optimizer = optimizer_of("adamw", [matrices, vectors], learning_rate=0.1, weight_decay=0.5)
     for group in (matrices, vectors):
         group.parameters[0].grad = torch.zeros_like(group.parameters[0])
     assert set_learning_rate(optimizer, 0.5) == pytest.approx(0.05)
@@ -65,10 +67,46 @@ def test_decay_and_rate_follow_the_group() -> None:
 
 def test_a_step_is_adamws() -> None:
     matrices, vectors = _groups()
-    optimizer = adamw([matrices, vectors], learning_rate=0.1, weight_decay=0.0)
+    optimizer = optimizer_of("adamw", [matrices, vectors], learning_rate=0.1, weight_decay=0.0)
     for group in (matrices, vectors):
         group.parameters[0].grad = torch.full_like(group.parameters[0], 3.0)
     optimizer.step()
     # The first step of Adam is the rate itself, whatever the gradient's size.
     torch.testing.assert_close(matrices.parameters[0].data, torch.full((2, 2), 0.9))
     torch.testing.assert_close(vectors.parameters[0].data, torch.full((2,), 0.6))
+
+
+def _large() -> Group:
+    """Enough values that their moments are held in 8 bits."""
+    draw = torch.Generator().manual_seed(0)
+    return Group("all", (torch.nn.Parameter(torch.randn(80, 64, generator=draw)),))
+
+
+def test_moments_in_8_bits_step_nearly_as_adamw() -> None:
+    pytest.importorskip("bitsandbytes")
+    ends = {}
+    for kind in ("adamw", "adamw8bit"):
+        group, draw = _large(), torch.Generator().manual_seed(1)
+        optimizer = optimizer_of(kind, [group], learning_rate=0.01, weight_decay=0.1)
+        for _ in range(5):
+            group.parameters[0].grad = torch.randn(80, 64, generator=draw)
+            optimizer.step()
+        ends[kind] = group.parameters[0].detach()
+        state = optimizer.state[group.parameters[0]]
+        bytes_ = sum(v.numel() * v.element_size() for v in state.values() if torch.is_tensor(v))
+        ends[f"{kind} bytes"] = torch.tensor(bytes_)
+    moved = (ends["adamw"] - _large().parameters[0].detach()).norm()
+    assert (ends["adamw8bit"] - ends["adamw"]).norm() < 0.05 * moved
+    assert ends["adamw8bit bytes"] < 0.4 * ends["adamw bytes"]
+
+
+def test_8_bits_without_the_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"train\.optimizer: adamw8bit needs bitsandbytes"):
+        optimizer_of("adamw8bit", [_large()], 0.01, 0.0)
+
+
+def test_pages_need_a_gpu() -> None:
+    pytest.importorskip("bitsandbytes")
+    with pytest.raises(InputError, match=r"not on a GPU; valid here: adamw, adamw8bit"):
+        optimizer_of("paged_adamw8bit", [_large()], 0.01, 0.0)

@@ -1,0 +1,90 @@
+"""A base held in four bits: NF4 with double quantisation, computed by bitsandbytes.
+
+Dettmers et al. 2023, "QLoRA: Efficient Finetuning of Quantized LLMs". Every linear map but the head
+is held as one of 16 values, spaced as a normal distribution is dense, times a scale for 64 of them;
+the scales are held in 8 bits. They are made when the model is loaded, from the same files, so that
+the base keeps its digest and an adapter belongs to it whether it is quantised or not.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from brulee.errors import InputError, unknown
+
+Quantised = Literal["nf4"]
+
+
+def quantisation(kind: str | None, dtype: torch.dtype) -> Any:
+    """What `from_pretrained` calls a `quantization_config`, with matrix products in `dtype`.
+
+    None for no kind. Raises InputError for an unknown one, and where bitsandbytes is missing.
+    """
+    if kind is None:
+        return None
+    if kind not in get_args(Quantised):
+        raise unknown("quantisation", kind, get_args(Quantised), "model.quantise")
+    need_bitsandbytes("model.quantise: nf4")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=kind,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def need_bitsandbytes(what: str) -> None:
+    """Raises InputError, with the command that mends it, where bitsandbytes is not installed."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError(
+            f"{what} needs bitsandbytes, which is not installed; "
+            "run: pip install 'brulee[quantised]'"
+        )
+
+
+def keep_values(model: nn.Module) -> None:
+    """Have the quantised maps of a model keep the values that they were loaded with.
+
+    On a CPU with bfloat16 instructions bitsandbytes rearranges a map the first time that it infers,
+    and rounds its scales again on the way there and back: what is measured before training would
+    not be the model that is trained.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def is_quantised(model: PreTrainedModel) -> bool:
+    """Whether some weights of a model are held as something else than their values."""
+    return any(not p.is_floating_point() for p in model.parameters())
+
+
+def parameter_count(model: nn.Module) -> int:
+    """The number of values that a model's parameters stand for; four-bit ones lie two in a byte."""
+    return sum(_values(parameter) for parameter in model.parameters())
+
+
+def _values(parameter: torch.Tensor) -> int:
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else torch.Size(state.shape).numel()
+
+
+def held_bytes(model: nn.Module) -> int:
+    """Bytes of a model's parameters in memory, with the scales of those that are quantised."""
+    return sum(_bytes(parameter) for parameter in model.parameters())
+
+
+def _bytes(parameter: torch.Tensor) -> int:
+    size = parameter.numel() * parameter.element_size()
+    state = getattr(parameter, "quant_state", None)
+    if state is None:
+        return size
+    scales = [state.absmax, *([state.state2.absmax] if state.nested else [])]
+    return size + sum(scale.numel() * scale.element_size() for scale in scales)

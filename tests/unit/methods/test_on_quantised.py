@@ -1,0 +1,177 @@
+"""Every adapter over a base in four bits (QLoRA): trained, stored, found again, taken off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from brulee.data.encoding import Encoder
+from brulee.errors import InputError
+from brulee.inference.session import open_session
+from brulee.methods import METHODS, Attached, build_method
+from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
+from brulee.methods.merging import merge
+from brulee.models.loading import Base, load_base
+from brulee.recipe import MethodSpec, TrainSpec
+from brulee.training.trainer import Document, Trainer
+
+pytest.importorskip("bitsandbytes")
+
+WAYS: dict[str, tuple[str, dict[str, Any]]] = {
+    "lora": ("lora", {"rank": 4}),
+    "lora-plus": ("lora", {"rank": 4, "plus_ratio": 4.0, "rslora": True}),
+    "ia3": ("ia3", {}),
+    "norms": ("selective", {"train": "norms"}),
+    "pfeiffer": ("bottleneck", {"kind": "pfeiffer"}),
+    "prompt": ("prompt", {"tokens": 4}),
+    "prefix": ("prefix", {"tokens": 4}),
+}
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2"])
+def folder(
+    make_base: Callable[..., Base],
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Path:
+    """A saved model whose maps have sides that four-bit kernels like; GPT-2 has Conv1D."""
+    sizes = {
+        "llama": {"hidden_size": 64, "intermediate_size": 128},
+        "gpt2": {"n_embd": 64},
+    }[request.param]
+    base, where = make_base(request.param, **sizes), tmp_path_factory.mktemp("m") / request.param
+    base.model.save_pretrained(where)
+    base.tokenizer.save_pretrained(where)
+    return where
+
+
+def _base(folder: Path, quantise: str | None = "nf4") -> Base:
+    return load_base(str(folder), torch.float32, torch.device("cpu"), quantise=quantise)
+
+
+def _attach(base: Base, way: str) -> Attached:
+    name, options = WAYS[way]
+    return build_method(MethodSpec(name=name, **options)).attach(base.model)
+
+
+def _train(base: Base, attached: Attached, folder: Path, steps: int = 2) -> list[float]:
+    encoder = Encoder(base.tokenizer).with_prefix(attached.prefix_ids)
+    document = encoder.encode("Where is the parcel?", "The agent sent a new one.")
+    assert document is not None
+    spec = TrainSpec(max_steps=steps, batch_size=2, learning_rate=1e-2, epochs=steps)
+    trainer = Trainer(
+        base, attached, lambda i: Document(f"row {i}", document), 2, spec,
+        learning_rate=1e-2, folder=folder,
+    )  # fmt: skip
+    before = trainer.validation_loss() if trainer.validation else None
+    assert before is None
+    trainer.train()
+    from brulee.training.events import read_events
+
+    return [e["loss"] for e in read_events(folder / "events.jsonl") if e["event"] == "step"]
+
+
+def _logits(base: Base, attached: Attached | None = None) -> torch.Tensor:
+    ids = [*(attached.prefix_ids if attached else ()), *range(5, 40)]
+    with torch.no_grad():
+        logits: torch.Tensor = base.model(input_ids=torch.tensor([ids])).logits
+    return logits.float()
+
+
+def _values(base: Base) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_step_learns_and_taking_it_off_leaves_the_base_as_it_was(
+    folder: Path, tmp_path: Path, way: str
+) -> None:
+    base = _base(folder)
+    before, values = _logits(base), _values(base)
+    attached = _attach(base, way)
+    losses = _train(base, attached, tmp_path, steps=4)
+    assert losses[-1] < losses[0]
+    assert all(p.grad is None for p in base.model.parameters() if not p.is_floating_point())
+    attached.detach()
+    assert torch.equal(_logits(base), before)
+    after = _values(base)
+    assert values.keys() == after.keys()
+    assert all(torch.equal(values[name], after[name]) for name in values)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_stored_and_loaded_again_it_gives_the_same_logits(
+    folder: Path, tmp_path: Path, way: str
+) -> None:
+    base = _base(folder)
+    attached = _attach(base, way)
+    _train(base, attached, tmp_path)
+    expected = _logits(base, attached)
+    save_adapter(tmp_path / "adapter", attached, base, str(folder), "", {})
+    adapter = open_adapter(tmp_path / "adapter")
+    assert adapter.quantised == "nf4"
+    again = _base(folder)
+    loaded = attach_adapter(adapter, again)
+    torch.testing.assert_close(_logits(again, loaded), expected, atol=1e-6, rtol=0)
+
+
+def test_it_is_asked_on_the_base_it_was_trained_beside(folder: Path, tmp_path: Path) -> None:
+    base = _base(folder)
+    attached = _attach(base, "lora")
+    _train(base, attached, tmp_path)
+    save_adapter(tmp_path / "adapter", attached, base, str(folder), "", {})
+    session = open_session(str(tmp_path / "adapter"), "cpu", "float32")
+    assert session.base.quantised == "nf4"
+    torch.testing.assert_close(_logits(session.base), _logits(base), atol=1e-6, rtol=0)
+
+
+def test_merged_it_holds_the_values_that_the_four_bits_stand_for(
+    folder: Path, tmp_path: Path
+) -> None:
+    base = _base(folder)
+    attached = _attach(base, "lora")
+    _train(base, attached, tmp_path)
+    save_adapter(tmp_path / "adapter", attached, base, str(folder), "", {})
+    made = merge(tmp_path / "adapter", tmp_path / "merged")
+    assert made.cost.dequantised
+    assert made.cost.by_merging < 1e-4
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    with torch.no_grad():
+        found = merged(input_ids=torch.arange(5, 40).unsqueeze(0)).logits
+    torch.testing.assert_close(found, _logits(base), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings(
+    "error",
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning",
+    "ignore:Model has `tie_word_embeddings=True`",
+)
+def test_peft_loads_it_over_the_same_four_bits(folder: Path, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    base = _base(folder)
+    attached = _attach(base, "lora")
+    _train(base, attached, tmp_path)
+    save_adapter(tmp_path / "adapter", attached, base, str(folder), "", {})
+    theirs = peft.PeftModel.from_pretrained(_base(folder).model, tmp_path / "adapter")
+    with torch.no_grad():
+        found = theirs(input_ids=torch.arange(5, 40).unsqueeze(0)).logits
+    torch.testing.assert_close(found, _logits(base), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"dora": True}, {"init": "pissa"}])
+def test_what_needs_the_weights_themselves_is_refused(
+    folder: Path, options: dict[str, Any]
+) -> None:
+    method = build_method(MethodSpec(name="lora", **options))
+    with pytest.raises(InputError, match="this base is quantised"):
+        method.attach(_base(folder).model)
+
+
+def test_every_adapter_method_is_tried_here() -> None:
+    tried = {name for name, _ in WAYS.values()}
+    assert tried == {name for name, method in METHODS.items() if not method.stores_model}
