@@ -135,9 +135,7 @@ def _quantising(folder: Path, config: PretrainedConfig, asked: _Held) -> dict[st
     if asked.quantise is None:
         return {}
     if getattr(config, "quantization_config", None) is not None:
-        raise InputError(
-            f"{folder}: model.quantise: its weights are quantised already; leave model.quantise out."
-        )
+        raise InputError(f"{folder}: its weights are quantised already; leave model.quantise out.")
     how = quantisation(asked.quantise, asked.dtype)
     return {"quantization_config": how, "device_map": {"": asked.device}}
 
@@ -169,8 +167,8 @@ def _from_gguf(path: Path, asked: _Held) -> Base:
     check_gguf(path)
     if asked.quantise is not None:
         raise InputError(
-            f"{path}: model.quantise: only a transformers folder or a Hub id can be quantised while "
-            "it is loaded, not a .gguf file."
+            f"{path}: model.quantise: only a transformers folder or a Hub id can be quantised "
+            "while it is loaded, not a .gguf file."
         )
     model = _read(
         lambda: AutoModelForCausalLM.from_pretrained(

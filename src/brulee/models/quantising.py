@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError, unknown
 
 Quantised = Literal["nf4"]
+_REARRANGES = "support_avx512bf16_for_cpu"  # what bitsandbytes calls the switch
 
 
 def quantisation(kind: str | None, dtype: torch.dtype) -> Any:
@@ -57,8 +58,8 @@ def keep_values(model: nn.Module) -> None:
     not be the model that is trained.
     """
     for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+        if hasattr(module, _REARRANGES):
+            setattr(module, _REARRANGES, False)
 
 
 def is_quantised(model: PreTrainedModel) -> bool:
@@ -72,7 +73,7 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def _values(parameter: torch.Tensor) -> int:
-    state = getattr(parameter, "quant_state", None)
+    state: Any = getattr(parameter, "quant_state", None)
     return parameter.numel() if state is None else torch.Size(state.shape).numel()
 
 
@@ -83,8 +84,8 @@ def held_bytes(model: nn.Module) -> int:
 
 def _bytes(parameter: torch.Tensor) -> int:
     size = parameter.numel() * parameter.element_size()
-    state = getattr(parameter, "quant_state", None)
+    state: Any = getattr(parameter, "quant_state", None)
     if state is None:
         return size
-    scales = [state.absmax, *([state.state2.absmax] if state.nested else [])]
+    scales: list[torch.Tensor] = [state.absmax, *([state.state2.absmax] if state.nested else [])]
     return size + sum(scale.numel() * scale.element_size() for scale in scales)

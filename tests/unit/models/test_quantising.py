@@ -100,7 +100,7 @@ def test_what_is_quantised_is_not_quantised_again(folder: Path, tmp_path: Path) 
     base = _load(folder)
     base.model.save_pretrained(tmp_path / "nf4")
     base.tokenizer.save_pretrained(tmp_path / "nf4")
-    with pytest.raises(InputError, match="quantised already; leave model.quantise out"):
+    with pytest.raises(InputError, match="quantised already; leave"):
         _load(tmp_path / "nf4")
     again = _load(tmp_path / "nf4", None)
     torch.testing.assert_close(_logits(again), _logits(base))
