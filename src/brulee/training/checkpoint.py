@@ -160,7 +160,9 @@ def _moments(
 ) -> Iterator[tuple[str, torch.Tensor]]:
     for i, parameter in enumerate(parameters):
         for name, value in optimizer.state.get(parameter, {}).items():
-            yield f"{i}/{name}", value
+            # In 8 bits a step is a plain number, and all share one table of what codes stand for.
+            tensor = torch.as_tensor(value)
+            yield f"{i}/{name}", tensor.clone() if name.startswith("qmap") else tensor
 
 
 def _random(parameters: Sequence[torch.nn.Parameter], world: World) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import signal
 from collections.abc import Callable
@@ -26,6 +27,8 @@ CASES: list[dict[str, Any]] = [
     {"name": "t5", "method": "full", "config": {"dropout_rate": 0.2}, "weight_decay": 0.1},
     {"name": "t5", "options": {"dropout": 0.3}},
 ]
+if importlib.util.find_spec("bitsandbytes"):  # rank 128: enough values to be held in 8 bits
+    CASES.append({"name": "llama", "options": {"rank": 128}, "optimizer": "adamw8bit"})
 STEPS = 8  # ceil(3 epochs * 10 documents / 4)
 
 
