@@ -1,4 +1,4 @@
-"""`brulee adapters`: what was tuned, looked into, merged and compared."""
+"""`brulee adapters`: what was tuned, looked into, merged, written out and compared."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final
 import typer
 
 from brulee.cli.adapters_diff import diff
+from brulee.cli.adapters_export import export
 from brulee.cli.adapters_inspect import inspect
 from brulee.cli.adapters_list import list_adapters
 from brulee.cli.adapters_merge import merge
@@ -18,6 +19,7 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "list": list_adapters,
     "inspect": inspect,
     "merge": merge,
+    "export": export,
     "diff": diff,
     "neighbors": neighbors,
 }

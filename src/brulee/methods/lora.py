@@ -87,7 +87,7 @@ class LoRA(Method):
         kinds = [kind for kind, on in named.items() if on] or ["LoRA"]
         return f"{' '.join(kinds)} r{own.rank}"
 
-    def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
+    def attach(self, model: PreTrainedModel, seed: int = 0) -> _LoRAAttached:
         """Wrap the targeted modules; every parameter of the base is frozen."""
         own = self._options
         chosen = select(model, own.target, embeddings=True)
@@ -120,6 +120,11 @@ class _LoRAAttached(Attached):
     def __init__(self, wrapping: Wrapping[Layer], options: LoRAOptions, targets: list[str]) -> None:
         self.model, self._wrapping = wrapping.model, wrapping
         self._options, self._targets = options, targets
+
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """What stands on the model, by the path of what it stands around."""
+        return self._wrapping.layers
 
     def groups(self) -> list[Group]:
         ratio = self._options.plus_ratio

@@ -1,0 +1,56 @@
+"""`brulee adapters export`: what was tuned as a GGUF file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brulee.cli import options
+from brulee.cli.output import print_json
+
+
+class Format(StrEnum):
+    """What is written."""
+
+    GGUF = "gguf"
+    GGUF_LORA = "gguf-lora"
+
+
+class Dtype(StrEnum):
+    """What matrices are held in."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+    Q8_0 = "q8_0"
+
+
+def export(
+    target: Annotated[str, typer.Argument(metavar="RUN", help="A run or an adapter's folder.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Write this .gguf file.")],
+    to: Annotated[
+        Format, typer.Option(help="gguf: the whole, merged; gguf-lora: the LoRA alone.")
+    ] = Format.GGUF,
+    dtype: Annotated[Dtype, typer.Option(help="What matrices are held in.")] = Dtype.FLOAT16,
+    base: Annotated[
+        str | None, typer.Option(help="Where the base lies now, if not where the adapter says.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Write a GGUF file, which llama.cpp and what is built on it run.
+
+    A transformers folder is written by `brulee adapters merge`.
+    """
+    from brulee.methods.exporting import export as write
+    from brulee.methods.shelf import locate
+    from brulee.reporting.wording import size
+
+    made = write(locate(target), out, to.value, dtype.value, base)
+    if as_json:
+        print_json({**asdict(made), "file": str(made.file)})
+        return
+    print(f"{made.file}: {made.holds}  ({size(made.size)}, {made.dtype})")

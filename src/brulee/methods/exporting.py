@@ -1,0 +1,73 @@
+"""What was tuned, written for other programs: one GGUF file of a model, or of a LoRA beside it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from brulee.errors import InputError, unknown
+from brulee.methods.checkpoint import CONFIG, open_adapter
+from brulee.methods.gguf_adapter import write_adapter
+from brulee.methods.merging import merge
+from brulee.methods.shelf import Stored
+from brulee.models.gguf_model import DTYPES, write_model
+from brulee.models.gguf_names import architecture_of
+from brulee.models.loading import load_base
+from brulee.models.skeleton import load_skeleton
+
+FORMATS = ("gguf", "gguf-lora")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written: what it holds, in what, and its bytes."""
+
+    file: Path
+    holds: str
+    dtype: str
+    size: int
+
+
+def export(
+    stored: Stored, out: Path, to: str = "gguf", dtype: str = "float16", base: str | None = None
+) -> Exported:
+    """Write a tuned model (`gguf`: merged, where it is an adapter) or a LoRA (`gguf-lora`).
+
+    Raises InputError for a file that is there already, and for what the format cannot hold: a
+    model, a tokenizer or a method.
+    """
+    for kind, given, valid in (("format", to, FORMATS), ("dtype", dtype, DTYPES)):
+        if given not in valid:
+            raise unknown(kind, given, valid, f"--{'to' if kind == 'format' else kind}")
+    if out.exists():
+        raise InputError(f"{out}: exists already; name another file.")
+    if out.suffix != ".gguf":
+        raise InputError(f"{out}: a GGUF file's name ends in .gguf.")
+    if stored.kind == "model":
+        return _model(stored.folder, stored.folder.name, out, to, dtype)
+    adapter = open_adapter(stored.folder)
+    name = base or adapter.base_name
+    if name is None:
+        raise InputError(f"{stored.folder / CONFIG}: it names no base model; give one with --base.")
+    label = adapter.method().label()
+    if to == "gguf-lora":
+        return Exported(out, label, dtype, write_adapter(adapter, name, out, dtype))
+    architecture_of(load_skeleton(name).config)  # refused before anything is merged
+    with tempfile.TemporaryDirectory(prefix=".merged-", dir=_beside(out)) as aside:
+        folder = merge(stored.folder, Path(aside) / "model", "float32", name).folder
+        return _model(folder, f"{label}, merged", out, "gguf", dtype)
+
+
+def _model(folder: Path, label: str, out: Path, to: str, dtype: str) -> Exported:
+    if to != "gguf":
+        raise InputError(f"{folder}: a whole model is no LoRA; write it with --to gguf.")
+    base = load_base(str(folder), torch.float32, torch.device("cpu"))
+    return Exported(out, label, dtype, write_model(base, out, dtype))
+
+
+def _beside(out: Path) -> Path:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return out.parent

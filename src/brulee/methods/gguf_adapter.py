@@ -1,0 +1,79 @@
+"""A LoRA adapter as a GGUF file, which llama.cpp applies to a base while it runs (`--lora`).
+
+A map's two matrices are stored as `NAME.lora_a` (R, I) and `NAME.lora_b` (O, R), and one alpha for
+all: a map's correction is multiplied by alpha / R, whatever scaled it in training. What that does
+not give is folded into B.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from brulee.errors import InputError
+from brulee.methods.checkpoint import Adapter
+from brulee.methods.lora import LoRA
+from brulee.methods.lora_layer import LoRALinear
+from brulee.models.gguf_model import add_matrix, finish
+from brulee.models.gguf_names import architecture_of, namer, pairs_together
+from brulee.models.skeleton import load_skeleton
+
+
+def write_adapter(adapter: Adapter, base: str, out: Path, dtype: str) -> int:
+    """Write a stored LoRA; of its base only the configuration is read. Returns the file's bytes.
+
+    Raises InputError for another method, for DoRA and embeddings, which the format does not hold,
+    and for a base that cannot be written.
+    """
+    from gguf import GGUFWriter
+
+    layers = _layers(adapter, base)
+    config = load_skeleton(base).config
+    architecture, name_of = architecture_of(config), namer(config)
+    alpha = max(_alpha(layer) for layer in layers.values())
+    writer = GGUFWriter(None, architecture.name)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", alpha)
+    writer.add_name(f"{adapter.method().label()} for {Path(base).name}")
+    for path, layer in layers.items():
+        a_RI, b_OR = (factor.detach() for factor in layer.factors())
+        name = name_of(f"{path}.weight")
+        scaled_OR = b_OR * (_alpha(layer) / alpha)
+        add_matrix(writer, f"{name}.lora_a", a_RI, dtype)
+        add_matrix(writer, f"{name}.lora_b", pairs_together(name, scaled_OR, config), dtype)
+    return finish(writer, out)
+
+
+def _layers(adapter: Adapter, base: str) -> dict[str, LoRALinear]:
+    """The adapter's layers by path, on a model of the base's shapes that holds no weights."""
+    method = adapter.method()
+    label = method.label()
+    if not isinstance(method, LoRA):
+        raise InputError(
+            f"{adapter.folder}: {label} cannot be a GGUF adapter, only LoRA can; "
+            "merge it where it merges: --to gguf."
+        )
+    if method.options()["dora"]:
+        raise InputError(
+            f"{adapter.folder}: {label} scales whole outputs, which a GGUF adapter cannot hold; "
+            "merge it: --to gguf."
+        )
+    attached = method.attach(load_skeleton(base))
+    attached.load(adapter.tensors())
+    found = {}
+    for path, layer in attached.layers.items():
+        if not isinstance(layer, LoRALinear):
+            raise InputError(
+                f"{adapter.folder}: it corrects the embedding {path!r}, which a GGUF adapter "
+                "does not hold here; merge it: --to gguf."
+            )
+        found[path] = layer
+    return found
+
+
+@torch.no_grad()
+def _alpha(layer: LoRALinear) -> float:
+    """What alpha would have to be: PiSSA's rank is stored twice over."""
+    return float(layer.scale * layer.factors()[0].shape[0])

@@ -1,0 +1,95 @@
+"""A transformers model as one GGUF file, which llama.cpp and what is built on it run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from brulee.models.gguf_names import architecture_of, as_held, namer, sizes
+from brulee.models.gguf_tokenizer import add_tokenizer
+from brulee.models.loading import Base
+
+if TYPE_CHECKING:
+    from gguf import GGMLQuantizationType, GGUFWriter
+
+DTYPES = ("float32", "bfloat16", "float16", "q8_0")
+
+
+def write_model(base: Base, out: Path, dtype: str) -> int:
+    """Write a loaded model with its tokenizer; returns the file's bytes.
+
+    Matrices are held in `dtype` (q8_0: 8 bits, a scale for 32), vectors in fp32, as llama.cpp
+    computes with them. Raises InputError for a model or tokenizer that cannot be written.
+    """
+    from gguf import GGUFWriter
+
+    config = base.model.config
+    writer = GGUFWriter(None, architecture_of(config).name)
+    writer.add_type("model")
+    writer.add_name(f"{base.name}, {dtype}")
+    add_sizes(writer, sizes(config), architecture_of(config).name)
+    writer.add_file_type(_file_type(dtype))
+    rows = base.model.get_input_embeddings().weight.shape[0]
+    add_tokenizer(writer, base.tokenizer, rows)
+    name_of = namer(config)
+    for parameter, tensor in base.model.named_parameters():  # what is tied comes once
+        name = name_of(parameter)
+        add_matrix(writer, name, as_held(name, tensor.detach(), config), dtype)
+    return finish(writer, out)
+
+
+def add_sizes(writer: GGUFWriter, values: dict[str, int | float], name: str) -> None:
+    """Write numbers under an architecture's name."""
+    for key, value in values.items():
+        add = writer.add_float32 if isinstance(value, float) else writer.add_uint32
+        add(f"{name}.{key}", value)
+
+
+def add_matrix(writer: GGUFWriter, name: str, tensor: torch.Tensor, dtype: str) -> None:
+    """Write one tensor; a vector, and a row that 8 bits do not divide, in full."""
+    from gguf import quantize
+
+    values = tensor.float().cpu().contiguous().numpy()
+    kind = _kind(dtype if tensor.ndim > 1 else "float32")
+    if dtype == "q8_0" and tensor.shape[-1] % 32:
+        kind = _kind("float32")
+    writer.add_tensor(name, quantize(values, kind), raw_dtype=kind)
+
+
+def finish(writer: GGUFWriter, out: Path) -> int:
+    """Write the file under another name, then rename it; returns its bytes."""
+    from brulee.models.disk import disk_errors
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_name(f".{out.name}.tmp")
+    try:
+        with disk_errors(out):
+            writer.write_header_to_file(path=aside)
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+            writer.close()
+        aside.rename(out)
+    finally:
+        aside.unlink(missing_ok=True)
+    return out.stat().st_size
+
+
+def _kind(dtype: str) -> GGMLQuantizationType:
+    from gguf import GGMLQuantizationType
+
+    named = {"float32": "F32", "bfloat16": "BF16", "float16": "F16", "q8_0": "Q8_0"}
+    return GGMLQuantizationType[named[dtype]]
+
+
+def _file_type(dtype: str) -> int:
+    from gguf import LlamaFileType
+
+    named = {
+        "float32": LlamaFileType.ALL_F32,
+        "bfloat16": LlamaFileType.MOSTLY_BF16,
+        "float16": LlamaFileType.MOSTLY_F16,
+        "q8_0": LlamaFileType.MOSTLY_Q8_0,
+    }
+    return int(named[dtype])

@@ -1,0 +1,159 @@
+"""A GGUF file read back is the model that was written: the same logits, the same tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf
+import pytest
+import torch
+from tokenizers import Regex, pre_tokenizers
+
+from brulee.errors import InputError
+from brulee.models.gguf_model import write_model
+from brulee.models.gguf_names import ARCHITECTURES, architecture_of
+from brulee.models.loading import Base, load_base
+
+# Each written name once, with what makes its kind differ: grouped queries, a head of its own width,
+# a head that is tied, Conv1D.
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", {}),
+    "llama, wide heads": ("llama", {"head_dim": 16}),
+    "llama, tied": ("llama", {"tie_word_embeddings": True}),
+    "mistral": ("mistral", {"sliding_window": None}),
+    "qwen3": ("qwen3", {"head_dim": 128}),  # what transformers takes it to be
+    "gpt2": ("gpt2", {"n_positions": 1024}),  # what transformers takes it to be
+}
+TEXTS = [
+    "The parcel is late.",
+    "  3 rooms, 1024 guests;\n\n it's <|im_start|>ready</s>",
+    "Ünïcödé",
+]
+
+
+def _read(file: Path) -> Base:
+    return load_base(str(file), torch.float32, torch.device("cpu"))
+
+
+def _logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=torch.arange(5, 60).unsqueeze(0)).logits
+    return logits.float()
+
+
+def _rows(base: Base) -> Base:
+    """A tokenizer has 300 tokens, as the tiny models have rows."""
+    assert base.model.get_input_embeddings().weight.shape[0] == len(base.tokenizer)
+    return base
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_computes_the_same(make_base: Callable[..., Base], tmp_path: Path, name: str) -> None:
+    architecture, changes = MODELS[name]
+    base = make_base(architecture, **changes)
+    for norm in [p for n, p in base.model.named_parameters() if p.ndim == 1]:
+        norm.data += 0.1 * torch.randn(norm.shape, generator=torch.Generator().manual_seed(0))
+    size = write_model(base, tmp_path / "m.gguf", "float32")
+    assert size == (tmp_path / "m.gguf").stat().st_size
+    again = _read(tmp_path / "m.gguf")
+    torch.testing.assert_close(_logits(again.model), _logits(base.model), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("float16", 2e-3), ("bfloat16", 1e-2), ("q8_0", 2e-2)])
+def test_what_narrow_types_cost(
+    make_base: Callable[..., Base], tmp_path: Path, dtype: str, most: float
+) -> None:
+    base = make_base("llama", hidden_size=64, intermediate_size=96)
+    write_model(base, tmp_path / "m.gguf", dtype)
+    again = _read(tmp_path / "m.gguf").model.state_dict()
+    for name, tensor in base.model.state_dict().items():
+        error = (again[name] - tensor).norm() / tensor.norm()
+        assert error < most, name
+        assert tensor.ndim == 1 or error > 0, name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "q8_0"])
+def test_vectors_stay_in_full(make_base: Callable[..., Base], tmp_path: Path, dtype: str) -> None:
+    write_model(make_base("llama", hidden_size=64), tmp_path / "m.gguf", dtype)
+    kinds = {t.name: t.tensor_type.name for t in gguf.GGUFReader(tmp_path / "m.gguf").tensors}
+    assert kinds["output_norm.weight"] == "F32"
+    assert kinds["token_embd.weight"] == {"float32": "F32", "q8_0": "Q8_0"}[dtype]
+
+
+def test_the_tokenizer_is_the_same(make_base: Callable[..., Base], tmp_path: Path) -> None:
+    base = make_base("llama")
+    write_model(base, tmp_path / "m.gguf", "float32")
+    again = _read(tmp_path / "m.gguf").tokenizer
+    for text in TEXTS:
+        assert again(text)["input_ids"] == base.tokenizer(text)["input_ids"], text
+    assert again.chat_template == base.tokenizer.chat_template
+    for kind in ("bos", "eos", "pad"):
+        assert getattr(again, f"{kind}_token") == getattr(base.tokenizer, f"{kind}_token")
+
+
+_LLAMA_3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+WAYS: dict[str, list[Any]] = {
+    "gpt-2": [pre_tokenizers.ByteLevel(add_prefix_space=False)],
+    "smollm": [
+        pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+    ],
+    "llama-bpe": [
+        pre_tokenizers.Split(Regex(_LLAMA_3), behavior="isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ],
+    "qwen2": [
+        pre_tokenizers.Split(Regex(_LLAMA_3.replace("{1,3}", "")), behavior="isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_way_words_are_cut_is_named(
+    make_base: Callable[..., Base], tmp_path: Path, way: str
+) -> None:
+    base = make_base("llama")
+    base.tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(WAYS[way])
+    write_model(base, tmp_path / "m.gguf", "float32")
+    found = gguf.GGUFReader(tmp_path / "m.gguf").fields["tokenizer.ggml.pre"]
+    assert found.contents() == way
+
+
+def test_a_way_without_a_name_is_refused(make_base: Callable[..., Base], tmp_path: Path) -> None:
+    base = make_base("llama")
+    base.tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    with pytest.raises(InputError, match="tokenizer cannot be written as GGUF"):
+        write_model(base, tmp_path / "m.gguf", "float32")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("gemma", {}, r"a gemma model cannot be written.*valid: llama, mistral, qwen2"),
+        ("t5", {}, "a t5 model cannot be written"),
+        ("mistral", {}, "attends within 6 tokens"),
+        ("llama", {"attention_bias": True}, "its linear maps have biases"),
+        ("llama", {"hidden_act": "gelu"}, "its activation is gelu and not silu"),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}},
+            r"rotary positions are scaled \(linear\)",
+        ),
+    ],
+)
+def test_what_the_format_does_not_carry_is_refused(
+    make_model: Callable[..., Any], name: str, changes: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        architecture_of(make_model(name, **changes).config)
+
+
+def test_every_written_type_but_qwen2_is_read_back_here() -> None:
+    assert {architecture for architecture, _ in MODELS.values()} == set(ARCHITECTURES) - {"qwen2"}
