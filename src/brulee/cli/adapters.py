@@ -13,6 +13,7 @@ from brulee.cli.adapters_inspect import inspect
 from brulee.cli.adapters_list import list_adapters
 from brulee.cli.adapters_merge import merge
 from brulee.cli.adapters_neighbors import neighbors
+from brulee.cli.adapters_push import push
 from brulee.cli.failures import sentences
 
 COMMANDS: Final[dict[str, Callable[..., Any]]] = {
@@ -22,6 +23,7 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "export": export,
     "diff": diff,
     "neighbors": neighbors,
+    "push": push,
 }
 
 app = typer.Typer(no_args_is_help=True, help="Look into what was tuned; merge it; compare it.")

@@ -160,3 +160,24 @@ def test_damage_is_named_by_every_command(brulee, runs: Path) -> None:
         done = brulee("adapters", *arguments)
         assert done.code == 2
         assert "digest differs" in done.err
+
+
+def test_exporting_writes_one_file_and_says_what_is_in_it(brulee, runs: Path) -> None:
+    done = brulee("adapters", "export", runs / "one", "--out", runs / "one.gguf")
+    assert done.code == 0, done.err
+    assert done.out.startswith(f"{runs / 'one.gguf'}: LoRA r8, merged  (")
+    given = ("--to", "gguf-lora", "--dtype", "float32", "--json")
+    alone = brulee("adapters", "export", runs / "one", "--out", runs / "lora.gguf", *given)
+    assert (alone.code, alone.json["holds"], alone.json["dtype"]) == (0, "LoRA r8", "float32")
+    assert alone.json["size"] == (runs / "lora.gguf").stat().st_size
+    soft = brulee("adapters", "export", runs / "soft", "--out", runs / "soft.gguf")
+    assert soft.code == 2
+    assert "prompt cannot merge" in soft.err
+
+
+def test_pushing_sends_nothing_until_it_is_told_to(brulee, runs: Path, monkeypatch) -> None:
+    monkeypatch.setattr("brulee.methods.pushing.push", lambda *_, **__: pytest.fail("sent"))
+    done = brulee("adapters", "push", runs / "one", "--to", "someone/chats")
+    assert done.code == 2
+    assert f"{WEIGHTS}" in done.err
+    assert "would be sent to https://huggingface.co/someone/chats; say --upload" in done.err

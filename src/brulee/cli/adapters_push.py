@@ -1,0 +1,41 @@
+"""`brulee adapters push`: what was tuned, put on the Hub; nothing else here sends anything."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from brulee.cli import options
+from brulee.cli.output import print_json
+from brulee.errors import InputError
+
+
+def push(
+    target: Annotated[str, typer.Argument(metavar="RUN", help="A run or an adapter's folder.")],
+    to: Annotated[str, typer.Option(metavar="OWNER/NAME", help="The repository on the Hub.")],
+    upload: Annotated[
+        bool, typer.Option("--upload", help="Send it; without this nothing leaves the machine.")
+    ] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Let everybody see a repository made for it.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Put an adapter or a tuned model on the Hub, with its model card, if --upload says so."""
+    from brulee.methods.pushing import push as send
+    from brulee.methods.shelf import locate
+
+    stored = locate(target)
+    if not upload:
+        names = ", ".join(sorted(p.name for p in stored.folder.iterdir() if p.is_file()))
+        raise InputError(
+            f"{stored.folder}: {names} would be sent to https://huggingface.co/{to}; "
+            "say --upload to send them."
+        )
+    made = send(stored, to, private=not public)
+    if as_json:
+        print_json(asdict(made))
+        return
+    print(f"{made.where}: {', '.join(made.files)}")

@@ -1,0 +1,80 @@
+"""A tuned adapter or model put on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from brulee.errors import BruleeError, InputError
+from brulee.methods.checkpoint import open_adapter
+from brulee.methods.shelf import Stored
+
+_LEFT_OUT = ("checkpoints/*", "*.tmp", ".*")
+
+
+class Hub(Protocol):
+    """What is asked of the Hub; `huggingface_hub.HfApi` is one."""
+
+    def whoami(self) -> Any:
+        """Whose token this is."""
+
+    def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> Any:
+        """Make a repository, or find it there."""
+
+    def upload_folder(
+        self, *, repo_id: str, folder_path: str, commit_message: str, ignore_patterns: list[str]
+    ) -> Any:
+        """Put a folder's files in it."""
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """Where it is now, and the names of its files."""
+
+    where: str
+    files: tuple[str, ...]
+
+
+def push(stored: Stored, to: str, private: bool = True, hub: Hub | None = None) -> Pushed:
+    """Upload what a run stored to the Hub repository `to`, owner/name, made if it is not there.
+
+    `hub` stands in for the Hub's own client. Raises InputError for a name that is none, for an
+    adapter that is damaged, and where no token is at hand; BruleeError for what the Hub refuses.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(to)
+    except HFValidationError:
+        raise _no_name(to) from None
+    if to.count("/") != 1:
+        raise _no_name(to)
+    if stored.kind == "adapter":
+        open_adapter(stored.folder).tensors()  # what is damaged is not given to others
+    if hub is None:
+        from huggingface_hub import HfApi
+
+        hub = HfApi()
+    try:
+        hub.whoami()
+        hub.create_repo(to, private=private, exist_ok=True)
+        hub.upload_folder(
+            repo_id=to,
+            folder_path=str(stored.folder),
+            commit_message="Upload what brulee tuned",
+            ignore_patterns=list(_LEFT_OUT),
+        )
+    except LocalTokenNotFoundError:
+        raise InputError(
+            "no token for the Hub is at hand: run `hf auth login`, or set HF_TOKEN."
+        ) from None
+    except (HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BruleeError(f"{to}: the Hub did not take it: {reason}") from None
+    files = sorted(p.name for p in stored.folder.iterdir() if p.is_file())
+    return Pushed(f"https://huggingface.co/{to}", tuple(files))
+
+
+def _no_name(to: str) -> InputError:
+    return InputError(f"--to {to!r}: a repository on the Hub is named owner/name.")
