@@ -12,6 +12,7 @@ from brulee.evaluation.suites.glue import GLUE
 from brulee.evaluation.suites.harness import Harness
 from brulee.evaluation.suites.helm import HELM
 from brulee.evaluation.suites.mmlu import MMLU
+from brulee.evaluation.suites.superglue import SuperGLUE
 from brulee.evaluation.tasks import Suite
 
 __all__ = ["SUITES", "suite"]
@@ -19,6 +20,7 @@ __all__ = ["SUITES", "suite"]
 SUITES: dict[str, Suite] = {
     "bundled": Bundled(),
     "glue": GLUE(),
+    "superglue": SuperGLUE(),
     "helm": HELM(),
     "mmlu": MMLU(),
     "bigbench": BigBench(),

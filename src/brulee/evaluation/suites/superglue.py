@@ -1,0 +1,145 @@
+"""SuperGLUE (Wang et al. 2019): eight tasks and two diagnostic sets, in the official JSON Lines.
+
+Without a split named, the val rows are scored. AX-b and AX-g have one file each, whose answers are
+published in part of the copies only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal, final
+
+from pydantic import Field
+
+from brulee.errors import InputError, unknown
+from brulee.evaluation.base import Metric
+from brulee.evaluation.classification import MacroF1, Matthews
+from brulee.evaluation.matching import ExactMatch
+from brulee.evaluation.scores import mean
+from brulee.evaluation.suites.labels import LabelTask
+from brulee.evaluation.suites.parity import PARITY, PairedLabels
+from brulee.evaluation.suites.reading import MultiRC, ReCoRD, multirc_from_hub, record_from_hub
+from brulee.evaluation.suites.rows import Row, check_folder, read_hub, read_jsonl
+from brulee.evaluation.suites.superglue_bundle import FILES, superglue_bundle
+from brulee.evaluation.suites.superglue_table import ENTRIES, Entry, gold
+from brulee.evaluation.tasks import Aggregate, Answered, Example, Suite, SuiteTask, TaskScores
+from brulee.recipe import Strict
+
+Split = Literal["val", "test"]
+_HUB: Final = "aps/super_glue"
+_DIAGNOSTIC: Final = ("axb", "axg")
+_AVERAGED: Final = tuple(name for name in FILES if name not in _DIAGNOSTIC)
+
+
+class Options(Strict):
+    """What `--set` may change; `tasks` are by default all whose files are there."""
+
+    tasks: list[str] = Field(default_factory=list)
+    split: Split | None = None
+
+
+@final
+class SuperGLUE(Suite):
+    """Eight tasks, AX-b, AX-g, the leaderboard's average and files."""
+
+    name = "superglue"
+    Options: ClassVar[type[Strict]] = Options
+
+    def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
+        """The tasks asked for, or all whose files are there."""
+        for name in options.tasks:
+            if name not in FILES:
+                raise unknown("task of superglue", name, FILES)
+        if data is not None:
+            check_folder(data)
+        found = []
+        for name in options.tasks or FILES:
+            file = None if data is None else _file(data, name, options.split)
+            if data is not None and file is None and options.tasks:
+                raise InputError(f"{data}: no file of {name} here; looked for {_wanted(name)}.")
+            if data is None or file is not None:
+                found.append(_task(name, file, options.split or "val"))
+        return found
+
+    def aggregates(self, scored: Mapping[str, TaskScores]) -> list[Aggregate]:
+        """The leaderboard's average; AX-b and AX-g do not count."""
+        of = [scored[f"superglue/{n}"].scores for n in _AVERAGED if f"superglue/{n}" in scored]
+        parts = [list(scores.values()) for scores in of if scores]
+        label = "mean over tasks, each the mean of its scores"
+        return [mean("superglue", "average", parts, len(_AVERAGED), label)] if parts else []
+
+    def bundle(self, answered: Mapping[str, Answered]) -> dict[str, str]:
+        """One JSON Lines file a task."""
+        return superglue_bundle(answered)
+
+
+def _file(data: Path, name: str, split: Split | None) -> Path | None:
+    places = [data / place for place in _places(name, split)]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _places(name: str, split: Split | None) -> list[str]:
+    if name in _DIAGNOSTIC:
+        return [f"{FILES[name]}/{FILES[name]}.jsonl", f"{FILES[name]}.jsonl"]
+    return [f"{FILES[name]}/{one}.jsonl" for one in ((split,) if split else ("val", "test"))]
+
+
+def _wanted(name: str) -> str:
+    return " or ".join(_places(name, None))
+
+
+def _task(name: str, file: Path | None, split: Split) -> SuiteTask:
+    full = f"superglue/{name}"
+    if name == "multirc":
+        return MultiRC(full, partial(_rows, file, name, split))
+    if name == "record":
+        return ReCoRD(full, partial(_rows, file, name, split))
+    entry = ENTRIES[name]
+    task = LabelTask(full, entry.labels, _metrics(entry), partial(_examples, entry, file, split))
+    return PairedLabels(task) if PARITY in entry.scores else task
+
+
+def _metrics(entry: Entry) -> list[Metric]:
+    made: dict[str, Metric] = {
+        "accuracy": ExactMatch("accuracy"),
+        "macro_f1": MacroF1(entry.labels),
+        "matthews": Matthews(entry.labels),
+    }
+    return [made[key] for key in entry.scores if key in made]
+
+
+def _rows(file: Path | None, name: str, split: Split) -> Sequence[Row]:
+    if file is not None:
+        return read_jsonl(file)
+    hub = ENTRIES[name].hub if name in ENTRIES else name
+    published = "test" if name in _DIAGNOSTIC or split == "test" else "validation"
+    rows = read_hub(f"{_HUB}:{hub}", published)
+    if name == "multirc":
+        return multirc_from_hub(rows)
+    return record_from_hub(rows) if name == "record" else rows
+
+
+def _examples(entry: Entry, file: Path | None, split: Split, limit: int | None) -> list[Example]:
+    rows = _rows(file, entry.name, split)[:limit]
+    pairs = PARITY in entry.scores
+    return [_example(entry, row, i, pairs) for i, row in enumerate(rows)]
+
+
+def _example(entry: Entry, row: Row, number: int, pairs: bool) -> Example:
+    question, choices = entry.ask(row)
+    label = gold(entry, row)
+    # Pairs follow each other; the official file also numbers them.
+    pair = row.values.get("pair_id", number // 2)
+    return Example(
+        id=str(row.values.get("idx", number)),
+        question=question,
+        choices=choices,
+        references=() if label is None else (label,),
+        cluster=str(pair) if pairs else "",
+        about={
+            "index": row.values.get("idx", number),
+            **({} if label is None else {"gold": entry.labels.index(label)}),
+        },
+    )

@@ -1,0 +1,75 @@
+"""The ten JSON Lines files that the SuperGLUE leaderboard takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from brulee.errors import InputError
+from brulee.evaluation.suites.superglue_table import ENTRIES
+from brulee.evaluation.tasks import Answered
+
+# In the leaderboard's order, by task: its folder and a submission's file without .jsonl.
+FILES: Final[dict[str, str]] = {
+    "boolq": "BoolQ",
+    "cb": "CB",
+    "copa": "COPA",
+    "multirc": "MultiRC",
+    "record": "ReCoRD",
+    "rte": "RTE",
+    "wic": "WiC",
+    "wsc": "WSC",
+    "axb": "AX-b",
+    "axg": "AX-g",
+}
+_MULTIRC_ANSWERS: Final = 9693
+_RECORD_QUERIES: Final = 10_000
+# How the leaderboard's own example writes what is neither a word nor a list.
+_WRITTEN: Final[dict[str, Callable[[str], Any]]] = {"copa": int, "wsc": str.capitalize}
+
+
+def superglue_bundle(answered: Mapping[str, Answered]) -> dict[str, str]:
+    """File name to content, one object a line.
+
+    Raises InputError where a task has another number of answers than the test set.
+    """
+    files = {}
+    for task, found in answered.items():
+        name = task.removeprefix("superglue/")
+        _check_count(name, found)
+        lines = _multirc(found) if name == "multirc" else _plain(name, found)
+        files[f"{FILES[name]}.jsonl"] = "".join(f"{json.dumps(line)}\n" for line in lines)
+    return files
+
+
+def _plain(name: str, found: Answered) -> list[dict[str, Any]]:
+    write = _WRITTEN.get(name, str)
+    return [
+        {"idx": example.about["index"], "label": write(judged.output)}
+        for example, judged in zip(found.examples, found.judged, strict=True)
+    ]
+
+
+def _multirc(found: Answered) -> list[dict[str, Any]]:
+    """A line a passage, which holds its questions, which hold their answers."""
+    passages: dict[int, list[dict[str, Any]]] = {}
+    for example, judged in zip(found.examples, found.judged, strict=True):
+        passage, question, answers = example.about["index"]
+        labels = [int(digit) for digit in judged.output.split()]
+        given = [{"idx": i, "label": label} for i, label in zip(answers, labels, strict=True)]
+        passages.setdefault(passage, []).append({"idx": question, "answers": given})
+    return [{"idx": i, "passage": {"questions": questions}} for i, questions in passages.items()]
+
+
+def _check_count(name: str, found: Answered) -> None:
+    if name == "multirc":
+        wanted, count = _MULTIRC_ANSWERS, sum(len(e.about["labels"]) for e in found.examples)
+    else:
+        wanted = _RECORD_QUERIES if name == "record" else ENTRIES[name].rows
+        count = len(found.examples)
+    if count != wanted:
+        raise InputError(
+            f"{FILES[name]}.jsonl: {count} predictions, but the leaderboard takes {wanted}; run "
+            "the test split: --set split=test."
+        )

@@ -1,0 +1,131 @@
+"""SuperGLUE's tasks that pick one label (Wang et al. 2019), and how each is asked.
+
+The prompts and answers are those that lm-evaluation-harness compares.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from brulee.errors import InputError, unknown
+from brulee.evaluation.suites.rows import Row
+
+Asked = tuple[str, tuple[str, ...]]  # what is read, and the answers that are compared
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One task: its labels as in a submission, in the order of the answers."""
+
+    name: str
+    file: str  # its folder, and a submission's file
+    rows: int  # how many the test set has
+    hub: str
+    labels: tuple[str, ...]
+    ask: Callable[[Row], Asked]
+    scores: tuple[str, ...] = ("accuracy",)
+    hub_labels: tuple[str, ...] = ()  # where the Hub numbers them in another order
+
+
+def gold(entry: Entry, row: Row) -> str | None:
+    """The right label; None where it is not published."""
+    value: Any = row.values.get("label")
+    if value is None or value == -1:
+        return None
+    if isinstance(value, bool):
+        label = str(value).lower()
+    elif isinstance(value, int):
+        label = (entry.hub_labels or entry.labels)[value]
+    else:
+        label = str(value) if str(value) in entry.labels else str(value).lower()
+    if label not in entry.labels:
+        raise unknown("label", value, entry.labels, row.place)
+    return label
+
+
+def _boolq(row: Row) -> Asked:
+    question = f"{row.text('passage')}\nQuestion: {row.text('question')}?\nAnswer:"
+    return question, (" no", " yes")
+
+
+def _cb(row: Row) -> Asked:
+    question = (
+        f"{row.text('premise')}\nQuestion: {row.text('hypothesis')}. "
+        "True, False, or Neither?\nAnswer:"
+    )
+    return question, (" True", " False", " Neither")
+
+
+def _copa(row: Row) -> Asked:
+    joins = {"cause": "because", "effect": "therefore"}
+    asks = row.text("question")
+    if asks not in joins:
+        raise unknown("question of COPA", asks, joins, row.place)
+    choices = [row.text(name) for name in ("choice1", "choice2")]
+    endings = tuple(f" {choice[:1].lower()}{choice[1:]}" for choice in choices)
+    return f"{row.text('premise').strip()[:-1]} {joins[asks]}", endings
+
+
+def _entailment(row: Row) -> Asked:
+    premise = row.text("premise", "sentence1")
+    hypothesis = row.text("hypothesis", "sentence2")
+    return f"{premise}\nQuestion: {hypothesis} True or False?\nAnswer:", (" True", " False")
+
+
+def _wic(row: Row) -> Asked:
+    first = row.text("sentence1")
+    word = first[row.get("start1") : row.get("end1")]
+    question = (
+        f"Sentence 1: {first}\nSentence 2: {row.text('sentence2')}\n"
+        f"Question: Is the word '{word}' used in the same way in the two sentences above?\nAnswer:"
+    )
+    return question, (" no", " yes")
+
+
+def _wsc(row: Row) -> Asked:
+    target = row.values.get("target", row.values)
+    missing = [k for k in ("span1_text", "span2_text", "span2_index") if k not in target]
+    if missing:
+        raise InputError(f"{row.place}: its target lacks {missing[0]}.")
+    noun, pronoun = target["span1_text"], target["span2_text"]
+    words = row.text("text").split()
+    start = target["span2_index"]
+    # The pronoun is marked; what is written right after it, such as a comma, stays.
+    after = " ".join(words[start:])[len(pronoun) :]
+    marked = " ".join([*words[:start], f"*{pronoun}*{after}"])
+    question = (
+        f"Passage: {_untokenised(marked)}\nQuestion: In the passage above, does the pronoun "
+        f'"*{pronoun}*" refer to "*{noun}*"?\nAnswer:'
+    )
+    return question, (" no", " yes")
+
+
+def _untokenised(text: str) -> str:
+    """Text whose marks were parted from their words, put together again."""
+    for parted, whole in ((" n't", "n't"), (" )", ")"), ("( ", "("), ('" ', '"'), (' "', '"')):
+        text = text.replace(parted, whole)
+    return re.sub(r" (['.,])", r"\1", text)
+
+
+_ENTAILS: Final = ("entailment", "not_entailment")
+_TRUTH: Final = ("false", "true")
+
+ENTRIES: Final[dict[str, Entry]] = {
+    entry.name: entry
+    for entry in (
+        Entry("boolq", "BoolQ", 3245, "boolq", _TRUTH, _boolq),
+        Entry(
+            "cb", "CB", 250, "cb", ("entailment", "contradiction", "neutral"), _cb,
+            ("macro_f1", "accuracy"),
+        ),
+        Entry("copa", "COPA", 500, "copa", ("0", "1"), _copa),
+        Entry("rte", "RTE", 3000, "rte", _ENTAILS, _entailment),
+        Entry("wic", "WiC", 1400, "wic", _TRUTH, _wic),
+        Entry("wsc", "WSC", 146, "wsc.fixed", _TRUTH, _wsc),
+        Entry("axb", "AX-b", 1104, "axb", _ENTAILS, _entailment, ("matthews",)),
+        Entry("axg", "AX-g", 356, "axg", _ENTAILS, _entailment, ("accuracy", "gender_parity")),
+    )
+}  # fmt: skip
