@@ -92,7 +92,8 @@ class BigBench(Suite):
         for title, (names, of) in groups.items():
             parts = [found[name] for name in names if name in found]
             if parts:
-                averages.append(mean(title, _KEY, parts, of, "normalised, mean over tasks"))
+                overall = mean(title, _KEY, parts, of, "normalised, mean over tasks")
+                averages.append(_counted(overall, parts))
         return averages
 
 
@@ -130,6 +131,12 @@ def _parts(read: dict[str, JsonTask], wanted: Sequence[str], name: str) -> dict[
         if entry not in read:
             raise unknown("task of bigbench", entry, read)
     return {part: task for part, task in read.items() if not named or part in named}
+
+
+def _counted(average: Aggregate, parts: Sequence[Sequence[Scored]]) -> Aggregate:
+    """With the items of every subtask, each of which has its own."""
+    items = sum(score.interval.n for scores in parts for score in scores)
+    return dataclasses.replace(average, interval=average.interval._replace(n=items))
 
 
 def _normalised(scores: TaskScores) -> Scored | None:

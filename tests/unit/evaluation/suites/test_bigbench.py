@@ -93,6 +93,7 @@ def test_the_normalised_score_is_one_for_gold_and_chance_is_zero() -> None:
     assert found["bigbench"].tasks == 3
     assert "only 3 of 167 tasks" in found["bigbench"].label
     assert found["bigbench/sums"].tasks == 2
+    assert found["bigbench"].interval.n == 2 + 3 + (3 + 4)
     grade = {"bigbench/pet_sounds": scored(tasks["bigbench/pet_sounds"], first)}
     # The first choice is right once in three: "cat", "cat" and "cow" stand first.
     (only,) = BIGBENCH.aggregates(grade)
