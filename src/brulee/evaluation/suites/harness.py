@@ -59,6 +59,7 @@ class Harness(Suite):
 
     def __init__(self, file: Path) -> None:
         self.file, self.name = file, file.stem
+        # What open() found, for the averages: each group with the names of its tasks.
         self._groups: list[tuple[GroupConfig, tuple[str, ...]]] = []
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
@@ -81,7 +82,8 @@ class Harness(Suite):
         ]
 
     def _opened(self, config: Config, data: Path | None, options: Any) -> list[HarnessTask]:
-        if "group" not in config.values or isinstance(config.values.get("doc_to_target"), str):
+        # In older files `group` is what `tag` is today: a task has data of its own.
+        if "group" not in config.values or "dataset_path" in config.values:
             return [_task(config, data, options)]
         group = group_config(config)
         entries = group.task if isinstance(group.task, list) else [group.task]
@@ -154,7 +156,7 @@ def _members(entry: str | dict[str, Any], group: Config) -> list[Config]:
     if isinstance(entry, str):
         tasks = tagged(entry, group.folder)
         return [find_task(name, group.folder) for name in tasks or [entry]]
-    if "group" in entry or "dataset_path" in entry:
+    if "group" in entry or "dataset_path" in entry:  # given in place
         return [Config(entry, group.source, group.folder)]
     if "include" in entry:
         base = read_config(group.folder / str(entry["include"]))

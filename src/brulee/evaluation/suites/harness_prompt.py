@@ -36,7 +36,6 @@ class Wanted:
 
     choices: tuple[str, ...]
     gold: tuple[int, ...] | tuple[str, ...]
-    several: bool  # whether the document gives a list of right answers
 
 
 def examples(task: TaskConfig, documents: Documents, limit: int | None) -> list[Example]:
@@ -61,9 +60,9 @@ def _example(task: TaskConfig, id_: str, document: Document, shots: tuple[str, .
     return Example(
         id_,
         _question(task, document),
-        prefix_of(document, task.description),
-        shots,
-        continuations,
+        preamble=prefix_of(document, task.description),
+        shots=shots,
+        choices=continuations,
         references=tuple(wanted.choices[g] if isinstance(g, int) else g for g in wanted.gold),
         about={"wanted": wanted},
     )
@@ -89,16 +88,15 @@ def _wanted(task: TaskConfig, document: Document) -> Wanted:
     with_choices = task.doc_to_choice is not None
     choices = tuple(choices_of(document, task.doc_to_choice)) if with_choices else ()
     target = target_of(document, task.doc_to_target, with_choices)
-    several = isinstance(target, list)
-    golds = list(target) if several else [target]
+    golds = list(target) if isinstance(target, list) else [target]
     if not golds:
         raise InputError(f"{document.place}: doc_to_target gives no answer.")
     if with_choices and task.output_type in ("multiple_choice", "generate_until"):
         numbers = tuple(_number(document, choices, gold) for gold in golds)
         if task.output_type == "generate_until":
-            return Wanted(choices, tuple(choices[n] for n in numbers), several)
-        return Wanted(choices, numbers, several)
-    return Wanted(choices, tuple(str(gold) for gold in golds), several)
+            return Wanted(choices, tuple(choices[n] for n in numbers))
+        return Wanted(choices, numbers)
+    return Wanted(choices, tuple(str(gold) for gold in golds))
 
 
 def _number(document: Document, choices: Sequence[str], gold: Any) -> int:

@@ -6,6 +6,7 @@ doc_to_text: !function u.f   refused: it would run Python code of the task's aut
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from brulee.recipe.source import Source
 from brulee.yaml_lines import parse
 
 SUFFIXES: Final = (".yaml", ".yml")
+_NAME: Final = re.compile(r"^task:\s*['\"]?([\w.-]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,9 @@ def _refuse_code(text: str, where: str) -> None:
 
 
 def _own_keys(file: Path) -> dict[str, Any]:
-    """What a file says of itself; nothing where it is malformed, for others may be sound."""
+    """What a file says of itself; of a malformed one its name, by which the error is reached."""
     try:
         return {"task": None, **read_config(file).values}
     except InputError:
-        return {"task": None}
+        named = _NAME.search(file.read_text(encoding="utf-8", errors="replace"))
+        return {"task": named[1] if named else None}

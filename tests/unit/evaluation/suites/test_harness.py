@@ -195,6 +195,18 @@ def test_code_is_refused_by_name_and_line_even_in_an_included_file(tmp_path: Pat
         found.open(None, found.Options())
 
 
+def test_a_group_says_why_a_member_cannot_run(tmp_path: Path) -> None:
+    (tmp_path / "group.yaml").write_text("group: g\ntask: [toy]\n", encoding="utf-8")
+    member = tmp_path / "toy.yaml"
+    member.write_text("task: toy\nprocess_docs: !function utils.clean\n", encoding="utf-8")
+    found = suite(str(tmp_path / "group.yaml"))
+    with pytest.raises(InputError, match=r"toy.yaml, line 2: !function utils.clean would run"):
+        found.open(None, found.Options())
+    member.unlink()
+    with pytest.raises(InputError, match="unknown task 'toy'"):
+        found.open(None, found.Options())
+
+
 def test_a_file_that_includes_itself_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("include: b.yaml\ntask: a\n", encoding="utf-8")
     (tmp_path / "b.yaml").write_text("include: a.yaml\n", encoding="utf-8")
