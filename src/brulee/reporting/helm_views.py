@@ -40,14 +40,14 @@ def terminal(found: HelmTable) -> list[Table | Text]:
 def page(found: HelmTable) -> str:
     """A self-contained page."""
     parts = [page_table(title, heads, _escaped(rows)) for title, heads, rows in _grids(found)]
-    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in _notes(found))
+    parts[0] += "".join(f'<p class="note">{escape(note)}</p>' for note in _notes(found))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<link rel="icon" href="data:,"><title>HELM · brulee</title><style>{STYLE}</style></head>'
         f"<body><main><h2>HELM</h2>{''.join(f'<section>{part}</section>' for part in parts)}"
-        f"{notes}</main></body></html>\n"
+        "</main></body></html>\n"
     )
 
 

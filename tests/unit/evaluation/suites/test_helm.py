@@ -39,14 +39,14 @@ def tasks(**options: Any) -> dict[str, SuiteTask]:
 
 def likely(example: Example, picked: int, sure: float = 0.9) -> Reply:
     """Choices of which one has that probability, the others sharing the rest."""
-    rest = (1 - sure) / max(len(example.choices) - 1, 1)
+    rest = (1 - sure) / max(len(example.choices) - (picked >= 0), 1)
     shares = [sure if i == picked else rest for i in range(len(example.choices))]
     return Reply(tuple(Likelihood(float(np.log(p)), 1, p == sure) for p in shares))
 
 
 def right_choice(example: Example) -> int:
     passage = re.search(r"#(\d+)$", example.id)
-    if passage:
+    if passage and example.choices == (" Yes", " No"):
         return int(int(passage[1]) not in example.about["right"])
     if example.about["kind"] == "labels":
         return example.choices.index(f" {example.references[0]}")
@@ -55,6 +55,8 @@ def right_choice(example: Example) -> int:
 
 def reference(example: Example) -> Reply:
     """Always right."""
+    if example.question == "Answer:":  # without a question, no option is likelier
+        return likely(example, -1, 0.0)
     if example.choices:
         return likely(example, right_choice(example))
     return Reply(text=f" {example.references[0]}")
@@ -181,10 +183,10 @@ def test_bias_and_toxicity_are_those_of_what_was_written() -> None:
 
 
 def test_perturbations_can_be_chosen_or_left_out() -> None:
-    plain = tasks(perturb=["none"])["openbookqa"]
+    plain = tasks(perturb=["none"])["hellaswag"]
     assert "robustness" not in plain.metrics
     assert len(plain.examples()) == 3
-    some = tasks(perturb=["lowercase", "gender-terms"])["openbookqa"]
+    some = tasks(perturb=["lowercase", "gender-terms"])["hellaswag"]
     assert "exact_match[lowercase]" in some.metrics
     with pytest.raises(InputError, match="unknown perturbation 'loud'"):
         tasks(perturb=["loud"])

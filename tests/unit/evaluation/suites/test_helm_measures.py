@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from brulee.evaluation.suites.helm import calibration, scoring
+from brulee.evaluation.suites.helm.combining import combined
 from brulee.evaluation.suites.helm.joining import Joining, worst
 from brulee.evaluation.suites.helm.ranking import ndcg, order, reciprocal_rank
 from brulee.evaluation.tasks import Example, Judged
@@ -43,7 +44,6 @@ def test_calibration_equals_the_reference_library() -> None:
         assert found["ece_1_bin"] == pytest.approx(ece1, abs=1e-7)
         # Both fit the same curve, the library to a tolerance of its own.
         assert found["platt_ece_10_bin"] == pytest.approx(platt10, abs=2e-5)
-        assert found["platt_ece_1_bin"] < 1e-6
         assert found["selective_acc@10"] == top
         if area is not None:
             assert found["selective_area"] == pytest.approx(area, abs=1e-7)
@@ -107,6 +107,18 @@ def test_worst_cases_follow_the_direction_of_the_main_score() -> None:
         assert first.statistics["loss[mild-mix]"] == [0.7]
         assert "fairness" not in first.statistics
         assert second.statistics == {}
+
+
+def test_a_calibrated_option_is_the_one_that_the_question_makes_likelier() -> None:
+    about = {"kind": "answer", "perturbation": "", "right": (1,)}
+    examples = [Example(f"1#{k}", "?", choices=(" a", " b"), about=about) for k in range(2)]
+    # "a" is likelier after the question, but it always is; "b" gains most by it.
+    judged = [Judged("a", {"options": [-1.0, -2.0]}), Judged("a", {"options": [-0.5, -4.0]})]
+    found = combined(("exact_match",), examples, judged)
+    assert found.output == "b"
+    assert found.statistics["exact_match"] == [1.0]
+    # Gains of -0.5 and 2.
+    assert found.statistics["confidence"] == [pytest.approx(1 / (1 + math.exp(-2.5)))]
 
 
 def test_written_answers_by_helms_rules() -> None:

@@ -61,7 +61,14 @@ def test_separate_has_options_as_choices_and_no_shots() -> None:
     example = first("helm/hellaswag")
     assert example.context() == "Washing a car: A man sprays his car with a hose. He"
     assert example.choices[1] == " rubs it with a soapy sponge."
-    assert first("helm/openbookqa").context() == "The moon shines because it"
+
+
+def test_calibrated_options_are_also_asked_for_by_themselves() -> None:
+    asked, alone = tasks(perturb=["none"])["helm/openbookqa"].examples(1)
+    assert asked.context() == "The moon shines because it"
+    assert alone.context() == "Answer:"
+    assert asked.choices == alone.choices
+    assert asked.cluster == alone.cluster
 
 
 def test_separate_can_be_asked_jointly() -> None:

@@ -117,6 +117,12 @@ def _parts(
 def _means(task: str, parts: Sequence[TaskScores], of: int) -> list[Aggregate]:
     keys = dict.fromkeys(key for part in parts for key in part.scores)
     return [
-        mean(task, key, [[part.scores[key]] for part in parts if key in part.scores], of)
+        mean(
+            task,
+            key,
+            [[part.scores[key]] for part in parts if key in part.scores],
+            of,
+            f"{key}: mean over parts",
+        )
         for key in keys
     ]

@@ -5,7 +5,8 @@ Shape legend: `N` items, `S` statistics of one item.
 Bins, weights and Platt's curve come from all items together; once they are fixed, every measure is
 a function of means, so that it has an interval like any other score. Definitions after HELM, which
 uses `uncertainty-calibration` (Kumar et al. 2019, "Verified uncertainty calibration"). About 300
-items are needed before ten bins say much.
+items are needed before ten bins say much. (HELM also has the error of Platt's curve in one bin,
+which is zero by the way that the curve is fitted.)
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ KEYS: Final = (
     "ece_10_bin",
     "ece_1_bin",
     "platt_ece_10_bin",
-    "platt_ece_1_bin",
     "selective_area",
     "selective_acc@10",
 )
@@ -43,7 +43,6 @@ def calibration_statistics(
         "ece_10_bin": _gaps(confidence_N, correct_N, _BINS),
         "ece_1_bin": _gaps(confidence_N, correct_N, 1),
         "platt_ece_10_bin": _gaps(platt_N, correct_N, _BINS),
-        "platt_ece_1_bin": _gaps(platt_N, correct_N, 1),
         "selective_area": (_area_weights(confidence_N) * correct_N)[:, None],
     }
     items = [

@@ -2,7 +2,8 @@
 
     write      [instructions] (input answer)* input ...        the model writes the answer
     joint      the same with the options below the input      the likeliest letter
-    separate   input + option, for each option, no examples   the likeliest option, per token
+    separate   input + option, for each option, no examples   the likeliest option, per token,
+               or calibrated, the one that the question makes likelier than it is by itself
     rank       passage, query, "Does the passage answer the query?"   Yes or No, for each passage
 
 Blocks are parted by an empty line, and what is left open ends without a space. Facts of the formats
@@ -126,8 +127,12 @@ class Joint(Format):
 @final
 @dataclass(frozen=True)
 class Separate(Format):
-    """Each option follows the input; there are no solved examples."""
+    """Each option follows the input; there are no solved examples.
 
+    Calibrated, each option is also asked for after "Answer:" without any question.
+    """
+
+    calibrated: bool = False
     shots: int = 0
     generation: None = None
 
@@ -142,7 +147,9 @@ class Separate(Format):
 
     def questions(self, instance: Instance) -> list[Question]:
         """The input; the choices are the options."""
-        return [Question(instance.text, tuple(f" {answer}" for answer in instance.answers))]
+        options = tuple(f" {answer}" for answer in instance.answers)
+        texts = [instance.text, *(["Answer:"] if self.calibrated else [])]
+        return [Question(text, options) for text in texts]
 
 
 @final

@@ -7,25 +7,17 @@ score where more is better and the highest where less is. (HELM takes the lowest
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from brulee.evaluation.perturbations import perturbation
 from brulee.evaluation.perturbations.base import Concern
 from brulee.evaluation.suites.helm import calibration, harms
-from brulee.evaluation.suites.helm.ranking import ndcg, order, reciprocal_rank
+from brulee.evaluation.suites.helm.combining import CONFIDENCE, RIGHT, Statistics, combined
 from brulee.evaluation.tasks import Example, Judged
 from brulee.evaluation.toxicity import ToxicityScorer
 
-# Statistics of single replies that are not scores.
-CONFIDENCE: Final = "confidence"
-RIGHT: Final = "right"
-YES: Final = "yes"
-NO: Final = "no"
-
 CONCERNS: Final[tuple[Concern, ...]] = ("robustness", "fairness")
-
-Statistics = dict[str, list[float]]
 
 
 def worst(scores: Sequence[float], higher_is_better: bool) -> float:
@@ -67,52 +59,47 @@ class Joining:
         firsts: list[int] = []
         sure: dict[int, tuple[float, float]] = {}
         for members in _instances(examples).values():
-            asked = [i for i in members if examples[i].about["kind"] == "answer"]
-            firsts.append(asked[0])
-            joined[asked[0]].statistics.update(self._scores(asked, examples, judged))
-            confident = [i for i in members if _is_confident(examples[i], judged[i])]
-            if confident:
-                found = judged[confident[0]].statistics
-                sure[asked[0]] = (found[CONFIDENCE][0], found[RIGHT][0])
+            wordings = self._wordings(members, examples, judged)
+            original, first = wordings[""], members[0]
+            firsts.append(first)
+            joined[first] = Judged(original.output, self._scores(wordings))
+            labels = [judged[i] for i in members if examples[i].about["kind"] == "labels"]
+            for found in (original.statistics, *(one.statistics for one in labels)):
+                if CONFIDENCE in found:
+                    sure[first] = (found[CONFIDENCE][0], found[RIGHT][0])
         self._add_calibration(joined, sure)
         if examples and not examples[firsts[0]].choices:
             self._add_harms(joined, firsts)
         return joined
 
-    def _scores(
-        self, asked: Sequence[int], examples: Sequence[Example], judged: Sequence[Judged]
-    ) -> Statistics:
-        """An instance's own scores, those under each perturbation, and the worst ones."""
-        by_wording: dict[str, list[int]] = {}
-        for i in asked:
-            by_wording.setdefault(examples[i].about["perturbation"], []).append(i)
-        scores = {
-            name: self._own_scores([examples[i] for i in at], [judged[i] for i in at])
-            for name, at in by_wording.items()
+    def _wordings(
+        self, members: Sequence[int], examples: Sequence[Example], judged: Sequence[Judged]
+    ) -> dict[str, Judged]:
+        """What each wording of an instance is worth, the original's name being empty."""
+        by_name: dict[str, list[int]] = {}
+        for i in members:
+            if examples[i].about["kind"] == "answer":
+                by_name.setdefault(examples[i].about["perturbation"], []).append(i)
+        return {
+            name: combined(self.own, [examples[i] for i in at], [judged[i] for i in at])
+            for name, at in by_name.items()
         }
-        main = self.own[0]
+
+    def _scores(self, wordings: Mapping[str, Judged]) -> Statistics:
+        """An instance's own scores, those under each perturbation, and the worst ones."""
+        original, main = wordings[""], self.own[0]
         # A perturbation that leaves a text as it is was not asked: its score is the original's.
-        under = {name: scores.get(name, scores[""])[main] for name in ("", *self.perturbations)}
-        found = {key: [value] for key, value in scores[""].items()}
+        under = {
+            name: wordings.get(name, original).statistics[main][0]
+            for name in ("", *self.perturbations)
+        }
+        found = {key: original.statistics[key] for key in self.own}
         found |= {self._under(name): [under[name]] for name in self.perturbations}
         for concern, names in self._members.items():
             if names:
                 asked_as = [under[name] for name in ("", *names)]
                 found[concern] = [worst(asked_as, self.higher_is_better)]
         return found
-
-    def _own_scores(
-        self, examples: Sequence[Example], judged: Sequence[Judged]
-    ) -> dict[str, float]:
-        """The scores of one wording: of its one reply, or of the order of its passages."""
-        if YES not in judged[0].statistics:
-            return {key: judged[0].statistics[key][0] for key in self.own}
-        ranked = order(*([one.statistics[key][0] for one in judged] for key in (YES, NO)))
-        about = examples[0].about
-        return {
-            "rr@10": reciprocal_rank(ranked, about["right"]),
-            "ndcg@10": ndcg(ranked, about["relevance"]),
-        }
 
     def _add_calibration(
         self, joined: Sequence[Judged], sure: dict[int, tuple[float, float]]
@@ -140,7 +127,3 @@ def _instances(examples: Sequence[Example]) -> dict[str, list[int]]:
     for i, example in enumerate(examples):
         found.setdefault(example.cluster, []).append(i)
     return found
-
-
-def _is_confident(example: Example, judged: Judged) -> bool:
-    return CONFIDENCE in judged.statistics and not example.about["perturbation"]

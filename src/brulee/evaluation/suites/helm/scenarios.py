@@ -122,7 +122,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     ),
     "quac": Scenario(QUAC, _always(Write("Answer", max_new_tokens=100)), _F1),
     "hellaswag": Scenario(HELLASWAG, _always(Separate()), _EXACT, joint=_LETTERED),
-    "openbookqa": Scenario(OPENBOOKQA, _always(Separate()), _EXACT, joint=_LETTERED),
+    "openbookqa": Scenario(OPENBOOKQA, _always(Separate(calibrated=True)), _EXACT, joint=_LETTERED),
     "truthfulqa": Scenario(TRUTHFULQA, _always(Joint()), _EXACT),
     "msmarco-regular": Scenario(MSMARCO_REGULAR, _always(Rank()), _RANKS),
     "msmarco-trec": Scenario(MSMARCO_TREC, _always(Rank()), _RANKS[::-1]),

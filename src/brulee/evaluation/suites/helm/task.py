@@ -5,7 +5,7 @@ An instance becomes several examples of one cluster:
     17                   as it stands
     17~dialect           in other words, for each perturbation that changes it
     17?labels            how likely each label is, where an answer is written (for calibration)
-    17#0, 17#1 ...       one a passage, where passages are ranked
+    17#0, 17#1 ...       one a passage, where passages are ranked; two, where options are calibrated
 
 `judge` scores each by itself; `join` gathers an instance's scores on the first of its examples.
 """
@@ -23,16 +23,26 @@ import numpy as np
 from brulee.evaluation.base import Array
 from brulee.evaluation.perturbations import perturbation, perturbed
 from brulee.evaluation.suites.helm import calibration, harms
+from brulee.evaluation.suites.helm.combining import (
+    CONFIDENCE,
+    NO,
+    OPTIONS,
+    RIGHT,
+    YES,
+    chosen,
+    share,
+)
 from brulee.evaluation.suites.helm.formats import (
     Format,
     Joint,
     Question,
     Rank,
+    Separate,
     Write,
     label_question,
 )
 from brulee.evaluation.suites.helm.instance import Instance, Instances
-from brulee.evaluation.suites.helm.joining import CONFIDENCE, NO, RIGHT, YES, Joining
+from brulee.evaluation.suites.helm.joining import Joining
 from brulee.evaluation.suites.helm.scenarios import Scenario, labels_of
 from brulee.evaluation.suites.helm.scoring import SCORES
 from brulee.evaluation.suites.helm.shots import draw_shots
@@ -151,6 +161,10 @@ class HelmTask(SuiteTask):
             return self.scenario.labelled and self.settings.confidence
         return True
 
+    @property
+    def _calibrated(self) -> bool:
+        return isinstance(self._format, Separate) and self._format.calibrated
+
     @cached_property
     def _labels(self) -> tuple[str, ...]:
         return labels_of(self._instances)
@@ -180,7 +194,7 @@ class HelmTask(SuiteTask):
     ) -> list[Example]:
         questions = self._format.questions(instance)
         stem = f"{original.id}~{name}" if name else original.id
-        many = isinstance(self._format, Rank)
+        many = isinstance(self._format, Rank) or self._calibrated
         return [
             self._example(
                 (f"{stem}#{k}" if many else stem, original.id),
@@ -209,18 +223,15 @@ class HelmTask(SuiteTask):
 
     def _judge_options(self, example: Example, reply: Reply) -> Judged:
         """The likeliest letter, or the option with the highest log-probability a token."""
+        sums = [found.log_probability for found in reply.likelihoods]
         if isinstance(self._format, Joint):
-            scores = [found.log_probability for found in reply.likelihoods]
-            picked = int(np.argmax(scores))
-            confidence = exp(scores[picked])
-        else:
-            scores = [f.log_probability / max(f.tokens, 1) for f in reply.likelihoods]
-            picked = int(np.argmax(scores))
-            confidence = 1 / sum(exp(score - scores[picked]) for score in scores)
-        right = float(picked in example.about["right"])
-        statistics = {key: [right] for key in self._own}
-        statistics |= {CONFIDENCE: [confidence], RIGHT: [right]}
-        return Judged(example.choices[picked].strip(), statistics)
+            picked = int(np.argmax(sums))
+            return chosen(self._own, example, picked, exp(sums[picked]))
+        if self._calibrated:
+            return Judged(example.choices[int(np.argmax(sums))].strip(), {OPTIONS: sums})
+        means = [f.log_probability / max(f.tokens, 1) for f in reply.likelihoods]
+        picked = int(np.argmax(means))
+        return chosen(self._own, example, picked, share(means, picked))
 
     def _judge_labels(self, example: Example, reply: Reply) -> Judged:
         scores = [found.log_probability for found in reply.likelihoods]
