@@ -12,21 +12,27 @@ from transformers import PreTrainedModel
 
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
+from brulee.inference.beams import search
+from brulee.inference.completion import Completion, Decode, StopTexts
+from brulee.inference.generation import Decoder, Order, write
 from brulee.inference.likelihood import Likelihood, score_stream
 from brulee.inference.padded import padded_parts, score_padded
 from brulee.inference.padded_decoder import PaddedDecoder
 from brulee.inference.sampling import Sampling, generators, next_tokens
+from brulee.inference.stream_decoder import StreamDecoder
 from brulee.inference.trial import reads_streams
+from brulee.inference.waves import waves
 from brulee.models.context import context_length, window_length
 from brulee.models.precision import PASS_TOKENS
 
-__all__ = ["Engine", "Likelihood"]
+__all__ = ["Completion", "Engine", "Likelihood"]
 
 
 class Engine:
     """Runs requests on a model; `stop_ids` end a completion, `pad_id` fills shorter rows.
 
-    `reserved` positions of the model's context are taken before a document's own begin.
+    Rows that are generated hold at most `batch_tokens` tokens. `reserved` positions of the model's
+    context are taken before a document's own begin. `decode` gives the text of token ids.
     """
 
     def __init__(
@@ -36,9 +42,10 @@ class Engine:
         pad_id: int,
         batch_tokens: int = 8192,
         reserved: int = 0,
+        decode: Decode | None = None,
     ) -> None:
         self.model, self.stop_ids, self.pad_id = model, frozenset(stop_ids), pad_id
-        self.batch_tokens = batch_tokens
+        self.batch_tokens, self._decode = batch_tokens, decode
         self.seq2seq = bool(model.config.is_encoder_decoder)
         self.device = next(model.parameters()).device
         context = context_length(model)
@@ -54,32 +61,48 @@ class Engine:
         sampling: Sampling,
         done: Callable[[int, list[int]], None] | None = None,
     ) -> list[list[int]]:
-        """Completions of token-id prompts, in their order, without the stopping token.
-
-        A completion ends at `max_new_tokens`, or where the model can read no more. `done(i, ids)`
-        is called as soon as request i is finished. Raises InputError for a prompt that leaves no
-        room for a completion.
-        """
+        """Token ids of what `complete` writes."""
         outputs: list[list[int]] = [[] for _ in prompts]
-        lengths = [len(p) for p in prompts]
-        for part in self._decoded([n + sampling.max_new_tokens for n in lengths], lengths):
-            for i, ids in self._generate_batch([(i, prompts[i]) for i in part], sampling):
-                outputs[i] = ids
-                if done is not None:
-                    done(i, ids)
+        for i, ids in self._written(prompts, sampling):
+            outputs[i] = ids
+            if done is not None:
+                done(i, ids)
         return outputs
+
+    def complete(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        done: Callable[[int, Completion], None] | None = None,
+    ) -> list[Completion]:
+        """Completions of token-id prompts, in their order.
+
+        One ends before a token that ends texts, with a text of `sampling.stop`, at
+        `max_new_tokens`, or where the model can read no more. `done(i, completion)` is called as
+        soon as request i is finished. Raises InputError for a prompt that leaves no room for a
+        completion, ValueError for an engine without `decode`.
+        """
+        texts = self._texts(sampling)
+        outputs: dict[int, Completion] = {}
+        for i, ids in self._written(prompts, sampling):
+            outputs[i] = texts.completion(ids)
+            if done is not None:
+                done(i, outputs[i])
+        return [outputs[i] for i in range(len(prompts))]
 
     def stream(self, prompt: Sequence[int], sampling: Sampling) -> Iterator[int]:
         """The tokens of one completion, each as soon as it is chosen."""
         most = self._most(prompt, sampling)
-        decoder = PaddedDecoder(self.model, [list(prompt)], self.pad_id, self.device)
+        decoder = next(self._decoders([prompt], [most]))[0]
         streams = generators(sampling, [0])
-        for _ in range(most):
-            token = int(next_tokens(decoder.logits(), sampling, streams)[0])
-            if token in self.stop_ids:
+        _, logits_BV = decoder.admit(1)
+        for written in range(1, most + 1):
+            token_B = next_tokens(logits_BV, sampling, streams)
+            if int(token_B[0]) in self.stop_ids:
                 return
-            yield token
-            decoder.push(torch.tensor([token], device=self.device))
+            yield int(token_B[0])
+            if written < most:
+                logits_BV = decoder.push(token_B)
 
     @torch.no_grad()
     def loglikelihood(
@@ -94,7 +117,8 @@ class Engine:
         read.
         """
         for request in requests:
-            self._check_length(len(request.ids))
+            # The last token is predicted, not read; an encoder-decoder reads a start before.
+            self._check_length(len(request.ids) - (not self.seq2seq))
         results: dict[int, Likelihood] = {}
 
         def note(i: int, likelihood: Likelihood) -> None:
@@ -108,34 +132,35 @@ class Engine:
             score_padded(self.model, requests, self.pad_id, self._pass_tokens, note)
         return [results[i] for i in range(len(requests))]
 
-    def _generate_batch(
-        self, requests: Sequence[tuple[int, Sequence[int]]], sampling: Sampling
+    def _written(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling
     ) -> Iterator[tuple[int, list[int]]]:
-        live = [i for i, _ in requests]
-        outputs: dict[int, list[int]] = {i: [] for i in live}
-        streams = generators(sampling, live)
-        most = {i: self._most(prompt, sampling) for i, prompt in requests}
-        prompts = [list(p) for _, p in requests]
-        decoder = PaddedDecoder(self.model, prompts, self.pad_id, self.device)
-        for step in range(1, max(most.values()) + 1):
-            tokens_B = next_tokens(decoder.logits(), sampling, streams)
-            keep = []
-            for row, (i, token) in enumerate(zip(live, tokens_B.tolist(), strict=True)):
-                stopped = token in self.stop_ids
-                if not stopped:
-                    outputs[i].append(token)
-                if stopped or step == most[i]:
-                    yield i, outputs[i]
-                else:
-                    keep.append(row)
-            if not keep:
-                return
-            if len(keep) < len(live):
-                live = [live[row] for row in keep]
-                streams = [streams[row] for row in keep]
-                decoder.keep(keep)
-                tokens_B = tokens_B[keep]
-            decoder.push(tokens_B)
+        """Each request and its ids, as soon as it is finished."""
+        stopped = self._texts(sampling).reached if sampling.stop else lambda _: False
+        most = [self._most(prompt, sampling) for prompt in prompts]
+        for decoder, chosen in self._decoders(prompts, most, sampling.beams):
+            orders = [Order(i, most[i]) for i in chosen]
+            continued = write if sampling.beams == 1 else search
+            yield from continued(decoder, orders, sampling, self.stop_ids, stopped)
+
+    def _decoders(
+        self, prompts: Sequence[Sequence[int]], most: Sequence[int], copies: int = 1
+    ) -> Iterator[tuple[Decoder, Sequence[int]]]:
+        """Decoders for some of the prompts each, and which they are."""
+        if self._streams:
+            for wave in waves(prompts, most, self.batch_tokens, copies):
+                texts = [prompts[i] for i in wave.prompts]
+                yield StreamDecoder(self.model, texts, wave, self._pass_tokens), wave.prompts
+            return
+        sizes = [copies * (len(p) + m) for p, m in zip(prompts, most, strict=True)]
+        for part in self._padded(sizes, [len(p) for p in prompts]):
+            texts = [prompts[i] for i in part]
+            yield PaddedDecoder(self.model, texts, self.pad_id, copies), part
+
+    def _texts(self, sampling: Sampling) -> StopTexts:
+        if self._decode is None:
+            raise ValueError("an engine needs `decode` to write texts and to stop at them")
+        return StopTexts(sampling.stop, self._decode)
 
     def _most(self, prompt: Sequence[int], sampling: Sampling) -> int:
         """New tokens that a prompt leaves room for."""
@@ -153,7 +178,7 @@ class Engine:
                 f"a text of {tokens} tokens is too long: this model reads at most {self._context}."
             )
 
-    def _decoded(self, sizes: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+    def _padded(self, sizes: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
         """Indices in batches to be generated for: of one prompt length each, where it matters."""
         if not self._unpadded:
             yield from padded_parts(sizes, self.batch_tokens)

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from brulee.data.encoding import Encoded
 from brulee.inference.branches import Ints, Stream, lay_out
-from brulee.inference.path_reader import PathReader, reading
+from brulee.inference.path_reader import PathReader
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,13 @@ def score_stream(
     stream = lay_out([read_part(r) for r in requests], [_first(r) for r in requests])
     points, tally = _points(requests, stream), Tally(requests, note)
     reader = PathReader(model, stream)
-    with reading(model):
-        for part in stream.passes(0, len(stream.ids), tokens):
-            inside = slice(*np.searchsorted(points.positions, (part.start, part.stop)).tolist())
-            rows, row_of = np.unique(points.positions[inside] - part.start, return_inverse=True)
-            logits_NV = reader.read(part, torch.from_numpy(rows).to(reader.device))
-            found = token_scores(logits_NV, row_of, points.targets[inside])
-            for owner, scored in zip(points.owners[inside].tolist(), found, strict=True):
-                tally.add(owner, *scored)
+    for part in stream.passes(0, len(stream.ids), tokens):
+        inside = slice(*np.searchsorted(points.positions, (part.start, part.stop)).tolist())
+        rows, row_of = np.unique(points.positions[inside] - part.start, return_inverse=True)
+        logits_NV = reader.read(part, torch.from_numpy(rows).to(reader.device))
+        found = token_scores(logits_NV, row_of, points.targets[inside])
+        for owner, scored in zip(points.owners[inside].tolist(), found, strict=True):
+            tally.add(owner, *scored)
 
 
 def token_scores(

@@ -17,28 +17,38 @@ from brulee.models.precision import PASS_TOKENS
 
 
 class PaddedDecoder:
-    """The state of a batch being generated: cache, mask and the last logits.
+    """Continues prompts that are all read at once, in as many rows, or `copies` times as many.
 
     Causal prompts are padded on the left, so that every row's last token is the last column.
     """
 
-    @torch.no_grad()
     def __init__(
-        self, model: PreTrainedModel, prompts: list[list[int]], pad_id: int, device: torch.device
+        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad_id: int, copies: int = 1
     ) -> None:
-        self.model, self.device, self.pad_id = model, device, pad_id
+        self.model, self.pad_id = model, pad_id
+        self.device = next(model.parameters()).device
         self.seq2seq = bool(model.config.is_encoder_decoder)
         self.cache: Any = None
+        self._prompts = [list(p) for p in prompts]
         self._logits_BV = torch.empty(0)
         self.cache_name = cache_name(model)
+        self.waiting = len(prompts)
+        self.free = copies * len(prompts)
+
+    @torch.no_grad()
+    def admit(self, most: int) -> tuple[list[int], torch.Tensor]:
+        """Read all prompts: which they are, and logits (B, V) after each."""
+        assert most >= self.waiting, "padded prompts are read all at once"
+        self.waiting = self.free = 0
         if self.seq2seq:
-            ids_BT, self.mask_BT = self._padded(prompts, left=False)
-            encoder = model.get_encoder()
+            ids_BT, self.mask_BT = self._padded(self._prompts, left=False)
+            encoder = self.model.get_encoder()
             self.encoded = encoder(input_ids=ids_BT, attention_mask=self.mask_BT)
-            start = int(model.config.decoder_start_token_id)
-            self._forward(torch.full((len(prompts), 1), start, device=device))
+            start = int(self.model.config.decoder_start_token_id)
+            self._forward(torch.full((len(self._prompts), 1), start, device=self.device))
         else:
-            self._prefill(prompts)
+            self._prefill(self._prompts)
+        return list(range(len(self._prompts))), self._logits_BV
 
     def _prefill(self, prompts: list[list[int]]) -> None:
         """Read the prompts in passes that suit the device, into one cache."""
@@ -72,21 +82,26 @@ class PaddedDecoder:
             mask_BT[row, at] = 1
         return ids_BT.to(self.device), mask_BT.to(self.device)
 
-    def logits(self) -> torch.Tensor:
-        """Logits after each row's last token, shape (B, V)."""
-        return self._logits_BV
-
     @torch.no_grad()
-    def push(self, tokens_B: torch.Tensor) -> None:
-        """Append a token to every row."""
+    def push(self, tokens_B: torch.Tensor) -> torch.Tensor:
+        """Append a token to every row; logits (B, V) after it."""
         if not self.seq2seq:
             ones_B1 = torch.ones_like(self.mask_BT[:, :1])
             self.mask_BT = torch.cat([self.mask_BT, ones_B1], dim=1)
         self._forward(tokens_B[:, None])
+        return self._logits_BV
 
-    def keep(self, rows: list[int]) -> None:
-        """Drop the other rows: they are finished."""
-        at = torch.tensor(rows, device=self.device)
+    def drop(self, gone: list[int]) -> list[int]:
+        """Forget rows; returns which of the rows before is now at each place."""
+        order = [at for at in range(len(self.mask_BT)) if at not in set(gone)]
+        self.select(order)
+        return order
+
+    def select(self, parents: list[int]) -> None:
+        """Put a copy of row parents[i] at every place i."""
+        if not parents:
+            return
+        at = torch.tensor(parents, device=self.device)
         self.mask_BT = self.mask_BT[at]
         self.cache.batch_select_indices(at)
         if self.seq2seq:

@@ -14,19 +14,27 @@ Shapes: `T` tokens of a pass, `H` query heads, `K` key heads, `D` head width, `P
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import PreTrainedModel
 
 from brulee.inference.branches import Pass, Stream
+from brulee.inference.reading import Pair, read
 from brulee.inference.same_bits import KEYS, ROWS, attended, up
 
-NAME = "brulee_reading"
-Pair = tuple[torch.Tensor, torch.Tensor]
+# Given a layer, its stack and how much of it a request fills, keeps what it needs.
+Keep = Callable[[int, Pair, int], None]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A request whose last token is the pass's token `last`; `keep` is called in every layer."""
+
+    last: int
+    keep: Keep
 
 
 class PathReader:
@@ -38,24 +46,24 @@ class PathReader:
         self._stacks: dict[int, Pair] = {}
         self._masks: dict[tuple[int, int | None], torch.Tensor] = {}
         self._pass = Pass(0, 0, ())
+        self._endings: Sequence[Ending] = ()
 
     @torch.no_grad()
-    def read(self, part: Pass, rows: torch.Tensor) -> torch.Tensor:
-        """Logits (N, V) after the pass's tokens at `rows` (N). Inside `reading(model)` only."""
-        self._pass, self._masks = part, {}
+    def read(self, part: Pass, rows: torch.Tensor, endings: Sequence[Ending] = ()) -> torch.Tensor:
+        """Logits (N, V) after the pass's tokens at `rows` (N)."""
+        self._pass, self._masks, self._endings = part, {}, endings
         ids = torch.from_numpy(self.stream.ids[part.start : part.stop])
         depths = torch.from_numpy(self.stream.depths[part.start : part.stop])
         # Enough for the rows that the last branch is widened by.
         spare = max(ROWS, part.branches[-1].start + up(part.branches[-1].tokens)) - len(ids)
-        output = self.model(
-            input_ids=F.pad(ids, (0, spare), value=int(ids[0]))[None].to(self.device),
-            position_ids=F.pad(depths, (0, spare))[None].to(self.device),
-            use_cache=False,
-            logits_to_keep=F.pad(rows, (0, up(len(rows)) - len(rows))),
-            reading=self,
+        logits_NV = read(
+            self.model,
+            F.pad(ids, (0, spare), value=int(ids[0])).to(self.device),
+            F.pad(depths, (0, spare)).to(self.device),
+            self,
+            F.pad(rows, (0, up(len(rows)) - len(rows))),
         )
-        logits_NV: torch.Tensor = output.logits[0, : len(rows)]
-        return logits_NV
+        return logits_NV[: len(rows)]
 
     def attend(
         self,
@@ -80,6 +88,9 @@ class PathReader:
             keys, values = (held[:, :, : up(bottom + tokens, KEYS)] for held in stack)
             mask_TS = self._mask(at, asked, bottom, keys.shape[2], window)
             out[:, rows] = attended(asked, keys, values, mask_TS, scaling)
+            for ending in self._endings:
+                if branch.start <= ending.last < branch.stop:
+                    ending.keep(layer, stack, bottom + ending.last - branch.start + 1)
         return out
 
     def _stack(self, layer: int, new: Pair, trained: int) -> Pair:
@@ -103,42 +114,3 @@ class PathReader:
             zeros_TS = asked.new_zeros(hidden_TS.shape)
             self._masks[at, window] = zeros_TS.masked_fill_(hidden_TS, float("-inf"))
         return self._masks[at, window]
-
-
-def reading_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    sliding_window: int | None = None,
-    reading: Any = None,
-    **options: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention as whoever reads with the model computes it, `reading.attend`.
-
-    Raises ValueError for what no reader computes exactly (logit soft-capping, attention sinks, a
-    dense mask).
-    """
-    unsupported = [n for n in ("softcap", "s_aux", "position_bias") if options.get(n) is not None]
-    if unsupported or attention_mask is not None or reading is None or dropout:
-        what = ", ".join(unsupported) or "a dense mask, dropout or an attention without a reader"
-        raise ValueError(f"reading a stream does not compute {what}")
-    layer = int(module.layer_idx)  # type: ignore[arg-type]
-    return reading.attend(layer, query, (key, value), scaling, sliding_window), None
-
-
-@contextmanager
-def reading(model: PreTrainedModel) -> Iterator[None]:
-    """Have the model's attention computed by readers inside this block, as before outside it."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation(NAME)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
-
-
-AttentionInterface.register(NAME, reading_attention)

@@ -10,12 +10,19 @@ import torch
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen; temperature 0 is greedy."""
+    """How tokens are chosen, and where a completion ends; temperature 0 is greedy.
+
+    A text of `stop` ends it and is not part of it. With `beams` above 1 the likeliest completion
+    found by a search that wide is taken, its log-probability divided by tokens ** length_penalty.
+    """
 
     max_new_tokens: int = 96
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    stop: tuple[str, ...] = ()
+    beams: int = 1
+    length_penalty: float = 1.0
 
 
 def generators(sampling: Sampling, requests: Sequence[int]) -> list[torch.Generator]:

@@ -119,7 +119,11 @@ def open_engine(
     pad_id = base.tokenizer.pad_token_id
     fill = encoder.stop_ids[-1] if pad_id is None else pad_id
     reserved = attached.reserved if attached else 0
-    return Engine(base.model, encoder.stop_ids, fill, batch_tokens, reserved)
+
+    def decode(ids: list[int]) -> str:
+        return str(base.tokenizer.decode(ids, skip_special_tokens=True))
+
+    return Engine(base.model, encoder.stop_ids, fill, batch_tokens, reserved, decode)
 
 
 def _adapter_session(

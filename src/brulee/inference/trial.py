@@ -6,7 +6,7 @@ import torch
 from transformers import PreTrainedModel
 
 from brulee.inference.branches import lay_out
-from brulee.inference.path_reader import PathReader, reading
+from brulee.inference.path_reader import PathReader
 
 
 def reads_streams(model: PreTrainedModel) -> bool:
@@ -35,11 +35,10 @@ def _same_alone(model: PreTrainedModel) -> bool:
     stream = lay_out(documents)
     reader = PathReader(model, stream)
     try:
-        with reading(model):
-            logits = [
-                reader.read(part, torch.arange(part.stop - part.start, device=reader.device))
-                for part in stream.passes(0, len(stream.ids), 7)
-            ]
+        logits = [
+            reader.read(part, torch.arange(part.stop - part.start, device=reader.device))
+            for part in stream.passes(0, len(stream.ids), 7)
+        ]
     except (ValueError, TypeError, AttributeError):
         return False
     found_NV = torch.cat(logits).float()

@@ -1,0 +1,126 @@
+"""Beam search: the likeliest completion among those that a search of some width meets.
+
+Every prompt has W rows, its beams. At each token the 2 W likeliest ways to go on are looked at: of
+the best W those that end are kept as found, and the best W of the others are the beams from then
+on. A prompt is done with W found of which none is behind the best beam, both by their mean
+log-probability, sum / tokens ** length_penalty (Wu et al. 2016; as transformers has it).
+
+Shapes: `B` prompts, `W` beams of each, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from brulee.inference.generation import Decoder, Order
+from brulee.inference.sampling import Sampling
+
+Ended = Callable[[list[int]], bool]
+
+
+@dataclass
+class _Search:
+    """The beams of one prompt, best first, and what it has found, by its score."""
+
+    order: Order
+    width: int
+    sums: list[float]
+    ids: list[list[int]]
+    found: list[tuple[float, list[int]]] = field(default_factory=list)
+
+    def keep(self, score: float, ids: list[int]) -> None:
+        """Keep a completion if it is among the best."""
+        self.found.append((score, ids))
+        self.found.sort(key=lambda one: -one[0])
+        del self.found[self.width :]
+
+
+def search(
+    decoder: Decoder,
+    orders: Sequence[Order],
+    sampling: Sampling,
+    stop_ids: Collection[int],
+    stopped: Ended,
+) -> Iterator[tuple[int, list[int]]]:
+    """Each request and the ids of its best completion; orders[i] is of the decoder's prompt i."""
+    width = sampling.beams
+    while decoder.waiting:
+        chosen, logits = decoder.admit(max(1, decoder.free // width))
+        decoder.select([row for row in range(len(chosen)) for _ in range(width)])
+        logits = logits.repeat_interleave(width, dim=0)
+        live = [_begun(orders[i], width) for i in chosen]
+        while live:
+            parents, tokens, going = [], list[int](), []
+            best = _best(live, logits, width)
+            for at, (one, ways) in enumerate(zip(live, best, strict=True)):
+                taken = _step(one, ways, sampling.length_penalty, stop_ids, stopped)
+                if _done(one, sampling.length_penalty):
+                    yield one.order.request, one.found[0][1]
+                    continue
+                going.append(one)
+                parents += [at * width + beam for beam in taken]
+                tokens += [ids[-1] for ids in one.ids]
+            if going:
+                decoder.select(parents)
+                logits = decoder.push(torch.tensor(tokens, device=logits.device))
+            else:
+                decoder.drop(list(range(len(live) * width)))
+            live = going
+
+
+def _begun(order: Order, width: int) -> _Search:
+    # All beams are the prompt as yet; one of them is enough to go on from.
+    return _Search(order, width, [0.0, *[float("-inf")] * (width - 1)], [[] for _ in range(width)])
+
+
+def _best(
+    live: Sequence[_Search], logits: torch.Tensor, width: int
+) -> list[list[tuple[float, int, int]]]:
+    """Of each search the 2 W best ways on: sum, beam and token, best first."""
+    sums = torch.tensor([one.sums for one in live], device=logits.device)
+    vocabulary = logits.shape[-1]
+    scores = logits.float().log_softmax(dim=-1).view(len(live), width, vocabulary) + sums[..., None]
+    values, at = scores.flatten(1).topk(min(2 * width, width * vocabulary), dim=-1)
+    return [
+        [
+            (value, place // vocabulary, place % vocabulary)
+            for value, place in zip(v, a, strict=True)
+        ]
+        for v, a in zip(values.tolist(), at.tolist(), strict=True)
+    ]
+
+
+def _step(
+    one: _Search,
+    ways: Sequence[tuple[float, int, int]],
+    penalty: float,
+    stop_ids: Collection[int],
+    stopped: Ended,
+) -> list[int]:
+    """Move the beams on; returns the beam that each comes from."""
+    before, one.sums, one.ids = one.ids, [], []
+    taken: list[int] = []
+    for rank, (total, beam, token) in enumerate(ways):
+        ids = [*before[beam], token]
+        score = total / len(ids) ** penalty
+        if token in stop_ids or stopped(ids) or len(ids) == one.order.most:
+            if rank < one.width:
+                one.keep(score, before[beam] if token in stop_ids else ids)
+            if len(ids) < one.order.most:
+                continue
+        if len(taken) < one.width:
+            one.sums.append(total)
+            one.ids.append(ids)
+            taken.append(beam)
+    return taken
+
+
+def _done(one: _Search, penalty: float) -> bool:
+    length = len(one.ids[0])
+    if length == one.order.most:
+        return True
+    full = len(one.found) == one.width
+    return full and one.sums[0] / length**penalty <= one.found[-1][0]

@@ -1,0 +1,49 @@
+"""What was written after a prompt, and the texts that end it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+Decode = Callable[[list[int]], str]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Token ids without the one that ended it; their text, up to a stop text.
+
+    `tokens` counts what was written: the ids, those of the stop text among them.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+
+    @property
+    def tokens(self) -> int:
+        """How many were written."""
+        return len(self.ids)
+
+
+class StopTexts:
+    """Finds the texts that end a completion."""
+
+    def __init__(self, stop: Sequence[str], decode: Decode) -> None:
+        self._stop = [text for text in stop if text]
+        self._decode = decode
+        # A token is a byte or more, so that a stop text is in so many; one more, where it begins
+        # inside a character's bytes.
+        longest = max((len(text.encode()) for text in self._stop), default=0)
+        self._window = longest + 4
+
+    def reached(self, ids: list[int]) -> bool:
+        """Whether the newest token completes one."""
+        if not self._stop:
+            return False
+        text = self._decode(ids[-self._window :])
+        return any(stop in text for stop in self._stop)
+
+    def completion(self, ids: list[int]) -> Completion:
+        """The completion of these ids."""
+        text = self._decode(ids)
+        found = [at for at in map(text.find, self._stop) if at >= 0]
+        return Completion(tuple(ids), text[: min(found, default=len(text))])

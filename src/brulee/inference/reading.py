@@ -1,0 +1,94 @@
+"""A forward pass in which a reader, not the model, decides what each token's attention sees.
+
+The model is given its tokens end to end as one row, their positions and the reader; in every layer
+the reader is given the queries and the new keys and values, and keeps what it needs of them.
+
+Shapes: `T` tokens of the pass, `H` query heads, `K` key heads, `D` head width, `P` positions of a
+trained prefix, `N` positions asked for, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+from transformers import AttentionInterface, PreTrainedModel
+
+NAME = "brulee_reading"
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+class Reader(Protocol):
+    """Computes the attention of every layer."""
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        new: Pair,
+        scaling: float | None,
+        window: int | None,
+    ) -> torch.Tensor:
+        """Query (1, H, T, D), new keys and values (1, K, P + T, D); returns (1, T, H, D)."""
+
+
+def read(
+    model: PreTrainedModel,
+    ids_T: torch.Tensor,
+    positions_T: torch.Tensor,
+    reader: Reader,
+    rows_N: torch.Tensor,
+) -> torch.Tensor:
+    """Logits (N, V) after the tokens at `rows_N`, with attention as `reader` computes it."""
+    with _reading(model):
+        output = model(
+            input_ids=ids_T[None],
+            position_ids=positions_T[None],
+            use_cache=False,
+            logits_to_keep=rows_N,
+            reader=reader,
+        )
+    logits_NV: torch.Tensor = output.logits[0]
+    return logits_NV
+
+
+def reading_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    reader: Reader | None = None,
+    **options: object,
+) -> tuple[torch.Tensor, None]:
+    """Attention as whoever reads with the model computes it, `reader.attend`.
+
+    Raises ValueError for what no reader computes exactly (logit soft-capping, attention sinks, a
+    dense mask).
+    """
+    unsupported = [n for n in ("softcap", "s_aux", "position_bias") if options.get(n) is not None]
+    if unsupported or attention_mask is not None or reader is None or dropout:
+        what = ", ".join(unsupported) or "a dense mask, dropout or an attention without a reader"
+        raise ValueError(f"reading a stream does not compute {what}")
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    return reader.attend(layer, query, (key, value), scaling, sliding_window), None
+
+
+@contextmanager
+def _reading(model: PreTrainedModel) -> Iterator[None]:
+    """Have the model's attention computed by readers in this block, and as before after it."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+AttentionInterface.register(NAME, reading_attention)

@@ -1,0 +1,150 @@
+"""What is written after a prompt does not depend on who else is written for, nor on when."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from brulee.inference.completion import StopTexts
+from brulee.inference.engine import Engine
+from brulee.inference.sampling import Sampling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Make = Callable[..., "PreTrainedModel"]
+NEW = 20
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[list[int]]:
+    """Questions after two texts of which one begins as the other does, and some after none."""
+    draw = random.Random(1)
+    text = [draw.randrange(5, 300) for _ in range(70)]
+    other = [*text[:20], *(draw.randrange(5, 300) for _ in range(30))]
+    asked = [
+        [*draw.choice([text, other, []]), *(draw.randrange(5, 300) for _ in range(n))]
+        for n in (1, 5, 40, 12, 3, 9, 30, 2, 7, 33, 8, 21)
+    ]
+    return [*asked, asked[0], asked[0], text]
+
+
+def _engine(model: PreTrainedModel, tokens: int = 8192, stop: tuple[int, ...] = (2,)) -> Engine:
+    return Engine(model, stop, 0, tokens, decode=lambda ids: "".join(chr(96 + i) for i in ids))
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma", "mistral", "phi", "gpt2", "gpt-neox"])
+@pytest.mark.parametrize("tokens", [1, 150, 8192])
+def test_rows_over_shared_keys_write_what_padded_ones_write(
+    make_model: Make, prompts: list[list[int]], name: str, tokens: int
+) -> None:
+    model = make_model(name, seed=1)
+    padded = _engine(model)
+    padded._streams = False
+    expected = padded.generate(prompts, Sampling(NEW))
+    assert len({tuple(e) for e in expected}) > 3
+    assert _engine(model, tokens).generate(prompts, Sampling(NEW)) == expected
+    # Rows that end apart, whose places others take.
+    stop = tuple({e[k] for k, e in enumerate(expected)} - {e[0] for e in expected})
+    padded = _engine(model, stop=stop)
+    padded._streams = False
+    stopped = padded.generate(prompts, Sampling(NEW))
+    assert len({len(s) for s in stopped}) > 2
+    assert _engine(model, tokens, stop).generate(prompts, Sampling(NEW)) == stopped
+
+
+def test_a_finished_rows_place_is_taken(make_model: Make, prompts: list[list[int]]) -> None:
+    model = make_model("llama")
+    engine, passes = _engine(model, 300), list[int]()
+    model.get_output_embeddings().register_forward_hook(lambda *_: passes.append(1))
+    engine.generate(prompts, Sampling(NEW))
+    together = len(passes)
+    del passes[:]
+    for prompt in prompts:
+        engine.generate([prompt], Sampling(NEW))
+    assert together < len(passes) / 3
+
+
+def test_what_a_group_shares_is_read_once(make_model: Make) -> None:
+    model = make_model("llama")
+    text = list(range(5, 105))
+    engine, read = _engine(model), list[int]()
+    model.get_input_embeddings().register_forward_hook(
+        lambda _, args, __: read.append(args[0].numel())
+    )
+    engine.generate([[*text, k] for k in range(110, 120)], Sampling(1))
+    assert sum(read) < 100 + 10 + 32
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "gpt2", "t5"])
+@pytest.mark.parametrize(("beams", "penalty"), [(3, 1.0), (2, 0.3), (4, 2.0)])
+def test_beams_find_what_transformers_beams_find(
+    make_model: Make, prompts: list[list[int]], name: str, beams: int, penalty: float
+) -> None:
+    model, stop = make_model(name, seed=1), [2, 7, 9]
+    expected = []
+    for prompt in prompts[:8]:
+        with torch.no_grad():
+            found = model.generate(
+                input_ids=torch.tensor([prompt]),
+                attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+                max_new_tokens=12,
+                num_beams=beams,
+                length_penalty=penalty,
+                do_sample=False,
+                eos_token_id=stop,
+                pad_token_id=0,
+            )[0].tolist()
+        new = found[1:] if model.config.is_encoder_decoder else found[len(prompt) :]
+        expected.append(new[: next((i for i, t in enumerate(new) if t in stop), len(new))])
+    sampling = Sampling(12, beams=beams, length_penalty=penalty)
+    for tokens in (1, 8192):
+        assert _engine(model, tokens, tuple(stop)).generate(prompts[:8], sampling) == expected
+
+
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_a_stop_text_ends_a_completion_and_is_not_part_of_it(
+    make_model: Make, prompts: list[list[int]], name: str
+) -> None:
+    engine = _engine(make_model(name, seed=1))
+    whole = engine.complete(prompts, Sampling(NEW))
+    stop = whole[2].text[4:6]
+    found = engine.complete(prompts, Sampling(NEW, stop=(stop, "never")))
+    for free, stopped in zip(whole, found, strict=True):
+        assert stopped.text == free.text.split(stop)[0]
+        if stop in free.text:
+            assert stopped.tokens == free.text.index(stop) + 2
+    assert found[2].tokens < NEW
+
+
+def test_a_completion_without_a_decoder_is_refused(make_model: Make) -> None:
+    engine = Engine(make_model("llama"), (2,), 0)
+    with pytest.raises(ValueError, match="decode"):
+        engine.complete([[5, 6]], Sampling(2))
+    with pytest.raises(ValueError, match="decode"):
+        engine.generate([[5, 6]], Sampling(2, stop=("x",)))
+
+
+def test_a_stop_text_may_begin_and_end_inside_tokens() -> None:
+    pieces = {1: "one ", 2: "x\n", 3: "\nQ", 4: ": two", 5: "é"}
+
+    def decode(ids: list[int]) -> str:
+        return "".join(pieces[i] for i in ids)
+
+    texts = StopTexts(("\n\nQ:", ""), decode)
+    assert [texts.reached([1, 2, 3, 4][:n]) for n in (1, 2, 3, 4)] == [False, False, False, True]
+    assert texts.completion([1, 2, 3, 4]).text == "one x"
+    assert texts.completion([1, 2, 3, 4]).tokens == 4
+    assert not StopTexts((), decode).reached([1, 2, 3, 4])
+
+
+def test_the_attention_of_a_model_is_its_own_again_between_tokens(make_model: Make) -> None:
+    model = make_model("llama")
+    before = model.config._attn_implementation
+    tokens = _engine(model).stream([5, 6, 7], Sampling(5))
+    next(tokens)
+    assert model.config._attn_implementation == before
