@@ -12,12 +12,14 @@ from brulee.evaluation.calibration import Brier, CalibrationError
 from brulee.evaluation.chrf import Chrf
 from brulee.evaluation.classification import MacroF1, Matthews
 from brulee.evaluation.correlation import Pearson, Spearman
+from brulee.evaluation.extractiveness import Extractiveness
+from brulee.evaluation.faithfulness import Faithfulness
 from brulee.evaluation.matching import ExactMatch, QuasiExactMatch, TokenF1
 from brulee.evaluation.rouge import Rouge
 from brulee.evaluation.rouge_kinds import EXAMPLES
 from brulee.evaluation.ter import Ter
 
-__all__ = ["LABELLED", "METRICS", "NUMERIC", "Array", "MeanMetric", "Metric", "metric"]
+__all__ = ["LABELLED", "METRICS", "NUMERIC", "SOURCED", "Array", "MeanMetric", "Metric", "metric"]
 
 METRICS: dict[str, Metric] = {
     "rouge": Rouge(),
@@ -39,6 +41,12 @@ NUMERIC: dict[str, Metric] = {
     "ece_equal_width": CalibrationError("ece_equal_width", equal_mass=False),
 }
 
+# Scores against what the model read, not against references.
+SOURCED: dict[str, Metric] = {
+    "faithfulness": Faithfulness(),
+    "extractiveness": Extractiveness(),
+}
+
 # Scores of a confusion table, which exist only for a known list of labels.
 LABELLED: dict[str, Callable[[Sequence[str]], Metric]] = {
     "macro_f1": MacroF1,
@@ -52,12 +60,13 @@ def metric(name: str, labels: Sequence[str] | None = None) -> Metric:
     `labels` are needed by macro_f1 and matthews, and ignored by the others.
     Raises InputError for an unknown name (with the nearest valid ones) or for missing labels.
     """
-    if name in METRICS or name in NUMERIC:
-        return METRICS.get(name) or NUMERIC[name]
+    for known in (METRICS, NUMERIC, SOURCED):
+        if name in known:
+            return known[name]
     if rouge.is_rouge(name):
         return rouge.parse(name)
     if name not in LABELLED:
-        raise unknown("metric", name, [*METRICS, *NUMERIC, *LABELLED, *EXAMPLES])
+        raise unknown("metric", name, [*METRICS, *NUMERIC, *SOURCED, *LABELLED, *EXAMPLES])
     if labels is None:
         raise InputError(f"metric {name} needs the task's labels (its answer choices).")
     return LABELLED[name](labels)

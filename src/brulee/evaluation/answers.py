@@ -82,7 +82,8 @@ def score(item: Item, output: str, tokens: int, metrics: Sequence[Metric], task:
     statistics: dict[str, list[float]] = {}
     scores: dict[str, float] = {}
     for metric in metrics:
-        for key, values in metric.statistics(output, item.references).items():
+        against = (item.prompt,) if metric.against == "source" else item.references
+        for key, values in metric.statistics(output, against).items():
             statistics[key] = [float(v) for v in values]
             scores[key] = metric.item(key, values)
     return Answer(item.id, task, item.prompt, output, item.references, scores, statistics, tokens)

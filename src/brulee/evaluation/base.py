@@ -10,7 +10,7 @@ of item scores. Both are a `reduce` over mean statistics, so one bootstrap and o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from brulee.errors import InputError
 
 Array: TypeAlias = NDArray[np.float64]
+Against: TypeAlias = Literal["references", "source"]
 
 
 class Metric(Protocol):
     """What every metric gives: score names, statistics of one item, a score from their mean."""
 
     keys: tuple[str, ...]
+    against: Against = "references"  # what `statistics` gets: right answers, or what was read
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """The statistics of one item: key -> (S,).

@@ -1,0 +1,75 @@
+"""How much a summary copies: extractive fragments and new n-grams (Grusky et al. 2018, "Newsroom").
+
+Coverage is the share of the summary's words that lie in a run shared with the source; density is
+the mean length of the run that a word lies in; both by the paper's greedy match. Neither high nor
+low is good: they say whether a model copies, which a faithfulness score alone rewards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, final
+
+import numpy as np
+
+from brulee.evaluation.base import Against, Array, Metric, check_references
+from brulee.evaluation.words import unicode
+
+NOVEL: Final = (1, 2, 3)
+
+
+def fragments(source: Sequence[str], summary: Sequence[str]) -> list[int]:
+    """Lengths of the runs of the summary that also stand in the source, each as long as can be."""
+    places: dict[str, list[int]] = {}
+    for i, word in enumerate(source):
+        places.setdefault(word, []).append(i)
+    found, at = [], 0
+    while at < len(summary):
+        longest = max(
+            (_run(source, i, summary, at) for i in places.get(summary[at], [])), default=0
+        )
+        if longest:
+            found.append(longest)
+        at += max(longest, 1)
+    return found
+
+
+@final
+class Extractiveness(Metric):
+    """Coverage, density, and the shares of 1-, 2- and 3-grams that the source does not have."""
+
+    keys = ("coverage", "density", *(f"novel_{n}grams" for n in NOVEL))
+    against: Against = "source"
+
+    def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
+        """One value an item for each key; InputError where there is no source.
+
+        `references` are the sources, read as one.
+        """
+        check_references(references)
+        source, summary = unicode("\n".join(references)), unicode(prediction)
+        runs = fragments(source, summary)
+        count = max(len(summary), 1)
+        values = {"coverage": sum(runs) / count, "density": sum(run * run for run in runs) / count}
+        values |= {f"novel_{n}grams": _novel(source, summary, n) for n in NOVEL}
+        return {key: np.array([value]) for key, value in values.items()}
+
+    def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
+        """The mean."""
+        del key, items
+        return np.asarray(mean_S, dtype=np.float64)[..., 0]
+
+
+def _run(source: Sequence[str], i: int, summary: Sequence[str], at: int) -> int:
+    length = 0
+    for a, b in zip(source[i:], summary[at:], strict=False):
+        if a != b:
+            break
+        length += 1
+    return length
+
+
+def _novel(source: Sequence[str], summary: Sequence[str], n: int) -> float:
+    known = set(zip(*(source[i:] for i in range(n)), strict=False))
+    grams = list(zip(*(summary[i:] for i in range(n)), strict=False))
+    return sum(gram not in known for gram in grams) / max(len(grams), 1)

@@ -1,0 +1,76 @@
+"""Whether a summary says only what its source says, as far as names and numbers show.
+
+Names, places, numbers, dates and times in a summary are looked for in the source: inflected, as
+word or digit, short or spelled out. What is not found was invented, or inferred (a sum, a count, a
+relative date): a reader should look. What is found may still be said of somebody else; this needs
+no model and sees no such thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+
+from brulee.evaluation import quantities
+from brulee.evaluation.base import Against, Array, Metric, check_references
+from brulee.evaluation.names import Source, names
+from brulee.evaluation.spans import Span
+
+
+def checked(source: str, text: str) -> list[Span]:
+    """Every name and number of a text, in order, each supported by the source or not."""
+    known = quantities.said(source)
+    numbers = [
+        Span(q.start, q.end, "number", quantities.supported(q, known))
+        for q in quantities.claims(text)
+    ]
+    found = [
+        name
+        for name in names(text, Source(source))
+        if all(name.end <= n.start or n.end <= name.start for n in numbers)
+    ]
+    return sorted([*numbers, *found], key=lambda span: span.start)
+
+
+def invented(source: str, text: str) -> list[Span]:
+    """The names and numbers of a text that its source does not have."""
+    return [span for span in checked(source, text) if not span.supported]
+
+
+@final
+class Faithfulness(Metric):
+    """`faithfulness`: the share of names and numbers that the source has, over all items.
+
+    `invented`: the share of items with at least one that it has not; lower is better.
+    """
+
+    keys = ("faithfulness", "invented")
+    against: Against = "source"
+
+    def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
+        """Supported and all names and numbers (2,); 1 if any is not supported (1,).
+
+        `references` are the sources, read as one. Raises InputError where there is none.
+        """
+        check_references(references)
+        spans = checked("\n".join(references), prediction)
+        supported = sum(span.supported for span in spans)
+        return {
+            "faithfulness": np.array([supported, len(spans)], dtype=np.float64),
+            "invented": np.array([float(supported < len(spans))]),
+        }
+
+    def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
+        """Supported over all, or a mean; a text that names nothing is faithful."""
+        del items
+        mean = np.asarray(mean_S, dtype=np.float64)
+        if key == "invented":
+            return mean[..., 0]
+        supported, every = mean[..., 0], mean[..., 1]
+        return np.divide(supported, every, out=np.ones_like(every), where=every > 0)
+
+    def higher_is_better(self, key: str) -> bool:
+        """Yes of the share that is supported, no of the items with inventions."""
+        return key == "faithfulness"

@@ -1,0 +1,214 @@
+"""Names in a text by their capitals, and whether a source knows them.
+
+A word counts as a name where English would not write a capital: in the middle of a sentence, or at
+its beginning if the word is not a common one. Text without capitals, or in a script that has none,
+shows no names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from brulee.evaluation import word_lists
+from brulee.evaluation.rouge_155_stem import porter
+from brulee.evaluation.spans import Span
+
+_words = re.compile(r"#\w+#|(?:[^\W\d_]\.){2,}|[^\W_]+(?:['’][^\W\d_]+)?").finditer
+_SHORTENED: Final = re.compile(r"(?:['’](?:s|ll|re|ve|d|m)|(?<=s)['’])$", re.IGNORECASE)
+_TITLES: Final = frozenset({"mr", "mrs", "ms", "miss", "dr", "prof", "sir", "madam", "st"})
+# Not names, though written like them: nobody is misled by these.
+_IGNORED: Final = _TITLES | {
+    "ok", "okay", "english", "tv", "internet", "email", "christmas", "god", "customer", "agent",
+    "client", "user", "assistant", "speaker", "speakers", "person", "persons",
+}  # fmt: skip
+_ALSO_WORDS: Final = frozenset({"us", "who"})
+_ENDINGS: Final = frozenset({"n", "an", "ian", "ish", "ese", "s", "es", "i", "er", "ers", "ic"})
+_ENDS_SENTENCE: Final = frozenset(".!?:;\n•|")
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word of a text; `first` where a sentence begins with it."""
+
+    text: str
+    start: int
+    end: int
+    first: bool
+
+    @property
+    def key(self) -> str:
+        """The word as it is looked up: small, without dots or what an apostrophe adds."""
+        return _SHORTENED.sub("", self.text).casefold().replace(".", "").strip("#")
+
+    @property
+    def capital(self) -> bool:
+        """Whether it looks like part of a name."""
+        return self.text[0].isupper() and self.key != "i"
+
+
+class Source:
+    """The words that a source has, in all the forms in which a summary may repeat them."""
+
+    def __init__(self, text: str) -> None:
+        found = list(words(text))
+        self.keys = {word.key for word in found} | {
+            part for w in found for part in w.key.split("'")
+        }
+        self.stems = {porter(key) for key in self.keys if key.isascii()}
+        self.tags = {word.text.casefold() for word in found if word.text.startswith("#")}
+        self.initials = _initials(found)
+        self.capitals = {word.key for word in found if word.text.isupper()} | self.initials
+
+    def knows(self, word: Word) -> bool:
+        """Whether the source has the word, inflected, shortened or spelled out."""
+        key = word.key
+        if word.text.isupper() and key in _ALSO_WORDS:  # "US" is not said by "us"
+            return key in self.capitals or bool(_same(key) & self.keys)
+        if word.text.startswith("#"):
+            return word.text.casefold() in self.tags
+        if key in self.keys or key in self.initials:
+            return True
+        if key.isascii() and porter(key) in self.stems:
+            return True
+        if any(same in self.keys for same in _same(key)):
+            return True
+        return any(_inflected(key, other) for other in self.keys)
+
+    def knows_together(self, run: list[Word]) -> bool:
+        """Whether the source has the first letters of several words as one ("NYC")."""
+        return len(run) > 1 and "".join(word.key[:1] for word in run) in self.keys
+
+
+def names(text: str, source: Source) -> list[Span]:
+    """The names of a text in order; words that the source lacks are spans of their own."""
+    spans = []
+    for run in _runs(text):
+        together = source.knows_together(run)
+        known = [together or word.key in _IGNORED or source.knows(word) for word in run]
+        if all(known):
+            if not all(word.key in _IGNORED for word in run):
+                spans.append(Span(run[0].start, run[-1].end, "name", supported=True))
+            continue
+        spans += [
+            Span(part[0].start, part[-1].end, "name", supported=False)
+            for part in _unknown(run, known)
+        ]
+    return spans
+
+
+def words(text: str) -> Iterator[Word]:
+    """The words of a text with their places."""
+    before, title = 0, False
+    for match in _words(text):
+        gap = text[before : match.start()]
+        first = before == 0 or (bool(_ENDS_SENTENCE & set(gap)) and not title) or _opens(gap)
+        word = Word(match[0], match.start(), match.end(), first)
+        yield word
+        before, title = match.end(), word.key in _TITLES or len(word.key) == 1
+
+
+def _opens(gap: str) -> bool:
+    """Whether a quotation begins in the gap between two words."""
+    return bool(re.search(r"[\"“„«(\[]\s*$", gap))
+
+
+def _runs(text: str) -> Iterator[list[Word]]:
+    """Words written as names, those that stand together in one list."""
+    run: list[Word] = []
+    found = list(words(text))
+    shouting = sum(word.text.isupper() for word in found) > max(3, len(found) // 2)
+    for i, word in enumerate(found):
+        following = found[i + 1] if i + 1 < len(found) else None
+        joined = bool(run) and text[run[-1].end : word.start] in {" ", ". ", "-", "'", "’"}
+        if run and not (joined and not word.first):
+            yield run
+            run = []
+        if not shouting and _is_name(word, following, bool(run)):
+            run.append(word)
+        elif run:
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+def _is_name(word: Word, following: Word | None, inside: bool) -> bool:
+    if word.text.startswith("#"):
+        return True
+    if not word.capital or len(word.key) < 2:
+        return False
+    if word.key in _stop_words():
+        return (word.key == "may" and not word.first) or (
+            word.text.isupper() and word.key in _ALSO_WORDS
+        )
+    if inside:
+        return True
+    next_to_name = following is not None and following.capital and not following.first
+    return not _is_common(word.key) or (next_to_name and not word.first)
+
+
+def _unknown(run: list[Word], known: list[bool]) -> Iterator[list[Word]]:
+    part: list[Word] = []
+    for word, is_known in zip(run, known, strict=True):
+        if is_known and part:
+            yield part
+            part = []
+        elif not is_known:
+            part.append(word)
+    if part:
+        yield part
+
+
+def _initials(found: list[Word]) -> set[str]:
+    """First letters of up to five words with capitals in a row: "nyc" of "New York City"."""
+    initials = set()
+    for i in range(len(found)):
+        letters = ""
+        for word in found[i : i + 5]:
+            if not word.capital and word.key not in {"of", "the", "and", "for"}:
+                break
+            letters += word.key[:1] if word.capital else ""
+            if len(letters) > 1:
+                initials.add(letters)
+    return initials
+
+
+def _inflected(a: str, b: str) -> bool:
+    """Whether one is the other with an ending of nations or plurals ("America", "American")."""
+    longer, shorter = (a, b) if len(a) > len(b) else (b, a)
+    return len(shorter) >= 4 and longer.startswith(shorter) and longer[len(shorter) :] in _ENDINGS
+
+
+def _is_common(key: str) -> bool:
+    common, stems = _common_words()
+    return key in common or (key.isascii() and porter(key) in stems)
+
+
+@cache
+def _stop_words() -> frozenset[str]:
+    listed = word_lists.bundled("stop_words")
+    return frozenset(word for group in listed.values() for word in group) | {"don't", "can't"}
+
+
+@cache
+def _common_words() -> tuple[frozenset[str], frozenset[str]]:
+    listed = word_lists.bundled("common_words")
+    common = frozenset(word for group in listed.values() for word in group) | _stop_words()
+    return common, frozenset(porter(word) for word in common)
+
+
+@cache
+def _groups() -> dict[str, set[str]]:
+    groups: dict[str, set[str]] = {}
+    for name, others in word_lists.bundled("same_names").items():
+        for one in (name, *others):
+            groups.setdefault(one, set()).update({name, *others} - {one})
+    return groups
+
+
+def _same(key: str) -> set[str]:
+    return _groups().get(key, set())

@@ -1,0 +1,194 @@
+"""Numbers, times and dates in a text, each with the values that would say the same.
+
+A value is text: "25", "3:30". A time of the afternoon has two ("3:30" and "15:30"), so has a share
+("half": 0.5 and 50).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from brulee.evaluation.number_words import NUMBER_WORDS, SCALES, values
+
+_time = re.compile(r"(?<![\w:])(\d{1,2}):(\d{2})(?!\d)").finditer
+_digits = re.compile(
+    r"(?<![\w#])(?<!\d[.,:])\d+(?:,\d{2,3})*(?:\.\d+)?"
+    r"(?=(?:st|nd|rd|th|k|m|bn|s|am|pm|h|min|kg|km|cm|mm|gb)?\b|[^\w])"
+    r"(?:\s?(?P<scale>hundred|thousand|million|billion|dozen|k|bn)\b)?",
+    re.IGNORECASE,
+).finditer
+_past = re.compile(
+    r"\b(half|quarter|five|ten|twenty(?:-five)?|[1-5]?\d)(?: minutes)? (past|to) (\w+)",
+    re.IGNORECASE,
+).finditer
+_hedge = re.compile(
+    r"\b(?:about|around|nearly|almost|over|roughly|approximately|some|under|than|close to)\s+\W?$",
+    re.IGNORECASE,
+).search
+_coins = re.compile(r"\s?(?:dollars?|pounds?|euros?|yuan|francs?)(?: and)? ").fullmatch
+_half_of_day = re.compile(r"\s?(?:[ap]\.?m\b|o['’]clock)", re.IGNORECASE).match
+# Words of number that mostly say something else: "one of them", "first of all", "a second".
+_VAGUE: Final = {"one", "first", "second", "zero", *SCALES}
+# Two people in a dialogue are two without the dialogue saying so.
+_COUNTED: Final = re.compile(
+    r"\b(?:the|both|these|those) two\b|"
+    r"\btwo (?:of|people|persons|speakers|friends|colleagues|sides)\b",
+    re.IGNORECASE,
+)
+_SCALE: Final = {**SCALES, "k": 1e3, "bn": 1e9}
+_FRACTIONS: Final = {"half": {"0.5", "50", "30"}, "quarter": {"0.25", "25", "15"}}
+_SAID: Final = {
+    "once": "1", "twice": "2", "a": "1", "an": "1", "couple": "2", "pair": "2", "noon": "12",
+    "midday": "12", "midnight": "12", "fortnight": "14", "single": "1", "both": "2", "decade": "10",
+    "century": "100", "double": "2", "triple": "3",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """text[start:end] and the values it may stand for; `about` where it is only roughly so."""
+
+    start: int
+    end: int
+    values: frozenset[str]
+    about: bool = False
+
+
+def claims(text: str) -> list[Quantity]:
+    """The quantities of a text that a source has to say too, in order."""
+    counted = [match.span() for match in _COUNTED.finditer(text)]
+    return [
+        quantity
+        for quantity in _quantities(text)
+        if text[quantity.start : quantity.end].lower() not in _VAGUE
+        and not any(start <= quantity.start < end for start, end in counted)
+    ]
+
+
+def said(text: str) -> frozenset[str]:
+    """Every value that a text says in some way, with those that neighbours say together."""
+    found: set[str] = set()
+    quantities = _quantities(text)
+    for quantity in quantities:
+        found |= quantity.values
+    for a, b in pairwise(quantities):
+        join = _join(text[a.end : b.start])
+        found |= {value for x in a.values for y in b.values for value in join(x, y)}
+    for word in re.findall(r"[a-z]+", text.lower()):
+        found |= _FRACTIONS.get(word, set())
+        if word in _SAID:
+            found.add(_SAID[word])
+    return frozenset(found)
+
+
+def supported(quantity: Quantity, known: frozenset[str]) -> bool:
+    """Whether known values hold one of the quantity's, or one near it where it is rough."""
+    if quantity.values & known:
+        return True
+    if not quantity.about:
+        return False
+    numbers = [float(value) for value in known if ":" not in value]
+    return any(
+        abs(number - float(value)) <= 0.1 * abs(float(value))
+        for value in quantity.values
+        if ":" not in value
+        for number in numbers
+    )
+
+
+def _quantities(text: str) -> list[Quantity]:
+    """All quantities in order; of two that overlap the one found first, times before numbers."""
+    found: list[Quantity] = []
+    for quantity in (*_times(text), *_in_digits(text), *_in_words(text)):
+        if all(quantity.end <= q.start or q.end <= quantity.start for q in found):
+            about = _hedge(text[: quantity.start]) is not None
+            found.append(Quantity(quantity.start, quantity.end, quantity.values, about))
+    return sorted(found, key=lambda q: q.start)
+
+
+def _times(text: str) -> Iterator[Quantity]:
+    for match in _time(text):
+        yield Quantity(*match.span(), _clock(int(match[1]), int(match[2])))
+    for match in _past(text):
+        hour, part = _number(match[3]), {"half": 30, "quarter": 15}.get(match[1].lower())
+        minute = _number(match[1]) if part is None else part
+        if hour is None or minute is None or not 1 <= hour <= 24 or not 0 < minute < 60:
+            continue
+        clock = (hour, minute) if match[2].lower() == "past" else (hour - 1 or 12, 60 - minute)
+        yield Quantity(*match.span(), _clock(int(clock[0]), int(clock[1])))
+
+
+def _in_digits(text: str) -> Iterator[Quantity]:
+    for match in _digits(text):
+        plain = match[0][: match.start("scale") - match.start()] if match["scale"] else match[0]
+        value = float(plain.strip().replace(",", "").rstrip(".") or 0)
+        if match["scale"]:
+            value *= _SCALE[match["scale"].lower()]
+        yield Quantity(*match.span(), frozenset({_plain(value)}) | _hour(value, text, match.end()))
+
+
+def _in_words(text: str) -> Iterator[Quantity]:
+    for match in NUMBER_WORDS.finditer(text):
+        found = [_plain(value) for value in values(match[0])]
+        together = {value for a, b in pairwise(found) for value in _together(a, b)}
+        hour = _hour(values(match[0])[0], text, match.end())
+        yield Quantity(*match.span(), frozenset({*found, *together}) | hour)
+
+
+def _hour(value: float, text: str, end: int) -> frozenset[str]:
+    """The hour that a number before "pm" or "o'clock" is; nothing elsewhere."""
+    if value not in range(1, 25) or not _half_of_day(text, end):
+        return frozenset()
+    return _clock(int(value), 0)
+
+
+def _number(word: str) -> float | None:
+    if word.isdigit():
+        return float(word)
+    return values(word)[0] if NUMBER_WORDS.fullmatch(word) else None
+
+
+def _clock(hour: int, minute: int) -> frozenset[str]:
+    """A time as said on either half of the day; a whole hour is also a plain number."""
+    hours = {hour, hour - 12 if hour > 12 else hour + 12}
+    return frozenset(str(h) if minute == 0 else f"{h}:{minute:02d}" for h in hours)
+
+
+def _together(a: str, b: str) -> set[str]:
+    """What two numbers in a row may say: a time of day, a year."""
+    if ":" in a or ":" in b or "." in a or "." in b:
+        return set()
+    first, second = int(a), int(b)
+    found: set[str] = set()
+    if 1 <= first <= 24 and 10 <= second < 60:
+        found |= _clock(first, second)
+    if 10 <= first <= 20 and 10 <= second < 100:
+        found.add(str(100 * first + second))
+    return found
+
+
+def _thousands(a: str, b: str) -> set[str]:
+    """What "20, 000" says, which some write with a space; the zeros are read as 0."""
+    return {f"{a}{b.zfill(3)}"} if a.isdigit() and b.isdigit() else set()
+
+
+def _money(a: str, b: str) -> set[str]:
+    """What so many dollars and cents are."""
+    return {_plain(int(a) + int(b) / 100)} if a.isdigit() and b.isdigit() and len(b) <= 2 else set()
+
+
+def _join(gap: str) -> Callable[[str, str], set[str]]:
+    """How two numbers are read together, by what stands between them."""
+    if gap in {" ", "-", "/", ":", "."}:
+        return _together
+    if gap == ", ":
+        return _thousands
+    return _money if _coins(gap) else lambda _a, _b: set()
+
+
+def _plain(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:.6g}"
