@@ -25,7 +25,12 @@ def score(
         Path,
         typer.Option(help='.txt, or .jsonl of strings, lists or {"references" | "reference": ..}.'),
     ],
-    metrics: Annotated[str, typer.Option(help="Names, separated by commas.")] = "rouge,bleu",
+    sources: Annotated[
+        Path | None, typer.Option(help="What was summarised, for faithfulness; as references.")
+    ] = None,
+    metrics: Annotated[
+        str, typer.Option(help="Names, separated by commas: rouge, rougeL:recall, bleu, chrf ...")
+    ] = "rouge,bleu",
     labels: Annotated[
         str | None, typer.Option(help="All labels of a classification, separated by commas.")
     ] = None,
@@ -38,12 +43,9 @@ def score(
     Every score comes with its 95% bootstrap interval.
     """
     predicted = texts(read_records(predictions), ["prediction", "output", "text"])
-    wanted = text_lists(read_records(references), ["references", "reference"])
-    if len(predicted) != len(wanted):
-        raise InputError(
-            f"{predictions} holds {len(predicted)} texts and {references} holds {len(wanted)}; "
-            "line N of one must belong to line N of the other."
-        )
+    wanted = {"references": _matching(predictions, predicted, references, "reference")}
+    if sources:
+        wanted["source"] = _matching(predictions, predicted, sources, "source")
     known = _names(labels) if labels else None
     scores: dict[str, Interval] = {}
     for name in _names(metrics):
@@ -55,11 +57,22 @@ def score(
         print_table(["metric", "score", "95% interval", "items"], shown)
 
 
+def _matching(predictions: Path, predicted: list[str], file: Path, key: str) -> list[list[str]]:
+    """The texts of another file, as many as there are predictions."""
+    found = text_lists(read_records(file), [f"{key}s", key])
+    if len(predicted) != len(found):
+        raise InputError(
+            f"{predictions} holds {len(predicted)} texts and {file} holds {len(found)}; "
+            "line N of one must belong to line N of the other."
+        )
+    return found
+
+
 def _score(
     name: str,
     labels: list[str] | None,
     predictions: list[str],
-    references: list[list[str]],
+    wanted: dict[str, list[list[str]]],
     resamples: int,
     seed: int,
 ) -> dict[str, Interval]:
@@ -71,7 +84,10 @@ def _score(
     from brulee.evaluation.stats import interval
 
     measure = metric(name, labels)
-    items = [measure.statistics(p, r) for p, r in zip(predictions, references, strict=True)]
+    if measure.against not in wanted:
+        raise InputError(f"metric {name} needs --sources, the texts that were summarised.")
+    against = wanted[measure.against]
+    items = [measure.statistics(p, r) for p, r in zip(predictions, against, strict=True)]
     found = {}
     for key in measure.keys:
         stats_NS = measure.join(key, np.array([item[key] for item in items]))

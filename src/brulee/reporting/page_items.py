@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from html import escape
 
 from brulee.reporting import wording
-from brulee.reporting.differences import diff, mark
-from brulee.reporting.items import Item, pick
+from brulee.reporting.differences import diff
+from brulee.reporting.items import Answer, Item, pick
+from brulee.reporting.marking import is_checked, marked
 from brulee.reporting.page_tables import number
 from brulee.reporting.results import Results
 
 _PROMPT_LINES = 12
 _PROMPT_CHARACTERS = 1000
+_NOT_IN_PROMPT = (
+    ' <span class="invented">Underlined</span> names and numbers do not stand in the prompt: '
+    "invented, or inferred."
+)
 
 
 def examples(results: Results, items: Sequence[Item]) -> str:
@@ -29,7 +34,8 @@ def examples(results: Results, items: Sequence[Item]) -> str:
             name = escape(wording.metric_name(pair.metric))
             return (
                 f"<section><h2>Read the answers</h2><p>Chosen by the change in {name} among "
-                f"{len(chosen)} test items. <mark>Tinted words</mark> stand in the reference.</p>"
+                f"{len(chosen)} test items. <mark>Tinted words</mark> stand in the reference."
+                f"{_NOT_IN_PROMPT if is_checked(chosen[0].after) else ''}</p>"
                 f"{''.join(groups)}</section>"
             )
     return ""
@@ -54,8 +60,8 @@ def _item(item: Item, metric: str) -> str:
         f"<span>{number(change)}</span></header>"
         f'<div class="prompt"><h5>Prompt</h5>{_prompt(item.after.prompt)}</div>'
         f'<div class="texts"><div><h5>Reference</h5>{_references(references)}</div>'
-        f'<div class="before"><h5>Before</h5>{_marked(references, item.before.output)}</div>'
-        f'<div><h5 class="after">After</h5>{_marked(references, item.after.output)}</div></div>'
+        f'<div class="before"><h5>Before</h5>{_marked(references, item.before)}</div>'
+        f'<div><h5 class="after">After</h5>{_marked(references, item.after)}</div></div>'
         f"{_changes(item)}</article>"
     )
 
@@ -86,14 +92,10 @@ def _references(references: Sequence[str]) -> str:
     return "".join(f'<div class="text" dir="auto">{escape(text)}</div>' for text in references)
 
 
-def _marked(references: Sequence[str], text: str) -> str:
-    if not text.strip():
+def _marked(references: Sequence[str], answer: Answer) -> str:
+    if not answer.output.strip():
         return '<div class="text empty">The model wrote nothing.</div>'
-    marked = "".join(
-        f"<mark>{escape(part)}</mark>" if inside else escape(part)
-        for part, inside in mark(references, text)
-    )
-    return f'<div class="text" dir="auto">{marked}</div>'
+    return f'<div class="text" dir="auto">{marked(references, answer)}</div>'
 
 
 def _changes(item: Item) -> str:

@@ -112,6 +112,7 @@ svg .improved circle { fill: var(--good); } svg .improved .whisker { stroke: var
 .empty { color: var(--soft); font-style: italic; }
 mark { background: var(--mark); color: inherit; border-radius: .1875rem; padding: .0625rem 0; }
 .before mark { background: var(--mark-base); }
+.invented { text-decoration: underline wavy var(--bad); text-underline-offset: .25em; }
 del { background: var(--gone); text-decoration-thickness: 1px; }
 ins { background: var(--new); text-decoration: none; }
 del + ins { margin-left: .25em; }

@@ -50,6 +50,25 @@ def test_unknown_metric_names_the_nearest(brulee, files: list[str]) -> None:
     assert "did you mean 'rouge1'" in done.err
 
 
+def test_a_summary_is_checked_against_its_source(brulee, files: list[str], tmp_path: Path) -> None:
+    sources = tmp_path / "s.jsonl"
+    sources.write_text('{"source": "A cat called Tom sat there."}\n"Two dogs barked."\n')
+    asked = ["--metrics", "faithfulness,extractiveness", "--json"]
+    done = brulee("score", *files, *asked)
+    assert done.code == 2
+    assert "needs --sources" in done.err
+    done = brulee("score", *files, "--sources", str(sources), *asked)
+    scores = {s["metric"]: s["value"] for s in done.json["scores"]}
+    assert scores["invented"] == 0.0
+    assert 0 < scores["coverage"] < 1
+
+
+def test_rouge_options_stand_in_the_metrics_name(brulee, files: list[str]) -> None:
+    names = ["rouge1:recall", "rougeW-1.2:1.5.5", "rougeSU4:paper", "chrf", "ter"]
+    done = brulee("score", *files, "--metrics", ",".join(names), "--json")
+    assert [s["metric"] for s in done.json["scores"]] == names
+
+
 def test_labels_reach_the_metrics_that_need_them(brulee, tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("yes\nno\n")
     both = ["--predictions", tmp_path / "p.txt", "--references", tmp_path / "p.txt"]

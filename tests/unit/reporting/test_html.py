@@ -49,6 +49,25 @@ def item(key: str, before: str, after: str, prompt: str = "p") -> Item:
     return Item(made(before, 0.1), made(after, 0.6))
 
 
+def test_inventions_are_marked_where_an_answer_was_checked_for_them(example: Results) -> None:
+    def made(output: str, scores: dict[str, float]) -> Answer:
+        return Answer(
+            id="1", task="support-chats/test", prompt="Anna wants a refund of 5 euros.",
+            output=output, references=("The refund was sent.",), scores=scores,
+        )  # fmt: skip
+
+    before, after = "Anna paid 50 euros.", "The refund went to Anna <b>Smith</b>."
+    scores = {"rouge1": 0.2, "faithfulness": 0.5}
+    text = render(example, [], [Item(made(before, scores), made(after, scores))])
+    assert '<span class="invented">50</span>' in text
+    assert '&lt;b&gt;<span class="invented">Smith</span>&lt;/b&gt;' in text
+    assert '<span class="invented">Anna' not in text
+    assert "do not stand in the prompt" in text
+    plain = {"rouge1": 0.2}
+    unchecked = render(example, [], [Item(made(before, plain), made(after, plain))])
+    assert 'class="invented"' not in unchecked
+
+
 def test_tags_nest_and_headings_never_skip_a_level(page: str) -> None:
     parsed = Page(page)
     assert parsed.open == []
