@@ -1,4 +1,4 @@
-"""TRL's side of versus_trl.py: SFTTrainer with PEFT on the documents given, one step an epoch."""
+"""TRL's side of versus_trl.py: SFTTrainer, with PEFT where an adapter is given, on token ids."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ job = json.loads(Path(sys.argv[1]).read_text())
 torch.set_num_threads(job["threads"])
 tokenizer = transformers.AutoTokenizer.from_pretrained(job["model"])
 model = transformers.AutoModelForCausalLM.from_pretrained(job["model"], dtype=torch.float32)
+if job["adapter"]:
+    model = peft.PeftModel.from_pretrained(model, job["adapter"], is_trainable=True)
 rows = [
-    {
-        "prompt": [{"role": "user", "content": prompt}],
-        "completion": [{"role": "assistant", "content": completion}],
-    }
-    for prompt, completion in job["documents"]
+    {"input_ids": ids, "labels": [-100] * (len(ids) - learned) + ids[len(ids) - learned :]}
+    for ids, learned in job["documents"]
 ]
+cuda = torch.cuda.is_available()
 arguments = trl.SFTConfig(
     output_dir=job["scratch"],
-    per_device_train_batch_size=len(rows),
+    per_device_train_batch_size=job["batch_size"],
     max_steps=job["steps"],
     learning_rate=job["learning_rate"],
     lr_scheduler_type="constant",
@@ -39,11 +39,9 @@ arguments = trl.SFTConfig(
     max_length=1024,
     gradient_checkpointing=False,
     bf16=job["bf16"],
-    use_cpu=True,
+    use_cpu=not cuda,
     disable_tqdm=True,
-)
-lora = peft.LoraConfig(
-    r=job["rank"], lora_alpha=job["alpha"], target_modules="all-linear", task_type="CAUSAL_LM"
+    train_sampling_strategy="sequential",
 )
 times: list[float] = []
 
@@ -53,7 +51,16 @@ class Clock(transformers.TrainerCallback):
         times.append(-time.perf_counter())
 
     def on_step_end(self, *_: object, **__: object) -> None:
+        if cuda:
+            torch.cuda.synchronize()
         times[-1] += time.perf_counter()
+
+
+def peak_bytes() -> int:
+    if cuda:
+        return torch.cuda.max_memory_allocated()
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 trainer = trl.SFTTrainer(
@@ -61,25 +68,22 @@ trainer = trl.SFTTrainer(
     args=arguments,
     train_dataset=Dataset.from_list(rows),
     processing_class=tokenizer,
-    peft_config=lora,
     callbacks=[Clock()],
 )
-Path("/proc/self/clear_refs").write_text("5")
+if not cuda:
+    Path("/proc/self/clear_refs").write_text("5")
 trainer.train()
-peak = next(
-    int(line.split()[1]) * 1024
-    for line in Path("/proc/self/status").read_text().splitlines()
-    if line.startswith("VmHWM:")
-)
 history = [entry for entry in trainer.state.log_history if "loss" in entry]
+size = job["batch_size"]
+lengths = [len(ids) for ids, _ in job["documents"][: size * job["steps"]]]
 print(
     json.dumps(
         {
             "seconds": times,
             "losses": [entry["loss"] for entry in history],
-            "grad_norms": [entry["grad_norm"] for entry in history],
-            "tokens": sum(len(row["input_ids"]) for row in trainer.train_dataset),
-            "peak_memory_bytes": peak,
+            "grad_norms": [float(entry["grad_norm"]) for entry in history],
+            "tokens": [sum(lengths[at : at + size]) for at in range(0, len(lengths), size)],
+            "peak_memory_bytes": peak_bytes(),
             "versions": {
                 "trl": trl.__version__,
                 "peft": peft.__version__,

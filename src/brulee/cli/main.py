@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from brulee import __version__
-from brulee.cli import adapters, data, methods, models, templates
+from brulee.cli import adapters, bench, data, methods, models, templates
 from brulee.cli.chat import chat
 from brulee.cli.compare import compare
 from brulee.cli.eval import evaluate
@@ -42,6 +42,7 @@ GROUPS: Final[dict[str, typer.Typer]] = {
     "adapters": adapters.app,
     "templates": templates.app,
     "models": models.app,
+    "bench": bench.app,
 }
 
 

@@ -79,8 +79,17 @@ def _guard_answers(
 
 def tune(prepared: Prepared) -> Tuned:
     """Train from the newest checkpoint to the end, and store the adapter or the model."""
+    total = parameter_count(prepared.base.model)
+    trainer = trainer_of(prepared)
+    attached = trainer.attached
+    totals = trainer.train(prepared.where.resume_line)
+    size = _store(prepared, attached)
+    return Tuned(attached, totals, attached.trainable(), total, size)
+
+
+def trainer_of(prepared: Prepared) -> Trainer:
+    """The method on its model, and the loop over the recipe's mixture."""
     recipe, base, method = prepared.recipe, prepared.base, prepared.method
-    total = parameter_count(base.model)
     attached = method.attach(base.model, recipe.train.seed)
     encoder = _encoder(prepared, attached)
     tasks, mixture = prepared.corpus.tasks, prepared.mixture
@@ -92,7 +101,7 @@ def tune(prepared: Prepared) -> Tuned:
         encoded = task.draw(encoder, draw.row, draw.template, key)
         return Document(task.rows.place(draw.row), encoded)
 
-    trainer = Trainer(
+    return Trainer(
         base,
         attached,
         document,
@@ -103,9 +112,6 @@ def tune(prepared: Prepared) -> Tuned:
         validation=_validation(prepared, encoder),
         autocast=prepared.autocast,
     )
-    totals = trainer.train(prepared.where.resume_line)
-    size = _store(prepared, attached)
-    return Tuned(attached, totals, attached.trainable(), total, size)
 
 
 def write_up(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -> None:

@@ -4,12 +4,13 @@ import os
 import pytest
 
 import brulee as package
-from brulee.cli import methods, models, templates
+from brulee.cli import bench_train, methods, models, templates
 from brulee.cli.main import COMMANDS
 from brulee.cli.noise import hush
 
 LEAVES = {
     **COMMANDS,
+    "bench train": bench_train.train,
     "methods list": methods.list_methods,
     "models list": models.list_models,
     "models path": models.path,

@@ -1,0 +1,54 @@
+"""`brulee bench train`: a recipe's training, timed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from brulee import progress
+from brulee.cli import options
+from brulee.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from brulee.training.bench import Measured
+
+
+def train(
+    recipe: options.RecipeFile,
+    overrides: options.Overrides = None,
+    steps: Annotated[int, typer.Option(min=1, help="Time so many steps.")] = 5,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a few steps of a recipe and say how fast, how large and how near the machine's limit.
+
+    Nothing is kept. The first step, which warms up, does not count towards the speed.
+    """
+    from brulee.recipe import load_recipe
+
+    timed = [f"train.max_steps={steps}", "data.split.validation=0"]
+    spec = load_recipe(recipe, [*timed, *(overrides or ())])
+    from brulee.pipeline.bench import bench_training
+
+    progress.enable(not quiet)
+    found = bench_training(spec)
+    if as_json:
+        print_json(found.summary())
+    else:
+        _print(found)
+
+
+def _print(found: Measured) -> None:
+    columns = zip(found.seconds, found.tokens, found.losses, found.grad_norms, strict=True)
+    print_table(
+        ("step", "seconds", "tokens", "loss", "gradient norm"),
+        (
+            (str(at), f"{seconds:.2f}", str(tokens), f"{loss:.4f}", f"{norm:.3f}")
+            for at, (seconds, tokens, loss, norm) in enumerate(columns, 1)
+        ),
+    )
+    print(f"{found.tokens_per_second:,.0f} tokens/s, peak {found.peak_memory_bytes / 1e9:.2f} GB")
+    for dtype, rate in found.rates.items():
+        share = found.share(dtype)
+        print(f"{share:.0%} of this machine's own {dtype} products ({rate / 1e9:,.0f} GFLOP/s)")

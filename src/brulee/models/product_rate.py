@@ -1,0 +1,63 @@
+"""How fast this machine multiplies matrices, and how many operations a training token needs.
+
+The rate is what a training step is held against: its products at the machine's own pace and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+# A product of the size that a small model's MLP has over a few documents.
+_ROWS, _INPUTS, _OUTPUTS = 1024, 1536, 2304
+_TRIES = 30
+
+
+def product_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Operations a second of one matrix product in `dtype`, the best of thirty."""
+    x = torch.ones(_ROWS, _INPUTS, dtype=dtype, device=device)
+    weight = torch.ones(_OUTPUTS, _INPUTS, dtype=dtype, device=device)
+    best = float("inf")
+    for _ in range(_TRIES):
+        _wait(device)
+        started = time.perf_counter()
+        torch.nn.functional.linear(x, weight)
+        _wait(device)
+        best = min(best, time.perf_counter() - started)
+    return 2 * _ROWS * _INPUTS * _OUTPUTS / best
+
+
+def training_operations(model: PreTrainedModel, tokens: int, learned: int) -> int:
+    """Multiplications and additions of a forward and a backward pass over so many tokens.
+
+    Each weight of a linear map is used once forward and once for the gradient of its input, and
+    once more where it is trained. The head counts for `learned` tokens only; attention's own
+    products and what a method adds beside linear maps are not counted.
+    """
+    head = model.get_output_embeddings()
+    body, seen = 0, set()
+    for module in model.modules():
+        for parameter in _matrices(module):
+            if parameter is not head.weight and id(parameter) not in seen:
+                seen.add(id(parameter))
+                body += _uses(parameter) * parameter.numel()
+    of_head = _uses(head.weight) * int(head.weight.numel())
+    return 2 * (tokens * body + learned * of_head)
+
+
+def _matrices(module: nn.Module) -> list[nn.Parameter]:
+    own = [] if isinstance(module, nn.Embedding) else list(module.parameters(recurse=False))
+    return [parameter for parameter in own if parameter.ndim == 2]
+
+
+def _uses(parameter: torch.Tensor) -> int:
+    return 3 if parameter.requires_grad else 2
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

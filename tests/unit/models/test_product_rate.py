@@ -1,0 +1,42 @@
+"""The operations counted for a token are those PyTorch counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from brulee.models.product_rate import product_rate, training_operations
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_operations_are_those_of_the_linear_maps(
+    make_model: Callable[..., PreTrainedModel], trained: bool
+) -> None:
+    model = make_model("llama")
+    for parameter in model.parameters():
+        parameter.requires_grad_(trained)
+    hidden = model.get_input_embeddings()(torch.arange(5, 12)[None]).detach().requires_grad_()
+    with FlopCounterMode(display=False) as counter:
+        model(inputs_embeds=hidden).logits.sum().backward()
+    counts = counter.get_flop_counts()["Global"]
+    linear = sum(count for operation, count in counts.items() if str(operation) == "aten.mm")
+    assert training_operations(model, 7, 7) == linear
+
+
+def test_a_tied_head_counts_for_learned_tokens_only(
+    make_model: Callable[..., PreTrainedModel],
+) -> None:
+    model = make_model("llama", tie_word_embeddings=True).requires_grad_(False)
+    one_more = training_operations(model, 7, 3) - training_operations(model, 7, 2)
+    assert one_more == 2 * 2 * 300 * 32
+
+
+def test_the_rate_is_a_number_of_operations_a_second() -> None:
+    assert 1e8 < product_rate(torch.float32, torch.device("cpu")) < 1e15
