@@ -165,6 +165,8 @@ SPOILT = [
     ("narrativeqa", "", "narrativeqa/qaps.csv", "d6", "d9", "has no document 'd9'"),
     ("quac", "", "quac/val_v0.2.json", '"qas"', '"questions"',
      "dialogue 1: there is no 'paragraphs.0.qas'"),
+    ("naturalquestions-open", "", "natural_questions/nq-dev-00.jsonl", '"start_byte": 67',
+     '"start_byte": null', "annotations.0.short_answers.0 has no byte offsets"),
     ("naturalquestions-closed", "", "natural_questions/nq-dev-00.jsonl", "annotations", "notes",
      "line 1: there is no 'annotations'"),
     ("msmarco-regular", "", "msmarco/qrels.dev.small.tsv", "\t1\n", "\n",

@@ -11,6 +11,7 @@ from brulee.evaluation.suites.helm.instance import Instance, Instances
 from brulee.evaluation.suites.helm.source import (
     Source,
     Split,
+    count,
     find_file,
     inside,
     position,
@@ -105,9 +106,9 @@ def _openbookqa_files(folder: Path, part: str) -> Instances:
 
 
 def _openbookqa(row: Row, number: int) -> Instance:
-    choices = inside(row, "question", "choices")
-    options = [str(inside(row, "question", "choices", k, "text")) for k in range(len(choices))]
-    labels = [str(inside(row, "question", "choices", k, "label")) for k in range(len(choices))]
+    numbers = count(row, "question", "choices")
+    options = [str(inside(row, "question", "choices", k, "text")) for k in numbers]
+    labels = [str(inside(row, "question", "choices", k, "label")) for k in numbers]
     stem = str(inside(row, "question", "stem"))
     return _option_instance(row, str(number), stem, options, _label(row, labels))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -69,9 +70,9 @@ _TOXIC: Final = 0.5
 
 
 def _civil_files(folder: Path, part: str) -> Instances:
-    rows = read_csv(find_file(folder, "all_data_with_identities.csv", "wilds_civil_comments.csv"))
+    file = find_file(folder, "all_data_with_identities.csv", "wilds_civil_comments.csv")
     instances: dict[str, list[Instance]] = {"train": [], "val": [], "test": []}
-    for i, row in enumerate(rows):
+    for i, row in enumerate(_comments(file)):
         if part != ALL and _share(row, part) < _MENTIONED:
             continue
         if row.text("split") not in instances:
@@ -80,6 +81,14 @@ def _civil_files(folder: Path, part: str) -> Instances:
         text = passage_question(row.text("comment_text"), "Is the passage above toxic?")
         instances[row.text("split")].append(open_question(str(i), text, [label]))
     return Instances(instances["train"], [*instances["val"], *instances["test"]])
+
+
+def _comments(file: Path) -> Iterator[Row]:
+    """The rows one by one: there are 450,000 with 45 columns each."""
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines)
+        for values in reader:
+            yield Row(f"{file}, line {reader.line_num}", values)
 
 
 def _share(row: Row, column: str) -> float:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from brulee.errors import InputError
 from brulee.evaluation.suites.helm.instance import (
@@ -24,10 +24,11 @@ from brulee.evaluation.suites.helm.instance import (
     open_question,
     passage_question,
 )
-from brulee.evaluation.suites.helm.source import Source, inside
+from brulee.evaluation.suites.helm.source import Source, count, inside
 from brulee.evaluation.suites.rows import Row
 
 Book = Literal["closed", "open"]
+Span = tuple[int, int]
 _TAG = re.compile("<[^>]*>")
 
 
@@ -59,13 +60,21 @@ def _lines(file: Path) -> Iterator[Row]:
                 raise InputError(f"{place}: not valid JSON ({error.msg}).") from None
 
 
-def _short_answers(row: Row) -> list[tuple[Any, Any]]:
-    """Each short answer with the long answer that it is part of."""
-    return [
-        (short, annotation["long_answer"])
-        for annotation in inside(row, "annotations")
-        for short in annotation["short_answers"]
-    ]
+def _short_answers(row: Row) -> list[tuple[Span, Span]]:
+    """Each short answer with the long answer that it is part of, as bytes of the page."""
+    pairs = []
+    for k in count(row, "annotations"):
+        long = _span(row, "annotations", k, "long_answer")
+        shorts = count(row, "annotations", k, "short_answers")
+        pairs += [(_span(row, "annotations", k, "short_answers", i), long) for i in shorts]
+    return pairs
+
+
+def _span(row: Row, *path: str | int) -> Span:
+    start, end = (inside(row, *path, name) for name in ("start_byte", "end_byte"))
+    if not isinstance(start, int) or not isinstance(end, int):
+        raise InputError(f"{row.place}: {'.'.join(map(str, path))} has no byte offsets.")
+    return start, end
 
 
 def _instance(row: Row, book: Book, rng: random.Random, solved: bool, id_: str) -> Instance:
@@ -81,9 +90,10 @@ def _instance(row: Row, book: Book, rng: random.Random, solved: bool, id_: str) 
     return open_question(id_, asked, answers[drawn : drawn + 1] if solved else answers)
 
 
-def _clean(page: bytes, span: dict[str, int]) -> str:
+def _clean(page: bytes, span: Span) -> str:
     """The bytes of a span as text without mark-up."""
-    marked = page[span["start_byte"] : span["end_byte"]].replace(b"\xc2\xa0", b" ").decode()
+    start, end = span
+    marked = page[start:end].replace(b"\xc2\xa0", b" ").decode(errors="replace")
     return _TAG.sub("", html.unescape(marked))
 
 

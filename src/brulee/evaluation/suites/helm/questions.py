@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from brulee.errors import InputError
 from brulee.evaluation.suites.helm.instance import (
@@ -14,7 +14,14 @@ from brulee.evaluation.suites.helm.instance import (
     open_question,
     passage_question,
 )
-from brulee.evaluation.suites.helm.source import Source, Split, find_file, inside, texts
+from brulee.evaluation.suites.helm.source import (
+    Source,
+    Split,
+    count,
+    find_file,
+    inside,
+    texts,
+)
 from brulee.evaluation.suites.rows import Row, read_csv, read_json, read_jsonl
 
 _UNANSWERABLE: Final = "CANNOTANSWER"
@@ -118,23 +125,25 @@ def _quac_files(folder: Path, part: str) -> Instances:
 
 def _dialogues(file: Path) -> Iterable[Row]:
     whole = read_json(file)
-    for i in range(len(inside(whole, "data"))):
+    for i in count(whole, "data"):
         yield Row(f"{file}, dialogue {i + 1}", inside(whole, "data", i))
 
 
 def _quac(row: Row, rng: random.Random, number: int) -> Instance:
     context = str(inside(row, "paragraphs", 0, "context")).removesuffix(f" {_UNANSWERABLE}")
-    qas: list[Any] = inside(row, "paragraphs", 0, "qas")
-    if len(qas) < 3:
-        raise InputError(f"{row.place}: it has {len(qas)} questions; a dialogue has at least 3.")
-    asked = rng.randint(3, len(qas)) - 1
+    questions = len(count(row, "paragraphs", 0, "qas"))
+    if questions < 3:
+        raise InputError(f"{row.place}: it has {questions} questions; a dialogue has at least 3.")
+    asked = rng.randint(3, questions) - 1
     turns = [
         f"Question: {inside(row, 'paragraphs', 0, 'qas', k, 'question')}\n"
         f"Answer: {inside(row, 'paragraphs', 0, 'qas', k, 'orig_answer', 'text')}\n\n"
         for k in range(asked - 1)  # HELM leaves out the question just before the one it asks
     ]
-    answers = [str(a["text"]) for a in inside(row, "paragraphs", 0, "qas", asked, "answers")]
-    question = str(inside(row, "paragraphs", 0, "qas", asked, "question"))
+    turn = ("paragraphs", 0, "qas", asked)
+    given = count(row, *turn, "answers")
+    answers = [str(inside(row, *turn, "answers", k, "text")) for k in given]
+    question = str(inside(row, *turn, "question"))
     return _quac_instance(row, number, context, turns, question, answers)
 
 
@@ -147,6 +156,8 @@ def _quac_instance(
         f"Section: {row.text('section_title')}\n"
         f"Passage: {context}\n\n{''.join(turns)}Question: {question}"
     )
+    if not answers:
+        raise InputError(f"{row.place}: the question {question!r} has no answer.")
     if set(answers) == {_UNANSWERABLE}:
         answers = [_UNANSWERABLE, *_NO_ANSWER]
     return open_question(str(number), text, answers)

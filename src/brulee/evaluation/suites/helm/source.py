@@ -83,6 +83,14 @@ def inside(row: Row, *path: str | int) -> Any:
     return value
 
 
+def count(row: Row, *path: str | int) -> range:
+    """The numbers of what a list in a nested row holds. Raises InputError for no list."""
+    value = inside(row, *path)
+    if not isinstance(value, list):
+        raise InputError(f"{row.place}: {'.'.join(map(str, path))} must be a list, not {value!r}.")
+    return range(len(value))
+
+
 def position(row: Row, index: Any, options: int) -> int:
     """The number of the right option, from 0. Raises InputError for one that there is not."""
     number = int(index) if isinstance(index, int) or str(index).isdecimal() else -1
