@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 def evaluate(
     target: options.Target,
     suite: Annotated[
-        str, typer.Option(help="glue, superglue, mmlu ...; an unknown name lists them.")
+        str,
+        typer.Option(
+            help="glue, mmlu ... (an unknown name lists them), or FILE.yaml of "
+            "lm-evaluation-harness."
+        ),
     ],
     data: Annotated[
         Path | None,

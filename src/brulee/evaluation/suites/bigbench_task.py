@@ -23,7 +23,7 @@ from brulee.evaluation.tasks import Example, Generation, Judged, Reply, SuiteTas
 _Way = Chosen | Generated | Likely
 _KINDS: Final = {Chosen: "chosen", Generated: "generated", Likely: "likely"}
 _LOWER_IS_BETTER: Final = ("calibration_multiple_choice_brier_score", "expected_calibration_error")
-# What no target's length bounds: an answer that is longer than all of them may still score.
+# By these an answer that is longer than every target is wrong already.
 _EXACT: Final = ("exact_str_match", "case_insensitive_str_match")
 _SLACK = 8  # tokens before an answer, such as white space, which its pattern skips
 _LOWEST: Final = {
@@ -45,7 +45,6 @@ class BigBenchTask(SuiteTask):
         self.metrics = tuple(sorted(way.metrics, key=lambda key: key != self.preferred))
         if isinstance(way, Generated):
             self.generation = Generation(_most_tokens(task, most))
-        self._written: list[Written] = []
 
     def examples(self, limit: int | None = None) -> list[Example]:
         """The items; of more than `limit` those that `bigbench` draws."""
