@@ -15,6 +15,7 @@ from brulee.cli.eval import evaluate
 from brulee.cli.failures import sentences
 from brulee.cli.generate import generate
 from brulee.cli.helm import helm
+from brulee.cli.leaderboard import leaderboard
 from brulee.cli.noise import hush
 from brulee.cli.report import report
 from brulee.cli.resume import resume
@@ -31,6 +32,7 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "compare": compare,
     "eval": evaluate,
     "helm": helm,
+    "leaderboard": leaderboard,
     "generate": generate,
     "chat": chat,
     "score": score,

@@ -1,0 +1,49 @@
+"""`brulee leaderboard`: models by suites, from finished files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brulee.cli import options
+from brulee.cli.output import print_json
+
+
+def leaderboard(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]PATH ...",
+            help="Run folders, results of brulee eval, result files of lm-evaluation-harness.",
+        ),
+    ],
+    tasks: Annotated[
+        bool, typer.Option("--tasks", help="Every score of every task, not each suite's main one.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page that sorts here.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the scores as CSV here.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Put models side by side on every suite that was measured, with intervals.
+
+    A run shows its base and what was tuned, with everything that `brulee eval` measured of it.
+    """
+    from brulee.reporting import leaderboard_page, leaderboard_text
+    from brulee.reporting.leaderboard import leaderboard as ranked
+    from brulee.reporting.leaderboard_files import read_entries
+
+    found = ranked([entry for file in files for entry in read_entries(file)], tasks)
+    written = [leaderboard_page.write_page(found, html)] if html else []
+    if csv is not None:
+        csv.write_text(leaderboard_text.as_csv(found), encoding="utf-8")
+        written.append(csv)
+    if as_json:
+        print_json(leaderboard_text.as_json(found))
+        return
+    from rich.console import Console
+
+    Console().print(*leaderboard_text.terminal(found))
+    for file in written:
+        print(file)

@@ -1,0 +1,107 @@
+"""Several models on several suites: which score stands in which column, and who is ahead.
+
+A leaderboard is made from finished files alone (leaderboard_files.py reads them);
+leaderboard_page.py and leaderboard_text.py show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from brulee.evaluation.win_rate import Column as Compared
+from brulee.evaluation.win_rate import mean_win_rates
+
+PARTIAL: Final = "_partial"  # what results.json adds to the average of some parts only
+# Scores of which less is better; results.json does not say so.
+_LOWER: Final = ("ece", "brier", "ter", "invented", "bits_per_byte", "perplexity", "toxic", "bias")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One score of one model. `low` and `high` are its 95% interval, None where there is none.
+
+    `main` marks what a suite is known by: its average, or a task's first score.
+    """
+
+    model: str
+    task: str
+    metric: str
+    value: float
+    low: float | None
+    high: float | None
+    items: int | None
+    source: str
+    main: bool = True
+    higher_is_better: bool = True
+
+    @property
+    def partial(self) -> bool:
+        """Whether this is the average of a part of its suite, which is no official number."""
+        return self.metric.endswith(PARTIAL)
+
+    @property
+    def column(self) -> tuple[str, str]:
+        """What must agree for two scores to be compared."""
+        return self.task, self.metric.removesuffix(PARTIAL)
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Models, columns, and the entry where a model has one; `wins` is the mean win rate.
+
+    The models come in the order of their win rates, those without one last.
+    """
+
+    models: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    entries: tuple[Entry, ...]
+    wins: dict[str, float]
+
+    def entry(self, model: str, column: tuple[str, str]) -> Entry | None:
+        """The model's score in a column."""
+        return next((e for e in self.entries if (e.model, e.column) == (model, column)), None)
+
+    def best(self, column: tuple[str, str]) -> Entry | None:
+        """The leading score of a column, the first of equals; None where one model has it alone."""
+        found = [entry for entry in self.entries if entry.column == column]
+        if len(found) < 2:
+            return None
+        sign = 1 if found[0].higher_is_better else -1
+        return max(found, key=lambda entry: sign * entry.value)
+
+    def near_best(self, entry: Entry) -> bool:
+        """Whether an entry's interval reaches the leading score, so that it may be as good."""
+        best = self.best(entry.column)
+        if best is None or entry.low is None or entry.high is None:
+            return False
+        return entry.low <= best.value <= entry.high
+
+
+def leaderboard(entries: Iterable[Entry], tasks: bool = False) -> Leaderboard:
+    """Entries side by side: the main scores, or with `tasks` every one.
+
+    Of two scores of one model in one column the later counts, so that a file named later replaces
+    an earlier one.
+    """
+    found: dict[tuple[str, tuple[str, str]], Entry] = {}
+    for entry in entries:
+        if entry.main or tasks:
+            found[entry.model, entry.column] = entry
+    kept = tuple(found.values())
+    columns = tuple(dict.fromkeys(entry.column for entry in kept))
+    wins = mean_win_rates([_compared(kept, column) for column in columns])
+    models = dict.fromkeys(entry.model for entry in kept)
+    ranked = sorted(models, key=lambda model: -wins.get(model, -1.0))
+    return Leaderboard(tuple(ranked), columns, kept, wins)
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a score of that name is an error."""
+    return any(part in _LOWER for part in metric.replace("[", "_").split("_")) or metric in _LOWER
+
+
+def _compared(entries: Sequence[Entry], column: tuple[str, str]) -> Compared:
+    of = [entry for entry in entries if entry.column == column]
+    return Compared({entry.model: entry.value for entry in of}, of[0].higher_is_better)

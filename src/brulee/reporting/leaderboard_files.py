@@ -1,0 +1,133 @@
+"""The scores of run folders, of `brulee eval`, of published lm-evaluation-harness results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from brulee.errors import InputError
+from brulee.reporting import results as results_file
+from brulee.reporting.leaderboard import Entry, lower_is_better
+from brulee.reporting.results import Results
+from brulee.reporting.wording import method_name
+
+_Z: Final = 1.96  # standard errors in half of a 95% interval
+# Names that the harness has for scores that results.json calls otherwise.
+_HARNESS_METRICS: Final = {"acc": "accuracy", "mcc": "matthews", "em": "exact_match"}
+
+
+def read_entries(argument: str) -> list[Entry]:
+    """The scores under PATH, or under NAME=PATH with the model called NAME.
+
+    PATH is a run folder (its own scores and those of its `suites/`), a folder or results.json of
+    `brulee eval`, or a result file of lm-evaluation-harness or a folder of such.
+    Raises InputError for a path that is none of these.
+    """
+    name, path = _split(argument)
+    if path.is_dir() and (path / results_file.FILE_NAME).is_file():
+        return _of_folder(path, name)
+    if path.is_dir():
+        files = sorted(path.rglob("results_*.json"))
+        if not files:
+            raise InputError(
+                f"{path}: neither {results_file.FILE_NAME} nor results_*.json of "
+                "lm-evaluation-harness is in this folder."
+            )
+        return [entry for file in files for entry in _of_file(file, name)]
+    return _of_file(path, name)
+
+
+def _split(argument: str) -> tuple[str | None, Path]:
+    """NAME=PATH, unless the whole is the path of something that exists."""
+    name, equals, path = argument.partition("=")
+    if not equals or Path(argument).exists():
+        return None, Path(argument)
+    return name, Path(path)
+
+
+def _of_folder(folder: Path, name: str | None) -> list[Entry]:
+    found = results_file.read(folder)
+    tuned = name or _tuned(folder.name, found)
+    base = name or found.base.name
+    entries = _ours(found, base, tuned, str(folder))
+    for file in sorted(folder.glob(f"suites/*/{results_file.FILE_NAME}")):
+        entries += _ours(results_file.read(file), base, tuned, str(file))
+    return entries
+
+
+def _of_file(file: Path, name: str | None) -> list[Entry]:
+    if not file.is_file():
+        raise InputError(f"{file}: no such file or folder.")
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not valid JSON ({error}).") from None
+    if isinstance(values, dict) and isinstance(values.get("results"), dict):
+        return list(_harness(values, name or _harness_model(values, file), str(file)))
+    found = results_file.read(file)
+    return _ours(found, name or found.base.name, name or _tuned(found.run, found), str(file))
+
+
+def _ours(found: Results, base: str, tuned: str, source: str) -> list[Entry]:
+    """Entries of a results.json; both models of a run, one of an evaluation."""
+    mains = _mains(found)
+    return [
+        Entry(
+            base if score.who == "base" else tuned,
+            score.task, score.metric, score.value, score.low, score.high, score.n, source,
+            (score.task, score.metric) in mains,
+            not lower_is_better(score.metric),
+        )
+        for score in found.scores
+    ]  # fmt: skip
+
+
+def _tuned(run: str, found: Results) -> str:
+    """A run's name with how it was tuned, where that is known."""
+    return run if found.method.name == "none" else f"{run} ({method_name(found.method)})"
+
+
+def _mains(found: Results) -> set[tuple[str, str]]:
+    """A suite's own average, else the first score of each task that no average covers."""
+    firsts: dict[str, str] = {}
+    for score in found.scores:
+        firsts.setdefault(score.task, score.metric)
+    suite = found.suite.name if found.suite else ""
+    if suite in firsts:
+        return {(suite, firsts[suite])}
+    labels = found.suite.labels if found.suite else {}
+    averages = {name.rpartition(" ")[0] for name in labels}
+    covered = {task for task in firsts for a in averages if task.startswith(f"{a}/")}
+    return {(task, metric) for task, metric in firsts.items() if task not in covered}
+
+
+def _harness(values: dict[str, Any], model: str, source: str) -> Iterator[Entry]:
+    """The first score of each task and group; a task inside a group is no main score."""
+    groups = set(values.get("groups") or {})
+    inside = {task for tasks in (values.get("group_subtasks") or {}).values() for task in tasks}
+    for task, found in values["results"].items():
+        names = [key for key in found if "," in key and "_stderr," not in key]
+        for i, key in enumerate(names):
+            value = found[key]
+            if not isinstance(value, int | float):
+                continue
+            metric, _, chosen = key.partition(",")
+            error = found.get(f"{metric}_stderr,{chosen}")
+            half = _Z * error if isinstance(error, int | float) else None
+            higher = values.get("higher_is_better", {}).get(task, {}).get(metric, True)
+            yield Entry(
+                model, task, _HARNESS_METRICS.get(metric, metric), float(value),
+                None if half is None else value - half, None if half is None else value + half,
+                values.get("n-samples", {}).get(task, {}).get("effective"), source,
+                i == 0 and (task in groups or task not in inside), bool(higher),
+            )  # fmt: skip
+
+
+def _harness_model(values: dict[str, Any], file: Path) -> str:
+    name = values.get("model_name") or values.get("config", {}).get("model_args")
+    if not isinstance(name, str):
+        return file.stem
+    arguments = dict(part.partition("=")[::2] for part in name.split(","))
+    return arguments.get("pretrained") or name

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from brulee.errors import InputError
+from brulee.reporting import results as results_file
+from brulee.reporting.leaderboard import Entry, Leaderboard, leaderboard, lower_is_better
+from brulee.reporting.leaderboard_files import read_entries
+from brulee.reporting.leaderboard_page import page
+from brulee.reporting.leaderboard_text import as_csv, as_json, terminal
+from brulee.reporting.results import Base, Method, Results, Score, SuiteUse
+
+
+def entry(model: str, task: str, value: float, half: float = 0.05, **others: Any) -> Entry:
+    values: dict[str, Any] = {"metric": "accuracy", "items": 10, "source": "file"} | others
+    return Entry(model, task, value=value, low=value - half, high=value + half, **values)
+
+
+def evaluated(folder: Path, suite: str, who: str, scores: list[tuple[str, str, float]]) -> Path:
+    labels = {f"{suite} {scores[0][1].removesuffix('_partial')}": "mean"}
+    results_file.write(
+        Results(
+            run=folder.name,
+            base=Base(name="small", digest="d"),
+            method=Method(name="lora", rank=8),
+            scores=tuple(
+                Score(who=who, task=t, metric=m, value=v, low=v - 0.1, high=v + 0.1, n=20)
+                for t, m, v in scores
+            ),
+            suite=SuiteUse(name=suite, labels=labels),
+        ),
+        folder,
+    )  # fmt: skip
+    return folder
+
+
+HARNESS = {
+    "results": {
+        "mmlu": {"alias": "mmlu", "acc,none": 0.3, "acc_stderr,none": 0.01},
+        "mmlu_virology": {"acc,none": 0.4, "acc_stderr,none": 0.02},
+        "wikitext": {"word_perplexity,none": 30.0, "word_perplexity_stderr,none": "N/A"},
+    },
+    "groups": {"mmlu": {}},
+    "group_subtasks": {"mmlu": ["mmlu_virology"]},
+    "higher_is_better": {"wikitext": {"word_perplexity": False}},
+    "n-samples": {"mmlu_virology": {"original": 166, "effective": 166}},
+    "model_name": "pretrained=org/model,dtype=float32",
+}
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Path:
+    file = tmp_path / "published" / "results_2026.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(HARNESS))
+    return file
+
+
+def test_models_rank_by_their_mean_win_rate() -> None:
+    found = leaderboard(
+        [entry("a", "x", 0.5), entry("b", "x", 0.6), entry("a", "y", 0.1), entry("b", "y", 0.2)]
+    )
+    assert found.models == ("b", "a")
+    assert found.wins == {"b": 1.0, "a": 0.0}
+    assert found.columns == (("x", "accuracy"), ("y", "accuracy"))
+
+
+def test_best_and_what_may_be_as_good() -> None:
+    lead, close, far = entry("a", "x", 0.6), entry("b", "x", 0.57), entry("c", "x", 0.3)
+    found = leaderboard([lead, close, far])
+    assert found.best(("x", "accuracy")) is lead
+    assert [found.near_best(e) for e in (close, far)] == [True, False]
+    assert leaderboard([lead]).best(("x", "accuracy")) is None
+
+
+def test_less_is_better_for_errors() -> None:
+    pair = [
+        entry(m, "x", v, metric="ter", higher_is_better=False) for m, v in (("a", 0.2), ("b", 0.9))
+    ]
+    found = leaderboard(pair)
+    assert found.best(("x", "ter")) == pair[0]
+    assert found.models == ("a", "b")
+    assert lower_is_better("ece_10_bin")
+    assert lower_is_better("bits_per_byte")
+    assert lower_is_better("toxic_share_lexicon")
+    assert not lower_is_better("interference")
+
+
+def test_a_run_shows_both_models_and_the_suites_beside_it(run_folder: Path) -> None:
+    evaluated(run_folder / "suites" / "mmlu", "mmlu", "tuned",
+              [("mmlu", "accuracy_micro_partial", 0.4), ("mmlu/virology", "accuracy", 0.5)])  # fmt: skip
+    found = leaderboard(read_entries(str(run_folder)))
+    tuned, base = found.models
+    assert "LoRA" in tuned
+    assert base == results_file.read(run_folder).base.name
+    column = ("mmlu", "accuracy_micro")
+    assert column in found.columns
+    assert ("mmlu/virology", "accuracy") not in found.columns
+    shown = found.entry(tuned, column)
+    assert shown is not None
+    assert shown.partial
+
+
+def test_every_score_is_shown_on_request(tmp_path: Path) -> None:
+    scores = [("mmlu", "accuracy_micro", 0.4), ("mmlu/virology", "accuracy", 0.5)]
+    entries = read_entries(str(evaluated(tmp_path / "out", "mmlu", "base", scores)))
+    assert leaderboard(entries).columns == (("mmlu", "accuracy_micro"),)
+    assert len(leaderboard(entries, tasks=True).columns) == 2
+
+
+def test_tasks_that_no_average_covers_stand_for_themselves(tmp_path: Path) -> None:
+    scores = [("glue", "score_partial", 0.4), ("other", "f1", 0.2), ("other", "accuracy", 0.1)]
+    folder = evaluated(tmp_path / "out", "suite", "base", scores)
+    assert leaderboard(read_entries(str(folder))).columns == (("glue", "score"), ("other", "f1"))
+
+
+def test_a_name_can_be_given_to_a_path(tmp_path: Path) -> None:
+    folder = evaluated(tmp_path / "out", "mmlu", "tuned", [("mmlu", "accuracy_micro", 0.4)])
+    assert {e.model for e in read_entries(f"ours={folder}")} == {"ours"}
+    assert {e.model for e in read_entries(str(folder))} == {"out (LoRA r8)"}
+
+
+def test_published_results_of_the_harness_are_read(harness: Path) -> None:
+    entries = read_entries(str(harness.parent))
+    assert {e.model for e in entries} == {"org/model"}
+    found = leaderboard(entries)
+    assert found.columns == (("mmlu", "accuracy"), ("wikitext", "word_perplexity"))
+    mmlu, wikitext = entries[0], entries[-1]
+    assert (mmlu.low, mmlu.high) == (pytest.approx(0.3 - 0.0196), pytest.approx(0.3 + 0.0196))
+    assert (wikitext.low, wikitext.higher_is_better) == (None, False)
+    assert next(e for e in entries if e.task == "mmlu_virology").items == 166
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.json", "{"), ("b.json", "{}"), ("c", None)])
+def test_other_files_are_refused_by_name(tmp_path: Path, name: str, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=name):
+        read_entries(str(tmp_path / name))
+    with pytest.raises(InputError, match="neither results"):
+        read_entries(str(tmp_path))
+
+
+@pytest.fixture
+def board() -> Leaderboard:
+    attack = "<script>alert(1)</script>"
+    entries = [entry("a", "x", 0.5), entry(attack, "x", 0.52), entry("a", "y", 7.5)]
+    return leaderboard([*entries, entry("b", "x", 0.1, metric="accuracy_partial")])
+
+
+def test_the_page_sorts_escapes_and_loads_nothing(board: Leaderboard) -> None:
+    text = page(board)
+    assert text.count("<script>") == 1
+    assert "&lt;script&gt;alert(1)" in text
+    assert "script-src 'sha256-" in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert text.count('<th scope="col"><button type="button">') == 4
+    assert 'class="best" data-value="0.52"' in text
+    assert 'class="near" data-value="0.5"' in text
+    assert "0.100</b>*" in text
+
+
+def test_terminal_fits_and_turns_over_when_columns_are_many(board: Leaderboard) -> None:
+    def drawn(found: Leaderboard) -> str:
+        console = Console(width=80, record=True, file=io.StringIO())
+        console.print(*terminal(found))
+        return console.export_text()
+
+    assert "win rate" in drawn(board)
+    wide = drawn(leaderboard(entry("a", f"task{i}", 0.5) for i in range(8)))
+    assert all(f"task{i} accuracy" in wide for i in range(8))
+    assert max(map(len, wide.splitlines())) <= 80
+
+
+def test_csv_and_json_hold_every_score(board: Leaderboard) -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv(board))))
+    assert len(rows) == len(as_json(board)["scores"]) == 4
+    partial = next(row for row in rows if row["model"] == "b")
+    assert (partial["metric"], partial["partial"], partial["items"]) == ("accuracy", "True", "10")
