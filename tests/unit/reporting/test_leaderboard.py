@@ -81,9 +81,8 @@ def test_best_and_what_may_be_as_good() -> None:
 
 
 def test_less_is_better_for_errors() -> None:
-    pair = [
-        entry(m, "x", v, metric="ter", higher_is_better=False) for m, v in (("a", 0.2), ("b", 0.9))
-    ]
+    ter: dict[str, Any] = {"metric": "ter", "higher_is_better": False}
+    pair = [entry("a", "x", 0.2, **ter), entry("b", "x", 0.9, **ter)]
     found = leaderboard(pair)
     assert found.best(("x", "ter")) == pair[0]
     assert found.models == ("a", "b")
@@ -94,8 +93,8 @@ def test_less_is_better_for_errors() -> None:
 
 
 def test_a_run_shows_both_models_and_the_suites_beside_it(run_folder: Path) -> None:
-    evaluated(run_folder / "suites" / "mmlu", "mmlu", "tuned",
-              [("mmlu", "accuracy_micro_partial", 0.4), ("mmlu/virology", "accuracy", 0.5)])  # fmt: skip
+    scores = [("mmlu", "accuracy_micro_partial", 0.4), ("mmlu/virology", "accuracy", 0.5)]
+    evaluated(run_folder / "suites" / "mmlu", "mmlu", "tuned", scores)
     found = leaderboard(read_entries(str(run_folder)))
     tuned, base = found.models
     assert "LoRA" in tuned
