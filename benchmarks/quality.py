@@ -30,17 +30,14 @@ import torch
 from mixture import machine
 from quality_cases import CASES, Case
 
-from brulee.data.batching import pack
-from brulee.data.encoding import Encoded
 from brulee.errors import InputError
 from brulee.methods import Attached
-from brulee.models.attention import packed
-from brulee.models.head import CompletionLoss
 from brulee.pipeline.folder import open_run
 from brulee.pipeline.preparation import Prepared, prepare
 from brulee.pipeline.stages import score, tune, write_up
 from brulee.recipe import Recipe, load_recipe
 from brulee.reporting import results
+from brulee.training.passes import Passes
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "quality-dialogsum.json"
@@ -190,18 +187,10 @@ def loss(prepared: Prepared, attached: Attached | None, rows_: Sequence[int] = (
     task = prepared.corpus.tasks[prepared.corpus.tests[0].path]
     encoder = prepared.encoder.with_prefix(attached.prefix_ids if attached else ())
     encoded = [task.encode(encoder, row, 0, "") for row in rows_ or task.test]
-    return loss_of(prepared, [document for document in encoded if document is not None])
-
-
-@torch.no_grad()
-def loss_of(prepared: Prepared, documents: Sequence[Encoded]) -> float:
-    model = prepared.base.model.eval()
-    summed, total, learned = CompletionLoss(model), 0.0, 0
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=prepared.autocast)
-    with packed(model), autocast:
-        for first in range(0, len(documents), 2):
-            batch = pack(documents[first : first + 2])
-            total, learned = total + summed(batch).item(), learned + batch.learned
+    prepared.base.model.eval()
+    passes = Passes(prepared.base, most=2, autocast=prepared.autocast)
+    with passes.boundary():
+        total, learned = passes.total_loss([each for each in encoded if each is not None])
     return total / learned
 
 

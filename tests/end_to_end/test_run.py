@@ -66,9 +66,12 @@ def test_results_hold_scores_costs_and_forgetting(at: Any, done: Any) -> None:
     assert 0 < found.cost.trainable_parameters < found.cost.total_parameters
 
 
-def test_card_tells_the_scores(at: Any, done: Any) -> None:
+def test_card_tells_the_scores_and_the_recipe(at: Any, done: Any) -> None:
     card = (RUN / "adapter" / "README.md").read_text()
     assert results.read(RUN).verdict in card
+    recipe = card.split("```yaml\n")[1].split("\n```")[0]
+    assert yaml.safe_load(recipe) == yaml.safe_load((RUN / "recipe.yaml").read_text())
+    assert all(f"`{digest}`" in card for digest in read(RUN / "manifest.json")["data"].values())
     assert yaml.safe_load(card.split("---")[1])["library_name"] == "peft"
 
 
@@ -134,6 +137,9 @@ def test_overrides_reach_the_run(at: Any, brulee: Any) -> None:
 
 def test_full_tuning_stores_a_model_that_loads_again(at: Any, brulee: Any) -> None:
     done = brulee(*at.run(method={"name": "full"}))
+    card = (RUN / "model" / "README.md").read_text()
+    assert results.read(RUN).verdict in card
+    assert yaml.safe_load(card.split("---")[1])["library_name"] == "transformers"
     assert done.code == 0, done.err
     assert not (RUN / "adapter").exists()
     assert results.read(RUN).cost.trainable_share == 1.0

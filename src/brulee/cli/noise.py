@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 # Read when the libraries are imported, hence set before; a value the user chose stays.
@@ -21,3 +22,5 @@ def hush() -> None:
     """Ask transformers, datasets and the Hub client for errors only, with no bars of their own."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    # It reads no variable, and warns of kernels that it did not find on the Hub.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

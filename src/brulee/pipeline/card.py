@@ -1,4 +1,4 @@
-"""The model card that lies beside an adapter."""
+"""The model card that lies beside an adapter, or in a model that was tuned whole."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 def model_card(prepared: Prepared, found: Results | None) -> str:
     """Markdown with a YAML head: what it is, what it was made from, what it scored."""
     recipe, tasks = prepared.recipe, prepared.corpus.tasks
+    whole = prepared.method.stores_model
     head = {
         "base_model": recipe.base.name,
-        "library_name": "peft",
+        "library_name": "transformers" if whole else "peft",
         "tags": ["brulee", "text-generation"],
     }
     options = ", ".join(f"{k} {v}" for k, v in prepared.method.options().items())
@@ -28,8 +29,7 @@ def model_card(prepared: Prepared, found: Results | None) -> str:
         "",
         f"# {prepared.where.path.name}",
         "",
-        f"A {prepared.method.label()} adapter for `{prepared.base.name}`{_held(prepared)}, "
-        "trained on:",
+        f"{_what(prepared)}, trained on:",
         "",
         *(
             f"- {len(fitting.rows)} rows of `{tasks[path].rows.name}` with the templates "
@@ -55,13 +55,22 @@ def model_card(prepared: Prepared, found: Results | None) -> str:
         "## Scores",
         "",
         *(_scores(found) if found else ["Not measured yet."]),
+        "",
+        "## Recipe",
+        "",
+        "```yaml",
+        recipe.to_yaml().strip(),
+        "```",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _held(prepared: Prepared) -> str:
-    quantised = prepared.base.quantised
-    return f" held in {quantised.upper()}" if quantised else ""
+def _what(prepared: Prepared) -> str:
+    name, quantised = prepared.base.name, prepared.base.quantised
+    if prepared.method.stores_model:
+        return f"`{name}`, every parameter tuned"
+    held = f" held in {quantised.upper()}" if quantised else ""
+    return f"A {prepared.method.label()} adapter for `{name}`{held}"
 
 
 def _scores(found: Results) -> list[str]:

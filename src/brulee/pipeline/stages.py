@@ -19,7 +19,7 @@ from brulee.evaluation.suite_run import Model, answer
 from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
 from brulee.methods import Attached
-from brulee.methods.checkpoint import save_adapter, write_record
+from brulee.methods.checkpoint import CARD, save_adapter, write_record
 from brulee.models.context import context_length
 from brulee.models.disk import disk_errors
 from brulee.models.quantising import parameter_count
@@ -118,9 +118,10 @@ def write_up(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) ->
     """results.json, the model card with its scores, report.html."""
     found = summarise(prepared, tuned, before, after)
     results.write(found, prepared.where.path)
-    card = prepared.where.path / "adapter" / "README.md"
-    if card.is_file():
-        card.write_text(model_card(prepared, found), encoding="utf-8")
+    for folder in ("adapter", "model"):
+        card = prepared.where.path / folder / CARD
+        if card.is_file():
+            card.write_text(model_card(prepared, found), encoding="utf-8")
     html.write_report(prepared.where.path)
 
 
@@ -178,6 +179,7 @@ def _store_model(prepared: Prepared, _attached: Attached, folder: Path) -> int:
     prepared.base.model.save_pretrained(folder)
     prepared.base.tokenizer.save_pretrained(folder)
     write_record(folder, prepared.base, prepared.recipe.base.name, _made_by(prepared))
+    (folder / CARD).write_text(model_card(prepared, None), encoding="utf-8")
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
