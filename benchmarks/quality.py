@@ -35,6 +35,7 @@ from brulee.methods import Attached
 from brulee.pipeline.folder import open_run
 from brulee.pipeline.preparation import Prepared, prepare
 from brulee.pipeline.stages import score, tune, write_up
+from brulee.pipeline.summary import Tuned
 from brulee.recipe import Recipe, load_recipe
 from brulee.reporting import results
 from brulee.training.passes import Passes
@@ -104,48 +105,57 @@ def study(given: argparse.Namespace, case: Case, seed: int) -> None:
 
 
 def measured(given: argparse.Namespace, case: Case, seed: int) -> dict[str, Any]:
-    """Score, tune, score again; the base's answers are taken from the first run that has them."""
+    """Tune, and measure before and after what is measured."""
     where = open_run(recipe_of(given, case, seed), "run", None, False)
     prepared = prepare(where)
-    test = prepared.corpus.tests[0].name
+    started = time.process_time()
+    tuned, scores = scored(given, case, prepared) if case.writes else (tune(prepared), {})
+    row = {
+        "label": prepared.method.label(),
+        "method": {"name": prepared.method.name, **prepared.method.options()},
+        "learning_rate": case.learning_rate,
+        "quantise": case.quantise,
+        "rank": case.rank,
+        "steps": tuned.totals.steps,
+        **scores,
+        "loss": loss(prepared, tuned.attached),
+        "trainable": tuned.trainable,
+        "stored_bytes": tuned.stored_bytes,
+        "train_tokens": tuned.totals.tokens,
+        # Wall-clock time says nothing where the study runs behind other work.
+        "cpu_seconds": round(time.process_time() - started, 1),
+        "peak_mib": round(tuned.totals.peak_memory_bytes / 2**20),
+    }
+    shutil.rmtree(where.path / "checkpoints")
+    shutil.rmtree(where.path / "model", ignore_errors=True)
+    return row
+
+
+def scored(
+    given: argparse.Namespace, case: Case, prepared: Prepared
+) -> tuple[Tuned, dict[str, Any]]:
+    """A whole run: the base's answers, and its loss, are taken from the first that has them."""
+    where, test = prepared.where, prepared.corpus.tests[0].name
     answers, kept = where.answers("base", test), base_answers(given, case)
     if kept.is_file() and not answers.is_file():
         answers.parent.mkdir(parents=True)
         shutil.copy(kept, answers)
     before = score(prepared, "base")
     shutil.copy(answers, kept)
-    losses = {} if kept_loss(kept) else {"base": loss(prepared, None)}
-    if losses:
-        kept.with_suffix(".loss").write_text(str(losses["base"]))
-    started = time.process_time()
+    if kept_loss(kept) is None:
+        kept.with_suffix(".loss").write_text(str(loss(prepared, None)))
     tuned = tune(prepared)
-    cpu_seconds = time.process_time() - started
     after = score(prepared, "tuned", tuned)
     write_up(prepared, tuned, before, after)
     found = results.read(where.path)
     pairs = {pair.metric: pair for pair in found.comparisons if pair.metric in METRICS}
-    shutil.rmtree(where.path / "checkpoints")
-    shutil.rmtree(where.path / "model", ignore_errors=True)
-    return {
-        "label": prepared.method.label(),
-        "method": found.method.model_dump(),
-        "learning_rate": case.learning_rate,
-        "quantise": case.quantise,
-        "rank": case.rank,
-        "steps": tuned.totals.steps,
+    return tuned, {
         "base": {m: pair.base for m, pair in pairs.items()},
         "tuned": {m: pair.tuned for m, pair in pairs.items()},
         "gain_low_high": {m: (pair.low, pair.high) for m, pair in pairs.items()},
         "base_loss": kept_loss(kept),
-        "loss": loss(prepared, tuned.attached),
         "words": {length.who: length.mean_words for length in found.lengths},
         "rouge1_by_row": [answer.scores["rouge1"] for answer in after.tasks[test]],
-        "trainable": tuned.trainable,
-        "stored_bytes": tuned.stored_bytes,
-        "train_tokens": tuned.totals.tokens,
-        # Wall-clock time says nothing where the study runs behind other work.
-        "train_cpu_seconds": round(cpu_seconds, 1),
-        "peak_mib": round(tuned.totals.peak_memory_bytes / 2**20),
     }
 
 
@@ -234,10 +244,10 @@ def write(given: argparse.Namespace) -> None:
 def table(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Mean over the seeds of each method, and the standard deviation where there are several."""
     lines = []
-    for name in dict.fromkeys(row["name"] for row in found if "tuned" in row):
+    for name in dict.fromkeys(row["name"] for row in found if "loss" in row):
         own = [row for row in found if row["name"] == name]
         line: dict[str, Any] = {"name": name, "seeds": len(own), "trainable": own[0]["trainable"]}
-        for metric in METRICS:
+        for metric in METRICS if "tuned" in own[0] else ():
             line[metric] = spread([row["tuned"][metric] for row in own])
         lines.append({**line, "loss": spread([row["loss"] for row in own])})
     return lines

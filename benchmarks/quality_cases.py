@@ -21,13 +21,15 @@ class Case:
     quantise: str | None = None
     rank: int | None = None  # of the rank study
     longer: int = 1  # times the study's steps
+    writes: bool = True  # the summaries are written and scored; if not, only their loss is measured
 
 
 def lora(name: str, learning_rate: float = 2e-3, rank: int = 8, **options: Any) -> Case:
     """LoRA with the same scale, 2, at every rank."""
     studied = rank if name == f"LoRA r{rank}, all linear" else None
     options = {"rank": rank, "alpha": 2.0 * rank, **options}
-    return Case(name, "lora", learning_rate, options, rank=studied)
+    writes = studied in (None, 1, 8, 16)
+    return Case(name, "lora", learning_rate, options, rank=studied, writes=writes)
 
 
 def selective(name: str, learning_rate: float, **options: Any) -> Case:
@@ -54,9 +56,9 @@ CASES: tuple[Case, ...] = (
     lora("rsLoRA r8", rslora=True),
     lora("PiSSA r8", learning_rate=5e-4, init="pissa"),
     lora("LoRA+ r8", learning_rate=5e-4, plus_ratio=16.0),
-    selective("Fisher mask 0.5%", 1e-3, train="sparse", mask="fisher"),
+    selective("Fisher mask 0.5%", 1e-3, train="sparse", mask="fisher", documents=16),
     selective("magnitude mask 0.5%", 1e-3, train="sparse", mask="magnitude"),
-    selective("SAM mask 0.5%", 1e-3, train="sparse", mask="sam"),
+    selective("SAM mask 0.5%", 1e-3, train="sparse", mask="sam", documents=16),
     selective("embeddings", 3e-4, train="embeddings"),
     selective("biases (BitFit)", 1e-2, train="bias"),
 )

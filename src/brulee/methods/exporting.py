@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -47,7 +47,7 @@ def export(
     if out.suffix != ".gguf":
         raise InputError(f"{out}: a GGUF file's name ends in .gguf.")
     if stored.kind == "model":
-        return _model(stored.folder, stored.folder.name, out, to, dtype)
+        return _model(stored.folder, stored, "tuned whole", out, to, dtype)
     adapter = open_adapter(stored.folder)
     name = base or adapter.base_name
     if name is None:
@@ -58,14 +58,15 @@ def export(
     architecture_of(load_skeleton(name).config)  # refused before anything is merged
     with tempfile.TemporaryDirectory(prefix=".merged-", dir=_beside(out)) as aside:
         folder = merge(stored.folder, Path(aside) / "model", "float32", name).folder
-        return _model(folder, f"{label}, merged", out, "gguf", dtype)
+        return _model(folder, stored, f"{label}, merged", out, "gguf", dtype)
 
 
-def _model(folder: Path, label: str, out: Path, to: str, dtype: str) -> Exported:
+def _model(folder: Path, stored: Stored, label: str, out: Path, to: str, dtype: str) -> Exported:
     if to != "gguf":
         raise InputError(f"{folder}: a whole model is no LoRA; write it with --to gguf.")
     base = load_base(str(folder), torch.float32, torch.device("cpu"))
-    return Exported(out, label, dtype, write_model(base, out, dtype))
+    named = replace(base, name=(stored.run() or stored.folder).name)
+    return Exported(out, label, dtype, write_model(named, out, dtype))
 
 
 def _beside(out: Path) -> Path:

@@ -23,7 +23,7 @@ def write_model(base: Base, out: Path, dtype: str) -> int:
     Matrices are held in `dtype` (q8_0: 8 bits, a scale for 32), vectors in fp32, as llama.cpp
     computes with them. Raises InputError for a model or tokenizer that cannot be written.
     """
-    from gguf import GGUFWriter
+    from gguf import GGML_QUANT_VERSION, GGUFWriter
 
     config = base.model.config
     writer = GGUFWriter(None, architecture_of(config).name)
@@ -31,6 +31,7 @@ def write_model(base: Base, out: Path, dtype: str) -> int:
     writer.add_name(f"{base.name}, {dtype}")
     add_sizes(writer, sizes(config), architecture_of(config).name)
     writer.add_file_type(_file_type(dtype))
+    writer.add_quantization_version(GGML_QUANT_VERSION)
     rows = base.model.get_input_embeddings().weight.shape[0]
     add_tokenizer(writer, base.tokenizer, rows)
     name_of = namer(config)
