@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from brulee.errors import InputError, nearest
-from brulee.models.allocator import keep_freed_memory
+from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
 from brulee.models.bundled import NAME, bundled_folder, sha256
 from brulee.models.quantising import keep_values, quantisation
 
@@ -66,9 +66,15 @@ def load_base(
     (with the nearest name), a folder without a model, one that cannot be quantised, and corrupt
     safetensors or GGUF files, naming the file.
     """
-    asked = _Held(dtype, device, quantise)
     if device.type == "cpu":
         keep_freed_memory()
+    base = _load(name, _Held(dtype, device, quantise), revision, resolve)
+    if device.type == "cpu":
+        give_back_freed_memory()  # loading held a copy, which nothing will need again
+    return base
+
+
+def _load(name: str, asked: _Held, revision: str | None, resolve: Callable[[str], Path]) -> Base:
     if name == "bundled":
         return _from_folder(bundled_folder(), asked, NAME)
     path = resolve(name)

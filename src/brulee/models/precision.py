@@ -13,6 +13,9 @@ from brulee.errors import InputError
 # which is several times faster than a pass over thousands; a GPU wants all it can get. How work is
 # cut into passes does not change its result.
 PASS_TOKENS = {"cpu": 512, "cuda": 65_536, "mps": 8_192}
+# A training pass of the fused decoder makes fewer passes over its activations, and has more to
+# share between documents (docs/performance.md).
+FUSED_PASS_TOKENS = {**PASS_TOKENS, "cpu": 1_280}
 
 
 def pick_device(name: str) -> torch.device:

@@ -12,6 +12,7 @@ both; in a model's last layer only a document's last rows ask, from the first th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,3 +54,25 @@ def asking(segments: Sequence[int], shared: int, asked: Sequence[int]) -> list[S
             found.append(Span(slice(query, query + asks), slice(key, key + length), before))
         query, key = query + asks, key + length
     return found
+
+
+def cut(spans: Sequence[Span], rows: int) -> list[Span]:
+    """The same reading in spans of about `rows` queries, none of which reads keys after its last.
+
+    What a whole span's first queries would compute of later keys only to mask it is left out.
+    """
+    return [piece for span in spans for piece in _pieces(span, rows)]
+
+
+def _pieces(span: Span, rows: int) -> list[Span]:
+    count = max(1, round(span.asked / rows))
+    edges = [span.asked * at // count for at in range(count + 1)]
+    first, last = span.queries.start, span.keys.stop
+    return [
+        Span(
+            slice(first + start, first + end),
+            slice(span.keys.start, last - span.asked + end),
+            span.shared,
+        )
+        for start, end in itertools.pairwise(edges)
+    ]

@@ -13,7 +13,7 @@ from brulee.data.encoding import Encoded
 from brulee.models.attention import packed, packs_exactly
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base
-from brulee.models.precision import PASS_TOKENS
+from brulee.models.precision import FUSED_PASS_TOKENS, PASS_TOKENS
 
 
 class Passes:
@@ -26,9 +26,10 @@ class Passes:
     def __init__(self, base: Base, *, most: int, autocast: bool = False) -> None:
         self.base, self.most, self.autocast = base, most, autocast
         self.packs = packs_exactly(base.model)
-        self.pass_tokens = PASS_TOKENS[base.device.type]
         self.loss = CompletionLoss(base.model)
         self._decoder = self.loss.decoder
+        budgets = FUSED_PASS_TOKENS if self._decoder else PASS_TOKENS
+        self.pass_tokens = budgets[base.device.type]
 
     def boundary(self) -> contextlib.AbstractContextManager[Any]:
         """Within it the model's attention keeps packed documents apart."""

@@ -109,6 +109,19 @@ def test_a_common_beginning_is_never_one_that_predicts_a_learned_token() -> None
     assert common_start(same[:1]) == 0
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 100])
+def test_the_rows_of_an_attention_product_change_nothing(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    model = _tuned(make_model, "llama", {"name": "lora"})
+    expected_loss, expected = _naive(model, DOCUMENTS)
+    monkeypatch.setattr("brulee.models.fused_attention.ROWS", rows)
+    loss, found = _fused(model, DOCUMENTS, 3)
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    for key, gradient in expected.items():
+        torch.testing.assert_close(found[key], gradient, rtol=1e-4, atol=1e-4)
+
+
 def test_long_documents_go_to_the_kernels_for_them(
     make_model: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
