@@ -17,6 +17,7 @@ from brulee.cli.generate import generate
 from brulee.cli.helm import helm
 from brulee.cli.leaderboard import leaderboard
 from brulee.cli.noise import hush
+from brulee.cli.plan import plan
 from brulee.cli.report import report
 from brulee.cli.resume import resume
 from brulee.cli.run import run
@@ -28,6 +29,7 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "run": run,
     "train": train,
     "resume": resume,
+    "plan": plan,
     "report": report,
     "compare": compare,
     "eval": evaluate,

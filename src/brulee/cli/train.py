@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
 from brulee import progress
 from brulee.cli import options
-from brulee.cli.output import print_trained
+from brulee.cli.output import print_json, print_trained
+from brulee.errors import InputError
+
+if TYPE_CHECKING:
+    from brulee.training.range_test import Found
 
 
 def train(
@@ -12,15 +22,39 @@ def train(
     overrides: options.Overrides = None,
     folder: options.Folder = None,
     fresh: options.Fresh = False,
+    find_lr: Annotated[
+        bool,
+        typer.Option("--find-lr", help="Suggest a learning rate instead; leaves no trace."),
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="With --find-lr: draw its curve here.")
+    ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Tune the model and stop there: no scores, no report."""
     from brulee.recipe import load_recipe
 
+    if plot and not find_lr:
+        raise InputError("--plot draws what --find-lr finds; give both.")
     # Read before torch is imported, so that a mistyped key costs no wait.
     spec = load_recipe(recipe, overrides or ())
     from brulee import pipeline
 
     progress.enable(not quiet)
-    print_trained(pipeline.train(spec, folder=folder, fresh=fresh), as_json)
+    if find_lr:
+        _print_found(pipeline.find_learning_rate(spec), plot, as_json)
+    else:
+        print_trained(pipeline.train(spec, folder=folder, fresh=fresh), as_json)
+
+
+def _print_found(found: Found, plot: Path | None, as_json: bool) -> None:
+    from brulee.reporting import curve
+
+    if plot:
+        curve.as_picture(found.rates, found.losses, found.suggestion, plot)
+    if as_json:
+        print_json(asdict(found))
+        return
+    print(curve.as_text(found.rates, found.losses, found.suggestion))
+    print(f"suggested: --set train.learning_rate={found.suggestion:.1e}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,14 @@ from brulee.errors import InputError
 from brulee.models.bundled import NAME, bundled_folder, cache_folder
 from brulee.models.loading import check_gguf
 
+# What the kinds of configuration call their number of layers.
+_DEPTHS = (
+    "num_hidden_layers",
+    "num_layers",
+    "num_decoder_layers",
+    "encoder_layers",
+    "decoder_layers",
+)
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
@@ -38,6 +47,28 @@ def load_skeleton(name: str) -> PreTrainedModel:
     except (ValueError, RuntimeError, TypeError, AttributeError, LookupError, ImportError) as error:
         raise InputError(f"model {name!r}: {_short(error)}") from None
     return _untouched(model).eval()
+
+
+def load_shallow(name: str, layers: int, dtype: torch.dtype) -> PreTrainedModel:
+    """The model with its first so many layers only, and random weights: something to time.
+
+    Raises InputError as `load_skeleton` does.
+    """
+    config = copy.deepcopy(_config(name))
+    for key in _DEPTHS:
+        if getattr(config, key, None) is not None:
+            setattr(config, key, min(layers, getattr(config, key)))
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layers]
+    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    model: PreTrainedModel = auto.from_config(config, dtype=dtype)
+    return model.eval()
+
+
+def depth(name: str) -> int:
+    """How many layers a model has; of an encoder and a decoder, those of the deeper."""
+    config = _config(name)
+    return max(getattr(config, key, None) or 0 for key in _DEPTHS)
 
 
 class OneMap(nn.Module):

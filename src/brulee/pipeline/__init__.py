@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from brulee import progress
 from brulee.pipeline.folder import RunFolder, open_run, reopen_run
 from brulee.pipeline.preparation import prepare
-from brulee.pipeline.stages import score, tune, write_up
+from brulee.pipeline.rates import find_learning_rate
+from brulee.pipeline.stages import score, write_up
 from brulee.pipeline.stops import interruptible
+from brulee.pipeline.storing import reloaded
+from brulee.pipeline.tuning import tune
 from brulee.recipe import Recipe
+from brulee.training.world import World, joined
 
 
 def run(recipe: Recipe, *, folder: Path | None = None, fresh: bool = False) -> Path:
@@ -35,21 +40,33 @@ def resume(folder: Path) -> Path:
 def _whole(where: RunFolder) -> Path:
     if where.finished:
         return where.path
-    with interruptible(where):
-        prepared = prepare(where)
-        before = score(prepared, "base")
+    with joined(where.recipe.train.device) as world, interruptible(where):
+        _silence(world)
+        prepared = prepare(where, world)
+        if world.writes:
+            before = score(prepared, "base")
         tuned = tune(prepared)
-        after = score(prepared, "tuned", tuned)
-        write_up(prepared, tuned, before, after)
+        if world.writes:
+            tuned_one = reloaded(prepared) if world.shards else prepared
+            after = score(tuned_one, "tuned", tuned)
+            write_up(tuned_one, tuned, before, after)
+        world.wait()
     return where.path
 
 
 def _training(where: RunFolder) -> Path:
     if where.finished:
         return where.path
-    with interruptible(where):
-        tune(prepare(where))
+    with joined(where.recipe.train.device) as world, interruptible(where):
+        _silence(world)
+        tune(prepare(where, world))
     return where.path
 
 
-__all__ = ["RunFolder", "resume", "run", "train"]
+def _silence(world: World) -> None:
+    """Of several processes one speaks."""
+    if not world.writes:
+        progress.enable(False)
+
+
+__all__ = ["RunFolder", "find_learning_rate", "resume", "run", "train"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from brulee.pipeline.folder import open_run
 from brulee.pipeline.preparation import prepare
-from brulee.pipeline.stages import trainer_of
+from brulee.pipeline.tuning import trainer_of
 from brulee.recipe import Recipe
 from brulee.training.bench import Measured, measure
 

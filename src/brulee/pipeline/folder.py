@@ -22,6 +22,7 @@ from brulee.reporting.results import FILE_NAME as RESULTS
 
 _PACKAGES = ("brulee", "torch", "transformers", "tokenizers", "datasets", "numpy", "sacrebleu")
 _RECIPE, _MANIFEST = "recipe.yaml", "manifest.json"
+_BEGINNING = (_MANIFEST, "split.json", _RECIPE)
 # What a continued run must find as it was, by its key in the manifest.
 _FIXED = {
     "base": "the base model",
@@ -77,12 +78,13 @@ class RunFolder:
                     "begin anew with --fresh, which moves the run aside."
                 )
         self.path.mkdir(parents=True, exist_ok=True)
-        _write_whole(self.path / _RECIPE, self.recipe.to_yaml())
         origin = {**manifest, **_origin(self.command), **facts}
         if not manifest:
             origin["recipe_folder"] = str(self.recipe.source.folder or Path.cwd())
         self.write_json(_MANIFEST, origin)
         self.write_json("split.json", split)
+        # Last: a folder with a recipe is a run, and has what a resumed one needs.
+        _write_whole(self.path / _RECIPE, self.recipe.to_yaml())
 
     def manifest(self) -> dict[str, Any]:
         """The manifest of this run; {} where it has not begun."""
@@ -107,7 +109,7 @@ def open_run(recipe: Recipe, command: str, folder: Path | None, fresh: bool) -> 
     path = folder or Path(recipe.runs) / (recipe.name or "run")
     parent = _nearest_folder(path)
     holds_run = (path / _RECIPE).is_file()
-    if not holds_run and path.exists() and any(path.iterdir()):
+    if not holds_run and path.exists() and not _is_left_over(path):
         raise InputError(f"{path}: this folder is not empty and holds no run; name another.")
     if holds_run and not fresh:
         _refuse_difference(path, recipe)
@@ -140,6 +142,12 @@ def _nearest_folder(path: Path) -> Path:
         if folder.exists():
             raise InputError(f"{folder}: a file, where the run's folder should be; name another.")
     return Path()
+
+
+def _is_left_over(folder: Path) -> bool:
+    """Whether a folder holds nothing, or the beginning of a run that was killed as it began."""
+    own = {name for kept in _BEGINNING for name in (kept, f".{kept}.tmp")}
+    return all(file.name in own for file in folder.iterdir())
 
 
 def _try_writing(folder: Path) -> None:

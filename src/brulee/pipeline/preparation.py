@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -15,13 +16,15 @@ from brulee.errors import InputError
 from brulee.evaluation import LABELLED, metric
 from brulee.evaluation.base import Metric
 from brulee.evaluation.guards import Guard, open_guards
-from brulee.methods import Method, build_method
+from brulee.methods import Attached, Method, build_method
 from brulee.models.context import context_length
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.pipeline.folder import RunFolder
 from brulee.pipeline.record import record
 from brulee.recipe import DataSpec, Recipe
+from brulee.training.trackers import check_trackers
+from brulee.training.world import ALONE, World
 from brulee.yaml_lines import KeyPath
 
 
@@ -43,20 +46,32 @@ class Prepared:
     fitting: dict[str, Fitting]
     mixture: Mixture
     autocast: bool
+    world: World = ALONE
+
+    def encoder_for(self, attached: Attached) -> Encoder:
+        """Documents as a method needs them: its ids first, the positions it takes off."""
+        encoder = copy.copy(self.encoder.with_prefix(attached.prefix_ids))
+        encoder.max_length -= attached.reserved
+        return encoder
 
 
-def prepare(where: RunFolder) -> Prepared:
-    """Check names, rows and lengths, then load the model: the cheap refusals come first."""
+def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepared:
+    """Check names, rows and lengths, then load the model: the cheap refusals come first.
+
+    Unless the run is to `begin`, nothing is written.
+    """
     recipe = where.recipe
     method = build_method(recipe.method, recipe.source)
     _check_names(recipe)
     _check_trainable(recipe, method)
     guards = _guards(recipe)
+    check_trackers(recipe.train.trackers, recipe.source.at(("train", "trackers")))
     device = pick_device(recipe.train.device)
     # What was timed when the run began is kept: one run has one precision.
     precision = where.manifest().get("precision", recipe.train.precision)
-    dtype = pick_dtype(precision, device)
+    dtype = world.same(pick_dtype(precision, device))
     corpus = open_corpus(recipe)
+    _check_validation(recipe, corpus)
     metrics = {
         path: _metrics(*_asked(recipe, path_at, spec), corpus.tasks[path].labels)
         for path, (path_at, spec) in zip(corpus.tasks, recipe.tasks, strict=True)
@@ -86,9 +101,23 @@ def prepare(where: RunFolder) -> Prepared:
     mixture = corpus.mixture({p: found.rows for p, found in fitting.items()}, recipe.train.seed)
     autocast = method.stores_model and dtype == torch.bfloat16
     prepared = Prepared(
-        where, recipe, method, metrics, guards, corpus, base, encoder, fitting, mixture, autocast
+        where,
+        recipe,
+        method,
+        metrics,
+        guards,
+        corpus,
+        base,
+        encoder,
+        fitting,
+        mixture,
+        autocast,
+        world,
     )
-    record(prepared, dtype)
+    world.wait()  # the others have looked into the folder before anything is written there
+    if begin and world.writes:
+        record(prepared, dtype)
+    world.wait()
     return prepared
 
 
@@ -118,6 +147,22 @@ def _check_trainable(recipe: Recipe, method: Method) -> None:
         raise InputError(
             f"{recipe.source.at(('model', 'quantise'))}: method {method.name} trains the weights "
             "themselves, and a quantised base has none to train; use lora or another adapter."
+        )
+
+
+def _check_validation(recipe: Recipe, corpus: Corpus) -> None:
+    train = recipe.train
+    asked = {
+        "keep_best": train.keep_best,
+        "patience": train.patience,
+        "generate_every": train.generate_every,
+    }
+    if any(corpus.tasks[path].validation for path in corpus.trained):
+        return
+    for key in (key for key, value in asked.items() if value):
+        raise InputError(
+            f"{recipe.source.at(('train', key))}: train.{key} needs validation rows, and there are "
+            "none; set data.split.validation, for instance to 0.1."
         )
 
 

@@ -63,6 +63,16 @@ class TrainSpec(Strict):
     patience: Count | None = Field(
         None, description="stop after this many validations without a lower loss"
     )
+    generate_every: Count | None = Field(
+        None, description="steps between completions of validation rows, scored; default: never"
+    )
+    generate_rows: Count = Field(8, description="validation rows that generate_every completes")
+    micro_batch: Literal["auto"] | Count = Field(
+        "auto", description="tokens in one pass at most; auto: what the plan says fits"
+    )
+    trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
+        default_factory=list, description="further places for the numbers of events.jsonl"
+    )
     max_skips: Count = Field(
         3, description="steps in a row whose loss or gradient is not finite, before it stops"
     )

@@ -27,11 +27,14 @@ def is_exhaustion(error: BaseException) -> bool:
 
 
 class Relief:
-    """Halves the passes once; a second time there is nothing left to try."""
+    """Halves the passes once; a second time there is nothing left to try.
 
-    def __init__(self, passes: Passes) -> None:
+    It is not `allowed` where other processes wait for a pass that this one would cut in two.
+    """
+
+    def __init__(self, passes: Passes, allowed: bool = True) -> None:
         self.passes = passes
-        self.used = False
+        self.used = not allowed
 
     def halve(self, step: int, documents: Sequence[Encoded], resume_line: str) -> str:
         """Let passes be half as large as the largest of these documents' was; says so.
@@ -44,8 +47,8 @@ class Relief:
         tokens = at_most // 2
         if self.used or tokens < max(lengths) // 2 or self.passes.most == len(documents) == 1:
             raise StoppedError(
-                f"step {step}: out of memory in a pass of at most {at_most} tokens, and smaller "
-                "ones did not help. Set train.max_length lower, or free memory and go on with: "
+                f"step {step}: out of memory in a pass of at most {at_most} tokens. "
+                "Set train.max_length lower, or free memory and go on with: "
                 f"{resume_line}"
             )
         self.used = True

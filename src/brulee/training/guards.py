@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from brulee.errors import StoppedError
 from brulee.progress import note
-from brulee.training.documents import Document
 from brulee.training.events import EventLog
 
 _ROWS_NAMED = 8  # in a message; events.jsonl names them all
@@ -32,43 +31,42 @@ class Guards:
         self._losses.extend(e["loss"] for e in events if e["event"] == "step")
 
     def skip(
-        self, step: int, loss: float, norm: float, documents: Sequence[Document], saved: int
+        self, step: int, loss: float, norm: float, rows: Callable[[], list[str]], saved: int
     ) -> None:
         """Record a step that is not taken.
 
         Raises StoppedError, naming the step's rows, when as many in a row as are allowed were not;
-        `saved` is the step of the newest checkpoint, 0 for none.
+        `rows` gives their names, `saved` is the step of the newest checkpoint, 0 for none.
         """
         self.skipped += 1
         bad_loss = not math.isfinite(loss)
         what = f"the loss is {loss}" if bad_loss else f"the gradient norm is {norm}"
         last = self.skipped == self.most
-        rows = [d.row for d in documents]
+        named = rows()
         event = "stopped" if last else "skipped"
-        self.events.write(event, step=step, reason=what, rows=rows, in_a_row=self.skipped)
+        self.events.write(event, step=step, reason=what, rows=named, in_a_row=self.skipped)
         if not last:
-            note(f"step {step} is skipped: {what}; its rows: {_named(documents)}")
+            note(f"step {step} is skipped: {what}; its rows: {_named(named)}")
             return
         before = f", as in the {self.most - 1} before it" if self.most > 1 else ""
-        more = f" (all {len(rows)} in {self.events.path})" if len(rows) > _ROWS_NAMED else ""
+        more = f" (all {len(named)} in {self.events.path})" if len(named) > _ROWS_NAMED else ""
         raise diverged(
-            f"step {step}: {what}{before}; its rows: {_named(documents)}{more}",
+            f"step {step}: {what}{before}; its rows: {_named(named)}{more}",
             saved,
             self.learning_rate,
             "; and look at these rows",
         )
 
-    def passed(self, step: int, loss: float, documents: Sequence[Document]) -> None:
+    def passed(self, step: int, loss: float, rows: Callable[[], list[str]]) -> None:
         """Take in a step that was taken; tell when its loss stands out."""
         self.skipped = 0
         usual = self._usual()
         if usual is not None and loss > usual[1]:
-            self.events.write(
-                "spike", step=step, loss=loss, usual=usual[0], rows=[d.row for d in documents]
-            )
+            named = rows()
+            self.events.write("spike", step=step, loss=loss, usual=usual[0], rows=named)
             note(
                 f"step {step}: the loss jumped to {loss:.3f} from about {usual[0]:.3f}; its rows: "
-                f"{_named(documents)}"
+                f"{_named(named)}"
             )
         self._losses.append(loss)
 
@@ -91,6 +89,5 @@ def diverged(what: str, saved: int, learning_rate: float, more: str = "") -> Sto
     )
 
 
-def _named(documents: Sequence[Document]) -> str:
-    rows = [d.row for d in documents]
+def _named(rows: Sequence[str]) -> str:
     return "; ".join(rows[:_ROWS_NAMED]) + (" ..." if len(rows) > _ROWS_NAMED else "")

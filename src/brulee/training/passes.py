@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from brulee.models.attention import packed, packs_exactly
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base
 from brulee.models.precision import FUSED_PASS_TOKENS, PASS_TOKENS
+from brulee.training.sharding import shard
 
 
 class Passes:
@@ -26,10 +27,17 @@ class Passes:
     def __init__(self, base: Base, *, most: int, autocast: bool = False) -> None:
         self.base, self.most, self.autocast = base, most, autocast
         self.packs = packs_exactly(base.model)
-        self.loss = CompletionLoss(base.model)
-        self._decoder = self.loss.decoder
+        loss = CompletionLoss(base.model)
+        self._decoder = loss.decoder
         budgets = FUSED_PASS_TOKENS if self._decoder else PASS_TOKENS
         self.pass_tokens = budgets[base.device.type]
+        self.loss: Callable[[Batch], torch.Tensor] = loss
+
+    def shard(self) -> None:
+        """Cut the model up between processes, to be gathered by the modules' own forward."""
+        assert isinstance(self.loss, CompletionLoss), "sharded once"
+        self.loss.decoder = self._decoder = None
+        self.loss = shard(self.base.model, self.loss)
 
     def boundary(self) -> contextlib.AbstractContextManager[Any]:
         """Within it the model's attention keeps packed documents apart."""
@@ -53,6 +61,18 @@ class Passes:
             total += loss.detach()
             tokens += batch.tokens
         return total, tokens
+
+    def count(self, documents: Sequence[Encoded]) -> int:
+        """How many passes documents take."""
+        return sum(1 for _ in within(documents, self.most, self.pass_tokens))
+
+    def each(self, documents: Iterable[Encoded]) -> Iterator[torch.Tensor]:
+        """The mean loss per learned token of one document after another, with its graph."""
+        self._renew()
+        for document in documents:
+            for batch in self._batches([document]):
+                with self._precision():
+                    yield self.loss(batch) / batch.learned
 
     @torch.no_grad()
     def total_loss(self, documents: Sequence[Encoded]) -> tuple[float, int]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -16,9 +17,9 @@ from brulee.data.encoding import Encoded
 from brulee.errors import StoppedError
 from brulee.methods.base import Attached
 from brulee.models.loading import Base
-from brulee.progress import Bar, bar, note
+from brulee.progress import Bar, bar
 from brulee.recipe import TrainSpec
-from brulee.training import checkpoint
+from brulee.training import checkpoint, together
 from brulee.training.documents import Document, Documents, course
 from brulee.training.events import EventLog, read_events
 from brulee.training.exhaustion import Relief, is_exhaustion
@@ -26,8 +27,10 @@ from brulee.training.guards import Guards, diverged
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import optimizer_of, schedule, set_learning_rate
 from brulee.training.passes import Passes
+from brulee.training.recorder import Recorder, Tracker
 from brulee.training.selection import Best
 from brulee.training.signals import taken
+from brulee.training.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,21 @@ class Totals:
         return self.tokens / self.seconds if self.seconds else 0.0
 
 
+@dataclass(frozen=True)
+class Glimpse:
+    """What the model writes now: mean scores, and some prompts with what it wrote and should."""
+
+    scores: dict[str, float]
+    samples: list[dict[str, str]]
+
+
 class Trainer:
     """Trains what a method attached, on documents given by index.
 
     `count` is how many documents make an epoch. The loss of a step is the sum over its learned
-    tokens divided by their number, whatever the split into batches.
+    tokens divided by their number, whatever the split into passes and processes. `glimpse` is
+    asked every `generate_every` steps; `pass_tokens` bounds a pass where the device's own bound
+    is too high.
     """
 
     def __init__(
@@ -64,19 +77,27 @@ class Trainer:
         folder: Path,
         validation: Sequence[Encoded] = (),
         autocast: bool = False,
+        world: World = ALONE,
+        pass_tokens: int | None = None,
+        glimpse: Callable[[], Glimpse] | None = None,
+        trackers: Sequence[Tracker] = (),
     ) -> None:
         self.base, self.attached, self.document, self.spec = base, attached, document, spec
-        self.validation, self.folder = validation, folder
+        self.validation, self.folder, self.world, self.glimpse = validation, folder, world, glimpse
         self.learning_rate = learning_rate
         self.course = course(spec, count)
         self.steps = self.course.steps
         self.passes = Passes(base, most=spec.batch_size, autocast=autocast)
+        self.passes.pass_tokens = min(self.passes.pass_tokens, pass_tokens or sys.maxsize)
+        if world.shards:
+            self.passes.shard()
         groups = attached.groups()
         self.parameters = [p for group in groups for p in group.parameters]
         self.optimizer = optimizer_of(spec.optimizer, groups, learning_rate, spec.weight_decay)
-        self.events = EventLog(folder / "events.jsonl")
+        self.events = EventLog(folder / "events.jsonl", world.writes)
+        self.recorder = Recorder(self.events, trackers)
         self.guards = Guards(self.events, spec.max_skips, learning_rate)
-        self.relief = Relief(self.passes)
+        self.relief = Relief(self.passes, allowed=not world.shards)
         self.best = Best()
         self.step, self.tokens, self.seconds, self.peak = 0, 0, 0.0, 0
         self._resume_line = ""
@@ -99,20 +120,21 @@ class Trainer:
         self.base.model.train()
         reset_peak(self.base.device)
         with (
-            self.passes.boundary(),
             bar("Training", total=self.steps, unit="steps") as progress,
             taken(self._ask_to_stop, signal.SIGINT, signal.SIGTERM),
         ):
             progress.advance(self.step)
             while not self.done:
-                self._one_step(progress)
+                with self.passes.boundary():
+                    stop = self._one_step(progress)
                 self._between_steps()
-                if self._stop:
+                if stop or (self._stop and self.world.size == 1):
                     self._save()
                     raise StoppedError(
                         f"interrupted after step {self.step} of {self.steps}; the state is saved. "
                         f"Go on with: {resume_line}"
                     )
+        self.recorder.finish()
         self._take_best()
         self.base.model.eval()
         return Totals(self.step, self.tokens, self.seconds, self.peak)
@@ -121,56 +143,81 @@ class Trainer:
         """Mean loss per learned token over the validation documents."""
         training = self.base.model.training
         self.base.model.eval()
-        total, learned = self.passes.total_loss(self.validation)
+        alone = self.world.shards  # sharded layers need every process in every pass
+        own = self.validation if alone else self.world.mine(self.validation)
+        with self.passes.boundary():
+            found = torch.tensor(self.passes.total_loss(own), dtype=torch.float64)
+        total, learned = (found if alone else self.world.sum(found)).tolist()
         self.base.model.train(training)
-        return total / learned
+        return float(total / learned)
 
-    def _one_step(self, progress: Bar) -> None:
+    def _one_step(self, progress: Bar) -> bool:
+        """Take a step; whether some process was asked to stop after it."""
         started = time.perf_counter()
-        documents = [self.document(i) for i in self.course.of(self.step)]
+        documents = [self.document(i) for i in self.world.mine(self.course.of(self.step))]
         share = schedule(self.spec.schedule, self.step, self.steps, self.spec.warmup)
         rate = set_learning_rate(self.optimizer, share)
-        loss, tokens = self._gradient(documents)
+        found = self._gradient([d.encoded for d in documents])
         limit = self.spec.max_grad_norm or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
+        norm = together.clip(self.world, self.parameters, limit)
         # One transfer for both: the only point of a step at which a GPU is waited for.
-        loss_value, norm_value = torch.stack([loss, norm.to(loss.dtype)]).tolist()
-        finite = math.isfinite(loss_value) and math.isfinite(norm_value)
+        loss, norm_value = torch.stack([found.loss, norm.to(found.loss.dtype)]).tolist()
+        finite = math.isfinite(loss) and math.isfinite(norm_value)
         if finite:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if not finite:
-            self.guards.skip(self.step + 1, loss_value, norm_value, documents, self._saved)
+            rows = self._rows(documents)
+            self.guards.skip(self.step + 1, loss, norm_value, rows, self._saved)
         self.step += 1
         seconds = time.perf_counter() - started
         self.seconds += seconds
         self.peak = max(self.peak, peak_bytes(self.base.device))
         if finite:
-            self.tokens += tokens
-            self._report(progress, loss_value, norm_value, rate, tokens, seconds)
-            self.guards.passed(self.step, loss_value, documents)
+            self.tokens += found.tokens
+            self._report(progress, loss, norm_value, rate, found.tokens, seconds)
+            self.guards.passed(self.step, loss, self._rows(documents))
+        return found.stop
 
-    def _gradient(self, documents: Sequence[Document]) -> tuple[torch.Tensor, int]:
-        """Loss and tokens of a step, its gradient in place; in smaller passes if memory asks."""
-        encoded = [d.encoded for d in documents]
+    def _gradient(self, documents: Sequence[Encoded]) -> together.Share:
+        """This step's loss and counts, its gradient in place, over all processes."""
+        learned = sum(d.learned for d in documents)
+        if self.world.size == 1:
+            loss, tokens = self._backward(documents, learned)
+            return together.Share(loss, tokens, learned, False)
+        constant = self.course.per_step
+        loss, tokens = self._backward(documents, constant)
+        filler = documents or [self.document(self.course.of(self.step)[0]).encoded]
+        together.fill(self.world, self.passes, documents, filler[0])
+        own = together.Share(loss, tokens, learned, self._stop)
+        return together.combine(self.world, self.parameters, own, constant)
+
+    def _backward(self, documents: Sequence[Encoded], over: int) -> tuple[torch.Tensor, int]:
+        """The gradient of these documents' summed loss / `over`; in smaller passes if need be."""
         try:
-            return self.passes.backward(encoded)
+            return self.passes.backward(documents, over)
         except (MemoryError, RuntimeError) as error:
             if not is_exhaustion(error):
                 raise
         # Outside of the handler, whose traceback holds on to what the pass had in memory.
         self.optimizer.zero_grad(set_to_none=True)
-        said = self.relief.halve(self.step + 1, encoded, self._resume_line)
-        note(said)
-        self.events.write("out_of_memory", step=self.step + 1, reason=said)
-        return self._gradient(documents)
+        said = self.relief.halve(self.step + 1, documents, self._resume_line)
+        self.recorder.said("out_of_memory", self.step + 1, said)
+        return self._backward(documents, over)
+
+    def _rows(self, documents: Sequence[Document]) -> Callable[[], list[str]]:
+        """The names of the step's rows, fetched from the other processes when they are wanted."""
+
+        def names() -> list[str]:
+            return [row for part in self.world.gather([d.row for d in documents]) for row in part]
+
+        return names
 
     def _report(
         self, progress: Bar, loss: float, norm: float, rate: float, tokens: int, seconds: float
     ) -> None:
-        self.events.write(
-            "step",
-            step=self.step,
+        self.recorder.step(
+            self.step,
             loss=loss,
             grad_norm=norm,
             lr=rate,
@@ -184,6 +231,8 @@ class Trainer:
     def _between_steps(self) -> None:
         if self.validation and self._due(self.spec.validate_every):
             self._validate()
+        if self.glimpse and self._due(self.spec.generate_every):
+            self._look()
         if self._due(self.spec.save_every):
             self._save()
 
@@ -193,18 +242,28 @@ class Trainer:
 
     def _validate(self) -> None:
         loss = self.validation_loss()
-        self.events.write("validation", step=self.step, loss=loss)
+        self.recorder.validation(self.step, loss)
         better = self.best.see(self.step, loss)
         if better and self.spec.keep_best:
             self._write(self.folder / "checkpoints" / "best", keep=1)
         if self.spec.patience is not None and self.best.waited >= self.spec.patience:
             self._early = True
-            said = (
+            self.recorder.said(
+                "early_stop",
+                self.step,
                 f"stopped early at step {self.step} of {self.steps}: the validation loss was "
-                f"lowest at step {self.best.step} ({self.best.loss:.4f})"
+                f"lowest at step {self.best.step} ({self.best.loss:.4f})",
             )
-            note(said)
-            self.events.write("early_stop", step=self.step, reason=said)
+
+    def _look(self) -> None:
+        """Have the model write, leaving no trace in it or in the random numbers to come."""
+        assert self.glimpse is not None
+        random = torch.get_rng_state()
+        self.base.model.eval()
+        found = self.glimpse()
+        self.base.model.train()
+        torch.set_rng_state(random)
+        self.recorder.completions(self.step, found.scores, found.samples)
 
     def _take_best(self) -> None:
         """End with the weights that validated best, if they are asked for."""
@@ -218,13 +277,6 @@ class Trainer:
             )
         checkpoint.restore_weights(found, self.parameters)
 
-    def _check_weights(self) -> None:
-        """A step may end in weights that only the next one would show to be useless."""
-        finite = torch.stack([torch.isfinite(p).all() for p in self.parameters])
-        if not finite.all():
-            what = f"step {self.step}: it left weights that are not finite"
-            raise diverged(what, self._saved, self.learning_rate)
-
     def _save(self) -> None:
         if self._saved == self.step:
             return
@@ -232,7 +284,10 @@ class Trainer:
         self._saved = self.step
 
     def _write(self, root: Path, keep: int) -> None:
-        self._check_weights()
+        # A step may end in weights that only the next one would show to be useless.
+        if not together.all_finite(self.world, self.parameters):
+            what = f"step {self.step}: it left weights that are not finite"
+            raise diverged(what, self._saved, self.learning_rate)
         state = {
             "tokens": self.tokens,
             "seconds": self.seconds,
@@ -243,15 +298,15 @@ class Trainer:
             "relieved": self.relief.used,
             "pass_tokens": self.passes.pass_tokens,
         }
-        checkpoint.save(root, self.step, self.parameters, self.optimizer, state, keep)
+        checkpoint.save(root, self.step, self.parameters, self.optimizer, state, keep, self.world)
 
     def _resume(self) -> None:
         saved = checkpoint.newest(self.folder / "checkpoints")
-        torch.manual_seed(self.spec.seed)
+        torch.manual_seed(self.spec.seed + self.world.rank)
         if saved is None:
             self.events.rewind(0)
             return
-        checkpoint.restore(saved, self.parameters, self.optimizer)
+        checkpoint.restore(saved, self.parameters, self.optimizer, self.world)
         state = saved.state
         self.step = self._saved = saved.step
         self.tokens, self.seconds, self.peak = state["tokens"], state["seconds"], state["peak"]

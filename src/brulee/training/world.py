@@ -57,6 +57,10 @@ class World:
         dist.all_gather_object(found, value)
         return found
 
+    def most(self, number: int) -> int:
+        """The highest of the processes' numbers."""
+        return max(self.gather(number))
+
     def wait(self) -> None:
         """Go on when every process has come here."""
         if self.size > 1:

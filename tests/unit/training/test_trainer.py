@@ -133,7 +133,7 @@ def test_the_attention_and_the_mode_are_put_back(make_trainer: MakeTrainer) -> N
         seen.append((model.config._attn_implementation, model.training))
         return loss(batch)
 
-    trainer.passes.loss = watching  # type: ignore[assignment]
+    trainer.passes.loss = watching
     trainer.train()
     assert set(seen) == {(NAME, True)}
     assert trainer.base.model.config._attn_implementation == before
@@ -148,7 +148,7 @@ def _poison(trainer: Trainer, token: int, value: float) -> None:
         found = loss(batch)
         return found * value if token in batch.inputs["input_ids"] else found
 
-    trainer.passes.loss = poisoned  # type: ignore[assignment]
+    trainer.passes.loss = poisoned
 
 
 @pytest.mark.parametrize(("value", "said"), [(float("nan"), "nan"), (float("inf"), "inf")])
@@ -181,7 +181,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_its_rows(
 
 def test_only_some_of_many_rows_are_named_in_the_sentence(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(batch_size=10, accumulation=1)
-    trainer.passes.loss = lambda _: torch.tensor(float("nan"), requires_grad=True)  # type: ignore[assignment]
+    trainer.passes.loss = lambda _: torch.tensor(float("nan"), requires_grad=True)
     with pytest.raises(StoppedError) as stopped:
         trainer.train()
     assert str(stopped.value).count("chats.jsonl") == 8

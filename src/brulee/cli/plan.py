@@ -1,0 +1,94 @@
+"""`brulee plan`: memory, time and disk before they are spent."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from brulee import progress
+from brulee.cli import options
+from brulee.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from brulee.pipeline.plan import Line, Plan
+
+
+def plan(
+    recipe: options.RecipeFile,
+    overrides: options.Overrides = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Beside the recipe's own, this one only (repeatable).")
+    ] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Predict peak memory, time and bytes on disk for each method, and which fit this machine.
+
+    Runs a pass of the recipe's documents through a few layers; trains and writes nothing.
+    """
+    from brulee.recipe import load_recipe
+
+    spec = load_recipe(recipe, overrides or ())
+    from brulee.methods import METHODS
+    from brulee.pipeline.plan import plan as make_plan
+
+    progress.enable(not quiet)
+    found = make_plan(spec, tuple(method or METHODS))
+    if as_json:
+        print_json(_values(found))
+    else:
+        _print(found)
+
+
+def _values(found: Plan) -> dict[str, object]:
+    values = asdict(found)
+    for line, written in zip(found.lines, values["lines"], strict=True):
+        if line.memory:
+            written["memory"]["total"] = line.memory.total
+    return values
+
+
+def _print(found: Plan) -> None:
+    from brulee.reporting.wording import size
+
+    headers = [
+        "method",
+        "weights",
+        "gradients",
+        "AdamW",
+        "activations",
+        "logits",
+        "other",
+        "peak",
+        "time",
+        "on disk",
+        "fits",
+    ]
+    print_table(headers, [_row(line) for line in found.lines if line.memory])
+    for line in (line for line in found.lines if line.refusal):
+        print(f"{line.label}: {line.refusal}")
+    print(
+        f"{found.base} on {found.device} in {found.precision}; "
+        f"this machine has {size(found.room)} for it now."
+    )
+
+
+def _row(line: Line) -> list[str]:
+    from brulee.reporting.wording import size
+
+    assert line.memory is not None
+    assert line.cost is not None
+    m, c = line.memory, line.cost
+    parts = [m.weights, m.gradients, m.optimizer, m.activations, m.logits, m.runtime + m.saving]
+    disk = c.result_bytes + c.checkpoint_bytes
+    minutes, seconds = divmod(round(c.seconds), 60)
+    return [
+        line.label,
+        *map(size, parts),
+        size(m.total),
+        f"{minutes} min {seconds:02} s",
+        size(disk),
+        "yes" if line.fits else "no",
+    ]

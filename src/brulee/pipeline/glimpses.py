@@ -1,0 +1,68 @@
+"""What a model writes while it is trained: completions of validation rows, scored and shown."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+from brulee.data.task import Item
+from brulee.evaluation.answers import Answer, score, statistics_array
+from brulee.evaluation.base import Metric
+from brulee.inference.sampling import Sampling
+from brulee.inference.session import open_engine
+from brulee.methods import Attached
+from brulee.models.context import context_length
+from brulee.pipeline.preparation import Prepared
+from brulee.training.trainer import Glimpse
+
+_SHOWN = 3  # with their texts in events.jsonl
+
+
+def glimpse(prepared: Prepared, attached: Attached) -> Callable[[], Glimpse] | None:
+    """Completes the first validation rows of each task in turn; None where it is not asked for."""
+    train = prepared.recipe.train
+    if train.generate_every is None:
+        return None
+    spec = prepared.recipe.evaluate
+    encoder = prepared.encoder_for(attached)
+    context = context_length(prepared.base.model)
+    reserved = attached.reserved + spec.generation.max_new_tokens
+    room = None if context is None else context - reserved
+    found = zip(*(_items(prepared, p, room) for p in prepared.corpus.trained), strict=False)
+    items = list(itertools.islice(itertools.chain.from_iterable(found), train.generate_rows))
+    prompts = [encoder.encode_question(item.asked) for _, item in items]
+
+    def look() -> Glimpse:
+        engine = open_engine(prepared.base, encoder, spec.batch_tokens, attached)
+        outputs = engine.generate(prompts, Sampling(spec.generation.max_new_tokens, 0.0))
+        answers = [
+            score(item, encoder.decode(ids), len(ids), prepared.metrics[path], path)
+            for (path, item), ids in zip(items, outputs, strict=True)
+        ]
+        samples = [
+            {"prompt": a.prompt, "output": a.output, "reference": a.references[0]}
+            for a in answers[:_SHOWN]
+        ]
+        return Glimpse(_means(answers, prepared.metrics), samples)
+
+    return look
+
+
+def _items(prepared: Prepared, path: str, room: int | None) -> list[tuple[str, Item]]:
+    task = prepared.corpus.tasks[path]
+    rows = task.validation[: prepared.recipe.train.generate_rows]
+    made = (task.item(row, prepared.encoder, room) for row in rows)
+    return [(path, item) for item in made if item is not None]
+
+
+def _means(answers: Sequence[Answer], metrics: dict[str, tuple[Metric, ...]]) -> dict[str, float]:
+    """Each score over the answers of all tasks that have it."""
+    found: dict[str, float] = {}
+    for path in dict.fromkeys(a.task for a in answers):
+        own = [a for a in answers if a.task == path]
+        for metric in metrics[path]:
+            for key in metric.keys:
+                reduced = metric.reduce(key, statistics_array(own, key).mean(axis=0), len(own))
+                name = key if len(metrics) == 1 else f"{path}/{key}"
+                found[name] = float(reduced)
+    return found

@@ -1,0 +1,121 @@
+"""The middle of a run: attach the method, train, store what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from brulee.data.encoding import Encoded, Encoder
+from brulee.data.lengths import fitting_rows
+from brulee.data.task import Task
+from brulee.errors import InputError
+from brulee.methods import Attached
+from brulee.models.disk import disk_errors
+from brulee.models.quantising import parameter_count
+from brulee.pipeline.glimpses import glimpse
+from brulee.pipeline.preparation import Prepared
+from brulee.pipeline.storing import store
+from brulee.pipeline.summary import Tuned
+from brulee.training.documents import Document, Documents
+from brulee.training.passes import Passes
+from brulee.training.trackers import open_trackers
+from brulee.training.trainer import Trainer
+
+_CHOSEN = "chosen.safetensors"  # what a method learned from the untuned model
+
+
+def tune(prepared: Prepared) -> Tuned:
+    """Train from the newest checkpoint to the end, and store the adapter or the model."""
+    total = parameter_count(prepared.base.model)
+    trainer = trainer_of(prepared)
+    attached = trainer.attached
+    trainable = attached.trainable()
+    totals = trainer.train(prepared.where.resume_line)
+    size = store(prepared, attached)
+    prepared.world.wait()
+    return Tuned(attached, totals, trainable, total, size)
+
+
+def trainer_of(prepared: Prepared) -> Trainer:
+    """The method on its model, and the loop over the recipe's mixture."""
+    train, where, world = prepared.recipe.train, prepared.where, prepared.world
+    attached = attach(prepared, where.path / _CHOSEN)
+    encoder = prepared.encoder_for(attached)
+    trackers = train.trackers if world.writes else ()
+    return Trainer(
+        prepared.base,
+        attached,
+        documents(prepared, encoder),
+        len(prepared.mixture),
+        train,
+        learning_rate=train.learning_rate or prepared.method.learning_rate,
+        folder=where.path,
+        validation=_validation(prepared, encoder),
+        autocast=prepared.autocast,
+        world=world,
+        pass_tokens=None if train.micro_batch == "auto" else train.micro_batch,
+        glimpse=glimpse(prepared, attached),
+        trackers=open_trackers(trackers, where.path.name, where.path, prepared.recipe.to_dict()),
+    )
+
+
+def attach(prepared: Prepared, chosen: Path | None = None) -> Attached:
+    """Put the method on the base.
+
+    What it has to learn from the untuned model first is kept in the file `chosen`, as a resumed
+    training must find the same.
+    """
+    method, base, world = prepared.method, prepared.base, prepared.world
+    if world.shards and not method.stores_model:
+        raise InputError(
+            f"method {method.name}: weights are sharded for method full only; start without "
+            "ACCELERATE_USE_FSDP, so that every process holds the base."
+        )
+    if method.documents():
+        if chosen is not None and chosen.is_file():
+            found = load_file(chosen)
+        else:
+            found = method.prepare(base.model, _losses(prepared))
+            if chosen is not None and world.writes:
+                aside = chosen.with_name(f".{chosen.name}.tmp")
+                with disk_errors(chosen):
+                    save_file(found, aside)
+                aside.rename(chosen)
+        method.adopt(found)
+    return method.attach(base.model, prepared.recipe.train.seed)
+
+
+def documents(prepared: Prepared, encoder: Encoder) -> Documents:
+    """The training documents by index."""
+    tasks, mixture, seed = prepared.corpus.tasks, prepared.mixture, prepared.recipe.train.seed
+
+    def document(i: int) -> Document:
+        draw = mixture.sample(i)
+        task = tasks[draw.part]
+        key = f"{seed}/{draw.epoch}/{draw.row}"
+        encoded = task.draw(encoder, draw.row, draw.template, key)
+        return Document(task.rows.place(draw.row), encoded)
+
+    return document
+
+
+def _losses(prepared: Prepared) -> Iterator[torch.Tensor]:
+    """The losses of the first training documents on the untuned model."""
+    passes = Passes(prepared.base, most=1, autocast=prepared.autocast)
+    document = documents(prepared, prepared.encoder)
+    with passes.boundary():
+        yield from passes.each(document(i).encoded for i in range(prepared.method.documents()))
+
+
+def _validation(prepared: Prepared, encoder: Encoder) -> list[Encoded]:
+    tasks = [prepared.corpus.tasks[path] for path in prepared.corpus.trained]
+    return [encoded for task in tasks for encoded in _validation_of(task, encoder)]
+
+
+def _validation_of(task: Task, encoder: Encoder) -> list[Encoded]:
+    rows = fitting_rows(task, encoder, task.validation, "validation").rows
+    encoded = (task.encode(encoder, row, 0, "") for row in rows)
+    return [e for e in encoded if e is not None]

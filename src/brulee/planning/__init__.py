@@ -1,0 +1,1 @@
+"""Memory, time and disk before they are spent."""

@@ -1,0 +1,41 @@
+"""A curve over a logarithmic axis, as text and as a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+_ROWS, _COLUMNS = 12, 64
+
+
+def as_text(xs: Sequence[float], ys: Sequence[float], mark: float) -> str:
+    """The curve in a grid of characters; `|` stands at the marked x."""
+    low, high = min(ys), max(ys)
+    left, right = math.log(xs[0]), math.log(xs[-1])
+
+    def column(x: float) -> int:
+        return round((math.log(x) - left) / ((right - left) or 1.0) * (_COLUMNS - 1))
+
+    grid = [[" "] * _COLUMNS for _ in range(_ROWS)]
+    for row in grid:
+        row[column(mark)] = "|"
+    for x, y in zip(xs, ys, strict=True):
+        grid[round((high - y) / ((high - low) or 1.0) * (_ROWS - 1))][column(x)] = "*"
+    label = [f"{high:8.3f} ", *[" " * 9] * (_ROWS - 2), f"{low:8.3f} "]
+    lines = [f"{text}{''.join(row)}".rstrip() for text, row in zip(label, grid, strict=True)]
+    ends = f"{xs[0]:.0e}", f"{xs[-1]:.0e}"
+    return "\n".join([*lines, " " * 9 + ends[0] + ends[1].rjust(_COLUMNS - len(ends[0]))])
+
+
+def as_picture(xs: Sequence[float], ys: Sequence[float], mark: float, file: Path) -> None:
+    """The curve as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.semilogx(xs, ys)
+    axes.axvline(mark, linestyle="--", color="tab:orange", label=f"suggested: {mark:.1e}")
+    axes.set(xlabel="learning rate", ylabel="loss, smoothed")
+    axes.legend()
+    figure.savefig(file, dpi=120)

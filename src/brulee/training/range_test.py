@@ -1,0 +1,92 @@
+"""Which learning rate to take: it rises at every step, and the loss tells when it is too much.
+
+Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3. Far too low a rate
+leaves the loss where it is, a good one lowers it, one too high makes it jump. Suggested is the rate
+at which the smoothed loss falls fastest over the logarithm of the rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from brulee.errors import BruleeError
+from brulee.methods.base import Attached
+from brulee.progress import bar
+from brulee.recipe import TrainSpec
+from brulee.training.documents import Documents
+from brulee.training.optim import optimizer_of, set_learning_rate
+from brulee.training.passes import Passes
+
+# The weight of the losses before in the smoothed one.
+_MEMORY = 0.8
+# The test ends where the smoothed loss is so many times its lowest.
+_TOO_HIGH = 2.0
+# Rates of Adam beyond these are of no use to any method.
+_LOWEST, _HIGHEST = 1e-6, 1.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """The rates tried, the smoothed loss at each, and the one suggested."""
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggestion: float
+
+
+def range_test(
+    passes: Passes, attached: Attached, document: Documents, spec: TrainSpec, steps: int = 80
+) -> Found:
+    """Train with a rate that rises from 1e-6 to 1 over so many steps; the weights are spoilt after.
+
+    Raises BruleeError where the loss falls nowhere.
+    """
+    groups = attached.groups()
+    parameters = [p for group in groups for p in group.parameters]
+    optimizer = optimizer_of(spec.optimizer, groups, _LOWEST, spec.weight_decay)
+    torch.manual_seed(spec.seed)
+    passes.base.model.train()
+    size = spec.batch_size * spec.accumulation
+    losses: list[float] = []
+    with bar("Trying rates", total=steps, unit="steps") as progress, passes.boundary():
+        for step in range(steps):
+            rate = set_learning_rate(optimizer, (_HIGHEST / _LOWEST) ** (step / (steps - 1)))
+            wanted = range(step * size, (step + 1) * size)
+            loss, _ = passes.backward([document(i).encoded for i in wanted])
+            torch.nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm or math.inf)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            losses.append(loss.item())
+            progress.advance(1, loss=f"{losses[-1]:.3f}", rate=f"{rate:.1e}")
+            if not losses[-1] < _TOO_HIGH * min(smoothed(losses)):
+                break
+    passes.base.model.eval()
+    rates = [_LOWEST * (_HIGHEST / _LOWEST) ** (i / (steps - 1)) for i in range(len(losses))]
+    finite = [(r, x) for r, x in zip(rates, losses, strict=True) if math.isfinite(x)]
+    return suggest([r for r, _ in finite], smoothed([x for _, x in finite]))
+
+
+def smoothed(losses: Sequence[float]) -> list[float]:
+    """The exponential mean at each step, without the pull of its beginning at zero."""
+    found, mean = [], 0.0
+    for count, loss in enumerate(losses, 1):
+        mean = _MEMORY * mean + (1 - _MEMORY) * loss
+        found.append(mean / (1 - _MEMORY**count))
+    return found
+
+
+def suggest(rates: Sequence[float], losses: Sequence[float]) -> Found:
+    """The rate of the steepest fall before the lowest loss, seen over five steps."""
+    lowest = min(range(len(losses)), key=lambda i: losses[i])
+    falls = {i: losses[i + 2] - losses[i - 2] for i in range(2, min(lowest + 1, len(losses) - 2))}
+    if not falls or min(falls.values()) >= 0:
+        raise BruleeError(
+            "no learning rate lowered the loss; raise train.batch_size, so that it is less noisy, "
+            "or look at the rows."
+        )
+    steepest = min(falls, key=lambda i: falls[i])
+    return Found(tuple(rates), tuple(losses), rates[steepest])

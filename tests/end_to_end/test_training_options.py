@@ -1,0 +1,159 @@
+"""What a recipe may ask of a training, and what is known of it before: from the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brulee.training import trackers
+
+# What accelerate's trackers import is not ours to mend.
+TENSORBOARD = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def events(at: Any, kind: str) -> list[dict[str, Any]]:
+    lines = (at.folder / "runs/recipe/events.jsonl").read_text().splitlines()
+    return [e for e in map(json.loads, lines) if e["event"] == kind]
+
+
+def test_completions_of_validation_rows_are_scored_and_kept(at: Any, brulee: Any) -> None:
+    recipe = at.write(train__epochs=2, train__generate_every=3, train__generate_rows=2)
+    done = brulee("train", recipe)
+    assert done.code == 0, done.err
+    found = events(at, "completions")
+    assert [e["step"] for e in found] == [3, 6, 8]
+    assert 0.0 <= found[0]["scores"]["rouge1"] <= 1.0
+    assert len(found[0]["samples"]) == 2
+    assert found[0]["samples"][0].keys() == {"prompt", "output", "reference"}
+    assert "step 3: rouge1" in done.err, "nothing was shown"
+
+
+def test_looking_on_changes_nothing_of_the_training(at: Any, brulee: Any) -> None:
+    losses = []
+    for every in (None, 1):
+        recipe = at.write(method={"name": "lora", "dropout": 0.3}, train__generate_every=every)
+        assert brulee("train", recipe, "--fresh").code == 0
+        losses.append([e["loss"] for e in events(at, "step")])
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("key", ["keep_best", "patience", "generate_every"])
+def test_what_needs_validation_rows_says_so(at: Any, brulee: Any, key: str) -> None:
+    at.recipe["data"]["split"]["validation"] = 0
+    done = brulee("train", at.write(**{f"train__{key}": True if key == "keep_best" else 1}))
+    assert done.code == 2
+    assert f"recipe.yaml, line 4: train.{key} needs validation rows" in done.err
+
+
+@TENSORBOARD
+@pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
+def test_tensorboard_gets_the_numbers_of_every_step(at: Any, brulee: Any) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert brulee("train", at.write(train__trackers=["tensorboard"])).code == 0
+    (folder,) = {file.parent for file in (at.folder / "runs/recipe/trackers").rglob("events.out*")
+                 if file.parent.name == "recipe"}  # fmt: skip
+    written = EventAccumulator(str(folder))
+    written.Reload()
+    losses = [(e.step, e.value) for e in written.Scalars("train/loss")]
+    expected = [(e["step"], pytest.approx(e["loss"], rel=1e-5)) for e in events(at, "step")]
+    assert losses == expected
+    assert written.Scalars("validation/loss")
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
+def test_a_tracker_that_is_not_installed_is_told(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(trackers, "find_spec", lambda _: None)
+    done = brulee("train", at.write(train__trackers=[name]))
+    assert done.code == 2
+    assert (
+        f"recipe.yaml, line 4: the tracker {name!r} needs the package {name!r}; install it with: "
+        "pip install 'brulee[trackers]'." in done.err
+    )
+
+
+def test_an_unknown_tracker_is_told(at: Any, brulee: Any) -> None:
+    done = brulee("train", at.write(train__trackers=["comet"]))
+    assert done.code == 2
+    assert "'tensorboard', 'wandb' or 'mlflow'" in done.err
+
+
+def test_a_mask_from_gradients_is_chosen_once(at: Any, brulee: Any) -> None:
+    method = {"name": "selective", "train": "sparse", "mask": "fisher", "density": 0.05}
+    recipe = at.write(method={**method, "documents": 4})
+    assert brulee("train", recipe).code == 0
+    chosen = at.folder / "runs/recipe/chosen.safetensors"
+    before = chosen.read_bytes()
+    weights = at.folder / "runs/recipe/adapter/adapter_model.safetensors"
+    stored = weights.read_bytes()
+    assert brulee("resume", "runs/recipe").code == 0
+    assert chosen.read_bytes() == before
+    assert weights.read_bytes() == stored
+
+
+def test_a_learning_rate_is_found_and_no_trace_left(at: Any, brulee: Any) -> None:
+    recipe = at.write(train__batch_size=8)
+    before = sorted(p.name for p in at.folder.iterdir())
+    done = brulee("train", recipe, "--find-lr", "--plot", "rates.png", "--quiet")
+    assert done.code == 0, done.err
+    assert "*" in done.out
+    (line,) = [x for x in done.out.splitlines() if x.startswith("suggested: --set train.")]
+    assert 1e-6 < float(line.split("=")[1]) < 1.0
+    assert (at.folder / "rates.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in at.folder.iterdir()) == sorted([*before, "rates.png"])
+    done = brulee("train", recipe, "--plot", "rates.png")
+    assert (done.code, done.err) == (2, "error: --plot draws what --find-lr finds; give both.\n")
+
+
+def test_a_plan_tells_every_method_and_writes_nothing(at: Any, brulee: Any) -> None:
+    recipe = at.write()
+    before = sorted(p.name for p in at.folder.iterdir())
+    found = brulee("plan", recipe, "--json", "--quiet").json
+    assert sorted(p.name for p in at.folder.iterdir()) == before
+    lines = {line["method"]: line for line in found["lines"]}
+    assert found["lines"][0]["method"] == "lora"
+    assert {"full", "lora", "ia3", "prompt", "prefix", "bottleneck", "selective"} <= lines.keys()
+    told = [line for line in lines.values() if line["refusal"] is None]
+    for line in told:
+        parts = {k: v for k, v in line["memory"].items() if k != "total"}
+        assert line["memory"]["total"] == sum(parts.values())
+        assert line["memory"]["activations"] > 0
+        assert line["cost"]["seconds"] > 0
+    # AdamW keeps two values of every trained one, a full training most of all.
+    full, lora = lines["full"]["memory"], lines["lora"]["memory"]
+    assert full["gradients"] == lines["full"]["trainable"] * 4
+    assert full["optimizer"] > 2 * full["gradients"]
+    assert full["optimizer"] > 5 * lora["optimizer"]
+    shown = brulee("plan", recipe, "--method", "ia3", "--quiet").out
+    assert "activations" in shown
+    assert "in float32; this machine has" in shown
+
+
+@pytest.mark.slow
+def test_torchrun_needs_no_change_of_recipe(
+    at: Any, brulee: Any, environment: dict[str, str]
+) -> None:
+    recipe = at.write()
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, "-m", "brulee", "train", recipe],
+        cwd=at.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("adapter: ") == 1, "only the first process speaks"
+    two = [e["loss"] for e in events(at, "step")]
+    assert brulee("train", recipe, "--fresh").code == 0
+    assert [e["loss"] for e in events(at, "step")] == pytest.approx(two, abs=1e-5)
+    assert Path(at.folder, "runs/recipe/adapter/adapter_model.safetensors").is_file()

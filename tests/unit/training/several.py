@@ -1,0 +1,85 @@
+"""What each of several processes does in test_several.py; started by torchrun.
+
+    several.py MODEL FOLDER CASE...      CASE: METHOD[:halt=STEP][:go=on]
+
+A case trains in FOLDER/CASE, where the first process writes; the others are given a folder that
+nobody may make. What each process read goes to FOLDER/CASE-RANK.json.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from brulee.data.encoding import Encoded
+from brulee.errors import StoppedError
+from brulee.methods import build_method
+from brulee.models.loading import load_base
+from brulee.recipe import MethodSpec, TrainSpec
+from brulee.training.documents import Document
+from brulee.training.trainer import Trainer
+from brulee.training.world import ALONE, World, joined
+
+COUNT, EPOCHS = 11, 2
+
+
+def documents() -> list[Encoded]:
+    """Of unequal length, so that a mean of means is something else than the mean."""
+    draw = random.Random(5)
+    sizes = [(draw.randrange(2, 20), draw.randrange(1, 20)) for _ in range(COUNT)]
+    made = [(tuple(draw.randrange(5, 300) for _ in range(p + c)), c) for p, c in sizes]
+    return [Encoded.ending(ids, learned) for ids, learned in made]
+
+
+def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[int]:
+    """Train a case; returns the documents that this process read, in order."""
+    method, *rest = case.split(":")
+    options = dict(option.split("=") for option in rest)
+    base = load_base(str(model), torch.float32, torch.device("cpu"))
+    spec = TrainSpec(batch_size=2, accumulation=2, epochs=float(EPOCHS), save_every=2)
+    held, read = documents(), []
+
+    def document(i: int) -> Document:
+        read.append(i)
+        if world.writes and i == 4 * int(options.get("halt", 99)) - 4:
+            signal.raise_signal(signal.SIGTERM)
+        return Document(f"row {i}", held[i % COUNT])
+
+    trainer = Trainer(
+        base,
+        build_method(MethodSpec(name=method)).attach(base.model),
+        document,
+        COUNT,
+        spec,
+        learning_rate=1e-3,
+        folder=folder if world.writes or "go" in options else folder / "nobody" / "may",
+        validation=held[:3],
+        world=world,
+    )
+    try:
+        trainer.train()
+    except StoppedError:
+        assert "halt" in options
+    return read
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    model, root = Path(sys.argv[1]), Path(sys.argv[2])
+    with joined("cpu") as world:
+        for case in sys.argv[3:]:
+            folder = root / case.split(":go")[0]
+            if world.writes:
+                folder.mkdir(exist_ok=True)
+            world.wait()
+            read = train(case, model, folder, world)
+            (root / f"{case}-{world.rank}.json").write_text(json.dumps(read))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Two processes train as one does: the same losses, every row once, one checkpoint for both."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brulee.training.events import read_events
+
+WORKER = Path(__file__).with_name("several.py")
+ONE: dict[str, Any] = runpy.run_path(str(WORKER))
+
+
+def launch(model: Path, folder: Path, *cases: str, **more: str) -> None:
+    source = str(Path(__file__).parents[3] / "src")
+    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", **more}
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*command, "--nproc-per-node", "2", WORKER, model, folder, *cases],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def curve(folder: Path) -> list[tuple[str, int, float, float | None]]:
+    kinds = ("step", "validation")
+    events = [e for e in read_events(folder / "events.jsonl") if e["event"] in kinds]
+    return [(e["event"], e["step"], e["loss"], e.get("grad_norm")) for e in events]
+
+
+def assert_same_curve(found: Path, expected: Path) -> None:
+    a, b = curve(found), curve(expected)
+    assert [x[:2] for x in a] == [x[:2] for x in b]
+    for x, y in zip(a, b, strict=True):
+        assert x[2] == pytest.approx(y[2], abs=1e-5)
+        assert (x[3] or 0.0) == pytest.approx(y[3] or 0.0, rel=1e-3, abs=1e-5)
+
+
+def alone(model: Path, folder: Path, case: str) -> Path:
+    """The same case in this process."""
+    target = folder / f"alone-{case.split(':go')[0]}"
+    target.mkdir(exist_ok=True)
+    ONE["train"](case, model, target)
+    return target
+
+
+def test_two_processes_give_the_losses_of_one(
+    tiny_model_folder: Path, tmp_path: Path, one_thread: None
+) -> None:
+    launch(tiny_model_folder, tmp_path, "lora", "full", "lora:halt=3")
+    for method in ("lora", "full"):
+        assert_same_curve(tmp_path / method, alone(tiny_model_folder, tmp_path, method))
+        read = [json.loads((tmp_path / f"{method}-{rank}.json").read_text()) for rank in (0, 1)]
+        assert sorted(read[0] + read[1]) == list(range(22)), "a row was missed or read twice"
+        assert len(read[0]) == len(read[1]) == 11
+        assert not (tmp_path / method / "nobody").exists(), "the second process wrote"
+
+    # Halted after step 3 by a signal to one of the two; one process goes on.
+    halted = tmp_path / "lora:halt=3"
+    assert [p.name for p in sorted((halted / "checkpoints").iterdir())] == ["step-2", "step-3"]
+    ONE["train"]("lora", tiny_model_folder, halted)
+    assert_same_curve(halted, tmp_path / "lora")
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_from_one(
+    tiny_model_folder: Path, tmp_path: Path, one_thread: None
+) -> None:
+    straight = alone(tiny_model_folder, tmp_path, "full")
+    (tmp_path / "full").mkdir()
+    ONE["train"]("full:halt=3", tiny_model_folder, tmp_path / "full")
+    assert len(curve(tmp_path / "full")) < len(curve(straight))
+    launch(tiny_model_folder, tmp_path, "full:go=on")
+    assert_same_curve(tmp_path / "full", straight)
+
+
+def test_sharded_weights_give_the_losses_of_one_process(
+    tiny_model_folder: Path, tmp_path: Path, one_thread: None
+) -> None:
+    launch(tiny_model_folder, tmp_path, "full", "full:halt=3", ACCELERATE_USE_FSDP="true")
+    straight = alone(tiny_model_folder, tmp_path, "full")
+    assert_same_curve(tmp_path / "full", straight)
+    halted = tmp_path / "full:halt=3"
+    ONE["train"]("full", tiny_model_folder, halted)
+    assert_same_curve(halted, straight)
