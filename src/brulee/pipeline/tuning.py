@@ -84,7 +84,8 @@ def attach(prepared: Prepared, chosen: Path | None = None) -> Attached:
                 with disk_errors(chosen):
                     save_file(found, aside)
                 aside.rename(chosen)
-        method.adopt(found)
+        # In one order, found now or read back: checkpoints number the parameters.
+        method.adopt(dict(sorted(found.items())))
     return method.attach(base.model, prepared.recipe.train.seed)
 
 

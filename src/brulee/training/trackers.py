@@ -45,6 +45,7 @@ class _Accelerate:
         PartialState()  # the trackers ask it whether this process writes
         folder.mkdir(parents=True, exist_ok=True)
         self._tracker = _MAKERS[name](run, folder)
+        self._tracker.start()
         self._tracker.store_init_configuration(_flat(recipe))
 
     def log(self, values: Mapping[str, float], step: int) -> None:

@@ -99,7 +99,8 @@ def joined(device: str) -> Iterator[World]:
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
-    state = PartialState(cpu=device.startswith("cpu"), timeout=_PATIENCE)
+    on_cpu = device.startswith("cpu") or not torch.cuda.is_available()
+    state = PartialState(cpu=on_cpu, timeout=_PATIENCE)
     try:
         yield World(
             state.process_index, state.num_processes, parse_flag_from_env("ACCELERATE_USE_FSDP")
