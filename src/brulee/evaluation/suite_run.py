@@ -18,7 +18,7 @@ from brulee.data.encoding import Encoder
 from brulee.evaluation.answers import Answer, append, read_lines
 from brulee.evaluation.asking import Asked, ask
 from brulee.evaluation.tasks import Example, Framing, Judged, Reply, SuiteTask
-from brulee.inference.engine import Engine, Likelihood
+from brulee.inference.engine import Completion, Engine, Likelihood
 from brulee.inference.sampling import Sampling
 from brulee.progress import bar
 
@@ -118,13 +118,8 @@ def _write_on(waiting: Sequence[Asked], model: Model, done: Callable[[Asked, Rep
     generation = waiting[0].generation
     assert generation is not None, "ask() saw that there is one"
 
-    def note(i: int, ids: list[int]) -> None:
-        text = _until(model.encoder.decode(ids), generation.stop)
-        done(waiting[i], Reply(text=text, tokens=len(ids)))
+    def note(i: int, written: Completion) -> None:
+        done(waiting[i], Reply(text=written.text.strip(), tokens=written.tokens))
 
-    model.engine.generate([w.prompt for w in waiting], Sampling(generation.max_new_tokens), note)
-
-
-def _until(text: str, stops: Sequence[str]) -> str:
-    """The text before the first stop string in it."""
-    return text[: min((at for stop in stops if (at := text.find(stop)) >= 0), default=len(text))]
+    sampling = Sampling(generation.max_new_tokens, stop=generation.stop)
+    model.engine.complete([w.prompt for w in waiting], sampling, note)

@@ -41,16 +41,22 @@ class Session:
         top_p: float = 1.0,
         seed: int = 0,
         raw: bool = False,
+        stop: Sequence[str] = (),
+        beams: int = 1,
     ) -> list[str]:
-        """A completion for each prompt; `raw` continues the text as it is, without a template."""
+        """A completion for each prompt; `raw` continues the text as it is, without a template.
+
+        One ends before a text of `stop`. With several `beams` it is the likeliest that a search of
+        that width finds.
+        """
         encode = self._encode_raw if raw else self.encoder.encode_prompt
         ids = [encode(prompt) for prompt in prompts]
         if [] in ids:
             raise InputError(f"prompt {ids.index([]) + 1} is empty: nothing to go on from.")
-        sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+        sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams)
         with bar("Generating", total=len(ids), unit="prompts") as progress:
-            outputs = self.engine.generate(ids, sampling, lambda *_: progress.advance())
-        return [self.encoder.decode(output) for output in outputs]
+            written = self.engine.complete(ids, sampling, lambda *_: progress.advance())
+        return [one.text.strip() for one in written]
 
     def chat_stream(
         self,

@@ -16,6 +16,7 @@ from brulee.evaluation.asking import ask
 from brulee.evaluation.suite_run import Model, answer
 from brulee.evaluation.tasks import Example, Generation, Judged, Reply, SuiteTask
 from brulee.inference.engine import Engine
+from brulee.inference.session import open_engine
 
 if TYPE_CHECKING:
     from brulee.models.loading import Base
@@ -36,8 +37,8 @@ class CountingEngine:
     def loglikelihood(self, requests: Any, done: Any) -> Any:
         return self.engine.loglikelihood(requests, self._noted(done))
 
-    def generate(self, prompts: Any, sampling: Any, done: Any) -> Any:
-        return self.engine.generate(prompts, sampling, self._noted(done))
+    def complete(self, prompts: Any, sampling: Any, done: Any) -> Any:
+        return self.engine.complete(prompts, sampling, self._noted(done))
 
     def _noted(self, done: Any) -> Any:
         def note(i: int, found: Any) -> None:
@@ -88,7 +89,7 @@ class Quiz(SuiteTask):
 
 def model(base: Base, room: int | None = 512, dies_after: int | None = None) -> Model:
     encoder = Encoder(base.tokenizer, kind=base.kind)
-    engine = CountingEngine(Engine(base.model, encoder.stop_ids, 0), dies_after)
+    engine = CountingEngine(open_engine(base, encoder), dies_after)
     return Model(engine, encoder, room)  # type: ignore[arg-type]
 
 
