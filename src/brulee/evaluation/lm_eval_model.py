@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import model_registry, register_model
 
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
-from brulee.inference.completion import Completion
 from brulee.inference.engine import Likelihood
 from brulee.inference.rolling import rolling
 from brulee.inference.sampling import Sampling
@@ -47,7 +47,9 @@ class BruleeLM(TemplateLM):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         del batch_size, max_batch_size  # batches are cut by tokens, and no result depends on them
-        self._session = open_session(target, device or "auto", precision, base)
+        # The harness asks for cuda:0 where nobody has said anything.
+        where = device if device and (torch.cuda.is_available() or "cuda" not in device) else "auto"
+        self._session = open_session(target, where, precision, base)
         self.engine = self._session.engine
         self.tokenizer = self._session.base.tokenizer
         self.backend = self._session.base.kind
@@ -119,7 +121,7 @@ class BruleeLM(TemplateLM):  # type: ignore[misc]
             contexts = [self.tok_encode(requests[i].args[0])[-room:] for i in alike]
             prompts = [[*self._prefix, *context] for context in contexts]
             written = self.engine.complete(prompts, sampling)
-            found.update(zip(alike, (_text(w) for w in written), strict=True))
+            found.update(zip(alike, (w.text for w in written), strict=True))
         return [found[i] for i in range(len(requests))]
 
     def _loglikelihood_tokens(
@@ -134,10 +136,6 @@ class BruleeLM(TemplateLM):  # type: ignore[misc]
         if self.backend == "causal":
             context = [*context, *tail][-(self._room + 1) : -len(tail)]
         return Encoded.ending([*self._prefix, *context, *tail], len(tail))
-
-
-def _text(written: Completion) -> str:
-    return written.text
 
 
 def _sampling(settings: Mapping[str, Any]) -> Sampling:
