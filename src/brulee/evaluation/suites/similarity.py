@@ -14,19 +14,19 @@ from typing import Final, final
 import numpy as np
 
 from brulee.evaluation.base import Array
+from brulee.evaluation.correlation import MISSING, Pearson, Spearman
 from brulee.evaluation.suites.labels import INVALID
 from brulee.evaluation.tasks import Example, Generation, Judged, Reply, SuiteTask
 
 GRADES: Final = tuple(range(6))
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
+_PEARSON: Final = Pearson()
+_SPEARMAN: Final = Spearman()
 
 
 @final
 class Similarity(SuiteTask):
-    """Pearson and Spearman correlation of the model's numbers with people's.
-
-    An interval of Spearman's resamples the ranks that all items have together.
-    """
+    """Pearson and Spearman correlation of the model's numbers with people's."""
 
     def __init__(
         self,
@@ -42,54 +42,42 @@ class Similarity(SuiteTask):
         return self._load(limit)
 
     def judge(self, example: Example, reply: Reply) -> Judged:
-        """The number in words, and its moments with the reference's."""
+        """The number, and what both correlations need of it."""
         given, valid = _expected(reply) if reply.likelihoods else _written(reply.text)
-        output = f"{given:.3f}"
+        output = repr(given)
         if not example.references:
             return Judged(output)
-        statistics = {"pearson": _moments(given, float(example.references[0]))}
+        statistics = {
+            key: [float(v) for v in values]
+            for metric in (_PEARSON, _SPEARMAN)
+            for key, values in metric.statistics(output, example.references).items()
+        }
         if self.generation:
             statistics[INVALID] = [float(not valid)]
         return Judged(output, statistics)
 
     def join(self, examples: Sequence[Example], judged: Sequence[Judged]) -> list[Judged]:
-        """With the moments of the ranks."""
+        """With the ranks among all items in Spearman's statistics."""
         del examples
-        part = [one for one in judged if "pearson" in one.statistics]
-        if not part:
-            return list(judged)
-        from scipy.stats import rankdata
-
-        given_N, wanted_N = np.array([one.statistics["pearson"][:2] for one in part]).T
-        ranks = zip(rankdata(given_N) / len(part), rankdata(wanted_N) / len(part), strict=True)
-        of_part = {id(one): _moments(*pair) for one, pair in zip(part, ranks, strict=True)}
-        return [
-            Judged(one.output, {**one.statistics, "spearman": of_part[id(one)]})
-            if id(one) in of_part
-            else one
-            for one in judged
-        ]
+        part = [i for i, one in enumerate(judged) if "spearman" in one.statistics]
+        joined = list(judged)
+        if part:
+            pairs_N2 = np.array([judged[i].statistics["spearman"] for i in part])
+            for i, value in zip(part, _SPEARMAN.join("spearman", pairs_N2), strict=True):
+                known = {**judged[i].statistics, "spearman": [float(v) for v in value]}
+                joined[i] = Judged(judged[i].output, known)
+        return joined
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
-        """The correlation that mean moments (..., 5) stand for: (...); 0 where one is constant."""
-        del items
-        mean = np.asarray(mean_S, dtype=np.float64)
+        """The correlation that mean statistics (..., S) stand for: (...)."""
         if key == INVALID:
-            return mean[..., 0]
-        x, y, xx, yy, xy = np.moveaxis(mean, -1, 0)
-        x_spread, y_spread = xx - x * x, yy - y * y
-        # What rounding leaves of a constant's spread is none.
-        varied = (x_spread > 1e-12 * xx) & (y_spread > 1e-12 * yy)
-        found = (xy - x * y) / np.sqrt(np.where(varied, x_spread * y_spread, 1.0))
-        return np.where(varied, np.clip(found, -1.0, 1.0), 0.0)
+            return super().reduce(key, mean_S, items)
+        metric = _PEARSON if key == "pearson" else _SPEARMAN
+        return metric.reduce(key, mean_S, items)
 
     def higher_is_better(self, key: str) -> bool:
         """All but invalid answers."""
         return key != INVALID
-
-
-def _moments(x: float, y: float) -> list[float]:
-    return [x, y, x * x, y * y, x * y]
 
 
 def _expected(reply: Reply) -> tuple[float, bool]:
@@ -100,4 +88,4 @@ def _expected(reply: Reply) -> tuple[float, bool]:
 
 def _written(text: str) -> tuple[float, bool]:
     found = _NUMBER.fullmatch(text.strip())
-    return (float(found[0]), True) if found else (-1.0, False)
+    return (float(found[0]), True) if found else (MISSING, False)

@@ -93,7 +93,8 @@ def test_gold_answers_score_100_everywhere(fixtures: Path, solvers: Any, prompt:
 def test_likelihoods_of_grades_become_their_expected_value(fixtures: Path, solvers: Any) -> None:
     task = opened(fixtures / "glue")["stsb"]
     (example,) = task.examples(1)
-    assert task.judge(example, solvers.choosing([4, 5], 6)).output == "4.498"
+    output = task.judge(example, solvers.choosing([4, 5], 6)).output
+    assert float(output) == pytest.approx(4.498, abs=1e-3)
 
     def close(example: Any) -> Reply:
         return solvers.choosing([round(float(example.references[0]))], 6)
