@@ -14,6 +14,7 @@ from brulee.data.templates import library
 
 SIZES = {
     "common-knowledge": 160,
+    "general-instructions": 104,
     "plain-prose": 60,
     "product-reviews": 210,
     "support-chats": 216,

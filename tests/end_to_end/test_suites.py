@@ -1,0 +1,231 @@
+"""`brulee eval` on a model and on a run, and tasks of suites as guards of a run."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import brulee as front
+from brulee.inference.engine import Engine
+from brulee.reporting import results
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+MMLU = ["--suite", "mmlu", "--data", FIXTURES / "mmlu", "--set", "subjects=astronomy,prehistory"]
+RUN = Path("runs/recipe")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BRULEE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes every further question to a model an error."""
+
+    def forbid() -> None:
+        def asked(*_: Any, **__: Any) -> None:
+            raise AssertionError("the model was asked")
+
+        monkeypatch.setattr(Engine, "loglikelihood", asked)
+        monkeypatch.setattr(Engine, "generate", asked)
+
+    return forbid
+
+
+def test_a_model_is_scored_and_the_second_time_is_free(
+    at: Any, brulee: Any, no_engine: Any
+) -> None:
+    asked = ["eval", at.model, *MMLU, "--precision", "float32"]
+    shown = brulee(*asked, "--out", "scores")
+    assert shown.code == 0, shown.err
+    assert "mmlu/astronomy" in shown.out
+    assert "only 2 of 57 tasks" in " ".join(shown.out.split())
+    found = results.read(Path("scores"))
+    assert {(s.who, s.task, s.metric, s.n) for s in found.scores} >= {
+        ("base", "mmlu/astronomy", "accuracy", 4),
+        ("base", "mmlu", "accuracy_micro_partial", 7),
+    }
+    assert found.suite is not None
+    assert found.suite.options["prompt"] == "original"
+    items = Path("scores/eval/base/mmlu-prehistory.jsonl").read_text().splitlines()
+    assert [json.loads(item)["references"] for item in items] == [["A"], ["C"], ["B"]]
+    no_engine()
+    again = brulee(*asked, "--json")
+    assert again.code == 0, again.err
+    assert again.json["scores"] == [s.model_dump() for s in found.scores]
+
+
+def test_a_run_is_scored_as_tuned_and_keeps_the_result(at: Any, brulee: Any) -> None:
+    assert brulee(*at.run()).code == 0
+    before = brulee("eval", at.model, *MMLU, "--precision", "float32", "--json")
+    after = brulee("eval", RUN, *MMLU, "--precision", "float32", "--limit", 2, "--json")
+    assert after.code == 0, after.err
+    assert {s["who"] for s in before.json["scores"]} == {"base"}
+    assert {s["who"] for s in after.json["scores"]} == {"tuned"}
+    assert after.json["method"]["name"] == "lora"
+    assert after.json["base"]["digest"] == before.json["base"]["digest"]
+    kept = results.read(RUN / "suites" / "mmlu")
+    assert kept.suite is not None
+    assert kept.suite.limit == 2
+
+
+def test_an_adapter_and_its_base_do_not_share_replies(at: Any, brulee: Any, cache: Path) -> None:
+    assert brulee(*at.run()).code == 0
+    for target in (at.model, RUN / "adapter"):
+        assert brulee("eval", target, *MMLU, "--precision", "float32").code == 0
+    assert len(list((cache / "evaluations").iterdir())) == 2
+
+
+def test_from_python(at: Any) -> None:
+    found = front.evaluate(
+        at.model,
+        "superglue",
+        FIXTURES / "superglue",
+        options={"tasks": ["axg", "multirc"]},
+        precision="float32",
+    )
+    assert set(found.scored["superglue/axg"].scores) == {"accuracy", "gender_parity"}
+    assert found.scored["superglue/multirc"].scores["f1a"].interval.n == 3
+
+
+def test_text_to_text_is_written_by_the_model(at: Any, brulee: Any) -> None:
+    called = brulee(
+        *["eval", at.model, "--suite", "glue", "--data", FIXTURES / "glue", "--json", "--chat"],
+        *["--set", "prompt=text-to-text", "--set", "tasks=rte,stsb", "--precision", "float32"],
+    )
+    assert called.code == 0, called.err
+    found = {(s["task"], s["metric"]): s["value"] for s in called.json["scores"]}
+    assert found["glue/rte", "invalid"] == 1.0  # random weights write no label
+
+
+def test_a_bundle_is_written_and_what_is_no_bundle_is_refused(at: Any, brulee: Any) -> None:
+    glue = ["eval", at.model, "--suite", "glue", "--data", FIXTURES / "glue"]
+    refused = brulee(*glue, "--set", "split=test", "--bundle", "bundle")
+    assert refused.code == 2
+    assert "CoLA.tsv: 2 predictions, but the leaderboard takes 1063" in refused.err
+    no_suite = brulee("eval", at.model, *MMLU, "--bundle", "bundle")
+    assert "suite mmlu: it has no leaderboard bundle" in no_suite.err
+    rows = "".join(f"{i}\tIt rains.\tIt is wet.\n" for i in range(146))
+    Path("WNLI").mkdir()
+    Path("WNLI/test.tsv").write_text(f"index\tsentence1\tsentence2\n{rows}")
+    whole = ["--data", ".", "--set", "tasks=wnli", "--set", "split=test", "--bundle", "bundle"]
+    done = brulee("eval", at.model, "--suite", "glue", *whole)
+    assert done.code == 0, done.err
+    lines = Path("bundle/WNLI.tsv").read_text().splitlines()
+    assert len(lines) == 147
+    assert lines[0] == "index\tprediction"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--suite", "mmul"], "unknown suite 'mmul'; did you mean 'mmlu'?"),
+        ([*MMLU, "--set", "prmpt=harness"], "unknown key 'prmpt'; did you mean 'prompt'?"),
+        ([*MMLU, "--set", "shots=many"], "shots = 'many' is not valid"),
+        ([*MMLU, "--set", "shots"], "write it as key=value"),
+        (["--suite", "mmlu", "--data", "nowhere"], "nowhere: no such folder"),
+        (["--suite", "glue", "--data", "."], "suite glue: nothing of it is in ."),
+    ],
+)
+def test_wrong_arguments_are_named_before_a_model_is_loaded(
+    at: Any, brulee: Any, arguments: list[Any], words: str
+) -> None:
+    called = brulee("eval", "no-such-model", *arguments)
+    assert called.code == 2
+    assert words in called.err
+
+
+def test_tasks_of_suites_are_guards(at: Any, brulee: Any, no_engine: Any) -> None:
+    guarded = at.recipe["evaluate"] | {
+        "guards": ["common-knowledge", "mmlu/prehistory", "glue/rte", "superglue/axg"],
+        "guard_limit": 4,
+        "data": {suite: str(FIXTURES / suite) for suite in ("mmlu", "glue", "superglue")},
+    }
+    called = brulee(*at.run(evaluate=guarded))
+    assert called.code == 0, called.err
+    found = results.read(RUN)
+    assert [(f.task, f.metric) for f in found.forgetting] == [
+        ("common-knowledge", "accuracy"),
+        ("mmlu/prehistory", "accuracy"),
+        ("glue/rte", "accuracy"),
+        ("superglue/axg", "accuracy"),
+    ]
+    assert len(Path(RUN / "eval/tuned/mmlu-prehistory.jsonl").read_text().splitlines()) == 3
+    # What was answered is not asked again when a run goes on.
+    (RUN / "results.json").unlink()
+    no_engine()
+    assert brulee("resume", RUN).code == 0
+    assert results.read(RUN).forgetting == found.forgetting
+
+
+@pytest.mark.parametrize(
+    ("guard", "words"),
+    [
+        ("mmlu/prehistry", "unknown guard 'mmlu/prehistry'; did you mean 'mmlu/prehistory'"),
+        ("plain-prosa", "unknown guard 'plain-prosa'; did you mean 'plain-prose'"),
+    ],
+)
+def test_an_unknown_guard_is_named(at: Any, brulee: Any, guard: str, words: str) -> None:
+    folder = {"mmlu": str(FIXTURES / "mmlu")}
+    called = brulee(*at.run(evaluate=at.recipe["evaluate"] | {"guards": [guard], "data": folder}))
+    assert called.code == 2
+    assert words in called.err
+
+
+CHILD = """
+import sys
+from brulee.inference.engine import Engine
+asked = 0
+def counted(function):
+    def call(self, requests, *more, **named):
+        global asked
+        asked += len(requests)
+        return function(self, requests, *more, **named)
+    return call
+Engine.loglikelihood = counted(Engine.loglikelihood)
+from brulee.pipeline.evaluation import evaluate
+found = evaluate(sys.argv[1], "bundled", precision="float32")
+print(asked)
+for answers in found.answers.values():
+    for a in answers:
+        print(a.task, a.id, a.output, a.statistics)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments_it_ends_like_an_undisturbed_one(
+    at: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(folder: str) -> subprocess.Popen[str]:
+        monkeypatch.setenv("BRULEE_CACHE", folder)
+        command = [sys.executable, "-c", CHILD, str(at.model)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def size() -> int:
+        return sum(file.stat().st_size for file in cache.rglob("*.jsonl"))
+
+    asked, *expected = start("undisturbed").communicate()[0].splitlines()
+    assert int(asked) == 160 * 4 + 60
+    whole = sum(file.stat().st_size for file in Path("undisturbed").rglob("*.jsonl"))
+    draw = random.Random(0)
+    for moment in sorted(draw.uniform(0, 0.9) * whole for _ in range(10)):
+        child = start(str(cache))
+        while child.poll() is None and size() <= moment:
+            time.sleep(0.002)
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+    resumed, *found = start(str(cache)).communicate()[0].splitlines()
+    assert found == expected
+    assert 0 < int(resumed) < 160 * 4 + 60
+    again, *found = start(str(cache)).communicate()[0].splitlines()
+    assert (int(again), found) == (0, expected)
