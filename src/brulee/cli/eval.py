@@ -12,6 +12,7 @@ from brulee.cli import options
 from brulee.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
+    from brulee.evaluation.stats import Interval
     from brulee.pipeline.evaluation import Evaluation
 
 
@@ -83,26 +84,15 @@ def evaluate(
 
 def _show(found: Evaluation) -> None:
     rows = [
-        (
-            task,
-            key,
-            *_cells(one.interval.value, one.interval.low, one.interval.high),
-            str(one.interval.n),
-        )
+        (task, key, *_cells(one.interval))
         for task, scores in found.scored.items()
         for key, one in scores.scores.items()
     ]
     rows += [
-        (
-            a.task,
-            a.label,
-            *_cells(a.interval.value, a.interval.low, a.interval.high),
-            str(a.interval.n),
-        )
-        for a in found.aggregates
+        (average.task, average.label, *_cells(average.interval)) for average in found.aggregates
     ]
     print_table(["task", "score", "value", "95% interval", "items"], rows)
 
 
-def _cells(value: float, low: float, high: float) -> tuple[str, str]:
-    return f"{value:.4f}", f"{low:.4f} to {high:.4f}"
+def _cells(found: Interval) -> tuple[str, str, str]:
+    return f"{found.value:.4f}", f"{found.low:.4f} to {found.high:.4f}", str(found.n)

@@ -9,6 +9,7 @@ from brulee.errors import InputError
 from brulee.evaluation.answers import write_answers
 from brulee.evaluation.stats import Interval
 from brulee.pipeline.folder import machine, versions
+from brulee.pipeline.harness_results import write_harness_results
 from brulee.reporting import results
 from brulee.reporting.results import Base, Environment, Method, Results, Score, SuiteUse, Who
 
@@ -68,10 +69,14 @@ def default_folder(evaluation: Evaluation) -> Path | None:
 
 
 def write(evaluation: Evaluation, folder: Path) -> Path:
-    """Write results.json and eval/WHO/TASK.jsonl into a folder; returns the path of the former."""
+    """Write results.json and eval/WHO/TASK.jsonl into a folder; returns the path of the former.
+
+    results_lm_eval.json beside it holds the scores as lm-evaluation-harness writes them.
+    """
     for task, answers in evaluation.answers.items():
         file = folder / "eval" / who(evaluation) / f"{task.replace('/', '-')}.jsonl"
         write_answers(file, answers)
+    write_harness_results(evaluation, folder)
     return results.write(as_results(evaluation, folder.name), folder)
 
 

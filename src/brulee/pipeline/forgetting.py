@@ -1,17 +1,21 @@
 """What a run's guards say: their scores before and after, and whether anything was forgotten.
 
-Shape legend: `N` items, `S` statistics of one item.
+Shape legend: `N` items, `S` statistics of one item, `B` resamples, `K` guards of one suite.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from functools import partial
 
+import numpy as np
+
 from brulee.evaluation.answers import Answer, statistics_array
+from brulee.evaluation.base import Array
 from brulee.evaluation.guards import Guard
 from brulee.evaluation.scores import clusters
-from brulee.evaluation.stats import compare, interval
+from brulee.evaluation.stats import compare, interval, resampled
 from brulee.reporting.results import Forgetting, Score, outcome
 
 
@@ -60,6 +64,66 @@ def forgotten(
         higher_is_better=better,
         kept=outcome(*gain),
     )
+
+
+def suites_forgotten(
+    guards: Mapping[str, Guard],
+    before: Mapping[str, Sequence[Answer]],
+    after: Mapping[str, Sequence[Answer]],
+    resamples: int,
+) -> list[Forgetting]:
+    """The mean change over a suite's guards, for every suite with several; more is better in all.
+
+    Items are resampled within their task, the same ones on both sides; p comes from the share of
+    resamples beyond zero.
+    """
+    by_suite: dict[str, list[str]] = defaultdict(list)
+    for name, guard in guards.items():
+        if "/" in name and guard.task.higher_is_better(guard.metric):
+            by_suite[name.partition("/")[0]].append(name)
+    return [
+        _mean_change(suite, [(guards[n], before[n], after[n]) for n in names], resamples)
+        for suite, names in by_suite.items()
+        if len(names) > 1
+    ]
+
+
+def _mean_change(
+    suite: str,
+    members: Sequence[tuple[Guard, Sequence[Answer], Sequence[Answer]]],
+    resamples: int,
+) -> Forgetting:
+    sides_K2 = [_scored(*member) for member in members]
+    draws = [
+        [_draws(guard, side, resamples, seed) for side in sides]
+        for seed, ((guard, _, _), sides) in enumerate(zip(members, sides_K2, strict=True))
+    ]
+    base_B, tuned_B = np.mean([[b for _, b in pair] for pair in draws], axis=0)
+    base, tuned = np.mean([[value for value, _ in pair] for pair in draws], axis=0)
+    change_B = tuned_B - base_B
+    low, high = np.quantile(change_B, [0.025, 0.975])
+    beyond = min(int((change_B <= 0).sum()), int((change_B >= 0).sum()))
+    return Forgetting(
+        task=f"{suite} ({len(members)} tasks)",
+        metric="mean",
+        base=float(base),
+        tuned=float(tuned),
+        difference=float(tuned - base),
+        low=float(low),
+        high=float(high),
+        p=min(1.0, 2 * (beyond + 1) / (len(change_B) + 1)),
+        kept=outcome(float(low), float(high)),
+    )
+
+
+def _draws(
+    guard: Guard, answers: Sequence[Answer], resamples: int, seed: int
+) -> tuple[float, Array]:
+    """A guard's score, and that in each resample (B,)."""
+    stats_NS = statistics_array(answers, guard.metric)
+    reduce = partial(guard.task.reduce, guard.metric)
+    value = float(reduce(stats_NS.mean(axis=0), float(len(stats_NS))))
+    return value, resampled(stats_NS, reduce, resamples, seed, clusters(answers))
 
 
 def _scored(

@@ -14,7 +14,7 @@ from brulee.evaluation.stats import compare, interval
 from brulee.methods import Attached
 from brulee.pipeline.comparing import adjusted, comparison
 from brulee.pipeline.folder import machine, versions
-from brulee.pipeline.forgetting import forgotten, guard_scores
+from brulee.pipeline.forgetting import forgotten, guard_scores, suites_forgotten
 from brulee.pipeline.mix import mix
 from brulee.reporting.results import (
     Base,
@@ -80,6 +80,7 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
         answered = (before.guards[name], after.guards[name])
         scores += guard_scores(name, guard, *answered, resamples)
         forgetting.append(forgotten(name, guard, *answered, resamples))
+    forgetting += suites_forgotten(prepared.guards, before.guards, after.guards, resamples)
     return with_verdict(
         Results(
             run=prepared.where.path.name,

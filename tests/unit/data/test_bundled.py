@@ -78,6 +78,12 @@ def test_reviews_are_balanced_over_the_stars() -> None:
     assert len({review["category"] for review in reviews}) >= 10
 
 
+def test_general_instructions_ask_nothing_that_a_guard_asks() -> None:
+    asked = [row["instruction"] for row in rows("general-instructions")]
+    guarded = [row["question"] for row in rows("common-knowledge")]
+    assert near_duplicates([*asked, *guarded]) == []
+
+
 def test_questions_have_four_choices_and_labels_in_balance() -> None:
     questions = rows("common-knowledge")
     assert {len({*question["choices"]}) for question in questions} == {4}
@@ -92,6 +98,7 @@ def test_questions_have_four_choices_and_labels_in_balance() -> None:
         ("product-reviews", "body"),
         ("plain-prose", "text"),
         ("common-knowledge", "question"),
+        ("general-instructions", "instruction"),
     ],
 )
 def test_no_near_duplicates(name: str, column: str) -> None:

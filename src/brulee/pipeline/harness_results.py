@@ -1,0 +1,81 @@
+"""An evaluation in the shape that lm-evaluation-harness writes, for tools that read its results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from brulee.evaluation.tasks import Aggregate, TaskScores
+
+if TYPE_CHECKING:
+    from brulee.pipeline.evaluation import Evaluation
+
+FILE_NAME: Final = "results_lm_eval.json"
+# Its names where they differ from ours; ",none" says that no filter was put over the answers.
+_NAMES: Final = {"accuracy": "acc", "matthews": "mcc", "macro_f1": "f1", "exact_match": "em"}
+
+
+def harness_results(evaluation: Evaluation) -> dict[str, Any]:
+    """Scores with standard errors by task, averages as groups, shots, numbers of items."""
+    tasks = evaluation.scored
+    return {
+        "results": {name: _scores(found) for name, found in tasks.items()},
+        "groups": _groups(evaluation.aggregates),
+        "configs": {
+            name: {"task": name, "num_fewshot": _shots(evaluation, name)} for name in tasks
+        },
+        "n-shot": {name: _shots(evaluation, name) for name in tasks},
+        "higher_is_better": {
+            name: {_name(key): found.task.higher_is_better(key) for key in found.scores}
+            for name, found in tasks.items()
+        },
+        "n-samples": {
+            name: {
+                "original": len(evaluation.examples[name]),
+                "effective": len(evaluation.answers[name]),
+            }
+            for name in tasks
+        },
+        "config": {
+            "model": "brulee",
+            "model_args": evaluation.target,
+            "limit": evaluation.limit,
+            "apply_chat_template": evaluation.chat,
+        },
+    }
+
+
+def write_harness_results(evaluation: Evaluation, folder: Path) -> Path:
+    """Write it into a folder; returns the file's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(harness_results(evaluation), indent=2, ensure_ascii=False)
+    (folder / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+    return folder / FILE_NAME
+
+
+def _scores(found: TaskScores) -> dict[str, Any]:
+    values: dict[str, Any] = {"alias": found.task.name}
+    for key, one in found.scores.items():
+        values[f"{_name(key)},none"] = one.interval.value
+        # The spread of the bootstrap is the standard error.
+        values[f"{_name(key)}_stderr,none"] = float(np.std(one.resampled))
+    return values
+
+
+def _groups(averages: list[Aggregate]) -> dict[str, dict[str, Any]]:
+    groups: dict[str, dict[str, Any]] = {}
+    for one in averages:
+        group = groups.setdefault(one.task, {"alias": one.task})
+        group[f"{one.metric},none"] = one.interval.value
+    return groups
+
+
+def _shots(evaluation: Evaluation, task: str) -> int:
+    return max((len(example.shots) for example in evaluation.examples[task]), default=0)
+
+
+def _name(key: str) -> str:
+    return _NAMES.get(key, key)
