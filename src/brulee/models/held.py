@@ -7,11 +7,23 @@ Autocast converts them anew in every pass; here they are converted when they are
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import torch
 
+from brulee.models.laid_out import AsItLies, Weight, weight_for
 from brulee.models.linear_parts import LinearParts
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """A linear map ready to be computed: bias (O), A (R, I) and B (O, R) of its correction."""
+
+    weight: Weight
+    bias: torch.Tensor | None
+    a: torch.Tensor | None
+    b: torch.Tensor | None
+    scale: float
 
 
 class Held:
@@ -21,20 +33,30 @@ class Held:
         self.dtype = dtype
         self._copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # original and copy, by id
         self._fresh: set[int] = set()
+        self._frozen: dict[int, tuple[torch.Tensor, Weight]] = {}  # as above
 
     def renew(self) -> None:
         """The originals may have changed."""
         self._fresh.clear()
 
-    def of(self, parts: LinearParts) -> LinearParts:
+    def of(self, parts: LinearParts) -> LinearMap:
         """The same parts in `dtype`, without a gradient."""
-        return replace(
-            parts,
-            weight=self.tensor(parts.weight),
+        return LinearMap(
+            weight=self.weight(parts.weight),
             bias=None if parts.bias is None else self.tensor(parts.bias),
             a=None if parts.a is None else self.tensor(parts.a),
             b=None if parts.b is None else self.tensor(parts.b),
+            scale=parts.scale,
         )
+
+    def weight(self, original: torch.Tensor) -> Weight:
+        """A matrix (O, I) in `dtype` to multiply with."""
+        if original.requires_grad or original.dtype != self.dtype:
+            return AsItLies(self.tensor(original))
+        key = id(original)
+        if key not in self._frozen:
+            self._frozen[key] = (original, weight_for(original.detach(), frozen=True))
+        return self._frozen[key][1]
 
     @torch.no_grad()
     def tensor(self, original: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,108 @@
+"""The loss of 8,192 tokens over a vocabulary of 128,256: chunks against full logits.
+
+    .venv/bin/python benchmarks/head.py [--device cuda]
+
+Hidden states and a frozen head in bf16, forward and backward, each side in a process of its own;
+the extra memory is the peak over what inputs and weights take. Both sides' losses have to agree
+within 1e-2. Writes benchmarks/results/head-DEVICE.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+TOKENS, VOCABULARY, WIDTH, TIMES = 8_192, 128_256, 1_024, 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--side", choices=("chunks", "full"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.side:
+        print(json.dumps(side(arguments.side, arguments.device)))
+        return
+    runs = {name: _run(name, arguments.device) for name in ("chunks", "full")}
+    ours, theirs = runs["chunks"], runs["full"]
+    assert abs(ours["loss"] - theirs["loss"]) < 1e-2, (ours["loss"], theirs["loss"])
+    from brulee.pipeline.folder import machine
+
+    result = {
+        "what": f"{TOKENS} tokens, vocabulary {VOCABULARY}, width {WIDTH}, bf16, frozen head",
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "memory_ratio": round(ours["extra_bytes"] / theirs["extra_bytes"], 4),
+        "time_ratio": round(min(ours["seconds"]) / min(theirs["seconds"]), 3),
+        "runs": runs,
+    }
+    target = HERE / "results" / f"head-{arguments.device}.json"
+    target.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps({k: result[k] for k in ("memory_ratio", "time_ratio")}))
+
+
+def side(name: str, kind: str) -> dict[str, Any]:
+    import torch
+
+    from brulee.models.allocator import keep_freed_memory
+    from brulee.training.memory import current_bytes, peak_bytes, reset_peak
+
+    keep_freed_memory()
+    device = torch.device(kind)
+    draw = torch.Generator().manual_seed(0)
+    hidden_ND = torch.randn(TOKENS, WIDTH, generator=draw).to(device, torch.bfloat16)
+    weight_VD = (torch.randn(VOCABULARY, WIDTH, generator=draw) / 32).to(device, torch.bfloat16)
+    targets_N = torch.randint(VOCABULARY, (TOKENS,), generator=draw).to(device)
+    hidden_ND.requires_grad_(True)
+    _give_back(device)
+    before = current_bytes(device)
+    reset_peak(device)
+    loss, seconds = 0.0, []
+    for _ in range(TIMES):
+        hidden_ND.grad = None
+        started = time.perf_counter()
+        total = _loss(name)(hidden_ND, weight_VD, targets_N) / TOKENS
+        total.backward()
+        loss = total.item()
+        seconds.append(time.perf_counter() - started)
+    extra = peak_bytes(device) - before
+    return {"loss": loss, "seconds": seconds, "extra_bytes": extra, "torch": torch.__version__}
+
+
+def _loss(name: str) -> Any:
+    import torch.nn.functional as F
+
+    from brulee.models.head import linear_cross_entropy
+
+    if name == "chunks":
+        return linear_cross_entropy
+    # In bf16 throughout, the least that full logits can take; summed in fp32.
+    return lambda hidden, weight, targets: (
+        F.cross_entropy(hidden @ weight.T, targets, reduction="none").float().sum()
+    )
+
+
+def _give_back(device: Any) -> None:
+    from brulee.models.allocator import give_back_freed_memory
+
+    if device.type == "cpu":
+        give_back_freed_memory()
+
+
+def _run(name: str, device: str) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--side", name, "--device", device]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr[-3000:])
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    main()
