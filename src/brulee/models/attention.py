@@ -119,25 +119,41 @@ def _varlen(
     if prefix:
         order, key_bounds = before_each(bounds, len(q_THD), prefix)
         k_TKD, v_TKD = k_TKD.index_select(0, order), v_TKD.index_select(0, order)
+    return varlen(
+        q_THD, k_TKD, v_TKD, (bounds, key_bounds), (longest, prefix + longest), scaling, window
+    )
+
+
+def varlen(
+    q_QHD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKD: torch.Tensor,
+    bounds: tuple[torch.Tensor, torch.Tensor],
+    longest: tuple[int, int],
+    scaling: float | None,
+    window: int | None = None,
+) -> torch.Tensor:
+    """Causal attention of documents end to end by torch's CUDA kernel, (Q, H, D).
+
+    `bounds` (S + 1 each) and `longest` are of the queries and of the keys; where a document's keys
+    are more than its queries, the mask ends at the last of both.
+    """
     options: dict[str, Any] = {"scale": scaling}
     if "window_size" in _VARLEN_OPTIONS:
         options["window_size"] = (-1 if window is None else window - 1, 0)
-    elif window is not None and longest > window:
+    elif window is not None and longest[1] > window:
         raise ValueError("this torch has no sliding window in its varlen kernel; use torch>=2.11")
     else:
         options["is_causal"] = True
-    if q_THD.shape[1] != k_TKD.shape[1]:
+    if q_QHD.shape[1] != k_TKD.shape[1]:
         if "enable_gqa" in _VARLEN_OPTIONS:
             options["enable_gqa"] = True
         else:
-            repeats = q_THD.shape[1] // k_TKD.shape[1]
+            repeats = q_QHD.shape[1] // k_TKD.shape[1]
             k_TKD, v_TKD = (x.repeat_interleave(repeats, dim=1) for x in (k_TKD, v_TKD))
-    # Where keys are more than queries the kernel's mask ends at the last of both, as it must here.
-    out_THD = _varlen_attn(
-        q_THD, k_TKD, v_TKD, bounds, key_bounds, longest, prefix + longest, **options
-    )
-    assert isinstance(out_THD, torch.Tensor), "no auxiliary output was asked for"
-    return out_THD
+    out_QHD = _varlen_attn(q_QHD, k_TKD, v_TKD, *bounds, *longest, **options)
+    assert isinstance(out_QHD, torch.Tensor), "no auxiliary output was asked for"
+    return out_QHD
 
 
 def before_each(

@@ -12,11 +12,13 @@ Shapes: `T` keys of the pack, `Q` queries of the pack, `H` query heads, `K` key 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from brulee.models.attention import varlen
 from brulee.models.spans import Span, cut
 
 # Beyond it the n x S weights are too much to keep, and the kernels for long documents win.
@@ -25,18 +27,53 @@ LONGEST = 1024
 ROWS = 128
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Spans, and what a CUDA kernel needs to know of them: made once for all layers of a pass.
+
+    `order` are the keys of all spans end to end, among the pack's T; `bounds` where each span's
+    queries and keys begin.
+    """
+
+    spans: list[Span]
+    order: torch.Tensor | None = None
+    bounds: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    @property
+    def longest(self) -> tuple[int, int]:
+        """The most queries and the most keys of a span."""
+        return max(span.asked for span in self.spans), max(span.read for span in self.spans)
+
+
+def reading(spans: list[Span], device: torch.device) -> Reading:
+    """How these spans are read on a device."""
+    if device.type != "cuda":
+        return Reading(spans)
+    rows = [row for s in spans for row in (*range(s.shared), *range(s.keys.start, s.keys.stop))]
+    sizes = torch.tensor([[0, *(s.asked for s in spans)], [0, *(s.read for s in spans)]])
+    asked, read = sizes.cumsum(1).to(torch.int32).to(device, non_blocking=True)
+    return Reading(spans, torch.tensor(rows).to(device, non_blocking=True), (asked, read))
+
+
 def attend(
     q_QHD: torch.Tensor,
     k_TKD: torch.Tensor,
     v_TKD: torch.Tensor,
-    spans: Sequence[Span],
+    read: Reading,
     scale: float,
 ) -> torch.Tensor:
     """What each query reads of the keys of its span, (Q, H, D)."""
-    if q_QHD.device.type == "cpu" and max(span.read for span in spans) <= LONGEST:
+    if q_QHD.device.type == "cpu" and read.longest[1] <= LONGEST:
         apply: Callable[..., torch.Tensor] = _Attend.apply  # torch leaves it untyped
-        return apply(q_QHD, k_TKD, v_TKD, cut(spans, ROWS), scale)
-    return torch.cat([_kernel(q_QHD, k_TKD, v_TKD, span, scale) for span in spans])
+        return apply(q_QHD, k_TKD, v_TKD, cut(read.spans, ROWS), scale)
+    if (
+        read.order is not None
+        and read.bounds is not None
+        and q_QHD.dtype in (torch.float16, torch.bfloat16)
+    ):
+        k_TKD, v_TKD = (x.index_select(0, read.order) for x in (k_TKD, v_TKD))
+        return varlen(q_QHD, k_TKD, v_TKD, read.bounds, read.longest, scale)
+    return torch.cat([_kernel(q_QHD, k_TKD, v_TKD, span, scale) for span in read.spans])
 
 
 class _Attend(torch.autograd.Function):

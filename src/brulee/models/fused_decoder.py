@@ -22,13 +22,13 @@ from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch, common_start, pack
 from brulee.data.encoding import Encoded
-from brulee.models.fused_attention import attend
+from brulee.models.fused_attention import Reading, attend, reading
 from brulee.models.fused_norm import rms_norm
 from brulee.models.fused_projection import project
 from brulee.models.fused_rope import rotate
 from brulee.models.fused_swiglu import swiglu
 from brulee.models.held import Held
-from brulee.models.spans import Span, asking, spans_of
+from brulee.models.spans import asking, spans_of
 
 _BODY = {"embed_tokens", "layers", "norm", "rotary_emb"}
 _LAYER = {"input_layernorm", "self_attn", "post_attention_layernorm", "mlp"}
@@ -41,7 +41,7 @@ class _Rows:
     """Which rows a layer's queries are, who reads whom, and the angles of queries and keys."""
 
     index: torch.Tensor | None  # (Q) among the T rows, None for all
-    spans: list[Span]
+    reading: Reading
     query_angles: tuple[torch.Tensor, torch.Tensor]
     key_angles: tuple[torch.Tensor, torch.Tensor]
 
@@ -79,12 +79,14 @@ class FusedDecoder:
         positions = batch.inputs["position_ids"]
         angles = body.rotary_emb(hidden_TD[None], position_ids=positions)
         cos, sin = (part[0].to(self.held.dtype) for part in angles)
-        every = _Rows(None, spans_of(batch.segments, batch.shared), (cos, sin), (cos, sin))
+        device = hidden_TD.device
+        whole = reading(spans_of(batch.segments, batch.shared), device)
+        every = _Rows(None, whole, (cos, sin), (cos, sin))
         starts = torch.tensor(batch.segments).cumsum(0).tolist()
         ranges = [torch.arange(s - n, s) for s, n in zip(starts, batch.asked, strict=True) if n]
-        index = torch.cat(ranges).to(hidden_TD.device)
-        spans = asking(batch.segments, batch.shared, batch.asked)
-        return every, _Rows(index, spans, (cos[index], sin[index]), (cos, sin))
+        index = torch.cat(ranges).to(device)
+        last = reading(asking(batch.segments, batch.shared, batch.asked), device)
+        return every, _Rows(index, last, (cos[index], sin[index]), (cos, sin))
 
     def _layer(self, layer: Any, hidden_TD: torch.Tensor, rows: _Rows) -> torch.Tensor:
         normed_TD = self._norm(layer.input_layernorm, hidden_TD)
@@ -103,7 +105,7 @@ class FusedDecoder:
         if hasattr(own, "q_norm"):
             q_QHW, k_TKW = self._norm(own.q_norm, q_QHW), self._norm(own.k_norm, k_TKW)
         q_QHW, k_TKW = rotate(q_QHW, *rows.query_angles), rotate(k_TKW, *rows.key_angles)
-        mixed_QHW = attend(q_QHW, k_TKW, v_TKW, rows.spans, own.scaling)
+        mixed_QHW = attend(q_QHW, k_TKW, v_TKW, rows.reading, own.scaling)
         return project(mixed_QHW.flatten(1), [own.o_proj], self.held)[0]
 
     def _mlp(self, own: Any, x_TD: torch.Tensor) -> torch.Tensor:
