@@ -127,7 +127,7 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
         return found if _same(found) else None
     finally:
         model.train(training)
-        found.held = Held(model.dtype)  # what was tried must not be kept
+        found.renew()
 
 
 def _recognised(model: PreTrainedModel) -> bool:
