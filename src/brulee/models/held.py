@@ -14,6 +14,9 @@ import torch
 from brulee.models.laid_out import AsItLies, Weight, weight_for
 from brulee.models.linear_parts import LinearParts
 
+# Twice a small model's weights; a large one's stay mostly as they lie, as memory is scarcer then.
+LAID_OUT_BYTES = 1 << 30
+
 
 @dataclass(frozen=True)
 class LinearMap:
@@ -34,6 +37,7 @@ class Held:
         self._copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # original and copy, by id
         self._fresh: set[int] = set()
         self._frozen: dict[int, tuple[torch.Tensor, Weight]] = {}  # as above
+        self._room = LAID_OUT_BYTES
 
     def renew(self) -> None:
         """The originals may have changed."""
@@ -55,7 +59,9 @@ class Held:
             return AsItLies(self.tensor(original))
         key = id(original)
         if key not in self._frozen:
-            self._frozen[key] = (original, weight_for(original.detach(), frozen=True))
+            found = weight_for(original.detach(), frozen=self._room > 0)
+            self._room -= 2 * original.nbytes
+            self._frozen[key] = (original, found)
         return self._frozen[key][1]
 
     @torch.no_grad()

@@ -52,6 +52,14 @@ def test_a_trained_weight_is_converted_anew_after_each_change() -> None:
     torch.testing.assert_close(held.of(LinearParts(trained)).weight.forward(x_TI), 2 * before)
 
 
+def test_what_is_laid_out_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brulee.models.held.LAID_OUT_BYTES", 3 * O * I * 2)
+    held = Held(torch.bfloat16)
+    first, second, third = (held.of(LinearParts(_case()[0].clone())).weight for _ in range(3))
+    assert isinstance(third, AsItLies)
+    assert type(first) is type(second)
+
+
 def test_a_frozen_weight_is_laid_out_once() -> None:
     held = Held(torch.bfloat16)
     parts = LinearParts(_case()[0])
