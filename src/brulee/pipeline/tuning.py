@@ -19,6 +19,7 @@ from brulee.pipeline.glimpses import glimpse
 from brulee.pipeline.preparation import Prepared
 from brulee.pipeline.storing import store
 from brulee.pipeline.summary import Tuned
+from brulee.planning.micro_batch import fitting_tokens
 from brulee.training.documents import Document, Documents
 from brulee.training.passes import Passes
 from brulee.training.trackers import open_trackers
@@ -56,10 +57,18 @@ def trainer_of(prepared: Prepared) -> Trainer:
         validation=_validation(prepared, encoder),
         autocast=prepared.autocast,
         world=world,
-        pass_tokens=None if train.micro_batch == "auto" else train.micro_batch,
+        pass_tokens=_pass_tokens(prepared, attached),
         glimpse=glimpse(prepared, attached),
         trackers=open_trackers(trackers, where.path.name, where.path, prepared.recipe.to_dict()),
     )
+
+
+def _pass_tokens(prepared: Prepared, attached: Attached) -> int:
+    micro_batch = prepared.recipe.train.micro_batch
+    if micro_batch != "auto":
+        return micro_batch
+    parameters = [p for group in attached.groups() for p in group.parameters]
+    return fitting_tokens(prepared.base.model, parameters, prepared.base.device)
 
 
 def attach(prepared: Prepared, chosen: Path | None = None) -> Attached:

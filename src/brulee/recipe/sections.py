@@ -68,7 +68,7 @@ class TrainSpec(Strict):
     )
     generate_rows: Count = Field(8, description="validation rows that generate_every completes")
     micro_batch: Literal["auto"] | Count = Field(
-        "auto", description="tokens in one pass at most; auto: what the plan says fits"
+        "auto", description="tokens in one pass at most; auto: as suits the device and its memory"
     )
     trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
         default_factory=list, description="further places for the numbers of events.jsonl"

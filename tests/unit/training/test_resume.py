@@ -14,6 +14,7 @@ import torch
 
 from brulee.data.encoding import Encoded
 from brulee.errors import StoppedError
+from brulee.training import checkpoint
 from brulee.training.checkpoint import newest
 from brulee.training.documents import Document
 from brulee.training.events import read_events
@@ -91,6 +92,50 @@ def test_ctrl_c_then_resume_gives_the_uninterrupted_weights(
         assert torch.equal(tensor, expected[key]), key
     assert _numbers(folder) == _numbers(tmp_path / "straight")
     assert (totals.steps, totals.tokens) == (STEPS, straight.tokens)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("lora", {"dora": True, "dropout": 0.3}),
+        ("full", {}),
+        ("ia3", {}),
+        ("bottleneck", {}),
+        ("prompt", {"tokens": 3}),
+        ("prefix", {"tokens": 3}),
+        ("selective", {"train": "sparse", "mask": "magnitude"}),
+        ("selective", {"train": "bias"}),
+    ],
+    ids=["dora", "full", "ia3", "bottleneck", "prompt", "prefix", "mask", "bias"],
+)
+def test_every_method_goes_on_from_the_middle_of_a_checkpoint(
+    make_trainer: MakeTrainer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    options: dict[str, Any],
+) -> None:
+    # Phi has the biases that one of them trains.
+    common = {"name": "phi", "method": method, "options": options, "save_every": 1}
+    straight = make_trainer(folder=tmp_path / "straight", **common)
+    straight.train()
+    save_file, written = checkpoint.save_file, []
+
+    def cut_short(tensors: Any, path: Path) -> None:
+        save_file(tensors, path)
+        written.append(path)
+        if len(written) == 6:  # the moments of step 3
+            path.write_bytes(path.read_bytes()[:100])
+            raise SystemError("power cut")
+
+    monkeypatch.setattr(checkpoint, "save_file", cut_short)
+    with pytest.raises(SystemError):
+        make_trainer(folder=tmp_path / "cut", **common).train()
+    resumed = make_trainer(folder=tmp_path / "cut", **common)
+    resumed.train()
+    expected = _final(straight)
+    assert all(torch.equal(t, expected[k]) for k, t in _final(resumed).items())
+    assert _numbers(tmp_path / "cut") == _numbers(tmp_path / "straight")
 
 
 @pytest.mark.parametrize("step", [2, 5, 7])

@@ -1,0 +1,167 @@
+"""Real processes killed at random moments, gone on with, and compared bit for bit.
+
+    python benchmarks/resume.py [--kills 24] [--seed 0]
+
+For every method a tiny model is trained twice: once straight through, and again with SIGKILL at a
+moment drawn evenly from the whole life of the process, before the run begins and in the middle of a
+checkpoint too (one is written at every step). Then the run is carried on, as often as it takes, and
+its stored weights must be the same bytes. Writes benchmarks/results/resume.json; exits 1 where one
+differs.
+
+Children are forked from a process that has imported everything, so that the moments fall into the
+work and not into imports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import runpy
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+BAD = runpy.run_path(str(HERE.parent / "tests" / "bad_inputs.py"))
+MAKE_MODEL = runpy.run_path(str(HERE / "bad_input.py"))["make_model"]
+
+METHODS: dict[str, dict[str, Any]] = {
+    "lora": {"name": "lora", "rank": 2, "dropout": 0.3},
+    "dora": {"name": "lora", "rank": 2, "dora": True},
+    "full": {"name": "full"},
+    "ia3": {"name": "ia3"},
+    "bottleneck": {"name": "bottleneck"},
+    "prompt": {"name": "prompt", "tokens": 4},
+    "prefix": {"name": "prefix", "tokens": 4},
+    "fisher mask": {"name": "selective", "train": "sparse", "mask": "fisher", "documents": 4},
+}
+TRAIN = {
+    "epochs": 10,
+    "batch_size": 2,
+    "accumulation": 2,
+    "save_every": 1,
+    "validate_every": 3,
+    "max_length": 256,
+    "precision": "float32",
+    "keep_best": True,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "resume.json")
+    arguments = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)
+    from brulee import pipeline  # noqa: F401  before the forks
+
+    draw = random.Random(arguments.seed)
+    kills = []
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        os.chdir(root)
+        at = BAD["Place"](root, MAKE_MODEL(root / "tiny-llama"))
+        straight = {name: run_straight(at, name) for name in METHODS}
+        for number in range(arguments.kills):
+            name = list(METHODS)[number % len(METHODS)]
+            kills.append(kill_once(at, name, number, straight[name], draw))
+            print(json.dumps(kills[-1]), file=sys.stderr, flush=True)
+    same = sum(kill["identical"] for kill in kills)
+    arguments.out.write_text(json.dumps(result(kills), indent=2) + "\n")
+    print(f"{same} of {len(kills)} identical")
+    sys.exit(same != len(kills))
+
+
+def run_straight(at: Any, name: str) -> tuple[float, str]:
+    """The seconds that a whole training takes, and the digest of what it stored."""
+    folder = at.folder / f"straight-{name.replace(' ', '-')}"
+    started = time.perf_counter()
+    code = os.waitstatus_to_exitcode(os.waitpid(child(lambda: train(at, name, folder)), 0)[1])
+    assert code == 0, (name, code)
+    return time.perf_counter() - started, digest(folder)
+
+
+def kill_once(
+    at: Any, name: str, number: int, straight: tuple[float, str], draw: random.Random
+) -> dict[str, Any]:
+    """Kill a training at a random moment; carry it on, killing it once more on the way."""
+    folder = at.folder / f"killed-{number}"
+    seconds, expected = straight
+    moments = []
+    for _ in range(2):
+        moments.append(draw.uniform(0, seconds))
+        process = child(lambda: train(at, name, folder))
+        time.sleep(moments[-1])
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+    left = sorted(p.name for p in (folder / "checkpoints").glob("*")) if folder.exists() else []
+    code = os.waitstatus_to_exitcode(os.waitpid(child(lambda: train(at, name, folder)), 0)[1])
+    return {
+        "method": name,
+        "killed_after_seconds": [round(moment, 3) for moment in moments],
+        "of_seconds": round(seconds, 3),
+        "checkpoints_then": left,
+        "exit": code,
+        "identical": code == 0 and digest(folder) == expected,
+    }
+
+
+def train(at: Any, name: str, folder: Path) -> None:
+    """Begin the training of a method, or carry it on."""
+    from brulee import pipeline
+    from brulee.recipe import load_recipe
+
+    if (folder / "recipe.yaml").is_file():
+        pipeline.resume(folder)
+        return
+    recipe = at.write(f"{folder.name}.yaml", method=METHODS[name], train=TRAIN)
+    pipeline.train(load_recipe(Path(recipe)), folder=folder)
+
+
+def child(work: Callable[[], None]) -> int:
+    """The id of a process that does the work and exits 0, or 1 with its traceback."""
+    process = os.fork()
+    if process:
+        return process
+    try:
+        work()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        os._exit(1)
+    os._exit(0)
+
+
+def digest(folder: Path) -> str:
+    """Of the stored weights."""
+    from brulee.models.bundled import sha256
+
+    files = [*folder.glob("adapter/*.safetensors"), *folder.glob("model/*.safetensors")]
+    return " ".join(sha256(file) for file in sorted(files))
+
+
+def result(kills: list[dict[str, Any]]) -> dict[str, Any]:
+    from brulee.pipeline.folder import machine, versions
+
+    return {
+        "what": "SIGKILL at two random moments, then carried on: are the stored weights identical?",
+        "command": "python benchmarks/resume.py " + " ".join(sys.argv[1:]),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "versions": versions(),
+        "identical": sum(kill["identical"] for kill in kills),
+        "runs": kills,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""How many tokens of a pass fit into the memory that is free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from brulee.planning.memory import room
+
+# Of what is free, the part that may be counted on.
+_SHARE = 0.8
+# What a layer keeps of a token for the backward pass is at most so many times its width and the
+# width of its feed-forward part, in the format that it computes in.
+_WIDTHS, _INNER = 14, 5
+# Gradient and two moments of a trained value, in fp32.
+_TRAINED_BYTES = 12
+_LEAST = 256  # a pass of fewer tokens saves nothing worth having
+
+
+def fitting_tokens(
+    model: PreTrainedModel, parameters: Sequence[torch.nn.Parameter], device: torch.device
+) -> int:
+    """Tokens in one pass for which there is memory beside gradients and moments.
+
+    A bound from above on what a token takes, not a measurement: where there is plenty of memory,
+    as nearly always on a CPU, more comes out than anybody would put into a pass.
+    """
+    config = model.config.get_text_config()
+    width = int(config.hidden_size)
+    inner = int(getattr(config, "intermediate_size", None) or 4 * width)
+    layers = int(config.num_hidden_layers)
+    token_bytes = layers * (_WIDTHS * width + _INNER * inner) * model.dtype.itemsize
+    trained = sum(p.numel() for p in parameters) * _TRAINED_BYTES
+    free = _SHARE * room(device) - trained
+    return max(_LEAST, int(free / token_bytes))
