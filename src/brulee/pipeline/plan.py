@@ -28,7 +28,6 @@ from brulee.planning.probe import Probe, probe
 from brulee.progress import bar
 from brulee.recipe import MethodSpec, Recipe
 from brulee.training.documents import course, planned_documents
-from brulee.training.memory import current_bytes
 from brulee.training.passes import Passes, within
 
 _SAMPLE = 256  # documents whose lengths stand for all
@@ -78,7 +77,6 @@ def plan(recipe: Recipe, names: Sequence[str] = tuple(METHODS)) -> Plan:
     dtype = pick_dtype(recipe.train.precision, device)
     encoder = load_encoder(recipe)
     sample = _Sample(recipe, encoder)
-    runtime = current_bytes(device) if device.type == "cpu" else 0
     name = _model_name(recipe)
     own = recipe.method.name
     ordered = [own, *(n for n in names if n != own)]
@@ -93,7 +91,7 @@ def plan(recipe: Recipe, names: Sequence[str] = tuple(METHODS)) -> Plan:
             lines.append(Line(method, label, 0, None, None, False, found))
             continue
         whole, work = found
-        lines.append(_line(recipe, counts[method], whole, work, name, dtype, device, runtime))
+        lines.append(_line(recipe, counts[method], whole, work, name, dtype, device))
     precision = str(dtype).removeprefix("torch.")
     return Plan(recipe.base.name, str(device), precision, room(device), tuple(lines))
 
@@ -207,7 +205,6 @@ def _line(
     name: str,
     dtype: torch.dtype,
     device: torch.device,
-    runtime: int,
 ) -> Line:
     skeleton = load_skeleton(name)
     stores_model = METHODS[counted.method].stores_model
@@ -220,7 +217,6 @@ def _line(
         vocabulary=int(skeleton.config.get_text_config().vocab_size),
         learned=sum(d.learned for d in work.heaviest),
         accumulates=work.accumulates,
-        runtime=runtime,
     )
     spec = recipe.train
     price = cost(

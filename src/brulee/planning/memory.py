@@ -17,7 +17,7 @@ from brulee.training.memory import current_bytes
 class Memory:
     """Bytes at the highest moment of a training.
 
-    `runtime` is what the process takes before it has a model; 0 on CUDA, where it is not on the
+    `runtime` is what the process takes beside its tensors; 0 on CUDA, where it is not on the
     device. `saving` is what a checkpoint takes while it is written, beyond the other parts.
     """
 
@@ -44,7 +44,6 @@ def memory(
     vocabulary: int,
     learned: int,
     accumulates: bool,
-    runtime: int,
 ) -> Memory:
     """Put together what is counted (weights, gradients, moments) and what was probed.
 
@@ -64,7 +63,7 @@ def memory(
         optimizer=count.optimizer_bytes,
         activations=passing - logits,
         logits=logits,
-        runtime=runtime,
+        runtime=whole.runtime_bytes,
         saving=saving,
     )
 

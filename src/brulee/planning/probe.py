@@ -18,6 +18,7 @@ from brulee.data.encoding import Encoded
 from brulee.methods.base import Attached
 from brulee.models.loading import Base
 from brulee.planning.live import LiveBytes
+from brulee.training.memory import peak_bytes, reset_peak
 from brulee.training.optim import optimizer_of
 from brulee.training.passes import Passes
 
@@ -29,13 +30,16 @@ class Probe:
     """What a pass took on a model of `layers` layers.
 
     `live_bytes` is the most that it held beside weights and moments; gradients are among it unless
-    passes before it had left them there. `update_seconds` are those of clipping and AdamW.
+    passes before it had left them there. `update_seconds` are those of clipping and AdamW. `runtime_bytes` are
+    what the process then held beside all that can be counted: Python, libraries and the room that
+    kernels work in; 0 on CUDA.
     """
 
     layers: int
     seconds: float
     update_seconds: float
     live_bytes: int
+    runtime_bytes: int = 0
 
     def deeper(self, other: Probe, layers: int) -> Probe:
         """What this one and the deeper `other` say of a model of so many layers."""
@@ -49,6 +53,7 @@ class Probe:
             grown(self.seconds, other.seconds),
             grown(self.update_seconds, other.update_seconds),
             int(grown(self.live_bytes, other.live_bytes)),
+            max(self.runtime_bytes, other.runtime_bytes),
         )
 
 
@@ -70,13 +75,20 @@ def probe(
     optimizer.zero_grad(set_to_none=True)
     passes = _passes(base, documents, autocast)
     seconds, updates = [], []
+    reset_peak(base.device)
     for _ in range(_TIMES):
         with passes.boundary():
             seconds.append(_timed(base.device, lambda: passes.backward(documents)))
         updates.append(_timed(base.device, lambda: _update(parameters, optimizer)))
         optimizer.zero_grad(set_to_none=True)
     base.model.eval()
-    return Probe(layers, min(seconds), min(updates), live)
+    runtime = 0
+    if base.device.type == "cpu":
+        held = {p.untyped_storage()._cdata: p for p in (*base.model.parameters(), *parameters)}
+        # Moments, and after a pass of its own the gradients too where `live` leaves them out.
+        counted = _bytes([*held.values()]) + (3 if accumulates else 2) * _bytes(parameters) + live
+        runtime = max(0, peak_bytes(base.device) - counted)
+    return Probe(layers, min(seconds), min(updates), live, runtime)
 
 
 def _passes(base: Base, documents: Sequence[Encoded], autocast: bool) -> Passes:
