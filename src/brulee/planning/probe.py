@@ -30,9 +30,9 @@ class Probe:
     """What a pass took on a model of `layers` layers.
 
     `live_bytes` is the most that it held beside weights and moments; gradients are among it unless
-    passes before it had left them there. `update_seconds` are those of clipping and AdamW. `runtime_bytes` are
-    what the process then held beside all that can be counted: Python, libraries and the room that
-    kernels work in; 0 on CUDA.
+    passes before it had left them there. `update_seconds` are those of clipping and AdamW.
+    `runtime_bytes` are what the process then held beside all that can be counted: Python,
+    libraries and the room that kernels work in; 0 on CUDA.
     """
 
     layers: int
