@@ -28,7 +28,7 @@ def lora(name: str, learning_rate: float = 2e-3, rank: int = 8, **options: Any) 
     """LoRA with the same scale, 2, at every rank."""
     studied = rank if name == f"LoRA r{rank}, all linear" else None
     options = {"rank": rank, "alpha": 2.0 * rank, **options}
-    writes = studied in (None, 1, 8, 16)
+    writes = studied in (None, 1, 8)
     return Case(name, "lora", learning_rate, options, rank=studied, writes=writes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,6 @@ def _logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
         logits: torch.Tensor = model(input_ids=torch.arange(5, 60).unsqueeze(0)).logits
     return logits.float()
-
-
-def _rows(base: Base) -> Base:
-    """A tokenizer has 300 tokens, as the tiny models have rows."""
-    assert base.model.get_input_embeddings().weight.shape[0] == len(base.tokenizer)
-    return base
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -158,7 +153,23 @@ def test_what_the_format_does_not_carry_is_refused(
         architecture_of(make_model(name, **changes).config)
 
 
-def test_every_written_type_but_qwen2_is_read_back_here() -> None:
+def test_qwen2_with_its_biases(make_base: Callable[..., Base], tmp_path: Path) -> None:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    base = make_base("llama")
+    sizes = {k: getattr(base.model.config, k) for k in ("vocab_size", "hidden_size")}
+    shape = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = Qwen2Config(**sizes, **shape, intermediate_size=48, max_position_embeddings=512)
+    model = Qwen2ForCausalLM(config).eval()
+    draw = torch.Generator().manual_seed(0)
+    for bias in [p for name, p in model.named_parameters() if name.endswith("bias")]:
+        bias.data = torch.randn(bias.shape, generator=draw)
+    write_model(replace(base, model=model), tmp_path / "m.gguf", "float32")
+    again = _read(tmp_path / "m.gguf")
+    torch.testing.assert_close(_logits(again.model), _logits(model), atol=1e-5, rtol=1e-5)
+
+
+def test_every_written_type_is_read_back_here() -> None:
     assert {architecture for architecture, _ in MODELS.values()} == set(ARCHITECTURES) - {"qwen2"}
 
 
