@@ -78,6 +78,10 @@ class Source:
             return True
         return any(_inflected(key, other) for other in self.keys)
 
+    def begins(self, word: Word) -> bool:
+        """Whether a word of the source begins so: the last of a text that was cut off."""
+        return any(key.startswith(word.key) for key in self.keys)
+
     def knows_together(self, run: list[Word]) -> bool:
         """Whether the source has the first letters of several words as one ("NYC")."""
         return len(run) > 1 and "".join(word.key[:1] for word in run) in self.keys
@@ -88,7 +92,13 @@ def names(text: str, source: Source) -> list[Span]:
     spans = []
     for run in _runs(text):
         together = source.knows_together(run)
-        known = [together or word.key in _IGNORED or source.knows(word) for word in run]
+        known = [
+            together
+            or word.key in _IGNORED
+            or source.knows(word)
+            or (word.end == len(text) and source.begins(word))
+            for word in run
+        ]
         if all(known):
             if not all(word.key in _IGNORED for word in run):
                 spans.append(Span(run[0].start, run[-1].end, "name", supported=True))

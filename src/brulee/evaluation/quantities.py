@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeAlias
 
 from brulee.evaluation.number_words import NUMBER_WORDS, SCALES, values
 
@@ -25,6 +25,8 @@ _past = re.compile(
     r"\b(half|quarter|five|ten|twenty(?:-five)?|[1-5]?\d)(?: minutes)? (past|to) (\w+)",
     re.IGNORECASE,
 ).finditer
+# "five to ten" may be a time or a range: what is claimed with it is taken for two numbers.
+_spelt_out = re.compile(r"\b(half|quarter) (past|to) (\w+)", re.IGNORECASE).finditer
 _hedge = re.compile(
     r"\b(?:about|around|nearly|almost|over|roughly|approximately|some|under|than|close to)\s+\W?$",
     re.IGNORECASE,
@@ -48,6 +50,9 @@ _SAID: Final = {
 }  # fmt: skip
 
 
+Find: TypeAlias = Callable[[str], Iterator[re.Match[str]]]
+
+
 @dataclass(frozen=True)
 class Quantity:
     """text[start:end] and the values it may stand for; `about` where it is only roughly so."""
@@ -63,8 +68,9 @@ def claims(text: str) -> list[Quantity]:
     counted = [match.span() for match in _COUNTED.finditer(text)]
     return [
         quantity
-        for quantity in _quantities(text)
+        for quantity in _quantities(text, _spelt_out)
         if text[quantity.start : quantity.end].lower() not in _VAGUE
+        and text[quantity.end :] != "-"  # "forty-": the rest of the text was cut off
         and not any(start <= quantity.start < end for start, end in counted)
     ]
 
@@ -72,8 +78,8 @@ def claims(text: str) -> list[Quantity]:
 def said(text: str) -> frozenset[str]:
     """Every value that a text says in some way, with those that neighbours say together."""
     found: set[str] = set()
-    quantities = _quantities(text)
-    for quantity in quantities:
+    quantities = _quantities(text, _spelt_out)
+    for quantity in (*quantities, *_times(text, _past)):
         found |= quantity.values
     for a, b in pairwise(quantities):
         join = _join(text[a.end : b.start])
@@ -100,26 +106,29 @@ def supported(quantity: Quantity, known: frozenset[str]) -> bool:
     )
 
 
-def _quantities(text: str) -> list[Quantity]:
-    """All quantities in order; of two that overlap the one found first, times before numbers."""
+def _quantities(text: str, clock: Find) -> list[Quantity]:
+    """All quantities in order; of two that overlap the one found first, times before numbers.
+
+    `clock` finds times in words.
+    """
     found: list[Quantity] = []
-    for quantity in (*_times(text), *_in_digits(text), *_in_words(text)):
+    for quantity in (*_times(text, clock), *_in_digits(text), *_in_words(text)):
         if all(quantity.end <= q.start or q.end <= quantity.start for q in found):
             about = _hedge(text[: quantity.start]) is not None
             found.append(Quantity(quantity.start, quantity.end, quantity.values, about))
     return sorted(found, key=lambda q: q.start)
 
 
-def _times(text: str) -> Iterator[Quantity]:
+def _times(text: str, clock: Find) -> Iterator[Quantity]:
     for match in _time(text):
         yield Quantity(*match.span(), _clock(int(match[1]), int(match[2])))
-    for match in _past(text):
+    for match in clock(text):
         hour, part = _number(match[3]), {"half": 30, "quarter": 15}.get(match[1].lower())
         minute = _number(match[1]) if part is None else part
         if hour is None or minute is None or not 1 <= hour <= 24 or not 0 < minute < 60:
             continue
-        clock = (hour, minute) if match[2].lower() == "past" else (hour - 1 or 12, 60 - minute)
-        yield Quantity(*match.span(), _clock(int(clock[0]), int(clock[1])))
+        said = (hour, minute) if match[2].lower() == "past" else (hour - 1 or 12, 60 - minute)
+        yield Quantity(*match.span(), _clock(int(said[0]), int(said[1])))
 
 
 def _in_digits(text: str) -> Iterator[Quantity]:

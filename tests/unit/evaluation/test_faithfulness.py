@@ -77,6 +77,9 @@ def test_the_invented_hotel_is_marked_where_it_stands() -> None:
         ("nothing", "Everybody agrees. Yesterday it rained; Recommendations follow."),
         ("nothing", "I think I'm late. It's fine. They're gone. OK."),
         ("Ann and Bo talk.", "The two agree. Both people nod; one of them first."),
+        ("Carla paid forty-five pounds.", "That is what Carl"),
+        ("Carla paid forty-five pounds.", "Carla paid forty-"),
+        ("for 3 to 5 days", "It takes three to five days."),
         ("nothing", ""),
     ],
 )
