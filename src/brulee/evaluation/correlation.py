@@ -36,18 +36,17 @@ class Pearson(Metric):
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """Both numbers, their squares and product: {"pearson": (5,)}."""
-        x, y = _pair(prediction, references)
-        return {"pearson": np.array([x, y, x * x, y * y, x * y])}
+        return {"pearson": np.array(moments(*_pair(prediction, references)))}
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
         """Covariance over deviations, from means (..., 5): (...)."""
         del key, items
         x, y, xx, yy, xy = np.moveaxis(np.asarray(mean_S, dtype=np.float64), -1, 0)
-        spread = np.maximum(xx - x * x, 0.0) * np.maximum(yy - y * y, 0.0)
-        # What rounding leaves of a constant side is no spread.
-        real = spread > 1e-12 * np.maximum(xx * yy, 1e-300)
-        found = np.divide(xy - x * y, np.sqrt(spread), out=np.zeros_like(spread), where=real)
-        return np.asarray(found)
+        x_spread, y_spread = xx - x * x, yy - y * y
+        # What rounding leaves of a constant's spread is none.
+        varied = (x_spread > 1e-12 * xx) & (y_spread > 1e-12 * yy)
+        found = (xy - x * y) / np.sqrt(np.where(varied, x_spread * y_spread, 1.0))
+        return np.where(varied, np.clip(found, -1.0, 1.0), 0.0)
 
 
 @final
@@ -74,6 +73,11 @@ class Spearman(Metric):
         """Zero: one item has no rank."""
         del key, stats_S
         return 0.0
+
+
+def moments(x: float, y: float) -> list[float]:
+    """What Pearson's r needs of one item: both numbers, their squares, their product."""
+    return [x, y, x * x, y * y, x * y]
 
 
 def spearman_values(x_N: Array, y_N: Array) -> Array:
