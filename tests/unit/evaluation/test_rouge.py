@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brulee.errors import InputError
-from brulee.evaluation import rouge, words
+from brulee.evaluation import rouge, rouge_text, words
 
 
 def test_counts_are_clipped_and_divided_by_the_right_side() -> None:
@@ -108,6 +108,13 @@ def test_metric_score_is_the_mean_of_items() -> None:
 def test_unknown_option_names_the_valid_ones(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         rouge.score("a", ["a"], **options)
+
+
+def test_a_full_table_of_words_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [(f"a{i} b{i} c{i}", f"a{i} c{i} d{i}") for i in range(20)]
+    expected = [rouge.score(p, [r]) for p, r in pairs]
+    monkeypatch.setattr(rouge_text, "_FULL", 5)
+    assert [rouge.score(p, [r]) for p, r in pairs] == expected
 
 
 def test_missing_references_are_refused() -> None:
