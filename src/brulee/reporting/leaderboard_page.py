@@ -28,7 +28,7 @@ main.board { max-width: 76rem; }
 .board thead small { display: block; margin: 0; font-weight: 400; }
 .board section { margin-top: 2rem; }
 .board tbody th { position: sticky; left: 0; background: var(--paper); max-width: 16rem;
-  white-space: normal; overflow-wrap: anywhere; z-index: 1; }
+  white-space: normal; overflow-wrap: anywhere; min-width: 10rem; z-index: 1; }
 .board td b { font-weight: inherit; } .board td.best b { font-weight: 700; }
 .board td.near b { background: var(--mark); padding: .125rem .25rem;
   border-radius: .1875rem; margin-right: -.25rem; }
