@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from brulee.models.held import Held, LinearMap
-from brulee.models.linear_parts import parts_of
+from brulee.models.held import Held
+from brulee.models.linear_parts import LinearParts, parts_of
 
 _PER_MAP = 4  # differentiable tensors of a map: weight, bias, A, B
 
@@ -44,7 +44,7 @@ class _Project(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x_TI: torch.Tensor, maps: list[LinearMap], *_trained: torch.Tensor | None
+        ctx: Any, x_TI: torch.Tensor, maps: list[LinearParts], *_trained: torch.Tensor | None
     ) -> tuple[torch.Tensor, ...]:
         a_SI = _stacked([m.a for m in maps])
         h_TS = None if a_SI is None else x_TI @ a_SI.T
@@ -61,14 +61,15 @@ class _Project(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *d_outs: torch.Tensor) -> tuple[Any, ...]:
         x_TI, h_TS, a_SI = ctx.saved_tensors
-        maps: list[LinearMap] = ctx.maps
+        maps: list[LinearParts] = ctx.maps
         flags = ctx.needs_input_grad[2:]
         wanted = [flags[at : at + _PER_MAP] for at in range(0, len(flags), _PER_MAP)]
         d_hs = [_d_h(m, d_y) for m, d_y in zip(maps, d_outs, strict=True)]
         d_x, d_a_SI = None, None
         if ctx.needs_input_grad[0]:
-            for m, d_y in zip(maps, d_outs, strict=True):
-                d_x = m.weight.back(d_y, onto=d_x)
+            d_x = d_outs[0] @ maps[0].weight
+            for m, d_y in zip(maps[1:], d_outs[1:], strict=True):
+                d_x.addmm_(d_y, m.weight)
         if a_SI is not None:
             d_h_TS = torch.cat([d_h for d_h in d_hs if d_h is not None], dim=1)
             d_a_SI = d_h_TS.T @ x_TI
@@ -78,14 +79,14 @@ class _Project(torch.autograd.Function):
         return d_x, None, *grads
 
 
-def _d_h(m: LinearMap, d_y: torch.Tensor) -> torch.Tensor | None:
+def _d_h(m: LinearParts, d_y: torch.Tensor) -> torch.Tensor | None:
     """The gradient of x A^T, (T, R)."""
     return None if m.b is None else (d_y @ m.b).mul_(m.scale)
 
 
 def _of_map(
     x_TI: torch.Tensor,
-    m: LinearMap,
+    m: LinearParts,
     d_y: torch.Tensor,
     h_TR: torch.Tensor | None,
     d_a: torch.Tensor | None,
@@ -101,9 +102,10 @@ def _of_map(
     ]
 
 
-def _affine(x_TI: torch.Tensor, m: LinearMap) -> torch.Tensor:
-    y_TO = m.weight.forward(x_TI)
-    return y_TO if m.bias is None else y_TO.add_(m.bias)
+def _affine(x_TI: torch.Tensor, m: LinearParts) -> torch.Tensor:
+    if m.bias is None:
+        return x_TI @ m.weight.T
+    return torch.addmm(m.bias, x_TI, m.weight.T)
 
 
 def _stacked(matrices: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
@@ -114,7 +116,7 @@ def _stacked(matrices: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
     return torch.cat(present)
 
 
-def _shares(h_TS: torch.Tensor | None, maps: Sequence[LinearMap]) -> list[torch.Tensor | None]:
+def _shares(h_TS: torch.Tensor | None, maps: Sequence[LinearParts]) -> list[torch.Tensor | None]:
     """The columns of each map, None for one without a correction."""
     if h_TS is None:
         return [None] * len(maps)
@@ -123,7 +125,7 @@ def _shares(h_TS: torch.Tensor | None, maps: Sequence[LinearMap]) -> list[torch.
     return [c if size else None for c, size in zip(columns, sizes, strict=True)]
 
 
-def _ranks(d_a_SI: torch.Tensor | None, maps: Sequence[LinearMap]) -> list[torch.Tensor | None]:
+def _ranks(d_a_SI: torch.Tensor | None, maps: Sequence[LinearParts]) -> list[torch.Tensor | None]:
     """The rows of each map, None for one without a correction."""
     shares = _shares(None if d_a_SI is None else d_a_SI.T, maps)
     return [None if share is None else share.T for share in shares]

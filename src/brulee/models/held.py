@@ -7,26 +7,11 @@ Autocast converts them anew in every pass; here they are converted when they are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 
-from brulee.models.laid_out import AsItLies, Weight, weight_for
 from brulee.models.linear_parts import LinearParts
-
-# Twice a small model's weights; a large one's stay mostly as they lie, as memory is scarcer then.
-LAID_OUT_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class LinearMap:
-    """A linear map ready to be computed: bias (O), A (R, I) and B (O, R) of its correction."""
-
-    weight: Weight
-    bias: torch.Tensor | None
-    a: torch.Tensor | None
-    b: torch.Tensor | None
-    scale: float
 
 
 class Held:
@@ -36,33 +21,20 @@ class Held:
         self.dtype = dtype
         self._copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # original and copy, by id
         self._fresh: set[int] = set()
-        self._frozen: dict[int, tuple[torch.Tensor, Weight]] = {}  # as above
-        self._room = LAID_OUT_BYTES
 
     def renew(self) -> None:
         """The originals may have changed."""
         self._fresh.clear()
 
-    def of(self, parts: LinearParts) -> LinearMap:
+    def of(self, parts: LinearParts) -> LinearParts:
         """The same parts in `dtype`, without a gradient."""
-        return LinearMap(
-            weight=self.weight(parts.weight),
+        return replace(
+            parts,
+            weight=self.tensor(parts.weight),
             bias=None if parts.bias is None else self.tensor(parts.bias),
             a=None if parts.a is None else self.tensor(parts.a),
             b=None if parts.b is None else self.tensor(parts.b),
-            scale=parts.scale,
         )
-
-    def weight(self, original: torch.Tensor) -> Weight:
-        """A matrix (O, I) in `dtype` to multiply with."""
-        if original.requires_grad or original.dtype != self.dtype:
-            return AsItLies(self.tensor(original))
-        key = id(original)
-        if key not in self._frozen:
-            found = weight_for(original.detach(), frozen=self._room > 0)
-            self._room -= 2 * original.nbytes
-            self._frozen[key] = (original, found)
-        return self._frozen[key][1]
 
     @torch.no_grad()
     def tensor(self, original: torch.Tensor) -> torch.Tensor:
