@@ -169,6 +169,7 @@ def recipe_of(given: argparse.Namespace, case: Case, seed: int) -> Recipe:
         "train.batch_size": given.documents,
         "train.learning_rate": case.learning_rate,
         "train.max_steps": given.steps * case.longer,
+        "train.precision": "bfloat16",  # not timed: other work must not decide it
         "train.seed": seed,
         "evaluate.metrics": ["rouge"],
     }
