@@ -77,7 +77,7 @@ ENTRIES: Final[dict[str, Entry]] = {
     entry.name: entry
     for entry in (
         Entry(
-            "cola", "CoLA", (1063,), ("CoLA", ""), "cola", {"sentence": ("sentence",)},
+            "cola", "CoLA", (1063,), ("CoLA",), "cola", {"sentence": ("sentence",)},
             "{sentence}\nQuestion: Does this sentence make sense?\nAnswer:",
             labels=("0", "1"), words=("no", "yes"), t5=("unacceptable", "acceptable"),
             scores=("matthews",),
@@ -87,12 +87,12 @@ ENTRIES: Final[dict[str, Entry]] = {
             ),
         ),
         Entry(
-            "sst2", "SST-2", (1821,), ("SST-2", ""), "sst2", {"sentence": ("sentence",)},
+            "sst2", "SST-2", (1821,), ("SST-2",), "sst2", {"sentence": ("sentence",)},
             "{sentence}\nQuestion: Is this sentence positive or negative?\nAnswer:",
             labels=("0", "1"), words=("negative", "positive"), t5=("negative", "positive"),
         ),
         Entry(
-            "mrpc", "MRPC", (1725,), ("MRPC", ""), "mrpc",
+            "mrpc", "MRPC", (1725,), ("MRPC",), "mrpc",
             {"sentence1": ("#1 String", "sentence1"), "sentence2": ("#2 String", "sentence2")},
             "Sentence 1: {sentence1}\nSentence 2: {sentence2}\n"
             "Question: Do both sentences mean the same thing?\nAnswer:",
@@ -101,13 +101,13 @@ ENTRIES: Final[dict[str, Entry]] = {
             test=(("test.tsv",), ("msr_paraphrase_test.txt",)),
         ),
         Entry(
-            "stsb", "STS-B", (1379,), ("STS-B", ""), "stsb", _SENTENCES,
+            "stsb", "STS-B", (1379,), ("STS-B",), "stsb", _SENTENCES,
             "Sentence 1: {sentence1}\nSentence 2: {sentence2}\n"
             "Question: From 0 to 5, how alike are the meanings of both sentences?\nAnswer:",
             gold=("score", "label"), scores=("pearson", "spearman"),
         ),
         Entry(
-            "qqp", "QQP", (390965,), ("QQP", ""), "qqp",
+            "qqp", "QQP", (390965,), ("QQP",), "qqp",
             {"question1": ("question1",), "question2": ("question2",)},
             "Question 1: {question1}\nQuestion 2: {question2}\n"
             "Question: Do both questions ask the same thing?\nAnswer:",
@@ -117,19 +117,19 @@ ENTRIES: Final[dict[str, Entry]] = {
         _inference("mnli-m", "MNLI-m", 9796, "dev_matched.tsv", (("test_matched.tsv",),)),
         _inference("mnli-mm", "MNLI-mm", 9847, "dev_mismatched.tsv", (("test_mismatched.tsv",),)),
         Entry(
-            "qnli", "QNLI", (5463, 5740), ("QNLI", ""), "qnli",
+            "qnli", "QNLI", (5463, 5740), ("QNLI",), "qnli",
             {"question": ("question",), "sentence": ("sentence",)},
             "{question}\n{sentence}\nQuestion: Does this response answer the question?\nAnswer:",
             labels=("entailment", "not_entailment"), words=("yes", "no"),
             t5=("entailment", "not_entailment"),
         ),
         Entry(
-            "rte", "RTE", (3000,), ("RTE", ""), "rte", _SENTENCES, _ENTAILS,
+            "rte", "RTE", (3000,), ("RTE",), "rte", _SENTENCES, _ENTAILS,
             labels=("entailment", "not_entailment"), words=("True", "False"),
             t5=("entailment", "not_entailment"),
         ),
         Entry(
-            "wnli", "WNLI", (146,), ("WNLI", ""), "wnli", _SENTENCES, _ENTAILS,
+            "wnli", "WNLI", (146,), ("WNLI",), "wnli", _SENTENCES, _ENTAILS,
             labels=("0", "1"), words=("False", "True"), t5=("not_entailment", "entailment"),
         ),
         _inference(

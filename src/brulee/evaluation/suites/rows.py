@@ -113,12 +113,6 @@ def read_text(file: Path) -> str:
     return text
 
 
-def find(data: Path, folders: Sequence[str], files: Sequence[str]) -> Path | None:
-    """The first of these files that is in one of these folders of `data`, or None."""
-    places = [data / folder / file for file in files for folder in folders]
-    return next((place for place in places if place.is_file()), None)
-
-
 def check_folder(data: Path) -> None:
     """Raise InputError where the folder of the official files is not there."""
     if not data.is_dir():

@@ -206,6 +206,10 @@ def test_a_short_row_names_file_and_line(tmp_path: Path) -> None:
         opened(tmp_path)["rte"].examples()
 
 
+def test_a_lone_dev_file_is_taken_for_no_task(fixtures: Path) -> None:
+    assert opened(fixtures / "glue" / "RTE") == {}
+
+
 def test_the_hub_copy_gives_the_same_example(
     fixtures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
