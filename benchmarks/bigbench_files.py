@@ -6,7 +6,7 @@
     python benchmarks/bigbench_files.py bigbench-1.0.0 --theirs theirs.json
 
 Counts tasks and examples. With the package's own side (peers/bigbench.txt says what it needs):
-asserts, for files of up to 5 MB, that questions, answers and choices of the first 1,000 examples of
+asserts, for files of up to 1 MB, that questions, answers and choices of the first 300 examples of
 each task, prompts with two shots, chance levels and all scores of made-up replies are equal, scores
 within 1e-9. Writes benchmarks/results/bigbench.json.
 """

@@ -10,6 +10,7 @@ one for the second. T5's metrics, NumPy and scikit-learn are the real ones (see 
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import importlib.util
 import json
@@ -21,10 +22,8 @@ from typing import Any
 
 SHOTS = 2
 SCORED = 25
-MOST = 1000  # examples of one task
-LARGEST = (
-    5_000_000  # bytes of a task file: the package takes minutes for some of the 81 larger ones
-)
+MOST = 300  # examples of one task
+LARGEST = 1_000_000  # bytes of a task file: the package takes minutes for some larger ones
 
 
 def fraction(*parts: object) -> float:
@@ -152,6 +151,12 @@ def published(package: Path) -> tuple[Any, Any, Any]:
         sys.modules[name] = module
         if "." in name:
             setattr(sys.modules["bigbench"], name.split(".")[1], module)
+    from rouge_score import scoring
+    from t5.evaluation import metrics as t5_metrics
+
+    # Every resample of one item is that item, so that two will do.
+    few = functools.partial(scoring.BootstrapAggregator, n_samples=2)
+    t5_metrics.scoring = types.SimpleNamespace(BootstrapAggregator=few)
     from bigbench.api import json_task, task_metrics
     from bigbench.models.model_utils import postprocess_output
 
