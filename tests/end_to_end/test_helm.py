@@ -28,11 +28,18 @@ def run(brulee: Call, model: Path, out: Path, *more: str) -> Any:
     return json.loads((out / "results.json").read_text())
 
 
-def test_a_second_evaluation_changes_nothing_and_the_table_shows_both(
-    brulee: Call, tiny_model_folder: Path, tmp_path: Path
+def test_a_second_evaluation_asks_nothing_and_the_table_shows_both(
+    brulee: Call, tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from brulee.inference.engine import Engine
+
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError("the model was asked again")
+
     scenarios = ["--set", f"scenarios={SHORT}"]
     first = run(brulee, tiny_model_folder, tmp_path / "one", *scenarios)
+    monkeypatch.setattr(Engine, "generate", refuse)
+    monkeypatch.setattr(Engine, "loglikelihood", refuse)
     second = run(brulee, tiny_model_folder, tmp_path / "two", *scenarios)
     assert first["scores"] == second["scores"]
     assert first["suite"]["efficiency"] == second["suite"]["efficiency"]
