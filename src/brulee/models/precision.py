@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 
 import torch
@@ -16,6 +17,8 @@ PASS_TOKENS = {"cpu": 512, "cuda": 65_536, "mps": 8_192}
 # A training pass of the fused decoder makes fewer passes over its activations, and has more to
 # share between documents (docs/performance.md).
 FUSED_PASS_TOKENS = {**PASS_TOKENS, "cpu": 1_024}
+
+_ROUNDS = 12  # of timing the two formats in turn; a tenth of a second in all
 
 
 def pick_device(name: str) -> torch.device:
@@ -45,16 +48,19 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 @functools.cache
 def _bfloat16_pays_on_cpu() -> bool:
-    """Timed, not looked up: without AVX512-BF16 or AMX, bf16 is several times slower than fp32."""
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a = torch.ones(512, 576, dtype=dtype)
-        b = torch.ones(1536, 576, dtype=dtype)
-        torch.nn.functional.linear(a, b)
-        best = float("inf")
-        for _ in range(3):
+    """Timed, not looked up: without AVX512-BF16 or AMX, bf16 is several times slower than fp32.
+
+    The formats take turns and the best of many rounds counts, so that what else the machine does
+    for a moment cannot decide how a whole run is computed.
+    """
+    operands = {
+        dtype: (torch.ones(512, 576, dtype=dtype), torch.ones(1536, 576, dtype=dtype))
+        for dtype in (torch.float32, torch.bfloat16)
+    }
+    best = dict.fromkeys(operands, math.inf)
+    for _ in range(_ROUNDS):
+        for dtype, (a, b) in operands.items():
             started = time.perf_counter()
             torch.nn.functional.linear(a, b)
-            best = min(best, time.perf_counter() - started)
-        seconds[dtype] = best
-    return seconds[torch.bfloat16] < 0.8 * seconds[torch.float32]
+            best[dtype] = min(best[dtype], time.perf_counter() - started)
+    return best[torch.bfloat16] < 0.8 * best[torch.float32]
