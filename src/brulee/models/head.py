@@ -21,9 +21,9 @@ from brulee.data.batching import Batch
 from brulee.models.fused_decoder import FusedDecoder, fused_decoder
 from brulee.models.held import Held
 
-# Logits of a chunk in fp32: 64 MB keeps them in reach of the caches' next level without starving
-# the matrix product of rows.
-CHUNK_LOGITS = 16_000_000
+# Of a chunk, 128 MB in fp32: with half as many, a vocabulary of 128k leaves the matrix product so
+# few rows that it is slower than one over full logits (benchmarks/head.py).
+CHUNK_LOGITS = 32_000_000
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -61,6 +61,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 d_hidden[part] = d_logits_CV @ weight
             if d_weight is not None:
                 d_weight += d_logits_CV.T @ hidden_CD
+            del logits_CV, d_logits_CV  # before the next chunk's are made
         ctx.save_for_backward(d_hidden, d_weight)
         ctx.weight_dtype = weight_VD.dtype
         return loss
