@@ -72,7 +72,7 @@ def test_stopped_scoring_keeps_its_answers(
     at: Any, brulee: Any, environment: dict[str, str]
 ) -> None:
     # So much to score that the signal comes in time on a machine with other work to do.
-    at.rows([BAD["good_row"](i) for i in range(64)])
+    at.rows([BAD["good_row"](i) for i in range(200)])
     at.recipe["evaluate"] |= {"batch_tokens": 64, "generation": {"max_new_tokens": 120}}
     command = [sys.executable, "-m", "brulee", *at.run(), "--quiet", "--set", "train.max_steps=1"]
     answers = "runs/recipe/eval/base/rows-test.jsonl"
@@ -184,7 +184,7 @@ def mount(*arguments: object) -> int:
     return subprocess.run(command, capture_output=True, check=False).returncode
 
 
-def interrupted(*_: Any) -> None:
+def interrupted(*_: Any, **how: Any) -> None:
     raise KeyboardInterrupt
 
 
