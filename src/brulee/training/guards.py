@@ -31,24 +31,32 @@ class Guards:
         self._losses.extend(e["loss"] for e in events if e["event"] == "step")
 
     def skip(
-        self, step: int, loss: float, norm: float, rows: Callable[[], list[str]], saved: int
+        self,
+        step: int,
+        loss: float,
+        norm: float,
+        rows: Callable[[], list[str]],
+        saved: int,
+        final: bool = False,
     ) -> None:
         """Record a step that is not taken.
 
-        Raises StoppedError, naming the step's rows, when as many in a row as are allowed were not;
-        `rows` gives their names, `saved` is the step of the newest checkpoint, 0 for none.
+        Raises StoppedError, naming the step's rows, when as many in a row as are allowed were not,
+        and for the `final` step of a training: no step after it would show that the weights before
+        it are of any use. `rows` gives their names, `saved` is the step of the newest checkpoint, 0
+        for none.
         """
         self.skipped += 1
         bad_loss = not math.isfinite(loss)
         what = f"the loss is {loss}" if bad_loss else f"the gradient norm is {norm}"
-        last = self.skipped == self.most
+        last = final or self.skipped == self.most
         named = rows()
         event = "stopped" if last else "skipped"
         self.events.write(event, step=step, reason=what, rows=named, in_a_row=self.skipped)
         if not last:
             note(f"step {step} is skipped: {what}; its rows: {_named(named)}")
             return
-        before = f", as in the {self.most - 1} before it" if self.most > 1 else ""
+        before = f", as in the {self.skipped - 1} before it" if self.skipped > 1 else ""
         more = f" (all {len(named)} in {self.events.path})" if len(named) > _ROWS_NAMED else ""
         raise diverged(
             f"step {step}: {what}{before}; its rows: {_named(named)}{more}",

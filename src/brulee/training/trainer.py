@@ -168,7 +168,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         if not finite:
             rows = self._rows(documents)
-            self.guards.skip(self.step + 1, loss, norm_value, rows, self._saved)
+            final = self.step + 1 == self.steps
+            self.guards.skip(self.step + 1, loss, norm_value, rows, self._saved, final)
         self.step += 1
         seconds = time.perf_counter() - started
         self.seconds += seconds
