@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def main() -> None:
 def cases(command: str) -> Iterator[tuple[str, Callable[[Any], tuple[int, str]]]]:
     """Every case as its title and a function that provokes it."""
     for case in BAD["CASES"]:
-        yield case.title, lambda at, case=case: provoke(command, case, at)
+        yield case.title, partial(provoke, command, case)
     yield ALLOWED[0], lambda at: few_empty(command, at)
     yield "read-only disk", lambda at: on_disk(command, at, "remount,ro")
     yield "disk that fills up while training", lambda at: on_disk(command, at, None)

@@ -95,7 +95,8 @@ def main() -> None:
                 changed = _our_side(Path(scratch), name, kind, activation, theirs)
                 _run([peer, str(HERE / "peers" / "adapters_side.py"), scratch])
                 said = json.loads((Path(scratch) / "peer.json").read_text())
-                case = {"model": name, "kind": kind, "activation": activation, **changed}
+                case: dict[str, Any] = {"model": name, "kind": kind, "activation": activation}
+                case |= changed
                 case |= {"peer_changes_its_base_by": said["off"]}
                 found.append(case | _differences(Path(scratch)))
                 versions = said["versions"]

@@ -81,7 +81,7 @@ def compared(tokenizer: Any, source: str, name: str, count: int) -> dict[str, ob
 def finished(encoder: Encoder, template: Template, row: Mapping[str, Any]) -> str:
     rendered = template.render(row)
     assert rendered is not None
-    end = encoder.tokenizer.decode(encoder.end_ids)
+    end: str = encoder.tokenizer.decode(encoder.end_ids)
     return encoder.prompt_text(rendered.prompt) + rendered.completion + end
 
 

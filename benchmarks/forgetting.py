@@ -60,8 +60,8 @@ def row(name: str, guard: Guard, folders: dict[str, Path]) -> dict[str, Any]:
     reduce = partial(guard.task.reduce, guard.metric)
 
     def pair(before: Sequence[Answer], after: Sequence[Answer]) -> Comparison:
-        sides = (statistics_array(side, guard.metric) for side in (before, after))
-        return compare(*sides, reduce)
+        left, right = (statistics_array(side, guard.metric) for side in (before, after))
+        return compare(left, right, reduce)
 
     answers = {case: _answers(folder, "tuned", name) for case, folder in folders.items()}
     base = _answers(next(iter(folders.values())), "base", name)

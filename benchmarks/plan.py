@@ -28,7 +28,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "medium": {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 12},
 }
 WIDER = {"vocab_size": 8192, "num_attention_heads": 8, "num_key_value_heads": 4}
-CONFIGURATIONS = [
+CONFIGURATIONS: list[tuple[str, dict[str, Any]]] = [
     ("small", {"name": "lora", "rank": 16}),
     ("small", {"name": "full"}),
     ("small", {"name": "ia3"}),

@@ -26,7 +26,7 @@ from quality_cases import Case
 from brulee.models.quantising import held_bytes
 from brulee.pipeline.folder import open_run
 from brulee.pipeline.preparation import prepare
-from brulee.pipeline.stages import tune
+from brulee.pipeline.tuning import tune
 from brulee.training.events import read_events
 
 RESULT = Path(__file__).parent / "results" / "qlora-dialogsum.json"

@@ -34,8 +34,9 @@ from brulee.errors import InputError
 from brulee.methods import Attached
 from brulee.pipeline.folder import open_run
 from brulee.pipeline.preparation import Prepared, prepare
-from brulee.pipeline.stages import score, tune, write_up
+from brulee.pipeline.stages import score, write_up
 from brulee.pipeline.summary import Tuned
+from brulee.pipeline.tuning import tune
 from brulee.recipe import Recipe, load_recipe
 from brulee.reporting import results
 from brulee.training.passes import Passes
@@ -53,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, help="DialogSum's dev.jsonl")
     parser.add_argument("--runs", type=Path, required=True, help="folder for the run folders")
-    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--documents", type=int, default=4, help="conversations a step")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", help="names of methods")

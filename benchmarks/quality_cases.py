@@ -28,8 +28,7 @@ def lora(name: str, learning_rate: float = 2e-3, rank: int = 8, **options: Any) 
     """LoRA with the same scale, 2, at every rank."""
     studied = rank if name == f"LoRA r{rank}, all linear" else None
     options = {"rank": rank, "alpha": 2.0 * rank, **options}
-    writes = studied in (None, 1, 8)
-    return Case(name, "lora", learning_rate, options, rank=studied, writes=writes)
+    return Case(name, "lora", learning_rate, options, rank=studied)
 
 
 def selective(name: str, learning_rate: float, **options: Any) -> Case:
@@ -42,7 +41,7 @@ CASES: tuple[Case, ...] = (
     Case("full", "full", 1e-4),
     lora("LoRA r8, all linear"),
     selective("norms", 5e-3, train="norms"),
-    Case("prompt, 20 tokens", "prompt", 3e-2, {"tokens": 20}, longer=2),
+    Case("prompt, 20 tokens", "prompt", 3e-2, {"tokens": 20}, longer=4),
     *(lora(f"LoRA r{rank}, all linear", rank=rank) for rank in RANKS),
     selective("last 4 layers", 3e-4, train="layers", layers={"last": 4}),
     Case("IA3", "ia3", 1e-2),

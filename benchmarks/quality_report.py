@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def mean(rows: list[dict[str, Any]], key: str) -> float:
-    return statistics.mean(row[key] for row in rows)
+    return float(statistics.mean(row[key] for row in rows))
 
 
 def rouge(rows: list[dict[str, Any]], metric: str) -> str:
@@ -73,24 +74,19 @@ def draw(rows: list[dict[str, Any]]) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    ranks = sorted({row["rank"] for row in rows})
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), constrained_layout=True)
-    for axes, name, value in (
-        (left, "loss on the test summaries", lambda row: row["loss"]),
-        (right, "ROUGE-1", lambda row: row["tuned"]["rouge1"]),
-    ):
-        own = [row for row in rows if axes is left or "tuned" in row]
-        axes.plot([row["rank"] for row in own], [value(row) for row in own], "o", alpha=0.6)
-        means = {
-            rank: statistics.mean(value(r) for r in own if r["rank"] == rank)
-            for rank in ranks
-            if any(r["rank"] == rank for r in own)
-        }
-        axes.plot(list(means), list(means.values()), "-", color="black", linewidth=1)
+    def plot(axes: Any, name: str, value: Callable[[dict[str, Any]], float]) -> None:
+        axes.plot([row["rank"] for row in rows], [value(row) for row in rows], "o", alpha=0.6)
+        means = [statistics.mean(value(r) for r in rows if r["rank"] == rank) for rank in ranks]
+        axes.plot(ranks, means, "-", color="black", linewidth=1)
         axes.set_xscale("log", base=2)
         axes.set_xticks(ranks, [str(rank) for rank in ranks])
         axes.set_xlabel("rank")
         axes.set_title(name, fontsize=10)
+
+    ranks = sorted({row["rank"] for row in rows})
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), constrained_layout=True)
+    plot(left, "loss on the test summaries", lambda row: float(row["loss"]))
+    plot(right, "ROUGE-1", lambda row: float(row["tuned"]["rouge1"]))
     figure.savefig(PICTURE, dpi=120)
 
 

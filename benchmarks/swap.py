@@ -17,6 +17,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,22 +78,22 @@ def stored(base: Base, way: str, folder: Path) -> Path:
 def swapped(base: Base, folders: dict[str, Path]) -> dict[str, Any]:
     """Holding and choosing, and the checks."""
     swap, names = Swap(base), list(folders)
-    adding = {name: milliseconds(lambda n=name: swap.add(n, folders[n])) for name in names}
-    expected = {name: logits(swap, name) for name in (None, *names)}
+    adding = {name: milliseconds(partial(swap.add, name, folders[name])) for name in names}
+    expected: dict[str | None, torch.Tensor] = {n: logits(swap, n) for n in (None, *names)}
     assert len({tuple(e.flatten()[:64].tolist()) for e in expected.values()}) == len(expected)
     choosing: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(ROUNDS):
         for name in names:
             swap.use(None)
-            choosing[name].append(milliseconds(lambda n=name: swap.use(n)))
+            choosing[name].append(milliseconds(partial(swap.use, name)))
     pairs = [milliseconds(lambda: (swap.use("LoRA r8"), swap.use("IA3"))) for _ in range(ROUNDS)]
     exact = all(
         torch.equal(logits(swap, name), expected[name]) for name in (*names, None, *reversed(names))
     )
     swap.remove(MASK)
     before = versions(base)
-    for name in (*swap.names, None, *reversed(swap.names)):
-        swap.use(name)
+    for chosen in (*swap.names, None, *reversed(swap.names)):
+        swap.use(chosen)
     written = sum(before[name] != version for name, version in versions(base).items())
     return {
         "add_ms": {name: round(ms, 1) for name, ms in adding.items()},
@@ -148,7 +149,7 @@ def in_peft(base: Base, folder: Path) -> dict[str, Any] | str:
     times = []
     for turn in range(ROUNDS):
         name = "ab"[turn % 2]
-        times.append(milliseconds(lambda n=name: model.set_adapter(n)))
+        times.append(milliseconds(partial(model.set_adapter, name)))
     return {"version": peft.__version__, "ms": spread(times)}
 
 

@@ -176,7 +176,7 @@ def _run(command: list[str]) -> dict[str, Any]:
 
 def _speed(run: dict[str, Any]) -> float:
     """Real tokens per second, the first step (warm-up of both sides) left out."""
-    return round(sum(run["tokens"][1:]) / sum(run["seconds"][1:]), 1)
+    return float(round(sum(run["tokens"][1:]) / sum(run["seconds"][1:]), 1))
 
 
 def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[float]:
