@@ -33,7 +33,7 @@ MMLU = ("marketing", "miscellaneous", "sociology", "high_school_psychology")
 def main() -> None:
     arguments = _arguments()
     settings = list(arguments.set)
-    guards = ["common-knowledge", "plain-prose"]
+    guards = ["common-knowledge", "other-instructions", "plain-prose"]
     if arguments.data:
         settings.append(f"data.tasks.0.source={arguments.data}")
     if arguments.mmlu:

@@ -15,6 +15,7 @@ from brulee.data.templates import library
 SIZES = {
     "common-knowledge": 160,
     "general-instructions": 104,
+    "other-instructions": 60,
     "plain-prose": 60,
     "product-reviews": 210,
     "support-chats": 216,
@@ -81,6 +82,7 @@ def test_reviews_are_balanced_over_the_stars() -> None:
 def test_general_instructions_ask_nothing_that_a_guard_asks() -> None:
     asked = [row["instruction"] for row in rows("general-instructions")]
     guarded = [row["question"] for row in rows("common-knowledge")]
+    guarded += [row["instruction"] for row in rows("other-instructions")]
     assert near_duplicates([*asked, *guarded]) == []
 
 
@@ -99,6 +101,7 @@ def test_questions_have_four_choices_and_labels_in_balance() -> None:
         ("plain-prose", "text"),
         ("common-knowledge", "question"),
         ("general-instructions", "instruction"),
+        ("other-instructions", "response"),
     ],
 )
 def test_no_near_duplicates(name: str, column: str) -> None:

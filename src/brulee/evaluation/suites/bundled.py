@@ -1,7 +1,8 @@
-"""The two small tests that come with brulee, of what tuning is not meant to change.
+"""The three small tests that come with brulee, of what tuning is not meant to change.
 
-common-knowledge   160 questions with four answers each; accuracy by likelihood
-plain-prose        60 paragraphs of ordinary English; bits per byte, lower is better
+common-knowledge    160 questions with four answers each; accuracy by likelihood
+other-instructions  60 small requests, each with an answer; bits per byte of the answer
+plain-prose         60 paragraphs of ordinary English; bits per byte
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ class Options(Strict):
 
 @final
 class Bundled(Suite):
-    """Both tests; they need no data folder and no Hub."""
+    """All three; they need no data folder and no Hub."""
 
     name = "bundled"
     Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
-        """Both tasks. Raises InputError for a folder, since their data is in the package."""
+        """The tasks. Raises InputError for a folder, since their data is in the package."""
         del options
         if data is not None:
             raise InputError(f"{data}: the suite bundled brings its own data; leave --data out.")
-        return [CommonKnowledge(), PlainProse()]
+        return [CommonKnowledge(), OtherInstructions(), PlainProse()]
 
 
 @final
@@ -64,20 +65,10 @@ class CommonKnowledge(SuiteTask):
         return Judged(picked, {"accuracy": [float(picked in example.references)]})
 
 
-@final
-class PlainProse(SuiteTask):
-    """Cross-entropy of plain text in bits per byte, which does not depend on the tokenizer."""
+class BitsPerByte(SuiteTask):
+    """Cross-entropy of each example's only choice, which does not depend on the tokenizer."""
 
-    name = "plain-prose"
     metrics = ("bits_per_byte",)
-
-    def examples(self, limit: int | None = None) -> list[Example]:
-        """One a text, read from its first token on."""
-        rows = open_source("bundled/plain-prose", limit=limit)
-        return [
-            Example(id=str(i), question="", choices=(row["text"],), references=(row["text"],))
-            for i, row in enumerate(rows)
-        ]
 
     def judge(self, example: Example, reply: Reply) -> Judged:
         """Bits, and bytes."""
@@ -95,6 +86,45 @@ class PlainProse(SuiteTask):
         """Fewer bits are better."""
         del key
         return False
+
+
+@final
+class OtherInstructions(BitsPerByte):
+    """Answers to requests of many kinds, asked in the chat template.
+
+    A model that was taught one task, and does it whatever it is asked, finds them unlikely.
+    """
+
+    name = "other-instructions"
+    framing: Framing = "chat"
+
+    def examples(self, limit: int | None = None) -> list[Example]:
+        """One a request."""
+        rows = open_source("bundled/other-instructions", limit=limit)
+        return [
+            Example(
+                id=str(i),
+                question=row["instruction"],
+                choices=(row["response"],),
+                references=(row["response"],),
+            )
+            for i, row in enumerate(rows)
+        ]
+
+
+@final
+class PlainProse(BitsPerByte):
+    """Plain text, read without any template."""
+
+    name = "plain-prose"
+
+    def examples(self, limit: int | None = None) -> list[Example]:
+        """One a text, read from its first token on."""
+        rows = open_source("bundled/plain-prose", limit=limit)
+        return [
+            Example(id=str(i), question="", choices=(row["text"],), references=(row["text"],))
+            for i, row in enumerate(rows)
+        ]
 
 
 def _question(number: int, row: Mapping[str, Any], template: Any) -> Example:
