@@ -11,20 +11,24 @@ Shapes: `T` keys of the pack, `Q` queries of the pack, `H` query heads, `K` key 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from brulee.models.attention import varlen
+from brulee.models.kernels import kernel
+from brulee.models.rounding import rounded, step_of
 from brulee.models.spans import Span, cut
 
 # Beyond it the n x S weights are too much to keep, and the kernels for long documents win.
 LONGEST = 1024
 # Queries in one product: fewer compute less that is masked, in more and smaller products.
 ROWS = 128
+# Queries and keys of a product are filled up to a multiple of it (rounding.py).
+STEP = 32
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,13 @@ class Reading:
     """Spans, and what a CUDA kernel needs to know of them: made once for all layers of a pass.
 
     `order` are the keys of all spans end to end, among the pack's T; `bounds` where each span's
-    queries and keys begin.
+    queries and keys begin. `masks` are made by the first layer, by the queries and keys of a span.
     """
 
     spans: list[Span]
     order: torch.Tensor | None = None
     bounds: tuple[torch.Tensor, torch.Tensor] | None = None
+    masks: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
 
     @property
     def longest(self) -> tuple[int, int]:
@@ -65,7 +70,7 @@ def attend(
     """What each query reads of the keys of its span, (Q, H, D)."""
     if q_QHD.device.type == "cpu" and read.longest[1] <= LONGEST:
         apply: Callable[..., torch.Tensor] = _Attend.apply  # torch leaves it untyped
-        return apply(q_QHD, k_TKD, v_TKD, cut(read.spans, ROWS), scale)
+        return apply(q_QHD, k_TKD, v_TKD, read, scale)
     if (
         read.order is not None
         and read.bounds is not None
@@ -73,87 +78,146 @@ def attend(
     ):
         k_TKD, v_TKD = (x.index_select(0, read.order) for x in (k_TKD, v_TKD))
         return varlen(q_QHD, k_TKD, v_TKD, read.bounds, read.longest, scale)
-    return torch.cat([_kernel(q_QHD, k_TKD, v_TKD, span, scale) for span in read.spans])
+    parts = [_kernel(q_QHD, k_TKD, v_TKD, span, scale) for span in read.spans]
+    return torch.cat([*parts, torch.zeros_like(q_QHD[read.spans[-1].queries.stop :])])
 
 
 class _Attend(torch.autograd.Function):
+    """Weights are computed again on the way back: while they are in the caches, that costs less
+    than keeping them. Rows that belong to no span, which fill the pack up, read nothing: zeros.
+    """
+
     @staticmethod
     def forward(
         ctx: Any,
         q_QHD: torch.Tensor,
         k_TKD: torch.Tensor,
         v_TKD: torch.Tensor,
-        spans: Sequence[Span],
+        read: Reading,
         scale: float,
     ) -> torch.Tensor:
+        ctx.save_for_backward(q_QHD, k_TKD, v_TKD)
+        ctx.read, ctx.scale = read, scale
         out_QHD = torch.empty_like(q_QHD)
-        heads, kept = k_TKD.shape[1], []
-        masks: dict[tuple[int, int], torch.Tensor] = {}
+        spans = cut(read.spans, ROWS)
+        out_QHD[spans[-1].queries.stop :] = 0
         for span in spans:
-            q = _by_key_head(q_QHD[span.queries], heads) * scale
-            k, v = _seen(k_TKD, span), _seen(v_TKD, span)
-            size = (span.asked, span.read)
-            if size not in masks:
-                masks[size] = _mask(*size, q.shape[1] // span.asked, q)
-            p_KnS = torch.baddbmm(masks[size], q, k.transpose(1, 2)).softmax(-1)
-            out_QHD[span.queries] = _by_query(p_KnS @ v, span.asked)
-            kept += [q, k, v, p_KnS]
-        ctx.save_for_backward(*kept)
-        ctx.spans, ctx.scale, ctx.keys = spans, scale, k_TKD.shape
+            _, _, v, p_KnS = _weighed(q_QHD, k_TKD, v_TKD, span, read, scale)
+            _put(p_KnS @ v, out_QHD[span.queries])
         return out_QHD
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (d_out,) = grads
-        d_q, heads = torch.empty_like(d_out), ctx.keys[1]
-        d_k, d_v = d_out.new_zeros(ctx.keys), d_out.new_zeros(ctx.keys)
-        shared = max(span.shared for span in ctx.spans)
+        q_QHD, k_TKD, v_TKD = ctx.saved_tensors
+        heads, spans = k_TKD.shape[1], cut(ctx.read.spans, ROWS)
+        d_q, d_k, d_v = torch.empty_like(d_out), torch.zeros_like(k_TKD), torch.zeros_like(v_TKD)
+        d_q[spans[-1].queries.stop :] = 0
+        shared = max(span.shared for span in spans)
         # Summed over documents, so in a format that does not lose the later ones.
         wide = torch.promote_types(d_out.dtype, torch.float32)
         common_k = torch.zeros_like(d_k[:shared], dtype=wide)
         common_v = torch.zeros_like(common_k)
-        for at, span in enumerate(ctx.spans):
-            q, k, v, p_KnS = ctx.saved_tensors[4 * at : 4 * at + 4]
+        for span in spans:
+            q, k, v, p_KnS = _weighed(q_QHD, k_TKD, v_TKD, span, ctx.read, ctx.scale)
             d_o = _by_key_head(d_out[span.queries], heads)
-            d_p = d_o @ v.transpose(1, 2)
-            d_s = torch.ops.aten._softmax_backward_data(d_p, p_KnS, -1, p_KnS.dtype)
-            d_q[span.queries] = _by_query(d_s @ k, span.asked)
+            d_s = _through_softmax(d_o @ v.transpose(1, 2), p_KnS, span, ctx.scale)
+            _put(d_s @ k, d_q[span.queries])
             for own, common, of_seen in (
                 (d_k, common_k, d_s.transpose(1, 2) @ q),
                 (d_v, common_v, p_KnS.transpose(1, 2) @ d_o),
             ):
                 seen_SKD = of_seen.transpose(0, 1)
-                own[span.keys] += seen_SKD[span.shared :]
+                own[span.keys] += seen_SKD[span.shared : span.read]
                 common[: span.shared] += seen_SKD[: span.shared]
         if shared:
             d_k[:shared] += common_k
             d_v[:shared] += common_v
-        return d_q.mul_(ctx.scale), d_k, d_v, None, None
+        return d_q, d_k, d_v, None, None
+
+
+def _weighed(
+    q_QHD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKD: torch.Tensor,
+    span: Span,
+    read: Reading,
+    scale: float,
+) -> tuple[torch.Tensor, ...]:
+    """A span's queries (K, G N, D), keys and values (K, S, D), and weights (K, G N, S)."""
+    q = _by_key_head(q_QHD[span.queries], k_TKD.shape[1])
+    k, v = _seen(k_TKD, span), _seen(v_TKD, span)
+    run = kernel("softmax_forward", q)
+    if run is not None:
+        s_KnS = q @ k.transpose(1, 2)
+        run(s_KnS, *_sizes(s_KnS, span), scale)
+        return q, k, v, s_KnS
+    size = (span.asked, span.read)
+    if size not in read.masks:
+        read.masks[size] = _mask(*size, q_QHD.shape[1] // k_TKD.shape[1], q)
+    s_KnS = torch.baddbmm(read.masks[size], q, k.transpose(1, 2), alpha=scale)
+    return q, k, v, s_KnS.softmax(-1)
+
+
+def _through_softmax(
+    d_p_KnS: torch.Tensor, p_KnS: torch.Tensor, span: Span, scale: float
+) -> torch.Tensor:
+    """The gradient of the products of queries and keys, (K, G N, S)."""
+    run = kernel("softmax_backward", d_p_KnS)
+    if run is None:
+        d_s = torch.ops.aten._softmax_backward_data(d_p_KnS, p_KnS, -1, p_KnS.dtype)
+        return d_s.mul_(scale)
+    run(d_p_KnS, p_KnS, *_sizes(p_KnS, span), scale)
+    return d_p_KnS
+
+
+def _sizes(x_KnS: torch.Tensor, span: Span) -> tuple[int, ...]:
+    """Blocks of queries, rows and columns of a block, and how many of them are real."""
+    rows = rounded(span.asked, step_of(x_KnS, STEP))
+    heads, many, columns = x_KnS.shape
+    return heads * many // rows, rows, columns, span.asked, span.read
 
 
 def _by_key_head(x_nHD: torch.Tensor, heads: int) -> torch.Tensor:
-    """(n, H, D) -> (K, G n, D): the queries of one key head under each other."""
-    asked, _, width = x_nHD.shape
-    return x_nHD.reshape(asked, heads, -1, width).permute(1, 2, 0, 3).reshape(heads, -1, width)
+    """(n, H, D) -> (K, G N, D): the queries of one key head under each other, n filled up to N."""
+    asked, every, width = x_nHD.shape
+    groups, rows = every // heads, rounded(asked, step_of(x_nHD, STEP))
+    found = x_nHD.new_empty(heads, groups, rows, width)
+    found[:, :, :asked] = x_nHD.view(asked, heads, groups, width).permute(1, 2, 0, 3)
+    found[:, :, asked:] = 0
+    return found.view(heads, -1, width)
 
 
-def _by_query(x_KnD: torch.Tensor, asked: int) -> torch.Tensor:
-    """(K, G n, D) -> (n, H, D)."""
-    heads, _, width = x_KnD.shape
-    return x_KnD.view(heads, -1, asked, width).permute(2, 0, 1, 3).flatten(1, 2)
+def _put(x_KnD: torch.Tensor, into_nHD: torch.Tensor) -> None:
+    """(K, G N, D) -> (n, H, D), without what n was filled up with."""
+    asked, every, width = into_nHD.shape
+    heads = x_KnD.shape[0]
+    split = x_KnD.view(heads, every // heads, -1, width)[:, :, :asked]
+    into_nHD.view(asked, heads, every // heads, width).copy_(split.permute(2, 0, 1, 3))
 
 
 def _seen(keys_TKD: torch.Tensor, span: Span) -> torch.Tensor:
-    """The keys or values that a span reads, (K, S, D)."""
-    own = keys_TKD[span.keys]
-    seen = torch.cat([keys_TKD[: span.shared], own]) if span.shared else own
-    return seen.transpose(0, 1).contiguous()
+    """The keys or values that a span reads, (K, S, D), and zeros."""
+    _, heads, width = keys_TKD.shape
+    columns = rounded(span.read, step_of(keys_TKD, STEP))
+    found = keys_TKD.new_empty(heads, columns, width)
+    if span.shared:
+        found[:, : span.shared] = keys_TKD[: span.shared].transpose(0, 1)
+    found[:, span.shared : span.read] = keys_TKD[span.keys].transpose(0, 1)
+    found[:, span.read :] = 0
+    return found
 
 
 def _mask(asked: int, read: int, groups: int, like: torch.Tensor) -> torch.Tensor:
-    """What is added to scores (K, G n, S): minus infinity where a key comes after its query."""
-    late = torch.ones(asked, read, dtype=torch.bool, device=like.device).triu(read - asked + 1)
-    mask = like.new_zeros(asked, read).masked_fill_(late, -torch.inf)
+    """What is added to scores (K, G N, S): minus infinity where a key comes after its query.
+
+    Queries that fill up read everything, so that no row is without a key; what they read is lost.
+    """
+    step = step_of(like, STEP)
+    rows, columns = rounded(asked, step), rounded(read, step)
+    mask = like.new_zeros(rows, columns)
+    late = torch.ones(asked, columns, dtype=torch.bool, device=like.device)
+    mask[:asked].masked_fill_(late.triu_(read - asked + 1), -torch.inf)
     return mask.repeat(groups, 1).unsqueeze(0)
 
 
@@ -162,7 +226,7 @@ def _kernel(
 ) -> torch.Tensor:
     """One span through torch's own attention, (n, H, D)."""
     q_HnD = q_QHD[span.queries].transpose(0, 1)
-    k_KSD, v_KSD = _seen(k_TKD, span), _seen(v_TKD, span)
+    k_KSD, v_KSD = (_seen(x, span)[:, : span.read] for x in (k_TKD, v_TKD))
     mask = None
     if span.asked < span.read:
         mask = q_HnD.new_ones(span.asked, span.read, dtype=torch.bool)

@@ -28,8 +28,11 @@ from brulee.models.fused_projection import project
 from brulee.models.fused_rope import rotate
 from brulee.models.fused_swiglu import swiglu
 from brulee.models.held import Held
+from brulee.models.rounding import filled, step_of
 from brulee.models.spans import asking, spans_of
 
+# Rows of a pack, and of its last layer, are filled up to a multiple (rounding.py).
+STEP, LAST_STEP = 64, 32
 _BODY = {"embed_tokens", "layers", "norm", "rotary_emb"}
 _LAYER = {"input_layernorm", "self_attn", "post_attention_layernorm", "mlp"}
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
@@ -61,6 +64,7 @@ class FusedDecoder:
         body = self.model.base_model
         hidden_TD = self.model.get_input_embeddings()(batch.inputs["input_ids"])[0]
         self._compute_in(_format(hidden_TD))
+        hidden_TD = filled(hidden_TD, step_of(hidden_TD, STEP, self.held.dtype))
         every, asked = self._rows(body, hidden_TD, batch)
         layers = list(body.layers[: self.model.config.num_hidden_layers])
         for layer in layers[:-1]:
@@ -77,7 +81,8 @@ class FusedDecoder:
     def _rows(self, body: Any, hidden_TD: torch.Tensor, batch: Batch) -> tuple[_Rows, _Rows]:
         """The rows of every layer but the last, and those of the last."""
         positions = batch.inputs["position_ids"]
-        angles = body.rotary_emb(hidden_TD[None], position_ids=positions)
+        more = len(hidden_TD) - positions.shape[1]
+        angles = body.rotary_emb(hidden_TD[None], position_ids=F.pad(positions, (0, more)))
         cos, sin = (part[0].to(self.held.dtype) for part in angles)
         device = hidden_TD.device
         whole = reading(spans_of(batch.segments, batch.shared), device)
@@ -85,6 +90,9 @@ class FusedDecoder:
         starts = torch.tensor(batch.segments).cumsum(0).tolist()
         ranges = [torch.arange(s - n, s) for s, n in zip(starts, batch.asked, strict=True) if n]
         index = torch.cat(ranges).to(device)
+        # Filled up with the pack's last row, whatever that is: nothing reads it.
+        more = -len(index) % step_of(hidden_TD, LAST_STEP, self.held.dtype)
+        index = F.pad(index, (0, more), value=len(hidden_TD) - 1)
         last = reading(asking(batch.segments, batch.shared, batch.asked), device)
         return every, _Rows(index, last, (cos[index], sin[index]), (cos, sin))
 

@@ -15,31 +15,57 @@ from typing import Any
 
 import torch
 
+from brulee.models.kernels import kernel
+
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x_TD: torch.Tensor, gain_D: torch.Tensor, eps: float, dtype: torch.dtype
     ) -> torch.Tensor:
-        wide = torch.promote_types(x_TD.dtype, torch.float32)
-        x_wide = x_TD.to(wide)
-        r_T1 = x_wide.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+        run = kernel("norm_forward", x_TD, dtype)
+        if run is None:
+            y_TD, r_T1 = _forward(x_TD, gain_D, eps, dtype)
+        else:
+            x_TD = x_TD.contiguous()
+            width = x_TD.shape[-1]
+            y_TD = torch.empty_like(x_TD, dtype=dtype)
+            r_T1 = x_TD.new_empty(*x_TD.shape[:-1], 1, dtype=torch.float32)
+            run(x_TD, gain_D.float().contiguous(), y_TD, r_T1, r_T1.numel(), width, eps)
         ctx.save_for_backward(x_TD, gain_D, r_T1)
-        unit_TD = (x_wide * r_T1).to(dtype)
-        return unit_TD.mul_(gain_D.to(dtype))
+        return y_TD
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
         x_TD, gain_D, r_T1 = ctx.saved_tensors
-        unit_TD = x_TD * r_T1  # fp32, as r is
-        d_y = grads[0].to(unit_TD.dtype)
+        (d_y,) = grads
         d_gain = None
         if ctx.needs_input_grad[1]:
-            d_gain = (d_y * unit_TD).flatten(0, -2).sum(0).to(gain_D.dtype)
-        d_unit = d_y * gain_D
-        along_T1 = (d_unit * unit_TD).mean(-1, keepdim=True)
-        d_x = d_unit.sub_(unit_TD.mul_(along_T1)).mul_(r_T1)
-        return d_x.to(x_TD.dtype), d_gain, None, None
+            d_gain = (d_y * (x_TD * r_T1)).flatten(0, -2).sum(0).to(gain_D.dtype)
+        run = kernel("norm_backward", x_TD, d_y.dtype)
+        if run is None:
+            return _backward(x_TD, gain_D, r_T1, d_y), d_gain, None, None
+        d_x, d_y = torch.empty_like(x_TD), d_y.contiguous()
+        run(x_TD, gain_D.float().contiguous(), r_T1, d_y, d_x, r_T1.numel(), x_TD.shape[-1])
+        return d_x, d_gain, None, None
+
+
+def _forward(
+    x_TD: torch.Tensor, gain_D: torch.Tensor, eps: float, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    x_wide = x_TD.to(torch.promote_types(x_TD.dtype, torch.float32))
+    r_T1 = x_wide.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+    unit_TD = (x_wide * r_T1).to(dtype)
+    return unit_TD.mul_(gain_D.to(dtype)), r_T1
+
+
+def _backward(
+    x_TD: torch.Tensor, gain_D: torch.Tensor, r_T1: torch.Tensor, d_y: torch.Tensor
+) -> torch.Tensor:
+    unit_TD = x_TD * r_T1  # fp32, as r is
+    d_unit = d_y.to(unit_TD.dtype) * gain_D
+    along_T1 = (d_unit * unit_TD).mean(-1, keepdim=True)
+    return d_unit.sub_(unit_TD.mul_(along_T1)).mul_(r_T1).to(x_TD.dtype)
 
 
 def rms_norm(

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from brulee.models.kernels import kernel
+
 
 class _Rotate(torch.autograd.Function):
     @staticmethod
@@ -21,23 +23,32 @@ class _Rotate(torch.autograd.Function):
         ctx: Any, x_THD: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor
     ) -> torch.Tensor:
         ctx.save_for_backward(cos_TD, sin_TD)
-        cos_T1D, sin_T1D = cos_TD[:, None], sin_TD[:, None]
-        half = x_THD.shape[-1] // 2
-        y_THD = x_THD * cos_T1D
-        y_THD[..., :half].addcmul_(x_THD[..., half:], sin_T1D[..., :half], value=-1)
-        y_THD[..., half:].addcmul_(x_THD[..., :half], sin_T1D[..., half:])
-        return y_THD
+        return _turned(x_THD, cos_TD, sin_TD, 1)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         cos_TD, sin_TD = ctx.saved_tensors
-        (d_y,) = grads
-        cos_T1D, sin_T1D = cos_TD[:, None], sin_TD[:, None]
-        half = d_y.shape[-1] // 2
-        d_x = d_y * cos_T1D
-        d_x[..., :half].addcmul_(d_y[..., half:], sin_T1D[..., half:])
-        d_x[..., half:].addcmul_(d_y[..., :half], sin_T1D[..., :half], value=-1)
-        return d_x, None, None
+        return _turned(grads[0], cos_TD, sin_TD, -1), None, None
+
+
+def _turned(
+    x_THD: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor, turn: int
+) -> torch.Tensor:
+    """Forward (1), or back (-1), where each half takes the angles of the half it came from."""
+    run = kernel("rotate", x_THD) if cos_TD.dtype == x_THD.dtype else None
+    half = x_THD.shape[-1] // 2
+    if run is not None:
+        y_THD, x_THD = torch.empty_like(x_THD), x_THD.contiguous()
+        run(x_THD, cos_TD.contiguous(), sin_TD.contiguous(), y_THD, *x_THD.shape, turn)
+        return y_THD
+    cos_T1D, sin_T1D = cos_TD[:, None], sin_TD[:, None]
+    first, second = sin_T1D[..., :half], sin_T1D[..., half:]
+    if turn < 0:
+        first, second = second, first
+    y_THD = x_THD * cos_T1D
+    y_THD[..., :half].addcmul_(x_THD[..., half:], first, value=-turn)
+    y_THD[..., half:].addcmul_(x_THD[..., :half], second, value=turn)
+    return y_THD
 
 
 def rotate(x_THD: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor) -> torch.Tensor:

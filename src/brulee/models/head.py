@@ -20,10 +20,12 @@ from transformers import PreTrainedModel
 from brulee.data.batching import Batch
 from brulee.models.fused_decoder import FusedDecoder, fused_decoder
 from brulee.models.held import Held
+from brulee.models.rounding import filled, step_of
 
 # Of a chunk, 128 MB in fp32: with half as many, a vocabulary of 128k leaves the matrix product so
 # few rows that it is slower than one over full logits (benchmarks/head.py).
 CHUNK_LOGITS = 32_000_000
+STEP = 32  # rows of a chunk are filled up to a multiple of it (rounding.py)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -39,6 +41,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     ) -> torch.Tensor:
         need_hidden, need_weight, *_ = ctx.needs_input_grad
         rows = max(1, CHUNK_LOGITS // weight_VD.shape[0])
+        step = step_of(hidden_ND, STEP)
         weight = held.tensor(weight_VD) if held else weight_VD.to(hidden_ND.dtype)
         wide = torch.promote_types(hidden_ND.dtype, torch.float32)
         loss = hidden_ND.new_zeros((), dtype=wide)
@@ -47,7 +50,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, hidden_ND.shape[0], rows):
             part = slice(start, start + rows)
             hidden_CD, target_C = hidden_ND[part], targets_N[part]
-            logits_CV = (hidden_CD @ weight.T).to(wide)
+            logits_CV = (filled(hidden_CD, step) @ weight.T)[: len(hidden_CD)].to(wide)
             log_z_C = torch.logsumexp(logits_CV, dim=-1)
             picked_C = logits_CV.gather(1, target_C[:, None]).squeeze(1)
             loss += (log_z_C - picked_C).sum()
@@ -56,11 +59,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
             # d loss / d logits = softmax - one-hot, formed in the logits' own memory.
             d_logits_CV = logits_CV.sub_(log_z_C[:, None]).exp_()
             d_logits_CV.scatter_add_(1, target_C[:, None], torch.full_like(picked_C, -1.0)[:, None])
-            d_logits_CV = d_logits_CV.to(hidden_ND.dtype)
+            d_logits_CV = filled(d_logits_CV, step, hidden_ND.dtype)
             if d_hidden is not None:
-                d_hidden[part] = d_logits_CV @ weight
+                d_hidden[part] = (d_logits_CV @ weight)[: len(hidden_CD)]
             if d_weight is not None:
-                d_weight += d_logits_CV.T @ hidden_CD
+                d_weight += d_logits_CV.T @ filled(hidden_CD, step)
             del logits_CV, d_logits_CV  # before the next chunk's are made
         ctx.save_for_backward(d_hidden, d_weight)
         ctx.weight_dtype = weight_VD.dtype

@@ -1,0 +1,95 @@
+"""Loops over memory in C, compiled at their first use where there is a C compiler.
+
+PyTorch normalises, gates, rotates and weighs in three to eight passes over memory each; the loops
+of kernels.c do it in one. Compiling takes a second and needs gcc; without it, and on a GPU,
+everything is computed by PyTorch's own operations, which give the same within rounding.
+`BRULEE_KERNELS=torch` asks for that. What was gained is in docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SOURCE = Path(__file__).parent / "formats.c"
+_FLAGS = (
+    "-O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fopenmp -fPIC -c"
+).split()
+_FORMATS = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+# Pointers and sizes by position, of which ctypes has to know; the last is the number of threads.
+_P, _L, _F = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "norm_forward": (_P, _P, _P, _P, _L, _L, _F),
+    "norm_backward": (_P, _P, _P, _P, _P, _L, _L),
+    "swiglu_forward": (_P, _P, _P, _L),
+    "swiglu_backward": (_P, _P, _P, _P, _P, _L),
+    "rotate": (_P, _P, _P, _P, _L, _L, _L, _F),
+    "softmax_forward": (_P, _L, _L, _L, _L, _L, _F),
+    "softmax_backward": (_P, _P, _L, _L, _L, _L, _L, _F),
+}
+
+
+def kernel(
+    name: str, x: torch.Tensor, dtype: torch.dtype | None = None
+) -> Callable[..., None] | None:
+    """The loop `name` for inputs like x and products in `dtype`, or None where there is none.
+
+    It takes contiguous tensors, sizes and numbers as kernels.c lists them, without `threads`.
+    """
+    if x.device.type != "cpu":
+        return None
+    return _bound(name, x.dtype, dtype or x.dtype)
+
+
+@functools.cache
+def _bound(name: str, x: torch.dtype, y: torch.dtype) -> Callable[..., None] | None:
+    library = _library()
+    if library is None or x not in _FORMATS or y not in _FORMATS:
+        return None
+    found = getattr(library, f"{name}_{_FORMATS[x]}_{_FORMATS[y]}", None)
+    if found is None:
+        return None
+    found.argtypes, found.restype = (*_SIGNATURES[name], ctypes.c_int), None
+
+    def call(*arguments: Any) -> None:
+        plain = [a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments]
+        found(*plain, torch.get_num_threads())
+
+    return call
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    compiler = shutil.which("gcc")
+    if os.environ.get("BRULEE_KERNELS") == "torch" or compiler is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        compiled, linked = Path(folder) / "kernels.o", Path(folder) / "kernels.so"
+        try:
+            _run([compiler, *_FLAGS, str(SOURCE), "-o", str(compiled)])
+            # Without -fopenmp here: the threads are to be those that PyTorch already has.
+            _run([compiler, "-shared", str(compiled), "-o", str(linked), "-lm"])
+            return ctypes.CDLL(str(linked))
+        except (subprocess.CalledProcessError, OSError) as error:
+            reason = getattr(error, "stderr", None) or str(error)
+            first = next(iter(reason.strip().splitlines()), "")
+            warnings.warn(
+                f"training goes on with PyTorch's own operations, somewhat slower: the loops in "
+                f"{SOURCE.name} could not be compiled: {first}",
+                stacklevel=2,
+            )
+            return None
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True)

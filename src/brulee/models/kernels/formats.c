@@ -1,0 +1,77 @@
+// kernels.c in the number formats that training uses; exp, and bf16 to fp32 and back.
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef uint16_t bf16;
+
+static inline float widened(bf16 x) {
+  uint32_t bits = (uint32_t)x << 16;
+  float out;
+  memcpy(&out, &bits, sizeof out);
+  return out;
+}
+
+// To the nearest, ties to even; a NaN stays one.
+static inline bf16 narrowed(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  uint32_t round = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  return (bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : (bf16)round;
+}
+
+static inline float same(float x) { return x; }
+
+// exp(x) within 2 units of the last place: 2^n e^f, n whole, |f| <= ln(2) / 2, e^f by its series
+// up to f^7. Below -87 it is what it is there, 1.6e-38; above 88 what it is at 88. NaN
+// stays NaN.
+static inline float exponential(float x) {
+  float in = x < -87.0f ? -87.0f : x;
+  in = in > 88.0f ? 88.0f : in;
+  float n = rintf(in * 1.44269504f);
+  float f = (in - n * 0.693359375f) + n * 2.12194440e-4f;
+  float e = 1.0f / 5040.0f;
+  e = e * f + 1.0f / 720.0f;
+  e = e * f + 1.0f / 120.0f;
+  e = e * f + 1.0f / 24.0f;
+  e = e * f + 1.0f / 6.0f;
+  e = e * f + 0.5f;
+  e = e * f + 1.0f;
+  e = e * f + 1.0f;
+  int32_t power = ((int32_t)n + 127) << 23;
+  float two_to_n;
+  memcpy(&two_to_n, &power, sizeof two_to_n);
+  return e * two_to_n;
+}
+
+static inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
+
+#define X float
+#define X_WIDE same
+#define X_NARROW same
+#define Y float
+#define Y_WIDE same
+#define Y_NARROW same
+#define NAME(kernel) kernel##_float32_float32
+#include "kernels.c"
+#undef NAME
+#undef Y
+#undef Y_WIDE
+#undef Y_NARROW
+
+#define Y bf16
+#define Y_WIDE widened
+#define Y_NARROW narrowed
+#define NAME(kernel) kernel##_float32_bfloat16
+#include "kernels.c"
+#undef NAME
+#undef X
+#undef X_WIDE
+#undef X_NARROW
+
+#define X bf16
+#define X_WIDE widened
+#define X_NARROW narrowed
+#define NAME(kernel) kernel##_bfloat16_bfloat16
+#include "kernels.c"
