@@ -6,9 +6,9 @@
     python benchmarks/bigbench_files.py bigbench-1.0.0 --theirs theirs.json
 
 Counts tasks and examples. With the package's own side (peers/bigbench.txt says what it needs):
-asserts, for files of up to 1 MB, that questions, answers and choices of the first 300 examples of
-each task, prompts with two shots, chance levels and all scores of made-up replies are equal, scores
-within 1e-9. Writes benchmarks/results/bigbench.json.
+asserts of every task that questions, answers and choices of its first 300 examples, 25 prompts with
+two shots, the chance level, and all scores of 25 made-up and of 25 right replies are equal, scores
+within 1e-9. Writes benchmarks/results/bigbench.json, a line a task.
 """
 
 from __future__ import annotations
@@ -19,19 +19,29 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from math import isclose
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peers.bigbench_side import MOST, SCORED, SHOTS, digest, log_probabilities, response
+from mixture import machine
+from peers.bigbench_side import (
+    MOST,
+    SCORED,
+    SHOTS,
+    digest,
+    equal_log_probabilities,
+    log_probabilities,
+    response,
+    right_log_probabilities,
+)
 
 from brulee.errors import InputError
 from brulee.evaluation.suites.bigbench_prompt import ask, write
-from brulee.evaluation.suites.bigbench_schema import JsonTask, read_task
+from brulee.evaluation.suites.bigbench_schema import FILE, JsonTask, read_task
 from brulee.evaluation.suites.bigbench_task import BigBenchTask, ways
-from brulee.evaluation.suites.bigbench_written import Generated
-from brulee.evaluation.tasks import Reply
+from brulee.evaluation.suites.bigbench_written import Generated, Likely
+from brulee.evaluation.tasks import Example, Reply
 from brulee.inference.engine import Likelihood
 
 PERCENT = ("bleu", "sequence_f1", "rouge1", "rouge2", "rougeLsum")
@@ -46,26 +56,32 @@ def main() -> None:
     arguments = parser.parse_args()
     theirs = json.loads(arguments.theirs.read_text()) if arguments.theirs else {}
     counts: Counter[str] = Counter()
-    differences: list[str] = []
+    rows: list[dict[str, Any]] = []
     started = time.perf_counter()
-    files = sorted((arguments.package / "bigbench" / "benchmark_tasks").glob("*/task.json"))
+    folders = sorted((arguments.package / "bigbench" / "benchmark_tasks").glob("*/"))
+    files = [folder / FILE for folder in folders if (folder / FILE).is_file()]
+    counts["task folders"] = len(folders)
+    counts["of them JSON, the others programs"] = len(files)
     for file in files[: arguments.limit]:
-        counts["task folders with a task.json"] += 1
         for name, task in read_task(file.parent, file.parent.name).items():
-            counts["tasks and subtasks"] += 1
+            counts["tasks and subtasks in them"] += 1
             counts["examples rendered"] += len(write(task))
             if name in theirs:
                 ours = described(name, task.model_copy(update={"examples": task.examples[:MOST]}))
-                counts["tasks compared with the package"] += 1
-                counts["examples compared"] += ours["examples"]
-                counts["scores compared"] += len(theirs[name]["scores"])
-                differences += [f"{name}: {d}" for d in compared(ours, theirs[name])]
+                rows.append(compared(name, ours, theirs[name]))
+    for name in ("examples", "scores"):
+        counts[f"{name} compared"] = sum(row[name] for row in rows)
+    counts["tasks compared with the package"] = len(rows)
+    counts["whose right answers have the best score"] = sum(
+        isclose(row["right"], row["best"], abs_tol=TOLERANCE) for row in rows if "right" in row
+    )
     counts["seconds"] = round(time.perf_counter() - started)
+    differences = [f"{row['task']}: {', '.join(row['differ'])}" for row in rows if "differ" in row]
     for what, count in counts.items():
         print(f"{count:9,}  {what}")
     print("\n".join(differences) or "no difference")
     if theirs and arguments.limit is None:
-        write_results(counts, differences)
+        write_results(counts, differences, rows)
     assert not differences, f"{len(differences)} differences"
 
 
@@ -79,6 +95,7 @@ def described(name: str, task: JsonTask) -> dict[str, Any]:
         "answers": digest((list(w.targets), list(w.choices)) for w in written),
         "shots": digest(task.task_prefix + "".join(a.shots) + a.written.question for a in shots),
         "scores": {},
+        "right": {},
     }
     try:
         asked = ways(name, task, 0, 64)
@@ -86,24 +103,33 @@ def described(name: str, task: JsonTask) -> dict[str, Any]:
         print(error)
         return found
     found["range"] = asked[0].range()
+    found["preferred"] = asked[0].preferred
     for way in asked:
         found["scores"] |= scores(name, way)
+        found["right"] |= scores(name, way, right=True)
     return found
 
 
-def scores(name: str, task: BigBenchTask) -> dict[str, float]:
-    """Our scores of the made-up replies."""
+def scores(name: str, task: BigBenchTask, right: bool = False) -> dict[str, float]:
+    """Our scores of the made-up or the right replies."""
     examples = sorted(task.examples(), key=lambda e: int(e.id))[:SCORED]
-    judged = []
-    for example in examples:
-        number = int(example.id)
-        if isinstance(task.way, Generated):
-            reply = Reply(text=response(name, number, example.about["written"].targets[0]))
-        else:
-            values = log_probabilities(name, number, len(example.choices))
-            reply = Reply(tuple(Likelihood(value, 1, False) for value in values))
-        judged.append(task.judge(example, reply).statistics)
+    judged = [task.judge(e, reply(name, task, e, right)).statistics for e in examples]
     return {key: score(task, key, [j[key] for j in judged]) for key in task.metrics}
+
+
+def reply(name: str, task: BigBenchTask, example: Example, right: bool) -> Reply:
+    number, written = int(example.id), example.about["written"]
+    if isinstance(task.way, Generated):
+        target = written.targets[0]
+        return Reply(text=target if right else response(name, number, target))
+    count = len(example.choices)
+    if not right:
+        values = log_probabilities(name, number, count)
+    elif isinstance(task.way, Likely):
+        values = equal_log_probabilities(count)
+    else:
+        values = right_log_probabilities(written.scores)
+    return Reply(tuple(Likelihood(value, 1, False) for value in values))
 
 
 def score(task: BigBenchTask, key: str, statistics: Sequence[Sequence[float]]) -> float:
@@ -111,31 +137,42 @@ def score(task: BigBenchTask, key: str, statistics: Sequence[Sequence[float]]) -
     return float(task.reduce(key, mean_S, len(statistics))) * (100 if key in PERCENT else 1)
 
 
-def compared(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """What differs, in words."""
-    exact = ("examples", "questions", "answers", "shots")
-    found = [key for key in exact if ours[key] != theirs[key]]
+def compared(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """A task's line: what was compared, how right answers score, and what differs."""
+    differ = [
+        key for key in ("examples", "questions", "answers", "shots") if ours[key] != theirs[key]
+    ]
+    row: dict[str, Any] = {"task": name, "examples": ours["examples"], "scores": 0}
     if "range" not in ours:
-        return found
-    high = 100 if theirs["range"][1] == 100 else 1
-    if not np.allclose(np.multiply(ours["range"], high), theirs["range"], atol=TOLERANCE):
-        found.append(f"range {ours['range']}, not {theirs['range']}")
-    for key, value in theirs["scores"].items():
-        if not math.isclose(ours["scores"].get(key, math.nan), value, abs_tol=TOLERANCE):
-            found.append(f"{key} {ours['scores'].get(key)}, not {value}")
-    return found
+        row["left_out"] = "bleurt, which needs the weights of another model"
+    else:
+        high = 100 if theirs["range"][1] == 100 else 1
+        if not np.allclose(np.multiply(ours["range"], high), theirs["range"], atol=TOLERANCE):
+            differ.append(f"range {ours['range']}, not {theirs['range']}")
+        for replies in ("scores", "right"):
+            for key, value in theirs[replies].items():
+                mine = ours[replies].get(key, math.nan)
+                if not isclose(mine, value, abs_tol=TOLERANCE):
+                    differ.append(f"{key} {mine}, not {value}")
+            row["scores"] += len(theirs[replies])
+        row["right"], row["best"] = ours["right"][ours["preferred"]], theirs["range"][1]
+    return row | ({"differ": differ} if differ else {})
 
 
-def write_results(counts: Counter[str], differences: Sequence[str]) -> None:
+def write_results(
+    counts: Counter[str], differences: Sequence[str], rows: Sequence[dict[str, Any]]
+) -> None:
     report = {
         "what": "BIG-bench's JSON tasks read, rendered and scored, beside bigbench 1.0.0",
-        "date": datetime.now(UTC).date().isoformat(),
         "tolerance": TOLERANCE,
         "counts": dict(counts),
         "differences": list(differences),
+        **machine(),
     }
+    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+    text = json.dumps(report, indent=1).removesuffix("\n}") + f',\n "rows": [\n{lines}\n ]\n}}\n'
     file = Path(__file__).parent / "results" / "bigbench.json"
-    file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,16 +14,17 @@ import functools
 import hashlib
 import importlib.util
 import json
+import math
 import sys
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 SHOTS = 2
 SCORED = 25
 MOST = 300  # examples of one task
-LARGEST = 1_000_000  # bytes of a task file: the package takes minutes for some larger ones
+RIGHT, WRONG = 0.0, -60.0  # log-probabilities of a solver that knows the answers
 
 
 def fraction(*parts: object) -> float:
@@ -51,6 +52,16 @@ def response(name: str, number: int, target: str) -> str:
     return texts[int(fraction(name, number, "text") * len(texts))]
 
 
+def right_log_probabilities(worth: Sequence[float]) -> list[float]:
+    """Those of a solver that knows which choices are worth most."""
+    return [RIGHT if one == max(worth) else WRONG for one in worth]
+
+
+def equal_log_probabilities(count: int) -> list[float]:
+    """Right answers that share all the probability there is."""
+    return [-math.log(count)] * count
+
+
 def digest(texts: Iterable[object]) -> str:
     """One digest of many texts."""
     found = hashlib.sha256()
@@ -73,19 +84,19 @@ def main() -> None:
             distinct = {json.dumps(example): example for example in values["examples"]}
             task = json_task.JsonTask({**values, "examples": list(distinct.values())[:MOST]})
             report[name] = described(name, task, json_task, metrics, postprocess)
+            print(len(report), name, flush=True)
     arguments.report.write_text(json.dumps(report), encoding="utf-8")
 
 
-def leaves(file: Path) -> list[tuple[str, dict[str, Any]]]:
-    """The task, or the tasks in the subfolders of one that has no examples; none too large."""
+def leaves(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The task, or the tasks in the subfolders of one that has no examples."""
     name = file.parent.name
-    if file.stat().st_size > LARGEST:
-        return []
     values = json.loads(file.read_text(encoding="utf-8"))
     if "examples" in values:
-        return [(name, values)]
-    below = [f for f in sorted(file.parent.glob("*/task.json")) if f.stat().st_size <= LARGEST]
-    return [(f"{name}/{f.parent.name}", json.loads(f.read_text(encoding="utf-8"))) for f in below]
+        yield name, values
+        return
+    for below in sorted(file.parent.glob("*/task.json")):
+        yield f"{name}/{below.parent.name}", json.loads(below.read_text(encoding="utf-8"))
 
 
 def described(
@@ -104,25 +115,36 @@ def described(
         "shots": digest(task.task_prefix + s["input"] for s in shots),
         "range": [task.low_score, task.high_score],
         "scores": scores(name, task, samples[:SCORED], metrics, postprocess),
+        "right": scores(name, task, samples[:SCORED], metrics, postprocess, right=True),
     }
 
 
 def scores(
-    name: str, task: Any, samples: Sequence[dict[str, Any]], metrics: Any, postprocess: Any
+    name: str,
+    task: Any,
+    samples: Sequence[dict[str, Any]],
+    metrics: Any,
+    postprocess: Any,
+    right: bool = False,
 ) -> dict[str, float]:
-    """The published scores of made-up replies; ROUGE's are means of single items'."""
+    """The published scores of made-up or right replies; ROUGE's are means of single items'."""
     import numpy as np
     from scipy.special import logsumexp
 
     for number, sample in enumerate(samples):
+        count = len(sample["target"])
         if task.multiple_choice_metrics:
-            absolute = np.array(log_probabilities(name, number, len(sample["choice"])))
+            worth = list(sample["target_scores"].values())
+            made_up = log_probabilities(name, number, len(worth))
+            absolute = np.array(right_log_probabilities(worth) if right else made_up)
             normalised = absolute - logsumexp(absolute)
             sample["absolute_log_prob"] = list(absolute)
             sample["log_prob"] = list(absolute if task.absolute_normalization else normalised)
-        text = response(name, number, sample["target"][0])
+        text = sample["target"][0] if right else response(name, number, sample["target"][0])
         sample["generative_response"] = postprocess(text, None, task.stop_string, task.output_regex)
-        sample["log_prob_gen"] = log_probabilities(name, number, len(sample["target"]))
+        sample["log_prob_gen"] = (
+            equal_log_probabilities(count) if right else log_probabilities(name, number, count)
+        )
     found = metrics.measure_multiple_choice_metrics(samples, task.multiple_choice_metrics)
     written = [m for m in task.generative_metrics if m not in ("bleurt", "rouge")]
     found |= metrics.measure_generative_metrics(samples, written)

@@ -5,6 +5,7 @@ Equal to `bigbench` 1.0.0 (`default_format_fn`, `make_nshot_dataset`), its rando
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class Written:
     targets: tuple[str, ...]
     choices: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
+    notes: str = ""  # what the file says besides
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def ask(task: JsonTask, shots: int, limit: int | None = None) -> Iterator[Asked]
 def _with_shots(
     written: Sequence[Written], shots: int, separator: str, rng: np.random.RandomState, most: int
 ) -> Iterator[Asked]:
-    twins = defaultdict(list)  # an example is no shot for another with the same text
+    # An example is no shot for another that is equal; as published, notes count.
+    twins = defaultdict(list)
     for example in written:
         twins[_content(example)].append(example.number)
     for i in rng.permutation(len(written))[:most]:
@@ -80,7 +83,7 @@ def _with_shots(
 
 
 def _content(example: Written) -> tuple[object, ...]:
-    return example.question, example.targets, example.choices, example.scores
+    return example.question, example.targets, example.choices, example.scores, example.notes
 
 
 def _write(task: JsonTask, number: int, example: Example) -> Written:
@@ -91,7 +94,10 @@ def _write(task: JsonTask, number: int, example: Example) -> Written:
         shown = [names[i] for i in _disorder(len(names))]
         text += task.choice_prefix + task.choice_prefix.join(shown)
     question = f"{task.example_input_prefix}{text}{task.example_output_prefix}"
-    return Written(number, question, _targets(example), tuple(scores), tuple(scores.values()))
+    notes = json.dumps(example.model_extra) if example.model_extra else ""
+    return Written(
+        number, question, _targets(example), tuple(scores), tuple(scores.values()), notes
+    )
 
 
 def _targets(example: Example) -> tuple[str, ...]:

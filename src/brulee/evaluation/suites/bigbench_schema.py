@@ -36,9 +36,9 @@ _DEFAULT_REGEX: Final = r"[^\.\?\!\;\n]+"
 
 
 class Example(BaseModel):
-    """One example; authors add notes under keys of their own, which nothing reads."""
+    """One example; authors add notes under keys of their own, which only tell examples apart."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     input: str
     target: str | list[str] | None = None
@@ -89,10 +89,13 @@ class JsonTask(_Header):
 
     @property
     def extraction(self) -> str | None:
-        """The pattern whose first match is the answer; None where a stop string ends it."""
+        """The pattern whose first match is the answer; None where a stop string ends it.
+
+        As published, an empty pattern is none at all, and keeps the usual one away.
+        """
         if self.output_regex is None and self.stop_string is None:
             return _DEFAULT_REGEX
-        return self.output_regex
+        return self.output_regex or None
 
 
 def read_task(folder: Path, name: str) -> dict[str, JsonTask]:

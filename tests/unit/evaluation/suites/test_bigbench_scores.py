@@ -65,6 +65,20 @@ def test_shots_are_other_examples_and_end_in_the_separator() -> None:
         ask(toy, 2)
 
 
+def test_an_equal_example_is_a_shot_only_where_its_notes_differ() -> None:
+    same, other = {"input": "1", "target": "one"}, {"input": "2", "target": "two"}
+    noted = {**same, "comment": "again"}
+    drawn = {
+        asked.written.notes: asked.shots
+        for asked in ask(task(["exact_str_match"], [same, noted]), 1)
+    }
+    assert drawn == {"": ("\nQ: 1\nA: one\n",), '{"comment": "again"}': ("\nQ: 1\nA: one\n",)}
+    twins = task(["exact_str_match"], [same, {"input": "1", "target": ["one"]}, other])
+    for asked in ask(twins, 1):
+        if asked.written.question == "\nQ: 1\nA: ":
+            assert asked.shots == ("\nQ: 2\nA: two\n",)
+
+
 def test_a_limit_draws_the_examples_that_the_package_draws() -> None:
     toy = task(["exact_str_match"], [{"input": str(i), "target": "x"} for i in range(20)])
     drawn = [asked.written.number for asked in ask(toy, 0, 3)]
@@ -185,6 +199,7 @@ def test_likelihood_sums_over_targets_and_a_lone_one_is_shared_out() -> None:
         ({"output_regex": r"\d+"}, "it is 42, or 43", "42"),
         ({"output_regex": r"([-+]?\d+)[.]{0,1}$"}, "so 42.", "42"),
         ({"output_regex": r"\d+"}, "none", ""),
+        ({"output_regex": ""}, "All. Of it; as it is", "All. Of it; as it is"),
         ({"stop_string": "#"}, "Rg5# then", "Rg5#"),
         ({"stop_string": "\n"}, "\nRg5", "\nRg5"),  # at the very beginning it does not count
         ({"stop_string": "\n", "output_regex": r"\w+"}, "so\nmore", "so"),
