@@ -7,11 +7,13 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 import brulee as front
 from brulee.inference.engine import Engine
@@ -120,8 +122,6 @@ def test_a_bundle_is_written_and_what_is_no_bundle_is_refused(at: Any, brulee: A
     refused = brulee(*glue, "--set", "split=test", "--bundle", "bundle")
     assert refused.code == 2
     assert "CoLA.tsv: 2 predictions, but the leaderboard takes 1063" in refused.err
-    no_suite = brulee("eval", at.model, *MMLU, "--bundle", "bundle")
-    assert "suite mmlu: it has no leaderboard bundle" in no_suite.err
     rows = "".join(f"{i}\tIt rains.\tIt is wet.\n" for i in range(146))
     Path("WNLI").mkdir()
     Path("WNLI/test.tsv").write_text(f"index\tsentence1\tsentence2\n{rows}")
@@ -141,6 +141,14 @@ def test_a_bundle_is_written_and_what_is_no_bundle_is_refused(at: Any, brulee: A
         ([*MMLU, "--set", "shots=many"], "shots = 'many' is not valid"),
         ([*MMLU, "--set", "shots"], "write it as key=value"),
         (["--suite", "mmlu", "--data", "nowhere"], "nowhere: no such folder"),
+        (
+            [*MMLU, "--bundle", "bundle"],
+            "suite mmlu: it has no leaderboard bundle to write; glue and superglue have one",
+        ),
+        (
+            ["--suite", "glue", "--data", "glue", "--bundle", "bundle", "--limit", 3],
+            "a leaderboard takes all items",
+        ),
         (["--suite", "glue", "--data", "."], "suite glue: nothing of it is in ."),
     ],
 )
@@ -191,6 +199,54 @@ def test_an_unknown_guard_is_named(at: Any, brulee: Any, guard: str, words: str)
     called = brulee(*at.run(evaluate=at.recipe["evaluate"] | {"guards": [guard], "data": folder}))
     assert called.code == 2
     assert words in called.err
+
+
+def test_two_at_once_ask_the_model_once(at: Any, cache: Path) -> None:
+    command = [sys.executable, "-m", "brulee", "eval", at.model, *MMLU, "--precision", "float32"]
+    both = [
+        subprocess.Popen(
+            [*map(str, command), "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    found = [child.communicate() for child in both]
+    assert [child.returncode for child in both] == [0, 0], found
+    first, second = (json.loads(out)["scores"] for out, _ in found)
+    assert first == second
+    lines = [n for file in cache.rglob("*.jsonl") for n in file.read_text().splitlines()]
+    asked = [json.loads(line)["request"] for line in lines]
+    assert len(asked) == len(set(asked)) == 4 + 3
+
+
+def test_an_evaluation_waits_for_the_one_that_is_asking(
+    at: Any, brulee: Any, cache: Path, no_engine: Any
+) -> None:
+    asked = ["eval", at.model, *MMLU, "--precision", "float32"]
+    assert brulee(*asked).code == 0
+    (file,) = cache.rglob("mmlu-astronomy.jsonl")
+    replies = file.read_bytes()
+    file.write_bytes(replies[:-20])  # as another process is about to write it
+    no_engine()
+
+    asking = threading.Event()
+
+    def finish() -> None:
+        with FileLock(file.with_name(f".{file.name}.lock")):
+            asking.set()
+            time.sleep(1)
+            file.write_bytes(replies)
+
+    other = threading.Thread(target=finish)
+    other.start()
+    asking.wait()
+    again = brulee(*asked)
+    other.join()
+    assert again.code == 0, again.err
+    assert "mmlu/astronomy: another evaluation is asking this model" in again.err
+    assert file.read_bytes() == replies
 
 
 CHILD = """

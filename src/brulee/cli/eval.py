@@ -55,10 +55,13 @@ def evaluate(
     An interrupted evaluation goes on where it was, and a finished one asks the model nothing.
     """
     from brulee.evaluation.suite_options import parse_settings
+    from brulee.evaluation.suites import suite as suite_of
     from brulee.pipeline import evaluation_files as files
     from brulee.pipeline.evaluation import evaluate as evaluate_target
 
     progress.enable(not quiet)
+    if bundle:
+        files.check_bundle(suite_of(suite), limit)
     found = evaluate_target(
         target,
         suite,

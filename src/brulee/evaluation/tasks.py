@@ -174,11 +174,13 @@ class Answered:
 class Suite(Protocol):
     """A set of tasks with an official protocol, read from its official files.
 
-    `Options` are what `--set key=value` may change; `timed` ones also measure the model's speed.
+    `Options` are what `--set key=value` may change; `timed` ones also measure the model's speed,
+    `leaderboard` ones have files to hand in.
     """
 
     name: str
     timed: ClassVar[bool] = False
+    leaderboard: ClassVar[bool] = False
     Options: ClassVar[type[Strict]]
 
     @abstractmethod

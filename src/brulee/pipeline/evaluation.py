@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from brulee import progress
 from brulee.errors import InputError
 from brulee.evaluation.answers import Answer
 from brulee.evaluation.efficiency import Efficiency
@@ -29,6 +30,7 @@ from brulee.inference.session import Session, open_session
 from brulee.methods.checkpoint import config_digest, tensors_digest
 from brulee.models.bundled import cache_folder
 from brulee.models.context import context_length
+from brulee.pipeline.lock import alone
 from brulee.pipeline.probe import probe
 from brulee.recipe import Strict
 
@@ -130,12 +132,16 @@ def _answers(
     room = None if context is None else context - reserved
     model = Model(session.engine, session.encoder, room, "chat" if chat else None)
     kept = replies_folder(session)
-    return {
-        task.name: answer(
-            task, examples[task.name], model, kept / f"{_file_name(task.name)}.jsonl", task.name
-        )
-        for task in tasks
-    }
+    found = {}
+    for task in tasks:
+        file = kept / f"{_file_name(task.name)}.jsonl"
+        with alone(file, partial(_say_waiting, task.name)):
+            found[task.name] = answer(task, examples[task.name], model, file, task.name)
+    return found
+
+
+def _say_waiting(task: str) -> None:
+    progress.note(f"{task}: another evaluation is asking this model; its replies are waited for.")
 
 
 def _file_name(task: str) -> str:

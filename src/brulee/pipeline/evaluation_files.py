@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from brulee.errors import InputError
 from brulee.evaluation.answers import write_answers
 from brulee.evaluation.stats import Interval
+from brulee.evaluation.suites import SUITES
+from brulee.evaluation.tasks import Suite
 from brulee.pipeline.folder import machine, versions
 from brulee.pipeline.harness_results import write_harness_results
 from brulee.reporting import results
@@ -80,13 +82,21 @@ def write(evaluation: Evaluation, folder: Path) -> Path:
     return results.write(as_results(evaluation, folder.name), folder)
 
 
-def write_bundle(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Write a leaderboard's files. Raises InputError for a suite that has none, or part of one."""
-    files = evaluation.bundle
-    if not files:
-        raise InputError(f"suite {evaluation.suite.name}: it has no leaderboard bundle to write.")
-    if evaluation.limit is not None:
+def check_bundle(suite: Suite, limit: int | None) -> None:
+    """Raise InputError for a suite without a leaderboard, or for only part of its items."""
+    if not suite.leaderboard:
+        having = " and ".join(name for name, one in SUITES.items() if one.leaderboard)
+        raise InputError(
+            f"suite {suite.name}: it has no leaderboard bundle to write; {having} have one."
+        )
+    if limit is not None:
         raise InputError("a leaderboard takes all items: leave --limit out with --bundle.")
+
+
+def write_bundle(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Write a leaderboard's files. Raises what `check_bundle` does, or for lack of rows."""
+    check_bundle(evaluation.suite, evaluation.limit)
+    files = evaluation.bundle
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_text(content, encoding="utf-8")

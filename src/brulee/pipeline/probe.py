@@ -8,11 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from brulee import progress
 from brulee.evaluation.asking import ask
 from brulee.evaluation.efficiency import NEW_TOKENS, Efficiency, measure
 from brulee.evaluation.tasks import Example, Generation
 from brulee.inference.session import Session
 from brulee.models.context import context_length
+from brulee.pipeline.lock import alone
 
 _FILE: Final = "efficiency.json"
 _PROMPTS: Final = 8
@@ -24,12 +26,18 @@ def probe(session: Session, examples: Mapping[str, Sequence[Example]], folder: P
     What `folder` holds is not measured again.
     """
     file = folder / _FILE
-    if file.is_file():
-        return Efficiency(**json.loads(file.read_text(encoding="utf-8")))
-    found = measure(session.engine, _prompts(session, examples))
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(asdict(found)) + "\n", encoding="utf-8")
-    return found
+    with alone(file, _say_waiting):
+        if file.is_file():
+            return Efficiency(**json.loads(file.read_text(encoding="utf-8")))
+        found = measure(session.engine, _prompts(session, examples))
+        aside = file.with_name(f".{file.name}.tmp")
+        aside.write_text(json.dumps(asdict(found)) + "\n", encoding="utf-8")
+        aside.replace(file)
+        return found
+
+
+def _say_waiting() -> None:
+    progress.note("another evaluation is measuring this model's speed, which is waited for.")
 
 
 def _prompts(session: Session, examples: Mapping[str, Sequence[Example]]) -> list[tuple[int, ...]]:

@@ -56,6 +56,7 @@ class GLUE(Suite):
     """Nine tasks, the diagnostic set, the leaderboard's average and files."""
 
     name = "glue"
+    leaderboard: ClassVar[bool] = True
     Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:

@@ -45,6 +45,7 @@ class SuperGLUE(Suite):
     """Eight tasks, AX-b, AX-g, the leaderboard's average and files."""
 
     name = "superglue"
+    leaderboard: ClassVar[bool] = True
     Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
