@@ -169,10 +169,14 @@ def write_results(
         "differences": list(differences),
         **machine(),
     }
+    write_rows(Path(__file__).parent / "results" / "bigbench.json", report, rows)
+
+
+def write_rows(file: Path, report: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
+    """A report as JSON, with one line for each of its rows."""
+    head = json.dumps(report, indent=1).removesuffix("\n}")
     lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
-    text = json.dumps(report, indent=1).removesuffix("\n}") + f',\n "rows": [\n{lines}\n ]\n}}\n'
-    file = Path(__file__).parent / "results" / "bigbench.json"
-    file.write_text(text, encoding="utf-8")
+    file.write_text(f'{head},\n "rows": [\n{lines}\n ]\n}}\n', encoding="utf-8")
 
 
 if __name__ == "__main__":
