@@ -83,8 +83,10 @@ def attend(
 
 
 class _Attend(torch.autograd.Function):
-    """Weights are computed again on the way back: while they are in the caches, that costs less
-    than keeping them. Rows that belong to no span, which fill the pack up, read nothing: zeros.
+    """Computes the weights again on the way back, which costs less than keeping them.
+
+    While they are in the caches, that is. Rows that belong to no span, which fill the pack up, read
+    nothing: zeros.
     """
 
     @staticmethod
@@ -165,7 +167,7 @@ def _through_softmax(
     """The gradient of the products of queries and keys, (K, G N, S)."""
     run = kernel("softmax_backward", d_p_KnS)
     if run is None:
-        d_s = torch.ops.aten._softmax_backward_data(d_p_KnS, p_KnS, -1, p_KnS.dtype)
+        d_s: torch.Tensor = torch.ops.aten._softmax_backward_data(d_p_KnS, p_KnS, -1, p_KnS.dtype)
         return d_s.mul_(scale)
     run(d_p_KnS, p_KnS, *_sizes(p_KnS, span), scale)
     return d_p_KnS

@@ -22,9 +22,10 @@ from typing import Any
 import torch
 
 SOURCE = Path(__file__).parent / "formats.c"
-_FLAGS = (
-    "-O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fopenmp -fPIC -c"
-).split()
+_FLAGS = [
+    "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros",
+    "-fopenmp", "-fPIC", "-c",
+]  # fmt: skip
 _FORMATS = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 # Pointers and sizes by position, of which ctypes has to know; the last is the number of threads.
 _P, _L, _F = ctypes.c_void_p, ctypes.c_long, ctypes.c_float

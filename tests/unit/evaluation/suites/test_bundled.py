@@ -33,7 +33,7 @@ def test_what_asks_for_an_answer_is_asked_in_the_chat_template() -> None:
 
 @pytest.mark.parametrize("task", [OtherInstructions(), PlainProse()])
 def test_bits_per_byte_are_all_bits_over_all_bytes(task: OtherInstructions | PlainProse) -> None:
-    # A long answer weighs as much as it is long: the mean of each text's own rate is another number.
+    # A long answer weighs as much as it is long: the mean of each text's rate is another number.
     first, second = task.examples(limit=2)
     sizes = [len(example.choices[0].encode()) for example in (first, second)]
     bits = [10.0, 400.0]
