@@ -26,7 +26,7 @@ from brulee.models.spans import Span, cut
 # Beyond it the n x S weights are too much to keep, and the kernels for long documents win.
 LONGEST = 1024
 # Queries in one product: fewer compute less that is masked, in more and smaller products.
-ROWS = 128
+ROWS = 256
 # Queries and keys of a product are filled up to a multiple of it (rounding.py).
 STEP = 32
 

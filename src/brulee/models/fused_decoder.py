@@ -23,10 +23,10 @@ from transformers import PreTrainedModel
 from brulee.data.batching import Batch, common_start, pack
 from brulee.data.encoding import Encoded
 from brulee.models.fused_attention import Reading, attend, reading
-from brulee.models.fused_norm import rms_norm
-from brulee.models.fused_projection import project
+from brulee.models.fused_norm import rms_norm, rms_norm_again
+from brulee.models.fused_projection import Again, project
 from brulee.models.fused_rope import rotate
-from brulee.models.fused_swiglu import swiglu
+from brulee.models.fused_swiglu import swiglu, swiglu_again
 from brulee.models.held import Held
 from brulee.models.rounding import filled, step_of
 from brulee.models.spans import asking, spans_of
@@ -97,15 +97,15 @@ class FusedDecoder:
         return every, _Rows(index, last, (cos[index], sin[index]), (cos, sin))
 
     def _layer(self, layer: Any, hidden_TD: torch.Tensor, rows: _Rows) -> torch.Tensor:
-        normed_TD = self._norm(layer.input_layernorm, hidden_TD)
-        mixed_QD = self._attention(layer.self_attn, normed_TD, rows)
+        mixed_QD = self._attention(layer.self_attn, layer.input_layernorm, hidden_TD, rows)
         hidden_QD = (hidden_TD if rows.index is None else hidden_TD[rows.index]) + mixed_QD
-        normed_QD = self._norm(layer.post_attention_layernorm, hidden_QD)
-        return hidden_QD + self._mlp(layer.mlp, normed_QD)
+        return hidden_QD + self._mlp(layer.mlp, layer.post_attention_layernorm, hidden_QD)
 
-    def _attention(self, own: Any, x_TD: torch.Tensor, rows: _Rows) -> torch.Tensor:
+    def _attention(self, own: Any, norm: Any, hidden_TD: torch.Tensor, rows: _Rows) -> torch.Tensor:
+        x_TD = self._norm(norm, hidden_TD)
         if rows.index is None:
-            q, k, v = project(x_TD, [own.q_proj, own.k_proj, own.v_proj], self.held)
+            maps = [own.q_proj, own.k_proj, own.v_proj]
+            q, k, v = project(x_TD, maps, self.held, self._norm_again(norm, hidden_TD))
         else:
             (q,) = project(x_TD[rows.index], [own.q_proj], self.held)
             k, v = project(x_TD, [own.k_proj, own.v_proj], self.held)
@@ -116,12 +116,16 @@ class FusedDecoder:
         mixed_QHW = attend(q_QHW, k_TKW, v_TKW, rows.reading, own.scaling)
         return project(mixed_QHW.flatten(1), [own.o_proj], self.held)[0]
 
-    def _mlp(self, own: Any, x_TD: torch.Tensor) -> torch.Tensor:
-        gate, up = project(x_TD, [own.gate_proj, own.up_proj], self.held)
-        return project(swiglu(gate, up), [own.down_proj], self.held)[0]
+    def _mlp(self, own: Any, norm: Any, hidden_TD: torch.Tensor) -> torch.Tensor:
+        x_TD, again = self._norm(norm, hidden_TD), self._norm_again(norm, hidden_TD)
+        gate, up = project(x_TD, [own.gate_proj, own.up_proj], self.held, again)
+        return project(swiglu(gate, up), [own.down_proj], self.held, swiglu_again(gate, up))[0]
 
     def _norm(self, own: Any, x: torch.Tensor) -> torch.Tensor:
         return rms_norm(x, own.weight, own.variance_epsilon, self.held.dtype)
+
+    def _norm_again(self, own: Any, x: torch.Tensor) -> Again:
+        return rms_norm_again(x, own.weight, own.variance_epsilon, self.held.dtype)
 
 
 def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:

@@ -23,15 +23,8 @@ class _RMSNorm(torch.autograd.Function):
     def forward(
         ctx: Any, x_TD: torch.Tensor, gain_D: torch.Tensor, eps: float, dtype: torch.dtype
     ) -> torch.Tensor:
-        run = kernel("norm_forward", x_TD, dtype)
-        if run is None:
-            y_TD, r_T1 = _forward(x_TD, gain_D, eps, dtype)
-        else:
-            x_TD = x_TD.contiguous()
-            width = x_TD.shape[-1]
-            y_TD = torch.empty_like(x_TD, dtype=dtype)
-            r_T1 = x_TD.new_empty(*x_TD.shape[:-1], 1, dtype=torch.float32)
-            run(x_TD, gain_D.float().contiguous(), y_TD, r_T1, r_T1.numel(), width, eps)
+        x_TD = x_TD.contiguous()
+        y_TD, r_T1 = _normed(x_TD, gain_D, eps, dtype)
         ctx.save_for_backward(x_TD, gain_D, r_T1)
         return y_TD
 
@@ -50,9 +43,16 @@ class _RMSNorm(torch.autograd.Function):
         return d_x, d_gain, None, None
 
 
-def _forward(
+def _normed(
     x_TD: torch.Tensor, gain_D: torch.Tensor, eps: float, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Y in `dtype`, and r."""
+    run = kernel("norm_forward", x_TD, dtype)
+    if run is not None:
+        y_TD = torch.empty_like(x_TD, dtype=dtype)
+        r_T1 = x_TD.new_empty(*x_TD.shape[:-1], 1, dtype=torch.float32)
+        run(x_TD, gain_D.float().contiguous(), y_TD, r_T1, r_T1.numel(), x_TD.shape[-1], eps)
+        return y_TD, r_T1
     x_wide = x_TD.to(torch.promote_types(x_TD.dtype, torch.float32))
     r_T1 = x_wide.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
     unit_TD = (x_wide * r_T1).to(dtype)
@@ -74,3 +74,11 @@ def rms_norm(
     """X (..., D) normalised along D and multiplied with the gain, given in `dtype`."""
     apply: Callable[..., torch.Tensor] = _RMSNorm.apply  # torch leaves it untyped
     return apply(x_TD, gain_D, eps, dtype)
+
+
+def rms_norm_again(
+    x_TD: torch.Tensor, gain_D: torch.Tensor, eps: float, dtype: torch.dtype
+) -> Callable[[], torch.Tensor]:
+    """Computes the same once more, without a gradient, when it is called."""
+    x_TD, gain_D = x_TD.detach(), gain_D.detach()
+    return lambda: _normed(x_TD.contiguous(), gain_D, eps, dtype)[0]

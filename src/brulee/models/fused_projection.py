@@ -22,13 +22,17 @@ from torch import nn
 from brulee.models.held import Held
 from brulee.models.linear_parts import LinearParts, parts_of
 
+Again = Callable[[], torch.Tensor]
 _PER_MAP = 4  # differentiable tensors of a map: weight, bias, A, B
 
 
 def project(
-    x_TI: torch.Tensor, modules: Sequence[nn.Module], held: Held
+    x_TI: torch.Tensor, modules: Sequence[nn.Module], held: Held, again: Again | None = None
 ) -> tuple[torch.Tensor, ...]:
-    """What each module makes of x, (T, O) each; one that cannot be taken apart is called."""
+    """What each module makes of x, (T, O) each; one that cannot be taken apart is called.
+
+    With `again`, which computes x once more, x is not kept for the backward pass.
+    """
     parts = [parts_of(module) for module in modules]
     separable = [part for part in parts if part is not None]
     if len(separable) < len(parts):
@@ -36,7 +40,7 @@ def project(
     x_TI = x_TI.to(held.dtype)
     tensors = [t for p in separable for t in (p.weight, p.bias, p.a, p.b)]
     apply: Callable[..., tuple[torch.Tensor, ...]] = _Project.apply  # torch leaves it untyped
-    return apply(x_TI, [held.of(p) for p in separable], *tensors)
+    return apply(x_TI, [held.of(p) for p in separable], again, *tensors)
 
 
 class _Project(torch.autograd.Function):
@@ -44,7 +48,11 @@ class _Project(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x_TI: torch.Tensor, maps: list[LinearParts], *_trained: torch.Tensor | None
+        ctx: Any,
+        x_TI: torch.Tensor,
+        maps: list[LinearParts],
+        again: Again | None,
+        *_trained: torch.Tensor | None,
     ) -> tuple[torch.Tensor, ...]:
         a_SI = _stacked([m.a for m in maps])
         h_TS = None if a_SI is None else x_TI @ a_SI.T
@@ -54,16 +62,19 @@ class _Project(torch.autograd.Function):
             if h_TR is not None and m.b is not None:
                 y_TO.addmm_(h_TR, m.b.T, alpha=m.scale)
             outs.append(y_TO)
-        ctx.save_for_backward(x_TI, h_TS, a_SI)
-        ctx.maps = maps
+        ctx.save_for_backward(None if again else x_TI, h_TS, a_SI)
+        ctx.maps, ctx.again = maps, again
         return tuple(outs)
 
     @staticmethod
     def backward(ctx: Any, *d_outs: torch.Tensor) -> tuple[Any, ...]:
         x_TI, h_TS, a_SI = ctx.saved_tensors
         maps: list[LinearParts] = ctx.maps
-        flags = ctx.needs_input_grad[2:]
+        flags = ctx.needs_input_grad[3:]
         wanted = [flags[at : at + _PER_MAP] for at in range(0, len(flags), _PER_MAP)]
+        if ctx.again is not None and (a_SI is not None or any(w for w, *_ in wanted)):
+            x_TI = ctx.again()
+        ctx.again = None  # and what it holds
         d_hs = [_d_h(m, d_y) for m, d_y in zip(maps, d_outs, strict=True)]
         d_x, d_a_SI = None, None
         if ctx.needs_input_grad[0]:
@@ -76,7 +87,7 @@ class _Project(torch.autograd.Function):
             d_x = None if d_x is None else d_x.addmm_(d_h_TS, a_SI)
         own = zip(maps, d_outs, _shares(h_TS, maps), _ranks(d_a_SI, maps), wanted, strict=True)
         grads = [grad for each in own for grad in _of_map(x_TI, *each)]
-        return d_x, None, *grads
+        return d_x, None, None, *grads
 
 
 def _d_h(m: LinearParts, d_y: torch.Tensor) -> torch.Tensor | None:
@@ -85,7 +96,7 @@ def _d_h(m: LinearParts, d_y: torch.Tensor) -> torch.Tensor | None:
 
 
 def _of_map(
-    x_TI: torch.Tensor,
+    x_TI: torch.Tensor | None,
     m: LinearParts,
     d_y: torch.Tensor,
     h_TR: torch.Tensor | None,
@@ -95,7 +106,7 @@ def _of_map(
     """The gradients of weight, bias, A and B, those that are wanted."""
     weight, bias, a, b = wanted
     return [
-        d_y.T @ x_TI if weight else None,
+        d_y.T @ x_TI if weight and x_TI is not None else None,
         d_y.sum(0) if bias else None,
         d_a if a else None,
         (d_y.T @ h_TR).mul_(m.scale) if b and h_TR is not None else None,

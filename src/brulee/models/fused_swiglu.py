@@ -20,12 +20,7 @@ class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate_TF: torch.Tensor, up_TF: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(gate_TF, up_TF)
-        run = kernel("swiglu_forward", gate_TF)
-        if run is None:
-            return F.silu(gate_TF).mul_(up_TF)
-        y_TF = torch.empty_like(gate_TF)
-        run(gate_TF, up_TF, y_TF, y_TF.numel())
-        return y_TF
+        return _gated(gate_TF, up_TF)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -41,7 +36,22 @@ class _SwiGLU(torch.autograd.Function):
         return d_gate, d_up
 
 
+def _gated(gate_TF: torch.Tensor, up_TF: torch.Tensor) -> torch.Tensor:
+    run = kernel("swiglu_forward", gate_TF)
+    if run is None:
+        return F.silu(gate_TF).mul_(up_TF)
+    y_TF = torch.empty_like(gate_TF)
+    run(gate_TF, up_TF, y_TF, y_TF.numel())
+    return y_TF
+
+
 def swiglu(gate_TF: torch.Tensor, up_TF: torch.Tensor) -> torch.Tensor:
     """silu(gate) * up, (T, F)."""
     apply: Callable[..., torch.Tensor] = _SwiGLU.apply  # torch leaves it untyped
     return apply(gate_TF.contiguous(), up_TF.contiguous())
+
+
+def swiglu_again(gate_TF: torch.Tensor, up_TF: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Computes the same once more, without a gradient, when it is called."""
+    gate_TF, up_TF = gate_TF.detach().contiguous(), up_TF.detach().contiguous()
+    return lambda: _gated(gate_TF, up_TF)

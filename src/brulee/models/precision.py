@@ -16,7 +16,7 @@ from brulee.errors import InputError
 PASS_TOKENS = {"cpu": 512, "cuda": 65_536, "mps": 8_192}
 # A training pass of the fused decoder makes fewer passes over its activations, and has more to
 # share between documents (docs/performance.md).
-FUSED_PASS_TOKENS = {**PASS_TOKENS, "cpu": 1_024}
+FUSED_PASS_TOKENS = {**PASS_TOKENS, "cpu": 2_560}
 
 _ROUNDS = 12  # of timing the two formats in turn; a tenth of a second in all
 

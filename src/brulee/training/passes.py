@@ -113,14 +113,29 @@ class Passes:
 
 
 def within(documents: Sequence[Encoded], most: int, tokens: int) -> Iterator[list[Encoded]]:
-    """Consecutive documents, at most so many and within so many tokens (one may be longer)."""
-    part: list[Encoded] = []
+    """Consecutive documents, at most so many and within so many tokens (one may be longer).
+
+    As few parts as that takes, and the largest of them as small as it can be.
+    """
+    low, high = 0, tokens
+    parts = _cut(documents, most, tokens)
+    while low < high:
+        middle = (low + high) // 2
+        found = _cut(documents, most, middle)
+        if len(found) == len(parts):
+            parts, high = found, middle
+        else:
+            low = middle + 1
+    yield from parts
+
+
+def _cut(documents: Sequence[Encoded], most: int, tokens: int) -> list[list[Encoded]]:
+    parts: list[list[Encoded]] = []
     size = 0
     for document in documents:
-        if part and (len(part) == most or size + len(document.ids) > tokens):
-            yield part
-            part, size = [], 0
-        part.append(document)
+        if not parts or len(parts[-1]) == most or size + len(document.ids) > tokens:
+            parts.append([])
+            size = 0
+        parts[-1].append(document)
         size += len(document.ids)
-    if part:
-        yield part
+    return parts
