@@ -224,6 +224,14 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found}
 
 
+def _instructions() -> str:
+    """The widest vectors and matrix units that PyTorch finds: they decide how fast a CPU is."""
+    import torch
+
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return torch.backends.cpu.get_cpu_capability() + (" AMX" if amx() else "")
+
+
 def machine() -> dict[str, str | int | float]:
     """What kind of machine this is; nothing that names it."""
     import torch
@@ -231,6 +239,7 @@ def machine() -> dict[str, str | int | float]:
     found: dict[str, str | int | float] = {
         "system": platform.system(),
         "processor": platform.machine(),
+        "instructions": _instructions(),
         "cores": psutil.cpu_count(logical=True) or 1,
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
     }

@@ -89,9 +89,9 @@ def test_a_model_that_learned_the_file_prefers_its_order(reader_of_the_file: Mod
 
 
 def test_it_prefers_no_other_order(reader_of_the_file: Model) -> None:
-    found = order_test(*reader_of_the_file, Random(1).sample(ROWS, len(ROWS)))
-    assert found is not None
-    assert found.p > 0.05
+    """One order in twenty is below 0.05 by chance; the median of seven is in 0.02 % of cases."""
+    found = [order_test(*reader_of_the_file, Random(i).sample(ROWS, 32)) for i in range(7)]
+    assert sorted(test.p for test in found if test is not None)[3] > 0.05
 
 
 def test_an_untrained_model_gives_no_evidence(untrained: Model) -> None:
