@@ -1,11 +1,12 @@
 """What `brulee plan` predicts beside what training then takes: peak memory and time.
 
-    python benchmarks/plan.py [--only small]     # about five minutes on a machine left alone
+    python benchmarks/plan.py [--only "LoRA r8" ...]    # a minute for each, on a machine left alone
 
 Each configuration is planned in one process and trained in another. Memory is the highest resident
-size of the training process (on CUDA: what was allocated); time is that of the steps. Prints a
-Markdown table and writes benchmarks/results/plan.json; exits 1 where a prediction is further off
-than 15% of memory or 30% of time.
+size of the training process (on CUDA: what was allocated), from its first step to its last
+checkpoint; time is that of the steps. Prints a Markdown table and adds to
+benchmarks/results/plan.json; exits 1 where a prediction is further off than 15% of memory or 30% of
+time.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import runpy
 import subprocess
 import sys
 import tempfile
@@ -22,93 +22,113 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-MAKE_MODEL = runpy.run_path(str(HERE / "bad_input.py"))["make_model"]
-SIZES: dict[str, dict[str, Any]] = {
-    "small": {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 8},
-    "medium": {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 12},
+RESULT = HERE / "results" / "plan.json"
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "LoRA r8": {"method": {"name": "lora", "rank": 8}},
+    "LoRA r8, fp32": {"method": {"name": "lora", "rank": 8}, "train": {"precision": "float32"}},
+    "LoRA r8, 32 documents a step": {
+        "method": {"name": "lora", "rank": 8},
+        "train": {"batch_size": 32, "max_steps": 4},
+    },
+    "LoRA r8, documents of 2,000 tokens": {
+        "method": {"name": "lora", "rank": 8},
+        "data": {"source": "long.jsonl"},
+        "train": {"max_length": 2048, "batch_size": 4},
+    },
+    "QLoRA r8, NF4": {
+        "model": {"name": "bundled", "quantise": "nf4"},
+        "method": {"name": "lora", "rank": 8},
+    },
+    "full": {"method": {"name": "full"}},
+    "full, fp32": {"method": {"name": "full"}, "train": {"precision": "float32"}},
+    "full, adamw8bit": {"method": {"name": "full"}, "train": {"optimizer": "adamw8bit"}},
+    "norms": {"method": {"name": "selective", "train": "norms"}},
+    "last 4 layers": {"method": {"name": "selective", "train": "layers", "layers": {"last": 4}}},
+    "prompt of 20": {"method": {"name": "prompt", "tokens": 20}},
+    "bottleneck": {"method": {"name": "bottleneck"}},
 }
-WIDER = {"vocab_size": 8192, "num_attention_heads": 8, "num_key_value_heads": 4}
-CONFIGURATIONS: list[tuple[str, dict[str, Any]]] = [
-    ("small", {"name": "lora", "rank": 16}),
-    ("small", {"name": "full"}),
-    ("small", {"name": "ia3"}),
-    ("small", {"name": "bottleneck"}),
-    ("medium", {"name": "lora", "rank": 16}),
-    ("medium", {"name": "full"}),
-    ("medium", {"name": "prefix"}),
-    ("bundled", {"name": "lora", "rank": 16}),
-    ("bundled", {"name": "full"}),
-    ("bundled", {"name": "prompt"}),
-]
 MEMORY, TIME = 0.15, 0.30
+TOGETHER = 8  # chats that make a long document
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", action="append", help="a size, or size/method")
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--only", action="append", choices=list(CONFIGURATIONS))
+    parser.add_argument("--side", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.side:
+        print(json.dumps(measured(Path(arguments.side))))
+        return
+    rows = {}
     with tempfile.TemporaryDirectory() as scratch:
-        root = Path(scratch)
-        models = {"bundled": "bundled", **{size: str(model(root, size)) for size in SIZES}}
-        rows = []
-        for size, method in CONFIGURATIONS:
-            name = f"{size}/{method['name']}"
-            if arguments.only and not {size, name} & set(arguments.only):
-                continue
-            rows.append(compare(root, name, models[size], method, arguments.steps))
-            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+        os.chdir(scratch)
+        long_documents(Path("long.jsonl"))
+        for name in arguments.only or CONFIGURATIONS:
+            rows[name] = compare(name)
+            print(name, json.dumps(rows[name]), file=sys.stderr, flush=True)
+            add(name, rows[name])
     print(table(rows))
-    if not arguments.only:
-        (HERE / "results" / "plan.json").write_text(json.dumps(result(rows), indent=2) + "\n")
-    sys.exit(any(off(row) for row in rows))
+    sys.exit(any(off(row) for row in rows.values()))
 
 
-def model(root: Path, size: str) -> Path:
-    """A Llama with random weights, and the tiny model's tokenizer."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+def long_documents(file: Path) -> None:
+    """Chats one after the other, with their summaries one after the other."""
+    from brulee.data.sources import open_source
 
-    folder = MAKE_MODEL(root / size)
-    config = AutoConfig.from_pretrained(folder)
-    for key, value in {**SIZES[size], **WIDER, "max_position_embeddings": 1024}.items():
-        setattr(config, key, value)
-    config.head_dim = config.hidden_size // config.num_attention_heads
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    return Path(folder)
+    rows = open_source("bundled/support-chats")
+    with file.open("w", encoding="utf-8") as out:
+        for start in range(len(rows)):
+            some = [rows[(start + i) % len(rows)] for i in range(TOGETHER)]
+            joined = {k: "\n".join(row[k] for row in some) for k in ("dialogue", "summary")}
+            out.write(json.dumps(joined) + "\n")
 
 
-def compare(root: Path, name: str, base: str, method: dict[str, Any], steps: int) -> dict[str, Any]:
-    recipe = root / "recipe.yaml"
+def compare(name: str) -> dict[str, Any]:
+    changes = CONFIGURATIONS[name]
     spec = {
-        "model": base,
-        "data": {"source": "bundled/support-chats", "templates": "dialogue-summary"},
-        "method": method,
-        "train": {"batch_size": 8, "max_steps": steps, "max_length": 512},
+        "model": "bundled",
+        "data": {
+            "source": "bundled/support-chats",
+            "templates": "dialogue-summary/plain",
+            "split": {"test": 0, "validation": 0},
+        },
+        "train": {"batch_size": 8, "max_steps": 8, "max_length": 1024},
     }
+    for section, values in changes.items():
+        both = isinstance(spec.get(section), dict)
+        spec[section] = {**spec[section], **values} if both else values  # type: ignore[dict-item]
+    recipe = Path("recipe.yaml")
     recipe.write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in spec.items()))
-    planned = brulee("plan", recipe, "--json", "--quiet", "--method", method["name"])
-    line = json.loads(planned)["lines"][0]
-    folder = root / name.replace("/", "-")
-    brulee("train", recipe, "--folder", folder, "--quiet")
-    (state,) = (json.loads(f.read_text()) for f in folder.glob("checkpoints/step-*/state.json"))
-    stored = [*folder.glob("adapter/*.safetensors"), *folder.glob("model/*.safetensors")]
+    method = changes["method"]["name"]
+    planning = ["-m", "brulee", "plan", recipe, "--json", "--quiet", "--method", method]
+    line = json.loads(python(*planning))["lines"][0]
+    found = json.loads(python(__file__, "--side", recipe).splitlines()[-1])
     return {
-        "configuration": name,
+        "changes": changes,
         "parts": line["memory"],
-        "memory": {"predicted": line["memory"]["total"], "measured": state["peak"]},
-        "seconds": {
-            "predicted": round(line["cost"]["seconds"], 2),
-            "measured": round(state["seconds"], 2),
-        },
-        "result_bytes": {
-            "predicted": line["cost"]["result_bytes"],
-            "measured": sum(file.stat().st_size for file in stored),
-        },
+        "memory": {"predicted": line["memory"]["total"], "measured": found["peak_memory_bytes"]},
+        "seconds": {"predicted": line["cost"]["seconds"], "measured": found["seconds"]},
+        "tokens": {"predicted": line["cost"]["tokens"], "measured": found["tokens"]},
+        "steps": found["steps"],
+        "precision": found["precision"],
     }
 
 
-def brulee(*arguments: object) -> str:
-    command = [sys.executable, "-m", "brulee", *map(str, arguments)]
+def measured(recipe: Path) -> dict[str, Any]:
+    """Train as `brulee train` does, and tell what it took."""
+    from brulee.pipeline.folder import open_run
+    from brulee.pipeline.preparation import prepare
+    from brulee.pipeline.tuning import trainer_of
+    from brulee.recipe import load_recipe
+
+    with tempfile.TemporaryDirectory() as scratch:
+        where = open_run(load_recipe(recipe, ()), "train", Path(scratch) / "run", fresh=False)
+        totals = trainer_of(prepare(where)).train()
+        return {**vars(totals), "precision": where.manifest()["precision"]}
+
+
+def python(*arguments: object) -> str:
+    command = [sys.executable, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
     if done.returncode:
         sys.exit(done.stderr[-3000:])
@@ -123,15 +143,15 @@ def off(row: dict[str, Any]) -> bool:
     return abs(error(row["memory"])) > MEMORY or abs(error(row["seconds"])) > TIME
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: dict[str, dict[str, Any]]) -> str:
     lines = [
         "| configuration | memory predicted | measured | off | time predicted | measured | off |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    for row in rows:
+    for name, row in rows.items():
         memory, seconds = row["memory"], row["seconds"]
         lines.append(
-            f"| {row['configuration']} | {memory['predicted'] / 2**20:,.0f} MiB "
+            f"| {name} | {memory['predicted'] / 2**20:,.0f} MiB "
             f"| {memory['measured'] / 2**20:,.0f} MiB | {error(memory):+.0%} "
             f"| {seconds['predicted']:.1f} s | {seconds['measured']:.1f} s "
             f"| {error(seconds):+.0%} |"
@@ -139,19 +159,23 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def result(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def add(name: str, row: dict[str, Any]) -> None:
+    """Put a configuration into the result file beside the others."""
     from brulee.pipeline.folder import machine, versions
 
-    return {
+    found = json.loads(RESULT.read_text()) if RESULT.is_file() else {"rows": {}}
+    rows = {**found["rows"], name: {**row, "date": datetime.now(UTC).date().isoformat()}}
+    ordered = {name: rows[name] for name in CONFIGURATIONS if name in rows}
+    result = {
         "what": "brulee plan beside brulee train: highest memory and time of the steps",
-        "command": "python benchmarks/plan.py " + " ".join(sys.argv[1:]),
-        "date": datetime.now(UTC).date().isoformat(),
+        "command": "python benchmarks/plan.py",
         "machine": machine(),
         "versions": versions(),
-        "within": sum(not off(row) for row in rows),
-        "of": len(rows),
-        "rows": rows,
+        "within": sum(not off(row) for row in ordered.values()),
+        "of": len(ordered),
+        "rows": ordered,
     }
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from transformers import (
 )
 
 from brulee.errors import InputError
+from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
 from brulee.models.bundled import NAME, bundled_folder, cache_folder
 from brulee.models.loading import check_gguf
+from brulee.models.quantising import keep_values, quantisation
 
 # What the kinds of configuration call their number of layers.
 _DEPTHS = (
@@ -49,10 +52,12 @@ def load_skeleton(name: str) -> PreTrainedModel:
     return _untouched(model).eval()
 
 
-def load_shallow(name: str, layers: int, dtype: torch.dtype) -> PreTrainedModel:
+def load_shallow(
+    name: str, layers: int, dtype: torch.dtype, device: torch.device, quantise: str | None = None
+) -> PreTrainedModel:
     """The model with its first so many layers only, and random weights: something to time.
 
-    Raises InputError as `load_skeleton` does.
+    Held as `load_base` would hold it. Raises InputError as `load_skeleton` does.
     """
     config = copy.deepcopy(_config(name))
     for key in _DEPTHS:
@@ -61,8 +66,22 @@ def load_shallow(name: str, layers: int, dtype: torch.dtype) -> PreTrainedModel:
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[:layers]
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    if device.type == "cpu":
+        keep_freed_memory()
     model: PreTrainedModel = auto.from_config(config, dtype=dtype)
-    return model.eval()
+    if quantise is not None:
+        # bitsandbytes is reached through loading, so that is what is done.
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            how = quantisation(quantise, dtype)
+            model = auto.from_pretrained(
+                folder, dtype=dtype, quantization_config=how, device_map={"": device}
+            )
+        keep_values(model)
+    model = model.to(device).eval()
+    if device.type == "cpu":
+        give_back_freed_memory()
+    return model
 
 
 def depth(name: str) -> int:

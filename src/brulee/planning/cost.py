@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from brulee.methods.accounting import Count
 from brulee.planning.probe import Probe
 
 
@@ -19,21 +18,25 @@ class Cost:
 
 
 def cost(
-    count: Count,
     whole: Probe,
     *,
-    pass_tokens: int,
     tokens: int,
+    documents: int,
+    document_seconds: float,
     steps: int,
+    result_bytes: int,
     checkpoints: int,
 ) -> Cost:
-    """Scale a probed pass of `pass_tokens` to all `tokens`, and its update to all steps.
+    """Scale what was probed to all `tokens` and `steps`.
 
-    `checkpoints` is how many lie on disk at one time, the one being written among them.
+    A document takes `document_seconds` to be read and turned into tokens. `checkpoints` is how many
+    lie on disk at one time, the one being written among them.
     """
+    seconds = tokens * whole.token + steps * whole.update + whole.first
     return Cost(
-        seconds=tokens * whole.seconds / pass_tokens + steps * whole.update_seconds,
+        seconds=seconds + documents * document_seconds,
         tokens=tokens,
-        result_bytes=count.stored_bytes,
-        checkpoint_bytes=checkpoints * (count.gradient_bytes + count.optimizer_bytes),
+        result_bytes=result_bytes,
+        # Trained values are as many bytes as their gradients.
+        checkpoint_bytes=checkpoints * int(whole.gradients + whole.optimizer),
     )

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 import psutil
 import torch
 
-from brulee.methods.accounting import Count
 from brulee.models.head import CHUNK_LOGITS
 from brulee.planning.probe import Probe
 from brulee.training.memory import current_bytes
@@ -15,10 +14,11 @@ from brulee.training.memory import current_bytes
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes at the highest moment of a training.
+    """Bytes at the highest moment of a training, from its first step to its last checkpoint.
 
-    `runtime` is what the process takes beside its tensors; 0 on CUDA, where it is not on the
-    device. `saving` is what a checkpoint takes while it is written, beyond the other parts.
+    `runtime` is what the process takes without a model; 0 on CUDA, where it is not on the device.
+    `activations` are whatever else a pass holds, the room of kernels and allocator among it.
+    `saving` is what a checkpoint takes while it is written, beyond the other parts.
     """
 
     weights: int
@@ -35,36 +35,20 @@ class Memory:
         return sum(asdict(self).values())
 
 
-def memory(
-    count: Count,
-    whole: Probe,
-    *,
-    base_bytes: int,
-    trained_in_base: bool,
-    vocabulary: int,
-    learned: int,
-    accumulates: bool,
-) -> Memory:
-    """Put together what is counted (weights, gradients, moments) and what was probed.
-
-    `base_bytes` are those of the base as it is held; `learned` tokens of the probed pass go through
-    a head of `vocabulary` outputs.
-    """
-    gradients = count.gradient_bytes
-    # Without passes before it, a pass makes the gradients itself as it lets go of the rest.
-    passing = whole.live_bytes if accumulates else max(0, whole.live_bytes - gradients)
+def memory(whole: Probe, vocabulary: int, learned: int) -> Memory:
+    """Tell the parts of a probed peak; `learned` tokens of a pass go through the head."""
+    held = whole.runtime + whole.weights + whole.gradients + whole.optimizer
+    passing = max(0.0, whole.peak - held)
     # The logits of a chunk and as much again while they become their gradient.
     logits = min(passing, 2 * 4 * min(learned * vocabulary, CHUNK_LOGITS))
-    # A checkpoint's file is put together in memory, when gradients and activations are gone.
-    saving = max(0, count.optimizer_bytes - gradients - passing)
     return Memory(
-        weights=base_bytes + (0 if trained_in_base else count.gradient_bytes),
-        gradients=gradients,
-        optimizer=count.optimizer_bytes,
-        activations=passing - logits,
-        logits=logits,
-        runtime=whole.runtime_bytes,
-        saving=saving,
+        weights=int(whole.weights),
+        gradients=int(whole.gradients),
+        optimizer=int(whole.optimizer),
+        activations=int(passing - logits),
+        logits=int(logits),
+        runtime=int(whole.runtime),
+        saving=int(max(0.0, whole.saving - whole.peak)),
     )
 
 

@@ -1,101 +1,188 @@
-"""One pass of a method through a model of a few layers: what it takes, to be scaled up.
+"""A moment of a method's training on a model of a few layers: what it takes, to be scaled up.
 
-Nothing is looked up. The pass is the recipe's own first documents through the code that will train,
-so that whatever that code saves or wastes is in the numbers; two depths give what one more layer
-adds.
+Nothing is looked up. The recipe's own first documents go through the code that will train, so that
+whatever that code saves or wastes is in the numbers; two depths give what one more layer adds.
 """
 
 from __future__ import annotations
 
-import sys
+import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
+from pathlib import Path
 
 import torch
 
 from brulee.data.encoding import Encoded
 from brulee.methods.base import Attached
-from brulee.models.loading import Base
-from brulee.planning.live import LiveBytes
-from brulee.training.memory import peak_bytes, reset_peak
+from brulee.models.quantising import held_bytes
+from brulee.training import checkpoint
+from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import optimizer_of
-from brulee.training.passes import Passes
+from brulee.training.passes import Passes, within
 
-_TIMES = 3  # the shortest counts: nothing makes a pass faster than it is
+# Steps that are tried, fewer where a training has fewer. The first prepares things for all; with
+# new lengths of documents memory goes on rising for a while.
+_STEPS = 8
+_TOKENS = 4096  # of a step; more are alike
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a pass took on a model of `layers` layers.
+    """What training took on a model of `layers` layers. Seconds, and bytes.
 
-    `live_bytes` is the most that it held beside weights and moments; gradients are among it unless
-    passes before it had left them there. `update_seconds` are those of clipping and AdamW.
-    `runtime_bytes` are what the process then held beside all that can be counted: Python,
-    libraries and the room that kernels work in; 0 on CUDA.
+    `token` is per token of a pass, `update` per step (clipping and AdamW), `first` what the first
+    step takes beyond that. `runtime` is there before there is a model: Python and its libraries,
+    and the data; 0 on CUDA. `peak` is the highest moment of the steps, `saving` of writing a
+    checkpoint, both with all of the rest.
     """
 
     layers: int
-    seconds: float
-    update_seconds: float
-    live_bytes: int
-    runtime_bytes: int = 0
+    token: float
+    update: float
+    first: float
+    weights: float
+    gradients: float
+    optimizer: float
+    peak: float
+    saving: float
+    runtime: float
 
     def deeper(self, other: Probe, layers: int) -> Probe:
         """What this one and the deeper `other` say of a model of so many layers."""
         steps = (layers - self.layers) / max(1, other.layers - self.layers)
+        a, b = asdict(self), asdict(other)
+        grown = {key: max(a[key], a[key] + steps * (b[key] - a[key])) for key in a}
+        return Probe(**{**grown, "layers": layers})
 
-        def grown(a: float, b: float) -> float:
-            return max(a, a + steps * (b - a))
-
-        return Probe(
-            layers,
-            grown(self.seconds, other.seconds),
-            grown(self.update_seconds, other.update_seconds),
-            int(grown(self.live_bytes, other.live_bytes)),
-            max(self.runtime_bytes, other.runtime_bytes),
+    def beside(self, more: int) -> Probe:
+        """The same in a process that held so many bytes more from the beginning."""
+        return replace(
+            self,
+            peak=self.peak + more,
+            saving=self.saving + more,
+            runtime=self.runtime + more,
         )
 
 
-def probe(
-    base: Base,
-    layers: int,
-    attached: Attached,
-    documents: Sequence[Encoded],
-    accumulates: bool,
-    autocast: bool,
-) -> Probe:
-    """Run the documents as one pass, the second of a step where that `accumulates`."""
-    groups = attached.groups()
-    parameters = [p for group in groups for p in group.parameters]
-    optimizer = optimizer_of("adamw", groups, 0.0, 0.0)
-    base.model.train()
-    # Anew for each: what a first pass lays out for the later ones is a part of what it holds.
-    live = _live(_passes(base, documents, autocast), parameters, documents, accumulates)
-    optimizer.zero_grad(set_to_none=True)
-    passes = _passes(base, documents, autocast)
-    seconds, updates = [], []
-    reset_peak(base.device)
-    for _ in range(_TIMES):
+@dataclass(frozen=True)
+class Work:
+    """The heaviest pass of some steps, and whether a step has passes before it."""
+
+    heaviest: list[Encoded]
+    accumulates: bool
+
+
+def heaviest(steps: Sequence[Sequence[Encoded]], passes: Passes) -> Work:
+    """Cut the steps as training will, and find the pass of the most tokens."""
+    found = Work([], False)
+    for step in steps:
+        parts = list(within(step, passes.most, passes.pass_tokens))
+        largest = max(parts, key=tokens_of)
+        if tokens_of(largest) > tokens_of(found.heaviest):
+            found = Work(largest, len(parts) > 1)
+    return found
+
+
+def tokens_of(documents: Sequence[Encoded]) -> int:
+    """Their tokens in all."""
+    return sum(len(d.ids) for d in documents)
+
+
+class Prober:
+    """Begins before there is a model, so that what was there already is told apart."""
+
+    def __init__(self, layers: int, device: torch.device) -> None:
+        self.layers, self.device = layers, device
+        self.runtime = current_bytes(device) if device.type == "cpu" else 0
+
+    def probe(
+        self,
+        passes: Passes,
+        attached: Attached,
+        steps: Sequence[Sequence[Encoded]],
+        optimizer_kind: str,
+    ) -> Probe:
+        """Train on the first of the steps, then on their heaviest pass, and save."""
+        groups = attached.groups()
+        parameters = [p for group in groups for p in group.parameters]
+        optimizer = optimizer_of(optimizer_kind, groups, 0.0, 0.0)
+        passes.base.model.train()
+        reset_peak(self.device)
         with passes.boundary():
-            seconds.append(_timed(base.device, lambda: passes.backward(documents)))
-        updates.append(_timed(base.device, lambda: _update(parameters, optimizer)))
+            timed = self._timed(passes, parameters, optimizer, steps)
+            gradients = self._fill(passes, parameters, optimizer, steps)
+        moments = [t for state in optimizer.state.values() for t in state.values()]
+        peak = peak_bytes(self.device)
+        reset_peak(self.device)
+        with tempfile.TemporaryDirectory() as scratch:
+            checkpoint.save(Path(scratch), 1, parameters, optimizer, {}, 1)
+        held = {id(p) for p in passes.base.model.parameters()}
+        beside = sum(_bytes(p) for p in parameters if id(p) not in held)
+        return Probe(
+            layers=self.layers,
+            **timed,
+            weights=held_bytes(passes.base.model) + beside,
+            gradients=gradients,
+            optimizer=sum(_bytes(t) for t in moments if isinstance(t, torch.Tensor)),
+            peak=peak,
+            saving=peak_bytes(self.device),
+            runtime=self.runtime,
+        )
+
+    def _timed(
+        self,
+        passes: Passes,
+        parameters: Sequence[torch.nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        steps: Sequence[Sequence[Encoded]],
+    ) -> dict[str, float]:
+        """Steps of other documents each, as in training: kernels prepare for every new length."""
+        tokens, work, updates = [], [], []
+        for i in range(max(2, min(_STEPS, len(steps)))):
+            documents = _beginning(steps[i % len(steps)])
+            tokens.append(tokens_of(documents))
+            work.append(self._seconds(passes.backward, documents))
+            updates.append(self._seconds(_update, parameters, optimizer))
+            optimizer.zero_grad(set_to_none=True)
+        token = statistics.median(s / n for s, n in zip(work[1:], tokens[1:], strict=True))
+        update = statistics.median(updates[1:])
+        first = max(0.0, work[0] + updates[0] - tokens[0] * token - update)
+        return {"token": token, "update": update, "first": first}
+
+    def _fill(
+        self,
+        passes: Passes,
+        parameters: Sequence[torch.nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        steps: Sequence[Sequence[Encoded]],
+    ) -> int:
+        """The heaviest pass, after one before it where a step has such; the gradients' bytes."""
+        work = heaviest(steps, passes)
+        for _ in range(2 if work.accumulates else 1):
+            passes.backward(work.heaviest)
+        _update(parameters, optimizer)
+        gradients = sum(_bytes(p.grad) for p in parameters if p.grad is not None)
         optimizer.zero_grad(set_to_none=True)
-    base.model.eval()
-    runtime = 0
-    if base.device.type == "cpu":
-        held = {p.untyped_storage()._cdata: p for p in (*base.model.parameters(), *parameters)}
-        # Moments, and after a pass of its own the gradients too where `live` leaves them out.
-        counted = _bytes([*held.values()]) + (3 if accumulates else 2) * _bytes(parameters) + live
-        runtime = max(0, peak_bytes(base.device) - counted)
-    return Probe(layers, min(seconds), min(updates), live, runtime)
+        return gradients
+
+    def _seconds(self, work: Callable[..., object], *arguments: object) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        started = time.perf_counter()
+        work(*arguments)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter() - started
 
 
-def _passes(base: Base, documents: Sequence[Encoded], autocast: bool) -> Passes:
-    """Passes that take all of the documents at once."""
-    passes = Passes(base, most=len(documents), autocast=autocast)
-    passes.pass_tokens = sys.maxsize
-    return passes
+def _beginning(step: Sequence[Encoded]) -> Sequence[Encoded]:
+    """The step's first documents, enough to stand for all of it."""
+    ends = [*accumulate(len(d.ids) for d in step)]
+    return step[: 1 + sum(end <= _TOKENS for end in ends)]
 
 
 def _update(parameters: Sequence[torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
@@ -103,41 +190,5 @@ def _update(parameters: Sequence[torch.nn.Parameter], optimizer: torch.optim.Opt
     optimizer.step()
 
 
-def _live(
-    passes: Passes,
-    parameters: Sequence[torch.nn.Parameter],
-    documents: Sequence[Encoded],
-    accumulates: bool,
-) -> int:
-    """The most that a pass holds; without the gradients if those of passes before it are there."""
-    model, device = passes.base.model, passes.base.device
-
-    def work() -> None:
-        with passes.boundary():
-            for _ in range(2 if accumulates else 1):
-                passes.backward(documents)
-
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        work()
-        peak = int(torch.cuda.max_memory_allocated(device)) - before
-    else:
-        with LiveBytes([*model.parameters(), *model.buffers(), *parameters]) as live:
-            work()
-        peak = live.peak
-    return peak - (_bytes(parameters) if accumulates else 0)
-
-
-def _bytes(parameters: Sequence[torch.nn.Parameter]) -> int:
-    return sum(p.numel() * p.element_size() for p in parameters)
-
-
-def _timed(device: torch.device, work: Callable[[], object]) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    started = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

@@ -128,6 +128,7 @@ class Trainer:
                 with self.passes.boundary():
                     stop = self._one_step(progress)
                 self._between_steps()
+                self.peak = max(self.peak, peak_bytes(self.base.device))
                 if stop or (self._stop and self.world.size == 1):
                     self._save()
                     raise StoppedError(
@@ -173,7 +174,6 @@ class Trainer:
         self.step += 1
         seconds = time.perf_counter() - started
         self.seconds += seconds
-        self.peak = max(self.peak, peak_bytes(self.base.device))
         if finite:
             self.tokens += found.tokens
             self._report(progress, loss, norm_value, rate, found.tokens, seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,100 +11,100 @@ import torch
 
 from brulee.data.encoding import Encoded
 from brulee.methods import build_method
-from brulee.methods.accounting import Count
 from brulee.planning import micro_batch
 from brulee.planning.cost import cost
-from brulee.planning.live import LiveBytes
 from brulee.planning.memory import memory
 from brulee.planning.micro_batch import fitting_tokens
-from brulee.planning.probe import Probe, probe
+from brulee.planning.probe import Probe, Prober, Work, heaviest
 from brulee.recipe import MethodSpec
+from brulee.training.passes import Passes
 
 DOCUMENTS = [Encoded.ending(tuple(range(5, 45)), 8), Encoded.ending(tuple(range(50, 80)), 6)]
 
 
-def test_live_bytes_are_the_most_at_one_time(one_thread: None) -> None:
-    there = torch.ones(1000)
-    with LiveBytes([there]) as live:
-        first = there + 1  # 4,000 bytes
-        second = first + 1  # 8,000 at once
-        del first
-        third = second + 1  # 8,000 again
-        third.add_(1)
-        third.view(10, 100)
-    assert live.peak == 8000
-    assert live.now == 8000
+STEPS = [DOCUMENTS, DOCUMENTS[:1], DOCUMENTS[1:]]
 
 
-def test_live_bytes_see_the_backward_pass(one_thread: None) -> None:
-    weight = torch.ones(1000, requires_grad=True)
-    with LiveBytes([weight]) as live:
-        torch.autograd.backward((weight * 2).exp().sum())
-        assert weight.grad is not None
-    assert live.now == 4000, "the gradient, which the backward pass made"
-
-
-def probed(make_base: Callable[..., Any], layers: int, method: str, accumulates: bool) -> Probe:
+def probed(make_base: Callable[..., Any], layers: int, method: str, optimizer: str) -> Probe:
+    prober = Prober(layers, torch.device("cpu"))
     base = make_base("llama", num_hidden_layers=layers)
     attached = build_method(MethodSpec(name=method)).attach(base.model)
-    return probe(base, layers, attached, DOCUMENTS, accumulates, False)
+    return prober.probe(Passes(base, most=2), attached, STEPS, optimizer)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_two_depths_tell_a_third(make_base: Callable[..., Any], method: str) -> None:
-    one, three = (probed(make_base, layers, method, True) for layers in (1, 3))
-    real = probed(make_base, 8, method, True)
-    assert one.deeper(three, 8).live_bytes == pytest.approx(real.live_bytes, rel=0.1)
+    one, three = (probed(make_base, layers, method, "adamw") for layers in (1, 3))
+    real, told = probed(make_base, 8, method, "adamw"), one.deeper(three, 8)
+    for part in ("weights", "gradients", "optimizer"):
+        assert getattr(told, part) == pytest.approx(getattr(real, part)), part
     assert one.deeper(one, 1) == one
+    assert real.token > 0
+    assert real.update > 0
+    assert min(real.peak, real.saving) >= real.runtime > 10**7
 
 
-def test_gradients_left_by_a_pass_before_are_not_counted_twice(
-    make_base: Callable[..., Any],
-) -> None:
-    first = probed(make_base, 2, "full", False)
-    later = probed(make_base, 2, "full", True)
-    assert later.live_bytes <= first.live_bytes
+def test_what_a_process_holds_besides_is_added_everywhere() -> None:
+    more = WHOLE.beside(1_000)
+    assert memory(more, 50, 2).runtime == 1_007
+    assert memory(more, 50, 2).total == 15_207
+    assert memory(more, 50, 2).activations == memory(WHOLE, 50, 2).activations
 
 
-COUNT = Count("lora", "LoRA", 100, 0.1, 500, gradient_bytes=400, optimizer_bytes=800)
+def test_moments_in_eight_bits_are_counted_as_they_are(make_base: Callable[..., Any]) -> None:
+    pytest.importorskip("bitsandbytes")
+    whole, eight = (probed(make_base, 2, "full", kind) for kind in ("adamw", "adamw8bit"))
+    assert whole.optimizer > 2 * whole.gradients
+    assert eight.optimizer < whole.optimizer
 
 
-def parts(live: int, accumulates: bool, trained_in_base: bool = False) -> dict[str, int]:
-    found = memory(
-        COUNT,
-        Probe(4, 1.0, 0.1, live, 7),
-        base_bytes=10_000,
-        trained_in_base=trained_in_base,
-        vocabulary=50,
-        learned=2,
-        accumulates=accumulates,
-    )
-    return {**found.__dict__, "total": found.total}
+def test_the_heaviest_pass_is_cut_as_training_cuts(make_base: Callable[..., Any]) -> None:
+    passes = Passes(make_base("llama"), most=2)
+    assert heaviest(STEPS, passes) == Work(DOCUMENTS, accumulates=False)
+    passes.pass_tokens = 40
+    assert heaviest(STEPS, passes) == Work(DOCUMENTS[:1], accumulates=True)
+
+
+WHOLE = Probe(
+    layers=4,
+    token=0.02,
+    update=0.5,
+    first=3.0,
+    weights=10_000,
+    gradients=400,
+    optimizer=800,
+    peak=14_207,
+    saving=12_000,
+    runtime=7,
+)
 
 
 def test_memory_is_the_sum_of_its_parts() -> None:
-    found = parts(3000, accumulates=True)
-    assert found["weights"] == 10_400
-    assert (found["gradients"], found["optimizer"], found["runtime"]) == (400, 800, 7)
-    assert found["logits"] == 2 * 4 * 2 * 50
-    assert found["activations"] == 3000 - 800
-    assert found["total"] == 10_400 + 400 + 800 + 3000 + 7
-    assert parts(3000, accumulates=True, trained_in_base=True)["weights"] == 10_000
-
-
-def test_a_single_pass_makes_its_gradients_among_the_rest() -> None:
-    assert parts(3000, accumulates=False)["total"] == parts(2600, accumulates=True)["total"]
+    found = memory(WHOLE, vocabulary=50, learned=2)
+    assert (found.weights, found.gradients, found.optimizer) == (10_000, 400, 800)
+    assert found.runtime == 7
+    assert found.logits == 2 * 4 * 2 * 50
+    assert found.activations == 3000 - 800
+    assert found.total == 14_207
 
 
 def test_a_checkpoint_may_be_the_highest_moment() -> None:
-    assert parts(100, accumulates=True)["saving"] == 800 - 400 - 100
-    assert parts(3000, accumulates=True)["saving"] == 0
+    found = memory(replace(WHOLE, saving=15_000), vocabulary=50, learned=2)
+    assert found.saving == 15_000 - 14_207
+    assert found.total == 15_000
 
 
-def test_time_grows_with_tokens_and_steps() -> None:
-    whole = Probe(4, 2.0, 0.5, 0)
-    found = cost(COUNT, whole, pass_tokens=100, tokens=1000, steps=4, checkpoints=3)
-    assert found.seconds == pytest.approx(10 * 2.0 + 4 * 0.5)
+def test_time_grows_with_tokens_documents_and_steps() -> None:
+    found = cost(
+        WHOLE,
+        tokens=1000,
+        documents=40,
+        document_seconds=0.1,
+        steps=4,
+        result_bytes=500,
+        checkpoints=3,
+    )
+    assert found.seconds == pytest.approx(1000 * 0.02 + 4 * 0.5 + 3.0 + 40 * 0.1)
     assert (found.result_bytes, found.checkpoint_bytes) == (500, 3 * 1200)
 
 

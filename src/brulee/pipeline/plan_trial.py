@@ -1,0 +1,133 @@
+"""A method tried for a moment on a model of a few layers, in a process of its own."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brulee.data.corpus import open_corpus
+from brulee.data.encoding import Encoded, Encoder
+from brulee.data.instruction import instruction
+from brulee.data.lengths import fitting_rows
+from brulee.methods import Method, build_method
+from brulee.methods.base import Attached
+from brulee.models.loading import Base
+from brulee.models.skeleton import load_shallow
+from brulee.models.tokenizers import load_encoder
+from brulee.planning.apart import unseen_bytes
+from brulee.planning.probe import Probe, Prober, heaviest, tokens_of
+from brulee.recipe import MethodSpec, Recipe
+from brulee.training.documents import course, planned_documents
+from brulee.training.passes import Passes
+
+_SAMPLE = 256  # documents whose lengths stand for all
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a trial took, how many values it trained, and how much the whole training has to do."""
+
+    probe: Probe
+    trainable: int
+    tokens: int
+    documents: int
+    document_seconds: float
+    steps: int
+    learned: int  # in the heaviest pass
+
+
+class Sample:
+    """The first training documents of a recipe, as any method would read them."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe, self.encoder = recipe, load_encoder(recipe)
+        self.corpus = open_corpus(recipe)
+        tasks = self.corpus.tasks
+        fitting = {
+            p: fitting_rows(tasks[p], self.encoder, tasks[p].train).rows
+            for p in self.corpus.trained
+        }
+        self.mixture = self.corpus.mixture(fitting, recipe.train.seed)
+        spec = recipe.train
+        self.course = course(spec, len(self.mixture))
+        self.documents = planned_documents(spec, len(self.mixture))
+
+    def steps(self, encoder: Encoder) -> list[list[Encoded]]:
+        """The first documents, read with a method's encoder, step by step."""
+        size = self.course.per_step
+        count = min(self.documents, max(_SAMPLE, size))
+        read = [self._document(encoder, i) for i in range(count)]
+        return [read[i : i + size] for i in range(0, count, size)]
+
+    def _document(self, encoder: Encoder, i: int) -> Encoded:
+        draw = self.mixture.sample(i)
+        key = f"{self.recipe.train.seed}/{draw.epoch}/{draw.row}"
+        return self.corpus.tasks[draw.part].draw(encoder, draw.row, draw.template, key)
+
+    def instruct(self, method: Method) -> None:
+        """Tell a soft prompt what the task says."""
+        first = self.corpus.tasks[self.corpus.trained[0]].templates.templates[0]
+        method.instruct(self.encoder.tokenizer, instruction(first))
+
+
+def tried(
+    sample: Sample,
+    model: str,
+    layers: int,
+    name: str,
+    options: Mapping[str, Any],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tried:
+    """Train the method for a moment on so many layers of `model`, a name or a path.
+
+    Raises InputError for a method that cannot be put on so few layers.
+    """
+    prober = Prober(layers, device)
+    recipe = sample.recipe
+    method = build_method(MethodSpec(name=name, **options))
+    held = torch.float32 if method.stores_model else dtype
+    autocast = method.stores_model and dtype == torch.bfloat16
+    shallow = load_shallow(model, layers, held, device, recipe.base.quantise)
+    base = Base(shallow, sample.encoder.tokenizer, model, "", sample.encoder.kind, Path())
+    attached = _attach(sample, method, base, autocast)
+    encoder = copy.copy(sample.encoder.with_prefix(attached.prefix_ids))
+    encoder.max_length -= attached.reserved
+    began = time.perf_counter()
+    steps = sample.steps(encoder)
+    documents = [document for step in steps for document in step]
+    document_seconds = (time.perf_counter() - began) / len(documents)
+    passes = Passes(base, most=recipe.train.batch_size, autocast=autocast)
+    if recipe.train.micro_batch != "auto":
+        passes.pass_tokens = min(passes.pass_tokens, recipe.train.micro_batch)
+    probe = prober.probe(passes, attached, steps, recipe.train.optimizer)
+    return Tried(
+        probe=probe.beside(unseen_bytes() if device.type == "cpu" else 0),
+        trainable=attached.trainable(),
+        tokens=round(tokens_of(documents) / len(documents) * sample.documents),
+        documents=sample.documents,
+        document_seconds=document_seconds,
+        steps=sample.course.steps,
+        learned=sum(d.learned for d in heaviest(steps, passes).heaviest),
+    )
+
+
+def _attach(sample: Sample, method: Method, base: Base, autocast: bool) -> Attached:
+    sample.instruct(method)
+    if method.documents():
+        passes = Passes(base, most=1, autocast=autocast)
+        (first, *_), *_ = sample.steps(sample.encoder)
+        with passes.boundary():
+            method.adopt(method.prepare(base.model, passes.each([first])))
+    return method.attach(base.model, sample.recipe.train.seed)
+
+
+def deeper(trials: Sequence[Tried], layers: int) -> Probe:
+    """What trials of one or two depths say of a model of so many layers."""
+    return trials[0].probe.deeper(trials[-1].probe, layers)
