@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from brulee.cli import options
-from brulee.cli.output import print_json
+from brulee.cli.output import console, print_json
 
 
 def helm(
@@ -29,8 +29,7 @@ def helm(
     if as_json:
         print_json(found.as_json())
         return
-    from rich.console import Console
-
-    Console().print(*helm_views.terminal(found))
+    out = console()
+    out.print(*helm_views.terminal(found, out.width))
     if html is not None:
         print(html)

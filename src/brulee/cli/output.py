@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_UNLIMITED: Final = 10_000  # columns
 
 
 def print_json(value: Any) -> None:
@@ -20,17 +26,27 @@ def print_lines(values: Iterable[Any]) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table whose cells are plain text, so that brackets in them are no markup."""
-    from rich.console import Console
+    """Print a table whose cells are plain text, so that brackets in them are no markup.
+
+    Nothing is cut: what is too long for a terminal goes on in the next line of its cell; elsewhere
+    every row is one line.
+    """
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for header in headers:
-        table.add_column(header)
+        table.add_column(header, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    console().print(table)
+
+
+def console() -> Console:
+    """Standard output, as wide as its terminal; without one, as wide as what is printed."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _UNLIMITED)
 
 
 def print_run(folder: Path, as_json: bool) -> None:

@@ -9,6 +9,7 @@ importing `BruleeLM` before its `simple_evaluate`. Written against lm-eval 0.4.1
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import model_registry, register_model
 
 from brulee.data.encoding import Encoded
-from brulee.errors import InputError
+from brulee.errors import BruleeError, InputError
 from brulee.inference.engine import Likelihood
 from brulee.inference.rolling import rolling
 from brulee.inference.sampling import Sampling
@@ -169,11 +170,15 @@ def register() -> None:
 
 
 def main() -> None:
-    """The command line of lm-eval, with our model."""
+    """The command line of lm-eval, with our model; what is wrong with that is one sentence."""
     from lm_eval.__main__ import cli_evaluate
 
     register()
-    cli_evaluate()
+    try:
+        cli_evaluate()
+    except BruleeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

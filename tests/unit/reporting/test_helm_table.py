@@ -86,7 +86,7 @@ def test_models_of_one_name_go_by_their_place() -> None:
 
 def test_a_terminal_shows_scores_wins_and_speed() -> None:
     console = Console(record=True, width=200, file=io.StringIO())
-    console.print(*helm_views.terminal(helm_table([("a", SMALL), ("b", LARGE)])))
+    console.print(*helm_views.terminal(helm_table([("a", SMALL), ("b", LARGE)]), 200))
     text = console.export_text()
     assert "0.600 ±0.100" in text
     assert "0.300 ±0.100*" in text
@@ -94,6 +94,20 @@ def test_a_terminal_shows_scores_wins_and_speed() -> None:
     assert "Mean win rate" in text
     assert "1,234" in text
     assert "1.00 GiB" in text
+
+
+def test_a_narrow_terminal_gets_the_columns_below_each_other_and_whole() -> None:
+    def shown(width: int) -> str:
+        console = Console(record=True, width=width, file=io.StringIO())
+        console.print(*helm_views.terminal(helm_table([("a", SMALL), ("b", LARGE)]), width))
+        return console.export_text()
+
+    wide, narrow = shown(200), shown(56)
+    assert max(map(len, narrow.splitlines())) <= 56
+    assert "…" not in narrow
+    for cell in ("0.600 ±0.100", "0.300 ±0.100*", "0.120 ±0.100", "0.500 ±0.100", "1,234"):
+        assert narrow.count(cell) == wide.count(cell) > 0
+    assert (wide.count("scenario "), narrow.count("scenario ")) == (1, 2)
 
 
 def test_a_page_stands_alone_and_escapes_names(tmp_path: Path) -> None:

@@ -244,3 +244,21 @@ def test_gold_answers_score_100_on_the_published_files(solvers: Any) -> None:
         found = solvers.values(task, solvers.gold)
         assert found.pop("invalid") == 0.0
         assert found == pytest.approx(dict.fromkeys(ENTRIES[name].scores, 1.0))
+
+
+@REAL
+def test_correlations_of_many_equal_numbers_are_scipys(solvers: Any) -> None:
+    from scipy.stats import pearsonr, spearmanr
+
+    task = opened(Path(os.environ["BRULEE_REAL_DATA"]) / "glue")["stsb"]
+    grades = [float(example.references[0]) for example in task.examples()]
+    whole = [round(grade) for grade in grades]
+    assert (len(set(grades)), len(set(whole))) == (78, 6)
+
+    def solver(example: Any) -> Reply:
+        return solvers.choosing([round(float(example.references[0]))], len(example.choices))
+
+    found = solvers.values(task, solver)
+    given = [float(task.judge(e, solver(e)).output) for e in task.examples()]
+    assert found["pearson"] == pytest.approx(pearsonr(given, grades).statistic, abs=1e-12)
+    assert found["spearman"] == pytest.approx(spearmanr(given, grades).statistic, abs=1e-12)

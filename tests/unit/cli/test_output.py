@@ -1,0 +1,39 @@
+"""Tables on a terminal lose nothing, and elsewhere have a line a row."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+
+from brulee.cli.output import print_table
+
+NAME = "bigbench/natural_instructions/subtask005_mctaco_wrong_answer_generation_event_duration"
+ROWS = [(NAME, "exact_match[gender-pronouns]", "0.9777"), ("mmlu", "only 2 of 57 tasks", "0.2857")]
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    print_table(["task", "score", "value"], ROWS)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_row_is_a_line_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    head, first, second = printed(capsys)
+    assert head.split() == ["task", "score", "value"]
+    assert first.split() == list(ROWS[0])
+    assert second.split() == ["mmlu", "only", "2", "of", "57", "tasks", "0.2857"]
+
+
+def test_a_long_name_goes_on_in_its_cell(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    lines = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in printed(capsys)]
+    assert max(map(len, lines)) <= 60
+    assert not any("…" in line for line in lines)
+    width = lines[0].index("score")
+    cells = "".join(line[:width].strip() for line in lines[1:])
+    assert cells == f"{NAME}mmlu"
