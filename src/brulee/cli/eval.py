@@ -21,7 +21,7 @@ def evaluate(
     suite: Annotated[
         str,
         typer.Option(
-            help="glue, mmlu ... (an unknown name lists them), or FILE.yaml of "
+            help="bundled, glue, superglue, helm, mmlu, bigbench, bbh, or FILE.yaml of "
             "lm-evaluation-harness."
         ),
     ],
@@ -34,7 +34,11 @@ def evaluate(
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of the suite: prompt=harness."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="An option of the suite: prompt=harness. Lists are a,b,c.",
+        ),
     ] = None,
     chat: Annotated[
         bool, typer.Option("--chat", help="Put the model's chat template round every prompt.")
@@ -43,7 +47,10 @@ def evaluate(
         Path | None,
         typer.Option(help="Write results.json and the items here [default: RUN/suites/SUITE]."),
     ] = None,
-    bundle: Annotated[Path | None, typer.Option(help="Write the leaderboard's files here.")] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Write the files that GLUE's or SuperGLUE's leaderboard takes here."),
+    ] = None,
     base: Annotated[str | None, typer.Option(help="Base model of an adapter.")] = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -53,6 +60,8 @@ def evaluate(
     """Score a benchmark, with an interval beside every number.
 
     An interrupted evaluation goes on where it was, and a finished one asks the model nothing.
+
+    For example: brulee eval bundled --suite mmlu --data mmlu --limit 20
     """
     from brulee.evaluation.suite_options import parse_settings
     from brulee.evaluation.suites import suite as suite_of
