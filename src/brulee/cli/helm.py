@@ -19,7 +19,10 @@ def helm(
     html: Annotated[Path | None, typer.Option(help="Write the tables as a page here.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show scenarios by measures, the mean win rate of several models, and their speed."""
+    """Show scenarios by measures, the mean win rate of several models, and their speed.
+
+    For example: brulee helm runs/base-helm runs/chat/suites/helm --html helm.html
+    """
     from brulee.reporting import helm_views, results
     from brulee.reporting.helm_table import helm_table
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from brulee.cli import options
-from brulee.cli.output import print_json
+from brulee.cli.output import console, print_json
 
 
 def leaderboard(
@@ -16,7 +16,8 @@ def leaderboard(
         list[str],
         typer.Argument(
             metavar="[NAME=]PATH ...",
-            help="Run folders, results of brulee eval, result files of lm-evaluation-harness.",
+            help="Run folders, results of brulee eval, result files of lm-evaluation-harness; "
+            "NAME is what the table calls it.",
         ),
     ],
     tasks: Annotated[
@@ -29,6 +30,8 @@ def leaderboard(
     """Put models side by side on every suite that was measured, with intervals.
 
     A run shows its base and what was tuned, with everything that `brulee eval` measured of it.
+
+    For example: brulee leaderboard runs/chat SmolLM2=runs/base-mmlu --html page.html
     """
     from brulee.reporting import leaderboard_page, leaderboard_text
     from brulee.reporting.leaderboard import leaderboard as ranked
@@ -42,8 +45,6 @@ def leaderboard(
     if as_json:
         print_json(leaderboard_text.as_json(found))
         return
-    from rich.console import Console
-
-    Console().print(*leaderboard_text.terminal(found))
+    console().print(*leaderboard_text.terminal(found))
     for file in written:
         print(file)
