@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from brulee.data.batching import Batch
 from brulee.models.fused_decoder import FusedDecoder, fused_decoder
 from brulee.models.held import Held
+from brulee.models.kernels import kernel
 from brulee.models.rounding import filled, step_of
 
 # Of a chunk, 128 MB in fp32: with half as many, a vocabulary of 128k leaves the matrix product so
@@ -49,21 +50,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
         d_weight = torch.zeros_like(weight_VD, dtype=wide) if need_weight else None
         for start in range(0, hidden_ND.shape[0], rows):
             part = slice(start, start + rows)
-            hidden_CD, target_C = hidden_ND[part], targets_N[part]
-            logits_CV = (filled(hidden_CD, step) @ weight.T)[: len(hidden_CD)].to(wide)
-            log_z_C = torch.logsumexp(logits_CV, dim=-1)
-            picked_C = logits_CV.gather(1, target_C[:, None]).squeeze(1)
-            loss += (log_z_C - picked_C).sum()
-            if d_hidden is None and d_weight is None:
-                continue
-            # d loss / d logits = softmax - one-hot, formed in the logits' own memory.
-            d_logits_CV = logits_CV.sub_(log_z_C[:, None]).exp_()
-            d_logits_CV.scatter_add_(1, target_C[:, None], torch.full_like(picked_C, -1.0)[:, None])
-            d_logits_CV = filled(d_logits_CV, step, hidden_ND.dtype)
+            hidden_CD, learned = filled(hidden_ND[part], step), len(targets_N[part])
+            logits_CV = hidden_CD @ weight.T
+            losses, d_logits_CV = _entropies(logits_CV, targets_N[part], need_hidden or need_weight)
+            loss += losses
             if d_hidden is not None:
-                d_hidden[part] = (d_logits_CV @ weight)[: len(hidden_CD)]
+                d_hidden[part] = (d_logits_CV @ weight)[:learned]
             if d_weight is not None:
-                d_weight += d_logits_CV.T @ filled(hidden_CD, step)
+                d_weight += d_logits_CV.T @ hidden_CD
             del logits_CV, d_logits_CV  # before the next chunk's are made
         ctx.save_for_backward(d_hidden, d_weight)
         ctx.weight_dtype = weight_VD.dtype
@@ -78,6 +72,35 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if d_weight is not None:
             d_weight = (d_weight * scale).to(ctx.weight_dtype)
         return d_hidden, d_weight, None, None
+
+
+def _entropies(
+    logits_CV: torch.Tensor, targets: torch.Tensor, need_gradient: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Summed cross-entropy of the first rows, one a target, and where it is needed its gradient.
+
+    The gradient has the format of the logits, may lie in their memory, and is zero in other rows.
+    """
+    rows = len(targets)
+    run = kernel("cross_entropy", logits_CV)
+    if run is not None:
+        losses = logits_CV.new_empty(rows, dtype=torch.float32)
+        run(logits_CV, targets, losses, rows, logits_CV.shape[1], int(need_gradient))
+        logits_CV[rows:] = 0
+        return losses.sum(), logits_CV
+    wide_CV = logits_CV[:rows].to(torch.promote_types(logits_CV.dtype, torch.float32))
+    log_z = torch.logsumexp(wide_CV, dim=-1)
+    picked = wide_CV.gather(1, targets[:, None]).squeeze(1)
+    loss = (log_z - picked).sum()
+    if not need_gradient:
+        return loss, logits_CV
+    # Softmax - one-hot, formed in the logits' own memory where that is wide enough.
+    wide_CV.sub_(log_z[:, None]).exp_()
+    wide_CV.scatter_add_(1, targets[:, None], torch.full_like(picked, -1.0)[:, None])
+    if wide_CV.data_ptr() == logits_CV.data_ptr():
+        return loss, logits_CV
+    logits_CV[:rows], logits_CV[rows:] = wide_CV, 0
+    return loss, logits_CV
 
 
 def linear_cross_entropy(

@@ -23,13 +23,7 @@ def rounded(size: int, step: int) -> int:
     return -(-size // step) * step
 
 
-def filled(x: torch.Tensor, step: int, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """X (n, ...) in `dtype`, with zeros after its rows up to a multiple of `step`."""
-    rows = rounded(len(x), step)
-    if rows == len(x):
-        return x.to(dtype or x.dtype)
-    if dtype in (None, x.dtype):
-        return F.pad(x, (0, 0) * (x.ndim - 1) + (0, rows - len(x)))
-    found = x.new_empty(rows, *x.shape[1:], dtype=dtype)
-    found[: len(x)], found[len(x) :] = x, 0
-    return found
+def filled(x: torch.Tensor, step: int) -> torch.Tensor:
+    """X (n, ...) with zeros after its rows, up to a multiple of `step`."""
+    extra = -len(x) % step
+    return F.pad(x, (0, 0) * (x.ndim - 1) + (0, extra)) if extra else x

@@ -37,6 +37,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "rotate": (_P, _P, _P, _P, _L, _L, _L, _F),
     "softmax_forward": (_P, _L, _L, _L, _L, _L, _F),
     "softmax_backward": (_P, _P, _L, _L, _L, _L, _L, _F),
+    "cross_entropy": (_P, _P, _P, _L, _L, _L),
 }
 
 

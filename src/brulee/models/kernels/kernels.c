@@ -89,18 +89,17 @@ void NAME(softmax_forward)(Y *score, long blocks, long rows, long columns, long 
   for (long t = 0; t < blocks * rows; t++) {
     Y *p = score + t * columns;
     long i = t % rows, seen = i < asked ? read - asked + i + 1 : 0;
-    float most = -INFINITY, sum = 0;
+    float most = -INFINITY, sum = 0, e[columns];
 #pragma omp simd reduction(max : most)
     for (long j = 0; j < seen; j++) {
       float s = Y_WIDE(p[j]);
       most = s > most ? s : most;
     }
 #pragma omp simd reduction(+ : sum)
-    for (long j = 0; j < seen; j++) sum += exponential((Y_WIDE(p[j]) - most) * scale);
+    for (long j = 0; j < seen; j++) sum += e[j] = exponential((Y_WIDE(p[j]) - most) * scale);
     float share = 1.0f / sum;
 #pragma omp simd
-    for (long j = 0; j < seen; j++)
-      p[j] = Y_NARROW(exponential((Y_WIDE(p[j]) - most) * scale) * share);
+    for (long j = 0; j < seen; j++) p[j] = Y_NARROW(e[j] * share);
     for (long j = seen; j < columns; j++) p[j] = Y_NARROW(0.0f);
   }
 }
@@ -120,5 +119,29 @@ void NAME(softmax_backward)(Y *grad, const Y *weight, long blocks, long rows, lo
     for (long j = 0; j < seen; j++)
       dp[j] = Y_NARROW(scale * Y_WIDE(p[j]) * (Y_WIDE(dp[j]) - along));
     for (long j = seen; j < columns; j++) dp[j] = Y_NARROW(0.0f);
+  }
+}
+
+// loss (rows) = log(sum(exp(logit))) - logit[target], and with `grad` the gradient of its sum,
+// softmax - one-hot, in place of the logits (rows, columns).
+void NAME(cross_entropy)(Y *logit, const int64_t *target, float *loss, long rows, long columns,
+                         long grad, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+  for (long t = 0; t < rows; t++) {
+    Y *in = logit + t * columns;
+    float most = -INFINITY, sum = 0;
+#pragma omp simd reduction(max : most)
+    for (long j = 0; j < columns; j++) {
+      float x = Y_WIDE(in[j]);
+      most = x > most ? x : most;
+    }
+#pragma omp simd reduction(+ : sum)
+    for (long j = 0; j < columns; j++) sum += exponential(Y_WIDE(in[j]) - most);
+    float all = most + logf(sum), at = Y_WIDE(in[target[t]]);
+    loss[t] = all - at;
+    if (!grad) continue;
+#pragma omp simd
+    for (long j = 0; j < columns; j++) in[j] = Y_NARROW(exponential(Y_WIDE(in[j]) - all));
+    in[target[t]] = Y_NARROW(exponential(at - all) - 1.0f);
   }
 }
