@@ -49,6 +49,7 @@ def _print(found: Measured) -> None:
         ),
     )
     print(f"{found.tokens_per_second:,.0f} tokens/s, peak {found.peak_memory_bytes / 1e9:.2f} GB")
+    print(f"norms, gates, attention's weights and the loss computed by {found.loops}")
     for dtype, rate in found.rates.items():
         share = found.share(dtype)
         print(f"{share:.0%} of this machine's own {dtype} products ({rate / 1e9:,.0f} GFLOP/s)")

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from brulee.models.kernels import compiled
 from brulee.models.product_rate import product_rate, training_operations
 from brulee.training.events import read_events
 from brulee.training.trainer import Trainer
@@ -17,7 +18,8 @@ class Measured:
     """What every step took. Tokens are real ones, without padding.
 
     `operations` are those of all counted steps (`training_operations`); `rates` the machine's
-    matrix products, in operations a second by number format.
+    matrix products, in operations a second by number format; `loops` what norms and the like were
+    computed by, "C" (models/kernels) or "PyTorch".
     """
 
     seconds: list[float]
@@ -28,6 +30,7 @@ class Measured:
     peak_memory_bytes: int
     operations: int
     rates: dict[str, float]
+    loops: str = "PyTorch"
 
     @property
     def tokens_per_second(self) -> float:
@@ -67,6 +70,7 @@ def measure(trainer: Trainer) -> Measured:
         peak_memory_bytes=totals.peak_memory_bytes,
         operations=training_operations(trainer.base.model, sum(tokens), sum(learned)),
         rates=rates,
+        loops="C" if device.type == "cpu" and compiled() else "PyTorch",
     )
 
 

@@ -53,6 +53,11 @@ def kernel(
     return _bound(name, x.dtype, dtype or x.dtype)
 
 
+def compiled() -> bool:
+    """Whether the loops are there: compiled now, if they were not yet."""
+    return _library() is not None
+
+
 @functools.cache
 def _bound(name: str, x: torch.dtype, y: torch.dtype) -> Callable[..., None] | None:
     library = _library()
