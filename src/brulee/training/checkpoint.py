@@ -23,6 +23,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from brulee.errors import InputError
 from brulee.models.bundled import sha256
 from brulee.models.disk import disk_errors
 from brulee.training.world import ALONE, World
@@ -62,18 +63,44 @@ def save(
     world.wait()
 
 
-def newest(root: Path) -> Checkpoint | None:
-    """The newest whole checkpoint; torn ones are passed over."""
+def newest(root: Path, like: Mapping[str, Any] | None = None) -> Checkpoint | None:
+    """The newest whole checkpoint; torn ones are passed over.
+
+    Raises InputError for one whose state is not `like` this one: another version wrote it.
+    """
     for folder in _folders(root):
         seal = folder / "state.json"
         try:
             state = json.loads(seal.read_text())
-            whole = all(sha256(folder / n) == d for n, d in state["sha256"].items())
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError):
             continue
-        if whole:
+        _check_keys(seal, {"step": 0, "sha256": {}, **(like or {})}, state)
+        if _whole(folder, state["sha256"]):
             return Checkpoint(folder, state["step"], state)
     return None
+
+
+def _whole(folder: Path, digests: Mapping[str, str]) -> bool:
+    try:
+        return all(sha256(folder / name) == digest for name, digest in digests.items())
+    except FileNotFoundError:
+        return False
+
+
+def _check_keys(seal: Path, like: Mapping[str, Any], state: Any, inside: str = "") -> None:
+    for key, value in like.items():
+        if not isinstance(state, dict) or key not in state:
+            raise _other_version(seal, f"it has no {inside}{key}")
+        if isinstance(value, dict):
+            _check_keys(seal, value, state[key], f"{key}.")
+
+
+def _other_version(file: Path, what: str) -> InputError:
+    """The error of a checkpoint that is whole and not one of ours."""
+    return InputError(
+        f"{file}: {what}; the checkpoint was written by another version of brulee or for another "
+        "method. Go on with that version (manifest.json names it), or begin anew with --fresh."
+    )
 
 
 def restore(
@@ -82,7 +109,10 @@ def restore(
     optimizer: torch.optim.Optimizer,
     world: World = ALONE,
 ) -> None:
-    """Put weights, moments and the random state back."""
+    """Put weights, moments and the random state back.
+
+    Raises InputError where they are not of these parameters.
+    """
     restore_weights(checkpoint, parameters)
     moments = load_file(checkpoint.folder / "optimizer.safetensors")
     for kind, put in (("rng", torch.set_rng_state), ("cuda_rng", torch.cuda.set_rng_state)):
@@ -96,10 +126,20 @@ def restore(
 
 @torch.no_grad()
 def restore_weights(checkpoint: Checkpoint, parameters: Sequence[torch.nn.Parameter]) -> None:
-    """Put the weights alone back."""
-    weights = load_file(checkpoint.folder / "weights.safetensors")
+    """Put the weights alone back.
+
+    Raises InputError where they are not of these parameters.
+    """
+    file = checkpoint.folder / "weights.safetensors"
+    weights = load_file(file)
+    if len(weights) != len(parameters):
+        raise _other_version(file, f"it holds {len(weights)} tensors and not {len(parameters)}")
     for i, parameter in enumerate(parameters):
-        parameter.copy_(_part(weights[str(i)], parameter))
+        found = weights.get(str(i))
+        if found is None or found.shape != parameter.shape:
+            shape = "nothing" if found is None else f"a tensor of {tuple(found.shape)}"
+            raise _other_version(file, f"under {i} it has {shape}, not {tuple(parameter.shape)}")
+        parameter.copy_(_part(found, parameter))
 
 
 def whole(

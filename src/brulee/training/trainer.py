@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -289,7 +290,12 @@ class Trainer:
         if not together.all_finite(self.world, self.parameters):
             what = f"step {self.step}: it left weights that are not finite"
             raise diverged(what, self._saved, self.learning_rate)
-        state = {
+        state = self._state()
+        checkpoint.save(root, self.step, self.parameters, self.optimizer, state, keep, self.world)
+
+    def _state(self) -> dict[str, Any]:
+        """What a checkpoint holds beside tensors."""
+        return {
             "tokens": self.tokens,
             "seconds": self.seconds,
             "peak": self.peak,
@@ -299,10 +305,9 @@ class Trainer:
             "relieved": self.relief.used,
             "pass_tokens": self.passes.pass_tokens,
         }
-        checkpoint.save(root, self.step, self.parameters, self.optimizer, state, keep, self.world)
 
     def _resume(self) -> None:
-        saved = checkpoint.newest(self.folder / "checkpoints")
+        saved = checkpoint.newest(self.folder / "checkpoints", self._state())
         torch.manual_seed(self.spec.seed + self.world.rank)
         if saved is None:
             self.events.rewind(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import signal
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from brulee.data.encoding import Encoded
-from brulee.errors import StoppedError
+from brulee.errors import InputError, StoppedError
 from brulee.training import checkpoint
 from brulee.training.checkpoint import newest
 from brulee.training.documents import Document
@@ -227,6 +228,32 @@ def _damage(folder: Path, how: str) -> None:
         seal.write_bytes(bytes(len(seal.read_bytes())))
     else:
         weights.unlink()
+
+
+@pytest.mark.parametrize("key", ["step", "sha256", "tokens", "best", "best.waited"])
+def test_a_checkpoint_of_another_version_is_refused_in_a_sentence(
+    make_trainer: MakeTrainer, tmp_path: Path, key: str
+) -> None:
+    make_trainer(max_steps=2, save_every=2).train()
+    seal = tmp_path / "checkpoints" / "step-2" / "state.json"
+    state = json.loads(seal.read_text())
+    inner = state["best"] if key.startswith("best.") else state
+    del inner[key.split(".")[-1]]
+    seal.write_text(json.dumps(state))
+    message = rf"state\.json: it has no {key}; the checkpoint was written by another version"
+    with pytest.raises(InputError, match=message):
+        make_trainer(save_every=2).train()
+    assert seal.is_file(), "what cannot be read is left where it is"
+
+
+def test_a_checkpoint_of_other_parameters_is_refused_in_a_sentence(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    make_trainer(max_steps=2, save_every=2).train()
+    with pytest.raises(InputError, match=r"under 0 it has a tensor of \(8, 32\), not \(4, 32\)"):
+        make_trainer(save_every=2, options={"rank": 4}).train()
+    with pytest.raises(InputError, match=r"weights.safetensors: it holds \d+ tensors and not \d+"):
+        make_trainer(save_every=2, method="full").train()
 
 
 def test_a_checkpoint_under_its_temporary_name_is_none(
