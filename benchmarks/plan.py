@@ -28,12 +28,12 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "LoRA r8, fp32": {"method": {"name": "lora", "rank": 8}, "train": {"precision": "float32"}},
     "LoRA r8, 32 documents a step": {
         "method": {"name": "lora", "rank": 8},
-        "train": {"batch_size": 32, "max_steps": 4},
+        "train": {"batch_size": 32, "max_steps": 2},
     },
     "LoRA r8, documents of 2,000 tokens": {
         "method": {"name": "lora", "rank": 8},
         "data": {"source": "long.jsonl"},
-        "train": {"max_length": 2048, "batch_size": 4},
+        "train": {"max_length": 2048, "batch_size": 4, "max_steps": 3},
     },
     "QLoRA r8, NF4": {
         "model": {"name": "bundled", "quantise": "nf4"},
