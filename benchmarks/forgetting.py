@@ -50,7 +50,8 @@ def main() -> None:
     rows = [row(n, guard, folders) for n, guard in open_guards(guards, data, None).items()]
     show(rows, folders)
     if arguments.out:
-        found = {"machine": machine(), "versions": versions(), "settings": settings, "rows": rows}
+        found = {"machine": machine(), "versions": versions(), "rows": rows}
+        found["source"] = Path(arguments.data).name if arguments.data else "bundled/support-chats"
         found["gains"] = {case: gain(folder) for case, folder in folders.items()}
         arguments.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
