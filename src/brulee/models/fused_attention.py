@@ -23,7 +23,7 @@ from brulee.models.kernels import kernel
 from brulee.models.rounding import rounded, step_of
 from brulee.models.spans import Span, cut
 
-# Beyond it the n x S weights are too much to keep, and the kernels for long documents win.
+# Beyond it the n x S weights are too much to hold, and the kernels for long documents win.
 LONGEST = 1024
 # Queries in one product: fewer compute less that is masked, in more and smaller products.
 ROWS = 256

@@ -12,6 +12,7 @@ width, `H` query heads, `K` key heads, `W` head width.
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,7 @@ from brulee.models.spans import asking, spans_of
 
 # Rows of a pack, and of its last layer, are filled up to a multiple (rounding.py).
 STEP, LAST_STEP = 64, 32
+_PAIRS = 5  # of documents that a model is tried on
 _BODY = {"embed_tokens", "layers", "norm", "rotary_emb"}
 _LAYER = {"input_layernorm", "self_attn", "post_attention_layernorm", "mlp"}
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
@@ -192,20 +194,29 @@ def _format(hidden: torch.Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
 
 
-@torch.no_grad()
 def _same(decoder: FusedDecoder) -> bool:
-    """Two short documents, their common beginning computed once, against the model alone."""
+    """Pairs of short documents, their common beginning computed once, against the model alone.
+
+    A right formula is off by 0.02 to 0.09 of a hidden state's norm in bfloat16, by the pair (30
+    layers of SmolLM2), so that there the middle of the pairs counts; in fp32 every one does.
+    """
+    errors = [_error(decoder, seed) for seed in range(_PAIRS)]
+    if decoder.held.dtype == torch.float32:  # not the model's: what is trained may be wider
+        return max(errors) <= 1e-4
+    return statistics.median(errors) <= 0.05
+
+
+@torch.no_grad()
+def _error(decoder: FusedDecoder, seed: int) -> float:
     model = decoder.model
     device = next(model.parameters()).device
     high = model.get_input_embeddings().weight.shape[0]
-    drawn = torch.randint(high, (12,), generator=torch.Generator().manual_seed(0)).tolist()
+    drawn = torch.randint(high, (12,), generator=torch.Generator().manual_seed(seed)).tolist()
     documents = [Encoded.ending(drawn[:7], 3), Encoded.ending(drawn[:3] + drawn[6:], 4)]
     batch = pack(documents, common_start(documents)).to(device)
     found = decoder(batch).float()
     expected = torch.cat([_alone(model, document) for document in documents]).float()
-    # Thirty layers in bfloat16 differ by 3 to 6% from themselves, computed in another order.
-    tolerance = 1e-4 if model.dtype == torch.float32 else 0.2
-    return bool((found - expected).norm() <= tolerance * expected.norm())
+    return float((found - expected).norm() / expected.norm())
 
 
 def _alone(model: PreTrainedModel, document: Encoded) -> torch.Tensor:

@@ -2,8 +2,8 @@
 
 Queries, keys and values read the same x, and so do a gated MLP's two halves. Left to autograd, each
 map and each correction saves x or a copy, returns a gradient of x of its own to be added up, and
-computes what nothing needs. Here x is saved once, the corrections' first halves are one product,
-and the gradient of x is accumulated inside the products:
+computes what nothing needs. Here x is saved once or computed again, the corrections' first halves
+are one product, and the gradient of x is accumulated inside the products:
 
     H  = x [A_1; A_2; ...]^T                 y_i = x W_i^T + bias_i + s_i H_i B_i^T
     dH = [s_i dy_i B_i]                      dx  = sum_i dy_i W_i + dH [A_1; A_2; ...]

@@ -1,4 +1,4 @@
-"""Rotary positions, turned in three operations and turned back in three.
+"""Rotary positions, turned in three operations or one loop (kernels), and turned back likewise.
 
     y_1 = x_1 cos_1 - x_2 sin_1        y_2 = x_2 cos_2 + x_1 sin_2        x = [x_1 | x_2]
 

@@ -30,7 +30,7 @@ class Measured:
     peak_memory_bytes: int
     operations: int
     rates: dict[str, float]
-    loops: str = "PyTorch"
+    loops: str
 
     @property
     def tokens_per_second(self) -> float:
@@ -70,7 +70,7 @@ def measure(trainer: Trainer) -> Measured:
         peak_memory_bytes=totals.peak_memory_bytes,
         operations=training_operations(trainer.base.model, sum(tokens), sum(learned)),
         rates=rates,
-        loops="C" if device.type == "cpu" and compiled() else "PyTorch",
+        loops="C" if trainer.passes.fused and device.type == "cpu" and compiled() else "PyTorch",
     )
 
 

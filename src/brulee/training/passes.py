@@ -33,6 +33,11 @@ class Passes:
         self.pass_tokens = budgets[base.device.type]
         self.loss: Callable[[Batch], torch.Tensor] = loss
 
+    @property
+    def fused(self) -> bool:
+        """Whether the model goes through the fused decoder."""
+        return self._decoder is not None
+
     def shard(self) -> None:
         """Cut the model up between processes, to be gathered by the modules' own forward."""
         assert isinstance(self.loss, CompletionLoss), "sharded once"

@@ -177,3 +177,11 @@ def test_a_frozen_embedding_gets_no_gradient_and_the_first_layer_gives_none(
     model = _tuned(make_model, "llama", {"name": "lora", "target": ["o_proj"]})
     _, found = _fused(model, DOCUMENTS, 3)
     assert all("o_proj.lora_" in key for key in found)
+
+
+def test_a_prompt_over_a_base_in_bfloat16_is_not_held_to_fp32(make_model: Make) -> None:
+    """Its trained vectors are in fp32, and so is then what the model calls its format."""
+    model = make_model("llama").to(torch.bfloat16)
+    build_method(MethodSpec(name="prompt", tokens=4, init="random")).attach(model)
+    assert {p.dtype for p in model.parameters()} == {torch.float32, torch.bfloat16}
+    assert fused_decoder(model) is not None
