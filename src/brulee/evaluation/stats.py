@@ -110,6 +110,10 @@ def compare(
     two-sided and comes from swapping base and tuned at random per item (Noreen 1989): it is
     (c + 1) / (B + 1), or exact over all patterns for up to 16 items. Of the mean of 0/1 outcomes it
     is exact whatever their number, which is McNemar's test. Clusters are drawn and swapped whole.
+    Of a score that is no mean, such as a ratio of counts, what is swapped is what each item adds
+    to the score of its side, to first order. Swapping the counts would ask whether the two sides
+    are the same in everything: one that names a tenth as much would differ from one that names
+    as much right.
     Raises ValueError for no items, a NaN, or shapes that differ.
     """
     base, tuned = _checked(base_NS, "base statistics"), _checked(tuned_NS, "tuned statistics")
@@ -237,18 +241,13 @@ def _paired_bootstrap(
 def _randomisation(
     base_CS: Array, tuned_CS: Array, sizes_C: Array, reduce: Reduce, resamples: int, seed: int
 ) -> float:
-    """The two-sided p of the difference under random swaps of base and tuned."""
-    change_CS, size = tuned_CS - base_CS, sizes_C.sum()
-    base_S, tuned_S = base_CS.sum(0), tuned_CS.sum(0)
+    """The two-sided p of the difference under random signs of what each unit adds to it."""
+    shares_C = _shares(tuned_CS, sizes_C, reduce) - _shares(base_CS, sizes_C, reduce)
+    observed, count = float(np.abs(shares_C.sum())), len(shares_C)
 
     def extremes(swapped_BC: Array) -> int:
-        moved = swapped_BC @ change_CS
-        tuned = _score(tuned_S - moved, size, reduce)
-        base = _score(base_S + moved, size, reduce)
-        return int((np.abs(tuned - base) >= observed - _TIE).sum())
+        return int((np.abs((1.0 - 2.0 * swapped_BC) @ shares_C) >= observed - _TIE).sum())
 
-    observed = float(np.abs(_score(tuned_S, size, reduce) - _score(base_S, size, reduce)))
-    count = len(sizes_C)
     if count <= ENUMERATED:
         patterns = np.arange(1 << count)[:, None] >> np.arange(count) & 1
         return extremes(patterns.astype(np.float64)) / (1 << count)
@@ -258,6 +257,23 @@ def _randomisation(
         for rows in _chunks(count, resamples)
     )
     return (reached + 1) / (resamples + 1)
+
+
+def _shares(sums_CS: Array, sizes_C: Array, reduce: Reduce) -> Array:
+    """What each unit adds to the score, to first order: (C,), with the score as their sum.
+
+    A unit's size times the score, and how far the score falls where it is left out (the jackknife;
+    Efron and Tibshirani 1993, chapter 11). Of a mean these are exactly its terms.
+    """
+    sums_S, size = sums_CS.sum(0), sizes_C.sum()
+    score = float(_score(sums_S, size, reduce))
+    by_size_C = score * sizes_C / size
+    if len(sizes_C) == 1:
+        return by_size_C
+    left_C = size - sizes_C
+    pulls_C = (score - _score(sums_S - sums_CS, left_C, reduce)) * left_C / size
+    # They sum to nothing for a mean; for a curved score, to the jackknife's estimate of its bias.
+    return by_size_C + pulls_C - pulls_C.mean()
 
 
 def _minimum_detectable(differences_B: Array, count: int) -> float | None:

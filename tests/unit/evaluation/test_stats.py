@@ -153,24 +153,66 @@ def test_exact_p_by_hand() -> None:
     assert (found.base, found.tuned, found.difference) == (0.0, 1.0, 1.0)
 
 
-def test_exact_p_of_a_corpus_metric_tries_every_pattern() -> None:
+def ratio(mean_S: Array, items: float | Array) -> Array:
+    return mean_S[..., 0] / np.maximum(mean_S[..., 1], 1e-9)
+
+
+def named(rng: np.random.Generator, most: int, right: float, count: int = 60) -> Array:
+    """Names that are right, and names, of so many texts."""
+    names = rng.integers(0, most + 1, count)
+    return np.stack([rng.binomial(names, right), names], axis=-1).astype(np.float64)
+
+
+def test_p_of_a_ratio_is_uniform_where_only_the_counts_below_changed() -> None:
+    rng = np.random.default_rng(19)
+    small = 0
+    for trial in range(200):
+        base, tuned = named(rng, 12, right=0.8), named(rng, 2, right=0.8)
+        small += compare(base, tuned, ratio, resamples=300, seed=trial).p <= 0.1
+    assert 0.05 <= small / 200 <= 0.16
+
+
+def test_p_of_a_ratio_finds_what_did_change() -> None:
+    rng = np.random.default_rng(20)
+    found = compare(named(rng, 12, right=0.9), named(rng, 2, right=0.4), ratio)
+    assert found.p < 0.01
+
+
+def test_few_changed_items_prove_little_of_a_ratio() -> None:
+    base = np.array([[4.0, 4.0]] * 32)
+    tuned = np.array([[1.0, 1.0]] * 29 + [[0.0, 1.0]] * 3)
+    assert 0.02 < compare(base, tuned, ratio).p < 0.3
+
+
+def test_p_of_a_corpus_metric_tries_every_sign_of_what_items_add() -> None:
     bleu = metric("bleu")
     reference = "one two three four five six"
     texts = [("one two three x", "one two three four five"), ("six", reference), (reference, "one")]
-    base, tuned = (
+    sides = [
         np.array([bleu.statistics(pair[side], [reference])["bleu"] for pair in texts])
         for side in (0, 1)
-    )
+    ]
     reduce = partial(bleu.reduce, "bleu")
 
-    def difference(swaps: tuple[int, ...]) -> float:
-        swap = np.array(swaps, dtype=bool)[:, None]
-        left, right = np.where(swap, tuned, base), np.where(swap, base, tuned)
-        return abs(float(reduce(right.mean(0), 3.0) - reduce(left.mean(0), 3.0)))
+    def added(stats: Array) -> Array:
+        whole = float(reduce(stats.mean(0), 3.0))
+        without = [float(reduce(np.delete(stats, i, 0).mean(0), 2.0)) for i in range(3)]
+        pulls = 2 / 3 * (whole - np.array(without))
+        return whole / 3 + pulls - pulls.mean()
 
-    observed = difference((0, 0, 0))
-    reached = [difference(s) >= observed - 1e-10 for s in product((0, 1), repeat=3)]
-    assert compare(base, tuned, reduce).p == sum(reached) / 8
+    each = added(sides[1]) - added(sides[0])
+    found = compare(*sides, reduce)
+    assert each.sum() == pytest.approx(found.difference)
+    reached = [abs(s @ each) >= abs(each.sum()) - 1e-10 for s in product((-1, 1), repeat=3)]
+    assert found.p == sum(reached) / 8
+
+
+def test_p_of_the_mean_of_unequal_clusters_swaps_their_sums() -> None:
+    base, tuned = outcomes(21, 24, shift=0.1)
+    names = np.repeat(np.arange(6), [1, 2, 3, 4, 6, 8])
+    sums = np.bincount(names, weights=(tuned - base)[:, 0])
+    reached = [abs(s @ sums) >= abs(sums.sum()) - 1e-10 for s in product((-1, 1), repeat=6)]
+    assert compare(base, tuned, mean, clusters=names).p == sum(reached) / 64
 
 
 def test_p_is_uniform_where_nothing_changed() -> None:
