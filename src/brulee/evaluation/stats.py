@@ -267,13 +267,14 @@ def _shares(sums_CS: Array, sizes_C: Array, reduce: Reduce) -> Array:
     """
     sums_S, size = sums_CS.sum(0), sizes_C.sum()
     score = float(_score(sums_S, size, reduce))
-    by_size_C = score * sizes_C / size
+    by_size_C: Array = score * sizes_C / size
     if len(sizes_C) == 1:
         return by_size_C
     left_C = size - sizes_C
     pulls_C = (score - _score(sums_S - sums_CS, left_C, reduce)) * left_C / size
     # They sum to nothing for a mean; for a curved score, to the jackknife's estimate of its bias.
-    return by_size_C + pulls_C - pulls_C.mean()
+    centred_C: Array = pulls_C - pulls_C.mean()
+    return by_size_C + centred_C
 
 
 def _minimum_detectable(differences_B: Array, count: int) -> float | None:

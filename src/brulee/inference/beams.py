@@ -53,7 +53,7 @@ def search(
         logits = logits.repeat_interleave(width, dim=0)
         live = [_begun(orders[i], width) for i in chosen]
         while live:
-            parents, tokens, going = [], list[int](), []
+            parents, tokens, going = [], list[list[int]](), []
             best = _best(live, logits, width)
             for at, (one, ways) in enumerate(zip(live, best, strict=True)):
                 taken = _step(one, ways, sampling.length_penalty, stop_ids, stopped)
@@ -62,10 +62,10 @@ def search(
                     continue
                 going.append(one)
                 parents += [at * width + beam for beam in taken]
-                tokens += [ids[-1] for ids in one.ids]
+                tokens += [ids[-1:] for ids in one.ids]
             if going:
                 decoder.select(parents)
-                logits = decoder.push(torch.tensor(tokens, device=logits.device))
+                logits = decoder.push(tokens)
             else:
                 decoder.drop(list(range(len(live) * width)))
             live = going

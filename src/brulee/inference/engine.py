@@ -102,7 +102,7 @@ class Engine:
                 return
             yield int(token_B[0])
             if written < most:
-                logits_BV = decoder.push(token_B)
+                logits_BV = decoder.push([[int(token_B[0])]])
 
     @torch.no_grad()
     def loglikelihood(
@@ -139,7 +139,7 @@ class Engine:
         stopped = self._texts(sampling).reached if sampling.stop else lambda _: False
         most = [self._most(prompt, sampling) for prompt in prompts]
         for decoder, chosen in self._decoders(prompts, most, sampling.beams):
-            orders = [Order(i, most[i]) for i in chosen]
+            orders = [Order(i, most[i], prompts[i]) for i in chosen]
             continued = write if sampling.beams == 1 else search
             yield from continued(decoder, orders, sampling, self.stop_ids, stopped)
 

@@ -1,21 +1,25 @@
 """Writing on after prompts, many at a time: a row that is finished makes room for the next prompt.
 
-Shapes: `B` rows, `V` vocabulary.
+Shapes: `N` tokens, `V` vocabulary.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 
+from brulee.inference.guesses import Guesses, shared_out
 from brulee.inference.sampling import Sampling, generators, next_tokens
+
+TOGETHER = 64  # tokens that a pass reads at little more cost than one
 
 
 class Decoder(Protocol):
-    """Prompts of which some wait and some are rows, each of which takes a token at a time."""
+    """Prompts of which some wait and some are rows that take one token after another."""
 
     @property
     def waiting(self) -> int:
@@ -28,8 +32,15 @@ class Decoder(Protocol):
     def admit(self, most: int) -> tuple[list[int], torch.Tensor]:
         """Read the next prompts, at most so many: which they are, and logits (N, V) after each."""
 
-    def push(self, tokens_B: torch.Tensor) -> torch.Tensor:
-        """Append a token to every row; logits (B, V) after it."""
+    @property
+    def several(self) -> bool:
+        """Whether a row may be given several tokens at once."""
+
+    def push(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Append tokens to every row; logits (N, V) after each of them, row by row."""
+
+    def cut(self, counts: Sequence[int]) -> None:
+        """Forget the last so many tokens of each row."""
 
     def drop(self, gone: list[int]) -> list[int]:
         """Forget rows; returns which of the rows before is now at each place."""
@@ -40,17 +51,24 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """A prompt's number among the requests, and how many tokens may follow it."""
+    """A prompt's number among the requests, how many tokens may follow it, and its own."""
 
     request: int
     most: int
+    prompt: Sequence[int]
 
 
 @dataclass
 class _Live:
     order: Order
     stream: torch.Generator
+    guesses: Guesses
     ids: list[int] = field(default_factory=list)
+    ended: bool = False
+
+    def next(self, most: int) -> list[int]:
+        """At most so many guesses at what follows, if there is room for what follows them."""
+        return self.guesses.next(min(most, self.order.most - len(self.ids) - 1))
 
 
 def write(
@@ -65,27 +83,68 @@ def write(
     A completion ends before a token of `stop_ids`, after one with which it is `stopped`, or when it
     has all it may have.
     """
+
+    def ends(row: _Live, token: int) -> bool:
+        ended = token in stop_ids
+        if not ended:
+            row.ids.append(token)
+            row.guesses.add([token])
+        return ended or len(row.ids) == row.order.most or stopped(row.ids)
+
     live: list[_Live] = []
-    logits_BV = torch.empty(0)
     while live or decoder.waiting:
         # Some at a time: a pass over several prompts costs little more than one over the first.
         if decoder.waiting and (not live or decoder.free >= max(1, len(live) // 4)):
-            chosen, new = decoder.admit(decoder.free)
+            chosen, logits = decoder.admit(decoder.free)
             streams = generators(sampling, [orders[i].request for i in chosen])
-            live += [_Live(orders[i], s) for i, s in zip(chosen, streams, strict=True)]
-            logits_BV = torch.cat([logits_BV.to(new), new]) if len(logits_BV) else new
-        tokens_B = next_tokens(logits_BV, sampling, [row.stream for row in live])
-        gone = []
-        for at, (row, token) in enumerate(zip(live, tokens_B.tolist(), strict=True)):
-            ended = token in stop_ids
-            if not ended:
-                row.ids.append(token)
-            if ended or len(row.ids) == row.order.most or stopped(row.ids):
-                gone.append(at)
+            new = [
+                _Live(orders[i], s, Guesses(orders[i].prompt))
+                for i, s in zip(chosen, streams, strict=True)
+            ]
+            _follow(new, [[]] * len(new), logits, sampling, ends)
+            live += new
+        gone = [at for at, row in enumerate(live) if row.ended]
         for at in gone:
             yield live[at].order.request, live[at].ids
         if gone:
-            order = decoder.drop(gone)
-            live = [live[at] for at in order]
-            tokens_B = tokens_B[torch.tensor(order, dtype=torch.long, device=tokens_B.device)]
-        logits_BV = decoder.push(tokens_B) if live else logits_BV[:0]
+            live = [live[at] for at in decoder.drop(gone)]
+        if live:
+            ahead = _guessed(live) if decoder.several else [[]] * len(live)
+            tokens = [[row.ids[-1], *guess] for row, guess in zip(live, ahead, strict=True)]
+            decoder.cut(_follow(live, ahead, decoder.push(tokens), sampling, ends))
+
+
+def _guessed(live: Sequence[_Live]) -> list[list[int]]:
+    """What each row may go on with, in all as many tokens as are read at little more cost."""
+    wanted = [row.next(TOGETHER) for row in live]
+    given = shared_out([len(guess) for guess in wanted], max(0, TOGETHER - len(live)))
+    return [guess[:count] for guess, count in zip(wanted, given, strict=True)]
+
+
+def _follow(
+    live: Sequence[_Live],
+    ahead: Sequence[Sequence[int]],
+    logits_NV: torch.Tensor,
+    sampling: Sampling,
+    ends: Callable[[_Live, int], bool],
+) -> list[int]:
+    """Choose on, from after each row's newest token along its guesses, as long as they are right.
+
+    Returns how many of each row's guesses were wrong.
+    """
+    firsts = list(itertools.accumulate([1 + len(guess) for guess in ahead], initial=0))
+    right, going = [0] * len(live), list(range(len(live)))
+    while going:
+        at = torch.tensor([firsts[i] + right[i] for i in going], device=logits_NV.device)
+        streams = [live[i].stream for i in going]
+        tokens = next_tokens(logits_NV[at], sampling, streams).tolist()
+        still = []
+        for i, token in zip(going, tokens, strict=True):
+            live[i].ended = ends(live[i], token)
+            if not live[i].ended and ahead[i][right[i] :][:1] == [token]:
+                right[i] += 1
+                still.append(i)
+        going = still
+    for row, guess, count in zip(live, ahead, right, strict=True):
+        row.guesses.heard(len(guess), count)
+    return [len(guess) - count for guess, count in zip(ahead, right, strict=True)]

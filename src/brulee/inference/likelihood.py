@@ -88,9 +88,8 @@ def token_scores(
     """Log-probability of each target after its row, and whether it is the likeliest token."""
     rows = torch.from_numpy(rows_M).to(logits_NV.device)
     targets = torch.from_numpy(targets_M).to(logits_NV.device)
-    logits_NV = logits_NV.float()
-    log_z_N = logits_NV.logsumexp(dim=-1)
-    picked_M = logits_NV[rows, targets].double() - log_z_N[rows].double()
+    # Not logsumexp, whose sum over a single row is cut among the threads, and rounded otherwise.
+    picked_M = logits_NV.float().log_softmax(dim=-1)[rows, targets]
     greedy_M = logits_NV.argmax(dim=-1)[rows] == targets
     return zip(picked_M.tolist(), greedy_M.tolist(), strict=True)
 

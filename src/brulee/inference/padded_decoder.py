@@ -82,14 +82,21 @@ class PaddedDecoder:
             mask_BT[row, at] = 1
         return ids_BT.to(self.device), mask_BT.to(self.device)
 
+    several = False
+
     @torch.no_grad()
-    def push(self, tokens_B: torch.Tensor) -> torch.Tensor:
+    def push(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
         """Append a token to every row; logits (B, V) after it."""
+        tokens_B = torch.tensor([own[0] for own in tokens], device=self.device)
         if not self.seq2seq:
             ones_B1 = torch.ones_like(self.mask_BT[:, :1])
             self.mask_BT = torch.cat([self.mask_BT, ones_B1], dim=1)
         self._forward(tokens_B[:, None])
         return self._logits_BV
+
+    def cut(self, counts: Sequence[int]) -> None:
+        """Forget the last so many tokens of each row: none, as none is given several."""
+        assert not any(counts), "a row is given one token at a time"
 
     def drop(self, gone: list[int]) -> list[int]:
         """Forget rows; returns which of the rows before is now at each place."""

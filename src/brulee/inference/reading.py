@@ -16,6 +16,8 @@ from typing import Protocol
 import torch
 from transformers import AttentionInterface, PreTrainedModel
 
+from brulee.inference.same_bits import SameBits
+
 NAME = "brulee_reading"
 
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -43,7 +45,7 @@ def read(
     rows_N: torch.Tensor,
 ) -> torch.Tensor:
     """Logits (N, V) after the tokens at `rows_N`, with attention as `reader` computes it."""
-    with _reading(model):
+    with _reading(model), SameBits():
         output = model(
             input_ids=ids_T[None],
             position_ids=positions_T[None],

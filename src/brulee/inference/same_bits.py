@@ -1,20 +1,28 @@
-"""Attention of a few rows over many keys, in fp32 to the same bits whatever else is computed.
+"""Products and attention of few rows, in fp32 to the same bits whatever else is computed.
 
 A score should depend on its request alone: not on the batch, nor on how work is cut into passes.
-Fused kernels cut their work by the number of queries and keys, and sum in another order for each.
-Plain matrix products do not, as long as there are enough rows, and keys come in steps of 192:
-tried on MKL with head widths of 8 to 128 (at 256 and 320 keys it has kernels of its own).
+What PyTorch calls on a CPU does not see to that. MKL's matrix products sum in another order for few
+rows, for some numbers of rows in the middle, and for other numbers of terms; fused attention cuts
+its work by the number of queries and of keys. Here
+- a linear map goes through oneDNN, whose sums do not depend on the number of rows from two on;
+- attention is two plain products, of which the second, over the keys, is taken in blocks of as many
+  terms each and added up in their order.
+Tried with MKL's and oneDNN's kernels for AVX-512 and AMX. MKL's for AVX2 do not keep to this where
+attention multiplies, and scores depend on their batch there by rounding (docs/performance.md).
 
 Shapes: `T` queries, `S` keys, `H` query heads, `K` key heads, `G` = H / K, `D` head width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 
-# With the kernels of MKL, what a row of an fp32 product comes to depends on how many rows a core
-# is given where they are fewer than eight, and from there on does not.
+# MKL sums a row of a small product in another way where there are fewer than about eight.
 ROWS = 16
 KEYS = 192
 
@@ -22,6 +30,47 @@ KEYS = 192
 def up(count: int, step: int = ROWS) -> int:
     """The next multiple of step."""
     return -(-count // step) * step
+
+
+class SameBits(TorchFunctionMode):
+    """In this block a linear map of fp32 on a CPU gives a row the same bits beside any others."""
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Take over what the linear maps of models and of methods come down to."""
+        del types
+        if func is F.linear and not kwargs and _plain(args[0]) and _plain(args[1]):
+            return _linear(*args)
+        if func is torch.addmm and not kwargs and _plain(args[1]) and _plain(args[2]):
+            bias, rows, weight = args  # GPT-2's maps, whose weights lie the other way
+            return _linear(rows, weight.t(), bias)
+        return func(*args, **(kwargs or {}))
+
+
+def _plain(x: torch.Tensor) -> bool:
+    return (
+        x.dtype == torch.float32
+        and x.device.type == "cpu"
+        and x.layout == torch.strided
+        and x.dim() >= 2
+        and x.numel() > 0
+        and not (x.requires_grad and torch.is_grad_enabled())
+    )
+
+
+def _linear(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    rows = x.reshape(-1, x.shape[-1])
+    if len(rows) == 1:  # one row has a kernel of its own
+        rows = rows.expand(2, -1).contiguous()
+    out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+    return out[: x.shape[:-1].numel()].view(*x.shape[:-1], len(weight))
 
 
 def attended(
@@ -53,4 +102,8 @@ def _by_products(
     grouped = grouped * (D**-0.5 if scaling is None else scaling)
     scores = torch.bmm(grouped, key.transpose(1, 2)).view(H, T, S)
     weights = scores.add_(mask_TS).softmax(dim=-1).view(K, -1, S)
-    return torch.bmm(weights, value).view(H, T, D).transpose(0, 1)
+    out = torch.bmm(weights[..., :KEYS], value[:, :KEYS])
+    for start in range(KEYS, S, KEYS):
+        block = slice(start, start + KEYS)
+        out.baddbmm_(weights[..., block], value[:, block])
+    return out.view(H, T, D).transpose(0, 1)

@@ -1,6 +1,6 @@
 """Prompts read as a stream and continued in rows: a finished row's place goes to the next prompt.
 
-Shapes: `B` rows, `N` prompts, `V` vocabulary.
+Shapes: `N` prompts or tokens, `V` vocabulary.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from transformers import PreTrainedModel
 
 from brulee.inference.branches import lay_out
 from brulee.inference.path_reader import Ending, Keep, PathReader
 from brulee.inference.reading import Pair, read
 from brulee.inference.rows import Row, Rows, Shared
-from brulee.inference.same_bits import ROWS
+from brulee.inference.same_bits import up
 from brulee.inference.waves import Wave
 
 
@@ -72,22 +71,37 @@ class StreamDecoder:
         self._read = ends[-1] + 1
         return chosen, torch.stack([logits[end] for end in ends])
 
+    @property
+    def several(self) -> bool:
+        """Whether a row may be given several tokens at once."""
+        return self.rows.several
+
     @torch.no_grad()
-    def push(self, tokens_B: torch.Tensor) -> torch.Tensor:
-        """Append a token to every row; logits (B, V) after it."""
-        count = len(self.rows.rows)
-        spare = max(ROWS, count) - count
-        positions = torch.tensor([row.position for row in self.rows.rows], device=tokens_B.device)
-        self.rows.begin(tokens_B.device)
+    def push(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Append tokens to every row; logits (N, V) after each of them, row by row."""
+        counts = [len(own) for own in tokens]
+        device, total = self._reader.device, sum(counts)
+        spare = up(total) - total
+        ids = [token for own in tokens for token in own]
+        positions = [
+            row.position + i
+            for row, count in zip(self.rows.rows, counts, strict=True)
+            for i in range(count)
+        ]
+        self.rows.begin(counts, device)
         logits = read(
             self.model,
-            F.pad(tokens_B, (0, spare), value=int(tokens_B[0])),
-            F.pad(positions, (0, spare)),
+            torch.tensor([*ids, *ids[:1] * spare], device=device),
+            torch.tensor([*positions, *[0] * spare], device=device),
             self.rows,
-            torch.arange(count + spare, device=tokens_B.device),
+            torch.arange(total + spare, device=device),
         )
-        self.rows.end()
-        return logits[:count]
+        self.rows.end(counts)
+        return logits[:total]
+
+    def cut(self, counts: Sequence[int]) -> None:
+        """Forget the last so many tokens of each row."""
+        self.rows.end([-count for count in counts])
 
     def drop(self, gone: list[int]) -> list[int]:
         """Forget rows; returns which of the rows before is now at each place."""
@@ -107,13 +121,8 @@ class StreamDecoder:
         group = self._group_of[prompt]
         shared, tokens = self._shared[group], len(self.prompts[prompt])
         own = tokens - self._groups[group].tokens
-        row = Row(shared, tokens - own, own, tokens)
-        self.rows.rows.append(row)
-        return partial(self._keep, row, len(self.rows.rows) - 1)
+        self.rows.rows.append(Row(shared, tokens - own, own, tokens))
+        return partial(self._keep, len(self.rows.rows) - 1)
 
-    def _keep(self, row: Row, at: int, layer: int, stack: Pair, top: int) -> None:
-        row.shared = top - row.own
-        if layer not in row.group.layers:
-            keys, values = (held[0, :, : row.shared].clone() for held in stack)
-            row.group.layers[layer] = (keys, values)
-        self.rows.fill(layer, at, stack, row.shared, top)
+    def _keep(self, at: int, layer: int, stack: Pair, top: int) -> None:
+        self.rows.keep(layer, at, stack, top)

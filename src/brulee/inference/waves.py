@@ -1,7 +1,7 @@
 """Prompts that are generated for together: alike in how much room their rows take.
 
 The rows of a wave have room for as many tokens each as its longest needs, so that prompts go with
-others of at most twice their size.
+others of at most twice their size, or with all that there is room for at once.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Wave:
 
 @dataclass(frozen=True)
 class _Member:
+    rank: int  # among the sorted prompts
     prompt: int
     group: Group
     room: int
@@ -42,12 +43,20 @@ def waves(
     alone = [Group(k, k + 1, len(p)) for k, p in enumerate(ranked)]
     groups = group(ranked) if copies == 1 else alone
     members = [
-        _Member(order[k], one, len(ranked[k]) - one.tokens + most[order[k]])
+        _Member(k, order[k], one, len(ranked[k]) - one.tokens + most[order[k]])
         for one in groups
         for k in range(one.start, one.stop)
     ]
     sizes = sorted({_size(member) for member in members})
-    return [_wave([m for m in members if _size(m) == size], tokens, copies) for size in sizes]
+    together: list[list[_Member]] = []
+    for alike in ([m for m in members if _size(m) == size] for size in sizes):
+        # One wave goes on with many rows for as long as two do one after the other.
+        joined = [*together[-1], *alike] if together else []
+        if joined and copies * len(joined) * max(m.room for m in joined) <= tokens:
+            together[-1] = sorted(joined, key=lambda m: m.rank)
+        else:
+            together.append(alike)
+    return [_wave(part, tokens, copies) for part in together]
 
 
 def _size(member: _Member) -> int:

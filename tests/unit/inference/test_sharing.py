@@ -62,7 +62,24 @@ def test_every_prompt_is_in_one_wave_that_has_room_for_it() -> None:
             inside = wave.prompts[one.start : one.stop]
             assert len({tuple(prompts[i][: one.tokens]) for i in inside}) == 1
             assert all(len(prompts[i]) - one.tokens + most[i] <= wave.room for i in inside)
-            assert all(2 * (len(prompts[i]) - one.tokens + most[i]) > wave.room for i in inside)
+    # Alike in size, or all at once.
+    for wave in found:
+        sizes = [
+            len(prompts[i]) - one.tokens + most[i]
+            for one in wave.groups
+            for i in wave.prompts[one.start : one.stop]
+        ]
+        assert 2 * min(sizes) > wave.room or len(wave.prompts) == wave.rows
+        assert [tuple(prompts[i]) for i in wave.prompts] == sorted(
+            tuple(prompts[i]) for i in wave.prompts
+        )
+
+
+def test_prompts_that_all_have_room_are_one_wave() -> None:
+    prompts = [[*A, *range(n)] for n in (1, 200, 3, 90)]
+    (wave,) = waves(prompts, [10] * 4, 8192)
+    assert wave.rows == 4
+    assert len(waves(prompts, [10] * 4, 500)) > 1
 
 
 def test_beams_share_their_prompt_and_nothing_else() -> None:

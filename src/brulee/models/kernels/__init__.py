@@ -1,7 +1,7 @@
 """Loops over memory in C, compiled at their first use where there is a C compiler.
 
 PyTorch normalises, gates, rotates and weighs in three to eight passes over memory each; the loops
-of kernels.c do it in one. Compiling takes a second and needs gcc; without it, and on a GPU,
+of kernels.c do it in one. Compiling takes seconds, once, and needs gcc; without it, and on a GPU,
 everything is computed by PyTorch's own operations, which give the same within rounding.
 `BRULEE_KERNELS=torch` asks for that. What was gained is in docs/performance.md.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import os
 import shutil
 import subprocess
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from brulee.models.bundled import cache_folder
 
 SOURCE = Path(__file__).parent / "formats.c"
 _FLAGS = [
@@ -38,6 +41,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "softmax_forward": (_P, _L, _L, _L, _L, _L, _F),
     "softmax_backward": (_P, _P, _L, _L, _L, _L, _L, _F),
     "cross_entropy": (_P, _P, _P, _L, _L, _L),
+    "attend_rows": (_P,) * 8 + (_L,) * 6 + (_F,),
 }
 
 
@@ -80,23 +84,44 @@ def _library() -> ctypes.CDLL | None:
     compiler = shutil.which("gcc")
     if os.environ.get("BRULEE_KERNELS") == "torch" or compiler is None:
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        compiled, linked = Path(folder) / "kernels.o", Path(folder) / "kernels.so"
-        try:
-            _run([compiler, *_FLAGS, str(SOURCE), "-o", str(compiled)])
-            # Without -fopenmp here: the threads are to be those that PyTorch already has.
-            _run([compiler, "-shared", str(compiled), "-o", str(linked), "-lm"])
-            return ctypes.CDLL(str(linked))
-        except (subprocess.CalledProcessError, OSError) as error:
-            reason = getattr(error, "stderr", None) or str(error)
-            first = next(iter(reason.strip().splitlines()), "")
-            warnings.warn(
-                f"training goes on with PyTorch's own operations, somewhat slower: the loops in "
-                f"{SOURCE.name} could not be compiled: {first}",
-                stacklevel=2,
-            )
-            return None
+    try:
+        return ctypes.CDLL(str(_built(compiler)))
+    except (subprocess.CalledProcessError, OSError) as error:
+        reason = getattr(error, "stderr", None) or str(error)
+        first = next(iter(reason.strip().splitlines()), "")
+        warnings.warn(
+            f"training goes on with PyTorch's own operations, somewhat slower: the loops in "
+            f"{SOURCE.name} could not be compiled: {first}",
+            stacklevel=2,
+        )
+        return None
 
 
-def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True, text=True)
+def _built(compiler: str) -> Path:
+    """The compiled loops, kept in the cache for this source, compiler and processor."""
+    folder = cache_folder() / "kernels"
+    target = folder / f"{_identity(compiler)}.so"
+    if target.is_file():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        compiled, linked = Path(scratch) / "kernels.o", Path(scratch) / "kernels.so"
+        _run([compiler, *_FLAGS, str(SOURCE), "-o", str(compiled)])
+        # Without -fopenmp here: the threads are to be those that PyTorch already has.
+        _run([compiler, "-shared", str(compiled), "-o", str(linked), "-lm"])
+        linked.replace(target)
+    return target
+
+
+def _identity(compiler: str) -> str:
+    """A digest of all that the compiled loops depend on; -march=native is the processor's."""
+    said = [
+        _run([compiler, *options])
+        for options in (["--version"], ["-march=native", "-Q", "--help=target"])
+    ]
+    parts = [SOURCE.read_text(encoding="utf-8"), SOURCE.with_name("kernels.c").read_text("utf-8")]
+    return hashlib.sha256("\0".join([*parts, *_FLAGS, *said]).encode()).hexdigest()[:32]
+
+
+def _run(command: list[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

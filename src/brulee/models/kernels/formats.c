@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef uint16_t bf16;
@@ -47,22 +48,48 @@ static inline float exponential(float x) {
 
 static inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 
+// LANES values side by side, wherever they lie in memory.
+#define LANES 16
+typedef float lanes __attribute__((vector_size(4 * LANES)));
+
+static inline lanes float_lanes(const float *from) {
+  lanes out;
+  memcpy(&out, from, sizeof out);
+  return out;
+}
+
+static inline lanes bf16_lanes(const bf16 *from) {
+  typedef uint16_t half __attribute__((vector_size(2 * LANES)));
+  typedef uint32_t full __attribute__((vector_size(4 * LANES)));
+  half in;
+  memcpy(&in, from, sizeof in);
+  full bits = __builtin_convertvector(in, full) << 16;
+  lanes out;
+  memcpy(&out, &bits, sizeof out);
+  return out;
+}
+
+#define ALWAYS static inline __attribute__((always_inline))
+
 #define X float
 #define X_WIDE same
 #define X_NARROW same
 #define Y float
 #define Y_WIDE same
 #define Y_NARROW same
+#define Y_LANES float_lanes
 #define NAME(kernel) kernel##_float32_float32
 #include "kernels.c"
 #undef NAME
 #undef Y
 #undef Y_WIDE
 #undef Y_NARROW
+#undef Y_LANES
 
 #define Y bf16
 #define Y_WIDE widened
 #define Y_NARROW narrowed
+#define Y_LANES bf16_lanes
 #define NAME(kernel) kernel##_float32_bfloat16
 #include "kernels.c"
 #undef NAME

@@ -145,3 +145,135 @@ void NAME(cross_entropy)(Y *logit, const int64_t *target, float *loss, long rows
     in[target[t]] = Y_NARROW(exponential(at - all) - 1.0f);
   }
 }
+
+// Scores of `n` queries (n, width) with 2 LANES keys, which stand side by side in `width` rows.
+ALWAYS void NAME(scored)(const int n, const float *query, long width, const Y *keys, long stride,
+                         float *score, long across) {
+  lanes sum[4][2] = {0};
+  for (long d = 0; d < width; d++) {
+    lanes first = Y_LANES(keys + d * stride), second = Y_LANES(keys + d * stride + LANES);
+#pragma GCC unroll 4
+    for (int g = 0; g < n; g++) {
+      sum[g][0] += query[g * width + d] * first;
+      sum[g][1] += query[g * width + d] * second;
+    }
+  }
+  for (int g = 0; g < n; g++) memcpy(score + g * across, sum[g], sizeof sum[g]);
+}
+
+// Adds to `n` sums their weights times the values start to stop, for `v` times LANES of the width.
+ALWAYS void NAME(weighed)(const int n, const int v, const float *weight, long across,
+                          const Y *values, long width, long start, long stop, float *out) {
+  lanes sum[4][2];
+  for (int g = 0; g < n; g++) memcpy(sum[g], out + g * width, v * sizeof(lanes));
+  for (long s = start; s < stop; s++) {
+    lanes value[2];
+#pragma GCC unroll 2
+    for (int i = 0; i < v; i++) value[i] = Y_LANES(values + s * width + i * LANES);
+#pragma GCC unroll 4
+    for (int g = 0; g < n; g++)
+#pragma GCC unroll 2
+      for (int i = 0; i < v; i++) sum[g][i] += weight[g * across + s] * value[i];
+  }
+  for (int g = 0; g < n; g++) memcpy(out + g * width, sum[g], v * sizeof(lanes));
+}
+
+// The same for any number of queries and any width that is a multiple of LANES.
+static void NAME(score_keys)(long queries, const float *query, long width, const Y *keys,
+                             long stride, long start, long stop, float *score, long across) {
+  for (long s = start / (2 * LANES) * (2 * LANES); s < stop; s += 2 * LANES)
+    for (long g = 0; g < queries; g += 4) {
+      const float *q = query + g * width;
+      float *to = score + g * across + s;
+      switch (queries - g) {
+        case 1: NAME(scored)(1, q, width, keys + s, stride, to, across); break;
+        case 2: NAME(scored)(2, q, width, keys + s, stride, to, across); break;
+        case 3: NAME(scored)(3, q, width, keys + s, stride, to, across); break;
+        default: NAME(scored)(4, q, width, keys + s, stride, to, across);
+      }
+    }
+}
+
+static void NAME(weigh_values)(long queries, const float *weight, long across, const Y *values,
+                               long width, long start, long stop, float *out) {
+  for (long d = 0; d < width; d += 2 * LANES)
+    for (long g = 0; g < queries; g += 4) {
+      const float *w = weight + g * across;
+      float *to = out + g * width + d;
+      int n = queries - g < 4 ? queries - g : 4, v = width - d < 2 * LANES ? 1 : 2;
+#define WEIGHED(n, v) NAME(weighed)(n, v, w, across, values + d, width, start, stop, to)
+      switch (2 * n + v) {
+        case 3: WEIGHED(1, 1); break;
+        case 4: WEIGHED(1, 2); break;
+        case 5: WEIGHED(2, 1); break;
+        case 6: WEIGHED(2, 2); break;
+        case 7: WEIGHED(3, 1); break;
+        case 8: WEIGHED(3, 2); break;
+        case 9: WEIGHED(4, 1); break;
+        default: WEIGHED(4, 2);
+      }
+#undef WEIGHED
+    }
+}
+
+// Attention of new tokens to what stands before them: first what their row shares with others, then
+// the row's own. Their keys and values are put with the row's own on the way. A token's sums are
+// taken in the order of the keys, so that they do not depend on where the shared ones end.
+//
+// query, out (tokens, query heads, width); new_keys, new_values (tokens, key heads, width);
+// keys (rows, key heads, width, room), values (rows, key heads, room, width);
+// shared: of each row the addresses of keys (key heads, width, stride) and values (key heads,
+// length, width), length, stride; at: of each token its row and its place among the row's own.
+// `window` keys are seen, or all if it is 0. width is a multiple of LANES; room and stride are
+// multiples of 2 LANES.
+void NAME(attend_rows)(const Y *query, const Y *new_keys, const Y *new_values, Y *keys, Y *values,
+                       const int64_t *shared, const int64_t *at, Y *out, long tokens,
+                       long query_heads, long key_heads, long width, long room, long window,
+                       float scale, int threads) {
+  long queries = query_heads / key_heads;
+#pragma omp parallel num_threads(threads)
+  {
+#pragma omp for schedule(static)
+    for (long u = 0; u < tokens * key_heads; u++) {
+      long t = u / key_heads, block = at[2 * t] * key_heads + u % key_heads, p = at[2 * t + 1];
+      for (long d = 0; d < width; d++) {
+        keys[(block * width + d) * room + p] = new_keys[u * width + d];
+        values[(block * room + p) * width + d] = new_values[u * width + d];
+      }
+    }
+#pragma omp for schedule(dynamic, 1)
+    for (long u = 0; u < tokens * key_heads; u++) {
+      long k = u / tokens, t = u % tokens, p = at[2 * t + 1];
+      const int64_t *row = shared + 4 * at[2 * t];
+      long length = row[2], stride = row[3], stop = length + p + 1;
+      long start = window && stop > window ? stop - window : 0;
+      long block = at[2 * t] * key_heads + k, across = stop + 4 * LANES;
+      float *score = malloc(sizeof(float) * queries * (across + 2 * width));
+      float *asked = score + queries * across, *sum = asked + queries * width;
+      const Y *from = query + (t * query_heads + k * queries) * width;
+      for (long i = 0; i < queries * width; i++) asked[i] = Y_WIDE(from[i]) * scale, sum[i] = 0;
+      const Y *common = (const Y *)row[1] + k * length * width;
+      const Y *own = values + block * room * width;
+      if (start < length)
+        NAME(score_keys)(queries, asked, width, (const Y *)row[0] + k * width * stride, stride,
+                         start, length, score, across);
+      long first = start > length ? start - length : 0;
+      NAME(score_keys)(queries, asked, width, keys + block * width * room, room, first, p + 1,
+                       score + length, across);
+      for (long g = 0; g < queries; g++) {
+        float *e = score + g * across, most = -INFINITY, total = 0;
+#pragma omp simd reduction(max : most)
+        for (long s = start; s < stop; s++) most = e[s] > most ? e[s] : most;
+#pragma omp simd reduction(+ : total)
+        for (long s = start; s < stop; s++) total += e[s] = exponential(e[s] - most);
+        float share = 1.0f / total;
+        for (long s = start; s < stop; s++) e[s] *= share;
+      }
+      NAME(weigh_values)(queries, score, across, common, width, start, length, sum);
+      NAME(weigh_values)(queries, score + length, across, own, width, first, p + 1, sum);
+      Y *to = out + (t * query_heads + k * queries) * width;
+      for (long i = 0; i < queries * width; i++) to[i] = Y_NARROW(sum[i]);
+      free(score);
+    }
+  }
+}

@@ -1,0 +1,140 @@
+"""Rows' keys and values as tensors, and attention to them by PyTorch's operations, on any device.
+
+What a group shares is read once for the queries of all its rows; what a shorter row has no tokens
+for is hidden from it. A row is given one token at a time.
+
+Shapes: `B` rows, `H` query heads, `K` key heads, `G` = H / K, `D` head width, `C` room of a row,
+`S` own positions of the longest row, `L` shared positions, `T` tokens of the pass (B and spare).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from brulee.inference.reading import Pair
+from brulee.inference.rows import Row, Shared
+from brulee.inference.same_bits import up
+
+
+class HeldTensors:
+    """Buffers (B, K, C, D) of every layer."""
+
+    several = False
+
+    def __init__(self, most: int, room: int) -> None:
+        self.most, self.room = most, room
+        self._rows: Sequence[Row] = ()
+        self._buffers: dict[int, Pair] = {}
+        self._hidden: dict[int | None, torch.Tensor] = {}
+        self._groups: list[tuple[Shared, torch.Tensor, int]] = []
+
+    def common(self, stack: Pair, length: int) -> Pair:
+        """The first `length` positions of a stack, (K, L, D)."""
+        keys, values = (held[0, :, :length].clone() for held in stack)
+        return keys, values
+
+    def fill(self, layer: int, at: int, stack: Pair, bottom: int, top: int) -> None:
+        """Keep positions from bottom to top of a stack (1, K, S, D) as row `at`'s own."""
+        for buffer, held in zip(self._own(layer, stack), stack, strict=True):
+            buffer[at, :, : top - bottom] = held[0, :, bottom:top]
+
+    def copy(self, moves: Sequence[tuple[int, int]], own: int) -> None:
+        """For each (place, row): put the first `own` positions of that row, as it was, there."""
+        places, rows = (torch.tensor(side, dtype=torch.long) for side in zip(*moves, strict=True))
+        for pair in self._buffers.values():
+            for buffer in pair:
+                old = buffer[rows.to(buffer.device), :, :own]
+                buffer[places.to(buffer.device), :, :own] = old
+
+    def begin(self, rows: Sequence[Row], counts: Sequence[int], device: torch.device) -> None:
+        """Before the rows read a token each."""
+        assert set(counts) <= {1}, "a row is given one token at a time"
+        self._rows, self._hidden = rows, {}
+        members: dict[Shared, list[int]] = {}
+        for at, row in enumerate(rows):
+            members.setdefault(row.group, []).append(at)
+        self._groups = [
+            (shared, torch.tensor(own, device=device), rows[own[0]].shared)
+            for shared, own in members.items()
+        ]
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        new: Pair,
+        scaling: float | None,
+        window: int | None,
+    ) -> torch.Tensor:
+        """Attention of one layer: query (1, H, T, D), new keys (1, K, P + T, D); (1, T, H, D)."""
+        _, H, T, D = query.shape
+        B, K = len(self._rows), new[0].shape[1]
+        keys, values = self._written(layer, new, T)
+        query_TKGD = query[0].transpose(0, 1).reshape(T, K, H // K, D)
+        query_BKGD = query_TKGD[:B] * (D**-0.5 if scaling is None else scaling)
+        scores = query_BKGD @ keys.transpose(-1, -2) + self._mask(window, keys)[:, None, None]
+        out = query.new_zeros(T, K, H // K, D)
+        weights = torch.empty_like(scores)
+        for shared, rows, length in self._groups:
+            asked = query_BKGD[rows]
+            own, found = self._shared(
+                shared.layers[layer], asked, scores[rows], window, rows, length
+            )
+            weights[rows] = own
+            out[rows] = found
+        out[:B] += weights @ values
+        return out.view(1, T, H, D)
+
+    def _shared(
+        self,
+        held: Pair,
+        query: torch.Tensor,
+        scores: torch.Tensor,
+        window: int | None,
+        rows: torch.Tensor,
+        length: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights of a group's own positions (n, K, G, S), and what it finds in the shared ones."""
+        n, K, G, D = query.shape
+        flat = query.transpose(0, 1).reshape(K, n * G, D)
+        common = (flat @ held[0].transpose(-1, -2)).view(K, n, G, length).transpose(0, 1)
+        if window is not None:
+            own = torch.tensor([self._rows[r].own for r in rows.tolist()], device=query.device)
+            behind = length + own[:, None] - torch.arange(length, device=query.device)
+            common = common.masked_fill((behind >= window)[:, None, None], float("-inf"))
+        both = torch.cat([common, scores], dim=-1).softmax(dim=-1, dtype=torch.float32)
+        both = both.to(query.dtype)
+        weights = both[..., :length].transpose(0, 1).reshape(K, n * G, length)
+        found = (weights @ held[1]).view(K, n, G, D).transpose(0, 1)
+        return both[..., length:], found
+
+    def _written(self, layer: int, new: Pair, tokens: int) -> Pair:
+        """The rows' own keys and values with the new token's, (B, K, S, D)."""
+        B, S = len(self._rows), max(row.own for row in self._rows) + 1
+        at = torch.arange(B, device=new[0].device)
+        own = torch.tensor([row.own for row in self._rows], device=new[0].device)
+        held = []
+        for buffer, given in zip(self._own(layer, new), new, strict=True):
+            buffer[at, :, own] = given[0, :, -tokens:].transpose(0, 1)[:B]
+            held.append(buffer[:B, :, :S])
+        return held[0], held[1]
+
+    def _mask(self, window: int | None, keys: torch.Tensor) -> torch.Tensor:
+        """What is added to the scores of own positions, (B, S)."""
+        if window not in self._hidden:
+            own = torch.tensor([row.own for row in self._rows], device=keys.device)
+            behind = own[:, None] - torch.arange(keys.shape[2], device=keys.device)
+            hidden = (behind < 0) | (behind >= (window or self.room + 1))
+            zeros = keys.new_zeros(hidden.shape)
+            self._hidden[window] = zeros.masked_fill_(hidden, float("-inf"))
+        return self._hidden[window]
+
+    def _own(self, layer: int, like: Pair) -> Pair:
+        if layer not in self._buffers:
+            keys, values = (
+                x.new_zeros(up(self.most), x.shape[1], self.room, x.shape[3]) for x in like
+            )
+            self._buffers[layer] = (keys, values)
+        return self._buffers[layer]

@@ -1,0 +1,121 @@
+"""Rows' keys and values as the loop `attend_rows` of models/kernels reads them, on a CPU.
+
+Keys lie with their positions side by side, so that many are scored at once. A row may be given
+several tokens; each sees those before it. A token's sums are taken in the order of the keys it
+sees, so that they do not depend on other rows, on what is shared, or on how many tokens are given.
+
+Shapes: `B` rows, `H` query heads, `K` key heads, `D` head width, `C` room of a row, `L` shared
+positions, `T` tokens of the pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from brulee.inference.reading import Pair
+from brulee.inference.rows import Row, Shared
+from brulee.inference.same_bits import up
+from brulee.models.kernels import kernel
+
+WIDTH = 16  # a head's width is a multiple of it
+STEP = 32  # positions are scored so many at a time
+
+
+class HeldInC:
+    """Buffers of keys (B, K, D, C) and values (B, K, C, D) of every layer."""
+
+    several = True
+
+    def __init__(self, most: int, room: int) -> None:
+        self.most, self.room = most, up(room, STEP)
+        self._buffers: dict[int, Pair] = {}
+        self._rows: Sequence[Row] = ()
+        self._groups: list[Shared] = []
+        self._tables: dict[int, torch.Tensor] = {}
+        self._at = torch.empty(0)
+
+    @staticmethod
+    def fits(stack: Pair) -> bool:
+        """Whether the loop is there for keys and values such as these."""
+        keys, values = stack
+        return (
+            keys.dtype == values.dtype
+            and keys.shape == values.shape
+            and keys.shape[-1] % WIDTH == 0
+            and kernel("attend_rows", keys) is not None
+        )
+
+    def common(self, stack: Pair, length: int) -> Pair:
+        """The first `length` positions of a stack: (K, D, L and spare), (K, L, D)."""
+        keys, values = (held[0, :, :length] for held in stack)
+        K, _, D = keys.shape
+        aside = keys.new_zeros(K, D, up(length, STEP))
+        aside[..., :length] = keys.transpose(1, 2)
+        return aside, values.clone()
+
+    def fill(self, layer: int, at: int, stack: Pair, bottom: int, top: int) -> None:
+        """Keep positions from bottom to top of a stack (1, K, S, D) as row `at`'s own."""
+        if layer not in self._buffers:
+            _, K, _, D = stack[0].shape
+            keys = stack[0].new_zeros(self.most, K, D, self.room)
+            self._buffers[layer] = (keys, stack[0].new_zeros(self.most, K, self.room, D))
+        keys, values = self._buffers[layer]
+        keys[at, :, :, : top - bottom] = stack[0][0, :, bottom:top].transpose(1, 2)
+        values[at, :, : top - bottom] = stack[1][0, :, bottom:top]
+
+    def copy(self, moves: Sequence[tuple[int, int]], own: int) -> None:
+        """For each (place, row): put the first `own` positions of that row, as it was, there."""
+        places, rows = (torch.tensor(side, dtype=torch.long) for side in zip(*moves, strict=True))
+        for keys, values in self._buffers.values():
+            keys[places, :, :, :own] = keys[rows, :, :, :own]
+            values[places, :, :own] = values[rows, :, :own]
+
+    def begin(self, rows: Sequence[Row], counts: Sequence[int], device: torch.device) -> None:
+        """Before so many tokens of each row are read, which stand in the pass in this order."""
+        del device  # there is one
+        self._rows = rows
+        groups = [row.group for row in rows]
+        if groups != self._groups:
+            self._groups, self._tables = groups, {}
+        self._at = torch.tensor(
+            [
+                (place, row.own + i)
+                for place, (row, count) in enumerate(zip(rows, counts, strict=True))
+                for i in range(count)
+            ]
+        )
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        new: Pair,
+        scaling: float | None,
+        window: int | None,
+    ) -> torch.Tensor:
+        """Attention of one layer: query (1, H, T, D), new keys (1, K, P + T, D); (1, T, H, D)."""
+        _, H, T, D = query.shape
+        buffers = self._buffers[layer]
+        dtype = buffers[0].dtype
+        keys, values = (x[0, :, -T:].transpose(0, 1).to(dtype).contiguous() for x in new)
+        asked = query[0].transpose(0, 1).to(dtype).contiguous()
+        out = torch.zeros_like(asked)
+        loop = kernel("attend_rows", asked)
+        assert loop is not None, "it was there when the rows were filled"
+        scale = D**-0.5 if scaling is None else scaling
+        loop(
+            asked, keys, values, *buffers, self._table(layer), self._at, out,
+            len(self._at), H, keys.shape[1], D, self.room, window or 0, scale,
+        )  # fmt: skip
+        return out.to(query.dtype)[None]
+
+    def _table(self, layer: int) -> torch.Tensor:
+        """Of each row, where its group's keys and values are and how many they are, (B, 4)."""
+        if layer not in self._tables:
+            shared = [row.group.layers[layer] for row in self._rows]
+            self._tables[layer] = torch.tensor(
+                [(k.data_ptr(), v.data_ptr(), v.shape[1], k.shape[2]) for k, v in shared]
+            )
+        return self._tables[layer]
