@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from brulee.errors import InputError
-from brulee.evaluation.lm_eval_model import BruleeLM
+from brulee.evaluation.lm_eval_model import BruleeLM, main
 
 CONTEXTS = ["The guest could not check in ", "Summarise the conversation", "", "Which of these"]
 TAILS = [" because", " the room was not ready", "in one sentence."]
@@ -55,3 +56,24 @@ def test_an_unknown_setting_is_refused(models: tuple[Any, Any]) -> None:
     request = _asked("generate_until", [("a", {"until": ["e"], "top_k": 4})])
     with pytest.raises(InputError, match="top_k"):
         models[0].generate_until(request)
+
+
+def test_a_target_that_is_none_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"q": "Which?", "a": "This."}\n', encoding="utf-8")
+    task = {
+        "task": "two_words", "dataset_path": "json", "test_split": "test",
+        "dataset_kwargs": {"data_files": {"test": str(tmp_path / "rows.jsonl")}},
+        "output_type": "loglikelihood", "doc_to_text": "{{q}}", "doc_to_target": "{{a}}",
+    }  # fmt: skip
+    (tmp_path / "two_words.yaml").write_text(json.dumps(task), encoding="utf-8")
+    asked = ["run", "--model", "brulee", "--model_args", f"target={tmp_path}/nothing"]
+    asked += ["--include_path", str(tmp_path), "--tasks", "two_words"]
+    monkeypatch.setattr("sys.argv", ["lm_eval", *asked])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "nothing" in last
