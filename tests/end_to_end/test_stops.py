@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,27 @@ def test_sigterm_in_scoring_keeps_its_answers(
     done = brulee(*at.run())
     assert done.code == 2
     assert "interrupted; what was finished is kept. Go on with: brulee resume" in done.errors[0]
+
+
+def test_an_interrupt_that_is_swallowed_comes_again(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swallowed: list[bool] = []
+
+    def swallows(*_: Any, **how: Any) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            swallowed.append(True)
+        time.sleep(10)
+
+    monkeypatch.setattr("brulee.pipeline.stops.AGAIN", 0.1)
+    monkeypatch.setattr("brulee.pipeline.stages.generate_answers", swallows)
+    done = brulee(*at.run())
+    assert (swallowed, done.code) == ([True], 2)
+    assert "interrupted; what was finished is kept" in done.errors[0]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
 
 
 def test_stopped_scoring_keeps_its_answers(

@@ -13,6 +13,7 @@ from brulee.errors import StoppedError
 from brulee.pipeline.folder import RunFolder
 from brulee.training.signals import taken
 
+AGAIN = 2.0  # seconds until an interrupt that did not get through is raised again
 _DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -24,8 +25,11 @@ def interruptible(where: RunFolder) -> Iterator[None]:
     training loop answers signals itself.
     """
     try:
-        with taken(_interrupt, signal.SIGTERM):
-            yield
+        with taken(_interrupt, signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+            try:
+                yield
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
     except KeyboardInterrupt:
         if not where.begun:
             raise
@@ -43,4 +47,6 @@ def interruptible(where: RunFolder) -> Iterator[None]:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    # Code in C that looks for an attribute may take any exception for its absence. Then once more.
+    signal.setitimer(signal.ITIMER_REAL, AGAIN)
     raise KeyboardInterrupt
