@@ -207,7 +207,7 @@ def loss(prepared: Prepared, attached: Attached | None, rows_: Sequence[int] = (
 
 
 def probe(given: argparse.Namespace, case: Case, rates: Sequence[float]) -> None:
-    """The loss after half the steps at each rate, on conversations that no run learns from."""
+    """The loss after `--steps` at each rate, on conversations that no run learns from."""
     for rate in rates:
         tried = Case(**{**asdict(case), "name": f"probe {case.name}", "learning_rate": rate})
         where = open_run(recipe_of(given, tried, 0), "train", None, False)
@@ -219,8 +219,9 @@ def probe(given: argparse.Namespace, case: Case, rates: Sequence[float]) -> None
         line = {"name": case.name, "learning_rate": rate, "steps": tuned.totals.steps}
         line |= {"loss": round(found, 4), "seconds": round(tuned.totals.seconds, 1)}
         print(json.dumps(line), flush=True)
-        kept = json.loads(PROBES.read_text()) if PROBES.is_file() else []
-        PROBES.write_text(json.dumps([*kept, line], indent=1) + "\n")
+        kept = json.loads(PROBES.read_text())
+        kept["rows"].append(line)
+        PROBES.write_text(json.dumps(kept, indent=1) + "\n")
         shutil.rmtree(where.path)
         del prepared, tuned
         gc.collect()

@@ -9,14 +9,14 @@ trained prefix, `N` positions asked for, `V` vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import Protocol
 
 import torch
 from transformers import AttentionInterface, PreTrainedModel
 
 from brulee.inference.same_bits import SameBits
+from brulee.models.attention import attention_by
 
 NAME = "brulee_reading"
 
@@ -45,7 +45,8 @@ def read(
     rows_N: torch.Tensor,
 ) -> torch.Tensor:
     """Logits (N, V) after the tokens at `rows_N`, with attention as `reader` computes it."""
-    with _reading(model), SameBits():
+    on_cpu = ids_T.device.type == "cpu"
+    with attention_by(NAME, model), SameBits() if on_cpu else nullcontext():
         output = model(
             input_ids=ids_T[None],
             position_ids=positions_T[None],
@@ -80,17 +81,6 @@ def reading_attention(
         raise ValueError(f"reading a stream does not compute {what}")
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     return reader.attend(layer, query, (key, value), scaling, sliding_window), None
-
-
-@contextmanager
-def _reading(model: PreTrainedModel) -> Iterator[None]:
-    """Have the model's attention computed by readers in this block, and as before after it."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation(NAME)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
 
 
 AttentionInterface.register(NAME, reading_attention)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -175,14 +175,19 @@ def before_each(
 
 
 @contextmanager
-def packed(model: PreTrainedModel) -> Iterator[None]:
-    """Run the model's attention per document inside this block, as it was before outside it."""
+def attention_by(name: str, model: PreTrainedModel) -> Iterator[None]:
+    """Have the model's attention computed by what is registered as `name` inside this block."""
     before = model.config._attn_implementation
-    model.set_attn_implementation(NAME)
+    model.set_attn_implementation(name)
     try:
         yield
     finally:
         model.set_attn_implementation(before)
+
+
+def packed(model: PreTrainedModel) -> AbstractContextManager[None]:
+    """Run the model's attention per document inside this block, as it was before outside it."""
+    return attention_by(NAME, model)
 
 
 def packs_exactly(model: PreTrainedModel) -> bool:
