@@ -45,6 +45,15 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> Any:
     return forbid
 
 
+def test_an_average_of_the_first_items_says_so(at: Any, brulee: Any) -> None:
+    asked = ["eval", at.model, "--suite", "bbh", "--data", FIXTURES / "bbh", "--out", "scores"]
+    for limit, partly in ((1, True), (500, False)):
+        shown = brulee(*asked, "--limit", limit)
+        assert shown.code == 0, shown.err
+        labels = results.read(Path("scores")).suite.labels.values()
+        assert [f"only {limit} items of a task" in label for label in labels] == [partly]
+
+
 def test_a_model_is_scored_and_the_second_time_is_free(
     at: Any, brulee: Any, no_engine: Any
 ) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -65,6 +66,12 @@ def pooled(
     draws_B = weights @ np.array([s.resampled for s in scores])
     found = _interval(value, draws_B, int(counts.sum()))
     return _aggregate(task, metric, label, found, len(scores), of)
+
+
+def of_the_first(average: Aggregate, items: int) -> Aggregate:
+    """An average for which only the first so many items of a task were asked."""
+    label = f"{average.label}, only {items} items of a task"
+    return replace(average, label=label, first=items)
 
 
 def _aggregate(

@@ -150,8 +150,9 @@ class TaskScores:
 class Aggregate:
     """A named average: `task` and `metric` as in results.json, `label` in words for people.
 
-    `tasks` counts what was averaged and `of` what the official average has: fewer is no official
-    number, and the label must say so (aggregates.py writes it).
+    `tasks` counts what was averaged and `of` what the official average has; `first` is how many
+    items of a task were asked, if not all. Fewer of either is no official number, and the label
+    must say so (scores.py writes it).
     """
 
     task: str
@@ -160,6 +161,12 @@ class Aggregate:
     interval: Interval
     tasks: int
     of: int
+    first: int | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether this is no official number."""
+        return self.tasks != self.of or self.first is not None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from brulee import progress
 from brulee.errors import InputError
 from brulee.evaluation.answers import Answer
 from brulee.evaluation.efficiency import Efficiency
-from brulee.evaluation.scores import RESAMPLES, task_scores
+from brulee.evaluation.scores import RESAMPLES, of_the_first, task_scores
 from brulee.evaluation.suite_options import suite_options
 from brulee.evaluation.suite_run import Model, answer
 from brulee.evaluation.suites import suite as suite_of
@@ -53,7 +53,12 @@ class Evaluation:
     @cached_property
     def aggregates(self) -> list[Aggregate]:
         """The suite's averages."""
-        return self.suite.aggregates(self.scored)
+        found = self.suite.aggregates(self.scored)
+        limit = self.limit
+        # Whether a task has more than so many items was not looked at.
+        if limit is None or all(len(examples) < limit for examples in self.examples.values()):
+            return found
+        return [of_the_first(average, limit) for average in found]
 
     @cached_property
     def bundle(self) -> dict[str, str]:

@@ -28,7 +28,8 @@ def who(evaluation: Evaluation) -> Who:
 def as_results(evaluation: Evaluation, name: str) -> Results:
     """The scores in the schema of results.json, averages included.
 
-    The average of a part of a suite is no official number, and its metric ends in "_partial".
+    The average of a part of a suite, or of the first items of its tasks, is no official number,
+    and its metric ends in "_partial".
     """
     session = evaluation.session
     record = session.record.get("base", {})
@@ -39,7 +40,7 @@ def as_results(evaluation: Evaluation, name: str) -> Results:
         for key, one in found.scores.items()
     ]
     for average in evaluation.aggregates:
-        partial = "" if average.tasks == average.of else "_partial"
+        partial = "_partial" if average.partial else ""
         scores.append(_score(side, average.task, average.metric + partial, average.interval))
     about = SuiteUse(
         name=evaluation.suite.name,
