@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-SUBJECTS = ("nutrition", "professional_psychology", "high_school_psychology")
+SUBJECTS = ("miscellaneous", "professional_psychology", "high_school_psychology")
 TASKS = ("date_understanding", "logical_deduction_three_objects", "sports_understanding")
 
 
