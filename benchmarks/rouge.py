@@ -9,10 +9,10 @@ pairs in alternating rounds and must agree to 1e-12; the ratio is of the best ro
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
-import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -32,7 +32,9 @@ Pair = tuple[str, str]
 
 def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    lines = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="DialogSum, as published")
+    lines = parser.parse_args().data.read_text(encoding="utf-8").splitlines()
     summaries = [json.loads(line)["summary"] for line in lines]
     short = list(zip(summaries, summaries[1:] + summaries[:1], strict=True))
     words = " ".join(summaries).split()
