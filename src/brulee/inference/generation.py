@@ -83,6 +83,7 @@ def write(
     A completion ends before a token of `stop_ids`, after one with which it is `stopped`, or when it
     has all it may have.
     """
+    live: list[_Live] = []
 
     def ends(row: _Live, token: int) -> bool:
         ended = token in stop_ids
@@ -91,33 +92,38 @@ def write(
             row.guesses.add([token])
         return ended or len(row.ids) == row.order.most or stopped(row.ids)
 
-    live: list[_Live] = []
+    def finished() -> list[tuple[int, list[int]]]:
+        nonlocal live
+        gone = [at for at, row in enumerate(live) if row.ended]
+        found = [(live[at].order.request, live[at].ids) for at in gone]
+        if gone:
+            live = [live[at] for at in decoder.drop(gone)]
+        return found
+
     while live or decoder.waiting:
         # Some at a time: a pass over several prompts costs little more than one over the first.
         if decoder.waiting and (not live or decoder.free >= max(1, len(live) // 4)):
             chosen, logits = decoder.admit(decoder.free)
             streams = generators(sampling, [orders[i].request for i in chosen])
             new = [
-                _Live(orders[i], s, Guesses(orders[i].prompt))
+                _Live(orders[i], s, Guesses(orders[i].prompt if decoder.several else ()))
                 for i, s in zip(chosen, streams, strict=True)
             ]
             _follow(new, [[]] * len(new), logits, sampling, ends)
             live += new
-        gone = [at for at, row in enumerate(live) if row.ended]
-        for at in gone:
-            yield live[at].order.request, live[at].ids
-        if gone:
-            live = [live[at] for at in decoder.drop(gone)]
+            yield from finished()
         if live:
-            ahead = _guessed(live) if decoder.several else [[]] * len(live)
+            guessing = decoder.several and len(live) < TOGETHER
+            ahead = _guessed(live) if guessing else [[]] * len(live)
             tokens = [[row.ids[-1], *guess] for row, guess in zip(live, ahead, strict=True)]
             decoder.cut(_follow(live, ahead, decoder.push(tokens), sampling, ends))
+            yield from finished()
 
 
 def _guessed(live: Sequence[_Live]) -> list[list[int]]:
     """What each row may go on with, in all as many tokens as are read at little more cost."""
     wanted = [row.next(TOGETHER) for row in live]
-    given = shared_out([len(guess) for guess in wanted], max(0, TOGETHER - len(live)))
+    given = shared_out([len(guess) for guess in wanted], TOGETHER - len(live))
     return [guess[:count] for guess, count in zip(wanted, given, strict=True)]
 
 
