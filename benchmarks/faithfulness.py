@@ -11,9 +11,9 @@ another dialogue the share that is found.
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    rows = read(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="DialogSum's dev.jsonl")
+    rows = read(parser.parse_args().data)
     flagged = [row for row in rows if invented(row["dialogue"], row["summary"])]
     result = {
         "what": "inventions in summaries, found without a model",
