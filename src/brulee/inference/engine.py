@@ -97,12 +97,12 @@ class Engine:
         streams = generators(sampling, [0])
         _, logits_BV = decoder.admit(1)
         for written in range(1, most + 1):
-            token_B = next_tokens(logits_BV, sampling, streams)
-            if int(token_B[0]) in self.stop_ids:
+            token = int(next_tokens(logits_BV, sampling, streams)[0])
+            if token in self.stop_ids:
                 return
-            yield int(token_B[0])
+            yield token
             if written < most:
-                logits_BV = decoder.push([[int(token_B[0])]])
+                logits_BV = decoder.push([[token]])
 
     @torch.no_grad()
     def loglikelihood(

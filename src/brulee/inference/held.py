@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 
 from brulee.inference.reading import Pair
-from brulee.inference.rows import Row, Shared
+from brulee.inference.row import Row, Shared
 from brulee.inference.same_bits import up
 
 

@@ -25,6 +25,8 @@ from torch.overrides import TorchFunctionMode
 # MKL sums a row of a small product in another way where there are fewer than about eight.
 ROWS = 16
 KEYS = 192
+# PyTorch is built without it for some systems, where linear maps stay as they are.
+_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def up(count: int, step: int = ROWS) -> int:
@@ -54,7 +56,8 @@ class SameBits(TorchFunctionMode):
 
 def _plain(x: torch.Tensor) -> bool:
     return (
-        x.dtype == torch.float32
+        _ONEDNN
+        and x.dtype == torch.float32
         and x.device.type == "cpu"
         and x.layout == torch.strided
         and x.dim() >= 2

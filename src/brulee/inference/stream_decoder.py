@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 from brulee.inference.branches import lay_out
 from brulee.inference.path_reader import Ending, Keep, PathReader
 from brulee.inference.reading import Pair, read
-from brulee.inference.rows import Row, Rows, Shared
+from brulee.inference.row import Row, Shared
+from brulee.inference.rows import Rows
 from brulee.inference.same_bits import up
 from brulee.inference.waves import Wave
 
@@ -88,12 +89,12 @@ class StreamDecoder:
             for row, count in zip(self.rows.rows, counts, strict=True)
             for i in range(count)
         ]
-        self.rows.begin(counts, device)
+        reader = self.rows.begin(counts, device)
         logits = read(
             self.model,
             torch.tensor([*ids, *ids[:1] * spare], device=device),
             torch.tensor([*positions, *[0] * spare], device=device),
-            self.rows,
+            reader,
             torch.arange(total + spare, device=device),
         )
         self.rows.end(counts)

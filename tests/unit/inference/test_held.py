@@ -11,7 +11,7 @@ import torch
 from brulee.inference.held import HeldTensors
 from brulee.inference.held_in_c import HeldInC
 from brulee.inference.reading import Pair
-from brulee.inference.rows import Held, Row, Shared
+from brulee.inference.row import Held, Row, Shared
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 ROOM = 48

@@ -90,7 +90,7 @@ def _library() -> ctypes.CDLL | None:
         reason = getattr(error, "stderr", None) or str(error)
         first = next(iter(reason.strip().splitlines()), "")
         warnings.warn(
-            f"training goes on with PyTorch's own operations, somewhat slower: the loops in "
+            f"PyTorch's own operations are used instead, somewhat slower: the loops in "
             f"{SOURCE.name} could not be compiled: {first}",
             stacklevel=2,
         )
