@@ -40,6 +40,7 @@ GROUPS: list[tuple[str, str, str]] = [
     ("head and loss", r".*", r"_LinearCrossEntropy.*"),
     ("optimiser and clipping", r".*", r"Optimizer\.step.*"),
     ("optimiser and clipping", r"aten::(_foreach_.*|linalg_vector_norm)", ""),
+    ("attention: loops", r"loop attend.*", ""),
     ("attention: products", _PRODUCT, r"_Attend.*"),
     ("attention: softmax", r"loop softmax.*|aten::_softmax.*", ""),
     ("attention: the rest", r".*", r"_Attend.*"),

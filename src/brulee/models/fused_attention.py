@@ -3,7 +3,8 @@
 On a CPU a document of a few hundred tokens is attended to faster by two matrix products and a
 softmax than by a kernel made for long ones: measured on two Zen 4 cores at 260 tokens, forward and
 backward, about a quarter of the time in bf16 (docs/performance.md). Query heads that share a key
-head are the rows of one product. Long documents, and CUDA, go to the kernels made for them.
+head are the rows of one product. Long documents, and CUDA, go to the kernels made for them; bf16 on
+processors with products of it to loops of our own, which are faster still (attention_in_c.py).
 
 Shapes: `T` keys of the pack, `Q` queries of the pack, `H` query heads, `K` key heads, `G` = H / K,
 `D` head width; of one span: `n` queries, `S` keys.
@@ -19,6 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from brulee.models.attention import varlen
+from brulee.models.attention_in_c import attend_in_c, table_of
 from brulee.models.kernels import kernel
 from brulee.models.rounding import rounded, step_of
 from brulee.models.spans import Span, cut
@@ -33,13 +35,15 @@ STEP = 32
 
 @dataclass(frozen=True)
 class Reading:
-    """Spans, and what a CUDA kernel needs to know of them: made once for all layers of a pass.
+    """Spans, and what kernels need to know of them: made once for all layers of a pass.
 
-    `order` are the keys of all spans end to end, among the pack's T; `bounds` where each span's
-    queries and keys begin. `masks` are made by the first layer, by the queries and keys of a span.
+    `table` is the spans in numbers, for loops in C. `order` are the keys of all spans end to end,
+    among the pack's T, and `bounds` where each span's queries and keys begin, for CUDA. `masks` are
+    made by the first layer, by the queries and keys of a span.
     """
 
     spans: list[Span]
+    table: torch.Tensor
     order: torch.Tensor | None = None
     bounds: tuple[torch.Tensor, torch.Tensor] | None = None
     masks: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
@@ -53,11 +57,12 @@ class Reading:
 def reading(spans: list[Span], device: torch.device) -> Reading:
     """How these spans are read on a device."""
     if device.type != "cuda":
-        return Reading(spans)
+        return Reading(spans, table_of(spans))
     rows = [row for s in spans for row in (*range(s.shared), *range(s.keys.start, s.keys.stop))]
     sizes = torch.tensor([[0, *(s.asked for s in spans)], [0, *(s.read for s in spans)]])
     asked, read = sizes.cumsum(1).to(torch.int32).to(device, non_blocking=True)
-    return Reading(spans, torch.tensor(rows).to(device, non_blocking=True), (asked, read))
+    order = torch.tensor(rows).to(device, non_blocking=True)
+    return Reading(spans, table_of(spans), order, (asked, read))
 
 
 def attend(
@@ -68,6 +73,9 @@ def attend(
     scale: float,
 ) -> torch.Tensor:
     """What each query reads of the keys of its span, (Q, H, D)."""
+    out_QHD = attend_in_c(q_QHD, k_TKD, v_TKD, read.table, scale)
+    if out_QHD is not None:
+        return out_QHD
     if q_QHD.device.type == "cpu" and read.longest[1] <= LONGEST:
         apply: Callable[..., torch.Tensor] = _Attend.apply  # torch leaves it untyped
         return apply(q_QHD, k_TKD, v_TKD, read, scale)

@@ -42,6 +42,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "softmax_backward": (_P, _P, _L, _L, _L, _L, _L, _F),
     "cross_entropy": (_P, _P, _P, _L, _L, _L),
     "attend_rows": (_P,) * 8 + (_L,) * 6 + (_F,),
+    "attend_forward": (_P,) * 6 + (_L,) * 5 + (_F,),
+    "attend_backward": (_P,) * 12 + (_L,) * 6 + (_F,),
 }
 
 
@@ -119,7 +121,7 @@ def _identity(compiler: str) -> str:
         _run([compiler, *options])
         for options in (["--version"], ["-march=native", "-Q", "--help=target"])
     ]
-    parts = [SOURCE.read_text(encoding="utf-8"), SOURCE.with_name("kernels.c").read_text("utf-8")]
+    parts = [file.read_text(encoding="utf-8") for file in sorted(SOURCE.parent.glob("*.c"))]
     return hashlib.sha256("\0".join([*parts, *_FLAGS, *said]).encode()).hexdigest()[:32]
 
 

@@ -1,4 +1,4 @@
-// kernels.c in the number formats that training uses; exp, and bf16 to fp32 and back.
+// kernels.c in the number formats that training uses; exp, and bf16 to fp32 and back; attention.c.
 
 #include <math.h>
 #include <stdint.h>
@@ -102,3 +102,6 @@ static inline lanes bf16_lanes(const bf16 *from) {
 #define X_NARROW narrowed
 #define NAME(kernel) kernel##_bfloat16_bfloat16
 #include "kernels.c"
+#undef NAME
+
+#include "attention.c"

@@ -1,0 +1,91 @@
+"""Causal attention of a pack's documents in bf16 through loops in C (kernels/attention.c).
+
+On processors with bf16 products (AVX512-BF16, AMX) they read queries, keys and values where they
+are, and compute in blocks that stay in the caches: nothing is held that grows with queries times
+keys. What it gives is in docs/performance.md.
+
+Shapes: `T` keys of the pack, `Q` queries of the pack, `H` query heads, `K` key heads, `D` head
+width, `N` spans, `F` rows that several spans read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from brulee.models.kernels import kernel
+from brulee.models.spans import Span
+
+_SIDE = 32  # of the blocks; a head's width has to be a multiple of it
+
+
+def table_of(spans: Sequence[Span]) -> torch.Tensor:
+    """(N, 5): first query, how many; first own key, how many; how many shared ones before them."""
+    return torch.tensor(
+        [[s.queries.start, s.asked, s.keys.start, s.read - s.shared, s.shared] for s in spans]
+    )
+
+
+def attend_in_c(
+    q_QHD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKD: torch.Tensor,
+    table_N5: torch.Tensor,
+    scale: float,
+) -> torch.Tensor | None:
+    """What each query reads of the keys of its span, (Q, H, D); None where no loop does this."""
+    alike = q_QHD.dtype == k_TKD.dtype == v_TKD.dtype
+    if not alike or q_QHD.shape[2] % _SIDE or kernel("attend_forward", q_QHD) is None:
+        return None
+    apply: Callable[..., torch.Tensor] = _Attend.apply  # torch leaves it untyped
+    return apply(q_QHD, k_TKD, v_TKD, table_N5, scale)
+
+
+class _Attend(torch.autograd.Function):
+    """Keeps the output, which the map after it keeps too, and a number for each query and head.
+
+    Rows that belong to no span, which fill the pack up, read nothing: zeros.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q_QHD: torch.Tensor,
+        k_TKD: torch.Tensor,
+        v_TKD: torch.Tensor,
+        table_N5: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        q, k, v = (x.contiguous() for x in (q_QHD, k_TKD, v_TKD))
+        out_QHD, total_HQ = torch.zeros_like(q), q.new_empty(q.shape[1::-1], dtype=torch.float32)
+        run = kernel("attend_forward", q)
+        assert run is not None, "asked for before"
+        run(q, k, v, table_N5, out_QHD, total_HQ, len(table_N5), *_sizes(q, k), scale)
+        ctx.save_for_backward(q, k, v, out_QHD, total_HQ, table_N5)
+        ctx.scale = scale
+        return out_QHD
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        q, k, v, out_QHD, total_HQ, table_N5 = ctx.saved_tensors
+        d_q, d_k, d_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        front = int(table_N5[:, 4].max())
+        common_2NFKD = q.new_zeros(2, len(table_N5), front, *k.shape[1:], dtype=torch.float32)
+        run = kernel("attend_backward", q)
+        assert run is not None, "asked for before"
+        run(
+            *(q, k, v, out_QHD, grads[0].contiguous(), total_HQ, table_N5),
+            *(d_q, d_k, d_v, *common_2NFKD),
+            *(len(table_N5), *_sizes(q, k), front, ctx.scale),
+        )
+        if front:
+            d_k[:front], d_v[:front] = common_2NFKD.sum(1)
+        return d_q, d_k, d_v, None, None
+
+
+def _sizes(q_QHD: torch.Tensor, k_TKD: torch.Tensor) -> tuple[int, ...]:
+    """Queries, query heads, key heads, width."""
+    queries, heads, width = q_QHD.shape
+    return queries, heads, k_TKD.shape[1], width

@@ -1,0 +1,134 @@
+"""Attention through loops in C, in tiles and without them, is the attention of the same values."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+
+from brulee.models import kernels
+from brulee.models.attention_in_c import attend_in_c, table_of
+from brulee.models.fused_attention import attend, reading
+from brulee.models.spans import Span, asking, spans_of
+
+CPU = torch.device("cpu")
+# With the matrix units of a processor that has them, and with its vector units alone.
+WAYS = {"as compiled": [], "without tiles": ["-mno-amx-bf16"]}
+# Segments, how many rows they share, and how many of each ask.
+PACKS: dict[str, tuple[tuple[int, ...], int, tuple[int, ...]]] = {
+    "one token": ((1,), 0, (1,)),
+    "one block": ((32,), 0, (32,)),
+    "one row more": ((33,), 0, (33,)),
+    "documents": ((3, 65, 1, 40), 0, (3, 65, 1, 40)),
+    "a common beginning": ((7, 5, 60, 1), 7, (7, 5, 60, 1)),
+    "the last layer": ((7, 5, 60, 40), 7, (0, 2, 33, 1)),
+    "long": ((1100,), 0, (1100,)),
+}
+HEADS = [(1, 1, 32), (6, 2, 64), (4, 4, 96)]
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if shutil.which("gcc") is None:
+        pytest.skip("needs gcc")
+    monkeypatch.delenv("BRULEE_KERNELS", raising=False)
+    monkeypatch.setattr(kernels, "_FLAGS", [*kernels._FLAGS, *WAYS[request.param]])
+    kernels._library.cache_clear()
+    kernels._bound.cache_clear()
+    if kernels.kernel("attend_forward", torch.zeros(1, dtype=torch.bfloat16)) is None:
+        pytest.skip("needs a processor with bf16 products")
+    yield
+    kernels._library.cache_clear()
+    kernels._bound.cache_clear()
+
+
+def _drawn(spans: Sequence[Span], keys: int, heads: tuple[int, int, int]) -> list[torch.Tensor]:
+    """Queries, keys, values and the gradient of what is read; two rows of each fill up."""
+    draw = torch.Generator().manual_seed(0)
+    many, few, width = heads
+    rows = spans[-1].queries.stop + 2
+    shapes = [(rows, many, width), (keys + 2, few, width), (keys + 2, few, width)]
+    found = [torch.randn(shape, generator=draw) for shape in (*shapes, shapes[0])]
+    return [x.bfloat16() for x in found]
+
+
+def _ours(drawn: list[torch.Tensor], spans: list[Span]) -> list[torch.Tensor]:
+    inputs = [x.clone().requires_grad_() for x in drawn[:3]]
+    out = attend_in_c(*inputs, table_of(spans), 0.2)
+    assert out is not None
+    return [out, *torch.autograd.grad(out, inputs, drawn[3])]
+
+
+def _exact(drawn: list[torch.Tensor], spans: list[Span]) -> list[torch.Tensor]:
+    inputs = [x.double().requires_grad_() for x in drawn[:3]]
+    out = attend(*inputs, reading(spans, CPU), 0.2)
+    d_out = drawn[3].double()
+    d_out[spans[-1].queries.stop :] = 0  # what fills up reads nothing, so nothing comes back
+    return [out, *torch.autograd.grad(out, inputs, d_out)]
+
+
+@pytest.mark.parametrize("pack", PACKS)
+@pytest.mark.parametrize("heads", HEADS, ids=str)
+def test_output_and_gradients(way: None, pack: str, heads: tuple[int, int, int]) -> None:
+    segments, shared, asked = PACKS[pack]
+    spans = asking(segments, shared, asked)
+    drawn = _drawn(spans, sum(segments), heads)
+    ours, exact = _ours(drawn, spans), _exact(drawn, spans)
+    for mine, truth in zip(ours, exact, strict=True):
+        assert mine.dtype == torch.bfloat16
+        assert (mine - truth).norm() <= 5e-3 * truth.norm() + 1e-5
+        assert (mine - truth).abs().max() <= 2e-2 * truth.abs().max() + 1e-5
+    assert not ours[0][-2:].any(), "rows that fill up read nothing"
+    assert not any(x[-2:].any() for x in ours[1:]), "and nothing comes back through them"
+
+
+def test_the_number_of_threads_changes_nothing(way: None) -> None:
+    segments = (9, 70, 33, 50, 12)
+    spans = spans_of(segments, 9)
+    drawn = _drawn(spans, sum(segments), (6, 2, 64))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(_ours(drawn, spans))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+def test_large_scores_neither_overflow_nor_vanish(way: None) -> None:
+    spans = spans_of((40,), 0)
+    drawn = _drawn(spans, 40, (2, 1, 32))
+    drawn[0], drawn[1] = drawn[0] * 100, drawn[1] * 100
+    for mine, truth in zip(_ours(drawn, spans), _exact(drawn, spans), strict=True):
+        assert mine.isfinite().all()
+        # Weights are zeros and ones: their gradients are differences of nearly the same.
+        assert (mine - truth).norm() <= 0.02 * max(1.0, truth.detach().norm())
+
+
+def test_what_is_not_finite_reaches_those_who_read_it_and_no_others(way: None) -> None:
+    spans = spans_of((40,), 0)
+    drawn = _drawn(spans, 40, (2, 1, 32))
+    drawn[1][35, 0, 0] = float("nan")
+    out = _ours(drawn, spans)[0]
+    assert out[:35].isfinite().all()
+    assert not out[35:40].isfinite().any()
+
+
+def test_products_of_pytorch_are_the_same_after_it(way: None) -> None:
+    """Its library keeps the matrix units set up for itself."""
+    x, w = torch.randn(70, 64).bfloat16(), torch.randn(64, 64).bfloat16()
+    before = x @ w
+    spans = spans_of((40,), 0)
+    _ours(_drawn(spans, 40, (2, 1, 32)), spans)
+    assert torch.equal(x @ w, before)
+
+
+@pytest.mark.parametrize(("dtype", "width"), [(torch.float32, 64), (torch.bfloat16, 40)])
+def test_other_formats_and_widths_are_left_to_others(dtype: torch.dtype, width: int) -> None:
+    x = torch.zeros(3, 1, width, dtype=dtype)
+    assert attend_in_c(x, x, x, table_of(spans_of((3,), 0)), 1.0) is None
+    assert attend(x, x, x, reading(spans_of((3,), 0), CPU), 1.0).shape == x.shape
