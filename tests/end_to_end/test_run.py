@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from brulee.methods import resolved
 from brulee.recipe import load_recipe
 from brulee.reporting import results
 
@@ -25,7 +26,7 @@ def done(at: Any, brulee: Any) -> Any:
 
 def test_run_leaves_every_file_and_each_parses(at: Any, done: Any) -> None:
     recipe = load_recipe(RUN / "recipe.yaml")
-    assert recipe.to_dict() == load_recipe("recipe.yaml").to_dict()
+    assert recipe.to_dict() == resolved(load_recipe("recipe.yaml")).to_dict()
     assert yaml.safe_load((RUN / "recipe.yaml").read_text())["train"]["schedule"] == "cosine"
     manifest = read(RUN / "manifest.json")
     assert manifest["command"] == "run"

@@ -93,11 +93,15 @@ EMBEDDINGS = [
     ("gpt2", ["c_attn", "wte"]),
     ("t5", ["q", "embed_tokens"]),
     ("bart", ["embed_tokens"]),
+    ("llama", ["q_proj", "lm_head"]),
+    ("qwen3", ["lm_head"]),
+    ("phi", ["q_proj", "lm_head"]),
+    ("t5", ["q", "lm_head"]),
 ]
 
 
 @pytest.mark.parametrize(("name", "target"), EMBEDDINGS, ids=str)
-def test_corrected_embeddings_go_both_ways(
+def test_corrected_embeddings_and_heads_go_both_ways(
     make_base: MakeBase, tmp_path: Path, name: str, target: list[str]
 ) -> None:
     base = make_base(name)

@@ -110,9 +110,9 @@ def _print_arithmetic(sides: tuple[int, int], counts: list[Count]) -> None:
     """The sum written out: what it is made of, and how much less than the whole weight it is."""
     whole = prod(sides)
     for c in counts:
-        if c.tensors is None or c.trainable == whole:
+        if not c.trained or c.trainable == whole:
             continue
-        parts = " + ".join("×".join(map(str, shape)) for shape in c.tensors.values())
+        parts = " + ".join("×".join(map(str, shape)) for shape in c.trained)
         fewer = 1 - c.trainable / whole
         change = f"{fewer:.0%} fewer" if fewer >= 0 else f"{-fewer:.0%} more"
         print(

@@ -13,7 +13,7 @@ from brulee.methods.lora import LoRA
 from brulee.methods.prefix import Prefix
 from brulee.methods.prompt import Prompt
 from brulee.methods.selective import Selective
-from brulee.recipe import MethodSpec, Source, check
+from brulee.recipe import MethodSpec, Recipe, Source, check
 
 METHODS: dict[str, type[Method]] = {
     "full": Full,
@@ -49,4 +49,17 @@ def build_method(spec: MethodSpec, source: Source | None = None) -> Method:
     return method(options)  # type: ignore[call-arg]
 
 
-__all__ = ["METHODS", "READERS", "Attached", "Group", "Method", "build_method"]
+def resolved(recipe: Recipe) -> Recipe:
+    """The recipe with the method's defaults, its learning rate too, written out.
+
+    So that a run's recipe says what was done, whatever a later version's defaults are. Raises
+    InputError as `build_method` does.
+    """
+    method = build_method(recipe.method, recipe.source)
+    spec = MethodSpec(name=recipe.method.name, **method.options())
+    rate = recipe.train.learning_rate or method.learning_rate
+    train = recipe.train.model_copy(update={"learning_rate": rate})
+    return recipe.model_copy(update={"method": spec, "train": train})
+
+
+__all__ = ["METHODS", "READERS", "Attached", "Group", "Method", "build_method", "resolved"]

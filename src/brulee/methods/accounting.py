@@ -32,8 +32,9 @@ _TYPES = {
 class Count:
     """What one method takes; of one that cannot be put on the model, `refusal` says why.
 
-    `share` is of the base's parameters, `tensors` are the shapes of what is stored. Gradients and
-    AdamW's state are those of the trained parameters, in fp32.
+    `share` is of the base's parameters, `tensors` are the shapes of what is stored and `trained`
+    those of what is trained. Gradients and AdamW's state are those of the trained parameters, in
+    fp32.
     """
 
     method: str
@@ -44,6 +45,7 @@ class Count:
     gradient_bytes: int = 0
     optimizer_bytes: int = 0
     tensors: Mapping[str, tuple[int, ...]] | None = None
+    trained: tuple[tuple[int, ...], ...] = ()
     refusal: str | None = None
 
 
@@ -110,6 +112,7 @@ def _count(model: PreTrainedModel, name: str, options: Mapping[str, Any]) -> Cou
         # Two moments of every value, and the number of steps of every tensor.
         optimizer_bytes=2 * held + 4 * len(trained),
         tensors={key: tuple(tensor.shape) for key, tensor in tensors.items()},
+        trained=tuple(tuple(parameter.shape) for parameter in trained),
     )
 
 

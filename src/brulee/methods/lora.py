@@ -90,7 +90,7 @@ class LoRA(Method):
     def attach(self, model: PreTrainedModel, seed: int = 0) -> _LoRAAttached:
         """Wrap the targeted modules; every parameter of the base is frozen."""
         own = self._options
-        chosen = select(model, own.target, embeddings=True)
+        chosen = select(model, own.target, vocabulary=True)
         sizes = sizes_of(chosen, own.rank, own.alpha, own.ranks, own.alphas, own.rslora)
         generator = torch.Generator().manual_seed(seed)
         targets = leaf_names(model, chosen)
@@ -176,7 +176,7 @@ class _LoRAAttached(Attached):
 
     def merge(self) -> None:
         layers = self._wrapping.layers.values()
-        untie(self.model, [t.base_layer for t in layers if isinstance(t, LoRAEmbedding)])
+        untie(self.model, [layer.base_layer for layer in layers])
         self._wrapping.fold()
 
     def detach(self) -> None:

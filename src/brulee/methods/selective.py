@@ -106,8 +106,9 @@ class Selective(Method):
             raise InputError(f"adapter_config.json: not selective tuning: {reason}") from None
 
     def options(self) -> dict[str, Any]:
-        """The options, every default written out."""
-        return self._options.model_dump()
+        """The options that are read with this `train`, every default written out."""
+        unread = {option for option, uses in _USED.items() if self._options.train not in uses}
+        return self._options.model_dump(exclude=unread)
 
     def label(self) -> str:
         """For instance "norms only"."""

@@ -26,6 +26,12 @@ def linear_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
     }
 
 
+def head_module(model: PreTrainedModel) -> dict[str, nn.Module]:
+    """The output head by its path, if it is a linear map."""
+    head = model.get_output_embeddings()
+    return {n: m for n, m in model.named_modules() if m is head and isinstance(m, nn.Linear)}
+
+
 def embedding_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
     """Every table of vectors that the model looks up in, by module path.
 
@@ -41,7 +47,7 @@ def embedding_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
 def select(
     model: PreTrainedModel,
     target: str | list[str],
-    embeddings: bool = False,
+    vocabulary: bool = False,
     option: str = "target",
 ) -> dict[str, nn.Module]:
     """The modules that `target` names, in the model's order.
@@ -49,18 +55,18 @@ def select(
     `all-linear` is every linear map but the head; `attention` those inside an attention module;
     `mlp` the others; any other name is the last part of a path (`q_proj`) or several, or the whole.
     `re:` begins a regular expression for the whole path, as PEFT's target_modules may be one.
-    A list chooses what any of its names chooses. With `embeddings`, a name may be an embedding's,
-    and the word `embeddings` is those of tokens. `option` is what a recipe calls the target.
+    A list chooses what any of its names chooses. With `vocabulary`, a name may be an embedding's or
+    the head's, and the word `embeddings` is those of tokens. `option` is what a recipe calls it.
     Raises InputError for a name that matches nothing, with the names there are.
     """
     modules = linear_modules(model)
-    if embeddings:
-        modules |= embedding_modules(model)
+    if vocabulary:
+        modules |= embedding_modules(model) | head_module(model)
     chosen: set[str] = set()
     for wanted in [target] if isinstance(target, str) else target:
         found = _named(model, modules, wanted, option)
         if not found:
-            raise _unknown_target(wanted, modules, embeddings, option)
+            raise _unknown_target(wanted, modules, vocabulary, option)
         chosen |= found
     return {n: m for n, m in model.named_modules() if n in chosen}
 
@@ -69,7 +75,7 @@ def _named(
     model: PreTrainedModel, modules: dict[str, nn.Module], wanted: str, option: str
 ) -> set[str]:
     """The paths among `modules` that one word, name or pattern chooses."""
-    linears = [n for n, m in modules.items() if not isinstance(m, nn.Embedding)]
+    linears = modules.keys() & linear_modules(model).keys()
     if wanted == "all-linear":
         return set(linears)
     if wanted in ("attention", "mlp"):
@@ -106,12 +112,12 @@ def in_attention(model: PreTrainedModel, name: str) -> bool:
 
 
 def _unknown_target(
-    name: str, modules: dict[str, nn.Module], embeddings: bool, option: str
+    name: str, modules: dict[str, nn.Module], vocabulary: bool, option: str
 ) -> InputError:
     leaves = sorted({n.rsplit(".", 1)[-1] for n in modules})
-    words = [*KEYWORDS, *([EMBEDDINGS] if embeddings else [])]
+    words = [*KEYWORDS, *([EMBEDDINGS] if vocabulary else [])]
     close = nearest(name, [*leaves, *words])
     hint = f"did you mean {close[0]!r}? " if close else ""
-    kind = "linear module or embedding" if embeddings else "linear module"
+    kind = "linear module or embedding" if vocabulary else "linear module"
     valid = ", ".join([*words, *leaves])
     return InputError(f"method.{option}: no {kind} is called {name!r}; {hint}Valid: {valid}.")

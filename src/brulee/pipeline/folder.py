@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 
 from brulee.errors import InputError, nearest
+from brulee.methods import resolved
 from brulee.recipe import Recipe, load_recipe
 from brulee.reporting.results import FILE_NAME as RESULTS
 
@@ -101,11 +102,12 @@ class RunFolder:
 
 
 def open_run(recipe: Recipe, command: str, folder: Path | None, fresh: bool) -> RunFolder:
-    """The folder of a recipe; nothing is written until the run begins.
+    """The folder of a recipe, the method's defaults in it; nothing is written until the run begins.
 
     Raises InputError when it already holds a different recipe, naming the first difference, or
     holds files that are not a run's; OSError where nothing can be written.
     """
+    recipe = resolved(recipe)
     path = folder or Path(recipe.runs) / (recipe.name or "run")
     parent = _nearest_folder(path)
     holds_run = (path / _RECIPE).is_file()
@@ -126,7 +128,7 @@ def reopen_run(path: Path) -> RunFolder:
         close = nearest(path.name, [p.name for p in beside if (p / _RECIPE).is_file()])
         hint = f" Did you mean {path.with_name(close[0])}?" if close else ""
         raise InputError(f"{path}: no run is here; a run's folder holds {_RECIPE}.{hint}")
-    recipe = load_recipe(path / _RECIPE)
+    recipe = resolved(load_recipe(path / _RECIPE))
     manifest = _read_json(path / _MANIFEST)
     # Relative paths in the recipe mean what they meant beside the file it was read from.
     if "recipe_folder" in manifest:
@@ -188,7 +190,7 @@ def _move_aside(path: Path) -> None:
 
 
 def _refuse_difference(path: Path, recipe: Recipe) -> None:
-    held = load_recipe(path / _RECIPE).to_dict()
+    held = resolved(load_recipe(path / _RECIPE)).to_dict()
     for key, before, now in _differences(held, recipe.to_dict()):
         raise InputError(
             f"{path}: this run folder already holds a different recipe: {key} is {before!r} there "

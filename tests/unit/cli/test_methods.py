@@ -9,6 +9,11 @@ def test_textbook_case_is_written_out(brulee) -> None:
     assert "8×64 + 512×8 = 4,608 instead of 512×64 = 32,768: 86% fewer" in done.out
 
 
+def test_pissa_trains_half_of_what_it_stores(brulee) -> None:
+    done = brulee("methods", "count", "--shape", "512x64", "--set", "init=pissa")
+    assert "PiSSA r8: 8×64 + 512×8 = 4,608 instead of 512×64 = 32,768: 86% fewer" in done.out
+
+
 def test_a_rank_too_high_to_pay_is_said_to_be_more(brulee) -> None:
     done = brulee("methods", "count", "--shape", "16x16", "--set", "rank=16", "--method", "lora")
     assert "= 512 instead of 16×16 = 256: 100% more" in done.out

@@ -55,6 +55,7 @@ WAYS: dict[str, Way] = {
         {"target": "mlp", "rslora": True, "plus_ratio": 16.0, "ranks": {r".*\.1\..*": 3}},
     ),
     "lora-embeddings": Way("lora", {"target": ["attention", "embeddings"]}, unmergeable=("t5",)),
+    "lora-head": Way("lora", {"target": ["mlp", "re:lm_head|embed_out"]}, unmergeable=("t5",)),
     "ia3": Way("ia3", drawn=False),
     "norms": Way("selective", {"train": "norms"}, drawn=False),
     "embeddings": Way("selective", {"train": "embeddings"}, drawn=False),

@@ -165,6 +165,28 @@ def test_a_merged_embedding_survives_saving_apart_from_the_head(
     assert torch.equal(again.get_output_embeddings().weight, head)
 
 
+@pytest.mark.parametrize("name", TIED)
+def test_a_corrected_head_leaves_the_tied_embedding_alone(
+    make_model: Make, tmp_path: Path, name: str
+) -> None:
+    model = make_model(name)
+    table = model.get_input_embeddings().weight.detach().clone()
+    plain = _logits(model)
+    attached = _attach(model, target="lm_head")
+    _move(attached)
+    tuned = _logits(model)
+    assert not torch.allclose(tuned, plain, atol=1e-2)
+    if name == "t5":
+        with pytest.raises(InputError, match="shares its embeddings with its head"):
+            attached.merge()
+        return
+    attached.merge()
+    assert torch.equal(model.get_input_embeddings().weight, table)
+    model.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(_logits(again), tuned, atol=1e-5, rtol=1e-5)
+
+
 def test_dropout_falls_on_the_correction_only(make_model: Make) -> None:
     model = make_model("llama")
     plain = _logits(model)

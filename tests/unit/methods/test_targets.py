@@ -85,9 +85,20 @@ EMBEDDINGS = {
 def test_embeddings_are_those_of_tokens_that_are_looked_up(make_model: Make, name: str) -> None:
     """Not the table of which an encoder-decoder only ever uses its copies."""
     model = make_model(name)
-    assert set(select(model, ["embeddings"], embeddings=True)) == EMBEDDINGS[name]
+    assert set(select(model, ["embeddings"], vocabulary=True)) == EMBEDDINGS[name]
     with pytest.raises(InputError, match="'embeddings'"):
         select(model, ["embeddings"])
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "t5"])
+def test_the_head_is_chosen_by_its_name_alone(make_model: Make, name: str) -> None:
+    model = make_model(name)
+    head = model.get_output_embeddings()
+    assert list(select(model, "lm_head", vocabulary=True).values()) == [head]
+    for word in ("all-linear", "attention", "mlp"):
+        assert head not in select(model, word, vocabulary=True).values()
+    with pytest.raises(InputError, match="'lm_head'"):
+        select(model, "lm_head")
 
 
 def test_a_part_of_a_name_chooses_nothing(make_model: Make) -> None:

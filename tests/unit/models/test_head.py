@@ -12,8 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from brulee.data.batching import pack, pad, pad_pairs
 from brulee.data.encoding import Encoded
+from brulee.methods import build_method
 from brulee.models.attention import packed
 from brulee.models.head import CompletionLoss, linear_cross_entropy
+from brulee.recipe import MethodSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -155,3 +157,20 @@ def test_a_head_that_scales_its_logits_is_left_to_the_model() -> None:
         before = logits[len(document.prompt) - 1 : -1]
         expected += F.cross_entropy(before, torch.tensor(document.completion), reduction="sum")
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3"])
+def test_a_corrected_head_is_heard(make_model: Make, name: str) -> None:
+    """Its correction is beside the weight that the fast path would take."""
+    model = make_model(name)
+    plain = CompletionLoss(model)(pack(DOCUMENTS)).detach()
+    attached = build_method(MethodSpec(name="lora", target="lm_head")).attach(model)
+    (layer,) = attached.layers.values()  # type: ignore[attr-defined]
+    with torch.no_grad():
+        layer.lora_B.normal_(generator=torch.Generator().manual_seed(0))
+    batch = pack(DOCUMENTS)
+    found = CompletionLoss(model)(batch)
+    logits_TV = model(**batch.inputs, use_cache=False).logits[0]
+    expected = F.cross_entropy(logits_TV[batch.positions], batch.targets, reduction="sum")
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+    assert (found - plain).abs() > 0.1

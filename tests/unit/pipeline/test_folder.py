@@ -1,0 +1,51 @@
+"""A run's folder says what was done, whatever a later version's defaults are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from brulee.errors import InputError
+from brulee.methods import METHODS, build_method, resolved
+from brulee.pipeline.folder import open_run, reopen_run
+from brulee.recipe import Recipe, load_recipe
+
+
+def _recipe(tmp_path: Path, method: dict[str, Any], **train: Any) -> Recipe:
+    file = tmp_path / "r.yaml"
+    data = {"source": "rows.jsonl", "templates": "summarise"}
+    values = {"data": data, "method": method, "train": train, "runs": str(tmp_path / "runs")}
+    file.write_text(yaml.safe_dump(values))
+    return load_recipe(file)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_methods_defaults_are_written_out_and_read_back(tmp_path: Path, name: str) -> None:
+    where = open_run(_recipe(tmp_path, {"name": name}), "train", None, False)
+    where.begin({"base": 1, "framing": 1, "data": 1, "templates": 1}, {})
+    written = yaml.safe_load((where.path / "recipe.yaml").read_text())
+    method = build_method(where.recipe.method)
+    assert written["method"] == {"name": name, **method.options()}
+    assert written["train"]["learning_rate"] == method.learning_rate
+    again = reopen_run(where.path).recipe
+    assert again.to_dict() == where.recipe.to_dict() == resolved(again).to_dict()
+
+
+def test_a_default_spelled_out_is_the_same_recipe(tmp_path: Path) -> None:
+    where = open_run(_recipe(tmp_path, {"name": "lora"}), "train", None, False)
+    where.begin({"base": 1, "framing": 1, "data": 1, "templates": 1}, {})
+    rate = build_method(where.recipe.method).learning_rate
+    same = _recipe(tmp_path, {"name": "lora", "alpha": 16, "rank": 8}, learning_rate=rate)
+    assert open_run(same, "train", None, False).begun
+    other = _recipe(tmp_path, {"name": "lora", "alpha": 32})
+    with pytest.raises(InputError, match=r"method\.alpha is 16.* there and 32.* now"):
+        open_run(other, "train", None, False)
+
+
+def test_a_rate_that_is_given_stays(tmp_path: Path) -> None:
+    recipe = resolved(_recipe(tmp_path, {"name": "lora"}, learning_rate=0.5))
+    assert recipe.train.learning_rate == 0.5
+    assert "r.yaml" in recipe.source.at(("method",)), "errors still name the file"
