@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from brulee import progress
 from brulee.pipeline.folder import RunFolder, open_run, reopen_run
+from brulee.pipeline.lock import to_itself
 from brulee.pipeline.preparation import prepare
 from brulee.pipeline.rates import find_learning_rate
 from brulee.pipeline.stages import score, write_up
@@ -40,8 +43,7 @@ def resume(folder: Path) -> Path:
 def _whole(where: RunFolder) -> Path:
     if where.finished:
         return where.path
-    with joined(where.recipe.train.device) as world, interruptible(where):
-        _silence(world)
+    with _working(where) as world:
         prepared = prepare(where, world)
         if world.writes:
             before = score(prepared, "base")
@@ -57,16 +59,22 @@ def _whole(where: RunFolder) -> Path:
 def _training(where: RunFolder) -> Path:
     if where.finished:
         return where.path
-    with joined(where.recipe.train.device) as world, interruptible(where):
-        _silence(world)
+    with _working(where) as world:
         tune(prepare(where, world))
     return where.path
 
 
-def _silence(world: World) -> None:
-    """Of several processes one speaks."""
-    if not world.writes:
-        progress.enable(False)
+@contextmanager
+def _working(where: RunFolder) -> Iterator[World]:
+    """The processes that work on a run; of several one speaks, and it alone may write the folder.
+
+    Raises InputError where another run is at work in it.
+    """
+    with joined(where.recipe.train.device) as world:
+        if not world.writes:
+            progress.enable(False)
+        with to_itself(where.path) if world.writes else nullcontext(), interruptible(where):
+            yield world
 
 
 __all__ = ["RunFolder", "find_learning_rate", "resume", "run", "train"]

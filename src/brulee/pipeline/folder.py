@@ -18,7 +18,7 @@ import psutil
 
 from brulee.errors import InputError, nearest
 from brulee.methods import resolved
-from brulee.recipe import Recipe, load_recipe
+from brulee.recipe import Recipe, load_recipe, recipe_from_dict
 from brulee.reporting.results import FILE_NAME as RESULTS
 
 _PACKAGES = ("brulee", "torch", "transformers", "tokenizers", "datasets", "numpy", "sacrebleu")
@@ -82,6 +82,7 @@ class RunFolder:
         origin = {**manifest, **_origin(self.command), **facts}
         if not manifest:
             origin["recipe_folder"] = str(self.recipe.source.folder or Path.cwd())
+            origin["recipe"] = self.recipe.to_dict()
         self.write_json(_MANIFEST, origin)
         self.write_json("split.json", split)
         # Last: a folder with a recipe is a run, and has what a resumed one needs.
@@ -130,6 +131,11 @@ def reopen_run(path: Path) -> RunFolder:
         raise InputError(f"{path}: no run is here; a run's folder holds {_RECIPE}.{hint}")
     recipe = resolved(load_recipe(path / _RECIPE))
     manifest = _read_json(path / _MANIFEST)
+    for key, before, now in _differences(_begun_with(path), recipe.to_dict()):
+        raise InputError(
+            f"{path / _RECIPE}: {key} was {before!r} when this run began and is {now!r} now. Put "
+            "it back, or begin another run with it: brulee run RECIPE --folder NEW."
+        )
     # Relative paths in the recipe mean what they meant beside the file it was read from.
     if "recipe_folder" in manifest:
         recipe.source.folder = Path(manifest["recipe_folder"])
@@ -190,12 +196,18 @@ def _move_aside(path: Path) -> None:
 
 
 def _refuse_difference(path: Path, recipe: Recipe) -> None:
-    held = resolved(load_recipe(path / _RECIPE)).to_dict()
-    for key, before, now in _differences(held, recipe.to_dict()):
+    for key, before, now in _differences(_begun_with(path), recipe.to_dict()):
         raise InputError(
             f"{path}: this run folder already holds a different recipe: {key} is {before!r} there "
             f"and {now!r} now. Use --fresh to move it aside, or --folder to name another."
         )
+
+
+def _begun_with(path: Path) -> dict[str, Any]:
+    """The recipe that the run in a folder began with, whatever its file says since."""
+    written = _read_json(path / _MANIFEST).get("recipe")
+    recipe = load_recipe(path / _RECIPE) if written is None else recipe_from_dict(written)
+    return resolved(recipe).to_dict()
 
 
 def _differences(

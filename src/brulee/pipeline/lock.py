@@ -1,12 +1,16 @@
-"""A file that one process writes at a time; others wait for it."""
+"""Files and folders that one process writes at a time; others wait, or are refused."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from brulee.errors import InputError
+from brulee.models.bundled import cache_folder
 
 
 @contextmanager
@@ -22,6 +26,29 @@ def alone(file: Path, waits: Callable[[], None]) -> Iterator[None]:
     except Timeout:
         waits()
         lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def to_itself(run: Path) -> Iterator[None]:
+    """Have a run's folder to oneself, whether it is there yet or not.
+
+    The lock is a file of the cache, by the folder's path. Raises InputError where another process
+    of this machine is at work on it.
+    """
+    name = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:32]
+    locks = cache_folder() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(locks / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"{run}: another process is working on this run; wait for it, or name another folder."
+        ) from None
     try:
         yield
     finally:

@@ -15,8 +15,12 @@ from brulee.data.encoding import Encoded
 from brulee.errors import StoppedError
 from brulee.training.passes import Passes
 
-# torch has a type for CUDA alone; on a CPU its allocator raises a RuntimeError with these words.
-_WORDS = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
+# torch has a type for CUDA alone; on a CPU its allocator, and oneDNN where it makes a matrix
+# product, raise a RuntimeError with these words.
+_WORDS = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|could not create a primitive",
+    re.IGNORECASE,
+)
 
 
 def is_exhaustion(error: BaseException) -> bool:

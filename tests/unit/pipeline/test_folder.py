@@ -10,7 +10,9 @@ import yaml
 
 from brulee.errors import InputError
 from brulee.methods import METHODS, build_method, resolved
+from brulee.pipeline import run, train
 from brulee.pipeline.folder import open_run, reopen_run
+from brulee.pipeline.lock import to_itself
 from brulee.recipe import Recipe, load_recipe
 
 
@@ -49,3 +51,28 @@ def test_a_rate_that_is_given_stays(tmp_path: Path) -> None:
     recipe = resolved(_recipe(tmp_path, {"name": "lora"}, learning_rate=0.5))
     assert recipe.train.learning_rate == 0.5
     assert "r.yaml" in recipe.source.at(("method",)), "errors still name the file"
+
+
+def test_an_edited_recipe_of_a_begun_run_is_refused(tmp_path: Path) -> None:
+    where = open_run(_recipe(tmp_path, {"name": "lora"}), "train", None, False)
+    where.begin({"base": 1, "framing": 1, "data": 1, "templates": 1}, {})
+    file = where.path / "recipe.yaml"
+    file.write_text(file.read_text().replace("seed: 0", "seed: 7", 1))
+    with pytest.raises(InputError, match=r"recipe\.yaml: .*seed was 0 when .* and is 7 now"):
+        reopen_run(where.path)
+    with pytest.raises(InputError, match=r"rank is 8 there and 4 now"):
+        open_run(_recipe(tmp_path, {"name": "lora", "rank": 4}), "train", None, False)
+
+
+def test_a_run_is_worked_on_by_one_process(tmp_path: Path) -> None:
+    recipe = _recipe(tmp_path, {"name": "lora"})
+    where = open_run(recipe, "train", None, False)
+    said = "another process is working on this run"
+    with to_itself(where.path):
+        with pytest.raises(InputError, match=said):
+            train(recipe)
+        with pytest.raises(InputError, match=said):
+            run(recipe)
+    assert not where.path.exists()
+    with pytest.raises(InputError, match="rows"), to_itself(tmp_path / "another"):
+        train(recipe)
