@@ -39,7 +39,7 @@ class LoRAOptions(Strict):
     rank: Rank = 8
     alpha: Alpha = 16
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    target: str | list[str] = "all-linear"
+    target: str | Annotated[list[str], Field(min_length=1)] = "all-linear"
     rslora: bool = Field(False, description="scale by alpha / sqrt(rank)")
     dora: bool = Field(False, description="train each output's length apart from its direction")
     init: Literal["default", "pissa"] = Field("default", description="how A and B begin")

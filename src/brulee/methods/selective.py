@@ -57,7 +57,9 @@ class SelectiveOptions(Strict):
 
     train: Literal["bias", "norms", "embeddings", "layers", "parameters", "sparse"] = "norms"
     layers: Last | list[int] | None = None
-    parameters: list[str] | None = Field(None, description="globs; with sparse, what to mask")
+    parameters: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="globs; with sparse, what to mask"
+    )
     mask: Literal["magnitude", "fisher", "sam"] = "fisher"
     density: Annotated[float, Field(gt=0, le=1)] = 0.005
     documents: Annotated[int, Field(ge=1)] = Field(64, description="read to choose a mask")
