@@ -13,9 +13,13 @@ ANY = {"data": {"source": "rows.jsonl"}}
 
 def refusal(values: dict[str, Any], *overrides: str) -> str:
     with pytest.raises(InputError) as caught:
-        recipe = recipe_from_dict({**ANY, **values}, overrides)
-        build_method(recipe.method, recipe.source)
+        _read({**ANY, **values}, overrides)
     return str(caught.value)
+
+
+def _read(values: dict[str, Any], overrides: tuple[str, ...]) -> None:
+    recipe = recipe_from_dict(values, overrides)
+    build_method(recipe.method, recipe.source)
 
 
 @pytest.mark.parametrize(

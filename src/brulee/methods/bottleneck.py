@@ -43,6 +43,8 @@ from brulee.methods.bottleneck_places import (
 from brulee.methods.stacks import Layer, layers
 from brulee.recipe import Strict
 
+_WIDEST = 4  # times the model: as wide as a feed-forward, which is no bottleneck any more
+
 _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": F.relu,
     "gelu": F.gelu,
@@ -140,6 +142,11 @@ class _BottleneckAttached(Attached):
         self.model, self._options = model, options
         self.width = model.config.hidden_size
         self.bottleneck = options.width or max(1, int(self.width / options.reduction))
+        if self.bottleneck > _WIDEST * self.width:
+            raise InputError(
+                f"method.width: {self.bottleneck} is no bottleneck of a model that is "
+                f"{self.width} wide; valid: 1 to {_WIDEST * self.width}."
+            )
         self.scale = options.scaling or (4.0 if options.kind == "parallel" else 1.0)
         self._generator = torch.Generator().manual_seed(seed)
         # Looked for before anything is put on the model, which may be refused.

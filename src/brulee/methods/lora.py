@@ -7,7 +7,7 @@ Stored and initialised as PEFT does; the mathematics is in lora_layer.py and lor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Annotated, Any, Literal
 
@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError
 from brulee.methods.base import Attached, Group, Method, check_tensors
 from brulee.methods.linear import is_transposed
+from brulee.methods.linear import sizes as outer_sizes
 from brulee.methods.lora_config import read_options, stored_size
 from brulee.methods.lora_embedding import LoRAEmbedding
 from brulee.methods.lora_layer import LoRALinear
@@ -91,6 +92,7 @@ class LoRA(Method):
         """Wrap the targeted modules; every parameter of the base is frozen."""
         own = self._options
         chosen = select(model, own.target, embeddings=True)
+        _check_ranks(chosen.values(), own)
         sizes = sizes_of(chosen, own.rank, own.alpha, own.ranks, own.alphas, own.rslora)
         generator = torch.Generator().manual_seed(seed)
         targets = leaf_names(model, chosen)
@@ -102,6 +104,26 @@ class LoRA(Method):
 
 
 Layer = LoRALinear | LoRAEmbedding
+
+
+def _check_ranks(chosen: Iterable[nn.Module], options: LoRAOptions) -> None:
+    """Refuse a rank before it fills the memory: past a side of the weight it adds nothing.
+
+    Twice that is let through, since PiSSA is stored at twice its rank.
+    """
+    most = 2 * max(_longest_side(module) for module in chosen)
+    given = {"rank": options.rank, **{f"ranks {p!r}": r for p, r in options.ranks.items()}}
+    for key, rank in given.items():
+        if rank > most:
+            raise InputError(
+                f"method.{key}: a rank of {rank} is higher than any target has room for; "
+                f"valid: 1 to {most}."
+            )
+
+
+def _longest_side(module: nn.Module) -> int:
+    # A vocabulary is long without its vectors having more directions.
+    return module.embedding_dim if isinstance(module, nn.Embedding) else max(outer_sizes(module))
 
 
 def _layer(

@@ -22,7 +22,7 @@ from brulee.methods.base import Attached, Group, Method, copy_checked, freeze
 from brulee.methods.peft_config import FILE, not_a, refuse_unsupported, required, task_type
 from brulee.methods.prefix_cache import NAME, PrefixCache, Sizes, activations, sizes_of
 from brulee.methods.prefix_source import DirectPrefix, PrefixSource, ProjectedPrefix
-from brulee.methods.prompt_start import SoftOptions, Start
+from brulee.methods.prompt_start import SoftOptions, Start, check_room
 
 KEY = "prompt_embeddings"
 _READ = {
@@ -41,7 +41,7 @@ class PrefixOptions(SoftOptions):
     """Options of prefix tuning."""
 
     projection: bool = Field(False, description="train through a two-layer net, folded when stored")
-    hidden: Annotated[int, Field(ge=1)] | None = Field(
+    hidden: Annotated[int, Field(ge=1, le=2**16)] | None = Field(
         None, description="the net's inner width; else that of a layer's keys"
     )
 
@@ -97,6 +97,7 @@ class Prefix(Method):
 
         Raises InputError for a model whose layers keep no keys and values, or not all alike.
         """
+        check_room(model, self._options.tokens)
         sizes = sizes_of(model)
         self._check_layout(sizes, model)
         generator = torch.Generator().manual_seed(seed)

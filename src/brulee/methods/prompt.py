@@ -22,7 +22,7 @@ from brulee.errors import InputError
 from brulee.methods.base import Attached, Group, Method, copy_checked
 from brulee.methods.linear import weight_of
 from brulee.methods.peft_config import FILE, not_a, refuse_unsupported, required, task_type
-from brulee.methods.prompt_start import COMMON, SoftOptions, Start
+from brulee.methods.prompt_start import COMMON, SoftOptions, Start, check_room
 from brulee.methods.wrapping import Wrapper, Wrapping
 
 KEY = "prompt_embeddings"
@@ -98,6 +98,7 @@ class Prompt(Method):
                 f"{FILE}: num_transformer_submodules = 2 is for encoder-decoders, and "
                 f"{type(model).__name__} is none."
             )
+        check_room(model, self._options.tokens)
         name, table = reading_embedding(model)
         start_PD = self._start_vectors(table, torch.Generator().manual_seed(seed))
         layer = PromptEmbedding(table, start_PD)

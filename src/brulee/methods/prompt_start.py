@@ -11,13 +11,15 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.errors import InputError
+from brulee.models.context import context_length
 from brulee.recipe import Strict
 
 # Vocabularies are in the order in which their tokens were found, the frequent ones first.
 COMMON = 5000
+_MOST = 2**16  # where a model has no end to its context
 
 
 class SoftOptions(Strict):
@@ -30,6 +32,18 @@ class SoftOptions(Strict):
     init_text: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="the text of init: text; else the first template's instruction"
     )
+
+
+def check_room(model: PreTrainedModel, tokens: int) -> None:
+    """Raise InputError for virtual tokens that leave a document no place in the model's context."""
+    context = context_length(model)
+    most = (context or _MOST) - 1
+    if tokens > most:
+        reads = f", which reads {context}" if context else ""
+        raise InputError(
+            f"method.tokens: {tokens} virtual tokens leave no room for a document before "
+            f"{type(model).__name__}{reads}; valid: 1 to {most}."
+        )
 
 
 class Start:

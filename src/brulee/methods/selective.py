@@ -161,7 +161,13 @@ class Selective(Method):
         if options.train == "parameters":
             return choice.matching(model, options.parameters or ())
         by_kind = {"bias": choice.biases, "norms": choice.norms, "embeddings": choice.embeddings}
-        return by_kind[options.train](model)
+        names = by_kind[options.train](model)
+        if not names:
+            raise InputError(
+                f"method.train={options.train}: {type(model).__name__} has none to train; "
+                "train=parameters takes any by name."
+            )
+        return names
 
     def _maskable(self, model: PreTrainedModel) -> list[str]:
         """The candidates that are long enough for the density to leave them a value."""
