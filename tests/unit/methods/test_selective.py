@@ -115,7 +115,7 @@ def test_a_pattern_without_a_match_names_near_ones(make_model: MakeModel) -> Non
     [
         ({"train": "norms", "layers": [0]}, "method.layers is not read with train=norms"),
         ({"train": "layers"}, "train=layers needs method.layers, such as {last: 4}"),
-        ({"train": "parameters", "parameters": []}, "needs method.parameters"),
+        ({"train": "parameters"}, "needs method.parameters"),
         ({"train": "bias", "density": 0.1}, "method.density is not read with train=bias"),
     ],
 )
