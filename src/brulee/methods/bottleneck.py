@@ -40,6 +40,7 @@ from brulee.methods.bottleneck_places import (
     last_norms,
     sublayers,
 )
+from brulee.methods.peft_config import read_as, required
 from brulee.methods.stacks import Layer, layers
 from brulee.recipe import Strict
 
@@ -87,13 +88,8 @@ class Bottleneck(Method):
         Raises InputError naming a setting that is missing or malformed.
         """
         keys = ("kind", "width", "activation", "scaling", "cross_attention")
-        try:
-            return cls(BottleneckOptions.model_validate({k: config[k] for k in keys}))
-        except KeyError as error:
-            raise InputError(f"adapter_config.json: the key {error} is missing.") from None
-        except ValueError as error:
-            reason = " ".join(str(error).split())[:160]
-            raise InputError(f"adapter_config.json: not a bottleneck: {reason}") from None
+        values = {key: required(config, key) for key in keys}
+        return cls(read_as(BottleneckOptions, "a bottleneck", values, {}))
 
     def options(self) -> dict[str, Any]:
         """The options, every default written out."""

@@ -20,11 +20,11 @@ from brulee.errors import InputError
 from brulee.methods.base import Attached, Group, Method, check_tensors
 from brulee.methods.linear import is_transposed
 from brulee.methods.linear import sizes as outer_sizes
-from brulee.methods.lora_config import read_options, stored_size
+from brulee.methods.lora_config import WRITTEN, read_options, stored_size
 from brulee.methods.lora_embedding import LoRAEmbedding
 from brulee.methods.lora_layer import LoRALinear
 from brulee.methods.lora_sizes import Size, sizes_of
-from brulee.methods.peft_config import PREFIX, not_a, task_type
+from brulee.methods.peft_config import PREFIX, read_as, task_type
 from brulee.methods.targets import leaf_names, select
 from brulee.methods.tying import untie
 from brulee.methods.wrapping import Wrapping
@@ -66,11 +66,7 @@ class LoRA(Method):
 
         Raises InputError naming a setting that this method does not compute, known or not.
         """
-        values = read_options(config)
-        try:
-            return cls(LoRAOptions(**values))
-        except ValueError as error:
-            raise not_a("LoRA", error) from None
+        return cls(read_as(LoRAOptions, "a LoRA configuration", read_options(config), WRITTEN))
 
     def options(self) -> dict[str, Any]:
         """The options, every default written out."""

@@ -6,14 +6,15 @@ with few tokens or a small model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.errors import InputError
+from brulee.methods.peft_config import read_as, required
 from brulee.models.context import context_length
 from brulee.recipe import Strict
 
@@ -34,6 +35,13 @@ class SoftOptions(Strict):
     )
 
 
+def read_soft(section: type[SoftT], kind: str, config: Mapping[str, Any]) -> SoftT:
+    """The options of a stored soft prompt, which start as nothing: what they became is loaded."""
+    key = "num_virtual_tokens"
+    values = {"tokens": required(config, key), "init": "random"}
+    return read_as(section, kind, values, {"tokens": key})
+
+
 def check_room(model: PreTrainedModel, tokens: int) -> None:
     """Raise InputError for virtual tokens that leave a document no place in the model's context."""
     context = context_length(model)
@@ -44,6 +52,9 @@ def check_room(model: PreTrainedModel, tokens: int) -> None:
             f"method.tokens: {tokens} virtual tokens leave no room for a document before "
             f"{type(model).__name__}{reads}; valid: 1 to {most}."
         )
+
+
+SoftT = TypeVar("SoftT", bound=SoftOptions)
 
 
 class Start:

@@ -13,6 +13,7 @@ known by a digest, so that the values of another base are refused.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,7 @@ from brulee.errors import InputError
 from brulee.methods import selective_choice as choice
 from brulee.methods import selective_masks as masks
 from brulee.methods.base import Attached, Method
+from brulee.methods.peft_config import FILE, read_as, required
 from brulee.methods.selective_attached import SelectiveAttached
 from brulee.recipe import Strict
 
@@ -98,14 +100,9 @@ class Selective(Method):
         Raises InputError naming a setting that is missing or malformed.
         """
         given = {k: config[k] for k in SelectiveOptions.model_fields if k in config}
-        try:
-            stored = _Stored.model_validate({k: config[k] for k in _Stored.model_fields})
-            return cls(SelectiveOptions.model_validate(given), stored)
-        except KeyError as error:
-            raise InputError(f"adapter_config.json: the key {error} is missing.") from None
-        except ValueError as error:
-            reason = " ".join(str(error).split())[:160]
-            raise InputError(f"adapter_config.json: not selective tuning: {reason}") from None
+        held = {k: required(config, k) for k in _Stored.model_fields}
+        stored = read_as(_Stored, "selective tuning", held, {})
+        return cls(read_as(SelectiveOptions, "selective tuning", given, {}), stored)
 
     def options(self) -> dict[str, Any]:
         """The options, every default written out."""
@@ -212,10 +209,17 @@ def _as_stored(
 ) -> tuple[list[str], dict[str, torch.Tensor]]:
     """What a stored adapter trains, at positions that its tensors are yet to give."""
     sizes = {n: p.numel() for n, p in model.named_parameters() if p.is_floating_point()}
-    for name in [*stored.whole, *stored.sparse]:
+    names = [*stored.whole, *stored.sparse]
+    if not names:
+        raise InputError(f"{FILE}: whole and sparse are both empty: it holds no parameter.")
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise InputError(f"{FILE}: {name!r} stands in whole and sparse {times} times.")
         if name not in sizes:
-            raise InputError(f"adapter_config.json: this model has no parameter {name!r}.")
+            raise InputError(f"{FILE}: this model has no parameter {name!r}.")
     for name, count in stored.sparse.items():
         if not 0 < count <= sizes[name]:
-            raise InputError(f"adapter_config.json: sparse holds {count} values of {name!r}.")
+            raise InputError(
+                f"{FILE}: sparse holds {count} values of {name!r}; valid: 1 to {sizes[name]}."
+            )
     return stored.whole, {n: torch.arange(k) for n, k in stored.sparse.items()}

@@ -18,25 +18,27 @@ SectionT = TypeVar("SectionT", bound=BaseModel)
 
 
 def check(
-    model: type[SectionT], values: Mapping[str, Any], source: Source, prefix: KeyPath
+    model: type[SectionT],
+    values: Mapping[str, Any],
+    source: Source,
+    prefix: KeyPath,
+    written: Mapping[str, str] | None = None,
 ) -> SectionT:
-    """Validate values against a pydantic model; the first problem becomes one clear InputError."""
+    """Validate values against a pydantic model; the first problem becomes one clear InputError.
+
+    `written` says what the file calls a key that the model calls otherwise.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InputError(_sentence(model, values, error, source, prefix)) from None
+        problem = max(error.errors(), key=_weight)
+        keys = list(_keys(model, values, problem["loc"], problem["type"]))
+        keys[:1] = [(written or {}).get(str(key), key) for key in keys[:1]]
+        raise InputError(_sentence(model, problem, source, (*prefix, *keys))) from None
 
 
-def _sentence(
-    model: type[BaseModel],
-    values: Mapping[str, Any],
-    error: ValidationError,
-    source: Source,
-    prefix: KeyPath,
-) -> str:
-    problem = max(error.errors(), key=_weight)
+def _sentence(model: type[BaseModel], problem: ErrorDetails, source: Source, path: KeyPath) -> str:
     kind, loc = problem["type"], problem["loc"]
-    path: KeyPath = (*prefix, *_keys(model, values, loc, kind))
     dotted = ".".join(str(p) for p in path)
     at = source.at(path)
     if kind == "extra_forbidden":
