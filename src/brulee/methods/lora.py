@@ -30,6 +30,7 @@ from brulee.methods.tying import untie
 from brulee.methods.wrapping import Wrapping
 from brulee.recipe import Strict
 
+_HIGHEST = 4  # times the longest side of a target
 Rank = Annotated[int, Field(ge=1)]
 Alpha = Annotated[float, Field(gt=0)]
 
@@ -105,9 +106,9 @@ Layer = LoRALinear | LoRAEmbedding
 def _check_ranks(chosen: Iterable[nn.Module], options: LoRAOptions) -> None:
     """Refuse a rank before it fills the memory: past a side of the weight it adds nothing.
 
-    Twice that is let through, since PiSSA is stored at twice its rank.
+    PiSSA is stored at twice its rank, and whoever tries what adds nothing may; slips are far above.
     """
-    most = 2 * max(_longest_side(module) for module in chosen)
+    most = _HIGHEST * max(_longest_side(module) for module in chosen)
     given = {"rank": options.rank, **{f"ranks {p!r}": r for p, r in options.ranks.items()}}
     for key, rank in given.items():
         if rank > most:

@@ -156,7 +156,7 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
         ("lora", {"rank": 10**13}, "method.rank: a rank of 10000000000000 is higher"),
         ("lora", {"rank": 10**400}, "higher than any target has room for; valid: 1 to "),
         ("lora", {"ranks": {"c_attn": 10**13}}, "method.ranks 'c_attn': a rank of 10000000000000"),
-        ("lora", {"target": "embeddings", "rank": 65}, "a rank of 65 .*; valid: 1 to 64"),
+        ("lora", {"target": "embeddings", "rank": 129}, "a rank of 129 .*; valid: 1 to 128"),
         ("bottleneck", {"width": 10**13}, "32 wide; valid: 1 to 128"),
         ("prefix", {"tokens": 512}, "GPT2LMHeadModel, which reads 512; valid: 1 to 511"),
         ("prompt", {"tokens": 10**13}, "GPT2LMHeadModel, which reads 512; valid: 1 to 511"),
