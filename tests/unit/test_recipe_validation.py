@@ -106,3 +106,9 @@ def test_a_number_that_is_not_finite_is_refused(key: str, method: str, number: s
 def test_a_list_that_chooses_nothing_is_refused(method: dict[str, Any], key: str) -> None:
     said = refusal({"method": method})
     assert f"method.{key} = [] is not valid: the list should have at least 1 item, not 0." in said
+
+
+def test_a_seed_that_no_generator_takes_is_refused() -> None:
+    recipe = recipe_from_dict(ANY, [f"train.seed={2**63 - 1}"])
+    assert recipe.train.seed == 2**63 - 1
+    assert "train.seed = 9223372036854775808 is not valid" in refusal({}, f"train.seed={2**63}")
