@@ -71,9 +71,9 @@ def merge(folder: Path, out: Path, dtype: str = "auto", base: str | None = None)
 
     `dtype` is float32, bfloat16, float16, or auto: as the base's own files are. `base` is loaded
     in place of the one that the adapter names; it must be the same one. Raises InputError for a
-    folder that is not empty or cannot be, a method that cannot be merged, another base, and a value that the
-    dtype cannot hold; BruleeError for a merge that computes something else. Nothing is written
-    then.
+    folder that is not empty or cannot be, a method that cannot be merged, another base, and a
+    value that the dtype cannot hold; BruleeError for a merge that computes something else. Nothing
+    is written then.
     """
     out = out.expanduser().resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
