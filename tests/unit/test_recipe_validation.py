@@ -64,6 +64,8 @@ def test_a_pattern_that_looks_like_a_type_is_named(pattern: str) -> None:
     [
         ({"method": "lora"}, "method = 'lora' is not valid: it should be a mapping, such as "
          "{name: lora}."),
+        ({"method": None}, "method = None is not valid: it should be a mapping, such as "
+         "{name: lora}."),
         ({"data": "a.jsonl"}, "it should be a mapping, such as {source: a.jsonl}."),
         ({"evaluate": {"generation": 4}},
          "evaluate.generation = 4 is not valid: it should be a mapping with keys of these: "
@@ -112,3 +114,9 @@ def test_a_seed_that_no_generator_takes_is_refused() -> None:
     recipe = recipe_from_dict(ANY, [f"train.seed={2**63 - 1}"])
     assert recipe.train.seed == 2**63 - 1
     assert "train.seed = 9223372036854775808 is not valid" in refusal({}, f"train.seed={2**63}")
+
+
+def test_a_long_value_is_not_shown_whole() -> None:
+    said = refusal({"method": {"name": "lora", "alpha": "x" * 10_000}})
+    assert "xxx... is not valid" in said
+    assert len(said) < 400

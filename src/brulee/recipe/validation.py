@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 SectionT = TypeVar("SectionT", bound=BaseModel)
+_LONGEST = 200  # characters of a value that are shown: a file from elsewhere may hold any
 
 
 def check(
@@ -50,7 +51,7 @@ def _sentence(model: type[BaseModel], problem: ErrorDetails, source: Source, pat
         return f"{at}: the key {dotted!r} is required."
     given = problem["input"]
     wanted = _plain(problem["msg"]) if kind != "model_type" else _mapping(model, loc, given)
-    return f"{at}: {dotted} = {given!r} is not valid: {wanted}."
+    return f"{at}: {dotted} = {_shown(given)} is not valid: {wanted}."
 
 
 def _weight(problem: ErrorDetails) -> tuple[bool, int, bool]:
@@ -83,6 +84,11 @@ def _inside(values: Any, part: str | int) -> Any:
     return values.get(part) if isinstance(values, dict) else None
 
 
+def _shown(given: Any) -> str:
+    text = repr(given)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
 def _plain(message: str) -> str:
     ours = {"Input should": "it should", "List should": "the list should", " after validation": ""}
     for theirs, better in ours.items():
@@ -93,9 +99,10 @@ def _plain(message: str) -> str:
 def _mapping(model: type[BaseModel], loc: tuple[str | int, ...], given: Any) -> str:
     """What should stand where a section has no keys; a text is likely its first key's value."""
     fields = {k: f for s in _sections_at(model, loc) for k, f in s.model_fields.items()}
-    first = next(iter(fields))
-    if isinstance(given, str) and fields[first].annotation is str:
-        return f"it should be a mapping, such as {{{first}: {given}}}"
+    first, field = next(iter(fields.items()))
+    example = given if isinstance(given, str) else field.default
+    if field.annotation is str and isinstance(example, str):
+        return f"it should be a mapping, such as {{{first}: {example}}}"
     return f"it should be a mapping with keys of these: {', '.join(sorted(fields))}"
 
 
