@@ -182,7 +182,7 @@ def test_read_only_disk_is_told_before_the_model_loads(
 def test_folder_that_may_not_be_written_is_told(
     at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brulee.pipeline.folder.tempfile.TemporaryFile", forbidden)
+    monkeypatch.setattr("brulee.models.disk.tempfile.TemporaryFile", forbidden)
     done = brulee(*at.run())
     assert done.code == 2
     assert "permission denied; choose a place that you may write" in done.errors[0]

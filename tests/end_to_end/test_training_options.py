@@ -97,6 +97,10 @@ def test_a_mask_from_gradients_is_chosen_once(at: Any, brulee: Any) -> None:
     assert brulee("resume", "runs/recipe").code == 0
     assert chosen.read_bytes() == before
     assert weights.read_bytes() == stored
+    chosen.write_bytes(before[:-10])
+    done = brulee("resume", "runs/recipe")
+    assert (done.code, len(done.errors)) == (2, 1)
+    assert "runs/recipe/chosen.safetensors: corrupt safetensors: " in done.errors[0]
 
 
 def test_a_learning_rate_is_found_and_no_trace_left(at: Any, brulee: Any) -> None:

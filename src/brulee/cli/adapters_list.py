@@ -37,14 +37,16 @@ def list_adapters(
 
 def _described(folder: Path, entry: Entry) -> dict[str, Any]:
     run = entry.stored.run()
-    named = (run or entry.stored.folder).relative_to(folder)
+    shown = run or entry.stored.folder
+    # The run of an adapter that was named itself lies above what is listed.
+    inside = shown != folder and shown.is_relative_to(folder)
     problem = entry.problem
     try:
         gain = None if run is None else _gain(run)
     except InputError as error:
         gain, problem = None, problem or str(error)
     return {
-        "name": str(named) if named.parts else folder.resolve().name,
+        "name": str(shown.relative_to(folder)) if inside else shown.resolve().name,
         "kind": entry.stored.kind,
         "folder": str(entry.stored.folder),
         "method": entry.label,

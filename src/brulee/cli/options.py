@@ -42,6 +42,8 @@ Temperature: TypeAlias = Annotated[
 TopP: TypeAlias = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="Sample from the likeliest tokens of this mass.")
 ]
-Seed: TypeAlias = Annotated[int, typer.Option(min=0, help="Same seed, same samples.")]
+Seed: TypeAlias = Annotated[
+    int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same samples.")
+]
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 Precision: TypeAlias = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]

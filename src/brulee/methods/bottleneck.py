@@ -40,8 +40,11 @@ from brulee.methods.bottleneck_places import (
     last_norms,
     sublayers,
 )
+from brulee.methods.peft_config import read_as, required
 from brulee.methods.stacks import Layer, layers
 from brulee.recipe import Strict
+
+_WIDEST = 4  # times the model: as wide as a feed-forward, which is no bottleneck any more
 
 _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": F.relu,
@@ -85,13 +88,8 @@ class Bottleneck(Method):
         Raises InputError naming a setting that is missing or malformed.
         """
         keys = ("kind", "width", "activation", "scaling", "cross_attention")
-        try:
-            return cls(BottleneckOptions.model_validate({k: config[k] for k in keys}))
-        except KeyError as error:
-            raise InputError(f"adapter_config.json: the key {error} is missing.") from None
-        except ValueError as error:
-            reason = " ".join(str(error).split())[:160]
-            raise InputError(f"adapter_config.json: not a bottleneck: {reason}") from None
+        values = {key: required(config, key) for key in keys}
+        return cls(read_as(BottleneckOptions, "a bottleneck", values, {}))
 
     def options(self) -> dict[str, Any]:
         """The options, every default written out."""
@@ -140,6 +138,11 @@ class _BottleneckAttached(Attached):
         self.model, self._options = model, options
         self.width = model.config.hidden_size
         self.bottleneck = options.width or max(1, int(self.width / options.reduction))
+        if self.bottleneck > _WIDEST * self.width:
+            raise InputError(
+                f"method.width: {self.bottleneck} is no bottleneck of a model that is "
+                f"{self.width} wide; valid: 1 to {_WIDEST * self.width}."
+            )
         self.scale = options.scaling or (4.0 if options.kind == "parallel" else 1.0)
         self._generator = torch.Generator().manual_seed(seed)
         # Looked for before anything is put on the model, which may be refused.

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,10 @@ CONFIG, WEIGHTS, OURS, CARD = (
     "brulee.json",
     "README.md",
 )
+_RECORDED = {
+    "method": "the method's name and its options",
+    "merged": "the label and the digest of the adapter that was merged",
+}
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ class Adapter:
                 f"{self.folder / CONFIG}: peft_type {kind or None!r} cannot be read here; "
                 f"valid: {', '.join(sorted(READERS))}."
             )
-        method: Method = READERS[kind](self.config)
+        with _named(self.folder / CONFIG):
+            method: Method = READERS[kind](self.config)
         if self.ours.get("config_digest", config_digest(self.config)) != config_digest(self.config):
             raise InputError(
                 f"{self.folder / CONFIG}: its settings are not those that were saved (digest "
@@ -145,6 +151,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     base = ours.get("base", {})
     if not isinstance(base, dict) or not all(isinstance(value, str) for value in base.values()):
         raise InputError(f"{path}: 'base' must hold the base model's name, source and digest.")
+    for key, what in _RECORDED.items():
+        if not isinstance(ours.get(key, {}), dict):
+            raise InputError(f"{path}: {key!r} must hold {what}.")
     return ours
 
 
@@ -155,6 +164,8 @@ def open_adapter(folder: Path) -> Adapter:
     """
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder}: not an adapter folder: it has no {CONFIG}.")
+    if (folder / WEIGHTS).is_dir():
+        raise InputError(f"{folder / WEIGHTS}: a folder, where the file of tensors should be.")
     if not (folder / WEIGHTS).is_file():
         other = sorted(p.name for p in folder.glob("adapter_model.*"))
         hint = f" ({other[0]} is not read: only safetensors is)" if other else ""
@@ -183,7 +194,8 @@ def attach_adapter(adapter: Adapter, base: Base) -> Attached:
         )
     method, tensors = adapter.method(), adapter.tensors()
     check_sizes(adapter.config, tensors, adapter.folder / CONFIG)
-    attached = method.attach(base.model)
+    with _named(adapter.folder / CONFIG):
+        attached = method.attach(base.model)
     try:
         attached.load({key: tensor.to(base.device) for key, tensor in tensors.items()})
     except InputError as error:
@@ -206,6 +218,15 @@ def tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have what is refused of a configuration say whose it is."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {str(error).removeprefix(f'{CONFIG}: ')}") from None
 
 
 def _from_anywhere(source: str, base: Base) -> str:

@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 
 from brulee.errors import InputError
-from brulee.methods.checkpoint import Adapter
+from brulee.methods.checkpoint import CONFIG, Adapter
 from brulee.methods.lora_sizes import sizes_of
 from brulee.methods.peft_config import PREFIX
 
@@ -122,7 +122,13 @@ def _pairs(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[str, str]]:
 def _scales(adapter: Adapter, modules: Sequence[str]) -> dict[str, float]:
     if not modules:
         return {}
-    options = adapter.method().options()
+    method = adapter.method()
+    if method.name != "lora":
+        raise InputError(
+            f"{adapter.folder / CONFIG}: it is of method {method.name}, but the tensors of "
+            f"{modules[0]!r} are those of a LoRA."
+        )
+    options = method.options()
     wanted = {key: options[key] for key in ("rank", "alpha", "ranks", "alphas", "rslora")}
     sizes = sizes_of([name.removeprefix(PREFIX) for name in modules], **wanted)
     return {name: sizes[name.removeprefix(PREFIX)].scale for name in modules}

@@ -13,6 +13,7 @@ from brulee.methods.checkpoint import CONFIG, open_adapter
 from brulee.methods.gguf_adapter import write_adapter
 from brulee.methods.merging import merge
 from brulee.methods.shelf import Stored
+from brulee.models.disk import nearest_folder, try_writing
 from brulee.models.gguf_model import DTYPES, write_model
 from brulee.models.gguf_names import architecture_of
 from brulee.models.loading import load_base
@@ -46,6 +47,7 @@ def export(
         raise InputError(f"{out}: exists already; name another file.")
     if out.suffix != ".gguf":
         raise InputError(f"{out}: a GGUF file's name ends in .gguf.")
+    try_writing(nearest_folder(out.parent, "the folder of the GGUF file"))
     if stored.kind == "model":
         return _model(stored.folder, stored, "tuned whole", out, to, dtype)
     adapter = open_adapter(stored.folder)

@@ -22,7 +22,7 @@ from brulee.errors import InputError
 from brulee.methods.activations import inner_activation_maps, key_value_maps
 from brulee.methods.base import Attached, Group, Method, copy_checked
 from brulee.methods.linear import bias_of, is_transposed, oriented, sizes, weight_of
-from brulee.methods.peft_config import PREFIX, not_a, refuse_unsupported, required, task_type
+from brulee.methods.peft_config import PREFIX, read_as, refuse_unsupported, required, task_type
 from brulee.methods.targets import leaf_names, select
 from brulee.methods.wrapping import Wrapper, Wrapping
 from brulee.recipe import Strict
@@ -68,11 +68,10 @@ class IA3(Method):
                     f"adapter_config.json: {key} = {value!r} is not supported by method ia3: "
                     "a list of names is."
                 )
-        try:
-            attention = [name for name in every if name not in inner]
-            return cls(IA3Options(attention=attention, feedforward=inner))
-        except ValueError as error:
-            raise not_a("IA3", error) from None
+        attention = [name for name in every if name not in inner]
+        values = {"attention": attention, "feedforward": inner}
+        written = {"attention": "target_modules", "feedforward": "feedforward_modules"}
+        return cls(read_as(IA3Options, "an IA3 configuration", values, written))
 
     def options(self) -> dict[str, Any]:
         """The options, every default written out."""

@@ -7,7 +7,7 @@ Stored and initialised as PEFT does; the mathematics is in lora_layer.py and lor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Annotated, Any, Literal
 
@@ -19,16 +19,18 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError
 from brulee.methods.base import Attached, Group, Method, check_tensors
 from brulee.methods.linear import is_transposed
-from brulee.methods.lora_config import read_options, stored_size
+from brulee.methods.linear import sizes as outer_sizes
+from brulee.methods.lora_config import WRITTEN, read_options, stored_size
 from brulee.methods.lora_embedding import LoRAEmbedding
 from brulee.methods.lora_layer import LoRALinear
 from brulee.methods.lora_sizes import Size, sizes_of
-from brulee.methods.peft_config import PREFIX, not_a, task_type
+from brulee.methods.peft_config import PREFIX, read_as, task_type
 from brulee.methods.targets import leaf_names, select
 from brulee.methods.tying import untie
 from brulee.methods.wrapping import Wrapping
 from brulee.recipe import Strict
 
+_HIGHEST = 4  # times the longest side of a target
 Rank = Annotated[int, Field(ge=1)]
 Alpha = Annotated[float, Field(gt=0)]
 
@@ -39,7 +41,7 @@ class LoRAOptions(Strict):
     rank: Rank = 8
     alpha: Alpha = 16
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    target: str | list[str] = "all-linear"
+    target: str | Annotated[list[str], Field(min_length=1)] = "all-linear"
     rslora: bool = Field(False, description="scale by alpha / sqrt(rank)")
     dora: bool = Field(False, description="train each output's length apart from its direction")
     init: Literal["default", "pissa"] = Field("default", description="how A and B begin")
@@ -65,11 +67,7 @@ class LoRA(Method):
 
         Raises InputError naming a setting that this method does not compute, known or not.
         """
-        values = read_options(config)
-        try:
-            return cls(LoRAOptions(**values))
-        except ValueError as error:
-            raise not_a("LoRA", error) from None
+        return cls(read_as(LoRAOptions, "a LoRA configuration", read_options(config), WRITTEN))
 
     def options(self) -> dict[str, Any]:
         """The options, every default written out."""
@@ -91,6 +89,7 @@ class LoRA(Method):
         """Wrap the targeted modules; every parameter of the base is frozen."""
         own = self._options
         chosen = select(model, own.target, vocabulary=True)
+        _check_ranks(chosen.values(), own)
         sizes = sizes_of(chosen, own.rank, own.alpha, own.ranks, own.alphas, own.rslora)
         generator = torch.Generator().manual_seed(seed)
         targets = leaf_names(model, chosen)
@@ -102,6 +101,26 @@ class LoRA(Method):
 
 
 Layer = LoRALinear | LoRAEmbedding
+
+
+def _check_ranks(chosen: Iterable[nn.Module], options: LoRAOptions) -> None:
+    """Refuse a rank before it fills the memory: past a side of the weight it adds nothing.
+
+    PiSSA is stored at twice its rank, and whoever tries what adds nothing may; slips are far above.
+    """
+    most = _HIGHEST * max(_longest_side(module) for module in chosen)
+    given = {"rank": options.rank, **{f"ranks {p!r}": r for p, r in options.ranks.items()}}
+    for key, rank in given.items():
+        if rank > most:
+            raise InputError(
+                f"method.{key}: a rank of {rank} is higher than any target has room for; "
+                f"valid: 1 to {most}."
+            )
+
+
+def _longest_side(module: nn.Module) -> int:
+    # A vocabulary is long without its vectors having more directions.
+    return module.embedding_dim if isinstance(module, nn.Embedding) else max(outer_sizes(module))
 
 
 def _layer(

@@ -17,19 +17,23 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
     "qalora_group_size": (16,),
     "megatron_core": ("megatron.core",),
 }
+# What the file calls the options.
+WRITTEN = {
+    "rank": "r",
+    "alpha": "lora_alpha",
+    "target": "target_modules",
+    "dropout": "lora_dropout",
+    "rslora": "use_rslora",
+    "dora": "use_dora",
+    "ranks": "rank_pattern",
+    "alphas": "alpha_pattern",
+}
 _READ = {
-    "alpha_pattern",
+    *WRITTEN.values(),
     "eva_config",
     "fan_in_fan_out",
     "layers_pattern",
-    "lora_alpha",
-    "lora_dropout",
-    "r",
-    "rank_pattern",
     "runtime_config",
-    "target_modules",
-    "use_dora",
-    "use_rslora",
 }
 
 

@@ -28,7 +28,7 @@ from brulee.methods.checkpoint import (
     write_record,
 )
 from brulee.methods.linear import is_transposed
-from brulee.models.disk import disk_errors
+from brulee.models.disk import disk_errors, nearest_folder, try_writing
 from brulee.models.loading import Base, load_base
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -71,13 +71,14 @@ def merge(folder: Path, out: Path, dtype: str = "auto", base: str | None = None)
 
     `dtype` is float32, bfloat16, float16, or auto: as the base's own files are. `base` is loaded
     in place of the one that the adapter names; it must be the same one. Raises InputError for a
-    folder that is not empty, a method that cannot be merged, another base, and a value that the
-    dtype cannot hold; BruleeError for a merge that computes something else. Nothing is written
-    then.
+    folder that is not empty or cannot be, a method that cannot be merged, another base, and a
+    value that the dtype cannot hold; BruleeError for a merge that computes something else. Nothing
+    is written then.
     """
     out = out.expanduser().resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: exists already and is not an empty folder.")
+    try_writing(nearest_folder(out, "the model's folder"))
     adapter = open_adapter(folder)
     label = adapter.method().label()
     name = base or adapter.base_name

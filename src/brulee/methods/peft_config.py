@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError
+from brulee.recipe import Source, Strict, check
 
+SectionT = TypeVar("SectionT", bound=Strict)
 FILE = "adapter_config.json"
 PREFIX = "base_model.model."  # before every module's path in PEFT's tensor names
 # Keys of every method that say how an adapter was made rather than what it computes.
@@ -50,10 +52,14 @@ def required(config: Mapping[str, Any], key: str) -> Any:
     return config[key]
 
 
-def not_a(kind: str, error: ValueError) -> InputError:
-    """The refusal of a configuration with a setting of the wrong type."""
-    reason = " ".join(str(error).split())[:160]
-    return InputError(f"{FILE}: not a {kind} configuration: {reason}")
+def read_as(
+    section: type[SectionT], kind: str, values: Mapping[str, Any], written: Mapping[str, str]
+) -> SectionT:
+    """A configuration's values as options, of which `written` gives the file's own names.
+
+    Raises InputError naming a setting of the wrong type as the file does.
+    """
+    return check(section, values, Source(f"{FILE}: not {kind}", {}, None), (), written)
 
 
 def task_type(model: PreTrainedModel) -> str:

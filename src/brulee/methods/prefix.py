@@ -19,10 +19,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.errors import InputError
 from brulee.methods.base import Attached, Group, Method, copy_checked, freeze
-from brulee.methods.peft_config import FILE, not_a, refuse_unsupported, required, task_type
+from brulee.methods.peft_config import FILE, refuse_unsupported, task_type
 from brulee.methods.prefix_cache import NAME, PrefixCache, Sizes, activations, sizes_of
 from brulee.methods.prefix_source import DirectPrefix, PrefixSource, ProjectedPrefix
-from brulee.methods.prompt_start import SoftOptions, Start
+from brulee.methods.prompt_start import SoftOptions, Start, check_room, read_soft
 
 KEY = "prompt_embeddings"
 _READ = {
@@ -41,7 +41,7 @@ class PrefixOptions(SoftOptions):
     """Options of prefix tuning."""
 
     projection: bool = Field(False, description="train through a two-layer net, folded when stored")
-    hidden: Annotated[int, Field(ge=1)] | None = Field(
+    hidden: Annotated[int, Field(ge=1, le=2**16)] | None = Field(
         None, description="the net's inner width; else that of a layer's keys"
     )
 
@@ -70,11 +70,7 @@ class Prefix(Method):
         Raises InputError naming a setting that this method does not compute, known or not.
         """
         refuse_unsupported(config, "prefix", _READ, {})
-        try:
-            tokens = required(config, "num_virtual_tokens")
-            return cls(PrefixOptions(tokens=tokens, init="random"), config)
-        except ValueError as error:
-            raise not_a("prefix tuning", error) from None
+        return cls(read_soft(PrefixOptions, "a prefix tuning configuration", config), config)
 
     def options(self) -> dict[str, Any]:
         """The options, every default written out."""
@@ -97,6 +93,7 @@ class Prefix(Method):
 
         Raises InputError for a model whose layers keep no keys and values, or not all alike.
         """
+        check_room(model, self._options.tokens)
         sizes = sizes_of(model)
         self._check_layout(sizes, model)
         generator = torch.Generator().manual_seed(seed)

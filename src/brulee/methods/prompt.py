@@ -21,8 +21,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from brulee.errors import InputError
 from brulee.methods.base import Attached, Group, Method, copy_checked
 from brulee.methods.linear import weight_of
-from brulee.methods.peft_config import FILE, not_a, refuse_unsupported, required, task_type
-from brulee.methods.prompt_start import COMMON, SoftOptions, Start
+from brulee.methods.peft_config import FILE, refuse_unsupported, task_type
+from brulee.methods.prompt_start import COMMON, SoftOptions, Start, check_room, read_soft
 from brulee.methods.wrapping import Wrapper, Wrapping
 
 KEY = "prompt_embeddings"
@@ -66,11 +66,7 @@ class Prompt(Method):
         sets = config.get("num_transformer_submodules") or 1
         if sets not in (1, 2):
             raise InputError(f"{FILE}: num_transformer_submodules = {sets!r}; valid: 1, 2.")
-        try:
-            tokens = required(config, "num_virtual_tokens")
-            return cls(PromptOptions(tokens=tokens, init="random"), sets)
-        except ValueError as error:
-            raise not_a("prompt tuning", error) from None
+        return cls(read_soft(PromptOptions, "a prompt tuning configuration", config), sets)
 
     def options(self) -> dict[str, Any]:
         """The options, every default written out."""
@@ -98,6 +94,7 @@ class Prompt(Method):
                 f"{FILE}: num_transformer_submodules = 2 is for encoder-decoders, and "
                 f"{type(model).__name__} is none."
             )
+        check_room(model, self._options.tokens)
         name, table = reading_embedding(model)
         start_PD = self._start_vectors(table, torch.Generator().manual_seed(seed))
         layer = PromptEmbedding(table, start_PD)

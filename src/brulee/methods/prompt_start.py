@@ -6,18 +6,21 @@ with few tokens or a small model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from pydantic import Field
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.errors import InputError
+from brulee.methods.peft_config import read_as, required
+from brulee.models.context import context_length
 from brulee.recipe import Strict
 
 # Vocabularies are in the order in which their tokens were found, the frequent ones first.
 COMMON = 5000
+_MOST = 2**16  # where a model has no end to its context
 
 
 class SoftOptions(Strict):
@@ -30,6 +33,28 @@ class SoftOptions(Strict):
     init_text: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="the text of init: text; else the first template's instruction"
     )
+
+
+def read_soft(section: type[SoftT], kind: str, config: Mapping[str, Any]) -> SoftT:
+    """The options of a stored soft prompt, which start as nothing: what they became is loaded."""
+    key = "num_virtual_tokens"
+    values = {"tokens": required(config, key), "init": "random"}
+    return read_as(section, kind, values, {"tokens": key})
+
+
+def check_room(model: PreTrainedModel, tokens: int) -> None:
+    """Raise InputError for virtual tokens that leave a document no place in the model's context."""
+    context = context_length(model)
+    most = (context or _MOST) - 1
+    if tokens > most:
+        reads = f", which reads {context}" if context else ""
+        raise InputError(
+            f"method.tokens: {tokens} virtual tokens leave no room for a document before "
+            f"{type(model).__name__}{reads}; valid: 1 to {most}."
+        )
+
+
+SoftT = TypeVar("SoftT", bound=SoftOptions)
 
 
 class Start:

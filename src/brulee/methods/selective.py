@@ -13,6 +13,7 @@ known by a digest, so that the values of another base are refused.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,7 @@ from brulee.errors import InputError
 from brulee.methods import selective_choice as choice
 from brulee.methods import selective_masks as masks
 from brulee.methods.base import Attached, Method
+from brulee.methods.peft_config import FILE, read_as, required
 from brulee.methods.selective_attached import SelectiveAttached
 from brulee.recipe import Strict
 
@@ -57,7 +59,9 @@ class SelectiveOptions(Strict):
 
     train: Literal["bias", "norms", "embeddings", "layers", "parameters", "sparse"] = "norms"
     layers: Last | list[int] | None = None
-    parameters: list[str] | None = Field(None, description="globs; with sparse, what to mask")
+    parameters: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="globs; with sparse, what to mask"
+    )
     mask: Literal["magnitude", "fisher", "sam"] = "fisher"
     density: Annotated[float, Field(gt=0, le=1)] = 0.005
     documents: Annotated[int, Field(ge=1)] = Field(64, description="read to choose a mask")
@@ -96,14 +100,9 @@ class Selective(Method):
         Raises InputError naming a setting that is missing or malformed.
         """
         given = {k: config[k] for k in SelectiveOptions.model_fields if k in config}
-        try:
-            stored = _Stored.model_validate({k: config[k] for k in _Stored.model_fields})
-            return cls(SelectiveOptions.model_validate(given), stored)
-        except KeyError as error:
-            raise InputError(f"adapter_config.json: the key {error} is missing.") from None
-        except ValueError as error:
-            reason = " ".join(str(error).split())[:160]
-            raise InputError(f"adapter_config.json: not selective tuning: {reason}") from None
+        held = {k: required(config, k) for k in _Stored.model_fields}
+        stored = read_as(_Stored, "selective tuning", held, {})
+        return cls(read_as(SelectiveOptions, "selective tuning", given, {}), stored)
 
     def options(self) -> dict[str, Any]:
         """The options that are read with this `train`, every default written out."""
@@ -160,7 +159,13 @@ class Selective(Method):
         if options.train == "parameters":
             return choice.matching(model, options.parameters or ())
         by_kind = {"bias": choice.biases, "norms": choice.norms, "embeddings": choice.embeddings}
-        return by_kind[options.train](model)
+        names = by_kind[options.train](model)
+        if not names:
+            raise InputError(
+                f"method.train={options.train}: {type(model).__name__} has none to train; "
+                "train=parameters takes any by name."
+            )
+        return names
 
     def _maskable(self, model: PreTrainedModel) -> list[str]:
         """The candidates that are long enough for the density to leave them a value."""
@@ -205,10 +210,17 @@ def _as_stored(
 ) -> tuple[list[str], dict[str, torch.Tensor]]:
     """What a stored adapter trains, at positions that its tensors are yet to give."""
     sizes = {n: p.numel() for n, p in model.named_parameters() if p.is_floating_point()}
-    for name in [*stored.whole, *stored.sparse]:
+    names = [*stored.whole, *stored.sparse]
+    if not names:
+        raise InputError(f"{FILE}: whole and sparse are both empty: it holds no parameter.")
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise InputError(f"{FILE}: {name!r} stands in whole and sparse {times} times.")
         if name not in sizes:
-            raise InputError(f"adapter_config.json: this model has no parameter {name!r}.")
+            raise InputError(f"{FILE}: this model has no parameter {name!r}.")
     for name, count in stored.sparse.items():
         if not 0 < count <= sizes[name]:
-            raise InputError(f"adapter_config.json: sparse holds {count} values of {name!r}.")
+            raise InputError(
+                f"{FILE}: sparse holds {count} values of {name!r}; valid: 1 to {sizes[name]}."
+            )
     return stored.whole, {n: torch.arange(k) for n, k in stored.sparse.items()}

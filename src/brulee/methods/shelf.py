@@ -28,7 +28,8 @@ class Stored:
 
     def weights(self) -> list[Path]:
         """The files that hold its tensors."""
-        return sorted(self.folder.glob("*.safetensors" if self.kind == "model" else WEIGHTS))
+        found = self.folder.glob("*.safetensors" if self.kind == "model" else WEIGHTS)
+        return sorted(path for path in found if path.is_file())
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,7 @@ def locate(target: str) -> Stored:
     Raises InputError naming what is not there.
     """
     folder = Path(target).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"{target}: no such folder.{_hint(folder)}")
+    _check_folder(folder, target)
     for place in (folder, folder / "adapter", folder / "model"):
         found = _stored(place)
         if found is not None:
@@ -79,8 +79,7 @@ def entries(folder: Path) -> list[Entry]:
 
     Folders that begin with a dot are not looked into. Raises InputError for no such folder.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder.{_hint(folder)}")
+    _check_folder(folder, str(folder))
     return [_entry(stored) for stored in _walk(folder)]
 
 
@@ -121,6 +120,13 @@ def _entry(stored: Stored) -> Entry:
 def _base(ours: dict[str, Any]) -> str:
     base = ours.get("base", {})
     return str(base.get("source") or base.get("name") or "")
+
+
+def _check_folder(folder: Path, given: str) -> None:
+    if folder.is_file():
+        raise InputError(f"{given}: a file; a run's folder is wanted, or an adapter's.")
+    if not folder.is_dir():
+        raise InputError(f"{given}: no such folder.{_hint(folder)}")
 
 
 def _hint(folder: Path) -> str:

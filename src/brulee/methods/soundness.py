@@ -20,7 +20,7 @@ from brulee.models.loading import check_safetensors
 _LONGEST_JSON = 16 * 2**20  # bytes; a real one has a few thousand
 _DTYPES = ("BF16", "F16", "F32", "F64", "I32", "I64")
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
-_SIZES = ("r", "num_virtual_tokens")  # in PEFT's configurations, each a side of some tensor
+_SIZES = ("r", "num_virtual_tokens", "width")  # in configurations, each a side of some tensor
 _SMALL = 4096  # fills no memory; that it does not fit is said better by what reads the tensors
 # Trained values are far below; a weight whose exponent lost its highest bit is far above.
 _HUGE = 1e8

@@ -66,7 +66,7 @@ def select(
     for wanted in [target] if isinstance(target, str) else target:
         found = _named(model, modules, wanted, option)
         if not found:
-            raise _unknown_target(wanted, modules, vocabulary, option)
+            raise _unknown_target(model, wanted, modules, vocabulary, option)
         chosen |= found
     return {n: m for n, m in model.named_modules() if n in chosen}
 
@@ -81,8 +81,9 @@ def _named(
     if wanted in ("attention", "mlp"):
         return {n for n in linears if in_attention(model, n) == (wanted == "attention")}
     if wanted == EMBEDDINGS:
-        tokens = model.get_input_embeddings().weight
-        return {n for n, m in modules.items() if isinstance(m, nn.Embedding) and m.weight is tokens}
+        tables = {n: m for n, m in modules.items() if isinstance(m, nn.Embedding)}
+        tokens = model.get_input_embeddings().weight if tables else None
+        return {n for n, m in tables.items() if m.weight is tokens}
     if wanted.startswith(PATTERN):
         return _matching(modules, wanted.removeprefix(PATTERN), option)
     return {n for n in modules if n == wanted or n.endswith(f".{wanted}")}
@@ -112,12 +113,23 @@ def in_attention(model: PreTrainedModel, name: str) -> bool:
 
 
 def _unknown_target(
-    name: str, modules: dict[str, nn.Module], vocabulary: bool, option: str
+    model: PreTrainedModel,
+    name: str,
+    modules: dict[str, nn.Module],
+    vocabulary: bool,
+    option: str,
 ) -> InputError:
+    kind = "linear module or embedding" if vocabulary else "linear module"
+    if name.startswith(PATTERN):
+        path = next(iter(modules), "model.layers.0.self_attn.q_proj")
+        return InputError(
+            f"method.{option}: the pattern {name!r} matches no {kind}; it must match a whole path, "
+            f"such as {path!r}."
+        )
     leaves = sorted({n.rsplit(".", 1)[-1] for n in modules})
     words = [*KEYWORDS, *([EMBEDDINGS] if vocabulary else [])]
+    words = [word for word in words if _named(model, modules, word, option)]
     close = nearest(name, [*leaves, *words])
     hint = f"did you mean {close[0]!r}? " if close else ""
-    kind = "linear module or embedding" if vocabulary else "linear module"
     valid = ", ".join([*words, *leaves])
     return InputError(f"method.{option}: no {kind} is called {name!r}; {hint}Valid: {valid}.")

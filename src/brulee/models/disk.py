@@ -1,14 +1,17 @@
-"""The operating system's errors while weights are written, under their own type."""
+"""Whether something can be written, and the operating system's errors where it cannot."""
 
 from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
+
+from brulee.errors import InputError
 
 
 @contextmanager
@@ -25,3 +28,30 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise
         code = int(found.group(1))
         raise OSError(code, os.strerror(code), str(path)) from None
+
+
+def nearest_folder(path: Path, what: str) -> Path:
+    """The folder itself, or the nearest one above it that exists.
+
+    Raises InputError for a file where `what` or a folder above it should be.
+    """
+    for folder in (path, *path.absolute().parents):
+        if folder.is_dir():
+            return folder
+        if folder.exists():
+            raise InputError(f"{folder}: a file, where {what} should be; name another.")
+    return Path()
+
+
+def try_writing(folder: Path) -> None:
+    """Find out now, not after the model is loaded, that nothing can be written.
+
+    Raises OSError naming the folder; InputError for one that holds no files, such as /proc.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no file can be made here; name another folder.") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None

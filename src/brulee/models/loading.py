@@ -82,8 +82,8 @@ def _load(name: str, asked: _Held, revision: str | None, resolve: Callable[[str]
         return _from_folder(path, asked, path.name)
     if path.is_file():
         return _from_gguf(path, asked)
-    if _looks_like_path(name):
-        raise InputError(_no_such_model(path, name))
+    if looks_like_path(name):
+        raise InputError(no_such_model(path, name))
     return _from_hub(name, revision, asked)
 
 
@@ -203,7 +203,7 @@ def _from_hub(name: str, revision: str | None, asked: _Held) -> Base:
     try:
         folder = snapshot_download(name, revision=revision, allow_patterns=wanted)
     except HFValidationError:
-        raise InputError(_no_such_model(Path(name), name)) from None
+        raise InputError(no_such_model(Path(name), name)) from None
     except LocalEntryNotFoundError:
         raise InputError(
             f"model {name!r}: no such folder here, and the Hub cannot be reached; "
@@ -284,7 +284,8 @@ def _read(load: Callable[[], Any], where: Path, what: str = "this model") -> Any
         raise InputError(f"{where}: transformers cannot load {what}: {reason}") from None
 
 
-def _looks_like_path(name: str) -> bool:
+def looks_like_path(name: str) -> bool:
+    """Whether a name of nothing that is there was meant for a path and not for a Hub id."""
     return (
         name.count("/") != 1
         or name.startswith((".", "/", "~"))
@@ -293,7 +294,8 @@ def _looks_like_path(name: str) -> bool:
     )
 
 
-def _no_such_model(path: Path, name: str) -> str:
+def no_such_model(path: Path, name: str) -> str:
+    """The sentence for a path at which nothing is, with the nearest name beside it."""
     parent = path.parent
     names = [p.name for p in parent.iterdir()] if parent.is_dir() else []
     close = nearest(path.name, [*names, "bundled"])

@@ -22,7 +22,7 @@ from transformers import (
 from brulee.errors import InputError
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
 from brulee.models.bundled import NAME, bundled_folder, cache_folder
-from brulee.models.loading import check_gguf
+from brulee.models.loading import check_gguf, looks_like_path, no_such_model
 from brulee.models.quantising import keep_values, quantisation
 
 # What the kinds of configuration call their number of layers.
@@ -140,11 +140,8 @@ def _config(name: str) -> PretrainedConfig:
         if not (path / "config.json").is_file():
             raise InputError(f"{path}: not a model folder: it has no config.json.")
         return _read(path, name)
-    if not _HUB_ID.fullmatch(name):
-        raise InputError(
-            f"model {name!r}: no such folder or file. "
-            "Valid: bundled, a folder, a .gguf file, or a Hub id like owner/name."
-        )
+    if looks_like_path(name) or not _HUB_ID.fullmatch(name):
+        raise InputError(no_such_model(path, name))
     return _read(name, name)
 
 
@@ -165,4 +162,7 @@ def _read(where: Path | str, name: str, **more: Any) -> PretrainedConfig:
 
 
 def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    text = str(error).strip()
+    # After the first line the Hub's client gives advice, and addresses that would be cut short.
+    lines = text.splitlines()[:1] if isinstance(error, OSError) else [text]
+    return " ".join(" ".join(lines).split())[:200] or type(error).__name__

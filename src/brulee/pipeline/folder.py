@@ -6,7 +6,6 @@ import json
 import platform
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ import psutil
 
 from brulee.errors import InputError, nearest
 from brulee.methods import resolved
+from brulee.models.disk import nearest_folder, try_writing
 from brulee.recipe import Recipe, load_recipe, recipe_from_dict
 from brulee.reporting.results import FILE_NAME as RESULTS
 
@@ -110,7 +110,7 @@ def open_run(recipe: Recipe, command: str, folder: Path | None, fresh: bool) -> 
     """
     recipe = resolved(recipe)
     path = folder or Path(recipe.runs) / (recipe.name or "run")
-    parent = _nearest_folder(path)
+    parent = nearest_folder(path, "the run's folder")
     holds_run = (path / _RECIPE).is_file()
     if not holds_run and path.exists() and not _is_left_over(path):
         raise InputError(f"{path}: this folder is not empty and holds no run; name another.")
@@ -118,7 +118,7 @@ def open_run(recipe: Recipe, command: str, folder: Path | None, fresh: bool) -> 
         _refuse_difference(path, recipe)
     where = RunFolder(path, recipe, command, fresh and holds_run)
     if not where.finished:
-        _try_writing(parent)
+        try_writing(parent)
     return where
 
 
@@ -142,29 +142,10 @@ def reopen_run(path: Path) -> RunFolder:
     return RunFolder(path, recipe, manifest.get("command", "run"))
 
 
-def _nearest_folder(path: Path) -> Path:
-    """The folder itself, or the nearest one above it that exists."""
-    for folder in (path, *path.absolute().parents):
-        if folder.is_dir():
-            return folder
-        if folder.exists():
-            raise InputError(f"{folder}: a file, where the run's folder should be; name another.")
-    return Path()
-
-
 def _is_left_over(folder: Path) -> bool:
     """Whether a folder holds nothing, or the beginning of a run that was killed as it began."""
     own = {name for kept in _BEGINNING for name in (kept, f".{kept}.tmp")}
     return all(file.name in own for file in folder.iterdir())
-
-
-def _try_writing(folder: Path) -> None:
-    """Find out now, not after the model is loaded, that nothing can be written."""
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

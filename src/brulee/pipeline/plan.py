@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from brulee.errors import InputError
-from brulee.methods import METHODS
+from brulee.methods import METHODS, build_method
 from brulee.methods.accounting import Count, count
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.models.skeleton import depth, load_skeleton
@@ -53,8 +53,9 @@ def plan(recipe: Recipe, names: Sequence[str] = tuple(METHODS)) -> Plan:
     """Count, try and add up; takes seconds, and the memory of a few layers.
 
     The recipe's method has its own options, the others their defaults. Raises InputError for a
-    recipe whose data or model cannot be read.
+    recipe whose data or model cannot be read, or whose method is not valid.
     """
+    build_method(recipe.method, recipe.source)  # refused before another process is started
     device = pick_device(recipe.train.device)
     dtype = pick_dtype(recipe.train.precision, device)
     own = recipe.method.name

@@ -14,6 +14,7 @@ from brulee.data.task import Task
 from brulee.errors import InputError
 from brulee.methods import Attached
 from brulee.models.disk import disk_errors
+from brulee.models.loading import check_safetensors
 from brulee.models.quantising import parameter_count
 from brulee.pipeline.glimpses import glimpse
 from brulee.pipeline.preparation import Prepared
@@ -85,6 +86,7 @@ def attach(prepared: Prepared, chosen: Path | None = None) -> Attached:
         )
     if method.documents():
         if chosen is not None and chosen.is_file():
+            check_safetensors(chosen)
             found = load_file(chosen)
         else:
             found = method.prepare(base.model, _losses(prepared))

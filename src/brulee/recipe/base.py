@@ -8,10 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(gt=0)]
 
 
 class Strict(BaseModel):
-    """Base of every section: no unknown key, no silent conversion, no change after reading."""
+    """Base of every section: no unknown key, no silent conversion, no change after reading.
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    And no infinite or NaN number, which would be blamed on something else later.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)

@@ -53,7 +53,7 @@ class TrainSpec(Strict):
     max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     validate_every: Count | None = Field(None, description="steps; default: once per epoch")
     save_every: Count | None = Field(None, description="steps; default: once per epoch")
     keep_checkpoints: Count = 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -11,56 +11,111 @@ from brulee.errors import InputError, nearest
 from brulee.recipe.source import Source
 from brulee.yaml_lines import KeyPath
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 SectionT = TypeVar("SectionT", bound=BaseModel)
+_LONGEST = 200  # characters of a value that are shown: a file from elsewhere may hold any
 
 
 def check(
-    model: type[SectionT], values: Mapping[str, Any], source: Source, prefix: KeyPath
+    model: type[SectionT],
+    values: Mapping[str, Any],
+    source: Source,
+    prefix: KeyPath,
+    written: Mapping[str, str] | None = None,
 ) -> SectionT:
-    """Validate values against a pydantic model; the first problem becomes one clear InputError."""
+    """Validate values against a pydantic model; the first problem becomes one clear InputError.
+
+    `written` says what the file calls a key that the model calls otherwise.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InputError(_sentence(model, error, source, prefix)) from None
+        problem = max(error.errors(), key=_weight)
+        keys = list(_keys(model, values, problem["loc"], problem["type"]))
+        keys[:1] = [(written or {}).get(str(key), key) for key in keys[:1]]
+        raise InputError(_sentence(model, problem, source, (*prefix, *keys))) from None
 
 
-def _sentence(
-    model: type[BaseModel], error: ValidationError, source: Source, prefix: KeyPath
-) -> str:
-    problems = error.errors()
-    # A union reports one problem a member; an unknown key in the longest path is the real one.
-    problem = max(problems, key=lambda p: (p["type"] == "extra_forbidden", len(p["loc"])))
-    loc = tuple(part for part in problem["loc"] if not _is_union_tag(part))
-    path: KeyPath = (*prefix, *loc)
+def _sentence(model: type[BaseModel], problem: ErrorDetails, source: Source, path: KeyPath) -> str:
+    kind, loc = problem["type"], problem["loc"]
     dotted = ".".join(str(p) for p in path)
     at = source.at(path)
-    if problem["type"] == "extra_forbidden":
-        valid = sorted(_fields_at(model, problem["loc"][:-1]))
+    if kind == "extra_forbidden":
+        valid = sorted(_fields_at(model, loc[:-1]))
         close = nearest(str(loc[-1]), valid)
         hint = f"did you mean {close[0]!r}? " if close else ""
         return f"{at}: unknown key {dotted!r}; {hint}Valid here: {', '.join(valid)}."
-    if problem["type"] == "missing":
+    if kind == "missing":
         return f"{at}: the key {dotted!r} is required."
     given = problem["input"]
-    return f"{at}: {dotted} = {given!r} is not valid: {_plain(problem['msg'])}."
+    wanted = _plain(problem["msg"]) if kind != "model_type" else _mapping(model, loc, given)
+    return f"{at}: {dotted} = {_shown(given)} is not valid: {wanted}."
+
+
+def _weight(problem: ErrorDetails) -> tuple[bool, int, bool]:
+    """A union reports one problem a member, and the heaviest is the real one.
+
+    That is an unknown key, then the longest path, then a value that has the right type.
+    """
+    kind = problem["type"]
+    return kind == "extra_forbidden", len(problem["loc"]), not kind.endswith("_type")
+
+
+def _keys(
+    model: type[BaseModel], values: Any, loc: tuple[str | int, ...], kind: str
+) -> Iterator[str | int]:
+    """The parts of a problem's place that stand in the file; the others name a union's member."""
+    for depth, part in enumerate(loc):
+        sections = _sections_at(model, loc[:depth])
+        last = depth == len(loc) - 1 and kind in ("extra_forbidden", "missing")
+        if not last and any(section.__name__ == part for section in sections):
+            continue
+        inside = isinstance(values, dict) and part in values
+        if last or isinstance(part, int) or inside or part in _fields(sections):
+            yield part
+            values = _inside(values, part)
+
+
+def _inside(values: Any, part: str | int) -> Any:
+    if isinstance(values, list):
+        return values[part] if isinstance(part, int) else values
+    return values.get(part) if isinstance(values, dict) else None
+
+
+def _shown(given: Any) -> str:
+    text = repr(given)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _plain(message: str) -> str:
-    for subject, ours in {"Input should": "it should", "List should": "the list should"}.items():
-        message = message.replace(subject, ours)
+    ours = {"Input should": "it should", "List should": "the list should", " after validation": ""}
+    for theirs, better in ours.items():
+        message = message.replace(theirs, better)
     return message[0].lower() + message[1:]
 
 
-def _is_union_tag(part: str | int) -> bool:
-    return isinstance(part, str) and (
-        part in {"str", "int", "float", "bool", "constrained-float"}
-        or part[:1].isupper()
-        or "[" in part
-    )
+def _mapping(model: type[BaseModel], loc: tuple[str | int, ...], given: Any) -> str:
+    """What should stand where a section has no keys; a text is likely its first key's value."""
+    fields = {k: f for s in _sections_at(model, loc) for k, f in s.model_fields.items()}
+    first, field = next(iter(fields.items()))
+    example = given if isinstance(given, str) else field.default
+    if field.annotation is str and isinstance(example, str):
+        return f"it should be a mapping, such as {{{first}: {example}}}"
+    return f"it should be a mapping with keys of these: {', '.join(sorted(fields))}"
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> set[str]:
-    """The keys of the section at `loc`, in which a union's member stands by its name."""
+    return _fields(_sections_at(model, loc))
+
+
+def _fields(sections: list[type[BaseModel]]) -> set[str]:
+    return {key for section in sections for key in section.model_fields}
+
+
+def _sections_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[type[BaseModel]]:
+    """The sections that may stand at `loc`, in which a union's member stands by its name."""
     found = [model]
     for part in loc:
         by_name = [section for section in found if section.__name__ == part]
@@ -71,7 +126,7 @@ def _fields_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> set[str]:
             found = by_name
         elif fields:
             found = [section for field in fields for section in _sections_in(field.annotation)]
-    return set().union(*(section.model_fields for section in found))
+    return found
 
 
 def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,12 +17,19 @@ class Best:
 
     def see(self, step: int, loss: float) -> bool:
         """Take in a validation; whether it is the best so far."""
-        better = self.loss is None or loss < self.loss
+        # NaN is below nothing, and nothing below NaN: a first one would stay the best for good.
+        better = not math.isnan(loss) and (self.loss is None or loss < self.loss)
         if better:
             self.loss, self.step, self.waited = loss, step, 0
         else:
             self.waited += 1
         return better
+
+    def told(self) -> str:
+        """When the loss was lowest, to follow "the validation loss was"."""
+        if self.loss is None:
+            return "not a number at any step"
+        return f"lowest at step {self.step} ({self.loss:.4f})"
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""

@@ -254,7 +254,7 @@ class Trainer:
                 "early_stop",
                 self.step,
                 f"stopped early at step {self.step} of {self.steps}: the validation loss was "
-                f"lowest at step {self.best.step} ({self.best.loss:.4f})",
+                f"{self.best.told()}",
             )
 
     def _look(self) -> None:

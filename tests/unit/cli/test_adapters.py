@@ -44,6 +44,15 @@ def test_a_list_names_method_base_size_and_problem(brulee, runs: Path) -> None:
     assert f"two: {runs / 'two' / 'adapter' / CONFIG}: not valid JSON" in table
 
 
+def test_a_list_of_one_adapter_calls_it_by_its_run(brulee, runs: Path, monkeypatch) -> None:
+    for folder in (runs / "one" / "adapter", runs / "one"):
+        (listed,) = brulee("adapters", "list", folder, "--json").json
+        assert listed["name"] == "one"
+    monkeypatch.chdir(runs / "one")
+    (listed,) = brulee("adapters", "list", "adapter", "--json").json
+    assert listed["name"] == "one"
+
+
 def test_a_list_shows_what_a_finished_run_gained(brulee, runs: Path) -> None:
     from brulee.reporting import results
 
@@ -129,6 +138,8 @@ def test_another_base_is_pointed_at_in_a_difference(brulee, runs: Path) -> None:
         (("list", "nowhere"), "no such folder"),
         (("inspect", "nowhere"), "no such folder"),
         (("inspect", "RUNS/onn"), "Did you mean"),
+        (("list", "RUNS/one/recipe.yaml"), "recipe.yaml: a file; a run's folder is wanted"),
+        (("export", "RUNS/one", "--out", "RUNS/one/recipe.yaml/x.gguf"), "recipe.yaml: a file, "),
         (("merge", "RUNS/soft", "--out", "RUNS/out"), "prompt cannot merge"),
         (("merge", "RUNS/one", "--out", "RUNS/two"), "exists already and is not an empty folder"),
         (("merge", "RUNS/one", "--out", "RUNS/out", "--base", "nowhere"), "nowhere"),

@@ -51,3 +51,10 @@ def test_json_holds_every_number_and_says_what_the_statistic_is(
     for baseline in ("random", "own"):
         assert found[baseline].keys() == {"mean", "low", "high", "p"}
         assert 0 < found[baseline]["p"] <= 1
+
+
+def test_a_seed_that_no_generator_takes_is_refused(brulee, run: Path) -> None:
+    assert brulee("adapters", "neighbors", run, "--seed", 2**63 - 1).code == 0
+    done = brulee("adapters", "neighbors", run, "--seed", 10**23)
+    assert (done.code, done.out) == (2, "")
+    assert "--seed" in done.err

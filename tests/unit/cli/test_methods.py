@@ -62,9 +62,14 @@ def test_what_cannot_be_put_on_is_listed_with_its_reason(brulee, tiny_model_fold
         (("--shape", "2x2", "--method", "prompt"), "stands on a whole model"),
         (("--shape", "2x2", "--method", "lorra"), "did you mean 'lora'"),
         (("no/such/model",), "no such folder or file"),
+        (("FOLDER/tyny",), "no such folder or file. Did you mean 'tiny'?"),
     ],
 )
-def test_mistakes_end_in_a_sentence(brulee, arguments: tuple[str, ...], said: str) -> None:
-    done = brulee("methods", "count", *arguments)
+def test_mistakes_end_in_a_sentence(
+    brulee, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "tiny").mkdir()
+    given = (argument.replace("FOLDER", str(tmp_path)) for argument in arguments)
+    done = brulee("methods", "count", *given)
     assert (done.code, done.out) == (2, "")
     assert said in done.err

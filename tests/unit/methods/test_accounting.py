@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -147,3 +148,33 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "nonsense"}')
     with pytest.raises(InputError, match="its configuration cannot be read"):
         load_skeleton(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("lora", {"rank": 10**13}, "method.rank: a rank of 10000000000000 is higher"),
+        ("lora", {"rank": 10**400}, "higher than any target has room for; valid: 1 to "),
+        ("lora", {"ranks": {"c_attn": 10**13}}, "method.ranks 'c_attn': a rank of 10000000000000"),
+        ("lora", {"target": "embeddings", "rank": 129}, "a rank of 129 .*; valid: 1 to 128"),
+        ("bottleneck", {"width": 10**13}, "32 wide; valid: 1 to 128"),
+        ("prefix", {"tokens": 512}, "GPT2LMHeadModel, which reads 512; valid: 1 to 511"),
+        ("prompt", {"tokens": 10**13}, "GPT2LMHeadModel, which reads 512; valid: 1 to 511"),
+    ],
+    ids=str,
+)
+def test_a_size_that_no_model_has_room_for_is_refused(
+    make_base: MakeBase, name: str, options: dict[str, Any], said: str
+) -> None:
+    [counted] = count(lambda: make_base("gpt2").model, options, (name,))
+    assert re.search(said, counted.refusal or "")
+
+
+def test_a_soft_prompt_has_an_end_where_a_context_has_none(make_base: MakeBase) -> None:
+    [counted] = count(lambda: make_base("t5").model, {"tokens": 10**13}, ("prompt",))
+    assert "valid: 1 to 65535" in (counted.refusal or "")
+
+
+def test_nothing_to_train_is_said_and_not_counted_as_none() -> None:
+    [counted] = count(lambda: one_map(4, 3), {"train": "norms"}, ("selective",))
+    assert "method.train=norms: OneMap has none to train" in (counted.refusal or "")

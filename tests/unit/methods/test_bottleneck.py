@@ -192,7 +192,7 @@ def test_options_that_do_not_go_together(options: dict[str, Any], said: str) -> 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"kind": "compacter"}, "not a bottleneck"),
+        ({"kind": "compacter"}, "adapter_config.json: not a bottleneck: kind = 'compacter' is not"),
         ({"width": 5}, "has shape"),
         ({"kind": "houlsby"}, "lacks tensor 'model.layers.0.bottleneck_attention.down'"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from brulee.errors import InputError
 from brulee.methods import build_method
 from brulee.methods.base import Attached
-from brulee.methods.checkpoint import WEIGHTS, open_adapter, save_adapter
+from brulee.methods.checkpoint import CONFIG, OURS, WEIGHTS, open_adapter, save_adapter
 from brulee.methods.differences import Difference, Part, compare
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec
@@ -146,3 +147,11 @@ def test_damage_is_refused(base: Base, tmp_path: Path) -> None:
     (a / WEIGHTS).write_bytes((a / WEIGHTS).read_bytes()[:-1])
     with pytest.raises(InputError, match="corrupt"):
         _compare(a, a)
+
+
+def test_tensors_of_another_method_than_the_configuration_says(base: Base, tmp_path: Path) -> None:
+    lora, ia3 = _stored(base, tmp_path / "lora", 0), _stored(base, tmp_path / "ia3", 0, "ia3")
+    shutil.copy(lora / WEIGHTS, ia3 / WEIGHTS)
+    (ia3 / OURS).unlink()
+    with pytest.raises(InputError, match=f"{CONFIG}: it is of method ia3, but the tensors of .*"):
+        _compare(lora, ia3)

@@ -157,6 +157,7 @@ def test_what_was_tuned_whole_is_written(make_base: Callable[..., Base], tmp_pat
     ("out", "given", "reason"),
     [
         ("there.gguf", {}, "exists already"),
+        ("there.gguf/m.gguf", {}, "there.gguf: a file, where the folder of the GGUF file should"),
         ("model.bin", {}, r"ends in \.gguf"),
         ("m.gguf", {"to": "ggml"}, r"format 'ggml'.*gguf"),
         ("m.gguf", {"dtype": "q4"}, r"dtype 'q4'.*q8_0"),

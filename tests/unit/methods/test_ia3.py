@@ -92,3 +92,9 @@ def test_configurations_that_are_not_computed_here(key: str, value: object) -> N
     config = {"peft_type": "IA3", "target_modules": ["k"], "feedforward_modules": []}
     with pytest.raises(InputError, match=key):
         IA3.from_config({**config, key: value})
+
+
+def test_a_name_of_the_wrong_type_is_named_as_the_file_does() -> None:
+    config = {"peft_type": "IA3", "target_modules": [3], "feedforward_modules": []}
+    with pytest.raises(InputError, match=r"not an IA3 configuration: target_modules\.0 = 3 is not"):
+        IA3.from_config(config)

@@ -172,6 +172,24 @@ def test_nothing_is_written_over(tiny_model_folder: Path, tmp_path: Path, there:
         merge(adapter, out)
 
 
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("adapter/README.md/out", r"README\.md: a file, where the model's folder"),
+        ("/proc/x", "/proc: no"),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused_before_the_model_is_loaded(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, said: str
+) -> None:
+    if out.startswith("/proc") and not Path("/proc/self").is_dir():
+        pytest.skip("this machine has no /proc")
+    adapter = _adapter(tiny_model_folder, tmp_path / "adapter")
+    monkeypatch.setattr("brulee.methods.merging.load_base", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(InputError, match=said):
+        merge(adapter, tmp_path / out)
+
+
 def test_an_empty_folder_is_filled(tiny_model_folder: Path, tmp_path: Path) -> None:
     adapter = _adapter(tiny_model_folder, tmp_path / "adapter")
     (tmp_path / "out").mkdir()

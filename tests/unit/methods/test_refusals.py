@@ -228,16 +228,36 @@ def test_a_setting_that_is_missing(folder: Path, base: Base, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("r", "eight"), ("r", 0), ("lora_alpha", None), ("target_modules", 3)]
+    ("key", "value", "wanted"),
+    [
+        ("r", "eight", "valid integer"),
+        ("r", 0, "greater than or equal to 1"),
+        ("lora_alpha", None, "valid number"),
+        ("lora_dropout", 2, "less than 1"),
+        ("target_modules", 3, "valid string"),
+        ("target_modules", [], "at least 1 item"),
+    ],
 )
-def test_a_setting_of_the_wrong_type(folder: Path, base: Base, key: str, value: Any) -> None:
+def test_a_setting_of_the_wrong_type_is_named_as_the_file_does(
+    folder: Path, base: Base, key: str, value: Any, wanted: str
+) -> None:
     _edit(folder / CONFIG, **{key: value})
-    assert "not a LoRA configuration" in _refusal(folder, base)
+    said = _refusal(folder, base)
+    start = f"{folder / CONFIG}: not a LoRA configuration: {key} = {value!r} is not valid: "
+    assert said.startswith(start)
+    assert wanted in said.removeprefix(start)
+
+
+def test_a_pattern_with_a_wrong_rank_is_named_as_the_file_does(folder: Path, base: Base) -> None:
+    _edit(folder / CONFIG, rank_pattern={"q_proj": "x"})
+    assert "rank_pattern.q_proj = 'x' is not valid" in _refusal(folder, base)
 
 
 def test_a_target_the_base_lacks(folder: Path, make_base: MakeBase) -> None:
     (folder / OURS).unlink()
-    assert "'q_proj'" in _refusal(folder, make_base("gpt2"))
+    said = _refusal(folder, make_base("gpt2"))
+    assert said.startswith(f"{folder / CONFIG}: method.target: no linear module")
+    assert "'q_proj'" in said
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "\x00"])
@@ -251,6 +271,21 @@ def test_files_that_are_not_json(folder: Path, base: Base, name: str, text: str)
 def test_our_own_file_tampered_with(folder: Path, base: Base, ours: dict[str, Any]) -> None:
     (folder / OURS).write_text(json.dumps(ours))
     assert str(folder) in _refusal(folder, base)
+
+
+@pytest.mark.parametrize("key", ["method", "merged"])
+@pytest.mark.parametrize("value", ["x", [1], None])
+def test_a_part_of_our_own_file_of_another_type(
+    folder: Path, base: Base, key: str, value: Any
+) -> None:
+    _edit(folder / OURS, **{key: value})
+    assert f"{folder / OURS}: {key!r} must hold the " in _refusal(folder, base)
+
+
+def test_a_folder_where_the_tensors_should_be(folder: Path, base: Base) -> None:
+    (folder / WEIGHTS).unlink()
+    (folder / WEIGHTS).mkdir()
+    assert _refusal(folder, base).startswith(f"{folder / WEIGHTS}: a folder, where the file")
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS])

@@ -115,7 +115,7 @@ def test_a_pattern_without_a_match_names_near_ones(make_model: MakeModel) -> Non
     [
         ({"train": "norms", "layers": [0]}, "method.layers is not read with train=norms"),
         ({"train": "layers"}, "train=layers needs method.layers, such as {last: 4}"),
-        ({"train": "parameters", "parameters": []}, "needs method.parameters"),
+        ({"train": "parameters"}, "needs method.parameters"),
         ({"train": "bias", "density": 0.1}, "method.density is not read with train=bias"),
     ],
 )
@@ -374,8 +374,12 @@ def test_positions_that_are_no_positions(make_model: MakeModel, spoilt: list[int
             {"sparse": {"lm_head.weight": 10**9}},
             "sparse holds 1000000000 values of 'lm_head.weight'",
         ),
-        ({"base_values": 3}, "not selective tuning"),
-        ({"train": "everything"}, "not selective tuning"),
+        ({"sparse": {"lm_head.weight": 0}}, "valid: 1 to "),
+        ({"whole": ["model.norm.weight"] * 2}, "'model.norm.weight' stands in whole and sparse 2"),
+        ({"sparse": {"model.norm.weight": 3}}, "'model.norm.weight' stands in whole and sparse 2"),
+        ({"whole": [], "sparse": {}}, "whole and sparse are both empty"),
+        ({"base_values": 3}, "not selective tuning: base_values = 3 is not valid: it should be a"),
+        ({"train": "everything"}, "not selective tuning: train = 'everything' is not valid"),
     ],
 )
 def test_a_spoilt_configuration(
@@ -386,8 +390,12 @@ def test_a_spoilt_configuration(
     (tmp_path / OURS).unlink()  # its digest would already say that the settings differ
     file = tmp_path / CONFIG
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
-    with pytest.raises(InputError, match=said):
-        attach_adapter(open_adapter(tmp_path), make_base("llama"))
+    other = make_base("llama")
+    before = {n: p.clone() for n, p in other.model.named_parameters()}
+    with pytest.raises(InputError, match=said) as refusal:
+        attach_adapter(open_adapter(tmp_path), other)
+    assert str(refusal.value).startswith(f"{file}: ")
+    assert all(torch.equal(p, before[n]) for n, p in other.model.named_parameters())
 
 
 def test_the_recommended_rate_follows_what_is_trained() -> None:

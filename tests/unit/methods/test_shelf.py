@@ -60,6 +60,24 @@ def test_damage_is_one_line_of_the_list(runs: Path) -> None:
     assert "a JSON object was expected" in (problems["model"] or "")
 
 
+@pytest.mark.parametrize("record", ['{"merged": null}', '{"merged": "x"}', '{"method": "x"}'])
+def test_a_spoilt_record_is_one_line_of_the_list(runs: Path, record: str) -> None:
+    (runs / "whole" / "model" / OURS).write_text(record)
+    problems = [e.problem for e in entries(runs)]
+    assert problems[:2] == [None, None]
+    assert f"{OURS}: " in (problems[2] or "")
+    with pytest.raises(InputError, match="must hold the "):
+        inspect(locate(str(runs / "whole")))
+
+
+def test_weights_that_lead_nowhere_are_one_line_of_the_list(runs: Path) -> None:
+    weights = runs / "loose" / WEIGHTS
+    weights.unlink()
+    weights.symlink_to("nowhere")
+    problems = {e.stored.folder.name: e.problem for e in entries(runs)}
+    assert f"it has no {WEIGHTS}" in (problems["loose"] or "")
+
+
 def test_a_run_and_its_folder_are_the_same_place(runs: Path) -> None:
     assert locate(str(runs / "chats")) == locate(str(runs / "chats" / "adapter"))
     assert locate(str(runs / "chats")).run() == runs / "chats"
@@ -88,6 +106,9 @@ def test_a_list_of_nowhere(runs: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         entries(runs / "nowhere")
     assert entries(runs / "empty") == []
+    for look in (lambda file: entries(file), lambda file: locate(str(file))):
+        with pytest.raises(InputError, match=r"recipe\.yaml: a file; a run's folder is wanted"):
+            look(runs / "chats" / "recipe.yaml")
 
 
 def test_an_adapter_is_measured_tensor_by_tensor(runs: Path, base: Base) -> None:

@@ -246,6 +246,7 @@ def test_another_base_of_the_same_sizes(folder: Path, make_base: MakeBase) -> No
         ("lora", {"rank_pattern": {"q_proj": 10**9}}),
         ("prompt", {"num_virtual_tokens": 10**9}),
         ("prefix", {"num_virtual_tokens": 10**9}),
+        ("bottleneck", {"width": 10**9}),
     ],
     ids=str,
 )

@@ -9,6 +9,7 @@ import pytest
 
 from brulee.errors import InputError
 from brulee.methods.targets import leaf_names, select
+from brulee.models.skeleton import one_map
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -61,10 +62,18 @@ def test_names_choose_by_the_last_part_or_by_the_whole_path(make_model: Make) ->
 def test_a_pattern_chooses_by_the_whole_path(make_model: Make) -> None:
     model = make_model("llama")
     assert len(select(model, r"re:.*\.1\..*[qv]_proj")) == 2
-    with pytest.raises(InputError, match="'re:q_proj'"):
+    said = r"the pattern 're:q_proj' matches no linear module; .* 'model\.layers\.0\.self_attn"
+    with pytest.raises(InputError, match=said):
         select(model, "re:q_proj")
     with pytest.raises(InputError, match=r"method\.target: '\(' is not a regular expression"):
         select(model, ["q_proj", "re:("])
+
+
+def test_a_word_that_chooses_nothing_is_not_said_to_be_valid() -> None:
+    alone = one_map(4, 3)
+    with pytest.raises(InputError, match="called 'embeddings'; Valid: all-linear, mlp, map") as no:
+        select(alone, "embeddings", embeddings=True)
+    assert "did you mean" not in str(no.value)
 
 
 def test_a_list_may_hold_words_and_names(make_model: Make) -> None:

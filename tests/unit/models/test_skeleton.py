@@ -69,3 +69,21 @@ def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(b"PK\x03\x04")
     with pytest.raises(InputError, match="not a GGUF file"):
         load_skeleton(str(tmp_path / "model.gguf"))
+
+
+def test_a_mistyped_folder_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"^model 'models/tyny': no such .* mean 'tiny'\?"):
+        load_skeleton("models/tyny")
+
+
+def test_a_hub_that_cannot_be_reached_is_said_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("We couldn't connect.\nCheck your connection, or see 'https://hu")
+
+    monkeypatch.setattr("brulee.models.skeleton.AutoConfig.from_pretrained", unreachable)
+    with pytest.raises(InputError, match=r"cannot be read: We couldn't connect\.$"):
+        load_skeleton("owner/name")

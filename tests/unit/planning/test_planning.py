@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from brulee.data.encoding import Encoded
+from brulee.errors import InputError
 from brulee.methods import build_method
+from brulee.pipeline.plan import plan
 from brulee.planning import micro_batch
 from brulee.planning.cost import cost
 from brulee.planning.memory import memory
 from brulee.planning.micro_batch import fitting_tokens
 from brulee.planning.probe import Probe, Prober, Work, heaviest
-from brulee.recipe import MethodSpec
+from brulee.recipe import MethodSpec, recipe_from_dict
 from brulee.training.passes import Passes
 
 DOCUMENTS = [Encoded.ending(tuple(range(5, 45)), 8), Encoded.ending(tuple(range(50, 80)), 6)]
@@ -118,3 +120,10 @@ def test_less_memory_makes_smaller_passes(
         found.append(fitting_tokens(model, [], torch.device("cpu")))
     assert found[0] == pytest.approx(10 * found[1], rel=0.01)
     assert found[2] == 256
+
+
+def test_a_method_that_is_not_valid_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brulee.pipeline.plan.Apart", lambda *_: pytest.fail("started"))
+    recipe = recipe_from_dict({"data": {"source": "rows.jsonl"}}, ["method.target=[]"])
+    with pytest.raises(InputError, match=r"^--set method\.target: method\.target = \[\]"):
+        plan(recipe)

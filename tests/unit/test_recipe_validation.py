@@ -1,0 +1,122 @@
+"""A value that does not fit is named by its own key, whatever the key looks like."""
+
+from typing import Any
+
+import pytest
+
+from brulee.errors import InputError
+from brulee.methods import build_method
+from brulee.recipe import recipe_from_dict
+
+ANY = {"data": {"source": "rows.jsonl"}}
+
+
+def refusal(values: dict[str, Any], *overrides: str) -> str:
+    with pytest.raises(InputError) as caught:
+        _read({**ANY, **values}, overrides)
+    return str(caught.value)
+
+
+def _read(values: dict[str, Any], overrides: tuple[str, ...]) -> None:
+    recipe = recipe_from_dict(values, overrides)
+    build_method(recipe.method, recipe.source)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"method": {"name": "lora", "Rank": 8}}, "'method.Rank'; did you mean 'rank'?"),
+        ({"Model": "bundled"}, "'Model'; did you mean 'model'?"),
+        ({"Train": {}}, "'Train'; did you mean 'train'?"),
+        ({"train": {"Epochs": 3}}, "'train.Epochs'; did you mean 'epochs'?"),
+        ({"data": [{"Source": "a"}]}, "'data.tasks.0.Source'; did you mean 'source'?"),
+        ({"data": {"DataSpec": {}}}, "'data.DataSpec'; "),
+    ],
+)
+def test_an_unknown_key_in_capitals_is_the_one_that_is_named(
+    values: dict[str, Any], said: str
+) -> None:
+    assert f"unknown key {said}" in refusal(values)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ('method={name: lora, "q[0]": 4}', "--set method: unknown key 'method.q[0]'; Valid here: "),
+        ("method={name: lora, str: 4}", "--set method: unknown key 'method.str'; Valid here: "),
+        ("train.LR=3", "--set train.LR: unknown key 'train.LR'; Valid here: accumulation, "),
+    ],
+)
+def test_an_unknown_key_that_looks_like_a_type_is_the_one_that_is_named(
+    override: str, said: str
+) -> None:
+    assert refusal({}, override).startswith(said)
+
+
+@pytest.mark.parametrize("pattern", ["Block", "q[0]", "str"])
+def test_a_pattern_that_looks_like_a_type_is_named(pattern: str) -> None:
+    said = refusal({"method": {"name": "lora", "ranks": {pattern: 0}}})
+    assert f"method.ranks.{pattern} = 0 is not valid: it should be greater" in said
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"method": "lora"}, "method = 'lora' is not valid: it should be a mapping, such as "
+         "{name: lora}."),
+        ({"method": None}, "method = None is not valid: it should be a mapping, such as "
+         "{name: lora}."),
+        ({"data": "a.jsonl"}, "it should be a mapping, such as {source: a.jsonl}."),
+        ({"evaluate": {"generation": 4}},
+         "evaluate.generation = 4 is not valid: it should be a mapping with keys of these: "
+         "max_new_tokens, temperature."),
+    ],
+)  # fmt: skip
+def test_a_value_in_place_of_a_section_is_told_what_a_section_is(
+    values: dict[str, Any], said: str
+) -> None:
+    assert said in refusal(values)
+
+
+@pytest.mark.parametrize("number", [".inf", ".nan"])
+@pytest.mark.parametrize(
+    ("key", "method"),
+    [
+        ("method.alpha", "lora"),
+        ("method.plus_ratio", "lora"),
+        ("method.alphas", "lora"),
+        ("method.scaling", "bottleneck"),
+        ("train.epochs", "lora"),
+        ("train.learning_rate", "lora"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused(key: str, method: str, number: str) -> None:
+    value = f"{{q_proj: {number}}}" if key == "method.alphas" else number
+    said = refusal({"method": {"name": method}}, f"{key}={value}")
+    assert said.startswith(f"--set {key}: {key}")
+    assert said.endswith("it should be a finite number.")
+
+
+@pytest.mark.parametrize(
+    ("method", "key"),
+    [
+        ({"name": "lora", "target": []}, "target"),
+        ({"name": "selective", "train": "sparse", "parameters": []}, "parameters"),
+        ({"name": "selective", "train": "parameters", "parameters": []}, "parameters"),
+    ],
+)
+def test_a_list_that_chooses_nothing_is_refused(method: dict[str, Any], key: str) -> None:
+    said = refusal({"method": method})
+    assert f"method.{key} = [] is not valid: the list should have at least 1 item, not 0." in said
+
+
+def test_a_seed_that_no_generator_takes_is_refused() -> None:
+    recipe = recipe_from_dict(ANY, [f"train.seed={2**63 - 1}"])
+    assert recipe.train.seed == 2**63 - 1
+    assert "train.seed = 9223372036854775808 is not valid" in refusal({}, f"train.seed={2**63}")
+
+
+def test_a_long_value_is_not_shown_whole() -> None:
+    said = refusal({"method": {"name": "lora", "alpha": "x" * 10_000}})
+    assert "xxx... is not valid" in said
+    assert len(said) < 400
