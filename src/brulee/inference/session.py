@@ -136,10 +136,8 @@ def _adapter_session(
     folder: Path, device: torch.device, dtype: torch.dtype, base_name: str | None
 ) -> Session:
     adapter = open_adapter(folder)
-    name = base_name or adapter.base_name
-    if name is None:
-        raise InputError(f"{folder / CONFIG}: it names no base model; give one with --base.")
-    base = load_base(name, dtype, device, quantise=adapter.quantised)
+    name, revision = adapter.named_base(base_name)
+    base = load_base(name, dtype, device, revision, quantise=adapter.quantised)
     attached = attach_adapter(adapter, base)
     return _session(base, attached, adapter.ours, folder)
 

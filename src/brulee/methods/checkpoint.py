@@ -38,6 +38,8 @@ CONFIG, WEIGHTS, OURS, CARD = (
     "README.md",
 )
 
+_BASE_KEYS = ("base_model_name_or_path", "revision")
+
 
 @dataclass(frozen=True)
 class Adapter:
@@ -53,10 +55,21 @@ class Adapter:
 
         Raises InputError for a path with `..`.
         """
+        name = self._written
         ours = self.ours.get("base", {}).get("source")
-        name = str(ours or self.config.get("base_model_name_or_path") or "")
         check_base_name(name, self.folder / (OURS if ours else CONFIG))
         return name or None
+
+    @property
+    def _written(self) -> str:
+        ours = self.ours.get("base", {}).get("source")
+        return str(ours or self.config.get("base_model_name_or_path") or "")
+
+    @property
+    def revision(self) -> str | None:
+        """The revision of its base on the Hub; None where it was trained on the newest."""
+        revision = self.ours.get("base", {}).get("revision") or self.config.get("revision")
+        return None if revision is None else str(revision)
 
     @property
     def digest(self) -> str | None:
@@ -69,6 +82,20 @@ class Adapter:
         """How its base was quantised when it was loaded to be trained on; None where it was not."""
         quantised = self.ours.get("base", {}).get("quantised")
         return None if quantised is None else str(quantised)
+
+    def named_base(self, instead: str | None = None) -> tuple[str, str | None]:
+        """What its base is loaded from, or `instead` of it, and at which revision of the Hub.
+
+        Raises InputError where neither is named.
+        """
+        if instead is not None and instead != self._written:
+            return instead, None  # a revision is one of the repository that it was named with
+        name = self.base_name
+        if name is None:
+            raise InputError(
+                f"{self.folder / CONFIG}: it names no base model; give one with --base."
+            )
+        return name, self.revision
 
     def method(self) -> Method:
         """The method that made it.
@@ -118,7 +145,7 @@ def save_adapter(
     folder.mkdir(parents=True, exist_ok=True)
     source = _from_anywhere(source, base)
     named = source if source != "bundled" else str(base.folder)
-    config = {"base_model_name_or_path": named, **attached.config()}
+    config = {"base_model_name_or_path": named, **_revision(base), **attached.config()}
     _write_json(folder / CONFIG, config)
     tensors = attached.tensors()
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
@@ -130,7 +157,7 @@ def save_adapter(
 
 def write_record(folder: Path, base: Base, source: str, extra: dict[str, Any]) -> None:
     """Write brulee.json, which says what the adapter or model beside it was made from."""
-    named = {"name": base.name, "source": source, "digest": base.digest}
+    named = {"name": base.name, "source": source, "digest": base.digest, **_revision(base)}
     if base.quantised is not None:
         named["quantised"] = base.quantised
     _write_json(folder / OURS, {"base": named, **extra})
@@ -194,7 +221,7 @@ def attach_adapter(adapter: Adapter, base: Base) -> Attached:
 
 def config_digest(config: Mapping[str, Any]) -> str:
     """SHA-256 over everything in a configuration but where the base lies."""
-    kept = {key: value for key, value in config.items() if key != "base_model_name_or_path"}
+    kept = {key: value for key, value in config.items() if key not in _BASE_KEYS}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
@@ -206,6 +233,10 @@ def tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _revision(base: Base) -> dict[str, str]:
+    return {} if base.revision is None else {"revision": base.revision}
 
 
 def _from_anywhere(source: str, base: Base) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from brulee.errors import InputError, unknown
-from brulee.methods.checkpoint import CONFIG, open_adapter
+from brulee.methods.checkpoint import open_adapter
 from brulee.methods.gguf_adapter import write_adapter
 from brulee.methods.merging import merge
 from brulee.methods.shelf import Stored
@@ -49,13 +49,11 @@ def export(
     if stored.kind == "model":
         return _model(stored.folder, stored, "tuned whole", out, to, dtype)
     adapter = open_adapter(stored.folder)
-    name = base or adapter.base_name
-    if name is None:
-        raise InputError(f"{stored.folder / CONFIG}: it names no base model; give one with --base.")
+    name, revision = adapter.named_base(base)
     label = adapter.method().label()
     if to == "gguf-lora":
-        return Exported(out, label, dtype, write_adapter(adapter, name, out, dtype))
-    architecture_of(load_skeleton(name).config)  # refused before anything is merged
+        return Exported(out, label, dtype, write_adapter(adapter, base, out, dtype))
+    architecture_of(load_skeleton(name, revision).config)  # refused before anything is merged
     with tempfile.TemporaryDirectory(prefix=".merged-", dir=_beside(out)) as aside:
         folder = merge(stored.folder, Path(aside) / "model", "float32", name).folder
         return _model(folder, stored, f"{label}, merged", out, "gguf", dtype)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
 from brulee.errors import InputError
 from brulee.methods.checkpoint import Adapter
@@ -20,23 +21,26 @@ from brulee.models.gguf_names import architecture_of, namer, pairs_together
 from brulee.models.skeleton import load_skeleton
 
 
-def write_adapter(adapter: Adapter, base: str, out: Path, dtype: str) -> int:
+def write_adapter(adapter: Adapter, base: str | None, out: Path, dtype: str) -> int:
     """Write a stored LoRA; of its base only the configuration is read. Returns the file's bytes.
 
+    `base` stands in for the one that the adapter names.
     Raises InputError for another method, for DoRA and embeddings, which the format does not hold,
     and for a base that cannot be written.
     """
     from gguf import GGUFWriter
 
-    layers = _layers(adapter, base)
-    config = load_skeleton(base).config
+    source, revision = adapter.named_base(base)
+    skeleton = load_skeleton(source, revision)
+    config = skeleton.config
+    layers = _layers(adapter, skeleton)
     architecture, name_of = architecture_of(config), namer(config)
     alpha = max(_alpha(layer) for layer in layers.values())
     writer = GGUFWriter(None, architecture.name)
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", alpha)
-    writer.add_name(f"{adapter.method().label()} for {Path(base).name}")
+    writer.add_name(f"{adapter.method().label()} for {Path(source).name}")
     for path, layer in layers.items():
         a_RI, b_OR = (factor.detach() for factor in layer.factors())
         name = name_of(f"{path}.weight")
@@ -46,7 +50,7 @@ def write_adapter(adapter: Adapter, base: str, out: Path, dtype: str) -> int:
     return finish(writer, out)
 
 
-def _layers(adapter: Adapter, base: str) -> dict[str, LoRALinear]:
+def _layers(adapter: Adapter, skeleton: PreTrainedModel) -> dict[str, LoRALinear]:
     """The adapter's layers by path, on a model of the base's shapes that holds no weights."""
     method = adapter.method()
     label = method.label()
@@ -60,7 +64,7 @@ def _layers(adapter: Adapter, base: str) -> dict[str, LoRALinear]:
             f"{adapter.folder}: {label} scales whole outputs, which a GGUF adapter cannot hold; "
             "merge it: --to gguf."
         )
-    attached = method.attach(load_skeleton(base))
+    attached = method.attach(skeleton)
     attached.load(adapter.tensors())
     found = {}
     for path, layer in attached.layers.items():

@@ -20,7 +20,6 @@ from transformers import PreTrainedModel
 from brulee.errors import BruleeError, InputError
 from brulee.methods.base import largest
 from brulee.methods.checkpoint import (
-    CONFIG,
     Adapter,
     attach_adapter,
     open_adapter,
@@ -80,12 +79,12 @@ def merge(folder: Path, out: Path, dtype: str = "auto", base: str | None = None)
         raise InputError(f"{out}: exists already and is not an empty folder.")
     adapter = open_adapter(folder)
     label = adapter.method().label()
-    name = base or adapter.base_name
-    if name is None:
-        raise InputError(f"{folder / CONFIG}: it names no base model; give one with --base.")
+    name, revision = adapter.named_base(base)
     if name != "bundled" and Path(name).exists():
         name = str(Path(name).resolve())
-    loaded = load_base(name, torch.float32, torch.device("cpu"), quantise=adapter.quantised)
+    loaded = load_base(
+        name, torch.float32, torch.device("cpu"), revision, quantise=adapter.quantised
+    )
     base_size = sum(file.stat().st_size for file in loaded.folder.glob("*.safetensors"))
     wanted = _as_stored(loaded) if dtype == "auto" else DTYPES[dtype]
     folded, cost = _fold(adapter, loaded, wanted)

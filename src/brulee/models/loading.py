@@ -6,7 +6,7 @@ import hashlib
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +34,8 @@ class Base:
     """A loaded base model, and what identifies it.
 
     `digest` is the SHA-256 over the names and digests of its weight files, or for a model from the
-    Hub's cache the same over the files that were loaded.
+    Hub's cache the same over the files that were loaded. `revision` is the one that was asked of
+    the Hub.
     """
 
     model: PreTrainedModel
@@ -44,6 +45,7 @@ class Base:
     kind: Kind
     folder: Path
     quantised: str | None = None  # how the weights were quantised when they were loaded
+    revision: str | None = None
 
     @property
     def device(self) -> torch.device:
@@ -212,7 +214,7 @@ def _from_hub(name: str, revision: str | None, asked: _Held) -> Base:
     except HfHubHTTPError as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"model {name!r}: the Hub refused it: {reason}") from None
-    return _from_folder(Path(folder), asked, name)
+    return replace(_from_folder(Path(folder), asked, name), revision=revision)
 
 
 def check_safetensors(path: Path) -> None:
