@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,25 @@ def test_a_merged_run_is_said_where_and_how_exact(brulee, runs: Path) -> None:
     assert "likeliest tokens are the same" in brulee(
         "adapters", "merge", runs / "two", "--out", runs / "more"
     ).out  # fmt: skip
+
+
+def test_what_four_bits_took_is_told_beside_what_merging_stores(
+    brulee, make_base, tmp_path: Path
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    base = make_base("llama", hidden_size=64, intermediate_size=128)
+    base.model.save_pretrained(tmp_path / "m")
+    base.tokenizer.save_pretrained(tmp_path / "m")
+    base = load_base(str(tmp_path / "m"), torch.float32, torch.device("cpu"), quantise="nf4")
+    attached = build_method(MethodSpec(name="lora")).attach(base.model)
+    save_adapter(tmp_path / "a", attached, base, str(tmp_path / "m"), "", {})
+    done = brulee("adapters", "merge", tmp_path / "a", "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    told = re.search(
+        r"held in NF4, (\d+) kB, and its files have (\d+) kB; merged.*(\d+) kB", done.out
+    )
+    assert told is not None, done.out
+    assert int(told[1]) < int(told[2])
 
 
 def test_a_difference_names_parts_and_totals(brulee, runs: Path) -> None:

@@ -17,6 +17,7 @@ from brulee.methods import METHODS, Attached, build_method
 from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
 from brulee.methods.merging import merge
 from brulee.models.loading import Base, load_base
+from brulee.models.quantising import held_bytes
 from brulee.recipe import MethodSpec, TrainSpec
 from brulee.training.trainer import Document, Trainer
 
@@ -149,6 +150,8 @@ def test_merged_it_holds_the_values_that_the_four_bits_stand_for(
     save_adapter(tmp_path / "adapter", attached, base, str(folder), "", {})
     made = merge(tmp_path / "adapter", tmp_path / "merged")
     assert made.cost.dequantised
+    assert (made.held, made.held_size) == ("nf4", held_bytes(_base(folder).model))
+    assert made.held_size < made.base_size == (folder / "model.safetensors").stat().st_size
     assert made.cost.by_merging < 1e-4
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     with torch.no_grad():
