@@ -201,13 +201,7 @@ def attach_adapter(adapter: Adapter, base: Base) -> Attached:
     Raises InputError when it belongs to another base, or when any tensor is missing, left over, of
     the wrong shape or not finite. The base is then as it was.
     """
-    digest = adapter.digest
-    if digest is not None and digest != base.digest:
-        made_on = adapter.ours["base"].get("source")
-        raise InputError(
-            f"{adapter.folder}: made for the base {made_on!r} with digest "
-            f"{digest[:12]}..., but this base is {base.name!r} with {base.digest[:12]}..."
-        )
+    check_made_on(adapter, base.name, base.digest)
     method, tensors = adapter.method(), adapter.tensors()
     check_sizes(adapter.config, tensors, adapter.folder / CONFIG)
     attached = method.attach(base.model)
@@ -217,6 +211,17 @@ def attach_adapter(adapter: Adapter, base: Base) -> Attached:
         attached.detach()
         raise InputError(f"{adapter.folder / WEIGHTS}: {error}") from None
     return attached
+
+
+def check_made_on(adapter: Adapter, name: str, digest: str) -> None:
+    """Refuse a base that is not the one an adapter was made on, where its digest was kept."""
+    kept = adapter.digest
+    if kept is not None and kept != digest:
+        made_on = adapter.ours["base"].get("source")
+        raise InputError(
+            f"{adapter.folder}: made for the base {made_on!r} with digest "
+            f"{kept[:12]}..., but this base is {name!r} with {digest[:12]}..."
+        )
 
 
 def config_digest(config: Mapping[str, Any]) -> str:

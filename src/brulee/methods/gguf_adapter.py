@@ -13,27 +13,32 @@ import torch
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError
-from brulee.methods.checkpoint import Adapter
+from brulee.methods.checkpoint import CONFIG, WEIGHTS, Adapter, check_made_on
 from brulee.methods.lora import LoRA
 from brulee.methods.lora_layer import LoRALinear
+from brulee.methods.soundness import check_sizes
 from brulee.models.gguf_model import add_matrix, finish
 from brulee.models.gguf_names import architecture_of, namer, pairs_together
+from brulee.models.loading import base_digest
 from brulee.models.skeleton import load_skeleton
 
 
 def write_adapter(adapter: Adapter, base: str | None, out: Path, dtype: str) -> int:
     """Write a stored LoRA; of its base only the configuration is read. Returns the file's bytes.
 
-    `base` stands in for the one that the adapter names.
-    Raises InputError for another method, for DoRA and embeddings, which the format does not hold,
-    and for a base that cannot be written.
+    `base` stands in for the one that the adapter names, and has to be the same one: its weights
+    are hashed. Raises InputError for another, for another method, for DoRA and embeddings, which
+    the format does not hold, for damage, and for a base that cannot be written.
     """
     from gguf import GGUFWriter
 
+    method = _plain(adapter)
     source, revision = adapter.named_base(base)
     skeleton = load_skeleton(source, revision)
+    if base is not None and adapter.digest is not None:
+        check_made_on(adapter, source, base_digest(source, revision))
     config = skeleton.config
-    layers = _layers(adapter, skeleton)
+    layers = _layers(adapter, method, skeleton)
     architecture, name_of = architecture_of(config), namer(config)
     alpha = max(_alpha(layer) for layer in layers.values())
     writer = GGUFWriter(None, architecture.name)
@@ -50,8 +55,8 @@ def write_adapter(adapter: Adapter, base: str | None, out: Path, dtype: str) -> 
     return finish(writer, out)
 
 
-def _layers(adapter: Adapter, skeleton: PreTrainedModel) -> dict[str, LoRALinear]:
-    """The adapter's layers by path, on a model of the base's shapes that holds no weights."""
+def _plain(adapter: Adapter) -> LoRA:
+    """The adapter's method, if the format holds it."""
     method = adapter.method()
     label = method.label()
     if not isinstance(method, LoRA):
@@ -64,8 +69,18 @@ def _layers(adapter: Adapter, skeleton: PreTrainedModel) -> dict[str, LoRALinear
             f"{adapter.folder}: {label} scales whole outputs, which a GGUF adapter cannot hold; "
             "merge it: --to gguf."
         )
+    return method
+
+
+def _layers(adapter: Adapter, method: LoRA, skeleton: PreTrainedModel) -> dict[str, LoRALinear]:
+    """The adapter's layers by path, on a model of the base's shapes that holds no weights."""
+    tensors = adapter.tensors()
+    check_sizes(adapter.config, tensors, adapter.folder / CONFIG)
     attached = method.attach(skeleton)
-    attached.load(adapter.tensors())
+    try:
+        attached.load(tensors)
+    except InputError as error:
+        raise InputError(f"{adapter.folder / WEIGHTS}: {error}") from None
     found = {}
     for path, layer in attached.layers.items():
         if not isinstance(layer, LoRALinear):

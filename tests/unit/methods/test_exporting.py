@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,14 @@ import torch
 
 from brulee.errors import InputError
 from brulee.methods import METHODS, build_method
-from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
+from brulee.methods.checkpoint import (
+    CONFIG,
+    OURS,
+    WEIGHTS,
+    attach_adapter,
+    open_adapter,
+    save_adapter,
+)
 from brulee.methods.exporting import export
 from brulee.methods.shelf import locate
 from brulee.models.gguf_names import namer, pairs_together
@@ -128,6 +137,33 @@ def test_what_is_no_plain_lora_says_what_to_do(
     with pytest.raises(InputError, match=reason):
         export(locate(str(adapter)), tmp_path / "l.gguf", "gguf-lora")
     assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_a_lora_belongs_to_its_own_base_only(
+    tiny_model_folder: Path, make_base: Callable[..., Base], tmp_path: Path
+) -> None:
+    stored = locate(str(_adapter(tiny_model_folder, tmp_path / "adapter")))
+    other = make_base("llama", seed=1)
+    other.model.save_pretrained(tmp_path / "other")
+    with pytest.raises(InputError, match=r"adapter: made for the base .* but this base is"):
+        export(stored, tmp_path / "l.gguf", "gguf-lora", base=str(tmp_path / "other"))
+    moved = shutil.copytree(tiny_model_folder, tmp_path / "moved")
+    assert export(stored, tmp_path / "l.gguf", "gguf-lora", base=str(moved)).size > 0
+
+
+@pytest.mark.parametrize(
+    ("rank", "reason"),
+    [(10**13, rf"adapter/{CONFIG}: r = 10000000000000, but"), (5, rf"adapter/{WEIGHTS}: .*shape")],
+)
+def test_a_lora_that_is_not_what_its_configuration_says_names_the_file(
+    tiny_model_folder: Path, tmp_path: Path, rank: int, reason: str
+) -> None:
+    folder = _adapter(tiny_model_folder, tmp_path / "adapter")
+    (folder / OURS).unlink()
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps({**config, "r": rank}))
+    with pytest.raises(InputError, match=reason):
+        export(locate(str(folder)), tmp_path / "l.gguf", "gguf-lora")
 
 
 def test_an_architecture_without_a_name_is_refused_before_merging(
