@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from brulee.errors import InputError
-from brulee.methods import READERS
+from brulee.methods import METHODS, READERS, build_method
 from brulee.methods.base import Attached, Method
 from brulee.methods.soundness import (
     check_base_name,
@@ -30,6 +30,7 @@ from brulee.methods.soundness import (
     read_tensors,
 )
 from brulee.models.loading import Base
+from brulee.recipe import MethodSpec
 
 CONFIG, WEIGHTS, OURS, CARD = (
     "adapter_config.json",
@@ -116,6 +117,16 @@ class Adapter:
                 "differs); only its base's name may be changed."
             )
         return method
+
+    def label(self) -> str:
+        """A short name for the method as it was asked for, where brulee.json says how.
+
+        The files may say it otherwise: a PiSSA is stored as a LoRA of twice its rank. Raises
+        InputError as `method` does.
+        """
+        stored = self.method()
+        asked = _as_asked(self.ours.get("method"))
+        return (stored if asked is None or asked.name != stored.name else asked).label()
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The stored tensors, on the CPU.
@@ -238,6 +249,18 @@ def tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _as_asked(record: Any) -> Method | None:
+    """The method of a record with every option written out; None for what is none."""
+    try:
+        spec = MethodSpec.model_validate(record)
+        options = METHODS[spec.name].Options.model_validate(spec.options())
+        # Some options may not be given together, their defaults neither.
+        given = options.model_dump(exclude_defaults=True)
+        return build_method(MethodSpec(name=spec.name, **given))
+    except (InputError, KeyError, ValueError):
+        return None
 
 
 def _revision(base: Base) -> dict[str, str]:

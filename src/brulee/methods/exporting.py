@@ -50,7 +50,7 @@ def export(
         return _model(stored.folder, stored, "tuned whole", out, to, dtype)
     adapter = open_adapter(stored.folder)
     name, revision = adapter.named_base(base)
-    label = adapter.method().label()
+    label = adapter.label()
     if to == "gguf-lora":
         return Exported(out, label, dtype, write_adapter(adapter, base, out, dtype))
     architecture_of(load_skeleton(name, revision).config)  # refused before anything is merged

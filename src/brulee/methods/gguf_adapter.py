@@ -45,7 +45,7 @@ def write_adapter(adapter: Adapter, base: str | None, out: Path, dtype: str) -> 
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", alpha)
-    writer.add_name(f"{adapter.method().label()} for {Path(source).name}")
+    writer.add_name(f"{adapter.label()} for {Path(source).name}")
     for path, layer in layers.items():
         a_RI, b_OR = (factor.detach() for factor in layer.factors())
         name = name_of(f"{path}.weight")
@@ -58,7 +58,7 @@ def write_adapter(adapter: Adapter, base: str | None, out: Path, dtype: str) -> 
 def _plain(adapter: Adapter) -> LoRA:
     """The adapter's method, if the format holds it."""
     method = adapter.method()
-    label = method.label()
+    label = adapter.label()
     if not isinstance(method, LoRA):
         raise InputError(
             f"{adapter.folder}: {label} cannot be a GGUF adapter, only LoRA can; "

@@ -87,7 +87,7 @@ def merge(folder: Path, out: Path, dtype: str = "auto", base: str | None = None)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: exists already and is not an empty folder.")
     adapter = open_adapter(folder)
-    label = adapter.method().label()
+    label = adapter.label()
     name, revision = adapter.named_base(base)
     if name != "bundled" and Path(name).exists():
         name = str(Path(name).resolve())

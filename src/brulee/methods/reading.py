@@ -79,7 +79,7 @@ def _of_adapter(stored: Stored, adapter: Adapter) -> Inspected:
     base = {"source": adapter.base_name or "", **adapter.ours.get("base", {})}
     return Inspected(
         stored=stored,
-        label=method.label(),
+        label=adapter.label(),
         method=dict(adapter.ours.get("method", named)),
         base=base,
         peft=None if kind.startswith(_OURS_ALONE) else kind,

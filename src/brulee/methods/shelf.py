@@ -113,7 +113,7 @@ def _entry(stored: Stored) -> Entry:
             ours = read_record(stored.folder)
             return Entry(stored, made_by(ours), _base(ours), size)
         adapter = open_adapter(stored.folder)
-        return Entry(stored, adapter.method().label(), adapter.base_name or "", size)
+        return Entry(stored, adapter.label(), adapter.base_name or "", size)
     except InputError as error:
         return Entry(stored, size=size, problem=str(error))
 
