@@ -17,14 +17,14 @@ from brulee.methods.checkpoint import CONFIG, WEIGHTS, Adapter, check_made_on
 from brulee.methods.lora import LoRA
 from brulee.methods.lora_layer import LoRALinear
 from brulee.methods.soundness import check_sizes
-from brulee.models.gguf_model import add_matrix, finish
+from brulee.models.gguf_model import Written, add_matrix, finish
 from brulee.models.gguf_names import architecture_of, namer, pairs_together
 from brulee.models.loading import base_digest
 from brulee.models.skeleton import load_skeleton
 
 
-def write_adapter(adapter: Adapter, base: str | None, out: Path, dtype: str) -> int:
-    """Write a stored LoRA; of its base only the configuration is read. Returns the file's bytes.
+def write_adapter(adapter: Adapter, base: str | None, out: Path, dtype: str) -> Written:
+    """Write a stored LoRA; of its base only the configuration is read.
 
     `base` stands in for the one that the adapter names, and has to be the same one: its weights
     are hashed. Raises InputError for another, for another method, for DoRA and embeddings, which
@@ -46,13 +46,14 @@ def write_adapter(adapter: Adapter, base: str | None, out: Path, dtype: str) -> 
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", alpha)
     writer.add_name(f"{adapter.label()} for {Path(source).name}")
+    halved = 0
     for path, layer in layers.items():
         a_RI, b_OR = (factor.detach() for factor in layer.factors())
         name = name_of(f"{path}.weight")
-        scaled_OR = b_OR * (_alpha(layer) / alpha)
-        add_matrix(writer, f"{name}.lora_a", a_RI, dtype)
-        add_matrix(writer, f"{name}.lora_b", pairs_together(name, scaled_OR, config), dtype)
-    return finish(writer, out)
+        b_OR = pairs_together(name, b_OR * (_alpha(layer) / alpha), config)
+        halved += add_matrix(writer, f"{name}.lora_a", a_RI, dtype)
+        halved += add_matrix(writer, f"{name}.lora_b", b_OR, dtype)
+    return Written(finish(writer, out), halved)
 
 
 def _plain(adapter: Adapter) -> LoRA:

@@ -190,6 +190,9 @@ def test_exporting_writes_one_file_and_says_what_is_in_it(brulee, runs: Path) ->
     alone = brulee("adapters", "export", runs / "one", "--out", runs / "lora.gguf", *given)
     assert (alone.code, alone.json["holds"], alone.json["dtype"]) == (0, "LoRA r8", "float32")
     assert alone.json["size"] == (runs / "lora.gguf").stat().st_size
+    given = ("--to", "gguf-lora", "--dtype", "q8_0")
+    small = brulee("adapters", "export", runs / "one", "--out", runs / "small.gguf", *given)
+    assert "16 of its matrices are in float16: their rows are no multiple of 32" in small.out
     soft = brulee("adapters", "export", runs / "soft", "--out", runs / "soft.gguf")
     assert soft.code == 2
     assert "prompt cannot merge" in soft.err

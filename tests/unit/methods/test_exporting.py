@@ -106,6 +106,20 @@ def test_a_lora_adds_what_it_adds_in_training(
         torch.testing.assert_close(found[name_of(name)], added, atol=1e-5, rtol=1e-4)
 
 
+def test_what_eight_bits_cannot_hold_is_held_in_sixteen_and_counted(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    stored = locate(str(_adapter(tiny_model_folder, tmp_path / "adapter", rank=4)))
+    made = export(stored, tmp_path / "l.gguf", "gguf-lora", "q8_0")
+    kinds = {t.name: t.tensor_type.name for t in gguf.GGUFReader(made.file).tensors}
+    # Rows: of A as many as the map has inputs, 32 or 48 here; of B the rank.
+    assert kinds["blk.0.attn_q.weight.lora_a"] == "Q8_0"
+    assert kinds["blk.0.ffn_down.weight.lora_a"] == "F16"
+    assert {kind for name, kind in kinds.items() if name.endswith("lora_b")} == {"F16"}
+    assert made.halved == sum(kind == "F16" for kind in kinds.values())
+    assert export(stored, tmp_path / "f.gguf", "gguf-lora", "float32").halved == 0
+
+
 def test_what_llama_cpp_asks_of_it_is_there(tiny_model_folder: Path, tmp_path: Path) -> None:
     adapter = _adapter(tiny_model_folder, tmp_path / "adapter", rank=4, alpha=8.0)
     export(locate(str(adapter)), tmp_path / "l.gguf", "gguf-lora", "float16")
