@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from brulee.errors import InputError, unknown
-from brulee.methods.checkpoint import open_adapter
+from brulee.methods.checkpoint import check_whole, open_adapter
 from brulee.methods.gguf_adapter import write_adapter
 from brulee.methods.merging import merge
 from brulee.methods.shelf import Stored
@@ -67,6 +67,7 @@ def _model(folder: Path, stored: Stored, label: str, out: Path, to: str, dtype: 
     if to != "gguf":
         raise InputError(f"{folder}: a whole model is no LoRA; write it with --to gguf.")
     base = load_base(str(folder), torch.float32, torch.device("cpu"))
+    check_whole(folder, base)
     named = replace(base, name=(stored.run() or stored.folder).name)
     return _exported(out, label, dtype, write_model(named, out, dtype))
 

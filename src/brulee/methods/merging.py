@@ -24,7 +24,7 @@ from brulee.methods.checkpoint import (
     attach_adapter,
     open_adapter,
     tensors_digest,
-    write_record,
+    write_model_record,
 )
 from brulee.methods.linear import is_transposed
 from brulee.models.disk import disk_errors
@@ -191,7 +191,7 @@ def _store(
             "tensors_digest": tensors_digest(adapter.tensors()),
             "dtype": str(dtype).removeprefix("torch."),
         }
-        write_record(aside, base, source, {**kept, "merged": merged})
+        write_model_record(aside, base, source, {**kept, "merged": merged})
         if out.exists():
             out.rmdir()
         aside.rename(out)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from brulee.errors import BruleeError, InputError
-from brulee.methods.checkpoint import open_adapter
 from brulee.methods.publishing import published
+from brulee.methods.reading import inspect
 from brulee.methods.shelf import Stored
 from brulee.models.hub_names import is_hub_name
 
@@ -47,17 +47,16 @@ def push(
     """Upload what a run stored to the Hub repository `to`, owner/name, made if it is not there.
 
     `base_id` is what the base is called on the Hub, where it lies here by another name; `hub`
-    stands in for the Hub's own client. Raises InputError for a name that is none, for an adapter
-    that is damaged or whose base nobody else has, and where no token is at hand; BruleeError for
-    what the Hub refuses.
+    stands in for the Hub's own client. Raises InputError for a name that is none, for damage, for
+    an adapter whose base nobody else has, and where no token is at hand; BruleeError for what the
+    Hub refuses.
     """
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     _check_name("--to", to)
     if base_id is not None:
         _check_name("--base-id", base_id)
-    if stored.kind == "adapter":
-        open_adapter(stored.folder).tensors()  # what is damaged is not given to others
+    inspect(stored)  # what is damaged is not given to others
     if hub is None:
         from huggingface_hub import HfApi
 

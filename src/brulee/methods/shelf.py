@@ -110,6 +110,8 @@ def _entry(stored: Stored) -> Entry:
     size = sum(path.stat().st_size for path in stored.weights())
     try:
         if stored.kind == "model":
+            if not stored.weights():
+                raise InputError(f"{stored.folder}: it has no *.safetensors file with weights.")
             ours = read_record(stored.folder)
             return Entry(stored, made_by(ours), _base(ours), size)
         adapter = open_adapter(stored.folder)
