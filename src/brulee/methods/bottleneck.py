@@ -70,8 +70,9 @@ class Bottleneck(Method):
     learning_rate = 1e-3
     Options = BottleneckOptions
 
-    def __init__(self, options: BottleneckOptions | None = None) -> None:
+    def __init__(self, options: BottleneckOptions | None = None, stored: bool = False) -> None:
         self._options = options or BottleneckOptions()
+        self._stored = stored
         given = self._options.model_fields_set
         if self._options.width is not None and "reduction" in given:
             raise InputError("method.width and method.reduction both say how wide; give one.")
@@ -86,7 +87,8 @@ class Bottleneck(Method):
         """
         keys = ("kind", "width", "activation", "scaling", "cross_attention")
         try:
-            return cls(BottleneckOptions.model_validate({k: config[k] for k in keys}))
+            options = BottleneckOptions.model_validate({k: config[k] for k in keys})
+            return cls(options, stored=True)
         except KeyError as error:
             raise InputError(f"adapter_config.json: the key {error} is missing.") from None
         except ValueError as error:
@@ -107,8 +109,16 @@ class Bottleneck(Method):
     def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
         """Put the adapters in every layer of every stack.
 
-        Raises InputError for a layer whose sub-layers cannot be told apart.
+        Raises InputError for a layer whose sub-layers cannot be told apart, and for
+        `cross_attention` in a model without any.
         """
+        seq2seq = model.config.is_encoder_decoder
+        # Those trained before this was refused are read as they were computed.
+        if self._options.cross_attention and not seq2seq and not self._stored:
+            raise InputError(
+                f"method.cross_attention: {type(model).__name__} has no encoder to attend to; "
+                "leave it out."
+            )
         return _BottleneckAttached(model, self._options, seed)
 
 

@@ -56,8 +56,9 @@ class LoRA(Method):
     learning_rate = 1e-3
     Options = LoRAOptions
 
-    def __init__(self, options: LoRAOptions | None = None) -> None:
+    def __init__(self, options: LoRAOptions | None = None, stored: bool = False) -> None:
         self._options = options or LoRAOptions()
+        self._stored = stored
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LoRA:
@@ -67,7 +68,7 @@ class LoRA(Method):
         """
         values = read_options(config)
         try:
-            return cls(LoRAOptions(**values))
+            return cls(LoRAOptions(**values), stored=True)
         except ValueError as error:
             raise not_a("LoRA", error) from None
 
@@ -88,9 +89,15 @@ class LoRA(Method):
         return f"{' '.join(kinds)} r{own.rank}"
 
     def attach(self, model: PreTrainedModel, seed: int = 0) -> _LoRAAttached:
-        """Wrap the targeted modules; every parameter of the base is frozen."""
+        """Wrap the targeted modules; every parameter of the base is frozen.
+
+        Raises InputError for a target that the model lacks, and for an option that none reads.
+        """
         own = self._options
         chosen = select(model, own.target, embeddings=True)
+        # PEFT writes a dropout whatever the target, and it computes nothing once it is trained.
+        if own.dropout and not self._stored:
+            _check_dropout(chosen)
         sizes = sizes_of(chosen, own.rank, own.alpha, own.ranks, own.alphas, own.rslora)
         generator = torch.Generator().manual_seed(seed)
         targets = leaf_names(model, chosen)
@@ -102,6 +109,14 @@ class LoRA(Method):
 
 
 Layer = LoRALinear | LoRAEmbedding
+
+
+def _check_dropout(chosen: Mapping[str, nn.Module]) -> None:
+    if all(isinstance(module, nn.Embedding) for module in chosen.values()):
+        raise InputError(
+            f"method.dropout: not for an embedding, and only {', '.join(chosen)} is targeted; "
+            "leave it out."
+        )
 
 
 def _layer(
