@@ -53,6 +53,9 @@ def push(
     """
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
+    # Of what its error is made of, one is the base of all that its HTTP client raises itself.
+    bases = (base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
+    failures: tuple[type[Exception], ...] = (OSError, *bases)
     _check_name("--to", to)
     if base_id is not None:
         _check_name("--base-id", base_id)
@@ -75,7 +78,7 @@ def push(
         raise InputError(
             "no token for the Hub is at hand: run `hf auth login`, or set HF_TOKEN."
         ) from None
-    except (HfHubHTTPError, OSError) as error:
+    except failures as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BruleeError(f"{to}: the Hub did not take it: {reason}") from None
     files = sorted(p.name for p in stored.folder.iterdir() if p.is_file())

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
 
 from brulee.errors import BruleeError, InputError
 from brulee.methods import build_method
@@ -185,10 +187,24 @@ def test_what_the_hub_says_is_told(stored: Stored) -> None:
         push(stored, "someone/chats", True, hub)
 
 
+def test_a_hub_that_cannot_be_reached_is_one_sentence(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    nowhere = HfApi(endpoint="http://127.0.0.1:9", token="hf_none")  # the port that discards
+    with pytest.raises(BruleeError, match="someone/chats: the Hub did not take it: "):
+        push(stored, "someone/chats", True, nowhere)
+
+
+def test_a_connection_that_breaks_while_it_sends_is_one_sentence(stored: Stored) -> None:
+    raised = [base for base in HfHubHTTPError.__bases__ if not issubclass(base, OSError)]
+    assert raised, "the client's own errors have another base now"
+    with pytest.raises(BruleeError, match="the Hub did not take it: the line went dead"):
+        push(stored, "someone/chats", True, Hub(failure=raised[0]("the line went dead")))
+
+
 def test_the_hubs_client_takes_what_it_is_given() -> None:
     import inspect
-
-    from huggingface_hub import HfApi
 
     for name, given in {
         "whoami": set(),
