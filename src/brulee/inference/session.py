@@ -14,7 +14,8 @@ from brulee.errors import InputError
 from brulee.inference.engine import Engine
 from brulee.inference.sampling import Sampling
 from brulee.methods.base import Attached
-from brulee.methods.checkpoint import CONFIG, attach_adapter, check_whole, open_adapter, read_record
+from brulee.methods.checkpoint import CONFIG, attach_adapter, open_adapter, read_record
+from brulee.methods.whole import check_whole
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.progress import bar

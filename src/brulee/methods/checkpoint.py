@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from safetensors.torch import save_file
 
 from brulee.errors import InputError
 from brulee.methods import METHODS, READERS, build_method
-from brulee.methods.base import Attached, Method, largest
+from brulee.methods.base import Attached, Method
 from brulee.methods.soundness import (
     check_base_name,
     check_believable,
@@ -30,7 +29,7 @@ from brulee.methods.soundness import (
     read_json,
     read_tensors,
 )
-from brulee.models.loading import Base, base_digest
+from brulee.models.loading import Base
 from brulee.recipe import MethodSpec
 
 CONFIG, WEIGHTS, OURS, CARD = (
@@ -234,33 +233,6 @@ def check_made_on(adapter: Adapter, name: str, digest: str) -> None:
             f"{adapter.folder}: made for the base {made_on!r} with digest "
             f"{kept[:12]}..., but this base is {name!r} with {digest[:12]}..."
         )
-
-
-def write_model_record(folder: Path, base: Base, source: str, extra: dict[str, Any]) -> None:
-    """Write brulee.json beside a whole model's weights, with their digest."""
-    digest = {"weights_digest": base_digest(str(folder))}
-    write_record(folder, base, source, {**digest, **extra})
-
-
-def check_whole(folder: Path, base: Base) -> None:
-    """Look for damage in a model that was tuned whole, once it is loaded.
-
-    Raises InputError for any where brulee.json holds its weights' digest, else for values that are
-    not finite; of a model without that file nothing is asked.
-    """
-    record = read_record(folder)
-    check_weights(folder, record, base.digest)
-    if not record or "weights_digest" in record:
-        return
-    for name, parameter in base.model.named_parameters():
-        if parameter.is_floating_point() and not math.isfinite(largest(parameter.detach())):
-            raise InputError(f"{folder}: tensor {name!r} holds NaN or infinite values.")
-
-
-def check_weights(folder: Path, record: Mapping[str, Any], digest: str) -> None:
-    """Refuse a whole model's weights that have another digest than their record, if it has one."""
-    if record.get("weights_digest", digest) != digest:
-        raise InputError(f"{folder}: its weights are not those that were saved (digest differs).")
 
 
 def config_digest(config: Mapping[str, Any]) -> str:

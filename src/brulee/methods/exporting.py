@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 from brulee.errors import InputError, unknown
-from brulee.methods.checkpoint import check_whole, open_adapter
+from brulee.methods.checkpoint import open_adapter
 from brulee.methods.gguf_adapter import write_adapter
 from brulee.methods.merging import merge
 from brulee.methods.shelf import Stored
+from brulee.methods.whole import check_whole
 from brulee.models.gguf_model import DTYPES, Written, write_model
 from brulee.models.gguf_names import architecture_of
 from brulee.models.loading import load_base

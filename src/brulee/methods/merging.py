@@ -24,9 +24,9 @@ from brulee.methods.checkpoint import (
     attach_adapter,
     open_adapter,
     tensors_digest,
-    write_model_record,
 )
 from brulee.methods.linear import is_transposed
+from brulee.methods.whole import write_model_record
 from brulee.models.disk import disk_errors
 from brulee.models.loading import Base, load_base
 from brulee.models.quantising import held_bytes

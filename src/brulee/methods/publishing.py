@@ -53,9 +53,11 @@ def _texts(stored: Stored, base_id: str | None) -> dict[str, str]:
         config = read_json(stored.folder / CONFIG)
     names = [record.get("base", {}).get("source"), config.get(_NAME)]
     source = names[0] or names[1]
-    if source is None and base_id is None:
+    if base_id == source:
+        base_id = None  # what it is called already, at the revision that is written there
+    public = base_id or (hub_name(source) if source else None)
+    if public == source and names[1] in (None, source):
         return {}
-    public = base_id or hub_name(str(source))
     if public is None and stored.kind == "adapter":
         raise InputError(
             f"{stored.folder / CONFIG}: its base {source!r} is a local path, which nobody else "

@@ -13,8 +13,9 @@ from safetensors import safe_open
 
 from brulee.errors import InputError
 from brulee.methods.base import largest
-from brulee.methods.checkpoint import Adapter, check_weights, open_adapter, read_record
+from brulee.methods.checkpoint import Adapter, open_adapter, read_record
 from brulee.methods.shelf import Stored, made_by
+from brulee.methods.whole import check_weights
 from brulee.models.loading import base_digest, check_safetensors
 
 # The methods that PEFT does not know are stored under types of our own.

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from brulee.methods import Attached
-from brulee.methods.checkpoint import CARD, save_adapter, write_model_record
+from brulee.methods.checkpoint import CARD, save_adapter
+from brulee.methods.whole import write_model_record
 from brulee.models.disk import disk_errors
 from brulee.models.loading import load_base
 from brulee.pipeline.card import model_card

@@ -137,8 +137,10 @@ def test_the_bundled_model_is_sent_under_its_name(here: Base, tmp_path: Path) ->
 
 def test_a_base_of_another_name_has_no_revision_of_this_one(here: Base, tmp_path: Path) -> None:
     stored, hub = _on(replace(here, revision="v1"), "acme/tiny", tmp_path), Hub()
-    push(stored, "someone/chats", True, hub)
-    assert json.loads(hub.sent[CONFIG])["revision"] == "v1"
+    for base_id in (None, "acme/tiny"):
+        push(stored, "someone/chats", True, hub, base_id)
+        assert hub.sent == _files(stored.folder)
+        assert json.loads(hub.sent[CONFIG])["revision"] == "v1"
     push(stored, "someone/chats", True, hub, base_id="acme/other")
     assert "revision" not in json.loads(hub.sent[CONFIG])
     assert "revision" not in json.loads(hub.sent[OURS])["base"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from brulee.errors import InputError
 from brulee.pipeline.card import model_card
 from brulee.pipeline.folder import open_run
 from brulee.pipeline.preparation import prepare
@@ -61,6 +63,15 @@ def test_the_bundled_model_goes_by_the_name_that_others_know(
     text = card("bundled")
     assert _head(text)["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert "of the copy in four bits that comes with brulee" in text
+
+
+def test_a_base_that_was_tuned_whole_is_looked_at_for_damage(
+    card: MakeCard, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_model_folder, tmp_path / "whole")
+    (folder / "brulee.json").write_text('{"weights_digest": "another"}')
+    with pytest.raises(InputError, match="whole: its weights are not those that were saved"):
+        card(str(folder))
 
 
 def test_an_encoder_decoder_writes_text_for_text(card: MakeCard, tiny_t5_folder: Path) -> None:
