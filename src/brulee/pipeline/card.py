@@ -72,7 +72,7 @@ def model_card(prepared: Prepared, found: Results | None) -> str:
 def _found_at(source: str, public: str | None) -> str:
     if source == "bundled":
         return ", of the copy in four bits that comes with brulee"
-    return "" if public else ", a local model; whoever loads this needs the one of that digest"
+    return "" if public else "; it was a local model here, and has to be the one of that digest"
 
 
 def _what(prepared: Prepared) -> str:

@@ -52,7 +52,7 @@ def test_a_base_that_lies_here_is_told_by_its_digest(
 ) -> None:
     text = card(str(tiny_model_folder))
     assert "base_model" not in _head(text)
-    assert "a local model; whoever loads this needs the one of that digest" in text
+    assert "it was a local model here, and has to be the one of that digest" in text
     assert _head(text)["pipeline_tag"] == "text-generation"
 
 
