@@ -44,7 +44,7 @@ def diff(
 
 def _plain(a: Adapter, b: Adapter, same_base: bool | None, found: Difference) -> dict[str, Any]:
     named = {
-        key: {"folder": str(x.folder), "label": x.method().label(), "base_digest": x.digest}
+        key: {"folder": str(x.folder), "label": x.label(), "base_digest": x.digest}
         for key, x in (("a", a), ("b", b))
     }
     return {**named, "same_base": same_base, **asdict(found)}
@@ -53,8 +53,8 @@ def _plain(a: Adapter, b: Adapter, same_base: bool | None, found: Difference) ->
 def _print(
     a: Adapter, b: Adapter, same_base: bool | None, found: Difference, everything: bool
 ) -> None:
-    print(f"a  {a.method().label()}  {a.folder}")
-    print(f"b  {b.method().label()}  {b.folder}")
+    print(f"a  {a.label()}  {a.folder}")
+    print(f"b  {b.label()}  {b.folder}")
     if same_base is not True:
         print("their bases are not the same." if same_base is False else _UNKNOWN_BASE)
     differ = [part for part in found.parts if not part.same]

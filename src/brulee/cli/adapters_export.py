@@ -54,3 +54,6 @@ def export(
         print_json({**asdict(made), "file": str(made.file)})
         return
     print(f"{made.file}: {made.holds}  ({size(made.size)}, {made.dtype})")
+    if made.halved:
+        rows = "rows are no multiple of 32, which q8_0 needs"
+        print(f"{made.halved} of its matrices are in float16: their {rows}.")

@@ -93,8 +93,8 @@ def _peft(found: Inspected) -> str:
 
 
 def _damage(found: Inspected) -> str:
-    if found.stored.kind == "model":
-        return "none that a file shows by itself"
     if found.sealed:
         return "none: every bit is as it was saved"
+    if found.stored.kind == "model":
+        return "none seen; without a digest only NaN and infinity would be"
     return "none seen; without a digest only NaN and enormous values would be"

@@ -52,7 +52,13 @@ def merge(
         f"{made.cost.agree:.0%} of the likeliest tokens are the same."
     )
     if made.cost.dequantised:
+        held = f"Its base is quantised, {size(made.base_size)}"
+        if made.held is not None and made.held_size is not None:
+            held = (
+                f"Its base was held in {made.held.upper()}, {size(made.held_size)}, and its files "
+                f"have {size(made.base_size)}"
+            )
         print(
-            f"Its base is quantised, {size(made.base_size)}; merged it is stored in full, "
-            f"{size(made.size)}. To keep it small, keep the adapter."
+            f"{held}; merged it is stored in full, {size(made.size)}. To keep it small, keep the "
+            "adapter."
         )

@@ -21,6 +21,10 @@ def push(
     public: Annotated[
         bool, typer.Option("--public", help="Let everybody see a repository made for it.")
     ] = False,
+    base_id: Annotated[
+        str | None,
+        typer.Option(metavar="OWNER/NAME", help="The base's name on the Hub, if it lies here."),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Put an adapter or a tuned model on the Hub, with its model card, if --upload says so."""
@@ -34,7 +38,7 @@ def push(
             f"{stored.folder}: {names} would be sent to https://huggingface.co/{to}; "
             "say --upload to send them."
         )
-    made = send(stored, to, private=not public)
+    made = send(stored, to, private=not public, base_id=base_id)
     if as_json:
         print_json(asdict(made))
         return

@@ -15,6 +15,7 @@ from brulee.inference.engine import Engine
 from brulee.inference.sampling import Sampling
 from brulee.methods.base import Attached
 from brulee.methods.checkpoint import CONFIG, attach_adapter, open_adapter, read_record
+from brulee.methods.whole import check_whole
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.progress import bar
@@ -105,8 +106,7 @@ def open_session(
     dtype = pick_dtype(precision, where)
     folder = Path(target)
     if (folder / "model" / "config.json").is_file():
-        folder = folder / "model"
-        return _session(load_base(str(folder), dtype, where), None, read_record(folder), folder)
+        return _model_session(str(folder / "model"), where, dtype)
     if (folder / "adapter" / CONFIG).is_file():
         folder = folder / "adapter"
     if (folder / CONFIG).is_file():
@@ -115,7 +115,7 @@ def open_session(
         raise InputError(
             f"{target}: this run has no adapter yet; train it with: brulee resume {target}"
         )
-    return _session(load_base(target, dtype, where), None, read_record(folder), folder)
+    return _model_session(target, where, dtype)
 
 
 def open_engine(
@@ -132,14 +132,18 @@ def open_engine(
     return Engine(base.model, encoder.stop_ids, fill, batch_tokens, reserved, decode)
 
 
+def _model_session(name: str, device: torch.device, dtype: torch.dtype) -> Session:
+    base, folder = load_base(name, dtype, device), Path(name)
+    check_whole(folder, base)
+    return _session(base, None, read_record(folder), folder)
+
+
 def _adapter_session(
     folder: Path, device: torch.device, dtype: torch.dtype, base_name: str | None
 ) -> Session:
     adapter = open_adapter(folder)
-    name = base_name or adapter.base_name
-    if name is None:
-        raise InputError(f"{folder / CONFIG}: it names no base model; give one with --base.")
-    base = load_base(name, dtype, device, quantise=adapter.quantised)
+    name, revision = adapter.named_base(base_name)
+    base = load_base(name, dtype, device, revision, quantise=adapter.quantised)
     attached = attach_adapter(adapter, base)
     return _session(base, attached, adapter.ours, folder)
 

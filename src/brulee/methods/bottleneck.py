@@ -73,8 +73,9 @@ class Bottleneck(Method):
     learning_rate = 1e-3
     Options = BottleneckOptions
 
-    def __init__(self, options: BottleneckOptions | None = None) -> None:
+    def __init__(self, options: BottleneckOptions | None = None, stored: bool = False) -> None:
         self._options = options or BottleneckOptions()
+        self._stored = stored
         given = self._options.model_fields_set
         if self._options.width is not None and "reduction" in given:
             raise InputError("method.width and method.reduction both say how wide; give one.")
@@ -89,7 +90,7 @@ class Bottleneck(Method):
         """
         keys = ("kind", "width", "activation", "scaling", "cross_attention")
         values = {key: required(config, key) for key in keys}
-        return cls(read_as(BottleneckOptions, "a bottleneck", values, {}))
+        return cls(read_as(BottleneckOptions, "a bottleneck", values, {}), stored=True)
 
     def options(self) -> dict[str, Any]:
         """The options, every default written out."""
@@ -105,8 +106,16 @@ class Bottleneck(Method):
     def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
         """Put the adapters in every layer of every stack.
 
-        Raises InputError for a layer whose sub-layers cannot be told apart.
+        Raises InputError for a layer whose sub-layers cannot be told apart, and for
+        `cross_attention` in a model without any.
         """
+        seq2seq = model.config.is_encoder_decoder
+        # Those trained before this was refused are read as they were computed.
+        if self._options.cross_attention and not seq2seq and not self._stored:
+            raise InputError(
+                f"method.cross_attention: {type(model).__name__} has no encoder to attend to; "
+                "leave it out."
+            )
         return _BottleneckAttached(model, self._options, seed)
 
 

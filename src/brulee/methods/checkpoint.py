@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save_file
 
 from brulee.errors import InputError
-from brulee.methods import READERS
+from brulee.methods import METHODS, READERS, build_method
 from brulee.methods.base import Attached, Method
 from brulee.methods.soundness import (
     check_base_name,
@@ -31,6 +31,7 @@ from brulee.methods.soundness import (
     read_tensors,
 )
 from brulee.models.loading import Base
+from brulee.recipe import MethodSpec
 
 CONFIG, WEIGHTS, OURS, CARD = (
     "adapter_config.json",
@@ -42,6 +43,8 @@ _RECORDED = {
     "method": "the method's name and its options",
     "merged": "the label and the digest of the adapter that was merged",
 }
+
+_BASE_KEYS = ("base_model_name_or_path", "revision")
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,21 @@ class Adapter:
 
         Raises InputError for a path with `..`.
         """
+        name = self._written
         ours = self.ours.get("base", {}).get("source")
-        name = str(ours or self.config.get("base_model_name_or_path") or "")
         check_base_name(name, self.folder / (OURS if ours else CONFIG))
         return name or None
+
+    @property
+    def _written(self) -> str:
+        ours = self.ours.get("base", {}).get("source")
+        return str(ours or self.config.get("base_model_name_or_path") or "")
+
+    @property
+    def revision(self) -> str | None:
+        """The revision of its base on the Hub; None where it was trained on the newest."""
+        revision = self.ours.get("base", {}).get("revision") or self.config.get("revision")
+        return None if revision is None else str(revision)
 
     @property
     def digest(self) -> str | None:
@@ -74,6 +88,20 @@ class Adapter:
         """How its base was quantised when it was loaded to be trained on; None where it was not."""
         quantised = self.ours.get("base", {}).get("quantised")
         return None if quantised is None else str(quantised)
+
+    def named_base(self, instead: str | None = None) -> tuple[str, str | None]:
+        """What its base is loaded from, or `instead` of it, and at which revision of the Hub.
+
+        Raises InputError where neither is named.
+        """
+        if instead is not None and instead != self._written:
+            return instead, None  # a revision is one of the repository that it was named with
+        name = self.base_name
+        if name is None:
+            raise InputError(
+                f"{self.folder / CONFIG}: it names no base model; give one with --base."
+            )
+        return name, self.revision
 
     def method(self) -> Method:
         """The method that made it.
@@ -95,6 +123,16 @@ class Adapter:
                 "differs); only its base's name may be changed."
             )
         return method
+
+    def label(self) -> str:
+        """A short name for the method as it was asked for, where brulee.json says how.
+
+        The files may say it otherwise: a PiSSA is stored as a LoRA of twice its rank. Raises
+        InputError as `method` does.
+        """
+        stored = self.method()
+        asked = _as_asked(self.ours.get("method"))
+        return (stored if asked is None or asked.name != stored.name else asked).label()
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The stored tensors, on the CPU.
@@ -124,7 +162,7 @@ def save_adapter(
     folder.mkdir(parents=True, exist_ok=True)
     source = _from_anywhere(source, base)
     named = source if source != "bundled" else str(base.folder)
-    config = {"base_model_name_or_path": named, **attached.config()}
+    config = {"base_model_name_or_path": named, **_revision(base), **attached.config()}
     _write_json(folder / CONFIG, config)
     tensors = attached.tensors()
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
@@ -136,7 +174,7 @@ def save_adapter(
 
 def write_record(folder: Path, base: Base, source: str, extra: dict[str, Any]) -> None:
     """Write brulee.json, which says what the adapter or model beside it was made from."""
-    named = {"name": base.name, "source": source, "digest": base.digest}
+    named = {"name": base.name, "source": source, "digest": base.digest, **_revision(base)}
     if base.quantised is not None:
         named["quantised"] = base.quantised
     _write_json(folder / OURS, {"base": named, **extra})
@@ -185,13 +223,7 @@ def attach_adapter(adapter: Adapter, base: Base) -> Attached:
     Raises InputError when it belongs to another base, or when any tensor is missing, left over, of
     the wrong shape or not finite. The base is then as it was.
     """
-    digest = adapter.digest
-    if digest is not None and digest != base.digest:
-        made_on = adapter.ours["base"].get("source")
-        raise InputError(
-            f"{adapter.folder}: made for the base {made_on!r} with digest "
-            f"{digest[:12]}..., but this base is {base.name!r} with {base.digest[:12]}..."
-        )
+    check_made_on(adapter, base.name, base.digest)
     method, tensors = adapter.method(), adapter.tensors()
     check_sizes(adapter.config, tensors, adapter.folder / CONFIG)
     with _named(adapter.folder / CONFIG):
@@ -204,9 +236,20 @@ def attach_adapter(adapter: Adapter, base: Base) -> Attached:
     return attached
 
 
+def check_made_on(adapter: Adapter, name: str, digest: str) -> None:
+    """Refuse a base that is not the one an adapter was made on, where its digest was kept."""
+    kept = adapter.digest
+    if kept is not None and kept != digest:
+        made_on = adapter.ours["base"].get("source")
+        raise InputError(
+            f"{adapter.folder}: made for the base {made_on!r} with digest "
+            f"{kept[:12]}..., but this base is {name!r} with {digest[:12]}..."
+        )
+
+
 def config_digest(config: Mapping[str, Any]) -> str:
     """SHA-256 over everything in a configuration but where the base lies."""
-    kept = {key: value for key, value in config.items() if key != "base_model_name_or_path"}
+    kept = {key: value for key, value in config.items() if key not in _BASE_KEYS}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
@@ -227,6 +270,22 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix(f'{CONFIG}: ')}") from None
+
+
+def _as_asked(record: Any) -> Method | None:
+    """The method of a record with every option written out; None for what is none."""
+    try:
+        spec = MethodSpec.model_validate(record)
+        options = METHODS[spec.name].Options.model_validate(spec.options())
+        # Some options may not be given together, their defaults neither.
+        given = options.model_dump(exclude_defaults=True)
+        return build_method(MethodSpec(name=spec.name, **given))
+    except (InputError, KeyError, ValueError):
+        return None
+
+
+def _revision(base: Base) -> dict[str, str]:
+    return {} if base.revision is None else {"revision": base.revision}
 
 
 def _from_anywhere(source: str, base: Base) -> str:

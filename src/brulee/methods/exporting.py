@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 
 from brulee.errors import InputError, unknown
-from brulee.methods.checkpoint import CONFIG, open_adapter
+from brulee.methods.checkpoint import open_adapter
 from brulee.methods.gguf_adapter import write_adapter
 from brulee.methods.merging import merge
 from brulee.methods.shelf import Stored
+from brulee.methods.whole import check_whole
 from brulee.models.disk import nearest_folder, try_writing
-from brulee.models.gguf_model import DTYPES, write_model
+from brulee.models.gguf_model import DTYPES, Written, write_model
 from brulee.models.gguf_names import architecture_of
 from brulee.models.loading import load_base
 from brulee.models.skeleton import load_skeleton
@@ -24,12 +25,16 @@ FORMATS = ("gguf", "gguf-lora")
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written: what it holds, in what, and its bytes."""
+    """A file that was written: what it holds, in what, and its bytes.
+
+    `halved`: so many matrices are in float16, as q8_0 cannot hold rows of their length.
+    """
 
     file: Path
     holds: str
     dtype: str
     size: int
+    halved: int
 
 
 def export(
@@ -51,13 +56,11 @@ def export(
     if stored.kind == "model":
         return _model(stored.folder, stored, "tuned whole", out, to, dtype)
     adapter = open_adapter(stored.folder)
-    name = base or adapter.base_name
-    if name is None:
-        raise InputError(f"{stored.folder / CONFIG}: it names no base model; give one with --base.")
-    label = adapter.method().label()
+    name, revision = adapter.named_base(base)
+    label = adapter.label()
     if to == "gguf-lora":
-        return Exported(out, label, dtype, write_adapter(adapter, name, out, dtype))
-    architecture_of(load_skeleton(name).config)  # refused before anything is merged
+        return _exported(out, label, dtype, write_adapter(adapter, base, out, dtype))
+    architecture_of(load_skeleton(name, revision).config)  # refused before anything is merged
     with tempfile.TemporaryDirectory(prefix=".merged-", dir=_beside(out)) as aside:
         folder = merge(stored.folder, Path(aside) / "model", "float32", name).folder
         return _model(folder, stored, f"{label}, merged", out, "gguf", dtype)
@@ -67,8 +70,13 @@ def _model(folder: Path, stored: Stored, label: str, out: Path, to: str, dtype: 
     if to != "gguf":
         raise InputError(f"{folder}: a whole model is no LoRA; write it with --to gguf.")
     base = load_base(str(folder), torch.float32, torch.device("cpu"))
+    check_whole(folder, base)
     named = replace(base, name=(stored.run() or stored.folder).name)
-    return Exported(out, label, dtype, write_model(named, out, dtype))
+    return _exported(out, label, dtype, write_model(named, out, dtype))
+
+
+def _exported(out: Path, label: str, dtype: str, written: Written) -> Exported:
+    return Exported(out, label, dtype, written.size, written.halved)
 
 
 def _beside(out: Path) -> Path:

@@ -10,46 +10,56 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
 from brulee.errors import InputError
-from brulee.methods.checkpoint import Adapter
+from brulee.methods.checkpoint import CONFIG, WEIGHTS, Adapter, check_made_on
 from brulee.methods.lora import LoRA
 from brulee.methods.lora_layer import LoRALinear
-from brulee.models.gguf_model import add_matrix, finish
+from brulee.methods.soundness import check_sizes
+from brulee.models.gguf_model import Written, add_matrix, finish
 from brulee.models.gguf_names import architecture_of, namer, pairs_together
+from brulee.models.loading import base_digest
 from brulee.models.skeleton import load_skeleton
 
 
-def write_adapter(adapter: Adapter, base: str, out: Path, dtype: str) -> int:
-    """Write a stored LoRA; of its base only the configuration is read. Returns the file's bytes.
+def write_adapter(adapter: Adapter, base: str | None, out: Path, dtype: str) -> Written:
+    """Write a stored LoRA; of its base only the configuration is read.
 
-    Raises InputError for another method, for DoRA and embeddings, which the format does not hold,
-    and for a base that cannot be written.
+    `base` stands in for the one that the adapter names, and has to be the same one: its weights
+    are hashed. Raises InputError for another, for another method, for DoRA and embeddings, which
+    the format does not hold, for damage, and for a base that cannot be written.
     """
     from gguf import GGUFWriter
 
-    layers = _layers(adapter, base)
-    config = load_skeleton(base).config
+    method = _plain(adapter)
+    source, revision = adapter.named_base(base)
+    skeleton = load_skeleton(source, revision)
+    if base is not None and adapter.digest is not None:
+        check_made_on(adapter, source, base_digest(source, revision))
+    config = skeleton.config
+    layers = _layers(adapter, method, skeleton)
     architecture, name_of = architecture_of(config), namer(config)
     alpha = max(_alpha(layer) for layer in layers.values())
     writer = GGUFWriter(None, architecture.name)
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", alpha)
-    writer.add_name(f"{adapter.method().label()} for {Path(base).name}")
+    writer.add_name(f"{adapter.label()} for {Path(source).name}")
+    halved = 0
     for path, layer in layers.items():
         a_RI, b_OR = (factor.detach() for factor in layer.factors())
         name = name_of(f"{path}.weight")
-        scaled_OR = b_OR * (_alpha(layer) / alpha)
-        add_matrix(writer, f"{name}.lora_a", a_RI, dtype)
-        add_matrix(writer, f"{name}.lora_b", pairs_together(name, scaled_OR, config), dtype)
-    return finish(writer, out)
+        b_OR = pairs_together(name, b_OR * (_alpha(layer) / alpha), config)
+        halved += add_matrix(writer, f"{name}.lora_a", a_RI, dtype)
+        halved += add_matrix(writer, f"{name}.lora_b", b_OR, dtype)
+    return Written(finish(writer, out), halved)
 
 
-def _layers(adapter: Adapter, base: str) -> dict[str, LoRALinear]:
-    """The adapter's layers by path, on a model of the base's shapes that holds no weights."""
+def _plain(adapter: Adapter) -> LoRA:
+    """The adapter's method, if the format holds it."""
     method = adapter.method()
-    label = method.label()
+    label = adapter.label()
     if not isinstance(method, LoRA):
         raise InputError(
             f"{adapter.folder}: {label} cannot be a GGUF adapter, only LoRA can; "
@@ -60,8 +70,18 @@ def _layers(adapter: Adapter, base: str) -> dict[str, LoRALinear]:
             f"{adapter.folder}: {label} scales whole outputs, which a GGUF adapter cannot hold; "
             "merge it: --to gguf."
         )
-    attached = method.attach(load_skeleton(base))
-    attached.load(adapter.tensors())
+    return method
+
+
+def _layers(adapter: Adapter, method: LoRA, skeleton: PreTrainedModel) -> dict[str, LoRALinear]:
+    """The adapter's layers by path, on a model of the base's shapes that holds no weights."""
+    tensors = adapter.tensors()
+    check_sizes(adapter.config, tensors, adapter.folder / CONFIG)
+    attached = method.attach(skeleton)
+    try:
+        attached.load(tensors)
+    except InputError as error:
+        raise InputError(f"{adapter.folder / WEIGHTS}: {error}") from None
     found = {}
     for path, layer in attached.layers.items():
         if not isinstance(layer, LoRALinear):

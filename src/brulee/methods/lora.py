@@ -58,8 +58,9 @@ class LoRA(Method):
     learning_rate = 1e-3
     Options = LoRAOptions
 
-    def __init__(self, options: LoRAOptions | None = None) -> None:
+    def __init__(self, options: LoRAOptions | None = None, stored: bool = False) -> None:
         self._options = options or LoRAOptions()
+        self._stored = stored
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LoRA:
@@ -67,7 +68,8 @@ class LoRA(Method):
 
         Raises InputError naming a setting that this method does not compute, known or not.
         """
-        return cls(read_as(LoRAOptions, "a LoRA configuration", read_options(config), WRITTEN))
+        options = read_as(LoRAOptions, "a LoRA configuration", read_options(config), WRITTEN)
+        return cls(options, stored=True)
 
     def options(self) -> dict[str, Any]:
         """The options, every default written out."""
@@ -86,10 +88,16 @@ class LoRA(Method):
         return f"{' '.join(kinds)} r{own.rank}"
 
     def attach(self, model: PreTrainedModel, seed: int = 0) -> _LoRAAttached:
-        """Wrap the targeted modules; every parameter of the base is frozen."""
+        """Wrap the targeted modules; every parameter of the base is frozen.
+
+        Raises InputError for a target that the model lacks, and for an option that none reads.
+        """
         own = self._options
         chosen = select(model, own.target, vocabulary=True)
         _check_ranks(chosen.values(), own)
+        # PEFT writes a dropout whatever the target, and it computes nothing once it is trained.
+        if own.dropout and not self._stored:
+            _check_dropout(chosen)
         sizes = sizes_of(chosen, own.rank, own.alpha, own.ranks, own.alphas, own.rslora)
         generator = torch.Generator().manual_seed(seed)
         targets = leaf_names(model, chosen)
@@ -121,6 +129,14 @@ def _check_ranks(chosen: Iterable[nn.Module], options: LoRAOptions) -> None:
 def _longest_side(module: nn.Module) -> int:
     # A vocabulary is long without its vectors having more directions.
     return module.embedding_dim if isinstance(module, nn.Embedding) else max(outer_sizes(module))
+
+
+def _check_dropout(chosen: Mapping[str, nn.Module]) -> None:
+    if all(isinstance(module, nn.Embedding) for module in chosen.values()):
+        raise InputError(
+            f"method.dropout: not for an embedding, and only {', '.join(chosen)} is targeted; "
+            "leave it out."
+        )
 
 
 def _layer(

@@ -20,16 +20,16 @@ from transformers import PreTrainedModel
 from brulee.errors import BruleeError, InputError
 from brulee.methods.base import largest
 from brulee.methods.checkpoint import (
-    CONFIG,
     Adapter,
     attach_adapter,
     open_adapter,
     tensors_digest,
-    write_record,
 )
 from brulee.methods.linear import is_transposed
+from brulee.methods.whole import write_model_record
 from brulee.models.disk import disk_errors, nearest_folder, try_writing
 from brulee.models.loading import Base, load_base
+from brulee.models.quantising import held_bytes
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -43,8 +43,9 @@ class Cost:
 
     `by_merging` is the largest change of a logit against the adapter beside its base in fp32,
     `by_storing` the same after the model was rounded; `agree` is the share of positions at which
-    the likeliest token has stayed. `dequantised`: the base's files were quantised, and what is
-    stored holds their values in full, as nothing of an adapter would survive being quantised.
+    the likeliest token has stayed. `dequantised`: the base was quantised, in its files or when it
+    was loaded to be trained on, and what is stored holds the values that stands for in full, as
+    nothing of an adapter would survive being quantised.
     """
 
     by_merging: float
@@ -55,7 +56,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Merged:
-    """A merged model on disk; `dtype` is what it is stored in, `size` the bytes of its weights."""
+    """A merged model on disk; `dtype` is what it is stored in, `size` the bytes of its weights.
+
+    `base_size` is what the base's files have. `held` says how the base was quantised when it was
+    loaded and `held_size` what it took then, its other weights as the files hold them; None where
+    it was not.
+    """
 
     folder: Path
     label: str
@@ -64,6 +70,8 @@ class Merged:
     size: int
     base_size: int
     cost: Cost
+    held: str | None = None
+    held_size: int | None = None
 
 
 def merge(folder: Path, out: Path, dtype: str = "auto", base: str | None = None) -> Merged:
@@ -80,18 +88,23 @@ def merge(folder: Path, out: Path, dtype: str = "auto", base: str | None = None)
         raise InputError(f"{out}: exists already and is not an empty folder.")
     try_writing(nearest_folder(out, "the model's folder"))
     adapter = open_adapter(folder)
-    label = adapter.method().label()
-    name = base or adapter.base_name
-    if name is None:
-        raise InputError(f"{folder / CONFIG}: it names no base model; give one with --base.")
+    label = adapter.label()
+    name, revision = adapter.named_base(base)
     if name != "bundled" and Path(name).exists():
         name = str(Path(name).resolve())
-    loaded = load_base(name, torch.float32, torch.device("cpu"), quantise=adapter.quantised)
+    loaded = load_base(
+        name, torch.float32, torch.device("cpu"), revision, quantise=adapter.quantised
+    )
     base_size = sum(file.stat().st_size for file in loaded.folder.glob("*.safetensors"))
-    wanted = _as_stored(loaded) if dtype == "auto" else DTYPES[dtype]
+    stored = _as_stored(loaded)
+    held_size = held_bytes(loaded.model, rest=stored) if loaded.quantised else None
+    wanted = stored if dtype == "auto" else DTYPES[dtype]
     folded, cost = _fold(adapter, loaded, wanted)
     size = _store(adapter, folded, out, name, wanted, label)
-    return Merged(out, label, name, str(wanted).removeprefix("torch."), size, base_size, cost)
+    named = str(wanted).removeprefix("torch.")
+    return Merged(
+        out, label, name, named, size, base_size, cost, held=loaded.quantised, held_size=held_size
+    )
 
 
 @torch.no_grad()
@@ -179,7 +192,7 @@ def _store(
             "tensors_digest": tensors_digest(adapter.tensors()),
             "dtype": str(dtype).removeprefix("torch."),
         }
-        write_record(aside, base, source, {**kept, "merged": merged})
+        write_model_record(aside, base, source, {**kept, "merged": merged})
         if out.exists():
             out.rmdir()
         aside.rename(out)

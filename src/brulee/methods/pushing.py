@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from brulee.errors import BruleeError, InputError
-from brulee.methods.checkpoint import open_adapter
+from brulee.methods.publishing import published
+from brulee.methods.reading import inspect
 from brulee.methods.shelf import Stored
+from brulee.models.hub_names import is_hub_name
 
 _LEFT_OUT = ("checkpoints/*", "*.tmp", ".*")
 
@@ -35,46 +37,54 @@ class Pushed:
     files: tuple[str, ...]
 
 
-def push(stored: Stored, to: str, private: bool = True, hub: Hub | None = None) -> Pushed:
+def push(
+    stored: Stored,
+    to: str,
+    private: bool = True,
+    hub: Hub | None = None,
+    base_id: str | None = None,
+) -> Pushed:
     """Upload what a run stored to the Hub repository `to`, owner/name, made if it is not there.
 
-    `hub` stands in for the Hub's own client. Raises InputError for a name that is none, for an
-    adapter that is damaged, and where no token is at hand; BruleeError for what the Hub refuses.
+    `base_id` is what the base is called on the Hub, where it lies here by another name; `hub`
+    stands in for the Hub's own client. Raises InputError for a name that is none, for damage, for
+    an adapter whose base nobody else has, and where no token is at hand; BruleeError for what the
+    Hub refuses.
     """
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
-    from huggingface_hub.utils._validators import validate_repo_id
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
-    try:
-        validate_repo_id(to)
-    except HFValidationError:
-        raise _no_name(to) from None
-    if to.count("/") != 1:
-        raise _no_name(to)
-    if stored.kind == "adapter":
-        open_adapter(stored.folder).tensors()  # what is damaged is not given to others
+    # Of what its error is made of, one is the base of all that its HTTP client raises itself.
+    bases = (base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
+    failures: tuple[type[Exception], ...] = (OSError, *bases)
+    _check_name("--to", to)
+    if base_id is not None:
+        _check_name("--base-id", base_id)
+    inspect(stored)  # what is damaged is not given to others
     if hub is None:
         from huggingface_hub import HfApi
 
         hub = HfApi()
     try:
-        hub.whoami()
-        hub.create_repo(to, private=private, exist_ok=True)
-        hub.upload_folder(
-            repo_id=to,
-            folder_path=str(stored.folder),
-            commit_message="Upload what brulee tuned",
-            ignore_patterns=list(_LEFT_OUT),
-        )
+        with published(stored, base_id) as folder:
+            hub.whoami()
+            hub.create_repo(to, private=private, exist_ok=True)
+            hub.upload_folder(
+                repo_id=to,
+                folder_path=str(folder),
+                commit_message="Upload what brulee tuned",
+                ignore_patterns=list(_LEFT_OUT),
+            )
     except LocalTokenNotFoundError:
         raise InputError(
             "no token for the Hub is at hand: run `hf auth login`, or set HF_TOKEN."
         ) from None
-    except (HfHubHTTPError, OSError) as error:
+    except failures as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BruleeError(f"{to}: the Hub did not take it: {reason}") from None
     files = sorted(p.name for p in stored.folder.iterdir() if p.is_file())
     return Pushed(f"https://huggingface.co/{to}", tuple(files))
 
 
-def _no_name(to: str) -> InputError:
-    return InputError(f"--to {to!r}: a repository on the Hub is named owner/name.")
+def _check_name(option: str, name: str) -> None:
+    if name.count("/") != 1 or not is_hub_name(name):
+        raise InputError(f"{option} {name!r}: a repository on the Hub is named owner/name.")

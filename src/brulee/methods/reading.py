@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from brulee.errors import InputError
 from brulee.methods.base import largest
 from brulee.methods.checkpoint import Adapter, open_adapter, read_record
 from brulee.methods.shelf import Stored, made_by
-from brulee.models.loading import check_safetensors
+from brulee.methods.whole import check_weights
+from brulee.models.loading import base_digest, check_safetensors
 
 # The methods that PEFT does not know are stored under types of our own.
 _OURS_ALONE = "BRULEE_"
@@ -59,13 +62,14 @@ def inspect(stored: Stored) -> Inspected:
     if stored.kind == "adapter":
         return _of_adapter(stored, open_adapter(stored.folder))
     record = read_record(stored.folder)
+    check_weights(stored.folder, record, base_digest(str(stored.folder)))
     return Inspected(
         stored=stored,
         label=made_by(record),
         method=dict(record.get("method", {})),
         base=dict(record.get("base", {})),
         peft=None,
-        sealed=False,
+        sealed="weights_digest" in record,
         config={},
         record=record,
         tensors=tuple(_measured(_stream(stored.weights()))),
@@ -79,7 +83,7 @@ def _of_adapter(stored: Stored, adapter: Adapter) -> Inspected:
     base = {"source": adapter.base_name or "", **adapter.ours.get("base", {})}
     return Inspected(
         stored=stored,
-        label=method.label(),
+        label=adapter.label(),
         method=dict(adapter.ours.get("method", named)),
         base=base,
         peft=None if kind.startswith(_OURS_ALONE) else kind,
@@ -91,12 +95,18 @@ def _of_adapter(stored: Stored, adapter: Adapter) -> Inspected:
 
 
 def _stream(files: list[Path]) -> Iterator[tuple[str, torch.Tensor]]:
-    """One tensor at a time: a whole model need not fit in memory."""
+    """One tensor at a time: a whole model need not fit in memory.
+
+    Raises InputError for one that is not finite.
+    """
     for path in files:
         check_safetensors(path)
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 (not a mapping)
-                yield name, file.get_tensor(name)
+                tensor = file.get_tensor(name)
+                if tensor.is_floating_point() and not math.isfinite(largest(tensor)):
+                    raise InputError(f"{path}: tensor {name!r} holds NaN or infinite values.")
+                yield name, tensor
 
 
 def _measured(tensors: Iterable[tuple[str, torch.Tensor]]) -> Iterator[Measured]:

@@ -170,7 +170,7 @@ class Selective(Method):
     def _maskable(self, model: PreTrainedModel) -> list[str]:
         """The candidates that are long enough for the density to leave them a value."""
         patterns = self._options.parameters
-        names = choice.trainable(model) if patterns is None else choice.matching(model, patterns)
+        names = choice.everything(model) if patterns is None else choice.matching(model, patterns)
         sizes = {n: model.get_parameter(n).numel() for n in names}
         found = [n for n in names if masks.count(sizes[n], self._options.density)]
         if not found:

@@ -17,7 +17,7 @@ def biases(model: PreTrainedModel) -> list[str]:
 
     Raises InputError for a model without any, naming what there is instead.
     """
-    names = [n for n in trainable(model) if n.endswith((".bias", "_bias"))]
+    names = [n for n, _ in model.named_parameters() if n.endswith((".bias", "_bias"))]
     if not names:
         raise InputError(
             f"method.train=bias: {type(model).__name__} has no biases; it has "
@@ -43,7 +43,7 @@ def embeddings(model: PreTrainedModel) -> list[str]:
 def in_layers(model: PreTrainedModel, wanted: Sequence[int] | None, last: int | None) -> list[str]:
     """Everything in the layers given by index from 0, or in the last so many, of every stack.
 
-    Raises InputError for a layer that the model lacks.
+    Raises InputError for a layer that the model lacks, or whose weights are quantised.
     """
     prefixes = []
     for path, stack in stacks(model).items():
@@ -56,28 +56,46 @@ def in_layers(model: PreTrainedModel, wanted: Sequence[int] | None, last: int | 
                 f"counted 0 to {count - 1}."
             )
         prefixes += [f"{path}.{i}." for i in indices]
-    return [n for n in trainable(model) if n.startswith(tuple(prefixes))]
+    names = [n for n, _ in model.named_parameters() if n.startswith(tuple(prefixes))]
+    return trainable(model, names, "method.train=layers")
 
 
 def matching(model: PreTrainedModel, patterns: Iterable[str]) -> list[str]:
     """The parameters whose name, or whose last dotted parts, one of the patterns matches.
 
     Patterns are shell globs: `*` (dots too), `?` and `[01]`; `q_proj.weight` is that of every
-    layer. Raises InputError for a pattern that matches nothing, with the nearest names.
+    layer. Raises InputError for a pattern that matches nothing, with the nearest names, and for
+    one that matches a weight that is quantised.
     """
-    names = trainable(model)
+    names = [n for n, _ in model.named_parameters()]
     chosen: set[str] = set()
     for pattern in patterns:
         found = {n for n in names if _fits(n, pattern)}
         if not found:
             raise _matches_nothing(pattern, names)
         chosen |= found
-    return [n for n in names if n in chosen]
+    return trainable(model, [n for n in names if n in chosen], "method.parameters")
 
 
-def trainable(model: PreTrainedModel) -> list[str]:
-    """The names of all parameters that gradients can move: those of a quantised map cannot."""
-    return [n for n, p in model.named_parameters() if p.is_floating_point()]
+def everything(model: PreTrainedModel) -> list[str]:
+    """Every parameter. Raises InputError where some are quantised."""
+    names = [n for n, _ in model.named_parameters()]
+    return trainable(model, names, "method.train=sparse without method.parameters")
+
+
+def trainable(model: PreTrainedModel, names: list[str], asked: str) -> list[str]:
+    """The names as they are, if gradients can move all that they stand for.
+
+    Raises InputError for the first that is quantised: to leave it out would train something else
+    than was `asked` for.
+    """
+    held = [n for n in names if not model.get_parameter(n).is_floating_point()]
+    if held:
+        raise InputError(
+            f"{asked}: {held[0]!r} ({len(held)} in all) is quantised and has no values to train; "
+            "choose norms, biases or embeddings only, or use lora or another adapter."
+        )
+    return names
 
 
 def _of_modules(model: PreTrainedModel, modules: Iterable[nn.Module]) -> list[str]:

@@ -109,10 +109,12 @@ def _entry(stored: Stored) -> Entry:
     size = sum(path.stat().st_size for path in stored.weights())
     try:
         if stored.kind == "model":
+            if not stored.weights():
+                raise InputError(f"{stored.folder}: it has no *.safetensors file with weights.")
             ours = read_record(stored.folder)
             return Entry(stored, made_by(ours), _base(ours), size)
         adapter = open_adapter(stored.folder)
-        return Entry(stored, adapter.method().label(), adapter.base_name or "", size)
+        return Entry(stored, adapter.label(), adapter.base_name or "", size)
     except InputError as error:
         return Entry(stored, size=size, problem=str(error))
 

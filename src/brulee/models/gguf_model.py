@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,19 @@ if TYPE_CHECKING:
     from gguf import GGMLQuantizationType, GGUFWriter
 
 DTYPES = ("float32", "bfloat16", "float16", "q8_0")
+_BLOCK = 32  # values under one scale
 
 
-def write_model(base: Base, out: Path, dtype: str) -> int:
-    """Write a loaded model with its tokenizer; returns the file's bytes.
+@dataclass(frozen=True)
+class Written:
+    """A file's bytes, and how many matrices are in fp16 because 8 bits do not divide their rows."""
+
+    size: int
+    halved: int
+
+
+def write_model(base: Base, out: Path, dtype: str) -> Written:
+    """Write a loaded model with its tokenizer.
 
     Matrices are held in `dtype` (q8_0: 8 bits, a scale for 32), vectors in fp32, as llama.cpp
     computes with them. Raises InputError for a model or tokenizer that cannot be written.
@@ -35,10 +45,11 @@ def write_model(base: Base, out: Path, dtype: str) -> int:
     rows = base.model.get_input_embeddings().weight.shape[0]
     add_tokenizer(writer, base.tokenizer, rows)
     name_of = namer(config)
+    halved = 0
     for parameter, tensor in base.model.named_parameters():  # what is tied comes once
         name = name_of(parameter)
-        add_matrix(writer, name, as_held(name, tensor.detach(), config), dtype)
-    return finish(writer, out)
+        halved += add_matrix(writer, name, as_held(name, tensor.detach(), config), dtype)
+    return Written(finish(writer, out), halved)
 
 
 def add_sizes(writer: GGUFWriter, values: dict[str, int | float], name: str) -> None:
@@ -48,15 +59,18 @@ def add_sizes(writer: GGUFWriter, values: dict[str, int | float], name: str) -> 
         add(f"{name}.{key}", value)
 
 
-def add_matrix(writer: GGUFWriter, name: str, tensor: torch.Tensor, dtype: str) -> None:
-    """Write one tensor; a vector, and a row that 8 bits do not divide, in full."""
+def add_matrix(writer: GGUFWriter, name: str, tensor: torch.Tensor, dtype: str) -> bool:
+    """Write one tensor, a vector in full; says whether it is in fp16 in place of q8_0.
+
+    Of q8_0 32 values share a scale, so that rows of another length cannot be held in it.
+    """
     from gguf import quantize
 
     values = tensor.float().cpu().contiguous().numpy()
-    kind = _kind(dtype if tensor.ndim > 1 else "float32")
-    if dtype == "q8_0" and tensor.shape[-1] % 32:
-        kind = _kind("float32")
+    halved = dtype == "q8_0" and tensor.ndim > 1 and bool(tensor.shape[-1] % _BLOCK)
+    kind = _kind("float32" if tensor.ndim == 1 else "float16" if halved else dtype)
     writer.add_tensor(name, quantize(values, kind), raw_dtype=kind)
+    return halved
 
 
 def finish(writer: GGUFWriter, out: Path) -> int:

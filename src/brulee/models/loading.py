@@ -6,7 +6,7 @@ import hashlib
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +34,8 @@ class Base:
     """A loaded base model, and what identifies it.
 
     `digest` is the SHA-256 over the names and digests of its weight files, or for a model from the
-    Hub's cache the same over the files that were loaded.
+    Hub's cache the same over the files that were loaded. `revision` is the one that was asked of
+    the Hub.
     """
 
     model: PreTrainedModel
@@ -44,6 +45,7 @@ class Base:
     kind: Kind
     folder: Path
     quantised: str | None = None  # how the weights were quantised when they were loaded
+    revision: str | None = None
 
     @property
     def device(self) -> torch.device:
@@ -106,10 +108,7 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
                 "model/ if it was tuned in full."
             )
         raise InputError(f"{folder}: not a model folder: it has no config.json.")
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        other = "; only safetensors is read, never pickle" if list(folder.glob("*.bin")) else ""
-        raise InputError(f"{folder}: no *.safetensors file with weights{other}.")
+    weights = _weights(folder)
     for file in weights:
         check_safetensors(file)
     config = _read(lambda: AutoConfig.from_pretrained(folder), folder)
@@ -134,6 +133,14 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
         model = model.to(asked.device)
     tokenizer = _read(lambda: AutoTokenizer.from_pretrained(folder), folder, "its tokenizer")
     return Base(model.eval(), tokenizer, name, _digest(weights), kind, folder, asked.quantise)
+
+
+def _weights(folder: Path) -> list[Path]:
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        other = "; only safetensors is read, never pickle" if list(folder.glob("*.bin")) else ""
+        raise InputError(f"{folder}: no *.safetensors file with weights{other}.")
+    return weights
 
 
 def _quantising(folder: Path, config: PretrainedConfig, asked: _Held) -> dict[str, Any]:
@@ -195,13 +202,32 @@ def _from_gguf(path: Path, asked: _Held) -> Base:
     return Base(model, tokenizer, path.stem, sha256(path), "causal", path.parent)
 
 
+def base_digest(name: str, revision: str | None = None) -> str:
+    """The digest that `load_base` would give a model, from its files alone.
+
+    Raises InputError for what is no model.
+    """
+    path = bundled_folder() if name == "bundled" else Path(name)
+    if path.is_file():
+        return sha256(path)
+    if not path.is_dir():
+        if looks_like_path(name):
+            raise InputError(no_such_model(path, name))
+        path = _downloaded(name, revision)
+    return _digest(_weights(path))
+
+
 def _from_hub(name: str, revision: str | None, asked: _Held) -> Base:
+    return replace(_from_folder(_downloaded(name, revision), asked, name), revision=revision)
+
+
+def _downloaded(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     wanted = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
     try:
-        folder = snapshot_download(name, revision=revision, allow_patterns=wanted)
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except HFValidationError:
         raise InputError(no_such_model(Path(name), name)) from None
     except LocalEntryNotFoundError:
@@ -212,7 +238,6 @@ def _from_hub(name: str, revision: str | None, asked: _Held) -> Base:
     except HfHubHTTPError as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"model {name!r}: the Hub refused it: {reason}") from None
-    return _from_folder(Path(folder), asked, name)
 
 
 def check_safetensors(path: Path) -> None:

@@ -77,15 +77,18 @@ def _values(parameter: torch.Tensor) -> int:
     return parameter.numel() if state is None else torch.Size(state.shape).numel()
 
 
-def held_bytes(model: nn.Module) -> int:
-    """Bytes of a model's parameters in memory, with the scales of those that are quantised."""
-    return sum(_bytes(parameter) for parameter in model.parameters())
+def held_bytes(model: nn.Module, rest: torch.dtype | None = None) -> int:
+    """Bytes of a model's parameters in memory, with the scales of those that are quantised.
+
+    Those that are not count as if they were held in `rest`, where it is given.
+    """
+    return sum(_bytes(parameter, rest) for parameter in model.parameters())
 
 
-def _bytes(parameter: torch.Tensor) -> int:
-    size = parameter.numel() * parameter.element_size()
+def _bytes(parameter: torch.Tensor, rest: torch.dtype | None) -> int:
     state: Any = getattr(parameter, "quant_state", None)
     if state is None:
-        return size
+        return parameter.numel() * (rest or parameter.dtype).itemsize
+    size = parameter.numel() * parameter.element_size()
     scales: list[torch.Tensor] = [state.absmax, *([state.state2.absmax] if state.nested else [])]
     return size + sum(scale.numel() * scale.element_size() for scale in scales)

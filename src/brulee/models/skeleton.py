@@ -36,13 +36,13 @@ _DEPTHS = (
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
-def load_skeleton(name: str) -> PreTrainedModel:
+def load_skeleton(name: str, revision: str | None = None) -> PreTrainedModel:
     """The model of `bundled`, a folder, a .gguf file or a Hub id, every value zero, in fp32.
 
     Reads a configuration and no weights. The memory is asked for and never touched, so that it
     costs none until something is written there. Raises InputError naming what is not there.
     """
-    config = _config(name)
+    config = _config(name, revision)
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     try:
         with torch.device("meta"):
@@ -129,7 +129,7 @@ def _untouched(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def _config(name: str) -> PretrainedConfig:
+def _config(name: str, revision: str | None = None) -> PretrainedConfig:
     if name == "bundled":
         return _read(_bundled(), name)
     path = Path(name).expanduser()
@@ -142,7 +142,7 @@ def _config(name: str) -> PretrainedConfig:
         return _read(path, name)
     if looks_like_path(name) or not _HUB_ID.fullmatch(name):
         raise InputError(no_such_model(path, name))
-    return _read(name, name)
+    return _read(name, name, revision=revision)
 
 
 def _bundled() -> Path:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from brulee.models.hub_names import hub_name
 from brulee.reporting.results import Results
 
 if TYPE_CHECKING:
@@ -16,10 +17,13 @@ def model_card(prepared: Prepared, found: Results | None) -> str:
     """Markdown with a YAML head: what it is, what it was made from, what it scored."""
     recipe, tasks = prepared.recipe, prepared.corpus.tasks
     whole = prepared.method.stores_model
+    public = hub_name(recipe.base.name, recipe.source.resolve)
+    seq2seq = prepared.base.kind == "seq2seq"
     head = {
-        "base_model": recipe.base.name,
+        **({"base_model": public} if public else {}),
         "library_name": "transformers" if whole else "peft",
-        "tags": ["brulee", "text-generation"],
+        "pipeline_tag": "text2text-generation" if seq2seq else "text-generation",
+        "tags": ["brulee"],
     }
     options = ", ".join(f"{k} {v}" for k, v in prepared.method.options().items())
     lines = [
@@ -38,7 +42,7 @@ def model_card(prepared: Prepared, found: Results | None) -> str:
         ),
         "",
         f"- method: {prepared.method.name} ({options})",
-        f"- base digest: `{prepared.base.digest}`",
+        f"- base digest: `{prepared.base.digest}`{_found_at(recipe.base.name, public)}",
         *(
             f"- data digest: `{file}` `{digest}`"
             for task in tasks.values()
@@ -63,6 +67,12 @@ def model_card(prepared: Prepared, found: Results | None) -> str:
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _found_at(source: str, public: str | None) -> str:
+    if source == "bundled":
+        return ", of the copy in four bits that comes with brulee"
+    return "" if public else "; it was a local model here, and has to be the one of that digest"
 
 
 def _what(prepared: Prepared) -> str:

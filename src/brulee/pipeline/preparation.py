@@ -17,6 +17,7 @@ from brulee.evaluation import LABELLED, metric
 from brulee.evaluation.base import Metric
 from brulee.evaluation.guards import Guard, open_guards
 from brulee.methods import Attached, Method, build_method
+from brulee.methods.whole import check_whole
 from brulee.models.context import context_length
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
@@ -82,6 +83,7 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
     base = load_base(
         spec.name, held, device, spec.revision, recipe.source.resolve, quantise=spec.quantise
     )
+    check_whole(recipe.source.resolve(spec.name), base)
     _check_context(recipe, context_length(base.model))
     encoder = Encoder(
         base.tokenizer,

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from brulee.methods import Attached
-from brulee.methods.checkpoint import CARD, save_adapter, write_record
+from brulee.methods.checkpoint import CARD, save_adapter
+from brulee.methods.whole import write_model_record
 from brulee.models.disk import disk_errors
 from brulee.models.loading import load_base
 from brulee.pipeline.card import model_card
@@ -60,7 +61,7 @@ def _store_adapter(prepared: Prepared, attached: Attached, folder: Path) -> int:
 def _store_model(prepared: Prepared, whole: dict[str, Any] | None, folder: Path) -> int:
     prepared.base.model.save_pretrained(folder, state_dict=whole)
     prepared.base.tokenizer.save_pretrained(folder)
-    write_record(folder, prepared.base, prepared.recipe.base.name, _made_by(prepared))
+    write_model_record(folder, prepared.base, prepared.recipe.base.name, _made_by(prepared))
     (folder / CARD).write_text(model_card(prepared, None), encoding="utf-8")
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,25 @@ def test_a_merged_run_is_said_where_and_how_exact(brulee, runs: Path) -> None:
     ).out  # fmt: skip
 
 
+def test_what_four_bits_took_is_told_beside_what_merging_stores(
+    brulee, make_base, tmp_path: Path
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    base = make_base("llama", hidden_size=64, intermediate_size=128)
+    base.model.save_pretrained(tmp_path / "m")
+    base.tokenizer.save_pretrained(tmp_path / "m")
+    base = load_base(str(tmp_path / "m"), torch.float32, torch.device("cpu"), quantise="nf4")
+    attached = build_method(MethodSpec(name="lora")).attach(base.model)
+    save_adapter(tmp_path / "a", attached, base, str(tmp_path / "m"), "", {})
+    done = brulee("adapters", "merge", tmp_path / "a", "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    told = re.search(
+        r"held in NF4, (\d+) kB, and its files have (\d+) kB; merged.*(\d+) kB", done.out
+    )
+    assert told is not None, done.out
+    assert int(told[1]) < int(told[2])
+
+
 def test_a_difference_names_parts_and_totals(brulee, runs: Path) -> None:
     found = brulee("adapters", "diff", runs / "one", runs / "two", "--json").json
     assert found["same_base"] is True
@@ -181,6 +201,9 @@ def test_exporting_writes_one_file_and_says_what_is_in_it(brulee, runs: Path) ->
     alone = brulee("adapters", "export", runs / "one", "--out", runs / "lora.gguf", *given)
     assert (alone.code, alone.json["holds"], alone.json["dtype"]) == (0, "LoRA r8", "float32")
     assert alone.json["size"] == (runs / "lora.gguf").stat().st_size
+    given = ("--to", "gguf-lora", "--dtype", "q8_0")
+    small = brulee("adapters", "export", runs / "one", "--out", runs / "small.gguf", *given)
+    assert "16 of its matrices are in float16: their rows are no multiple of 32" in small.out
     soft = brulee("adapters", "export", runs / "soft", "--out", runs / "soft.gguf")
     assert soft.code == 2
     assert "prompt cannot merge" in soft.err

@@ -189,6 +189,17 @@ def test_options_that_do_not_go_together(options: dict[str, Any], said: str) -> 
         Bottleneck(BottleneckOptions.model_validate(options))
 
 
+def test_a_model_without_an_encoder_has_no_attention_to_one(make_base: MakeBase) -> None:
+    options = BottleneckOptions(kind="houlsby", cross_attention=True)
+    base = make_base("llama")
+    with pytest.raises(InputError, match=r"method\.cross_attention: LlamaFor.* has no encoder"):
+        Bottleneck(options).attach(base.model)
+    assert all(p.requires_grad for p in base.model.parameters())
+    # One that was trained with it is what it would be without.
+    stored = _attach(base.model, kind="houlsby").config()
+    Bottleneck.from_config({**stored, "cross_attention": True}).attach(make_base("llama").model)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,14 @@ import torch
 
 from brulee.errors import InputError
 from brulee.methods import METHODS, build_method
-from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
+from brulee.methods.checkpoint import (
+    CONFIG,
+    OURS,
+    WEIGHTS,
+    attach_adapter,
+    open_adapter,
+    save_adapter,
+)
 from brulee.methods.exporting import export
 from brulee.methods.shelf import locate
 from brulee.models.gguf_names import namer, pairs_together
@@ -97,6 +106,20 @@ def test_a_lora_adds_what_it_adds_in_training(
         torch.testing.assert_close(found[name_of(name)], added, atol=1e-5, rtol=1e-4)
 
 
+def test_what_eight_bits_cannot_hold_is_held_in_sixteen_and_counted(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    stored = locate(str(_adapter(tiny_model_folder, tmp_path / "adapter", rank=4)))
+    made = export(stored, tmp_path / "l.gguf", "gguf-lora", "q8_0")
+    kinds = {t.name: t.tensor_type.name for t in gguf.GGUFReader(made.file).tensors}
+    # Rows: of A as many as the map has inputs, 32 or 48 here; of B the rank.
+    assert kinds["blk.0.attn_q.weight.lora_a"] == "Q8_0"
+    assert kinds["blk.0.ffn_down.weight.lora_a"] == "F16"
+    assert {kind for name, kind in kinds.items() if name.endswith("lora_b")} == {"F16"}
+    assert made.halved == sum(kind == "F16" for kind in kinds.values())
+    assert export(stored, tmp_path / "f.gguf", "gguf-lora", "float32").halved == 0
+
+
 def test_what_llama_cpp_asks_of_it_is_there(tiny_model_folder: Path, tmp_path: Path) -> None:
     adapter = _adapter(tiny_model_folder, tmp_path / "adapter", rank=4, alpha=8.0)
     export(locate(str(adapter)), tmp_path / "l.gguf", "gguf-lora", "float16")
@@ -128,6 +151,33 @@ def test_what_is_no_plain_lora_says_what_to_do(
     with pytest.raises(InputError, match=reason):
         export(locate(str(adapter)), tmp_path / "l.gguf", "gguf-lora")
     assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_a_lora_belongs_to_its_own_base_only(
+    tiny_model_folder: Path, make_base: Callable[..., Base], tmp_path: Path
+) -> None:
+    stored = locate(str(_adapter(tiny_model_folder, tmp_path / "adapter")))
+    other = make_base("llama", seed=1)
+    other.model.save_pretrained(tmp_path / "other")
+    with pytest.raises(InputError, match=r"adapter: made for the base .* but this base is"):
+        export(stored, tmp_path / "l.gguf", "gguf-lora", base=str(tmp_path / "other"))
+    moved = shutil.copytree(tiny_model_folder, tmp_path / "moved")
+    assert export(stored, tmp_path / "l.gguf", "gguf-lora", base=str(moved)).size > 0
+
+
+@pytest.mark.parametrize(
+    ("rank", "reason"),
+    [(10**13, rf"adapter/{CONFIG}: r = 10000000000000, but"), (5, rf"adapter/{WEIGHTS}: .*shape")],
+)
+def test_a_lora_that_is_not_what_its_configuration_says_names_the_file(
+    tiny_model_folder: Path, tmp_path: Path, rank: int, reason: str
+) -> None:
+    folder = _adapter(tiny_model_folder, tmp_path / "adapter")
+    (folder / OURS).unlink()
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps({**config, "r": rank}))
+    with pytest.raises(InputError, match=reason):
+        export(locate(str(folder)), tmp_path / "l.gguf", "gguf-lora")
 
 
 def test_an_architecture_without_a_name_is_refused_before_merging(

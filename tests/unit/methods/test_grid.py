@@ -43,6 +43,7 @@ class Way:
     merges: bool = True  # it can be folded into the base
     in_place: bool = False  # it writes into the base, and takes it back when switched off
     unmergeable: tuple[str, ...] = ()  # architectures on which merging is refused
+    seq2seq: Mapping[str, Any] = field(default_factory=dict)  # options of encoder-decoders alone
 
 
 WAYS: dict[str, Way] = {
@@ -68,8 +69,9 @@ WAYS: dict[str, Way] = {
     ),
     "houlsby": Way(
         "bottleneck",
-        {"kind": "houlsby", "width": 3, "activation": "gelu", "cross_attention": True},
+        {"kind": "houlsby", "width": 3, "activation": "gelu"},
         merges=False,
+        seq2seq={"cross_attention": True},
     ),
     "pfeiffer": Way("bottleneck", {"kind": "pfeiffer", "reduction": 8.0}, merges=False),
     "parallel": Way("bottleneck", {"kind": "parallel", "activation": "tanh"}, merges=False),
@@ -112,7 +114,8 @@ def architecture(request: pytest.FixtureRequest) -> str:
 
 def _attach(base: Base, name: str, seed: int = 0) -> Attached:
     way = WAYS[name]
-    return build_method(MethodSpec(name=way.method, **way.options)).attach(base.model, seed)
+    options = {**way.options, **(way.seq2seq if base.kind == "seq2seq" else {})}
+    return build_method(MethodSpec(name=way.method, **options)).attach(base.model, seed)
 
 
 def _move(attached: Attached, seed: int = 1) -> None:

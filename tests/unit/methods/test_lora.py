@@ -226,6 +226,7 @@ def _generator() -> torch.Generator:
         ({"ranks": {"q_proj": 0}}, r"ranks"),
         ({"target": ["embed_tokens"], "dora": True}, r"method\.dora: not for an embedding"),
         ({"target": ["embed_tokens"], "init": "pissa"}, r"method\.init: not for an embedding"),
+        ({"target": "embeddings", "dropout": 0.5}, r"method\.dropout: not for an embedding, and"),
         ({"init": "pissa", "rank": 17}, r"method\.init: pissa at rank 17 .*k_proj is \(16, 32\)"),
         ({"init": "pisa"}, "init"),
         ({"plus_ratio": 0.0}, "plus_ratio"),
@@ -241,6 +242,12 @@ def test_options_that_cannot_be_are_refused_by_name(
         _attach(model, **options)
     assert all(p.requires_grad for p in model.parameters()), "frozen by a refused method"
     assert not _layers(model)
+
+
+def test_dropout_beside_an_embedding_or_out_of_a_stored_file_is_taken(make_model: Make) -> None:
+    _attach(make_model("llama"), target=["attention", "embeddings"], dropout=0.5)
+    config = _attach(make_model("llama"), target="embeddings").config()
+    LoRA.from_config({**config, "lora_dropout": 0.5}).attach(make_model("llama"))
 
 
 def test_a_quantised_weight_is_not_taken_for_the_weight_itself() -> None:

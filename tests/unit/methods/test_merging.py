@@ -87,7 +87,9 @@ def test_prompts_are_framed_for_it_as_for_the_adapter(
     assert record["system"] == "Be brief."
     assert record["merged"]["label"] == "LoRA r8"
     assert record["base"]["digest"] == open_adapter(adapter).digest
-    assert record.keys() == {"base", "chat_template", "merged", "method", "system"}
+    assert record.keys() == {
+        "base", "chat_template", "merged", "method", "system", "weights_digest",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("dtype", "most"), [("bfloat16", 2.0), ("float16", 0.5)])

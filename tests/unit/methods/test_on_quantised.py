@@ -17,16 +17,25 @@ from brulee.methods import METHODS, Attached, build_method
 from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
 from brulee.methods.merging import merge
 from brulee.models.loading import Base, load_base
+from brulee.models.quantising import held_bytes
 from brulee.recipe import MethodSpec, TrainSpec
 from brulee.training.trainer import Document, Trainer
 
 pytest.importorskip("bitsandbytes")
+
+NORMS = {"llama": "*norm.weight", "gpt2": "ln_?.weight"}  # of all that stands in a stack
 
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "lora": ("lora", {"rank": 4}),
     "lora-plus": ("lora", {"rank": 4, "plus_ratio": 4.0, "rslora": True}),
     "ia3": ("ia3", {}),
     "norms": ("selective", {"train": "norms"}),
+    "embeddings": ("selective", {"train": "embeddings"}),
+    "parameters": ("selective", {"train": "parameters", "parameters": NORMS}),
+    "sparse": (
+        "selective",
+        {"train": "sparse", "mask": "magnitude", "density": 0.1, "parameters": NORMS},
+    ),
     "pfeiffer": ("bottleneck", {"kind": "pfeiffer"}),
     "prompt": ("prompt", {"tokens": 4}),
     "prefix": ("prefix", {"tokens": 4}),
@@ -56,6 +65,8 @@ def _base(folder: Path, quantise: str | None = "nf4") -> Base:
 
 def _attach(base: Base, way: str) -> Attached:
     name, options = WAYS[way]
+    if "parameters" in options:
+        options = {**options, "parameters": [options["parameters"][base.model.config.model_type]]}
     return build_method(MethodSpec(name=name, **options)).attach(base.model)
 
 
@@ -137,6 +148,8 @@ def test_merged_it_holds_the_values_that_the_four_bits_stand_for(
     save_adapter(tmp_path / "adapter", attached, base, str(folder), "", {})
     made = merge(tmp_path / "adapter", tmp_path / "merged")
     assert made.cost.dequantised
+    assert (made.held, made.held_size) == ("nf4", held_bytes(_base(folder).model))
+    assert made.held_size < made.base_size == (folder / "model.safetensors").stat().st_size
     assert made.cost.by_merging < 1e-4
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     with torch.no_grad():
@@ -168,6 +181,33 @@ def test_what_needs_the_weights_themselves_is_refused(
     method = build_method(MethodSpec(name="lora", **options))
     with pytest.raises(InputError, match="this base is quantised"):
         method.attach(_base(folder).model)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"train": "layers", "layers": {"last": 1}},
+        {"train": "parameters", "parameters": ["*.0.*"]},
+        {"train": "parameters", "parameters": ["mlp.*.weight"]},
+        {"train": "sparse", "mask": "magnitude"},
+        {"train": "sparse", "mask": "magnitude", "parameters": ["*.1.*"]},
+    ],
+    ids=str,
+)
+def test_weights_in_four_bits_are_not_left_out_of_what_is_trained_unsaid(
+    folder: Path, options: dict[str, Any]
+) -> None:
+    base = _base(folder)
+    method = build_method(MethodSpec(name="selective", **options))
+    with pytest.raises(InputError, match=r"is quantised and has no values to train; choose norms"):
+        method.attach(base.model)
+    assert all(p.requires_grad for p in base.model.parameters() if p.is_floating_point())
+
+
+def test_a_mask_from_gradients_is_refused_before_documents_are_read(folder: Path) -> None:
+    method = build_method(MethodSpec(name="selective", train="sparse", mask="fisher"))
+    with pytest.raises(InputError, match=r"without method\.parameters: .* is quantised"):
+        method.prepare(_base(folder).model, iter(()))
 
 
 def test_every_adapter_method_is_tried_here() -> None:

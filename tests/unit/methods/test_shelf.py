@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,36 @@ def test_everything_stored_is_listed_by_path(runs: Path) -> None:
     sizes = {e.label: e.size for e in entries(runs)}
     assert sizes["LoRA r8"] == (runs / "chats" / "adapter" / WEIGHTS).stat().st_size
     assert sizes["full"] == (runs / "whole" / "model" / "model.safetensors").stat().st_size
+
+
+LABELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "PiSSA r4": ("lora", {"rank": 4, "init": "pissa"}),
+    "LoRA+ r4": ("lora", {"rank": 4, "plus_ratio": 16.0}),
+    "pfeiffer /8": ("bottleneck", {"reduction": 8.0}),
+    "last 1 layers": ("selective", {"train": "layers", "layers": {"last": 1}}),
+}
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_the_method_is_named_as_it_was_asked_for(base: Base, tmp_path: Path, label: str) -> None:
+    name, options = LABELS[label]
+    method = build_method(MethodSpec(name=name, **options))
+    attached = method.attach(base.model)
+    record = {"method": {"name": name, **method.options()}}
+    save_adapter(tmp_path / "one", attached, base, "tiny", "", record)
+    attached.detach()
+    assert [e.label for e in entries(tmp_path)] == [label] == [method.label()]
+    assert inspect(locate(str(tmp_path / "one"))).label == label
+
+
+@pytest.mark.parametrize("record", [{"name": "ia3"}, {"name": "lora", "rank": 0}, {"name": "x"}])
+def test_a_record_of_no_such_method_does_not_name_it(
+    base: Base, tmp_path: Path, record: dict[str, Any]
+) -> None:
+    attached = build_method(MethodSpec(name="lora", rank=4)).attach(base.model)
+    save_adapter(tmp_path / "one", attached, base, "tiny", "", {"method": record})
+    attached.detach()
+    assert [e.label for e in entries(tmp_path)] == ["LoRA r4"]
 
 
 def test_damage_is_one_line_of_the_list(runs: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_pattern_chooses_by_the_whole_path(make_model: Make) -> None:
 def test_a_word_that_chooses_nothing_is_not_said_to_be_valid() -> None:
     alone = one_map(4, 3)
     with pytest.raises(InputError, match="called 'embeddings'; Valid: all-linear, mlp, map") as no:
-        select(alone, "embeddings", embeddings=True)
+        select(alone, "embeddings", vocabulary=True)
     assert "did you mean" not in str(no.value)
 
 

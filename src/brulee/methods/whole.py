@@ -1,0 +1,40 @@
+"""A model that was tuned whole, or merged: sealed when it is stored, looked at when it is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from brulee.errors import InputError
+from brulee.methods.base import largest
+from brulee.methods.checkpoint import read_record, write_record
+from brulee.models.loading import Base, base_digest
+
+
+def write_model_record(folder: Path, base: Base, source: str, extra: dict[str, Any]) -> None:
+    """Write brulee.json beside a whole model's weights, with their digest."""
+    digest = {"weights_digest": base_digest(str(folder))}
+    write_record(folder, base, source, {**digest, **extra})
+
+
+def check_whole(folder: Path, base: Base) -> None:
+    """Look for damage in a model that was tuned whole, once it is loaded.
+
+    Raises InputError for any where brulee.json holds its weights' digest, else for values that are
+    not finite; of a model without that file nothing is asked.
+    """
+    record = read_record(folder)
+    check_weights(folder, record, base.digest)
+    if not record or "weights_digest" in record:
+        return
+    for name, parameter in base.model.named_parameters():
+        if parameter.is_floating_point() and not math.isfinite(largest(parameter.detach())):
+            raise InputError(f"{folder}: tensor {name!r} holds NaN or infinite values.")
+
+
+def check_weights(folder: Path, record: Mapping[str, Any], digest: str) -> None:
+    """Refuse a whole model's weights that have another digest than their record, if it has one."""
+    if record.get("weights_digest", digest) != digest:
+        raise InputError(f"{folder}: its weights are not those that were saved (digest differs).")

@@ -1,0 +1,78 @@
+"""A model card names a base that others find, or none; and the kind of model that it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from brulee.errors import InputError
+from brulee.pipeline.card import model_card
+from brulee.pipeline.folder import open_run
+from brulee.pipeline.preparation import prepare
+from brulee.recipe import load_recipe
+
+ROWS = [{"q": f"Where is parcel {i}?", "a": f"In hall {i}."} for i in range(8)]
+MakeCard = Callable[[str], str]
+
+
+@pytest.fixture
+def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeCard:
+    """The card of an adapter on a model, trained on a few rows."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    recipe = {
+        "data": {
+            "source": "rows.jsonl",
+            "templates": {"prompt": "{{ q }}", "completion": "{{ a }}"},
+        },
+        "train": {"device": "cpu", "precision": "float32", "max_length": 128},
+    }
+
+    def make(model: str) -> str:
+        (tmp_path / "r.yaml").write_text(yaml.safe_dump({"model": model, **recipe}))
+        run = open_run(load_recipe(tmp_path / "r.yaml"), "train", tmp_path / "run", False)
+        return model_card(prepare(run, begin=False), None)
+
+    return make
+
+
+def _head(text: str) -> dict[str, Any]:
+    values: dict[str, Any] = yaml.safe_load(text.split("---\n")[1])
+    return values
+
+
+def test_a_base_that_lies_here_is_told_by_its_digest(
+    card: MakeCard, tiny_model_folder: Path
+) -> None:
+    text = card(str(tiny_model_folder))
+    assert "base_model" not in _head(text)
+    assert "it was a local model here, and has to be the one of that digest" in text
+    assert _head(text)["pipeline_tag"] == "text-generation"
+
+
+def test_the_bundled_model_goes_by_the_name_that_others_know(
+    card: MakeCard, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brulee.models.loading.bundled_folder", lambda: tiny_model_folder)
+    text = card("bundled")
+    assert _head(text)["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert "of the copy in four bits that comes with brulee" in text
+
+
+def test_a_base_that_was_tuned_whole_is_looked_at_for_damage(
+    card: MakeCard, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_model_folder, tmp_path / "whole")
+    (folder / "brulee.json").write_text('{"weights_digest": "another"}')
+    with pytest.raises(InputError, match="whole: its weights are not those that were saved"):
+        card(str(folder))
+
+
+def test_an_encoder_decoder_writes_text_for_text(card: MakeCard, tiny_t5_folder: Path) -> None:
+    assert _head(card(str(tiny_t5_folder)))["pipeline_tag"] == "text2text-generation"
