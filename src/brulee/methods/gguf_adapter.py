@@ -89,6 +89,11 @@ def _layers(adapter: Adapter, method: LoRA, skeleton: PreTrainedModel) -> dict[s
                 f"{adapter.folder}: it corrects the embedding {path!r}, which a GGUF adapter "
                 "does not hold here; merge it: --to gguf."
             )
+        if layer.weight is skeleton.get_input_embeddings().weight:
+            raise InputError(
+                f"{adapter.folder}: it corrects the head {path!r}, which a GGUF file of this base "
+                "has as the table of its embeddings; merge it: --to gguf."
+            )
         found[path] = layer
     return found
 

@@ -73,6 +73,7 @@ LORAS: dict[str, dict[str, Any]] = {
     "ranks": {"rank": 4, "ranks": {r".*\.1\..*": 2}, "alphas": {r".*q_proj": 5.0}},
     "pissa": {"rank": 2, "init": "pissa"},
     "attention": {"target": "attention"},
+    "head": {"target": ["q_proj", "lm_head"]},
 }
 
 
@@ -130,6 +131,22 @@ def test_what_llama_cpp_asks_of_it_is_there(tiny_model_folder: Path, tmp_path: P
     shapes = {t.name: tuple(t.shape) for t in reader.tensors}  # the innermost side first
     assert shapes["blk.0.attn_q.weight.lora_a"] == (32, 4)
     assert shapes["blk.0.attn_k.weight.lora_b"] == (4, 16)
+
+
+def test_a_head_that_is_the_table_of_embeddings_is_merged_or_refused(
+    make_base: Callable[..., Base], tmp_path: Path
+) -> None:
+    base, model = make_base("llama", tie_word_embeddings=True), tmp_path / "model"
+    base.model.save_pretrained(model)
+    base.tokenizer.save_pretrained(model)
+    adapter = _adapter(model, tmp_path / "adapter", target="lm_head")
+    with pytest.raises(InputError, match=r"corrects the head 'lm_head'.*--to gguf\."):
+        export(locate(str(adapter)), tmp_path / "l.gguf", "gguf-lora", "float32")
+    made = export(locate(str(adapter)), tmp_path / "m.gguf", dtype="float32")
+    tuned = _base(model)
+    attach_adapter(open_adapter(adapter), tuned)
+    again = _base(made.file)
+    torch.testing.assert_close(_logits(again.model), _logits(tuned.model), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
