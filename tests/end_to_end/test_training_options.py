@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -32,6 +33,32 @@ def test_completions_of_validation_rows_are_scored_and_kept(at: Any, brulee: Any
     assert len(found[0]["samples"]) == 2
     assert found[0]["samples"][0].keys() == {"prompt", "output", "reference"}
     assert "step 3: rouge1" in done.err, "nothing was shown"
+    wanted = found[0]["samples"][0]["reference"]
+    assert f"\n  should: {wanted}\n" in done.err, "nobody can tell how good the output is"
+
+
+def test_completions_without_a_metric_say_so(at: Any, brulee: Any) -> None:
+    at.recipe["evaluate"]["metrics"] = []
+    done = brulee("train", at.write(train__generate_every=3))
+    assert "step 3: not scored, as there are no metrics\n  prompt: " in done.err
+
+
+def test_the_validation_loss_and_the_step_that_was_kept_are_told(at: Any, brulee: Any) -> None:
+    done = brulee("train", at.write(train__validate_every=2, train__keep_best=True))
+    losses = {e["step"]: e["loss"] for e in events(at, "validation")}
+    for step, loss in losses.items():
+        assert re.search(rf"Training: {step}/4 steps  .*validation {loss:.3f}  ", done.err)
+    best = min(losses, key=lambda step: losses[step])
+    assert f"kept step {best} (validation {losses[best]:.4f})\n" in done.err
+
+
+def test_after_an_early_stop_it_is_told_that_the_best_step_was_not_kept(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = iter([1.0, 2.0])
+    monkeypatch.setattr("brulee.training.trainer.Trainer.validation_loss", lambda _: next(given))
+    done = brulee("train", at.write(train__validate_every=1, train__patience=1))
+    assert "kept step 2, the last; train.keep_best keeps step 1\n" in done.err
 
 
 def test_looking_on_changes_nothing_of_the_training(at: Any, brulee: Any) -> None:

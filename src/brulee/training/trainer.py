@@ -18,7 +18,7 @@ from brulee.data.encoding import Encoded
 from brulee.errors import StoppedError
 from brulee.methods.base import Attached
 from brulee.models.loading import Base
-from brulee.progress import Bar, bar
+from brulee.progress import Bar, bar, note
 from brulee.recipe import TrainSpec
 from brulee.training import checkpoint, together
 from brulee.training.documents import Document, Documents, course
@@ -128,7 +128,7 @@ class Trainer:
             while not self.done:
                 with self.passes.boundary():
                     stop = self._one_step(progress)
-                self._between_steps()
+                self._between_steps(progress)
                 self.peak = max(self.peak, peak_bytes(self.base.device))
                 if stop or (self._stop and self.world.size == 1):
                     self._save()
@@ -230,9 +230,9 @@ class Trainer:
         )
         progress.advance(1, loss=f"{loss:.3f}", tokens_s=f"{self.tokens / self.seconds:,.0f}")
 
-    def _between_steps(self) -> None:
+    def _between_steps(self, progress: Bar) -> None:
         if self.validation and self._due(self.spec.validate_every):
-            self._validate()
+            self._validate(progress)
         if self.glimpse and self._due(self.spec.generate_every):
             self._look()
         if self._due(self.spec.save_every):
@@ -242,9 +242,10 @@ class Trainer:
         """Whether what happens so often, by default once an epoch, and at the end, happens now."""
         return self.done or self.step % (every or self.course.per_epoch) == 0
 
-    def _validate(self) -> None:
+    def _validate(self, progress: Bar) -> None:
         loss = self.validation_loss()
         self.recorder.validation(self.step, loss)
+        progress.show(validation=f"{loss:.3f}")
         better = self.best.see(self.step, loss)
         if better and self.spec.keep_best:
             self._write(self.folder / "checkpoints" / "best", keep=1)
@@ -270,6 +271,9 @@ class Trainer:
     def _take_best(self) -> None:
         """End with the weights that validated best, if they are asked for."""
         if not (self.spec.keep_best and self.best.step):
+            if self._early:
+                best = self.best.step
+                note(f"kept step {self.step}, the last; train.keep_best keeps step {best}")
             return
         found = checkpoint.newest(self.folder / "checkpoints" / "best")
         if found is None or found.step != self.best.step:
@@ -278,6 +282,7 @@ class Trainer:
                 "which validated best, is damaged or gone. Begin anew with --fresh."
             )
         checkpoint.restore_weights(found, self.parameters)
+        note(f"kept step {self.best.step} (validation {self.best.loss:.4f})")
 
     def _save(self) -> None:
         if self._saved == self.step:
