@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from brulee.reporting.results import Results
+from brulee.reporting import wording
+from brulee.reporting.results import Results, Training
 
 if TYPE_CHECKING:
     from brulee.pipeline.preparation import Prepared
 
 
-def model_card(prepared: Prepared, found: Results | None) -> str:
+def model_card(prepared: Prepared, training: Training, found: Results | None = None) -> str:
     """Markdown with a YAML head: what it is, what it was made from, what it scored."""
     recipe, tasks = prepared.recipe, prepared.corpus.tasks
     whole = prepared.method.stores_model
@@ -21,7 +22,8 @@ def model_card(prepared: Prepared, found: Results | None) -> str:
         "library_name": "transformers" if whole else "peft",
         "tags": ["brulee", "text-generation"],
     }
-    options = ", ".join(f"{k} {v}" for k, v in prepared.method.options().items())
+    given = prepared.method.options().items()
+    options = ", ".join(f"{k} {v}" for k, v in given if v is not None and v is not False)
     lines = [
         "---",
         yaml.safe_dump(head, sort_keys=False).strip(),
@@ -37,7 +39,8 @@ def model_card(prepared: Prepared, found: Results | None) -> str:
             for path, fitting in prepared.fitting.items()
         ),
         "",
-        f"- method: {prepared.method.name} ({options})",
+        f"- method: {prepared.method.name}" + (f" ({options})" if options else ""),
+        f"- training: {wording.training(training)}",
         f"- base digest: `{prepared.base.digest}`",
         *(
             f"- data digest: `{file}` `{digest}`"

@@ -36,12 +36,19 @@ from brulee.training.world import ALONE, World
 
 @dataclass(frozen=True)
 class Totals:
-    """What training took. Tokens are real ones, without padding; seconds exclude validation."""
+    """What training took. Tokens are real ones, without padding; seconds exclude validation.
+
+    `planned` steps are fewer taken where it stopped `early`; the weights are those of step `kept`.
+    """
 
     steps: int
     tokens: int
     seconds: float
     peak_memory_bytes: int
+    planned: int
+    kept: int
+    early: bool
+    best: Best
 
     @property
     def tokens_per_second(self) -> float:
@@ -137,9 +144,10 @@ class Trainer:
                         f"Go on with: {resume_line}"
                     )
         self.recorder.finish()
-        self._take_best()
+        kept = self._take_best()
         self.base.model.eval()
-        return Totals(self.step, self.tokens, self.seconds, self.peak)
+        spent = (self.step, self.tokens, self.seconds, self.peak)
+        return Totals(*spent, self.steps, kept, self._early, self.best)
 
     def validation_loss(self) -> float:
         """Mean loss per learned token over the validation documents."""
@@ -268,13 +276,13 @@ class Trainer:
         torch.set_rng_state(random)
         self.recorder.completions(self.step, found.scores, found.samples)
 
-    def _take_best(self) -> None:
-        """End with the weights that validated best, if they are asked for."""
+    def _take_best(self) -> int:
+        """End with the weights that validated best, if they are asked for; the step they are of."""
         if not (self.spec.keep_best and self.best.step):
             if self._early:
                 best = self.best.step
                 note(f"kept step {self.step}, the last; train.keep_best keeps step {best}")
-            return
+            return self.step
         found = checkpoint.newest(self.folder / "checkpoints" / "best")
         if found is None or found.step != self.best.step:
             raise StoppedError(
@@ -283,6 +291,7 @@ class Trainer:
             )
         checkpoint.restore_weights(found, self.parameters)
         note(f"kept step {self.best.step} (validation {self.best.loss:.4f})")
+        return self.best.step
 
     def _save(self) -> None:
         if self._saved == self.step:
