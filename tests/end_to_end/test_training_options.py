@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from brulee.training import trackers
+from brulee.training.range_test import Found
 
 # What accelerate's trackers import is not ours to mend.
 TENSORBOARD = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -138,6 +140,49 @@ def test_a_learning_rate_is_found_and_no_trace_left(at: Any, brulee: Any) -> Non
     assert sorted(p.name for p in at.folder.iterdir()) == sorted([*before, "rates.png"])
     done = brulee("train", recipe, "--plot", "rates.png")
     assert (done.code, done.err) == (2, "error: --plot draws what --find-lr finds; give both.\n")
+
+
+@pytest.mark.parametrize(
+    ("plot", "says"),
+    [
+        ("nodir/x.png", "nodir/x.png: there is no folder nodir to draw it in; make it first."),
+        ("x.doc", "x.doc: pictures are drawn as .png, .svg, .pdf, .jpg; give it one of these"),
+        ("x", "x: pictures are drawn as .png, .svg, .pdf, .jpg; give it one of these endings."),
+        (".", ".: a folder, where the picture should be; name a file in it."),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_told_before_the_rates_are_tried(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch, plot: str, says: str
+) -> None:
+    monkeypatch.setattr("brulee.pipeline.find_learning_rate", None)
+    done = brulee("train", at.write(), "--find-lr", "--plot", plot)
+    assert done.code == 2
+    assert done.err.startswith(f"error: {says}")
+
+
+def test_a_rate_is_told_though_its_picture_fails(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "rates.png")
+
+    found = Found((1e-4, 1e-3), (2.0, 1.0), 1e-3)
+    monkeypatch.setattr("brulee.pipeline.find_learning_rate", lambda _: found)
+    monkeypatch.setattr("brulee.reporting.curve.as_picture", full)
+    done = brulee("train", at.write(), "--find-lr", "--plot", "rates.png")
+    assert done.code == 2
+    assert "suggested: --set train.learning_rate=1.0e-03\n" in done.out
+
+
+def test_a_damaged_line_of_events_is_a_sentence_on_resume(at: Any, brulee: Any) -> None:
+    assert brulee("train", at.write()).code == 0
+    (at.folder / "runs/recipe/trained.json").unlink()
+    log = at.folder / "runs/recipe/events.jsonl"
+    lines = log.read_text().splitlines()
+    log.write_text("\n".join([lines[0], lines[1][:20], *lines[2:]]) + "\n")
+    done = brulee("resume", "runs/recipe")
+    assert (done.code, len(done.errors)) == (2, 1)
+    assert "runs/recipe/events.jsonl, line 2: damaged" in done.err
 
 
 def test_a_plan_tells_every_method_and_writes_nothing(at: Any, brulee: Any) -> None:
