@@ -80,6 +80,17 @@ def test_what_needs_validation_rows_says_so(at: Any, brulee: Any, key: str) -> N
     assert f"recipe.yaml, line 4: train.{key} needs validation rows" in done.err
 
 
+def test_patience_that_can_never_end_a_training_is_told(at: Any, brulee: Any) -> None:
+    recipe = at.write(train__patience=1, train__validate_every=100)
+    done = brulee("train", recipe)
+    assert done.code == 0
+    assert (
+        "recipe.yaml, line 4: train.patience = 1 can never stop this training: validated every 100 "
+        "steps, it could at step 200, and there are 4; set train.validate_every to 1 or less.\n"
+        in done.err
+    )
+
+
 @TENSORBOARD
 @pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
 def test_tensorboard_gets_the_numbers_of_every_step(at: Any, brulee: Any) -> None:
