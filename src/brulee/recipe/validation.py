@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -42,7 +42,24 @@ def _sentence(
     if problem["type"] == "missing":
         return f"{at}: the key {dotted!r} is required."
     given = problem["input"]
-    return f"{at}: {dotted} = {given!r} is not valid: {_plain(problem['msg'])}."
+    return f"{at}: {dotted} = {given!r} is not valid: {_any_of(_members(problem, problems))}."
+
+
+def _members(problem: Mapping[str, Any], problems: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each member of a union says of the same value; alone what one problem says."""
+    *path, last = problem["loc"] or ("",)
+    if not _is_union_tag(last):
+        return [_plain(problem["msg"])]
+    beside = [p for p in problems if list(p["loc"][:-1]) == path and _is_union_tag(p["loc"][-1])]
+    # A section as a member is said in pydantic's terms; it stands only where nothing else does.
+    told = [p for p in beside if p["type"] != "model_type"] or beside
+    return list(dict.fromkeys(_plain(p["msg"]) for p in told))
+
+
+def _any_of(sentences: Sequence[str]) -> str:
+    first, *others = sentences
+    parts = [first, *(other.removeprefix("it should be ") for other in others)]
+    return " or ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
 def _plain(message: str) -> str:
@@ -53,7 +70,7 @@ def _plain(message: str) -> str:
 
 def _is_union_tag(part: str | int) -> bool:
     return isinstance(part, str) and (
-        part in {"str", "int", "float", "bool", "constrained-float"}
+        part in {"str", "int", "float", "bool", "constrained-float", "constrained-int"}
         or part[:1].isupper()
         or "[" in part
     )
