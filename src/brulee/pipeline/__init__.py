@@ -59,8 +59,10 @@ def _training(where: RunFolder) -> Path:
         return where.path
     with joined(where.recipe.train.device) as world, interruptible(where):
         _silence(world)
-        if ended(where) is None:
-            tune(prepare(where, world))
+        known = ended(where)
+        prepared = prepare(where, world)  # which refuses data or a base that changed, done or not
+        if known is None:
+            tune(prepared)
     return where.path
 
 
