@@ -115,7 +115,7 @@ def watch(data: str) -> tuple[list[dict[str, Any]], float, profile]:
 
         trainer.document = document
         # The file that the last step ends with is not a part of it.
-        trainer._between_steps = lambda: None  # type: ignore[method-assign]
+        trainer._between_steps = lambda progress: None  # type: ignore[method-assign]  # noqa: ARG005
         trainer.train()
         seconds = time.perf_counter() - began
         watching.stop()

@@ -83,8 +83,8 @@ def side(given: argparse.Namespace, case: Case) -> dict[str, Any]:
         "first_loss": round(losses[0], 4),
         "last_losses": round(statistics.mean(losses[-LAST:]), 4),
         "block_bytes": blocks,
-        "peak_mib": round(tuned.totals.peak_memory_bytes / 2**20),
-        "train_tokens": tuned.totals.tokens,
+        "peak_mib": round(tuned.trained.cost.peak_memory_bytes / 2**20),
+        "train_tokens": tuned.trained.cost.train_tokens,
         "train_cpu_seconds": round(seconds, 1),
     }
     shutil.rmtree(where.path / "checkpoints")

@@ -35,7 +35,7 @@ from brulee.methods import Attached
 from brulee.pipeline.folder import open_run
 from brulee.pipeline.preparation import Prepared, prepare
 from brulee.pipeline.stages import score, write_up
-from brulee.pipeline.summary import Tuned
+from brulee.pipeline.trained import Tuned
 from brulee.pipeline.tuning import tune
 from brulee.recipe import Recipe, load_recipe
 from brulee.reporting import results
@@ -117,15 +117,15 @@ def measured(given: argparse.Namespace, case: Case, seed: int) -> dict[str, Any]
         "learning_rate": case.learning_rate,
         "quantise": case.quantise,
         "rank": case.rank,
-        "steps": tuned.totals.steps,
+        "steps": tuned.trained.training.steps,
         **scores,
         "loss": loss(prepared, tuned.attached),
-        "trainable": tuned.trainable,
-        "stored_bytes": tuned.stored_bytes,
-        "train_tokens": tuned.totals.tokens,
+        "trainable": tuned.trained.cost.trainable_parameters,
+        "stored_bytes": tuned.trained.cost.adapter_bytes,
+        "train_tokens": tuned.trained.cost.train_tokens,
         # Wall-clock time says nothing where the study runs behind other work.
         "cpu_seconds": round(time.process_time() - started, 1),
-        "peak_mib": round(tuned.totals.peak_memory_bytes / 2**20),
+        "peak_mib": round(tuned.trained.cost.peak_memory_bytes / 2**20),
     }
     shutil.rmtree(where.path / "checkpoints")
     shutil.rmtree(where.path / "model", ignore_errors=True)
@@ -216,8 +216,8 @@ def probe(given: argparse.Namespace, case: Case, rates: Sequence[float]) -> None
         unread = [mixture.sample(i).row for i in range(len(mixture) - PROBED, len(mixture))]
         tuned = tune(prepared)
         found = loss(prepared, tuned.attached, unread)
-        line = {"name": case.name, "learning_rate": rate, "steps": tuned.totals.steps}
-        line |= {"loss": round(found, 4), "seconds": round(tuned.totals.seconds, 1)}
+        line = {"name": case.name, "learning_rate": rate, "steps": tuned.trained.training.steps}
+        line |= {"loss": round(found, 4), "seconds": round(tuned.trained.cost.train_seconds, 1)}
         print(json.dumps(line), flush=True)
         kept = json.loads(PROBES.read_text())
         kept["rows"].append(line)

@@ -79,6 +79,10 @@ def results() -> r.Results:
                     "evaluation_seconds": 96.4, "steps": 120,
                 }
             ),
+            training=r.Training(
+                steps=120, planned_steps=150, kept_step=90, stopped_early=True, best_step=90,
+                best_validation_loss=1.2753, loss_spikes=1,
+            ),
             lengths=(
                 r.Lengths(who="base", task=TASK, mean_words=61.2, ratio_to_reference=2.31),
                 r.Lengths(who="tuned", task=TASK, mean_words=27.8, ratio_to_reference=1.05),
@@ -114,7 +118,19 @@ def _events(chance: random.Random) -> list[dict[str, object]]:
         if step % 30 == 0:
             value = 1.24 + 1.5 * math.exp(-step / 24)
             events.append({"event": "validation", "step": step, "loss": value})
+        if step % 10 == 0:
+            events.append(_completions(step, chance))
     return events
+
+
+def _completions(step: int, chance: random.Random) -> dict[str, object]:
+    samples = [
+        {"prompt": item["base"]["prompt"], "output": f"{item['tuned']['output']} ({step})",
+         "reference": f"The customer reported {_TOPICS[i][0]}."}
+        for i, item in enumerate(_item(i, chance) for i in range(2))
+    ]  # fmt: skip
+    scores = {"rouge1": 0.2 + step / 500, "bleu": step / 3000}
+    return {"event": "completions", "step": step, "scores": scores, "samples": samples}
 
 
 def _item(i: int, chance: random.Random) -> dict[str, dict[str, object]]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 _enabled = False
 _drawing = False
 _LINE_EVERY_SECONDS = 15.0
+_WIDE = 100  # columns that a terminal needs to show the unit and the time gone, too
 
 
 class Bar(Protocol):
@@ -18,6 +19,9 @@ class Bar(Protocol):
 
     def advance(self, count: float = 1, **fields: str) -> None:
         """Move by `count` units and show the fields, for instance loss="1.23"."""
+
+    def show(self, **fields: str) -> None:
+        """Show fields that are rare enough for a line of their own in a log."""
 
 
 def enable(on: bool = True) -> None:
@@ -66,6 +70,9 @@ class _Silent:
     def advance(self, count: float = 1, **fields: str) -> None:
         pass
 
+    def show(self, **fields: str) -> None:
+        pass
+
 
 class _Lines:
     def __init__(self, description: str, total: float, unit: str) -> None:
@@ -73,6 +80,7 @@ class _Lines:
         self.done = 0.0
         self.fields: dict[str, str] = {}
         self.started = self.printed = time.monotonic()
+        self.told = 0.0  # how much was done when a line was printed last
 
     def advance(self, count: float = 1, **fields: str) -> None:
         self.done += count
@@ -80,12 +88,16 @@ class _Lines:
         if time.monotonic() - self.printed >= _LINE_EVERY_SECONDS:
             self._print()
 
+    def show(self, **fields: str) -> None:
+        self.fields.update(fields)
+        self._print()
+
     def finish(self) -> None:
-        if self.printed > self.started:
+        if self.printed > self.started and self.told != self.done:
             self._print()
 
     def _print(self) -> None:
-        self.printed = time.monotonic()
+        self.printed, self.told = time.monotonic(), self.done
         elapsed = self.printed - self.started
         left = elapsed * (self.total - self.done) / self.done if self.done else 0.0
         shown = "".join(f"  {key} {value}" for key, value in self.fields.items())
@@ -107,6 +119,9 @@ class _Live:
         shown = "  ".join(f"{key} {value}" for key, value in self.fields.items())
         self.progress.update(self.task, advance=count, shown=shown)
 
+    def show(self, **fields: str) -> None:
+        self.advance(0, **fields)
+
 
 @contextmanager
 def _live(description: str, total: float, unit: str) -> Iterator[_Live]:
@@ -119,17 +134,21 @@ def _live(description: str, total: float, unit: str) -> Iterator[_Live]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
-    progress = Progress(
+    console = Console(stderr=True)
+    wide = console.width >= _WIDE
+    # Only the bar gives way where there is no room; numbers are never cut before it has.
+    columns = (
         TextColumn("{task.description}", style="bold"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn(unit),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        *([TextColumn(unit)] if wide else []),
         TextColumn("{task.fields[shown]}", style="cyan"),
-        TimeElapsedColumn(),
+        *([TimeElapsedColumn(table_column=Column(no_wrap=True))] if wide else []),
         TextColumn("left"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
     )
+    progress = Progress(*columns, console=console)
     with progress:
         yield _Live(progress, progress.add_task(description, total=total, shown=""))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from brulee.training import trackers
+from brulee.training.range_test import Found
 
 # What accelerate's trackers import is not ours to mend.
 TENSORBOARD = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -32,6 +35,32 @@ def test_completions_of_validation_rows_are_scored_and_kept(at: Any, brulee: Any
     assert len(found[0]["samples"]) == 2
     assert found[0]["samples"][0].keys() == {"prompt", "output", "reference"}
     assert "step 3: rouge1" in done.err, "nothing was shown"
+    wanted = found[0]["samples"][0]["reference"]
+    assert f"\n  should: {wanted}\n" in done.err, "nobody can tell how good the output is"
+
+
+def test_completions_without_a_metric_say_so(at: Any, brulee: Any) -> None:
+    at.recipe["evaluate"]["metrics"] = []
+    done = brulee("train", at.write(train__generate_every=3))
+    assert "step 3: not scored, as there are no metrics\n  prompt: " in done.err
+
+
+def test_the_validation_loss_and_the_step_that_was_kept_are_told(at: Any, brulee: Any) -> None:
+    done = brulee("train", at.write(train__validate_every=2, train__keep_best=True))
+    losses = {e["step"]: e["loss"] for e in events(at, "validation")}
+    for step, loss in losses.items():
+        assert re.search(rf"Training: {step}/4 steps  .*validation {loss:.3f}  ", done.err)
+    best = min(losses, key=lambda step: losses[step])
+    assert f"kept step {best} (validation {losses[best]:.4f})\n" in done.err
+
+
+def test_after_an_early_stop_it_is_told_that_the_best_step_was_not_kept(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = iter([1.0, 2.0])
+    monkeypatch.setattr("brulee.training.trainer.Trainer.validation_loss", lambda _: next(given))
+    done = brulee("train", at.write(train__validate_every=1, train__patience=1))
+    assert "kept step 2, the last; train.keep_best keeps step 1\n" in done.err
 
 
 def test_looking_on_changes_nothing_of_the_training(at: Any, brulee: Any) -> None:
@@ -49,6 +78,17 @@ def test_what_needs_validation_rows_says_so(at: Any, brulee: Any, key: str) -> N
     done = brulee("train", at.write(**{f"train__{key}": True if key == "keep_best" else 1}))
     assert done.code == 2
     assert f"recipe.yaml, line 4: train.{key} needs validation rows" in done.err
+
+
+def test_patience_that_can_never_end_a_training_is_told(at: Any, brulee: Any) -> None:
+    recipe = at.write(train__patience=1, train__validate_every=100)
+    done = brulee("train", recipe)
+    assert done.code == 0
+    assert (
+        "recipe.yaml, line 4: train.patience = 1 can never stop this training: validated every 100 "
+        "steps, it could at step 200, and there are 4; set train.validate_every to 1 or less.\n"
+        in done.err
+    )
 
 
 @TENSORBOARD
@@ -115,6 +155,49 @@ def test_a_learning_rate_is_found_and_no_trace_left(at: Any, brulee: Any) -> Non
     assert sorted(p.name for p in at.folder.iterdir()) == sorted([*before, "rates.png"])
     done = brulee("train", recipe, "--plot", "rates.png")
     assert (done.code, done.err) == (2, "error: --plot draws what --find-lr finds; give both.\n")
+
+
+@pytest.mark.parametrize(
+    ("plot", "says"),
+    [
+        ("nodir/x.png", "nodir/x.png: there is no folder nodir to draw it in; make it first."),
+        ("x.doc", "x.doc: pictures are drawn as .png, .svg, .pdf, .jpg; give it one of these"),
+        ("x", "x: pictures are drawn as .png, .svg, .pdf, .jpg; give it one of these endings."),
+        (".", ".: a folder, where the picture should be; name a file in it."),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_told_before_the_rates_are_tried(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch, plot: str, says: str
+) -> None:
+    monkeypatch.setattr("brulee.pipeline.find_learning_rate", None)
+    done = brulee("train", at.write(), "--find-lr", "--plot", plot)
+    assert done.code == 2
+    assert done.err.startswith(f"error: {says}")
+
+
+def test_a_rate_is_told_though_its_picture_fails(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "rates.png")
+
+    found = Found((1e-4, 1e-3), (2.0, 1.0), 1e-3)
+    monkeypatch.setattr("brulee.pipeline.find_learning_rate", lambda _: found)
+    monkeypatch.setattr("brulee.reporting.curve.as_picture", full)
+    done = brulee("train", at.write(), "--find-lr", "--plot", "rates.png")
+    assert done.code == 2
+    assert "suggested: --set train.learning_rate=1.0e-03\n" in done.out
+
+
+def test_a_damaged_line_of_events_is_a_sentence_on_resume(at: Any, brulee: Any) -> None:
+    assert brulee("train", at.write()).code == 0
+    (at.folder / "runs/recipe/trained.json").unlink()
+    log = at.folder / "runs/recipe/events.jsonl"
+    lines = log.read_text().splitlines()
+    log.write_text("\n".join([lines[0], lines[1][:20], *lines[2:]]) + "\n")
+    done = brulee("resume", "runs/recipe")
+    assert (done.code, len(done.errors)) == (2, 1)
+    assert "runs/recipe/events.jsonl, line 2: damaged" in done.err
 
 
 def test_a_plan_tells_every_method_and_writes_nothing(at: Any, brulee: Any) -> None:

@@ -1,5 +1,8 @@
 """Bars: one at a time, and none where the command line did not ask for them."""
 
+import re
+import sys
+
 import pytest
 
 from brulee import progress
@@ -41,3 +44,32 @@ def test_nothing_is_drawn_unasked(capsys: pytest.CaptureFixture[str]) -> None:
         quiet.advance()
     progress.note("said")
     assert capsys.readouterr().err == ""
+
+
+def test_what_is_rare_has_a_line_in_a_log_and_the_end_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_enabled", True)
+    with progress.bar("Training", 2, "steps") as shown:
+        shown.advance(1, loss="1.2")
+        assert capsys.readouterr().err == ""
+        shown.advance(1, loss="1.1")
+        shown.show(validation="0.9")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Training: 2/2 steps  loss 1.1  validation 0.9  ")
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_terminal_cuts_no_number_of_a_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(progress, "_enabled", True)
+    with progress.bar("Training", 1000, "steps") as shown:
+        shown.advance(250, loss="1.234", tokens_s="14,039")
+        shown.show(validation="0.549")
+    told = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert "250/1000" in told
+    assert "loss 1.234  tokens_s 14,039  validation 0.549" in told

@@ -75,3 +75,22 @@ def test_an_override_reaches_into_a_list(tmp_path: Path) -> None:
         load_recipe(file, ["data.2.limit=7"])
     with pytest.raises(InputError, match=r"^--set data.1.limt: unknown key"):
         load_recipe(file, ["data.1.limt=7"])
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.micro_batch=autoo", "it should be 'auto' or a valid integer."),
+        ("train.micro_batch=0", "it should be 'auto' or greater than or equal to 1."),
+        ("model=5", "it should be a valid string."),
+        ("data.templates=5", "it should be a valid string, a valid list or a valid dictionary."),
+        ("train.max_steps=x", "it should be a valid integer."),
+    ],
+)
+def test_a_value_of_several_kinds_is_told_all_of_them(
+    tmp_path: Path, override: str, words: str
+) -> None:
+    file = written(tmp_path, "data: {source: a}\n")
+    with pytest.raises(InputError) as caught:
+        load_recipe(file, [override])
+    assert str(caught.value).endswith(f"is not valid: {words}")

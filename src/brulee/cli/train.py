@@ -37,6 +37,10 @@ def train(
 
     if plot and not find_lr:
         raise InputError("--plot draws what --find-lr finds; give both.")
+    if plot:
+        from brulee.reporting import curve
+
+        curve.check_picture(plot)
     # Read before torch is imported, so that a mistyped key costs no wait.
     spec = load_recipe(recipe, overrides or ())
     from brulee import pipeline
@@ -51,10 +55,11 @@ def train(
 def _print_found(found: Found, plot: Path | None, as_json: bool) -> None:
     from brulee.reporting import curve
 
-    if plot:
-        curve.as_picture(found.rates, found.losses, found.suggestion, plot)
     if as_json:
         print_json(asdict(found))
-        return
-    print(curve.as_text(found.rates, found.losses, found.suggestion))
-    print(f"suggested: --set train.learning_rate={found.suggestion:.1e}")
+    else:
+        print(curve.as_text(found.rates, found.losses, found.suggestion))
+        print(f"suggested: --set train.learning_rate={found.suggestion:.1e}", flush=True)
+    # Last, as a disk may refuse it after all.
+    if plot:
+        curve.as_picture(found.rates, found.losses, found.suggestion, plot)

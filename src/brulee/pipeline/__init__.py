@@ -13,8 +13,8 @@ from brulee.pipeline.preparation import prepare
 from brulee.pipeline.rates import find_learning_rate
 from brulee.pipeline.stages import score, write_up
 from brulee.pipeline.stops import interruptible
-from brulee.pipeline.storing import reloaded
-from brulee.pipeline.tuning import tune
+from brulee.pipeline.trained import ended
+from brulee.pipeline.tuning import tune, tuned_model
 from brulee.recipe import Recipe
 from brulee.training.world import World, joined
 
@@ -44,14 +44,14 @@ def _whole(where: RunFolder) -> Path:
     if where.finished:
         return where.path
     with _working(where) as world:
+        known = ended(where)
         prepared = prepare(where, world)
         if world.writes:
             before = score(prepared, "base")
-        tuned = tune(prepared)
+        prepared, tuned = tuned_model(prepared, known)
         if world.writes:
-            tuned_one = reloaded(prepared) if world.shards else prepared
-            after = score(tuned_one, "tuned", tuned)
-            write_up(tuned_one, tuned, before, after)
+            after = score(prepared, "tuned", tuned)
+            write_up(prepared, tuned, before, after)
         world.wait()
     return where.path
 
@@ -60,7 +60,10 @@ def _training(where: RunFolder) -> Path:
     if where.finished:
         return where.path
     with _working(where) as world:
-        tune(prepare(where, world))
+        known = ended(where)
+        prepared = prepare(where, world)  # which refuses data or a base that changed, done or not
+        if known is None:
+            tune(prepared)
     return where.path
 
 

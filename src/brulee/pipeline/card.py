@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import yaml
 
 from brulee.models.hub_names import hub_name
-from brulee.reporting.results import Results
+from brulee.reporting import wording
+from brulee.reporting.results import Results, Training
 
 if TYPE_CHECKING:
     from brulee.pipeline.preparation import Prepared
 
 
-def model_card(prepared: Prepared, found: Results | None) -> str:
+def model_card(prepared: Prepared, training: Training, found: Results | None = None) -> str:
     """Markdown with a YAML head: what it is, what it was made from, what it scored."""
     recipe, tasks = prepared.recipe, prepared.corpus.tasks
     whole = prepared.method.stores_model
@@ -25,7 +26,8 @@ def model_card(prepared: Prepared, found: Results | None) -> str:
         "pipeline_tag": "text2text-generation" if seq2seq else "text-generation",
         "tags": ["brulee"],
     }
-    options = ", ".join(f"{k} {v}" for k, v in prepared.method.options().items())
+    given = prepared.method.options().items()
+    options = ", ".join(f"{k} {v}" for k, v in given if v is not None and v is not False)
     lines = [
         "---",
         yaml.safe_dump(head, sort_keys=False).strip(),
@@ -41,7 +43,8 @@ def model_card(prepared: Prepared, found: Results | None) -> str:
             for path, fitting in prepared.fitting.items()
         ),
         "",
-        f"- method: {prepared.method.name} ({options})",
+        f"- method: {prepared.method.name}" + (f" ({options})" if options else ""),
+        f"- training: {wording.training(training)}",
         f"- base digest: `{prepared.base.digest}`{_found_at(recipe.base.name, public)}",
         *(
             f"- data digest: `{file}` `{digest}`"

@@ -23,7 +23,10 @@ from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.pipeline.folder import RunFolder
 from brulee.pipeline.record import record
+from brulee.progress import note
 from brulee.recipe import DataSpec, Recipe
+from brulee.training.documents import course
+from brulee.training.selection import idle_patience
 from brulee.training.trackers import check_trackers
 from brulee.training.world import ALONE, World
 from brulee.yaml_lines import KeyPath
@@ -101,6 +104,7 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
     first = corpus.tasks[corpus.trained[0]].templates.templates[0]
     method.instruct(base.tokenizer, instruction(first))
     mixture = corpus.mixture({p: found.rows for p, found in fitting.items()}, recipe.train.seed)
+    _warn_of_patience(recipe, len(mixture))
     autocast = method.stores_model and dtype == torch.bfloat16
     prepared = Prepared(
         where,
@@ -166,6 +170,17 @@ def _check_validation(recipe: Recipe, corpus: Corpus) -> None:
             f"{recipe.source.at(('train', key))}: train.{key} needs validation rows, and there are "
             "none; set data.split.validation, for instance to 0.1."
         )
+
+
+def _warn_of_patience(recipe: Recipe, count: int) -> None:
+    train = recipe.train
+    if train.patience is None:
+        return
+    planned = course(train, count)
+    every = train.validate_every or planned.per_epoch
+    idle = idle_patience(train.patience, planned.steps, every)
+    if idle:
+        note(f"{recipe.source.at(('train', 'patience'))}: {idle}")
 
 
 def _check_context(recipe: Recipe, context: int | None) -> None:

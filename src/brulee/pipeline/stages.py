@@ -17,7 +17,8 @@ from brulee.methods.checkpoint import CARD
 from brulee.models.context import context_length
 from brulee.pipeline.card import model_card
 from brulee.pipeline.preparation import Prepared
-from brulee.pipeline.summary import Scored, Tuned, summarise
+from brulee.pipeline.summary import Scored, summarise
+from brulee.pipeline.trained import Tuned
 from brulee.reporting import html, results
 
 
@@ -74,7 +75,7 @@ def write_up(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) ->
     for folder in ("adapter", "model"):
         card = prepared.where.path / folder / CARD
         if card.is_file():
-            card.write_text(model_card(prepared, found), encoding="utf-8")
+            card.write_text(model_card(prepared, tuned.trained.training, found), encoding="utf-8")
     html.write_report(prepared.where.path)
 
 

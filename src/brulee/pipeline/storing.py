@@ -8,16 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from brulee.methods import Attached
-from brulee.methods.checkpoint import CARD, save_adapter
+from brulee.methods.checkpoint import CARD, attach_adapter, open_adapter, save_adapter
 from brulee.methods.whole import write_model_record
 from brulee.models.disk import disk_errors
 from brulee.models.loading import load_base
 from brulee.pipeline.card import model_card
 from brulee.pipeline.preparation import Prepared
+from brulee.pipeline.trained import Trained, Tuned
+from brulee.reporting.results import Training
 from brulee.training.sharding import gathered
 
 
-def store(prepared: Prepared, attached: Attached) -> int:
+def result_folder(prepared: Prepared) -> Path:
+    """Where the result of the training lies."""
+    return prepared.where.path / ("model" if prepared.method.stores_model else "adapter")
+
+
+def store(prepared: Prepared, attached: Attached, training: Training) -> int:
     """Write the adapter or the model under another name, then rename it; returns its bytes.
 
     Every process calls it, one writes; 0 in the others.
@@ -26,16 +33,17 @@ def store(prepared: Prepared, attached: Attached) -> int:
     whole = gathered(prepared.base.model, world.writes) if world.shards else None
     if not world.writes:
         return 0
-    final = prepared.where.path / ("model" if prepared.method.stores_model else "adapter")
+    final = result_folder(prepared)
+    card = model_card(prepared, training)
     aside = final.with_name(f".{final.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     try:
         with disk_errors(final):
             if prepared.method.stores_model:
-                size = _store_model(prepared, whole, aside)
+                size = _store_model(prepared, whole, aside, card)
             else:
-                size = _store_adapter(prepared, attached, aside)
+                size = _store_adapter(prepared, attached, aside, card)
         if final.exists():
             shutil.rmtree(final)
         aside.rename(final)
@@ -44,25 +52,29 @@ def store(prepared: Prepared, attached: Attached) -> int:
     return size
 
 
-def reloaded(prepared: Prepared) -> Prepared:
-    """The same run with the stored model as its base, whole in this process."""
-    base = prepared.base
-    folder = str(prepared.where.path / "model")
-    model = load_base(folder, base.model.dtype, base.device).model
-    return replace(prepared, base=replace(base, model=model))
+def from_disk(prepared: Prepared, trained: Trained) -> tuple[Prepared, Tuned]:
+    """The same run with what it stored in memory, whole in this process.
+
+    Raises InputError where that is damaged.
+    """
+    folder, base = result_folder(prepared), prepared.base
+    if not prepared.method.stores_model:
+        return prepared, Tuned(attach_adapter(open_adapter(folder), base), trained)
+    model = load_base(str(folder), base.model.dtype, base.device).model
+    prepared = replace(prepared, base=replace(base, model=model))
+    return prepared, Tuned(prepared.method.attach(model), trained)
 
 
-def _store_adapter(prepared: Prepared, attached: Attached, folder: Path) -> int:
+def _store_adapter(prepared: Prepared, attached: Attached, folder: Path, card: str) -> int:
     source = prepared.recipe.base.name
-    card = model_card(prepared, None)
     return save_adapter(folder, attached, prepared.base, source, card, _made_by(prepared))
 
 
-def _store_model(prepared: Prepared, whole: dict[str, Any] | None, folder: Path) -> int:
+def _store_model(prepared: Prepared, whole: dict[str, Any] | None, folder: Path, card: str) -> int:
     prepared.base.model.save_pretrained(folder, state_dict=whole)
     prepared.base.tokenizer.save_pretrained(folder)
     write_model_record(folder, prepared.base, prepared.recipe.base.name, _made_by(prepared))
-    (folder / CARD).write_text(model_card(prepared, None), encoding="utf-8")
+    (folder / CARD).write_text(card, encoding="utf-8")
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 

@@ -11,15 +11,14 @@ from brulee.evaluation import bleu, chrf, ter
 from brulee.evaluation.answers import Answer, statistics_array
 from brulee.evaluation.base import Metric
 from brulee.evaluation.stats import compare, interval
-from brulee.methods import Attached
 from brulee.pipeline.comparing import adjusted, comparison
 from brulee.pipeline.folder import machine, versions
 from brulee.pipeline.forgetting import forgotten, guard_scores, suites_forgotten
 from brulee.pipeline.mix import mix
+from brulee.pipeline.trained import Tuned
 from brulee.reporting.results import (
     Base,
     Comparison,
-    Cost,
     Environment,
     Forgetting,
     Lengths,
@@ -29,7 +28,6 @@ from brulee.reporting.results import (
     Who,
 )
 from brulee.reporting.verdict import with_verdict
-from brulee.training.trainer import Totals
 
 if TYPE_CHECKING:
     from brulee.pipeline.preparation import Prepared
@@ -44,17 +42,6 @@ class Scored:
     tasks: dict[str, list[Answer]]
     guards: dict[str, list[Answer]]
     seconds: float
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What training left: the attached method, what it took and what it weighs."""
-
-    attached: Attached
-    totals: Totals
-    trainable: int
-    total: int
-    stored_bytes: int
 
 
 def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -> Results:
@@ -95,7 +82,10 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
             scores=tuple(scores),
             comparisons=adjusted(comparisons),
             forgetting=tuple(forgetting),
-            cost=_cost(tuned, before.seconds + after.seconds),
+            cost=tuned.trained.cost.model_copy(
+                update={"evaluation_seconds": before.seconds + after.seconds}
+            ),
+            training=tuned.trained.training,
             lengths=tuple(_lengths("base", before) + _lengths("tuned", after)),
             mixture=mix(prepared) if len(prepared.corpus.tasks) > 1 else (),
             signatures=_signatures(comparisons),
@@ -117,20 +107,6 @@ def _signatures(comparisons: Sequence[Comparison]) -> dict[str, str]:
 def _score(who: Who, task: str, key: str, stats_NS: Any, reduce: Reduce, resamples: int) -> Score:
     found = interval(stats_NS, reduce, resamples)
     return Score(who=who, task=task, metric=key, **found._asdict())
-
-
-def _cost(tuned: Tuned, evaluation_seconds: float) -> Cost:
-    totals = tuned.totals
-    return Cost(
-        trainable_parameters=tuned.trainable,
-        total_parameters=tuned.total,
-        adapter_bytes=tuned.stored_bytes,
-        peak_memory_bytes=totals.peak_memory_bytes,
-        train_seconds=totals.seconds,
-        train_tokens=totals.tokens,
-        tokens_per_second=totals.tokens_per_second,
-        evaluation_seconds=evaluation_seconds,
-    )
 
 
 def _lengths(who: Who, scored: Scored) -> list[Lengths]:

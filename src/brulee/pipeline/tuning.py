@@ -18,15 +18,27 @@ from brulee.models.loading import check_safetensors
 from brulee.models.quantising import parameter_count
 from brulee.pipeline.glimpses import glimpse
 from brulee.pipeline.preparation import Prepared
-from brulee.pipeline.storing import store
-from brulee.pipeline.summary import Tuned
+from brulee.pipeline.storing import from_disk, result_folder, store
+from brulee.pipeline.trained import Trained, Tuned, course_of, seal
 from brulee.planning.micro_batch import fitting_tokens
+from brulee.reporting.results import Cost
 from brulee.training.documents import Document, Documents
+from brulee.training.events import read_events
 from brulee.training.passes import Passes
 from brulee.training.trackers import open_trackers
 from brulee.training.trainer import Trainer
 
 _CHOSEN = "chosen.safetensors"  # what a method learned from the untuned model
+
+
+def tuned_model(prepared: Prepared, known: Trained | None) -> tuple[Prepared, Tuned]:
+    """The run with the tuned model whole in memory, trained unless that is `known` to be done."""
+    if known is None:
+        tuned, world = tune(prepared), prepared.world
+        if not (world.shards and world.writes):
+            return prepared, tuned
+        known = tuned.trained
+    return from_disk(prepared, known)
 
 
 def tune(prepared: Prepared) -> Tuned:
@@ -36,9 +48,22 @@ def tune(prepared: Prepared) -> Tuned:
     attached = trainer.attached
     trainable = attached.trainable()
     totals = trainer.train(prepared.where.resume_line)
-    size = store(prepared, attached)
+    training = course_of(totals, read_events(trainer.events.path))
+    size = store(prepared, attached, training)
+    cost = Cost(
+        trainable_parameters=trainable,
+        total_parameters=total,
+        adapter_bytes=size,
+        peak_memory_bytes=totals.peak_memory_bytes,
+        train_seconds=totals.seconds,
+        train_tokens=totals.tokens,
+        tokens_per_second=totals.tokens_per_second,
+    )
+    trained = Trained(training=training, cost=cost, files={})
+    if prepared.world.writes:
+        trained = seal(prepared.where, result_folder(prepared), training, cost)
     prepared.world.wait()
-    return Tuned(attached, totals, trainable, total, size)
+    return Tuned(attached, trained)
 
 
 def trainer_of(prepared: Prepared) -> Trainer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -32,13 +32,22 @@ def check(
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problem = max(error.errors(), key=_weight)
-        keys = list(_keys(model, values, problem["loc"], problem["type"]))
+        found = [(list(_keys(model, values, p["loc"], p["type"])), p) for p in error.errors()]
+        keys, problem = max(found, key=lambda each: _weight(each[1]))
+        # What the other members of a union say of the same value; a section says it otherwise.
+        same = [p["msg"] for k, p in found if k == keys and p["type"] != "model_type"]
+        told = list(dict.fromkeys(_plain(message) for message in same))
         keys[:1] = [(written or {}).get(str(key), key) for key in keys[:1]]
-        raise InputError(_sentence(model, problem, source, (*prefix, *keys))) from None
+        raise InputError(_sentence(model, problem, told, source, (*prefix, *keys))) from None
 
 
-def _sentence(model: type[BaseModel], problem: ErrorDetails, source: Source, path: KeyPath) -> str:
+def _sentence(
+    model: type[BaseModel],
+    problem: ErrorDetails,
+    told: Sequence[str],
+    source: Source,
+    path: KeyPath,
+) -> str:
     kind, loc = problem["type"], problem["loc"]
     dotted = ".".join(str(p) for p in path)
     at = source.at(path)
@@ -50,7 +59,7 @@ def _sentence(model: type[BaseModel], problem: ErrorDetails, source: Source, pat
     if kind == "missing":
         return f"{at}: the key {dotted!r} is required."
     given = problem["input"]
-    wanted = _plain(problem["msg"]) if kind != "model_type" else _mapping(model, loc, given)
+    wanted = _any_of(told) if kind != "model_type" else _mapping(model, loc, given)
     return f"{at}: {dotted} = {_shown(given)} is not valid: {wanted}."
 
 
@@ -87,6 +96,12 @@ def _inside(values: Any, part: str | int) -> Any:
 def _shown(given: Any) -> str:
     text = repr(given)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _any_of(sentences: Sequence[str]) -> str:
+    first, *others = sentences
+    parts = [first, *(other.removeprefix("it should be ") for other in others)]
+    return " or ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
 def _plain(message: str) -> str:

@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from brulee.errors import InputError
+
 _ROWS, _COLUMNS = 12, 64
+_FORMATS = (".png", ".svg", ".pdf", ".jpg")
 
 
 def as_text(xs: Sequence[float], ys: Sequence[float], mark: float) -> str:
@@ -28,8 +31,20 @@ def as_text(xs: Sequence[float], ys: Sequence[float], mark: float) -> str:
     return "\n".join([*lines, " " * 9 + ends[0] + ends[1].rjust(_COLUMNS - len(ends[0]))])
 
 
+def check_picture(file: Path) -> None:
+    """Raise InputError for a picture that could not be drawn: no such folder, unknown format."""
+    if not file.parent.is_dir():
+        raise InputError(f"{file}: there is no folder {file.parent} to draw it in; make it first.")
+    if file.is_dir():
+        raise InputError(f"{file}: a folder, where the picture should be; name a file in it.")
+    if file.suffix.lower() not in _FORMATS:
+        raise InputError(
+            f"{file}: pictures are drawn as {', '.join(_FORMATS)}; give it one of these endings."
+        )
+
+
 def as_picture(xs: Sequence[float], ys: Sequence[float], mark: float, file: Path) -> None:
-    """The curve as a PNG."""
+    """The curve as a picture of the format that the file's ending names."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")

@@ -6,19 +6,16 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from brulee.errors import InputError
-from brulee.reporting import charts, wording
 from brulee.reporting import results as results_file
-from brulee.reporting.items import Item, read_items, read_lines
+from brulee.reporting import wording
+from brulee.reporting.items import Item, read_items
 from brulee.reporting.page_items import examples
 from brulee.reporting.page_style import STYLE
 from brulee.reporting.page_tables import (
-    both_widths,
     comparisons,
     cost,
     forgetting,
@@ -26,6 +23,7 @@ from brulee.reporting.page_tables import (
     number,
     scores,
 )
+from brulee.reporting.page_training import read_events, training
 from brulee.reporting.results import Results
 from brulee.reporting.verdict import verdict
 
@@ -71,7 +69,7 @@ def render(
         forgetting(results),
         cost(results),
         mixture(results),
-        _losses(events),
+        training(results.training, events),
         examples(results, items),
         _reproduce(results, recipe, manifest),
     )
@@ -84,21 +82,6 @@ def render(
         f"{''.join(sections)}<footer>Written by brulee from results.json, schema "
         f"{results_file.SCHEMA}.</footer></main></body></html>\n"
     )
-
-
-def read_events(file: Path) -> list[dict[str, Any]]:
-    """The lines of an events.jsonl; none where a run has no such file.
-
-    Raises InputError naming the line that is malformed or whose step or loss is not a number.
-    """
-    events = []
-    for place, event in read_lines(file) if file.is_file() else ():
-        if event.get("event") in {"step", "validation"}:
-            for key in ("step", "loss"):
-                if not isinstance(event.get(key), int | float):
-                    raise InputError(f"{place}: {key} = {event.get(key)!r} is not a number.")
-            events.append(event)
-    return events
 
 
 def _masthead(results: Results) -> str:
@@ -151,30 +134,6 @@ def _figures(results: Results) -> str:
         f"<div><dt>{number(label)}</dt><dd>{number(value)}</dd></div>" for value, label in figures
     )
     return f'<dl class="figures">{rows}</dl>' if rows else ""
-
-
-def _losses(events: Sequence[Mapping[str, Any]]) -> str:
-    chart = both_widths(partial(charts.loss_curve, events))
-    if not chart:
-        return ""
-    kinds = {str(event["event"]) for event in events}
-    key = '<span class="key"><i class="line raw"></i>each step</span>'
-    key += '<span class="key"><i class="line"></i>moving mean</span>'
-    if "validation" in kinds:
-        key += '<span class="key"><i class="ring"></i>validation</span>'
-    return (
-        "<section><h2>How training went</h2>"
-        "<p>Loss in nats per learned token; lower is better.</p>"
-        f"<figure><figcaption>{key}</figcaption>{chart}</figure>{_not_finite(events)}</section>"
-    )
-
-
-def _not_finite(events: Sequence[Mapping[str, Any]]) -> str:
-    drawn = len(charts.losses(events, "step")) + len(charts.losses(events, "validation"))
-    missing = len(events) - drawn
-    if not missing:
-        return ""
-    return f'<p class="note">{missing} loss values were not finite; they are not drawn.</p>'
 
 
 def _reproduce(results: Results, recipe: str, manifest: str) -> str:

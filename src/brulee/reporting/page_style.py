@@ -104,7 +104,8 @@ svg .improved circle { fill: var(--good); } svg .improved .whisker { stroke: var
 .item .texts { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 1.5rem 2rem; }
 .item .prompt { background: var(--panel); border-radius: .375rem; padding: 1rem 1.25rem 1.125rem;
   margin-bottom: 1.5rem; }
-.item h5 { font-size: .8125rem; font-weight: 600; color: var(--soft); margin: 0 0 .375rem; }
+.item h3, .item h5 { font-size: .8125rem; font-weight: 600; color: var(--soft);
+  margin: 0 0 .375rem; }
 .item h5.after { color: var(--accent); }
 .text { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .9375rem; line-height: 1.6;
   max-width: 46rem; }

@@ -144,6 +144,23 @@ class Cost(OpenRecord):
         return self.trainable_parameters / self.total_parameters
 
 
+class Training(OpenRecord):
+    """How the training went; `kept_step` is the step whose weights were stored and scored.
+
+    `best_step` had the lowest validation loss; None where there is none.
+    """
+
+    steps: int
+    planned_steps: int
+    kept_step: int
+    stopped_early: bool = False
+    best_step: int | None = None
+    best_validation_loss: float | None = None
+    skipped_steps: int = 0
+    loss_spikes: int = 0
+    out_of_memory_halvings: int = 0
+
+
 class Lengths(Record):
     """How long one model's outputs are on a task, in words and relative to the references."""
 
@@ -193,6 +210,7 @@ class Results(OpenRecord):
     comparisons: tuple[Comparison, ...] = ()
     forgetting: tuple[Forgetting, ...] = ()
     cost: Cost = Cost()
+    training: Training | None = None
     lengths: tuple[Lengths, ...] = ()
     mixture: tuple[MixtureLine, ...] = ()
     verdict: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brulee.reporting.results import Method, Paired, Score
+from brulee.reporting.results import Method, Paired, Score, Training
 
 _METRICS = {
     "bleu": "BLEU",
@@ -45,6 +45,20 @@ def method_name(method: Method) -> str:
     name = _METHODS.get(method.name, method.name)
     rank = method.extra.get("rank")
     return f"{name} r{rank}" if rank is not None else name
+
+
+def training(went: Training) -> str:
+    """How it went and whose weights these are, in a clause that ends without a full stop."""
+    early = f"stopped early after {went.steps:,} of {_count(went.planned_steps, 'step')}"
+    parts = [early if went.stopped_early else f"all {_count(went.steps, 'step')} taken"]
+    parts.append(f"the weights are those of {_kept(went)}")
+    if went.skipped_steps:
+        parts.append(f"{_count(went.skipped_steps, 'step')} skipped, not being finite")
+    if went.loss_spikes:
+        parts.append(f"{_count(went.loss_spikes, 'jump')} of the loss")
+    if went.out_of_memory_halvings:
+        parts.append("memory ran out, and passes were halved")
+    return "; ".join(parts)
 
 
 def places(*numbers: float) -> int:
@@ -141,3 +155,17 @@ def _three_digits(count: float, unit: str) -> str:
     whole = unit in {"", "B"} and float(count).is_integer()
     decimals = 0 if whole or count >= 99.95 else 1 if count >= 9.995 else 2
     return f"{count:.{decimals}f} {unit}".strip()
+
+
+def _kept(went: Training) -> str:
+    last = went.kept_step == went.steps
+    kept = f"the last step, {went.kept_step}" if last else f"step {went.kept_step}"
+    loss = went.best_validation_loss
+    if went.best_step is None or loss is None:
+        return kept
+    whose = "which" if went.best_step == went.kept_step else f"though step {went.best_step}"
+    return f"{kept}, {whose} had the lowest validation loss ({loss:.4f})"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from brulee.errors import InputError
+
 
 class EventLog:
     """Appends events to a file; after a resume, forgets those that the checkpoint does not know.
@@ -36,15 +38,26 @@ class EventLog:
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """Every whole event of a file, in order; a last line cut short by a kill is left out."""
+    """Every whole event of a file, in order; a last line cut short by a kill is left out.
+
+    Raises InputError for any other line that is no event.
+    """
     if not path.is_file():
         return []
-    events = []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            events.append(json.loads(line))
-        except json.JSONDecodeError:
-            if number < len(lines):
-                raise
-    return events
+    found = [_event(line) for line in path.read_bytes().splitlines()]
+    for number, event in enumerate(found[:-1], start=1):
+        if event is None:
+            raise InputError(
+                f"{path}, line {number}: damaged, as it is not the JSON of an event; delete this "
+                "line, and the training goes on without what it told."
+            )
+    return [event for event in found if event is not None]
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """What a line holds; None where it is torn."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from brulee.progress import note
 from brulee.training.events import EventLog
 
+_SHOWN = {"prompt": "prompt", "writes": "output", "should": "reference"}
+
 
 class Tracker(Protocol):
     """A place that draws curves."""
@@ -40,9 +42,9 @@ class Recorder:
         self.events.write("completions", step=step, scores=dict(scores), samples=samples)
         self._track("validation", step, scores)
         shown = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
-        note(f"step {step}: {shown}")
+        note(f"step {step}: {shown or 'not scored, as there are no metrics'}")
         for sample in samples[:1]:
-            note(f"  prompt: {_line(sample['prompt'])}\n  writes: {_line(sample['output'])}")
+            note("\n".join(f"  {label}: {_line(sample[key])}" for label, key in _SHOWN.items()))
 
     def said(self, event: str, step: int, reason: str) -> None:
         """Something that happened, in a sentence."""

@@ -7,6 +7,23 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 
+def idle_patience(patience: int, steps: int, every: int) -> str | None:
+    """Why waiting for a lower loss can never end a training of so many steps; None where it can.
+
+    The first validation is the best so far, so the earliest end is `patience` validations later.
+    """
+    earliest, most = (patience + 1) * every, (steps - 1) // (patience + 1)
+    if earliest < steps:
+        return None
+    mend = (
+        f"set train.validate_every to {most} or less" if most else "set it lower, or train longer"
+    )
+    return (
+        f"train.patience = {patience} can never stop this training: validated every "
+        f"{_steps(every)}, it could at step {earliest}, and there are {steps}; {mend}."
+    )
+
+
 @dataclass
 class Best:
     """The lowest validation loss so far, its step, and the validations since then."""
@@ -34,3 +51,7 @@ class Best:
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
         return asdict(self)
+
+
+def _steps(every: int) -> str:
+    return "step" if every == 1 else f"{every} steps"

@@ -18,7 +18,7 @@ from brulee.data.encoding import Encoded
 from brulee.errors import StoppedError
 from brulee.methods.base import Attached
 from brulee.models.loading import Base
-from brulee.progress import Bar, bar
+from brulee.progress import Bar, bar, note
 from brulee.recipe import TrainSpec
 from brulee.training import checkpoint, together
 from brulee.training.documents import Document, Documents, course
@@ -36,12 +36,19 @@ from brulee.training.world import ALONE, World
 
 @dataclass(frozen=True)
 class Totals:
-    """What training took. Tokens are real ones, without padding; seconds exclude validation."""
+    """What training took. Tokens are real ones, without padding; seconds exclude validation.
+
+    `planned` steps are fewer taken where it stopped `early`; the weights are those of step `kept`.
+    """
 
     steps: int
     tokens: int
     seconds: float
     peak_memory_bytes: int
+    planned: int
+    kept: int
+    early: bool
+    best: Best
 
     @property
     def tokens_per_second(self) -> float:
@@ -128,7 +135,7 @@ class Trainer:
             while not self.done:
                 with self.passes.boundary():
                     stop = self._one_step(progress)
-                self._between_steps()
+                self._between_steps(progress)
                 self.peak = max(self.peak, peak_bytes(self.base.device))
                 if stop or (self._stop and self.world.size == 1):
                     self._save()
@@ -137,9 +144,10 @@ class Trainer:
                         f"Go on with: {resume_line}"
                     )
         self.recorder.finish()
-        self._take_best()
+        kept = self._take_best()
         self.base.model.eval()
-        return Totals(self.step, self.tokens, self.seconds, self.peak)
+        spent = (self.step, self.tokens, self.seconds, self.peak)
+        return Totals(*spent, self.steps, kept, self._early, self.best)
 
     def validation_loss(self) -> float:
         """Mean loss per learned token over the validation documents."""
@@ -230,9 +238,9 @@ class Trainer:
         )
         progress.advance(1, loss=f"{loss:.3f}", tokens_s=f"{self.tokens / self.seconds:,.0f}")
 
-    def _between_steps(self) -> None:
+    def _between_steps(self, progress: Bar) -> None:
         if self.validation and self._due(self.spec.validate_every):
-            self._validate()
+            self._validate(progress)
         if self.glimpse and self._due(self.spec.generate_every):
             self._look()
         if self._due(self.spec.save_every):
@@ -242,9 +250,10 @@ class Trainer:
         """Whether what happens so often, by default once an epoch, and at the end, happens now."""
         return self.done or self.step % (every or self.course.per_epoch) == 0
 
-    def _validate(self) -> None:
+    def _validate(self, progress: Bar) -> None:
         loss = self.validation_loss()
         self.recorder.validation(self.step, loss)
+        progress.show(validation=f"{loss:.3f}")
         better = self.best.see(self.step, loss)
         if better and self.spec.keep_best:
             self._write(self.folder / "checkpoints" / "best", keep=1)
@@ -267,10 +276,13 @@ class Trainer:
         torch.set_rng_state(random)
         self.recorder.completions(self.step, found.scores, found.samples)
 
-    def _take_best(self) -> None:
-        """End with the weights that validated best, if they are asked for."""
+    def _take_best(self) -> int:
+        """End with the weights that validated best, if they are asked for; the step they are of."""
         if not (self.spec.keep_best and self.best.step):
-            return
+            if self._early:
+                best = self.best.step
+                note(f"kept step {self.step}, the last; train.keep_best keeps step {best}")
+            return self.step
         found = checkpoint.newest(self.folder / "checkpoints" / "best")
         if found is None or found.step != self.best.step:
             raise StoppedError(
@@ -278,6 +290,8 @@ class Trainer:
                 "which validated best, is damaged or gone. Begin anew with --fresh."
             )
         checkpoint.restore_weights(found, self.parameters)
+        note(f"kept step {self.best.step} (validation {self.best.loss:.4f})")
+        return self.best.step
 
     def _save(self) -> None:
         if self._saved == self.step:

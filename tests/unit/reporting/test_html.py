@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from brulee.errors import InputError
-from brulee.reporting.html import read_events, render, write_report
+from brulee.reporting.html import render, write_report
 from brulee.reporting.items import Answer, Item
+from brulee.reporting.page_training import read_events
 from brulee.reporting.results import Results
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(1)>\"' &"
@@ -182,6 +183,39 @@ def test_a_broken_event_is_named_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.write_text('{"event": "note"}\n{"event": "step", "step": 1, "loss": null}\n')
     with pytest.raises(InputError, match=r"events\.jsonl, line 2: loss = None is not a number"):
+        read_events(file)
+
+
+def test_the_page_says_how_training_ended_and_folds_away_what_it_wrote(page: str) -> None:
+    text = re.sub(r"<[^>]+>", "", page)
+    assert "Stopped early after 120 of 150 steps; the weights are those of step 90" in text
+    head, folded = page.split("<details><summary>What it wrote on the way, of validation rows")
+    assert "Means over the rows" not in head
+    folded = folded.split("</section>")[0]
+    steps = re.findall(r"<h3>Step (\d+)</h3>", folded)
+    assert steps == ["10", "30", "40", "60", "70", "90", "100", "120"] * 2, "two prompts"
+    assert folded.count("<h3>Reference</h3>") == 2
+    assert '<th scope="row">120</th><td>0.44</td><td>0.04</td>' in folded
+
+
+def test_completions_are_never_markup_and_need_no_metric(example: Results) -> None:
+    sample = {"prompt": ATTACK, "output": ATTACK, "reference": ATTACK}
+    event = {"event": "completions", "step": 1, "scores": {}, "samples": [sample]}
+    text = render(example.model_copy(update={"training": None}), [event], [])
+    assert Page(text).open == []
+    assert not [tag for tag, _ in Page(text).tags if tag in {"script", "img"}]
+    assert text.count("&lt;script&gt;") == 3
+    assert "Means over the rows" not in text
+
+
+def test_a_broken_completion_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    sample = {"prompt": "p", "output": 3, "reference": "r"}
+    event = {"event": "completions", "step": 1, "scores": {}, "samples": [sample]}
+    file.write_text(json.dumps(event) + "\n")
+    with pytest.raises(
+        InputError, match=r"line 1: samples\.0\.output: input should be a valid str"
+    ):
         read_events(file)
 
 

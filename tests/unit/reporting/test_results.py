@@ -37,6 +37,16 @@ def test_reading_gives_back_what_was_written(tmp_path: Path) -> None:
     assert r.read(path).method.extra == {"rank": 8}
 
 
+def test_a_file_from_before_trainings_were_told_is_still_read(tmp_path: Path) -> None:
+    went = r.Training(steps=9, planned_steps=12, kept_step=6, stopped_early=True)
+    file = r.write(sample(training=went), tmp_path)
+    assert r.read(file).training == went
+    stored = json.loads(file.read_text())
+    del stored["training"]
+    file.write_text(json.dumps(stored))
+    assert r.read(file).training is None
+
+
 def test_the_file_has_the_documented_keys_and_no_leftover_beside_it(tmp_path: Path) -> None:
     stored = json.loads(r.write(sample(), tmp_path).read_text())
     assert stored["schema"] == 1

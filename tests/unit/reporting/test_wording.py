@@ -1,7 +1,9 @@
+from typing import Any
+
 import pytest
 
 from brulee.reporting import wording
-from brulee.reporting.results import Method
+from brulee.reporting.results import Method, Training
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,32 @@ def test_p_is_never_shown_as_zero() -> None:
 def test_an_unknown_metric_or_method_keeps_its_own_name() -> None:
     assert wording.metric_name("graded_quality") == "graded quality"
     assert wording.method_name(Method(name="mine")) == "mine"
+
+
+@pytest.mark.parametrize(
+    ("went", "text"),
+    [
+        ({}, "all 90 steps taken; the weights are those of the last step, 90"),
+        (
+            {"best_step": 80, "best_validation_loss": 0.23694, "kept_step": 80},
+            "all 90 steps taken; the weights are those of step 80, which had the lowest validation "
+            "loss (0.2369)",
+        ),
+        (
+            {"planned_steps": 1200, "stopped_early": True, "best_step": 80,
+             "best_validation_loss": 0.2},
+            "stopped early after 90 of 1,200 steps; the weights are those of the last step, 90, "
+            "though step 80 had the lowest validation loss (0.2000)",
+        ),
+        (
+            {"skipped_steps": 1, "loss_spikes": 2, "out_of_memory_halvings": 1},
+            "all 90 steps taken; the weights are those of the last step, 90; 1 step skipped, not "
+            "being finite; 2 jumps of the loss; memory ran out, and passes were halved",
+        ),
+    ],
+)  # fmt: skip
+def test_a_training_says_how_it_ended_and_whose_weights_it_left(
+    went: dict[str, Any], text: str
+) -> None:
+    values = {"steps": 90, "planned_steps": 90, "kept_step": 90, **went}
+    assert wording.training(Training.model_validate(values)) == text

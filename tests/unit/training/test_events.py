@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from brulee.errors import InputError
 from brulee.training.events import EventLog, read_events
 
 
@@ -46,11 +47,12 @@ def test_a_last_line_cut_short_is_left_out_and_cleared(log: EventLog) -> None:
     assert all(json.loads(line) for line in log.path.read_text().splitlines())
 
 
-def test_a_damaged_line_before_the_end_is_an_error(log: EventLog) -> None:
-    lines = log.path.read_text().splitlines()
-    lines[1] = lines[1][:-4]
-    log.path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(json.JSONDecodeError):
+@pytest.mark.parametrize("damage", [b'{"event": "step", "st', b"\xff\xfe\x00", b"[1]", b"{}", b""])
+def test_a_damaged_line_before_the_end_is_named(log: EventLog, damage: bytes) -> None:
+    lines = log.path.read_bytes().splitlines()
+    lines[1] = damage
+    log.path.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(InputError, match=r"events\.jsonl, line 2: damaged, .*; delete this line"):
         read_events(log.path)
 
 

@@ -1,0 +1,110 @@
+"""trained.json, the last that a training writes: that it ended, what it took, what it stored."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from brulee.errors import InputError
+from brulee.methods import Attached
+from brulee.methods.checkpoint import CARD, CONFIG
+from brulee.models.bundled import sha256
+from brulee.pipeline.folder import RunFolder
+from brulee.progress import note
+from brulee.reporting.results import Cost, Record, Training
+from brulee.training import checkpoint
+from brulee.training.trainer import Totals
+
+FILE_NAME = "trained.json"
+
+
+class Trained(Record):
+    """What results.json will say of a training, and the SHA-256 of each file that it stored."""
+
+    training: Training
+    cost: Cost
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A trained method on its model, and what its training took."""
+
+    attached: Attached
+    trained: Trained
+
+
+def ended(where: RunFolder) -> Trained | None:
+    """What a training left, where it ended and that is whole; None where there is work to do.
+
+    Raises InputError where it is damaged or gone, with no checkpoint to store it from once more.
+    """
+    file = where.path / FILE_NAME
+    if not where.begun or not file.is_file():
+        return None
+    trained = _read(file)
+    bad = _damaged(where.path, trained.files)
+    if bad is None:
+        return trained
+    said = f"{bad}: damaged or gone since the training ended"
+    if checkpoint.newest(where.path / "checkpoints") is None:
+        raise InputError(
+            f"{said}, and no checkpoint is left to store it from once more; bring it back, or "
+            "begin anew with --fresh, which moves the run aside."
+        )
+    note(f"{said}; it is stored once more, from the newest checkpoint.")
+    return None
+
+
+def seal(where: RunFolder, stored: Path, training: Training, cost: Cost) -> Trained:
+    """Write down that a training ended and left this folder."""
+    # The card is written anew with the scores.
+    files = sorted(file for file in stored.rglob("*") if file.is_file() and file.name != CARD)
+    digests = {file.relative_to(where.path).as_posix(): sha256(file) for file in files}
+    trained = Trained(training=training, cost=cost, files=digests)
+    where.write_json(FILE_NAME, trained.model_dump(mode="json"))
+    return trained
+
+
+def course_of(totals: Totals, events: Iterable[Mapping[str, Any]]) -> Training:
+    """How a training went, for results.json."""
+    counts = Counter(str(event["event"]) for event in events)
+    best = totals.best
+    validated = best.loss is not None and math.isfinite(best.loss)
+    return Training(
+        steps=totals.steps,
+        planned_steps=totals.planned,
+        kept_step=totals.kept,
+        stopped_early=totals.early,
+        best_step=best.step if validated else None,
+        best_validation_loss=best.loss if validated else None,
+        skipped_steps=counts["skipped"],
+        loss_spikes=counts["spike"],
+        out_of_memory_halvings=counts["out_of_memory"],
+    )
+
+
+def _damaged(run: Path, files: Mapping[str, str]) -> Path | None:
+    """The first stored file that is not as it was."""
+    for name, digest in files.items():
+        file = run / name
+        # An adapter's configuration may name its base anew; loading it checks the rest.
+        if not file.is_file() or (file.name != CONFIG and sha256(file) != digest):
+            return file
+    return None
+
+
+def _read(file: Path) -> Trained:
+    try:
+        return Trained.model_validate_json(file.read_bytes())
+    except ValidationError:
+        raise InputError(
+            f"{file}: not what a training writes at its end; delete it, and the training goes on "
+            "from its newest checkpoint."
+        ) from None

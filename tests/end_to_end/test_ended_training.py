@@ -1,0 +1,137 @@
+"""A training that ended is known to have ended by what it stored, whatever became of the rest."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brulee.reporting import results
+
+RUN, STRAIGHT = Path("runs/recipe"), Path("runs/straight")
+WEIGHTS = {"lora": "adapter/adapter_model.safetensors", "full": "model/model.safetensors"}
+BEST = {"train__epochs": 2, "train__validate_every": 2, "train__keep_best": True}
+
+
+def train(at: Any, brulee: Any, method: str = "lora", **changes: Any) -> Path:
+    """A finished training; the file of its weights."""
+    done = brulee("train", at.write(method={"name": method}, **changes))
+    assert done.code == 0, done.err
+    return RUN / WEIGHTS[method]
+
+
+def stamps() -> dict[Path, int]:
+    made = [*RUN.glob("*/*"), RUN / "events.jsonl", RUN / "trained.json"]
+    return {file: file.stat().st_mtime_ns for file in made}
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("gone", ["checkpoints", "checkpoints/best"])
+def test_without_its_checkpoints_it_is_still_over(
+    at: Any, brulee: Any, method: str, gone: str
+) -> None:
+    train(at, brulee, method, **BEST)
+    shutil.rmtree(RUN / gone)
+    before = stamps()
+    for arguments in (["resume", RUN], ["train", "recipe.yaml"]):
+        done = brulee(*arguments)
+        assert (done.code, "Training" in done.err) == (0, False)
+    assert stamps() == before, "something was trained or stored again"
+
+
+@pytest.mark.parametrize(
+    "method", ["lora", "full", "prompt", "prefix", "ia3", "bottleneck", "selective"]
+)
+def test_what_is_scored_later_is_what_was_stored(at: Any, brulee: Any, method: str) -> None:
+    recipe = at.write(method={"name": method})
+    for command in (["train", recipe], ["run", recipe, "--folder", "runs/straight"]):
+        assert brulee(*command).code == 0
+    shutil.rmtree(RUN / "checkpoints")
+    done = brulee("run", recipe)
+    assert done.code == 0, done.err
+    assert not (RUN / "checkpoints").exists(), "it was trained once more"
+    later, straight = (folder / "eval/tuned/rows-test.jsonl" for folder in (RUN, STRAIGHT))
+    assert later.read_text() == straight.read_text()
+    one, other = results.read(RUN), results.read(STRAIGHT)
+    assert one.training == other.training
+    assert (one.cost.train_tokens, one.cost.adapter_bytes) == (
+        other.cost.train_tokens, other.cost.adapter_bytes
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("harm", [Path.unlink, lambda file: file.write_bytes(b"torn")])
+def test_a_damaged_result_is_stored_again_from_the_checkpoint(
+    at: Any, brulee: Any, method: str, harm: Any
+) -> None:
+    weights = train(at, brulee, method)
+    events, stored = (RUN / "events.jsonl").read_bytes(), weights.read_bytes()
+    harm(weights)
+    done = brulee("resume", RUN)
+    assert done.code == 0, done.err
+    assert (
+        f"{weights}: damaged or gone since the training ended; it is stored once more" in done.err
+    )
+    assert weights.read_bytes() == stored
+    assert (RUN / "events.jsonl").read_bytes() == events
+
+
+@pytest.mark.parametrize("command", ["train", "run"])
+def test_a_damaged_result_without_checkpoints_is_a_sentence(
+    at: Any, brulee: Any, command: str
+) -> None:
+    weights = train(at, brulee)
+    weights.unlink()
+    shutil.rmtree(RUN / "checkpoints")
+    done = brulee(command, "recipe.yaml")
+    assert done.code == 2
+    (said,) = done.errors
+    assert f"{weights}: damaged or gone since the training ended, and no checkpoint" in said
+    assert not (RUN / "checkpoints").exists(), "it was trained from the start, unasked"
+    assert brulee(command, "recipe.yaml", "--fresh").code == 0
+
+
+def test_an_adapter_may_name_its_base_anew(at: Any, brulee: Any) -> None:
+    train(at, brulee)
+    config = RUN / "adapter/adapter_config.json"
+    named = {**json.loads(config.read_text()), "base_model_name_or_path": "elsewhere"}
+    config.write_text(json.dumps(named))
+    assert brulee("resume", RUN).code == 0
+    assert json.loads(config.read_text()) == named
+
+
+def test_a_mark_that_cannot_be_read_is_a_sentence(at: Any, brulee: Any) -> None:
+    train(at, brulee)
+    (RUN / "trained.json").write_text("{}")
+    done = brulee("resume", RUN)
+    assert (done.code, len(done.errors)) == (2, 1)
+    assert f"{RUN / 'trained.json'}: not what a training writes at its end; delete it" in done.err
+    (RUN / "trained.json").unlink()
+    assert brulee("resume", RUN).code == 0
+
+
+def test_how_training_went_is_in_the_results_the_report_and_the_card(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = iter([3.0, 1.0, 2.0])
+    monkeypatch.setattr("brulee.training.trainer.Trainer.validation_loss", lambda _: next(given))
+    at.recipe["train"] |= {"patience": 1, "keep_best": True, "generate_every": 2}
+    done = brulee(*at.run(train__validate_every=1, method={"name": "full"}))
+    assert done.code == 0, done.err
+    went = results.read(RUN).training
+    assert went == results.Training(
+        steps=3, planned_steps=4, kept_step=2, stopped_early=True, best_step=2,
+        best_validation_loss=1.0,
+    )  # fmt: skip
+    line = (
+        "topped early after 3 of 4 steps; the weights are those of step 2, which had the lowest "
+        "validation loss (1.0000)"
+    )
+    card, page = (RUN / "model/README.md").read_text(), (RUN / "report.html").read_text()
+    assert f"- training: s{line}\n" in card
+    assert "- method: full\n" in card, "options that say nothing are told"
+    assert f"S{line}" in page
+    assert "What it wrote on the way" in page
