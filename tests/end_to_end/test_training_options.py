@@ -134,9 +134,12 @@ def test_a_mask_from_gradients_is_chosen_once(at: Any, brulee: Any) -> None:
     before = chosen.read_bytes()
     weights = at.folder / "runs/recipe/adapter/adapter_model.safetensors"
     stored = weights.read_bytes()
+    ended = at.folder / "runs/recipe/trained.json"
+    ended.unlink()  # as if it had been killed before its end
     assert brulee("resume", "runs/recipe").code == 0
     assert chosen.read_bytes() == before
     assert weights.read_bytes() == stored
+    ended.unlink()
     chosen.write_bytes(before[:-10])
     done = brulee("resume", "runs/recipe")
     assert (done.code, len(done.errors)) == (2, 1)

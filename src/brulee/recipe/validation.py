@@ -34,11 +34,9 @@ def check(
     except ValidationError as error:
         found = [(list(_keys(model, values, p["loc"], p["type"])), p) for p in error.errors()]
         keys, problem = max(found, key=lambda each: _weight(each[1]))
-        # What the other members of a union say of the same value; a section says it otherwise.
-        same = [p["msg"] for k, p in found if k == keys and p["type"] != "model_type"]
-        told = list(dict.fromkeys(_plain(message) for message in same))
+        same = [p for k, p in found if k == keys]
         keys[:1] = [(written or {}).get(str(key), key) for key in keys[:1]]
-        raise InputError(_sentence(model, problem, told, source, (*prefix, *keys))) from None
+        raise InputError(_sentence(model, problem, _told(same), source, (*prefix, *keys))) from None
 
 
 def _sentence(
@@ -96,6 +94,17 @@ def _inside(values: Any, part: str | int) -> Any:
 def _shown(given: Any) -> str:
     text = repr(given)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _told(problems: Sequence[ErrorDetails]) -> list[str]:
+    """What the members of a union say of one value; of a kind that is right, only what is wrong.
+
+    A section as a member says it otherwise.
+    """
+    kinds = [p for p in problems if p["type"] != "model_type"]
+    if any(not p["type"].endswith("_type") and p["type"] != "literal_error" for p in kinds):
+        kinds = [p for p in kinds if not p["type"].endswith("_type")]
+    return list(dict.fromkeys(_plain(p["msg"]) for p in kinds))
 
 
 def _any_of(sentences: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from brulee.pipeline.card import model_card
 from brulee.pipeline.folder import open_run
 from brulee.pipeline.preparation import prepare
 from brulee.recipe import load_recipe
+from brulee.reporting.results import Training
 
 ROWS = [{"q": f"Where is parcel {i}?", "a": f"In hall {i}."} for i in range(8)]
 MakeCard = Callable[[str], str]
@@ -37,7 +38,8 @@ def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeCard:
     def make(model: str) -> str:
         (tmp_path / "r.yaml").write_text(yaml.safe_dump({"model": model, **recipe}))
         run = open_run(load_recipe(tmp_path / "r.yaml"), "train", tmp_path / "run", False)
-        return model_card(prepare(run, begin=False), None)
+        training = Training(steps=2, planned_steps=2, kept_step=2)
+        return model_card(prepare(run, begin=False), training)
 
     return make
 
