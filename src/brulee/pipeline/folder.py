@@ -192,6 +192,8 @@ def _move_aside(path: Path) -> None:
 def _refuse_difference(path: Path, recipe: Recipe) -> None:
     held = resolved(load_recipe(path / _RECIPE)).to_dict()
     for key, before, now in _differences(held, recipe.to_dict()):
+        if key == "train.trackers":  # they draw what happens, and change none of it
+            continue
         raise InputError(
             f"{path}: this run folder already holds a different recipe: {key} is {before!r} there "
             f"and {now!r} now. Use --fresh to move it aside, or --folder to name another."
