@@ -1,4 +1,4 @@
-"""TensorBoard, Weights & Biases and MLflow, through accelerate's trackers.
+"""TensorBoard, Weights & Biases and MLflow, each one curve however often a run is resumed.
 
 Everything stays in the run's folder `trackers/`, offline, unless the tracker's own environment
 variables say otherwise (WANDB_MODE=online, MLFLOW_TRACKING_URI=...).
@@ -6,82 +6,68 @@ variables say otherwise (WANDB_MODE=online, MLFLOW_TRACKING_URI=...).
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from brulee.errors import InputError
-from brulee.training.recorder import Tracker
+from brulee.training.trackers.base import Opening, Plain, Tracker, words
+from brulee.training.trackers.ids import Ids
+from brulee.training.trackers.mlflow import Mlflow
+from brulee.training.trackers.tensorboard import TensorBoard
+from brulee.training.trackers.wandb import WeightsAndBiases
 
-# The package behind each name.
-PACKAGES: Final = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+# Each is called what its package is called.
+TRACKERS: Final[dict[str, Callable[[Opening], Tracker]]] = {
+    "tensorboard": TensorBoard,
+    "wandb": WeightsAndBiases,
+    "mlflow": Mlflow,
+}
 
 
 def check_trackers(names: Sequence[str], where: str) -> None:
     """Raise InputError for a tracker whose package is not installed."""
     for name in names:
-        if find_spec(PACKAGES[name]) is None:
+        if find_spec(name) is None:
             raise InputError(
-                f"{where}: the tracker {name!r} needs the package {PACKAGES[name]!r}; install it "
-                "with: pip install 'brulee[trackers]'."
+                f"{where}: the tracker {name!r} needs the package {name!r}; install it "
+                "with: pip install 'brulee[trackers]'. Or go on without it: the recipe again, with "
+                f"{_without(names, name)}."
             )
 
 
 def open_trackers(
-    names: Sequence[str], run: str, folder: Path, recipe: Mapping[str, Any]
-) -> list[Tracker]:
-    """The trackers of a run, each told its recipe; a resumed run goes on in the same folder."""
-    return [_Accelerate(name, run, folder / "trackers", recipe) for name in names]
+    names: Sequence[str], run: Path, recipe: Mapping[str, Any], where: str, step: int
+) -> Iterator[Tracker]:
+    """The trackers of a training in the folder `run` that goes on after `step`, one by one.
+
+    Raises InputError naming a tracker that could not be opened, and what it said.
+    """
+    known, values = Ids(run), _flat(recipe)
+    for name in names:
+        known.keep()
+        at = Opening(known.run, known.folder, values, step, known.ids.get(name))
+        try:
+            tracker = TRACKERS[name](at)
+        except Exception as error:
+            raise InputError(
+                f"{where}: the tracker {name!r} could not be opened: {words(error)}. Mend that, or "
+                f"go on without it: the recipe again, with {_without(names, name)}."
+            ) from None
+        yield tracker
+        known.ids[name] = tracker.id
+        known.keep()
 
 
-class _Accelerate:
-    """One of accelerate's trackers behind our interface."""
-
-    def __init__(self, name: str, run: str, folder: Path, recipe: Mapping[str, Any]) -> None:
-        from accelerate import PartialState
-
-        PartialState()  # the trackers ask it whether this process writes
-        folder.mkdir(parents=True, exist_ok=True)
-        self._tracker = _MAKERS[name](run, folder)
-        self._tracker.start()
-        self._tracker.store_init_configuration(_flat(recipe))
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        self._tracker.log(dict(values), step=step)
-
-    def finish(self) -> None:
-        self._tracker.finish()
+def _without(names: Sequence[str], left_out: str) -> str:
+    rest = ",".join(name for name in names if name != left_out)
+    return f"--set 'train.trackers=[{rest}]'"  # in quotes, as some shells read brackets themselves
 
 
-def _tensorboard(run: str, folder: Path) -> Any:
-    from accelerate.tracking import TensorBoardTracker
-
-    return TensorBoardTracker(run, folder)
-
-
-def _wandb(run: str, folder: Path) -> Any:
-    from accelerate.tracking import WandBTracker
-
-    os.environ.setdefault("WANDB_MODE", "offline")
-    return WandBTracker(run, dir=str(folder))
-
-
-def _mlflow(run: str, folder: Path) -> Any:
-    from accelerate.tracking import MLflowTracker
-
-    where = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{folder.absolute()}/mlflow.db")
-    os.environ.setdefault("MLFLOW_TRACKING_URI", where)
-    return MLflowTracker(experiment_name=run, logging_dir=str(folder))
-
-
-_MAKERS: Final = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Plain]:
     """Nested values under dotted names, as the trackers' tables hold them."""
-    found: dict[str, str | int | float | bool] = {}
+    found: dict[str, Plain] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
             found |= _flat(value, f"{prefix}{key}.")
