@@ -26,6 +26,10 @@ class StoppedError(BruleeError):
     exit_code = 2
 
 
+class AskedToStopError(StoppedError):
+    """Training stopped because a person or the system asked for it; its state is saved."""
+
+
 def nearest(name: str, valid: Iterable[str], count: int = 3) -> list[str]:
     """The valid names closest to a mistyped one, best first; empty when none is close."""
     lowered = {v.lower(): v for v in valid}

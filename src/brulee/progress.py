@@ -30,6 +30,11 @@ def enable(on: bool = True) -> None:
     _enabled = on
 
 
+def enabled() -> bool:
+    """Whether a person is to see how the work goes."""
+    return _enabled
+
+
 @contextmanager
 def bar(description: str, total: float, unit: str = "") -> Iterator[Bar]:
     """A progress bar for a piece of work of `total` units.

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from brulee import pipeline
+from brulee.recipe import load_recipe
 from brulee.training import trackers
 from brulee.training.range_test import Found
-
-# What accelerate's trackers import is not ours to mend.
-TENSORBOARD = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+from brulee.training.recorder import Recorder
 
 
 def events(at: Any, kind: str) -> list[dict[str, Any]]:
@@ -80,18 +80,6 @@ def test_what_needs_validation_rows_says_so(at: Any, brulee: Any, key: str) -> N
     assert f"recipe.yaml, line 4: train.{key} needs validation rows" in done.err
 
 
-def test_patience_that_can_never_end_a_training_is_told(at: Any, brulee: Any) -> None:
-    recipe = at.write(train__patience=1, train__validate_every=100)
-    done = brulee("train", recipe)
-    assert done.code == 0
-    assert (
-        "recipe.yaml, line 4: train.patience = 1 can never stop this training: validated every 100 "
-        "steps, it could at step 200, and there are 4; set train.validate_every to 1 or less.\n"
-        in done.err
-    )
-
-
-@TENSORBOARD
 @pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
 def test_tensorboard_gets_the_numbers_of_every_step(at: Any, brulee: Any) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -107,6 +95,34 @@ def test_tensorboard_gets_the_numbers_of_every_step(at: Any, brulee: Any) -> Non
     assert written.Scalars("validation/loss")
 
 
+@pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
+def test_a_resumed_run_is_one_curve_in_tensorboard(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def lost_power(recorder: Recorder, step: int, loss: float) -> None:
+        validation(recorder, step, loss)
+        if step == 7:
+            raise SystemError("power cut")
+
+    validation = Recorder.validation
+    monkeypatch.setattr(Recorder, "validation", lost_power)
+    often = {"train__epochs": 3, "train__save_every": 4, "train__validate_every": 1}
+    with pytest.raises(SystemError):
+        pipeline.train(load_recipe(at.write(train__trackers="tensorboard", **often)))
+    monkeypatch.undo()
+    monkeypatch.chdir(at.folder)
+    for _ in range(2):  # the second time nothing is left to train
+        assert brulee("resume", "runs/recipe").code == 0
+    folder = at.folder / "runs/recipe/trackers/recipe"
+    assert len(list(folder.iterdir())) == 2, "one file a start, and no folders"
+    written = EventAccumulator(str(folder))
+    written.Reload()
+    for tag in ("train/loss", "validation/loss"):
+        assert [e.step for e in written.Scalars(tag)] == list(range(1, 13))
+
+
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
 def test_a_tracker_that_is_not_installed_is_told(
     at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch, name: str
@@ -116,7 +132,8 @@ def test_a_tracker_that_is_not_installed_is_told(
     assert done.code == 2
     assert (
         f"recipe.yaml, line 4: the tracker {name!r} needs the package {name!r}; install it with: "
-        "pip install 'brulee[trackers]'." in done.err
+        "pip install 'brulee[trackers]'. Or go on without it: the recipe again, with "
+        "--set 'train.trackers=[]'." in done.err
     )
 
 

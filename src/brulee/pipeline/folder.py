@@ -131,7 +131,7 @@ def reopen_run(path: Path) -> RunFolder:
         raise InputError(f"{path}: no run is here; a run's folder holds {_RECIPE}.{hint}")
     recipe = resolved(load_recipe(path / _RECIPE))
     manifest = _read_json(path / _MANIFEST)
-    for key, before, now in _differences(_begun_with(path), recipe.to_dict()):
+    for key, before, now in _changed(path, recipe):
         raise InputError(
             f"{path / _RECIPE}: {key} was {before!r} when this run began and is {now!r} now. Put "
             "it back, or begin another run with it: brulee run RECIPE --folder NEW."
@@ -177,18 +177,23 @@ def _move_aside(path: Path) -> None:
 
 
 def _refuse_difference(path: Path, recipe: Recipe) -> None:
-    for key, before, now in _differences(_begun_with(path), recipe.to_dict()):
+    for key, before, now in _changed(path, recipe):
         raise InputError(
             f"{path}: this run folder already holds a different recipe: {key} is {before!r} there "
             f"and {now!r} now. Use --fresh to move it aside, or --folder to name another."
         )
 
 
-def _begun_with(path: Path) -> dict[str, Any]:
-    """The recipe that the run in a folder began with, whatever its file says since."""
+def _changed(path: Path, recipe: Recipe) -> Iterator[tuple[str, Any, Any]]:
+    """Where a recipe differs from the one that the run in a folder began with.
+
+    Whatever its file says since. Trackers may: they draw what happens, and change none of it.
+    """
     written = _read_json(path / _MANIFEST).get("recipe")
-    recipe = load_recipe(path / _RECIPE) if written is None else recipe_from_dict(written)
-    return resolved(recipe).to_dict()
+    begun = load_recipe(path / _RECIPE) if written is None else recipe_from_dict(written)
+    for key, before, now in _differences(resolved(begun).to_dict(), recipe.to_dict()):
+        if key != "train.trackers":
+            yield key, before, now
 
 
 def _differences(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from brulee.reporting.results import Cost
 from brulee.training.documents import Document, Documents
 from brulee.training.events import read_events
 from brulee.training.passes import Passes
+from brulee.training.recorder import OpenTrackers
 from brulee.training.trackers import open_trackers
 from brulee.training.trainer import Trainer
 
@@ -71,7 +73,6 @@ def trainer_of(prepared: Prepared) -> Trainer:
     train, where, world = prepared.recipe.train, prepared.where, prepared.world
     attached = attach(prepared, where.path / _CHOSEN)
     encoder = prepared.encoder_for(attached)
-    trackers = train.trackers if world.writes else ()
     return Trainer(
         prepared.base,
         attached,
@@ -85,8 +86,14 @@ def trainer_of(prepared: Prepared) -> Trainer:
         world=world,
         pass_tokens=_pass_tokens(prepared, attached),
         glimpse=glimpse(prepared, attached),
-        trackers=open_trackers(trackers, where.path.name, where.path, prepared.recipe.to_dict()),
+        trackers=_trackers(prepared) if world.writes else None,
     )
+
+
+def _trackers(prepared: Prepared) -> OpenTrackers:
+    recipe, path = prepared.recipe, prepared.where.path
+    at = recipe.source.at(("train", "trackers"))
+    return partial(open_trackers, recipe.train.trackers, path, recipe.to_dict(), at)
 
 
 def _pass_tokens(prepared: Prepared, attached: Attached) -> int:

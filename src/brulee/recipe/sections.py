@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
+from brulee.errors import nearest
 from brulee.recipe.base import Count, Fraction, Strict
+
+TrackerName = Literal["tensorboard", "wandb", "mlflow"]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _spelled(value: Any) -> Any:
+    """A name that is nearly a tracker's gets it as a hint; the others are left to the type."""
+    valid = get_args(TrackerName)
+    if value not in valid and (close := nearest(str(value), valid)):
+        names = ", ".join(repr(name) for name in valid[:-1])
+        hint = f"did you mean {close[0]!r}? It should be {names} or {valid[-1]!r}"
+        raise PydanticCustomError("tracker", "{hint}", {"hint": hint})
+    return value
+
+
+def _once(names: list[TrackerName]) -> list[TrackerName]:
+    for name in names:
+        if names.count(name) > 1:
+            raise PydanticCustomError("tracker", "it names {name} twice", {"name": repr(name)})
+    return names
+
+
+# One name is short for a list of it.
+TrackerNames = Annotated[
+    list[Annotated[TrackerName, BeforeValidator(_spelled, json_schema_input_type=TrackerName)]],
+    BeforeValidator(_listed, json_schema_input_type=TrackerName | list[TrackerName]),
+    AfterValidator(_once),
+]
 
 
 class ModelSpec(Strict):
@@ -70,7 +103,7 @@ class TrainSpec(Strict):
     micro_batch: Literal["auto"] | Count = Field(
         "auto", description="tokens in one pass at most; auto: as suits the device and its memory"
     )
-    trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
+    trackers: TrackerNames = Field(
         default_factory=list, description="further places for the numbers of events.jsonl"
     )
     max_skips: Count = Field(

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
+from brulee.errors import AskedToStopError
 from brulee.progress import note
-from brulee.training.events import EventLog
+from brulee.training.events import EventLog, read_events
+from brulee.training.trackers.base import Outcome, Tracker, words
 
 _SHOWN = {"prompt": "prompt", "writes": "output", "should": "reference"}
-
-
-class Tracker(Protocol):
-    """A place that draws curves."""
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        """Take in the numbers of a step."""
-
-    def finish(self) -> None:
-        """Write what is still held back."""
+# The trackers of a training that goes on after a step.
+OpenTrackers = Callable[[int], Iterable[Tracker]]
 
 
 class Recorder:
     """Writes events, hands their numbers to trackers, and says aloud what a person should know."""
 
-    def __init__(self, events: EventLog, trackers: Sequence[Tracker] = ()) -> None:
-        self.events, self.trackers = events, trackers
+    def __init__(self, events: EventLog, opened: OpenTrackers | None = None) -> None:
+        self.events = events
+        self._opened = opened
+        self._trackers: list[Tracker] = []
+
+    @contextmanager
+    def tracked(self, step: int) -> Iterator[None]:
+        """Open the trackers of a training that goes on after `step`, and tell them how it ended."""
+        outcome: Outcome = "failed"
+        try:
+            for tracker in self._opened(step) if self._opened else ():
+                self._trackers.append(tracker)
+            self._tell_again()
+            yield
+            outcome = "finished"
+        except (AskedToStopError, KeyboardInterrupt):
+            outcome = "stopped"
+            raise
+        finally:
+            self._let_go(outcome)
 
     def step(self, step: int, **values: float) -> None:
         """The numbers of a step that was taken."""
@@ -51,14 +64,37 @@ class Recorder:
         self.events.write(event, step=step, reason=reason)
         note(reason)
 
-    def finish(self) -> None:
-        """Let go of the trackers."""
-        for tracker in self.trackers:
-            tracker.finish()
+    def _tell_again(self) -> None:
+        """What was recorded before: a tracker may be new, or have lost what it held in a kill."""
+        if not self._trackers:
+            return
+        for event in read_events(self.events.path):
+            kind, step = event.pop("event"), event.pop("step", 0)
+            if kind == "step":
+                self._track("train", step, event)
+            elif kind == "validation":
+                self._track("validation", step, event)
+            elif kind == "completions":
+                self._track("validation", step, event["scores"])
+
+    def _let_go(self, outcome: Outcome) -> None:
+        while self._trackers:
+            tracker = self._trackers.pop()
+            try:
+                tracker.finish(outcome)
+            except Exception as error:
+                note(f"the tracker {tracker.name!r} failed as it was closed: {words(error)}")
 
     def _track(self, section: str, step: int, values: Mapping[str, float]) -> None:
-        for tracker in self.trackers:
-            tracker.log({f"{section}/{name}": value for name, value in values.items()}, step)
+        """A training is never lost for a curve: a tracker that fails is left out."""
+        named = {f"{section}/{name}": value for name, value in values.items()}
+        for tracker in tuple(self._trackers):
+            try:
+                tracker.log(named, step)
+            except Exception as error:
+                self._trackers.remove(tracker)
+                said = f"the tracker {tracker.name!r} failed and is left out from here on"
+                self.said("tracker_lost", step, f"step {step}: {said}: {words(error)}")
 
 
 def _line(text: str, most: int = 160) -> str:

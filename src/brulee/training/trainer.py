@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from brulee.data.encoding import Encoded
-from brulee.errors import StoppedError
+from brulee.errors import AskedToStopError, StoppedError
 from brulee.methods.base import Attached
 from brulee.models.loading import Base
 from brulee.progress import Bar, bar, note
@@ -28,7 +28,7 @@ from brulee.training.guards import Guards, diverged
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import optimizer_of, schedule, set_learning_rate
 from brulee.training.passes import Passes
-from brulee.training.recorder import Recorder, Tracker
+from brulee.training.recorder import OpenTrackers, Recorder
 from brulee.training.selection import Best
 from brulee.training.signals import taken
 from brulee.training.world import ALONE, World
@@ -88,7 +88,7 @@ class Trainer:
         world: World = ALONE,
         pass_tokens: int | None = None,
         glimpse: Callable[[], Glimpse] | None = None,
-        trackers: Sequence[Tracker] = (),
+        trackers: OpenTrackers | None = None,
     ) -> None:
         self.base, self.attached, self.document, self.spec = base, attached, document, spec
         self.validation, self.folder, self.world, self.glimpse = validation, folder, world, glimpse
@@ -125,6 +125,15 @@ class Trainer:
         """
         self._resume_line = resume_line
         self._resume()
+        if not self.done:
+            with self.recorder.tracked(self.step):
+                self._go_on()
+        kept = self._take_best()
+        self.base.model.eval()
+        spent = (self.step, self.tokens, self.seconds, self.peak)
+        return Totals(*spent, self.steps, kept, self._early, self.best)
+
+    def _go_on(self) -> None:
         self.base.model.train()
         reset_peak(self.base.device)
         with (
@@ -139,15 +148,10 @@ class Trainer:
                 self.peak = max(self.peak, peak_bytes(self.base.device))
                 if stop or (self._stop and self.world.size == 1):
                     self._save()
-                    raise StoppedError(
+                    raise AskedToStopError(
                         f"interrupted after step {self.step} of {self.steps}; the state is saved. "
-                        f"Go on with: {resume_line}"
+                        f"Go on with: {self._resume_line}"
                     )
-        self.recorder.finish()
-        kept = self._take_best()
-        self.base.model.eval()
-        spent = (self.step, self.tokens, self.seconds, self.peak)
-        return Totals(*spent, self.steps, kept, self._early, self.best)
 
     def validation_loss(self) -> float:
         """Mean loss per learned token over the validation documents."""

@@ -47,6 +47,18 @@ def test_a_default_spelled_out_is_the_same_recipe(tmp_path: Path) -> None:
         open_run(other, "train", None, False)
 
 
+def test_a_run_goes_on_with_other_trackers_and_keeps_them(tmp_path: Path) -> None:
+    facts = {"base": 1, "framing": 1, "data": 1, "templates": 1}
+    where = open_run(_recipe(tmp_path, {}, trackers=["wandb"]), "train", None, False)
+    where.begin(facts, {})
+    where = open_run(_recipe(tmp_path, {}, trackers=[]), "train", None, False)
+    assert where.begun
+    where.begin(facts, {})
+    assert reopen_run(where.path).recipe.train.trackers == []
+    with pytest.raises(InputError, match=r"train\.epochs is"):
+        open_run(_recipe(tmp_path, {}, trackers=["wandb"], epochs=1), "train", None, False)
+
+
 def test_a_rate_that_is_given_stays(tmp_path: Path) -> None:
     recipe = resolved(_recipe(tmp_path, {"name": "lora"}, learning_rate=0.5))
     assert recipe.train.learning_rate == 0.5

@@ -14,6 +14,7 @@ from brulee.methods import Attached, build_method
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec, TrainSpec
 from brulee.training.documents import Document
+from brulee.training.recorder import OpenTrackers
 from brulee.training.trainer import Trainer
 
 COUNT = 10
@@ -46,6 +47,7 @@ def make_trainer(
         validation: tuple[Encoded, ...] = (),
         autocast: bool = False,
         rate: float = 1e-2,
+        trackers: OpenTrackers | None = None,
         **train: Any,
     ) -> Trainer:
         base = make_base(name, **(config or {}))
@@ -64,6 +66,7 @@ def make_trainer(
             folder=folder,
             validation=validation,
             autocast=autocast,
+            trackers=trackers,
         )
 
     return make

@@ -1,0 +1,37 @@
+"""trackers/ids.json: what each tracker calls this run, so that a resumed one is found again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from brulee.errors import InputError
+
+
+class Ids:
+    """The file of a run's folder; the name that it began under outlives a folder renamed."""
+
+    def __init__(self, run: Path) -> None:
+        self.folder = run / "trackers"
+        self._file = self.folder / "ids.json"
+        self.run, self.ids = run.name, dict[str, str]()
+        if self._file.is_file():
+            self._read()
+
+    def keep(self) -> None:
+        """Write the file in one step."""
+        values = {"run": self.run, "ids": self.ids}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        aside = self._file.with_suffix(".tmp")
+        aside.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        aside.replace(self._file)
+
+    def _read(self) -> None:
+        try:
+            found = json.loads(self._file.read_text(encoding="utf-8"))
+            self.run, self.ids = str(found["run"]), dict(found["ids"])
+        except (ValueError, KeyError, TypeError):
+            raise InputError(
+                f"{self._file}: not the run and ids that brulee writes; delete it, and the "
+                "trackers begin new runs."
+            ) from None
