@@ -124,7 +124,7 @@ def measured(recipe: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         where = open_run(load_recipe(recipe, ()), "train", Path(scratch) / "run", fresh=False)
         totals = trainer_of(prepare(where)).train()
-        told = ("seconds", "tokens", "peak_memory_bytes")
+        told = ("steps", "tokens", "seconds", "peak_memory_bytes")
         took = {name: getattr(totals, name) for name in told}
         return {**took, "precision": where.manifest()["precision"]}
 
