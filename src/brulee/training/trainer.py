@@ -283,7 +283,7 @@ class Trainer:
     def _take_best(self) -> int:
         """End with the weights that validated best, if they are asked for; the step they are of."""
         if not (self.spec.keep_best and self.best.step):
-            if self._early:
+            if self._early and self.best.step:
                 best = self.best.step
                 note(f"kept step {self.step}, the last; train.keep_best keeps step {best}")
             return self.step
