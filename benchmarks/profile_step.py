@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from brulee.models import kernels
@@ -124,11 +123,11 @@ def watch(data: str) -> tuple[list[dict[str, Any]], float, profile]:
 
 
 def name_loops() -> None:
-    """Have the profiler see the loops in C, which are no operations of PyTorch, by their names."""
-    bound = kernels._bound
+    """Have the profiler see our loops, which are no operations of PyTorch, by their names."""
+    found = kernels._found
 
-    def named(name: str, x: torch.dtype, y: torch.dtype) -> Callable[..., None] | None:
-        run = bound(name, x, y)
+    def named(name: str, *where: Any) -> Callable[..., None] | None:
+        run = found(name, *where)
 
         def call(*arguments: Any) -> None:
             assert run is not None
@@ -137,7 +136,7 @@ def name_loops() -> None:
 
         return call if run else None
 
-    kernels._bound = named  # type: ignore[assignment]
+    kernels._found = named  # type: ignore[assignment]
 
 
 def group_of(event: Any) -> str:

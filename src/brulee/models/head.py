@@ -79,6 +79,7 @@ def _entropies(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Summed cross-entropy of the first rows, one a target, and where it is needed its gradient.
 
+    Rows whose target is below 0 have neither.
     The gradient has the format of the logits, may lie in their memory, and is zero in other rows.
     """
     rows = len(targets)
@@ -90,13 +91,15 @@ def _entropies(
         return losses.sum(), logits_CV
     wide_CV = logits_CV[:rows].to(torch.promote_types(logits_CV.dtype, torch.float32))
     log_z = torch.logsumexp(wide_CV, dim=-1)
-    picked = wide_CV.gather(1, targets[:, None]).squeeze(1)
-    loss = (log_z - picked).sum()
+    counts, wanted = targets >= 0, targets.clamp(min=0)[:, None]
+    picked = wide_CV.gather(1, wanted).squeeze(1)
+    loss = (log_z - picked).where(counts, 0).sum()
     if not need_gradient:
         return loss, logits_CV
     # Softmax - one-hot, formed in the logits' own memory where that is wide enough.
     wide_CV.sub_(log_z[:, None]).exp_()
-    wide_CV.scatter_add_(1, targets[:, None], torch.full_like(picked, -1.0)[:, None])
+    wide_CV.scatter_add_(1, wanted, torch.full_like(picked, -1.0)[:, None])
+    wide_CV.masked_fill_(~counts[:, None], 0)
     if wide_CV.data_ptr() == logits_CV.data_ptr():
         return loss, logits_CV
     logits_CV[:rows], logits_CV[rows:] = wide_CV, 0

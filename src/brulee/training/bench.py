@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from brulee.models.kernels import compiled
+from brulee.models.kernels import language
 from brulee.models.product_rate import product_rate, training_operations
 from brulee.training.events import read_events
 from brulee.training.trainer import Trainer
@@ -19,7 +19,7 @@ class Measured:
 
     `operations` are those of all counted steps (`training_operations`); `rates` the machine's
     matrix products, in operations a second by number format; `loops` what norms and the like were
-    computed by, "C" (models/kernels) or "PyTorch".
+    computed by: "C" or "Triton" (models/kernels), or "PyTorch".
     """
 
     seconds: list[float]
@@ -70,7 +70,7 @@ def measure(trainer: Trainer) -> Measured:
         peak_memory_bytes=totals.peak_memory_bytes,
         operations=training_operations(trainer.base.model, sum(tokens), sum(learned)),
         rates=rates,
-        loops="C" if trainer.passes.fused and device.type == "cpu" and compiled() else "PyTorch",
+        loops=language(device) if trainer.passes.fused else "PyTorch",
     )
 
 

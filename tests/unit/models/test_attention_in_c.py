@@ -11,6 +11,7 @@ import torch
 from brulee.models import kernels
 from brulee.models.attention_in_c import attend_in_c, table_of
 from brulee.models.fused_attention import attend, reading
+from brulee.models.kernels import in_c
 from brulee.models.spans import Span, asking, spans_of
 
 CPU = torch.device("cpu")
@@ -34,14 +35,17 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
     if shutil.which("gcc") is None:
         pytest.skip("needs gcc")
     monkeypatch.delenv("BRULEE_KERNELS", raising=False)
-    monkeypatch.setattr(kernels, "_FLAGS", [*kernels._FLAGS, *WAYS[request.param]])
-    kernels._library.cache_clear()
-    kernels._bound.cache_clear()
+    monkeypatch.setattr(in_c, "_FLAGS", [*in_c._FLAGS, *WAYS[request.param]])
+    _forget()
     if kernels.kernel("attend_forward", torch.zeros(1, dtype=torch.bfloat16)) is None:
         pytest.skip("needs a processor with bf16 products")
     yield
-    kernels._library.cache_clear()
-    kernels._bound.cache_clear()
+    _forget()
+
+
+def _forget() -> None:
+    for found in (kernels._found, in_c.loop, in_c._library):
+        found.cache_clear()
 
 
 def _drawn(spans: Sequence[Span], keys: int, heads: tuple[int, int, int]) -> list[torch.Tensor]:

@@ -17,8 +17,10 @@ from brulee.models.fused_norm import rms_norm
 from brulee.models.fused_rope import rotate
 from brulee.models.fused_swiglu import swiglu
 from brulee.models.head import linear_cross_entropy
+from brulee.models.kernels import in_c
 from brulee.models.spans import spans_of
 
+CPU = torch.device("cpu")
 FORMATS = [torch.float32, torch.bfloat16]
 compiled = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 Compute = Callable[..., torch.Tensor]
@@ -34,8 +36,8 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _forget() -> None:
-    kernels._library.cache_clear()
-    kernels._bound.cache_clear()
+    for found in (kernels._found, in_c.loop, in_c._library):
+        found.cache_clear()
 
 
 def _draw(*shape: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
@@ -58,10 +60,10 @@ def _compare(
     """In C, with PyTorch, and against PyTorch in fp64."""
     _forget()
     ours = _with_gradients(compute, inputs)
-    assert kernels._library() is not None
+    assert kernels.language(CPU) == "C"
     monkeypatch.setenv("BRULEE_KERNELS", "torch")
     _forget()
-    assert kernels._library() is None
+    assert kernels.language(CPU) == "PyTorch"
     theirs = _with_gradients(compute, inputs)
     exact = _with_gradients(compute, [x.detach().double().requires_grad_() for x in inputs])
     tolerance = 2e-6 if dtype == torch.float32 else 2e-2  # a few units of the last place
@@ -203,5 +205,5 @@ def test_without_a_compiler_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 
 @compiled
 def test_the_source_compiles_without_a_warning(tmp_path: Path) -> None:
-    strict = ["gcc", "-Wall", "-Wextra", "-Werror", *kernels._FLAGS, str(kernels.SOURCE)]
+    strict = ["gcc", "-Wall", "-Wextra", "-Werror", *in_c._FLAGS, str(in_c.SOURCE)]
     subprocess.run([*strict, "-o", str(tmp_path / "out.o")], check=True, stderr=sys.stderr)

@@ -1,50 +1,21 @@
-"""Loops over memory in C, compiled at their first use where there is a C compiler.
+"""Loops over memory that PyTorch would take several passes for, written by hand.
 
-PyTorch normalises, gates, rotates and weighs in three to eight passes over memory each; the loops
-of kernels.c do it in one. Compiling takes seconds, once, and needs gcc; without it, and on a GPU,
-everything is computed by PyTorch's own operations, which give the same within rounding.
-`BRULEE_KERNELS=torch` asks for that. What was gained is in docs/performance.md.
+PyTorch normalises, gates, rotates and weighs in three to eight passes over memory each; a loop of
+ours does it in one. On a CPU they are in C and compiled at their first use (in_c.py), on a GPU in
+Triton (in_triton.py). Where neither can be had everything is computed by PyTorch's own operations,
+which give the same within rounding; `BRULEE_KERNELS=torch` asks for that. What was gained is in
+docs/performance.md.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import hashlib
 import os
-import shutil
-import subprocess
-import tempfile
-import warnings
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import torch
 
-from brulee.models.bundled import cache_folder
-
-SOURCE = Path(__file__).parent / "formats.c"
-_FLAGS = [
-    "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros",
-    "-fopenmp", "-fPIC", "-c",
-]  # fmt: skip
-_FORMATS = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
-# Pointers and sizes by position, of which ctypes has to know; the last is the number of threads.
-_P, _L, _F = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
-_SIGNATURES: dict[str, tuple[Any, ...]] = {
-    "norm_forward": (_P, _P, _P, _P, _L, _L, _F),
-    "norm_backward": (_P, _P, _P, _P, _P, _L, _L),
-    "swiglu_forward": (_P, _P, _P, _L),
-    "swiglu_backward": (_P, _P, _P, _P, _P, _L),
-    "rotate": (_P, _P, _P, _P, _L, _L, _L, _F),
-    "softmax_forward": (_P, _L, _L, _L, _L, _L, _F),
-    "softmax_backward": (_P, _P, _L, _L, _L, _L, _L, _F),
-    "cross_entropy": (_P, _P, _P, _L, _L, _L),
-    "attend_rows": (_P,) * 8 + (_L,) * 6 + (_F,),
-    "attend_forward": (_P,) * 6 + (_L,) * 5 + (_F,),
-    "attend_backward": (_P,) * 12 + (_L,) * 6 + (_F,),
-}
+from brulee.models.kernels import in_c
 
 
 def kernel(
@@ -54,76 +25,25 @@ def kernel(
 
     It takes contiguous tensors, sizes and numbers as kernels.c lists them, without `threads`.
     """
-    if x.device.type != "cpu":
-        return None
-    return _bound(name, x.dtype, dtype or x.dtype)
+    return _found(name, x.device, x.dtype, dtype or x.dtype, os.environ.get("BRULEE_KERNELS"))
 
 
-def compiled() -> bool:
-    """Whether the loops are there: compiled now, if they were not yet."""
-    return _library() is not None
-
-
-@functools.cache
-def _bound(name: str, x: torch.dtype, y: torch.dtype) -> Callable[..., None] | None:
-    library = _library()
-    if library is None or x not in _FORMATS or y not in _FORMATS:
-        return None
-    found = getattr(library, f"{name}_{_FORMATS[x]}_{_FORMATS[y]}", None)
-    if found is None:
-        return None
-    found.argtypes, found.restype = (*_SIGNATURES[name], ctypes.c_int), None
-
-    def call(*arguments: Any) -> None:
-        plain = [a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments]
-        found(*plain, torch.get_num_threads())
-
-    return call
+def language(device: torch.device) -> str:
+    """What loops are written in that run on this device: "C", "Triton" or "PyTorch"."""
+    found = kernel("norm_forward", torch.empty(0, device=device))
+    return "PyTorch" if found is None else {"cpu": "C", "cuda": "Triton"}[device.type]
 
 
 @functools.cache
-def _library() -> ctypes.CDLL | None:
-    compiler = shutil.which("gcc")
-    if os.environ.get("BRULEE_KERNELS") == "torch" or compiler is None:
+def _found(
+    name: str, device: torch.device, x: torch.dtype, y: torch.dtype, asked: str | None
+) -> Callable[..., None] | None:
+    if asked == "torch":
         return None
-    try:
-        return ctypes.CDLL(str(_built(compiler)))
-    except (subprocess.CalledProcessError, OSError) as error:
-        reason = getattr(error, "stderr", None) or str(error)
-        first = next(iter(reason.strip().splitlines()), "")
-        warnings.warn(
-            f"PyTorch's own operations are used instead, somewhat slower: the loops in "
-            f"{SOURCE.name} could not be compiled: {first}",
-            stacklevel=2,
-        )
-        return None
+    if device.type == "cpu":
+        return in_c.loop(name, x, y)
+    if device.type == "cuda":
+        from brulee.models.kernels import on_gpu
 
-
-def _built(compiler: str) -> Path:
-    """The compiled loops, kept in the cache for this source, compiler and processor."""
-    folder = cache_folder() / "kernels"
-    target = folder / f"{_identity(compiler)}.so"
-    if target.is_file():
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        compiled, linked = Path(scratch) / "kernels.o", Path(scratch) / "kernels.so"
-        _run([compiler, *_FLAGS, str(SOURCE), "-o", str(compiled)])
-        # Without -fopenmp here: the threads are to be those that PyTorch already has.
-        _run([compiler, "-shared", str(compiled), "-o", str(linked), "-lm"])
-        linked.replace(target)
-    return target
-
-
-def _identity(compiler: str) -> str:
-    """A digest of all that the compiled loops depend on; -march=native is the processor's."""
-    said = [
-        _run([compiler, *options])
-        for options in (["--version"], ["-march=native", "-Q", "--help=target"])
-    ]
-    parts = [file.read_text(encoding="utf-8") for file in sorted(SOURCE.parent.glob("*.c"))]
-    return hashlib.sha256("\0".join([*parts, *_FLAGS, *said]).encode()).hexdigest()[:32]
-
-
-def _run(command: list[str]) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return on_gpu.loop(name, device, x, y)
+    return None

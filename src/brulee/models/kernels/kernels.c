@@ -123,13 +123,19 @@ void NAME(softmax_backward)(Y *grad, const Y *weight, long blocks, long rows, lo
 }
 
 // loss (rows) = log(sum(exp(logit))) - logit[target], and with `grad` the gradient of its sum,
-// softmax - one-hot, in place of the logits (rows, columns).
+// softmax - one-hot, in place of the logits (rows, columns). Rows whose target is below 0 have
+// neither.
 void NAME(cross_entropy)(Y *logit, const int64_t *target, float *loss, long rows, long columns,
                          long grad, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
   for (long t = 0; t < rows; t++) {
     Y *in = logit + t * columns;
     float most = -INFINITY, sum = 0;
+    if (target[t] < 0) {
+      loss[t] = 0;
+      for (long j = 0; grad && j < columns; j++) in[j] = Y_NARROW(0.0f);
+      continue;
+    }
 #pragma omp simd reduction(max : most)
     for (long j = 0; j < columns; j++) {
       float x = Y_WIDE(in[j]);

@@ -1,0 +1,109 @@
+"""Loops in C, compiled at their first use where there is a C compiler.
+
+Compiling takes seconds, once, and needs gcc; what comes out is kept in the cache.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brulee.models.bundled import cache_folder
+
+SOURCE = Path(__file__).parent / "formats.c"
+_FLAGS = [
+    "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros",
+    "-fopenmp", "-fPIC", "-c",
+]  # fmt: skip
+_FORMATS = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+# Pointers and sizes by position, of which ctypes has to know; the last is the number of threads.
+_P, _L, _F = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "norm_forward": (_P, _P, _P, _P, _L, _L, _F),
+    "norm_backward": (_P, _P, _P, _P, _P, _L, _L),
+    "swiglu_forward": (_P, _P, _P, _L),
+    "swiglu_backward": (_P, _P, _P, _P, _P, _L),
+    "rotate": (_P, _P, _P, _P, _L, _L, _L, _F),
+    "softmax_forward": (_P, _L, _L, _L, _L, _L, _F),
+    "softmax_backward": (_P, _P, _L, _L, _L, _L, _L, _F),
+    "cross_entropy": (_P, _P, _P, _L, _L, _L),
+    "attend_rows": (_P,) * 8 + (_L,) * 6 + (_F,),
+    "attend_forward": (_P,) * 6 + (_L,) * 5 + (_F,),
+    "attend_backward": (_P,) * 12 + (_L,) * 6 + (_F,),
+}
+
+
+@functools.cache
+def loop(name: str, x: torch.dtype, y: torch.dtype) -> Callable[..., None] | None:
+    """The loop for inputs in format `x` and products in `y`, or None where there is none."""
+    library = _library()
+    if library is None or x not in _FORMATS or y not in _FORMATS:
+        return None
+    found = getattr(library, f"{name}_{_FORMATS[x]}_{_FORMATS[y]}", None)
+    if found is None:
+        return None
+    found.argtypes, found.restype = (*_SIGNATURES[name], ctypes.c_int), None
+
+    def call(*arguments: Any) -> None:
+        plain = [a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments]
+        found(*plain, torch.get_num_threads())
+
+    return call
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        return None
+    try:
+        return ctypes.CDLL(str(_built(compiler)))
+    except (subprocess.CalledProcessError, OSError) as error:
+        reason = getattr(error, "stderr", None) or str(error)
+        first = next(iter(reason.strip().splitlines()), "")
+        warnings.warn(
+            f"PyTorch's own operations are used instead, somewhat slower: the loops in "
+            f"{SOURCE.name} could not be compiled: {first}",
+            stacklevel=2,
+        )
+        return None
+
+
+def _built(compiler: str) -> Path:
+    """The compiled loops, kept in the cache for this source, compiler and processor."""
+    folder = cache_folder() / "kernels"
+    target = folder / f"{_identity(compiler)}.so"
+    if target.is_file():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        compiled, linked = Path(scratch) / "kernels.o", Path(scratch) / "kernels.so"
+        _run([compiler, *_FLAGS, str(SOURCE), "-o", str(compiled)])
+        # Without -fopenmp here: the threads are to be those that PyTorch already has.
+        _run([compiler, "-shared", str(compiled), "-o", str(linked), "-lm"])
+        linked.replace(target)
+    return target
+
+
+def _identity(compiler: str) -> str:
+    """A digest of all that the compiled loops depend on; -march=native is the processor's."""
+    said = [
+        _run([compiler, *options])
+        for options in (["--version"], ["-march=native", "-Q", "--help=target"])
+    ]
+    parts = [file.read_text(encoding="utf-8") for file in sorted(SOURCE.parent.glob("*.c"))]
+    return hashlib.sha256("\0".join([*parts, *_FLAGS, *said]).encode()).hexdigest()[:32]
+
+
+def _run(command: list[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -1,0 +1,58 @@
+"""Finds the loops in Triton for a GPU, where they run there."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import subprocess
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+_FORMATS = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def loop(
+    name: str, device: torch.device, x: torch.dtype, y: torch.dtype
+) -> Callable[..., None] | None:
+    """The loop for inputs in format `x` and products in `y`, or None where there is none."""
+    if x not in _FORMATS or y not in _FORMATS or not _runs(device):
+        return None
+    from brulee.models.kernels.in_triton import LOOPS
+
+    found = LOOPS.get(name)
+    return None if found is None else functools.partial(_on_device, found, device)
+
+
+def _on_device(run: Callable[..., None], device: torch.device, *arguments: Any) -> None:
+    """Triton launches on the current GPU, which need not be the one of the tensors."""
+    with torch.cuda.device(device):
+        run(*arguments)
+
+
+@functools.cache
+def _runs(device: torch.device) -> bool:
+    """Whether Triton is there and compiles for this GPU: it needs a C compiler of its own."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    try:
+        _try(device)
+    except (RuntimeError, OSError, ImportError, subprocess.CalledProcessError) as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        warnings.warn(
+            f"PyTorch's own operations are used instead, somewhat slower: the loops in Triton do "
+            f"not run on {device}: {first}",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+def _try(device: torch.device) -> None:
+    from brulee.models.kernels.in_triton import swiglu_forward
+
+    one = torch.ones(4, device=device)
+    _on_device(swiglu_forward, device, one, one, torch.empty_like(one), 4)
+    torch.cuda.synchronize(device)
