@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from brulee.models.attention import varlen
 from brulee.models.attention_in_c import attend_in_c, table_of
 from brulee.models.kernels import kernel
+from brulee.models.key_order import KeyOrder, key_order, put_in_order
 from brulee.models.rounding import rounded, step_of
 from brulee.models.spans import Span, cut
 
@@ -29,6 +30,8 @@ from brulee.models.spans import Span, cut
 LONGEST = 1024
 # Queries in one product: fewer compute less that is masked, in more and smaller products.
 ROWS = 256
+# What the kernel for all spans at once computes in.
+KERNEL_FORMATS = (torch.float16, torch.bfloat16)
 # Queries and keys of a product are filled up to a multiple of it (rounding.py).
 STEP = 32
 
@@ -37,32 +40,38 @@ STEP = 32
 class Reading:
     """Spans, and what kernels need to know of them: made once for all layers of a pass.
 
-    `table` is the spans in numbers, for loops in C. `order` are the keys of all spans end to end,
-    among the pack's T, and `bounds` where each span's queries and keys begin, for CUDA. `masks` are
-    made by the first layer, by the queries and keys of a span.
+    `table` is the spans in numbers, for loops in C; `bounds` where each span's queries and keys
+    begin, `longest` the most of both, and `order` the keys end to end (None where they stand so
+    already), for CUDA. `masks` are made by the first layer, by the queries and keys of a span.
     """
 
     spans: list[Span]
+    longest: tuple[int, int]
     table: torch.Tensor
-    order: torch.Tensor | None = None
+    order: KeyOrder | None = None
     bounds: tuple[torch.Tensor, torch.Tensor] | None = None
     masks: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
 
-    @property
-    def longest(self) -> tuple[int, int]:
-        """The most queries and the most keys of a span."""
-        return max(span.asked for span in self.spans), max(span.read for span in self.spans)
+    def tensors(self) -> list[torch.Tensor]:
+        """All that differs between two readings of the same sizes, for CUDA."""
+        return [*(self.order.tensors() if self.order else ()), *(self.bounds or ())]
 
 
-def reading(spans: list[Span], device: torch.device) -> Reading:
-    """How these spans are read on a device."""
-    if device.type != "cuda":
-        return Reading(spans, table_of(spans))
-    rows = [row for s in spans for row in (*range(s.shared), *range(s.keys.start, s.keys.stop))]
+def reading(spans: list[Span], keys: int, device: torch.device) -> Reading:
+    """How these spans are read on a device, of a pack of so many `keys`."""
+    longest = max(span.asked for span in spans), max(span.read for span in spans)
+    if not by_kernel(device):
+        return Reading(spans, longest, table_of(spans))
     sizes = torch.tensor([[0, *(s.asked for s in spans)], [0, *(s.read for s in spans)]])
     asked, read = sizes.cumsum(1).to(torch.int32).to(device, non_blocking=True)
-    order = torch.tensor(rows).to(device, non_blocking=True)
-    return Reading(spans, table_of(spans), order, (asked, read))
+    order = key_order(spans, keys)
+    own = order and order.to(device)
+    return Reading(spans, longest, table_of(spans), own, (asked, read))
+
+
+def by_kernel(device: torch.device) -> bool:
+    """Whether attention there is a kernel's that takes all spans at once."""
+    return device.type == "cuda"
 
 
 def attend(
@@ -73,19 +82,16 @@ def attend(
     scale: float,
 ) -> torch.Tensor:
     """What each query reads of the keys of its span, (Q, H, D)."""
+    if read.bounds is not None and q_QHD.dtype in KERNEL_FORMATS:
+        if read.order is not None:
+            k_TKD, v_TKD = put_in_order(k_TKD, read.order), put_in_order(v_TKD, read.order)
+        return varlen(q_QHD, k_TKD, v_TKD, read.bounds, read.longest, scale)
     out_QHD = attend_in_c(q_QHD, k_TKD, v_TKD, read.table, scale)
     if out_QHD is not None:
         return out_QHD
     if q_QHD.device.type == "cpu" and read.longest[1] <= LONGEST:
         apply: Callable[..., torch.Tensor] = _Attend.apply  # torch leaves it untyped
         return apply(q_QHD, k_TKD, v_TKD, read, scale)
-    if (
-        read.order is not None
-        and read.bounds is not None
-        and q_QHD.dtype in (torch.float16, torch.bfloat16)
-    ):
-        k_TKD, v_TKD = (x.index_select(0, read.order) for x in (k_TKD, v_TKD))
-        return varlen(q_QHD, k_TKD, v_TKD, read.bounds, read.longest, scale)
     parts = [_kernel(q_QHD, k_TKD, v_TKD, span, scale) for span in read.spans]
     return torch.cat([*parts, torch.zeros_like(q_QHD[read.spans[-1].queries.stop :])])
 

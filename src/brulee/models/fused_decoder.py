@@ -42,6 +42,29 @@ _MLP = {"gate_proj", "up_proj", "down_proj", "act_fn"}
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """What a pass reads beside weights, made before anything is computed.
+
+    `ids` and `positions` (T). `every` is how the documents are read in all layers but the last,
+    `last` how in that one, whose queries are `index` (Q) among the pack's rows; `learned` (N) are
+    the learned positions among those, and `targets` (N) what they predict.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    index: torch.Tensor
+    learned: torch.Tensor
+    targets: torch.Tensor
+    every: Reading
+    last: Reading
+
+    def tensors(self) -> list[torch.Tensor]:
+        """All that differs between two passes of the same sizes, where a kernel attends."""
+        own = [self.ids, self.positions, self.index, self.learned, self.targets]
+        return [*own, *self.every.tensors(), *self.last.tensors()]
+
+
+@dataclass(frozen=True)
 class _Rows:
     """Which rows a layer's queries are, who reads whom, and the angles of queries and keys."""
 
@@ -63,44 +86,65 @@ class FusedDecoder:
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The normalised last hidden state at the learned positions, (N, D)."""
+        return self.hidden(self.prepared(batch))
+
+    def prepared(self, batch: Batch) -> Prepared:
+        """What the pass over a pack will read, on the pack's device."""
+        ids, positions = (batch.inputs[n][0] for n in ("input_ids", "position_ids"))
+        device = ids.device
+        whole = reading(spans_of(batch.segments, batch.shared), len(ids), device)
+        last = asking(batch.segments, batch.shared, batch.asked)
+        starts = torch.tensor(batch.segments).cumsum(0).tolist()
+        ranges = [torch.arange(s - n, s) for s, n in zip(starts, batch.asked, strict=True) if n]
+        index = torch.cat(ranges).to(device, non_blocking=True)
+        return Prepared(
+            ids,
+            positions,
+            index,
+            torch.searchsorted(index, batch.positions),
+            batch.targets,
+            whole,
+            reading(last, len(ids), device),
+        )
+
+    def hidden(self, prepared: Prepared) -> torch.Tensor:
+        """The normalised last hidden state at the learned positions, (N, D).
+
+        On a GPU nothing of it waits for the device, nor depends on anything but the sizes of what
+        is prepared: it may be captured once and replayed (training/captured.py).
+        """
         body = self.model.base_model
-        hidden_TD = self.model.get_input_embeddings()(batch.inputs["input_ids"])[0]
+        hidden_TD = self.model.get_input_embeddings()(prepared.ids[None])[0]
         self._compute_in(_format(hidden_TD))
         hidden_TD = filled(hidden_TD, step_of(hidden_TD, STEP, self.held.dtype))
-        every, asked = self._rows(body, hidden_TD, batch)
+        every, asked = self._rows(body, hidden_TD, prepared)
         layers = list(body.layers[: self.model.config.num_hidden_layers])
         for layer in layers[:-1]:
             hidden_TD = self._layer(layer, hidden_TD, every)
         hidden_QD = self._layer(layers[-1], hidden_TD, asked)
-        assert asked.index is not None, "the last layer's rows are chosen"
-        learned_N = torch.searchsorted(asked.index, batch.positions)
-        return self._norm(body.norm, hidden_QD[learned_N])
+        return self._norm(body.norm, hidden_QD.index_select(0, prepared.learned))
 
     def _compute_in(self, dtype: torch.dtype) -> None:
         if dtype != self.held.dtype:
             self.held = Held(dtype)
 
-    def _rows(self, body: Any, hidden_TD: torch.Tensor, batch: Batch) -> tuple[_Rows, _Rows]:
+    def _rows(self, body: Any, hidden_TD: torch.Tensor, prepared: Prepared) -> tuple[_Rows, _Rows]:
         """The rows of every layer but the last, and those of the last."""
-        positions = batch.inputs["position_ids"]
-        more = len(hidden_TD) - positions.shape[1]
-        angles = body.rotary_emb(hidden_TD[None], position_ids=F.pad(positions, (0, more)))
+        positions = filled(prepared.positions, step_of(hidden_TD, STEP, self.held.dtype))
+        angles = body.rotary_emb(hidden_TD[None], position_ids=positions[None])
         cos, sin = (part[0].to(self.held.dtype) for part in angles)
-        device = hidden_TD.device
-        whole = reading(spans_of(batch.segments, batch.shared), device)
-        every = _Rows(None, whole, (cos, sin), (cos, sin))
-        starts = torch.tensor(batch.segments).cumsum(0).tolist()
-        ranges = [torch.arange(s - n, s) for s, n in zip(starts, batch.asked, strict=True) if n]
-        index = torch.cat(ranges).to(device)
+        every = _Rows(None, prepared.every, (cos, sin), (cos, sin))
         # Filled up with the pack's last row, whatever that is: nothing reads it.
+        index = prepared.index
         more = -len(index) % step_of(hidden_TD, LAST_STEP, self.held.dtype)
-        index = F.pad(index, (0, more), value=len(hidden_TD) - 1)
-        last = reading(asking(batch.segments, batch.shared, batch.asked), device)
-        return every, _Rows(index, last, (cos[index], sin[index]), (cos, sin))
+        index = F.pad(index, (0, more), value=len(hidden_TD) - 1) if more else index
+        return every, _Rows(
+            index, prepared.last, (_taken(cos, index), _taken(sin, index)), (cos, sin)
+        )
 
     def _layer(self, layer: Any, hidden_TD: torch.Tensor, rows: _Rows) -> torch.Tensor:
         mixed_QD = self._attention(layer.self_attn, layer.input_layernorm, hidden_TD, rows)
-        hidden_QD = (hidden_TD if rows.index is None else hidden_TD[rows.index]) + mixed_QD
+        hidden_QD = _taken(hidden_TD, rows.index) + mixed_QD
         return hidden_QD + self._mlp(layer.mlp, layer.post_attention_layernorm, hidden_QD)
 
     def _attention(self, own: Any, norm: Any, hidden_TD: torch.Tensor, rows: _Rows) -> torch.Tensor:
@@ -109,7 +153,7 @@ class FusedDecoder:
             maps = [own.q_proj, own.k_proj, own.v_proj]
             q, k, v = project(x_TD, maps, self.held, self._norm_again(norm, hidden_TD))
         else:
-            (q,) = project(x_TD[rows.index], [own.q_proj], self.held)
+            (q,) = project(_taken(x_TD, rows.index), [own.q_proj], self.held)
             k, v = project(x_TD, [own.k_proj, own.v_proj], self.held)
         q_QHW, k_TKW, v_TKW = (x.view(len(x), -1, own.head_dim) for x in (q, k, v))
         if hasattr(own, "q_norm"):
@@ -182,6 +226,10 @@ def _is_silu(module: nn.Module) -> bool:
 def _is_norm(module: nn.Module) -> bool:
     """By what it has; that it computes a root-mean-square norm is found by trying the model."""
     return hasattr(module, "variance_epsilon") and [*dict(module.named_parameters())] == ["weight"]
+
+
+def _taken(x_TD: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+    return x_TD if rows is None else x_TD.index_select(0, rows)
 
 
 def _children(module: nn.Module) -> set[str]:

@@ -18,7 +18,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
-from brulee.models.fused_decoder import FusedDecoder, fused_decoder
+from brulee.models.fused_decoder import Prepared, fused_decoder
 from brulee.models.held import Held
 from brulee.models.kernels import kernel
 from brulee.models.rounding import filled, step_of
@@ -140,7 +140,7 @@ class CompletionLoss:
     def __call__(self, batch: Batch) -> torch.Tensor:
         """Sum of the losses of the batch's N targets, an fp32 scalar."""
         if self.fused and self.decoder is not None and batch.packed:
-            return self._through_decoder(self.decoder, batch)
+            return self.of_prepared(self.decoder.prepared(batch))
         if self.fused:
             hidden_BTD = self.model.base_model(**batch.inputs, use_cache=False).last_hidden_state
             head = self.model.get_output_embeddings()
@@ -154,10 +154,12 @@ class CompletionLoss:
             logits_NV = logits_BTV.flatten(0, 1)[batch.positions]
         return F.cross_entropy(logits_NV.float(), batch.targets, reduction="sum")
 
-    def _through_decoder(self, decoder: FusedDecoder, batch: Batch) -> torch.Tensor:
-        hidden_ND = decoder(batch)
+    def of_prepared(self, prepared: Prepared) -> torch.Tensor:
+        """The same of what the decoder has prepared; targets below 0 are left out."""
+        assert self.decoder is not None, "prepared by it"
+        hidden_ND = self.decoder.hidden(prepared)
         weight_VD = self.model.get_output_embeddings().weight
-        return linear_cross_entropy(hidden_ND, weight_VD, batch.targets, decoder.held)
+        return linear_cross_entropy(hidden_ND, weight_VD, prepared.targets, self.decoder.held)
 
 
 def _head_is_plain(model: PreTrainedModel) -> bool:

@@ -15,16 +15,18 @@ from brulee.models.linear_parts import LinearParts
 
 
 class Held:
-    """Copies of tensors in `dtype`, as they were at their first use since `renew`."""
+    """Copies of tensors in `dtype`, as they were at the last `renew` or at their first use."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
         self._copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # original and copy, by id
-        self._fresh: set[int] = set()
 
+    @torch.no_grad()
     def renew(self) -> None:
-        """The originals may have changed."""
-        self._fresh.clear()
+        """The originals may have changed: all of them in as few launches as a GPU needs."""
+        if self._copies:
+            originals, copies = zip(*self._copies.values(), strict=True)
+            torch._foreach_copy_(list(copies), list(originals))
 
     def of(self, parts: LinearParts) -> LinearParts:
         """The same parts in `dtype`, without a gradient."""
@@ -44,7 +46,4 @@ class Held:
         key = id(original)  # kept beside the copy, so that no other tensor can take its place
         if key not in self._copies:
             self._copies[key] = (original, original.to(self.dtype))
-        elif key not in self._fresh:
-            self._copies[key][1].copy_(original)
-        self._fresh.add(key)
         return self._copies[key][1]

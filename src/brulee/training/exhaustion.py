@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
 from brulee.data.encoding import Encoded
 from brulee.errors import StoppedError
-from brulee.training.passes import Passes
+
+if TYPE_CHECKING:
+    from brulee.training.passes import Passes
 
 # torch has a type for CUDA alone; on a CPU its allocator, and oneDNN where it makes a matrix
 # product, raise a RuntimeError with these words.

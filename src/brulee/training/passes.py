@@ -14,6 +14,7 @@ from brulee.models.attention import packed, packs_exactly
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base
 from brulee.models.precision import FUSED_PASS_TOKENS, PASS_TOKENS
+from brulee.training.captured import captured
 from brulee.training.sharding import shard
 
 
@@ -32,16 +33,23 @@ class Passes:
         budgets = FUSED_PASS_TOKENS if self._decoder else PASS_TOKENS
         self.pass_tokens = budgets[base.device.type]
         self.loss: Callable[[Batch], torch.Tensor] = loss
+        format_ = torch.bfloat16 if autocast else base.model.dtype
+        self._captured = captured(loss, self._precision, format_) if self.packs else None
 
     @property
     def fused(self) -> bool:
         """Whether the model goes through the fused decoder."""
         return self._decoder is not None
 
+    @property
+    def replayed(self) -> int:
+        """How many passes were replayed from a CUDA graph."""
+        return 0 if self._captured is None else self._captured.replayed
+
     def shard(self) -> None:
         """Cut the model up between processes, to be gathered by the modules' own forward."""
         assert isinstance(self.loss, CompletionLoss), "sharded once"
-        self.loss.decoder = self._decoder = None
+        self.loss.decoder = self._decoder = self._captured = None
         self.loss = shard(self.base.model, self.loss)
 
     def boundary(self) -> contextlib.AbstractContextManager[Any]:
@@ -59,13 +67,21 @@ class Passes:
         self._renew()
         total = torch.zeros((), device=self.base.device)
         tokens = 0
-        for batch in self._batches(documents):
-            with self._precision():
-                loss = self.loss(batch) / learned
-            torch.autograd.backward(loss)
-            total += loss.detach()
-            tokens += batch.tokens
+        for part in within(documents, self.most, self.pass_tokens):
+            total += self._gradient(part, learned)
+            tokens += sum(len(d.ids) for d in part)
         return total, tokens
+
+    def _gradient(self, part: Sequence[Encoded], learned: int) -> torch.Tensor:
+        """Accumulate the gradient of one pass's summed loss / `learned`, which is returned."""
+        if self._captured is not None:
+            found = self._captured.gradient(part, learned)
+            if found is not None:
+                return found
+        with self._precision():
+            loss = self.loss(self._batch(part)) / learned
+        torch.autograd.backward(loss)
+        return loss.detach()
 
     def count(self, documents: Sequence[Encoded]) -> int:
         """How many passes documents take."""
@@ -91,15 +107,18 @@ class Passes:
         return total, learned
 
     def _batches(self, documents: Sequence[Encoded]) -> Iterator[Batch]:
-        model = self.base.model
         for part in within(documents, self.most, self.pass_tokens):
-            if self.packs:
-                batch = pack(part, common_start(part) if self._decoder else 0)
-            elif self.base.kind == "seq2seq":
-                batch = pad_pairs(part, self._pad_id(), int(model.config.decoder_start_token_id))
-            else:
-                batch = pad(part, self._pad_id())
-            yield batch.to(self.base.device)
+            yield self._batch(part)
+
+    def _batch(self, part: Sequence[Encoded]) -> Batch:
+        if self.packs:
+            batch = pack(part, common_start(part) if self._decoder else 0)
+        elif self.base.kind == "seq2seq":
+            start = int(self.base.model.config.decoder_start_token_id)
+            batch = pad_pairs(part, self._pad_id(), start)
+        else:
+            batch = pad(part, self._pad_id())
+        return batch.to(self.base.device)
 
     def _renew(self) -> None:
         """Trained values may have changed since the last call."""

@@ -67,7 +67,7 @@ def _ours(drawn: list[torch.Tensor], spans: list[Span]) -> list[torch.Tensor]:
 
 def _exact(drawn: list[torch.Tensor], spans: list[Span]) -> list[torch.Tensor]:
     inputs = [x.double().requires_grad_() for x in drawn[:3]]
-    out = attend(*inputs, reading(spans, CPU), 0.2)
+    out = attend(*inputs, reading(spans, len(inputs[1]), CPU), 0.2)
     d_out = drawn[3].double()
     d_out[spans[-1].queries.stop :] = 0  # what fills up reads nothing, so nothing comes back
     return [out, *torch.autograd.grad(out, inputs, d_out)]
@@ -135,4 +135,4 @@ def test_products_of_pytorch_are_the_same_after_it(way: None) -> None:
 def test_other_formats_and_widths_are_left_to_others(dtype: torch.dtype, width: int) -> None:
     x = torch.zeros(3, 1, width, dtype=dtype)
     assert attend_in_c(x, x, x, table_of(spans_of((3,), 0)), 1.0) is None
-    assert attend(x, x, x, reading(spans_of((3,), 0), CPU), 1.0).shape == x.shape
+    assert attend(x, x, x, reading(spans_of((3,), 0), 3, CPU), 1.0).shape == x.shape

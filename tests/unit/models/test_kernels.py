@@ -135,7 +135,7 @@ def test_attention(dtype: torch.dtype, rows: int, monkeypatch: pytest.MonkeyPatc
     k, v = (_draw(size, 2, 8, dtype=dtype, seed=seed) for seed in (1, 2))
 
     def compute(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return attend(q, k, v, reading(spans_of(segments, 3), torch.device("cpu")), 0.3)
+        return attend(q, k, v, reading(spans_of(segments, 3), len(k), CPU), 0.3)
 
     _compare(compute, [q, k, v], monkeypatch, dtype)
 
@@ -177,7 +177,7 @@ def test_what_is_not_finite_is_not_lost(value: float, dtype: torch.dtype) -> Non
     assert not swiglu(x, x)[1, 3].isfinite()
     q, k, v = (_draw(4, 1, 16, dtype=dtype, seed=seed).detach() for seed in (0, 1, 2))
     k[1, 0, 0] = float("nan")
-    out = attend(q, k, v, reading(spans_of((4,), 0), torch.device("cpu")), 1.0)
+    out = attend(q, k, v, reading(spans_of((4,), 0), 4, CPU), 1.0)
     assert out[0].isfinite().all()
     assert not out[1:].isfinite().any()
 

@@ -44,7 +44,7 @@ def test_products_give_what_each_span_gives_alone() -> None:
     spans = spans_of((2, 3, 4), shared=2)
     draw = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(9, heads, 4, generator=draw) for heads in (4, 2, 2))
-    whole = attend(q, k, v, reading(spans, CPU), 0.5)
+    whole = attend(q, k, v, reading(spans, len(k), CPU), 0.5)
     alone = torch.cat([_kernel(q, k, v, span, 0.5) for span in spans])
     torch.testing.assert_close(whole, alone)
 
@@ -56,6 +56,6 @@ def test_the_cuda_kernel_gives_what_each_span_gives_alone() -> None:
     draw = torch.Generator().manual_seed(0)
     q = torch.randn(14, 4, 64, generator=draw).to(device, torch.bfloat16)
     k, v = (torch.randn(45, 2, 64, generator=draw).to(device, torch.bfloat16) for _ in range(2))
-    whole = attend(q, k, v, reading(spans, device), 0.125)
+    whole = attend(q, k, v, reading(spans, len(k), device), 0.125)
     alone = torch.cat([_kernel(q, k, v, span, 0.125) for span in spans])
     torch.testing.assert_close(whole, alone, rtol=2e-2, atol=2e-2)

@@ -1,0 +1,96 @@
+"""The keys of a pack put end to end, span by span, as kernels for many documents want them.
+
+    rows of the pack     |- shared -|-- a --|- b -|---- c ----|
+    end to end           |- shared -|- shared -|-- a --|- shared -|- b -|- shared -|---- c ----|
+
+Taking rows twice is a gather; left to autograd its gradient is a sum by atomic additions, in an
+order that differs from run to run and in the format of the keys. Here a row that one span reads has
+its gradient moved, and shared rows have theirs summed over the spans in fp32.
+
+Shapes: `T` keys of the pack, `R` keys end to end, `C` copies of `F` shared rows, `U` rows that no
+span reads, `K` key heads, `D` head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+
+from brulee.models.spans import Span
+
+
+@dataclass(frozen=True)
+class KeyOrder:
+    """Which of T rows stands at each of R places, and where a row's gradient comes from.
+
+    `rows` (R); `place` (T) is a row's place among the R, 0 where it has none of its own; `copies`
+    (C, F) are all places of the first F rows; `unread` (U) are the rows that have no place.
+    """
+
+    rows: torch.Tensor
+    place: torch.Tensor
+    copies: torch.Tensor
+    unread: torch.Tensor
+
+    def to(self, device: torch.device) -> KeyOrder:
+        """The same on another device."""
+        return KeyOrder(*(t.to(device, non_blocking=True) for t in self.tensors()))
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Its parts, in order."""
+        return [getattr(self, part.name) for part in fields(self)]
+
+
+def key_order(spans: Sequence[Span], keys: int) -> KeyOrder | None:
+    """The order that these spans read `keys` rows in; None where they stand so already."""
+    front = max(span.shared for span in spans)
+    rows = torch.cat([torch.cat([torch.arange(s.shared), _own(s)]) for s in spans])
+    if torch.equal(rows, torch.arange(keys)):
+        return None
+    place = torch.full((keys,), -1)
+    copies, at = [], 0
+    for span in spans:
+        # Rows at the front are read by several, or by the span that they are themselves.
+        if span.shared or (front and span.keys.start == 0):
+            copies.append(torch.arange(at, at + front))
+        place[span.keys] = torch.arange(at + span.shared, at + span.read)
+        at += span.read
+    place[:front] = 0
+    unread = torch.nonzero(place < 0).flatten()
+    every = torch.stack(copies) if copies else torch.empty(0, 0, dtype=torch.long)
+    return KeyOrder(rows, place.clamp(min=0), every, unread)
+
+
+def _own(span: Span) -> torch.Tensor:
+    return torch.arange(span.keys.start, span.keys.stop)
+
+
+def put_in_order(x_TKD: torch.Tensor, order: KeyOrder) -> torch.Tensor:
+    """(T, K, D) -> (R, K, D)."""
+    apply: Callable[..., torch.Tensor] = _PutInOrder.apply  # torch leaves it untyped
+    return apply(x_TKD, order)
+
+
+class _PutInOrder(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_TKD: torch.Tensor, order: KeyOrder) -> torch.Tensor:
+        ctx.order = order
+        return x_TKD.index_select(0, order.rows)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (d_RKD,) = grads
+        order: KeyOrder = ctx.order
+        d_TKD = d_RKD.index_select(0, order.place)
+        if order.unread.numel():
+            d_TKD.index_fill_(0, order.unread, 0)
+        copies, front = order.copies.shape
+        if front:
+            d_CFKD = d_RKD.index_select(0, order.copies.flatten())
+            d_CFKD = d_CFKD.view(copies, front, *d_RKD.shape[1:])
+            wide = torch.promote_types(d_RKD.dtype, torch.float32)
+            d_TKD[:front] = d_CFKD.sum(0, dtype=wide)
+        return d_TKD, None

@@ -1,0 +1,243 @@
+"""A pass recorded once as a CUDA graph and replayed: one launch instead of thousands.
+
+A small model's pass is thousands of kernels of a few microseconds each, and Python launches them
+more slowly than a GPU computes them. A graph has them in one launch, but only for one set of sizes.
+No two packs are of one length, so a pack is filled up by a document that nothing is learned from,
+until its sizes are some that come again:
+
+    |-- a --|- b -|---- c ----|~~ filler ~~|      rows, queries of the last layer, learned positions
+
+Sizes that are met for the first time are computed as ever, those that come again are recorded. A
+recording is replayed at once and held against the same pass unrecorded; where it differs, or cannot
+be made, everything is computed as before. It is asked for by BRULEE_GRAPHS=1: no GPU was at hand
+when this was written, so only the stand-in of its tests has run it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+import torch
+
+from brulee.data.batching import Batch, common_start, pack
+from brulee.data.encoding import Encoded
+from brulee.models.fused_attention import KERNEL_FORMATS, by_kernel
+from brulee.models.fused_decoder import FusedDecoder, Prepared
+from brulee.models.head import CompletionLoss
+from brulee.progress import note
+from brulee.training.exhaustion import is_exhaustion
+
+MOST = 24  # graphs; a pass of further sizes is computed as ever
+_LONGEST = 256  # the longest document counts in steps of it
+_WARM_UP = 2  # passes before one is recorded, as libraries allocate at their first use
+_TOLERANCE = 1e-2  # of a loss or the length of a gradient, for a replay beside the same unrecorded
+
+Pass = Callable[[], None]
+Record = Callable[[Pass], Pass]  # computes the pass a few times, and gives what replays it
+Precision = Callable[[], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a recording holds for: rows, the last layer's queries, learned positions and so on."""
+
+    rows: int
+    asked: int
+    learned: int
+    documents: int
+    shared: int
+    longest: int
+
+
+@dataclass(frozen=True)
+class _Recording:
+    inputs: Prepared
+    replay: Pass
+
+
+class Captured:
+    """Gradients of packs, by recordings where their sizes have been met before.
+
+    `gradient` adds to the parameters' gradients, as `torch.autograd.backward` does.
+    """
+
+    def __init__(self, loss: CompletionLoss, precision: Precision, record: Record) -> None:
+        self._loss, self._precision, self._record = loss, precision, record
+        device = loss.model.device
+        self._share = torch.ones((), device=device)  # what a pass's summed loss is multiplied with
+        self._found = torch.zeros((), device=device)  # and the product of both
+        self._met: set[Sizes] = set()
+        self._recorded: dict[Sizes, _Recording] = {}
+        self._works = True
+        self.replayed = 0
+
+    def gradient(self, documents: Sequence[Encoded], over: int) -> torch.Tensor | None:
+        """Their summed loss / `over`, and its gradient; None where that has to be computed as ever.
+
+        The scalar that is returned is overwritten by the next call.
+        """
+        if not self._works:
+            return None
+        shared = common_start(documents)
+        sizes = sizes_of(documents, shared)
+        if sizes not in self._recorded and (sizes not in self._met or len(self._recorded) >= MOST):
+            self._met.add(sizes)
+            return None
+        batch = filled_up(documents, shared, sizes).to(self._share.device)
+        prepared = _lengthened(self._decoder.prepared(batch), sizes.longest)
+        self._share.fill_(1 / over)
+        if sizes not in self._recorded:
+            found = self._recording(prepared)
+            if found is None:
+                return None
+            self._recorded[sizes] = found
+        recording = self._recorded[sizes]
+        self._take_gradients()
+        for mine, new in zip(recording.inputs.tensors(), prepared.tensors(), strict=True):
+            mine.copy_(new, non_blocking=True)
+        recording.replay()
+        self.replayed += 1
+        return self._found
+
+    @functools.cached_property
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [p for p in self._loss.model.parameters() if p.requires_grad]
+
+    @functools.cached_property
+    def _sums(self) -> list[torch.Tensor]:
+        return [torch.zeros_like(p) for p in self._parameters]
+
+    @property
+    def _decoder(self) -> FusedDecoder:
+        assert self._loss.decoder is not None, "only what it runs is recorded"
+        return self._loss.decoder
+
+    def _take_gradients(self) -> None:
+        """Have the parameters' gradients be what recordings add to."""
+        for parameter, total in zip(self._parameters, self._sums, strict=True):
+            if parameter.grad is None:
+                total.zero_()
+            elif parameter.grad is not total:
+                total.copy_(parameter.grad)
+            parameter.grad = total
+
+    def _pass(self, inputs: Prepared) -> None:
+        """Forward and backward; adds the gradients to their sums."""
+        self._decoder.renew()
+        with self._precision():
+            loss = self._loss.of_prepared(inputs)
+        share = self._share.to(loss.dtype)
+        grads = torch.autograd.grad(loss, self._parameters, share, allow_unused=True)
+        pairs = [(s, g) for s, g in zip(self._sums, grads, strict=True) if g is not None]
+        torch._foreach_add_([s for s, _ in pairs], [g for _, g in pairs])
+        self._found.copy_(loss.detach() * share)
+
+    def _recording(self, inputs: Prepared) -> _Recording | None:
+        """Record a pass over these inputs; None, for good, where it does not give the same."""
+        before = [total.clone() for total in self._sums]  # may hold an earlier pass of this step
+        try:
+            replay = self._record(lambda: self._pass(inputs))
+            same = self._same(replay, lambda: self._pass(inputs))
+        except RuntimeError as error:
+            if is_exhaustion(error):
+                self._recorded.clear()
+                raise
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            note(f"passes are not recorded as CUDA graphs: {first}")
+            same = False
+        finally:
+            torch._foreach_copy_(self._sums, before)
+        self._works = same
+        return _Recording(inputs, replay) if same else None
+
+    def _same(self, replay: Pass, plain: Pass) -> bool:
+        ours, exact = self._outcome(replay), self._outcome(plain)
+        near = [math.isclose(a, b, rel_tol=_TOLERANCE) for a, b in zip(ours, exact, strict=True)]
+        if not all(near):
+            note(f"passes are not recorded as CUDA graphs: loss and gradient {ours} for {exact}")
+        return all(near)
+
+    def _outcome(self, run: Pass) -> tuple[float, float]:
+        """The loss that a pass finds, and the length of its gradient."""
+        torch._foreach_zero_(self._sums)
+        run()
+        length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(self._sums)))
+        return float(self._found), float(length)
+
+
+def sizes_of(documents: Sequence[Encoded], shared: int) -> Sizes:
+    """The next sizes that come again for a pack of these documents and its filler."""
+    lengths = [len(d.ids) for d in documents]
+    learned = _next(sum(d.learned for d in documents) + 1, parts=2)
+    filled = learned - sum(d.learned for d in documents)
+    asked = sum(len(d.ids) - d.spans[0][0] + 1 for d in documents)
+    every = _next(asked + filled + 1, parts=2)
+    # The filler's own rows are all that it asks for, or more.
+    rows = shared + sum(lengths) - shared * len(lengths)
+    whole = _next(rows + every - asked, parts=8)
+    longest = max(*lengths, shared + whole - rows)
+    steps = -(-longest // _LONGEST) * _LONGEST
+    return Sizes(whole, every, learned, len(documents), shared, steps)
+
+
+def filled_up(documents: Sequence[Encoded], shared: int, sizes: Sizes) -> Batch:
+    """A pack of these sizes: the documents, and one that has no target."""
+    plain = pack(documents, shared)
+    own = sizes.rows - plain.inputs["input_ids"].shape[1]
+    learned, asked = sizes.learned - plain.learned, sizes.asked - sum(plain.asked)
+    ids = documents[0].ids[:shared] + (documents[0].ids[-1],) * own
+    first = len(ids) - asked + 1
+    filler = Encoded(ids, ((first, first + learned),))
+    batch = pack([*documents, filler], shared)
+    targets = batch.targets.clone()
+    targets[plain.learned :] = -1
+    return replace(batch, targets=targets)
+
+
+def _next(size: int, parts: int) -> int:
+    """The next of the sizes of which there are `parts` between a power of two and its double."""
+    step = max(64, (1 << size.bit_length() - 1) // parts)
+    return -(-size // step) * step
+
+
+def _lengthened(prepared: Prepared, longest: int) -> Prepared:
+    """A kernel is told the longest document, which is part of what is recorded."""
+    every = replace(prepared.every, longest=(longest, longest))
+    last = replace(prepared.last, longest=(longest, longest))
+    return replace(prepared, every=every, last=last)
+
+
+def captured(loss: CompletionLoss, precision: Precision, dtype: torch.dtype) -> Captured | None:
+    """Recordings for a model's passes, where they are asked for and a kernel attends."""
+    device = loss.model.device
+    wanted = os.environ.get("BRULEE_GRAPHS") == "1"
+    if not wanted or loss.decoder is None or not by_kernel(device) or dtype not in KERNEL_FORMATS:
+        return None
+    return Captured(loss, precision, _on_cuda(device))
+
+
+def _on_cuda(device: torch.device) -> Record:
+    """Records in one pool of memory, which graphs that never run together share."""
+    pool = None
+
+    def record(run: Pass) -> Pass:
+        nonlocal pool
+        with torch.cuda.device(device):
+            pool = pool or torch.cuda.graph_pool_handle()
+            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(_WARM_UP):
+                    run()
+            torch.cuda.current_stream().wait_stream(aside)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=pool):
+                run()
+        return graph.replay
+
+    return record

@@ -1,0 +1,302 @@
+"""Recorded passes give the gradients of plain ones, with nothing of Python's in between.
+
+In place of CUDA's graphs stands a tape of PyTorch's operations, which are run again on the memory
+that they were recorded with; in place of the varlen kernel one product for each document.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from brulee.data.batching import common_start
+from brulee.data.encoding import Encoded
+from brulee.methods import build_method
+from brulee.models import fused_attention
+from brulee.models.head import CompletionLoss
+from brulee.recipe import MethodSpec
+from brulee.training import captured
+from brulee.training.captured import Captured, Pass, filled_up, sizes_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Make = Callable[..., "PreTrainedModel"]
+
+
+class _Tape(TorchDispatchMode):
+    """Notes every operation, and runs them again in place of what they gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        assert func is not torch.ops.aten._local_scalar_dense.default, "waits for the device"
+        assert func is not torch.ops.aten.nonzero.default, "its size depends on values"
+        self.calls.append((func, args, kwargs or {}, out))
+        return out
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        for func, args, kwargs, out in self.calls:
+            found = func(*args, **kwargs)
+            held = {a.untyped_storage().data_ptr() for a in _tensors((args, kwargs))}
+            for new, old in zip(_tensors(found), _tensors(out), strict=True):
+                if old.untyped_storage().data_ptr() not in held:
+                    old.copy_(new)
+
+
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+def _record(run: Pass) -> Pass:
+    run()  # warmed up: what is allocated once is there
+    tape = _Tape()
+    with tape:
+        run()
+    return tape.replay
+
+
+def _by_document(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    bounds: tuple[torch.Tensor, torch.Tensor],
+    longest: tuple[int, int],
+    scale: float,
+) -> torch.Tensor:
+    """What the varlen kernel computes, by masks made of the bounds without looking at them."""
+    queries, keys = (
+        torch.bucketize(torch.arange(len(x)), b[1:], right=True)
+        for x, b in zip((q, k), bounds, strict=True)
+    )
+    # How far each stands from its document's end, where the mask ends for both.
+    to_end_q, to_end_k = (
+        b[1:].index_select(0, of) - torch.arange(len(of))
+        for of, b in zip((queries, keys), bounds, strict=True)
+    )
+    seen = (queries[:, None] == keys) & (to_end_k >= to_end_q[:, None])
+    groups = q.shape[1] // k.shape[1]
+    k, v = (x.repeat_interleave(groups, 1).transpose(0, 1) for x in (k, v))
+    scores = (q.transpose(0, 1) @ k.transpose(1, 2) * scale).masked_fill(~seen, -torch.inf)
+    return (scores.softmax(-1) @ v).transpose(0, 1)
+
+
+@pytest.fixture(autouse=True)
+def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRULEE_KERNELS", "torch")
+    for module in (fused_attention, captured):
+        monkeypatch.setattr(module, "by_kernel", lambda _: True)
+        monkeypatch.setattr(module, "KERNEL_FORMATS", (torch.float32,))
+    monkeypatch.setattr(fused_attention, "varlen", _by_document)
+
+
+def _drawn(seed: int, shared: int, lengths: Sequence[int]) -> list[Encoded]:
+    draw = torch.Generator().manual_seed(seed)
+    front = list(range(3, 3 + shared))
+    found = []
+    for at, length in enumerate(lengths):
+        # The first token of its own tells a document from the others.
+        own = torch.randint(40, 90, (length,), generator=draw).tolist()
+        found.append(Encoded.ending((*front, 20 + at, *own), 2 + at))
+    return found
+
+
+def _tuned(make_model: Make, name: str, method: str) -> PreTrainedModel:
+    model = make_model(name)
+    attached = build_method(MethodSpec(name=method)).attach(model)
+    draw = torch.Generator().manual_seed(1)
+    for group in attached.groups():
+        for parameter in group.parameters:
+            parameter.data += 0.05 * torch.randn(parameter.shape, generator=draw)
+    return model
+
+
+def _plain(model: PreTrainedModel, documents: Sequence[Encoded], over: int) -> Any:
+    """Loss and gradients of the model's own forward, one document at a time."""
+    model.zero_grad(set_to_none=True)
+    total = 0.0
+    for document in documents:
+        ids = torch.tensor([document.ids])
+        labels = torch.full_like(ids, -100)
+        for start, end in document.spans:
+            labels[0, start:end] = ids[0, start:end]
+        logits = model(input_ids=ids).logits[0, :-1]
+        loss = torch.nn.functional.cross_entropy(logits, labels[0, 1:], reduction="sum") / over
+        loss.backward()
+        total += float(loss.detach())
+    found = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    model.zero_grad(set_to_none=True)
+    return total, found
+
+
+def _gradients(model: PreTrainedModel) -> list[torch.Tensor]:
+    return [p.grad.clone() for p in model.parameters() if p.requires_grad and p.grad is not None]
+
+
+def _assert_same(ours: Any, exact: Any) -> None:
+    assert ours[0] == pytest.approx(exact[0], rel=1e-5)
+    assert len(ours[1]) > 0
+    _assert_near(ours[1], exact[1])
+
+
+def _assert_near(ours: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]) -> None:
+    for mine, truth in zip(ours, exact, strict=True):
+        assert (mine - truth).norm() <= 1e-4 * truth.norm()
+        assert truth.norm() > 0
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("shared", [0, 4])
+@pytest.mark.parametrize("name", ["llama", "qwen3"])
+def test_a_recording_holds_for_other_documents_of_its_sizes(
+    make_model: Make, name: str, shared: int, method: str
+) -> None:
+    model = _tuned(make_model, name, method)
+    recorded = Captured(CompletionLoss(model), nullcontext, _record)
+    lengths = ((9, 14, 5), (14, 3, 11), (8, 8, 12))
+    packs = [_drawn(seed, shared, each) for seed, each in enumerate(lengths)]
+    assert len({sizes_of(pack, common_start(pack)) for pack in packs}) == 1
+    assert {common_start(pack) for pack in packs} == {shared}
+    assert recorded.gradient(packs[0], 7) is None, "met for the first time"
+    for step, documents in enumerate([*packs[1:], packs[0]]):
+        exact = _plain(model, documents, 7 + step)
+        loss = recorded.gradient(documents, 7 + step)
+        assert loss is not None
+        _assert_same((float(loss), _gradients(model)), exact)
+        with torch.no_grad():  # as an optimiser does
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter -= 0.1 * parameter.sign()
+        model.zero_grad(set_to_none=True)
+    assert recorded.replayed == 3
+
+
+def test_gradients_of_several_passes_add_up(make_model: Make) -> None:
+    """Also of one that was computed as ever, and around the recording of another."""
+    model = _tuned(make_model, "llama", "lora")
+    loss = CompletionLoss(model)
+    recorded = Captured(loss, nullcontext, _record)
+    first, second, third = (_drawn(seed, 2, (6, 9)) for seed in range(3))
+    assert recorded.gradient(first, 1) is None
+    assert recorded.gradient(first, 1) is not None
+    model.zero_grad(set_to_none=True)
+    exact = [g.clone() for g in _plain(model, [*first, *second, *third], 1)[1]]
+    _plain_backward(loss, first)
+    assert recorded.gradient(second, 1) is not None
+    assert recorded.gradient(third, 1) is not None
+    ours = _gradients(model)
+    _assert_near(ours, exact)
+    longer = _drawn(4, 2, (90, 80))
+    assert recorded.gradient(longer, 1) is None
+    assert recorded.gradient(longer, 1) is not None, "recorded while gradients are there"
+    exact_longer = _gradients(model)
+    model.zero_grad(set_to_none=True)
+    assert recorded.gradient(longer, 1) is not None
+    together = [before + alone for before, alone in zip(ours, _gradients(model), strict=True)]
+    _assert_near(together, exact_longer)
+
+
+def _plain_backward(loss: CompletionLoss, documents: Sequence[Encoded]) -> None:
+    from brulee.data.batching import pack
+
+    torch.autograd.backward(loss(pack(documents, common_start(documents))))
+
+
+def test_what_replays_to_something_else_is_not_used(
+    make_model: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = _tuned(make_model, "llama", "lora")
+
+    def forgetful(run: Pass) -> Pass:
+        run()
+        return lambda: None
+
+    said: list[str] = []
+    monkeypatch.setattr(captured, "note", said.append)
+    recorded = Captured(CompletionLoss(model), nullcontext, forgetful)
+    documents = _drawn(0, 2, (6, 9))
+    assert [recorded.gradient(documents, 1) for _ in range(3)] == [None] * 3
+    assert recorded.replayed == 0
+    assert len(said) == 1
+    assert "not recorded as CUDA graphs: loss and gradient" in said[0]
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_what_cannot_be_recorded_is_told_and_computed_as_ever(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(run: Pass) -> Pass:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore of it")
+
+    said: list[str] = []
+    monkeypatch.setattr(captured, "note", said.append)
+    model = _tuned(make_model, "llama", "lora")
+    recorded = Captured(CompletionLoss(model), nullcontext, failing)
+    documents = _drawn(0, 2, (6, 9))
+    assert [recorded.gradient(documents, 1) for _ in range(3)] == [None] * 3
+    expected = "passes are not recorded as CUDA graphs: operation not permitted when stream is"
+    assert said == [f"{expected} capturing"]
+
+
+def test_no_memory_for_a_recording_is_no_memory(make_model: Make) -> None:
+    def failing(run: Pass) -> Pass:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model = _tuned(make_model, "llama", "lora")
+    recorded = Captured(CompletionLoss(model), nullcontext, failing)
+    documents = _drawn(0, 2, (6, 9))
+    recorded.gradient(documents, 1)
+    with pytest.raises(torch.OutOfMemoryError):
+        recorded.gradient(documents, 1)
+
+
+def test_no_more_are_recorded_than_there_is_room_for(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(captured, "MOST", 1)
+    recorded = Captured(CompletionLoss(_tuned(make_model, "llama", "lora")), nullcontext, _record)
+    for documents, expected in ((_drawn(0, 2, (6, 9)), 1), (_drawn(0, 2, (6, 9, 7)), 1)):
+        for _ in range(3):
+            recorded.gradient(documents, 1)
+        assert len(recorded._recorded) == expected
+    assert recorded.replayed == 2
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_sizes_hold_what_is_packed_and_come_again(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    count = int(torch.randint(1, 20, (), generator=draw))
+    lengths = torch.randint(3, 400, (count,), generator=draw).tolist()
+    shared = int(torch.randint(0, 30, (), generator=draw)) if count > 1 else 0
+    documents = [
+        Encoded.ending((*range(shared), 1000 + at, *range(length)), 1 + at % (length - 1))
+        for at, length in enumerate(lengths)
+    ]
+    assert common_start(documents) == shared
+    sizes = sizes_of(documents, shared)
+    batch = filled_up(documents, shared, sizes)
+    assert batch.inputs["input_ids"].shape[1] == sizes.rows == sum(batch.segments)
+    assert sum(batch.asked) == sizes.asked
+    assert len(batch.targets) == len(batch.positions) == sizes.learned
+    assert int((batch.targets >= 0).sum()) == sum(d.learned for d in documents)
+    assert max(batch.lengths) <= sizes.longest
+    plain = sum(len(d.ids) - shared for d in documents) + shared
+    assert sizes.rows <= 1.3 * plain + 200, "little of it is filler"
+    assert min(b - a for a, b in itertools.pairwise([0, *itertools.accumulate(batch.segments)])) > 0
