@@ -104,7 +104,7 @@ class LoRALinear(Wrapper):
         return shaped
 
     def linear_parts(self) -> LinearParts | None:
-        """W, bias, A and B; None where they are not all: dropout, DoRA, PiSSA, a quantised W."""
+        """W, bias, A and B; None where they are not all: dropout, DoRA, PiSSA."""
         if not self.enabled:
             return parts_of(self.base_layer)
         base = parts_of(self.base_layer)

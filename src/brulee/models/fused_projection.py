@@ -38,7 +38,7 @@ def project(
     if len(separable) < len(parts):
         return tuple(module(x_TI) for module in modules)
     x_TI = x_TI.to(held.dtype)
-    tensors = [t for p in separable for t in (p.weight, p.bias, p.a, p.b)]
+    tensors = [t for p in separable for t in (p.trainable_weight, p.bias, p.a, p.b)]
     apply: Callable[..., tuple[torch.Tensor, ...]] = _Project.apply  # torch leaves it untyped
     return apply(x_TI, [held.of(p) for p in separable], again, *tensors)
 
@@ -78,9 +78,9 @@ class _Project(torch.autograd.Function):
         d_hs = [_d_h(m, d_y) for m, d_y in zip(maps, d_outs, strict=True)]
         d_x, d_a_SI = None, None
         if ctx.needs_input_grad[0]:
-            d_x = d_outs[0] @ maps[0].weight
+            d_x = d_outs[0] @ maps[0].matrix(d_outs[0].dtype)
             for m, d_y in zip(maps[1:], d_outs[1:], strict=True):
-                d_x.addmm_(d_y, m.weight)
+                d_x.addmm_(d_y, m.matrix(d_y.dtype))
         if a_SI is not None:
             d_h_TS = torch.cat([d_h for d_h in d_hs if d_h is not None], dim=1)
             d_a_SI = d_h_TS.T @ x_TI
@@ -114,9 +114,8 @@ def _of_map(
 
 
 def _affine(x_TI: torch.Tensor, m: LinearParts) -> torch.Tensor:
-    if m.bias is None:
-        return x_TI @ m.weight.T
-    return torch.addmm(m.bias, x_TI, m.weight.T)
+    w_OI = m.matrix(x_TI.dtype)
+    return x_TI @ w_OI.T if m.bias is None else torch.addmm(m.bias, x_TI, w_OI.T)
 
 
 def _stacked(matrices: Sequence[torch.Tensor | None]) -> torch.Tensor | None:

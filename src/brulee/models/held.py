@@ -40,7 +40,9 @@ class Held:
 
     @torch.no_grad()
     def tensor(self, original: torch.Tensor) -> torch.Tensor:
-        """The original itself where it already has the format, else its copy."""
+        """The original itself where it already has the format or is quantised, else its copy."""
+        if not original.is_floating_point():
+            return original
         if original.dtype == self.dtype:
             return original.detach()
         key = id(original)  # kept beside the copy, so that no other tensor can take its place

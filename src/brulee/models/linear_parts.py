@@ -13,16 +13,30 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
+from brulee.models.quantising import in_four_bits, unpacked
+
 
 @dataclass(frozen=True)
 class LinearParts:
-    """A linear map's weight (O, I), bias (O), and the A (R, I) and B (O, R) of its correction."""
+    """A linear map's weight (O, I), bias (O), and the A (R, I) and B (O, R) of its correction.
+
+    The weight may be held in four bits; `matrix` has its values.
+    """
 
     weight: torch.Tensor
     bias: torch.Tensor | None = None
     a: torch.Tensor | None = None
     b: torch.Tensor | None = None
     scale: float = 1.0
+
+    @property
+    def trainable_weight(self) -> torch.Tensor | None:
+        """The weight where it can have a gradient: not in four bits."""
+        return None if in_four_bits(self.weight) else self.weight
+
+    def matrix(self, dtype: torch.dtype) -> torch.Tensor:
+        """W (O, I); one in four bits is unpacked anew at every call, into `dtype`."""
+        return unpacked(self.weight, dtype) if in_four_bits(self.weight) else self.weight
 
 
 @runtime_checkable
@@ -35,7 +49,7 @@ class Separable(Protocol):
 
 def parts_of(module: nn.Module) -> LinearParts | None:
     """The parts of a plain linear map or of one that can take itself apart, else None."""
-    if type(module) is nn.Linear:
+    if type(module) is nn.Linear or (isinstance(module, nn.Linear) and in_four_bits(module.weight)):
         return LinearParts(module.weight, module.bias)
     if isinstance(module, Separable):
         return module.linear_parts()

@@ -67,6 +67,20 @@ def is_quantised(model: PreTrainedModel) -> bool:
     return any(not p.is_floating_point() for p in model.parameters())
 
 
+def in_four_bits(weight: object) -> bool:
+    """Whether a weight is held as bitsandbytes holds four bits, with what they stand for."""
+    return getattr(weight, "quant_state", None) is not None
+
+
+def unpacked(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The values (O, I) that a weight in four bits stands for, as bitsandbytes multiplies them."""
+    from bitsandbytes.functional import dequantize_4bit
+
+    state: Any = getattr(weight, "quant_state", None)
+    values: torch.Tensor = dequantize_4bit(weight.data, state)
+    return values.to(dtype)
+
+
 def parameter_count(model: nn.Module) -> int:
     """The number of values that a model's parameters stand for; four-bit ones lie two in a byte."""
     return sum(_values(parameter) for parameter in model.parameters())

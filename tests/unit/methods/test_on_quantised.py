@@ -10,12 +10,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from brulee.data.encoding import Encoder
+from brulee.data.batching import pack
+from brulee.data.encoding import Encoded, Encoder
 from brulee.errors import InputError
 from brulee.inference.session import open_session
 from brulee.methods import METHODS, Attached, build_method
 from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
 from brulee.methods.merging import merge
+from brulee.models.attention import packed
+from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base, load_base
 from brulee.models.quantising import held_bytes
 from brulee.recipe import MethodSpec, TrainSpec
@@ -213,3 +216,35 @@ def test_a_mask_from_gradients_is_refused_before_documents_are_read(folder: Path
 def test_every_adapter_method_is_tried_here() -> None:
     tried = {name for name, _ in WAYS.values()}
     assert tried == {name for name, method in METHODS.items() if not method.stores_model}
+
+
+def test_low_rank_corrections_are_computed_together_with_maps_in_four_bits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses and gradients of the model's own forward, without one of its maps being called."""
+    base = _base(folder)
+    if base.model.config.model_type != "llama":
+        pytest.skip("no fused decoder")
+    attached = _attach(base, "lora")
+    for group in attached.groups():
+        for parameter in group.parameters:
+            torch.nn.init.normal_(parameter, std=0.05)
+    documents = [Encoded.ending(tuple(range(5, 5 + n)), 3) for n in (9, 14)]
+    loss = CompletionLoss(base.model)
+    assert loss.decoder is not None
+    own = CompletionLoss(base.model)
+    own.decoder = None
+    found = {}
+    with packed(base.model):
+        for name, compute in (("own", own), ("fused", loss)):
+            if name == "fused":
+                four_bits = type(base.model.model.layers[0].mlp.up_proj.base_layer)
+                monkeypatch.setattr(four_bits, "forward", None)
+            total = compute(pack(documents, 0))
+            total.backward()
+            grads = [p.grad for group in attached.groups() for p in group.parameters]
+            found[name] = [total.detach(), *(g.clone() for g in grads if g is not None)]
+            base.model.zero_grad(set_to_none=True)
+    assert len(found["own"]) == len(found["fused"]) > 1
+    for mine, theirs in zip(found["fused"], found["own"], strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
