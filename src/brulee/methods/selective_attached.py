@@ -123,11 +123,15 @@ class SelectiveAttached(Attached):
             return
         # The fused loss reads the head's weight without calling the head.
         for module in {id(m): m for m in (self.model, self.model.base_model)}.values():
-            self._hooks.append(module.register_forward_pre_hook(self._refresh))
+            self._hooks.append(module.register_forward_pre_hook(self._refresh_hook))
 
-    def _refresh(self, *_: Any) -> None:
+    def refresh(self) -> None:
+        """Write trained values that may have moved to where modules read them."""
         for tuned in self._tuned:
             tuned.refresh()
+
+    def _refresh_hook(self, *_: Any) -> None:
+        self.refresh()
 
     def _take(self, tensors: Mapping[str, torch.Tensor]) -> None:
         for tuned in self._tuned:

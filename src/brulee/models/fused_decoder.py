@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -74,14 +74,29 @@ class _Rows:
     key_angles: tuple[torch.Tensor, torch.Tensor]
 
 
+@runtime_checkable
+class Refreshes(Protocol):
+    """Writes trained values to where modules read them, and does nothing else before they do."""
+
+    def refresh(self) -> None:
+        """Write them, if they may have moved."""
+
+
 class FusedDecoder:
     """Runs a recognised model; `held` has its trained values in the format of the products."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model, self.held = model, Held(model.dtype)
 
+    @property
+    def refreshes(self) -> bool:
+        """Whether trained values are written somewhere before modules compute."""
+        return bool(_refreshes(self.model))
+
     def renew(self) -> None:
         """Take notice that trained values may have changed."""
+        for each in _refreshes(self.model) or ():
+            each.refresh()
         self.held.renew()
 
     def __call__(self, batch: Batch) -> torch.Tensor:
@@ -196,9 +211,17 @@ def _recognised(model: PreTrainedModel) -> bool:
         or getattr(model.config, "attention_dropout", None)
     ):
         return False
-    if any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()):
+    if any(m._forward_hooks for m in model.modules()) or _refreshes(model) is None:
         return False  # what they do is theirs to know
     return all(_is_plain(layer) for layer in body.layers) and _is_norm(body.norm)
+
+
+def _refreshes(model: PreTrainedModel) -> list[Refreshes] | None:
+    """What modules call before they compute, where all of it is known and only writes values."""
+    hooks = [hook for m in model.modules() for hook in m._forward_pre_hooks.values()]
+    owners = {id(own): own for own in (getattr(hook, "__self__", None) for hook in hooks)}
+    found = [own for own in owners.values() if isinstance(own, Refreshes)]
+    return found if len(found) == len(owners) else None
 
 
 def _is_plain(layer: Any) -> bool:
@@ -225,7 +248,11 @@ def _is_silu(module: nn.Module) -> bool:
 
 def _is_norm(module: nn.Module) -> bool:
     """By what it has; that it computes a root-mean-square norm is found by trying the model."""
-    return hasattr(module, "variance_epsilon") and [*dict(module.named_parameters())] == ["weight"]
+    return (
+        hasattr(module, "variance_epsilon")
+        and getattr(getattr(module, "weight", None), "ndim", 0) == 1
+        and getattr(module, "bias", None) is None
+    )
 
 
 def _taken(x_TD: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:

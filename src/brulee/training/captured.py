@@ -215,8 +215,9 @@ def _lengthened(prepared: Prepared, longest: int) -> Prepared:
 def captured(loss: CompletionLoss, precision: Precision, dtype: torch.dtype) -> Captured | None:
     """Recordings for a model's passes, where they are asked for and a kernel attends."""
     device = loss.model.device
-    wanted = os.environ.get("BRULEE_GRAPHS") == "1"
-    if not wanted or loss.decoder is None or not by_kernel(device) or dtype not in KERNEL_FORMATS:
+    if os.environ.get("BRULEE_GRAPHS") != "1" or loss.decoder is None or loss.decoder.refreshes:
+        return None  # a replay would not be noticed by what writes trained values after each pass
+    if not by_kernel(device) or dtype not in KERNEL_FORMATS:
         return None
     return Captured(loss, precision, _on_cuda(device))
 
