@@ -52,7 +52,7 @@ PAIRS = {
     "lora-1b": Pair(model="1b"),
     "lora-1b-packed": Pair(model="1b", tokens=1024),
     "lora-1b-packed-narrow": Pair(model="1b", tokens=1024, peer_dtype="bfloat16"),
-    # Without checkpointing the peer keeps more of 8,192 tokens than 80 GB hold.
+    # By count the peer would keep some 90 GB of 8,192 tokens without checkpointing.
     "qlora-7b-packed": Pair(
         model="7b",
         batch_size=4,
