@@ -1,13 +1,18 @@
-"""LoRA and full fine-tuning beside TRL + PEFT: same model, same token ids, same start, one run.
+"""Training beside TRL + PEFT, or beside Unsloth: same model, same token ids, same start, one run.
 
     python3 -m venv .peer && .peer/bin/pip install -r benchmarks/peers/trl.txt
     .venv/bin/python benchmarks/versus_trl.py --peer .peer/bin/python --data dialogsum.dev.jsonl
 
-Documents come from a JSONL with `dialogue` and `summary`, else from bundled/support-chats, eight
-to a step, in the file's order on both sides. Both begin with the same adapter. Equal work is
-asserted: the same number of tokens at every step, losses within 2e-2 of each other at every step,
-gradient norms above zero. Each pair adds to benchmarks/results/versus-trl-DEVICE.json, so that
-pairs may be run one at a time (--pairs).
+What is trained are pairs of versus_jobs.PAIRS (--pairs); --model, --batch-size, --tokens and
+--quantise change them, so that each can be tried in seconds: `--pairs lora-1b-packed --model tiny
+--tokens 64`. Conversations come from a JSONL with `dialogue` and `summary`, else from
+bundled/support-chats, in the file's order on both sides. Both begin with the same adapter.
+
+Equal work is asserted: the same number of tokens at every step, losses within 2e-2 of each other at
+every step, gradient norms above zero. Speed leaves the first steps out, which warm up (--warm-up);
+the seconds of all steps are beside it. Memory is the peak from the first step on: resident on a
+CPU; on a GPU what was allocated, and what the allocator had reserved. Each pair adds to
+versus-PEER-DEVICE.json, so that pairs may be run one at a time.
 """
 
 from __future__ import annotations
@@ -18,79 +23,127 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from versus_jobs import PAIRS, Pair, changed, job_of, told
+
 HERE = Path(__file__).parent
-# Which method and number format; what is left out of the mean of 2 steps is the first.
-PAIRS = {
-    "lora-bf16": {"method": "lora", "bf16": True},
-    "lora-fp32": {"method": "lora", "bf16": False},
-    "full-bf16": {"method": "full", "bf16": True},
-    "full-fp32": {"method": "full", "bf16": False},
-}
-RATES = {"lora": 1e-3, "full": 1e-4}
+PEERS = ("trl", "unsloth")
+# Steps in all, and how many of them warm up: on a GPU kernels are chosen and compiled in them.
+STEPS = {"cpu": (3, 1), "cuda": (15, 5)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", required=True, help="the Python of the peer's environment")
+    parser.add_argument("--against", default="trl", choices=PEERS)
     parser.add_argument("--data", help="a JSONL with dialogue and summary")
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--steps", type=int, help="[default: 3, on a GPU 15]")
+    parser.add_argument("--warm-up", type=int, help="steps [default: 1, on a GPU 5]")
     parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--pairs", default=",".join(PAIRS))
+    parser.add_argument("--pairs", default="lora-bf16,lora-fp32,full-bf16,full-fp32")
+    parser.add_argument("--model", help="bundled, or a shape of shapes.py")
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--tokens", type=int, help="of each document, random ids")
+    parser.add_argument("--quantise", choices=("nf4",))
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--name", help="of the result file [default: versus-trl-DEVICE]")
+    parser.add_argument("--models", type=Path, help="folder for shapes [default: in the cache]")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder to add to")
+    parser.add_argument("--name", help="of the result file [default: versus-PEER-DEVICE]")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
-        print(json.dumps(our_side(json.loads(Path(arguments.side).read_text()))))
+        job = json.loads(Path(arguments.side).read_text())
+        Path(job["report"]).write_text(json.dumps(our_side(job)))
         return
-    target = HERE / "results" / f"{arguments.name or f'versus-trl-{arguments.device}'}.json"
+    name = arguments.name or f"versus-{arguments.against}-{arguments.device}"
     for pair in arguments.pairs.split(","):
         with tempfile.TemporaryDirectory() as scratch:
             result = _pair(arguments, pair, Path(scratch))
-        _add(target, pair, result)
+        _add(arguments.results / f"{name}.json", pair, result)
         print(pair, json.dumps({k: v for k, v in result.items() if k.endswith("ratio")}))
 
 
-def _pair(arguments: argparse.Namespace, pair: str, scratch: Path) -> dict[str, Any]:
-    job = _job(arguments, pair, scratch)
-    file = scratch / "job.json"
-    file.write_text(json.dumps(job))
-    ours = _run([sys.executable, __file__, "--peer", "-", "--side", str(file)])
-    print(pair, "brulee", _speed(ours), file=sys.stderr, flush=True)
-    theirs = _run([arguments.peer, str(HERE / "peers" / "trl_side.py"), str(file)])
-    print(pair, "trl", _speed(theirs), file=sys.stderr, flush=True)
-    _assert_equal_work(ours, theirs)
-    return {
-        "tokens_per_second": {"brulee": _speed(ours), "trl": _speed(theirs)},
-        "speed_ratio": round(_speed(ours) / _speed(theirs), 2),
-        "memory_ratio": round(ours["peak_memory_bytes"] / theirs["peak_memory_bytes"], 3),
-        "largest_loss_difference": max(_differences(ours, theirs)),
-        "steps": job["steps"],
-        "batch_size": job["batch_size"],
-        "data": arguments.data and Path(arguments.data).name,
-        "runs": {"brulee": ours, "trl": theirs},
-    }
+def _pair(arguments: argparse.Namespace, name: str, scratch: Path) -> dict[str, Any]:
+    steps, warm_up = _steps(arguments)
+    given = {key: getattr(arguments, key) for key in ("model", "batch_size", "tokens", "quantise")}
+    pair = changed(PAIRS[name], **given)
+    job = job_of(
+        pair,
+        steps=steps,
+        rank=arguments.rank,
+        device=arguments.device,
+        data=arguments.data,
+        models=arguments.models or _models(),
+        scratch=scratch,
+    )
+    ours = _run([sys.executable, __file__, "--peer", "-", "--side"], job)
+    print(name, "brulee", speed(ours, warm_up), file=sys.stderr, flush=True)
+    theirs = _run([arguments.peer, str(HERE / "peers" / f"{arguments.against}_side.py")], job)
+    print(name, arguments.against, speed(theirs, warm_up), file=sys.stderr, flush=True)
+    assert_equal_work(ours, theirs)
+    sides = {"brulee": ours, arguments.against: theirs}
+    return {**compared(sides, warm_up), **_setting(pair, steps, arguments.data), "runs": sides}
+
+
+def _steps(arguments: argparse.Namespace) -> tuple[int, int]:
+    """Steps in all, and those that warm up."""
+    given = (arguments.steps, arguments.warm_up)
+    steps, warm_up = (
+        default if one is None else one
+        for one, default in zip(given, STEPS[arguments.device], strict=True)
+    )
+    if not 0 <= warm_up < steps:
+        sys.exit(f"{warm_up} steps of warm-up leave none of {steps} to be timed")
+    return steps, warm_up
+
+
+def _setting(pair: Pair, steps: int, data: str | None) -> dict[str, Any]:
+    rest = {k: v for k, v in asdict(pair).items() if k != "batch_size"}
+    size = {"steps": steps, "batch_size": pair.batch_size, "data": told(pair, data)}
+    return {**size, "setting": rest}
+
+
+def _models() -> Path:
+    from brulee.models.bundled import cache_folder
+
+    return cache_folder() / "shapes"
 
 
 def our_side(job: dict[str, Any]) -> dict[str, Any]:
     import torch
 
-    from brulee.data.encoding import Encoded
+    from brulee.methods.checkpoint import save_adapter
     from brulee.models.loading import load_base
-    from brulee.recipe import TrainSpec
     from brulee.training.bench import measure
+
+    torch.set_num_threads(job["threads"])
+    held = torch.bfloat16 if _narrow(job) else torch.float32
+    base = load_base(job["model"], held, torch.device(job["device"]), quantise=job["quantise"])
+    attached = _attached(base.model, job)
+    if job["adapter"]:
+        save_adapter(Path(job["adapter"]), attached, base, job["model"], "", {})
+    measured = measure(_trainer(base, attached, job)).summary()
+    found = {**measured, "versions": {"torch": torch.__version__}}
+    if base.device.type == "cuda":
+        found["peak_reserved_bytes"] = torch.cuda.max_memory_reserved()
+    return found
+
+
+def _narrow(job: dict[str, Any]) -> bool:
+    """Whether frozen weights are held in bfloat16; what is trained is in float32."""
+    return bool(job["bf16"] and job["method"] == "lora")
+
+
+def _trainer(base: Any, attached: Any, job: dict[str, Any]) -> Any:
+    from brulee.data.encoding import Encoded
+    from brulee.recipe import TrainSpec
     from brulee.training.documents import Document
     from brulee.training.trainer import Trainer
 
-    torch.set_num_threads(job["threads"])
-    narrow = job["bf16"] and job["method"] == "lora"
-    held = torch.bfloat16 if narrow else torch.float32
-    base = load_base(job["model"], held, torch.device(job["device"]))
     documents = [Encoded.ending(ids, learned) for ids, learned in job["documents"]]
     spec = TrainSpec(
         batch_size=job["batch_size"],
@@ -101,17 +154,17 @@ def our_side(job: dict[str, Any]) -> dict[str, Any]:
     )
     folder = Path(job["scratch"]) / "run"
     folder.mkdir()
-    trainer = Trainer(
+    return Trainer(
         base,
-        _attached(base.model, job),
+        attached,
         lambda i: Document(str(i), documents[i]),
         len(documents),
         spec,
         learning_rate=job["learning_rate"],
         folder=folder,
-        autocast=job["bf16"] and not narrow,
+        autocast=job["bf16"] and not _narrow(job),
+        pass_tokens=job["micro_batch"],
     )
-    return {**measure(trainer).summary(), "versions": {"torch": torch.__version__}}
 
 
 def _attached(model: Any, job: dict[str, Any]) -> Any:
@@ -123,67 +176,54 @@ def _attached(model: Any, job: dict[str, Any]) -> Any:
     return LoRA(LoRAOptions(rank=job["rank"], alpha=2 * job["rank"])).attach(model)
 
 
-def _job(arguments: argparse.Namespace, pair: str, scratch: Path) -> dict[str, Any]:
-    import torch
-
-    from brulee.data.encoding import Encoder
-    from brulee.methods.checkpoint import save_adapter
-    from brulee.models.bundled import bundled_folder
-    from brulee.models.loading import load_base
-
-    kind = PAIRS[pair]
-    base = load_base("bundled", torch.float32, torch.device("cpu"))
-    encoder = Encoder(base.tokenizer)
-    rows = _rows(arguments.data, arguments.batch_size * arguments.steps)
-    ask = "Summarize the following conversation.\n\n"
-    documents = [encoder.encode(ask + row["dialogue"], row["summary"]) for row in rows]
-    job: dict[str, Any] = {
-        **kind,
-        "model": str(bundled_folder()),
-        "documents": [(d.ids, d.learned) for d in documents],
-        "steps": arguments.steps,
-        "batch_size": arguments.batch_size,
-        "rank": arguments.rank,
-        "learning_rate": RATES[str(kind["method"])],
-        "threads": os.cpu_count(),
-        "device": arguments.device,
-        "scratch": str(scratch),
-        "adapter": None,
-    }
-    if kind["method"] == "lora":
-        folder = scratch / "start"
-        folder.mkdir()
-        save_adapter(folder, _attached(base.model, job), base, "bundled", "", {})
-        job["adapter"] = str(folder)
-    return job
-
-
-def _rows(data: str | None, count: int) -> list[dict[str, Any]]:
-    from brulee.data.sources import open_source
-
-    rows = open_source(data or "bundled/support-chats")
-    if len(rows) < count:
-        sys.exit(f"{data}: {len(rows)} rows, but {count} are needed")
-    return [rows[i] for i in range(count)]
-
-
-def _run(command: list[str]) -> dict[str, Any]:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _run(command: list[str], job: dict[str, Any]) -> dict[str, Any]:
+    """Have a side do the job, without a network, and read its report."""
+    scratch = Path(job["scratch"])
+    file, report = scratch / "job.json", scratch / "report.json"
+    file.write_text(json.dumps({**job, "report": str(report)}))
+    done = subprocess.run(
+        [*command, str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
     if done.returncode:
         sys.exit(done.stderr[-3000:])
-    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+    found = dict(json.loads(report.read_text()))
+    report.unlink()
+    return found
 
 
-def _speed(run: dict[str, Any]) -> float:
-    """Real tokens per second, the first step (warm-up of both sides) left out."""
-    return float(round(sum(run["tokens"][1:]) / sum(run["seconds"][1:]), 1))
+def speed(run: dict[str, Any], warm_up: int) -> float:
+    """Real tokens per second of the steps that do not warm up."""
+    tokens, seconds = (sum(run[key][warm_up:]) for key in ("tokens", "seconds"))
+    return float(round(tokens / seconds, 1))
+
+
+def compared(sides: dict[str, dict[str, Any]], warm_up: int) -> dict[str, Any]:
+    """Ratios of our run, the first, to the peer's."""
+    ours, theirs = sides.values()
+    rates = {name: speed(run, warm_up) for name, run in sides.items()}
+    found = {
+        "tokens_per_second": rates,
+        "speed_ratio": round(speed(ours, warm_up) / speed(theirs, warm_up), 2),
+        "memory_ratio": round(ours["peak_memory_bytes"] / theirs["peak_memory_bytes"], 3),
+        "largest_loss_difference": max(_differences(ours, theirs)),
+        "warm_up": warm_up,
+        "seconds_of_all_steps": {n: round(sum(run["seconds"]), 2) for n, run in sides.items()},
+    }
+    if "peak_reserved_bytes" in ours:
+        reserved = ours["peak_reserved_bytes"] / theirs["peak_reserved_bytes"]
+        found["reserved_ratio"] = round(reserved, 3)
+    return found
 
 
 def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[float]:
     return [abs(a - b) for a, b in zip(ours["losses"], theirs["losses"], strict=True)]
 
 
-def _assert_equal_work(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+def assert_equal_work(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     assert ours["tokens"] == theirs["tokens"], (ours["tokens"], theirs["tokens"])
     assert max(_differences(ours, theirs)) < 2e-2, (ours["losses"], theirs["losses"])
     assert min(ours["grad_norms"] + theirs["grad_norms"]) > 0
@@ -194,9 +234,10 @@ def _add(target: Path, pair: str, result: dict[str, Any]) -> None:
     from brulee.pipeline.folder import machine
 
     found = json.loads(target.read_text()) if target.is_file() else {"pairs": {}}
-    found["what"] = "SmolLM2-135M, LoRA on all linears or everything trained"
+    found["what"] = "LoRA on all linears or everything trained; a pair's setting says of what"
     found["machine"], found["date"] = machine(), datetime.now(UTC).date().isoformat()
     found["pairs"][pair] = result
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(found, indent=2) + "\n")
     draw(found["pairs"], target.with_suffix(".png"))
 
@@ -210,8 +251,8 @@ def draw(pairs: dict[str, Any], file: Path) -> None:
 
     figure, panels = pyplot.subplots(1, len(pairs), squeeze=False, figsize=(4 * len(pairs), 3))
     for panel, (name, pair) in zip(panels[0], pairs.items(), strict=True):
-        for side, style in (("trl", "-"), ("brulee", "--")):
-            losses = pair["runs"][side]["losses"]
+        for (side, run), style in zip(reversed(pair["runs"].items()), ("-", "--"), strict=True):
+            losses = run["losses"]
             panel.plot(range(1, len(losses) + 1), losses, style, label=side)
         panel.set(title=name, xlabel="step", ylabel="loss per learned token")
         panel.legend()

@@ -2,94 +2,37 @@
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-from pathlib import Path
+from typing import Any
 
 import peft
 import torch
 import transformers
-import trl
-from datasets import Dataset
-
-job = json.loads(Path(sys.argv[1]).read_text())
-torch.set_num_threads(job["threads"])
-tokenizer = transformers.AutoTokenizer.from_pretrained(job["model"])
-model = transformers.AutoModelForCausalLM.from_pretrained(job["model"], dtype=torch.float32)
-if job["adapter"]:
-    model = peft.PeftModel.from_pretrained(model, job["adapter"], is_trainable=True)
-rows = [
-    {"input_ids": ids, "labels": [-100] * (len(ids) - learned) + ids[len(ids) - learned :]}
-    for ids, learned in job["documents"]
-]
-cuda = torch.cuda.is_available()
-arguments = trl.SFTConfig(
-    output_dir=job["scratch"],
-    per_device_train_batch_size=job["batch_size"],
-    max_steps=job["steps"],
-    learning_rate=job["learning_rate"],
-    lr_scheduler_type="constant",
-    warmup_steps=0,
-    weight_decay=0.0,
-    max_grad_norm=1.0,
-    logging_steps=1,
-    save_strategy="no",
-    report_to=[],
-    max_length=1024,
-    gradient_checkpointing=False,
-    bf16=job["bf16"],
-    use_cpu=not cuda,
-    disable_tqdm=True,
-    train_sampling_strategy="sequential",
-)
-times: list[float] = []
+from sft import job, train
 
 
-class Clock(transformers.TrainerCallback):
-    def on_step_begin(self, *_: object, **__: object) -> None:
-        times.append(-time.perf_counter())
+def load(job: dict[str, Any]) -> Any:
+    """The job's model, its adapter on it; four bits as the QLoRA paper has them."""
+    dtype, more = getattr(torch, job["peer_dtype"]), {}
+    if job["quantise"]:
+        more["device_map"] = {"": job["device"]}
+        more["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=job["quantise"],
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    model = transformers.AutoModelForCausalLM.from_pretrained(job["model"], dtype=dtype, **more)
+    if job["adapter"]:
+        model = peft.PeftModel.from_pretrained(model, job["adapter"], is_trainable=True)
+    return model
 
-    def on_step_end(self, *_: object, **__: object) -> None:
-        if cuda:
-            torch.cuda.synchronize()
-        times[-1] += time.perf_counter()
+
+def main() -> None:
+    given = job()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(given["model"])
+    packages = ("peft", "bitsandbytes") if given["quantise"] else ("peft",)
+    train(load(given), tokenizer, given, *packages)
 
 
-def peak_bytes() -> int:
-    if cuda:
-        return torch.cuda.max_memory_allocated()
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-
-
-trainer = trl.SFTTrainer(
-    model=model,
-    args=arguments,
-    train_dataset=Dataset.from_list(rows),
-    processing_class=tokenizer,
-    callbacks=[Clock()],
-)
-if not cuda:
-    Path("/proc/self/clear_refs").write_text("5")
-trainer.train()
-history = [entry for entry in trainer.state.log_history if "loss" in entry]
-size = job["batch_size"]
-lengths = [len(ids) for ids, _ in job["documents"][: size * job["steps"]]]
-print(
-    json.dumps(
-        {
-            "seconds": times,
-            "losses": [entry["loss"] for entry in history],
-            "grad_norms": [float(entry["grad_norm"]) for entry in history],
-            "tokens": [sum(lengths[at : at + size]) for at in range(0, len(lengths), size)],
-            "peak_memory_bytes": peak_bytes(),
-            "versions": {
-                "trl": trl.__version__,
-                "peft": peft.__version__,
-                "transformers": transformers.__version__,
-                "torch": torch.__version__,
-            },
-        }
-    )
-)
+if __name__ == "__main__":
+    main()

@@ -82,11 +82,12 @@ def unpacked(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """The number of values that a model's parameters stand for; four-bit ones lie two in a byte."""
-    return sum(_values(parameter) for parameter in model.parameters())
+    """The number of values that a model's parameters stand for."""
+    return sum(value_count(parameter) for parameter in model.parameters())
 
 
-def _values(parameter: torch.Tensor) -> int:
+def value_count(parameter: torch.Tensor) -> int:
+    """The number of values that a parameter stands for; four-bit ones lie two in a byte."""
     state: Any = getattr(parameter, "quant_state", None)
     return parameter.numel() if state is None else torch.Size(state.shape).numel()
 

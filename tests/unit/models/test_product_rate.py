@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from brulee.models.loading import Base, load_base
 from brulee.models.product_rate import product_rate, training_operations
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+HAS = importlib.util.find_spec("bitsandbytes") is not None
 
 
 @pytest.mark.parametrize("trained", [True, False])
@@ -36,6 +41,20 @@ def test_a_tied_head_counts_for_learned_tokens_only(
     model = make_model("llama", tie_word_embeddings=True).requires_grad_(False)
     one_more = training_operations(model, 7, 3) - training_operations(model, 7, 2)
     assert one_more == 2 * 2 * 300 * 32
+
+
+@pytest.mark.skipif(not HAS, reason="bitsandbytes is not installed")
+def test_four_bit_maps_count_for_all_their_values(
+    make_base: Callable[..., Base], tmp_path: Path
+) -> None:
+    base = make_base("llama", hidden_size=128, intermediate_size=256)
+    base.model.save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    kinds = (None, "nf4")
+    cpu = torch.device("cpu")
+    plain, held = (load_base(str(tmp_path), torch.float32, cpu, quantise=k).model for k in kinds)
+    counts = [training_operations(m.requires_grad_(False), 7, 3) for m in (plain, held)]
+    assert counts[0] == counts[1]
 
 
 def test_the_rate_is_a_number_of_operations_a_second() -> None:

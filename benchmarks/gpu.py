@@ -1,0 +1,216 @@
+"""The measurements that need a GPU, in the order of their worth, each in a process of its own.
+
+    python benchmarks/gpu.py --list
+    python benchmarks/gpu.py --trl .trl/bin/python --unsloth .unsloth/bin/python \\
+        --data dialogsum.dev.jsonl --only lora-16,lora-64,head
+
+A row that fails or takes too long does not keep the others from running: the end of what it said is
+kept as gpu-ROW.failed.txt beside the results, and the exit code is 1. No row begins in the last
+minute of --minutes, and one that has not ended then is stopped, so that a command ends in time. A
+row whose peer has no --trl or --unsloth is left out. `--tiny` runs every row on a model of two
+layers, which takes seconds: with `--device cpu` to try the scripts, with `--device cuda` to see
+before anything else that the machine has what they need. docs/gpu.md says how to get there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from versus_jobs import PAIRS
+
+HERE = Path(__file__).parent
+LAST_LINES = 60
+LEAST = 60.0  # seconds: with fewer left no row begins
+TINY = {"tokens": "64", "vocabulary": "1024"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A pair of versus_trl.py beside a peer, or the head beside full logits.
+
+    It is to be at least `speed` times as fast, in at most `memory` of the memory; None: not held
+    against anything.
+    """
+
+    name: str
+    against: str
+    speed: float | None = None
+    memory: float | None = None
+
+    @property
+    def pair(self) -> str:
+        """The pair of versus_trl.py."""
+        return self.name.removesuffix(f"-{self.against}")
+
+    @property
+    def file(self) -> str:
+        """Where its result is, without the device."""
+        return "head" if self.against == "full logits" else f"versus-{self.against}"
+
+
+ROWS = (
+    Row("lora-16", "trl", speed=15),
+    Row("lora-1b-packed", "trl", speed=5),
+    Row("lora-64", "trl", speed=10, memory=0.25),
+    Row("lora-16-unsloth", "unsloth", speed=10),
+    Row("lora-1b-packed-unsloth", "unsloth", speed=4),
+    Row("head", "full logits"),
+    Row("qlora-7b-packed", "trl", speed=2, memory=0.8),
+    Row("lora-1b", "trl", speed=5),
+    Row("lora-1b-unsloth", "unsloth", speed=4),
+    Row("lora-64-unsloth", "unsloth", speed=10, memory=0.25),
+    Row("lora-16-narrow", "trl"),
+    Row("lora-1b-packed-narrow", "trl"),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--list", action="store_true", help="the rows, and what each is held to")
+    parser.add_argument("--only", help="rows, with commas between them [default: all]")
+    parser.add_argument("--trl", help="the Python of the environment of peers/trl.txt")
+    parser.add_argument("--unsloth", help="the Python of the environment of peers/unsloth.txt")
+    parser.add_argument("--data", help="a JSONL with dialogue and summary")
+    parser.add_argument("--models", help="folder for shapes [default: in the cache]")
+    parser.add_argument("--results", type=Path, help="folder to add to [default: results]")
+    parser.add_argument("--minutes", type=float, default=9.0, help="for all rows")
+    parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
+    parser.add_argument("--tiny", action="store_true", help="try the rows; results are thrown away")
+    arguments = parser.parse_args()
+    if arguments.list:
+        print("\n".join(f"{row.name:24}beside {row.against}; {_held_to(row)}" for row in ROWS))
+        return
+    rows = chosen(arguments.only)
+    if arguments.tiny:
+        rows = [replace(row, speed=None, memory=None) for row in rows]
+    with tempfile.TemporaryDirectory() as scratch:
+        results = arguments.results or (Path(scratch) if arguments.tiny else HERE / "results")
+        results.mkdir(parents=True, exist_ok=True)
+        outcomes = run(rows, arguments, results)
+        print(table(rows, outcomes, results, arguments.device))
+    sys.exit(any(outcome not in ("ok", "left out") for outcome in outcomes.values()))
+
+
+def chosen(only: str | None) -> list[Row]:
+    """The rows that are named, in the order of ROWS; all of them where none is."""
+    names = [row.name for row in ROWS] if only is None else only.split(",")
+    unknown = set(names) - {row.name for row in ROWS}
+    if unknown:
+        sys.exit(f"no row is called {', '.join(sorted(unknown))}; --list names them")
+    return [row for row in ROWS if row.name in names]
+
+
+def run(rows: Sequence[Row], arguments: argparse.Namespace, results: Path) -> dict[str, str]:
+    """What became of each row: ok, failed, stopped, no time, left out."""
+    until = time.monotonic() + 60 * arguments.minutes
+    outcomes = {}
+    for row in rows:
+        command, left = command_of(row, arguments, results), until - time.monotonic()
+        if command is None:
+            outcome = "left out"
+        elif left < LEAST:
+            outcome = "no time"
+        else:
+            outcome = attempt(command, left, results / f"gpu-{row.name}.failed.txt")
+        print(f"{row.name}: {outcome}", file=sys.stderr, flush=True)
+        outcomes[row.name] = outcome
+    return outcomes
+
+
+def command_of(row: Row, arguments: argparse.Namespace, results: Path) -> list[str] | None:
+    """How a row is run; None where its peer's Python is not given."""
+    common = ["--device", arguments.device, "--results", str(results)]
+    if row.file == "head":
+        sizes = ["--tokens", TINY["tokens"], "--vocabulary", TINY["vocabulary"]]
+        return _python("head.py", *common, *(sizes if arguments.tiny else []))
+    peer = getattr(arguments, row.against)
+    if peer is None:
+        return None
+    named = ["--pairs", row.pair, "--against", row.against, "--peer", peer]
+    for key in ("data", "models"):
+        if getattr(arguments, key):
+            named += [f"--{key}", getattr(arguments, key)]
+    return _python("versus_trl.py", *named, *common, *(_tiny(row) if arguments.tiny else []))
+
+
+def _tiny(row: Row) -> list[str]:
+    packed = PAIRS[row.pair].tokens is not None
+    sizes = ["--tokens", TINY["tokens"]] if packed else []
+    steps = ["--steps", "3", "--warm-up", "1"]
+    return ["--model", "tiny", "--batch-size", "2", *steps, *sizes]
+
+
+def _python(script: str, *arguments: str) -> list[str]:
+    return [sys.executable, str(HERE / script), *arguments]
+
+
+def attempt(command: list[str], seconds: float, kept: Path) -> str:
+    """Run a command for so long at most; the end of what a failing one said is kept."""
+    kept.unlink(missing_ok=True)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+        # A session of its own, so that it is stopped together with the sides that it started.
+        started = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+        try:
+            outcome = "failed" if started.wait(seconds) else "ok"
+        except subprocess.TimeoutExpired:
+            os.killpg(started.pid, signal.SIGKILL)
+            started.wait()
+            outcome = "stopped"
+        said.seek(0)
+        lines = said.read().splitlines()[-LAST_LINES:]
+    if outcome != "ok":
+        kept.write_text("\n".join([f"{outcome}: {' '.join(command)}", *lines, ""]))
+        print("\n".join(lines), file=sys.stderr, flush=True)
+    return outcome
+
+
+def table(rows: Sequence[Row], outcomes: dict[str, str], results: Path, device: str) -> str:
+    """The rows in Markdown, each with what it is held to."""
+    head = "| row | tokens/s | peer | speed | memory | all steps, s | peer | held to | |"
+    lines = [head, "|---|--:|--:|--:|--:|--:|--:|---|---|"]
+    for row in rows:
+        cells = [""] * 6
+        outcome = outcomes[row.name]
+        if outcome == "ok":
+            found = json.loads((results / f"{row.file}-{device}.json").read_text())
+            found = found["pairs"][row.pair] if "pairs" in found else found
+            cells, outcome = _cells(found), _verdict(row, found)
+        lines.append("| " + " | ".join([row.name, *cells, _held_to(row), outcome]) + " |")
+    return "\n".join(lines)
+
+
+def _cells(found: dict[str, Any]) -> list[str]:
+    memory = f"{found['memory_ratio']:.2f}"
+    if "speed_ratio" not in found:
+        return ["", "", f"{1 / found['time_ratio']:.2f}x", memory, "", ""]
+    speeds = [f"{rate:,.0f}" for rate in found["tokens_per_second"].values()]
+    seconds = [f"{spent:.0f}" for spent in found["seconds_of_all_steps"].values()]
+    return [*speeds, f"{found['speed_ratio']:.1f}x", memory, *seconds]
+
+
+def _verdict(row: Row, found: dict[str, Any]) -> str:
+    short = (row.speed is not None and found["speed_ratio"] < row.speed) or (
+        row.memory is not None and found["memory_ratio"] > row.memory
+    )
+    return "short of it" if short else "ok"
+
+
+def _held_to(row: Row) -> str:
+    speed = [] if row.speed is None else [f"{row.speed:g}x"]
+    memory = [] if row.memory is None else [f"{row.memory:g} of the memory"]
+    return ", ".join([*speed, *memory]) or "nothing"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Models of a known shape with random weights, for what the bundled model is too small to show.
+
+    python benchmarks/shapes.py 1b FOLDER [--device cuda]
+
+Llama models as transformers writes them, in bfloat16, from a fixed seed; a folder that is there
+already is left alone. Weights are drawn with Llama's own spread of 0.02: logits then have a spread
+of 0.02 times the root of the width, and the first loss is a little above that of a uniform guess
+(`1b`: 11.8 + 0.4). The tokenizer holds a place: documents come as token ids.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+SEED, SPREAD = 0, 0.02
+PAD, END, UNKNOWN = SPECIAL = ("<pad>", "</s>", "<unk>")
+# `1b` is Llama-3.2-1B without the scaling of its rotary angles, `7b` Llama-2-7B; `tiny` has the
+# bundled model's vocabulary, so that its conversations can be tried on it.
+SHAPES: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "vocab_size": 49_152,
+        "hidden_size": 256,
+        "intermediate_size": 512,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 8_192,
+    },
+    "1b": {
+        "vocab_size": 128_256,
+        "hidden_size": 2_048,
+        "intermediate_size": 8_192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+        "max_position_embeddings": 8_192,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 500_000.0},
+        "tie_word_embeddings": True,
+    },
+    "7b": {
+        "vocab_size": 32_000,
+        "hidden_size": 4_096,
+        "intermediate_size": 11_008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "max_position_embeddings": 4_096,
+    },
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=list(SHAPES))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--device", default="cpu", help="where the weights are drawn")
+    arguments = parser.parse_args()
+    write(arguments.name, arguments.folder, arguments.device)
+
+
+def write(name: str, folder: Path, device: str) -> None:
+    """Draw a shape's weights and save them; aside first, so that no half of a model is left."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(SEED)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(config(name), dtype=torch.bfloat16)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
+        whole = Path(aside) / name
+        model.save_pretrained(whole)
+        _tokenizer().save_pretrained(whole)
+        whole.rename(folder)
+
+
+def config(name: str) -> Any:
+    """A shape as transformers describes it."""
+    from transformers import LlamaConfig
+
+    ids = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1}
+    return LlamaConfig(**SHAPES[name], **ids, initializer_range=SPREAD, rms_norm_eps=1e-5)
+
+
+def _tokenizer() -> Any:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: at for at, word in enumerate(SPECIAL)}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel(words, unk_token=UNKNOWN)),
+        pad_token=PAD,
+        eos_token=END,
+        unk_token=UNKNOWN,
+    )
+
+
+if __name__ == "__main__":
+    main()

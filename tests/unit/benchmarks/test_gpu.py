@@ -1,0 +1,106 @@
+"""The runbook for a GPU: rows that exist, failures that are kept, a table of what was reached."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def gpu(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("gpu")
+
+
+def given(**changes: Any) -> argparse.Namespace:
+    plain = {"trl": "trl-python", "unsloth": None, "data": None, "models": None}
+    return argparse.Namespace(
+        **{**plain, "device": "cuda", "tiny": False, "minutes": 9.0, **changes}
+    )
+
+
+def test_every_row_is_a_pair_or_the_head(gpu: ModuleType) -> None:
+    assert len({row.name for row in gpu.ROWS}) == len(gpu.ROWS)
+    assert {row.pair for row in gpu.ROWS if row.file != "head"} <= set(gpu.PAIRS)
+
+
+def test_rows_run_in_the_order_of_their_worth(gpu: ModuleType) -> None:
+    assert [row.name for row in gpu.chosen("head,lora-16")] == ["lora-16", "head"]
+    assert gpu.chosen(None) == list(gpu.ROWS)
+    with pytest.raises(SystemExit, match="lora-17"):
+        gpu.chosen("lora-16,lora-17")
+
+
+def test_a_row_is_run_with_its_own_peer(gpu: ModuleType, tmp_path: Path) -> None:
+    trl, unsloth = gpu.chosen("lora-16,lora-16-unsloth")
+    command = gpu.command_of(trl, given(data="chats.jsonl"), tmp_path)
+    assert command[2:8] == ["--pairs", "lora-16", "--against", "trl", "--peer", "trl-python"]
+    assert command[8:10] == ["--data", "chats.jsonl"]
+    assert gpu.command_of(unsloth, given(), tmp_path) is None
+    assert "lora-16" in gpu.command_of(unsloth, given(unsloth="other"), tmp_path)
+
+
+def test_only_packed_rows_are_tried_with_random_ids(gpu: ModuleType, tmp_path: Path) -> None:
+    packed, plain = gpu.chosen("lora-1b-packed,lora-1b")
+    assert "--tokens" in gpu.command_of(packed, given(tiny=True), tmp_path)
+    assert "--tokens" not in gpu.command_of(plain, given(tiny=True), tmp_path)
+
+
+def test_the_end_of_what_a_failing_row_said_is_kept(gpu: ModuleType, tmp_path: Path) -> None:
+    kept = tmp_path / "failed.txt"
+    command = [sys.executable, "-c", "print('first'); raise SystemExit('no such kernel')"]
+    assert gpu.attempt(command, 60, kept) == "failed"
+    assert kept.read_text().splitlines()[-1] == "no such kernel"
+    assert gpu.attempt([sys.executable, "-c", ""], 60, kept) == "ok"
+    assert not kept.exists()
+
+
+def test_a_row_that_takes_too_long_is_stopped_with_what_it_started(
+    gpu: ModuleType, tmp_path: Path
+) -> None:
+    alive = tmp_path / "alive"
+    inner = f"import pathlib, time; time.sleep(2); pathlib.Path({str(alive)!r}).touch()"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
+    assert gpu.attempt([sys.executable, "-c", outer], 1.0, tmp_path / "failed.txt") == "stopped"
+    time.sleep(1.5)
+    assert not alive.exists()
+
+
+def test_rows_after_a_failing_one_run_and_late_ones_do_not(
+    gpu: ModuleType, tmp_path: Path, monkeypatch
+) -> None:
+    rows = gpu.chosen("lora-16,lora-64,head,lora-16-unsloth")
+    outcomes = {"head.py": "ok", "versus_trl.py": "failed"}
+
+    def attempt(command: list[str], *_: object) -> str:
+        return outcomes[Path(command[1]).name]
+
+    monkeypatch.setattr(gpu, "attempt", attempt)
+    found = gpu.run(rows, given(), tmp_path)
+    assert [found[row.name] for row in rows] == ["failed", "failed", "left out", "ok"]
+    late = gpu.run(rows, given(minutes=0.5), tmp_path)
+    assert [late[row.name] for row in rows] == ["no time", "no time", "left out", "no time"]
+
+
+def test_the_table_says_which_rows_fall_short(gpu: ModuleType, tmp_path: Path) -> None:
+    rows = gpu.chosen("lora-16,lora-64,head")
+    pair = {
+        "tokens_per_second": {"brulee": 160_000.0, "trl": 10_000.0},
+        "speed_ratio": 16.0,
+        "memory_ratio": 0.3,
+        "seconds_of_all_steps": {"brulee": 20.0, "trl": 8.0},
+    }
+    file = tmp_path / "versus-trl-cuda.json"
+    file.write_text(json.dumps({"pairs": {"lora-16": pair, "lora-64": pair}}))
+    text = gpu.table(rows, {"lora-16": "ok", "lora-64": "ok", "head": "failed"}, tmp_path, "cuda")
+    fast, large, head = text.splitlines()[2:]
+    assert fast == "| lora-16 | 160,000 | 10,000 | 16.0x | 0.30 | 20 | 8 | 15x | ok |"
+    assert large.endswith("| 10x, 0.25 of the memory | short of it |")
+    assert head == "| head |  |  |  |  |  |  | nothing | failed |"

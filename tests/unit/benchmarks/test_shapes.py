@@ -1,0 +1,42 @@
+"""Models of a known shape: as large as they say, and loaded like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from brulee.models.loading import load_base
+from brulee.training.passes import Passes
+
+
+@pytest.fixture(scope="module")
+def shapes(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("shapes")
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("1b", 1_235_814_400), ("7b", 6_738_415_616)])
+def test_a_shape_has_as_many_parameters_as_the_model_it_is_called_after(
+    shapes: ModuleType, name: str, parameters: int
+) -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(shapes.config(name))
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+def test_it_is_written_once_and_trained_by_the_fused_decoder(
+    shapes: ModuleType, tmp_path: Path
+) -> None:
+    folder = tmp_path / "models" / "tiny"
+    shapes.write("tiny", folder, "cpu")
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    shapes.write("tiny", folder, "cpu")
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
+    base = load_base(str(folder), torch.float32, torch.device("cpu"))
+    assert Passes(base, most=2).fused
+    assert len(base.tokenizer) <= base.model.config.vocab_size
