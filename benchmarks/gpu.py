@@ -61,6 +61,7 @@ class Row:
 
 ROWS = (
     Row("lora-16", "trl", speed=15),
+    Row("lora-16-graphs", "trl", speed=15),
     Row("lora-1b-packed", "trl", speed=5),
     Row("lora-64", "trl", speed=10, memory=0.25),
     Row("lora-16-unsloth", "unsloth", speed=10),
@@ -70,6 +71,7 @@ ROWS = (
     Row("lora-1b", "trl", speed=5),
     Row("lora-1b-unsloth", "unsloth", speed=4),
     Row("lora-64-unsloth", "unsloth", speed=10, memory=0.25),
+    Row("lora-64-graphs", "trl", speed=10, memory=0.25),
     Row("lora-16-narrow", "trl"),
     Row("lora-1b-packed-narrow", "trl"),
 )

@@ -25,8 +25,10 @@ class Pair:
 
     `model` is `bundled` or a shape of shapes.py. Documents are conversations, or of exactly
     `tokens` random ids, all of them learned but the first. `micro_batch` is the most tokens of one
-    of our passes. The peer's frozen weights are held as `peer_dtype`; the products of a `bf16` pair
-    are in bfloat16 on both sides. `peer_checkpointing` has the peer compute activations again.
+    of our passes; `recompute` and `peer_checkpointing` have us and the peer compute activations
+    again. The peer's frozen weights are held as `peer_dtype`; the products of a `bf16` pair are in
+    bfloat16 on both sides. With `graphs` our passes are recorded as CUDA graphs, for which their
+    sizes have to come again. `steps` are how many on a GPU, and how many of them warm up.
     """
 
     method: str = "lora"
@@ -36,6 +38,9 @@ class Pair:
     tokens: int | None = None
     quantise: str | None = None
     micro_batch: int | None = None
+    recompute: bool = False
+    graphs: bool = False
+    steps: tuple[int, int] = (15, 5)
     peer_dtype: str = "float32"
     peer_checkpointing: bool = False
 
@@ -48,6 +53,8 @@ PAIRS = {
     # On one GPU. SFTTrainer holds weights in float32 unless it is told otherwise.
     "lora-16": Pair(batch_size=16),
     "lora-64": Pair(batch_size=64),
+    "lora-16-graphs": Pair(batch_size=16, graphs=True, steps=(60, 40)),
+    "lora-64-graphs": Pair(batch_size=64, graphs=True, steps=(30, 20)),
     "lora-16-narrow": Pair(batch_size=16, peer_dtype="bfloat16"),
     "lora-1b": Pair(model="1b"),
     "lora-1b-packed": Pair(model="1b", tokens=1024),
@@ -58,7 +65,7 @@ PAIRS = {
         batch_size=4,
         tokens=2048,
         quantise="nf4",
-        micro_batch=2048,
+        recompute=True,
         peer_dtype="bfloat16",
         peer_checkpointing=True,
     ),

@@ -32,8 +32,9 @@ from versus_jobs import PAIRS, Pair, changed, job_of, told
 
 HERE = Path(__file__).parent
 PEERS = ("trl", "unsloth")
-# Steps in all, and how many of them warm up: on a GPU kernels are chosen and compiled in them.
-STEPS = {"cpu": (3, 1), "cuda": (15, 5)}
+# Steps in all on a CPU, and how many of them warm up. On a GPU a pair has its own (versus_jobs.py),
+# as kernels are chosen and compiled in them.
+CPU_STEPS = (3, 1)
 
 
 def main() -> None:
@@ -68,9 +69,9 @@ def main() -> None:
 
 
 def _pair(arguments: argparse.Namespace, name: str, scratch: Path) -> dict[str, Any]:
-    steps, warm_up = _steps(arguments)
     given = {key: getattr(arguments, key) for key in ("model", "batch_size", "tokens", "quantise")}
     pair = changed(PAIRS[name], **given)
+    steps, warm_up = _steps(arguments, pair)
     job = job_of(
         pair,
         steps=steps,
@@ -89,12 +90,12 @@ def _pair(arguments: argparse.Namespace, name: str, scratch: Path) -> dict[str, 
     return {**compared(sides, warm_up), **_setting(pair, steps, arguments.data), "runs": sides}
 
 
-def _steps(arguments: argparse.Namespace) -> tuple[int, int]:
+def _steps(arguments: argparse.Namespace, pair: Pair) -> tuple[int, int]:
     """Steps in all, and those that warm up."""
     given = (arguments.steps, arguments.warm_up)
+    defaults = pair.steps if arguments.device == "cuda" else CPU_STEPS
     steps, warm_up = (
-        default if one is None else one
-        for one, default in zip(given, STEPS[arguments.device], strict=True)
+        default if one is None else one for one, default in zip(given, defaults, strict=True)
     )
     if not 0 <= warm_up < steps:
         sys.exit(f"{warm_up} steps of warm-up leave none of {steps} to be timed")
@@ -102,7 +103,7 @@ def _steps(arguments: argparse.Namespace) -> tuple[int, int]:
 
 
 def _setting(pair: Pair, steps: int, data: str | None) -> dict[str, Any]:
-    rest = {k: v for k, v in asdict(pair).items() if k != "batch_size"}
+    rest = {k: v for k, v in asdict(pair).items() if k not in ("batch_size", "steps")}
     size = {"steps": steps, "batch_size": pair.batch_size, "data": told(pair, data)}
     return {**size, "setting": rest}
 
@@ -126,8 +127,13 @@ def our_side(job: dict[str, Any]) -> dict[str, Any]:
     attached = _attached(base.model, job)
     if job["adapter"]:
         save_adapter(Path(job["adapter"]), attached, base, job["model"], "", {})
-    measured = measure(_trainer(base, attached, job)).summary()
-    found = {**measured, "versions": {"torch": torch.__version__}}
+    os.environ["BRULEE_GRAPHS"] = "1" if job["graphs"] else ""
+    trainer = _trainer(base, attached, job)
+    if job["recompute"]:
+        trainer.passes.recompute()
+    found = {**measure(trainer).summary(), "versions": {"torch": torch.__version__}}
+    if job["graphs"]:
+        found["replayed"] = trainer.passes.replayed
     if base.device.type == "cuda":
         found["peak_reserved_bytes"] = torch.cuda.max_memory_reserved()
     return found

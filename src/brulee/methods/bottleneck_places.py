@@ -26,18 +26,51 @@ Branch = Callable[[torch.Tensor], torch.Tensor]
 Handles = list[RemovableHandle]
 
 
-def after(module: nn.Module, branch: Branch) -> Handles:
-    """Add `branch(h)` to what the module gives, h."""
+class After:
+    """A forward hook that adds `branch(h)` to what its module gives, h."""
 
-    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+    def __init__(self, branch: nn.Module) -> None:
+        self.branch = branch
+
+    def __call__(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+        """What takes the module's output's place."""
         h = _first(output)
-        return _with_first(output, h + branch(h))
+        return _with_first(output, self.added(h, h))
 
-    return [module.register_forward_hook(hook)]
+    def added(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        """H and the branch of it."""
+        total: torch.Tensor = h + self.branch(h)
+        return total
 
 
-def beside(first: nn.Module, last: nn.Module, branch: Branch) -> Handles:
+class Beside:
+    """A forward hook that adds `branch(x)`, x being what its module was given."""
+
+    def __init__(self, branch: nn.Module) -> None:
+        self.branch = branch
+
+    def __call__(
+        self, _module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any
+    ) -> Any:
+        """What takes the module's output's place."""
+        x = inputs[0] if inputs else next(iter(named.values()))
+        return _with_first(output, self.added(x, _first(output)))
+
+    def added(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        """H and the branch of x."""
+        total: torch.Tensor = h + self.branch(x)
+        return total
+
+
+def after(module: nn.Module, branch: nn.Module) -> Handles:
+    """Add `branch(h)` to what the module gives, h."""
+    return [module.register_forward_hook(After(branch))]
+
+
+def beside(first: nn.Module, last: nn.Module, branch: nn.Module) -> Handles:
     """Add `branch(x)` to what `last` gives, x being what `first` was given."""
+    if first is last:
+        return [last.register_forward_hook(Beside(branch), with_kwargs=True)]
     given: list[torch.Tensor] = []
 
     def take(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ def packed_attention(
     if unsupported or attention_mask is not None or cu_seq_lens_q is None:
         what = ", ".join(unsupported) or "a dense mask or no document boundaries"
         raise ValueError(f"packed attention does not compute {what}")
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and dropout == 0.0:
+    if dropout == 0.0 and takes_all_documents(query):
         longest = int(max_length_q or query.shape[2])
         out_THD = _varlen(query, key, value, cu_seq_lens_q, longest, scaling, sliding_window)
         return out_THD.unsqueeze(0), None
@@ -122,6 +122,25 @@ def _varlen(
     return varlen(
         q_THD, k_TKD, v_TKD, (bounds, key_bounds), (longest, prefix + longest), scaling, window
     )
+
+
+def takes_all_documents(query: torch.Tensor) -> bool:
+    """Whether torch's kernel for many documents computes with queries like these (..., D).
+
+    It is FlashAttention 2: half-precision, heads of at most 256 values, GPUs since Ampere.
+    """
+    width = query.shape[-1]
+    return (
+        by_kernel(query.device)
+        and query.dtype in (torch.float16, torch.bfloat16)
+        and width % 8 == 0
+        and width <= 256
+    )
+
+
+def by_kernel(device: torch.device) -> bool:
+    """Whether a kernel that takes all documents of a pack at once runs on this device."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def varlen(
@@ -218,8 +237,10 @@ def _same_apart(model: PreTrainedModel, lengths: tuple[int, ...]) -> bool:
     try:
         with packed(model):
             together = model(input_ids=ids, use_cache=False, **pack_arguments(lengths, device))
-    except (ValueError, TypeError):
-        return False
+    except torch.OutOfMemoryError:
+        raise
+    except (ValueError, TypeError, RuntimeError):
+        return False  # what it needs is not computed here
     parts = torch.split(ids, list(lengths), 1)
     apart = [model(input_ids=part, use_cache=False).logits for part in parts]
     expected = torch.cat(apart, dim=1).float()

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from brulee.models.attention import varlen
+from brulee.models.attention import by_kernel, takes_all_documents, varlen
 from brulee.models.attention_in_c import attend_in_c, table_of
 from brulee.models.kernels import kernel
 from brulee.models.key_order import KeyOrder, key_order, put_in_order
@@ -30,8 +30,6 @@ from brulee.models.spans import Span, cut
 LONGEST = 1024
 # Queries in one product: fewer compute less that is masked, in more and smaller products.
 ROWS = 256
-# What the kernel for all spans at once computes in.
-KERNEL_FORMATS = (torch.float16, torch.bfloat16)
 # Queries and keys of a product are filled up to a multiple of it (rounding.py).
 STEP = 32
 
@@ -69,11 +67,6 @@ def reading(spans: list[Span], keys: int, device: torch.device) -> Reading:
     return Reading(spans, longest, table_of(spans), own, (asked, read))
 
 
-def by_kernel(device: torch.device) -> bool:
-    """Whether attention there is a kernel's that takes all spans at once."""
-    return device.type == "cuda"
-
-
 def attend(
     q_QHD: torch.Tensor,
     k_TKD: torch.Tensor,
@@ -82,7 +75,7 @@ def attend(
     scale: float,
 ) -> torch.Tensor:
     """What each query reads of the keys of its span, (Q, H, D)."""
-    if read.bounds is not None and q_QHD.dtype in KERNEL_FORMATS:
+    if read.bounds is not None and takes_all_documents(q_QHD):
         if read.order is not None:
             k_TKD, v_TKD = put_in_order(k_TKD, read.order), put_in_order(v_TKD, read.order)
         return varlen(q_QHD, k_TKD, v_TKD, read.bounds, read.longest, scale)

@@ -19,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch, common_start, pack
@@ -82,11 +83,26 @@ class Refreshes(Protocol):
         """Write them, if they may have moved."""
 
 
+@runtime_checkable
+class Adds(Protocol):
+    """A forward hook that adds a branch to what its module gives, and does nothing else."""
+
+    branch: nn.Module
+
+    def added(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        """The sum, for a module that makes h (..., D) of x (..., D)."""
+
+
 class FusedDecoder:
-    """Runs a recognised model; `held` has its trained values in the format of the products."""
+    """Runs a recognised model; `held` has its trained values in the format of the products.
+
+    With `recomputes` a layer keeps its input alone, and what its backward pass needs is computed
+    again then (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
+    """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model, self.held = model, Held(model.dtype)
+        self.recomputes = False
 
     @property
     def refreshes(self) -> bool:
@@ -158,9 +174,17 @@ class FusedDecoder:
         )
 
     def _layer(self, layer: Any, hidden_TD: torch.Tensor, rows: _Rows) -> torch.Tensor:
+        if not (self.recomputes and torch.is_grad_enabled()):
+            return self._through(layer, hidden_TD, rows)
+        found: torch.Tensor = checkpoint(self._through, layer, hidden_TD, rows, use_reentrant=False)
+        return found
+
+    def _through(self, layer: Any, hidden_TD: torch.Tensor, rows: _Rows) -> torch.Tensor:
         mixed_QD = self._attention(layer.self_attn, layer.input_layernorm, hidden_TD, rows)
-        hidden_QD = _taken(hidden_TD, rows.index) + mixed_QD
-        return hidden_QD + self._mlp(layer.mlp, layer.post_attention_layernorm, hidden_QD)
+        hidden_QD = _taken(hidden_TD, rows.index)
+        stream_QD = hidden_QD + mixed_QD
+        stream_QD = stream_QD + self._mlp(layer.mlp, layer.post_attention_layernorm, stream_QD)
+        return _with_additions(layer, hidden_QD, stream_QD)
 
     def _attention(self, own: Any, norm: Any, hidden_TD: torch.Tensor, rows: _Rows) -> torch.Tensor:
         x_TD = self._norm(norm, hidden_TD)
@@ -175,17 +199,22 @@ class FusedDecoder:
             q_QHW, k_TKW = self._norm(own.q_norm, q_QHW), self._norm(own.k_norm, k_TKW)
         q_QHW, k_TKW = rotate(q_QHW, *rows.query_angles), rotate(k_TKW, *rows.key_angles)
         mixed_QHW = attend(q_QHW, k_TKW, v_TKW, rows.reading, own.scaling)
-        return project(mixed_QHW.flatten(1), [own.o_proj], self.held)[0]
+        (mixed_QD,) = project(mixed_QHW.flatten(1), [own.o_proj], self.held)
+        return _with_additions(own, _taken(x_TD, rows.index), mixed_QD)
 
     def _mlp(self, own: Any, norm: Any, hidden_TD: torch.Tensor) -> torch.Tensor:
         x_TD, again = self._norm(norm, hidden_TD), self._norm_again(norm, hidden_TD)
         gate, up = project(x_TD, [own.gate_proj, own.up_proj], self.held, again)
-        return project(swiglu(gate, up), [own.down_proj], self.held, swiglu_again(gate, up))[0]
+        gated_again = None if self.recomputes else swiglu_again(gate, up)
+        (out_TD,) = project(swiglu(gate, up), [own.down_proj], self.held, gated_again)
+        return _with_additions(own, x_TD, out_TD)
 
     def _norm(self, own: Any, x: torch.Tensor) -> torch.Tensor:
         return rms_norm(x, own.weight, own.variance_epsilon, self.held.dtype)
 
-    def _norm_again(self, own: Any, x: torch.Tensor) -> Again:
+    def _norm_again(self, own: Any, x: torch.Tensor) -> Again | None:
+        if self.recomputes:
+            return None  # the whole layer is; what this holds on to would stay
         return rms_norm_again(x, own.weight, own.variance_epsilon, self.held.dtype)
 
 
@@ -211,9 +240,32 @@ def _recognised(model: PreTrainedModel) -> bool:
         or getattr(model.config, "attention_dropout", None)
     ):
         return False
-    if any(m._forward_hooks for m in model.modules()) or _refreshes(model) is None:
-        return False  # what they do is theirs to know
-    return all(_is_plain(layer) for layer in body.layers) and _is_norm(body.norm)
+    plain = all(_is_plain(layer) for layer in body.layers) and _is_norm(body.norm)
+    # What other hooks do is theirs to know.
+    return plain and _adds_only(model) and _refreshes(model) is not None
+
+
+def _adds_only(model: PreTrainedModel) -> bool:
+    """Whether every hook on what a module gives is an addition, in a place that is asked for it."""
+    places = {id(m) for layer in model.base_model.layers for m in _places(layer)}
+    hooked = [(m, hook) for m in model.modules() for hook in m._forward_hooks.values()]
+    return all(isinstance(hook, Adds) and id(m) in places for m, hook in hooked)
+
+
+def _places(layer: Any) -> tuple[nn.Module, ...]:
+    """Where additions are made."""
+    return layer, layer.self_attn, layer.mlp
+
+
+def _additions(module: nn.Module) -> list[Adds]:
+    hooks: list[Any] = list(module._forward_hooks.values())
+    return [hook for hook in hooks if isinstance(hook, Adds)]
+
+
+def _with_additions(module: nn.Module, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+    for hook in _additions(module):
+        h = hook.added(x, h)
+    return h
 
 
 def _refreshes(model: PreTrainedModel) -> list[Refreshes] | None:
@@ -225,7 +277,11 @@ def _refreshes(model: PreTrainedModel) -> list[Refreshes] | None:
 
 
 def _is_plain(layer: Any) -> bool:
-    if _children(layer) != _LAYER or _children(layer.mlp) != _MLP:
+    if not _children(layer) >= _LAYER or _children(layer.mlp) != _MLP:
+        return False
+    # What else a layer has is what its hooks add.
+    known = {id(hook.branch) for module in _places(layer) for hook in _additions(module)}
+    if any(id(getattr(layer, name)) not in known for name in _children(layer) - _LAYER):
         return False
     attention = layer.self_attn
     inner = _children(attention) - _ATTENTION

@@ -24,8 +24,9 @@ from brulee.models.kernels import kernel
 from brulee.models.rounding import filled, step_of
 
 # Of a chunk, 128 MB in fp32: with half as many, a vocabulary of 128k leaves the matrix product so
-# few rows that it is slower than one over full logits (benchmarks/head.py).
-CHUNK_LOGITS = 32_000_000
+# few rows that it is slower than one over full logits (benchmarks/head.py). A GPU has to read the
+# whole head for every chunk, and wants four times as many.
+CHUNK_LOGITS = {"cpu": 32_000_000, "cuda": 128_000_000, "mps": 32_000_000}
 STEP = 32  # rows of a chunk are filled up to a multiple of it (rounding.py)
 
 
@@ -41,7 +42,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         held: Held | None,
     ) -> torch.Tensor:
         need_hidden, need_weight, *_ = ctx.needs_input_grad
-        rows = max(1, CHUNK_LOGITS // weight_VD.shape[0])
+        rows = max(1, CHUNK_LOGITS[weight_VD.device.type] // weight_VD.shape[0])
         step = step_of(hidden_ND, STEP)
         weight = held.tensor(weight_VD) if held else weight_VD.to(hidden_ND.dtype)
         wide = torch.promote_types(hidden_ND.dtype, torch.float32)

@@ -42,7 +42,8 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        found = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if found else torch.float32
     return torch.bfloat16 if _bfloat16_pays_on_cpu() else torch.float32
 
 

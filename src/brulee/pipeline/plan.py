@@ -131,7 +131,7 @@ def _line(trials: _Trials, name: str, options: Mapping[str, Any]) -> Line:
     found = trials.of(counted, options)
     whole, last = deeper(found, depth(model)), found[-1]
     vocabulary = int(load_skeleton(model).config.get_text_config().vocab_size)
-    needed = memory(whole, vocabulary, last.learned)
+    needed = memory(whole, vocabulary, last.learned, trials.device.type)
     spec = recipe.train
     price = cost(
         whole,

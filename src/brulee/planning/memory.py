@@ -35,12 +35,12 @@ class Memory:
         return sum(asdict(self).values())
 
 
-def memory(whole: Probe, vocabulary: int, learned: int) -> Memory:
-    """Tell the parts of a probed peak; `learned` tokens of a pass go through the head."""
+def memory(whole: Probe, vocabulary: int, learned: int, device: str = "cpu") -> Memory:
+    """Tell the parts of a peak probed on a type of device; `learned` tokens go through the head."""
     held = whole.runtime + whole.weights + whole.gradients + whole.optimizer
     passing = max(0.0, whole.peak - held)
     # The logits of a chunk and as much again while they become their gradient.
-    logits = min(passing, 2 * 4 * min(learned * vocabulary, CHUNK_LOGITS))
+    logits = min(passing, 2 * 4 * min(learned * vocabulary, CHUNK_LOGITS[device]))
     return Memory(
         weights=int(whole.weights),
         gradients=int(whole.gradients),

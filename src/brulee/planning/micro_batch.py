@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
+from brulee.models.quantising import held_bytes
 from brulee.planning.memory import room
 
 # Of what is free, the part that may be counted on.
@@ -22,7 +23,7 @@ _LEAST = 256  # a pass of fewer tokens saves nothing worth having
 def fitting_tokens(
     model: PreTrainedModel, parameters: Sequence[torch.nn.Parameter], device: torch.device
 ) -> int:
-    """Tokens in one pass for which there is memory beside gradients and moments.
+    """Tokens in one pass for which there is memory beside weights, gradients and moments.
 
     A bound from above on what a token takes, not a measurement: where there is plenty of memory,
     as nearly always on a CPU, more comes out than anybody would put into a pass.
@@ -33,5 +34,5 @@ def fitting_tokens(
     layers = int(config.num_hidden_layers)
     token_bytes = layers * (_WIDTHS * width + _INNER * inner) * model.dtype.itemsize
     trained = sum(p.numel() for p in parameters) * _TRAINED_BYTES
-    free = _SHARE * room(device) - trained
+    free = _SHARE * room(device) - held_bytes(model) - trained
     return max(_LEAST, int(free / token_bytes))

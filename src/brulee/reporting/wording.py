@@ -57,7 +57,7 @@ def training(went: Training) -> str:
     if went.loss_spikes:
         parts.append(f"{_count(went.loss_spikes, 'jump')} of the loss")
     if went.out_of_memory_halvings:
-        parts.append("memory ran out, and passes were halved")
+        parts.append("memory ran out, and passes took less of it")
     return "; ".join(parts)
 
 

@@ -26,7 +26,7 @@ import torch
 
 from brulee.data.batching import Batch, common_start, pack
 from brulee.data.encoding import Encoded
-from brulee.models.fused_attention import KERNEL_FORMATS, by_kernel
+from brulee.models.attention import takes_all_documents
 from brulee.models.fused_decoder import FusedDecoder, Prepared
 from brulee.models.head import CompletionLoss
 from brulee.progress import note
@@ -217,7 +217,8 @@ def captured(loss: CompletionLoss, precision: Precision, dtype: torch.dtype) -> 
     device = loss.model.device
     if os.environ.get("BRULEE_GRAPHS") != "1" or loss.decoder is None or loss.decoder.refreshes:
         return None  # a replay would not be noticed by what writes trained values after each pass
-    if not by_kernel(device) or dtype not in KERNEL_FORMATS:
+    width = int(loss.decoder.model.base_model.layers[0].self_attn.head_dim)
+    if not takes_all_documents(torch.empty(0, width, dtype=dtype, device=device)):
         return None
     return Captured(loss, precision, _on_cuda(device))
 

@@ -1,7 +1,7 @@
-"""What is done when memory runs out in the middle of a step: the same step in smaller passes, once.
+"""What is done when memory runs out in the middle of a step: the same step in less of it.
 
-How a step is cut into passes does not change its loss or its gradient, so the effective batch stays
-what the recipe says.
+Neither how a step is cut into passes nor what is computed again changes its loss or its gradient,
+so the effective batch stays what the recipe says.
 """
 
 from __future__ import annotations
@@ -34,35 +34,43 @@ def is_exhaustion(error: BaseException) -> bool:
 
 
 class Relief:
-    """Halves the passes once; a second time there is nothing left to try.
+    """Halves the passes once; after that, or where a pass is one document, has layers keep less.
 
-    It is not `allowed` where other processes wait for a pass that this one would cut in two.
+    Passes are not halved unless that is `allowed`: not where other processes wait for one that this
+    process would cut in two.
     """
 
     def __init__(self, passes: Passes, allowed: bool = True) -> None:
         self.passes = passes
         self.used = not allowed
 
-    def halve(self, step: int, documents: Sequence[Encoded], resume_line: str) -> str:
-        """Let passes be half as large as the largest of these documents' was; says so.
+    def take_less(self, step: int, documents: Sequence[Encoded], resume_line: str) -> str:
+        """Have passes over these documents take less memory; says how.
 
-        Raises StoppedError where that was done before, or a single document is too much.
+        Raises StoppedError where all of it was done before.
         """
         lengths = [len(d.ids) for d in documents]
         # No pass holds more documents than `most`, nor more tokens than the step has.
         at_most = min(self.passes.pass_tokens, sum(sorted(lengths)[-self.passes.most :]))
         tokens = at_most // 2
-        if self.used or tokens < max(lengths) // 2 or self.passes.most == len(documents) == 1:
+        single = self.passes.most == len(documents) == 1
+        if not (self.used or single or tokens < max(lengths) // 2):
+            self.used, self.passes.pass_tokens = True, tokens
+            how = (
+                f"passes now hold {tokens} tokens instead of {at_most}. A step still learns from "
+                f"{len(documents)} documents."
+            )
+        elif self.passes.recompute():
+            how = (
+                "layers now keep less for the backward pass and compute it again, which takes "
+                "about a third longer. The result is the same."
+            )
+        else:
             raise StoppedError(
                 f"step {step}: out of memory in a pass of at most {at_most} tokens. "
                 "Set train.max_length lower, or free memory and go on with: "
                 f"{resume_line}"
             )
-        self.used = True
-        self.passes.pass_tokens = tokens
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return (
-            f"step {step}: out of memory; passes now hold {tokens} tokens instead of {at_most}. A "
-            f"step still learns from {len(documents)} documents."
-        )
+        return f"step {step}: out of memory; {how}"

@@ -46,6 +46,18 @@ class Passes:
         """How many passes were replayed from a CUDA graph."""
         return 0 if self._captured is None else self._captured.replayed
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether layers keep their inputs alone and compute again what the backward pass needs."""
+        return self._decoder is not None and self._decoder.recomputes
+
+    def recompute(self) -> bool:
+        """Have layers do so, which takes a third longer; whether that is anything new."""
+        if self._decoder is None or self._decoder.recomputes:
+            return False
+        self._decoder.recomputes, self._captured = True, None
+        return True
+
     def shard(self) -> None:
         """Cut the model up between processes, to be gathered by the modules' own forward."""
         assert isinstance(self.loss, CompletionLoss), "sharded once"

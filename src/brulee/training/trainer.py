@@ -215,7 +215,7 @@ class Trainer:
                 raise
         # Outside of the handler, whose traceback holds on to what the pass had in memory.
         self.optimizer.zero_grad(set_to_none=True)
-        said = self.relief.halve(self.step + 1, documents, self._resume_line)
+        said = self.relief.take_less(self.step + 1, documents, self._resume_line)
         self.recorder.said("out_of_memory", self.step + 1, said)
         return self._backward(documents, over)
 
@@ -273,11 +273,11 @@ class Trainer:
     def _look(self) -> None:
         """Have the model write, leaving no trace in it or in the random numbers to come."""
         assert self.glimpse is not None
-        random = torch.get_rng_state()
+        cuda = [self.base.device] if self.base.device.type == "cuda" else []
         self.base.model.eval()
-        found = self.glimpse()
+        with torch.random.fork_rng(devices=cuda):
+            found = self.glimpse()
         self.base.model.train()
-        torch.set_rng_state(random)
         self.recorder.completions(self.step, found.scores, found.samples)
 
     def _take_best(self) -> int:
@@ -322,6 +322,7 @@ class Trainer:
             "best": self.best.state(),
             "relieved": self.relief.used,
             "pass_tokens": self.passes.pass_tokens,
+            "recomputes": self.passes.recomputes,
         }
 
     def _resume(self) -> None:
@@ -337,6 +338,8 @@ class Trainer:
         self._early = state["early"]
         self.best = Best(**state["best"])
         self.relief.used, self.passes.pass_tokens = state["relieved"], state["pass_tokens"]
+        if state["recomputes"]:
+            self.passes.recompute()
         self.events.rewind(self.step)
         self.guards.go_on(state["skipped"], read_events(self.events.path))
 

@@ -12,15 +12,19 @@ import torch.nn.functional as F
 from brulee.data.batching import common_start, pack
 from brulee.data.encoding import Encoded
 from brulee.methods import build_method
+from brulee.methods.bottleneck_places import after
+from brulee.models.attention import packed
 from brulee.models.fused_decoder import fused_decoder
 from brulee.models.head import CompletionLoss
 from brulee.recipe import MethodSpec
+from brulee.training.memory import current_bytes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Make = Callable[..., "PreTrainedModel"]
 FUSED = ["llama", "qwen3"]
+KINDS = ("houlsby", "pfeiffer", "parallel")
 METHODS: list[dict[str, Any]] = [
     {"name": "lora"},
     {"name": "lora", "target": ["q_proj", "v_proj", "down_proj"]},
@@ -28,6 +32,10 @@ METHODS: list[dict[str, Any]] = [
     {"name": "lora", "init": "pissa"},
     {"name": "full"},
     {"name": "ia3"},
+    *({"name": "bottleneck", "kind": kind, "reduction": 4} for kind in KINDS),
+    {"name": "selective", "train": "norms"},
+    {"name": "selective", "train": "layers", "layers": {"last": 1}},
+    {"name": "selective", "train": "embeddings"},
 ]
 # A common beginning; one whose learned tokens are two stretches, one that is nearly all learned.
 DOCUMENTS = [
@@ -38,9 +46,9 @@ DOCUMENTS = [
 ]
 
 
-def _tuned(make_model: Make, name: str, method: dict[str, Any]) -> PreTrainedModel:
+def _tuned(make_model: Make, name: str, method: dict[str, Any], **sizes: int) -> PreTrainedModel:
     """With values of the method that change what the model computes."""
-    model = make_model(name)
+    model = make_model(name, **sizes)
     attached = build_method(MethodSpec(**method)).attach(model)
     draw = torch.Generator().manual_seed(1)
     for group in attached.groups():
@@ -147,6 +155,55 @@ def test_a_hook_on_any_module_is_left_alone(make_model: Make) -> None:
     assert fused_decoder(model) is None
 
 
+def test_an_addition_where_none_is_asked_for_is_left_alone(make_model: Make) -> None:
+    model = make_model("llama")
+    after(model.model.layers[1].self_attn.q_proj, torch.nn.Identity())
+    assert fused_decoder(model) is None
+
+
+def test_a_layer_with_a_module_that_no_addition_tells_of_is_left_alone(make_model: Make) -> None:
+    """It may do nothing yet, as adapters do before they are trained."""
+    model = make_model("llama")
+    model.model.layers[1].add_module("adapter", torch.nn.Linear(32, 32))
+    assert fused_decoder(model) is None
+
+
+@pytest.mark.parametrize("train", ["norms", "layers", "embeddings", "sparse"])
+def test_values_chosen_of_a_base_in_bfloat16_are_written_before_each_pass(
+    make_model: Make, train: str
+) -> None:
+    """They are trained in fp32, beside what modules read."""
+    options: dict[str, Any] = {"layers": {"last": 1}} if train == "layers" else {}
+    options |= {"mask": "magnitude", "density": 0.5} if train == "sparse" else {}
+    model = make_model("llama").to(torch.bfloat16)
+    attached = build_method(MethodSpec(name="selective", train=train, **options)).attach(model)
+    trained = [p for group in attached.groups() for p in group.parameters]
+    loss = CompletionLoss(model)
+    assert loss.decoder is not None
+    assert loss.decoder.refreshes
+    batch = pack(DOCUMENTS, 3)
+    losses = []
+    for _ in range(12):
+        loss.decoder.renew()
+        total = loss(batch) / batch.learned
+        total.backward()
+        losses.append(float(total.detach()))
+        with torch.no_grad():
+            for parameter in trained:
+                assert parameter.grad is not None
+                assert parameter.grad.abs().sum() > 0
+                parameter -= 0.05 * parameter.grad / parameter.grad.abs().max()
+                parameter.grad = None
+    assert losses[-1] < losses[0] - 0.05
+    loss.decoder.renew()
+    decoder, loss.decoder = loss.decoder, None
+    with packed(model), torch.no_grad():
+        own = float(loss(pack(DOCUMENTS)) / batch.learned)
+        loss.decoder = decoder
+        ours = float(loss(batch) / batch.learned)
+    assert ours == pytest.approx(own, rel=1e-2)
+
+
 def test_a_norm_that_computes_something_else_is_found_by_trying(make_model: Make) -> None:
     class Shifted(torch.nn.Module):
         def __init__(self) -> None:
@@ -185,3 +242,35 @@ def test_a_prompt_over_a_base_in_bfloat16_is_not_held_to_fp32(make_model: Make) 
     build_method(MethodSpec(name="prompt", tokens=4, init="random")).attach(model)
     assert {p.dtype for p in model.parameters()} == {torch.float32, torch.bfloat16}
     assert fused_decoder(model) is not None
+
+
+@pytest.mark.parametrize("method", [METHODS[0], METHODS[4]], ids=str)
+def test_what_is_computed_again_gives_the_same_to_the_bit(
+    make_model: Make, method: dict[str, Any]
+) -> None:
+    loss = CompletionLoss(_tuned(make_model, "qwen3", method))
+    assert loss.decoder is not None
+    outcomes = []
+    for loss.decoder.recomputes in (False, True):
+        total = loss(pack(DOCUMENTS, 3))
+        total.backward()
+        outcomes.append((total.item(), _gradients(loss.model)))
+    assert outcomes[0][0] == outcomes[1][0]
+    assert outcomes[0][1].keys() == outcomes[1][1].keys()
+    for key, gradient in outcomes[0][1].items():
+        assert torch.equal(gradient, outcomes[1][1][key]), key
+
+
+def test_what_is_computed_again_is_not_kept(make_model: Make) -> None:
+    """What a forward pass leaves in memory, of eight layers and 4,000 tokens."""
+    model = _tuned(make_model, "llama", {"name": "lora"}, num_hidden_layers=8)
+    loss = CompletionLoss(model)
+    assert loss.decoder is not None
+    loss(pack(DOCUMENTS)).backward()  # what is allocated once is there
+    batch = pack([Encoded.ending((7,) * 1000, 2)] * 4, 0)
+    grown, totals = [], []
+    for loss.decoder.recomputes in (True, False):
+        before = current_bytes(torch.device("cpu"))
+        totals.append(loss(batch))
+        grown.append(current_bytes(torch.device("cpu")) - before)
+    assert grown[0] < 0.5 * grown[1]

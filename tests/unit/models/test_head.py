@@ -32,7 +32,7 @@ DOCUMENTS = [
 @pytest.fixture(params=[1, 2 * V, 3 * V, 100 * V], ids=["row", "two rows", "uneven", "all rows"])
 def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """One position a chunk (less than a row asked for), some, a short last chunk, all at once."""
-    monkeypatch.setattr("brulee.models.head.CHUNK_LOGITS", request.param)
+    monkeypatch.setattr("brulee.models.head.CHUNK_LOGITS", {"cpu": request.param})
 
 
 def _case(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -115,11 +115,15 @@ def test_less_memory_makes_smaller_passes(
 ) -> None:
     model = make_base("llama").model
     found = []
+    monkeypatch.setattr(micro_batch, "held_bytes", lambda _: 0)
     for free in (10**9, 10**8, 0):
         monkeypatch.setattr(micro_batch, "room", lambda _, free=free: free)
         found.append(fitting_tokens(model, [], torch.device("cpu")))
     assert found[0] == pytest.approx(10 * found[1], rel=0.01)
     assert found[2] == 256
+    monkeypatch.setattr(micro_batch, "room", lambda _: 10**9)
+    monkeypatch.setattr(micro_batch, "held_bytes", lambda _: 4 * 10**8)  # half of what may be used
+    assert fitting_tokens(model, [], torch.device("cpu")) == pytest.approx(found[0] / 2, rel=0.01)
 
 
 def test_a_method_that_is_not_valid_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,9 +101,9 @@ def _by_document(
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRULEE_KERNELS", "torch")
+    monkeypatch.setattr(fused_attention, "by_kernel", lambda _: True)
     for module in (fused_attention, captured):
-        monkeypatch.setattr(module, "by_kernel", lambda _: True)
-        monkeypatch.setattr(module, "KERNEL_FORMATS", (torch.float32,))
+        monkeypatch.setattr(module, "takes_all_documents", lambda _: True)
     monkeypatch.setattr(fused_attention, "varlen", _by_document)
 
 

@@ -162,6 +162,30 @@ def test_memory_that_runs_out_halves_the_passes_once(
     assert losses[1] == pytest.approx(losses[0], abs=1e-5), "the effective batch changed"
 
 
+def test_where_a_pass_is_one_document_layers_keep_less(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    straight = make_trainer(folder=tmp_path / "straight", batch_size=1, accumulation=1)
+    straight.train()
+    trainer = make_trainer(folder=tmp_path / "scarce", batch_size=1, accumulation=1)
+    before = trainer.passes.loss
+
+    def scarce(batch: Batch) -> torch.Tensor:
+        if not trainer.passes.recomputes:
+            raise MemoryError
+        return before(batch)
+
+    trainer.passes.loss = scarce
+    trainer.train()
+    (event,) = events_of(tmp_path / "scarce", "out_of_memory")
+    assert "step 1: out of memory; layers now keep less" in event["reason"]
+    for a, b in zip(straight.parameters, trainer.parameters, strict=True):
+        assert torch.equal(a, b)
+    again = make_trainer(folder=tmp_path / "scarce", batch_size=1, accumulation=1)
+    again.train()
+    assert again.passes.recomputes, "a resumed training would run out of memory once more"
+
+
 def test_memory_that_runs_out_again_stops(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(batch_size=4, accumulation=1)
 
