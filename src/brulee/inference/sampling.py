@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
+
+_SEEDS: Final = 2**64  # what a generator takes as its seed
+_COLDEST: Final = 1e-30  # below it logits would no longer be finite; the likeliest token is certain
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class Sampling:
 
 def generators(sampling: Sampling, requests: Sequence[int]) -> list[torch.Generator]:
     """One random stream a request, so that what it draws does not depend on its neighbours."""
-    return [torch.Generator().manual_seed(sampling.seed * 1_000_003 + i) for i in requests]
+    seeds = [(sampling.seed * 1_000_003 + i) % _SEEDS for i in requests]
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 def next_tokens(
@@ -36,7 +41,8 @@ def next_tokens(
     """The chosen token of each row, shape (B,)."""
     if sampling.temperature == 0.0:
         return logits_BV.argmax(dim=-1)
-    probabilities_BV = torch.softmax(logits_BV.float() / sampling.temperature, dim=-1).cpu()
+    temperature = max(sampling.temperature, _COLDEST)
+    probabilities_BV = torch.softmax(logits_BV.float() / temperature, dim=-1).cpu()
     if sampling.top_p < 1.0:
         probabilities_BV = _nucleus(probabilities_BV, sampling.top_p)
     drawn = [
@@ -47,8 +53,13 @@ def next_tokens(
 
 
 def _nucleus(probabilities_BV: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Keep the smallest set of tokens whose mass reaches top_p (Holtzman et al. 2020)."""
+    """Keep the smallest set of tokens whose mass reaches top_p, the likeliest one in any case.
+
+    Holtzman et al. 2020.
+    """
     sorted_BV, order_BV = probabilities_BV.sort(dim=-1, descending=True)
     before_BV = sorted_BV.cumsum(dim=-1) - sorted_BV
-    sorted_BV = sorted_BV.masked_fill(before_BV >= top_p, 0.0)
+    beyond_BV = before_BV >= top_p
+    beyond_BV[:, 0] = False
+    sorted_BV = sorted_BV.masked_fill(beyond_BV, 0.0)
     return torch.zeros_like(probabilities_BV).scatter_(-1, order_BV, sorted_BV)

@@ -171,6 +171,28 @@ def test_a_tiny_nucleus_is_the_likeliest_token() -> None:
 
 
 @pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=1.0, top_p=0.0),
+        Sampling(temperature=5e-324),
+        Sampling(temperature=1e-42, top_p=0.0),
+    ],
+)
+def test_the_ends_of_the_range_are_the_likeliest_token(sampling: Sampling) -> None:
+    assert next_tokens(LOGITS, sampling, generators(sampling, [0, 1])).tolist() == [1, 0]
+
+
+def test_the_largest_seeds_give_streams_of_their_own() -> None:
+    seeds = [0, 1, 2**63 - 2, 2**63 - 1]
+    drawn = {
+        tuple(torch.rand(4, generator=stream).tolist())
+        for seed in seeds
+        for stream in generators(Sampling(seed=seed), [0, 1])
+    }
+    assert len(drawn) == 2 * len(seeds)
+
+
+@pytest.mark.parametrize(
     ("top_p", "allowed"), [(1.0, {0, 1, 2, 3}), (0.9, {1, 2, 3}), (0.8, {1, 2}), (0.6, {1})]
 )
 def test_the_nucleus_is_the_smallest_set_that_reaches_its_mass(
