@@ -10,6 +10,7 @@ import typer
 from brulee import progress
 from brulee.cli import options
 from brulee.cli.output import print_json, print_table
+from brulee.cli.places import check_folder
 
 if TYPE_CHECKING:
     from brulee.evaluation.stats import Interval
@@ -69,7 +70,10 @@ def evaluate(
     from brulee.pipeline.evaluation import evaluate as evaluate_target
 
     progress.enable(not quiet)
+    if out:
+        check_folder(out, "--out")
     if bundle:
+        check_folder(bundle, "--bundle")
         files.check_bundle(suite_of(suite), limit)
     found = evaluate_target(
         target,

@@ -9,6 +9,7 @@ import typer
 
 from brulee.cli import options
 from brulee.cli.output import console, print_json
+from brulee.cli.places import check_file
 
 
 def leaderboard(
@@ -37,14 +38,18 @@ def leaderboard(
     from brulee.reporting.leaderboard import leaderboard as ranked
     from brulee.reporting.leaderboard_files import read_entries
 
+    for option, file in (("--html", html), ("--csv", csv)):
+        if file is not None:
+            check_file(file, option)
     found = ranked([entry for file in files for entry in read_entries(file)], tasks)
     written = [leaderboard_page.write_page(found, html)] if html else []
     if csv is not None:
+        csv.parent.mkdir(parents=True, exist_ok=True)
         csv.write_text(leaderboard_text.as_csv(found), encoding="utf-8")
         written.append(csv)
     if as_json:
         print_json(leaderboard_text.as_json(found))
         return
     console().print(*leaderboard_text.terminal(found))
-    for file in written:
-        print(file)
+    for path in written:
+        print(path)

@@ -25,6 +25,24 @@ def test_leaderboard_prints_and_writes_what_it_is_asked_for(
     assert [s["model"] for s in scores] == ["a"]
 
 
+def test_a_table_is_written_into_a_folder_that_is_made(brulee, published, tmp_path: Path) -> None:
+    table = tmp_path / "new" / "board.csv"
+    assert brulee("leaderboard", published, "--csv", table).code == 0
+    assert table.read_text().startswith("model,task,")
+
+
+@pytest.mark.parametrize("option", ["--csv", "--html"])
+def test_a_place_that_cannot_be_written_to_is_named(
+    brulee, published, tmp_path: Path, option: str
+) -> None:
+    done = brulee("leaderboard", published, option, tmp_path)
+    assert done.code == 2
+    assert f"{option} {tmp_path}: a folder, where the file should be" in done.err
+    done = brulee("leaderboard", published, option, published / "board")
+    assert done.code == 2
+    assert f"{published} is a file, where a folder is needed" in done.err
+
+
 def test_a_missing_file_is_named(brulee, tmp_path: Path) -> None:
     done = brulee("leaderboard", tmp_path / "none")
     assert done.code == 2

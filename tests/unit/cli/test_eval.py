@@ -1,0 +1,15 @@
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(("suite", "option"), [("bundled", "--out"), ("glue", "--bundle")])
+def test_a_place_that_cannot_be_written_to_is_named_before_anything_is_asked(
+    brulee, tmp_path: Path, suite: str, option: str
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    for place in (taken, taken / "below"):
+        done = brulee("eval", tmp_path / "no-model", "--suite", suite, option, place)
+        assert done.code == 2
+        assert f"{option} {place}: {taken} is a file, where a folder is needed" in done.err
