@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brulee.data.json_text import parse_json
 from brulee.errors import InputError
 
 
@@ -38,10 +39,14 @@ def read_records(path: Path) -> list[Record]:
         lines.pop()
     if not lines:
         raise InputError(f"{path}: the file is empty.")
-    numbered = [(f"{path}, line {n}", line) for n, line in enumerate(lines, start=1)]
-    if path.suffix == ".txt":
-        return [Record(place, line.removesuffix("\r")) for place, line in numbered]
-    return [Record(place, _parse(place, line)) for place, line in numbered if line.strip()]
+    as_text = path.suffix == ".txt"
+    return [
+        Record(
+            f"{path}, line {n}", line.removesuffix("\r") if as_text else parse_json(line, path, n)
+        )
+        for n, line in enumerate(lines, start=1)
+        if as_text or line.strip()
+    ]
 
 
 def texts(records: Sequence[Record], keys: Sequence[str]) -> list[str]:
@@ -59,13 +64,6 @@ def text_lists(records: Sequence[Record], keys: Sequence[str]) -> list[list[str]
             raise InputError(f"{record.place}: the list of texts is empty.")
         found.append([_text(record.place, one) for one in several])
     return found
-
-
-def _parse(place: str, line: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{place}: not valid JSON: {error.msg} (column {error.colno}).") from None
 
 
 def _pick(record: Record, keys: Sequence[str]) -> Any:

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from brulee.errors import InputError
 from brulee.reporting import results as results_file
 from brulee.reporting import wording
 from brulee.reporting.items import Item, read_items
@@ -158,4 +159,7 @@ def _folded(title: str, text: str) -> str:
 
 
 def _read(file: Path) -> str:
-    return file.read_text(encoding="utf-8") if file.is_file() else ""
+    try:
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: byte {error.start} is not UTF-8 text.") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from brulee.data.json_text import parse_json
 from brulee.errors import InputError
 
 
@@ -114,13 +114,14 @@ def _answers(folder: Path) -> dict[str, dict[str | int, Answer]]:
 
 def read_lines(file: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     """("file, line N", object) of each line of a JSON Lines file; InputError where one is not."""
-    with file.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
+    with file.open("rb") as stream:
+        for number, raw in enumerate(stream, start=1):
             place = f"{file}, line {number}"
             try:
-                values = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{place}: not valid JSON ({error.msg}).") from None
+                line = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{place}: byte {error.start} is not UTF-8 text.") from None
+            values = parse_json(line, file, number)
             if not isinstance(values, dict):
                 raise InputError(f"{place}: a JSON object is expected, not {line.strip()[:40]!r}.")
             yield place, values

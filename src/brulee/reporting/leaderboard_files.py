@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from brulee.data.json_text import parse_json
 from brulee.errors import InputError
 from brulee.reporting import results as results_file
 from brulee.reporting.leaderboard import Entry, lower_is_better
@@ -61,9 +62,9 @@ def _of_file(file: Path, name: str | None) -> list[Entry]:
     if not file.is_file():
         raise InputError(f"{file}: no such file or folder.")
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: not valid JSON ({error}).") from None
+        values = parse_json(file.read_text(encoding="utf-8-sig"), file)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: byte {error.start} is not UTF-8 text.") from None
     if isinstance(values, dict) and isinstance(values.get("results"), dict):
         return list(_harness(values, name or _harness_model(values, file), str(file)))
     found = results_file.read(file)
@@ -105,28 +106,51 @@ def _mains(found: Results) -> set[tuple[str, str]]:
 
 def _harness(values: dict[str, Any], model: str, source: str) -> Iterator[Entry]:
     """The first score of each task and group; a task inside a group is no main score."""
-    groups = set(values.get("groups") or {})
-    inside = {task for tasks in (values.get("group_subtasks") or {}).values() for task in tasks}
-    for task, found in values["results"].items():
+    groups, members = (_part(values, source, key) for key in ("groups", "group_subtasks"))
+    better, counted = (_part(values, source, key) for key in ("higher_is_better", "n-samples"))
+    inside = {task for tasks in members.values() for task in tasks or ()}
+    for task in values["results"]:
+        found = _part(values["results"], f"{source}: results", task)
         names = [key for key in found if "," in key and "_stderr," not in key]
         for i, key in enumerate(names):
-            value = found[key]
-            if not isinstance(value, int | float):
+            if (value := _number(found[key], f"{source}: results.{task}.{key}")) is None:
                 continue
             metric, _, chosen = key.partition(",")
-            error = found.get(f"{metric}_stderr,{chosen}")
-            half = _Z * error if isinstance(error, int | float) else None
-            higher = values.get("higher_is_better", {}).get(task, {}).get(metric, True)
+            half = _half(found.get(f"{metric}_stderr,{chosen}"))
+            higher = _part(better, f"{source}: higher_is_better", task).get(metric, True)
             yield Entry(
-                model, task, _HARNESS_METRICS.get(metric, metric), float(value),
+                model, task, _HARNESS_METRICS.get(metric, metric), value,
                 None if half is None else value - half, None if half is None else value + half,
-                values.get("n-samples", {}).get(task, {}).get("effective"), source,
+                _part(counted, f"{source}: n-samples", task).get("effective"), source,
                 i == 0 and (task in groups or task not in inside), bool(higher),
             )  # fmt: skip
 
 
+def _part(values: dict[str, Any], where: str, key: str) -> dict[str, Any]:
+    """An object inside a file of the harness, empty where it is not there."""
+    part = values.get(key) or {}
+    if not isinstance(part, dict):
+        raise InputError(f"{where}: {key} must be an object, not {str(part)[:40]!r}.")
+    return part
+
+
+def _number(value: Any, where: str) -> float | None:
+    """A score; None for what is no number, such as the alias of a task."""
+    if not isinstance(value, int | float):
+        return None
+    if not math.isfinite(value):
+        raise InputError(f"{where} is {value}; every score must be finite.")
+    return float(value)
+
+
+def _half(error: Any) -> float | None:
+    """Half of the interval; None where the harness has no standard error: no number, or NaN."""
+    known = isinstance(error, int | float) and math.isfinite(error)
+    return _Z * float(error) if known else None
+
+
 def _harness_model(values: dict[str, Any], file: Path) -> str:
-    name = values.get("model_name") or values.get("config", {}).get("model_args")
+    name = values.get("model_name") or _part(values, str(file), "config").get("model_args")
     if not isinstance(name, str):
         return file.stem
     arguments = dict(part.partition("=")[::2] for part in name.split(","))

@@ -179,6 +179,12 @@ def test_losses_that_are_not_finite_are_counted_in_words(run_folder: Path) -> No
     assert "1 loss values were not finite" in write_report(run_folder).read_text()
 
 
+def test_a_recipe_that_is_no_text_is_named(run_folder: Path) -> None:
+    (run_folder / "recipe.yaml").write_bytes(b"model: \xff\n")
+    with pytest.raises(InputError, match=r"recipe\.yaml: byte 7 is not UTF-8 text"):
+        write_report(run_folder)
+
+
 def test_a_broken_event_is_named_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.write_text('{"event": "note"}\n{"event": "step", "step": 1, "loss": null}\n')

@@ -65,11 +65,12 @@ def test_a_folder_without_answers_gives_none(tmp_path: Path) -> None:
         ("{oops", r"test\.jsonl, line 31: not valid JSON"),
         ("[1]", r"line 31: a JSON object is expected"),
         ('{"id": "x"}', r"line 31: task: field required"),
+        (b"\xff", r"line 31: byte 0 is not UTF-8 text"),
     ],
 )
-def test_a_malformed_line_is_named(run_folder: Path, line: str, said: str) -> None:
-    with (run_folder / "eval/tuned/support-chats/test.jsonl").open("a") as stream:
-        stream.write(line + "\n")
+def test_a_malformed_line_is_named(run_folder: Path, line: str | bytes, said: str) -> None:
+    with (run_folder / "eval/tuned/support-chats/test.jsonl").open("ab") as stream:
+        stream.write((line if isinstance(line, bytes) else line.encode()) + b"\n")
     with pytest.raises(InputError, match=said):
         read_items(run_folder)
 

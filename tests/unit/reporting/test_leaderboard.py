@@ -147,6 +147,33 @@ def test_other_files_are_refused_by_name(tmp_path: Path, name: str, text: str | 
         read_entries(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"results": {"arc": "x"}}, "results: arc must be an object, not 'x'"),
+        ({"results": {"arc": {"acc,none": float("nan")}}}, "results.arc.acc,none is nan"),
+        ({"groups": ["mmlu"]}, "groups must be an object"),
+        ({"higher_is_better": {"wikitext": 1}}, "higher_is_better: wikitext must be an object"),
+        ({"model_name": None, "config": "x"}, "config must be an object"),
+    ],
+)
+def test_malformed_results_of_the_harness_are_named(
+    harness: Path, changed: dict[str, Any], said: str
+) -> None:
+    harness.write_text(json.dumps({**HARNESS, **changed}))
+    with pytest.raises(InputError, match=f"{harness.name}.*{said}"):
+        read_entries(str(harness))
+
+
+def test_parts_that_results_of_the_harness_lack_are_taken_for_empty(harness: Path) -> None:
+    without = dict.fromkeys(("groups", "higher_is_better", "n-samples", "model_name", "config"))
+    values = {**HARNESS, **without, "group_subtasks": {"mmlu": None}}
+    harness.write_text("\ufeff" + json.dumps(values))
+    entries = read_entries(str(harness))
+    assert len(entries) == 3
+    assert {entry.model for entry in entries} == {harness.stem}
+
+
 @pytest.fixture
 def board() -> Leaderboard:
     attack = "<script>alert(1)</script>"

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from brulee.data.json_text import parse_json
 from brulee.errors import InputError, unknown
 from brulee.recipe.base import Strict
 from brulee.recipe.source import Source
@@ -121,11 +122,10 @@ def read_task(folder: Path, name: str) -> dict[str, JsonTask]:
 
 def _load(file: Path, label: str) -> dict[str, Any]:
     try:
-        values = json.loads(file.read_bytes())
-    except json.JSONDecodeError as error:
-        raise InputError(f"{label}, line {error.lineno}: not valid JSON: {error.msg}.") from None
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{label}: byte {error.start} is not UTF-8 text.") from None
+    values = parse_json(text, label)
     if not isinstance(values, dict):
         raise InputError(f"{label}: a task is a JSON object, but this is a list or a plain value.")
     return values

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brulee.data.json_text import parse_json
 from brulee.errors import InputError
 
 
@@ -70,11 +70,7 @@ def read_jsonl(file: Path) -> list[Row]:
     for number, line in enumerate(read_text(file).split("\n"), start=1):
         if not line.strip():
             continue
-        place = f"{file}, line {number}"
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{place}: not valid JSON ({error.msg}).") from None
+        place, values = f"{file}, line {number}", parse_json(line, file, number)
         if not isinstance(values, dict):
             raise InputError(f"{place}: a JSON object is expected, not {line.strip()[:40]!r}.")
         rows.append(Row(place, values))
@@ -83,10 +79,7 @@ def read_jsonl(file: Path) -> list[Row]:
 
 def read_json(file: Path) -> Row:
     """One JSON object, the whole file."""
-    try:
-        values = json.loads(read_text(file))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{file}, line {error.lineno}: not valid JSON ({error.msg}).") from None
+    values = parse_json(read_text(file), file)
     if not isinstance(values, dict):
         raise InputError(f"{file}: a JSON object is expected.")
     return Row(str(file), values)

@@ -70,7 +70,11 @@ def test_what_is_wrong_is_named(tmp_path: Path, changed: dict[str, Any], words: 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [('{"name": \n oops}', "line 2: not valid JSON"), ("[]", "a task is a JSON object")],
+    [
+        ('{"name": \n oops}', "line 2: not valid JSON"),
+        ("[]", "a task is a JSON object"),
+        ("[" * 100_000, "not usable JSON: nested too deeply"),
+    ],
 )
 def test_what_is_no_task_is_refused(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -189,6 +190,17 @@ def test_a_malformed_file_is_named_with_its_line(
     with pytest.raises(InputError) as error:
         read(name, part, spoil(tmp_path, file, old, new))
     assert message in str(error.value)
+
+
+def test_a_truncated_archive_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "natural_questions"
+    folder.mkdir()
+    (folder / "nq-dev-00.jsonl.gz").write_bytes(gzip.compress(b"{}\n")[:11])
+    with pytest.raises(InputError, match=r"nq-dev-00\.jsonl\.gz: corrupt or truncated gzip"):
+        read("naturalquestions-open", "", tmp_path)
+    (folder / "nq-dev-00.jsonl.gz").write_bytes(gzip.compress(b"\xff\n"))
+    with pytest.raises(InputError, match=r"nq-dev-00\.jsonl\.gz: byte 0 is not UTF-8 text"):
+        read("naturalquestions-open", "", tmp_path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

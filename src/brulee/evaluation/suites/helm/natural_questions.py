@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import gzip
 import html
-import json
 import random
 import re
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from brulee.data.json_text import parse_json
 from brulee.errors import InputError
 from brulee.evaluation.suites.helm.instance import (
     Instance,
@@ -52,12 +53,13 @@ def _lines(file: Path) -> Iterator[Row]:
     """The lines one by one: a file holds whole web pages."""
     opened = gzip.open if file.suffix == ".gz" else open
     with opened(file, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            place = f"{file}, line {number}"
-            try:
-                yield Row(place, json.loads(line))
-            except json.JSONDecodeError as error:
-                raise InputError(f"{place}: not valid JSON ({error.msg}).") from None
+        try:
+            for number, line in enumerate(lines, start=1):
+                yield Row(f"{file}, line {number}", parse_json(line, file, number))
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file}: byte {error.start} is not UTF-8 text.") from None
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            raise InputError(f"{file}: corrupt or truncated gzip; fetch the file again.") from None
 
 
 def _short_answers(row: Row) -> list[tuple[Span, Span]]:
