@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Generic, NamedTuple, TypeVar
 
 import typer
 
@@ -13,7 +13,17 @@ from brulee.cli.records import read_records, text_lists, texts
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
+    from brulee.evaluation import Array, Metric
     from brulee.evaluation.stats import Interval
+
+Value = TypeVar("Value")
+
+
+class Placed(NamedTuple, Generic[Value]):
+    """A value of a file, and where it stands, for messages."""
+
+    place: str
+    value: Value
 
 
 def score(
@@ -42,14 +52,23 @@ def score(
 
     Every score comes with its 95% bootstrap interval.
     """
-    predicted = texts(read_records(predictions), ["prediction", "output", "text"])
+    from brulee.evaluation import metric
+
+    known = _names(labels) if labels else None
+    measures = [metric(name, known) for name in _names(metrics)]
+    if not measures:
+        raise InputError("--metrics names none; for instance: --metrics rouge,bleu.")
+    predicted = _predicted(predictions)
     wanted = {"references": _matching(predictions, predicted, references, "reference")}
     if sources:
         wanted["source"] = _matching(predictions, predicted, sources, "source")
-    known = _names(labels) if labels else None
     scores: dict[str, Interval] = {}
-    for name in _names(metrics):
-        scores |= _score(name, known, predicted, wanted, resamples, seed)
+    for measure in measures:
+        if measure.against not in wanted:
+            raise InputError(
+                f"metric {measure.keys[0]} needs --sources, the texts that were summarised."
+            )
+        scores |= _score(measure, predicted, wanted[measure.against], resamples, seed)
     if as_json:
         print_json({"scores": [{"metric": key, **s._asdict()} for key, s in scores.items()]})
     else:
@@ -57,22 +76,30 @@ def score(
         print_table(["metric", "score", "95% interval", "items"], shown)
 
 
-def _matching(predictions: Path, predicted: list[str], file: Path, key: str) -> list[list[str]]:
+def _predicted(file: Path) -> list[Placed[str]]:
+    records = read_records(file)
+    found = texts(records, ["prediction", "output", "text"])
+    return [Placed(r.place, text) for r, text in zip(records, found, strict=True)]
+
+
+def _matching(
+    predictions: Path, predicted: list[Placed[str]], file: Path, key: str
+) -> list[Placed[list[str]]]:
     """The texts of another file, as many as there are predictions."""
-    found = text_lists(read_records(file), [f"{key}s", key])
+    records = read_records(file)
+    found = text_lists(records, [f"{key}s", key])
     if len(predicted) != len(found):
         raise InputError(
             f"{predictions} holds {len(predicted)} texts and {file} holds {len(found)}; "
             "line N of one must belong to line N of the other."
         )
-    return found
+    return [Placed(r.place, several) for r, several in zip(records, found, strict=True)]
 
 
 def _score(
-    name: str,
-    labels: list[str] | None,
-    predictions: list[str],
-    wanted: dict[str, list[list[str]]],
+    measure: Metric,
+    predictions: list[Placed[str]],
+    against: list[Placed[list[str]]],
     resamples: int,
     seed: int,
 ) -> dict[str, Interval]:
@@ -80,19 +107,24 @@ def _score(
 
     import numpy as np
 
-    from brulee.evaluation import metric
     from brulee.evaluation.stats import interval
 
-    measure = metric(name, labels)
-    if measure.against not in wanted:
-        raise InputError(f"metric {name} needs --sources, the texts that were summarised.")
-    against = wanted[measure.against]
-    items = [measure.statistics(p, r) for p, r in zip(predictions, against, strict=True)]
+    items = [_statistics(measure, p, r) for p, r in zip(predictions, against, strict=True)]
     found = {}
     for key in measure.keys:
         stats_NS = measure.join(key, np.array([item[key] for item in items]))
         found[key] = interval(stats_NS, partial(measure.reduce, key), resamples, seed)
     return found
+
+
+def _statistics(
+    measure: Metric, prediction: Placed[str], against: Placed[list[str]]
+) -> dict[str, Array]:
+    """What a metric counts of one item; an error names the lines that it came from."""
+    try:
+        return measure.statistics(prediction.value, against.value)
+    except InputError as error:
+        raise InputError(f"{prediction.place}, and {against.place}: {error}") from None
 
 
 def _names(text: str) -> list[str]:

@@ -9,23 +9,27 @@ Shape legend: `N` items.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Final, final
 
 import numpy as np
 
+from brulee.errors import InputError
 from brulee.evaluation.base import Array, Metric, check_references
 
 MISSING: Final = -1.0  # the number of a text that has none, as in T5's evaluation of STS-B
 
-_number = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?").search
+# A point begins a number where it ends no word: ".5" is a half, "fig.3" has a three.
+_number = re.compile(r"[-+]?(?:\d+(?:\.\d+)?|(?<![\w.])\.\d+)(?:[eE][-+]?\d+)?").search
 
 
 def number(text: str) -> float:
-    """The first number in a text; MISSING where there is none."""
+    """The first number in a text; MISSING where there is none, or one that is too large."""
     found = _number(text)
-    return float(found[0]) if found else MISSING
+    value = float(found[0]) if found else MISSING
+    return value if math.isfinite(value * value) else MISSING
 
 
 @final
@@ -35,7 +39,10 @@ class Pearson(Metric):
     keys = ("pearson",)
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """Both numbers, their squares and product: {"pearson": (5,)}."""
+        """Both numbers, their squares and product: {"pearson": (5,)}.
+
+        Raises InputError for a reference without a number.
+        """
         return {"pearson": np.array(moments(*_pair(prediction, references)))}
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
@@ -56,7 +63,7 @@ class Spearman(Metric):
     keys = ("spearman",)
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """Both numbers: {"spearman": (2,)}."""
+        """Both numbers: {"spearman": (2,)}; InputError for a reference without one."""
         return {"spearman": np.array(_pair(prediction, references))}
 
     def join(self, key: str, stats_NS: Array) -> Array:
@@ -98,6 +105,8 @@ def spearman_values(x_N: Array, y_N: Array) -> Array:
 
 def _pair(prediction: str, references: Sequence[str]) -> tuple[float, float]:
     check_references(references)
+    if _number(references[0]) is None:
+        raise InputError(f"a correlation needs a number as reference, not {references[0]!r}.")
     return number(prediction), number(references[0])
 
 

@@ -44,6 +44,34 @@ def test_files_of_different_length_are_refused(brulee, files: list[str], tmp_pat
     assert "r.jsonl holds 2" in done.err
 
 
+def test_no_metric_is_refused(brulee, files: list[str]) -> None:
+    done = brulee("score", *files, "--metrics", " , ")
+    assert done.code == 2
+    assert "--metrics names none; for instance: --metrics rouge,bleu" in done.err
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "asked", "said"),
+    [
+        ("yes", "maybe", ["macro_f1", "--labels", "yes,no"], "unknown label 'maybe'"),
+        ("1.5", "1", ["brier"], "needs a probability from 0 to 1, not '1.5'"),
+        ("0.5", "2", ["ece"], "needs 0 or 1 as reference, not '2'"),
+        ("0.5", "half", ["pearson"], "needs a number as reference, not 'half'"),
+    ],
+)
+def test_what_a_metric_cannot_score_is_named_with_its_lines(
+    brulee, tmp_path: Path, prediction: str, reference: str, asked: list[str], said: str
+) -> None:
+    fine = {"macro_f1": ("yes", "no")}.get(asked[0], ("0.5", "1"))
+    (tmp_path / "p.txt").write_text(f"{fine[0]}\n{prediction}\n")
+    (tmp_path / "r.txt").write_text(f"{fine[1]}\n{reference}\n")
+    files = ["--predictions", tmp_path / "p.txt", "--references", tmp_path / "r.txt"]
+    done = brulee("score", *files, "--metrics", *asked)
+    assert done.code == 2
+    assert f"p.txt, line 2, and {tmp_path / 'r.txt'}, line 2: " in done.err
+    assert said in done.err
+
+
 def test_unknown_metric_names_the_nearest(brulee, files: list[str]) -> None:
     done = brulee("score", *files, "--metrics", "rogue1")
     assert done.code == 2

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from brulee.errors import InputError
 from brulee.evaluation import metric
 from brulee.evaluation.base import Array
 from brulee.evaluation.correlation import number, spearman_values
@@ -70,3 +71,29 @@ def test_two_models_are_compared_by_their_rank_correlation() -> None:
 )
 def test_the_first_number_of_a_text_counts(text: str, expected: float) -> None:
     assert number(text) == expected
+
+
+def test_a_reference_without_a_number_is_refused() -> None:
+    for name in ("pearson", "spearman"):
+        with pytest.raises(InputError, match="needs a number as reference, not 'none'"):
+            metric(name).statistics("0.5", ["none"])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [(".5", 0.5), ("-.25 or so", -0.25), ("fig.3", 3.0), ("3.", 3.0), ("1e2", 100.0)],
+)
+def test_a_number_may_begin_with_its_point(text: str, value: float) -> None:
+    assert number(text) == value
+
+
+@pytest.mark.parametrize("name", ["pearson", "spearman"])
+def test_a_number_that_is_too_large_counts_as_missing(name: str) -> None:
+    references = ["0", "0.5", "3"]
+    found = metric(name)
+    scores = []
+    for first in ("1e999", "-1e200", "-1"):
+        pairs = zip([first, ".5", "3"], references, strict=True)
+        stats = np.array([found.statistics(p, [r])[name] for p, r in pairs])
+        scores.append(interval(found.join(name, stats), partial(found.reduce, name)).value)
+    assert scores[0] == scores[1] == scores[2] == pytest.approx(0.98, abs=0.03)
