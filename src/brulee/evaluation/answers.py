@@ -112,12 +112,14 @@ def read_lines(file: Path) -> list[Answer]:
     """Every whole answer of a file, in its order; see `read_answers`."""
     if not file.is_file():
         return []
-    text = file.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        file.write_text(whole, encoding="utf-8")
+    # As bytes: a kill may cut a character in two.
+    found = file.read_bytes()
+    whole = found[: found.rfind(b"\n") + 1]
+    if whole != found:
+        with file.open("r+b") as torn:
+            torn.truncate(len(whole))
     # Not splitlines(): JSON leaves U+2028 and its like as they are.
-    answers = [json.loads(line) for line in whole.split("\n")[:-1]]
+    answers = [json.loads(line) for line in whole.split(b"\n")[:-1]]
     return [Answer(**{**a, "references": tuple(a["references"])}) for a in answers]
 
 

@@ -135,6 +135,18 @@ def test_killed_anywhere_it_ends_with_the_same_answers(
             assert ours_p == pytest.approx(theirs_p, abs=1e-4)
 
 
+def test_a_kill_in_the_middle_of_a_character_costs_one_line(
+    make_base: Make, tmp_path: Path
+) -> None:
+    base, task, file = make_base("llama"), Quiz(words="pärcel"), tmp_path / "quiz.jsonl"
+    answer(task, task.examples(5), model(base), file, "")
+    whole = file.read_bytes()
+    for cut in range(whole.rfind("ä".encode()) + 1, len(whole)):
+        file.write_bytes(whole[:cut])
+        assert len(read_lines(file)) == 4
+        assert file.read_bytes() == whole[: whole[:-1].rfind(b"\n") + 1]
+
+
 def test_more_items_ask_for_the_new_ones_only(make_base: Make, tmp_path: Path) -> None:
     base, task, file = make_base("llama"), Quiz(), tmp_path / "quiz.jsonl"
     answer(task, task.examples(5), model(base), file, "")
