@@ -189,7 +189,7 @@ def _generation(task: TaskConfig) -> Generation:
     asked = task.generation_kwargs or GenerationConfig()
     until = task.fewshot_delimiter if asked.until is None else asked.until
     stops = [until] if isinstance(until, str) else until
-    return Generation(asked.max_gen_toks, tuple(stop for stop in stops if stop))
+    return Generation(asked.longest, tuple(stop for stop in stops if stop))
 
 
 def _key(metric: str, name: str) -> str:

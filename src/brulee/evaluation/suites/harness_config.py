@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -48,15 +48,37 @@ class FilterConfig(Strict):
     filter: list[FilterStep] = Field(min_length=1)
 
 
-class GenerationConfig(BaseModel):
-    """How an answer is written; what else is said of sampling has no effect on greedy answers."""
+class GenerationConfig(Strict):
+    """How an answer is written; the last keys have no effect on greedy answers.
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+    The longest answer has four names in the harness, of which the first that is given counts. An
+    answer is sampled at a temperature, unless `do_sample` is false.
+    """
 
     until: str | list[str] | None = None
-    max_gen_toks: Count = MAX_NEW_TOKENS
-    do_sample: bool = False
+    max_gen_toks: Count | None = None
+    max_new_tokens: Count | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    do_sample: bool | None = None
     temperature: float = 0.0
+    num_beams: Literal[1] = 1
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+
+    @property
+    def longest(self) -> int:
+        """How many tokens an answer may have."""
+        named = (self.max_gen_toks, self.max_new_tokens, self.max_tokens)
+        given = [n for n in (*named, self.max_completion_tokens) if n is not None]
+        return given[0] if given else MAX_NEW_TOKENS
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the harness would draw answers."""
+        return self.do_sample is not False and self.temperature > 0
 
 
 class ShotsConfig(Strict):
@@ -91,7 +113,7 @@ class TaskConfig(Strict):
     target_delimiter: str = " "
     fewshot_delimiter: str = "\n\n"
     fewshot_config: ShotsConfig | None = None
-    num_fewshot: int | None = None
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
     output_type: OutputType = "generate_until"
     generation_kwargs: GenerationConfig | None = None
     repeats: Count = 1
@@ -148,8 +170,7 @@ def task_config(config: Config) -> TaskConfig:
     values = {k: v for k, v in config.values.items() if k not in (*_NOT_OFFERED, "group")}
     task = check(TaskConfig, values, config.source, ())
     where = config.source.at(("generation_kwargs",))
-    generation = task.generation_kwargs
-    if generation is not None and (generation.do_sample and generation.temperature > 0):
+    if task.generation_kwargs is not None and task.generation_kwargs.sampled:
         raise InputError(f"{where}: sampled answers are not offered; write do_sample: false.")
     if task.output_type == "multiple_choice" and task.doc_to_choice is None:
         raise InputError(f"{config.source.label}: multiple_choice needs doc_to_choice.")

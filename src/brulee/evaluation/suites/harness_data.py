@@ -89,8 +89,13 @@ class Documents:
         if split not in by_split:
             raise unknown("split", split, by_split, f"{self.task.task}: data_files")
         names = by_split[split] if isinstance(by_split[split], list) else [by_split[split]]
+        if not names or not all(isinstance(name, str) and name for name in names):
+            raise InputError(
+                f"{self.task.task}: data_files {split} is {by_split[split]!r}; the name of a file, "
+                "or a list of names, is needed."
+            )
         inside = Path(str(arguments.get("data_dir") or ""))
-        return [file for name in names for file in self._found(inside / str(name))]
+        return [file for name in names for file in self._found(inside / name)]
 
     def _found(self, name: Path) -> list[Path]:
         """The files of a name or pattern: under --data, from here, or beside the task."""

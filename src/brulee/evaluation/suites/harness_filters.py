@@ -44,7 +44,9 @@ def _step(config: FilterStep, where: str) -> Filter:
 def _regex(options: Mapping[str, Any], where: str) -> Filter:
     """One match of a pattern, stripped; of several groups the first that holds something."""
     pattern = _compiled(options.get("regex_pattern", _NUMBER), where)
-    chosen = int(options.get("group_select", 0))
+    chosen = options.get("group_select", 0)
+    if not isinstance(chosen, int):
+        raise InputError(f"{where}: group_select is the number of a match, not {chosen!r}.")
     fallback = str(options.get("fallback", INVALID))
 
     def found(reply: str) -> str:
@@ -77,8 +79,8 @@ def _first(options: Mapping[str, Any], where: str) -> Filter:
 
 
 def _first_k(options: Mapping[str, Any], where: str) -> Filter:
-    if not isinstance(count := options.get("k"), int):
-        raise InputError(f"{where}: take_first_k needs a number k.")
+    if not isinstance(count := options.get("k"), int) or count < 1:
+        raise InputError(f"{where}: take_first_k needs a number k, 1 or more.")
     return lambda replies: replies[:count]
 
 

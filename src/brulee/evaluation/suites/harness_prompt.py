@@ -120,7 +120,7 @@ def _shot(task: TaskConfig, document: Document) -> str:
         choices = choices_of(document, style.doc_to_choice)
         answer = choices[_number(document, choices, answer)]
     if isinstance(answer, list):
-        answer = answer[0]
+        answer = answer[0] if answer else None
     if not isinstance(answer, str):
         raise InputError(f"{document.place}: doc_to_target gives {answer!r}, which is no text.")
     prefix = prefix_of(document, style.gen_prefix)

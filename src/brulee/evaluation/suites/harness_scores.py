@@ -96,7 +96,10 @@ def _with_options(entry: MetricConfig, score: Score, where: str) -> Score:
     for name in given:
         if name not in valid:
             raise unknown(f"option of {entry.metric}", name, valid or ("(none)",), where)
-    for pattern in given.get("regexes_to_ignore", ()):
+    patterns = given.get("regexes_to_ignore") or []
+    if not isinstance(patterns, list) or not all(isinstance(p, str) for p in patterns):
+        raise InputError(f"{where}: regexes_to_ignore is a list of texts, not {patterns!r}.")
+    for pattern in patterns:
         try:
             re.compile(pattern)
         except re.error as error:

@@ -168,7 +168,35 @@ def open_changed(folder: Path, **changed: Any) -> list[SuiteTask]:
             {"generation_kwargs": {"do_sample": True, "temperature": 0.7}},
             "line 12: sampled answers are not offered",
         ),
+        (
+            {"generation_kwargs": {"temperature": 0.7}},
+            "line 12: sampled answers are not offered",
+        ),
+        ({"generation_kwargs": {"num_beams": 4}}, "generation_kwargs.num_beams = 4 is not valid"),
+        ({"generation_kwargs": {"repetition_penalty": 2.0}}, "unknown key.*repetition_penalty"),
+        ({"num_fewshot": -3}, "line 12: num_fewshot = -3 is not valid"),
+        (
+            {"filter_list": [{"name": "f", "filter": [{"function": "take_first_k", "k": 0}]}]},
+            "filter f: take_first_k needs a number k, 1 or more",
+        ),
+        (
+            {
+                "filter_list": [
+                    {"name": "f", "filter": [{"function": "regex", "group_select": None}]}
+                ]
+            },
+            "filter f: group_select is the number of a match, not None",
+        ),
+        (
+            {"metric_list": [{"metric": "exact_match", "regexes_to_ignore": [5]}]},
+            r"regexes_to_ignore is a list of texts, not \[5\]",
+        ),
         ({"dataset_kwargs": {"data_files": {"test": "none.jsonl"}}}, "none.jsonl: no such file"),
+        (
+            {"dataset_kwargs": {"data_files": {"test": []}}},
+            r"toy: data_files test is \[\]; the name",
+        ),
+        ({"dataset_kwargs": {"data_files": {"test": ""}}}, "toy: data_files test is ''; the name"),
         ({"test_split": "tset"}, "did you mean 'test'"),
         ({"doc_to_text": "{{txt}}"}, "line 1: doc_to_text: unknown column 'txt'.*'text'"),
         ({"doc_to_text": "{% for %}"}, "doc_to_text is no valid template"),
@@ -183,6 +211,30 @@ def test_what_is_wrong_is_named(tmp_path: Path, changed: dict[str, Any], words: 
 
     with pytest.raises(InputError, match=words):
         asked()
+
+
+@pytest.mark.parametrize(
+    ("said", "longest"),
+    [
+        ({}, 256),
+        ({"max_new_tokens": 16}, 16),
+        ({"max_tokens": 8, "top_p": 0.9, "num_beams": 1}, 8),
+        ({"max_completion_tokens": 4, "do_sample": False, "temperature": 1}, 4),
+        ({"max_new_tokens": 16, "max_gen_toks": 32}, 32),
+    ],
+)
+def test_every_name_of_the_longest_answer_counts(
+    tmp_path: Path, said: dict[str, Any], longest: int
+) -> None:
+    (task,) = open_changed(tmp_path, generation_kwargs=said)
+    assert task.generation is not None
+    assert task.generation.max_new_tokens == longest
+
+
+def test_no_patterns_to_ignore_are_none(tmp_path: Path) -> None:
+    metrics = [{"metric": "exact_match", "regexes_to_ignore": None, "ignore_case": True}]
+    (task,) = open_changed(tmp_path, metric_list=metrics)
+    assert values(task, lambda _: Reply(text="X")) == {"exact_match": 1.0}
 
 
 def test_code_is_refused_by_name_and_line_even_in_an_included_file(tmp_path: Path) -> None:
