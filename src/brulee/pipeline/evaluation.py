@@ -111,13 +111,17 @@ def evaluate(
 
 
 def identity(session: Session) -> str:
-    """Identifies all that a reply depends on beside the request: weights, adapter, precision."""
+    """Identifies all that a reply depends on beside the request.
+
+    The weights, the adapter, the precision, the tokens that end an answer.
+    """
     attached = session.attached
     adapter = ""
     if attached is not None:
         adapter = tensors_digest(attached.tensors()) + config_digest(attached.config())
     model = session.base.model
     parts = [session.base.digest, adapter, str(model.dtype), session.base.device.type]
+    parts.append(repr(sorted(session.encoder.stop_ids)))
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:32]
 
 
