@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,6 +82,58 @@ def test_a_model_is_scored_and_the_second_time_is_free(
     again = brulee(*asked, "--json")
     assert again.code == 0, again.err
     assert again.json["scores"] == [s.model_dump() for s in found.scores]
+
+
+def test_filters_and_directions_of_a_task_file_reach_what_is_written(
+    at: Any, brulee: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"q": "one", "a": "1"}\n{"q": "two", "a": "2"}\n')
+    task = {
+        "task": "digits",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": "rows.jsonl"}},
+        "test_split": "test",
+        "doc_to_text": "{{q}}",
+        "doc_to_target": "{{a}}",
+        "generation_kwargs": {"max_new_tokens": 4},
+        "metric_list": [{"metric": "exact_match", "higher_is_better": False}, {"metric": "ter"}],
+        "filter_list": [
+            {"name": name, "filter": [{"function": name}, {"function": "take_first"}]}
+            for name in ("lowercase", "uppercase")
+        ],
+    }
+    (tmp_path / "digits.yaml").write_text(json.dumps(task))
+    done = brulee("eval", at.model, "--suite", tmp_path / "digits.yaml", "--out", "scores")
+    assert done.code == 0, done.err
+    written = json.loads(Path("scores/results_lm_eval.json").read_text())
+    keys = [f"{m}{e},{f}" for m in ("exact_match", "ter") for e in ("", "_stderr")
+            for f in ("lowercase", "uppercase")]  # fmt: skip
+    assert written["results"]["digits"].keys() == {"alias", *keys}
+    assert written["higher_is_better"]["digits"] == {"exact_match": False, "ter": False}
+    suite = results.read(Path("scores")).suite
+    assert suite is not None
+    assert set(suite.lower_is_better or ()) == {
+        f"digits {m},{f}" for m in ("exact_match", "ter") for f in ("lowercase", "uppercase")
+    }
+
+
+def test_a_finished_reply_is_not_that_of_a_model_that_ends_elsewhere(
+    at: Any, brulee: Any, cache: Path, tmp_path: Path
+) -> None:
+    asked = ["--suite", "bbh", "--data", FIXTURES / "bbh", "--limit", 1]
+    asked += ["--set", "max_new_tokens=4"]
+    assert brulee("eval", at.model, *asked).code == 0
+    other = tmp_path / "other"
+    shutil.copytree(at.model, other)
+    assert brulee("eval", other, *asked).code == 0
+    assert len(list((cache / "evaluations").iterdir())) == 1
+    file = other / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    vocabulary = json.loads((other / "tokenizer.json").read_text())["model"]["vocab"]
+    config["eos_token"] = next(iter(vocabulary))
+    file.write_text(json.dumps(config))
+    assert brulee("eval", other, *asked).code == 0
+    assert len(list((cache / "evaluations").iterdir())) == 2
 
 
 def test_a_run_is_scored_as_tuned_and_keeps_the_result(at: Any, brulee: Any) -> None:

@@ -13,6 +13,7 @@ from brulee.evaluation.tasks import Suite
 from brulee.pipeline.folder import machine, versions
 from brulee.pipeline.harness_results import write_harness_results
 from brulee.reporting import results
+from brulee.reporting.leaderboard import PARTIAL
 from brulee.reporting.results import Base, Environment, Method, Results, Score, SuiteUse, Who
 
 if TYPE_CHECKING:
@@ -40,8 +41,16 @@ def as_results(evaluation: Evaluation, name: str) -> Results:
         for key, one in found.scores.items()
     ]
     for average in evaluation.aggregates:
-        partial = "_partial" if average.partial else ""
+        partial = PARTIAL if average.partial else ""
         scores.append(_score(side, average.task, average.metric + partial, average.interval))
+    fewer = {
+        (task, key)
+        for task, found in evaluation.scored.items()
+        for key in found.scores
+        if not found.task.higher_is_better(key)
+    }
+    # An average is of the scores of its name.
+    fewer_averages = {key for _, key in fewer}
     about = SuiteUse(
         name=evaluation.suite.name,
         options=evaluation.options.model_dump(mode="json"),
@@ -49,6 +58,15 @@ def as_results(evaluation: Evaluation, name: str) -> Results:
         chat=evaluation.chat,
         efficiency=evaluation.efficiency.as_dict() if evaluation.efficiency else {},
         labels={f"{a.task} {a.metric}": a.label for a in evaluation.aggregates},
+        lower_is_better=tuple(
+            f"{score.task} {score.metric}"
+            for score in scores
+            if (score.task, score.metric) in fewer
+            or (
+                score.task not in evaluation.scored
+                and score.metric.removesuffix(PARTIAL) in fewer_averages
+            )
+        ),
     )
     return Results(
         run=name,

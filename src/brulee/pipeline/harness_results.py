@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from brulee.evaluation.suites.harness import Harness
 from brulee.evaluation.tasks import Aggregate, TaskScores
 
 if TYPE_CHECKING:
     from brulee.pipeline.evaluation import Evaluation
 
 FILE_NAME: Final = "results_lm_eval.json"
-# Its names where they differ from ours; ",none" says that no filter was put over the answers.
+# Its names where they differ from ours.
 _NAMES: Final = {"accuracy": "acc", "matthews": "mcc", "macro_f1": "f1", "exact_match": "em"}
 
 
 def harness_results(evaluation: Evaluation) -> dict[str, Any]:
     """Scores with standard errors by task, averages as groups, shots, numbers of items."""
     tasks = evaluation.scored
+    # A task file of the harness has its names already.
+    names = {} if isinstance(evaluation.suite, Harness) else _NAMES
     return {
-        "results": {name: _scores(found) for name, found in tasks.items()},
+        "results": {name: _scores(found, names) for name, found in tasks.items()},
         "groups": _groups(evaluation.aggregates),
         "configs": {
             name: {"task": name, "num_fewshot": _shots(evaluation, name)} for name in tasks
         },
         "n-shot": {name: _shots(evaluation, name) for name in tasks},
         "higher_is_better": {
-            name: {_name(key): found.task.higher_is_better(key) for key in found.scores}
+            name: {
+                _key(key, names).partition(",")[0]: found.task.higher_is_better(key)
+                for key in found.scores
+            }
             for name, found in tasks.items()
         },
         "n-samples": {
@@ -56,12 +63,12 @@ def write_harness_results(evaluation: Evaluation, folder: Path) -> Path:
     return folder / FILE_NAME
 
 
-def _scores(found: TaskScores) -> dict[str, Any]:
+def _scores(found: TaskScores, names: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {"alias": found.task.name}
     for key, one in found.scores.items():
-        values[f"{_name(key)},none"] = one.interval.value
+        values[_key(key, names)] = one.interval.value
         # The spread of the bootstrap is the standard error.
-        values[f"{_name(key)}_stderr,none"] = float(np.std(one.resampled))
+        values[_key(key, names, "_stderr")] = float(np.std(one.resampled))
     return values
 
 
@@ -69,7 +76,7 @@ def _groups(averages: list[Aggregate]) -> dict[str, dict[str, Any]]:
     groups: dict[str, dict[str, Any]] = {}
     for one in averages:
         group = groups.setdefault(one.task, {"alias": one.task})
-        group[f"{one.metric},none"] = one.interval.value
+        group[_key(one.metric, {})] = one.interval.value
     return groups
 
 
@@ -77,5 +84,7 @@ def _shots(evaluation: Evaluation, task: str) -> int:
     return max((len(example.shots) for example in evaluation.examples[task]), default=0)
 
 
-def _name(key: str) -> str:
-    return _NAMES.get(key, key)
+def _key(key: str, names: Mapping[str, str], what: str = "") -> str:
+    """A score's key in the harness: its metric, and the filter put over the answers."""
+    metric, _, filtered = key.partition(",")
+    return f"{names.get(metric, metric)}{what},{filtered or 'none'}"

@@ -14,8 +14,10 @@ from brulee.evaluation.win_rate import Column as Compared
 from brulee.evaluation.win_rate import mean_win_rates
 
 PARTIAL: Final = "_partial"  # what results.json adds to the average of some parts only
-# Scores of which less is better; results.json does not say so.
-_LOWER: Final = ("ece", "brier", "ter", "invented", "bits_per_byte", "perplexity", "toxic", "bias")
+# Scores of which less is better, for files that do not say so.
+_LOWER: Final = (
+    "ece", "brier", "ter", "invented", "invalid", "bits_per_byte", "perplexity", "toxic", "bias",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,9 @@ def leaderboard(entries: Iterable[Entry], tasks: bool = False) -> Leaderboard:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether a score of that name is an error."""
-    return any(part in _LOWER for part in metric.replace("[", "_").split("_")) or metric in _LOWER
+    """Whether a score of that name is an error; a filter's name after a comma does not matter."""
+    name = metric.removesuffix(PARTIAL).partition(",")[0]
+    return any(part in _LOWER for part in name.replace("[", "_").split("_")) or name in _LOWER
 
 
 def _compared(entries: Sequence[Entry], column: tuple[str, str]) -> Compared:

@@ -73,16 +73,26 @@ def _of_file(file: Path, name: str | None) -> list[Entry]:
 
 def _ours(found: Results, base: str, tuned: str, source: str) -> list[Entry]:
     """Entries of a results.json; both models of a run, one of an evaluation."""
-    mains = _mains(found)
+    mains, better = _mains(found), _directions(found)
     return [
         Entry(
             base if score.who == "base" else tuned,
             score.task, score.metric, score.value, score.low, score.high, score.n, source,
             (score.task, score.metric) in mains,
-            not lower_is_better(score.metric),
+            better.get((score.task, score.metric), not lower_is_better(score.metric)),
         )
         for score in found.scores
     ]  # fmt: skip
+
+
+def _directions(found: Results) -> dict[tuple[str, str], bool]:
+    """Whether more is better of each score, as far as the file says so."""
+    pairs = (*found.comparisons, *found.forgetting)
+    said = {(pair.task, pair.metric): pair.higher_is_better for pair in pairs}
+    fewer = found.suite.lower_is_better if found.suite else None
+    if fewer is None:
+        return said
+    return said | {(s.task, s.metric): f"{s.task} {s.metric}" not in fewer for s in found.scores}
 
 
 def _tuned(run: str, found: Results) -> str:

@@ -182,13 +182,18 @@ class MixtureLine(Record):
 
 
 class SuiteUse(OpenRecord):
-    """Which suite the scores are of, and how it was asked; `labels` name its averages in words."""
+    """Which suite the scores are of, and how it was asked; `labels` name its averages in words.
+
+    `lower_is_better` lists the scores, as "TASK METRIC", of which less is better; None in a file
+    that does not say.
+    """
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
     limit: int | None = None
     chat: bool = False
     labels: dict[str, str] = Field(default_factory=dict)
+    lower_is_better: tuple[str, ...] | None = None
     efficiency: dict[str, float] = Field(default_factory=dict)
 
 

@@ -89,7 +89,26 @@ def test_less_is_better_for_errors() -> None:
     assert lower_is_better("ece_10_bin")
     assert lower_is_better("bits_per_byte")
     assert lower_is_better("toxic_share_lexicon")
+    assert lower_is_better("invalid")
+    assert lower_is_better("bits_per_byte_partial")
+    assert lower_is_better("ter,strict")
     assert not lower_is_better("interference")
+
+
+def test_what_a_file_says_of_a_scores_direction_counts(tmp_path: Path, run_folder: Path) -> None:
+    scores = [("t", "exact_match", 0.4), ("t", "ter", 0.2)]
+    folder = evaluated(tmp_path / "out", "mine", "base", scores)
+    said = results_file.read(folder)
+    assert said.suite is not None
+    suite = said.suite.model_copy(update={"lower_is_better": ("t exact_match",)})
+    results_file.write(said.model_copy(update={"suite": suite}), folder)
+    found = {e.metric: e.higher_is_better for e in read_entries(str(folder))}
+    assert found == {"exact_match": False, "ter": True}
+    run = results_file.read(run_folder)
+    pair = run.comparisons[0].model_copy(update={"higher_is_better": False})
+    results_file.write(run.model_copy(update={"comparisons": (pair,)}), run_folder)
+    directions = {(e.task, e.metric): e.higher_is_better for e in read_entries(str(run_folder))}
+    assert not directions[pair.task, pair.metric]
 
 
 def test_a_run_shows_both_models_and_the_suites_beside_it(run_folder: Path) -> None:
