@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,14 +44,6 @@ def as_results(evaluation: Evaluation, name: str) -> Results:
     for average in evaluation.aggregates:
         partial = PARTIAL if average.partial else ""
         scores.append(_score(side, average.task, average.metric + partial, average.interval))
-    fewer = {
-        (task, key)
-        for task, found in evaluation.scored.items()
-        for key in found.scores
-        if not found.task.higher_is_better(key)
-    }
-    # An average is of the scores of its name.
-    fewer_averages = {key for _, key in fewer}
     about = SuiteUse(
         name=evaluation.suite.name,
         options=evaluation.options.model_dump(mode="json"),
@@ -58,15 +51,7 @@ def as_results(evaluation: Evaluation, name: str) -> Results:
         chat=evaluation.chat,
         efficiency=evaluation.efficiency.as_dict() if evaluation.efficiency else {},
         labels={f"{a.task} {a.metric}": a.label for a in evaluation.aggregates},
-        lower_is_better=tuple(
-            f"{score.task} {score.metric}"
-            for score in scores
-            if (score.task, score.metric) in fewer
-            or (
-                score.task not in evaluation.scored
-                and score.metric.removesuffix(PARTIAL) in fewer_averages
-            )
-        ),
+        lower_is_better=_lower_is_better(evaluation, scores),
     )
     return Results(
         run=name,
@@ -126,6 +111,25 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
     """What `brulee eval --json` prints: results.json, with the averages' labels."""
     found = as_results(evaluation, evaluation.target)
     return found.model_dump(mode="json", by_alias=True)
+
+
+def _lower_is_better(evaluation: Evaluation, scores: Sequence[Score]) -> tuple[str, ...]:
+    """The scores, as "TASK METRIC", of which less is better."""
+    tasks = {task: found.task for task, found in evaluation.scored.items()}
+    # An average is one of the scores of its name.
+    averages = {
+        key
+        for task, found in evaluation.scored.items()
+        for key in found.scores
+        if not tasks[task].higher_is_better(key)
+    }
+
+    def fewer(score: Score) -> bool:
+        if score.task in tasks:
+            return not tasks[score.task].higher_is_better(score.metric)
+        return score.metric.removesuffix(PARTIAL) in averages
+
+    return tuple(f"{score.task} {score.metric}" for score in scores if fewer(score))
 
 
 def _score(side: Who, task: str, metric: str, found: Interval) -> Score:

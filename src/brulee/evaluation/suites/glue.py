@@ -8,6 +8,7 @@ where only they are there, the test rows; their answers are published for MRPC a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,7 @@ from brulee.recipe import Strict
 Split = Literal["dev", "test"]
 _SPLITS: Final[tuple[Split, ...]] = ("dev", "test")
 _HUB: Final = "nyu-mll/glue"
+_GRADE: Final = re.compile(r"\d+(?:\.\d*)?")
 _WRITTEN: Final = Generation(16, ("\n",))
 
 
@@ -190,14 +192,16 @@ def _gold(entry: Entry, row: Row) -> str | None:
     value = row.get(*entry.gold)
     if value in (-1, "-", "-1", "hidden", None):
         return None
-    if not entry.labels:
-        return str(value)
-    label = entry.labels[value] if isinstance(value, int) else value
-    if label not in entry.labels:
-        raise unknown("label", label, entry.labels, row.place)
-    return str(label)
+    if entry.labels:
+        return row.label(entry.labels, *entry.gold)
+    grade = _GRADE.fullmatch(str(value))
+    if grade is None or float(grade[0]) > GRADES[-1]:
+        raise InputError(
+            f"{row.place}: the score is {value!r}; it must be a number from 0 to {GRADES[-1]}."
+        )
+    return str(value)
 
 
 def _index(row: Row, number: int) -> int:
     names = ("index", "idx")
-    return int(row.get(*names)) if row.has(*names) else number
+    return row.number(*names) if row.has(*names) else number

@@ -7,15 +7,15 @@ lm-evaluation-harness words them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, final
 
 import numpy as np
 
-from brulee.errors import InputError
 from brulee.evaluation.base import Array
 from brulee.evaluation.matching import quasi_exact_match, token_f1
 from brulee.evaluation.suites.labels import likeliest
+from brulee.evaluation.suites.passages import MultiRCRow, Place, ReCoRDRow, read_row
 from brulee.evaluation.suites.rows import Row
 from brulee.evaluation.tasks import Example, Judged, Reply, SuiteTask
 
@@ -136,58 +136,50 @@ def record_from_hub(rows: Sequence[Row]) -> list[Row]:
 
 
 def _questions(row: Row) -> Iterator[Example]:
-    passage, number = _part(row, "passage"), row.get("idx")
-    for question in passage["questions"]:
-        answers = question["answers"]
-        labels = [answer.get("label") for answer in answers]
-        texts = [answer["text"] for answer in answers]
+    read = read_row(MultiRCRow, row)
+    for question in read.passage.questions:
+        labels = [answer.label for answer in question.answers]
+        texts = [answer.text for answer in question.answers]
         endings = [f" {text}\nIs the answer correct? " for text in texts]
         right = [2 * i if label else 2 * i + 1 for i, label in enumerate(labels)]
         known = None not in labels
         yield Example(
-            id=f"{number}/{question['idx']}",
-            question=f"{passage['text']}\nQuestion: {question['question']}\nAnswer:",
+            id=f"{read.idx}/{question.idx}",
+            question=f"{read.passage.text}\nQuestion: {question.question}\nAnswer:",
             choices=tuple(f"{ending}{word}" for ending in endings for word in ("yes", "no")),
             references=tuple(t for t, label in zip(texts, labels, strict=True) if label),
-            cluster=str(number),
+            cluster=str(read.idx),
             about={
                 "labels": labels,
-                "index": (number, question["idx"], [answer["idx"] for answer in answers]),
+                "index": (read.idx, question.idx, [answer.idx for answer in question.answers]),
                 **({"gold": right} if known else {}),
             },
         )
 
 
 def _queries(row: Row) -> Iterator[Example]:
-    passage = _part(row, "passage")
-    text = str(passage["text"])
-    entities = list(dict.fromkeys(_entity(entity, text) for entity in passage["entities"]))
+    read = read_row(ReCoRDRow, row)
+    text = read.passage.text
+    entities = list(dict.fromkeys(_entity(entity, text) for entity in read.passage.entities))
     body, *highlights = text.strip().split("\n@highlight\n")
     context = f"{body}\n\n" + "".join(f"  - {highlight}.\n" for highlight in highlights)
-    for query in row.get("qas"):
-        references = tuple(dict.fromkeys(a["text"] for a in query.get("answers", ())))
+    for query in read.qas:
+        references = tuple(dict.fromkeys(answer.text for answer in query.answers))
         right = [i for i, entity in enumerate(entities) if entity in references]
         yield Example(
-            id=str(query["idx"]),
+            id=str(query.idx),
             question=context,
-            choices=tuple(f"  - {query['query']}".replace(_GAP, entity) for entity in entities),
+            choices=tuple(f"  - {query.query}".replace(_GAP, entity) for entity in entities),
             references=references,
-            cluster=str(row.get("idx")),
+            cluster=str(read.idx),
             about={
                 "entities": entities,
-                "index": query["idx"],
+                "index": query.idx,
                 **({"gold": right} if right else {}),
             },
         )
 
 
-def _entity(entity: str | Mapping[str, int], text: str) -> str:
+def _entity(entity: str | Place, text: str) -> str:
     """An entity in words; the official files give its first and last character."""
-    return entity if isinstance(entity, str) else text[entity["start"] : entity["end"] + 1]
-
-
-def _part(row: Row, name: str) -> Mapping[str, Any]:
-    part = row.get(name)
-    if not isinstance(part, dict):
-        raise InputError(f"{row.place}: {name!r} must be an object, not {part!r}.")
-    return part
+    return entity if isinstance(entity, str) else text[entity.start : entity.end + 1]

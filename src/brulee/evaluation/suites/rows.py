@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from brulee.data.json_text import parse_json
-from brulee.errors import InputError
+from brulee.errors import InputError, unknown
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,24 @@ class Row:
                 return self.values[name]
         held = ", ".join(map(str, self.values)) or "none"
         raise InputError(f"{self.place}: no column {' or '.join(names)!r}; it has {held}.")
+
+    def number(self, *names: str) -> int:
+        """The whole number in the first of these columns that it has; text may spell it."""
+        value = self.get(*names)
+        whole = isinstance(value, int) or (isinstance(value, str) and value.isdecimal())
+        if not whole or isinstance(value, bool):
+            raise InputError(f"{self.place}: {names[0]!r} must be a whole number, not {value!r}.")
+        return int(value)
+
+    def label(self, labels: Sequence[str], *names: str) -> str:
+        """The label that stands there, or whose number does. Raises InputError for any other."""
+        value = self.get(*names)
+        numbered = isinstance(value, int) and not isinstance(value, bool)
+        if numbered and 0 <= value < len(labels):
+            return str(labels[value])
+        if numbered or value not in labels:
+            raise unknown("label", value, labels, self.place)
+        return str(value)
 
     def has(self, *names: str) -> bool:
         """Whether it has one of these columns."""

@@ -35,12 +35,9 @@ def gold(entry: Entry, row: Row) -> str | None:
     value: Any = row.values.get("label")
     if value is None or value == -1:
         return None
-    if isinstance(value, bool):
-        label = str(value).lower()
-    elif isinstance(value, int):
-        label = (entry.hub_labels or entry.labels)[value]
-    else:
-        label = str(value) if str(value) in entry.labels else str(value).lower()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return row.label(entry.hub_labels or entry.labels, "label")
+    label = str(value) if str(value) in entry.labels else str(value).lower()
     if label not in entry.labels:
         raise unknown("label", value, entry.labels, row.place)
     return label
@@ -77,7 +74,7 @@ def _entailment(row: Row) -> Asked:
 
 def _wic(row: Row) -> Asked:
     first = row.text("sentence1")
-    word = first[row.get("start1") : row.get("end1")]
+    word = first[row.number("start1") : row.number("end1")]
     question = (
         f"Sentence 1: {first}\nSentence 2: {row.text('sentence2')}\n"
         f"Question: Is the word '{word}' used in the same way in the two sentences above?\nAnswer:"
@@ -86,13 +83,13 @@ def _wic(row: Row) -> Asked:
 
 
 def _wsc(row: Row) -> Asked:
-    target = row.values.get("target", row.values)
-    missing = [k for k in ("span1_text", "span2_text", "span2_index") if k not in target]
-    if missing:
-        raise InputError(f"{row.place}: its target lacks {missing[0]}.")
-    noun, pronoun = target["span1_text"], target["span2_text"]
+    inside = row.values.get("target", row.values)
+    if not isinstance(inside, dict):
+        raise InputError(f"{row.place}: 'target' must be an object, not {inside!r}.")
+    target = Row(f"{row.place}, target", inside)
+    noun, pronoun = target.text("span1_text"), target.text("span2_text")
     words = row.text("text").split()
-    start = target["span2_index"]
+    start = target.number("span2_index")
     # The pronoun is marked; what is written right after it, such as a comma, stays.
     after = " ".join(words[start:])[len(pronoun) :]
     marked = " ".join([*words[:start], f"*{pronoun}*{after}"])

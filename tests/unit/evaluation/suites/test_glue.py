@@ -206,6 +206,28 @@ def test_a_short_row_names_file_and_line(tmp_path: Path) -> None:
         opened(tmp_path)["rte"].examples()
 
 
+@pytest.mark.parametrize(
+    ("column", "cell", "message"),
+    [
+        ("score", "much", "line 2: the score is 'much'; it must be a number from 0 to 5"),
+        ("score", "nan", "line 2: the score is 'nan'; it must be a number from 0 to 5"),
+        ("score", "5.5", "line 2: the score is '5.5'; it must be a number from 0 to 5"),
+        ("index", "one", "line 2: 'index' must be a whole number, not 'one'"),
+    ],
+)
+def test_a_cell_that_is_no_number_names_file_and_line(
+    fixtures: Path, tmp_path: Path, column: str, cell: str, message: str
+) -> None:
+    head, row, *_ = (fixtures / "glue" / "STS-B" / "dev.tsv").read_text().split("\n")
+    cells = row.split("\t")
+    cells[head.split("\t").index(column)] = cell
+    (tmp_path / "STS-B").mkdir()
+    (tmp_path / "STS-B" / "dev.tsv").write_text("\n".join([head, "\t".join(cells), ""]))
+    (task,) = opened(tmp_path).values()
+    with pytest.raises(InputError, match=f"STS-B/dev.tsv, {message}"):
+        task.examples()
+
+
 def test_a_lone_dev_file_is_taken_for_no_task(fixtures: Path) -> None:
     assert opened(fixtures / "glue" / "RTE") == {}
 

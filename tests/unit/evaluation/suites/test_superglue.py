@@ -235,6 +235,35 @@ def test_wrong_options_are_named(fixtures: Path, options: dict[str, Any], words:
         opened(fixtures / "superglue", **options)
 
 
+SPOILT = [
+    ("MultiRC", '"answers": [{', '"answer": [{', "key 'passage.questions.0.answers' is required"),
+    ("MultiRC", '"label": 1', '"label": "yes"', "answers.0.label = 'yes' is not valid"),
+    ("MultiRC", '"text": "Flour"', '"text": 5', "answers.0.text = 5 is not valid"),
+    ("ReCoRD", '"answers": [{', '"answers": [3, {', "qas.0.answers.0 = 3 is not valid"),
+    ("ReCoRD", '"start": 0', '"begin": 0', "key 'passage.entities.0.start' is required"),
+    ("ReCoRD", '"query": "The prize', '"asks": "The prize', "key 'qas.0.query' is required"),
+    ("WiC", '"start1": ', '"start1": 0.', "'start1' must be a whole number, not 0."),
+    ("WSC", '"span2_index": ', '"span2_index": 0.', "target: 'span2_index' must be a whole"),
+    ("WSC", '"target": {', '"target": 1, "was": {', "'target' must be an object, not 1"),
+    ("BoolQ", '"label": false', '"label": 7', "unknown label '7'; none is close. Valid: false"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("folder", "old", "new", "message"), SPOILT)
+def test_a_malformed_row_is_named_with_its_line(
+    fixtures: Path, tmp_path: Path, folder: str, old: str, new: str, message: str
+) -> None:
+    text = (fixtures / "superglue" / folder / "val.jsonl").read_text()
+    assert old in text
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "val.jsonl").write_text(text.replace(old, new, 1))
+    (task,) = opened(tmp_path).values()
+    with pytest.raises(InputError) as error:
+        task.examples()
+    assert f"{folder}/val.jsonl, line " in str(error.value)
+    assert message in str(error.value)
+
+
 def test_an_unknown_label_names_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "RTE").mkdir()
     row = {"premise": "a", "hypothesis": "b", "label": "entails", "idx": 0}
