@@ -58,7 +58,8 @@ def generate_answers(
 ) -> list[Answer]:
     """Generate and score the answers that `file` does not hold yet; all of them, in item order."""
     known = read_answers(file)
-    open_items = [item for item in items if item.id not in known]
+    open_at = [at for at, item in enumerate(items) if item.id not in known]
+    open_items = [items[at] for at in open_at]
     prompts = [encoder.encode_question(item.asked) for item in open_items]
     file.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -73,7 +74,8 @@ def generate_answers(
             append(out, answer)
             progress.advance()
 
-        engine.generate(prompts, sampling, done)
+        # By their places among all, so that resuming draws what would have been drawn.
+        engine.generate(prompts, sampling, done, open_at)
     return [known[item.id] for item in items]
 
 

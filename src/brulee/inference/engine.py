@@ -60,10 +60,15 @@ class Engine:
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
         done: Callable[[int, list[int]], None] | None = None,
+        streams: Sequence[int] | None = None,
     ) -> list[list[int]]:
-        """Token ids of what `complete` writes."""
+        """Token ids of what `complete` writes.
+
+        `streams` number the random stream of each request, which is its place among them by
+        default: some of the requests, asked later by their numbers, are answered as all were.
+        """
         outputs: list[list[int]] = [[] for _ in prompts]
-        for i, ids in self._written(prompts, sampling):
+        for i, ids in self._written(prompts, sampling, streams):
             outputs[i] = ids
             if done is not None:
                 done(i, ids)
@@ -133,13 +138,17 @@ class Engine:
         return [results[i] for i in range(len(requests))]
 
     def _written(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        streams: Sequence[int] | None = None,
     ) -> Iterator[tuple[int, list[int]]]:
         """Each request and its ids, as soon as it is finished."""
+        numbers = range(len(prompts)) if streams is None else streams
         stopped = self._texts(sampling).reached if sampling.stop else lambda _: False
         most = [self._most(prompt, sampling) for prompt in prompts]
         for decoder, chosen in self._decoders(prompts, most, sampling.beams):
-            orders = [Order(i, most[i], prompts[i]) for i in chosen]
+            orders = [Order(i, most[i], prompts[i], numbers[i]) for i in chosen]
             continued = write if sampling.beams == 1 else search
             yield from continued(decoder, orders, sampling, self.stop_ids, stopped)
 

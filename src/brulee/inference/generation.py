@@ -51,11 +51,15 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """A prompt's number among the requests, how many tokens may follow it, and its own."""
+    """A prompt's number among the requests, how many tokens may follow it, and its own.
+
+    `stream` numbers its random stream.
+    """
 
     request: int
     most: int
     prompt: Sequence[int]
+    stream: int
 
 
 @dataclass
@@ -104,7 +108,7 @@ def write(
         # Some at a time: a pass over several prompts costs little more than one over the first.
         if decoder.waiting and (not live or decoder.free >= max(1, len(live) // 4)):
             chosen, logits = decoder.admit(decoder.free)
-            streams = generators(sampling, [orders[i].request for i in chosen])
+            streams = generators(sampling, [orders[i].stream for i in chosen])
             new = [
                 _Live(orders[i], s, Guesses(orders[i].prompt if decoder.several else ()))
                 for i, s in zip(chosen, streams, strict=True)

@@ -29,9 +29,9 @@ class Sampling:
     length_penalty: float = 1.0
 
 
-def generators(sampling: Sampling, requests: Sequence[int]) -> list[torch.Generator]:
+def generators(sampling: Sampling, numbers: Sequence[int]) -> list[torch.Generator]:
     """One random stream a request, so that what it draws does not depend on its neighbours."""
-    seeds = [(sampling.seed * 1_000_003 + i) % _SEEDS for i in requests]
+    seeds = [(sampling.seed * 1_000_003 + i) % _SEEDS for i in numbers]
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
