@@ -49,7 +49,7 @@ def chat(
 
 
 def _converse(session: Session, how: dict[str, Any], as_json: bool) -> None:
-    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    interactive = _is_terminal()
     if interactive:
         # Its import gives input() line editing plus a history, where the platform has it.
         with suppress(ImportError):
@@ -70,8 +70,21 @@ def _converse(session: Session, how: dict[str, Any], as_json: bool) -> None:
             _say(f"unknown command {word}; {_HELP}")
         elif line.strip():
             turns.append({"role": "user", "content": line})
-            answer = _answer(session, [*system, *turns], how, as_json)
+            try:
+                answer = _answer(session, [*system, *turns], how, as_json)
+            except InputError as error:
+                if not interactive:
+                    raise
+                # What was talked about so far is not lost with a line that cannot be answered.
+                turns.pop()
+                _say(f"error: {error} {_HELP}")
+                continue
             turns.append({"role": "assistant", "content": answer})
+
+
+def _is_terminal() -> bool:
+    """Whether a person is there, and no pipe."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _ask(prompt: str) -> str | None:

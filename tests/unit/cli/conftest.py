@@ -11,6 +11,7 @@ import pytest
 
 from brulee import progress
 from brulee.cli.main import build_app
+from brulee.errors import InputError
 
 
 @dataclass
@@ -63,6 +64,7 @@ class FakeSession:
         self.opened: tuple[Any, ...] = ()
         self.asked: list[dict[str, Any]] = []
         self.interrupt_after: int | None = None
+        self.longest: int | None = None
 
     def complete(self, prompts: list[str], **how: Any) -> list[str]:
         self.asked.append(how)
@@ -70,6 +72,8 @@ class FakeSession:
 
     def chat_stream(self, messages: list[dict[str, str]], **how: Any) -> Iterator[str]:
         self.asked.append({"messages": list(messages), **how})
+        if self.longest is not None and len(messages[-1]["content"]) > self.longest:
+            raise InputError("a text of 9 tokens is too long: this model reads at most 8.")
         for i, word in enumerate(messages[-1]["content"].split()):
             if i == self.interrupt_after:
                 raise KeyboardInterrupt

@@ -47,6 +47,25 @@ def test_interrupted_answer_stays_in_the_conversation(brulee, session) -> None:
     assert said(session)[1][1] == ("assistant", "one ")
 
 
+def test_a_line_that_is_too_long_ends_no_conversation_of_a_person(
+    brulee, session, monkeypatch
+) -> None:
+    session.longest = 5
+    done = brulee("chat", "bundled", stdin="one\nfar too long\ntwo\n")
+    assert (done.code, len(session.asked)) == (2, 2)
+    assert "this model reads at most 8" in done.err
+
+    session.asked.clear()
+    lines = iter(["one", "far too long", "two", "/exit"])
+    monkeypatch.setattr("brulee.cli.chat._is_terminal", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: next(lines))
+    done = brulee("chat", "bundled")
+    assert done.code == 0
+    assert "this model reads at most 8. /system TEXT" in done.err
+    said = [message["content"] for message in session.asked[-1]["messages"]]
+    assert said == ["one", "one ", "two"]
+
+
 def test_json_gives_one_line_per_answer(brulee, session) -> None:
     done = brulee("chat", "bundled", "--json", stdin="a b\nc\n")
     answers = [json.loads(line) for line in done.out.splitlines()]
