@@ -39,7 +39,7 @@ def generate(
     The prompt is --prompt, or each one of --file, or the whole text on stdin.
     """
     # Read before torch is imported, so that a mistyped file costs no wait.
-    prompts = _prompts(prompt, file)
+    prompts, places = _prompts(prompt, file)
     from brulee.inference.session import open_session
 
     progress.enable(not quiet)
@@ -51,6 +51,7 @@ def generate(
         top_p=top_p,
         seed=seed,
         raw=raw,
+        places=places,
     )
     if as_json:
         pairs = zip(prompts, answers, strict=True)
@@ -59,13 +60,15 @@ def generate(
         print("\n\n---\n\n".join(answers))
 
 
-def _prompts(prompt: str | None, file: Path | None) -> list[str]:
+def _prompts(prompt: str | None, file: Path | None) -> tuple[list[str], list[str]]:
+    """The prompts, and where each stands if that is in a file."""
     if prompt is not None and file is not None:
         raise InputError("give either --prompt or --file, not both.")
     if prompt is not None:
-        return [prompt]
+        return [prompt], []
     if file is not None:
-        return texts(read_records(file), ["prompt"])
+        records = read_records(file)
+        return texts(records, ["prompt"]), [f"{record.place}: a prompt" for record in records]
     if sys.stdin.isatty():
         raise InputError("no prompt; give --prompt TEXT, --file FILE, or pipe a text in.")
     try:
@@ -74,4 +77,4 @@ def _prompts(prompt: str | None, file: Path | None) -> list[str]:
         raise InputError("the text on stdin is not UTF-8.") from None
     if not text:
         raise InputError("no prompt; the text on stdin is empty.")
-    return [text]
+    return [text], []

@@ -137,6 +137,10 @@ class Engine:
             score_padded(self.model, requests, self.pad_id, self._pass_tokens, note)
         return [results[i] for i in range(len(requests))]
 
+    def check_prompt(self, prompt: Sequence[int], place: str = "a text") -> None:
+        """Raise InputError naming its place for a prompt that leaves no room for a completion."""
+        self._check_length(len(prompt) + (not self.seq2seq), place)
+
     def _written(
         self,
         prompts: Sequence[Sequence[int]],
@@ -175,16 +179,15 @@ class Engine:
         """New tokens that a prompt leaves room for."""
         if self._context is None:
             return sampling.max_new_tokens
+        self.check_prompt(prompt)
         if self.seq2seq:
-            self._check_length(len(prompt))
             return min(sampling.max_new_tokens, self._context - 1)
-        self._check_length(len(prompt) + 1)
         return min(sampling.max_new_tokens, self._context - len(prompt))
 
-    def _check_length(self, tokens: int) -> None:
+    def _check_length(self, tokens: int, place: str = "a text") -> None:
         if self._context is not None and tokens > self._context:
             raise InputError(
-                f"a text of {tokens} tokens is too long: this model reads at most {self._context}."
+                f"{place} of {tokens} tokens is too long: this model reads at most {self._context}."
             )
 
     def _padded(self, sizes: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:

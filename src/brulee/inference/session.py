@@ -44,16 +44,21 @@ class Session:
         raw: bool = False,
         stop: Sequence[str] = (),
         beams: int = 1,
+        places: Sequence[str] = (),
     ) -> list[str]:
         """A completion for each prompt; `raw` continues the text as it is, without a template.
 
         One ends before a text of `stop`. With several `beams` it is the likeliest that a search of
-        that width finds.
+        that width finds. Raises InputError for a prompt that is empty or too long, which it names
+        by its number or, where these are given, by its `places`.
         """
         encode = self._encode_raw if raw else self.encoder.encode_prompt
         ids = [encode(prompt) for prompt in prompts]
-        if [] in ids:
-            raise InputError(f"prompt {ids.index([]) + 1} is empty: nothing to go on from.")
+        for number, one in enumerate(ids, start=1):
+            place = places[number - 1] if places else f"prompt {number}"
+            if not one:
+                raise InputError(f"{place} is empty: nothing to go on from.")
+            self.engine.check_prompt(one, place)
         sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams)
         with bar("Generating", total=len(ids), unit="prompts") as progress:
             written = self.engine.complete(ids, sampling, lambda *_: progress.advance())

@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from brulee.errors import InputError
+from brulee.errors import InputError, unknown
 
 # Tokens in one forward pass. On a CPU the activations of a few hundred tokens stay in its caches,
 # which is several times faster than a pass over thousands; a GPU wants all it can get. How work is
@@ -32,15 +32,25 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise InputError(f"device {name!r} is not known; valid: auto, cpu, cuda, cuda:N.") from None
+    if device.type not in PASS_TOKENS:
+        raise InputError(f"device {name!r} is not offered; valid: auto, cpu, cuda, cuda:N, mps.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError(f"device {name!r}: this machine has none.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device {name!r}: this machine shows {torch.cuda.device_count()} GPUs.")
     return device
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """bfloat16 where its matrix products are faster than fp32's, else float32."""
+    """bfloat16 where its matrix products are faster than fp32's, else float32.
+
+    Raises InputError for a precision that is neither of these nor "auto".
+    """
+    named = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if precision != "auto" and precision not in named:
+        raise unknown("precision", precision, ["auto", *named])
     if precision != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+        return named[precision]
     if device.type == "cuda":
         found = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if found else torch.float32

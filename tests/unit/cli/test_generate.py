@@ -24,13 +24,20 @@ def test_file_gives_one_completion_per_line_in_order(brulee, session, tmp_path: 
     ]
 
 
+def test_the_places_of_a_files_prompts_reach_the_session(brulee, session, tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text('"one"\n\n"two"\n')
+    brulee("generate", "bundled", "--file", file)
+    assert session.asked[0]["places"] == [f"{file}, line {n}: a prompt" for n in (1, 3)]
+
+
 def test_options_reach_the_session(brulee, session) -> None:
     brulee(
         *["generate", "bundled", "--prompt", "x", "--max-new-tokens", 7, "--temperature", 0.5],
         *["--top-p", 0.9, "--seed", 3, "--raw", "--device", "cpu"],
     )
     expected = {"max_new_tokens": 7, "temperature": 0.5, "top_p": 0.9, "seed": 3, "raw": True}
-    assert session.asked == [expected]
+    assert session.asked == [{**expected, "places": []}]
     assert session.opened[1]["device"] == "cpu"
 
 

@@ -68,6 +68,17 @@ def test_an_empty_raw_prompt_is_refused(plain: Session) -> None:
         plain.complete(["Hi", ""], NEW, raw=True)
 
 
+def test_a_prompt_that_cannot_be_answered_is_named_by_its_place(plain: Session) -> None:
+    places = ["p.txt, line 8: a prompt", "p.txt, line 9: a prompt"]
+    with pytest.raises(InputError, match=r"p\.txt, line 9: a prompt is empty"):
+        plain.complete(["Hi", ""], NEW, raw=True, places=places)
+    endless = "parcel " * 20_000
+    with pytest.raises(InputError, match=r"p\.txt, line 9: a prompt of \d+ tokens is too long"):
+        plain.complete(["Hi", endless], NEW, places=places)
+    with pytest.raises(InputError, match=r"prompt 2 of \d+ tokens is too long"):
+        plain.complete(["Hi", endless], NEW)
+
+
 def test_streamed_pieces_are_the_completion(plain: Session) -> None:
     pieces = list(plain.chat_stream([{"role": "user", "content": PROMPTS[0]}], NEW))
     assert len(pieces) > 1

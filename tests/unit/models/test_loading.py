@@ -167,13 +167,15 @@ def test_safetensors_with_a_gap_do_not(tmp_path: Path) -> None:
         check_safetensors(file)
 
 
-@pytest.mark.parametrize("name", ["cuda:99", "gpu", "tpu:0"])
+@pytest.mark.parametrize("name", ["cuda:99", "gpu", "tpu:0", "meta"])
 def test_a_device_that_is_not_there(name: str) -> None:
     with pytest.raises(InputError, match=f"device '{name}'"):
         pick_device(name)
 
 
 def test_precision_is_what_was_asked_for() -> None:
+    with pytest.raises(InputError, match=r"unknown precision 'fp32'.*auto, bfloat16, float32"):
+        pick_dtype("fp32", CPU)
     assert pick_dtype("float32", CPU) == torch.float32
     assert pick_dtype("bfloat16", CPU) == torch.bfloat16
     assert pick_dtype("auto", CPU) in (torch.float32, torch.bfloat16)
