@@ -104,11 +104,12 @@ def _comparison(
 ) -> Table:
     title = f"{task} (guard)" if guard else task
     table = _table(title, "Run", *(wording.metric_name(metric) for metric in metrics))
-    bases: dict[tuple[str, ...], str] = {}
-    for run in results:
-        cells = tuple(_cell(run, "base", task, metric) for metric in metrics)
-        bases.setdefault(cells, run.base.name)
-    for cells, name in bases.items():
+    # Runs on one base, measured alike, show it once.
+    bases = dict.fromkeys(
+        (run.base.name, tuple(_cell(run, "base", task, metric) for metric in metrics))
+        for run in results
+    )
+    for name, cells in bases:
         if any(cell != "-" for cell in cells):
             _add(table, Text(f"{name} (before)", style="dim"), *cells)
     for run in results:

@@ -70,6 +70,15 @@ def test_compared_runs_share_one_base_row_and_mark_what_is_missing(example: Resu
         terminal.compare([], on)
 
 
+def test_two_bases_with_the_same_scores_are_both_shown(example: Results) -> None:
+    other = example.model_copy(update={"base": example.base.model_copy(update={"name": "other"})})
+    on = console(110)
+    terminal.compare([example, example, other], on)
+    table, *_ = printed(on).strip().split("\n\n")
+    named = [row.split("  ")[0] for row in table.splitlines() if "(before)" in row]
+    assert named == [f"{example.base.name} (before)", "other (before)"]
+
+
 def test_a_run_that_measured_nothing_prints_no_empty_table(example: Results) -> None:
     bare = example.model_copy(update={"comparisons": (), "forgetting": (), "verdict": ""})
     on = console()
