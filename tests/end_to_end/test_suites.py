@@ -204,6 +204,14 @@ def test_a_bundle_is_written_and_what_is_no_bundle_is_refused(at: Any, brulee: A
         ([*MMLU, "--set", "shots"], "write it as key=value"),
         (["--suite", "mmlu", "--data", "nowhere"], "nowhere: no such folder"),
         (
+            ["--suite", "glue", "--data", FIXTURES / "glue", "--bundle", "bundle"],
+            "CoLA.tsv: 4 predictions, but the leaderboard takes 1063",
+        ),
+        (
+            ["--suite", "superglue", "--data", FIXTURES / "superglue", "--bundle", "bundle"],
+            "predictions, but the leaderboard takes",
+        ),
+        (
             [*MMLU, "--bundle", "bundle"],
             "suite mmlu: it has no leaderboard bundle to write; glue and superglue have one",
         ),

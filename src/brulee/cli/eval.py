@@ -85,6 +85,7 @@ def evaluate(
         base=base,
         device=device,
         precision=precision,
+        bundle=bundle is not None,
     )
     written = files.write_bundle(found, bundle) if bundle else []
     folder = out or files.default_folder(found)

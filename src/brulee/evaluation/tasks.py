@@ -202,6 +202,10 @@ class Suite(Protocol):
         del scored
         return []
 
+    def check_bundle(self, examples: Mapping[str, Sequence[Example]]) -> None:
+        """Raise InputError where a leaderboard would not take answers to just these, by task."""
+        del examples
+
     def bundle(self, answered: Mapping[str, Answered]) -> dict[str, str]:
         """A leaderboard's files, name to content; none where the suite has no leaderboard."""
         del answered

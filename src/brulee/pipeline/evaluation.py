@@ -87,12 +87,14 @@ def evaluate(
     device: str = "auto",
     precision: str = "auto",
     resamples: int = RESAMPLES,
+    bundle: bool = False,
 ) -> Evaluation:
     """Score a model, an adapter or a run on a suite, with the official files under `data`.
 
     Without `data` the Hub's copy is read. `limit` takes the first items of every task, `options`
     are the suite's, `chat` puts the model's chat template round every prompt. Replies are kept in
     the cache by model, adapter, task and request: what was asked before is not asked again.
+    With `bundle` the items must be those that the suite's leaderboard takes answers to.
     Raises InputError for an unknown suite or option, missing or malformed files, a wrong target.
     """
     found = suite_of(suite)
@@ -101,6 +103,8 @@ def evaluate(
     if not tasks:
         raise InputError(f"suite {suite}: nothing of it is in {data}.")
     examples = {task.name: task.examples(limit) for task in tasks}
+    if bundle:
+        found.check_bundle(examples)
     session = open_session(str(target), device=device, precision=precision, base=base)
     answers = _answers(tasks, examples, session, chat)
     scored = {task.name: task_scores(task, answers[task.name], resamples) for task in tasks}

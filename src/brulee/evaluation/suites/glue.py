@@ -21,7 +21,7 @@ from brulee.evaluation.base import Metric
 from brulee.evaluation.classification import Matthews
 from brulee.evaluation.matching import ExactMatch
 from brulee.evaluation.scores import mean
-from brulee.evaluation.suites.glue_bundle import glue_bundle
+from brulee.evaluation.suites.glue_bundle import check_rows, glue_bundle
 from brulee.evaluation.suites.glue_table import AVERAGED, ENTRIES, Entry
 from brulee.evaluation.suites.label_f1 import LabelF1
 from brulee.evaluation.suites.labels import LabelTask
@@ -88,6 +88,10 @@ class GLUE(Suite):
                 parts += [scores] if scores else []
         label = "mean over tasks, each the mean of its scores"
         return [mean("glue", "average", parts, len(AVERAGED), label)] if parts else []
+
+    def check_bundle(self, examples: Mapping[str, Sequence[Example]]) -> None:
+        """Raise InputError for other rows than the leaderboard's."""
+        check_rows(examples)
 
     def bundle(self, answered: Mapping[str, Answered]) -> dict[str, str]:
         """One TSV a task."""

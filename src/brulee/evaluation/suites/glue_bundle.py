@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from brulee.errors import InputError
 from brulee.evaluation.suites.glue_table import ENTRIES, Entry
-from brulee.evaluation.tasks import Answered
+from brulee.evaluation.tasks import Answered, Example
 
 
 def glue_bundle(answered: Mapping[str, Answered]) -> dict[str, str]:
@@ -15,20 +15,27 @@ def glue_bundle(answered: Mapping[str, Answered]) -> dict[str, str]:
     A written answer that is no label stands as the first label, since the leaderboard takes no
     other. Raises InputError where a task has another number of answers than the test set has rows.
     """
+    check_rows({task: found.examples for task, found in answered.items()})
     files = {}
     for task, found in answered.items():
         entry = ENTRIES[task.removeprefix("glue/")]
-        if len(found.examples) not in entry.rows:
-            raise InputError(
-                f"{entry.file}.tsv: {len(found.examples)} predictions, but the leaderboard takes "
-                f"{' or '.join(map(str, entry.rows))}; run the test split: --set split=test."
-            )
         lines = [
             f"{example.about['index']}\t{_shown(entry, judged.output)}\n"
             for example, judged in zip(found.examples, found.judged, strict=True)
         ]
         files[f"{entry.file}.tsv"] = "".join(["index\tprediction\n", *lines])
     return files
+
+
+def check_rows(examples: Mapping[str, Sequence[Example]]) -> None:
+    """Raise InputError where a task has another number of items than the test set has rows."""
+    for task, found in examples.items():
+        entry = ENTRIES[task.removeprefix("glue/")]
+        if len(found) not in entry.rows:
+            raise InputError(
+                f"{entry.file}.tsv: {len(found)} predictions, but the leaderboard takes "
+                f"{' or '.join(map(str, entry.rows))}; run the test split: --set split=test."
+            )
 
 
 def _shown(entry: Entry, output: str) -> str:

@@ -22,7 +22,7 @@ from brulee.evaluation.suites.labels import LabelTask
 from brulee.evaluation.suites.parity import PARITY, PairedLabels
 from brulee.evaluation.suites.reading import MultiRC, ReCoRD, multirc_from_hub, record_from_hub
 from brulee.evaluation.suites.rows import Row, check_folder, read_hub, read_jsonl
-from brulee.evaluation.suites.superglue_bundle import FILES, superglue_bundle
+from brulee.evaluation.suites.superglue_bundle import FILES, check_rows, superglue_bundle
 from brulee.evaluation.suites.superglue_table import ENTRIES, Entry, gold
 from brulee.evaluation.tasks import Aggregate, Answered, Example, Suite, SuiteTask, TaskScores
 from brulee.recipe import Strict
@@ -70,6 +70,10 @@ class SuperGLUE(Suite):
         parts = [list(scores.values()) for scores in of if scores]
         label = "mean over tasks, each the mean of its scores"
         return [mean("superglue", "average", parts, len(_AVERAGED), label)] if parts else []
+
+    def check_bundle(self, examples: Mapping[str, Sequence[Example]]) -> None:
+        """Raise InputError for other rows than the leaderboard's."""
+        check_rows(examples)
 
     def bundle(self, answered: Mapping[str, Answered]) -> dict[str, str]:
         """One JSON Lines file a task."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from brulee.errors import InputError
 from brulee.evaluation.suites.superglue_table import ENTRIES
-from brulee.evaluation.tasks import Answered
+from brulee.evaluation.tasks import Answered, Example
 
 # In the leaderboard's order, by task: its folder and a submission's file without .jsonl.
 FILES: Final[dict[str, str]] = {
@@ -34,13 +34,19 @@ def superglue_bundle(answered: Mapping[str, Answered]) -> dict[str, str]:
 
     Raises InputError where a task has another number of answers than the test set.
     """
+    check_rows({task: found.examples for task, found in answered.items()})
     files = {}
     for task, found in answered.items():
         name = task.removeprefix("superglue/")
-        _check_count(name, found)
         lines = _multirc(found) if name == "multirc" else _plain(name, found)
         files[f"{FILES[name]}.jsonl"] = "".join(f"{json.dumps(line)}\n" for line in lines)
     return files
+
+
+def check_rows(examples: Mapping[str, Sequence[Example]]) -> None:
+    """Raise InputError where a task has another number of items than the test set."""
+    for task, found in examples.items():
+        _check_count(task.removeprefix("superglue/"), found)
 
 
 def _plain(name: str, found: Answered) -> list[dict[str, Any]]:
@@ -62,12 +68,12 @@ def _multirc(found: Answered) -> list[dict[str, Any]]:
     return [{"idx": i, "passage": {"questions": questions}} for i, questions in passages.items()]
 
 
-def _check_count(name: str, found: Answered) -> None:
+def _check_count(name: str, examples: Sequence[Example]) -> None:
     if name == "multirc":
-        wanted, count = _MULTIRC_ANSWERS, sum(len(e.about["labels"]) for e in found.examples)
+        wanted, count = _MULTIRC_ANSWERS, sum(len(e.about["labels"]) for e in examples)
     else:
         wanted = _RECORD_QUERIES if name == "record" else ENTRIES[name].rows
-        count = len(found.examples)
+        count = len(examples)
     if count != wanted:
         raise InputError(
             f"{FILES[name]}.jsonl: {count} predictions, but the leaderboard takes {wanted}; run "
