@@ -48,6 +48,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_an_average_of_the_first_items_says_so(at: Any, brulee: Any) -> None:
     asked = ["eval", at.model, "--suite", "bbh", "--data", FIXTURES / "bbh", "--out", "scores"]
+    asked += ["--set", "max_new_tokens=16"]
     for limit, partly in ((1, True), (500, False)):
         shown = brulee(*asked, "--limit", limit)
         assert shown.code == 0, shown.err

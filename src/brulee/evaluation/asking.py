@@ -52,11 +52,14 @@ def ask(
     """Every example as token ids, with as many of its shots as fit into `room` tokens.
 
     Without any shot a text that is still too long loses its beginning. Raises InputError for an
-    example without choices in a task that generates nothing.
+    example without choices in a task that generates nothing, or so much that nothing of a question
+    would be left.
     """
     asked: list[Asked | None] = [None] * len(examples)
     prefix = encoder.prefix_ids
     fits = None if room is None else room - len(prefix)
+    if fits is not None and not all(example.choices for example in examples):
+        _check_room(generation, fits)
     left = {i: len(example.shots) for i, example in enumerate(examples)}
     while left:
         group = list(left)
@@ -70,6 +73,14 @@ def ask(
             context = [*prefix, *draft.context[min(excess, len(draft.context) - 1) :]]
             asked[i] = _asked(examples[i], context, draft.choices, generation, left.pop(i))
     return [a for a in asked if a is not None]
+
+
+def _check_room(generation: Generation | None, fits: int) -> None:
+    if generation is not None and generation.max_new_tokens >= fits:
+        raise InputError(
+            f"answers of up to {generation.max_new_tokens} tokens leave no room for a question: "
+            f"this model reads at most {fits} tokens; allow for fewer, such as {fits // 2}."
+        )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from brulee.data.encoding import Encoder
+from brulee.errors import InputError
 from brulee.evaluation.answers import read_lines
 from brulee.evaluation.asking import ask
 from brulee.evaluation.suite_run import Model, answer
@@ -198,6 +199,18 @@ def test_without_shots_a_text_that_is_too_long_loses_its_beginning(make_base: Ma
     (short,) = ask([example], encoder, "plain", None, len(whole.requests[0].ids) - 2)
     assert short.requests[0].ids == whole.requests[0].ids[2:]
     assert short.requests[0].completion == whole.requests[0].completion
+
+
+def test_answers_that_leave_no_room_for_a_question_are_refused(make_base: Make) -> None:
+    encoder = Encoder(make_base("llama").tokenizer)
+    example = Example(id="0", question="one two three four")
+    (asked,) = ask([example], encoder, "plain", Generation(63), 64)
+    assert len(asked.prompt) == 1
+    with pytest.raises(InputError, match=r"up to 64 tokens leave no room.*at most 64 tokens"):
+        ask([example], encoder, "plain", Generation(64), 64)
+    # What is chosen is not written.
+    (chosen,) = Quiz().examples(1)
+    assert len(ask([chosen], encoder, "plain", Generation(512), 512)) == 1
 
 
 def test_context_and_choice_are_tokenised_together(make_base: Make) -> None:
