@@ -58,14 +58,15 @@ def ask(
     asked: list[Asked | None] = [None] * len(examples)
     prefix = encoder.prefix_ids
     fits = None if room is None else room - len(prefix)
-    if fits is not None and not all(example.choices for example in examples):
+    seq2seq = encoder.kind == "seq2seq"
+    if fits is not None and not (seq2seq or all(example.choices for example in examples)):
         _check_room(generation, fits)
     left = {i: len(example.shots) for i, example in enumerate(examples)}
     while left:
         group = list(left)
         drafts = _drafts([examples[i] for i in group], list(left.values()), encoder, framing)
         for i, draft in zip(group, drafts, strict=True):
-            longest = _tokens(examples[i], draft, generation)
+            longest = _tokens(examples[i], draft, generation, seq2seq)
             excess = 0 if fits is None else max(0, longest - fits)
             if excess and left[i]:
                 left[i] -= 1
@@ -151,13 +152,14 @@ def _first_id(encoder: Encoder) -> int:
     return int(encoder.stop_ids[-1] if begins is None else begins)
 
 
-def _tokens(example: Example, draft: _Draft, generation: Generation | None) -> int:
+def _tokens(example: Example, draft: _Draft, generation: Generation | None, seq2seq: bool) -> int:
     """Tokens of the longest document that an example asks about."""
     if draft.choices:
         return len(draft.context) + max(map(len, draft.choices))
     if generation is None:
         raise InputError(f"item {example.id}: it has no choices, and its task generates nothing.")
-    return len(draft.context) + generation.max_new_tokens
+    # An encoder-decoder writes where it does not read.
+    return len(draft.context) + (0 if seq2seq else generation.max_new_tokens)
 
 
 def _asked(

@@ -213,6 +213,19 @@ def test_answers_that_leave_no_room_for_a_question_are_refused(make_base: Make) 
     assert len(ask([chosen], encoder, "plain", Generation(512), 512)) == 1
 
 
+def test_what_an_encoder_decoder_writes_takes_no_room_from_what_it_reads(
+    make_base: Make, tmp_path: Path
+) -> None:
+    base, task = make_base("bart"), Quiz(Generation(120))
+    room = 128
+    encoder = Encoder(base.tokenizer, kind=base.kind)
+    (asked,) = ask(task.examples(1), encoder, "plain", task.generation, room)
+    assert asked.shots == 3
+    assert len(asked.prompt) + 120 > room
+    (found,) = answer(task, task.examples(1), model(base, room), tmp_path / "quiz.jsonl", "")
+    assert found.tokens <= 120
+
+
 def test_context_and_choice_are_tokenised_together(make_base: Make) -> None:
     tokenizer = make_base("llama").tokenizer
     encoder = Encoder(tokenizer)
