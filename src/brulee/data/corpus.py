@@ -12,6 +12,7 @@ from brulee.data.parts import Group, Part
 from brulee.data.rates import Rates
 from brulee.data.rationale import select
 from brulee.data.row_checks import require_columns, usable_rows
+from brulee.data.rows import spellings
 from brulee.data.sources import Rows, open_source
 from brulee.data.splits import Splits, split_rows
 from brulee.data.task import Task
@@ -219,13 +220,23 @@ def _splits(phrased: Mapping[str, _Phrased], source: Source) -> dict[str, Splits
                     f"{where}: tasks over one source share one split, and {paths[0]} asks for "
                     "another; give both the same."
                 )
-        columns = dict.fromkeys(
-            c for path in paths for c in sorted(phrased[path].templates.columns)
-        )
-        read = tuple(c for c in columns if c in first.rows.columns)
+        read = tuple(dict.fromkeys(c for path in paths for c in _read(phrased[path], first)))
         shared = split_rows(first.rows, first.spec.split, first.templates.source_columns, read)
         splits |= dict.fromkeys(paths, shared)
     return splits
+
+
+def _read(phrased: _Phrased, first: _Phrased) -> Iterator[str]:
+    """The columns that a task's templates read, as the first task over the same rows calls them."""
+    spelled = spellings(phrased.rows.columns)
+    called = {own: name for name, own in first.spec.columns.items()}
+    templates = (*phrased.templates, *phrased.held_out)
+    for column in sorted({c for template in templates for c in template.columns}):
+        here = spelled.get(column, column)
+        own = phrased.spec.columns.get(here, here)
+        there = called.get(own, own)
+        if there in first.rows.columns:
+            yield there
 
 
 def _task(path: str, phrased: _Phrased, splits: Splits) -> Task:

@@ -73,7 +73,7 @@ class Rows:
 
         A template cannot spell `conversation-id`, so `conversation_id` finds that column as well.
         """
-        spelled = {c.replace("-", "_"): c for c in self.columns} | {c: c for c in self.columns}
+        spelled = spellings(self.columns)
         if name not in spelled:
             raise unknown("column", name, self.columns, self.name)
         values: list[Any] = self._dataset.data[spelled[name]].to_pylist()
@@ -95,6 +95,12 @@ class Rows:
                 return f"{part.label}, {number}"
             i -= part.count
         raise IndexError(f"{self.name} has {len(self)} rows")
+
+
+def spellings(columns: Iterable[str]) -> dict[str, str]:
+    """The column that a name in a template means: `a-b`, which it cannot spell, is `a_b` there."""
+    columns = tuple(columns)
+    return {c.replace("-", "_"): c for c in columns} | {c: c for c in columns}
 
 
 def _fingerprint(name: str, digests: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jinja2
 from jinja2 import meta, nodes
 
+from brulee.data.rows import spellings
 from brulee.data.sandbox import LimitedEnvironment, render
 from brulee.errors import InputError
 
@@ -183,8 +184,8 @@ class Template:
 
     def _values(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The columns the template reads, copied, so that it may change them."""
-        readable = {name.replace("-", "_"): name for name in row} | {name: name for name in row}
-        return {c: _fresh(row[readable[c]]) for c in sorted(self.columns) if c in readable}
+        spelled = spellings(row)
+        return {c: _fresh(row[spelled[c]]) for c in sorted(self.columns) if c in spelled}
 
     def _run(
         self, program: jinja2.Template, values: dict[str, Any], row: Mapping[str, Any], seed: str

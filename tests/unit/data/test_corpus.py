@@ -233,3 +233,27 @@ def test_few_shot_draws_show_training_rows_of_other_groups_only() -> None:
         shown.append(shots)
     assert set(shown) == {0, 3}
     assert 8 < shown.count(3) < 32
+
+
+def test_rows_that_differ_in_a_column_no_template_can_spell_are_no_repeats(tmp_path: Path) -> None:
+    rows = [{"the-text": f"{WORDS[i % 12]} {i}", "label": ("yes", "no")[i % 2]}
+            for i in range(40)]  # fmt: skip
+    file = tmp_path / "dashes.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    phrased = {"prompt": "{{ the_text }}", "completion": "{{ label }}"}
+    (found,) = opened({"source": str(file), "templates": phrased}).tasks.values()
+    assert (found.splits.duplicates, len(found.train), len(found.test)) == (0, 34, 6)
+
+
+def test_a_column_that_another_task_calls_otherwise_tells_rows_apart(tmp_path: Path) -> None:
+    rows = [{"q": f"{WORDS[i % 2]}?", "a": WORDS[i % 2], "more": f"{WORDS[i // 12]} {i}"}
+            for i in range(40)]  # fmt: skip
+    file = tmp_path / "columns.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    renamed = {"columns": {"text": "more"}, "name": "other",
+               "templates": {"prompt": "{{ text }}", "completion": "{{ a }}"}}  # fmt: skip
+    for tasks in (
+        [task(str(file)), task(str(file), **renamed)],
+        [task(str(file), **renamed), task(str(file))],
+    ):
+        assert {t.splits.duplicates for t in opened(tasks).tasks.values()} == {0}
