@@ -17,6 +17,8 @@ from brulee.errors import InputError
 SEPARATOR = "|||"
 # Stands for the separator inside a row's own text: a private-use character, never in a template.
 _SHIELD = "\ue0b0\ue0b1\ue0b2"
+# A separator that the template wrote: the `|` at the end of a value before it is no part of it.
+_WRITTEN = f"\ue0b2{SEPARATOR}\ue0b0"
 _CHOICES = "answer_choices"
 _CHAT = frozenset(("history", "speaker"))
 _ENVIRONMENT = LimitedEnvironment()
@@ -132,7 +134,7 @@ class Template:
         values = self._values(row)
         if choices is not None:
             values[_CHOICES] = _fresh(list(choices))
-        parts = self._run(self._program, values, row, seed).split(SEPARATOR)
+        parts = self._run(self._program, values, row, seed).split(_WRITTEN)
         if len(parts) > 2:
             raise InputError(f"{self.label}: it rendered {SEPARATOR} {len(parts) - 1} times.")
         prompt, completion = [_unshield(part).strip() for part in [*parts, ""][:2]]
@@ -177,10 +179,10 @@ class Template:
     def _choices(self, row: Mapping[str, Any], seed: str) -> tuple[str, ...] | None:
         if self.answer_choices is None:
             return None
-        text = self.answer_choices
-        if "{" in text:  # most are the same for every row
-            text = self._run(self._choices_program, self._values(row), row, seed)
-        return tuple(_unshield(choice).strip() for choice in text.split(SEPARATOR))
+        if "{" not in self.answer_choices:  # most are the same for every row
+            return tuple(choice.strip() for choice in self.answer_choices.split(SEPARATOR))
+        text = self._run(self._choices_program, self._values(row), row, seed)
+        return tuple(_unshield(choice).strip() for choice in text.split(_WRITTEN))
 
     def _values(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The columns the template reads, copied, so that it may change them."""
@@ -210,7 +212,7 @@ def _check_names(tree: nodes.Template) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _program(text: str) -> jinja2.Template:
-    return _ENVIRONMENT.program(text)
+    return _ENVIRONMENT.program(text.replace(SEPARATOR, _WRITTEN))
 
 
 def _columns(tree: nodes.Template) -> frozenset[str]:
@@ -269,7 +271,7 @@ def _fresh(value: Any) -> Any:
     if isinstance(value, list):
         return [_fresh(item) for item in value]
     if isinstance(value, dict):
-        return {key: _fresh(item) for key, item in value.items()}
+        return {_fresh(key): _fresh(item) for key, item in value.items()}
     return value
 
 

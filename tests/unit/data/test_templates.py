@@ -13,6 +13,7 @@ import pytest
 
 from brulee.data import sandbox
 from brulee.data.templates import (
+    Rendered,
     Template,
     TemplateMetadata,
     TemplateSet,
@@ -54,6 +55,30 @@ def refused(jinja: str, row: dict[str, Any] | None = None, **options: Any) -> st
     with pytest.raises(InputError) as caught:
         Template("phrase", jinja, **options).render(row or {})
     return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "jinja", ["{{a}}|||{{b}}", "{{a}} ||| {{b}}", "{% if a %}{{a}}|||{% endif %}{{b}}"]
+)
+def test_a_value_that_ends_in_a_bar_keeps_it(jinja: str) -> None:
+    assert rendered(jinja, {"a": "| x | y |", "b": "|z|"}) == ("| x | y |", "|z|")
+
+
+def test_a_prompt_that_ends_in_a_bar_keeps_it() -> None:
+    (template,) = load_templates({"prompt": "| {{a}} |", "completion": "| {{b}}"})
+    assert template.render({"a": "x", "b": "y"}) == Rendered("| x |", "| y", None)
+
+
+@pytest.mark.parametrize("choices", ["{{a}}|||{{b}}", "{{ [a, b] | join('|||') }}"])
+def test_an_answer_choice_that_ends_in_a_bar_keeps_it(choices: str) -> None:
+    template = Template("t", "{{q}} ||| {{answer_choices[1]}}", answer_choices=choices)
+    found = template.render({"q": "?", "a": "x|", "b": "y"})
+    assert found == Rendered("?", "y", ("x|", "y"))
+
+
+def test_separators_in_the_keys_of_a_value_survive() -> None:
+    jinja = "{% for key, value in a.items() %}{{key}}={{value}}{% endfor %} ||| done"
+    assert rendered(jinja, {"a": {"x|||y": 1}}) == ("x|||y=1", "done")
 
 
 def test_parts_are_stripped_and_separators_in_values_survive() -> None:
