@@ -209,21 +209,33 @@ def _splits(phrased: Mapping[str, _Phrased], source: Source) -> dict[str, Splits
     """One split for all tasks over the same rows."""
     sharing: dict[object, list[str]] = {}
     for path, one in phrased.items():
-        sharing.setdefault((one.spec.source, one.spec.limit, len(one.rows)), []).append(path)
+        # A file's content, as the same file may be named in several ways.
+        held = frozenset(one.rows.digests.values()) or one.spec.source
+        sharing.setdefault((held, one.rows.origin(0)), []).append(path)
     splits: dict[str, Splits] = {}
     for paths in sharing.values():
         first = phrased[paths[0]]
         for path in paths[1:]:
-            if phrased[path].spec.split != first.spec.split:
-                where = source.at((*phrased[path].at, "split"))
-                raise InputError(
-                    f"{where}: tasks over one source share one split, and {paths[0]} asks for "
-                    "another; give both the same."
-                )
+            _check_shared(phrased[path], first, paths[0], source)
         read = tuple(dict.fromkeys(c for path in paths for c in _read(phrased[path], first)))
         shared = split_rows(first.rows, first.spec.split, first.templates.source_columns, read)
         splits |= dict.fromkeys(paths, shared)
     return splits
+
+
+def _check_shared(one: _Phrased, first: _Phrased, name: str, source: Source) -> None:
+    """Refuse what would put a row into one task's training and another's test."""
+    if one.spec.split != first.spec.split:
+        raise InputError(
+            f"{source.at((*one.at, 'split'))}: tasks over one source share one split, and {name} "
+            "asks for another; give both the same."
+        )
+    if len(one.rows) != len(first.rows):
+        raise InputError(
+            f"{source.at((*one.at, 'limit'))}: tasks over one source share one split, and {name} "
+            f"reads {len(first.rows):,} rows of it where this one reads {len(one.rows):,}; give "
+            "both the same limit (a row_cap uses fewer rows of a task)."
+        )
 
 
 def _read(phrased: _Phrased, first: _Phrased) -> Iterator[str]:

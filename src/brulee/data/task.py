@@ -62,9 +62,14 @@ class Task:
         return self.spec.cluster or self.templates.cluster
 
     @property
-    def dataset(self) -> str:
-        """The data set that the rows are from."""
-        return self.spec.dataset or self.spec.source
+    def datasets(self) -> frozenset[str]:
+        """What the data set that the rows are from is known by: a name, the digests of its files.
+
+        By `dataset` alone where the recipe gives it.
+        """
+        if self.spec.dataset:
+            return frozenset((self.spec.dataset,))
+        return frozenset((self.spec.source, *self.rows.digests.values()))
 
     @functools.cached_property
     def exemplars(self) -> Exemplars:

@@ -92,6 +92,44 @@ def test_tasks_over_one_source_that_ask_for_two_splits_are_refused(tmp_path: Pat
         opened(asked)
 
 
+def test_a_source_under_two_names_is_one_source(tmp_path: Path) -> None:
+    source = written(tmp_path, "shared", 60)
+    again = f"{tmp_path}/../{tmp_path.name}/shared.jsonl"
+    ask, back = opened(
+        [task(source, name="ask"), task(again, name="back", templates=BACK)]
+    ).tasks.values()
+    assert (ask.train, ask.test) == (back.train, back.test)
+    held = opened({"hold_out": {"tasks": ["ask"]},
+                   "tasks": [task(source, name="ask"), task(again, name="back"),
+                             task(written(tmp_path, "else", 40))]})  # fmt: skip
+    assert held.held_out == {"ask": "named", "back": "same data set as ask"}
+
+
+def test_tasks_that_read_one_source_to_two_lengths_are_refused(tmp_path: Path) -> None:
+    source = written(tmp_path, "shared", 60)
+    asked = [task(source, name="ask"), task(source, name="back", limit=40)]
+    with pytest.raises(InputError, match="ask reads 60 rows of it where this one reads 40"):
+        opened(asked)
+
+
+def test_two_splits_of_one_folder_are_two_sources(tmp_path: Path) -> None:
+    (tmp_path / "qa").mkdir()
+    for split in ("train", "validation", "test"):
+        written(tmp_path / "qa", split, 40)
+    columns = {"prompt": "q", "response": "a"}
+    info = {split: {"file_name": "qa", "split": split, "columns": columns}
+            for split in ("validation", "test")}  # fmt: skip
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    one, two = opened(
+        [task(f"{tmp_path}/dataset_info.json:{name}", name=name,
+              columns={"q": "instruction", "a": "output"})
+         for name in info]
+    ).tasks.values()  # fmt: skip
+    assert one.rows.digests == two.rows.digests, "they would not have been taken for one anyway"
+    assert one.rows[0] != two.rows[0]
+    assert one.splits is not two.splits
+
+
 def test_a_held_out_cluster_takes_every_task_of_its_data_sets_along(tmp_path: Path) -> None:
     one, two, three = (written(tmp_path, name, 40) for name in "abc")
     corpus = opened(
