@@ -81,6 +81,13 @@ def test_a_test_row_that_stands_in_train(found) -> None:
     assert "both/test.csv, line 2" in finding.message
 
 
+def test_what_two_columns_say_is_told_apart(found) -> None:
+    sums = "".join(f"{a},{b},{a + b}\n" for a in range(10) for b in range(10))
+    rows = {"sums.csv": f"a,b,sum\n{sums}"}
+    data = "{source: sums.csv, templates: {prompt: 'Add {{a}} to {{b}}', completion: '{{sum}}'}}"
+    assert not {"split-leak", "echo"} & set(found(data=data, **rows))
+
+
 def test_empty_completions(found) -> None:
     finding = found([*clean(), ("one more", "")])["empty-completion"]
     assert (finding.severity, finding.where) == ("warning", "rows.csv, line 62")
