@@ -121,7 +121,9 @@ def _column(name: str, values: list[Any], place: Place) -> pa.Array:
     import pyarrow as pa
 
     if _fits(values):
-        return pa.array(values)
+        column = pa.array(values)
+        _check_finite(name, column, place)
+        return column
     good, bad = 0, len(values)
     while bad - good > 1:
         middle = (good + bad) // 2
@@ -135,6 +137,17 @@ def _column(name: str, values: list[Any], place: Place) -> pa.Array:
         f"{place(good)}: column {name!r} holds {shown} but the rows before it hold {kind}; "
         "one column has one type."
     )
+
+
+def _check_finite(name: str, column: pa.Array, place: Place) -> None:
+    """Refuse 1e999, which is read as an infinite number."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_floating(column.type):
+        row = pc.index(pc.is_inf(column), True).as_py()
+        if row >= 0:
+            raise InputError(f"{place(row)}: column {name!r} holds a number too large to be read.")
 
 
 def _fits(values: list[Any]) -> bool:
