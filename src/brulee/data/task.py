@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.row_checks import render
@@ -126,7 +128,7 @@ class Task:
 
         The prompt is cut to `room` tokens as a training document is. None where the template does
         not apply to the row. Raises InputError naming the row where its prompt cannot be cut to
-        fit.
+        fit, and for a reference that is no text.
         """
         values = self.rows[row]
         template = template or self.templates.templates[0]
@@ -142,5 +144,17 @@ class Task:
                 "model can read beside evaluate.generation.max_new_tokens, even with the source "
                 "text cut."
             )
-        further = [values[c] for c in self.spec.references if values.get(c)]
-        return Item(str(row), asked, (rendered.completion, *further))
+        return Item(str(row), asked, (rendered.completion, *self._references(row, values)))
+
+    def _references(self, row: int, values: Mapping[str, Any]) -> Iterator[str]:
+        """The further references of a row; a column may hold one or a list of them."""
+        for column in self.spec.references:
+            value = values.get(column)
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, list | dict):
+                    raise InputError(
+                        f"{self.rows.place(row)}: the column {column!r}, which data.references "
+                        "names, has to hold a text or a list of texts."
+                    )
+                if one is not None and str(one).strip():
+                    yield str(one)

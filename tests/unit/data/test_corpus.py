@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from brulee.data.corpus import Corpus, open_corpus
+from brulee.data.encoding import Encoder
 from brulee.errors import InputError
 from brulee.recipe import load_recipe, recipe_from_dict
 
@@ -295,3 +296,20 @@ def test_a_column_that_another_task_calls_otherwise_tells_rows_apart(tmp_path: P
         [task(str(file), **renamed), task(str(file))],
     ):
         assert {t.splits.duplicates for t in opened(tasks).tasks.values()} == {0}
+
+
+def test_references_may_be_lists_and_numbers_and_no_objects(
+    tmp_path: Path, make_tokenizer: Any, chat_templates: dict[str, str]
+) -> None:
+    rows = [{"q": f"{WORDS[i % 12]} {i}?", "a": f"a{i}", "more": ["b", "", "c"], "least": 0,
+             "odd": {"text": "d"}} for i in range(20)]  # fmt: skip
+    file = tmp_path / "several.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    encoder = Encoder(make_tokenizer(chat_templates["chatml"]))
+    (found,) = opened(task(str(file), references=["more", "least"])).tasks.values()
+    item = found.item(3, encoder, None)
+    assert item is not None
+    assert item.references == ("a3", "b", "c", "0")
+    (odd,) = opened(task(str(file), references=["odd"])).tasks.values()
+    with pytest.raises(InputError, match="line 4: the column 'odd', which"):
+        odd.item(3, encoder, None)
