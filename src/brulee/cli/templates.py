@@ -161,7 +161,14 @@ def _columns(given: list[str]) -> dict[str, str]:
     for pair in given:
         if "=" not in pair:
             raise InputError(f"--column {pair}: write NAME=SOURCE, as in --column body=text.")
-    return {pair.partition("=")[0]: pair.partition("=")[2] for pair in given}
+    columns: dict[str, str] = {}
+    for name, _, source in (pair.partition("=") for pair in given):
+        if columns.setdefault(name, source) != source:
+            raise InputError(
+                f"--column {name}={source}: {name} is read as {columns[name]} already; one column "
+                "is one of the source's."
+            )
+    return columns
 
 
 def _chosen_templates(

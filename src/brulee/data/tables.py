@@ -62,12 +62,13 @@ def check_table(table: pa.Table, label: str) -> None:
     """
     import pyarrow as pa
 
-    _check_value(list(table.column_names), lambda _: f"{label}: the name of a column", 0, 0)
-    for name in table.column_names:
-        if table.column_names.count(name) > 1:
-            raise InputError(f"{label}: two columns are called {name!r}.")
     if table.num_columns > MOST_KEYS:
         raise _too_many_keys(label, table.num_columns)
+    names = table.column_names
+    _check_value(names, lambda _: f"{label}: the name of a column", 0, 0)
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{label}: two columns are called {name!r}.")
     for field, column in zip(table.schema, table.columns, strict=True):
         _check_type(field.type, field.name, label)
         try:

@@ -127,3 +127,5 @@ def test_columns_are_renamed_on_the_way(brulee, tmp_path: Path) -> None:
     done = brulee(*name, "--column", "dialogue=2", "--column", "summary=3")
     assert json.loads(done.out)["completion"] == "He greets."
     assert "write NAME=SOURCE" in brulee(*name, "--column", "dialogue").err
+    twice = brulee(*name, "--column", "dialogue=2", "--column", "dialogue=3")
+    assert (twice.code, "dialogue is read as 2 already" in twice.err) == (2, True)

@@ -166,6 +166,7 @@ def test_a_dashed_column_is_found_by_its_template_spelling() -> None:
         ("a.csv", 'a,b\n1,"2\n', "not a valid table"),
         ("a.csv", "1,2\n3,4\n", "line 1: the first line has to name the columns"),
         ("a.csv", "a,a\n3,4\n", "names the column 'a' twice"),
+        ("a.csv", ",".join(f"c{i}" for i in range(1001)) + "\n", "line 1: 1,001 columns, and"),
         ("a.csv", "a;b\n3;4\n", "the separator has to be a comma"),
         ("a.jsonl.gz", "plain", "not a whole gzip file"),
         ("a.parquet", "plain", "not a whole parquet file"),
