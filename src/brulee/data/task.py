@@ -76,7 +76,8 @@ class Task:
     @functools.cached_property
     def exemplars(self) -> Exemplars:
         """What few-shot prompts of this task may show: its training rows."""
-        return Exemplars(self.name, self.train, self.rows.__getitem__, self.splits.groups)
+        rows = self.rows
+        return Exemplars(self.name, self.train, rows.__getitem__, self.splits.groups, rows.place)
 
     def phrasing(self, template: Template, row: int, shots: int, key: str) -> Template | FewShot:
         """A template with so many solved training rows, drawn by `key`, before the row."""
@@ -88,8 +89,8 @@ class Task:
         self, encoder: Encoder, row: int, template: int, key: str, shots: int = 0
     ) -> Encoded | None:
         """Token ids of a row under a template, cut to fit; InputError naming the row otherwise."""
+        phrasing = self.phrasing(self.templates.templates[template], row, shots, key)
         try:
-            phrasing = self.phrasing(self.templates.templates[template], row, shots, key)
             return encoder.fit(phrasing, self.rows[row], key)
         except InputError as error:
             raise InputError(f"{self.rows.place(row)}: {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,6 +22,8 @@ _SHIELD = "\ue0b0\ue0b1\ue0b2"
 _WRITTEN = f"\ue0b2{SEPARATOR}\ue0b0"
 _CHOICES = "answer_choices"
 _CHAT = frozenset(("history", "speaker"))
+# What Jinja says of `answer_choices[label]` where the label is a text or a fraction.
+_NO_NUMBER = re.compile(r"list object'? has no (attribute '|element -?\d*\.)")
 _ENVIRONMENT = LimitedEnvironment()
 # Jinja counts no global as a name that is read, so columns are looked for where there are none.
 _WITHOUT_GLOBALS = LimitedEnvironment()
@@ -196,6 +199,8 @@ class Template:
             return render(program, values, seed)
         except _FAILURES as error:
             reason = " ".join(str(error).split()).rstrip(".")
+            if _NO_NUMBER.search(reason):
+                reason += "; a list is asked for a whole number, as in answer_choices[label | int]"
             present = f"; columns present: {', '.join(row)}"
             shown = present if isinstance(error, jinja2.UndefinedError) else ""
             raise InputError(f"{self.label}: {reason or type(error).__name__}{shown}.") from None

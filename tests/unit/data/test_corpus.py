@@ -1,7 +1,9 @@
 """Tasks opened together: paths, shared splits, what is held out, what is drawn."""
 
 import json
+import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -313,3 +315,15 @@ def test_references_may_be_lists_and_numbers_and_no_objects(
     (odd,) = opened(task(str(file), references=["odd"])).tasks.values()
     with pytest.raises(InputError, match="line 4: the column 'odd', which"):
         odd.item(3, encoder, None)
+
+
+def test_a_row_before_which_no_example_can_stand_is_named(
+    tmp_path: Path, make_tokenizer: Any, chat_templates: dict[str, str]
+) -> None:
+    source = written(tmp_path, "one", 40)
+    (found,) = opened(task(source, shots={"count": 2})).tasks.values()
+    alone = replace(found, train=found.train[:1])
+    encoder = Encoder(make_tokenizer(chat_templates["chatml"]))
+    place = re.escape(found.rows.place(alone.train[0]))
+    with pytest.raises(InputError, match=f"^task one: no example can be shown before {place}: "):
+        alone.encode(encoder, alone.train[0], 0, "", 2)

@@ -371,3 +371,12 @@ def test_renders_what_promptsource_rendered() -> None:
         result = template.render(row)
         assert result is not None
         assert (result.prompt, result.completion) == (gold["prompt"].strip(), answer)
+
+
+@pytest.mark.parametrize("label", ["1", 1.0])
+def test_a_label_that_is_no_whole_number_says_what_to_write(label: object) -> None:
+    said = refused("{{a}} ||| {{answer_choices[label]}}", {"a": "x", "label": label},
+                   answer_choices="no ||| yes")  # fmt: skip
+    assert "as in answer_choices[label | int]; columns present: a, label" in said
+    jinja = "{{a}} ||| {{answer_choices[label | int]}}"
+    assert rendered(jinja, {"a": "x", "label": label}, answer_choices="no ||| yes") == ("x", "yes")
