@@ -7,13 +7,12 @@ import hashlib
 import json
 import re
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from brulee.data.delimited import delimited
-from brulee.data.raw import Piece, Raw
+from brulee.data.raw import Piece, Raw, repeated_key
 from brulee.data.tables import check_table, to_table
 from brulee.errors import InputError
 
@@ -129,9 +128,7 @@ def _json(source: Raw, text: str, first_line: int | None = None) -> Any:
     def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            twice = next(
-                key for key, times in Counter(key for key, _ in pairs).items() if times > 1
-            )
+            twice = repeated_key(pairs)
             source.fail(f"the key {twice!r} is given twice in one object.", first_line)
         return found
 
