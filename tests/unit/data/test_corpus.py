@@ -327,3 +327,14 @@ def test_a_row_before_which_no_example_can_stand_is_named(
     place = re.escape(found.rows.place(alone.train[0]))
     with pytest.raises(InputError, match=f"^task one: no example can be shown before {place}: "):
         alone.encode(encoder, alone.train[0], 0, "", 2)
+
+
+def test_a_row_whose_number_is_nan_lacks_it(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    numbers = [float(i) for i in range(39)]
+    table = pa.table({"q": [f"{i}?" for i in range(40)], "a": [*numbers, float("nan")]})
+    pq.write_table(table, tmp_path / "numbers.parquet")
+    with pytest.raises(InputError, match="row 40: the label 'a' that template 'inline' needs is"):
+        opened(task(str(tmp_path / "numbers.parquet")))
