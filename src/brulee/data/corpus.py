@@ -218,6 +218,8 @@ def _splits(phrased: Mapping[str, _Phrased], source: Source) -> dict[str, Splits
         for path in paths[1:]:
             _check_shared(phrased[path], first, paths[0], source)
         read = tuple(dict.fromkeys(c for path in paths for c in _read(phrased[path], first)))
+        if not all(_calls_alike(phrased[path], first) for path in paths):
+            read = ()  # all columns are compared
         shared = split_rows(first.rows, first.spec.split, first.templates.source_columns, read)
         splits |= dict.fromkeys(paths, shared)
     return splits
@@ -236,6 +238,14 @@ def _check_shared(one: _Phrased, first: _Phrased, name: str, source: Source) -> 
             f"reads {len(first.rows):,} rows of it where this one reads {len(one.rows):,}; give "
             "both the same limit (a row_cap uses fewer rows of a task)."
         )
+
+
+def _calls_alike(one: _Phrased, first: _Phrased) -> bool:
+    """Whether the columns of two tasks over one file can be told from one another by name.
+
+    Not where two entries of a `dataset_info.json` call columns of it by one name.
+    """
+    return one.spec.source == first.spec.source or set(one.rows.columns) == set(first.rows.columns)
 
 
 def _read(phrased: _Phrased, first: _Phrased) -> Iterator[str]:

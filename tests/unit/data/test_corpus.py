@@ -338,3 +338,28 @@ def test_a_row_whose_number_is_nan_lacks_it(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "numbers.parquet")
     with pytest.raises(InputError, match="row 40: the label 'a' that template 'inline' needs is"):
         opened(task(str(tmp_path / "numbers.parquet")))
+
+
+def test_entries_that_call_two_columns_by_one_name_lose_no_row(tmp_path: Path) -> None:
+    rows = [{"q": f"{WORDS[i % 2]}?", "a": WORDS[i % 2], "more": f"{WORDS[i // 12]} {i}"}
+            for i in range(40)]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = {name: {"prompt": name, "response": "a"} for name in ("q", "more")}
+    info = {name: {"file_name": "rows.jsonl", "columns": of} for name, of in columns.items()}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    phrased = {"prompt": "{{ instruction }}", "completion": "{{ output }}"}
+    entries = [{"source": f"{tmp_path}/dataset_info.json:{name}", "name": name,
+                "templates": phrased} for name in info]  # fmt: skip
+    one, two = opened(entries).tasks.values()
+    assert (one.splits.duplicates, two.splits.duplicates) == (0, 0)
+    assert (one.train, one.test) == (two.train, two.test)
+
+
+def test_a_task_of_natural_instructions_under_two_names_is_one_source(tmp_path: Path) -> None:
+    instances = [{"input": f"{WORDS[i % 12]} {i}", "output": [f"a{i}"]} for i in range(40)]
+    (tmp_path / "it.json").write_text(json.dumps({"Definition": "Do.", "Instances": instances}))
+    again = f"{tmp_path}/../{tmp_path.name}/it.json"
+    one, two = opened(
+        [{"source": f"{tmp_path}/it.json"}, {"source": again, "name": "two"}]
+    ).tasks.values()
+    assert one.splits is two.splits
