@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2.exceptions import SecurityError
 
 from brulee.data import sandbox
+from brulee.data.sandbox_watch import Watch
 from brulee.data.templates import (
     Rendered,
     Template,
@@ -371,6 +373,17 @@ def test_renders_what_promptsource_rendered() -> None:
         result = template.render(row)
         assert result is not None
         assert (result.prompt, result.completion) == (gold["prompt"].strip(), answer)
+
+
+def test_a_process_that_was_stopped_goes_on_rendering() -> None:
+    watch = Watch(0.05, "key")
+    time.sleep(0.1)
+    watch.check_time()
+    began = time.thread_time()
+    while time.thread_time() < began + 0.06:
+        pass
+    with pytest.raises(SecurityError, match="it runs for more than"):
+        watch.check_time()
 
 
 @pytest.mark.parametrize("label", ["1", 1.0])
