@@ -217,10 +217,10 @@ def _splits(phrased: Mapping[str, _Phrased], source: Source) -> dict[str, Splits
         first = phrased[paths[0]]
         for path in paths[1:]:
             _check_shared(phrased[path], first, paths[0], source)
-        read = tuple(dict.fromkeys(c for path in paths for c in _read(phrased[path], first)))
-        if not all(_calls_alike(phrased[path], first) for path in paths):
-            read = ()  # all columns are compared
-        shared = split_rows(first.rows, first.spec.split, first.templates.source_columns, read)
+        read = dict.fromkeys(c for path in paths for c in _read(phrased[path], first))
+        known = [column for column in read if column is not None]
+        compared = known if len(known) == len(read) else ()  # else in all columns
+        shared = split_rows(first.rows, first.spec.split, first.templates.source_columns, compared)
         splits |= dict.fromkeys(paths, shared)
     return splits
 
@@ -240,25 +240,22 @@ def _check_shared(one: _Phrased, first: _Phrased, name: str, source: Source) -> 
         )
 
 
-def _calls_alike(one: _Phrased, first: _Phrased) -> bool:
-    """Whether the columns of two tasks over one file can be told from one another by name.
+def _read(phrased: _Phrased, first: _Phrased) -> Iterator[str | None]:
+    """The columns that a task's templates read, as the first task over the same rows calls them.
 
-    Not where two entries of a `dataset_info.json` call columns of it by one name.
+    None for one that the first task does not have, or may have under another name: of chats that
+    were made into rows, or of two entries of a `dataset_info.json`.
     """
-    return one.spec.source == first.spec.source or set(one.rows.columns) == set(first.rows.columns)
-
-
-def _read(phrased: _Phrased, first: _Phrased) -> Iterator[str]:
-    """The columns that a task's templates read, as the first task over the same rows calls them."""
+    names_differ = phrased.spec.source != first.spec.source and (
+        set(phrased.rows.columns) != set(first.rows.columns)
+    )
     spelled = spellings(phrased.rows.columns)
     called = {own: name for name, own in first.spec.columns.items()}
     templates = (*phrased.templates, *phrased.held_out)
-    for column in sorted({c for template in templates for c in template.columns}):
-        here = spelled.get(column, column)
-        own = phrased.spec.columns.get(here, here)
+    for column in sorted({c for template in templates for c in template.columns} & set(spelled)):
+        own = phrased.spec.columns.get(spelled[column], spelled[column])
         there = called.get(own, own)
-        if there in first.rows.columns:
-            yield there
+        yield there if there in first.rows.columns and not names_differ else None
 
 
 def _task(path: str, phrased: _Phrased, splits: Splits) -> Task:

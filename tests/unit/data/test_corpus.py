@@ -363,3 +363,16 @@ def test_a_task_of_natural_instructions_under_two_names_is_one_source(tmp_path: 
         [{"source": f"{tmp_path}/it.json"}, {"source": again, "name": "two"}]
     ).tasks.values()
     assert one.splits is two.splits
+
+
+def test_chats_beside_a_task_that_reads_one_column_of_them_lose_no_row(tmp_path: Path) -> None:
+    turns = [[{"role": "user", "content": f"{WORDS[i % 12]} {i}?"},
+              {"role": "assistant", "content": f"a{i}"}] for i in range(40)]  # fmt: skip
+    rows = [{"messages": chat, "title": WORDS[i % 2]} for i, chat in enumerate(turns)]
+    file = tmp_path / "chats.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    title = {"prompt": "Name one.", "completion": "{{ title }}"}
+    tasks = [{"source": str(file), "name": "title", "templates": title},
+             {"source": str(file), "name": "chats"}]  # fmt: skip
+    for asked in (tasks, tasks[::-1]):
+        assert {t.splits.duplicates for t in opened(asked).tasks.values()} == {0}
