@@ -266,7 +266,8 @@ def _task(path: str, phrased: _Phrased, splits: Splits) -> Task:
         for name in ("train", "validation", "test")
     }
     if not parts["train"]:
-        raise InputError(f"{rows.name}: no row is left to train on; dropped: {usable.dropped}.")
+        out = ", ".join(f"{count:,} {why}" for why, count in usable.dropped.items() if count)
+        raise InputError(f"{rows.name}: no row is left to train on; left out: {out or 'none'}.")
     if phrased.noted is not None:
         note(phrased.noted)
     return Task(

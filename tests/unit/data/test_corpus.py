@@ -376,3 +376,9 @@ def test_chats_beside_a_task_that_reads_one_column_of_them_lose_no_row(tmp_path:
              {"source": str(file), "name": "chats"}]  # fmt: skip
     for asked in (tasks, tasks[::-1]):
         assert {t.splits.duplicates for t in opened(asked).tasks.values()} == {0}
+
+
+def test_what_left_no_row_is_said_in_words(tmp_path: Path) -> None:
+    never = {"prompt": "{% if q == 1 %}{{ q }}{% endif %}", "completion": "{{ a }}"}
+    with pytest.raises(InputError, match="train on; left out: 40 template not applicable"):
+        opened(task(written(tmp_path, "one", 40), templates=never))
