@@ -12,10 +12,12 @@ width, `H` query heads, `K` key heads, `W` head width.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -125,9 +127,9 @@ class FusedDecoder:
         device = ids.device
         whole = reading(spans_of(batch.segments, batch.shared), len(ids), device)
         last = asking(batch.segments, batch.shared, batch.asked)
-        starts = torch.tensor(batch.segments).cumsum(0).tolist()
-        ranges = [torch.arange(s - n, s) for s, n in zip(starts, batch.asked, strict=True) if n]
-        index = torch.cat(ranges).to(device, non_blocking=True)
+        stops = itertools.accumulate(batch.segments)
+        ranges = [np.arange(s - n, s) for s, n in zip(stops, batch.asked, strict=True)]
+        index = torch.from_numpy(np.concatenate(ranges)).to(device, non_blocking=True)
         return Prepared(
             ids,
             positions,

@@ -187,16 +187,15 @@ def sizes_of(documents: Sequence[Encoded], shared: int) -> Sizes:
 
 def filled_up(documents: Sequence[Encoded], shared: int, sizes: Sizes) -> Batch:
     """A pack of these sizes: the documents, and one that has no target."""
-    plain = pack(documents, shared)
-    own = sizes.rows - plain.inputs["input_ids"].shape[1]
-    learned, asked = sizes.learned - plain.learned, sizes.asked - sum(plain.asked)
+    learned = sum(d.learned for d in documents)
+    asked = sizes.asked - sum(len(d.ids) - d.spans[0][0] + 1 for d in documents)
+    own = sizes.rows - shared - sum(len(d.ids) - shared for d in documents)
     ids = documents[0].ids[:shared] + (documents[0].ids[-1],) * own
     first = len(ids) - asked + 1
-    filler = Encoded(ids, ((first, first + learned),))
+    filler = Encoded(ids, ((first, first + sizes.learned - learned),))
     batch = pack([*documents, filler], shared)
-    targets = batch.targets.clone()
-    targets[plain.learned :] = -1
-    return replace(batch, targets=targets)
+    batch.targets[learned:] = -1
+    return batch
 
 
 def _next(size: int, parts: int) -> int:
