@@ -4,7 +4,8 @@ Tillet et al. 2019, "Triton: An Intermediate Language and Compiler for Tiled Neu
 Computations". Each program has a row, or a stretch of a flat tensor; sums are in fp32. The tests
 run them in Triton's interpreter, and compile them for what they will run on, without a GPU.
 
-Arguments are those of kernels.c, but that a gain may be in any format. `BLOCK` is the next power of two of what a program holds at once.
+Arguments are those of kernels.c, but that a gain may be in any format. `BLOCK` is the next power of
+two of what a program holds at once.
 """
 
 from __future__ import annotations
