@@ -162,7 +162,7 @@ def _assert_near(ours: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]) ->
         assert truth.norm() > 0
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", ["lora", "full", "prefix", "bottleneck"])
 @pytest.mark.parametrize("shared", [0, 4])
 @pytest.mark.parametrize("name", ["llama", "qwen3"])
 def test_a_recording_holds_for_other_documents_of_its_sizes(
