@@ -51,6 +51,13 @@ class Passes:
         """Whether layers keep their inputs alone and compute again what the backward pass needs."""
         return self._decoder is not None and self._decoder.recomputes
 
+    def stop_replaying(self) -> bool:
+        """Drop recorded passes and the memory that they keep, for good; whether there is any."""
+        if self._captured is None or not self._captured.keeps:
+            return False
+        self._captured = None
+        return True
+
     def recompute(self) -> bool:
         """Have layers do so, which takes a third longer; whether that is anything new."""
         if self._decoder is None or self._decoder.recomputes:
