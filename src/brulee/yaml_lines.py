@@ -14,6 +14,8 @@ import yaml
 from brulee.errors import InputError
 
 KeyPath = tuple[str | int, ...]
+# A few lines of aliases to lists of aliases make thousands of millions.
+_MOST_VALUES = 300_000
 
 
 # SafeLoader whose plain scalars follow the YAML 1.2 core schema; on libyaml, where PyYAML was built
@@ -80,6 +82,10 @@ def _build(
     loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], where: str
 ) -> Any:
     lines.setdefault(path, node.start_mark.line + 1)
+    if len(lines) > _MOST_VALUES:
+        raise InputError(
+            f"{where}: more than {_MOST_VALUES:,} values; do aliases (*name) multiply them?"
+        )
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:

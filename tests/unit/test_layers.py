@@ -31,7 +31,7 @@ LAYERS = [
     "errors",
 ]
 # Modules that are part of a layer under another name; `brulee` itself is the front door for users.
-PART_OF = {"": "cli", "__main__": "cli", "yaml_lines": "recipe"}
+PART_OF = {"": "cli", "__main__": "cli", "yaml_lines": "recipe", "printable": "errors"}
 HEAVY = ("torch", "transformers", "datasets", "numpy", "pyarrow", "scipy", "accelerate")
 
 

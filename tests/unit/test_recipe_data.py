@@ -1,6 +1,8 @@
 """The data section: one task, a list of tasks, or a nested mixture, and its error messages."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +67,19 @@ def test_a_mistake_inside_a_list_is_named_by_its_line(
     with pytest.raises(InputError, match=rf"line {line}: ") as caught:
         load_recipe(written(tmp_path, text))
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"source": ""}, "data.source = '' is not valid: it should have at least 1 character"),
+        ({"source": "a", "split": {"group": []}}, "data.split.group = [] is not valid: the list"),
+        ({"source": "a", "split": {"group": [""]}}, "data.split.group.0 = '' is not valid"),
+    ],
+)
+def test_a_name_that_names_nothing_is_refused(data: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=re.escape(says)):
+        recipe_from_dict({"data": data})
 
 
 def test_an_override_reaches_into_a_list(tmp_path: Path) -> None:

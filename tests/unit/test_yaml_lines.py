@@ -26,6 +26,12 @@ def test_yaml_that_is_nested_too_deeply_is_one_sentence() -> None:
         parse("[" * 5000 + "]" * 5000, "f")
 
 
+def test_aliases_that_multiply_are_refused() -> None:
+    lists = (f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9))
+    with pytest.raises(InputError, match="f: more than 300,000 values; do aliases"):
+        parse(f"a0: &a0 [{', '.join('x' * 10)}]\n{''.join(lists)}", "f")
+
+
 def test_scalars_follow_yaml_1_2_and_keys_keep_their_lines() -> None:
     value, lines = parse("a: 1e-4\nb:\n  on: yes\n  c: [true, 0o7, 12]", "f")
     assert value == {"a": 1e-4, "b": {"on": "yes", "c": [True, "0o7", 12]}}

@@ -13,6 +13,7 @@ from brulee import progress
 from brulee.cli import options
 from brulee.cli.output import print_json, print_table
 from brulee.errors import InputError
+from brulee.printable import printable
 
 if TYPE_CHECKING:
     from brulee.data.contamination import Index, Match
@@ -197,9 +198,8 @@ def _show_match(match: Match) -> None:
     )
     if match.span:
         span = match.span if len(match.span) <= _SPAN else f"{match.span[:_SPAN]} ..."
-        print(
-            f"    {match.span_words} words also in {match.trained_place}: {' '.join(span.split())}"
-        )
+        said = printable(" ".join(span.split()))
+        print(f"    {match.span_words} words also in {match.trained_place}: {said}")
     else:
         print("    it consists of text that more than ten training rows hold")
 

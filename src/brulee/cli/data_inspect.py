@@ -36,6 +36,8 @@ def inspect(
     spec = load_recipe(recipe, overrides or ())
     if html is not None and not html.parent.is_dir():
         raise InputError(f"--html {html}: no such folder: {html.parent}.")
+    if html is not None and html.is_dir():
+        raise InputError(f"--html {html}: a folder; name a file, such as {html / 'data.html'}.")
     progress.enable(not quiet)
     from brulee.data.corpus import open_corpus
     from brulee.data.inspection import inspect as inspect_data

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Final, NoReturn
 
 from brulee.errors import BruleeError
+from brulee.printable import printable
 
 BAD_INPUT: Final = 2
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -57,5 +58,5 @@ def _disk_sentence(error: OSError) -> str:
 
 def _leave(message: str, code: int) -> NoReturn:
     # Plain print: a message may hold brackets or a long path, and neither is markup or to be cut.
-    print(message, file=sys.stderr, flush=True)
+    print(printable(message), file=sys.stderr, flush=True)
     raise SystemExit(code)

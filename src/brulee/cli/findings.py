@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from brulee.printable import printable
+
 if TYPE_CHECKING:
     from brulee.data.finding import Finding
 
@@ -14,6 +16,6 @@ def print_findings(found: list[Finding]) -> None:
         place = f"{finding.where}: " if finding.where else ""
         name = "/".join(filter(None, (finding.family, finding.template)))
         about = f"{name}: " if name else ""
-        print(f"{place}{finding.severity}: {about}{finding.message} [{finding.code}]")
+        print(printable(f"{place}{finding.severity}: {about}{finding.message} [{finding.code}]"))
     errors = sum(finding.severity == "error" for finding in found)
     print(f"{errors} errors, {len(found) - errors} warnings")

@@ -12,6 +12,7 @@ from brulee.cli import options
 from brulee.cli.failures import BAD_INPUT, sentences
 from brulee.cli.output import print_json, print_lines, print_table
 from brulee.errors import InputError, unknown
+from brulee.printable import printable
 
 if TYPE_CHECKING:
     from brulee.data.finding import Finding
@@ -51,10 +52,7 @@ def show(name: Name, as_json: options.Json = False) -> None:
         print_json([_described(template) for template in templates])
         return
     for template in templates:
-        print(f"# {template.name}  (columns: {', '.join(sorted(template.columns))})")
-        if template.answer_choices:
-            print(f"# answer choices: {template.answer_choices}")
-        print(f"{template.jinja}\n")
+        print(printable(_shown(template)))
 
 
 @app.command()
@@ -139,7 +137,8 @@ def _print_findings(found: list[Finding]) -> None:
     for finding in found:
         place = f"{finding.where}: " if finding.where else ""
         name = "/".join(filter(None, (finding.family, finding.template)))
-        print(f"{place}{finding.severity}: {name}: {finding.message} [{finding.code}]")
+        line = f"{place}{finding.severity}: {name}: {finding.message} [{finding.code}]"
+        print(printable(line))
     errors = sum(finding.severity == "error" for finding in found)
     print(f"{errors} errors, {len(found) - errors} warnings")
 
@@ -161,7 +160,14 @@ def _columns(given: list[str]) -> dict[str, str]:
     for pair in given:
         if "=" not in pair:
             raise InputError(f"--column {pair}: write NAME=SOURCE, as in --column body=text.")
-    return {pair.partition("=")[0]: pair.partition("=")[2] for pair in given}
+    columns: dict[str, str] = {}
+    for name, _, source in (pair.partition("=") for pair in given):
+        if columns.setdefault(name, source) != source:
+            raise InputError(
+                f"--column {name}={source}: {name} is read as {columns[name]} already; one column "
+                "is one of the source's."
+            )
+    return columns
 
 
 def _chosen_templates(
@@ -186,6 +192,13 @@ def _chosen_templates(
             f"or --all. Valid: {', '.join(by_name)}."
         )
     return found.templates
+
+
+def _shown(template: Template) -> str:
+    lines = [f"# {template.name}  (columns: {', '.join(sorted(template.columns))})"]
+    if template.answer_choices:
+        lines.append(f"# answer choices: {template.answer_choices}")
+    return "\n".join([*lines, template.jinja, ""])
 
 
 def _described(template: Template) -> dict[str, object]:

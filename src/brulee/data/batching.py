@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from brulee.data.encoding import Encoded
 
 if TYPE_CHECKING:
@@ -76,8 +78,6 @@ def pack(documents: Sequence[Encoded], shared: int = 0) -> Batch:
     `shared` tokens, which the documents must have in common (`common_start`), are put in once; what
     runs the pack must then let every document read them.
     """
-    import torch
-
     lengths = tuple(len(d.ids) for d in documents)
     ids = list(documents[0].ids[:shared])
     positions: list[int] = []
@@ -89,11 +89,11 @@ def pack(documents: Sequence[Encoded], shared: int = 0) -> Batch:
         asked.append(len(document.ids) - document.spans[0][0] + 1)
         ids += document.ids[shared:]
     own = [length - shared for length in lengths]
-    arguments = pack_arguments([shared, *own] if shared else own, torch.device("cpu"))
+    arguments = pack_arguments([shared, *own] if shared else own, "cpu")
     if shared:
         arguments["position_ids"][:, shared:] += shared
-    inputs = {"input_ids": torch.tensor([ids]), **arguments}
-    at, wanted = torch.tensor(positions), torch.tensor(targets)
+    inputs = {"input_ids": _whole_numbers(ids).unsqueeze(0), **arguments}
+    at, wanted = _whole_numbers(positions), _whole_numbers(targets)
     return Batch(inputs, at, wanted, lengths, True, shared, tuple(asked))
 
 
@@ -106,13 +106,23 @@ def common_start(documents: Sequence[Encoded]) -> int:
     return sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
 
 
-def pack_arguments(lengths: tuple[int, ...] | list[int], device: torch.device) -> dict[str, Any]:
+def _whole_numbers(values: list[int]) -> torch.Tensor:
+    """By way of NumPy, which reads a list several times faster."""
+    import torch
+
+    return torch.from_numpy(np.array(values, dtype=np.int64))
+
+
+def pack_arguments(
+    lengths: tuple[int, ...] | list[int], device: torch.device | str
+) -> dict[str, Any]:
     """The keyword arguments that tell a model where documents of these lengths begin."""
     import torch
 
     sizes = torch.tensor([0, *lengths], dtype=torch.int32)
     bounds = torch.cumsum(sizes, 0, dtype=torch.int32).to(device)
-    positions = torch.cat([torch.arange(n) for n in lengths]).unsqueeze(0).to(device)
+    positions = torch.from_numpy(np.concatenate([np.arange(n) for n in lengths]))
+    positions = positions.unsqueeze(0).to(device)
     longest = max(lengths)
     return {
         "position_ids": positions,

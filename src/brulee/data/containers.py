@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from brulee.data.delimited import delimited
-from brulee.data.raw import Piece, Raw
+from brulee.data.raw import Piece, Raw, repeated_key
 from brulee.data.tables import check_table, to_table
 from brulee.errors import InputError
 
@@ -117,23 +118,39 @@ def _numbered(source: Raw) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _json(source: Raw, text: str, first_line: int) -> Any:
+def _json(source: Raw, text: str, first_line: int | None = None) -> Any:
+    """The value of a text; `first_line` where it is one line of many."""
+
     def refuse(constant: str) -> NoReturn:
-        source.fail(f"not valid JSON: {constant} is no JSON number.", first_line)
+        line = (first_line or 1) + _lines_before(constant, text)
+        source.fail(f"not valid JSON: {constant} is no JSON number.", line)
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = repeated_key(pairs)
+            source.fail(f"the key {twice!r} is given twice in one object.", first_line)
+        return found
 
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, object_pairs_hook=distinct)
     except json.JSONDecodeError as error:
         many = " (one object per line is a .jsonl file)" if error.msg == "Extra data" else ""
         what = error.msg.removesuffix(" at").removesuffix(" starting")
         at = f"{what[:1].lower()}{what[1:]} at column {error.colno}"
-        source.fail(f"not valid JSON: {at}{many}.", first_line + error.lineno - 1)
+        source.fail(f"not valid JSON: {at}{many}.", (first_line or 1) + error.lineno - 1)
     except (ValueError, RecursionError):
         source.fail("not usable JSON: nested too deeply or a number too long.", first_line)
 
 
+def _lines_before(constant: str, text: str) -> int:
+    """The line breaks before a constant such as NaN, wherever it is no text."""
+    found = re.finditer(rf'"(?:[^"\\]|\\.)*"|(?P<bare>{constant})', text)
+    return next(text.count("\n", 0, f.start()) for f in found if f["bare"])
+
+
 def _json_array(source: Raw, limit: int | None) -> Piece:
-    value = _json(source, source.text(), 1)
+    value = _json(source, source.text())
     if isinstance(value, dict) and {"Definition", "Instances"} <= value.keys():
         value = [value]  # Natural Instructions: a file is one task, of several arrays
     if isinstance(value, dict):

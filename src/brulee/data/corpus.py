@@ -12,6 +12,7 @@ from brulee.data.parts import Group, Part
 from brulee.data.rates import Rates
 from brulee.data.rationale import select
 from brulee.data.row_checks import require_columns, usable_rows
+from brulee.data.rows import spellings
 from brulee.data.sources import Rows, open_source
 from brulee.data.splits import Splits, split_rows
 from brulee.data.task import Task
@@ -208,24 +209,53 @@ def _splits(phrased: Mapping[str, _Phrased], source: Source) -> dict[str, Splits
     """One split for all tasks over the same rows."""
     sharing: dict[object, list[str]] = {}
     for path, one in phrased.items():
-        sharing.setdefault((one.spec.source, one.spec.limit, len(one.rows)), []).append(path)
+        # A file's content, as the same file may be named in several ways.
+        held = frozenset(one.rows.digests.values()) or one.spec.source
+        sharing.setdefault((held, one.rows.origin(0)), []).append(path)
     splits: dict[str, Splits] = {}
     for paths in sharing.values():
         first = phrased[paths[0]]
         for path in paths[1:]:
-            if phrased[path].spec.split != first.spec.split:
-                where = source.at((*phrased[path].at, "split"))
-                raise InputError(
-                    f"{where}: tasks over one source share one split, and {paths[0]} asks for "
-                    "another; give both the same."
-                )
-        columns = dict.fromkeys(
-            c for path in paths for c in sorted(phrased[path].templates.columns)
-        )
-        read = tuple(c for c in columns if c in first.rows.columns)
-        shared = split_rows(first.rows, first.spec.split, first.templates.source_columns, read)
+            _check_shared(phrased[path], first, paths[0], source)
+        read = dict.fromkeys(c for path in paths for c in _read(phrased[path], first))
+        known = [column for column in read if column is not None]
+        compared = known if len(known) == len(read) else ()  # else in all columns
+        shared = split_rows(first.rows, first.spec.split, first.templates.source_columns, compared)
         splits |= dict.fromkeys(paths, shared)
     return splits
+
+
+def _check_shared(one: _Phrased, first: _Phrased, name: str, source: Source) -> None:
+    """Refuse what would put a row into one task's training and another's test."""
+    if one.spec.split != first.spec.split:
+        raise InputError(
+            f"{source.at((*one.at, 'split'))}: tasks over one source share one split, and {name} "
+            "asks for another; give both the same."
+        )
+    if len(one.rows) != len(first.rows):
+        raise InputError(
+            f"{source.at((*one.at, 'limit'))}: tasks over one source share one split, and {name} "
+            f"reads {len(first.rows):,} rows of it where this one reads {len(one.rows):,}; give "
+            "both the same limit (a row_cap uses fewer rows of a task)."
+        )
+
+
+def _read(phrased: _Phrased, first: _Phrased) -> Iterator[str | None]:
+    """The columns that a task's templates read, as the first task over the same rows calls them.
+
+    None for one that the first task does not have, or may have under another name: of chats that
+    were made into rows, or of two entries of a `dataset_info.json`.
+    """
+    names_differ = phrased.spec.source != first.spec.source and (
+        set(phrased.rows.columns) != set(first.rows.columns)
+    )
+    spelled = spellings(phrased.rows.columns)
+    called = {own: name for name, own in first.spec.columns.items()}
+    templates = (*phrased.templates, *phrased.held_out)
+    for column in sorted({c for template in templates for c in template.columns} & set(spelled)):
+        own = phrased.spec.columns.get(spelled[column], spelled[column])
+        there = called.get(own, own)
+        yield there if there in first.rows.columns and not names_differ else None
 
 
 def _task(path: str, phrased: _Phrased, splits: Splits) -> Task:
@@ -236,7 +266,8 @@ def _task(path: str, phrased: _Phrased, splits: Splits) -> Task:
         for name in ("train", "validation", "test")
     }
     if not parts["train"]:
-        raise InputError(f"{rows.name}: no row is left to train on; dropped: {usable.dropped}.")
+        out = ", ".join(f"{count:,} {why}" for why, count in usable.dropped.items() if count)
+        raise InputError(f"{rows.name}: no row is left to train on; left out: {out or 'none'}.")
     if phrased.noted is not None:
         note(phrased.noted)
     return Task(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brulee.data.raw import repeated_key
 from brulee.errors import InputError, unknown
 
 FILE_NAME = "dataset_info.json"
@@ -109,8 +110,15 @@ def read_dataset_info(path: str | Path, name: str) -> InfoEntry:
 def _load(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{file}: no such file.")
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        twice = repeated_key(pairs)
+        if twice is not None:
+            raise InputError(f"{file}: the key {twice!r} is given twice in one object.")
+        return dict(pairs)
+
     try:
-        entries = json.loads(file.read_text(encoding="utf-8-sig"))
+        entries = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=distinct)
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: not UTF-8 text (byte {error.start}).") from None
     except json.JSONDecodeError as error:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from brulee.data.raw import Piece, Raw
-from brulee.data.tables import to_table
+from brulee.data.tables import MOST_KEYS, to_table
 from brulee.errors import InputError
 
 _LONGEST_FIELD = 2**31 - 1
@@ -98,6 +98,8 @@ def _quoted(source: Raw, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _check_header(source: Raw, header: list[str], line: int, delimiter: str, name: str) -> None:
+    if len(header) > MOST_KEYS:
+        source.fail(f"{len(header):,} columns, and a table has at most {MOST_KEYS:,}.", line)
     for cell in header:
         if not cell.strip() or re.fullmatch(r"[-+.\d]+", cell.strip()) or len(cell) > 100:
             shown = repr(cell if len(cell) <= 40 else cell[:37] + "...")

@@ -13,6 +13,7 @@ from brulee.data.sources import Rows
 from brulee.data.template import Template
 from brulee.data.templates import TemplateSet
 from brulee.errors import InputError, unknown
+from brulee.printable import printable
 
 TABLE = "labelled-table"
 FORMATS: dict[str, Callable[[Look], Found | None]] = {
@@ -88,6 +89,4 @@ def describe(detected: Detected, row: Mapping[str, Any]) -> str:
 
 def _cut(text: str) -> str:
     left = f" ... and {len(text) - _SHOWN} characters more" if len(text) > _SHOWN else ""
-    # A row comes from a stranger: what would steer the terminal is shown as a blank.
-    plain = "".join(c if c.isprintable() or c == "\n" else " " for c in text[:_SHOWN])
-    return plain.replace("\n", "\n    ") + left
+    return printable(text[:_SHOWN]).replace("\n", "\n    ") + left

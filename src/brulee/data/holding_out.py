@@ -35,10 +35,11 @@ def held_out_tasks(spec: HoldOutSpec, tasks: Mapping[str, Task], where: str = ""
     for path, task in tasks.items():
         if task.cluster in spec.clusters:
             held.setdefault(path, f"cluster {task.cluster}")
-    datasets = {tasks[path].dataset: path for path in reversed(held)}
+    datasets = {name: path for path in reversed(held) for name in tasks[path].datasets}
     for path, task in tasks.items():
-        if path not in held and task.dataset in datasets:
-            held[path] = f"same data set as {datasets[task.dataset]}"
+        same = [datasets[name] for name in sorted(task.datasets) if name in datasets]
+        if path not in held and same:
+            held[path] = f"same data set as {same[0]}"
     if len(held) == len(tasks):
         raise InputError(f"{where}: every task is held out, so that none is left to train on.")
     return held

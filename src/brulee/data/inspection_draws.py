@@ -11,6 +11,7 @@ from brulee.data.corpus import Corpus
 from brulee.data.encoding import Encoded, Encoder, Phrasing
 from brulee.data.inspection_lengths import Measured
 from brulee.data.mixture import Draw, Mixture
+from brulee.data.rows import spellings
 from brulee.data.task import Task
 from brulee.errors import InputError
 from brulee.progress import bar
@@ -131,7 +132,9 @@ def _shorter(
         chain.append(fewer)
     encoded = uncut.fit_many([(one, row, key) for one in chain[1:]])
     lengths = tuple(len(one.ids) for one in encoded if isinstance(one, Encoded))
-    texts = {c: v for c in phrasing.source_columns if isinstance(v := row.get(c), str)}
+    spelled = spellings(row)
+    columns = [spelled[c] for c in phrasing.source_columns if c in spelled]
+    texts = {c: v for c in columns if isinstance(v := row[c], str)}
     bare = {**row, max(texts, key=lambda c: len(texts[c])): ""} if texts else row
     rendered = chain[-1].render(bare, key)
     if rendered is None:

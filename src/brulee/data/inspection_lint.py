@@ -45,9 +45,9 @@ def lint(recipe: Recipe, corpus: Corpus, found: Inspection) -> list[Finding]:
         ]
         findings += [replace(f, family=facts.path) for f in checks]
         where = recipe.source.at((*at[facts.path], "templates"))
-        # A template written into the recipe stands in no file of its own.
+        # A template of the recipe's own, or of a format, stands in no file.
         findings += [
-            replace(f, where=where) if f.where == _INLINE else f
+            replace(f, where=where) if f.where in ("", _INLINE) else f
             for f in lint_templates(task.templates, rows)
         ]
     findings += _epochs(recipe, at, found)

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from brulee.data.leakage import Leakage, Severity, leakage
+from brulee.data.leakage import Leakage, Severity, input_text, leakage
+from brulee.data.rows import spellings
 from brulee.data.splits import NAMES, normalise
 from brulee.data.task import Task
 from brulee.errors import InputError
@@ -54,6 +55,7 @@ class _Read:
     row: int
     source: str
     completion: str
+    echo: bool
 
 
 def read_texts(path: str, task: Task, most: int) -> Texts:
@@ -71,7 +73,7 @@ def read_texts(path: str, task: Task, most: int) -> Texts:
             read.append(one)
             progress.advance()
     counts = {name: Counter(one.completion for one in read if one.split == name) for name in NAMES}
-    echoes = [one for one in read if normalise(one.source) == normalise(one.completion)]
+    echoes = [one for one in read if one.echo]
     pairs = {
         name: {one.row: (one.source, one.completion) for one in read if one.split == name}
         for name in NAMES
@@ -108,9 +110,12 @@ def _read(task: Task, chosen: dict[str, tuple[int, ...]]) -> Iterator[_Read]:
             except InputError as error:
                 raise InputError(f"{task.rows.place(row)}: {error}") from None
             assert rendered is not None, "rows that no template applies to were dropped"
-            readable = {c.replace("-", "_"): v for c, v in values.items()} | values
-            source = "\n".join(str(readable[c]) for c in columns if readable.get(c))
-            yield _Read(name, row, source or rendered.prompt, rendered.completion)
+            spelled = spellings(values)
+            said = [values[spelled[c]] for c in columns if c in spelled]
+            alone = "\n".join(str(value) for value in said if value not in (None, "", []))
+            echo = normalise(alone or rendered.prompt) == normalise(rendered.completion)
+            source = input_text(said, rendered.prompt)
+            yield _Read(name, row, source, rendered.completion, echo)
 
 
 def _labels(task: Task, counts: dict[str, Counter[str]], rows: int) -> Labels | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,8 @@ Severity = Literal["none", "warning", "error"]
 Pairs = Mapping[str, Mapping[int, tuple[str, str]]]
 
 _EXAMPLES = 3
+# Between two columns: no word, and no white space, without which 5 before nothing is 5 after it.
+_NEXT_COLUMN = "\n\N{SYMBOL FOR UNIT SEPARATOR}\n"
 # With fewer rows per distinct target than this, targets are texts and not labels.
 _ROWS_PER_LABEL = 4
 
@@ -98,6 +100,12 @@ _WORDING: dict[Kind, str] = {
     "target": "have a target that is in {other} too",
     "pair": "have an input and a target that are together in {other} too",
 }
+
+
+def input_text(values: Sequence[Any], prompt: str) -> str:
+    """What a row says in its source columns; the whole prompt where it says nothing in them."""
+    texts = ["" if value is None else str(value) for value in values]
+    return _NEXT_COLUMN.join(texts) if any(texts) else prompt
 
 
 def leakage(pairs: Pairs, telling: Mapping[int, str] | None = None) -> Leakage:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from brulee.data.finding import Finding
+from brulee.data.instruction import instruction
 from brulee.data.lint_rows import Table, check_rows
 from brulee.data.lint_text import check_text
 from brulee.data.template import Template
@@ -36,8 +37,9 @@ def lint(templates: TemplateSet, rows: Table | None = None) -> list[Finding]:
 
 
 def _family(templates: TemplateSet) -> Iterator[Finding]:
-    # "family/template" is a choice out of a family, not a family of one.
-    if len(templates) < 2 and "/" not in templates.name:
+    # "family/template" is a choice out of a family, not a family of one; and where the rows bring
+    # their own questions, as chats do, there are no words of the template to learn.
+    if len(templates) < 2 and "/" not in templates.name and instruction(templates.templates[0]):
         message = "one phrasing only; a model learns its words instead of the task"
         yield Finding("few-phrasings", "warning", message, templates.templates[0].where)
     twins = set()

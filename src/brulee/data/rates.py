@@ -65,7 +65,10 @@ class Rates:
                 )
         if self.kind == "equal":
             return [1.0] * len(rows)
-        return [self._proportional(count) for count in rows.values()]
+        rates = {name: self._proportional(count) for name, count in rows.items()}
+        for name, rate in rates.items():
+            check_positive(f"{where}: the rate of {name!r}, its rows times mix.scale,", rate)
+        return list(rates.values())
 
     def _proportional(self, rows: int) -> float:
         rate = rows * self.scale
@@ -75,8 +78,11 @@ class Rates:
 
 
 def shares(rates: Sequence[float]) -> list[float]:
-    """Rates divided by their sum."""
-    total = math.fsum(rates)
+    """Rates divided by their sum, which is an InputError where it is past every number."""
+    try:
+        total = math.fsum(rates)
+    except OverflowError:
+        raise InputError("rates: their sum is no finite number; give smaller ones.") from None
     return [rate / total for rate in rates]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,13 +88,18 @@ def render(rows: Rows, i: int, values: dict[str, Any], template: Template) -> Re
 
 def _require(rows: Rows, i: int, values: dict[str, Any], template: Template) -> None:
     """Refuse a row that lacks what the template prints; a null would train on nothing, unseen."""
-    filled = {name.replace("-", "_") for name, value in values.items() if value is not None}
-    missing = sorted(c for c in template.required - filled if values.get(c) is None)
+    filled = {name.replace("-", "_") for name, value in values.items() if not _is_missing(value)}
+    missing = sorted(c for c in template.required - filled if _is_missing(values.get(c)))
     if not missing:
         return
     what = "label" if missing[0] not in template.source_columns else "column"
-    present = ", ".join(c for c, v in values.items() if v is not None) or "none"
+    present = ", ".join(c for c, v in values.items() if not _is_missing(v)) or "none"
     raise InputError(
         f"{rows.place(i)}: the {what} {missing[0]!r} that template {template.name!r} needs is "
         f"missing; columns with a value in this row: {present}."
     )
+
+
+def _is_missing(value: Any) -> bool:
+    """Null, or what tables of numbers have instead; it would be learned as the word "nan"."""
+    return value is None or (isinstance(value, float) and math.isnan(value))

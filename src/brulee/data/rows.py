@@ -73,7 +73,7 @@ class Rows:
 
         A template cannot spell `conversation-id`, so `conversation_id` finds that column as well.
         """
-        spelled = {c.replace("-", "_"): c for c in self.columns} | {c: c for c in self.columns}
+        spelled = spellings(self.columns)
         if name not in spelled:
             raise unknown("column", name, self.columns, self.name)
         values: list[Any] = self._dataset.data[spelled[name]].to_pylist()
@@ -89,12 +89,33 @@ class Rows:
 
     def place(self, i: int) -> str:
         """Where a row stands: "chats.jsonl, line 12", or "row 12" for parquet and the Hub."""
+        part, number = self._found(i)
+        return f"{part.label}, {'row' if part.lines is None else 'line'} {number}"
+
+    def origin(self, i: int) -> tuple[str, str, int]:
+        """Where a row stands whatever its file is called: the file's sha256, where in it, number.
+
+        Without the first two where a row is put together from several files.
+        """
+        part, number = self._found(i)
+        file = next((file for file in self.digests if part.label.startswith(file)), None)
+        if file is None:
+            return "", "", number
+        return self.digests[file], part.label.removeprefix(file), number
+
+    def _found(self, i: int) -> tuple[Part, int]:
+        """The part that a row is of, and the row's number or line in it."""
         for part in self._parts:
             if i < part.count:
-                number = f"row {i + 1}" if part.lines is None else f"line {part.lines[i]}"
-                return f"{part.label}, {number}"
+                return part, i + 1 if part.lines is None else part.lines[i]
             i -= part.count
         raise IndexError(f"{self.name} has {len(self)} rows")
+
+
+def spellings(columns: Iterable[str]) -> dict[str, str]:
+    """The column that a name in a template means: `a-b`, which it cannot spell, is `a_b` there."""
+    columns = tuple(columns)
+    return {c.replace("-", "_"): c for c in columns} | {c: c for c in columns}
 
 
 def _fingerprint(name: str, digests: Mapping[str, str]) -> str:

@@ -168,7 +168,9 @@ def alpaca(look: Look) -> Found | None:
     given = look.first(_ALPACA_INPUT)
     prompt = "{{ instruction }}"
     if given:
-        prompt += f"{{% if {given} %}}\n\n{{{{ {given} }}}}{{% endif %}}"
+        number = look.holds(given, int, float)  # of which 0 is one
+        asked = f"{given} is not none" if number else given
+        prompt += f"{{% if {asked} %}}\n\n{{{{ {given} }}}}{{% endif %}}"
     if not look.has(HISTORY):
         why = _columns(look.first(SYSTEM), "instruction", given, output)
         return Found(why, _phrase(look, prompt, output))

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from brulee.data.framing import Message
+from brulee.data.rows import spellings
 from brulee.data.template import Rendered
 
 _CUTS = 6
@@ -91,7 +92,9 @@ def _with_source_cut(
     without_end: Callable[[str, int], str],
 ) -> Rendered | None:
     values = dict(row)
-    texts = [c for c in phrasing.source_columns if isinstance(values.get(c), str)]
+    spelled = spellings(values)
+    columns = [spelled[c] for c in phrasing.source_columns if c in spelled]
+    texts = [c for c in columns if isinstance(values[c], str)]
     column = max(texts, key=lambda c: len(values[c]), default=None)
     for attempt in range(_CUTS + 1):
         rendered = phrasing.render(values, key)

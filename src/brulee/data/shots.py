@@ -37,13 +37,15 @@ class Exemplars:
     """The rows of a task that may be shown, and their groups.
 
     `rows` are the indices of the train split, which are never copied or walked; `values` gives a
-    row; `groups` holds the group number of every row of the task, trained on or not.
+    row; `groups` holds the group number of every row of the task, trained on or not; `place` says
+    where a row stands, for messages.
     """
 
     task: str
     rows: Sequence[int]
     values: Callable[[int], Mapping[str, Any]]
     groups: Sequence[int]
+    place: Callable[[int], str] = "row {}".format
 
     def draw(self, template: Template, query: int, count: int, key: str) -> tuple[Exemplar, ...]:
         """Up to `count` exemplars for a row, all of other groups than it and than each other.
@@ -69,8 +71,9 @@ class Exemplars:
                 found.append(Exemplar(row, rendered.prompt, rendered.completion))
         if count and len(seen) == 1 and len(self.rows) <= _TRIES * count:
             raise InputError(
-                f"task {self.task}: no example can be shown before row {query}: none of "
-                f"the {len(self.rows)} train rows is of another group."
+                f"task {self.task}: no example can be shown before {self.place(query)}: none of "
+                f"the {len(self.rows)} train rows is of another group of split.group; shots need "
+                "two groups to train on."
             )
         return tuple(found)
 
@@ -88,7 +91,8 @@ class Exemplars:
         try:
             return template.render(self.values(row), f"{key}\x1f{row}")
         except InputError as error:
-            raise InputError(f"task {self.task}, row {row}, shown as an example: {error}") from None
+            shown = f"task {self.task}, {self.place(row)}, shown as an example"
+            raise InputError(f"{shown}: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from brulee.data.leakage import Leakage, Severity, leakage
+from brulee.data.leakage import Leakage, Severity, input_text, leakage
 from brulee.data.row_checks import render
 from brulee.data.splits import NAMES, telling_texts
 from brulee.data.task import Task
@@ -86,8 +86,8 @@ def _texts(path: str, task: Task) -> Texts:
             for i in part:
                 shown = render(task.rows, i, task.rows[i], task.templates.templates[0])
                 assert shown is not None, "rows that no template applies to were dropped"
-                source = "\n".join(str(column[i]) for column in columns if column[i] is not None)
-                texts[name][i] = (source or shown.prompt, shown.completion)
+                source = input_text([column[i] for column in columns], shown.prompt)
+                texts[name][i] = (source, shown.completion)
                 progress.advance()
     return texts
 

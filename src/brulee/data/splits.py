@@ -163,7 +163,12 @@ def _groups(
     rows: Rows, spec: SplitSpec, columns: Sequence[str], source_columns: Sequence[str]
 ) -> Groups:
     texts = telling_texts(rows, source_columns) if spec.near_duplicates else None
-    return group(_keys(rows, columns), texts)
+    try:
+        keys = _keys(rows, columns)
+    except InputError as error:
+        where = "" if spec.group is None else "split.group: "
+        raise InputError(f"{where}{error}") from None
+    return group(keys, texts)
 
 
 def _labels(rows: Rows, column: str) -> dict[int, str]:

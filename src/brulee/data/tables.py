@@ -62,12 +62,13 @@ def check_table(table: pa.Table, label: str) -> None:
     """
     import pyarrow as pa
 
-    _check_value(list(table.column_names), lambda _: f"{label}: the name of a column", 0, 0)
-    for name in table.column_names:
-        if table.column_names.count(name) > 1:
-            raise InputError(f"{label}: two columns are called {name!r}.")
     if table.num_columns > MOST_KEYS:
         raise _too_many_keys(label, table.num_columns)
+    names = table.column_names
+    _check_value(names, lambda _: f"{label}: the name of a column", 0, 0)
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{label}: two columns are called {name!r}.")
     for field, column in zip(table.schema, table.columns, strict=True):
         _check_type(field.type, field.name, label)
         try:
@@ -121,7 +122,9 @@ def _column(name: str, values: list[Any], place: Place) -> pa.Array:
     import pyarrow as pa
 
     if _fits(values):
-        return pa.array(values)
+        column = pa.array(values)
+        _check_finite(name, column, place)
+        return column
     good, bad = 0, len(values)
     while bad - good > 1:
         middle = (good + bad) // 2
@@ -135,6 +138,17 @@ def _column(name: str, values: list[Any], place: Place) -> pa.Array:
         f"{place(good)}: column {name!r} holds {shown} but the rows before it hold {kind}; "
         "one column has one type."
     )
+
+
+def _check_finite(name: str, column: pa.Array, place: Place) -> None:
+    """Refuse 1e999, which is read as an infinite number."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_floating(column.type):
+        row = pc.index(pc.is_inf(column), True).as_py()
+        if row >= 0:
+            raise InputError(f"{place(row)}: column {name!r} holds a number too large to be read.")
 
 
 def _fits(values: list[Any]) -> bool:

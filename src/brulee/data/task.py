@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.row_checks import render
@@ -62,14 +64,20 @@ class Task:
         return self.spec.cluster or self.templates.cluster
 
     @property
-    def dataset(self) -> str:
-        """The data set that the rows are from."""
-        return self.spec.dataset or self.spec.source
+    def datasets(self) -> frozenset[str]:
+        """What the data set that the rows are from is known by: a name, the digests of its files.
+
+        By `dataset` alone where the recipe gives it.
+        """
+        if self.spec.dataset:
+            return frozenset((self.spec.dataset,))
+        return frozenset((self.spec.source, *self.rows.digests.values()))
 
     @functools.cached_property
     def exemplars(self) -> Exemplars:
         """What few-shot prompts of this task may show: its training rows."""
-        return Exemplars(self.name, self.train, self.rows.__getitem__, self.splits.groups)
+        rows = self.rows
+        return Exemplars(self.name, self.train, rows.__getitem__, self.splits.groups, rows.place)
 
     def phrasing(self, template: Template, row: int, shots: int, key: str) -> Template | FewShot:
         """A template with so many solved training rows, drawn by `key`, before the row."""
@@ -81,8 +89,8 @@ class Task:
         self, encoder: Encoder, row: int, template: int, key: str, shots: int = 0
     ) -> Encoded | None:
         """Token ids of a row under a template, cut to fit; InputError naming the row otherwise."""
+        phrasing = self.phrasing(self.templates.templates[template], row, shots, key)
         try:
-            phrasing = self.phrasing(self.templates.templates[template], row, shots, key)
             return encoder.fit(phrasing, self.rows[row], key)
         except InputError as error:
             raise InputError(f"{self.rows.place(row)}: {error}") from None
@@ -121,7 +129,7 @@ class Task:
 
         The prompt is cut to `room` tokens as a training document is. None where the template does
         not apply to the row. Raises InputError naming the row where its prompt cannot be cut to
-        fit.
+        fit, and for a reference that is no text.
         """
         values = self.rows[row]
         template = template or self.templates.templates[0]
@@ -137,5 +145,17 @@ class Task:
                 "model can read beside evaluate.generation.max_new_tokens, even with the source "
                 "text cut."
             )
-        further = [values[c] for c in self.spec.references if values.get(c)]
-        return Item(str(row), asked, (rendered.completion, *further))
+        return Item(str(row), asked, (rendered.completion, *self._references(row, values)))
+
+    def _references(self, row: int, values: Mapping[str, Any]) -> Iterator[str]:
+        """The further references of a row; a column may hold one or a list of them."""
+        for column in self.spec.references:
+            value = values.get(column)
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, list | dict):
+                    raise InputError(
+                        f"{self.rows.place(row)}: the column {column!r}, which data.references "
+                        "names, has to hold a text or a list of texts."
+                    )
+                if one is not None and str(one).strip():
+                    yield str(one)

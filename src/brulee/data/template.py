@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,14 +11,19 @@ from typing import Any, Literal
 import jinja2
 from jinja2 import meta, nodes
 
+from brulee.data.rows import spellings
 from brulee.data.sandbox import LimitedEnvironment, render
 from brulee.errors import InputError
 
 SEPARATOR = "|||"
 # Stands for the separator inside a row's own text: a private-use character, never in a template.
 _SHIELD = "\ue0b0\ue0b1\ue0b2"
+# A separator that the template wrote: the `|` at the end of a value before it is no part of it.
+_WRITTEN = f"\ue0b2{SEPARATOR}\ue0b0"
 _CHOICES = "answer_choices"
 _CHAT = frozenset(("history", "speaker"))
+# What Jinja says of `answer_choices[label]` where the label is a text or a fraction.
+_NO_NUMBER = re.compile(r"list object'? has no (attribute '|element -?\d*\.)")
 _ENVIRONMENT = LimitedEnvironment()
 # Jinja counts no global as a name that is read, so columns are looked for where there are none.
 _WITHOUT_GLOBALS = LimitedEnvironment()
@@ -131,7 +137,7 @@ class Template:
         values = self._values(row)
         if choices is not None:
             values[_CHOICES] = _fresh(list(choices))
-        parts = self._run(self._program, values, row, seed).split(SEPARATOR)
+        parts = self._run(self._program, values, row, seed).split(_WRITTEN)
         if len(parts) > 2:
             raise InputError(f"{self.label}: it rendered {SEPARATOR} {len(parts) - 1} times.")
         prompt, completion = [_unshield(part).strip() for part in [*parts, ""][:2]]
@@ -176,15 +182,15 @@ class Template:
     def _choices(self, row: Mapping[str, Any], seed: str) -> tuple[str, ...] | None:
         if self.answer_choices is None:
             return None
-        text = self.answer_choices
-        if "{" in text:  # most are the same for every row
-            text = self._run(self._choices_program, self._values(row), row, seed)
-        return tuple(_unshield(choice).strip() for choice in text.split(SEPARATOR))
+        if "{" not in self.answer_choices:  # most are the same for every row
+            return tuple(choice.strip() for choice in self.answer_choices.split(SEPARATOR))
+        text = self._run(self._choices_program, self._values(row), row, seed)
+        return tuple(_unshield(choice).strip() for choice in text.split(_WRITTEN))
 
     def _values(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The columns the template reads, copied, so that it may change them."""
-        readable = {name.replace("-", "_"): name for name in row} | {name: name for name in row}
-        return {c: _fresh(row[readable[c]]) for c in sorted(self.columns) if c in readable}
+        spelled = spellings(row)
+        return {c: _fresh(row[spelled[c]]) for c in sorted(self.columns) if c in spelled}
 
     def _run(
         self, program: jinja2.Template, values: dict[str, Any], row: Mapping[str, Any], seed: str
@@ -193,6 +199,8 @@ class Template:
             return render(program, values, seed)
         except _FAILURES as error:
             reason = " ".join(str(error).split()).rstrip(".")
+            if _NO_NUMBER.search(reason):
+                reason += "; a list is asked for a whole number, as in answer_choices[label | int]"
             present = f"; columns present: {', '.join(row)}"
             shown = present if isinstance(error, jinja2.UndefinedError) else ""
             raise InputError(f"{self.label}: {reason or type(error).__name__}{shown}.") from None
@@ -209,7 +217,7 @@ def _check_names(tree: nodes.Template) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _program(text: str) -> jinja2.Template:
-    return _ENVIRONMENT.program(text)
+    return _ENVIRONMENT.program(text.replace(SEPARATOR, _WRITTEN))
 
 
 def _columns(tree: nodes.Template) -> frozenset[str]:
@@ -268,7 +276,7 @@ def _fresh(value: Any) -> Any:
     if isinstance(value, list):
         return [_fresh(item) for item in value]
     if isinstance(value, dict):
-        return {key: _fresh(item) for key, item in value.items()}
+        return {_fresh(key): _fresh(item) for key, item in value.items()}
     return value
 
 

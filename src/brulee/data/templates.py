@@ -212,8 +212,13 @@ def _inline(spec: Mapping[str, Any]) -> Template:
     if "jinja" not in spec and not ("prompt" in spec and "completion" in spec):
         missing = "completion" if "prompt" in spec else "prompt"
         raise InputError(f"{where}: the key {missing!r} is required.")
-    jinja = spec.get("jinja") or f"{spec['prompt']}{SEPARATOR}{spec['completion']}"
+    jinja = spec.get("jinja") or _joined(spec["prompt"], spec["completion"])
     return Template(spec.get("name", "inline"), jinja, spec.get("answer_choices"), where=where)
+
+
+def _joined(prompt: str, completion: str) -> str:
+    # A prompt that ends in `|` would lend it to the separator, which is the first three in a row.
+    return f"{prompt}{' ' if prompt.endswith('|') else ''}{SEPARATOR}{completion}"
 
 
 def _template(key: str, fields: Any, where: str) -> Template:

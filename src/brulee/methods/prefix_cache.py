@@ -78,6 +78,15 @@ class PrefixCache(nn.Module):
         changed[self._cache] = self._filled(kwargs.get(self._cache), rows)
         return args, changed
 
+    @property
+    def count(self) -> int:
+        """How many positions stand before a document now."""
+        return self.source.count if self.enabled else 0
+
+    def keys_and_values(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Those of each of the model's layers, (P, H, D)."""
+        return [(k[0].transpose(0, 1), v[0].transpose(0, 1)) for k, v in self._layers(1)]
+
     def _filled(self, cache: Cache | None, rows: int) -> Cache:
         if cache is None:
             cache = DynamicCache()

@@ -12,10 +12,12 @@ width, `H` query heads, `K` key heads, `W` head width.
 
 from __future__ import annotations
 
+import itertools
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -31,7 +33,7 @@ from brulee.models.fused_rope import rotate
 from brulee.models.fused_swiglu import swiglu, swiglu_again
 from brulee.models.held import Held
 from brulee.models.rounding import filled, step_of
-from brulee.models.spans import asking, spans_of
+from brulee.models.spans import after_prefix, asking, spans_of
 
 # Rows of a pack, and of its last layer, are filled up to a multiple (rounding.py).
 STEP, LAST_STEP = 64, 32
@@ -73,6 +75,7 @@ class _Rows:
     reading: Reading
     query_angles: tuple[torch.Tensor, torch.Tensor]
     key_angles: tuple[torch.Tensor, torch.Tensor]
+    before: tuple[torch.Tensor, torch.Tensor] | None = None  # more keys and values, (P, K, W)
 
 
 @runtime_checkable
@@ -81,6 +84,19 @@ class Refreshes(Protocol):
 
     def refresh(self) -> None:
         """Write them, if they may have moved."""
+
+
+@runtime_checkable
+class Prefixes(Protocol):
+    """Keys and values that every document reads before its own, and a hook that has it do so.
+
+    The hook does nothing else, and is a method of the module that has them.
+    """
+
+    count: int
+
+    def keys_and_values(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Those of each layer, (P, K, W), turned by no angle any more."""
 
 
 @runtime_checkable
@@ -111,7 +127,7 @@ class FusedDecoder:
 
     def renew(self) -> None:
         """Take notice that trained values may have changed."""
-        for each in _refreshes(self.model) or ():
+        for each in _refreshes(self.model):
             each.refresh()
         self.held.renew()
 
@@ -122,20 +138,21 @@ class FusedDecoder:
     def prepared(self, batch: Batch) -> Prepared:
         """What the pass over a pack will read, on the pack's device."""
         ids, positions = (batch.inputs[n][0] for n in ("input_ids", "position_ids"))
-        device = ids.device
-        whole = reading(spans_of(batch.segments, batch.shared), len(ids), device)
-        last = asking(batch.segments, batch.shared, batch.asked)
-        starts = torch.tensor(batch.segments).cumsum(0).tolist()
-        ranges = [torch.arange(s - n, s) for s, n in zip(starts, batch.asked, strict=True) if n]
-        index = torch.cat(ranges).to(device, non_blocking=True)
+        device, before = ids.device, sum(p.count for p in _prefixes(self.model))
+        keys = len(ids) + before
+        whole = after_prefix(spans_of(batch.segments, batch.shared), before)
+        last = after_prefix(asking(batch.segments, batch.shared, batch.asked), before)
+        stops = itertools.accumulate(batch.segments)
+        ranges = [np.arange(s - n, s) for s, n in zip(stops, batch.asked, strict=True)]
+        index = torch.from_numpy(np.concatenate(ranges)).to(device, non_blocking=True)
         return Prepared(
             ids,
-            positions,
+            positions + before,
             index,
             torch.searchsorted(index, batch.positions),
             batch.targets,
-            whole,
-            reading(last, len(ids), device),
+            reading(whole, keys, device),
+            reading(last, keys, device),
         )
 
     def hidden(self, prepared: Prepared) -> torch.Tensor:
@@ -150,10 +167,20 @@ class FusedDecoder:
         hidden_TD = filled(hidden_TD, step_of(hidden_TD, STEP, self.held.dtype))
         every, asked = self._rows(body, hidden_TD, prepared)
         layers = list(body.layers[: self.model.config.num_hidden_layers])
-        for layer in layers[:-1]:
-            hidden_TD = self._layer(layer, hidden_TD, every)
-        hidden_QD = self._layer(layers[-1], hidden_TD, asked)
+        before = self._before(len(layers))
+        for layer, own in zip(layers[:-1], before, strict=False):
+            hidden_TD = self._layer(layer, hidden_TD, replace(every, before=own))
+        hidden_QD = self._layer(layers[-1], hidden_TD, replace(asked, before=before[-1]))
         return self._norm(body.norm, hidden_QD.index_select(0, prepared.learned))
+
+    def _before(self, layers: int) -> list[tuple[torch.Tensor, torch.Tensor] | None]:
+        """Keys and values that stand before each layer's own."""
+        prefixes = [p for p in _prefixes(self.model) if p.count]
+        if not prefixes:
+            return [None] * layers
+        return [
+            (k.to(self.held.dtype), v.to(self.held.dtype)) for k, v in prefixes[0].keys_and_values()
+        ]
 
     def _compute_in(self, dtype: torch.dtype) -> None:
         if dtype != self.held.dtype:
@@ -198,6 +225,8 @@ class FusedDecoder:
         if hasattr(own, "q_norm"):
             q_QHW, k_TKW = self._norm(own.q_norm, q_QHW), self._norm(own.k_norm, k_TKW)
         q_QHW, k_TKW = rotate(q_QHW, *rows.query_angles), rotate(k_TKW, *rows.key_angles)
+        if rows.before is not None:
+            k_TKW, v_TKW = (torch.cat(p) for p in zip(rows.before, (k_TKW, v_TKW), strict=True))
         mixed_QHW = attend(q_QHW, k_TKW, v_TKW, rows.reading, own.scaling)
         (mixed_QD,) = project(mixed_QHW.flatten(1), [own.o_proj], self.held)
         return _with_additions(own, _taken(x_TD, rows.index), mixed_QD)
@@ -234,15 +263,13 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
 
 def _recognised(model: PreTrainedModel) -> bool:
     body = model.base_model
-    if (
-        body is model
-        or _children(body) != _BODY
-        or getattr(model.config, "attention_dropout", None)
-    ):
+    if body is model or getattr(model.config, "attention_dropout", None):
+        return False
+    if _children(body) != _BODY | {n for n, m in body.named_children() if isinstance(m, Prefixes)}:
         return False
     plain = all(_is_plain(layer) for layer in body.layers) and _is_norm(body.norm)
     # What other hooks do is theirs to know.
-    return plain and _adds_only(model) and _refreshes(model) is not None
+    return plain and _adds_only(model) and _prepares_only(model)
 
 
 def _adds_only(model: PreTrainedModel) -> bool:
@@ -268,12 +295,27 @@ def _with_additions(module: nn.Module, x: torch.Tensor, h: torch.Tensor) -> torc
     return h
 
 
-def _refreshes(model: PreTrainedModel) -> list[Refreshes] | None:
-    """What modules call before they compute, where all of it is known and only writes values."""
+def _prepares_only(model: PreTrainedModel) -> bool:
+    """Whether all that modules call before they compute is known, and of prefixes there is one."""
+    known = [*_owners(model, Refreshes), *_owners(model, Prefixes)]
+    everyone = _owners(model, object)
+    prefixes = [m for m in model.base_model.children() if isinstance(m, Prefixes)]
+    return len(known) == len(everyone) and len(prefixes) == len(_owners(model, Prefixes)) < 2
+
+
+def _refreshes(model: PreTrainedModel) -> list[Refreshes]:
+    return _owners(model, Refreshes)
+
+
+def _prefixes(model: PreTrainedModel) -> list[Prefixes]:
+    return _owners(model, Prefixes)
+
+
+def _owners(model: PreTrainedModel, kind: Any) -> list[Any]:
+    """Those of a kind whose methods modules call before they compute; None for a plain function."""
     hooks = [hook for m in model.modules() for hook in m._forward_pre_hooks.values()]
     owners = {id(own): own for own in (getattr(hook, "__self__", None) for hook in hooks)}
-    found = [own for own in owners.values() if isinstance(own, Refreshes)]
-    return found if len(found) == len(owners) else None
+    return [own for own in owners.values() if isinstance(own, kind)]
 
 
 def _is_plain(layer: Any) -> bool:

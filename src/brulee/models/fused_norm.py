@@ -39,7 +39,7 @@ class _RMSNorm(torch.autograd.Function):
         if run is None:
             return _backward(x_TD, gain_D, r_T1, d_y), d_gain, None, None
         d_x, d_y = torch.empty_like(x_TD), d_y.contiguous()
-        run(x_TD, gain_D.float().contiguous(), r_T1, d_y, d_x, r_T1.numel(), x_TD.shape[-1])
+        run(x_TD, _held(gain_D), r_T1, d_y, d_x, r_T1.numel(), x_TD.shape[-1])
         return d_x, d_gain, None, None
 
 
@@ -51,12 +51,18 @@ def _normed(
     if run is not None:
         y_TD = torch.empty_like(x_TD, dtype=dtype)
         r_T1 = x_TD.new_empty(*x_TD.shape[:-1], 1, dtype=torch.float32)
-        run(x_TD, gain_D.float().contiguous(), y_TD, r_T1, r_T1.numel(), x_TD.shape[-1], eps)
+        run(x_TD, _held(gain_D), y_TD, r_T1, r_T1.numel(), x_TD.shape[-1], eps)
         return y_TD, r_T1
     x_wide = x_TD.to(torch.promote_types(x_TD.dtype, torch.float32))
     r_T1 = x_wide.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
     unit_TD = (x_wide * r_T1).to(dtype)
     return unit_TD.mul_(gain_D.to(dtype)), r_T1
+
+
+def _held(gain_D: torch.Tensor) -> torch.Tensor:
+    """As loops read it: in fp32 those in C, in any format those of a GPU, to save a launch."""
+    wide = gain_D if gain_D.is_cuda else gain_D.float()
+    return wide.contiguous()
 
 
 def _backward(

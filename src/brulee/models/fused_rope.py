@@ -38,7 +38,8 @@ def _turned(
     run = kernel("rotate", x_THD) if cos_TD.dtype == x_THD.dtype else None
     half = x_THD.shape[-1] // 2
     if run is not None:
-        y_THD, x_THD = torch.empty_like(x_THD), x_THD.contiguous()
+        x_THD = x_THD.contiguous()
+        y_THD = torch.empty_like(x_THD)  # of x as it was given, it would be laid out like that
         run(x_THD, cos_TD.contiguous(), sin_TD.contiguous(), y_THD, *x_THD.shape, turn)
         return y_THD
     cos_T1D, sin_T1D = cos_TD[:, None], sin_TD[:, None]

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 
 from brulee.models.linear_parts import LinearParts
+from brulee.models.quantising import in_four_bits
 
 
 class Held:
@@ -41,7 +42,7 @@ class Held:
     @torch.no_grad()
     def tensor(self, original: torch.Tensor) -> torch.Tensor:
         """The original itself where it already has the format or is quantised, else its copy."""
-        if not original.is_floating_point():
+        if in_four_bits(original) or not original.is_floating_point():
             return original
         if original.dtype == self.dtype:
             return original.detach()

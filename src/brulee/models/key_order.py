@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 
 from brulee.models.spans import Span
@@ -47,25 +48,25 @@ class KeyOrder:
 def key_order(spans: Sequence[Span], keys: int) -> KeyOrder | None:
     """The order that these spans read `keys` rows in; None where they stand so already."""
     front = max(span.shared for span in spans)
-    rows = torch.cat([torch.cat([torch.arange(s.shared), _own(s)]) for s in spans])
-    if torch.equal(rows, torch.arange(keys)):
-        return None
-    place = torch.full((keys,), -1)
+    rows = np.concatenate([r for s in spans for r in (np.arange(s.shared), _own(s))])
+    if len(rows) == keys and not front:
+        return None  # they stand one after the other, and all are read
+    place = np.full(keys, -1)
     copies, at = [], 0
     for span in spans:
         # Rows at the front are read by several, or by the span that they are themselves.
         if span.shared or (front and span.keys.start == 0):
-            copies.append(torch.arange(at, at + front))
-        place[span.keys] = torch.arange(at + span.shared, at + span.read)
+            copies.append(np.arange(at, at + front))
+        place[span.keys] = np.arange(at + span.shared, at + span.read)
         at += span.read
     place[:front] = 0
-    unread = torch.nonzero(place < 0).flatten()
-    every = torch.stack(copies) if copies else torch.empty(0, 0, dtype=torch.long)
-    return KeyOrder(rows, place.clamp(min=0), every, unread)
+    every = np.stack(copies) if copies else np.empty((0, 0), dtype=np.int64)
+    parts = (rows, place.clip(min=0), every, np.flatnonzero(place < 0))
+    return KeyOrder(*(torch.from_numpy(part) for part in parts))
 
 
-def _own(span: Span) -> torch.Tensor:
-    return torch.arange(span.keys.start, span.keys.stop)
+def _own(span: Span) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.arange(span.keys.start, span.keys.stop)
 
 
 def put_in_order(x_TKD: torch.Tensor, order: KeyOrder) -> torch.Tensor:

@@ -56,6 +56,14 @@ def asking(segments: Sequence[int], shared: int, asked: Sequence[int]) -> list[S
     return found
 
 
+def after_prefix(spans: Sequence[Span], count: int) -> list[Span]:
+    """The same reading where every span reads `count` keys that stand before the pack's own."""
+    return [
+        Span(s.queries, slice(s.keys.start + count, s.keys.stop + count), s.shared + count)
+        for s in spans
+    ]
+
+
 def cut(spans: Sequence[Span], rows: int) -> list[Span]:
     """The same reading in spans of about `rows` queries, none of which reads keys after its last.
 

@@ -22,7 +22,7 @@ from brulee.models.quantising import held_bytes
 from brulee.training import checkpoint
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import optimizer_of
-from brulee.training.passes import Passes, within
+from brulee.training.passes import Passes
 
 # Steps that are tried, fewer where a training has fewer. The first prepares things for all; with
 # new lengths of documents memory goes on rising for a while.
@@ -80,7 +80,7 @@ def heaviest(steps: Sequence[Sequence[Encoded]], passes: Passes) -> Work:
     """Cut the steps as training will, and find the pass of the most tokens."""
     found = Work([], False)
     for step in steps:
-        parts = list(within(step, passes.most, passes.pass_tokens))
+        parts = list(passes.parts(step))
         largest = max(parts, key=tokens_of)
         if tokens_of(largest) > tokens_of(found.heaviest):
             found = Work(largest, len(parts) > 1)

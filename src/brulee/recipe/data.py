@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from brulee.recipe.base import Count, Fraction, Strict, Weight
+from brulee.recipe.base import Count, Fraction, Strict, Text, Weight
 from brulee.yaml_lines import KeyPath
 
 
@@ -16,7 +16,7 @@ class SplitSpec(Strict):
 
     test: Fraction = 0.15
     validation: Fraction = 0.0
-    group: str | list[str] | None = Field(
+    group: Text | Annotated[list[Text], Field(min_length=1)] | None = Field(
         None, description="column(s) that must stay on one side; default: the row's source text"
     )
     stratify: str | None = Field(
@@ -41,7 +41,7 @@ class ShotsSpec(Strict):
 class DataSpec(Strict):
     """One task: where its rows come from, how they are phrased, how they are split."""
 
-    source: str = Field(
+    source: Text = Field(
         description="bundled/NAME, a file, a folder, a Hub id, or an entry of a dataset_info.json"
     )
     name: str | None = Field(None, description="what the task is called; default: by its source")

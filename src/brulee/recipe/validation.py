@@ -114,7 +114,12 @@ def _any_of(sentences: Sequence[str]) -> str:
 
 
 def _plain(message: str) -> str:
-    ours = {"Input should": "it should", "List should": "the list should", " after validation": ""}
+    ours = {
+        "Input should": "it should",
+        "String should": "it should",
+        "List should": "the list should",
+        " after validation": "",
+    }
     for theirs, better in ours.items():
         message = message.replace(theirs, better)
     return message[0].lower() + message[1:]

@@ -16,6 +16,7 @@ from brulee.data.inspection import Inspection
 from brulee.data.inspection_lengths import Lengths
 from brulee.data.inspection_rows import Piece, Shown
 from brulee.data.splits import NAMES
+from brulee.printable import printable
 from brulee.reporting import wording
 from brulee.reporting.data_headline import clauses, headline
 
@@ -183,14 +184,15 @@ def _chosen(shown: Sequence[Shown], rows: int | None) -> list[Shown]:
 
 def _document(row: Shown) -> Text:
     if row.problem:
-        return Text(row.problem, style="red")
+        return Text(printable(row.problem), style="red")
     counts = f"{row.tokens:,} tokens, {row.learned:,} learned"
     cut = f", cut by {row.cut:,}" if row.cut else ""
     differs = "" if row.same else "; at inference the prompt has other tokens"
     drawn = Text()
     for piece in _preview(row):
         style = "green" if piece.learned else ""
-        text = piece.text.replace("\n", "↵\n") if piece.special else piece.text
+        text = printable(piece.text)
+        text = text.replace("\n", "↵\n") if piece.special else text
         drawn.append(text, style=f"{style} reverse dim" if piece.special else style)
     drawn.rstrip()
     drawn.append(f"\n{counts}{cut}{differs}", style="dim")
@@ -222,7 +224,8 @@ def _more(table: Table, left: int) -> Table:
 
 def _add(table: Table, *cells: str | Text) -> None:
     """Add a row of plain text, so that brackets in a name are never read as markup."""
-    table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
+    plain = (Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells)
+    table.add_row(*plain)
 
 
 def _table(first: str, *others: str) -> Table:

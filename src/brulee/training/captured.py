@@ -31,14 +31,12 @@ from brulee.models.fused_decoder import FusedDecoder, Prepared
 from brulee.models.head import CompletionLoss
 from brulee.progress import note
 from brulee.training.exhaustion import is_exhaustion
+from brulee.training.graphs import Pass, Record, on_cuda
 
 MOST = 24  # graphs; a pass of further sizes is computed as ever
 _LONGEST = 256  # the longest document counts in steps of it
-_WARM_UP = 2  # passes before one is recorded, as libraries allocate at their first use
 _TOLERANCE = 1e-2  # of a loss or the length of a gradient, for a replay beside the same unrecorded
 
-Pass = Callable[[], None]
-Record = Callable[[Pass], Pass]  # computes the pass a few times, and gives what replays it
 Precision = Callable[[], AbstractContextManager[object]]
 
 
@@ -63,7 +61,8 @@ class _Recording:
 class Captured:
     """Gradients of packs, by recordings where their sizes have been met before.
 
-    `gradient` adds to the parameters' gradients, as `torch.autograd.backward` does.
+    `gradient` adds to the parameters' gradients, as `torch.autograd.backward` does. `keeps` is
+    whether there is memory that only recordings need.
     """
 
     def __init__(self, loss: CompletionLoss, precision: Precision, record: Record) -> None:
@@ -74,7 +73,7 @@ class Captured:
         self._met: set[Sizes] = set()
         self._recorded: dict[Sizes, _Recording] = {}
         self._works = True
-        self.replayed = 0
+        self.keeps, self.replayed = False, 0
 
     def gradient(self, documents: Sequence[Encoded], over: int) -> torch.Tensor | None:
         """Their summed loss / `over`, and its gradient; None where that has to be computed as ever.
@@ -139,20 +138,22 @@ class Captured:
 
     def _recording(self, inputs: Prepared) -> _Recording | None:
         """Record a pass over these inputs; None, for good, where it does not give the same."""
+        self.keeps = True
         before = [total.clone() for total in self._sums]  # may hold an earlier pass of this step
         try:
             replay = self._record(lambda: self._pass(inputs))
             same = self._same(replay, lambda: self._pass(inputs))
         except RuntimeError as error:
             if is_exhaustion(error):
-                self._recorded.clear()
                 raise
             first = next(iter(str(error).strip().splitlines()), type(error).__name__)
             note(f"passes are not recorded as CUDA graphs: {first}")
             same = False
         finally:
             torch._foreach_copy_(self._sums, before)
-        self._works = same
+        if not same:  # and the earlier ones are of no use
+            self._works = self.keeps = False
+            self._recorded.clear()
         return _Recording(inputs, replay) if same else None
 
     def _same(self, replay: Pass, plain: Pass) -> bool:
@@ -187,16 +188,15 @@ def sizes_of(documents: Sequence[Encoded], shared: int) -> Sizes:
 
 def filled_up(documents: Sequence[Encoded], shared: int, sizes: Sizes) -> Batch:
     """A pack of these sizes: the documents, and one that has no target."""
-    plain = pack(documents, shared)
-    own = sizes.rows - plain.inputs["input_ids"].shape[1]
-    learned, asked = sizes.learned - plain.learned, sizes.asked - sum(plain.asked)
+    learned = sum(d.learned for d in documents)
+    asked = sizes.asked - sum(len(d.ids) - d.spans[0][0] + 1 for d in documents)
+    own = sizes.rows - shared - sum(len(d.ids) - shared for d in documents)
     ids = documents[0].ids[:shared] + (documents[0].ids[-1],) * own
     first = len(ids) - asked + 1
-    filler = Encoded(ids, ((first, first + learned),))
+    filler = Encoded(ids, ((first, first + sizes.learned - learned),))
     batch = pack([*documents, filler], shared)
-    targets = batch.targets.clone()
-    targets[plain.learned :] = -1
-    return replace(batch, targets=targets)
+    batch.targets[learned:] = -1
+    return batch
 
 
 def _next(size: int, parts: int) -> int:
@@ -220,26 +220,4 @@ def captured(loss: CompletionLoss, precision: Precision, dtype: torch.dtype) -> 
     width = int(loss.decoder.model.base_model.layers[0].self_attn.head_dim)
     if not takes_all_documents(torch.empty(0, width, dtype=dtype, device=device)):
         return None
-    return Captured(loss, precision, _on_cuda(device))
-
-
-def _on_cuda(device: torch.device) -> Record:
-    """Records in one pool of memory, which graphs that never run together share."""
-    pool = None
-
-    def record(run: Pass) -> Pass:
-        nonlocal pool
-        with torch.cuda.device(device):
-            pool = pool or torch.cuda.graph_pool_handle()
-            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(aside):
-                for _ in range(_WARM_UP):
-                    run()
-            torch.cuda.current_stream().wait_stream(aside)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=pool):
-                run()
-        return graph.replay
-
-    return record
+    return Captured(loss, precision, on_cuda(device))

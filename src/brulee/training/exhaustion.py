@@ -36,6 +36,8 @@ def is_exhaustion(error: BaseException) -> bool:
 class Relief:
     """Halves the passes once; after that, or where a pass is one document, has layers keep less.
 
+    Before either, what recorded passes keep for themselves is given back.
+
     Passes are not halved unless that is `allowed`: not where other processes wait for one that this
     process would cut in two.
     """
@@ -54,7 +56,9 @@ class Relief:
         at_most = min(self.passes.pass_tokens, sum(sorted(lengths)[-self.passes.most :]))
         tokens = at_most // 2
         single = self.passes.most == len(documents) == 1
-        if not (self.used or single or tokens < max(lengths) // 2):
+        if self.passes.stop_replaying():
+            how = "passes are no longer replayed from CUDA graphs, which keep memory of their own."
+        elif not (self.used or single or tokens < max(lengths) // 2):
             self.used, self.passes.pass_tokens = True, tokens
             how = (
                 f"passes now hold {tokens} tokens instead of {at_most}. A step still learns from "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from brulee.models.attention import packed, packs_exactly
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base
 from brulee.models.precision import FUSED_PASS_TOKENS, PASS_TOKENS
+from brulee.models.rope import changes_beyond
 from brulee.training.captured import captured
 from brulee.training.sharding import shard
 
@@ -30,6 +32,8 @@ class Passes:
         self.packs = packs_exactly(base.model)
         loss = CompletionLoss(base.model)
         self._decoder = loss.decoder
+        beyond = changes_beyond(base.model)
+        self._alone_beyond = sys.maxsize if beyond is None else beyond
         budgets = FUSED_PASS_TOKENS if self._decoder else PASS_TOKENS
         self.pass_tokens = budgets[base.device.type]
         self.loss: Callable[[Batch], torch.Tensor] = loss
@@ -50,6 +54,13 @@ class Passes:
     def recomputes(self) -> bool:
         """Whether layers keep their inputs alone and compute again what the backward pass needs."""
         return self._decoder is not None and self._decoder.recomputes
+
+    def stop_replaying(self) -> bool:
+        """Drop recorded passes and the memory that they keep, for good; whether there is any."""
+        if self._captured is None or not self._captured.keeps:
+            return False
+        self._captured = None
+        return True
 
     def recompute(self) -> bool:
         """Have layers do so, which takes a third longer; whether that is anything new."""
@@ -79,7 +90,7 @@ class Passes:
         self._renew()
         total = torch.zeros((), device=self.base.device)
         tokens = 0
-        for part in within(documents, self.most, self.pass_tokens):
+        for part in self.parts(documents):
             total += self._gradient(part, learned)
             tokens += sum(len(d.ids) for d in part)
         return total, tokens
@@ -97,7 +108,7 @@ class Passes:
 
     def count(self, documents: Sequence[Encoded]) -> int:
         """How many passes documents take."""
-        return sum(1 for _ in within(documents, self.most, self.pass_tokens))
+        return sum(1 for _ in self.parts(documents))
 
     def each(self, documents: Iterable[Encoded]) -> Iterator[torch.Tensor]:
         """The mean loss per learned token of one document after another, with its graph."""
@@ -119,8 +130,15 @@ class Passes:
         return total, learned
 
     def _batches(self, documents: Sequence[Encoded]) -> Iterator[Batch]:
-        for part in within(documents, self.most, self.pass_tokens):
+        for part in self.parts(documents):
             yield self._batch(part)
+
+    def parts(self, documents: Sequence[Encoded]) -> Iterator[list[Encoded]]:
+        """The documents of each pass; those that would change what others are read as, alone."""
+        alone = [d for d in documents if len(d.ids) > self._alone_beyond]
+        yield from ([document] for document in alone)
+        others = [d for d in documents if len(d.ids) <= self._alone_beyond]
+        yield from within(others, self.most, self.pass_tokens)
 
     def _batch(self, part: Sequence[Encoded]) -> Batch:
         if self.packs:

@@ -50,6 +50,8 @@ def test_inspect_into_a_folder_that_is_not_there_is_one_sentence(brulee, recipe:
     done = brulee("data", "inspect", recipe, "--html", recipe.with_name("no") / "x.html", "--quiet")
     assert done.code == 2
     assert "no such folder" in done.err
+    done = brulee("data", "inspect", recipe, "--html", recipe.parent, "--quiet")
+    assert (done.code, "a folder; name a file, such as" in done.err) == (2, True)
 
 
 def test_lint_exits_0_with_warnings_alone_and_names_each_place(brulee, recipe: Path) -> None:

@@ -37,3 +37,8 @@ def test_a_long_name_goes_on_in_its_cell(
     width = lines[0].index("score")
     cells = "".join(line[:width].strip() for line in lines[1:])
     assert cells == f"{NAME}mmlu"
+
+
+def test_what_would_steer_the_terminal_is_blank(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["label"], [("a\x1b[2Jb\u202ec \u200d",)])
+    assert capsys.readouterr().out.splitlines()[1].rstrip() == "a [2Jb c \u200d"

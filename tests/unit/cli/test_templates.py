@@ -127,3 +127,12 @@ def test_columns_are_renamed_on_the_way(brulee, tmp_path: Path) -> None:
     done = brulee(*name, "--column", "dialogue=2", "--column", "summary=3")
     assert json.loads(done.out)["completion"] == "He greets."
     assert "write NAME=SOURCE" in brulee(*name, "--column", "dialogue").err
+    twice = brulee(*name, "--column", "dialogue=2", "--column", "dialogue=3")
+    assert (twice.code, "dialogue is read as 2 already" in twice.err) == (2, True)
+
+
+def test_a_template_does_not_clear_the_screen(brulee, tmp_path: Path) -> None:
+    file = tmp_path / "odd.yaml"
+    file.write_text('templates: {a: {name: "a", jinja: "\\e[2J{{a}} ||| {{b}}"}}\n')
+    done = brulee("templates", "show", file)
+    assert (done.code, "\x1b" in done.out, "[2J{{a}} ||| {{b}}" in done.out) == (0, False, True)

@@ -1,13 +1,16 @@
 """Tasks opened together: paths, shared splits, what is held out, what is drawn."""
 
 import json
+import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from brulee.data.corpus import Corpus, open_corpus
+from brulee.data.encoding import Encoder
 from brulee.errors import InputError
 from brulee.recipe import load_recipe, recipe_from_dict
 
@@ -90,6 +93,44 @@ def test_tasks_over_one_source_that_ask_for_two_splits_are_refused(tmp_path: Pat
     asked = [task(source, name="ask"), task(source, name="back", split={"test": 0.5})]
     with pytest.raises(InputError, match="tasks over one source share one split"):
         opened(asked)
+
+
+def test_a_source_under_two_names_is_one_source(tmp_path: Path) -> None:
+    source = written(tmp_path, "shared", 60)
+    again = f"{tmp_path}/../{tmp_path.name}/shared.jsonl"
+    ask, back = opened(
+        [task(source, name="ask"), task(again, name="back", templates=BACK)]
+    ).tasks.values()
+    assert (ask.train, ask.test) == (back.train, back.test)
+    held = opened({"hold_out": {"tasks": ["ask"]},
+                   "tasks": [task(source, name="ask"), task(again, name="back"),
+                             task(written(tmp_path, "else", 40))]})  # fmt: skip
+    assert held.held_out == {"ask": "named", "back": "same data set as ask"}
+
+
+def test_tasks_that_read_one_source_to_two_lengths_are_refused(tmp_path: Path) -> None:
+    source = written(tmp_path, "shared", 60)
+    asked = [task(source, name="ask"), task(source, name="back", limit=40)]
+    with pytest.raises(InputError, match="ask reads 60 rows of it where this one reads 40"):
+        opened(asked)
+
+
+def test_two_splits_of_one_folder_are_two_sources(tmp_path: Path) -> None:
+    (tmp_path / "qa").mkdir()
+    for split in ("train", "validation", "test"):
+        written(tmp_path / "qa", split, 40)
+    columns = {"prompt": "q", "response": "a"}
+    info = {split: {"file_name": "qa", "split": split, "columns": columns}
+            for split in ("validation", "test")}  # fmt: skip
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    one, two = opened(
+        [task(f"{tmp_path}/dataset_info.json:{name}", name=name,
+              columns={"q": "instruction", "a": "output"})
+         for name in info]
+    ).tasks.values()  # fmt: skip
+    assert one.rows.digests == two.rows.digests, "they would not have been taken for one anyway"
+    assert one.rows[0] != two.rows[0]
+    assert one.splits is not two.splits
 
 
 def test_a_held_out_cluster_takes_every_task_of_its_data_sets_along(tmp_path: Path) -> None:
@@ -233,3 +274,111 @@ def test_few_shot_draws_show_training_rows_of_other_groups_only() -> None:
         shown.append(shots)
     assert set(shown) == {0, 3}
     assert 8 < shown.count(3) < 32
+
+
+def test_rows_that_differ_in_a_column_no_template_can_spell_are_no_repeats(tmp_path: Path) -> None:
+    rows = [{"the-text": f"{WORDS[i % 12]} {i}", "label": ("yes", "no")[i % 2]}
+            for i in range(40)]  # fmt: skip
+    file = tmp_path / "dashes.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    phrased = {"prompt": "{{ the_text }}", "completion": "{{ label }}"}
+    (found,) = opened({"source": str(file), "templates": phrased}).tasks.values()
+    assert (found.splits.duplicates, len(found.train), len(found.test)) == (0, 34, 6)
+
+
+def test_a_column_that_another_task_calls_otherwise_tells_rows_apart(tmp_path: Path) -> None:
+    rows = [{"q": f"{WORDS[i % 2]}?", "a": WORDS[i % 2], "more": f"{WORDS[i // 12]} {i}"}
+            for i in range(40)]  # fmt: skip
+    file = tmp_path / "columns.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    renamed = {"columns": {"text": "more"}, "name": "other",
+               "templates": {"prompt": "{{ text }}", "completion": "{{ a }}"}}  # fmt: skip
+    for tasks in (
+        [task(str(file)), task(str(file), **renamed)],
+        [task(str(file), **renamed), task(str(file))],
+    ):
+        assert {t.splits.duplicates for t in opened(tasks).tasks.values()} == {0}
+
+
+def test_references_may_be_lists_and_numbers_and_no_objects(
+    tmp_path: Path, make_tokenizer: Any, chat_templates: dict[str, str]
+) -> None:
+    rows = [{"q": f"{WORDS[i % 12]} {i}?", "a": f"a{i}", "more": ["b", "", "c"], "least": 0,
+             "odd": {"text": "d"}} for i in range(20)]  # fmt: skip
+    file = tmp_path / "several.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    encoder = Encoder(make_tokenizer(chat_templates["chatml"]))
+    (found,) = opened(task(str(file), references=["more", "least"])).tasks.values()
+    item = found.item(3, encoder, None)
+    assert item is not None
+    assert item.references == ("a3", "b", "c", "0")
+    (odd,) = opened(task(str(file), references=["odd"])).tasks.values()
+    with pytest.raises(InputError, match="line 4: the column 'odd', which"):
+        odd.item(3, encoder, None)
+
+
+def test_a_row_before_which_no_example_can_stand_is_named(
+    tmp_path: Path, make_tokenizer: Any, chat_templates: dict[str, str]
+) -> None:
+    source = written(tmp_path, "one", 40)
+    (found,) = opened(task(source, shots={"count": 2})).tasks.values()
+    alone = replace(found, train=found.train[:1])
+    encoder = Encoder(make_tokenizer(chat_templates["chatml"]))
+    place = re.escape(found.rows.place(alone.train[0]))
+    with pytest.raises(InputError, match=f"^task one: no example can be shown before {place}: "):
+        alone.encode(encoder, alone.train[0], 0, "", 2)
+
+
+def test_a_row_whose_number_is_nan_lacks_it(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    numbers = [float(i) for i in range(39)]
+    table = pa.table({"q": [f"{i}?" for i in range(40)], "a": [*numbers, float("nan")]})
+    pq.write_table(table, tmp_path / "numbers.parquet")
+    with pytest.raises(InputError, match="row 40: the label 'a' that template 'inline' needs is"):
+        opened(task(str(tmp_path / "numbers.parquet")))
+
+
+def test_entries_that_call_two_columns_by_one_name_lose_no_row(tmp_path: Path) -> None:
+    rows = [{"q": f"{WORDS[i % 2]}?", "a": WORDS[i % 2], "more": f"{WORDS[i // 12]} {i}"}
+            for i in range(40)]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = {name: {"prompt": name, "response": "a"} for name in ("q", "more")}
+    info = {name: {"file_name": "rows.jsonl", "columns": of} for name, of in columns.items()}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    phrased = {"prompt": "{{ instruction }}", "completion": "{{ output }}"}
+    entries = [{"source": f"{tmp_path}/dataset_info.json:{name}", "name": name,
+                "templates": phrased} for name in info]  # fmt: skip
+    one, two = opened(entries).tasks.values()
+    assert (one.splits.duplicates, two.splits.duplicates) == (0, 0)
+    assert (one.train, one.test) == (two.train, two.test)
+
+
+def test_a_task_of_natural_instructions_under_two_names_is_one_source(tmp_path: Path) -> None:
+    instances = [{"input": f"{WORDS[i % 12]} {i}", "output": [f"a{i}"]} for i in range(40)]
+    (tmp_path / "it.json").write_text(json.dumps({"Definition": "Do.", "Instances": instances}))
+    again = f"{tmp_path}/../{tmp_path.name}/it.json"
+    one, two = opened(
+        [{"source": f"{tmp_path}/it.json"}, {"source": again, "name": "two"}]
+    ).tasks.values()
+    assert one.splits is two.splits
+
+
+def test_chats_beside_a_task_that_reads_one_column_of_them_lose_no_row(tmp_path: Path) -> None:
+    turns = [[{"role": "user", "content": f"{WORDS[i % 12]} {i}?"},
+              {"role": "assistant", "content": f"a{i}"}] for i in range(40)]  # fmt: skip
+    rows = [{"messages": chat, "title": WORDS[i % 2]} for i, chat in enumerate(turns)]
+    file = tmp_path / "chats.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    title = {"prompt": "Name one.", "completion": "{{ title }}"}
+    tasks = [{"source": str(file), "name": "title", "templates": title},
+             {"source": str(file), "name": "chats"}]  # fmt: skip
+    for asked in (tasks, tasks[::-1]):
+        assert {t.splits.duplicates for t in opened(asked).tasks.values()} == {0}
+
+
+def test_what_left_no_row_is_said_in_words(tmp_path: Path) -> None:
+    never = {"prompt": "{% if q == 1 %}{{ q }}{% endif %}", "completion": "{{ a }}"}
+    with pytest.raises(InputError, match="train on; left out: 40 template not applicable"):
+        opened(task(written(tmp_path, "one", 40), templates=never))

@@ -84,3 +84,10 @@ def test_a_file_or_name_that_is_not_there_is_named(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(InputError, match=r"dataset_info\.json"):
             read_dataset_info(file, "a")
+
+
+def test_an_entry_given_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "dataset_info.json"
+    file.write_text('{"mine": {"file_name": "a.json"}, "mine": {"file_name": "b.json"}}')
+    with pytest.raises(InputError, match="the key 'mine' is given twice"):
+        read_dataset_info(file, "mine")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from brulee.data.encoding import Encoder
-from brulee.data.template import Rendered
+from brulee.data.template import Rendered, Template
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
@@ -281,6 +281,15 @@ def test_a_long_document_loses_the_end_of_its_source_and_nothing_else(
     assert instruction
     assert kept
     assert row["dialogue"].startswith(kept)
+
+
+def test_a_source_column_that_no_template_can_spell_is_cut(chatml: Encoder) -> None:
+    template = Template("dashes", "{{ the_text }} ||| {{ label }}")
+    chatml.max_length = 64
+    encoded = chatml.fit(template, {"the-text": "a guest " * 200, "label": "yes"})
+    assert encoded is not None
+    assert encoded.cut > 0
+    assert len(encoded.ids) <= 64
 
 
 @pytest.mark.parametrize("length", range(150, 158))

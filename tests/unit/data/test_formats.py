@@ -47,6 +47,7 @@ PHRASED: list[tuple[str, dict[str, Any], str, str]] = [
     ("alpaca", {"instruction": "Add.", "input": "1 2", "output": "3"}, "Add.\n\n1 2", "3"),
     ("alpaca", {"instruction": "Add.", "input": "", "output": "3"}, "Add.", "3"),
     ("alpaca", {"instruction": "Add.", "input": None, "output": "3"}, "Add.", "3"),
+    ("alpaca", {"instruction": "Add 1.", "input": 0, "output": "1"}, "Add 1.\n\n0", "1"),
     (
         "alpaca",
         {"instruction": "Say", "context": "C", "response": "r", "category": "qa"},

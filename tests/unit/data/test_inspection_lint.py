@@ -1,5 +1,6 @@
 """Each mistake in data, built and found, with the place where it stands."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,13 @@ def test_a_test_row_that_stands_in_train(found) -> None:
     finding = found(data=data, **files)["split-leak"]
     assert finding.severity == "error"
     assert "both/test.csv, line 2" in finding.message
+
+
+def test_what_two_columns_say_is_told_apart(found) -> None:
+    sums = "".join(f"{a},{b},{a + b}\n" for a in range(10) for b in range(10))
+    rows = {"sums.csv": f"a,b,sum\n{sums}"}
+    data = "{source: sums.csv, templates: {prompt: 'Add {{a}} to {{b}}', completion: '{{sum}}'}}"
+    assert not {"split-leak", "echo"} & set(found(data=data, **rows))
 
 
 def test_empty_completions(found) -> None:
@@ -164,3 +172,15 @@ def test_tasks_drawn_for_less_than_one_epoch_and_for_more_than_ten(found) -> Non
 
 def test_a_finding_about_an_inline_template_names_its_line_in_the_recipe(found) -> None:
     assert found(clean())["few-phrasings"].where.endswith("it.yaml, line 2")
+
+
+def test_a_chat_that_repeats_its_question_is_an_echo(found) -> None:
+    def chat(*texts: str) -> str:
+        roles = ("user", "assistant") * 2
+        turns = [{"role": r, "content": t} for r, t in zip(roles, texts, strict=False)]
+        return json.dumps({"messages": turns})
+
+    chats = [chat(f"{text}?", f"{text}!", "and?", label) for text, label in clean()]
+    rows = {"chats.jsonl": "\n".join([*chats, chat("Say it", "say it")])}
+    finding = found(data="{source: chats.jsonl}", **rows)["echo"]
+    assert finding.where == "chats.jsonl, line 61"

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from brulee.data.leakage import leakage
+from brulee.data.leakage import input_text, leakage
 from brulee.data.sources import Rows, open_source
 from brulee.data.splits import split_rows
 from brulee.data.templates import TemplateSet, load_templates
@@ -161,3 +161,11 @@ def test_the_report_is_plain_values() -> None:
         "severity": "error",
         "examples": [["rows.jsonl, line 1", "rows.jsonl, line 5"]],
     }
+
+
+def test_a_value_in_one_column_is_not_the_same_value_in_another() -> None:
+    assert input_text([0, 5], "?") != input_text([5, 0], "?")
+    first, second = input_text(["five", None], "?"), input_text([None, "five"], "?")
+    found = leakage({"train": {0: (first, "x")}, "test": {1: (second, "y")}})
+    assert found.overlap("input", "train", "test").rows == 0
+    assert input_text([None, ""], "the prompt") == "the prompt"

@@ -150,6 +150,10 @@ def test_one_phrasing_is_few_unless_it_was_picked() -> None:
     assert lint(TemplateSet("f/fine", (FINE,))) == []
 
 
+def test_a_template_without_words_of_its_own_has_no_phrasing_to_learn() -> None:
+    assert lint(TemplateSet("f", (Template("bare", "{{q}} ||| The answer is {{a}}"),))) == []
+
+
 def test_metadata_and_label_words_are_checked_without_rows() -> None:
     jinja = "{{text}} Is it so? ||| {{answer_choices[label]}}"
     assert codes(jinja, choices="yes ||| yes") == [("warning", "repeated-choice")]

@@ -76,3 +76,10 @@ def test_a_missing_an_unused_and_a_negative_weight_are_refused_by_name() -> None
         rates(Rates("equal"), rte=1)
     with pytest.raises(InputError, match="mix: the weight of 'rte' is -1"):
         rates(Rates("weights"), snli=1, rte=-1, cb=1)
+
+
+def test_rates_past_every_number_are_refused() -> None:
+    with pytest.raises(InputError, match="mix: the rate of 'snli', its rows times"):
+        rates(Rates(scale=1e308))
+    with pytest.raises(InputError, match="their sum is no finite number"):
+        shares(rates(Rates(scale=1e308, rate_cap=1e308)))

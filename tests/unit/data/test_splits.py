@@ -149,7 +149,7 @@ def test_missing_columns_are_named() -> None:
     rows = Rows.of(numbered(3))
     with pytest.raises(InputError, match="unknown column 'texts'; did you mean 'text'"):
         split_rows(rows, spec(), ["texts"])
-    with pytest.raises(InputError, match="unknown column 'user'"):
+    with pytest.raises(InputError, match=r"^split\.group: .*unknown column 'user'"):
         split_rows(rows, spec(group=["text", "user"]), ["text"])
 
 

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2.exceptions import SecurityError
 
 from brulee.data import sandbox
+from brulee.data.sandbox_watch import Watch
 from brulee.data.templates import (
+    Rendered,
     Template,
     TemplateMetadata,
     TemplateSet,
@@ -54,6 +57,30 @@ def refused(jinja: str, row: dict[str, Any] | None = None, **options: Any) -> st
     with pytest.raises(InputError) as caught:
         Template("phrase", jinja, **options).render(row or {})
     return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "jinja", ["{{a}}|||{{b}}", "{{a}} ||| {{b}}", "{% if a %}{{a}}|||{% endif %}{{b}}"]
+)
+def test_a_value_that_ends_in_a_bar_keeps_it(jinja: str) -> None:
+    assert rendered(jinja, {"a": "| x | y |", "b": "|z|"}) == ("| x | y |", "|z|")
+
+
+def test_a_prompt_that_ends_in_a_bar_keeps_it() -> None:
+    (template,) = load_templates({"prompt": "| {{a}} |", "completion": "| {{b}}"})
+    assert template.render({"a": "x", "b": "y"}) == Rendered("| x |", "| y", None)
+
+
+@pytest.mark.parametrize("choices", ["{{a}}|||{{b}}", "{{ [a, b] | join('|||') }}"])
+def test_an_answer_choice_that_ends_in_a_bar_keeps_it(choices: str) -> None:
+    template = Template("t", "{{q}} ||| {{answer_choices[1]}}", answer_choices=choices)
+    found = template.render({"q": "?", "a": "x|", "b": "y"})
+    assert found == Rendered("?", "y", ("x|", "y"))
+
+
+def test_separators_in_the_keys_of_a_value_survive() -> None:
+    jinja = "{% for key, value in a.items() %}{{key}}={{value}}{% endfor %} ||| done"
+    assert rendered(jinja, {"a": {"x|||y": 1}}) == ("x|||y=1", "done")
 
 
 def test_parts_are_stripped_and_separators_in_values_survive() -> None:
@@ -346,3 +373,23 @@ def test_renders_what_promptsource_rendered() -> None:
         result = template.render(row)
         assert result is not None
         assert (result.prompt, result.completion) == (gold["prompt"].strip(), answer)
+
+
+def test_a_process_that_was_stopped_goes_on_rendering() -> None:
+    watch = Watch(0.05, "key")
+    time.sleep(0.1)
+    watch.check_time()
+    began = time.thread_time()
+    while time.thread_time() < began + 0.06:
+        pass
+    with pytest.raises(SecurityError, match="it runs for more than"):
+        watch.check_time()
+
+
+@pytest.mark.parametrize("label", ["1", 1.0])
+def test_a_label_that_is_no_whole_number_says_what_to_write(label: object) -> None:
+    said = refused("{{a}} ||| {{answer_choices[label]}}", {"a": "x", "label": label},
+                   answer_choices="no ||| yes")  # fmt: skip
+    assert "as in answer_choices[label | int]; columns present: a, label" in said
+    jinja = "{{a}} ||| {{answer_choices[label | int]}}"
+    assert rendered(jinja, {"a": "x", "label": label}, answer_choices="no ||| yes") == ("x", "yes")

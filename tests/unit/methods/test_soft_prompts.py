@@ -94,8 +94,9 @@ def test_a_pack_after_a_prefix_is_refused_where_attention_would_mix_documents(
 ) -> None:
     base = make_base("llama")
     attached = _method("prefix").attach(base.model)
+    batch = pack(_documents(attached))
     with pytest.raises(ValueError, match="packed"):
-        _gradient(base, attached, [pack(_documents(attached))])
+        base.model(**batch.inputs)
 
 
 def test_the_order_of_keys_puts_the_prefix_before_each_document() -> None:

@@ -109,3 +109,12 @@ def test_a_logit_that_is_no_number_is_not_hidden() -> None:
     loss = torch.zeros(2)
     in_triton.cross_entropy(logits, torch.tensor([3, 3]), loss, 2, 5000, 1)
     assert loss.isnan().tolist() == [False, True]
+
+
+def test_a_gain_in_bf16_is_read_as_it_is() -> None:
+    x, gain = _draw(3, 50, dtype=BF16, seed=0), _draw(50, dtype=BF16, seed=1)
+    outs = [torch.zeros(3, 50, dtype=BF16) for _ in range(2)]
+    for out, held in zip(outs, (gain, gain.float()), strict=True):
+        in_triton.norm_forward(x, held, out, torch.zeros(3), 3, 50, 1e-5)
+    assert outs[0].abs().sum() > 0
+    assert torch.equal(*outs)

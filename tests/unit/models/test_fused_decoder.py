@@ -36,6 +36,8 @@ METHODS: list[dict[str, Any]] = [
     {"name": "selective", "train": "norms"},
     {"name": "selective", "train": "layers", "layers": {"last": 1}},
     {"name": "selective", "train": "embeddings"},
+    {"name": "prefix", "tokens": 5, "init": "random"},
+    {"name": "prefix", "tokens": 5, "init": "random", "projection": True},
 ]
 # A common beginning; one whose learned tokens are two stretches, one that is nearly all learned.
 DOCUMENTS = [
@@ -202,6 +204,19 @@ def test_values_chosen_of_a_base_in_bfloat16_are_written_before_each_pass(
         loss.decoder = decoder
         ours = float(loss(batch) / batch.learned)
     assert ours == pytest.approx(own, rel=1e-2)
+
+
+def test_a_prefix_that_is_switched_off_is_not_read(make_model: Make) -> None:
+    model = make_model("llama")
+    plain = _fused(model.requires_grad_(True), DOCUMENTS, 3)[0]
+    method = build_method(MethodSpec(name="prefix", tokens=5, init="random"))
+    attached = method.attach(model)
+    loss = CompletionLoss(model)
+    assert loss.decoder is not None
+    batch = pack(DOCUMENTS, 3)
+    assert loss(batch).item() != pytest.approx(plain, rel=1e-4)
+    with attached.disabled():
+        assert loss(batch).item() == pytest.approx(plain, rel=1e-6)
 
 
 def test_a_norm_that_computes_something_else_is_found_by_trying(make_model: Make) -> None:

@@ -125,6 +125,18 @@ def test_rotation(
 
 
 @compiled
+def test_rotation_of_heads_that_lie_one_after_the_other() -> None:
+    x = _draw(6, 3, 8, dtype=torch.float32, seed=0)
+    cos, sin = (_draw(6, 8, dtype=torch.float32, seed=seed).detach() for seed in (1, 2))
+    by_head = x.detach().transpose(0, 1).contiguous().transpose(0, 1).requires_grad_()
+    d_y = _draw(3, 6, 8, dtype=torch.float32, seed=3).detach().transpose(0, 1)
+    ours, expected = rotate(by_head, cos, sin), rotate(x, cos, sin)
+    assert torch.equal(ours, expected)
+    (found,) = torch.autograd.grad(ours, by_head, d_y)
+    assert torch.equal(found, *torch.autograd.grad(expected, x, d_y.contiguous()))
+
+
+@compiled
 @pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("rows", [4, 256])
 def test_attention(dtype: torch.dtype, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,8 +33,8 @@ def test_they_compute_what_the_loops_in_c_do() -> None:
 # By kernel: its pointers, its numbers, and a block for each constant.
 _ROW = {"BLOCK": 1024}
 SIGNATURES: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "_norm_forward_kernel": ("xfyf", "if", _ROW),
-    "_norm_backward_kernel": ("xffyx", "i", _ROW),
+    "_norm_forward_kernel": ("xxyf", "if", _ROW),
+    "_norm_backward_kernel": ("xxfyx", "i", _ROW),
     "_swiglu_forward_kernel": ("yyy", "i", _ROW),
     "_swiglu_backward_kernel": ("yyyyy", "i", _ROW),
     "_rotate_kernel": ("yyyy", "iif", {"BACK": True, "HEADS": 16, "BLOCK": 32}),

@@ -21,7 +21,7 @@ def inspection(tmp_path: Path, make_tokenizer, chat_templates) -> Inspection:
     tasks = []
     for name, words in (("brief", 2), ("wordy", 40)):
         file = tmp_path / f"{name}.csv"
-        lines = [f"[bold]{name}[/] {'word ' * words}{i},l{i % 2}" for i in range(40)]
+        lines = [f"[bold]{name}[/]\x1b[2J {'word ' * words}{i},l{i % 2}" for i in range(40)]
         file.write_text("\n".join(["text,label", *lines]) + "\n")
         phrased = {"prompt": "Is it so?\n{{text}}", "completion": "{{label}}"}
         tasks.append({"source": str(file), "templates": phrased})
@@ -55,6 +55,10 @@ def test_the_cut_line_and_the_odd_epochs_are_there(shown: Shown) -> None:
 
 def test_brackets_in_rows_are_text(shown: Shown) -> None:
     assert "[bold]brief[/]" in shown()
+
+
+def test_a_row_does_not_clear_the_screen(shown: Shown) -> None:
+    assert "\x1b" not in shown()
 
 
 def test_rows_are_one_of_each_task_unless_a_number_is_asked_for(shown: Shown) -> None:

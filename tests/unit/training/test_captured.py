@@ -6,7 +6,9 @@ that they were recorded with; in place of the varlen kernel one product for each
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -162,7 +164,7 @@ def _assert_near(ours: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]) ->
         assert truth.norm() > 0
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", ["lora", "full", "prefix", "bottleneck"])
 @pytest.mark.parametrize("shared", [0, 4])
 @pytest.mark.parametrize("name", ["llama", "qwen3"])
 def test_a_recording_holds_for_other_documents_of_its_sizes(
@@ -253,6 +255,27 @@ def test_what_cannot_be_recorded_is_told_and_computed_as_ever(
     assert [recorded.gradient(documents, 1) for _ in range(3)] == [None] * 3
     expected = "passes are not recorded as CUDA graphs: operation not permitted when stream is"
     assert said == [f"{expected} capturing"]
+
+
+def test_where_one_cannot_be_recorded_the_earlier_ones_are_given_up(make_model: Make) -> None:
+    """They are not replayed any more, and keep memory."""
+    kept: list[weakref.ref[_Tape]] = []
+
+    def once(run: Pass) -> Pass:
+        if kept:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        replay = _record(run)
+        kept.append(weakref.ref(replay.__self__))  # type: ignore[attr-defined]
+        return replay
+
+    recorded = Captured(CompletionLoss(_tuned(make_model, "llama", "lora")), nullcontext, once)
+    for documents in (_drawn(0, 2, (6, 9)), _drawn(0, 2, (90, 80))):
+        recorded.gradient(documents, 1)
+        found = recorded.gradient(documents, 1)
+        assert recorded.keeps is (found is not None)
+    assert found is None
+    gc.collect()
+    assert kept[0]() is None
 
 
 def test_no_memory_for_a_recording_is_no_memory(make_model: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,31 @@ def test_where_a_pass_is_one_document_layers_keep_less(
     again = make_trainer(folder=tmp_path / "scarce", batch_size=1, accumulation=1)
     again.train()
     assert again.passes.recomputes, "a resumed training would run out of memory once more"
+
+
+class _Hoard:
+    """Recordings that leave no memory for a pass."""
+
+    keeps, replayed = True, 0
+
+    def gradient(self, *_: Any) -> None:
+        raise MemoryError
+
+
+def test_memory_that_runs_out_is_first_taken_from_recorded_passes(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    trainer = make_trainer(batch_size=4, accumulation=1)
+    room, hoard = trainer.passes.pass_tokens, _Hoard()
+    trainer.passes._captured = hoard  # type: ignore[assignment]
+    kept = weakref.ref(hoard)
+    del hoard
+    trainer.train()
+    (event,) = events_of(tmp_path, "out_of_memory")
+    assert "step 1: out of memory; passes are no longer replayed" in event["reason"]
+    assert trainer.passes.pass_tokens == room, "there was enough without them"
+    assert not trainer.passes.recomputes
+    assert kept() is None
 
 
 def test_memory_that_runs_out_again_stops(make_trainer: MakeTrainer) -> None:

@@ -4,7 +4,8 @@ Tillet et al. 2019, "Triton: An Intermediate Language and Compiler for Tiled Neu
 Computations". Each program has a row, or a stretch of a flat tensor; sums are in fp32. The tests
 run them in Triton's interpreter, and compile them for what they will run on, without a GPU.
 
-Arguments are those of kernels.c. `BLOCK` is the next power of two of what a program holds at once.
+Arguments are those of kernels.c, but that a gain may be in any format. `BLOCK` is the next power of
+two of what a program holds at once.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def _norm_forward_kernel(
     inside = at < width
     values = tl.load(x + row * width + at, mask=inside, other=0.0).to(tl.float32)
     times = 1.0 / tl.sqrt(tl.sum(values * values, 0) / width + eps)
-    out = values * times * tl.load(gain + at, mask=inside, other=0.0)
+    out = values * times * tl.load(gain + at, mask=inside, other=0.0).to(tl.float32)
     tl.store(r + row, times)
     tl.store(y + row * width + at, out.to(y.dtype.element_ty), mask=inside)
 
@@ -54,7 +55,7 @@ def _norm_backward_kernel(
     inside = at < width
     values = tl.load(x + row * width + at, mask=inside, other=0.0).to(tl.float32)
     grad = tl.load(dy + row * width + at, mask=inside, other=0.0).to(tl.float32)
-    grad = grad * tl.load(gain + at, mask=inside, other=0.0)
+    grad = grad * tl.load(gain + at, mask=inside, other=0.0).to(tl.float32)
     times = tl.load(r + row)
     along = tl.sum(grad * values, 0) * times * times * times / width
     out = grad * times - values * along

@@ -18,7 +18,9 @@ def loop(
     name: str, device: torch.device, x: torch.dtype, y: torch.dtype
 ) -> Callable[..., None] | None:
     """The loop for inputs in format `x` and products in `y`, or None where there is none."""
-    if x not in _FORMATS or y not in _FORMATS or not _runs(device):
+    if x not in _FORMATS or y not in _FORMATS:
+        return None
+    if not all(_runs(device, dtype) for dtype in (x, y)):
         return None
     from brulee.models.kernels.in_triton import LOOPS
 
@@ -33,26 +35,34 @@ def _on_device(run: Callable[..., None], device: torch.device, *arguments: Any) 
 
 
 @functools.cache
-def _runs(device: torch.device) -> bool:
-    """Whether Triton is there and compiles for this GPU: it needs a C compiler of its own."""
+def _runs(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether Triton is there and compiles for this GPU: it needs a C compiler of its own.
+
+    Not every GPU that computes in fp32 does so in bf16.
+    """
     if importlib.util.find_spec("triton") is None:
         return False
     try:
-        _try(device)
+        _try(device, dtype)
     except (RuntimeError, OSError, ImportError, subprocess.CalledProcessError) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         warnings.warn(
             f"PyTorch's own operations are used instead, somewhat slower: the loops in Triton do "
-            f"not run on {device}: {first}",
+            f"not run on {device} in {dtype}: {first}",
             stacklevel=2,
         )
         return False
     return True
 
 
-def _try(device: torch.device) -> None:
+def _try(device: torch.device, dtype: torch.dtype) -> None:
+    from triton.runtime.errors import PTXASError
+
     from brulee.models.kernels.in_triton import swiglu_forward
 
-    one = torch.ones(4, device=device)
-    _on_device(swiglu_forward, device, one, one, torch.empty_like(one), 4)
+    one = torch.ones(4, device=device, dtype=dtype)
+    try:
+        _on_device(swiglu_forward, device, one, one, torch.empty_like(one), 4)
+    except PTXASError as error:  # a GPU newer than Triton's assembler; no kind of RuntimeError
+        raise RuntimeError(str(error)) from error
     torch.cuda.synchronize(device)

@@ -1,0 +1,53 @@
+"""Documents in passes are read as they are alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from brulee.data.encoding import Encoded
+from brulee.models.loading import Base
+from brulee.models.rope import changes_beyond
+from brulee.training.passes import Passes
+
+SCALED: dict[str, dict[str, Any]] = {
+    "dynamic": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4},
+    "longrope": {
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "short_factor": [1.0] * 4,
+        "long_factor": [8.0] * 4,
+        "original_max_position_embeddings": 32,
+        "factor": 4.0,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", SCALED)
+def test_one_that_changes_the_angles_of_its_pass_has_a_pass_to_itself(
+    make_base: Callable[..., Base], kind: str
+) -> None:
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 32}
+    base = make_base("llama", rope_parameters=SCALED[kind], **sizes)
+    for parameter in base.model.parameters():
+        parameter.data *= 4  # so that angles matter
+    assert changes_beyond(base.model) == 32
+    passes = Passes(base, most=4)
+    short, longer = Encoded.ending(range(1, 20), 8), Encoded.ending(range(2, 80), 8)
+    documents = [short, longer, short]
+    assert [len(part) for part in passes.parts(documents)] == [1, 2]
+    with passes.boundary():
+        # In this order: once lengthened, `dynamic` angles are not shortened before a short one.
+        alone = [passes.total_loss([document])[0] for document in (short, longer)]
+        together, learned = passes.total_loss(documents)
+    assert learned == 24
+    assert together == pytest.approx(2 * alone[0] + alone[1], rel=1e-5)
+
+
+def test_other_models_have_no_such_length(make_base: Callable[..., Base]) -> None:
+    assert changes_beyond(make_base("llama").model) is None
+    assert changes_beyond(make_base("gpt2").model) is None
+    yarn = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4}
+    assert changes_beyond(make_base("llama", rope_parameters=yarn).model) is None
