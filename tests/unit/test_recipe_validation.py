@@ -73,6 +73,19 @@ def test_a_section_that_only_an_override_names_is_blamed_on_the_override() -> No
     assert said.startswith("--set trian.max_steps: unknown key 'trian'; did you mean 'train'?")
 
 
+@pytest.mark.parametrize(
+    ("name", "here"),
+    [
+        ("qlora", "lora with model: {quantise: nf4}"),
+        ("DoRA", "lora with dora: true"),
+        ("bitfit", "selective with train: bias"),
+    ],
+)
+def test_the_name_that_another_tool_gives_a_method_is_translated(name: str, here: str) -> None:
+    said = refusal({"method": {"name": name}})
+    assert f"unknown method '{name}'; here it is {here}. Valid: bottleneck, full, " in said
+
+
 def test_a_text_in_place_of_a_list_is_told_how_a_list_is_written() -> None:
     said = refusal({}, "evaluate.metrics=rouge")
     assert said.endswith("'rouge' is not valid: it should be a list, such as [rouge].")
