@@ -111,9 +111,10 @@ def split_rows(
     if not final["train"]:
         why = f", {groups.joined} rows joined as near-duplicates (split.near_duplicates: false)"
         joined = why if groups.joined else ""
+        had = f"{_many(len(kept['train']), 'row')} in {_many(len(members), 'group')}"
         raise InputError(
-            f"{rows.name}: the split leaves no rows to train on; {_many(len(kept['train']), 'row')} "
-            f"in {_many(len(members), 'group')} by {', '.join(columns)}{joined}."
+            f"{rows.name}: the split leaves no rows to train on; {had} by "
+            f"{', '.join(columns)}{joined}."
         )
     return Splits(
         **final,
