@@ -19,6 +19,8 @@ from brulee.evaluation.stats import compare
 
 def main() -> None:
     """Print ROUGE before and after, and what can be said about the difference."""
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     before, after, references = (Path(name).read_text().splitlines() for name in sys.argv[1:4])
     rouge = metric("rouge")
     statistics = [

@@ -23,6 +23,8 @@ COLUMNS = {"id": "1", "rating": "2", "text": "3"}
 
 def main() -> None:
     """Print a review per line."""
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     rows = open_source(sys.argv[1], columns=COLUMNS)
     for review in reviews(rows):
         print(json.dumps(review, ensure_ascii=False))

@@ -15,6 +15,8 @@ import brulee
 
 def main() -> None:
     """Run the recipe of the first argument with the changes of the others, print its scores."""
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     recipe = brulee.load_recipe(sys.argv[1], sys.argv[2:])
     folder = brulee.run(recipe)
     found = json.loads((folder / "results.json").read_text())

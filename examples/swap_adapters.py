@@ -22,6 +22,8 @@ from brulee.models.loading import load_base
 
 def main() -> None:
     """Answer the prompt with the base and with each adapter, and say how long choosing took."""
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     name, prompt, *targets = sys.argv[1:]
     held = Swap(load_base(name, torch.float32, torch.device("cpu")))
     for target in targets:

@@ -40,10 +40,11 @@ def bar(description: str, total: float, unit: str = "") -> Iterator[Bar]:
     """A progress bar for a piece of work of `total` units.
 
     A terminal gets a live bar with rate and time left; a log gets one line every 15 seconds, so
-    that short work prints nothing there. Inside another bar's work nothing is drawn.
+    that short work prints nothing there. Inside another bar's work, and where there is nothing to
+    do, nothing is drawn.
     """
     global _drawing
-    if not _enabled or _drawing:
+    if not _enabled or _drawing or not total:
         yield _Silent()
         return
     _drawing = True

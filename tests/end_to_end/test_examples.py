@@ -59,3 +59,9 @@ def test_every_example_is_short_and_is_run_here() -> None:
     for script in EXAMPLES.glob("*.py"):
         assert len(script.read_text().splitlines()) <= 60, script
         assert f'"{script.name}"' in here, f"{script.name} is not run by any test"
+
+
+@pytest.mark.parametrize("name", sorted(file.name for file in EXAMPLES.glob("*.py")))
+def test_an_example_without_arguments_says_how_it_is_called(name: str, play: Play) -> None:
+    with pytest.raises(SystemExit, match=f"python examples/{name}"):
+        play(name)

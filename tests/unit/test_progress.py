@@ -46,6 +46,16 @@ def test_nothing_is_drawn_unasked(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
+def test_a_bar_of_nothing_is_not_drawn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(progress, "_enabled", True)
+    with progress.bar("Measuring validation rows", 0, "rows"):
+        pass
+    assert capsys.readouterr().err == ""
+
+
 def test_what_is_rare_has_a_line_in_a_log_and_the_end_is_told_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

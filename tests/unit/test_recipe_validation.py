@@ -1,12 +1,13 @@
 """A value that does not fit is named by its own key, whatever the key looks like."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from brulee.errors import InputError
 from brulee.methods import build_method
-from brulee.recipe import recipe_from_dict
+from brulee.recipe import load_recipe, recipe_from_dict
 
 ANY = {"data": {"source": "rows.jsonl"}}
 
@@ -42,15 +43,72 @@ def test_an_unknown_key_in_capitals_is_the_one_that_is_named(
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ('method={name: lora, "q[0]": 4}', "--set method: unknown key 'method.q[0]'; Valid here: "),
-        ("method={name: lora, str: 4}", "--set method: unknown key 'method.str'; Valid here: "),
-        ("train.LR=3", "--set train.LR: unknown key 'train.LR'; Valid here: accumulation, "),
+        (
+            'method={name: lora, "q[0]": 4}',
+            "--set method: unknown key 'method.q[0]'; none is close. Valid here: ",
+        ),
+        (
+            "method={name: lora, str: 4}",
+            "--set method: unknown key 'method.str'; none is close. Valid here: ",
+        ),
+        (
+            "train.LR=3",
+            "--set train.LR: unknown key 'train.LR'; none is close. Valid here: accumulation, ",
+        ),
     ],
 )
 def test_an_unknown_key_that_looks_like_a_type_is_the_one_that_is_named(
     override: str, said: str
 ) -> None:
     assert refusal({}, override).startswith(said)
+
+
+def test_a_key_that_belongs_into_a_section_is_told_where() -> None:
+    said = refusal({"learning_rate": 1e-4})
+    assert "unknown key 'learning_rate'; did you mean 'train.learning_rate'? Valid here: " in said
+
+
+def test_a_section_that_only_an_override_names_is_blamed_on_the_override() -> None:
+    said = refusal({}, "trian.max_steps=2")
+    assert said.startswith("--set trian.max_steps: unknown key 'trian'; did you mean 'train'?")
+
+
+@pytest.mark.parametrize(
+    ("name", "here"),
+    [
+        ("qlora", "lora with model: {quantise: nf4}"),
+        ("DoRA", "lora with dora: true"),
+        ("bitfit", "selective with train: bias"),
+    ],
+)
+def test_the_name_that_another_tool_gives_a_method_is_translated(name: str, here: str) -> None:
+    said = refusal({"method": {"name": name}})
+    assert f"unknown method '{name}'; here it is {here}. Valid: bottleneck, full, " in said
+
+
+def test_a_text_in_place_of_a_list_is_told_how_a_list_is_written() -> None:
+    said = refusal({}, "evaluate.metrics=rouge")
+    assert said.endswith("'rouge' is not valid: it should be a list, such as [rouge].")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        (
+            "rows.csv",
+            "a,b\n1,2\n",
+            "these are rows and not a recipe; .* data: {source: .*rows.csv}",
+        ),
+        ("r.yaml", "", "the file is empty; a recipe is a mapping"),
+        ("r.yaml", "[1]", "it has no keys; a recipe is a mapping"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_told_apart(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=said):
+        load_recipe(tmp_path / name)
 
 
 @pytest.mark.parametrize("pattern", ["Block", "q[0]", "str"])

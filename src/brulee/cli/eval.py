@@ -22,8 +22,8 @@ def evaluate(
     suite: Annotated[
         str,
         typer.Option(
-            help="bundled, glue, superglue, helm, mmlu, bigbench, bbh, or FILE.yaml of "
-            "lm-evaluation-harness."
+            help="bundled (three guards that need no files), glue, superglue, helm, mmlu, "
+            "bigbench, bbh, or FILE.yaml of lm-evaluation-harness."
         ),
     ],
     data: Annotated[
@@ -46,7 +46,10 @@ def evaluate(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write results.json and the items here [default: RUN/suites/SUITE]."),
+        typer.Option(
+            help="Write results.json and the items here [default: RUN/suites/SUITE; of a model "
+            "nothing is written]."
+        ),
     ] = None,
     bundle: Annotated[
         Path | None,

@@ -89,16 +89,18 @@ class Leakage:
     def _sentence(self, overlap: Overlap, place: Callable[[int], str]) -> str:
         other = overlap.first if overlap.smaller == overlap.second else overlap.second
         of = f"{overlap.rows} of the {self.rows[overlap.smaller]} {overlap.smaller} rows"
-        what = _WORDING[overlap.kind].format(other=other)
+        what = _WORDING[overlap.kind].format(
+            have="has" if overlap.rows == 1 else "have", other=other
+        )
         a, b = overlap.examples[0]
         return f"{of} ({overlap.share:.1%}) {what}: {place(a)} and {place(b)}."
 
 
 _WORDING: dict[Kind, str] = {
-    "input": "have an input that is in {other} too",
-    "near-duplicate": "have an input that says nearly what one in {other} does",
-    "target": "have a target that is in {other} too",
-    "pair": "have an input and a target that are together in {other} too",
+    "input": "{have} an input that is in {other} too",
+    "near-duplicate": "{have} an input that says nearly what one in {other} does",
+    "target": "{have} a target that is in {other} too",
+    "pair": "{have} an input and a target that are together in {other} too",
 }
 
 

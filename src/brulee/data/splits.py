@@ -111,9 +111,10 @@ def split_rows(
     if not final["train"]:
         why = f", {groups.joined} rows joined as near-duplicates (split.near_duplicates: false)"
         joined = why if groups.joined else ""
+        had = f"{_many(len(kept['train']), 'row')} in {_many(len(members), 'group')}"
         raise InputError(
-            f"{rows.name}: the split leaves no rows to train on; its {len(kept['train'])} rows are "
-            f"{len(members)} group(s) by {', '.join(columns)}{joined}."
+            f"{rows.name}: the split leaves no rows to train on; {had} by "
+            f"{', '.join(columns)}{joined}."
         )
     return Splits(
         **final,
@@ -130,6 +131,10 @@ def normalise(value: Any) -> str:
     """Text without the differences no reader sees: NFKC, case, runs of white space."""
     text = value if isinstance(value, str) else _canonical(value)
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _many(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _group_columns(spec: SplitSpec, source_columns: Sequence[str], rows: Rows) -> tuple[str, ...]:

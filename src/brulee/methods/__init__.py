@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from brulee.errors import unknown
+from brulee.errors import InputError, unknown
 from brulee.methods.base import Attached, Group, Method
 from brulee.methods.bottleneck import Bottleneck
 from brulee.methods.full import Full
@@ -35,6 +35,24 @@ READERS: dict[str, Any] = {
     "PROMPT_TUNING": Prompt.from_config,
 }
 
+# What other tools call a method and a recipe says otherwise.
+_ELSEWHERE = {
+    "qlora": "lora with model: {quantise: nf4}",
+    "dora": "lora with dora: true",
+    "rslora": "lora with rslora: true",
+    "pissa": "lora with init: pissa",
+    "bitfit": "selective with train: bias",
+}
+
+
+def unknown_method(name: str, where: str = "") -> InputError:
+    """The error for a method that is none, which says what another tool's name is called here."""
+    if (here := _ELSEWHERE.get(name.lower())) is None:
+        return unknown("method", name, METHODS, where)
+    prefix = f"{where}: " if where else ""
+    valid = ", ".join(sorted(METHODS))
+    return InputError(f"{prefix}unknown method {name!r}; here it is {here}. Valid: {valid}.")
+
 
 def build_method(spec: MethodSpec, source: Source | None = None) -> Method:
     """The method of a recipe, its options checked.
@@ -43,7 +61,7 @@ def build_method(spec: MethodSpec, source: Source | None = None) -> Method:
     """
     source = source or Source("recipe", {}, None)
     if spec.name not in METHODS:
-        raise unknown("method", spec.name, METHODS, source.at(("method", "name")))
+        raise unknown_method(spec.name, source.at(("method", "name")))
     method = METHODS[spec.name]
     options = check(method.Options, spec.options(), source, ("method",))
     return method(options)  # type: ignore[call-arg]
@@ -62,4 +80,13 @@ def resolved(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"method": spec, "train": train})
 
 
-__all__ = ["METHODS", "READERS", "Attached", "Group", "Method", "build_method", "resolved"]
+__all__ = [
+    "METHODS",
+    "READERS",
+    "Attached",
+    "Group",
+    "Method",
+    "build_method",
+    "resolved",
+    "unknown_method",
+]

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError, unknown
-from brulee.methods import METHODS, build_method
+from brulee.methods import METHODS, build_method, unknown_method
 from brulee.methods.base import Attached, Method
 from brulee.models.quantising import parameter_count
 from brulee.recipe import MethodSpec, Source
@@ -61,7 +61,7 @@ def count(
     """
     for name in names:
         if name not in METHODS:
-            raise unknown("method", name, METHODS)
+            raise unknown_method(name)
     known = {name: set(METHODS[name].Options.model_fields) for name in names}
     for option in options or {}:
         if not any(option in fields for fields in known.values()):

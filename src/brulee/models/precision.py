@@ -18,6 +18,7 @@ PASS_TOKENS = {"cpu": 512, "cuda": 65_536, "mps": 8_192}
 # share between documents (docs/performance.md).
 FUSED_PASS_TOKENS = {**PASS_TOKENS, "cpu": 2_560}
 
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _ROUNDS = 12  # of timing the two formats in turn; a tenth of a second in all
 
 
@@ -31,26 +32,26 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise InputError(f"device {name!r} is not known; valid: auto, cpu, cuda, cuda:N.") from None
-    if device.type not in PASS_TOKENS:
-        raise InputError(f"device {name!r} is not offered; valid: auto, cpu, cuda, cuda:N, mps.")
+        device = None
+    # PyTorch knows names, "meta" among them, on which nothing here can run.
+    if device is None or device.type not in PASS_TOKENS:
+        raise InputError(f"device {name!r} is not known; valid: auto, cpu, cuda, cuda:N, mps.")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError(f"device {name!r}: this machine has none.")
+        raise InputError(f"device {name!r}: this machine or this PyTorch has none.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device {name!r}: this machine shows {torch.cuda.device_count()} GPUs.")
     return device
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """bfloat16 where its matrix products are faster than fp32's, else float32.
+    """What `precision` names; "auto" takes bfloat16 where its products are faster than fp32's.
 
-    Raises InputError for a precision that is neither of these nor "auto".
+    Raises InputError for a name that is none of these.
     """
-    named = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if precision != "auto" and precision not in named:
-        raise unknown("precision", precision, ["auto", *named])
+    if precision in _DTYPES:
+        return _DTYPES[precision]
     if precision != "auto":
-        return named[precision]
+        raise unknown("precision", precision, ["auto", *_DTYPES])
     if device.type == "cuda":
         found = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if found else torch.float32

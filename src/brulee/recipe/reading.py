@@ -15,6 +15,9 @@ from brulee.recipe.source import Source
 from brulee.recipe.validation import check
 from brulee.yaml_lines import parse
 
+# What rows come in; a recipe may be .yaml, .yml or .json.
+_ROWS = (".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst")
+
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe file and apply `a.b=c` overrides, in their order.
@@ -31,13 +34,21 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         close = nearest(file.name, beside)
         hint = f" Did you mean {file.parent / close[0]}?" if close else ""
         raise InputError(f"{path}: no such recipe file.{hint}")
+    if file.suffix in _ROWS:
+        raise InputError(
+            f"{path}: these are rows and not a recipe; write a .yaml file that names them, "
+            f"for instance data: {{source: {path}}}."
+        )
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start}).") from None
     values, lines = parse(text, str(path))
     if not isinstance(values, dict):
-        raise InputError(f"{path}: a recipe is a mapping with the keys data, method, train ...")
+        found = "the file is empty" if values is None else "it has no keys"
+        raise InputError(
+            f"{path}: {found}; a recipe is a mapping with the keys data, method, train ..."
+        )
     return recipe_from_dict(values, overrides, Source(str(path), lines, file.resolve().parent))
 
 

@@ -70,14 +70,16 @@ class TrainSpec(Strict):
     """The training loop: how long, how fast, how much at once."""
 
     epochs: Annotated[float, Field(gt=0)] = 3.0
-    max_steps: Count | None = Field(None, description="stop after this many optimiser steps")
+    max_steps: Count | None = Field(
+        None, description="stop after this many optimiser steps, if the epochs are not over before"
+    )
     learning_rate: Annotated[float, Field(gt=0)] | None = Field(
         None, description="default: what the method recommends"
     )
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: Fraction = Field(0.05, description="share of the steps spent warming up")
-    batch_size: Count = Field(8, description="documents in one forward pass")
-    accumulation: Count = Field(1, description="forward passes per optimiser step")
+    batch_size: Count = Field(8, description="documents of an optimiser step, times accumulation")
+    accumulation: Count = Field(1, description="batches whose gradients make one optimiser step")
     max_length: Annotated[int, Field(ge=8)] = Field(1024, description="tokens, prompt + completion")
     optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit"] = Field(
         "adamw", description="8bit: AdamW's moments in 8 bits, by bitsandbytes; paged: on a GPU"

@@ -23,7 +23,11 @@ class Source:
                 return f"--set {self.overridden[path[:end]]}"
             if path[:end] in self.lines:
                 return f"{self.label}, line {self.lines[path[:end]]}"
-        return self.label
+        # An unknown section stands nowhere by itself: only keys under it were typed.
+        under = (
+            typed for long, typed in self.overridden.items() if path and long[: len(path)] == path
+        )
+        return next((f"--set {typed}" for typed in under), self.label)
 
     def data_is_list(self) -> None:
         """Know the keys under a list of tasks by the longer path of the section it is short for."""

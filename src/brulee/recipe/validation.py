@@ -51,13 +51,16 @@ def _sentence(
     at = source.at(path)
     if kind == "extra_forbidden":
         valid = sorted(_fields_at(model, loc[:-1]))
-        close = nearest(str(loc[-1]), valid)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"{at}: unknown key {dotted!r}; {hint}Valid here: {', '.join(valid)}."
+        close = nearest(str(loc[-1]), valid, count=1) or _elsewhere(model, path)
+        hint = f"did you mean {close[0]!r}?" if close else "none is close."
+        every = f"Valid here: {', '.join(valid)}." if valid else "There are no keys here."
+        return f"{at}: unknown key {dotted!r}; {hint} {every}"
     if kind == "missing":
         return f"{at}: the key {dotted!r} is required."
     given = problem["input"]
     wanted = _any_of(told) if kind != "model_type" else _mapping(model, loc, given)
+    if kind == "list_type" and len(told) == 1 and isinstance(given, str):
+        wanted = f"it should be a list, such as [{_shown(given)[1:-1]}]"
     return f"{at}: {dotted} = {_shown(given)} is not valid: {wanted}."
 
 
@@ -133,6 +136,18 @@ def _mapping(model: type[BaseModel], loc: tuple[str | int, ...], given: Any) -> 
     if field.annotation is str and isinstance(example, str):
         return f"it should be a mapping, such as {{{first}: {example}}}"
     return f"it should be a mapping with keys of these: {', '.join(sorted(fields))}"
+
+
+def _elsewhere(model: type[BaseModel], path: KeyPath) -> list[str]:
+    """The sections' keys of the same name as one that stands beside the sections."""
+    if len(path) > 1:
+        return []
+    return [
+        f"{name}.{path[0]}"
+        for name, field in model.model_fields.items()
+        for section in _sections_in(field.annotation)
+        if path[0] in section.model_fields
+    ]
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> set[str]:

@@ -268,6 +268,9 @@ def read(path: str | Path) -> Results:
     """
     file = Path(path)
     file = file / FILE_NAME if file.is_dir() else file
+    if not file.is_file() and (run := file.parent / "recipe.yaml").is_file():
+        how = f"brulee run {run} --folder {run.parent}"
+        raise InputError(f"{run.parent}: this run was not scored to its end; go on with: {how}")
     if not file.is_file():
         raise InputError(f"{file}: no such file; a finished run folder holds {FILE_NAME}.")
     try:

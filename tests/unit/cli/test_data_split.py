@@ -93,7 +93,7 @@ def test_a_published_test_set_that_leaks_is_reported_with_both_places(
     code, out, _ = data_split(recipe, "--set", "data.source=published")
     assert code == 0
     assert "test, train published, the rest by text" in out
-    assert "error: 1 of the 4 test rows (25.0%) have an input that is in train too: " in out
+    assert "error: 1 of the 4 test rows (25.0%) has an input that is in train too: " in out
     assert "published/train.jsonl, line 4 and published/test.jsonl, line 1." in out
     assert "No input of one split" not in out
 

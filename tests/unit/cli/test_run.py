@@ -136,3 +136,11 @@ def test_compare_of_a_folder_without_results_names_it(brulee, pipeline: FakePipe
     done = brulee("compare", pipeline.folder, pipeline.folder)
     assert done.code == 2
     assert "results.json: no such file" in done.err
+
+
+def test_a_run_that_was_only_trained_is_told_how_it_is_scored(brulee, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("model: bundled\n")
+    done = brulee("report", tmp_path)
+    assert done.code == 2
+    assert "was not scored to its end; go on with: brulee run " in done.err
+    assert f"--folder {tmp_path}" in done.err

@@ -138,7 +138,7 @@ def test_labels_that_splits_share_are_no_leak() -> None:
 def test_a_leak_is_said_with_the_places_of_both_rows() -> None:
     found = leakage({"train": {0: ("a", "p")}, "test": {4: ("A", "q"), 5: ("b", "r")}})
     assert found.sentences(lambda row: f"line {row}") == [
-        ("error", "1 of the 1 train rows (100.0%) have an input that is in test too: line 0 and "
+        ("error", "1 of the 1 train rows (100.0%) has an input that is in test too: line 0 and "
          "line 4."),
     ]  # fmt: skip
 

@@ -167,10 +167,22 @@ def test_safetensors_with_a_gap_do_not(tmp_path: Path) -> None:
         check_safetensors(file)
 
 
-@pytest.mark.parametrize("name", ["cuda:99", "gpu", "tpu:0", "meta"])
+@pytest.mark.parametrize("name", ["cuda:99", "gpu", "tpu:0", "meta", "xpu"])
 def test_a_device_that_is_not_there(name: str) -> None:
     with pytest.raises(InputError, match=f"device '{name}'"):
         pick_device(name)
+
+
+def test_apples_gpu_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(InputError, match="device 'mps': this machine"):
+        pick_device("mps")
+
+
+@pytest.mark.parametrize("name", ["fp16", "half", "bf16"])
+def test_a_precision_that_is_not_there(name: str) -> None:
+    with pytest.raises(InputError, match=rf"unknown precision '{name}'; .* Valid: auto, bfloat16"):
+        pick_dtype(name, CPU)
 
 
 def test_precision_is_what_was_asked_for() -> None:

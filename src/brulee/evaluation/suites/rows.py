@@ -104,10 +104,19 @@ def read_json(file: Path) -> Row:
 
 
 def read_hub(name: str, split: str) -> list[Row]:
-    """The rows of one split of a data set on the Hub, "name" or "name:config"."""
+    """The rows of one split of a data set on the Hub, "name" or "name:config".
+
+    Raises InputError where the Hub does not give it, which says that files may be named instead.
+    """
     from brulee.data.hub import open_hub
 
-    table = open_hub(name, split=split).table
+    try:
+        table = open_hub(name, split=split).table
+    except InputError as error:
+        raise InputError(
+            f"{error} Or name the folder of the official files: --data DIR, or evaluate.data of "
+            "a recipe."
+        ) from None
     return [Row(f"{name} ({split}), row {i}", row) for i, row in enumerate(table.to_pylist())]
 
 

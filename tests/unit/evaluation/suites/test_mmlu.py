@@ -11,7 +11,7 @@ import pytest
 from brulee.errors import InputError
 from brulee.evaluation.suites import suite
 from brulee.evaluation.suites.mmlu_subjects import CATEGORIES, SUBJECTS
-from brulee.evaluation.suites.rows import Row
+from brulee.evaluation.suites.rows import Row, read_hub
 
 MMLU = suite("mmlu")
 REAL = pytest.mark.skipif("BRULEE_REAL_DATA" not in os.environ, reason="BRULEE_REAL_DATA not set")
@@ -119,3 +119,12 @@ def test_the_published_files_hold_all_subjects() -> None:
     counts = [len(task.examples()) for task in tasks]
     assert len(counts) == 57
     assert sum(counts) == 1531
+
+
+def test_a_hub_out_of_reach_is_told_with_the_way_round_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("brulee.data.hub._reachable", lambda _: False)
+    with pytest.raises(InputError, match=r"cannot be reached; .* official files: --data DIR, or"):
+        read_hub("cais/mmlu:anatomy", "test")
