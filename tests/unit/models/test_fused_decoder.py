@@ -277,8 +277,8 @@ def test_what_is_computed_again_gives_the_same_to_the_bit(
 
 
 def test_what_is_computed_again_is_not_kept(make_model: Make) -> None:
-    """What a forward pass leaves in memory, of eight layers and 4,000 tokens."""
-    model = _tuned(make_model, "llama", {"name": "lora"}, num_hidden_layers=8)
+    """What a forward pass leaves in memory, of 32 layers and 4,000 tokens."""
+    model = _tuned(make_model, "llama", {"name": "lora"}, num_hidden_layers=32)
     loss = CompletionLoss(model)
     assert loss.decoder is not None
     loss(pack(DOCUMENTS)).backward()  # what is allocated once is there
@@ -288,4 +288,4 @@ def test_what_is_computed_again_is_not_kept(make_model: Make) -> None:
         before = current_bytes(torch.device("cpu"))
         totals.append(loss(batch))
         grown.append(current_bytes(torch.device("cpu")) - before)
-    assert grown[0] < 0.5 * grown[1]
+    assert grown[0] < 0.5 * grown[1], grown
