@@ -1,6 +1,10 @@
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+
+from brulee.cli.eval import evaluate
+from brulee.evaluation.suites import SUITES
 
 
 @pytest.mark.parametrize(("suite", "option"), [("bundled", "--out"), ("glue", "--bundle")])
@@ -13,3 +17,9 @@ def test_a_place_that_cannot_be_written_to_is_named_before_anything_is_asked(
         done = brulee("eval", tmp_path / "no-model", "--suite", suite, option, place)
         assert done.code == 2
         assert f"{option} {place}: {taken} is a file, where a folder is needed" in done.err
+
+
+def test_the_help_names_every_suite() -> None:
+    """By hand, as the names would take the suites' imports."""
+    (option,) = get_type_hints(evaluate, include_extras=True)["suite"].__metadata__
+    assert [name for name in SUITES if name not in option.help] == []
