@@ -164,6 +164,7 @@ class _PrefixAttached(Attached):
 
     def detach(self) -> None:
         self._hook.remove()
+        self._prefix.enabled = False
         delattr(self._decoder, NAME)
         for parameter in self._thaw:
             parameter.requires_grad_(True)

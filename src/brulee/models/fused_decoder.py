@@ -119,15 +119,18 @@ class FusedDecoder:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model, self.held = model, Held(model.dtype)
         self.recomputes = False
+        # Looked for once: a model has a thousand modules.
+        self._refreshers: list[Refreshes] = _owners(model, Refreshes)
+        self._prefixes: list[Prefixes] = _owners(model, Prefixes)
 
     @property
     def refreshes(self) -> bool:
         """Whether trained values are written somewhere before modules compute."""
-        return bool(_refreshes(self.model))
+        return bool(self._refreshers)
 
     def renew(self) -> None:
         """Take notice that trained values may have changed."""
-        for each in _refreshes(self.model):
+        for each in self._refreshers:
             each.refresh()
         self.held.renew()
 
@@ -138,7 +141,7 @@ class FusedDecoder:
     def prepared(self, batch: Batch) -> Prepared:
         """What the pass over a pack will read, on the pack's device."""
         ids, positions = (batch.inputs[n][0] for n in ("input_ids", "position_ids"))
-        device, before = ids.device, sum(p.count for p in _prefixes(self.model))
+        device, before = ids.device, sum(p.count for p in self._prefixes)
         keys = len(ids) + before
         whole = after_prefix(spans_of(batch.segments, batch.shared), before)
         last = after_prefix(asking(batch.segments, batch.shared, batch.asked), before)
@@ -175,7 +178,7 @@ class FusedDecoder:
 
     def _before(self, layers: int) -> list[tuple[torch.Tensor, torch.Tensor] | None]:
         """Keys and values that stand before each layer's own."""
-        prefixes = [p for p in _prefixes(self.model) if p.count]
+        prefixes = [p for p in self._prefixes if p.count]
         if not prefixes:
             return [None] * layers
         return [
@@ -301,14 +304,6 @@ def _prepares_only(model: PreTrainedModel) -> bool:
     everyone = _owners(model, object)
     prefixes = [m for m in model.base_model.children() if isinstance(m, Prefixes)]
     return len(known) == len(everyone) and len(prefixes) == len(_owners(model, Prefixes)) < 2
-
-
-def _refreshes(model: PreTrainedModel) -> list[Refreshes]:
-    return _owners(model, Refreshes)
-
-
-def _prefixes(model: PreTrainedModel) -> list[Prefixes]:
-    return _owners(model, Prefixes)
 
 
 def _owners(model: PreTrainedModel, kind: Any) -> list[Any]:
