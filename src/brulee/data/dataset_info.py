@@ -6,13 +6,13 @@ that is not known is an error, and giving some `columns` leaves the defaults of 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brulee.data.json_text import parse_json
 from brulee.data.raw import repeated_key
 from brulee.errors import InputError, unknown
 
@@ -118,15 +118,10 @@ def _load(file: Path) -> dict[str, Any]:
         return dict(pairs)
 
     try:
-        entries = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=distinct)
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: not UTF-8 text (byte {error.start}).") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{file}, line {error.lineno}: not valid JSON: {error.msg}.") from None
-    except (ValueError, RecursionError):
-        raise InputError(
-            f"{file}: not usable JSON: nested too deeply or a number too long."
-        ) from None
+    entries = parse_json(text, file, pairs=distinct)
     if not isinstance(entries, dict):
         raise InputError(f"{file}: it has to be an object with one entry per data set.")
     return entries

@@ -86,7 +86,7 @@ def course_of(totals: Totals, events: Iterable[Mapping[str, Any]]) -> Training:
         best_validation_loss=best.loss if validated else None,
         skipped_steps=counts["skipped"],
         loss_spikes=counts["spike"],
-        out_of_memory_halvings=counts["out_of_memory"],
+        out_of_memory=counts["out_of_memory"],
     )
 
 

@@ -158,7 +158,7 @@ class Training(OpenRecord):
     best_validation_loss: float | None = None
     skipped_steps: int = 0
     loss_spikes: int = 0
-    out_of_memory_halvings: int = 0
+    out_of_memory: int = 0
 
 
 class Lengths(Record):

@@ -56,7 +56,7 @@ def training(went: Training) -> str:
         parts.append(f"{_count(went.skipped_steps, 'step')} skipped, not being finite")
     if went.loss_spikes:
         parts.append(f"{_count(went.loss_spikes, 'jump')} of the loss")
-    if went.out_of_memory_halvings:
+    if went.out_of_memory:
         parts.append("memory ran out, and passes took less of it")
     return "; ".join(parts)
 

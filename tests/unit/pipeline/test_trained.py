@@ -24,7 +24,7 @@ def test_what_was_skipped_jumped_and_halved_is_counted() -> None:
     went = course_of(totals(), [{"event": kind} for kind in kinds])
     assert went == Training(
         steps=9, planned_steps=12, kept_step=9, stopped_early=True, skipped_steps=2,
-        loss_spikes=1, out_of_memory_halvings=1,
+        loss_spikes=1, out_of_memory=1,
     )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def test_an_unknown_metric_or_method_keeps_its_own_name() -> None:
             "though step 80 had the lowest validation loss (0.2000)",
         ),
         (
-            {"skipped_steps": 1, "loss_spikes": 2, "out_of_memory_halvings": 1},
+            {"skipped_steps": 1, "loss_spikes": 2, "out_of_memory": 1},
             "all 90 steps taken; the weights are those of the last step, 90; 1 step skipped, not "
             "being finite; 2 jumps of the loss; memory ran out, and passes took less of it",
         ),
