@@ -21,7 +21,7 @@ from brulee.evaluation.answers import Answer, read_answers, statistics_array
 from brulee.evaluation.guards import Guard, open_guards
 from brulee.evaluation.stats import Comparison, compare
 from brulee.pipeline import run
-from brulee.pipeline.folder import machine, versions
+from brulee.pipeline.origin import machine, versions
 from brulee.recipe import load_recipe
 from brulee.reporting import results
 

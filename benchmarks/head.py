@@ -38,7 +38,7 @@ def main() -> None:
     runs = {name: _run(name, arguments.device, *sizes) for name in ("chunks", "full")}
     ours, theirs = runs["chunks"], runs["full"]
     assert abs(ours["loss"] - theirs["loss"]) < 1e-2, (ours["loss"], theirs["loss"])
-    from brulee.pipeline.folder import machine
+    from brulee.pipeline.origin import machine
 
     result = {
         "what": f"{sizes[0]} tokens, vocabulary {sizes[1]}, width {WIDTH}, bf16, frozen head",

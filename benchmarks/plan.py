@@ -163,7 +163,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 
 def add(name: str, row: dict[str, Any]) -> None:
     """Put a configuration into the result file beside the others."""
-    from brulee.pipeline.folder import machine, versions
+    from brulee.pipeline.origin import machine, versions
 
     found = json.loads(RESULT.read_text()) if RESULT.is_file() else {"rows": {}}
     rows = {**found["rows"], name: {**row, "date": datetime.now(UTC).date().isoformat()}}

@@ -24,7 +24,8 @@ from typing import Any
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from brulee.models import kernels
-from brulee.pipeline.folder import machine, open_run, versions
+from brulee.pipeline.folder import open_run
+from brulee.pipeline.origin import machine, versions
 from brulee.pipeline.preparation import prepare
 from brulee.pipeline.tuning import trainer_of
 from brulee.recipe import load_recipe

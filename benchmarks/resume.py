@@ -150,7 +150,7 @@ def digest(folder: Path) -> str:
 
 
 def result(kills: list[dict[str, Any]]) -> dict[str, Any]:
-    from brulee.pipeline.folder import machine, versions
+    from brulee.pipeline.origin import machine, versions
 
     return {
         "what": "SIGKILL at two random moments, then carried on: are the stored weights identical?",

@@ -131,7 +131,7 @@ def _run(command: list[str]) -> dict[str, Any]:
 
 
 def _result(what: str, job: dict[str, Any], runs: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    from brulee.pipeline.folder import machine
+    from brulee.pipeline.origin import machine
 
     ours, theirs = runs["brulee"], runs["lm-eval"]
     seconds = {name: round(run["seconds"], 1) for name, run in runs.items()}

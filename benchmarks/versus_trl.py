@@ -237,7 +237,7 @@ def assert_equal_work(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 
 def _add(target: Path, pair: str, result: dict[str, Any]) -> None:
     """Put a pair into the result file beside the others, and draw the losses of all."""
-    from brulee.pipeline.folder import machine
+    from brulee.pipeline.origin import machine
 
     found = json.loads(target.read_text()) if target.is_file() else {"pairs": {}}
     found["what"] = "LoRA on all linears or everything trained; a pair's setting says of what"

@@ -3,16 +3,20 @@
 A line of eval/WHO/TASK.jsonl:
 
     {"id": "17", "task": "...", "prompt": "...", "output": "...", "references": ["..."],
-     "scores": {"rouge1": 0.4}, "statistics": {"rouge1": [0.4]}, "tokens": 31}
+     "scores": {"rouge1": 0.4}, "statistics": {"rouge1": [0.4]}, "tokens": 31, "request": "5be1..."}
 
-A line of a suite's task also holds `request`, the digest of what the model was asked, `reply`, what
-it replied before it was judged, and `cluster`. A killed evaluation goes on where the file ends; a
-finished one is read and costs nothing.
+`request` is the digest of what the model was asked, by which a reply is found again: a killed
+evaluation goes on where the file ends, a finished one asks nothing, a changed prompt asks anew.
+What a reply is worth is judged afresh every time. A line of a suite's task also holds `reply`, what
+the model replied before it was judged, and `cluster`. Replies that are no longer among those scored
+lie beside the file, in TASK.spare.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -56,30 +60,51 @@ def generate_answers(
     file: Path,
     title: str,
 ) -> list[Answer]:
-    """Generate and score the answers that `file` does not hold yet; all of them, in item order."""
-    known = read_answers(file)
-    open_at = [at for at, item in enumerate(items) if item.id not in known]
-    open_items = [items[at] for at in open_at]
-    prompts = [encoder.encode_question(item.asked) for item in open_items]
+    """Every item's answer, in their order; what `file` holds no reply to is generated."""
+    prompts = [encoder.encode_question(item.asked) for item in items]
+    requests = [_digest(prompt, sampling, at) for at, prompt in enumerate(prompts)]
+    known = {answer.request: answer for answer in known_answers(file)}
+    open_at = [at for at, request in enumerate(requests) if request not in known]
     file.parent.mkdir(parents=True, exist_ok=True)
     with (
         bar(title, total=len(items), unit="items") as progress,
         file.open("a", encoding="utf-8") as out,
     ):
-        progress.advance(len(items) - len(open_items))
+        progress.advance(len(items) - len(open_at))
 
         def done(i: int, ids: list[int]) -> None:
-            answer = score(open_items[i], encoder.decode(ids), len(ids), metrics, task)
-            known[answer.id] = answer
+            at = open_at[i]
+            output = encoder.decode(ids)
+            answer = score(items[at], output, len(ids), metrics, task, requests[at])
+            known[answer.request] = answer
             append(out, answer)
             progress.advance()
 
         # By their places among all, so that resuming draws what would have been drawn.
-        engine.generate(prompts, sampling, done, open_at)
-    return [known[item.id] for item in items]
+        engine.generate([prompts[at] for at in open_at], sampling, done, open_at)
+    replies = [known[request] for request in requests]
+    return [
+        score(item, reply.output, reply.tokens, metrics, task, reply.request)
+        for item, reply in zip(items, replies, strict=True)
+    ]
 
 
-def score(item: Item, output: str, tokens: int, metrics: Sequence[Metric], task: str) -> Answer:
+def _digest(prompt: Sequence[int], sampling: Sampling, place: int) -> str:
+    """Identifies what a model is asked: the same digest has the same reply."""
+    drawn = place if sampling.temperature else None
+    found = hashlib.sha256(repr((sampling, drawn)).encode())
+    found.update(array("q", prompt).tobytes())
+    return found.hexdigest()[:32]
+
+
+def score(
+    item: Item,
+    output: str,
+    tokens: int,
+    metrics: Sequence[Metric],
+    task: str,
+    request: str = "",
+) -> Answer:
     """An answer with the statistics of every metric."""
     statistics: dict[str, list[float]] = {}
     scores: dict[str, float] = {}
@@ -88,7 +113,9 @@ def score(item: Item, output: str, tokens: int, metrics: Sequence[Metric], task:
         for key, values in metric.statistics(output, against).items():
             statistics[key] = [float(v) for v in values]
             scores[key] = metric.item(key, values)
-    return Answer(item.id, task, item.prompt, output, item.references, scores, statistics, tokens)
+    return Answer(
+        item.id, task, item.prompt, output, item.references, scores, statistics, tokens, request
+    )
 
 
 def append(out: TextIO, answer: Answer) -> None:
@@ -103,6 +130,29 @@ def write_answers(file: Path, answers: Sequence[Answer]) -> None:
     aside = file.with_name(f".{file.name}.tmp")
     aside.write_text("".join(map(_line, answers)), encoding="utf-8")
     aside.replace(file)
+
+
+def known_answers(file: Path) -> list[Answer]:
+    """The answers of a file, after those that were set aside from it."""
+    return [*read_lines(_spare(file)), *read_lines(file)]
+
+
+def keep_just(file: Path, answers: Sequence[Answer]) -> None:
+    """Make a file of just these answers, none of them no file; its others are set aside."""
+    kept = {answer.request for answer in answers}
+    others = {a.request: a for a in known_answers(file) if a.request not in kept}
+    if others:
+        write_answers(_spare(file), list(others.values()))
+    if answers:
+        write_answers(file, answers)
+    else:
+        file.unlink(missing_ok=True)
+    if not others:
+        _spare(file).unlink(missing_ok=True)
+
+
+def _spare(file: Path) -> Path:
+    return file.with_suffix(".spare")
 
 
 def read_answers(file: Path) -> dict[str, Answer]:

@@ -1,8 +1,7 @@
 """One model's replies to a task of a suite, each kept in a file as soon as it is given.
 
-A reply is found again by what was asked (`Asked.digest`), so that a killed evaluation goes on where
-it was, a finished one asks nothing, and a changed prompt asks anew. What a reply is worth is judged
-afresh every time.
+A reply is found again by what was asked (`Asked.digest`), and what it is worth is judged afresh
+every time; see `brulee.evaluation.answers`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from brulee.data.encoding import Encoder
-from brulee.evaluation.answers import Answer, append, read_lines
+from brulee.evaluation.answers import Answer, append, known_answers
 from brulee.evaluation.asking import Asked, ask
 from brulee.evaluation.tasks import Example, Framing, Judged, Reply, SuiteTask
 from brulee.inference.engine import Completion, Engine, Likelihood
@@ -42,7 +41,7 @@ def answer(
     """One model's answers to a task's examples, in their order; replies in `file` are reused."""
     framing = model.framing or task.framing
     asked = ask(examples, model.encoder, framing, task.generation, model.room)
-    known = {line.request: reply_of(line) for line in read_lines(file)}
+    known = {line.request: reply_of(line) for line in known_answers(file)}
     waiting = [one for one in asked if one.digest not in known]
     file.parent.mkdir(parents=True, exist_ok=True)
     with (

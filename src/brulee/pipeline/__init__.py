@@ -22,8 +22,9 @@ from brulee.training.world import World, joined
 def run(recipe: Recipe, *, folder: Path | None = None, fresh: bool = False) -> Path:
     """Score the base, tune it, score it again, write the report; returns the run folder.
 
-    A run folder that holds the same recipe is continued, or left alone when it is finished; one
-    that holds another recipe is refused with the difference. `fresh` moves it aside first.
+    A run folder that holds the same recipe is continued, or left alone when it is finished. Where
+    only the scoring differs (`evaluate`, `metrics`) the weights are kept and scored anew; where the
+    training does, the run is refused with the difference. `fresh` moves it aside first.
     Raises InputError for bad input and StoppedError for a run that stopped before its end.
     """
     return _whole(open_run(recipe, "run", folder, fresh))
@@ -57,7 +58,7 @@ def _whole(where: RunFolder) -> Path:
 
 
 def _training(where: RunFolder) -> Path:
-    if where.finished:
+    if where.scored:
         return where.path
     with _working(where) as world:
         known = ended(where)

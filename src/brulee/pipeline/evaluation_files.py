@@ -11,8 +11,8 @@ from brulee.evaluation.answers import write_answers
 from brulee.evaluation.stats import Interval
 from brulee.evaluation.suites import SUITES
 from brulee.evaluation.tasks import Suite
-from brulee.pipeline.folder import machine, versions
 from brulee.pipeline.harness_results import write_harness_results
+from brulee.pipeline.origin import machine, versions
 from brulee.reporting import results
 from brulee.reporting.leaderboard import PARTIAL
 from brulee.reporting.results import Base, Environment, Method, Results, Score, SuiteUse, Who

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-import platform
 import shlex
-import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from brulee.errors import InputError, nearest
+from brulee.evaluation.answers import keep_just
 from brulee.methods import resolved
 from brulee.models.disk import nearest_folder, try_writing
+from brulee.pipeline.differences import Difference, of_scoring, of_training
+from brulee.pipeline.origin import origin
+from brulee.progress import note
 from brulee.recipe import Recipe, load_recipe, recipe_from_dict
 from brulee.reporting.results import FILE_NAME as RESULTS
 
-_PACKAGES = ("brulee", "torch", "transformers", "tokenizers", "datasets", "numpy", "sacrebleu")
 _RECIPE, _MANIFEST = "recipe.yaml", "manifest.json"
+_WRITTEN_UP = (RESULTS, "report.html")
 _BEGINNING = (_MANIFEST, "split.json", _RECIPE)
 # What a continued run must find as it was, by its key in the manifest.
 _FIXED = {
@@ -51,10 +49,14 @@ class RunFolder:
         return not self.fresh and (self.path / _RECIPE).is_file()
 
     @property
+    def scored(self) -> bool:
+        """Whether the whole line was walked to its end, perhaps with other scores asked for."""
+        return self.begun and all((self.path / name).is_file() for name in _WRITTEN_UP)
+
+    @property
     def finished(self) -> bool:
-        """Whether the whole line was walked to its end."""
-        names = (RESULTS, "report.html")
-        return self.begun and all((self.path / name).is_file() for name in names)
+        """Whether the whole line was walked to its end, with the scores that are asked for."""
+        return self.scored and not any(of_scoring(_held(self.path), self.recipe))
 
     @property
     def resume_line(self) -> str:
@@ -64,8 +66,9 @@ class RunFolder:
     def begin(self, facts: dict[str, Any], split: dict[str, Any]) -> None:
         """Write the recipe, the manifest with the facts of data and model, and split.json.
 
-        Raises InputError when an earlier part of this run was made from other data, templates or
-        another base.
+        Where other scores are asked for than before, the earlier results and their report are kept
+        as results.1.json and report.1.html, then 2 and so on. Raises InputError when an earlier
+        part of this run was made from other data, templates or another base.
         """
         if self.fresh:
             _move_aside(self.path)
@@ -79,14 +82,26 @@ class RunFolder:
                     "begin anew with --fresh, which moves the run aside."
                 )
         self.path.mkdir(parents=True, exist_ok=True)
-        origin = {**manifest, **_origin(self.command), **facts}
+        if manifest:
+            self._begin_to_score()
+        written = {**manifest, **origin(self.command), **facts}
         if not manifest:
-            origin["recipe_folder"] = str(self.recipe.source.folder or Path.cwd())
-            origin["recipe"] = self.recipe.to_dict()
-        self.write_json(_MANIFEST, origin)
+            written["recipe_folder"] = str(self.recipe.source.folder or Path.cwd())
+        written["recipe"] = self.recipe.to_dict()
+        self.write_json(_MANIFEST, written)
         self.write_json("split.json", split)
         # Last: a folder with a recipe is a run, and has what a resumed one needs.
         _write_whole(self.path / _RECIPE, self.recipe.to_yaml())
+
+    def _begin_to_score(self) -> None:
+        """Say what is scored otherwise than before, and keep what was written of that."""
+        changed = list(of_scoring(_held(self.path), self.recipe))
+        if not changed:
+            return
+        if any((self.path / name).is_file() for name in _WRITTEN_UP):
+            kept = _number_aside(self.path)
+            said = ", ".join(f"{key} was {before!r} and is {now!r}" for key, before, now in changed)
+            note(f"{self.path}: scored anew, as {said}. {kept} has the scores before.")
 
     def manifest(self) -> dict[str, Any]:
         """The manifest of this run; {} where it has not begun."""
@@ -95,6 +110,22 @@ class RunFolder:
     def answers(self, who: str, task: str) -> Path:
         """Where one model's answers to a task are kept."""
         return self.path / "eval" / who / f"{task.replace('/', '-')}.jsonl"
+
+    def set_aside_answers(self, who: str, tasks: Collection[str]) -> None:
+        """Leave a model's answers to just these tasks among those that are scored."""
+        wanted = {self.answers(who, task) for task in tasks}
+        for file in sorted((self.path / "eval" / who).glob("*.jsonl")):
+            if file not in wanted:
+                keep_just(file, ())
+
+    def add_seconds(self, who: str, seconds: float) -> float:
+        """Add to the time that a model's answers have taken over all starts; the sum."""
+        name = "eval/seconds.json"
+        taken = _read_json(self.path / name)
+        taken[who] = taken.get(who, 0.0) + seconds
+        (self.path / "eval").mkdir(exist_ok=True)
+        self.write_json(name, taken)
+        return float(taken[who])
 
     def write_json(self, name: str, values: dict[str, Any]) -> None:
         """Write a file of the folder in one step."""
@@ -176,6 +207,22 @@ def _move_aside(path: Path) -> None:
     path.rename(target)
 
 
+def _number_aside(run: Path) -> str:
+    """Rename results and report to results.1.json, report.1.html ...; the results' new name."""
+    number = 1
+    while any((run / _numbered(name, number)).exists() for name in _WRITTEN_UP):
+        number += 1
+    for name in _WRITTEN_UP:
+        if (run / name).is_file():
+            (run / name).rename(run / _numbered(name, number))
+    return _numbered(RESULTS, number)
+
+
+def _numbered(name: str, number: int) -> str:
+    stem, suffix = name.split(".")
+    return f"{stem}.{number}.{suffix}"
+
+
 def _refuse_difference(path: Path, recipe: Recipe) -> None:
     for key, before, now in _changed(path, recipe):
         raise InputError(
@@ -184,65 +231,15 @@ def _refuse_difference(path: Path, recipe: Recipe) -> None:
         )
 
 
-def _changed(path: Path, recipe: Recipe) -> Iterator[tuple[str, Any, Any]]:
-    """Where a recipe differs from the one that the run in a folder began with.
+def _changed(path: Path, recipe: Recipe) -> Iterator[Difference]:
+    """Where the training of a recipe differs from that of the run in a folder.
 
-    Whatever its file says since. Trackers may: they draw what happens, and change none of it.
+    Of what the run began with, whatever its file says since.
     """
+    return of_training(_held(path), recipe)
+
+
+def _held(path: Path) -> Recipe:
+    """The recipe by which the run in a folder is what it is."""
     written = _read_json(path / _MANIFEST).get("recipe")
-    begun = load_recipe(path / _RECIPE) if written is None else recipe_from_dict(written)
-    for key, before, now in _differences(resolved(begun).to_dict(), recipe.to_dict()):
-        if key != "train.trackers":
-            yield key, before, now
-
-
-def _differences(
-    held: dict[str, Any], now: dict[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    for key in [*held, *(k for k in now if k not in held)]:
-        a, b = held.get(key), now.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            yield from _differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            yield f"{prefix}{key}", a, b
-
-
-def _origin(command: str) -> dict[str, Any]:
-    return {
-        "command": command,
-        "arguments": sys.argv[1:],
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "machine": machine(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide numbers."""
-    installed = {p.metadata["Name"].lower() for p in metadata.distributions()}
-    found = {name: metadata.version(name) for name in _PACKAGES if name in installed}
-    return {"python": platform.python_version(), **found}
-
-
-def _instructions() -> str:
-    """The widest vectors and matrix units that PyTorch finds: they decide how fast a CPU is."""
-    import torch
-
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return torch.backends.cpu.get_cpu_capability() + (" AMX" if amx() else "")
-
-
-def machine() -> dict[str, str | int | float]:
-    """What kind of machine this is; nothing that names it."""
-    import torch
-
-    found: dict[str, str | int | float] = {
-        "system": platform.system(),
-        "processor": platform.machine(),
-        "instructions": _instructions(),
-        "cores": psutil.cpu_count(logical=True) or 1,
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-    }
-    if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
+    return resolved(load_recipe(path / _RECIPE) if written is None else recipe_from_dict(written))

@@ -9,7 +9,7 @@ from brulee.data.corpus import Test
 from brulee.data.encoding import Encoder
 from brulee.data.task import Item
 from brulee.errors import InputError
-from brulee.evaluation.answers import Answer, generate_answers, write_answers
+from brulee.evaluation.answers import Answer, generate_answers, keep_just
 from brulee.evaluation.suite_run import Model, answer
 from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
@@ -24,11 +24,23 @@ from brulee.reporting import html, results
 
 def score(prepared: Prepared, who: str, tuned: Tuned | None = None) -> Scored:
     """One model's answers on the test rows and the guards, from files where they are there."""
+    started = time.perf_counter()
+    try:
+        answers, guards = _answers(prepared, who, tuned)
+    finally:
+        seconds = prepared.where.add_seconds(who, time.perf_counter() - started)
+    prepared.where.set_aside_answers(who, [*answers, *guards])
+    return Scored(answers, guards, seconds)
+
+
+def _answers(
+    prepared: Prepared, who: str, tuned: Tuned | None
+) -> tuple[dict[str, list[Answer]], dict[str, list[Answer]]]:
+    """A model's answers by task, and those by guard."""
     spec = prepared.recipe.evaluate
     attached = tuned.attached if tuned else None
     encoder = prepared.encoder_for(attached) if attached else prepared.encoder
     engine = open_engine(prepared.base, encoder, spec.batch_tokens, attached)
-    started = time.perf_counter()
     whose = {"base": "Base", "tuned": "Tuned"}[who]
     context = context_length(prepared.base.model)
     reserved = attached.reserved if attached else 0
@@ -38,6 +50,7 @@ def score(prepared: Prepared, who: str, tuned: Tuned | None = None) -> Scored:
         items = _items(prepared, test, encoder, room)
         if not items:
             continue
+        file = prepared.where.answers(who, test.name)
         answers[test.name] = generate_answers(
             engine,
             encoder,
@@ -45,16 +58,17 @@ def score(prepared: Prepared, who: str, tuned: Tuned | None = None) -> Scored:
             prepared.metrics[test.path],
             Sampling(spec.generation.max_new_tokens, spec.generation.temperature),
             task=test.name,
-            file=prepared.where.answers(who, test.name),
+            file=file,
             title=f"{whose} model: {test.name.removesuffix('/test')}",
         )
+        keep_just(file, answers[test.name])
     room = None if context is None else context - reserved
     model = Model(engine, encoder, room)
     guards = {
         name: _guard_answers(prepared, name, model, who, f"{whose} model: {name}")
         for name in prepared.guards
     }
-    return Scored(answers, guards, time.perf_counter() - started)
+    return answers, guards
 
 
 def _guard_answers(
@@ -64,7 +78,7 @@ def _guard_answers(
     found = answer(guard.task, guard.examples, model, file, title)
     if not any(guard.metric in one.statistics for one in found):
         raise InputError(f"guard {name}: no item of it has a published answer to score against.")
-    write_answers(file, found)
+    keep_just(file, found)
     return found
 
 

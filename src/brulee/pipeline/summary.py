@@ -12,9 +12,9 @@ from brulee.evaluation.answers import Answer, statistics_array
 from brulee.evaluation.base import Metric
 from brulee.evaluation.stats import compare, interval
 from brulee.pipeline.comparing import adjusted, comparison
-from brulee.pipeline.folder import machine, versions
 from brulee.pipeline.forgetting import forgotten, guard_scores, suites_forgotten
 from brulee.pipeline.mix import mix
+from brulee.pipeline.origin import machine, versions
 from brulee.pipeline.trained import Tuned
 from brulee.reporting.results import (
     Base,

@@ -1,0 +1,55 @@
+"""Where the numbers of a run come from: the command, the packages, the machine."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+import psutil
+
+_PACKAGES = ("brulee", "torch", "transformers", "tokenizers", "datasets", "numpy", "sacrebleu")
+
+
+def origin(command: str) -> dict[str, Any]:
+    """What a run's manifest says of how and where it was started."""
+    return {
+        "command": command,
+        "arguments": sys.argv[1:],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "machine": machine(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide numbers."""
+    installed = {p.metadata["Name"].lower() for p in metadata.distributions()}
+    found = {name: metadata.version(name) for name in _PACKAGES if name in installed}
+    return {"python": platform.python_version(), **found}
+
+
+def _instructions() -> str:
+    """The widest vectors and matrix units that PyTorch finds: they decide how fast a CPU is."""
+    import torch
+
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return torch.backends.cpu.get_cpu_capability() + (" AMX" if amx() else "")
+
+
+def machine() -> dict[str, str | int | float]:
+    """What kind of machine this is; nothing that names it."""
+    import torch
+
+    found: dict[str, str | int | float] = {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "instructions": _instructions(),
+        "cores": psutil.cpu_count(logical=True) or 1,
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+    }
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
