@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -116,7 +115,7 @@ class LoRALinear(Wrapper):
             or self.start_a is not None
         ):
             return None
-        return replace(base, a=self.lora_A, b=self.lora_B, scale=self.scale)
+        return LinearParts(base.weight, base.bias, self.lora_A, self.lora_B, self.scale)
 
     def factors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """A and B as they are applied and stored: of rank 2 R with PiSSA, its start taken off."""

@@ -172,8 +172,8 @@ class FusedDecoder:
         layers = list(body.layers[: self.model.config.num_hidden_layers])
         before = self._before(len(layers))
         for layer, own in zip(layers[:-1], before, strict=False):
-            hidden_TD = self._layer(layer, hidden_TD, replace(every, before=own))
-        hidden_QD = self._layer(layers[-1], hidden_TD, replace(asked, before=before[-1]))
+            hidden_TD = self._layer(layer, hidden_TD, _after(own, every))
+        hidden_QD = self._layer(layers[-1], hidden_TD, _after(before[-1], asked))
         return self._norm(body.norm, hidden_QD.index_select(0, prepared.learned))
 
     def _before(self, layers: int) -> list[tuple[torch.Tensor, torch.Tensor] | None]:
@@ -292,7 +292,13 @@ def _additions(module: nn.Module) -> list[Adds]:
     return [hook for hook in hooks if isinstance(hook, Adds)]
 
 
+def _after(before: tuple[torch.Tensor, torch.Tensor] | None, rows: _Rows) -> _Rows:
+    return rows if before is None else replace(rows, before=before)
+
+
 def _with_additions(module: nn.Module, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+    if not module._forward_hooks:
+        return h
     for hook in _additions(module):
         h = hook.added(x, h)
     return h

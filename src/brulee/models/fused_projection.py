@@ -52,7 +52,7 @@ class _Project(torch.autograd.Function):
         x_TI: torch.Tensor,
         maps: list[LinearParts],
         again: Again | None,
-        *_trained: torch.Tensor | None,
+        *trained: torch.Tensor | None,
     ) -> tuple[torch.Tensor, ...]:
         a_SI = _stacked([m.a for m in maps])
         h_TS = None if a_SI is None else x_TI @ a_SI.T
@@ -64,6 +64,7 @@ class _Project(torch.autograd.Function):
             outs.append(y_TO)
         ctx.save_for_backward(None if again else x_TI, h_TS, a_SI)
         ctx.maps, ctx.again = maps, again
+        ctx.wide = next((t.dtype for t in trained if t is not None and t.requires_grad), None)
         return tuple(outs)
 
     @staticmethod
@@ -83,10 +84,10 @@ class _Project(torch.autograd.Function):
                 d_x.addmm_(d_y, m.matrix(d_y.dtype))
         if a_SI is not None:
             d_h_TS = torch.cat([d_h for d_h in d_hs if d_h is not None], dim=1)
-            d_a_SI = d_h_TS.T @ x_TI
+            d_a_SI = _gradient(d_h_TS.T, x_TI, ctx.wide)
             d_x = None if d_x is None else d_x.addmm_(d_h_TS, a_SI)
         own = zip(maps, d_outs, _shares(h_TS, maps), _ranks(d_a_SI, maps), wanted, strict=True)
-        grads = [grad for each in own for grad in _of_map(x_TI, *each)]
+        grads = [grad for each in own for grad in _of_map(ctx.wide, x_TI, *each)]
         return d_x, None, None, *grads
 
 
@@ -96,6 +97,7 @@ def _d_h(m: LinearParts, d_y: torch.Tensor) -> torch.Tensor | None:
 
 
 def _of_map(
+    wide: torch.dtype | None,
     x_TI: torch.Tensor | None,
     m: LinearParts,
     d_y: torch.Tensor,
@@ -106,11 +108,18 @@ def _of_map(
     """The gradients of weight, bias, A and B, those that are wanted."""
     weight, bias, a, b = wanted
     return [
-        d_y.T @ x_TI if weight and x_TI is not None else None,
+        _gradient(d_y.T, x_TI, wide) if weight and x_TI is not None else None,
         d_y.sum(0) if bias else None,
         d_a if a else None,
         _product(d_y.T, h_TR, m.scale) if b and h_TR is not None else None,
     ]
+
+
+def _gradient(a: torch.Tensor, b: torch.Tensor, wide: torch.dtype | None) -> torch.Tensor:
+    """A b; on a GPU in the format of what is trained, which autograd would convert it to."""
+    if wide == torch.float32 != a.dtype and a.is_cuda:
+        return torch.mm(a, b, out_dtype=wide)
+    return a @ b
 
 
 def _product(a: torch.Tensor, b: torch.Tensor, times: float) -> torch.Tensor:
@@ -136,7 +145,7 @@ def _shares(h_TS: torch.Tensor | None, maps: Sequence[LinearParts]) -> list[torc
     if h_TS is None:
         return [None] * len(maps)
     sizes = [0 if m.a is None else m.a.shape[0] for m in maps]
-    columns = torch.split(h_TS, sizes, dim=1)
+    columns = h_TS.split_with_sizes(sizes, dim=1)
     return [c if size else None for c, size in zip(columns, sizes, strict=True)]
 
 

@@ -7,8 +7,6 @@ Autocast converts them anew in every pass; here they are converted when they are
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from brulee.models.linear_parts import LinearParts
@@ -31,22 +29,24 @@ class Held:
 
     def of(self, parts: LinearParts) -> LinearParts:
         """The same parts in `dtype`, without a gradient."""
-        return replace(
-            parts,
-            weight=self.tensor(parts.weight),
-            bias=None if parts.bias is None else self.tensor(parts.bias),
-            a=None if parts.a is None else self.tensor(parts.a),
-            b=None if parts.b is None else self.tensor(parts.b),
+        return LinearParts(
+            self.tensor(parts.weight),
+            None if parts.bias is None else self.tensor(parts.bias),
+            None if parts.a is None else self.tensor(parts.a),
+            None if parts.b is None else self.tensor(parts.b),
+            parts.scale,
         )
 
-    @torch.no_grad()
     def tensor(self, original: torch.Tensor) -> torch.Tensor:
         """The original itself where it already has the format or is quantised, else its copy."""
+        known = self._copies.get(id(original))
+        if known is not None:
+            return known[1]
         if in_four_bits(original) or not original.is_floating_point():
             return original
         if original.dtype == self.dtype:
             return original.detach()
-        key = id(original)  # kept beside the copy, so that no other tensor can take its place
-        if key not in self._copies:
-            self._copies[key] = (original, original.to(self.dtype))
-        return self._copies[key][1]
+        copy = original.detach().to(self.dtype)
+        # The original is kept beside it, so that no other tensor can take its place.
+        self._copies[id(original)] = (original, copy)
+        return copy

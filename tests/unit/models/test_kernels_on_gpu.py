@@ -21,6 +21,7 @@ GPU = torch.device("cpu")  # where the tensors of the trial are; nothing is laun
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
     on_gpu._runs.cache_clear()
     yield
