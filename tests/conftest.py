@@ -69,8 +69,8 @@ def make_model(one_thread: None) -> Callable[..., PreTrainedModel]:
     """`make_model("llama", seed=0, **config)`: a fresh model in evaluation mode, in fp32.
 
     Names: llama (grouped queries), qwen3, gemma (tied, scaled embeddings), mistral (sliding window
-    6), phi (biases, its head's too), gpt2, gpt-neox (fused qkv), t5, t5-gated, bart, marian (its
-    positions are not stored).
+    6), phi (biases, its head's too), phi3 (fused qkv and gate), gpt2, gpt-neox (fused qkv), t5,
+    t5-gated, bart, marian (its positions are not stored).
     """
     import torch
 
@@ -200,6 +200,12 @@ def _phi(changes: dict[str, Any]) -> PreTrainedModel:
     return PhiForCausalLM(PhiConfig(**{**_SIZES, **no_dropout, **changes}))
 
 
+def _phi3(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import Phi3Config, Phi3ForCausalLM
+
+    return Phi3ForCausalLM(Phi3Config(**{**_SIZES, **changes}))
+
+
 def _gpt_neox(changes: dict[str, Any]) -> PreTrainedModel:
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
@@ -296,6 +302,7 @@ _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "gemma": _gemma,
     "mistral": _mistral,
     "phi": _phi,
+    "phi3": _phi3,
     "gpt2": _gpt2,
     "gpt-neox": _gpt_neox,
     "t5": _t5,
