@@ -2,7 +2,8 @@
 
 Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning". The vectors stand
 for token ids past the vocabulary, which the wrapped embedding knows; an encoder-decoder reads them
-in its encoder. Stored as PEFT does.
+in its encoder. Stored as PEFT does, which stores P-tuning (Liu et al. 2021) in the same way: of the
+net that it trained them through only the outcome is left.
 
 Shapes: `P` virtual tokens, `D` width, `V` vocabulary.
 """
@@ -27,6 +28,10 @@ from brulee.methods.wrapping import Wrapper, Wrapping
 
 KEY = "prompt_embeddings"
 _READ = {
+    "encoder_dropout",
+    "encoder_hidden_size",
+    "encoder_num_layers",
+    "encoder_reparameterization_type",
     "num_attention_heads",
     "num_layers",
     "num_transformer_submodules",
@@ -164,6 +169,8 @@ class _PromptAttached(Attached):
             "peft_type": "PROMPT_TUNING",
             "task_type": task_type(self.model),
             "num_virtual_tokens": count,
+            # Computes nothing here; PEFT asks for it where it finds it under no name that it knows.
+            "num_attention_heads": getattr(self.model.config, "num_attention_heads", 1),
             "token_dim": width,
             "num_transformer_submodules": 1,
             "prompt_tuning_init": "RANDOM",
