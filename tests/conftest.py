@@ -69,7 +69,8 @@ def make_model(one_thread: None) -> Callable[..., PreTrainedModel]:
     """`make_model("llama", seed=0, **config)`: a fresh model in evaluation mode, in fp32.
 
     Names: llama (grouped queries), qwen3, gemma (tied, scaled embeddings), mistral (sliding window
-    6), phi (biases, its head's too), gpt2, gpt-neox (fused qkv), t5, t5-gated, bart.
+    6), phi (biases, its head's too), phi3 (fused qkv and gate), gpt2, gpt-neox (fused qkv), t5,
+    t5-gated, bart, marian (its positions are not stored).
     """
     import torch
 
@@ -199,6 +200,12 @@ def _phi(changes: dict[str, Any]) -> PreTrainedModel:
     return PhiForCausalLM(PhiConfig(**{**_SIZES, **no_dropout, **changes}))
 
 
+def _phi3(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import Phi3Config, Phi3ForCausalLM
+
+    return Phi3ForCausalLM(Phi3Config(**{**_SIZES, **changes}))
+
+
 def _gpt_neox(changes: dict[str, Any]) -> PreTrainedModel:
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
@@ -259,7 +266,17 @@ def _t5_gated(changes: dict[str, Any]) -> PreTrainedModel:
 def _bart(changes: dict[str, Any]) -> PreTrainedModel:
     from transformers import BartConfig, BartForConditionalGeneration
 
-    sizes: dict[str, Any] = {
+    return BartForConditionalGeneration(BartConfig(**{**_bart_sizes(), **changes}))
+
+
+def _marian(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import MarianConfig, MarianMTModel
+
+    return MarianMTModel(MarianConfig(**{**_bart_sizes(), **changes}))
+
+
+def _bart_sizes() -> dict[str, Any]:
+    return {
         "vocab_size": VOCABULARY,
         "d_model": 32,
         "encoder_layers": 2,
@@ -277,7 +294,6 @@ def _bart(changes: dict[str, Any]) -> PreTrainedModel:
         "decoder_start_token_id": 2,
         "forced_eos_token_id": None,
     }
-    return BartForConditionalGeneration(BartConfig(**{**sizes, **changes}))
 
 
 _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -286,9 +302,11 @@ _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "gemma": _gemma,
     "mistral": _mistral,
     "phi": _phi,
+    "phi3": _phi3,
     "gpt2": _gpt2,
     "gpt-neox": _gpt_neox,
     "t5": _t5,
     "t5-gated": _t5_gated,
     "bart": _bart,
+    "marian": _marian,
 }

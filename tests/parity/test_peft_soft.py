@@ -7,9 +7,11 @@ reads the block of layer 2 i modulo L.
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from transformers import MptConfig, MptForCausalLM
 
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
@@ -156,7 +159,7 @@ def test_the_file_holds_what_peft_would_have_written(
         json.loads((tmp_path / who / "adapter_config.json").read_text())
         for who in ("ours", "theirs")
     )
-    # PEFT looks these up in the model where a file has none, as a soft prompt of ours.
+    # PEFT looks these up in the model where a file has none, as a soft prompt of ours mostly has.
     looked_up = {"num_layers", "num_attention_heads"}
     for key in written.keys() - {"base_model_name_or_path", *looked_up}:
         assert written[key] == expected[key], key
@@ -169,6 +172,42 @@ def test_a_prefix_that_peft_made_through_its_net_is_read_as_what_the_net_makes(
     theirs.save_pretrained(tmp_path)
     base = make_base("llama")
     attached = attach_adapter(open_adapter(tmp_path), base)
+    expected = _their_logits(theirs, base)
+    torch.testing.assert_close(_our_logits(base, attached), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("net", ["MLP", "LSTM"])
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_a_prompt_that_peft_p_tuned_is_read_as_the_prompt_that_its_net_makes(
+    make_base: MakeBase, tmp_path: Path, name: str, net: str
+) -> None:
+    base = make_base(name)
+    task = "SEQ_2_SEQ_LM" if base.kind == "seq2seq" else "CAUSAL_LM"
+    config = peft.PromptEncoderConfig(
+        task_type=task,
+        num_virtual_tokens=TOKENS,
+        encoder_hidden_size=7,
+        encoder_reparameterization_type=net,
+    )
+    theirs = peft.get_peft_model(make_base(name).model, config).eval()
+    theirs.save_pretrained(tmp_path)
+    adapter = open_adapter(tmp_path)
+    assert adapter.label() == f"prompt {TOKENS}"
+    attached = attach_adapter(adapter, base)
+    expected = _their_logits(theirs, base)
+    torch.testing.assert_close(_our_logits(base, attached), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_peft_loads_a_prompt_of_a_model_whose_heads_it_does_not_find(
+    make_base: MakeBase, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    sizes = MptConfig(vocab_size=300, d_model=32, n_heads=4, n_layers=2)
+    base = replace(make_base("llama"), model=MptForCausalLM(sizes).eval())
+    fresh = copy.deepcopy(base.model)
+    attached = METHODS["prompt"][0].attach(base.model)
+    save_adapter(tmp_path, attached, base, "tiny", "", {})
+    theirs = peft.PeftModel.from_pretrained(fresh, tmp_path)
     expected = _their_logits(theirs, base)
     torch.testing.assert_close(_our_logits(base, attached), expected, atol=1e-5, rtol=1e-5)
 

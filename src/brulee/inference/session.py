@@ -127,14 +127,12 @@ def open_engine(
     base: Base, encoder: Encoder, batch_tokens: int = 8192, attached: Attached | None = None
 ) -> Engine:
     """An engine that stops where the encoder's completions end."""
-    pad_id = base.tokenizer.pad_token_id
-    fill = encoder.stop_ids[-1] if pad_id is None else pad_id
     reserved = attached.reserved if attached else 0
 
     def decode(ids: list[int]) -> str:
         return str(base.tokenizer.decode(ids, skip_special_tokens=True))
 
-    return Engine(base.model, encoder.stop_ids, fill, batch_tokens, reserved, decode)
+    return Engine(base.model, encoder.stop_ids, base.pad_id, batch_tokens, reserved, decode)
 
 
 def _model_session(name: str, device: torch.device, dtype: torch.dtype) -> Session:

@@ -33,6 +33,7 @@ READERS: dict[str, Any] = {
     "LORA": LoRA.from_config,
     "PREFIX_TUNING": Prefix.from_config,
     "PROMPT_TUNING": Prompt.from_config,
+    "P_TUNING": Prompt.from_config,
 }
 
 # What other tools call a method and a recipe says otherwise.

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from brulee.errors import InputError, unknown
 from brulee.methods import METHODS, build_method, unknown_method
-from brulee.methods.base import Attached, Method
+from brulee.methods.base import Attached, Method, left_out
 from brulee.models.quantising import parameter_count
 from brulee.recipe import MethodSpec, Source
 
@@ -118,7 +118,9 @@ def _count(model: PreTrainedModel, name: str, options: Mapping[str, Any]) -> Cou
 
 def _whole(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """What a saved model holds: buffers too, and what is shared once."""
-    by_place = {tensor.data_ptr(): (name, tensor) for name, tensor in model.state_dict().items()}
+    fixed = left_out(model)
+    held = {name: tensor for name, tensor in model.state_dict().items() if name not in fixed}
+    by_place = {tensor.data_ptr(): (name, tensor) for name, tensor in held.items()}
     return dict(by_place.values())
 
 

@@ -3,7 +3,7 @@
 Told by structure: an attention module's linear maps by what their last name says of them (`k_proj`,
 `key`, `v`), else by their outputs, which are more than their inputs where queries, keys and values
 are one map; a feed-forward's last map by its sizes, which are those of an earlier map beside it
-turned round.
+turned round, or of half of it where that map makes the gate too (Phi 3).
 """
 
 from __future__ import annotations
@@ -36,10 +36,16 @@ def inner_activation_maps(model: PreTrainedModel) -> dict[str, nn.Module]:
         listed = list(maps.items())
         for at in reversed(range(len(listed))):
             name, module = listed[at]
-            if any(sizes(before) == sizes(module)[::-1] for _, before in listed[:at]):
+            if any(_leads_to(before, module) for _, before in listed[:at]):
                 found[name] = module
                 break
     return {n: m for n, m in model.named_modules() if n in found}
+
+
+def _leads_to(before: nn.Module, last: nn.Module) -> bool:
+    """Whether what one map makes, or half of it times the gate in the other half, fits another."""
+    (made, read), (outputs, inner) = sizes(before), sizes(last)
+    return read == outputs and made in (inner, 2 * inner)
 
 
 def _by_parent(model: PreTrainedModel, attention: bool) -> dict[str, dict[str, nn.Module]]:

@@ -150,6 +150,15 @@ def freeze(model: nn.Module) -> list[nn.Parameter]:
     return had
 
 
+def left_out(model: nn.Module) -> frozenset[str]:
+    """The parameters that transformers leaves out when it stores a model.
+
+    They are computed and not learned, such as Marian's sinusoidal positions: what is made of them
+    is lost with the next load.
+    """
+    return frozenset(getattr(model, "_keys_to_ignore_on_save", None) or ())
+
+
 @torch.no_grad()
 def copy_checked(
     own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], where: str = "adapter"

@@ -1,4 +1,4 @@
-"""Full fine-tuning: every parameter of the model is trained."""
+"""Full fine-tuning: every parameter of the model is trained that is stored with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError
-from brulee.methods.base import Attached, Group, Method, copy_checked
+from brulee.methods.base import Attached, Group, Method, copy_checked, left_out
 from brulee.recipe import Strict
 
 
@@ -47,13 +47,15 @@ class _FullAttached(Attached):
         self.model = model
         self._base = _copy(model) if keep_base else None
         self._frozen = [p for p in model.parameters() if not p.requires_grad]
-        for parameter in model.parameters():
+        fixed = left_out(model)
+        self._trained = [p for n, p in model.named_parameters() if n not in fixed]
+        for parameter in self._trained:
             parameter.requires_grad_(True)
 
     def groups(self) -> list[Group]:
         # Norms and biases are not decayed: a gain pulled to zero is not a smaller model.
-        matrices = tuple(p for p in self.model.parameters() if p.ndim >= 2)
-        vectors = tuple(p for p in self.model.parameters() if p.ndim < 2)
+        matrices = tuple(p for p in self._trained if p.ndim >= 2)
+        vectors = tuple(p for p in self._trained if p.ndim < 2)
         groups = [Group("matrices", matrices), Group("vectors", vectors, decay=False)]
         return [group for group in groups if group.parameters]
 

@@ -101,7 +101,8 @@ def _chosen(
         return select(model, named, option=option)
     if not found:
         raise InputError(
-            f"method.{option}: this model's are not to be told by structure; name the linear maps."
+            f"method.{option}: this model's are not to be told by structure; name the linear maps, "
+            "or none of them: []."
         )
     return found
 

@@ -76,11 +76,15 @@ def _factor(embedding: nn.Embedding, name: str) -> float:
     ids = torch.tensor([[2, 1]], device=weight_VD.device)
     rows = torch.arange(weight_VD.shape[0], device=weight_VD.device, dtype=weight_VD.dtype)
     table_VD = rows[:, None].expand_as(weight_VD)
-    found = functional_call(embedding, {"weight": table_VD}, (ids,))
+    refusal = InputError(f"method.target: {name!r} does more than look up rows of a table.")
+    try:
+        found = functional_call(embedding, {"weight": table_VD}, (ids,))
+    except (LookupError, RuntimeError, TypeError, ValueError):
+        raise refusal from None  # Marian's positions want a shape, and no ids
     factor = found.flatten()[-1].item()
     expected = factor * torch.tensor([2.0, 1.0], device=found.device, dtype=found.dtype)
     if found.shape != (1, 2, weight_VD.shape[1]) or not torch.equal(
         found, expected[None, :, None].expand_as(found)
     ):
-        raise InputError(f"method.target: {name!r} does more than look up rows of a table.")
+        raise refusal
     return float(factor)

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from transformers import PreTrainedModel
 
 from brulee.errors import BruleeError, InputError
-from brulee.methods.base import largest
+from brulee.methods.base import largest, left_out
 from brulee.methods.checkpoint import (
     Adapter,
     attach_adapter,
@@ -109,6 +109,7 @@ def merge(folder: Path, out: Path, dtype: str = "auto", base: str | None = None)
 
 @torch.no_grad()
 def _fold(adapter: Adapter, base: Base, dtype: torch.dtype) -> tuple[Base, Cost]:
+    fixed = {n: base.model.get_parameter(n).clone() for n in left_out(base.model)}
     attached = attach_adapter(adapter, base)
     beside = _logits(base)
     quantised = hasattr(base.model.config, "quantization_config")
@@ -117,6 +118,12 @@ def _fold(adapter: Adapter, base: Base, dtype: torch.dtype) -> tuple[Base, Cost]
         base = replace(base, model=_dequantised(base))
         attached = attach_adapter(adapter, base)
     attached.merge()
+    for name, value in fixed.items():
+        if not torch.equal(base.model.get_parameter(name), value):
+            raise InputError(
+                f"{adapter.folder}: it changes {name}, which a stored {type(base.model).__name__} "
+                "leaves out, so that it cannot be merged; keep the adapter beside its base."
+            )
     by_merging = _furthest(_logits(base), beside)
     if by_merging > _ROUNDING * max(1.0, float(beside.abs().max())):
         raise BruleeError(

@@ -136,14 +136,19 @@ def activations(
     if model.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = ids_1P
         cache = EncoderDecoderCache(cache, DynamicCache())
+    refusal = InputError(
+        f"method prefix: {type(model).__name__} does not keep keys and values of everything "
+        "that it has read, so that none can be put before it."
+    )
     training = model.training
     model.eval()
-    model(**inputs, **{cache_name(model): cache}, use_cache=True)
-    model.train(training)
+    try:
+        model(**inputs, **{cache_name(model): cache}, use_cache=True)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise refusal from None  # a recurrent state is kept in a cache of another kind
+    finally:
+        model.train(training)
     own = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
     if not own.layers or any(type(layer) is not DynamicLayer for layer in own.layers):
-        raise InputError(
-            f"method prefix: {type(model).__name__} does not keep keys and values of everything "
-            "that it has read, so that none can be put before it."
-        )
+        raise refusal
     return [(layer.keys, layer.values) for layer in own.layers]

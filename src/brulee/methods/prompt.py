@@ -2,7 +2,8 @@
 
 Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning". The vectors stand
 for token ids past the vocabulary, which the wrapped embedding knows; an encoder-decoder reads them
-in its encoder. Stored as PEFT does.
+in its encoder. Stored as PEFT does, which stores P-tuning (Liu et al. 2021) in the same way: of the
+net that it trained them through only the outcome is left.
 
 Shapes: `P` virtual tokens, `D` width, `V` vocabulary.
 """
@@ -26,7 +27,14 @@ from brulee.methods.prompt_start import COMMON, SoftOptions, Start, check_room, 
 from brulee.methods.wrapping import Wrapper, Wrapping
 
 KEY = "prompt_embeddings"
+FIRST = (
+    2**24
+)  # the first virtual token's id: past every vocabulary, so that no word is taken for one
 _READ = {
+    "encoder_dropout",
+    "encoder_hidden_size",
+    "encoder_num_layers",
+    "encoder_reparameterization_type",
     "num_attention_heads",
     "num_layers",
     "num_transformer_submodules",
@@ -119,7 +127,6 @@ class PromptEmbedding(Wrapper):
 
     def __init__(self, base_layer: nn.Module, start_PD: torch.Tensor) -> None:
         super().__init__(base_layer)
-        self.first = weight_of(base_layer).shape[0]
         self.prompt_embeddings = nn.Parameter(start_PD.clone())
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
@@ -127,12 +134,12 @@ class PromptEmbedding(Wrapper):
         if not self.enabled:
             plain: torch.Tensor = self.base_layer(ids)
             return plain
-        virtual = ids >= self.first
+        virtual = ids >= FIRST
         out: torch.Tensor = self.base_layer(ids.masked_fill(virtual, 0))
         # Words are looked up in a row of zeros that gets no gradient: nothing waits for a GPU.
         count = len(self.prompt_embeddings)
         table = F.pad(self.prompt_embeddings, (0, 0, 0, 1))
-        rows = (ids - self.first).masked_fill(~virtual, count)
+        rows = (ids - FIRST).masked_fill(~virtual, count)
         trained = F.embedding(rows, table, padding_idx=count)
         return torch.where(virtual.unsqueeze(-1), trained.to(out.dtype), out)
 
@@ -149,7 +156,7 @@ class _PromptAttached(Attached):
         self, wrapping: Wrapping[PromptEmbedding], layer: PromptEmbedding, sets: int
     ) -> None:
         self.model, self._wrapping, self._layer, self._sets = wrapping.model, wrapping, layer, sets
-        self.prefix_ids = tuple(range(layer.first, layer.first + len(layer.prompt_embeddings)))
+        self.prefix_ids = tuple(range(FIRST, FIRST + len(layer.prompt_embeddings)))
 
     def groups(self) -> list[Group]:
         return [Group("prompt", (self._layer.prompt_embeddings,), decay=False)]
@@ -164,6 +171,8 @@ class _PromptAttached(Attached):
             "peft_type": "PROMPT_TUNING",
             "task_type": task_type(self.model),
             "num_virtual_tokens": count,
+            # Computes nothing here; PEFT asks for it where it finds it under no name that it knows.
+            "num_attention_heads": getattr(self.model.config, "num_attention_heads", 1),
             "token_dim": width,
             "num_transformer_submodules": 1,
             "prompt_tuning_init": "RANDOM",

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError, nearest
+from brulee.methods.base import left_out
 from brulee.methods.stacks import is_norm, stacks
 
 
@@ -67,7 +68,7 @@ def matching(model: PreTrainedModel, patterns: Iterable[str]) -> list[str]:
     layer. Raises InputError for a pattern that matches nothing, with the nearest names, and for
     one that matches a weight that is quantised.
     """
-    names = [n for n, _ in model.named_parameters()]
+    names = _stored(model)
     chosen: set[str] = set()
     for pattern in patterns:
         found = {n for n in names if _fits(n, pattern)}
@@ -78,8 +79,8 @@ def matching(model: PreTrainedModel, patterns: Iterable[str]) -> list[str]:
 
 
 def everything(model: PreTrainedModel) -> list[str]:
-    """Every parameter. Raises InputError where some are quantised."""
-    names = [n for n, _ in model.named_parameters()]
+    """Every parameter that is stored. Raises InputError where some are quantised."""
+    names = _stored(model)
     return trainable(model, names, "method.train=sparse without method.parameters")
 
 
@@ -98,9 +99,15 @@ def trainable(model: PreTrainedModel, names: list[str], asked: str) -> list[str]
     return names
 
 
+def _stored(model: PreTrainedModel) -> list[str]:
+    fixed = left_out(model)
+    return [n for n, _ in model.named_parameters() if n not in fixed]
+
+
 def _of_modules(model: PreTrainedModel, modules: Iterable[nn.Module]) -> list[str]:
     wanted = {id(p) for module in modules for p in module.parameters(recurse=False)}
-    return [n for n, p in model.named_parameters() if id(p) in wanted and p.is_floating_point()]
+    found = ((n, model.get_parameter(n)) for n in _stored(model))
+    return [n for n, p in found if id(p) in wanted and p.is_floating_point()]
 
 
 def _fits(name: str, pattern: str) -> bool:

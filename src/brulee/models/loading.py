@@ -25,6 +25,7 @@ from brulee.errors import InputError, nearest
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
 from brulee.models.bundled import NAME, bundled_folder, sha256
 from brulee.models.quantising import keep_values, quantisation
+from brulee.models.vocabulary import refuse_unknown_tokens
 
 Kind = Literal["causal", "seq2seq"]
 
@@ -53,6 +54,16 @@ class Base:
         device: torch.device = next(self.model.parameters()).device
         return device
 
+    @property
+    def pad_id(self) -> int:
+        """What shorter rows are filled with: masked by position, any id that the model has will do.
+
+        Some tokenizers were given a token to pad with, and their models no vector for it.
+        """
+        own = self.tokenizer.pad_token_id
+        known = self.model.get_input_embeddings().weight.shape[0]
+        return int(own) if own is not None and own < known else 0
+
 
 def load_base(
     name: str,
@@ -66,11 +77,13 @@ def load_base(
 
     `quantise` ("nf4") holds its linear maps in four bits. Raises InputError for an unknown folder
     (with the nearest name), a folder without a model, one that cannot be quantised, and corrupt
-    safetensors or GGUF files, naming the file.
+    safetensors or GGUF files, naming the file; what the model then reads is refused where it holds
+    a token that the tokenizer has and the model has not.
     """
     if device.type == "cpu":
         keep_freed_memory()
     base = _load(name, _Held(dtype, device, quantise), revision, resolve)
+    refuse_unknown_tokens(base.model, base.tokenizer, name)
     if device.type == "cpu":
         give_back_freed_memory()  # loading held a copy, which nothing will need again
     return base

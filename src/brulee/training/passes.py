@@ -145,20 +145,15 @@ class Passes:
             batch = pack(part, common_start(part) if self._decoder else 0)
         elif self.base.kind == "seq2seq":
             start = int(self.base.model.config.decoder_start_token_id)
-            batch = pad_pairs(part, self._pad_id(), start)
+            batch = pad_pairs(part, self.base.pad_id, start)
         else:
-            batch = pad(part, self._pad_id())
+            batch = pad(part, self.base.pad_id)
         return batch.to(self.base.device)
 
     def _renew(self) -> None:
         """Trained values may have changed since the last call."""
         if self._decoder is not None:
             self._decoder.renew()
-
-    def _pad_id(self) -> int:
-        pad_id = self.base.tokenizer.pad_token_id
-        # Padding is masked by position, so any id will do where a tokenizer has none.
-        return int(pad_id if pad_id is not None else self.base.tokenizer.eos_token_id)
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         if not self.autocast:

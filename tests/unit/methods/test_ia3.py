@@ -20,6 +20,7 @@ Make = Callable[..., "PreTrainedModel"]
 FOUND = {
     "llama": ({"k_proj", "v_proj"}, {"down_proj"}, 4),
     "phi": ({"k_proj", "v_proj"}, {"fc2"}, 4),
+    "phi3": ({"qkv_proj"}, {"down_proj"}, 2),
     "gpt2": ({"c_attn"}, {"c_proj"}, 2),
     "gpt-neox": ({"query_key_value"}, {"dense_4h_to_h"}, 2),
     "t5": ({"k", "v"}, {"wo"}, 12),
@@ -77,6 +78,17 @@ def test_named_maps_are_taken_instead(make_model: Make) -> None:
     options = IA3Options(attention=["q_proj"], feedforward=[])
     tensors = IA3(options).attach(make_model("llama")).tensors()
     assert {k.split(".")[-2] for k in tensors} == {"q_proj"}
+
+
+def test_a_model_without_a_feed_forward_of_linear_maps_is_told_how_to_go_without(
+    make_model: Make,
+) -> None:
+    model = make_model("llama")
+    for layer in model.model.layers:
+        layer.mlp = nn.Identity()
+    with pytest.raises(InputError, match=r"method\.feedforward: .*, or none of them: \[\]"):
+        IA3().attach(model)
+    assert IA3(IA3Options(feedforward=[])).attach(model).trainable() == 2 * 2 * 16
 
 
 def test_a_wrong_name_is_answered_with_the_option_and_the_nearest(make_model: Make) -> None:

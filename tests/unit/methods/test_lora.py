@@ -278,3 +278,8 @@ def test_a_table_that_is_more_than_looked_up_is_refused(make_model: Make) -> Non
 )
 def test_the_label_names_what_is_trained(options: dict[str, Any], label: str) -> None:
     assert build_method(MethodSpec(name="lora", **options)).label() == label
+
+
+def test_a_table_that_wants_more_than_ids_is_refused_by_name(make_model: Make) -> None:
+    with pytest.raises(InputError, match=r"'model\.encoder\.embed_positions' does more than look"):
+        _attach(make_model("marian"), target="embed_positions")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from brulee.errors import BruleeError, InputError
 from brulee.inference.session import open_session
-from brulee.methods import METHODS, build_method
+from brulee.methods import METHODS, build_method, merging
 from brulee.methods.checkpoint import OURS, attach_adapter, open_adapter, save_adapter
 from brulee.methods.merging import merge
+from brulee.methods.selective_attached import SelectiveAttached
 from brulee.models.loading import Base, load_base
 from brulee.recipe import MethodSpec
 
@@ -219,3 +221,50 @@ def test_a_merge_that_computes_something_else_is_not_stored(
     with pytest.raises(BruleeError, match="far more than rounding can; nothing was stored"):
         merge(adapter, tmp_path / "merged")
     assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
+
+
+def _marian_logits(model: Any) -> torch.Tensor:
+    ids = torch.arange(5, 40).unsqueeze(0)
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=ids, decoder_input_ids=ids.flip(1)).logits
+    return logits
+
+
+UNSTORED: dict[str, dict[str, Any]] = {
+    "full": {"name": "full"},
+    "embeddings": {"name": "selective", "train": "embeddings"},
+    "named": {"name": "selective", "train": "parameters", "parameters": ["*"]},
+    "sparse": {"name": "selective", "train": "sparse", "mask": "magnitude", "density": 0.5},
+}
+
+
+@pytest.mark.parametrize("way", UNSTORED)
+def test_positions_that_no_model_is_stored_with_are_not_trained(
+    make_base: MakeBase, tmp_path: Path, way: str
+) -> None:
+    model = make_base("marian").model
+    attached = build_method(MethodSpec(**UNSTORED[way])).attach(model)
+    with torch.no_grad():
+        for group in attached.groups():
+            for parameter in group.parameters:
+                parameter.add_(0.1)
+    tuned = _marian_logits(model)
+    attached.merge()
+    model.save_pretrained(tmp_path)
+    again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    torch.testing.assert_close(_marian_logits(again), tuned, atol=1e-5, rtol=1e-5)
+
+
+def test_an_adapter_that_changes_what_is_not_stored_is_not_merged(
+    make_base: MakeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, name = make_base("marian"), "model.encoder.embed_positions.weight"
+    attached = SelectiveAttached(base.model, [name], {}, {"train": "embeddings"})
+    with torch.no_grad():
+        attached.groups()[0].parameters[0].add_(0.1)
+    save_adapter(tmp_path / "adapter", attached, base, "tiny", "", {})
+    fresh = make_base("marian")
+    monkeypatch.setattr(merging, "load_base", lambda *_, **__: fresh)
+    with pytest.raises(InputError, match=rf"{re.escape(name)}, which a stored MarianMTModel"):
+        merge(tmp_path / "adapter", tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()

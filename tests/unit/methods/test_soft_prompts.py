@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import MambaConfig, MambaForCausalLM
 
 from brulee.data.batching import pack, pad, pad_pairs
 from brulee.data.encoding import Encoded, Encoder
@@ -318,3 +319,12 @@ def test_the_instruction_of_a_template_is_what_it_says_whatever_the_row() -> Non
     template = Template("t", text)
     assert instruction(template) == "Summarize the following conversation. TL;DR:"
     assert instruction(Template("t", "{{ question }}|||{{ answer }}")) == ""
+
+
+def test_a_prefix_of_a_model_with_a_recurrent_state_is_refused() -> None:
+    sizes = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}
+    model = MambaForCausalLM(MambaConfig(**sizes)).eval()
+    with pytest.raises(InputError, match="MambaForCausalLM does not keep keys and values"):
+        _method("prefix").attach(model)
+    assert all(p.requires_grad for p in model.parameters())
+    assert not model.training
