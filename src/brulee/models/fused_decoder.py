@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -306,15 +307,23 @@ def _with_additions(module: nn.Module, x: torch.Tensor, h: torch.Tensor) -> torc
 
 def _prepares_only(model: PreTrainedModel) -> bool:
     """Whether all that modules call before they compute is known, and of prefixes there is one."""
-    known = [*_owners(model, Refreshes), *_owners(model, Prefixes)]
-    everyone = _owners(model, object)
+    known = {id(own) for kind in (Refreshes, Prefixes) for own in _owners(model, kind)}
+    # The embedding is called as it is, with all that it calls.
+    called = set(model.get_input_embeddings().modules())
+    others = _owners(model, object, without=called)
     prefixes = [m for m in model.base_model.children() if isinstance(m, Prefixes)]
-    return len(known) == len(everyone) and len(prefixes) == len(_owners(model, Prefixes)) < 2
+    return (
+        all(id(own) in known for own in others)
+        and len(prefixes) == len(_owners(model, Prefixes)) < 2
+    )
 
 
-def _owners(model: PreTrainedModel, kind: Any) -> list[Any]:
+def _owners(
+    model: PreTrainedModel, kind: Any, without: Collection[nn.Module] = frozenset()
+) -> list[Any]:
     """Those of a kind whose methods modules call before they compute; None for a plain function."""
-    hooks = [hook for m in model.modules() for hook in m._forward_pre_hooks.values()]
+    modules = (m for m in model.modules() if m not in without)
+    hooks = [hook for m in modules for hook in m._forward_pre_hooks.values()]
     owners = {id(own): own for own in (getattr(hook, "__self__", None) for hook in hooks)}
     return [own for own in owners.values() if isinstance(own, kind)]
 

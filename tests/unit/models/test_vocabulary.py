@@ -15,8 +15,10 @@ from brulee.inference.session import open_session
 from brulee.methods import build_method
 from brulee.methods.checkpoint import save_adapter
 from brulee.models.loading import Base, load_base
+from brulee.models.vocabulary import refuse_unknown_tokens
 from brulee.recipe import MethodSpec, TrainSpec
 from brulee.training.documents import Document
+from brulee.training.passes import Passes
 from brulee.training.trainer import Trainer
 
 SAID = r"its tokenizer writes 'stars' as 300, but the model has vectors for 300 tokens"
@@ -94,3 +96,15 @@ def test_a_token_that_ends_texts_and_that_the_model_lacks_is_refused_at_once(fol
     tokenizer.save_pretrained(folder)
     with pytest.raises(InputError, match=SAID):
         _load(folder)
+
+
+def test_a_text_is_looked_at_in_the_fused_decoder_too(tiny_model_folder: Path) -> None:
+    base = _load(tiny_model_folder)
+    base.tokenizer.add_tokens(["stars"])
+    refuse_unknown_tokens(base.model, base.tokenizer, "llama")
+    passes = Passes(base, most=2)
+    assert passes.fused
+    with passes.boundary():
+        assert passes.backward([Encoded.ending((7, 9, 2), 2)])
+        with pytest.raises(InputError, match=SAID):
+            passes.backward([Encoded.ending((7, 300, 9, 2), 2)])
