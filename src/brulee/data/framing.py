@@ -10,6 +10,8 @@ Without a chat template a prompt is followed by a newline and the answer. A chat
 its prompt names who speaks:
 
     Be kind.⏎⏎User:⏎Hi⏎⏎Assistant:⏎Hello</s>⏎⏎User:⏎How are you?⏎⏎Assistant:⏎
+
+A system message with nothing but the prompt after it is a paragraph before the prompt.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Message = dict[str, str]
+# The key of a message whose value "0" says that it is read only.
+WEIGHT = "weight"
 _MARK = "brulee-text-goes-here"
 # What a chat template may take for more than text, or trim.
 _AWKWARD = (
@@ -55,6 +59,11 @@ class Segment(NamedTuple):
     end: tuple[int, ...] = ()
 
 
+def is_learned(message: Message) -> bool:
+    """Whether a message is an answer that is learned where the answers of its chat are."""
+    return message["role"] == "assistant" and message.get(WEIGHT) != "0"
+
+
 class PlainFraming:
     """Prompt, newline, answer, end of text; see above for chats.
 
@@ -80,8 +89,10 @@ class PlainFraming:
 
         Raises FramingError where an encoder-decoder is to learn several answers.
         """
-        if learn and self._seq2seq and any(m["role"] == "assistant" for m in messages):
+        if learn and self._seq2seq and any(map(is_learned, messages)):
             raise FramingError(f"an encoder-decoder model learns one answer a document; {_EVERY}")
+        if [message["role"] for message in messages] == ["system", "user"]:
+            return [Segment(self.prompt("\n\n".join(m["content"] for m in messages)))]
         found, text = [], ""
         for message in messages:
             role, content = message["role"], message["content"]
@@ -89,7 +100,8 @@ class PlainFraming:
             if role != "assistant" or self._seq2seq:
                 text += f"{named}{content}\n\n"
                 continue
-            found += [Segment(text + named), Segment(content, learn, self.end)]
+            learned = learn and is_learned(message)
+            found += [Segment(text + named), Segment(content, learned, self.end)]
             text = "\n\n"
         return [*found, Segment(f"{text}Assistant:\n")]
 
@@ -142,7 +154,7 @@ class ChatFraming:
         found: list[Segment] = []
         written = ""
         for at, message in enumerate(messages):
-            if not learn or message["role"] != "assistant":
+            if not learn or not is_learned(message):
                 continue
             asked = self._further(messages[:at], written)
             answer = self.answer(message["content"])
@@ -184,7 +196,12 @@ class ChatFraming:
     def _end_of_turn(self, after: str, eos: int) -> tuple[tuple[int, ...], str]:
         """The ids that end an answer, and their text in the template, if it has any."""
         tokenizer = self._tokenizer
-        ids = tokenizer(after, add_special_tokens=False)["input_ids"]
+        said, ids = (
+            tokenizer(text, add_special_tokens=False)["input_ids"]
+            for text in (_MARK, _MARK + after)
+        )
+        # Behind an answer, since by itself some tokenizers would put a space before it.
+        ids = ids[len(said) :]
         special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
         for count, token in enumerate(ids, start=1):
             if token in special:
@@ -216,7 +233,8 @@ class ChatFraming:
             ) from None
 
     def _written(self, messages: Sequence[Message], *, generate: bool) -> str:
+        said = [{key: m[key] for key in ("role", "content")} for m in messages]
         text = self._tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=generate
+            said, tokenize=False, add_generation_prompt=generate
         )
         return str(text)
