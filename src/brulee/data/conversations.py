@@ -6,7 +6,8 @@
 {"history": [["question", "answer"], ...], "instruction": ...}    Alpaca with what was said before
 
 The rows have the columns prompt and completion (the last question and its answer), history (every
-turn before them) and speaker (who asks: user, or a tool that was called).
+turn before them) and speaker (who asks: user, or a tool that was called). An answer with weight 0
+or train: false is read and not learned; what follows the last that is learned is left out.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from brulee.data.framing import Message
+from brulee.data.framing import WEIGHT, Message, is_learned
 from brulee.data.sources import Rows
 from brulee.errors import InputError, unknown
 
@@ -37,6 +38,17 @@ ROLES = {
     "function": "tool",
     "observation": "tool",
 }
+# What a turn may hold beside its text that would be lost, each with what it is.
+_LOST = {
+    "tool_calls": "a tool call",
+    "function_call": "a tool call",
+    "reasoning_content": "reasoning",
+    "reasoning": "reasoning",
+    "thinking": "reasoning",
+    "training_detail": "a mask within the turn",
+    "train_detail": "a mask within the turn",
+}
+_MASKS = ("train", "training")
 # Which roles may come after a role; "" stands for the beginning.
 _AFTER = {
     "": ("system", "user"),
@@ -50,8 +62,9 @@ _AFTER = {
 def conversations(rows: Rows) -> list[list[Message]]:
     """Every row's chat, with the roles user, assistant, system and tool.
 
-    A `system` column is put first. Raises InputError naming the row (and the turn) for an unknown
-    role, an empty turn, speakers that do not alternate, and a last turn that is no answer.
+    A `system` column is put first. A masked answer has "weight": "0". Raises InputError naming the
+    row (and the turn) for an unknown role, an empty turn, speakers that do not alternate, a last
+    turn that is no answer, nothing to learn, and what would be lost: tools, tool calls, reasoning.
     """
     return [_conversation(row, rows.place(i)) for i, row in enumerate(rows)]
 
@@ -75,7 +88,8 @@ def chat_rows(rows: Rows) -> Rows:
 def alpaca_rows(rows: Rows) -> Rows:
     """Alpaca's rows with their [question, answer] pairs and system text as turns in `history`.
 
-    Raises InputError naming the row for a history of another form.
+    A row without a history has its system text there alone. Raises InputError naming the row for a
+    history of another form.
     """
     history = [_alpaca_history(row, rows.place(i)) for i, row in enumerate(rows)]
     if not any(history):
@@ -101,6 +115,11 @@ def has_messages(values: Iterable[Any], keys: tuple[str, str]) -> bool:
 
 
 def _conversation(row: Mapping[str, Any], place: str) -> list[Message]:
+    if _holds(row.get("tools")):
+        raise InputError(
+            f"{place}: the column 'tools' describes tools, which are not read; write them into the "
+            "system message, and remove the column."
+        )
     turns = [*_system(row, place), *_turns(row, place)]
     messages = [_message(turn, f"{place}, turn {n}") for n, turn in enumerate(turns, start=1)]
     before = ""
@@ -115,7 +134,15 @@ def _conversation(row: Mapping[str, Any], place: str) -> list[Message]:
         before = role
     if before != "assistant":
         raise InputError(f"{place}: the last turn is from {before!r}; it has to be the answer.")
-    return messages
+    learned = [at for at, message in enumerate(messages) if is_learned(message)]
+    if not learned:
+        raise InputError(f"{place}: every answer of the chat is masked; none is left to learn.")
+    return messages[: learned[-1] + 1]
+
+
+def _holds(value: Any) -> bool:
+    """Whether there is something in a value, which may be JSON text."""
+    return bool(value) and value not in ("[]", "{}", "null")
 
 
 def _alpaca_history(row: Mapping[str, Any], place: str) -> list[Message]:
@@ -163,13 +190,32 @@ def _message(turn: Any, place: str) -> Message:
     role = str(turn[keys[0]])
     if role.lower() not in ROLES:
         raise unknown("role", role, ROLES, place)
-    if turn.get("weight") == 0:
-        raise InputError(f"{place}: weight 0 (a turn not to learn) is not supported; remove it.")
+    for key, what in _LOST.items():
+        if _holds(turn.get(key)):
+            raise InputError(
+                f"{place}: {key!r} holds {what}, which is not read; write into "
+                f"{keys[1]!r} what the model is to learn, and remove it."
+            )
     text = _text(turn.get(keys[1]), place)
     if not text.strip():
-        called = " (a tool call without text cannot be learned)" if turn.get("tool_calls") else ""
-        raise InputError(f"{place}: the turn of {role!r} is empty{called}.")
-    return {"role": ROLES[role.lower()], "content": text}
+        raise InputError(f"{place}: the turn of {role!r} is empty.")
+    message = {"role": ROLES[role.lower()], "content": text}
+    masked = message["role"] == "assistant" and not _is_to_learn(turn, place)
+    return {**message, WEIGHT: "0"} if masked else message
+
+
+def _is_to_learn(turn: Mapping[str, Any], place: str) -> bool:
+    """Whether an answer is to be learned, as far as the turn itself says so."""
+    weight = turn.get(WEIGHT)
+    if weight is not None and weight not in (0, 1):
+        raise InputError(
+            f"{place}: weight {weight!r} of a turn; valid: 0 (not learned) and 1 (learned)."
+        )
+    masks = {key: turn[key] for key in _MASKS if turn.get(key) is not None}
+    for key, value in masks.items():
+        if not isinstance(value, bool):
+            raise InputError(f"{place}: {key}: {value!r} of a turn; valid: true and false.")
+    return weight != 0 and all(masks.values())
 
 
 def _text(content: Any, place: str) -> str:

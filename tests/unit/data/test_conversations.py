@@ -17,6 +17,7 @@ def turns(*spoken: str) -> list[dict[str, str]]:
     return [{"role": role, "content": text} for role, text in pairs]
 
 
+BAD = {"role": "assistant", "content": "bad"}
 CALL = turns("user: Weather?", "assistant: look(Rome)", "tool: 21", "assistant: Warm.")
 
 
@@ -49,6 +50,17 @@ def test_every_form_is_read_alike(row: dict[str, Any], expected: list[dict[str, 
     assert conversations(Rows.of([row])) == [expected]
 
 
+@pytest.mark.parametrize("mask", [{"weight": 0}, {"train": False}, {"training": False}])
+def test_a_masked_answer_is_kept_as_one_that_is_not_learned(mask: dict[str, Any]) -> None:
+    good = [{"role": "user", "content": "b"}, {"role": "assistant", "content": "good", "weight": 1}]
+    after = [{"role": "user", "content": "c"}, {**BAD, **mask}]
+    chat = [{"role": "user", "content": "a", "weight": 0}, {**BAD, **mask}, *good, *after]
+    (found,) = conversations(Rows.of([{"messages": chat, "tools": "[]"}]))
+    first, masked, *rest = found
+    assert masked["weight"] == "0"
+    assert [first, *rest] == turns("user: a", "user: b", "assistant: good")
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
@@ -67,13 +79,25 @@ def test_every_form_is_read_alike(row: dict[str, Any], expected: list[dict[str, 
             "something other than text",
         ),
         (
-            {"messages": [{"role": "user", "content": "a", "weight": 0}]},
-            "turn 1: weight 0",
+            {"messages": [*turns("user: a"), {**BAD, "weight": 0}]},
+            "every answer of the chat is masked",
         ),
+        ({"messages": [*turns("user: a"), {**BAD, "weight": 0.5}]}, "turn 2: weight 0.5 of a turn"),
+        ({"messages": [*turns("user: a"), {**BAD, "train": "no"}]}, "turn 2: train: 'no' of a"),
         (
             {"messages": [*turns("user: a"),
                           {"role": "assistant", "content": None, "tool_calls": ["f"]}]},
-            "a tool call without text",
+            "turn 2: 'tool_calls' holds a tool call",
+        ),
+        ({"messages": [*turns("user: a"), {**BAD, "tool_calls": ["f"]}]}, "holds a tool call"),
+        ({"messages": [*turns("user: a"), {**BAD, "thinking": "Hm."}]}, "'thinking' holds reason"),
+        (
+            {"messages": [*turns("user: a"), {**BAD, "training_detail": [{"train": False}]}]},
+            "a mask within the turn",
+        ),
+        (
+            {"tools": '[{"name": "f"}]', "messages": turns("user: a", "assistant: b")},
+            "the column 'tools' describes tools",
         ),
     ],
 )  # fmt: skip
