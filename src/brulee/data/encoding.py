@@ -10,6 +10,7 @@ that what carries loss is counted and never searched for:
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -215,10 +216,19 @@ class Encoder:
         return None if found is None else found.rendered
 
     def decode(self, ids: list[int]) -> str:
-        """The text of a completion, without its end-of-turn token."""
+        """The text of a completion, without its end-of-turn token.
+
+        Nor with what the chat template puts before every answer, such as thoughts left empty.
+        """
         stops = set(self.stop_ids)
         kept = [i for i in ids if i not in stops]
-        return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
+        text = str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
+        return text.removeprefix(self._shown_before).lstrip()
+
+    @functools.cached_property
+    def _shown_before(self) -> str:
+        ids = self._tokens.batch([self._framing.before], bounds=False)[0]
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def _fit(self, item: Item) -> Encoded | None:
         draft = self._draft_of(item)

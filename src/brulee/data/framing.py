@@ -127,8 +127,10 @@ class ChatFraming:
                 "the model's chat template rewrites the prompt once an answer follows it, so that "
                 "training and inference would differ; set model.chat_template=none."
             )
+        self._asked, self._after = asked, after
         self.end, self._end_text = self._end_of_turn(after, eos)
         self._frame = self._frame_of_prompts()
+        self._answers_stand = self._writes_answers_as_they_are()
 
     def prompt(self, text: str) -> str:
         """What is read before the answer to a lone prompt."""
@@ -138,8 +140,19 @@ class ChatFraming:
         return f"{head}{text.strip() if strips else text}{tail}"
 
     def answer(self, text: str) -> str:
-        """What is written, without its end."""
-        return self.before + text
+        """What is written, without its end.
+
+        Raises InputError for an answer that the template does not write after the same prompt.
+        """
+        if self._answers_stand:
+            return self.before + text
+        found = self._answered(text)
+        if found is None:
+            raise InputError(
+                "the model's chat template rewrites the prompt or the end of this answer; "
+                "model.chat_template=none does without it."
+            )
+        return found
 
     def chat(self, messages: Sequence[Message]) -> str:
         """A chat up to where its next answer is to be written."""
@@ -192,6 +205,24 @@ class ChatFraming:
             if all(f"{head}{t.strip() if strips else t}{tail}" == f for t, f in probes.items()):
                 return head, tail, strips
         return None
+
+    def _writes_answers_as_they_are(self) -> bool:
+        """Whether every answer stands behind `before` as it is, as a probe of awkward ones shows.
+
+        Reasoning models' templates take thoughts out of an answer and put them where they belong.
+        """
+        try:
+            return all(self._answered(text) == self.before + text for text in _AWKWARD)
+        except InputError:
+            return False
+
+    def _answered(self, text: str) -> str | None:
+        """What the template writes for an answer, without its end; None where that is not clear."""
+        chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]
+        whole = self._apply(chat, generate=False)
+        if not (whole.startswith(self._asked) and whole.endswith(self._after)):
+            return None
+        return whole.removeprefix(self._asked).removesuffix(self._after)
 
     def _end_of_turn(self, after: str, eos: int) -> tuple[tuple[int, ...], str]:
         """The ids that end an answer, and their text in the template, if it has any."""
