@@ -42,7 +42,7 @@ PAIRS: dict[tuple[str, str], str] = {
     ("text", "summary"): "Summarize the following text.\n\n",
 }
 # Columns without which a pair would be another, harder task: a prompt has to show them.
-_CONTEXT = frozenset(
+CONTEXT = frozenset(
     (
         *(
             "article",
@@ -221,7 +221,7 @@ def pair(look: Look) -> Found | None:
         for source, target in PAIRS
         if look.holds(source, str)
         and look.holds(target, *_NUMBER_OR_TEXT)
-        and not _CONTEXT & (columns - {source, target})
+        and not CONTEXT & (columns - {source, target})
     ]
     if len(pairs) != 1:
         return None

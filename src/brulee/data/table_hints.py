@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from brulee.data.shapes import CONTEXT
 from brulee.data.sources import Rows
 from brulee.data.templates import TemplateSet, library
 from brulee.errors import InputError
@@ -27,11 +28,15 @@ def advice(rows: Rows, sample: Sequence[Mapping[str, Any]]) -> str:
 
 
 def families_for(columns: list[str], row: Mapping[str, Any]) -> list[str]:
-    """Library families whose templates apply to a row, those that read most of it first."""
+    """Library families whose templates apply to a row, those that read most of it first.
+
+    None that leaves out a text which the question is about.
+    """
+    about = CONTEXT & set(columns)
     fitting = {
         name: templates
         for name, templates in library().items()
-        if templates.columns <= set(columns) and _applies(templates, row)
+        if about <= templates.columns <= set(columns) and _applies(templates, row)
     }
     return sorted(fitting, key=lambda name: (-len(fitting[name].columns), name))[:_MOST]
 
