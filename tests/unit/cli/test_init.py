@@ -17,18 +17,8 @@ from brulee.methods import build_method
 from brulee.recipe import load_recipe
 
 WORDS = [
-    "lamp",
-    "shade",
-    "broke",
-    "late",
-    "arrived",
-    "box",
-    "colour",
-    "wrong",
-    "bright",
-    "dark",
-    "refund",
-    "glass",
+    *("lamp", "shade", "broke", "late", "box", "colour"),
+    *("wrong", "bright", "dark", "refund", "glass", "bulb"),
 ]
 TEAMS = ("billing", "shipping", "other")
 CHATS = [
