@@ -62,7 +62,7 @@ _AFTER = {
 def conversations(rows: Rows) -> list[list[Message]]:
     """Every row's chat, with the roles user, assistant, system and tool.
 
-    A `system` column is put first. A masked answer has "weight": "0". Raises InputError naming the
+    A `system` column is put first; an empty system message is none. A masked answer has "weight": "0". Raises InputError naming the
     row (and the turn) for an unknown role, an empty turn, speakers that do not alternate, a last
     turn that is no answer, nothing to learn, and what would be lost: tools, tool calls, reasoning.
     """
@@ -121,9 +121,10 @@ def _conversation(row: Mapping[str, Any], place: str) -> list[Message]:
             "system message, and remove the column."
         )
     turns = [*_system(row, place), *_turns(row, place)]
-    messages = [_message(turn, f"{place}, turn {n}") for n, turn in enumerate(turns, start=1)]
+    read = [(n, _message(turn, f"{place}, turn {n}")) for n, turn in enumerate(turns, start=1)]
+    said = [(number, message) for number, message in read if message["content"]]
     before = ""
-    for number, message in enumerate(messages, start=1):
+    for number, message in said:
         role = message["role"]
         if role not in _AFTER[before]:
             follows = f"follows {before!r}" if before else "begins the chat"
@@ -134,6 +135,7 @@ def _conversation(row: Mapping[str, Any], place: str) -> list[Message]:
         before = role
     if before != "assistant":
         raise InputError(f"{place}: the last turn is from {before!r}; it has to be the answer.")
+    messages = [message for _, message in said]
     learned = [at for at, message in enumerate(messages) if is_learned(message)]
     if not learned:
         raise InputError(f"{place}: every answer of the chat is masked; none is left to learn.")
@@ -197,9 +199,11 @@ def _message(turn: Any, place: str) -> Message:
                 f"{keys[1]!r} what the model is to learn, and remove it."
             )
     text = _text(turn.get(keys[1]), place)
-    if not text.strip():
-        raise InputError(f"{place}: the turn of {role!r} is empty.")
     message = {"role": ROLES[role.lower()], "content": text}
+    if not text.strip():
+        if message["role"] == "system":
+            return {**message, "content": ""}
+        raise InputError(f"{place}: the turn of {role!r} is empty.")
     masked = message["role"] == "assistant" and not _is_to_learn(turn, place)
     return {**message, WEIGHT: "0"} if masked else message
 

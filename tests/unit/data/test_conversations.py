@@ -37,6 +37,10 @@ CALL = turns("user: Weather?", "assistant: look(Rome)", "tool: 21", "assistant: 
             turns("system: S", "user: a", "assistant: b"),
         ),
         (
+            {"messages": turns("system:  ", "user: a", "assistant: b")},
+            turns("user: a", "assistant: b"),
+        ),
+        (
             {"messages": turns("developer: S", "user: a", "assistant: b")},
             turns("system: S", "user: a", "assistant: b"),
         ),
