@@ -62,9 +62,10 @@ _AFTER = {
 def conversations(rows: Rows) -> list[list[Message]]:
     """Every row's chat, with the roles user, assistant, system and tool.
 
-    A `system` column is put first; an empty system message is none. A masked answer has "weight": "0". Raises InputError naming the
-    row (and the turn) for an unknown role, an empty turn, speakers that do not alternate, a last
-    turn that is no answer, nothing to learn, and what would be lost: tools, tool calls, reasoning.
+    A `system` column is put first; an empty system message is none. A masked answer has
+    "weight": "0". Raises InputError naming the row (and the turn) for an unknown role, an empty
+    turn, speakers that do not alternate, a last turn that is no answer, nothing to learn, and what
+    would be lost: tools, tool calls, reasoning.
     """
     return [_conversation(row, rows.place(i)) for i, row in enumerate(rows)]
 
