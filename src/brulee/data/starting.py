@@ -95,7 +95,7 @@ def _phrased(source: str, rows: Rows, detected: Detected) -> tuple[dict[str, Any
         comments = (f"a guess, the library family that reads these columns: {shown}", *also)
         said = _Said(f"phrased by the library family {first}", comments, guessed=True)
         return {"source": source, "templates": first}, said
-    data = {"source": source, **_guess(rows)}
+    data = {"source": source, **_guess(detected)}
     comments = (
         f"guessed from the columns ({', '.join(rows.columns)}): say here what is asked",
         "and what is to be written, with {{column}} for a row's own",
@@ -117,19 +117,16 @@ def _fits(templates: TemplateSet, rows: Rows) -> bool:
     return all(one is None or one.completion for one in found)
 
 
-def _guess(rows: Rows) -> dict[str, Any]:
+def _guess(detected: Detected) -> dict[str, Any]:
     """A prompt of all columns but one, which is learned."""
+    rows = detected.rows
     names = {column: _name(column, at) for at, column in enumerate(rows.columns, 1)}
     sample = [rows[i] for i in range(min(_SAMPLE, len(rows)))]
     told = [c for c in rows.columns if _is_told(c, sample)]
     target = _target(told, sample)
     asked = [c for c in told if c != target and any(isinstance(r[c], str) for r in sample)]
     if target is None or not asked:
-        raise InputError(
-            f"{rows.name}: the columns ({', '.join(rows.columns)}) hold no text to ask about with "
-            "an answer beside it; a recipe of your own says what is asked: data.templates: "
-            "{prompt: ..., completion: ...}."
-        )
+        raise InputError(f"{rows.name}: {detected.why}")
     texts = [f"{c}: {{{{{names[c]}}}}}" if len(asked) > 1 else f"{{{{{names[c]}}}}}" for c in asked]
     labels = [str(row[target]) for row in rows if row[target] is not None]
     one_of = (

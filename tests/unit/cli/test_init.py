@@ -97,7 +97,7 @@ def test_a_family_that_ignores_the_passage_is_none_that_fits(brulee, here: Path)
     (here / "qa.json").write_text(json.dumps([row] * 5))
     done = brulee("init", "qa.json")
     assert done.code == 2
-    assert "hold no text to ask about with an answer beside it" in done.err
+    assert "do not say what is asked and what is learned" in done.err
     assert "data.templates: {prompt: ..., completion: ...}" in done.err
 
 
@@ -123,7 +123,7 @@ def test_a_recipe_that_is_there_is_left_as_it_is(brulee, here: Path) -> None:
     [
         ([{"chosen": "a", "rejected": "b"}], "preference data"),
         ([{"text": "only a text"}], "plain text for language modelling"),
-        ([{"a": 1, "b": 2}], "hold no text to ask about"),
+        ([{"a": 1, "b": 2}], "do not say what is asked"),
     ],
 )
 def test_what_cannot_be_learned_from_writes_nothing(

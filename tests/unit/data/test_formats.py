@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -310,3 +311,20 @@ def test_a_system_text_is_a_system_message_in_every_format(row: dict[str, Any]) 
     assert rendered is not None
     assert rendered.history == ({"role": "system", "content": "S"},)
     assert (rendered.prompt, rendered.completion) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"items": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "id": 1},
+         "'items' holds chats; write data.columns: {conversations: items}"),
+        ({"talk": [USER, BOT]}, "'talk' holds chats; write data.columns: {messages: talk}"),
+        ({"messages": json.dumps([USER, BOT])}, "'messages' holds chats as JSON text; write each"),
+    ],
+)  # fmt: skip
+def test_chats_that_are_not_found_are_told_how_they_would_be(
+    row: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        require_templates(detect(Rows.of([row])))
+    assert says in str(caught.value)
