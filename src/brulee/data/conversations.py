@@ -22,7 +22,7 @@ from brulee.errors import InputError, unknown
 Turns = Literal["every", "last"]
 TURNS: tuple[Turns, ...] = ("every", "last")
 SYSTEM = ("system", "system_prompt")
-HISTORY = "history"
+HISTORY, SPEAKER = "history", "speaker"
 COLUMNS = ("messages", "conversations", "conversation")
 KEYS = (("role", "content"), ("from", "value"))
 ROLES = {
@@ -73,7 +73,8 @@ def conversations(rows: Rows) -> list[list[Message]]:
 def chat_rows(rows: Rows) -> Rows:
     """The rows with their chats as columns prompt, completion, history and speaker.
 
-    Without the last two where every chat is one question and its answer. Errors as `conversations`.
+    Without the last two where every chat is one question and its answer; columns of these names are
+    replaced. Errors as `conversations`.
     """
     chats = [[_stripped(message) for message in chat] for chat in conversations(rows)]
     texts: dict[str, list[Any]] = {
@@ -81,9 +82,9 @@ def chat_rows(rows: Rows) -> Rows:
         "completion": [chat[-1]["content"] for chat in chats],
     }
     if any(len(chat) > 2 for chat in chats):
-        texts["history"] = [chat[:-2] for chat in chats]
-        texts["speaker"] = [chat[-2]["role"] for chat in chats]
-    return rows.replaced(texts, [*COLUMNS, *SYSTEM])
+        texts[HISTORY] = [chat[:-2] for chat in chats]
+        texts[SPEAKER] = [chat[-2]["role"] for chat in chats]
+    return rows.replaced(texts, [*COLUMNS, *SYSTEM, HISTORY, SPEAKER])
 
 
 def alpaca_rows(rows: Rows) -> Rows:
@@ -95,7 +96,7 @@ def alpaca_rows(rows: Rows) -> Rows:
     history = [_alpaca_history(row, rows.place(i)) for i, row in enumerate(rows)]
     if not any(history):
         return rows.replaced({}, [HISTORY, *SYSTEM])
-    return rows.replaced({HISTORY: history, "speaker": ["user"] * len(rows)}, SYSTEM)
+    return rows.replaced({HISTORY: history, SPEAKER: ["user"] * len(rows)}, SYSTEM)
 
 
 def is_history(value: Any) -> bool:

@@ -131,6 +131,13 @@ def test_chats_of_one_question_need_no_history() -> None:
     assert rows.columns == ["prompt", "completion"]
 
 
+@pytest.mark.parametrize("history", ["What came before.", None, [{"role": "user"}], 2.5])
+def test_a_chats_own_column_called_history_is_none_of_its_turns(history: Any) -> None:
+    row = {"messages": turns("user: a", "assistant: b"), "history": history, "speaker": "Ann"}
+    rows = chat_rows(Rows.of([row]))
+    assert rows.columns == ["prompt", "completion"]
+
+
 def test_alpacas_history_becomes_turns() -> None:
     row = {"system": "S", "history": [["a", "b "]], "instruction": "c", "output": "d"}
     rows = alpaca_rows(Rows.of([row, {**row, "system": None, "history": []}]))
