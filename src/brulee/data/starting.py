@@ -36,6 +36,13 @@ _GROUP = re.compile(
 _ABOUT = re.compile(
     r"(^|_)(id|idx|index|uuid|guid|url|date|time|timestamp|created_at)$", re.IGNORECASE
 )
+# Words of the template language.
+_RESERVED = frozenset(
+    (
+        *("and", "as", "dict", "else", "for", "from", "if", "import", "in", "is", "loop"),
+        *("none", "not", "or", "range", "self", "true", "false", "with"),
+    )
+)
 _MOST_LABELS, _LONGEST_LABEL = 20, 40
 # Tokens that an answer may have: a third of its characters, within reason.
 _LEAST_TOKENS, _MOST_TOKENS = 16, 512
@@ -127,12 +134,13 @@ def _guess(detected: Detected) -> dict[str, Any]:
     asked = [c for c in told if c != target and any(isinstance(r[c], str) for r in sample)]
     if target is None or not asked:
         raise InputError(f"{rows.name}: {detected.why}")
-    texts = [f"{c}: {{{{{names[c]}}}}}" if len(asked) > 1 else f"{{{{{names[c]}}}}}" for c in asked]
+    many = len(asked) > 1
+    texts = [f"{_shown(c)}: {{{{{names[c]}}}}}" if many else f"{{{{{names[c]}}}}}" for c in asked]
     labels = [str(row[target]) for row in rows if row[target] is not None]
     one_of = (
         f" Answer with one of: {', '.join(sorted(set(labels)))}." if _are_labels(labels) else ""
     )
-    prompt = "\n\n".join([*texts, f"What is the {target}?{one_of}"])
+    prompt = "\n\n".join([*texts, f"What is the {_shown(target)}?{one_of}"])
     used = {names[c]: c for c in (*asked, target) if names[c] not in (c, c.replace("-", "_"))}
     mapped = {"columns": used} if used else {}
     return {"templates": {"prompt": prompt, "completion": f"{{{{{names[target]}}}}}"}, **mapped}
@@ -141,7 +149,12 @@ def _guess(detected: Detected) -> dict[str, Any]:
 def _name(column: str, at: int) -> str:
     """What a template can call a column."""
     name = re.sub(r"\W+", "_", column).strip("_")
-    return name if name.isidentifier() else f"column_{at}"
+    return name if name.isidentifier() and name.lower() not in _RESERVED else f"column_{at}"
+
+
+def _shown(column: str) -> str:
+    """A column's name as a prompt has it, without what a template would read."""
+    return re.sub(r"[{}|]+", " ", column).strip()
 
 
 def _is_told(column: str, sample: Sequence[Mapping[str, Any]]) -> bool:
@@ -163,7 +176,7 @@ def _target(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str 
 def _are_labels(answers: Sequence[str]) -> bool:
     kinds = Counter(answers)
     few = 1 < len(kinds) <= min(_MOST_LABELS, len(answers) // 3)
-    return few and max(map(len, kinds)) <= _LONGEST_LABEL and "," not in "".join(kinds)
+    return few and max(map(len, kinds)) <= _LONGEST_LABEL and not set(",{") & set("".join(kinds))
 
 
 def _opened(data: dict[str, Any], model: str) -> tuple[Task, dict[str, Any]]:

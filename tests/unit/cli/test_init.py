@@ -81,6 +81,17 @@ def test_a_table_is_asked_about_in_full_and_told_to_be_a_guess(brulee, here: Pat
     assert not sides[0] & sides[1]
 
 
+@pytest.mark.parametrize("column", ["if", "None", "2nd", "a {{b}}", "x.y", "answer-text", "|||"])
+def test_any_name_of_a_column_can_be_asked_about(brulee, here: Path, column: str) -> None:
+    table(here / "odd.csv", [column, "kind"], [(said(i), f"{{k{i % 3}}}") for i in range(40)])
+    done = brulee("init", "odd.csv", "--quiet")
+    assert done.code == 0, done.err
+    (task,) = open_corpus(load_recipe("odd.yaml")).tasks.values()
+    rendered = task.templates.templates[0].render(task.rows[1])
+    assert rendered is not None
+    assert (rendered.prompt.split("\n")[0], rendered.completion) == (said(1), "{k1}")
+
+
 def test_a_family_that_fits_is_used_with_its_labels(brulee, here: Path) -> None:
     rows = [(f"{WORDS[i % 12]} {i}", said(i), 1 + i % 5) for i in range(60)]
     table(here / "reviews.csv", ["title", "body", "stars"], rows)
