@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 
 from brulee.data.corpus import open_corpus
 from brulee.data.formats import TABLE, Detected, describe, detect
+from brulee.data.guessing import GROUP, SAMPLE, are_labels, guess
 from brulee.data.sources import Rows, open_source
 from brulee.data.table_hints import families_for
 from brulee.data.task import Task
@@ -22,28 +22,7 @@ from brulee.data.templates import TemplateSet, load_templates
 from brulee.errors import InputError
 from brulee.recipe import recipe_from_dict
 
-_SAMPLE = 50
 _SHARES = (0.15, 0.3, 0.5)
-# What a column that is to be learned is called, the surest first.
-_TARGETS = (
-    *("completion", "response", "answer", "output", "target", "summary", "translation", "label"),
-    *("labels", "class", "category", "intent", "sentiment", "stars", "rating", "score", "reply"),
-)
-_GROUP = re.compile(
-    r"(user|customer|client|author|conversation|session|thread|ticket|group|document|doc)(_?id)?$",
-    re.IGNORECASE,
-)
-_ABOUT = re.compile(
-    r"(^|_)(id|idx|index|uuid|guid|url|date|time|timestamp|created_at)$", re.IGNORECASE
-)
-# Words of the template language.
-_RESERVED = frozenset(
-    (
-        *("and", "as", "dict", "else", "for", "from", "if", "import", "in", "is", "loop"),
-        *("none", "not", "or", "range", "self", "true", "false", "with"),
-    )
-)
-_MOST_LABELS, _LONGEST_LABEL = 20, 40
 # Tokens that an answer may have: a third of its characters, within reason.
 _LEAST_TOKENS, _MOST_TOKENS = 16, 512
 
@@ -102,7 +81,7 @@ def _phrased(source: str, rows: Rows, detected: Detected) -> tuple[dict[str, Any
         comments = (f"a guess, the library family that reads these columns: {shown}", *also)
         said = _Said(f"phrased by the library family {first}", comments, guessed=True)
         return {"source": source, "templates": first}, said
-    data = {"source": source, **_guess(detected)}
+    data = {"source": source, **guess(detected)}
     comments = (
         f"guessed from the columns ({', '.join(rows.columns)}): say here what is asked",
         "and what is to be written, with {{column}} for a row's own",
@@ -118,65 +97,10 @@ def _families(rows: Rows) -> list[str]:
 
 def _fits(templates: TemplateSet, rows: Rows) -> bool:
     try:
-        found = [templates.templates[0].render(rows[i]) for i in range(min(_SAMPLE, len(rows)))]
+        found = [templates.templates[0].render(rows[i]) for i in range(min(SAMPLE, len(rows)))]
     except InputError:
         return False
     return all(one is None or one.completion for one in found)
-
-
-def _guess(detected: Detected) -> dict[str, Any]:
-    """A prompt of all columns but one, which is learned."""
-    rows = detected.rows
-    names = {column: _name(column, at) for at, column in enumerate(rows.columns, 1)}
-    sample = [rows[i] for i in range(min(_SAMPLE, len(rows)))]
-    told = [c for c in rows.columns if _is_told(c, sample)]
-    target = _target(told, sample)
-    asked = [c for c in told if c != target and any(isinstance(r[c], str) for r in sample)]
-    if target is None or not asked:
-        raise InputError(f"{rows.name}: {detected.why}")
-    many = len(asked) > 1
-    texts = [f"{_shown(c)}: {{{{{names[c]}}}}}" if many else f"{{{{{names[c]}}}}}" for c in asked]
-    labels = [str(row[target]) for row in rows if row[target] is not None]
-    one_of = (
-        f" Answer with one of: {', '.join(sorted(set(labels)))}." if _are_labels(labels) else ""
-    )
-    prompt = "\n\n".join([*texts, f"What is the {_shown(target)}?{one_of}"])
-    used = {names[c]: c for c in (*asked, target) if names[c] not in (c, c.replace("-", "_"))}
-    mapped = {"columns": used} if used else {}
-    return {"templates": {"prompt": prompt, "completion": f"{{{{{names[target]}}}}}"}, **mapped}
-
-
-def _name(column: str, at: int) -> str:
-    """What a template can call a column."""
-    name = re.sub(r"\W+", "_", column).strip("_")
-    return name if name.isidentifier() and name.lower() not in _RESERVED else f"column_{at}"
-
-
-def _shown(column: str) -> str:
-    """A column's name as a prompt has it, without what a template would read."""
-    return re.sub(r"[{}|]+", " ", column).strip()
-
-
-def _is_told(column: str, sample: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a column holds texts or numbers that say something about a row."""
-    values = [row[column] for row in sample if row[column] is not None]
-    plain = all(isinstance(value, str | int | float) for value in values)
-    return bool(values) and plain and not (_ABOUT.search(column) or _GROUP.match(column))
-
-
-def _target(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str | None:
-    """The column that is learned: by its name, else the last; never one with gaps."""
-    full = [c for c in columns if all(row[c] not in (None, "") for row in sample)]
-    named = {c.lower(): c for c in full}
-    by_name = next((named[name] for name in _TARGETS if name in named), None)
-    nested = any(isinstance(value, list | dict) for row in sample for value in row.values())
-    return by_name or (full[-1] if full and not nested else None)
-
-
-def _are_labels(answers: Sequence[str]) -> bool:
-    kinds = Counter(answers)
-    few = 1 < len(kinds) <= min(_MOST_LABELS, len(answers) // 3)
-    return few and max(map(len, kinds)) <= _LONGEST_LABEL and not set(",{") & set("".join(kinds))
 
 
 def _opened(data: dict[str, Any], model: str) -> tuple[Task, dict[str, Any]]:
@@ -194,7 +118,7 @@ def _opened(data: dict[str, Any], model: str) -> tuple[Task, dict[str, Any]]:
 def _group(rows: Rows) -> str | None:
     """A column that names who or what several rows are of."""
     for column in rows.columns:
-        if _GROUP.match(column):
+        if GROUP.match(column):
             values = rows.column(column)
             if None not in values and 10 <= len(set(map(str, values))) < len(values):
                 return column
@@ -204,7 +128,7 @@ def _group(rows: Rows) -> str | None:
 def _targets(task: Task) -> list[str]:
     """The answers of the training rows, as far as they are looked at."""
     template: Template = task.templates.templates[0]
-    found = (template.render(task.rows[i]) for i in task.train[: 40 * _SAMPLE])
+    found = (template.render(task.rows[i]) for i in task.train[: 40 * SAMPLE])
     return [one.completion for one in found if one is not None]
 
 
@@ -260,7 +184,7 @@ def _lines(
 def _metrics(task: Task, targets: Sequence[str]) -> list[str]:
     if task.labels:
         return ["accuracy", "macro_f1"]
-    return ["exact_match"] if _are_labels(targets) else ["rouge", "bleu"]
+    return ["exact_match"] if are_labels(targets) else ["rouge", "bleu"]
 
 
 def _section(key: str, value: Any) -> Iterator[str]:
