@@ -182,6 +182,8 @@ def _lines(
 
 
 def _metrics(task: Task, targets: Sequence[str]) -> list[str]:
+    if task.templates.templates[0].metadata.rationale:
+        return ["final_answer"]
     if task.labels:
         return ["accuracy", "macro_f1"]
     return ["exact_match"] if are_labels(targets) else ["rouge", "bleu"]
