@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # Private-use characters, put after the first character of a control token.
 _SHIELD = "\ue0b3\ue0b1\ue0b3"
 _SHIELDED = re.compile(f".{_SHIELD}", re.DOTALL)
+_LINE = "\n"
 _NEVER = re.compile(r"(?!)")
 _PROBE = ("", "Is it so?", "  two \n\nlines", "caf\u00e9 \N{SNOWMAN} <b>")
 
@@ -85,7 +86,7 @@ class Tokens:
 
     def _joins_as_it_stands(self) -> bool:
         """Whether a text that goes on from another has the ids it has by itself."""
-        ends = ["\n", *self._tokenizer.all_special_tokens[:1]]
+        ends = [_LINE, *self._tokenizer.all_special_tokens[:1]]
         by_itself = self.batch([_PROBE[1], *ends], bounds=False)
         joined = self.batch([end + _PROBE[1] for end in ends], bounds=False)
         return all(j == [*e, *by_itself[0]] for e, j in zip(by_itself[1:], joined, strict=True))
@@ -94,22 +95,29 @@ class Tokens:
         if bounds:  # the framing writes no control token: the tokenizer puts its own round it all
             return self._encode([unshielded(text)], bounds, plain=True)[0]
         bare = _SHIELDED.sub("", text)
-        if self._by_stretches(bare) == self._encode([bare], bounds)[0]:
-            return self._by_stretches(text)
+        whole = self._encode([bare], bounds)[0]
+        for going_on in (False, True):
+            if self._by_stretches(bare, going_on) == whole:
+                return self._by_stretches(text, going_on)
         found = self._control.search(unshielded(text[text.index(_SHIELD) - 1 :]))
         raise InputError(
             f"the row's text holds the control token {found[0] if found else '?'!r}, which this "
             "model's tokenizer cannot write as plain text; take it out of the row."
         )
 
-    def _by_stretches(self, text: str) -> list[int]:
-        """A framed text's ids, its row's control tokens spelt out."""
+    def _by_stretches(self, text: str, going_on: bool) -> list[int]:
+        """A framed text's ids, its row's control tokens spelt out.
+
+        `going_on`: what stands behind a control token is no text of its own.
+        """
         ids: list[int] = []
         for number, part in enumerate(self._control.split(text)):
             if number % 2:
                 ids.append(int(self._tokenizer.convert_tokens_to_ids(part)))
             elif part:
-                ids += self._encode([unshielded(part)], False, plain=True)[0]
+                end = _LINE if going_on and number else ""
+                head, found = self._encode([end, end + unshielded(part)], False, plain=True)
+                ids += found[len(head) :]
         return ids
 
     def _encode(self, texts: Sequence[str], bounds: bool, plain: bool = False) -> list[list[int]]:

@@ -97,9 +97,10 @@ def test_what_a_decoder_writes_begins_as_a_text_of_its_own() -> None:
     assert list(encoded.completion) == [*own, tokenizer.eos_token_id]
 
 
-def test_a_control_token_in_an_answer_stays_text_behind_what_comes_before() -> None:
-    tokenizer = _tokenizer("always", ZEPHYR)
-    encoded = Encoder(tokenizer).encode("how are you?", "It is </s> late.")
+@pytest.mark.parametrize("spaced", ["always", "first", "normalised"])
+def test_a_control_token_in_an_answer_stays_text_behind_what_comes_before(spaced: str) -> None:
+    tokenizer = _tokenizer(spaced, TURNS)
+    encoded = Encoder(tokenizer).encode("how </s> are you?", "It is </s> late.")
     assert encoded.ids.count(tokenizer.eos_token_id) == 2
-    first = tokenizer.convert_ids_to_tokens(encoded.completion[0])
-    assert not first.startswith("\u2581")
+    begun = tokenizer("<|turn|>user<|turn|>how <", add_special_tokens=False)["input_ids"]
+    assert list(encoded.ids[: len(begun)]) == begun
