@@ -15,6 +15,7 @@ from brulee.cli.eval import evaluate
 from brulee.cli.failures import sentences
 from brulee.cli.generate import generate
 from brulee.cli.helm import helm
+from brulee.cli.init import init
 from brulee.cli.leaderboard import leaderboard
 from brulee.cli.noise import hush
 from brulee.cli.plan import plan
@@ -26,6 +27,7 @@ from brulee.cli.score import score
 from brulee.cli.train import train
 
 COMMANDS: Final[dict[str, Callable[..., Any]]] = {
+    "init": init,
     "run": run,
     "train": train,
     "resume": resume,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from brulee.data.delimited import delimited
-from brulee.data.raw import Piece, Raw, repeated_key
+from brulee.data.raw import Piece, Raw, not_utf8, repeated_key
 from brulee.data.tables import check_table, to_table
 from brulee.errors import InputError
 
@@ -113,7 +113,7 @@ def _numbered(source: Raw) -> Iterator[tuple[int, str]]:
         try:
             line = raw.decode("utf-8")
         except UnicodeDecodeError as error:
-            source.fail(f"byte {raw[error.start]:#04x} is not UTF-8 text.", number)
+            source.fail(not_utf8(raw, error.start), number)
         if line.strip():
             yield number, line
 

@@ -6,7 +6,8 @@
 {"history": [["question", "answer"], ...], "instruction": ...}    Alpaca with what was said before
 
 The rows have the columns prompt and completion (the last question and its answer), history (every
-turn before them) and speaker (who asks: user, or a tool that was called).
+turn before them) and speaker (who asks: user, or a tool that was called). An answer with weight 0
+or train: false is read and not learned; what follows the last that is learned is left out.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from brulee.data.framing import Message
+from brulee.data.framing import WEIGHT, Message, is_learned
 from brulee.data.sources import Rows
 from brulee.errors import InputError, unknown
 
 Turns = Literal["every", "last"]
 TURNS: tuple[Turns, ...] = ("every", "last")
 SYSTEM = ("system", "system_prompt")
-HISTORY = "history"
+HISTORY, SPEAKER = "history", "speaker"
 COLUMNS = ("messages", "conversations", "conversation")
 KEYS = (("role", "content"), ("from", "value"))
 ROLES = {
@@ -37,6 +38,17 @@ ROLES = {
     "function": "tool",
     "observation": "tool",
 }
+# What a turn may hold beside its text that would be lost, each with what it is.
+_LOST = {
+    "tool_calls": "a tool call",
+    "function_call": "a tool call",
+    "reasoning_content": "reasoning",
+    "reasoning": "reasoning",
+    "thinking": "reasoning",
+    "training_detail": "a mask within the turn",
+    "train_detail": "a mask within the turn",
+}
+_MASKS = ("train", "training")
 # Which roles may come after a role; "" stands for the beginning.
 _AFTER = {
     "": ("system", "user"),
@@ -50,8 +62,10 @@ _AFTER = {
 def conversations(rows: Rows) -> list[list[Message]]:
     """Every row's chat, with the roles user, assistant, system and tool.
 
-    A `system` column is put first. Raises InputError naming the row (and the turn) for an unknown
-    role, an empty turn, speakers that do not alternate, and a last turn that is no answer.
+    A `system` column is put first; an empty system message is none. A masked answer has
+    "weight": "0". Raises InputError naming the row (and the turn) for an unknown role, an empty
+    turn, speakers that do not alternate, a last turn that is no answer, nothing to learn, and what
+    would be lost: tools, tool calls, reasoning.
     """
     return [_conversation(row, rows.place(i)) for i, row in enumerate(rows)]
 
@@ -59,7 +73,8 @@ def conversations(rows: Rows) -> list[list[Message]]:
 def chat_rows(rows: Rows) -> Rows:
     """The rows with their chats as columns prompt, completion, history and speaker.
 
-    Without the last two where every chat is one question and its answer. Errors as `conversations`.
+    Without the last two where every chat is one question and its answer; columns of these names are
+    replaced. Errors as `conversations`.
     """
     chats = [[_stripped(message) for message in chat] for chat in conversations(rows)]
     texts: dict[str, list[Any]] = {
@@ -67,20 +82,21 @@ def chat_rows(rows: Rows) -> Rows:
         "completion": [chat[-1]["content"] for chat in chats],
     }
     if any(len(chat) > 2 for chat in chats):
-        texts["history"] = [chat[:-2] for chat in chats]
-        texts["speaker"] = [chat[-2]["role"] for chat in chats]
-    return rows.replaced(texts, [*COLUMNS, *SYSTEM])
+        texts[HISTORY] = [chat[:-2] for chat in chats]
+        texts[SPEAKER] = [chat[-2]["role"] for chat in chats]
+    return rows.replaced(texts, [*COLUMNS, *SYSTEM, HISTORY, SPEAKER])
 
 
 def alpaca_rows(rows: Rows) -> Rows:
     """Alpaca's rows with their [question, answer] pairs and system text as turns in `history`.
 
-    Raises InputError naming the row for a history of another form.
+    A row without a history has its system text there alone. Raises InputError naming the row for a
+    history of another form.
     """
     history = [_alpaca_history(row, rows.place(i)) for i, row in enumerate(rows)]
     if not any(history):
         return rows.replaced({}, [HISTORY, *SYSTEM])
-    return rows.replaced({HISTORY: history, "speaker": ["user"] * len(rows)}, SYSTEM)
+    return rows.replaced({HISTORY: history, SPEAKER: ["user"] * len(rows)}, SYSTEM)
 
 
 def is_history(value: Any) -> bool:
@@ -101,10 +117,16 @@ def has_messages(values: Iterable[Any], keys: tuple[str, str]) -> bool:
 
 
 def _conversation(row: Mapping[str, Any], place: str) -> list[Message]:
+    if _holds(row.get("tools")):
+        raise InputError(
+            f"{place}: the column 'tools' describes tools, which are not read; write them into the "
+            "system message, and remove the column."
+        )
     turns = [*_system(row, place), *_turns(row, place)]
-    messages = [_message(turn, f"{place}, turn {n}") for n, turn in enumerate(turns, start=1)]
+    read = [(n, _message(turn, f"{place}, turn {n}")) for n, turn in enumerate(turns, start=1)]
+    said = [(number, message) for number, message in read if message["content"]]
     before = ""
-    for number, message in enumerate(messages, start=1):
+    for number, message in said:
         role = message["role"]
         if role not in _AFTER[before]:
             follows = f"follows {before!r}" if before else "begins the chat"
@@ -115,7 +137,16 @@ def _conversation(row: Mapping[str, Any], place: str) -> list[Message]:
         before = role
     if before != "assistant":
         raise InputError(f"{place}: the last turn is from {before!r}; it has to be the answer.")
-    return messages
+    messages = [message for _, message in said]
+    learned = [at for at, message in enumerate(messages) if is_learned(message)]
+    if not learned:
+        raise InputError(f"{place}: every answer of the chat is masked; none is left to learn.")
+    return messages[: learned[-1] + 1]
+
+
+def _holds(value: Any) -> bool:
+    """Whether there is something in a value, which may be JSON text."""
+    return bool(value) and value not in ("[]", "{}", "null")
 
 
 def _alpaca_history(row: Mapping[str, Any], place: str) -> list[Message]:
@@ -163,13 +194,34 @@ def _message(turn: Any, place: str) -> Message:
     role = str(turn[keys[0]])
     if role.lower() not in ROLES:
         raise unknown("role", role, ROLES, place)
-    if turn.get("weight") == 0:
-        raise InputError(f"{place}: weight 0 (a turn not to learn) is not supported; remove it.")
+    for key, what in _LOST.items():
+        if _holds(turn.get(key)):
+            raise InputError(
+                f"{place}: {key!r} holds {what}, which is not read; write into "
+                f"{keys[1]!r} what the model is to learn, and remove it."
+            )
     text = _text(turn.get(keys[1]), place)
+    message = {"role": ROLES[role.lower()], "content": text}
     if not text.strip():
-        called = " (a tool call without text cannot be learned)" if turn.get("tool_calls") else ""
-        raise InputError(f"{place}: the turn of {role!r} is empty{called}.")
-    return {"role": ROLES[role.lower()], "content": text}
+        if message["role"] == "system":
+            return {**message, "content": ""}
+        raise InputError(f"{place}: the turn of {role!r} is empty.")
+    masked = message["role"] == "assistant" and not _is_to_learn(turn, place)
+    return {**message, WEIGHT: "0"} if masked else message
+
+
+def _is_to_learn(turn: Mapping[str, Any], place: str) -> bool:
+    """Whether an answer is to be learned, as far as the turn itself says so."""
+    weight = turn.get(WEIGHT)
+    if weight is not None and weight not in (0, 1):
+        raise InputError(
+            f"{place}: weight {weight!r} of a turn; valid: 0 (not learned) and 1 (learned)."
+        )
+    masks = {key: turn[key] for key in _MASKS if turn.get(key) is not None}
+    for key, value in masks.items():
+        if not isinstance(value, bool):
+            raise InputError(f"{place}: {key}: {value!r} of a turn; valid: true and false.")
+    return weight != 0 and all(masks.values())
 
 
 def _text(content: Any, place: str) -> str:

@@ -10,10 +10,11 @@ that what carries loss is counted and never searched for:
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar
 
 from brulee.data.framing import ChatFraming, FramingError, Message, PlainFraming, Segment
@@ -215,10 +216,19 @@ class Encoder:
         return None if found is None else found.rendered
 
     def decode(self, ids: list[int]) -> str:
-        """The text of a completion, without its end-of-turn token."""
+        """The text of a completion, without its end-of-turn token.
+
+        Nor with what the chat template puts before every answer, such as thoughts left empty.
+        """
         stops = set(self.stop_ids)
         kept = [i for i in ids if i not in stops]
-        return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
+        text = str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
+        return text.removeprefix(self._shown_before).lstrip()
+
+    @functools.cached_property
+    def _shown_before(self) -> str:
+        ids = self._tokens.batch([self._framing.before], bounds=False)[0]
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def _fit(self, item: Item) -> Encoded | None:
         draft = self._draft_of(item)
@@ -297,11 +307,22 @@ class Encoder:
     def _tokenise(self, drafts: Sequence[Draft]) -> list[list[list[int]]]:
         """The ids of every segment of every draft."""
         firsts = self._tokens.batch([d[0].text for d in drafts], bounds=self._framing.bounds)
-        later = iter(self._tokens.batch([s.text for d in drafts for s in d[1:]], bounds=False))
+        later = iter(self._later([pair for draft in drafts for pair in pairwise(draft)]))
         return [
             [self._open(first), *(next(later) for _ in draft[1:])]
             for first, draft in zip(firsts, drafts, strict=True)
         ]
+
+    def _later(self, pairs: Sequence[tuple[Segment, Segment]]) -> list[list[int]]:
+        """The ids of each second segment, which goes on from the first."""
+        texts = [segment.text for _, segment in pairs]
+        if self.kind == "seq2seq":  # the decoder begins with its answer
+            return self._tokens.batch(texts, bounds=False)
+        return self._tokens.continued(texts, [self._said(before) for before, _ in pairs])
+
+    def _said(self, segment: Segment) -> str:
+        end = [str(self.tokenizer.convert_ids_to_tokens(i)) for i in segment.end[-1:]]
+        return "".join(end) or segment.text
 
     def _open(self, ids: list[int]) -> list[int]:
         """Without the end that some tokenizers put after every text: a prompt is not at its end."""

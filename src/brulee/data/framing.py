@@ -10,6 +10,8 @@ Without a chat template a prompt is followed by a newline and the answer. A chat
 its prompt names who speaks:
 
     Be kind.⏎⏎User:⏎Hi⏎⏎Assistant:⏎Hello</s>⏎⏎User:⏎How are you?⏎⏎Assistant:⏎
+
+A system message with nothing but the prompt after it is a paragraph before the prompt.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Message = dict[str, str]
+# The key of a message whose value "0" says that it is read only.
+WEIGHT = "weight"
 _MARK = "brulee-text-goes-here"
 # What a chat template may take for more than text, or trim.
 _AWKWARD = (
@@ -55,6 +59,11 @@ class Segment(NamedTuple):
     end: tuple[int, ...] = ()
 
 
+def is_learned(message: Message) -> bool:
+    """Whether a message is an answer that is learned where the answers of its chat are."""
+    return message["role"] == "assistant" and message.get(WEIGHT) != "0"
+
+
 class PlainFraming:
     """Prompt, newline, answer, end of text; see above for chats.
 
@@ -80,8 +89,10 @@ class PlainFraming:
 
         Raises FramingError where an encoder-decoder is to learn several answers.
         """
-        if learn and self._seq2seq and any(m["role"] == "assistant" for m in messages):
+        if learn and self._seq2seq and any(map(is_learned, messages)):
             raise FramingError(f"an encoder-decoder model learns one answer a document; {_EVERY}")
+        if [message["role"] for message in messages] == ["system", "user"]:
+            return [Segment(self.prompt("\n\n".join(m["content"] for m in messages)))]
         found, text = [], ""
         for message in messages:
             role, content = message["role"], message["content"]
@@ -89,7 +100,8 @@ class PlainFraming:
             if role != "assistant" or self._seq2seq:
                 text += f"{named}{content}\n\n"
                 continue
-            found += [Segment(text + named), Segment(content, learn, self.end)]
+            learned = learn and is_learned(message)
+            found += [Segment(text + named), Segment(content, learned, self.end)]
             text = "\n\n"
         return [*found, Segment(f"{text}Assistant:\n")]
 
@@ -115,8 +127,10 @@ class ChatFraming:
                 "the model's chat template rewrites the prompt once an answer follows it, so that "
                 "training and inference would differ; set model.chat_template=none."
             )
+        self._asked, self._after = asked, after
         self.end, self._end_text = self._end_of_turn(after, eos)
         self._frame = self._frame_of_prompts()
+        self._answers_stand = self._writes_answers_as_they_are()
 
     def prompt(self, text: str) -> str:
         """What is read before the answer to a lone prompt."""
@@ -126,8 +140,19 @@ class ChatFraming:
         return f"{head}{text.strip() if strips else text}{tail}"
 
     def answer(self, text: str) -> str:
-        """What is written, without its end."""
-        return self.before + text
+        """What is written, without its end.
+
+        Raises InputError for an answer that the template does not write after the same prompt.
+        """
+        if self._answers_stand:
+            return self.before + text
+        found = self._answered(text)
+        if found is None:
+            raise InputError(
+                "the model's chat template rewrites the prompt or the end of this answer; "
+                "model.chat_template=none does without it."
+            )
+        return found
 
     def chat(self, messages: Sequence[Message]) -> str:
         """A chat up to where its next answer is to be written."""
@@ -142,7 +167,7 @@ class ChatFraming:
         found: list[Segment] = []
         written = ""
         for at, message in enumerate(messages):
-            if not learn or message["role"] != "assistant":
+            if not learn or not is_learned(message):
                 continue
             asked = self._further(messages[:at], written)
             answer = self.answer(message["content"])
@@ -181,10 +206,33 @@ class ChatFraming:
                 return head, tail, strips
         return None
 
+    def _writes_answers_as_they_are(self) -> bool:
+        """Whether every answer stands behind `before` as it is, as a probe of awkward ones shows.
+
+        Reasoning models' templates take thoughts out of an answer and put them where they belong.
+        """
+        try:
+            return all(self._answered(text) == self.before + text for text in _AWKWARD)
+        except InputError:
+            return False
+
+    def _answered(self, text: str) -> str | None:
+        """What the template writes for an answer, without its end; None where that is not clear."""
+        chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]
+        whole = self._apply(chat, generate=False)
+        if not (whole.startswith(self._asked) and whole.endswith(self._after)):
+            return None
+        return whole.removeprefix(self._asked).removesuffix(self._after)
+
     def _end_of_turn(self, after: str, eos: int) -> tuple[tuple[int, ...], str]:
         """The ids that end an answer, and their text in the template, if it has any."""
         tokenizer = self._tokenizer
-        ids = tokenizer(after, add_special_tokens=False)["input_ids"]
+        said, ids = (
+            tokenizer(text, add_special_tokens=False)["input_ids"]
+            for text in (_MARK, _MARK + after)
+        )
+        # Behind an answer, since by itself some tokenizers would put a space before it.
+        ids = ids[len(said) :]
         special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
         for count, token in enumerate(ids, start=1):
             if token in special:
@@ -216,7 +264,8 @@ class ChatFraming:
             ) from None
 
     def _written(self, messages: Sequence[Message], *, generate: bool) -> str:
+        said = [{key: m[key] for key in ("role", "content")} for m in messages]
         text = self._tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=generate
+            said, tokenize=False, add_generation_prompt=generate
         )
         return str(text)

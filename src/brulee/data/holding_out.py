@@ -30,6 +30,12 @@ def held_out_tasks(spec: HoldOutSpec, tasks: Mapping[str, Task], where: str = ""
     for name in spec.tasks:
         found = [path for path in tasks if path == name or path.startswith(f"{name}/")]
         if not found:
+            inside = [path for path in tasks if path.endswith(f"/{name}")]
+            if inside:
+                raise InputError(
+                    f"{where}: unknown task {name!r}; a task in a mixture is named by its path, "
+                    f"here {' or '.join(map(repr, inside))}."
+                )
             raise unknown("task", name, tasks, where)
         held |= dict.fromkeys(found, "named")
     for path, task in tasks.items():

@@ -135,8 +135,10 @@ def _shorter(
     spelled = spellings(row)
     columns = [spelled[c] for c in phrasing.source_columns if c in spelled]
     texts = {c: v for c in columns if isinstance(v := row[c], str)}
-    bare = {**row, max(texts, key=lambda c: len(texts[c])): ""} if texts else row
-    rendered = chain[-1].render(bare, key)
+    longest = max(texts, key=lambda c: len(texts[c]), default=None)
+    # A prompt that is nothing but its source keeps a character of it.
+    bare = [{**row, longest: t} for t in ("", texts[longest].strip()[:1])] if longest else [row]
+    rendered = next(filter(None, (chain[-1].render(one, key) for one in bare)), None)
     if rendered is None:
         return lengths, None
     system = [m for m in rendered.history[:1] if m["role"] == "system"]

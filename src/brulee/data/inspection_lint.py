@@ -28,6 +28,8 @@ _MANY = 0.05
 _MOST_NEAR = 0.1
 _MOST_COMMON = 0.95
 _MOST_LOPSIDED = 100
+# Metrics that no text with its reasoning meets.
+_WHOLE = ("accuracy", "exact_match", "quasi_exact_match", "token_f1", "macro_f1", "matthews")
 
 
 def lint(recipe: Recipe, corpus: Corpus, found: Inspection) -> list[Finding]:
@@ -42,6 +44,7 @@ def lint(recipe: Recipe, corpus: Corpus, found: Inspection) -> list[Finding]:
             *_leaks(facts),
             *_completions(task, facts),
             *_labels(recipe, at[facts.path], facts),
+            *_scores(recipe, at[facts.path], task),
         ]
         findings += [replace(f, family=facts.path) for f in checks]
         where = recipe.source.at((*at[facts.path], "templates"))
@@ -77,6 +80,19 @@ class _Sample:
 
     def place(self, i: int) -> str:
         return self.rows.place(self.chosen[i])
+
+
+def _scores(recipe: Recipe, at: KeyPath, task: Task) -> Iterator[Finding]:
+    own = task.spec.metrics
+    where = recipe.source.at((*at, "metrics") if own is not None else ("evaluate", "metrics"))
+    whole = [name for name in own or recipe.evaluate.metrics if name in _WHOLE]
+    first = task.templates.templates[0]
+    if whole and first.metadata.rationale:
+        message = (
+            f"template {first.name!r}, under which rows are scored, reasons before it answers, and "
+            f"{whole[0]} compares all of the text; final_answer compares the answer"
+        )
+        yield Finding("reasoning-scored", "warning", message, where)
 
 
 def _repeats(task: Task, facts: TaskFacts) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -37,7 +38,17 @@ class Raw:
             return self.data.decode("utf-8")
         except UnicodeDecodeError as error:
             line = self.data.count(b"\n", 0, error.start) + 1
-            self.fail(f"byte {self.data[error.start]:#04x} is not UTF-8 text.", line)
+            self.fail(not_utf8(self.data, error.start), line)
+
+
+def not_utf8(data: bytes, at: int) -> str:
+    """What to say of a byte that is not UTF-8 text, with the likely encoding of the file."""
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    likely = "UTF-16" if wide else "WINDOWS-1252"
+    return (
+        f"byte {data[at]:#04x} is not UTF-8 text; save the file as UTF-8 "
+        f"(iconv -f {likely} -t UTF-8, if that is what it is)."
+    )
 
 
 def repeated_key(pairs: Sequence[tuple[str, Any]]) -> str | None:

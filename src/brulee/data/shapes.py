@@ -17,6 +17,7 @@ from brulee.data.conversations import (
     has_messages,
     is_history,
 )
+from brulee.data.framing import WEIGHT
 from brulee.data.sources import Rows
 from brulee.data.template import SEPARATOR
 
@@ -41,7 +42,7 @@ PAIRS: dict[tuple[str, str], str] = {
     ("text", "summary"): "Summarize the following text.\n\n",
 }
 # Columns without which a pair would be another, harder task: a prompt has to show them.
-_CONTEXT = frozenset(
+CONTEXT = frozenset(
     (
         *(
             "article",
@@ -153,8 +154,7 @@ def sharegpt(look: Look) -> Found | None:
 def prompt_completion(look: Look) -> Found | None:
     """Prompt and completion, as texts or as lists of messages."""
     if look.holds("prompt", str) and look.holds("completion", *_NUMBER_OR_TEXT):
-        why = _columns(look.first(SYSTEM), "prompt", "completion")
-        return Found(why, _phrase(look, "{{ prompt }}", "completion"))
+        return _phrased(look, ("prompt", "completion"), "{{ prompt }}", "completion")
     if all(has_messages(look.values(column), OPENAI) for column in ("prompt", "completion")):
         return _exchange(look, "prompt, completion")
     return None
@@ -171,14 +171,12 @@ def alpaca(look: Look) -> Found | None:
         number = look.holds(given, int, float)  # of which 0 is one
         asked = f"{given} is not none" if number else given
         prompt += f"{{% if {asked} %}}\n\n{{{{ {given} }}}}{{% endif %}}"
+    columns = ("instruction", given, output)
     if not look.has(HISTORY):
-        why = _columns(look.first(SYSTEM), "instruction", given, output)
-        return Found(why, _phrase(look, prompt, output))
+        return _phrased(look, columns, prompt, output)
     if not all(map(is_history, look.values(HISTORY))):
         return Found("the column 'history' has to hold lists of [question, answer] per row.")
-    made = alpaca_rows(look.rows)
-    why = _columns(look.first(SYSTEM), HISTORY, "instruction", given, output)
-    return _chats(look, made, why, f"{prompt} {SEPARATOR} {{{{ {output} }}}}")
+    return _after_turns(look, (HISTORY, *columns), prompt, output)
 
 
 def natural_instructions(look: Look) -> Found | None:
@@ -189,7 +187,7 @@ def natural_instructions(look: Look) -> Found | None:
     for given, target in (("inputs", "targets"), ("input", "output")):
         if look.holds("definition", str) and look.holds(given, str) and look.holds(target, str):
             prompt = f"{{{{ definition }}}}\n\n{{{{ {given} }}}}"
-            return Found(_columns("definition", given, target), _phrase(look, prompt, target))
+            return _phrased(look, ("definition", given, target), prompt, target)
     return None
 
 
@@ -223,13 +221,13 @@ def pair(look: Look) -> Found | None:
         for source, target in PAIRS
         if look.holds(source, str)
         and look.holds(target, *_NUMBER_OR_TEXT)
-        and not _CONTEXT & (columns - {source, target})
+        and not CONTEXT & (columns - {source, target})
     ]
     if len(pairs) != 1:
         return None
     ((source, target),) = pairs
     prompt = f"{PAIRS[source, target]}{{{{ {source} }}}}"
-    return Found(_columns(look.first(SYSTEM), source, target), _phrase(look, prompt, target))
+    return _phrased(look, (source, target), prompt, target)
 
 
 def plain_text(look: Look) -> Found | None:
@@ -258,16 +256,25 @@ def _chats(look: Look, made: Rows, columns: str, jinja: str) -> Found:
         return Found(f"{columns}: one question and its answer per row", jinja, lambda *_: made)
     most = 1 + max(sum(m["role"] == "assistant" for m in h) for h in made.column(HISTORY))
     which = {"every": "every one is learned", "last": "the last is learned"}[look.turns]
+    if look.turns == "every" and any(m.get(WEIGHT) for h in made.column(HISTORY) for m in h):
+        which = "every one is learned that is not masked"
     why = f"{columns}: chats of up to {most} answers, of which {which}"
     if most == 1:
         why = f"{columns}: one question and its answer per row, after a system message"
     return Found(why, jinja, lambda *_: made, chat=True)
 
 
-def _phrase(look: Look, prompt: str, target: str) -> str:
-    column = look.first(SYSTEM)
-    system = f"{{% if {column} %}}{{{{ {column} }}}}\n\n{{% endif %}}" if column else ""
-    return f"{system}{prompt} {SEPARATOR} {{{{ {target} }}}}"
+def _phrased(look: Look, columns: Sequence[str | None], prompt: str, target: str) -> Found:
+    """A question and its answer in columns, after a system message where a column holds one."""
+    if look.first(SYSTEM):
+        return _after_turns(look, columns, prompt, target)
+    return Found(_columns(*columns), f"{prompt} {SEPARATOR} {{{{ {target} }}}}")
+
+
+def _after_turns(look: Look, columns: Sequence[str | None], prompt: str, target: str) -> Found:
+    why = _columns(look.first(SYSTEM), *columns)
+    jinja = f"{prompt} {SEPARATOR} {{{{ {target} }}}}"
+    return _chats(look, alpaca_rows(look.rows), why, jinja)
 
 
 def _columns(*names: str | None) -> str:

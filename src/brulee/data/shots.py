@@ -52,11 +52,12 @@ class Exemplars:
 
         Which ones is a pure function of `key` and `query`, and the first are the same whatever
         `count`. Rows that the template does not apply to, that have no completion or have turns
-        before their prompt are passed over, at most 16 for each exemplar wanted, so that there may
-        be fewer; before a row with turns of its own there are none. Raises InputError where every
+        before their prompt (other than a system message) are passed over, at most 16 for each
+        exemplar wanted, so that there may be fewer; before a row with turns of its own there are
+        none. Raises InputError where every
         row of the pool is of the query's group.
         """
-        if template.chat and self.values(query).get("history"):
+        if template.chat and _has_turns(self.values(query).get("history") or ()):
             return ()
         found: list[Exemplar] = []
         seen = {self.groups[query]}
@@ -67,7 +68,7 @@ class Exemplars:
                 continue
             seen.add(self.groups[row])
             rendered = self._render(template, row, key)
-            if rendered is not None and rendered.completion and not rendered.history:
+            if rendered is not None and rendered.completion and not _has_turns(rendered.history):
                 found.append(Exemplar(row, rendered.prompt, rendered.completion))
         if count and len(seen) == 1 and len(self.rows) <= _TRIES * count:
             raise InputError(
@@ -175,6 +176,10 @@ class FewShot:
         if all(p.startswith(instruction) and rest for p, rest in zip(prompts, rests, strict=True)):
             return [instruction, *rests]
         return ["", *prompts]
+
+
+def _has_turns(history: Sequence[Mapping[str, str]]) -> bool:
+    return any(message["role"] != "system" for message in history)
 
 
 @functools.lru_cache(maxsize=256)

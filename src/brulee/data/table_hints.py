@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from brulee.data.conversations import COLUMNS, KEYS, has_messages
+from brulee.data.shapes import CONTEXT
 from brulee.data.sources import Rows
 from brulee.data.templates import TemplateSet, library
 from brulee.errors import InputError
 
 _MOST = 6
+_JSON_CHAT = re.compile(r'\s*\[\s*\{\s*"(role|content|from|value)"\s*:')
 
 
 def advice(rows: Rows, sample: Sequence[Mapping[str, Any]]) -> str:
     """The sentence that says a template is needed, and which would do; they are tried on a row."""
+    chats = _chats(sample)
+    if chats:
+        return chats
     fitting = families_for(rows.columns, sample[0]) if sample else []
     columns = ", ".join(rows.columns)
     said = f"the columns ({columns}) do not say what is asked and what is learned"
@@ -26,12 +33,33 @@ def advice(rows: Rows, sample: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def _chats(sample: Sequence[Mapping[str, Any]]) -> str:
+    """What to do about a column that holds chats under another name, or as JSON text."""
+    for column in sample[0] if sample else ():
+        values = [row[column] for row in sample if row[column]]
+        for name, keys in zip(COLUMNS, KEYS, strict=False):
+            if has_messages(values, keys):
+                return (
+                    f"the column {column!r} holds chats; write data.columns: {{{name}: {column}}}."
+                )
+        if values and all(isinstance(v, str) and _JSON_CHAT.match(v) for v in values):
+            return (
+                f"the column {column!r} holds chats as JSON text; write each as a list of turns, "
+                f"not as a text (json.loads makes one of the other), in a column {COLUMNS[0]!r}."
+            )
+    return ""
+
+
 def families_for(columns: list[str], row: Mapping[str, Any]) -> list[str]:
-    """Library families whose templates apply to a row, those that read most of it first."""
+    """Library families whose templates apply to a row, those that read most of it first.
+
+    None that leaves out a text which the question is about.
+    """
+    about = CONTEXT & set(columns)
     fitting = {
         name: templates
         for name, templates in library().items()
-        if templates.columns <= set(columns) and _applies(templates, row)
+        if about <= templates.columns <= set(columns) and _applies(templates, row)
     }
     return sorted(fitting, key=lambda name: (-len(fitting[name].columns), name))[:_MOST]
 

@@ -148,6 +148,11 @@ class Template:
         history, speaker = tuple(row.get("history") or ()), row.get("speaker") or "user"
         return Rendered(prompt, completion, choices, history, self.chat == "every", speaker)
 
+    def called(self, name: str) -> Template:
+        """The same template under another name."""
+        rest = (self.answer_choices, self.metadata, self.reference, self.where, self.chat)
+        return Template(name, self.jinja, *rest)
+
     @property
     def label(self) -> str:
         """Where the template stands, for messages."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -104,7 +104,7 @@ def load_templates(spec: Spec, resolve: Callable[[str], Path] = Path) -> Templat
     if not spec:
         raise InputError("templates: the list is empty; name at least one.")
     sets = [load_templates(item, resolve) for item in spec]
-    templates = tuple(template for one in sets for template in one)
+    templates = _told_apart(sets)
     _refuse_repeats([t.name for t in templates], "templates")
     clusters = {one.cluster for one in sets}
     sources = dict.fromkeys(source for one in sets for source in one.sources)
@@ -261,6 +261,21 @@ def _check_keys(values: Mapping[str, Any], valid: tuple[str, ...], where: str) -
     for key in values:
         if key not in valid:
             raise unknown("key", key, valid, where)
+
+
+def _told_apart(sets: Sequence[TemplateSet]) -> tuple[Template, ...]:
+    """The templates of several families; a name that two of them use gets its family's before."""
+    families: dict[str, set[str]] = {}
+    for one in sets:
+        for template in one:
+            families.setdefault(template.name, set()).add(one.name.partition("/")[0])
+    return tuple(
+        template.called(f"{one.name.partition('/')[0]}/{template.name}")
+        if len(families[template.name]) > 1
+        else template
+        for one in sets
+        for template in one
+    )
 
 
 def _refuse_repeats(names: list[str], where: str) -> None:

@@ -9,6 +9,11 @@ so every control token in a row's text is shielded before the framing goes round
 A text with a shield is tokenised stretch by stretch between the framing's control tokens, with the
 row's spelt out; all others in one batch. Tokens that a tokenizer added without calling them special
 (`<think>`) are words like others, and stay what they are.
+
+Many tokenizers (of SentencePiece) put a space before any text that they are given. What goes on
+from other text has none, so that it is read behind the end of what stands before it:
+
+    <|assistant|>⏎ | It is late.        ▁It ▁is ▁late by itself, It ▁is ▁late here
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
 # Private-use characters, put after the first character of a control token.
 _SHIELD = "\ue0b3\ue0b1\ue0b3"
 _SHIELDED = re.compile(f".{_SHIELD}", re.DOTALL)
+_LINE = "\n"
 _NEVER = re.compile(r"(?!)")
 _PROBE = ("", "Is it so?", "  two \n\nlines", "caf\u00e9 \N{SNOWMAN} <b>")
 
@@ -36,6 +42,7 @@ class Tokens:
         self._tokenizer = tokenizer
         self._control = _pattern(_control_tokens(tokenizer))
         self._backend = self._proven_backend()
+        self._joins = self._joins_as_it_stands()
 
     def shield(self, text: str) -> str:
         """A row's own text, marked such that no control token is read in it."""
@@ -54,26 +61,63 @@ class Tokens:
                 ids[at] = self._spelt_out(text, bounds)
         return ids
 
+    def continued(self, texts: Sequence[str], before: Sequence[str]) -> list[list[int]]:
+        """Ids of each text where it goes on from the text before it, of which the end decides."""
+        if self._joins:
+            return self.batch(texts, bounds=False)
+        ends = [self._end(text) for text in before]
+        heads = self.batch(ends, bounds=False)
+        whole = self.batch(
+            [end + text for end, text in zip(ends, texts, strict=True)], bounds=False
+        )
+        found = []
+        for head, ids, text in zip(heads, whole, texts, strict=True):
+            # Where the two melt into one token there is no telling them apart.
+            apart = ids[: len(head)] == head
+            found.append(ids[len(head) :] if apart else self.batch([text], bounds=False)[0])
+        return found
+
+    def _end(self, text: str) -> str:
+        """The control token or the character that a text ends with."""
+        *_, last = ["", *(match for match in self._control.finditer(text))]
+        if isinstance(last, re.Match) and last.end() == len(text):
+            return last[0]
+        return text[-1:]
+
+    def _joins_as_it_stands(self) -> bool:
+        """Whether a text that goes on from another has the ids it has by itself."""
+        ends = [_LINE, *self._tokenizer.all_special_tokens[:1]]
+        by_itself = self.batch([_PROBE[1], *ends], bounds=False)
+        joined = self.batch([end + _PROBE[1] for end in ends], bounds=False)
+        return all(j == [*e, *by_itself[0]] for e, j in zip(by_itself[1:], joined, strict=True))
+
     def _spelt_out(self, text: str, bounds: bool) -> list[int]:
         if bounds:  # the framing writes no control token: the tokenizer puts its own round it all
             return self._encode([unshielded(text)], bounds, plain=True)[0]
         bare = _SHIELDED.sub("", text)
-        if self._by_stretches(bare) == self._encode([bare], bounds)[0]:
-            return self._by_stretches(text)
+        whole = self._encode([bare], bounds)[0]
+        for going_on in (False, True):
+            if self._by_stretches(bare, going_on) == whole:
+                return self._by_stretches(text, going_on)
         found = self._control.search(unshielded(text[text.index(_SHIELD) - 1 :]))
         raise InputError(
             f"the row's text holds the control token {found[0] if found else '?'!r}, which this "
             "model's tokenizer cannot write as plain text; take it out of the row."
         )
 
-    def _by_stretches(self, text: str) -> list[int]:
-        """A framed text's ids, its row's control tokens spelt out."""
+    def _by_stretches(self, text: str, going_on: bool) -> list[int]:
+        """A framed text's ids, its row's control tokens spelt out.
+
+        `going_on`: what stands behind a control token is no text of its own.
+        """
         ids: list[int] = []
         for number, part in enumerate(self._control.split(text)):
             if number % 2:
                 ids.append(int(self._tokenizer.convert_tokens_to_ids(part)))
             elif part:
-                ids += self._encode([unshielded(part)], False, plain=True)[0]
+                end = _LINE if going_on and number else ""
+                head, found = self._encode([end, end + unshielded(part)], False, plain=True)
+                ids += found[len(head) :]
         return ids
 
     def _encode(self, texts: Sequence[str], bounds: bool, plain: bool = False) -> list[list[int]]:

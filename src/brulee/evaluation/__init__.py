@@ -14,7 +14,7 @@ from brulee.evaluation.classification import MacroF1, Matthews
 from brulee.evaluation.correlation import Pearson, Spearman
 from brulee.evaluation.extractiveness import Extractiveness
 from brulee.evaluation.faithfulness import Faithfulness
-from brulee.evaluation.matching import ExactMatch, QuasiExactMatch, TokenF1
+from brulee.evaluation.matching import ExactMatch, FinalAnswer, QuasiExactMatch, TokenF1
 from brulee.evaluation.rouge import Rouge
 from brulee.evaluation.rouge_kinds import EXAMPLES
 from brulee.evaluation.ter import Ter
@@ -28,6 +28,7 @@ METRICS: dict[str, Metric] = {
     "ter": Ter(),
     "accuracy": ExactMatch("accuracy"),
     "exact_match": ExactMatch(),
+    "final_answer": FinalAnswer(),
     "quasi_exact_match": QuasiExactMatch(),
     "token_f1": TokenF1(),
 }

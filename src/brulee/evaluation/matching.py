@@ -14,6 +14,7 @@ import numpy as np
 from brulee.evaluation.base import Array, MeanMetric, check_references
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+_SAYS = "answer is "
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -40,6 +41,11 @@ def token_f1(prediction: str, reference: str) -> float:
         return float(ours == theirs)
     common = (Counter(ours) & Counter(theirs)).total()
     return 2 * common / (len(ours) + len(theirs))
+
+
+def final_answer(text: str) -> str:
+    """What follows the last "answer is ", or all of it; without a full stop at its end."""
+    return text.split(_SAYS)[-1].strip().removesuffix(".").rstrip()
 
 
 class _BestReference(MeanMetric, Protocol):
@@ -69,6 +75,17 @@ class ExactMatch(_BestReference):
     def compare(self, prediction: str, reference: str) -> float:
         """See `exact_match`."""
         return exact_match(prediction, reference)
+
+
+@final
+class FinalAnswer(_BestReference):
+    """The share of items whose answer, said after its reasoning, is a reference's."""
+
+    keys = ("final_answer",)
+
+    def compare(self, prediction: str, reference: str) -> float:
+        """See `final_answer`; both texts may reason first."""
+        return exact_match(final_answer(prediction), final_answer(reference))
 
 
 @final

@@ -36,8 +36,8 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         raise InputError(f"{path}: no such recipe file.{hint}")
     if file.suffix in _ROWS:
         raise InputError(
-            f"{path}: these are rows and not a recipe; write a .yaml file that names them, "
-            f"for instance data: {{source: {path}}}."
+            f"{path}: these are rows and not a recipe; `brulee init {path}` writes one, "
+            f"or a .yaml file names them: data: {{source: {path}}}."
         )
     try:
         text = file.read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ def turns(*spoken: str) -> list[dict[str, str]]:
     return [{"role": role, "content": text} for role, text in pairs]
 
 
+BAD = {"role": "assistant", "content": "bad"}
 CALL = turns("user: Weather?", "assistant: look(Rome)", "tool: 21", "assistant: Warm.")
 
 
@@ -36,6 +37,10 @@ CALL = turns("user: Weather?", "assistant: look(Rome)", "tool: 21", "assistant: 
             turns("system: S", "user: a", "assistant: b"),
         ),
         (
+            {"messages": turns("system:  ", "user: a", "assistant: b")},
+            turns("user: a", "assistant: b"),
+        ),
+        (
             {"messages": turns("developer: S", "user: a", "assistant: b")},
             turns("system: S", "user: a", "assistant: b"),
         ),
@@ -47,6 +52,17 @@ CALL = turns("user: Weather?", "assistant: look(Rome)", "tool: 21", "assistant: 
 )  # fmt: skip
 def test_every_form_is_read_alike(row: dict[str, Any], expected: list[dict[str, str]]) -> None:
     assert conversations(Rows.of([row])) == [expected]
+
+
+@pytest.mark.parametrize("mask", [{"weight": 0}, {"train": False}, {"training": False}])
+def test_a_masked_answer_is_kept_as_one_that_is_not_learned(mask: dict[str, Any]) -> None:
+    good = [{"role": "user", "content": "b"}, {"role": "assistant", "content": "good", "weight": 1}]
+    after = [{"role": "user", "content": "c"}, {**BAD, **mask}]
+    chat = [{"role": "user", "content": "a", "weight": 0}, {**BAD, **mask}, *good, *after]
+    (found,) = conversations(Rows.of([{"messages": chat, "tools": "[]"}]))
+    first, masked, *rest = found
+    assert masked["weight"] == "0"
+    assert [first, *rest] == turns("user: a", "user: b", "assistant: good")
 
 
 @pytest.mark.parametrize(
@@ -67,13 +83,25 @@ def test_every_form_is_read_alike(row: dict[str, Any], expected: list[dict[str, 
             "something other than text",
         ),
         (
-            {"messages": [{"role": "user", "content": "a", "weight": 0}]},
-            "turn 1: weight 0",
+            {"messages": [*turns("user: a"), {**BAD, "weight": 0}]},
+            "every answer of the chat is masked",
         ),
+        ({"messages": [*turns("user: a"), {**BAD, "weight": 0.5}]}, "turn 2: weight 0.5 of a turn"),
+        ({"messages": [*turns("user: a"), {**BAD, "train": "no"}]}, "turn 2: train: 'no' of a"),
         (
             {"messages": [*turns("user: a"),
                           {"role": "assistant", "content": None, "tool_calls": ["f"]}]},
-            "a tool call without text",
+            "turn 2: 'tool_calls' holds a tool call",
+        ),
+        ({"messages": [*turns("user: a"), {**BAD, "tool_calls": ["f"]}]}, "holds a tool call"),
+        ({"messages": [*turns("user: a"), {**BAD, "thinking": "Hm."}]}, "'thinking' holds reason"),
+        (
+            {"messages": [*turns("user: a"), {**BAD, "training_detail": [{"train": False}]}]},
+            "a mask within the turn",
+        ),
+        (
+            {"tools": '[{"name": "f"}]', "messages": turns("user: a", "assistant: b")},
+            "the column 'tools' describes tools",
         ),
     ],
 )  # fmt: skip
@@ -100,6 +128,13 @@ def test_chats_become_rows_with_a_last_question_and_what_was_said_before() -> No
 
 def test_chats_of_one_question_need_no_history() -> None:
     rows = chat_rows(Rows.of([{"messages": turns("user: a", "assistant: b")}]))
+    assert rows.columns == ["prompt", "completion"]
+
+
+@pytest.mark.parametrize("history", ["What came before.", None, [{"role": "user"}], 2.5])
+def test_a_chats_own_column_called_history_is_none_of_its_turns(history: Any) -> None:
+    row = {"messages": turns("user: a", "assistant: b"), "history": history, "speaker": "Ann"}
+    rows = chat_rows(Rows.of([row]))
     assert rows.columns == ["prompt", "completion"]
 
 

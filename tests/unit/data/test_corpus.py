@@ -167,6 +167,13 @@ def test_what_cannot_be_held_out_says_why(tmp_path: Path, hold_out: Any, says: s
         opened({"hold_out": hold_out, "tasks": [task(one, cluster="nli"), task(two)]})
 
 
+def test_a_task_to_hold_out_without_its_mixture_is_told_its_path(tmp_path: Path) -> None:
+    one, two = (written(tmp_path, name, 40) for name in "ac")
+    mixture = {"name": "flan", "tasks": [task(one), task(two)]}
+    with pytest.raises(InputError, match=r"unknown task 'a'; .* by its path, here 'flan/a'"):
+        opened({"hold_out": {"tasks": ["a"]}, "tasks": [mixture]})
+
+
 def test_held_out_phrasings_are_tested_and_never_trained_on() -> None:
     corpus = opened(
         {

@@ -192,6 +192,40 @@ def test_what_the_template_puts_before_an_answer_is_learned(
     assert tokenizer.decode(encoded.completion).startswith("(no thoughts) The guest")
     whole = tokenizer.apply_chat_template(_conversation())["input_ids"]
     assert list(encoded.ids) == whole[: len(encoded.ids)]
+    assert Encoder(tokenizer).decode(list(encoded.completion)) == COMPLETION
+
+
+# As reasoning models have it: thoughts of an answer are told apart by their closing tag.
+THOUGHTS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}"
+    "{% set parts = m.content.split('</think>') %}<think>\n"
+    "{{ parts[0].replace('<think>', '').strip() if parts[1:] else '' }}\n</think>\n\n"
+    "{{ parts[-1].strip() }}{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize("answer", ["It is late.", "<think>He asks.</think>It is late."])
+def test_an_answers_own_thoughts_stand_where_the_template_puts_them(
+    make_tokenizer: MakeTokenizer, answer: str
+) -> None:
+    tokenizer = make_tokenizer(THOUGHTS)
+    encoded = Encoder(tokenizer).encode(PROMPT, answer)
+    chat = [{"role": "user", "content": PROMPT}, {"role": "assistant", "content": answer}]
+    whole = tokenizer.apply_chat_template(chat)["input_ids"]
+    assert list(encoded.ids) == whole[: len(encoded.ids)]
+    assert tokenizer.decode(encoded.completion).count("<think>") == 1
+
+
+def test_a_template_that_rewrites_the_prompt_for_some_answers_refuses_those(
+    make_tokenizer: MakeTokenizer, chat_templates: Templates
+) -> None:
+    short = "{% if messages[-1].content == 'No.' %}Short. {% endif %}" + chat_templates["chatml"]
+    awkward = short.replace("{{ m.content }}", "{{ m.content.replace('</think>', '') }}")
+    encoder = Encoder(make_tokenizer(awkward))
+    encoder.encode(PROMPT, COMPLETION)
+    with pytest.raises(InputError, match="rewrites the prompt or the end of this answer"):
+        encoder.encode(PROMPT, "No.")
 
 
 def test_documents_of_a_method_begin_with_its_prefix(chatml: Encoder) -> None:

@@ -261,3 +261,23 @@ class _Shots:
 
     def render(self, row: Mapping[str, Any], key: str = "") -> Rendered | None:
         return Rendered("Example.\n" * self.count + row["text"], "It is a lift.", None)
+
+
+@pytest.mark.parametrize("template", ["chatml", None])
+def test_a_masked_answer_is_read_and_not_learned(
+    make_tokenizer: MakeTokenizer, chat_templates: Templates, template: str | None
+) -> None:
+    tokenizer = make_tokenizer(chat_templates[template] if template else None)
+    masked = [{**m, "weight": 0} if m["content"].startswith("It is") else m for m in CHAT]
+    encoded, whole = (_fit(Encoder(tokenizer), chat) for chat in (masked, CHAT))
+    assert encoded.ids == whole.ids
+    assert encoded.spans == (whole.spans[0], whole.spans[2])
+
+
+def test_a_system_message_alone_is_a_paragraph_before_a_plain_prompt(
+    make_tokenizer: MakeTokenizer,
+) -> None:
+    rendered = Rendered("Hi", "Yes", None, ({"role": "system", "content": "Be kind."},))
+    tokenizer = make_tokenizer()
+    ids = Encoder(tokenizer).encode_question(rendered)
+    assert tokenizer.decode(ids) == "Be kind.\n\nHi\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ PHRASED: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     ("prompt-completion", {"prompt": "2+2?", "completion": "4"}, "2+2?", "4"),
     ("prompt-completion", {"prompt": "2+2?", "completion": 4}, "2+2?", "4"),
-    ("prompt-completion", {"system": "S", "prompt": "a", "completion": "b"}, "S\n\na", "b"),
+    ("prompt-completion", {"system": "S", "prompt": "a", "completion": "b"}, "a", "b"),
     ("prompt-completion", {"prompt": [RULE, USER], "completion": [BOT]}, "Hi", "Hello"),
     ("prompt-completion", {"prompt": [USER, BOT, ASKED], "completion": [TOLD]},
      "And you?", "Fine."),
@@ -79,7 +80,7 @@ PHRASED: list[tuple[str, dict[str, Any], str, str]] = [
     ("pair", {"input": "a", "output": "b"}, "a", "b"),
     ("pair", {"source": "a", "target": "b"}, "a", "b"),
     ("pair", {"question": "a", "answer": "b", "id": 1}, "a", "b"),
-    ("pair", {"system_prompt": "S", "question": "a", "response": "b"}, "S\n\na", "b"),
+    ("pair", {"system_prompt": "S", "question": "a", "response": "b"}, "a", "b"),
     (
         "pair",
         {"id": "x", "dialogue": "#1: a", "summary": "b", "topic": "c"},
@@ -291,3 +292,39 @@ def test_a_task_on_preference_data_is_refused(tmp_path: Any) -> None:
     file.write_text('{"chosen": "a", "rejected": "b"}\n' * 3)
     with pytest.raises(InputError, match=r"pairs\.jsonl: .* preference data"):
         opened(source=str(file))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"system": "S", "instruction": "a", "input": "", "output": "b"},
+        {"system": "S", "prompt": "a", "completion": "b"},
+        {"system_prompt": "S", "question": "a", "response": "b"},
+        {"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "a"},
+                      {"role": "assistant", "content": "b"}]},
+    ],
+)  # fmt: skip
+def test_a_system_text_is_a_system_message_in_every_format(row: dict[str, Any]) -> None:
+    detected = detect(Rows.of([row, {**row, "system": None, "system_prompt": None}]))
+    (template,) = require_templates(detected)
+    rendered = template.render(detected.rows[0])
+    assert rendered is not None
+    assert rendered.history == ({"role": "system", "content": "S"},)
+    assert (rendered.prompt, rendered.completion) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"items": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "id": 1},
+         "'items' holds chats; write data.columns: {conversations: items}"),
+        ({"talk": [USER, BOT]}, "'talk' holds chats; write data.columns: {messages: talk}"),
+        ({"messages": json.dumps([USER, BOT])}, "'messages' holds chats as JSON text; write each"),
+    ],
+)  # fmt: skip
+def test_chats_that_are_not_found_are_told_how_they_would_be(
+    row: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        require_templates(detect(Rows.of([row])))
+    assert says in str(caught.value)

@@ -194,3 +194,12 @@ def test_rows_with_examples_lose_these_and_not_their_source(look: Look, tmp_path
     assert found.cut_here.fewer_examples > 0
     assert found.cut_here.rows_cut == found.cut_here.misfits == 0
     assert found.packing.padding > 0
+
+
+def test_a_prompt_that_is_all_source_is_cut_and_not_left_out(look: Look, tmp_path: Path) -> None:
+    columns = {"prompt": "text", "completion": "label"}
+    source = table(tmp_path, "a", 40, words=60)
+    found = look({"source": source, "columns": columns}, {"max_length": 64})
+    (at_64,) = [cut for cut in found.cuts if cut.max_length == 64]
+    assert at_64.rows_cut == found.measured > 0
+    assert at_64.misfits == 0

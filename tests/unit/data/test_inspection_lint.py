@@ -184,3 +184,28 @@ def test_a_chat_that_repeats_its_question_is_an_echo(found) -> None:
     rows = {"chats.jsonl": "\n".join([*chats, chat("Say it", "say it")])}
     finding = found(data="{source: chats.jsonl}", **rows)["echo"]
     assert finding.where == "chats.jsonl, line 61"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "rationale", "told"),
+    [
+        ("[exact_match]", "with", True),
+        ("[final_answer]", "with", False),
+        ("[rouge]", "with", False),
+        ("[exact_match]", "without", False),
+    ],
+)
+def test_reasoning_that_is_compared_in_full_is_told(
+    found, metrics: str, rationale: str, told: bool
+) -> None:
+    rows = [
+        {"question": f"How many are {i} and {i}, {said}?", "answer": f"They are {2 * i}.\n#### {i}"}
+        for i, (said, _) in enumerate(clean(40))
+    ]
+    options = f"templates: gsm8k, rationale: {rationale}, metrics: {metrics}"
+    lines = "\n".join(map(json.dumps, rows))
+    findings = found(data=f"{{source: rows.jsonl, {options}}}", **{"rows.jsonl": lines})
+    assert ("reasoning-scored" in findings) == told
+    if told:
+        assert "it.yaml, line 2" in findings["reasoning-scored"].where
+        assert "final_answer compares the answer" in findings["reasoning-scored"].message

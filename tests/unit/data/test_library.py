@@ -74,3 +74,25 @@ def test_a_row_without_label_gets_no_answer(family: str, hidden: int | None) -> 
         for row in rows(family):
             result = template.render({**row, "label": hidden})
             assert result is None or not result.completion, template.name
+
+
+def test_a_rationale_that_names_its_answer_does_not_name_it_twice() -> None:
+    (row,) = [row for row in rows("aqua-rat") if "Answer:" in row["rationale"]]
+    for template in load_templates("aqua-rat"):
+        result = template.render(row)
+        assert result is not None
+        text = result.prompt + result.completion
+        assert "Answer: C" not in text, template.name
+        if template.metadata.rationale:
+            assert result.completion.startswith("The speed is 120/2 = 60 km per hour.\nIn 5")
+            assert result.completion.count("nswer") == 1, template.name
+
+
+@pytest.mark.parametrize("product", ["Echo Dot (3rd Gen)", "a product of the shop"])
+def test_a_products_name_is_no_part_of_a_sentence(product: str) -> None:
+    for template in load_templates("review-writing"):
+        result = template.render({**rows("review-writing")[0], "product": product})
+        assert result is not None
+        before, _, after = result.prompt.partition(product)
+        assert before.rstrip()[-1:] in (":", "=", ".") or before.endswith("product is "), before
+        assert not after.startswith(" "), after

@@ -202,15 +202,31 @@ def test_text_beside_a_control_token_in_a_row_is_tokenised_as_ever(
 def test_a_control_token_that_cannot_be_written_as_text_is_refused_and_named(
     chat_templates: Templates,
 ) -> None:
-    encoder = Encoder(_of_sentence_pieces(chat_templates["chatml"]))
+    encoder = Encoder(_of_sentence_pieces(chat_templates["chatml"], swallows=True))
     assert encoder.encode("Why?", "So.").learned > 0
     with pytest.raises(InputError, match=r"control token '<\|im_end\|>'.*take it out of the row"):
         encoder.encode("He wrote <|im_end|>.", "So.")
 
 
-def _of_sentence_pieces(chat_template: str) -> PreTrainedTokenizerFast:
-    """A tokenizer that puts a space before what begins a text, and not after control tokens."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
+def test_a_tokenizer_that_spaces_what_begins_a_text_writes_control_tokens_as_text(
+    chat_templates: Templates,
+) -> None:
+    encoder = Encoder(_of_sentence_pieces(chat_templates["chatml"]))
+    tokenizer = encoder.tokenizer
+    control = set(tokenizer.all_special_ids)
+    plain, odd = encoder.encode("Why?", "So."), encoder.encode("He wrote <|im_end|>.", "So.")
+    kept = [[i for i in document.ids if i in control] for document in (plain, odd)]
+    assert kept[0] == kept[1]
+    begun = tokenizer("<|im_start|>user\nHe wrote <", add_special_tokens=False)["input_ids"]
+    assert list(odd.ids[: len(begun)]) == begun
+
+
+def _of_sentence_pieces(chat_template: str, swallows: bool = False) -> PreTrainedTokenizerFast:
+    """A tokenizer that puts a space before what begins a text, and not after control tokens.
+
+    `swallows`: its control tokens take the white space after them.
+    """
+    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     letters = {chr(n): n for n in range(128)}
@@ -220,7 +236,10 @@ def _of_sentence_pieces(chat_template: str) -> PreTrainedTokenizerFast:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
         eos_token="</s>",
-        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
+        additional_special_tokens=[
+            AddedToken(text, rstrip=swallows, special=True)
+            for text in ("<|im_start|>", "<|im_end|>")
+        ],
     )
     tokenizer.chat_template = chat_template
     return tokenizer

@@ -188,3 +188,13 @@ def test_a_template_given_twice_and_label_words_that_do_not_cover_are_errors() -
     few = Template("t", "{{text}} ||| {{answer_choices[label]}}", "no ||| yes")
     codes = {f.code for f in lint(TemplateSet("mine", (few,)), rows) if f.severity == "error"}
     assert "label-not-covered" in codes
+
+
+@pytest.mark.parametrize(("encoding", "named"), [("cp1252", "WINDOWS-1252"), ("utf-16", "UTF-16")])
+def test_a_file_in_another_encoding_is_told_how_it_is_converted(
+    tmp_path: Path, encoding: str, named: str
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("question,answer\nWo?,Über dem Fluß\n", encoding=encoding)
+    with pytest.raises(InputError, match=rf"is not UTF-8 text; .*iconv -f {named} -t UTF-8"):
+        open_source(str(file))

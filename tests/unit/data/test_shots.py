@@ -286,6 +286,18 @@ def test_chats_of_several_turns_neither_show_examples_nor_are_shown() -> None:
     assert alone.render(rows[9]) == chat.render(rows[9])
 
 
+def test_a_system_message_does_not_keep_examples_away() -> None:
+    chat = Template("chat", "{{text}} ||| {{kind}}", chat="every")
+    system = [{"role": "system", "content": "Be kind."}]
+    rows = [{**row, "history": system} for row in ROWS[:10]]
+    few = FewShot.draw(chat, pool(range(10), values=rows), 0, 3, "k")
+    rendered = few.render(rows[0])
+    assert few.shots == 3
+    assert rendered is not None
+    assert rendered.history == tuple(system)
+    assert "Be kind." not in rendered.prompt
+
+
 def test_exemplars_are_left_out_until_the_row_fits_and_only_then_its_text(
     make_tokenizer: Callable[..., PreTrainedTokenizerFast],
 ) -> None:

@@ -264,6 +264,16 @@ def test_specs_name_families_templates_files_and_inline_text(tmp_path: Path) -> 
     assert (inline.name, inline.source_columns) == ("mine", ("a",))
 
 
+def test_families_that_use_one_name_are_told_apart() -> None:
+    found = {t.name: t for t in load_templates(["sst2", "rotten-tomatoes"])}
+    assert len(found) == len(load_templates("sst2")) + len(load_templates("rotten-tomatoes"))
+    (own,) = load_templates("sst2/poster-quote")
+    assert found["sst2/poster-quote"].jinja == own.jinja
+    assert found["sst2/poster-quote"].metadata == own.metadata
+    assert "rotten-tomatoes/poster-quote" in found
+    assert "thumb" in found
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

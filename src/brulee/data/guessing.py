@@ -1,0 +1,95 @@
+"""What a table that nothing knows might ask: a prompt of its columns, a guess to look over."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from brulee.data.formats import Detected
+from brulee.errors import InputError
+
+SAMPLE = 50
+# What a column that is to be learned is called, the surest first.
+_TARGETS = (
+    *("completion", "response", "answer", "output", "target", "summary", "translation", "label"),
+    *("labels", "class", "category", "intent", "sentiment", "stars", "rating", "score", "reply"),
+)
+# A column that names who or what several rows are of.
+GROUP = re.compile(
+    r"(user|customer|client|author|conversation|session|thread|ticket|group|document|doc)(_?id)?$",
+    re.IGNORECASE,
+)
+_ABOUT = re.compile(
+    r"(^|_)(id|idx|index|uuid|guid|url|date|time|timestamp|created_at)$", re.IGNORECASE
+)
+# Words of the template language.
+_RESERVED = frozenset(
+    (
+        *("and", "as", "dict", "else", "for", "from", "if", "import", "in", "is", "loop"),
+        *("none", "not", "or", "range", "self", "true", "false", "with"),
+    )
+)
+_MOST_LABELS, _LONGEST_LABEL = 20, 40
+
+
+def guess(detected: Detected) -> dict[str, Any]:
+    """Templates that ask with all columns but one, which is learned; and `columns`, if need be.
+
+    Raises InputError, with what the format says, where there is nothing to ask or to learn.
+    """
+    rows = detected.rows
+    names: dict[str, str] = {}
+    for at, column in enumerate(rows.columns, 1):
+        name = _name(column)
+        taken = name in names.values() or (name != column and name in rows.columns)
+        names[column] = f"column_{at}" if taken or not name else name
+    sample = [rows[i] for i in range(min(SAMPLE, len(rows)))]
+    told = [c for c in rows.columns if _is_told(c, sample)]
+    target = _target(told, sample)
+    asked = [c for c in told if c != target and any(isinstance(r[c], str) for r in sample)]
+    if target is None or not asked:
+        raise InputError(f"{rows.name}: {detected.why}")
+    many = len(asked) > 1
+    texts = [f"{_shown(c)}: {{{{{names[c]}}}}}" if many else f"{{{{{names[c]}}}}}" for c in asked]
+    labels = [str(row[target]) for row in rows if row[target] is not None]
+    one_of = f" Answer with one of: {', '.join(sorted(set(labels)))}." if are_labels(labels) else ""
+    prompt = "\n\n".join([*texts, f"What is the {_shown(target)}?{one_of}"])
+    used = {names[c]: c for c in (*asked, target) if names[c] not in (c, c.replace("-", "_"))}
+    mapped = {"columns": used} if used else {}
+    return {"templates": {"prompt": prompt, "completion": f"{{{{{names[target]}}}}}"}, **mapped}
+
+
+def _name(column: str) -> str:
+    """What a template can call a column; nothing where that is no name."""
+    name = re.sub(r"\W+", "_", column).strip("_")
+    return name if name.isidentifier() and name.lower() not in _RESERVED else ""
+
+
+def _shown(column: str) -> str:
+    """A column's name as a prompt has it, without what a template would read."""
+    return re.sub(r"[{}|]+", " ", column).strip()
+
+
+def _is_told(column: str, sample: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a column holds texts or numbers that say something about a row."""
+    values = [row[column] for row in sample if row[column] is not None]
+    plain = all(isinstance(value, str | int | float) for value in values)
+    return bool(values) and plain and not (_ABOUT.search(column) or GROUP.match(column))
+
+
+def _target(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str | None:
+    """The column that is learned: by its name, else the last; never one with gaps."""
+    full = [c for c in columns if all(row[c] not in (None, "") for row in sample)]
+    named = {c.lower(): c for c in full}
+    by_name = next((named[name] for name in _TARGETS if name in named), None)
+    nested = any(isinstance(value, list | dict) for row in sample for value in row.values())
+    return by_name or (full[-1] if full and not nested else None)
+
+
+def are_labels(answers: Sequence[str]) -> bool:
+    """Whether these are short texts, few different ones, each on average three times or more."""
+    kinds = Counter(answers)
+    few = 1 < len(kinds) <= min(_MOST_LABELS, len(answers) // 3)
+    return few and max(map(len, kinds)) <= _LONGEST_LABEL and not set(",{") & set("".join(kinds))

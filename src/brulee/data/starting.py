@@ -1,0 +1,217 @@
+"""A recipe to begin with, for rows that have none: what they are, how they are asked and scored."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from brulee.data.corpus import open_corpus
+from brulee.data.formats import TABLE, Detected, describe, detect
+from brulee.data.guessing import GROUP, SAMPLE, are_labels, guess
+from brulee.data.sources import Rows, open_source
+from brulee.data.table_hints import families_for
+from brulee.data.task import Task
+from brulee.data.template import Template
+from brulee.data.templates import TemplateSet, load_templates
+from brulee.errors import InputError
+from brulee.recipe import recipe_from_dict
+
+_SHARES = (0.15, 0.3, 0.5)
+# Tokens that an answer may have: a third of its characters, within reason.
+_LEAST_TOKENS, _MOST_TOKENS = 16, 512
+
+
+@dataclass(frozen=True)
+class Start:
+    """A recipe's text, and what it makes of the rows: said in words, with one row as it is asked.
+
+    `guessed`: no format says how the rows are meant, so that the prompt is to be looked over.
+    """
+
+    text: str
+    described: str
+    rows: int
+    test: int
+    guessed: bool
+
+
+def start(source: str, model: str = "bundled", file: Path = Path("my.yaml")) -> Start:
+    """A recipe that trains on a source as it is, with comments, to be written to `file`.
+
+    The format, or else the first library family that fits, or else a guess from the columns' names
+    says what is asked. Raises InputError for rows that cannot be trained on.
+    """
+    rows = open_source(source)
+    detected = detect(rows)
+    if detected.templates is None and detected.name != TABLE:
+        raise InputError(f"{rows.name}: {detected.why}")
+    data, said = _phrased(source, rows, detected)
+    task, data = _opened(data, model)
+    text = "\n".join([*_lines(data, said, task, model, file), ""])
+    phrased = Detected(detected.name, said.why, task.templates, task.rows)
+    described = describe(phrased, task.rows[task.train[0]])
+    return Start(text, described, len(task.rows), len(task.test), said.guessed)
+
+
+@dataclass(frozen=True)
+class _Said:
+    """Why the rows are phrased as they are, and the comments that say so in the recipe."""
+
+    why: str
+    comments: tuple[str, ...]
+    guessed: bool = False
+
+
+def _phrased(source: str, rows: Rows, detected: Detected) -> tuple[dict[str, Any], _Said]:
+    """The data section without its split."""
+    if detected.templates is not None:
+        read_as = f"read as {detected.name}: {detected.why}"
+        return {"source": source}, _Said(detected.why, (read_as,))
+    fitting = _families(rows)
+    if fitting:
+        first, *others = fitting
+        also = [f"these fit as well: {', '.join(others)}"] if others else []
+        shown = f"`brulee templates show {first}` prints it"
+        comments = (f"a guess, the library family that reads these columns: {shown}", *also)
+        said = _Said(f"phrased by the library family {first}", comments, guessed=True)
+        return {"source": source, "templates": first}, said
+    data = {"source": source, **guess(detected)}
+    comments = (
+        f"guessed from the columns ({', '.join(rows.columns)}): say here what is asked",
+        "and what is to be written, with {{column}} for a row's own",
+    )
+    return data, _Said("guessed from the columns' names", comments, guessed=True)
+
+
+def _families(rows: Rows) -> list[str]:
+    """The library families that fit the first rows."""
+    fitting = families_for(rows.columns, rows[0])
+    return [name for name in fitting if _fits(load_templates(name), rows)]
+
+
+def _fits(templates: TemplateSet, rows: Rows) -> bool:
+    try:
+        found = [templates.templates[0].render(rows[i]) for i in range(min(SAMPLE, len(rows)))]
+    except InputError:
+        return False
+    return all(one is None or one.completion for one in found)
+
+
+def _opened(data: dict[str, Any], model: str) -> tuple[Task, dict[str, Any]]:
+    """The task that a recipe would open, with the smallest share held out that has a row."""
+    for share in _SHARES:
+        recipe = recipe_from_dict({"model": model, "data": data | {"split": {"test": share}}})
+        (task,) = open_corpus(recipe).tasks.values()
+        if task.test:
+            break
+    group = _group(task.rows)
+    split = {"test": share} | ({"group": group} if group else {})
+    return task, data | {"split": split}
+
+
+def _group(rows: Rows) -> str | None:
+    """A column that names who or what several rows are of."""
+    for column in rows.columns:
+        if GROUP.match(column):
+            values = rows.column(column)
+            if None not in values and 10 <= len(set(map(str, values))) < len(values):
+                return column
+    return None
+
+
+def _targets(task: Task) -> list[str]:
+    """The answers of the training rows, as far as they are looked at."""
+    template: Template = task.templates.templates[0]
+    found = (template.render(task.rows[i]) for i in task.train[: 40 * SAMPLE])
+    return [one.completion for one in found if one is not None]
+
+
+def _lines(
+    data: Mapping[str, Any], said: _Said, task: Task, model: str, file: Path
+) -> Iterator[str]:
+    split, targets = data["split"], _targets(task)
+    yield f"# {len(task.rows):,} rows; written by `brulee init`, to be changed as you like."
+    yield "#"
+    yield f"#   brulee data inspect {file}     what the model will see"
+    yield f"#   brulee plan {file}             memory, time and disk of every method"
+    yield f"#   brulee run {file}              baseline, training, evaluation, report"
+    yield "#"
+    yield "# What is left out takes its default; `brulee schema` lists every key."
+    yield ""
+    yield f"model: {_quoted(model)}  # bundled, a Hub id, a folder, or a .gguf file"
+    yield ""
+    yield "data:"
+    yield f"  source: {_quoted(data['source'])}"
+    yield from (f"  # {line}" for line in said.comments)
+    if "templates" in data:
+        yield from _section("templates", data["templates"])
+    if "columns" in data:
+        yield "  # a template's name: the column's own"
+        yield from _section("columns", data["columns"])
+    if task.rows.published:
+        names = ", ".join(sorted(task.rows.published))
+        yield f"  # the source's own splits ({names}) are kept"
+    yield "  split:"
+    yield f"    test: {split['test']}  # share of the rows that is scored and not trained on"
+    if "group" in split:
+        yield f"    group: {_quoted(split['group'])}  # rows with one value in it stay on one side"
+    else:
+        yield "    # group: COLUMN  # rows with one value in it stay on one side"
+    yield ""
+    yield "method:"
+    yield "  name: lora  # `brulee methods list` names the others"
+    yield "  rank: 8"
+    yield ""
+    yield "train:"
+    yield "  epochs: 3  # how often each row is seen"
+    yield "  batch_size: 8  # documents of a step"
+    yield "  max_length: 1024  # tokens; of a longer document the source text is cut"
+    yield ""
+    yield "evaluate:"
+    yield f"  metrics: [{', '.join(_metrics(task, targets))}]"
+    yield "  guards: [common-knowledge, plain-prose]  # what must not get worse"
+    yield "  guard_limit: 40  # items of each"
+    yield "  generation:"
+    yield f"    max_new_tokens: {_tokens(targets)}  # what an answer may have"
+
+
+def _metrics(task: Task, targets: Sequence[str]) -> list[str]:
+    if task.templates.templates[0].metadata.rationale:
+        return ["final_answer"]
+    if task.labels:
+        return ["accuracy", "macro_f1"]
+    return ["exact_match"] if are_labels(targets) else ["rouge", "bleu"]
+
+
+def _section(key: str, value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield f"  {key}: {_quoted(value)}"
+        return
+    yield f"  {key}:"
+    for name, text in value.items():
+        yield f"    {_quoted(name)}: {_quoted(text)}"
+
+
+def _quoted(text: str) -> str:
+    """A text as YAML holds it on one line: bare where it stays what it is."""
+    bare = re.fullmatch(r"[A-Za-z0-9_./][\w./-]*", text, re.ASCII) is not None
+    return text if bare and yaml.safe_load(text) == text else json.dumps(text, ensure_ascii=False)
+
+
+def _tokens(targets: Sequence[str]) -> int:
+    longest = max(map(len, targets), default=0)
+    asked = -(-longest // (3 * _LEAST_TOKENS)) * _LEAST_TOKENS
+    return min(max(asked, _LEAST_TOKENS), _MOST_TOKENS)
+
+
+def default_file(source: str) -> Path:
+    """What a recipe for a source is called, in the working directory."""
+    last = re.split(r"[/:]", source.rstrip("/"))[-1]
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", last.split(".", 1)[0]).strip("-._")
+    return Path(f"{stem or 'recipe'}.yaml")

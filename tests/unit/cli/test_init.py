@@ -1,0 +1,171 @@
+"""`brulee init`: what it writes is a recipe that opens, and its guesses are told as such."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brulee.data.corpus import open_corpus
+from brulee.data.starting import default_file
+from brulee.evaluation import metric
+from brulee.methods import build_method
+from brulee.recipe import load_recipe
+
+WORDS = [
+    *("lamp", "shade", "broke", "late", "box", "colour"),
+    *("wrong", "bright", "dark", "refund", "glass", "bulb"),
+]
+TEAMS = ("billing", "shipping", "other")
+CHATS = [
+    {"messages": [{"role": "user", "content": f"Where is my {word}?"},
+                  {"role": "assistant", "content": f"The {word} is on its way."}]}
+    for word in WORDS
+]  # fmt: skip
+
+
+def said(i: int) -> str:
+    return " ".join(WORDS[(i * k + k) % len(WORDS)] for k in range(1, 9))
+
+
+def table(file: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        csv.writer(opened).writerows([columns, *rows])
+    return str(file)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_chats_are_read_as_such_and_the_recipe_opens(brulee, here: Path) -> None:
+    (here / "chats.jsonl").write_text("\n".join(map(json.dumps, CHATS)))
+    done = brulee("init", "chats.jsonl", "--quiet")
+    assert (done.code, done.out) == (
+        0,
+        "Wrote chats.yaml. Next: brulee data inspect chats.yaml, then brulee run chats.yaml\n",
+    )
+    text = (here / "chats.yaml").read_text()
+    assert "# read as openai-chat: messages" in text
+    recipe = load_recipe("chats.yaml")
+    (task,) = open_corpus(recipe).tasks.values()
+    assert task.train
+    assert task.test
+    assert [metric(name) for name in recipe.evaluate.metrics]
+    build_method(recipe.method, recipe.source)
+
+
+def test_a_table_is_asked_about_in_full_and_told_to_be_a_guess(brulee, here: Path) -> None:
+    rows = [(i, f"c{i % 20}", said(i), "x" * (i % 7), TEAMS[i % 3]) for i in range(90)]
+    table(here / "tickets.csv", ["ticket id", "customer_id", "Message Text", "note", "Team"], rows)
+    done = brulee("init", "tickets.csv", "--model", "owner/name", "--out", "new/my.yaml")
+    assert done.code == 0
+    assert "The prompt is a guess: look over data.templates in new/my.yaml." in done.out
+    recipe = load_recipe("new/my.yaml")
+    assert recipe.model == "owner/name"
+    (task,) = open_corpus(recipe).tasks.values()
+    rendered = task.templates.templates[0].render(task.rows[1])
+    assert rendered is not None
+    assert rendered.prompt.startswith(f"Message Text: {said(1)}\n\nnote: x\n\n")
+    assert rendered.prompt.endswith("Answer with one of: billing, other, shipping.")
+    assert rendered.completion == "shipping"
+    assert recipe.evaluate.metrics == ["exact_match"]
+    assert recipe.tasks[0][1].split.group == "customer_id"
+    sides = [{task.rows[i]["customer_id"] for i in part} for part in (task.train, task.test)]
+    assert not sides[0] & sides[1]
+
+
+@pytest.mark.parametrize("column", ["if", "None", "2nd", "a {{b}}", "x.y", "answer-text", "|||"])
+def test_any_name_of_a_column_can_be_asked_about(brulee, here: Path, column: str) -> None:
+    table(here / "odd.csv", [column, "kind"], [(said(i), f"{{k{i % 3}}}") for i in range(40)])
+    done = brulee("init", "odd.csv", "--quiet")
+    assert done.code == 0, done.err
+    (task,) = open_corpus(load_recipe("odd.yaml")).tasks.values()
+    rendered = task.templates.templates[0].render(task.rows[1])
+    assert rendered is not None
+    assert (rendered.prompt.split("\n")[0], rendered.completion) == (said(1), "{k1}")
+
+
+def test_columns_that_would_get_one_name_keep_two(brulee, here: Path) -> None:
+    rows = [(said(i), "left", "right", "x") for i in range(40)]
+    table(here / "two.csv", ["a_b", "a b", "a-b", "kind"], rows)
+    assert brulee("init", "two.csv", "--quiet").code == 0
+    (task,) = open_corpus(load_recipe("two.yaml")).tasks.values()
+    rendered = task.templates.templates[0].render(task.rows[1])
+    assert rendered is not None
+    assert rendered.prompt.startswith(f"a_b: {said(1)}\n\na b: left\n\na-b: right\n\n")
+
+
+def test_a_family_that_fits_is_used_with_its_labels(brulee, here: Path) -> None:
+    rows = [(f"{WORDS[i % 12]} {i}", said(i), 1 + i % 5) for i in range(60)]
+    table(here / "reviews.csv", ["title", "body", "stars"], rows)
+    done = brulee("init", "reviews.csv", "--json", "--quiet")
+    assert done.json["guessed"] is True
+    assert "review-rating" in done.json["described"]
+    recipe = load_recipe(done.json["recipe"])
+    assert recipe.tasks[0][1].templates == "review-rating"
+    assert recipe.evaluate.metrics == ["accuracy", "macro_f1"]
+
+
+def test_a_family_that_ignores_the_passage_is_none_that_fits(brulee, here: Path) -> None:
+    row = {"question": "Who?", "context": "Ann came.", "answers": {"text": ["Ann"]}}
+    (here / "qa.json").write_text(json.dumps([row] * 5))
+    done = brulee("init", "qa.json")
+    assert done.code == 2
+    assert "do not say what is asked and what is learned" in done.err
+    assert "data.templates: {prompt: ..., completion: ...}" in done.err
+
+
+def test_so_few_rows_still_have_one_to_be_scored_on(brulee, here: Path) -> None:
+    rows = [(f"what {word} {said(i)}", f"that {word}") for i, word in enumerate(WORDS[:4])]
+    table(here / "few.csv", ["question", "answer"], rows)
+    done = brulee("init", "few.csv", "--json", "--quiet")
+    assert done.json["rows"] == 4
+    assert done.json["test_rows"] >= 1
+
+
+def test_a_recipe_that_is_there_is_left_as_it_is(brulee, here: Path) -> None:
+    (here / "chats.jsonl").write_text("\n".join(map(json.dumps, CHATS)))
+    (here / "chats.yaml").write_text("mine")
+    done = brulee("init", "chats.jsonl")
+    assert done.code == 2
+    assert "chats.yaml: exists already, and is left as it is; name another with --out." in done.err
+    assert (here / "chats.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([{"chosen": "a", "rejected": "b"}], "preference data"),
+        ([{"text": "only a text"}], "plain text for language modelling"),
+        ([{"a": 1, "b": 2}], "do not say what is asked"),
+    ],
+)
+def test_what_cannot_be_learned_from_writes_nothing(
+    brulee, here: Path, rows: list[Any], says: str
+) -> None:
+    (here / "rows.json").write_text(json.dumps(rows * 20))
+    done = brulee("init", "rows.json", "--quiet")
+    assert done.code == 2
+    assert says in done.err
+    assert not (here / "rows.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "file"),
+    [
+        ("data/rows.train.jsonl.gz", "rows.yaml"),
+        ("data/dataset_info.json:alpaca_en", "alpaca_en.yaml"),
+        ("chats/", "chats.yaml"),
+        ("owner/a name", "a-name.yaml"),
+        ("{a,b}", "a-b.yaml"),
+    ],
+)
+def test_the_recipe_is_called_after_the_source(source: str, file: str) -> None:
+    assert default_file(source) == Path(file)
