@@ -12,8 +12,8 @@ from brulee.reporting.results import GUARD_MARGIN, Forgetting, Lengths, Paired, 
 
 _GUARD_WORDS = {
     "kept": f"Kept: a loss beyond {GUARD_MARGIN} is ruled out",
-    "forgot": "Partly forgotten: the whole interval is a loss",
-    "improved": "Improved: the whole interval is a gain",
+    "forgot": "Partly forgotten: the whole interval is a loss, and p is below 0.05",
+    "improved": "Improved: the whole interval is a gain, and p is below 0.05",
     "unclear": "No measurable change, yet it could be as bad as {worst}",
 }
 _IN_WORDS = "In words"
