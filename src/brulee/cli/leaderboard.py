@@ -50,6 +50,7 @@ def leaderboard(
     if as_json:
         print_json(leaderboard_text.as_json(found))
         return
-    console().print(*leaderboard_text.terminal(found))
+    out = console()
+    out.print(*leaderboard_text.terminal(found, out.width), sep="\n")
     for path in written:
         print(path)

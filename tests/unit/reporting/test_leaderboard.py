@@ -212,12 +212,13 @@ def test_the_page_sorts_escapes_and_loads_nothing(board: Leaderboard) -> None:
     assert "0.100</b>*" in text
 
 
-def test_terminal_fits_and_turns_over_when_columns_are_many(board: Leaderboard) -> None:
-    def drawn(found: Leaderboard) -> str:
-        console = Console(width=80, record=True, file=io.StringIO())
-        console.print(*terminal(found))
-        return console.export_text()
+def drawn(found: Leaderboard, width: int = 80) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(*terminal(found, width), sep="\n")
+    return console.export_text()
 
+
+def test_terminal_fits_and_turns_over_when_columns_are_many(board: Leaderboard) -> None:
     assert "win rate" in drawn(board)
     wide = drawn(leaderboard(entry("a", f"task{i}", 0.5) for i in range(8)))
     assert all(f"task{i} accuracy" in wide for i in range(8))
@@ -229,3 +230,13 @@ def test_csv_and_json_hold_every_score(board: Leaderboard) -> None:
     assert len(rows) == len(as_json(board)["scores"]) == 4
     partial = next(row for row in rows if row["model"] == "b")
     assert (partial["metric"], partial["partial"], partial["items"]) == ("accuracy", "True", "10")
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_a_narrow_terminal_breaks_no_word_and_no_number(width: int) -> None:
+    tasks = ("other-instructions", "support-chats/test", "common-knowledge", "glue", "superglue")
+    models = ("full-tuning", "lora-r8", "base")
+    narrow = drawn(leaderboard(entry(m, t, 0.5) for m in models for t in tasks), width)
+    assert max(map(len, narrow.splitlines())) <= width
+    assert narrow.count("0.500 ±0.050") == 15
+    assert all(name in narrow.split() for name in (*tasks, *models))
