@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -219,3 +220,14 @@ def test_a_merge_that_computes_something_else_is_not_stored(
     with pytest.raises(BruleeError, match="far more than rounding can; nothing was stored"):
         merge(adapter, tmp_path / "merged")
     assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_weights_are_readable_as_the_umask_says(tiny_model_folder: Path, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        adapter = _adapter(tiny_model_folder, tmp_path / "adapter")
+        merge(adapter, tmp_path / "merged")
+    finally:
+        os.umask(before)
+    files = [*adapter.iterdir(), *(tmp_path / "merged").iterdir()]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o640}
