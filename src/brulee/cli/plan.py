@@ -31,10 +31,11 @@ def plan(
     from brulee.recipe import load_recipe
 
     spec = load_recipe(recipe, overrides or ())
-    from brulee.methods import METHODS
-    from brulee.pipeline.plan import plan as make_plan
-
     progress.enable(not quiet)
+    with progress.waiting("Loading PyTorch"):
+        from brulee.methods import METHODS
+        from brulee.pipeline.plan import plan as make_plan
+
     found = make_plan(spec, tuple(method or METHODS))
     if as_json:
         print_json(_values(found))
@@ -63,12 +64,17 @@ def _print(found: Plan) -> None:
         "other",
         "peak",
         "time",
-        "on disk",
+        "run's folder",
         "fits",
     ]
     print_table(headers, [_row(line) for line in found.lines if line.memory])
     for line in (line for line in found.lines if line.refusal):
         print(f"{line.label}: {line.refusal}")
+    if any(line.cost for line in found.lines):
+        print(
+            "run's folder: the result and the checkpoints that are kept, most of them moments; "
+            "`brulee methods count` has the result alone."
+        )
     print(
         f"{found.base} on {found.device} in {found.precision}; "
         f"this machine has {size(found.room)} for it now."

@@ -88,7 +88,7 @@ class _Trials:
         What a method trains must grow evenly with depth: "the last four layers" do from four on.
         """
         model = model_name(self.recipe)
-        layers = depth(model)
+        layers = depth(model, self.recipe.base.revision)
         for depths in _depths(layers):
             try:
                 found = [
@@ -121,16 +121,16 @@ def _grown(found: Sequence[Tried], depths: Sequence[int], layers: int) -> float:
 
 def _line(trials: _Trials, name: str, options: Mapping[str, Any]) -> Line:
     recipe = trials.recipe
-    model = model_name(recipe)
-    counted = count(lambda: load_skeleton(model), options, (name,))[0]
+    model, revision = model_name(recipe), recipe.base.revision
+    counted = count(lambda: load_skeleton(model, revision), options, (name,))[0]
     refusal = counted.refusal
     if recipe.base.quantise and METHODS[name].stores_model:
         refusal = "it trains the weights themselves, and a quantised base has none to train"
     if refusal:
         return Line(name, counted.label, 0, None, None, False, refusal)
     found = trials.of(counted, options)
-    whole, last = deeper(found, depth(model)), found[-1]
-    vocabulary = int(load_skeleton(model).config.get_text_config().vocab_size)
+    whole, last = deeper(found, depth(model, revision)), found[-1]
+    vocabulary = int(load_skeleton(model, revision).config.get_text_config().vocab_size)
     needed = memory(whole, vocabulary, last.learned, trials.device.type)
     spec = recipe.train
     price = cost(
