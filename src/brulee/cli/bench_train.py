@@ -29,9 +29,10 @@ def train(
 
     timed = [f"train.max_steps={steps}", "data.split.validation=0"]
     spec = load_recipe(recipe, [*timed, *(overrides or ())])
-    from brulee.pipeline.bench import bench_training
-
     progress.enable(not quiet)
+    with progress.waiting("Loading PyTorch"):
+        from brulee.pipeline.bench import bench_training
+
     found = bench_training(spec)
     if as_json:
         print_json(found.summary())
