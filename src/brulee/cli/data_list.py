@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from brulee.cli import options
-from brulee.cli.output import print_json, print_table
+from brulee.cli.output import print_json, print_table, print_text
 
 
 def list_data(as_json: options.Json = False) -> None:
@@ -16,4 +16,4 @@ def list_data(as_json: options.Json = False) -> None:
         return
     rows = [(each.name, f"{len(each):,}", ", ".join(each.columns)) for each in found]
     print_table(["source", "rows", "columns"], rows)
-    print("data.source takes a file, a folder or a Hub id, too; docs/data.md has the formats.")
+    print_text("data.source takes a file, a folder or a Hub id, too; docs/data.md has the formats.")

@@ -6,7 +6,7 @@ import typer
 
 from brulee.cli import options
 from brulee.cli.failures import sentences
-from brulee.cli.output import print_json, print_table
+from brulee.cli.output import print_json, print_table, print_text
 
 app = typer.Typer(no_args_is_help=True, help="The metrics that a recipe and brulee score can name.")
 
@@ -27,5 +27,5 @@ def list_metrics(as_json: options.Json = False) -> None:
         print_json([{"name": name, "summary": text} for name, text in SUMMARIES.items()])
         return
     print_table(["metric", "what it measures"], SUMMARIES.items())
-    print(f"Single scores of ROUGE: {', '.join(EXAMPLES)}.")
-    print("Options follow a colon, as in rougeL:recall; docs/evaluation.md has them.")
+    print_text(f"Single scores of ROUGE: {', '.join(EXAMPLES)}.")
+    print_text("Options follow a colon, as in rougeL:recall; docs/evaluation.md has them.")

@@ -40,6 +40,18 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         out.print(part)
 
 
+def print_text(text: str) -> None:
+    """Print a sentence: on a terminal broken between words, elsewhere one line.
+
+    Not for a path that is to be copied, which stays in one piece.
+    """
+    from rich.text import Text
+
+    from brulee.printable import printable
+
+    console().print(Text(printable(text)))
+
+
 def console() -> Console:
     """Standard output, as wide as its terminal; without one, as wide as what is printed."""
     from rich.console import Console

@@ -9,7 +9,7 @@ import typer
 
 from brulee import progress
 from brulee.cli import options
-from brulee.cli.output import print_json, print_table
+from brulee.cli.output import print_json, print_table, print_text
 
 if TYPE_CHECKING:
     from brulee.pipeline.plan import Line, Plan
@@ -69,13 +69,13 @@ def _print(found: Plan) -> None:
     ]
     print_table(headers, [_row(line) for line in found.lines if line.memory])
     for line in (line for line in found.lines if line.refusal):
-        print(f"{line.label}: {line.refusal}")
+        print_text(f"{line.label}: {line.refusal}")
     if any(line.cost for line in found.lines):
-        print(
+        print_text(
             "run's folder: the result and the checkpoints that are kept, most of them moments; "
             "`brulee methods count` has the result alone."
         )
-    print(
+    print_text(
         f"{found.base} on {found.device} in {found.precision}; "
         f"this machine has {size(found.room)} for it now."
     )

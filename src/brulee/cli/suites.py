@@ -6,7 +6,7 @@ import typer
 
 from brulee.cli import options
 from brulee.cli.failures import sentences
-from brulee.cli.output import print_json, print_table
+from brulee.cli.output import print_json, print_table, print_text
 
 app = typer.Typer(no_args_is_help=True, help="The benchmarks that brulee eval and guards can name.")
 
@@ -32,5 +32,7 @@ def list_suites(as_json: options.Json = False) -> None:
         ["suite", "what it asks", "options"],
         [(name, text, ", ".join(keys) or "-") for name, text, keys in found],
     )
-    print("Beside these: FILE.yaml, a task file of lm-evaluation-harness.")
-    print("A guard is a task: common-knowledge, other-instructions, plain-prose, or SUITE/TASK.")
+    print_text("Beside these: FILE.yaml, a task file of lm-evaluation-harness.")
+    print_text(
+        "A guard is a task: common-knowledge, other-instructions, plain-prose, or SUITE/TASK."
+    )

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from brulee.cli.output import print_table
+from brulee.cli.output import print_table, print_text
 
 NAME = "bigbench/natural_instructions/subtask005_mctaco_wrong_answer_generation_event_duration"
 ROWS = [(NAME, "exact_match[gender-pronouns]", "0.9777"), ("mmlu", "only 2 of 57 tasks", "0.2857")]
@@ -57,3 +57,18 @@ def test_columns_without_room_stand_below_and_no_number_is_broken(
     assert (text.count("1.23 GB"), text.count("12 min 05 s")) == (8, 2)
     assert all(head in text.split() for head in heads)
     assert text.count("method ") == 2
+
+
+def test_a_sentence_is_broken_between_words_on_a_terminal_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "A guard is a task of any suite, [bold] or one of those that come with\x1b brulee."
+    print_text(said)
+    assert capsys.readouterr().out == said.replace("\x1b", " ") + "\n"
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_text(said)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 30
+    assert " ".join(lines).split() == said.replace("\x1b", " ").split()
