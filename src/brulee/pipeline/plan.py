@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from brulee.errors import InputError
+from brulee.errors import InputError, unknown
 from brulee.methods import METHODS, build_method
 from brulee.methods.accounting import Count, count
 from brulee.models.precision import pick_device, pick_dtype
@@ -56,6 +56,9 @@ def plan(recipe: Recipe, names: Sequence[str] = tuple(METHODS)) -> Plan:
     recipe whose data or model cannot be read, or whose method is not valid.
     """
     build_method(recipe.method, recipe.source)  # refused before another process is started
+    for name in names:
+        if name not in METHODS:
+            raise unknown("method", name, METHODS, "--method")
     device = pick_device(recipe.train.device)
     dtype = pick_dtype(recipe.train.precision, device)
     own = recipe.method.name

@@ -12,7 +12,7 @@ from rich.console import Console
 from brulee.errors import InputError
 from brulee.reporting import results as results_file
 from brulee.reporting.leaderboard import Entry, Leaderboard, leaderboard, lower_is_better
-from brulee.reporting.leaderboard_files import read_entries
+from brulee.reporting.leaderboard_files import read_all, read_entries
 from brulee.reporting.leaderboard_page import page
 from brulee.reporting.leaderboard_text import as_csv, as_json, terminal
 from brulee.reporting.results import Base, Method, Results, Score, SuiteUse
@@ -240,3 +240,31 @@ def test_a_narrow_terminal_breaks_no_word_and_no_number(width: int) -> None:
     assert max(map(len, narrow.splitlines())) <= width
     assert narrow.count("0.500 ±0.050") == 15
     assert all(name in narrow.split() for name in (*tasks, *models))
+
+
+def test_two_runs_of_one_folder_name_are_two_models(tmp_path: Path) -> None:
+    def run(at: str, tuned: float, base: float = 0.3) -> str:
+        results_file.write(
+            Results(
+                run="chat", base=Base(name="small", digest="d"), method=Method(name="lora", rank=8),
+                scores=tuple(
+                    Score(who=who, task="x", metric="f1", value=v, low=v - 0.1, high=v + 0.1, n=20)
+                    for who, v in (("base", base), ("tuned", tuned))
+                ),
+            ),
+            tmp_path / at,
+        )  # fmt: skip
+        return str(tmp_path / at)
+
+    one, two, same = run("a/chat", 0.5), run("b/chat", 0.6), run("c/chat", 0.5)
+    models = {e.model: e.value for e in read_all([one, two])}
+    assert models == {f"chat (LoRA r8), {one}": 0.5, f"chat (LoRA r8), {two}": 0.6, "small": 0.3}
+    assert {e.model for e in read_all([one, same])} == {"chat (LoRA r8)", "small"}
+    assert {e.model for e in read_all([one, f"mine={two}"])} == {"chat (LoRA r8)", "mine", "small"}
+    other = run("d/chat", 0.7, base=0.4)
+    assert {e.model for e in read_all([f"x={one}", other])} == {
+        "x", f"small, {one}", f"small, {other}", "chat (LoRA r8)"
+    }  # fmt: skip
+    assert [e.model for e in read_all([one, other]) if e.value in (0.3, 0.4)] == [
+        f"small, {one}", f"small, {other}"
+    ]  # fmt: skip
