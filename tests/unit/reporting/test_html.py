@@ -237,3 +237,12 @@ def test_only_a_difference_the_verdict_counts_is_coloured(example: Results) -> N
     text = render(example.model_copy(update={"comparisons": doubtful}), [], [])
     assert 'class="up"' not in text
     assert text.count('class="down"') == 1
+
+
+def test_the_guards_show_the_p_that_decided(example: Results) -> None:
+    corrected = [g.model_copy(update={"p_holm": min(1.0, 3 * g.p)}) for g in example.forgetting]
+    shown = render(example.model_copy(update={"forgetting": tuple(corrected)}), [], [])
+    lost = shown[shown.index("What was lost") : shown.index("What it cost")]
+    assert "p, corrected for the number of guards, is below 0.05" in lost
+    assert ">p (Holm)</th>" in lost
+    assert "<td>0.030</td>" in lost
