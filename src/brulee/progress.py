@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -72,7 +73,9 @@ def waiting(text: str) -> Iterator[None]:
     A bar takes its place as long as it is there.
     """
     global _waiting
-    if not _enabled or _drawing or _waiting is not None or not sys.stderr.isatty():
+    # Of several processes that share a terminal, the first speaks.
+    mute = _drawing or _waiting is not None or os.environ.get("RANK", "0") != "0"
+    if not _enabled or mute or not sys.stderr.isatty():
         yield
         return
     from rich.console import Console

@@ -109,3 +109,14 @@ def test_a_log_is_not_told_what_is_waited_for(
     with progress.waiting("Loading the model"):
         pass
     assert capsys.readouterr().err == ""
+
+
+def test_of_several_processes_one_says_what_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_enabled", True)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress.waiting("Loading the model"):
+        pass
+    assert capsys.readouterr().err == ""

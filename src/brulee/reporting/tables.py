@@ -20,7 +20,8 @@ Cell: TypeAlias = str | Text
 _BETWEEN: Final = 2  # columns of the terminal between two of the table
 _LONGEST: Final = 32  # letters of a word that is kept whole; a longer one is a path or an id
 _LONGEST_NAME: Final = 20  # the same of what says what a row is, which every part begins with
-_NUMBER: Final = re.compile(r"[<>+\-−±]? ?\d.{0,24}|[ ▁-█]+|[-–]|")  # or a row of blocks
+_NUMBER: Final = re.compile(r"[<>+\-−±]? ?\d.{0,24}|[-–]|")
+_BLOCKS: Final = re.compile(r"[ ▁-█]+")  # a small histogram: no more to be broken than a number
 
 
 @dataclass
@@ -57,11 +58,15 @@ def parts(
     """
     columns = [[head, *(_plain(row[i]) for row in rows)] for i, head in enumerate(heads)]
     numbers = [i >= naming and all(map(_NUMBER.fullmatch, c[1:])) for i, c in enumerate(columns)]
+    whole = [
+        number or all(map(_BLOCKS.fullmatch, c[1:]))
+        for number, c in zip(numbers, columns, strict=True)
+    ]
     if sum(_widest(column) + _BETWEEN for column in columns) - 1 <= width:
         yield _drawn(heads, rows, range(len(heads)), title, numbers, {})
         return
     least = [
-        _least(column, numbers[i], _LONGEST if i >= naming else _LONGEST_NAME)
+        _least(column, whole[i], _LONGEST if i >= naming else _LONGEST_NAME)
         for i, column in enumerate(columns)
     ]
     named = sum(size + _BETWEEN for size in least[:naming])
@@ -72,7 +77,7 @@ def parts(
             taken += least[last] + _BETWEEN
             last += 1
         shown = [*range(naming), *range(first, last)]
-        kept = {i: least[i] for i in shown if numbers[i]}
+        kept = {i: least[i] for i in shown if whole[i]}
         yield _drawn(heads, rows, shown, title, numbers, kept)
         first = max(last, first + 1)
 
@@ -105,10 +110,10 @@ def _drawn(
     return table
 
 
-def _least(column: Sequence[str], number: bool, longest: int) -> int:
+def _least(column: Sequence[str], whole: bool, longest: int) -> int:
     """The width in which a column's numbers, or the words of its texts, are whole."""
     head, *cells = column
-    words = head.split() + (cells if number else [w for cell in cells for w in cell.split()])
+    words = head.split() + (cells if whole else [w for cell in cells for w in cell.split()])
     return max((min(cell_len(word), longest) for word in words), default=1)
 
 

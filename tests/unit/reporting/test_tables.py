@@ -37,3 +37,11 @@ def test_every_width_shows_every_number_whole(width: int) -> None:
         assert text.count(part) == 2
     assert "[bold]" in text
     assert "heading" in text.split()
+
+
+def test_bins_of_small_histograms_stand_under_each_other() -> None:
+    table = Rows(("Tokens", "Spread"))
+    for name, bins in (("whole", "  ▁▃"), ("prompt", "▁▃  ")):
+        table.add(name, bins)
+    *_, whole, prompt = shown(table, 80).splitlines()
+    assert whole.index("▁") == prompt.index("▁") + 2
