@@ -246,3 +246,16 @@ def test_the_guards_show_the_p_that_decided(example: Results) -> None:
     assert "p, corrected for the number of guards, is below 0.05" in lost
     assert ">p (Holm)</th>" in lost
     assert "<td>0.030</td>" in lost
+
+
+def test_several_tasks_are_counted_and_no_bracket_is_torn(example: Results) -> None:
+    first = example.comparisons[0]
+    tasks = [first.model_copy(update={"task": task}) for task in ("a/test", "b/test", "c/test")]
+    many = example.model_copy(update={"comparisons": tuple(tasks), "verdict": ""})
+    shown = render(many, [], [])
+    top = shown[shown.index('class="verdict"') : shown.index("Scores before and after")]
+    assert "3 of 3 tasks" in top
+    assert "(0 worse, 0 unclear; ROUGE-1 +0.14 on average)" in top
+    assert "<dt>tasks improved</dt><dd>3 of 3</dd>" in top
+    assert "<dt>ROUGE-1 on average</dt><dd>+0.14</dd>" in top
+    assert "test items got better" not in top
