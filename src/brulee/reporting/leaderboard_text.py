@@ -46,6 +46,10 @@ def notes(found: Leaderboard) -> list[str]:
         said.append(
             "Mean win rate: the share of the other models that a model beats, over the columns."
         )
+    differing = {column: found.items(column) for column in found.columns}
+    counts = [f"{heading(c)} ({n[0]:,} to {n[1]:,})" for c, n in differing.items() if n is not None]
+    if counts:
+        said.append(f"Not all on as many items: {', '.join(counts)}.")
     return said
 
 

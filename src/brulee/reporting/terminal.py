@@ -10,7 +10,7 @@ from rich.text import Text
 
 from brulee.errors import InputError
 from brulee.reporting import wording
-from brulee.reporting.results import Paired, Results
+from brulee.reporting.results import Paired, Results, Who
 from brulee.reporting.tables import Rows
 from brulee.reporting.verdict import verdict
 
@@ -96,17 +96,23 @@ def _comparison(results: Sequence[Results], task: str, metrics: Sequence[str], g
     bases = dict.fromkeys(
         (run.base.name, tuple(_cell(run, "base", task, metric) for metric in metrics))
         for run in results
+        if _shown_as(run) == "tuned"
     )
     for name, cells in bases:
         if any(cell != "-" for cell in cells):
             table.add(Text(f"{name} (before)", style="dim"), *cells)
     for run in results:
-        table.add(run.run, *(_cell(run, "tuned", task, metric) for metric in metrics))
+        table.add(run.run, *(_cell(run, _shown_as(run), task, metric) for metric in metrics))
     return table
 
 
-def _cell(run: Results, who: str, task: str, metric: str) -> str:
-    score = run.score("base" if who == "base" else "tuned", task, metric)
+def _shown_as(run: Results) -> Who:
+    """Which of its models a run stands for: of an evaluation of a base, that."""
+    return "tuned" if any(score.who == "tuned" for score in run.scores) else "base"
+
+
+def _cell(run: Results, who: Who, task: str, metric: str) -> str:
+    score = run.score(who, task, metric)
     if score is None:
         return "-"
     half = (score.high - score.low) / 2

@@ -268,3 +268,20 @@ def test_two_runs_of_one_folder_name_are_two_models(tmp_path: Path) -> None:
     assert [e.model for e in read_all([one, other]) if e.value in (0.3, 0.4)] == [
         f"small, {one}", f"small, {other}"
     ]  # fmt: skip
+
+
+def test_a_score_on_a_few_items_does_not_take_the_place_of_one_on_more() -> None:
+    def one(model: str, value: float, items: int | None) -> Entry:
+        return entry(model, "common-knowledge", value, items=items)
+
+    full, few, again = one("a", 0.5, 160), one("a", 0.9, 4), one("a", 0.6, 160)
+    column = full.column
+    for given, kept in (([full, few], full), ([few, full], full), ([full, again], again)):
+        assert leaderboard(given).entry("a", column) is kept
+    unknown = one("a", 0.7, None)
+    assert leaderboard([full, unknown]).entry("a", column) is unknown
+    said = "Not all on as many items: common-knowledge accuracy (4 to 160)."
+    for others, told in ((one("b", 0.4, 4), True), (one("b", 0.4, 160), False)):
+        found = leaderboard([full, others])
+        assert (said in " ".join(drawn(found).split())) == told
+        assert (said in page(found)) == told
