@@ -96,6 +96,7 @@ def _scores(found: Results) -> list[str]:
     for pair in pairs:
         table.append(
             f"| {pair.task} | {pair.metric} | {pair.base:.4f} | {pair.tuned:.4f} | "
-            f"{pair.difference:+.4f} | {pair.low:+.4f} to {pair.high:+.4f} | {pair.corrected_p:.4f} |"
+            f"{pair.difference:+.4f} | {pair.low:+.4f} to {pair.high:+.4f} | "
+            f"{pair.corrected_p:.4f} |"
         )
     return [found.verdict, "", *table]
