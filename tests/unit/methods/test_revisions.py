@@ -85,20 +85,17 @@ def test_a_plan_is_of_that_revision(
     rows.write_text("".join(f'{{"q": "ask {i}", "a": "yes {i}"}}\n' for i in range(12)))
     phrased = {"prompt": "{{q}}", "completion": "{{a}}"}
     data = {"source": str(rows), "templates": phrased, "split": {"test": 0}}
-    line = {}
-    for revision in ("v1", "main"):
-        values = {
-            "model": {"name": NAME, "revision": revision},
-            "data": data,
-            "method": {"name": "full"},
-            "train": {"device": "cpu", "precision": "float32", "epochs": 1.0},
-        }
-        (line[revision],) = plan(recipe_from_dict(values), ()).lines
+    values = {
+        "model": {"name": NAME, "revision": "v1"},
+        "data": data,
+        "method": {"name": "full"},
+        "train": {"device": "cpu", "precision": "float32", "epochs": 1.0},
+    }
+    (line,) = plan(recipe_from_dict(values), ()).lines
     base = load_base(NAME, torch.float32, torch.device("cpu"), "v1")
-    assert line["v1"].trainable == sum(p.numel() for p in base.model.parameters())
-    assert line["v1"].trainable < line["main"].trainable
-    assert line["v1"].memory is not None
-    assert line["v1"].memory.gradients == 4 * line["v1"].trainable
+    assert line.trainable == sum(p.numel() for p in base.model.parameters())
+    assert line.memory is not None
+    assert line.memory.gradients == 4 * line.trainable
 
 
 def test_it_is_merged_into_that_revision(tmp_path: Path, hub: dict[str, Path]) -> None:
