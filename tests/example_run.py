@@ -98,9 +98,10 @@ def results() -> r.Results:
 def _guard(
     task: str, metric: str, base: float, difference: float, low: float, high: float
 ) -> r.Forgetting:
+    p = 0.01 if high < 0 else 0.5
     return r.Forgetting(
         task=task, metric=metric, base=base, tuned=base + difference, difference=difference,
-        low=low, high=high, p=0.01 if high < 0 else 0.5, kept=r.outcome(low, high),
+        low=low, high=high, p=p, kept=r.outcome(low, high, p),
     )  # fmt: skip
 
 

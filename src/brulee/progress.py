@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 
 _enabled = False
 _drawing = False
+_waiting: Any = None  # what is drawn while nothing can be counted
 _LINE_EVERY_SECONDS = 15.0
 _WIDE = 100  # columns that a terminal needs to show the unit and the time gone, too
 
@@ -48,6 +50,8 @@ def bar(description: str, total: float, unit: str = "") -> Iterator[Bar]:
         yield _Silent()
         return
     _drawing = True
+    if _waiting is not None:
+        _waiting.stop()
     try:
         if sys.stderr.isatty():
             with _live(description, total, unit) as live:
@@ -58,6 +62,34 @@ def bar(description: str, total: float, unit: str = "") -> Iterator[Bar]:
             lines.finish()
     finally:
         _drawing = False
+        if _waiting is not None:
+            _waiting.start(refresh=True)
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Say on a terminal what is being waited for where nothing can be counted; a log is not told.
+
+    A bar takes its place as long as it is there.
+    """
+    global _waiting
+    # Of several processes that share a terminal, the first speaks.
+    mute = _drawing or _waiting is not None or os.environ.get("RANK", "0") != "0"
+    if not _enabled or mute or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.spinner import Spinner
+
+    shown = Spinner("dots", f"{text} ...")
+    _waiting = Live(shown, console=Console(stderr=True), refresh_per_second=10, transient=True)
+    _waiting.start(refresh=True)
+    try:
+        yield
+    finally:
+        _waiting.stop()
+        _waiting = None
 
 
 @contextmanager

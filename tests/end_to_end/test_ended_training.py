@@ -94,6 +94,37 @@ def test_a_damaged_result_without_checkpoints_is_a_sentence(
     assert brulee(command, "recipe.yaml", "--fresh").code == 0
 
 
+@pytest.mark.parametrize("changed", [None, "rows.jsonl", "model"])
+def test_that_it_is_over_is_said_without_the_model(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch, changed: str | None
+) -> None:
+    train(at, brulee)
+    monkeypatch.setattr(
+        "brulee.pipeline.preparation.load_base", lambda *_, **__: pytest.fail("loaded")
+    )
+    if changed == "rows.jsonl":
+        rows = (at.folder / changed).read_text().splitlines()
+        (at.folder / changed).write_text("\n".join([*rows, rows[0]]) + "\n")
+    elif changed == "model":
+        monkeypatch.setattr("brulee.models.loading.sha256", lambda _: "another")
+    for arguments in (["resume", RUN], ["train", "recipe.yaml"]):
+        done = brulee(*arguments)
+        if changed is None:
+            assert (done.code, done.out) == (0, f"adapter: {RUN}/adapter\n"), done.err
+        else:
+            what = "the data" if changed == "rows.jsonl" else "the base model"
+            assert done.code == 2
+            assert f"{RUN}: {what} changed since this run began" in done.err
+
+
+@pytest.mark.parametrize("most", [2, 50])
+def test_steps_that_the_epochs_do_not_give_are_told(at: Any, brulee: Any, most: int) -> None:
+    done = brulee("train", at.write(train__max_steps=most, train__epochs=1))
+    assert done.code == 0, done.err
+    said = "recipe.yaml, line 4: train.max_steps = 50 is not reached: train.epochs = 1 of "
+    assert (said in done.err) == (most == 50), done.err
+
+
 def test_an_adapter_may_name_its_base_anew(at: Any, brulee: Any) -> None:
     train(at, brulee)
     config = RUN / "adapter/adapter_config.json"

@@ -241,6 +241,7 @@ def test_a_plan_tells_every_method_and_writes_nothing(at: Any, brulee: Any) -> N
     assert full["optimizer"] > 5 * lora["optimizer"]
     shown = brulee("plan", recipe, "--method", "ia3", "--quiet").out
     assert "activations" in shown
+    assert "run's folder: the result and the checkpoints that are kept" in shown
     assert "in float32; this machine has" in shown
 
 

@@ -83,3 +83,40 @@ def test_a_terminal_cuts_no_number_of_a_training(
     told = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
     assert "250/1000" in told
     assert "loss 1.234  tokens_s 14,039  validation 0.549" in told
+
+
+def test_what_is_waited_for_is_said_on_a_terminal_and_gives_way_to_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_enabled", True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress.waiting("Loading the model"):
+        assert "Loading the model ..." in capsys.readouterr().err
+        with progress.waiting("Inside"), progress.bar("Rows", 1) as bar:
+            capsys.readouterr()
+            bar.advance()
+        shown = capsys.readouterr().err
+        assert "Rows" in shown
+        assert shown.rstrip("\x1b[?25l").rfind("Loading the model") > shown.rfind("Rows")
+    assert "Inside" not in shown
+    assert progress._waiting is None
+
+
+def test_a_log_is_not_told_what_is_waited_for(
+    drawn: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress.waiting("Loading the model"):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_of_several_processes_one_says_what_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_enabled", True)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress.waiting("Loading the model"):
+        pass
+    assert capsys.readouterr().err == ""

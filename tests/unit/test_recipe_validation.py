@@ -178,3 +178,23 @@ def test_a_long_value_is_not_shown_whole() -> None:
     said = refusal({"method": {"name": "lora", "alpha": "x" * 10_000}})
     assert "xxx... is not valid" in said
     assert len(said) < 400
+
+
+def test_a_runs_own_recipe_finds_what_lay_beside_the_one_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, run = tmp_path / "project", tmp_path / "runs/chat"
+    for folder in (project, run, tmp_path / "elsewhere"):
+        folder.mkdir(parents=True)
+    (project / "rows.jsonl").write_text("{}\n")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    recipe = "data: {source: rows.jsonl, templates: dialogue-summary}\n"
+    (run / "recipe.yaml").write_text(recipe)
+    (run / "other.yaml").write_text(recipe)
+    found = load_recipe(run / "recipe.yaml").source.resolve("rows.jsonl")
+    assert not found.exists()
+    for manifest in (f'{{"recipe_folder": "{project}"}}', '{"recipe_folder": 3}', "[]", "{"):
+        (run / "manifest.json").write_text(manifest)
+        source = load_recipe(run / "recipe.yaml").source
+        assert source.resolve("rows.jsonl").exists() == (str(project) in manifest)
+        assert not load_recipe(run / "other.yaml").source.resolve("rows.jsonl").exists()

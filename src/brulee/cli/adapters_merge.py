@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from brulee.cli import options
-from brulee.cli.output import print_json
+from brulee.cli.output import print_json, print_text
 
 
 class Dtype(StrEnum):
@@ -46,7 +46,7 @@ def merge(
         print_json({**asdict(made), "folder": str(made.folder)})
         return
     print(f"model: {made.folder}  ({size(made.size)}, {made.dtype})")
-    print(
+    print_text(
         f"{made.label} in {made.base}: merging moved a logit by at most "
         f"{made.cost.by_merging:.1e}, storing it in {made.dtype} by {made.cost.by_storing:.1e}; "
         f"{made.cost.agree:.0%} of the likeliest tokens are the same."
@@ -58,7 +58,7 @@ def merge(
                 f"Its base was held in {made.held.upper()}, {size(made.held_size)}, and its files "
                 f"have {size(made.base_size)}"
             )
-        print(
+        print_text(
             f"{held}; merged it is stored in full, {size(made.size)}. To keep it small, keep the "
             "adapter."
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brulee.cli import options
-from brulee.cli.output import print_json, print_table
+from brulee.cli.output import print_json, print_table, print_text
 
 if TYPE_CHECKING:
     from brulee.methods.neighbours import Baseline, Study
@@ -50,9 +50,9 @@ def _print(found: Study) -> None:
         for i, t in enumerate(found.tokens)
     ]
     print_table(["token", "tightness", "nearest, with cosine distance"], rows)
-    print(f"Tightness, the mean cosine of all pairs among {found.top}: {found.tightness:.3f}.")
-    print(_sentence("random directions", found.random))
-    print(_sentence("the vocabulary's own tokens", found.own))
+    print_text(f"Tightness, the mean cosine of all pairs among {found.top}: {found.tightness:.3f}.")
+    print_text(_sentence("random directions", found.random))
+    print_text(_sentence("the vocabulary's own tokens", found.own))
 
 
 def _sentence(of: str, chance: Baseline) -> str:

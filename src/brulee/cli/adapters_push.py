@@ -9,7 +9,6 @@ import typer
 
 from brulee.cli import options
 from brulee.cli.output import print_json
-from brulee.errors import InputError
 
 
 def push(
@@ -27,19 +26,27 @@ def push(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Put an adapter or a tuned model on the Hub, with its model card, if --upload says so."""
+    """Put an adapter or a tuned model on the Hub, with its model card, if --upload says so.
+
+    Without --upload, check it and say what would be sent.
+    """
+    from brulee.methods.pushing import plan_push
     from brulee.methods.pushing import push as send
     from brulee.methods.shelf import locate
 
     stored = locate(target)
-    if not upload:
-        names = ", ".join(sorted(p.name for p in stored.folder.iterdir() if p.is_file()))
-        raise InputError(
-            f"{stored.folder}: {names} would be sent to https://huggingface.co/{to}; "
-            "say --upload to send them."
-        )
-    made = send(stored, to, private=not public, base_id=base_id)
+    if upload:
+        made = send(stored, to, private=not public, base_id=base_id)
+    else:
+        made = plan_push(stored, to, base_id)
     if as_json:
-        print_json(asdict(made))
+        print_json({**asdict(made), "uploaded": upload})
         return
-    print(f"{made.where}: {', '.join(made.files)}")
+    files = ", ".join(made.files)
+    if upload:
+        print(f"{made.where}: {files}")
+    else:
+        print(
+            f"{stored.folder}: {files} would be sent to {made.where}; nothing was. Add --upload to "
+            "send them."
+        )

@@ -8,7 +8,7 @@ import typer
 
 from brulee import progress
 from brulee.cli import options
-from brulee.cli.output import print_json, print_table
+from brulee.cli.output import print_json, print_table, print_text
 
 if TYPE_CHECKING:
     from brulee.training.bench import Measured
@@ -29,9 +29,10 @@ def train(
 
     timed = [f"train.max_steps={steps}", "data.split.validation=0"]
     spec = load_recipe(recipe, [*timed, *(overrides or ())])
-    from brulee.pipeline.bench import bench_training
-
     progress.enable(not quiet)
+    with progress.waiting("Loading PyTorch"):
+        from brulee.pipeline.bench import bench_training
+
     found = bench_training(spec)
     if as_json:
         print_json(found.summary())
@@ -49,7 +50,9 @@ def _print(found: Measured) -> None:
         ),
     )
     print(f"{found.tokens_per_second:,.0f} tokens/s, peak {found.peak_memory_bytes / 1e9:.2f} GB")
-    print(f"norms, gates, attention's weights and the loss computed by {found.loops}")
+    print_text(f"norms, gates, attention's weights and the loss computed by {found.loops}")
     for dtype, rate in found.rates.items():
         share = found.share(dtype)
-        print(f"{share:.0%} of this machine's own {dtype} products ({rate / 1e9:,.0f} GFLOP/s)")
+        print_text(
+            f"{share:.0%} of this machine's own {dtype} products ({rate / 1e9:,.0f} GFLOP/s)"
+        )

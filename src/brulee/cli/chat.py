@@ -35,9 +35,10 @@ def chat(
     /system TEXT sets the instructions, /reset begins anew, /exit or Ctrl-D leaves, Ctrl-C stops an
     answer. With --json every answer is one JSON line.
     """
-    from brulee.inference.session import open_session
-
     progress.enable(not quiet)
+    with progress.waiting("Loading PyTorch"):
+        from brulee.inference.session import open_session
+
     session = open_session(target, device=device, precision=precision)
     how = {
         "max_new_tokens": max_new_tokens,

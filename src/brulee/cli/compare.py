@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from brulee.cli import options
-from brulee.cli.output import print_json
+from brulee.cli.output import console, print_json
 from brulee.errors import InputError
+
+if TYPE_CHECKING:
+    from brulee.reporting.results import Results
 
 
 def compare(
@@ -25,8 +28,15 @@ def compare(
     if as_json:
         print_json([one.model_dump(mode="json", by_alias=True) for one in found])
     else:
-        from rich.console import Console
-
         from brulee.reporting import terminal
 
-        terminal.compare(found, Console())
+        terminal.compare(_told_apart(runs, found), console())
+
+
+def _told_apart(runs: list[Path], found: list[Results]) -> list[Results]:
+    """Runs of one name go by their paths."""
+    names = [one.run for one in found]
+    return [
+        one.model_copy(update={"run": str(path)}) if names.count(one.run) > 1 else one
+        for path, one in zip(runs, found, strict=True)
+    ]

@@ -10,6 +10,7 @@ import typer
 from brulee.cli.data_contamination import contamination
 from brulee.cli.data_inspect import inspect
 from brulee.cli.data_lint import lint
+from brulee.cli.data_list import list_data
 from brulee.cli.data_split import split
 from brulee.cli.failures import sentences
 
@@ -18,6 +19,7 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "lint": lint,
     "split": split,
     "contamination": contamination,
+    "list": list_data,
 }
 
 app = typer.Typer(no_args_is_help=True, help="Look at a recipe's data before training on it.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from brulee import progress
 from brulee.cli import options
-from brulee.cli.output import print_json, print_table
+from brulee.cli.output import print_json, print_table, print_text
 
 if TYPE_CHECKING:
     from brulee.data.split_summary import SplitSummary
@@ -41,7 +41,7 @@ def split(
 
 def _print(path: str, summary: SplitSummary) -> None:
     task = summary.task
-    print(f"{path}: {len(task.rows):,} rows of {task.rows.name}, split {summary.decided}")
+    print_text(f"{path}: {len(task.rows):,} rows of {task.rows.name}, split {summary.decided}")
     names = [name for name, count in summary.counts.items() if count]
     print_table(
         ["split", "rows", "groups"],
@@ -49,15 +49,15 @@ def _print(path: str, summary: SplitSummary) -> None:
     )
     out = [("repeating an earlier row", task.splits.duplicates), *task.dropped.items()]
     said = ", ".join(f"{count:,} {reason}" for reason, count in out if count)
-    print(f"Left out: {said or 'none'}.")
-    print(
+    print_text(f"Left out: {said or 'none'}.")
+    print_text(
         f"Near-duplicates joined to an earlier row's group: {task.splits.near_duplicates:,}; "
         f"the largest group has {summary.largest_group:,} row{'s'[: summary.largest_group > 1]}."
     )
     if summary.labels:
         _print_labels(names, summary.labels)
     for severity, sentence in summary.sentences:
-        print(sentence if severity == "none" else f"{severity}: {sentence}")
+        print_text(sentence if severity == "none" else f"{severity}: {sentence}")
     print()
 
 

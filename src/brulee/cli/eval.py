@@ -67,12 +67,13 @@ def evaluate(
 
     For example: brulee eval bundled --suite mmlu --data mmlu --limit 20
     """
-    from brulee.evaluation.suite_options import parse_settings
-    from brulee.evaluation.suites import suite as suite_of
-    from brulee.pipeline import evaluation_files as files
-    from brulee.pipeline.evaluation import evaluate as evaluate_target
-
     progress.enable(not quiet)
+    with progress.waiting("Loading PyTorch"):
+        from brulee.evaluation.suite_options import parse_settings
+        from brulee.evaluation.suites import suite as suite_of
+        from brulee.pipeline import evaluation_files as files
+        from brulee.pipeline.evaluation import evaluate as evaluate_target
+
     if out:
         check_folder(out, "--out")
     if bundle:

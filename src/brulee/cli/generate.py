@@ -40,9 +40,10 @@ def generate(
     """
     # Read before torch is imported, so that a mistyped file costs no wait.
     prompts, places = _prompts(prompt, file)
-    from brulee.inference.session import open_session
-
     progress.enable(not quiet)
+    with progress.waiting("Loading PyTorch"):
+        from brulee.inference.session import open_session
+
     session = open_session(target, device=device, precision=precision)
     answers = session.complete(
         prompts,

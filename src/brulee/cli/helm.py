@@ -33,6 +33,6 @@ def helm(
         print_json(found.as_json())
         return
     out = console()
-    out.print(*helm_views.terminal(found, out.width))
+    out.print(*helm_views.terminal(found, out.width), sep="\n")
     if html is not None:
         print(html)

@@ -18,7 +18,7 @@ def leaderboard(
         typer.Argument(
             metavar="[NAME=]PATH ...",
             help="Run folders, results of brulee eval, result files of lm-evaluation-harness; "
-            "NAME is what the table calls it.",
+            "NAME is what the table calls it, or what a run tuned.",
         ),
     ],
     tasks: Annotated[
@@ -36,12 +36,12 @@ def leaderboard(
     """
     from brulee.reporting import leaderboard_page, leaderboard_text
     from brulee.reporting.leaderboard import leaderboard as ranked
-    from brulee.reporting.leaderboard_files import read_entries
+    from brulee.reporting.leaderboard_files import read_all
 
     for option, file in (("--html", html), ("--csv", csv)):
         if file is not None:
             check_file(file, option)
-    found = ranked([entry for file in files for entry in read_entries(file)], tasks)
+    found = ranked(read_all(files), tasks)
     written = [leaderboard_page.write_page(found, html)] if html else []
     if csv is not None:
         csv.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +50,7 @@ def leaderboard(
     if as_json:
         print_json(leaderboard_text.as_json(found))
         return
-    console().print(*leaderboard_text.terminal(found))
+    out = console()
+    out.print(*leaderboard_text.terminal(found, out.width), sep="\n")
     for path in written:
         print(path)

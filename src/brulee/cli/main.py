@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from brulee import __version__
-from brulee.cli import adapters, bench, data, methods, models, templates
+from brulee.cli import adapters, bench, data, methods, metrics, models, suites, templates
 from brulee.cli.chat import chat
 from brulee.cli.compare import compare
 from brulee.cli.eval import evaluate
@@ -48,6 +48,8 @@ GROUPS: Final[dict[str, typer.Typer]] = {
     "adapters": adapters.app,
     "templates": templates.app,
     "models": models.app,
+    "metrics": metrics.app,
+    "suites": suites.app,
     "bench": bench.app,
 }
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brulee.cli import options
-from brulee.cli.output import print_json, print_table
+from brulee.cli.output import print_json, print_table, print_text
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _print(counts: list[Count]) -> None:
     ]
     print_table(headers, rows)
     for refused in (c for c in counts if c.refusal is not None):
-        print(f"{refused.label}: {refused.refusal}")
+        print_text(f"{refused.label}: {refused.refusal}")
 
 
 def _print_arithmetic(sides: tuple[int, int], counts: list[Count]) -> None:
@@ -115,7 +115,7 @@ def _print_arithmetic(sides: tuple[int, int], counts: list[Count]) -> None:
         parts = " + ".join("×".join(map(str, shape)) for shape in c.trained)
         fewer = 1 - c.trainable / whole
         change = f"{fewer:.0%} fewer" if fewer >= 0 else f"{-fewer:.0%} more"
-        print(
+        print_text(
             f"{c.label}: {parts} = {c.trainable:,} instead of "
             f"{sides[0]}×{sides[1]} = {whole:,}: {change}"
         )

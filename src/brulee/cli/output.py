@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from brulee.printable import printable
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -30,18 +28,28 @@ def print_lines(values: Iterable[Any]) -> None:
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table whose cells are plain text, so that brackets in them are no markup.
 
-    Nothing is cut: what is too long for a terminal goes on in the next line of its cell; elsewhere
-    every row is one line.
+    Nothing is cut: on a terminal what is too long goes on in the next line of its cell, and columns
+    that have no room stand below; elsewhere every row is one line.
     """
-    from rich.table import Table
+    from brulee.reporting.tables import parts
+
+    out = console()
+    for number, part in enumerate(parts(headers, list(rows), out.width)):
+        if number:
+            out.print()
+        out.print(part)
+
+
+def print_text(text: str) -> None:
+    """Print a sentence: on a terminal broken between words, elsewhere one line.
+
+    Not for a path that is to be copied, which stays in one piece.
+    """
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in headers:
-        table.add_column(header, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    console().print(table)
+    from brulee.printable import printable
+
+    console().print(Text(printable(text)))
 
 
 def console() -> Console:

@@ -9,7 +9,7 @@ import typer
 
 from brulee import progress
 from brulee.cli import options
-from brulee.cli.output import print_json, print_table
+from brulee.cli.output import print_json, print_table, print_text
 
 if TYPE_CHECKING:
     from brulee.pipeline.plan import Line, Plan
@@ -31,10 +31,11 @@ def plan(
     from brulee.recipe import load_recipe
 
     spec = load_recipe(recipe, overrides or ())
-    from brulee.methods import METHODS
-    from brulee.pipeline.plan import plan as make_plan
-
     progress.enable(not quiet)
+    with progress.waiting("Loading PyTorch"):
+        from brulee.methods import METHODS
+        from brulee.pipeline.plan import plan as make_plan
+
     found = make_plan(spec, tuple(method or METHODS))
     if as_json:
         print_json(_values(found))
@@ -63,13 +64,18 @@ def _print(found: Plan) -> None:
         "other",
         "peak",
         "time",
-        "on disk",
+        "run's folder",
         "fits",
     ]
     print_table(headers, [_row(line) for line in found.lines if line.memory])
     for line in (line for line in found.lines if line.refusal):
-        print(f"{line.label}: {line.refusal}")
-    print(
+        print_text(f"{line.label}: {line.refusal}")
+    if any(line.cost for line in found.lines):
+        print_text(
+            "run's folder: the result and the checkpoints that are kept, most of them moments; "
+            "`brulee methods count` has the result alone."
+        )
+    print_text(
         f"{found.base} on {found.device} in {found.precision}; "
         f"this machine has {size(found.room)} for it now."
     )

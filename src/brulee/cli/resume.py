@@ -15,10 +15,11 @@ def resume(
     It goes on to where the command that began it would have ended: `run` to the report, `train` to
     the adapter.
     """
-    from brulee import pipeline
-    from brulee.reporting import results
-
     progress.enable(not quiet)
+    with progress.waiting("Loading PyTorch"):
+        from brulee import pipeline
+        from brulee.reporting import results
+
     folder = pipeline.resume(run)
     finished = print_run if (folder / results.FILE_NAME).is_file() else print_trained
     finished(folder, as_json)

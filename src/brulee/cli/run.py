@@ -23,7 +23,8 @@ def run(
 
     # Read before torch is imported, so that a mistyped key costs no wait.
     spec = load_recipe(recipe, overrides or ())
-    from brulee import pipeline
-
     progress.enable(not quiet)
+    with progress.waiting("Loading PyTorch"):
+        from brulee import pipeline
+
     print_run(pipeline.run(spec, folder=folder, fresh=fresh), as_json)

@@ -10,12 +10,12 @@ import typer
 
 from brulee.cli import options
 from brulee.cli.failures import BAD_INPUT, sentences
+from brulee.cli.findings import print_findings
 from brulee.cli.output import print_json, print_lines, print_table
 from brulee.errors import InputError, unknown
 from brulee.printable import printable
 
 if TYPE_CHECKING:
-    from brulee.data.finding import Finding
     from brulee.data.sources import Rows
     from brulee.data.templates import Template
 
@@ -121,7 +121,7 @@ def lint(
     if as_json:
         print_json([asdict(finding) for finding in found])
     else:
-        _print_findings(found)
+        print_findings(found)
     if any(finding.severity == "error" for finding in found):
         raise typer.Exit(BAD_INPUT)
 
@@ -131,16 +131,6 @@ def _rows_of(family: str, rows: Path) -> Rows:
 
     file = rows / f"{family.partition('/')[0]}.jsonl" if rows.is_dir() else rows
     return open_source(str(file), limit=500)
-
-
-def _print_findings(found: list[Finding]) -> None:
-    for finding in found:
-        place = f"{finding.where}: " if finding.where else ""
-        name = "/".join(filter(None, (finding.family, finding.template)))
-        line = f"{place}{finding.severity}: {name}: {finding.message} [{finding.code}]"
-        print(printable(line))
-    errors = sum(finding.severity == "error" for finding in found)
-    print(f"{errors} errors, {len(found) - errors} warnings")
 
 
 def _pair(

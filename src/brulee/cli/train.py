@@ -43,9 +43,10 @@ def train(
         curve.check_picture(plot)
     # Read before torch is imported, so that a mistyped key costs no wait.
     spec = load_recipe(recipe, overrides or ())
-    from brulee import pipeline
-
     progress.enable(not quiet)
+    with progress.waiting("Loading PyTorch"):
+        from brulee import pipeline
+
     if find_lr:
         _print_found(pipeline.find_learning_rate(spec), plot, as_json)
     else:

@@ -6,6 +6,7 @@ draws, in the order of training, before anything is cut.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -133,7 +134,7 @@ def inspect(
     """
     train = recipe.train
     mixture = corpus.mixture({p: corpus.tasks[p].train for p in corpus.trained}, train.seed)
-    draws = max(1, round(train.epochs * len(mixture)))
+    draws = max(1, math.ceil(train.epochs * len(mixture)))
     if train.max_steps is not None:
         draws = min(draws, train.max_steps * train.batch_size * train.accumulation)
     most = DRAWS_WITH_SHOTS if any(spec.shots for _, spec in recipe.tasks) else DRAWS

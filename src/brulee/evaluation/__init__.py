@@ -19,7 +19,10 @@ from brulee.evaluation.rouge import Rouge
 from brulee.evaluation.rouge_kinds import EXAMPLES
 from brulee.evaluation.ter import Ter
 
-__all__ = ["LABELLED", "METRICS", "NUMERIC", "SOURCED", "Array", "MeanMetric", "Metric", "metric"]
+__all__ = [
+    "LABELLED", "METRICS", "NUMERIC", "SOURCED", "SUMMARIES", "Array", "MeanMetric", "Metric",
+    "metric",
+]  # fmt: skip
 
 METRICS: dict[str, Metric] = {
     "rouge": Rouge(),
@@ -52,6 +55,26 @@ SOURCED: dict[str, Metric] = {
 LABELLED: dict[str, Callable[[Sequence[str]], Metric]] = {
     "macro_f1": MacroF1,
     "matthews": Matthews,
+}
+
+SUMMARIES: dict[str, str] = {
+    "rouge": "ROUGE-1, -2 and -L: words, pairs and sequences shared with a reference",
+    "bleu": "BLEU of the whole test, sacrebleu's",
+    "chrf": "chrF2 of the whole test, sacrebleu's: shared letters",
+    "ter": "TER of the whole test, sacrebleu's: edits, of which fewer are better",
+    "accuracy": "the share of answers that are the reference",
+    "exact_match": "the same, by another name",
+    "quasi_exact_match": "the same without case, articles and punctuation",
+    "token_f1": "F1 of the words shared with the best reference",
+    "pearson": "Pearson's correlation of numbers",
+    "spearman": "Spearman's rank correlation of numbers",
+    "brier": "squared distance of a probability from the outcome; less is better",
+    "ece": "calibration error of probabilities, bins of equal mass; less is better",
+    "ece_equal_width": "the same with bins of equal width",
+    "faithfulness": "the share of names and numbers that the prompt has; answers that invent one",
+    "extractiveness": "how much of the prompt is copied, and how much is new",
+    "macro_f1": "F1 averaged over the task's labels",
+    "matthews": "Matthews' correlation over the task's labels",
 }
 
 

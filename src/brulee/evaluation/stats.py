@@ -103,12 +103,14 @@ def compare(
     resamples: int = 2000,
     seed: int = 0,
     clusters: Sequence[Any] | NDArray[Any] | None = None,
+    swaps: int | None = None,
 ) -> Comparison:
     """Base against tuned on the same items: paired bootstrap interval, paired randomisation test.
 
     The interval of the difference is 95 %, from resamples shared by both (Koehn 2004). p is
-    two-sided and comes from swapping base and tuned at random per item (Noreen 1989): it is
-    (c + 1) / (B + 1), or exact over all patterns for up to 16 items. Of the mean of 0/1 outcomes it
+    two-sided and comes from swapping base and tuned at random per item (Noreen 1989), `swaps` times
+    (by default as often as is resampled): it is (c + 1) / (B + 1), or exact over all patterns for
+    up to 16 items. Of the mean of 0/1 outcomes it
     is exact whatever their number, which is McNemar's test. Clusters are drawn and swapped whole.
     Of a score that is no mean, such as a ratio of counts, what is swapped is what each item adds
     to the score of its side, to first order. Swapping the counts would ask whether the two sides
@@ -131,7 +133,7 @@ def compare(
     if clusters is None and _is_share(base, tuned, reduce):
         p = mcnemar(base[:, 0], tuned[:, 0])
     else:
-        p = _randomisation(base_CS, tuned_CS, sizes_C, reduce, resamples, seed)
+        p = _randomisation(base_CS, tuned_CS, sizes_C, reduce, swaps or resamples, seed)
     gains_N = reduce(tuned, 1.0) - reduce(base, 1.0)
     wins, losses = int((gains_N > _TIE).sum()), int((gains_N < -_TIE).sum())
     return Comparison(

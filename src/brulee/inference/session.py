@@ -18,7 +18,7 @@ from brulee.methods.checkpoint import CONFIG, attach_adapter, open_adapter, read
 from brulee.methods.whole import check_whole
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
-from brulee.progress import bar
+from brulee.progress import bar, waiting
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ class Session:
         return [*self.encoder.prefix_ids, *ids]
 
 
+@waiting("Loading the model")
 def open_session(
     target: str, device: str = "auto", precision: str = "auto", base: str | None = None
 ) -> Session:

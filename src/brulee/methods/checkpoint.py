@@ -30,6 +30,7 @@ from brulee.methods.soundness import (
     read_json,
     read_tensors,
 )
+from brulee.models.disk import as_umask_says
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec
 
@@ -166,6 +167,7 @@ def save_adapter(
     _write_json(folder / CONFIG, config)
     tensors = attached.tensors()
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    as_umask_says(folder)
     digests = {"config_digest": config_digest(config), "tensors_digest": tensors_digest(tensors)}
     write_record(folder, base, source, {**digests, **extra})
     (folder / CARD).write_text(card, encoding="utf-8")

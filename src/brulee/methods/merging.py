@@ -27,7 +27,7 @@ from brulee.methods.checkpoint import (
 )
 from brulee.methods.linear import is_transposed
 from brulee.methods.whole import write_model_record
-from brulee.models.disk import disk_errors, nearest_folder, try_writing
+from brulee.models.disk import as_umask_says, disk_errors, nearest_folder, try_writing
 from brulee.models.loading import Base, load_base
 from brulee.models.quantising import held_bytes
 
@@ -192,6 +192,7 @@ def _store(
         with disk_errors(out):
             base.model.save_pretrained(aside)
             base.tokenizer.save_pretrained(aside)
+            as_umask_says(aside)
         of_adapter = ("base", "config_digest", "tensors_digest")
         kept = {k: v for k, v in adapter.ours.items() if k not in of_adapter}
         merged = {

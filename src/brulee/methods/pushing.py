@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any, Protocol
 
 from brulee.errors import BruleeError, InputError
@@ -31,10 +33,23 @@ class Hub(Protocol):
 
 @dataclass(frozen=True)
 class Pushed:
-    """Where it is now, and the names of its files."""
+    """Where it is, or would be, on the Hub, and the names of its files."""
 
     where: str
     files: tuple[str, ...]
+
+
+def plan_push(stored: Stored, to: str, base_id: str | None = None) -> Pushed:
+    """What `push` would send, and where to; nothing leaves the machine.
+
+    Raises InputError for what `push` would refuse before it asks the Hub.
+    """
+    _check_name("--to", to)
+    if base_id is not None:
+        _check_name("--base-id", base_id)
+    inspect(stored)  # what is damaged is not given to others
+    with published(stored, base_id) as folder:
+        return Pushed(f"https://huggingface.co/{to}", _sent(folder))
 
 
 def push(
@@ -56,10 +71,7 @@ def push(
     # Of what its error is made of, one is the base of all that its HTTP client raises itself.
     bases = (base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
     failures: tuple[type[Exception], ...] = (OSError, *bases)
-    _check_name("--to", to)
-    if base_id is not None:
-        _check_name("--base-id", base_id)
-    inspect(stored)  # what is damaged is not given to others
+    planned = plan_push(stored, to, base_id)
     if hub is None:
         from huggingface_hub import HfApi
 
@@ -81,8 +93,12 @@ def push(
     except failures as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BruleeError(f"{to}: the Hub did not take it: {reason}") from None
-    files = sorted(p.name for p in stored.folder.iterdir() if p.is_file())
-    return Pushed(f"https://huggingface.co/{to}", tuple(files))
+    return planned
+
+
+def _sent(folder: Path) -> tuple[str, ...]:
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    return tuple(name for name in names if not any(fnmatch(name, out) for out in _LEFT_OUT))
 
 
 def _check_name(option: str, name: str) -> None:

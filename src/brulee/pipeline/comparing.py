@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final, TypeVar
 
 from brulee.evaluation import stats
-from brulee.reporting.results import Comparison
+from brulee.reporting.results import Comparison, Paired
+
+Pair = TypeVar("Pair", bound=Paired)
+
+_SWAPS_A_TEST: Final = 100
 
 
 def comparison(
@@ -20,7 +25,15 @@ def comparison(
     )
 
 
-def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+def swaps(resamples: int, tests: int) -> int:
+    """How many swaps p needs so that it can count among so many tests.
+
+    It is never below one in their number, and the correction multiplies it by up to `tests`.
+    """
+    return max(resamples, _SWAPS_A_TEST * tests)
+
+
+def adjusted(comparisons: Sequence[Pair]) -> tuple[Pair, ...]:
     """The comparisons with `p_holm` where a run has several tasks.
 
     The first scores of all tasks are corrected together, so are the second ones, and so on: tasks

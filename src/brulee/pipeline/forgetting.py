@@ -16,6 +16,7 @@ from brulee.evaluation.base import Array
 from brulee.evaluation.guards import Guard
 from brulee.evaluation.scores import clusters
 from brulee.evaluation.stats import compare, interval, resampled
+from brulee.pipeline.comparing import adjusted
 from brulee.reporting.results import Forgetting, Score, outcome
 
 
@@ -39,9 +40,14 @@ def guard_scores(
 
 
 def forgotten(
-    name: str, guard: Guard, before: Sequence[Answer], after: Sequence[Answer], resamples: int
+    name: str,
+    guard: Guard,
+    before: Sequence[Answer],
+    after: Sequence[Answer],
+    resamples: int,
+    swaps: int | None = None,
 ) -> Forgetting:
-    """The change of a guard's main score, paired by item, and what its interval says."""
+    """The change of a guard's main score, paired by item, and what interval and p say of it."""
     base, tuned = _scored(guard, before, after)
     found = compare(
         statistics_array(base, guard.metric),
@@ -49,6 +55,7 @@ def forgotten(
         partial(guard.task.reduce, guard.metric),
         resamples,
         clusters=clusters(base),
+        swaps=swaps,
     )
     better = guard.task.higher_is_better(guard.metric)
     gain = (found.low, found.high) if better else (-found.high, -found.low)
@@ -62,7 +69,7 @@ def forgotten(
         high=found.high,
         p=found.p,
         higher_is_better=better,
-        kept=outcome(*gain),
+        kept=outcome(*gain, found.p),
     )
 
 
@@ -88,6 +95,16 @@ def suites_forgotten(
     ]
 
 
+def judged(changes: Sequence[Forgetting]) -> tuple[Forgetting, ...]:
+    """Changes of guards that were measured together: p corrected for their number decides."""
+    return tuple(
+        change.model_copy(
+            update={"kept": outcome(change.gain[1], change.gain[2], change.corrected_p)}
+        )
+        for change in adjusted(changes)
+    )
+
+
 def _mean_change(
     suite: str,
     members: Sequence[tuple[Guard, Sequence[Answer], Sequence[Answer]]],
@@ -103,6 +120,7 @@ def _mean_change(
     change_B = tuned_B - base_B
     low, high = np.quantile(change_B, [0.025, 0.975])
     beyond = min(int((change_B <= 0).sum()), int((change_B >= 0).sum()))
+    p = min(1.0, 2 * (beyond + 1) / (len(change_B) + 1))
     return Forgetting(
         task=f"{suite} ({len(members)} tasks)",
         metric="mean",
@@ -111,8 +129,8 @@ def _mean_change(
         difference=float(tuned - base),
         low=float(low),
         high=float(high),
-        p=min(1.0, 2 * (beyond + 1) / (len(change_B) + 1)),
-        kept=outcome(float(low), float(high)),
+        p=p,
+        kept=outcome(float(low), float(high), p),
     )
 
 

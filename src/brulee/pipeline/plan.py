@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from brulee.errors import InputError
+from brulee.errors import InputError, unknown
 from brulee.methods import METHODS, build_method
 from brulee.methods.accounting import Count, count
 from brulee.models.precision import pick_device, pick_dtype
@@ -56,6 +56,9 @@ def plan(recipe: Recipe, names: Sequence[str] = tuple(METHODS)) -> Plan:
     recipe whose data or model cannot be read, or whose method is not valid.
     """
     build_method(recipe.method, recipe.source)  # refused before another process is started
+    for name in names:
+        if name not in METHODS:
+            raise unknown("method", name, METHODS, "--method")
     device = pick_device(recipe.train.device)
     dtype = pick_dtype(recipe.train.precision, device)
     own = recipe.method.name
@@ -88,7 +91,7 @@ class _Trials:
         What a method trains must grow evenly with depth: "the last four layers" do from four on.
         """
         model = model_name(self.recipe)
-        layers = depth(model)
+        layers = depth(model, self.recipe.base.revision)
         for depths in _depths(layers):
             try:
                 found = [
@@ -121,16 +124,16 @@ def _grown(found: Sequence[Tried], depths: Sequence[int], layers: int) -> float:
 
 def _line(trials: _Trials, name: str, options: Mapping[str, Any]) -> Line:
     recipe = trials.recipe
-    model = model_name(recipe)
-    counted = count(lambda: load_skeleton(model), options, (name,))[0]
+    model, revision = model_name(recipe), recipe.base.revision
+    counted = count(lambda: load_skeleton(model, revision), options, (name,))[0]
     refusal = counted.refusal
     if recipe.base.quantise and METHODS[name].stores_model:
         refusal = "it trains the weights themselves, and a quantised base has none to train"
     if refusal:
         return Line(name, counted.label, 0, None, None, False, refusal)
     found = trials.of(counted, options)
-    whole, last = deeper(found, depth(model)), found[-1]
-    vocabulary = int(load_skeleton(model).config.get_text_config().vocab_size)
+    whole, last = deeper(found, depth(model, revision)), found[-1]
+    vocabulary = int(load_skeleton(model, revision).config.get_text_config().vocab_size)
     needed = memory(whole, vocabulary, last.learned, trials.device.type)
     spec = recipe.train
     price = cost(

@@ -23,7 +23,7 @@ from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.pipeline.folder import RunFolder
 from brulee.pipeline.record import record
-from brulee.progress import note
+from brulee.progress import note, waiting
 from brulee.recipe import DataSpec, Recipe
 from brulee.training.documents import course
 from brulee.training.selection import idle_patience
@@ -59,6 +59,7 @@ class Prepared:
         return encoder
 
 
+@waiting("Reading the data, loading the model")
 def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepared:
     """Check names, rows and lengths, then load the model: the cheap refusals come first.
 
@@ -105,6 +106,7 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
     method.instruct(base.tokenizer, instruction(first))
     mixture = corpus.mixture({p: found.rows for p, found in fitting.items()}, recipe.train.seed)
     _warn_of_patience(recipe, len(mixture))
+    _warn_of_steps(recipe, len(mixture))
     autocast = method.stores_model and dtype == torch.bfloat16
     prepared = Prepared(
         where,
@@ -181,6 +183,18 @@ def _warn_of_patience(recipe: Recipe, count: int) -> None:
     idle = idle_patience(train.patience, planned.steps, every)
     if idle:
         note(f"{recipe.source.at(('train', 'patience'))}: {idle}")
+
+
+def _warn_of_steps(recipe: Recipe, count: int) -> None:
+    train = recipe.train
+    planned = course(train, count).steps
+    if train.max_steps is not None and planned < train.max_steps:
+        at = recipe.source.at(("train", "max_steps"))
+        epochs = f"train.epochs = {train.epochs:g}"
+        note(
+            f"{at}: train.max_steps = {train.max_steps} is not reached: {epochs} of {count} "
+            f"documents end after {planned}; raise train.epochs for more."
+        )
 
 
 def _check_context(recipe: Recipe, context: int | None) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from brulee.data.corpus import open_corpus
+from brulee.data.task import Task
+from brulee.models.loading import base_digest
+from brulee.models.tokenizers import load_encoder
+from brulee.pipeline.folder import RunFolder
 from brulee.pipeline.mix import mix, table
 from brulee.progress import note
 
@@ -21,8 +28,7 @@ def record(prepared: Prepared, dtype: torch.dtype) -> None:
     facts = {
         "base": _base(prepared),
         "framing": prepared.encoder.digest,
-        "data": {k: v for task in tasks.values() for k, v in task.rows.digests.items()},
-        "templates": {path: task.templates.digest for path, task in tasks.items()},
+        **_data(tasks),
         "seed": prepared.recipe.train.seed,
         "precision": str(dtype).removeprefix("torch."),
     }
@@ -38,6 +44,31 @@ def record(prepared: Prepared, dtype: torch.dtype) -> None:
         note(f"{path}: held out, scored only ({reason}).")
     if lines:
         note(table(lines))
+
+
+def recheck(where: RunFolder) -> None:
+    """Refuse a training that ended on data or a base that is another by now, without its model.
+
+    Raises InputError naming what changed.
+    """
+    recipe, manifest = where.recipe, where.manifest()
+    source, spec = recipe.source, recipe.base
+    path = source.resolve(spec.name)
+    name = str(path) if spec.name != "bundled" and path.exists() else spec.name
+    tasks = open_corpus(recipe).tasks
+    facts = {
+        "base": {**manifest.get("base", {}), "digest": base_digest(name, spec.revision)},
+        "framing": load_encoder(recipe).digest,
+        **_data(tasks),
+    }
+    where.begin(facts, json.loads((where.path / "split.json").read_text(encoding="utf-8")))
+
+
+def _data(tasks: Mapping[str, Task]) -> dict[str, Any]:
+    return {
+        "data": {k: v for task in tasks.values() for k, v in task.rows.digests.items()},
+        "templates": {path: task.templates.digest for path, task in tasks.items()},
+    }
 
 
 def _split(prepared: Prepared, path: str) -> dict[str, Any]:

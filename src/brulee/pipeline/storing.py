@@ -10,7 +10,7 @@ from typing import Any
 from brulee.methods import Attached
 from brulee.methods.checkpoint import CARD, attach_adapter, open_adapter, save_adapter
 from brulee.methods.whole import write_model_record
-from brulee.models.disk import disk_errors
+from brulee.models.disk import as_umask_says, disk_errors
 from brulee.models.loading import load_base
 from brulee.pipeline.card import model_card
 from brulee.pipeline.preparation import Prepared
@@ -73,6 +73,7 @@ def _store_adapter(prepared: Prepared, attached: Attached, folder: Path, card: s
 def _store_model(prepared: Prepared, whole: dict[str, Any] | None, folder: Path, card: str) -> int:
     prepared.base.model.save_pretrained(folder, state_dict=whole)
     prepared.base.tokenizer.save_pretrained(folder)
+    as_umask_says(folder)
     write_model_record(folder, prepared.base, prepared.recipe.base.name, _made_by(prepared))
     (folder / CARD).write_text(card, encoding="utf-8")
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))

@@ -11,8 +11,8 @@ from brulee.evaluation import bleu, chrf, ter
 from brulee.evaluation.answers import Answer, statistics_array
 from brulee.evaluation.base import Metric
 from brulee.evaluation.stats import compare, interval
-from brulee.pipeline.comparing import adjusted, comparison
-from brulee.pipeline.forgetting import forgotten, guard_scores, suites_forgotten
+from brulee.pipeline.comparing import adjusted, comparison, swaps
+from brulee.pipeline.forgetting import forgotten, guard_scores, judged, suites_forgotten
 from brulee.pipeline.mix import mix
 from brulee.pipeline.origin import machine, versions
 from brulee.pipeline.trained import Tuned
@@ -49,6 +49,7 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
     resamples = prepared.recipe.evaluate.resamples
     scores: list[Score] = []
     comparisons: list[Comparison] = []
+    tests = swaps(resamples, len(after.tasks))
     for test in prepared.corpus.tests:
         if test.name not in after.tasks:
             continue
@@ -59,15 +60,16 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
             tuned_NS = metric.join(key, statistics_array(after.tasks[test.name], key))
             scores.append(_score("base", test.name, key, base_NS, reduce, resamples))
             scores.append(_score("tuned", test.name, key, tuned_NS, reduce, resamples))
-            found = compare(base_NS, tuned_NS, reduce, resamples)
+            found = compare(base_NS, tuned_NS, reduce, resamples, swaps=tests)
             better = metric.higher_is_better(key)
             comparisons.append(comparison(test.name, key, found, better, trained))
     forgetting: list[Forgetting] = []
+    guarded = swaps(resamples, len(prepared.guards))
     for name, guard in prepared.guards.items():
         answered = (before.guards[name], after.guards[name])
         scores += guard_scores(name, guard, *answered, resamples)
-        forgetting.append(forgotten(name, guard, *answered, resamples))
-    forgetting += suites_forgotten(prepared.guards, before.guards, after.guards, resamples)
+        forgetting.append(forgotten(name, guard, *answered, resamples, guarded))
+    suites = suites_forgotten(prepared.guards, before.guards, after.guards, resamples)
     return with_verdict(
         Results(
             run=prepared.where.path.name,
@@ -81,7 +83,7 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
             ),
             scores=tuple(scores),
             comparisons=adjusted(comparisons),
-            forgetting=tuple(forgetting),
+            forgetting=judged(forgetting) + judged(suites),
             cost=tuned.trained.cost.model_copy(
                 update={"evaluation_seconds": before.seconds + after.seconds}
             ),

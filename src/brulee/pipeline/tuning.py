@@ -14,7 +14,7 @@ from brulee.data.lengths import fitting_rows
 from brulee.data.task import Task
 from brulee.errors import InputError
 from brulee.methods import Attached
-from brulee.models.disk import disk_errors
+from brulee.models.disk import as_umask_says, disk_errors
 from brulee.models.loading import check_safetensors
 from brulee.models.quantising import parameter_count
 from brulee.pipeline.glimpses import glimpse
@@ -127,6 +127,7 @@ def attach(prepared: Prepared, chosen: Path | None = None) -> Attached:
                 with disk_errors(chosen):
                     save_file(found, aside)
                 aside.rename(chosen)
+                as_umask_says(chosen.parent)
         # In one order, found now or read back: checkpoints number the parameters.
         method.adopt(dict(sorted(found.items())))
     return method.attach(base.model, prepared.recipe.train.seed)

@@ -49,7 +49,18 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         raise InputError(
             f"{path}: {found}; a recipe is a mapping with the keys data, method, train ..."
         )
-    return recipe_from_dict(values, overrides, Source(str(path), lines, file.resolve().parent))
+    return recipe_from_dict(values, overrides, Source(str(path), lines, _folder_of(file)))
+
+
+def _folder_of(file: Path) -> Path:
+    """Where relative paths may lie: beside a recipe; of a run's own, beside what it began with."""
+    folder = file.resolve().parent
+    try:
+        began = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["recipe_folder"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return folder
+    known = file.name == "recipe.yaml" and isinstance(began, str) and Path(began).is_dir()
+    return Path(began) if known else folder
 
 
 def recipe_from_dict(

@@ -25,7 +25,11 @@ def headline(found: Inspection) -> str:
     rows = sum(task.counts["train"] for task in trained)
     of = f" of {len(trained)} tasks" if len(trained) > 1 else ""
     longest = f"{found.total.p50:,} tokens at the median, {found.total.max:,} at most"
-    return f"{rows:,} training rows{of}, drawn {found.draws:,} times: {longest}"
+    read = f", of which the first {found.measured:,} are read here"
+    return (
+        f"{rows:,} training rows{of}; training reads {found.draws:,} documents made of them"
+        f"{read if found.measured < found.draws else ''}: {longest}"
+    )
 
 
 def clauses(found: Inspection) -> list[Clause]:

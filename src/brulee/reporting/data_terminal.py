@@ -7,9 +7,7 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from brulee.data.inspection import Inspection
@@ -19,6 +17,7 @@ from brulee.data.splits import NAMES
 from brulee.printable import printable
 from brulee.reporting import wording
 from brulee.reporting.data_headline import clauses, headline
+from brulee.reporting.tables import Rows
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _BARS = 12
@@ -38,12 +37,11 @@ def show(found: Inspection, console: Console, rows: int | None, page: Path | Non
     console.print(Text(f"{headline(found)}.", style="bold"))
     for clause in clauses(found):
         console.print(Text(f"· {clause.text}", style="bold red" if clause.alarm else ""))
-    for part in (_histogram(found), _spreads(found), _cuts(found), _mix(found), _splits(found)):
-        console.print()
-        console.print(part)
-    for table in _labels(found):
-        console.print()
-        console.print(table)
+    console.print()
+    console.print(_histogram(found))
+    parts = (_spreads(found), _cuts(found), _mix(found), _splits(found), *_labels(found))
+    for table in parts:
+        table.show(console)
     _rows(found, console, rows)
     console.print()
     where = f"Page: {page}" if page else "--html FILE writes all of it as a page to browse."
@@ -81,12 +79,12 @@ def _merged(found: Lengths) -> tuple[list[int], int]:
     return bins, found.bin_width * step
 
 
-def _spreads(found: Inspection) -> Table:
-    table = _table("Tokens", "Mean", "p50", "p95", "Longest", "Spread")
+def _spreads(found: Inspection) -> Rows:
+    table = Rows(("Tokens", "Mean", "p50", "p95", "Longest", "Spread"))
     named = (("whole", found.total), ("prompt", found.prompt), ("completion", found.completion))
     for name, one in named:
         cells = (f"{one.mean:,.1f}", f"{one.p50:,}", f"{one.p95:,}", f"{one.max:,}")
-        _add(table, name, *cells, _sparkline(one.bins))
+        table.add(name, *cells, _sparkline(one.bins))
     return table
 
 
@@ -96,51 +94,52 @@ def _sparkline(bins: Sequence[int]) -> str:
     return "".join(_BLOCKS[max(bool(n), round(n / most * 8))] for n in bins)
 
 
-def _cuts(found: Inspection) -> Table:
+def _cuts(found: Inspection) -> Rows:
     shots = any(cut.fewer_examples for cut in found.cuts)
     further = ["Fewer shown"] if shots else []
-    table = _table("At", *further, "Rows cut", "", "Tokens lost", "Completions cut", "Do not fit")
+    table = Rows(("At", *further, "Rows cut", "", "Tokens lost", "Completions cut", "Do not fit"))
     for cut in found.cuts:
         here = "bold" if cut.max_length == found.max_length else ""
         share = wording.percent(cut.rows_cut / found.measured)
         few = [f"{cut.fewer_examples:,}"] if shots else []
         cells = (f"{cut.max_length:,}", *few, f"{cut.rows_cut:,}", share, f"{cut.tokens_lost:,}")
         misfits = Text(f"{cut.misfits:,}", style="bold red" if cut.misfits else here)
-        _add(table, *(Text(c, style=here) for c in cells), f"{cut.completions_cut}", misfits)
+        table.add(*(Text(c, style=here) for c in cells), f"{cut.completions_cut}", misfits)
     return table
 
 
-def _mix(found: Inspection) -> Table:
+def _mix(found: Inspection) -> Rows:
     """By task where there are several, by template where there is one."""
     if len(found.mix) == 1:
-        table = _table("Template", "Draws", "Of draws", "Tokens", "Of tokens")
+        read = f" of the first {found.measured:,}" if found.measured < found.draws else ""
+        table = Rows((f"Template{read}", "Draws", "Of draws", "Tokens", "Of tokens"))
         for one in found.templates[:_TASKS]:
             drawn, learned = wording.percent(one.share), wording.percent(one.token_share)
-            _add(table, one.template, f"{one.draws:,}", drawn, f"{one.tokens:,}", learned)
+            table.add(one.template, f"{one.draws:,}", drawn, f"{one.tokens:,}", learned)
         return _more(table, len(found.templates) - _TASKS)
-    table = _table("Task", "Rows", "Epochs", "Draws", "Stated", "Of draws", "Of tokens")
+    table = Rows(("Task", "Rows", "Epochs", "Draws", "Stated", "Of draws", "Of tokens"))
     # Of many tasks, those that need a look come first.
     for one in sorted(found.mix, key=lambda one: not one.odd)[:_TASKS]:
         epochs = Text(f"{one.epochs or 0:,.2f}", style="bold red" if one.odd else "")
         shares = [wording.percent(s) for s in (one.stated or 0, one.share, one.token_share)]
-        _add(table, one.task, f"{one.rows:,}", epochs, f"{one.draws:,}", *shares)
+        table.add(one.task, f"{one.rows:,}", epochs, f"{one.draws:,}", *shares)
     return _more(table, len(found.mix) - _TASKS)
 
 
-def _splits(found: Inspection) -> Table:
+def _splits(found: Inspection) -> Rows:
     heads = ("Train", "Valid.", "Test", "Repeated", "Nearly", "In two splits", "Dropped")
-    table = _table("Task", *heads)
+    table = Rows(("Task", *heads))
     for task in sorted(found.tasks, key=lambda task: not task.leaks)[:_TASKS]:
         inputs = sum(o.rows for o in task.texts.leakage.overlaps if o.kind == "input")
         leaks = Text(f"{inputs:,}", style="bold red" if inputs else "")
         name = f"{task.path} (held out)" if task.held_out else task.path
         counts = [f"{task.counts[split]:,}" for split in NAMES]
         repeats = f"{task.duplicates:,}", f"{task.near_duplicates:,}"
-        _add(table, name, *counts, *repeats, leaks, f"{sum(task.dropped.values()):,}")
+        table.add(name, *counts, *repeats, leaks, f"{sum(task.dropped.values()):,}")
     return _more(table, len(found.tasks) - _TASKS)
 
 
-def _labels(found: Inspection) -> list[Table]:
+def _labels(found: Inspection) -> list[Rows]:
     shown = []
     for task in found.tasks[:5]:
         if task.texts.labels is None:
@@ -148,7 +147,7 @@ def _labels(found: Inspection) -> list[Table]:
         counts = task.texts.labels.counts
         first = next(iter(counts))
         ranked = sorted(counts[first], key=lambda label: -counts[first][label])
-        table = _table(f"{task.path}: {len(ranked)} labels", *(name for name in counts))
+        table = Rows((f"{task.path}: {len(ranked)} labels", *(name for name in counts)))
         # Where there are many, the most and the least frequent say enough.
         half = _LABELS // 2
         brief = ranked if len(ranked) <= _LABELS + 2 else [*ranked[:half], "", *ranked[-half:]]
@@ -159,7 +158,7 @@ def _labels(found: Inspection) -> list[Table]:
                 else ""
                 for of in counts.values()
             ]
-            _add(table, label or "...", *cells)
+            table.add(label or "...", *cells)
         shown.append(table)
     return shown
 
@@ -216,21 +215,7 @@ def _preview(row: Shown) -> list[Piece]:
     return [*row.pieces[:head], *([gap] if tail > head else []), *row.pieces[tail:]]
 
 
-def _more(table: Table, left: int) -> Table:
+def _more(table: Rows, left: int) -> Rows:
     if left > 0:
-        _add(table, f"... and {left:,} more")
-    return table
-
-
-def _add(table: Table, *cells: str | Text) -> None:
-    """Add a row of plain text, so that brackets in a name are never read as markup."""
-    plain = (Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells)
-    table.add_row(*plain)
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, header_style="dim")
-    table.add_column(Text(first), overflow="fold")
-    for name in others:
-        table.add_column(Text(name), justify="left" if name == "Spread" else "right")
+        table.add(f"... and {left:,} more")
     return table

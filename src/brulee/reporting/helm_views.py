@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Final
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from brulee.reporting.helm_table import Cell, HelmTable, columns_of
 from brulee.reporting.page_style import STYLE
 from brulee.reporting.page_tables import table as page_table
+from brulee.reporting.tables import parts
 
 _DASH: Final = "–"
-_PADDING: Final = 2  # between two columns of a terminal's table
 _SCORES: Final = "HELM: each score ± half of its 95% interval"
 _PARTIAL: Final = "* the mean of some of the scenario's parts only"
 _WINS: Final = "Mean win rate over scenarios"
@@ -35,8 +34,12 @@ _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 def terminal(found: HelmTable, width: int) -> list[Table | Text]:
     """What a terminal of so many columns shows; a table that is too wide goes on below itself."""
-    tables = [part for grid in _grids(found) for part in _for_terminal(*grid, width)]
-    return [*tables, *map(Text, _notes(found))]
+    tables: list[Table | Text] = []
+    for title, heads, rows in _grids(found):
+        naming = 1 + ("model" in heads[1:])
+        for part in parts(heads, rows, width, title, naming):
+            tables += [part, Text()]
+    return [*tables[:-1], *map(Text, _notes(found))]
 
 
 def page(found: HelmTable) -> str:
@@ -111,33 +114,6 @@ def _score(cell: Cell | None) -> str:
     if cell is None:
         return _DASH
     return f"{cell.value:.3f} ±{(cell.high - cell.low) / 2:.3f}{'*' if cell.partial else ''}"
-
-
-def _for_terminal(
-    title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], width: int
-) -> Iterator[Table]:
-    """The table in parts that fit, each with the columns that say what its rows are."""
-    naming = 1 + ("model" in heads[1:])
-    sizes = [_PADDING + _wide(column) for column in zip(heads, *rows, strict=True)]
-    first = naming
-    while first < len(heads):
-        last = first + 1
-        while last < len(heads) and sum(sizes[:naming]) + sum(sizes[first : last + 1]) <= width:
-            last += 1
-        shown = [*range(naming), *range(first, last)]
-        drawn = Table(title=title, box=box.SIMPLE_HEAD, header_style="bold", title_justify="left")
-        for i in shown:
-            drawn.add_column(heads[i], justify="left" if i == 0 else "right", overflow="fold")
-        for row in rows:
-            drawn.add_row(*(Text(row[i]) for i in shown))
-        yield drawn
-        first = last
-
-
-def _wide(column: Sequence[str]) -> int:
-    """Characters of the longest cell; the heading is broken between its words."""
-    head, *cells = column
-    return max(map(len, (*head.split(), *cells)))
 
 
 def _escaped(rows: Sequence[Sequence[str]]) -> list[list[str]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from brulee.errors import InputError
 from brulee.reporting import results as results_file
-from brulee.reporting import wording
+from brulee.reporting import several_tasks, wording
 from brulee.reporting.items import Item, read_items
 from brulee.reporting.page_items import examples
 from brulee.reporting.page_style import STYLE
@@ -96,7 +96,7 @@ def _masthead(results: Results) -> str:
 def _verdict(results: Results) -> str:
     """The sentence, its first clause large and the others listed; brackets step back."""
     said = (results.verdict or verdict(results)).removesuffix(".")
-    first, *others = said.split("; ")
+    first, *others = re.split(r"; (?![^()]*\))", said)  # what is in brackets stays whole
     listed = "".join(f"<li{_alarm(clause)}>{_asides(clause)}</li>" for clause in others)
     then = f"<ul>{listed}</ul>" if others else ""
     return f'<div class="verdict"><p>{_asides(first)}.</p>{then}</div>'
@@ -115,8 +115,9 @@ def _asides(text: str) -> str:
 def _figures(results: Results) -> str:
     """The few numbers to remember."""
     spent = results.cost
-    figures = []
-    for pair in results.comparisons[:1]:
+    several = len({pair.task for pair in results.comparisons}) > 1
+    figures = several_tasks.figures(results) if several else []
+    for pair in () if several else results.comparisons[:1]:
         decimals = wording.places(pair.difference)
         steps = (
             f"{wording.fixed(pair.base, decimals)} → {wording.fixed(pair.tuned, decimals)} "

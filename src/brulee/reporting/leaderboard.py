@@ -73,6 +73,11 @@ class Leaderboard:
         sign = 1 if found[0].higher_is_better else -1
         return max(found, key=lambda entry: sign * entry.value)
 
+    def items(self, column: tuple[str, str]) -> tuple[int, int] | None:
+        """The fewest and the most items of a column's scores, where they are not of as many."""
+        found = {e.items for e in self.entries if e.column == column and e.items is not None}
+        return (min(found), max(found)) if len(found) > 1 else None
+
     def near_best(self, entry: Entry) -> bool:
         """Whether an entry's interval reaches the leading score, so that it may be as good."""
         best = self.best(entry.column)
@@ -84,19 +89,27 @@ class Leaderboard:
 def leaderboard(entries: Iterable[Entry], tasks: bool = False) -> Leaderboard:
     """Entries side by side: the main scores, or with `tasks` every one.
 
-    Of two scores of one model in one column the later counts, so that a file named later replaces
-    an earlier one.
+    Of two scores of one model in one column the one on more items counts, and of as many the later,
+    so that a file named later replaces an earlier one.
     """
     found: dict[tuple[str, tuple[str, str]], Entry] = {}
     for entry in entries:
-        if entry.main or tasks:
-            found[entry.model, entry.column] = entry
+        key = entry.model, entry.column
+        if (entry.main or tasks) and not _fewer(entry, found.get(key)):
+            found[key] = entry
     kept = tuple(found.values())
     columns = tuple(dict.fromkeys(entry.column for entry in kept))
     wins = mean_win_rates([_compared(kept, column) for column in columns])
     models = dict.fromkeys(entry.model for entry in kept)
     ranked = sorted(models, key=lambda model: -wins.get(model, -1.0))
     return Leaderboard(tuple(ranked), columns, kept, wins)
+
+
+def _fewer(entry: Entry, other: Entry | None) -> bool:
+    """Whether a score is known to be on fewer items than another."""
+    if other is None or entry.items is None or other.items is None:
+        return False
+    return entry.items < other.items
 
 
 def lower_is_better(metric: str) -> bool:

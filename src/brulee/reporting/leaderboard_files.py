@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,8 +20,30 @@ _Z: Final = 1.96  # standard errors in half of a 95% interval
 _HARNESS_METRICS: Final = {"acc": "accuracy", "mcc": "matthews", "em": "exact_match"}
 
 
+def read_all(arguments: Sequence[str]) -> list[Entry]:
+    """The scores under each PATH or NAME=PATH, as `read_entries` reads them.
+
+    Models that go by one name, which no NAME gave them, and differ in a score are not one model as
+    it was measured: they go by their paths, too.
+    """
+    read = [(*_split(argument), read_entries(argument)) for argument in arguments]
+    values: dict[tuple[str, tuple[str, str]], set[float]] = {}
+    for name, _, entries in read:
+        latest = {(e.model, e.column): e.value for e in entries if e.model != name}
+        for key, value in latest.items():
+            values.setdefault(key, set()).add(value)
+    several = {model for (model, _), found in values.items() if len(found) > 1}
+    return [
+        replace(entry, model=f"{entry.model}, {path}")
+        if entry.model in several and entry.model != name
+        else entry
+        for name, path, entries in read
+        for entry in entries
+    ]
+
+
 def read_entries(argument: str) -> list[Entry]:
-    """The scores under PATH, or under NAME=PATH with the model called NAME.
+    """The scores under PATH, or under NAME=PATH with the model called NAME, of a run what it tuned.
 
     PATH is a run folder (its own scores and those of its `suites/`), a folder or results.json of
     `brulee eval`, or a result file of lm-evaluation-harness or a folder of such.
@@ -50,8 +73,7 @@ def _split(argument: str) -> tuple[str | None, Path]:
 
 def _of_folder(folder: Path, name: str | None) -> list[Entry]:
     found = results_file.read(folder)
-    tuned = name or _tuned(folder.name, found)
-    base = name or found.base.name
+    tuned, base = name or _tuned(folder.name, found), _base(name, found)
     entries = _ours(found, base, tuned, str(folder))
     for file in sorted(folder.glob(f"suites/*/{results_file.FILE_NAME}")):
         entries += _ours(results_file.read(file), base, tuned, str(file))
@@ -68,7 +90,7 @@ def _of_file(file: Path, name: str | None) -> list[Entry]:
     if isinstance(values, dict) and isinstance(values.get("results"), dict):
         return list(_harness(values, name or _harness_model(values, file), str(file)))
     found = results_file.read(file)
-    return _ours(found, name or found.base.name, name or _tuned(found.run, found), str(file))
+    return _ours(found, _base(name, found), name or _tuned(found.run, found), str(file))
 
 
 def _ours(found: Results, base: str, tuned: str, source: str) -> list[Entry]:
@@ -98,6 +120,12 @@ def _directions(found: Results) -> dict[tuple[str, str], bool]:
 def _tuned(run: str, found: Results) -> str:
     """A run's name with how it was tuned, where that is known."""
     return run if found.method.name == "none" else f"{run} ({method_name(found.method)})"
+
+
+def _base(name: str | None, found: Results) -> str:
+    """What the base is called: by a name that was given where nothing else was measured."""
+    alone = all(score.who == "base" for score in found.scores)
+    return name if name and alone else found.base.name
 
 
 def _mains(found: Results) -> set[tuple[str, str]]:

@@ -7,11 +7,11 @@ import io
 from collections.abc import Sequence
 from typing import Any, Final
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from brulee.reporting.leaderboard import Entry, Leaderboard
+from brulee.reporting.tables import parts
 from brulee.reporting.wording import metric_name
 
 DASH: Final = "–"
@@ -46,11 +46,15 @@ def notes(found: Leaderboard) -> list[str]:
         said.append(
             "Mean win rate: the share of the other models that a model beats, over the columns."
         )
+    differing = {column: found.items(column) for column in found.columns}
+    counts = [f"{heading(c)} ({n[0]:,} to {n[1]:,})" for c, n in differing.items() if n is not None]
+    if counts:
+        said.append(f"Not all on as many items: {', '.join(counts)}.")
     return said
 
 
-def terminal(found: Leaderboard) -> list[Table | Text]:
-    """What a terminal shows: a row a model, or where columns are many a row a score."""
+def terminal(found: Leaderboard, width: int) -> list[Table | Text]:
+    """What a terminal of so many columns shows: a row a model, or of many scores a row a score."""
     heads = [heading(column) for column in found.columns]
     grid = [[_styled(found, model, column) for column in found.columns] for model in found.models]
     names: Sequence[str] = found.models
@@ -61,13 +65,11 @@ def terminal(found: Leaderboard) -> list[Table | Text]:
     if len(found.columns) > _WIDE:
         first, names, heads = "Score", heads, list(found.models)
         grid = [list(row) for row in zip(*grid, strict=True)]
-    table = Table(box=box.SIMPLE_HEAD, header_style="dim", show_edge=False)
-    table.add_column(first, overflow="fold")
-    for head in heads:
-        table.add_column(Text(head), justify="right", overflow="fold")
-    for name, row in zip(names, grid, strict=True):
-        table.add_row(Text(name), *row)
-    return [table, *(Text(note, style="dim") for note in notes(found))]
+    rows: list[list[str | Text]] = [[name, *row] for name, row in zip(names, grid, strict=True)]
+    shown: list[Table | Text] = []
+    for part in parts([first, *heads], rows, width):
+        shown += [part, Text()]
+    return [*shown[:-1], *(Text(note, style="dim") for note in notes(found))]
 
 
 def as_csv(found: Leaderboard) -> str:

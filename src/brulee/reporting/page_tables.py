@@ -12,8 +12,8 @@ from brulee.reporting.results import GUARD_MARGIN, Forgetting, Lengths, Paired, 
 
 _GUARD_WORDS = {
     "kept": f"Kept: a loss beyond {GUARD_MARGIN} is ruled out",
-    "forgot": "Partly forgotten: the whole interval is a loss",
-    "improved": "Improved: the whole interval is a gain",
+    "forgot": "Partly forgotten: the whole interval is a loss, and p is below 0.05",
+    "improved": "Improved: the whole interval is a gain, and p is below 0.05",
     "unclear": "No measurable change, yet it could be as bad as {worst}",
 }
 _IN_WORDS = "In words"
@@ -108,15 +108,19 @@ def forgetting(results: Results) -> str:
             _guard_words(guard),
             _change(guard, {"improved": 1, "forgot": -1}.get(guard.kept, 0)),
             number(wording.interval(guard)),
+            number(wording.p_value(guard.corrected_p)),
             f"{wording.fixed(guard.base)} → {wording.fixed(guard.tuned)}",
         ]
         for guard in guards
     ]
-    heads = ("Guard", _IN_WORDS, "Difference", "95% interval", "Before → after")
+    p = "p (Holm)" if any(guard.p_holm is not None for guard in guards) else "p"
+    heads = ("Guard", _IN_WORDS, "Difference", "95% interval", p, "Before → after")
     chart = both_widths(partial(charts.guard_chart, guards))
     return (
         "<section><h2>What was lost</h2>"
-        "<p>Guards are tasks the run was not meant to improve, measured before and after.</p>"
+        "<p>Guards are tasks the run was not meant to improve, measured before and after. "
+        "A change counts where the whole interval lies on one side of zero and p"
+        f"{', corrected for the number of guards,' if p != 'p' else ''} is below 0.05.</p>"
         f"<figure>{chart}</figure>{table('Guards, after minus before', heads, rows)}</section>"
     )
 

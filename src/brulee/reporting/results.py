@@ -100,9 +100,7 @@ class Paired(Record):
     def direction(self) -> int:
         """1 better, -1 worse, 0 not distinguishable from no change (interval and p must agree)."""
         _, low, high = self.gain
-        if self.corrected_p >= 0.05 or low <= 0 <= high:
-            return 0
-        return 1 if low > 0 else -1
+        return _sign(low, high, self.corrected_p)
 
 
 class Comparison(Paired):
@@ -119,7 +117,7 @@ class Comparison(Paired):
 
 
 class Forgetting(Paired):
-    """Base against tuned on a guard; `kept` is `outcome(low, high)` of its gain."""
+    """Base against tuned on a guard; `kept` is `outcome` of its gain and its corrected p."""
 
     kept: Kept
 
@@ -229,17 +227,23 @@ class Results(OpenRecord):
         return next((s for s in self.scores if (s.who, s.task, s.metric) == wanted), None)
 
 
-def outcome(low: float, high: float, margin: float = GUARD_MARGIN) -> Kept:
-    """What a guard's interval says, given as gains (positive is better).
+def outcome(low: float, high: float, p: float, margin: float = GUARD_MARGIN) -> Kept:
+    """What a guard's interval, given as gains (positive is better), and its corrected p say.
 
-    forgot: wholly below zero. improved: wholly above. kept: includes zero with no loss beyond the
-    margin. unclear: includes zero, yet a loss beyond the margin cannot be ruled out.
+    forgot, improved: the two agree on a change, as for a task. Otherwise kept, where the interval
+    has no loss beyond the margin, or unclear, where such a loss cannot be ruled out.
     """
-    if high < 0:
-        return "forgot"
-    if low > 0:
-        return "improved"
+    sign = _sign(low, high, p)
+    if sign:
+        return "improved" if sign > 0 else "forgot"
     return "kept" if low >= -margin else "unclear"
+
+
+def _sign(low: float, high: float, p: float) -> int:
+    """1 where the interval lies above zero, -1 below; 0 where it does not, or p is 0.05 or more."""
+    if p >= 0.05 or low <= 0 <= high:
+        return 0
+    return 1 if low > 0 else -1
 
 
 def write(results: Results, folder: str | Path) -> Path:

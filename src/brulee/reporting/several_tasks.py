@@ -39,6 +39,17 @@ def sentence(results: Results, cost: str) -> str:
     return f"{wording.method_name(results.method)} " + "; ".join(clauses)
 
 
+def figures(results: Results) -> list[tuple[str, str]]:
+    """The few numbers to remember: tasks that got better, and by how much where that adds up."""
+    firsts = _firsts(results.comparisons)
+    better = sum(direction > 0 for direction in _directions(firsts).values())
+    found = [(f"{better} of {len(firsts)}", "tasks improved")]
+    if len({pair.metric for pair in firsts}) == 1:
+        mean = sum(pair.gain[0] for pair in firsts) / len(firsts)
+        found.append((f"{mean:+.2f}", f"{wording.metric_name(firsts[0].metric)} on average"))
+    return found
+
+
 def _firsts(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """The first score of each task."""
     first: dict[str, Comparison] = {}

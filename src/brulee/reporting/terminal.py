@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from brulee.errors import InputError
 from brulee.reporting import wording
-from brulee.reporting.results import Paired, Results
+from brulee.reporting.results import Paired, Results, Who
+from brulee.reporting.tables import Rows
 from brulee.reporting.verdict import verdict
 
-_UNBROKEN = {"95% interval", "p", "p (Holm)", "Disk", "Memory"}
 _KEPT_STYLE = {"kept": "", "forgot": "bold red", "improved": "green", "unclear": "yellow"}
 
 
@@ -24,9 +22,7 @@ def show(results: Results, console: Console, report: Path | None = None) -> None
     console.print()
     console.print(Text(results.verdict or verdict(results), style="bold"))
     for table in (_scores(results), _guards(results)):
-        if table is not None:
-            console.print()
-            console.print(table)
+        table.show(console)
     spent = _cost(results)
     if spent:
         console.print()
@@ -48,35 +44,29 @@ def compare(results: Sequence[Results], console: Console) -> None:
     guards = {(g.task, g.metric) for run in results for g in run.forgetting}
     for task in dict.fromkeys(task for task, _ in keys):
         metrics = [metric for of, metric in keys if of == task]
-        console.print()
-        console.print(_comparison(results, task, metrics, (task, metrics[0]) in guards))
+        _comparison(results, task, metrics, (task, metrics[0]) in guards).show(console)
     console.print(Text("± is half the 95% interval", style="dim"))
-    console.print()
-    console.print(_costs(results))
+    _costs(results).show(console)
 
 
-def _scores(results: Results) -> Table | None:
-    if not results.comparisons:
-        return None
+def _scores(results: Results) -> Rows:
     tasks = {pair.task for pair in results.comparisons}
     p = "p (Holm)" if any(pair.p_holm is not None for pair in results.comparisons) else "p"
-    table = _table("", "Score", "Before", "After", "Difference", "95% interval", p)
+    table = Rows(("Score", "Before", "After", "Difference", "95% interval", p))
     for pair in results.comparisons:
         name = wording.metric_name(pair.metric)
         label = name if len(tasks) == 1 else f"{pair.task} {name}"
         style = {1: "green", 0: "", -1: "bold red"}[pair.direction]
-        _add(table, label, *_values(pair, style), wording.p_value(pair.corrected_p))
+        table.add(label, *_values(pair, style), wording.p_value(pair.corrected_p))
     return table
 
 
-def _guards(results: Results) -> Table | None:
-    if not results.forgetting:
-        return None
-    table = _table("", "Guard", "Before", "After", "Difference", "95% interval", "Outcome")
+def _guards(results: Results) -> Rows:
+    table = Rows(("Guard", "Before", "After", "Difference", "95% interval", "Outcome"))
     for guard in results.forgetting:
         style = _KEPT_STYLE[guard.kept]
         name = f"{guard.task} {wording.metric_name(guard.metric)}"
-        _add(table, name, *_values(guard, style), Text(guard.kept, style=style))
+        table.add(name, *_values(guard, style), Text(guard.kept, style=style))
     return table
 
 
@@ -99,34 +89,39 @@ def _cost(results: Results) -> str:
     return " · ".join(text for value, text in parts if value)
 
 
-def _comparison(
-    results: Sequence[Results], task: str, metrics: Sequence[str], guard: bool
-) -> Table:
+def _comparison(results: Sequence[Results], task: str, metrics: Sequence[str], guard: bool) -> Rows:
     title = f"{task} (guard)" if guard else task
-    table = _table(title, "Run", *(wording.metric_name(metric) for metric in metrics))
+    table = Rows(("Run", *(wording.metric_name(metric) for metric in metrics)), title)
     # Runs on one base, measured alike, show it once.
     bases = dict.fromkeys(
         (run.base.name, tuple(_cell(run, "base", task, metric) for metric in metrics))
         for run in results
+        if _shown_as(run) == "tuned"
     )
     for name, cells in bases:
         if any(cell != "-" for cell in cells):
-            _add(table, Text(f"{name} (before)", style="dim"), *cells)
+            table.add(Text(f"{name} (before)", style="dim"), *cells)
     for run in results:
-        _add(table, run.run, *(_cell(run, "tuned", task, metric) for metric in metrics))
+        table.add(run.run, *(_cell(run, _shown_as(run), task, metric) for metric in metrics))
     return table
 
 
-def _cell(run: Results, who: str, task: str, metric: str) -> str:
-    score = run.score("base" if who == "base" else "tuned", task, metric)
+def _shown_as(run: Results) -> Who:
+    """Which of its models a run stands for: of an evaluation of a base, that."""
+    return "tuned" if any(score.who == "tuned" for score in run.scores) else "base"
+
+
+def _cell(run: Results, who: Who, task: str, metric: str) -> str:
+    score = run.score(who, task, metric)
     if score is None:
         return "-"
     half = (score.high - score.low) / 2
     return f"{wording.fixed(score.value)} ±{wording.fixed(half)}"
 
 
-def _costs(results: Sequence[Results]) -> Table:
-    table = _table("cost", "Run", "Method", "Trained", "Time", "Tokens/s", "Memory", "Disk")
+def _costs(results: Sequence[Results]) -> Rows:
+    heads = ("Run", "Method", "Trained", "Time", "Tokens/s", "Memory", "Disk")
+    table = Rows(heads, "cost")
     for run in results:
         cost = run.cost
         share = cost.trainable_share
@@ -138,26 +133,5 @@ def _costs(results: Sequence[Results]) -> Table:
             (cost.adapter_bytes, wording.size(cost.adapter_bytes)),
         )
         cells = (text if value else "-" for value, text in shown)
-        _add(table, run.run, wording.method_name(run.method), *cells)
-    return table
-
-
-def _add(table: Table, *cells: str | Text) -> None:
-    """Add a row of plain text, so that brackets in a name are never read as markup."""
-    table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
-
-
-def _table(title: str, first: str, *others: str) -> Table:
-    table = Table(
-        title=Text(title, style="bold") if title else None,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        show_edge=False,
-        header_style="dim",
-    )
-    table.add_column(Text(first), overflow="fold")
-    for name in others:
-        unbroken = name in _UNBROKEN
-        table.add_column(Text(name), justify="right", overflow="fold", no_wrap=unbroken)
+        table.add(run.run, wording.method_name(run.method), *cells)
     return table

@@ -13,8 +13,8 @@ _NAMED_GUARDS = 3
 def verdict(results: Results) -> str:
     """One plain sentence about the gain on the task or tasks, the training cost, every guard.
 
-    A difference counts only where its interval excludes zero and p < 0.05; a guard that lost
-    counts as forgotten whatever the task gained.
+    A difference counts only where its interval excludes zero and p, corrected where there were
+    several tests, is below 0.05; a guard that lost counts as forgotten whatever the task gained.
     """
     tasks = {pair.task for pair in results.comparisons}
     if len(tasks) > 1:
@@ -114,6 +114,8 @@ def _guards(guards: Sequence[Forgetting]) -> str:
 
 def _guard(guard: Forgetting) -> str:
     evidence = f"{wording.difference(guard)}, interval {wording.interval(guard)}"
+    if guard.low * guard.high > 0 and not guard.direction:
+        evidence += f", yet {wording.p_phrase(guard.corrected_p)}"
     if guard.kept == "forgot":
         return f"it forgot part of {guard.task} ({evidence})"
     if guard.kept == "improved":

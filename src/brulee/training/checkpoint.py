@@ -25,7 +25,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from brulee.errors import InputError
 from brulee.models.bundled import sha256
-from brulee.models.disk import disk_errors
+from brulee.models.disk import as_umask_says, disk_errors
 from brulee.training.world import ALONE, World
 
 _STEP = re.compile(r"step-\d+")
@@ -169,6 +169,7 @@ def _write_checkpoint(
     try:
         _write(aside / "weights.safetensors", weights)
         _write(aside / "optimizer.safetensors", moments)
+        as_umask_says(aside)
         digests = {file.name: sha256(file) for file in sorted(aside.glob("*.safetensors"))}
         sealed = {**state, "step": step, "sha256": digests}
         (aside / "state.json").write_text(json.dumps(sealed, indent=2))

@@ -211,7 +211,14 @@ def test_exporting_writes_one_file_and_says_what_is_in_it(brulee, runs: Path) ->
 
 def test_pushing_sends_nothing_until_it_is_told_to(brulee, runs: Path, monkeypatch) -> None:
     monkeypatch.setattr("brulee.methods.pushing.push", lambda *_, **__: pytest.fail("sent"))
-    done = brulee("adapters", "push", runs / "one", "--to", "someone/chats")
-    assert done.code == 2
-    assert f"{WEIGHTS}" in done.err
-    assert "would be sent to https://huggingface.co/someone/chats; say --upload" in done.err
+    to = ("--to", "someone/chats", "--base-id", "acme/tiny")
+    done = brulee("adapters", "push", runs / "one", *to)
+    assert done.code == 0, done.err
+    assert f"{WEIGHTS}" in done.out
+    said = "would be sent to https://huggingface.co/someone/chats; nothing was. Add --upload"
+    assert said in done.out
+    told = brulee("adapters", "push", runs / "one", *to, "--json").json
+    assert (told["uploaded"], WEIGHTS in told["files"]) == (False, True)
+    for wrong in ((), ("--base-id", "tiny"), ("--to", "chats", "--base-id", "acme/tiny")):
+        refused = brulee("adapters", "push", runs / "one", "--to", "someone/chats", *wrong)
+        assert (refused.code, refused.out) == (2, "")

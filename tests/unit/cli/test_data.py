@@ -25,9 +25,9 @@ def test_inspect_prints_and_writes_the_same_findings(brulee, recipe: Path) -> No
     page = recipe.with_name("data.html")
     done = brulee("data", "inspect", recipe, "--html", page, "--quiet")
     assert done.code == 0
-    assert "training rows, drawn" in done.out
+    assert "training rows; training reads" in done.out
     assert str(page) in done.out
-    assert "training rows, drawn" in page.read_text()
+    assert "training rows; training reads" in page.read_text()
 
 
 def test_inspect_gives_json_and_takes_settings_and_rows(brulee, recipe: Path) -> None:

@@ -2,6 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from brulee.evaluation import LABELLED, METRICS, NUMERIC, SOURCED
+from brulee.evaluation.suites import SUITES
+
 
 def test_bundled_path_is_the_unpacked_folder(
     brulee, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -31,3 +34,26 @@ def test_methods_are_listed_with_what_they_train(brulee) -> None:
     listed = {m["name"]: m["summary"] for m in brulee("methods", "list", "--json").json}
     assert {"full", "lora"} <= set(listed)
     assert all(listed.values())
+
+
+def test_suites_are_listed_with_what_they_ask_and_their_options(brulee) -> None:
+    listed = {one["name"]: one for one in brulee("suites", "list", "--json").json}
+    assert set(listed) == set(SUITES)
+    assert listed["mmlu"]["options"] == ["prompt", "shots", "split", "subjects"]
+    shown = brulee("suites", "list").out
+    assert all(f"\n{name} " in shown for name in SUITES)
+    assert "FILE.yaml" in shown
+
+
+def test_every_metric_that_a_recipe_takes_is_listed(brulee) -> None:
+    listed = {one["name"]: one["summary"] for one in brulee("metrics", "list", "--json").json}
+    assert set(listed) == {*METRICS, *NUMERIC, *SOURCED, *LABELLED}
+    assert all(listed.values())
+    assert "rougeW-1.2" in brulee("metrics", "list").out
+
+
+def test_bundled_data_are_listed_with_rows_and_columns(brulee) -> None:
+    listed = {one["name"]: one for one in brulee("data", "list", "--json").json}
+    chats = listed["bundled/support-chats"]
+    assert (chats["rows"], "dialogue" in chats["columns"]) == (216, True)
+    assert "bundled/product-reviews" in brulee("data", "list").out

@@ -132,6 +132,20 @@ def test_compare_needs_two_runs(brulee, pipeline: FakePipeline) -> None:
     assert [one["run"] for one in done.json] == ["chats", "chats"]
 
 
+def test_compared_runs_of_one_name_go_by_their_paths(brulee, tmp_path: Path) -> None:
+    for at in ("a", "b"):
+        results.write(
+            results.Results(
+                run="chat",
+                base=results.Base(name="small", digest="d"),
+                method=results.Method(name="lora"),
+            ),
+            tmp_path / at,
+        )
+    shown = brulee("compare", tmp_path / "a", tmp_path / "b").out.split()
+    assert {str(tmp_path / "a"), str(tmp_path / "b")} <= set(shown)
+
+
 def test_compare_of_a_folder_without_results_names_it(brulee, pipeline: FakePipeline) -> None:
     done = brulee("compare", pipeline.folder, pipeline.folder)
     assert done.code == 2

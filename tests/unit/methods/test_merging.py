@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -268,3 +269,14 @@ def test_an_adapter_that_changes_what_is_not_stored_is_not_merged(
     with pytest.raises(InputError, match=rf"{re.escape(name)}, which a stored MarianMTModel"):
         merge(tmp_path / "adapter", tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
+
+
+def test_weights_are_readable_as_the_umask_says(tiny_model_folder: Path, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        adapter = _adapter(tiny_model_folder, tmp_path / "adapter")
+        merge(adapter, tmp_path / "merged")
+    finally:
+        os.umask(before)
+    files = [*adapter.iterdir(), *(tmp_path / "merged").iterdir()]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o640}

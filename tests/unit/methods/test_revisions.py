@@ -20,7 +20,8 @@ from brulee.methods.merging import merge
 from brulee.methods.neighbours import study
 from brulee.methods.shelf import locate
 from brulee.models.loading import Base, load_base
-from brulee.recipe import MethodSpec
+from brulee.pipeline.plan import plan
+from brulee.recipe import MethodSpec, recipe_from_dict
 
 NAME = "acme/tiny"
 
@@ -73,6 +74,28 @@ def test_it_answers_over_that_revision(tmp_path: Path) -> None:
     assert session.base.revision == "v1"
     (folder / OURS).unlink()
     assert open_session(str(folder), "cpu", "float32").base.revision == "v1"
+
+
+def test_a_plan_is_of_that_revision(
+    tmp_path: Path, hub: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in (("HF_HUB_CACHE", hub["v1"].parents[2]), ("HF_HUB_OFFLINE", "1")):
+        monkeypatch.setenv(key, str(value))  # for the process that tries methods
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(f'{{"q": "ask {i}", "a": "yes {i}"}}\n' for i in range(12)))
+    phrased = {"prompt": "{{q}}", "completion": "{{a}}"}
+    data = {"source": str(rows), "templates": phrased, "split": {"test": 0}}
+    values = {
+        "model": {"name": NAME, "revision": "v1"},
+        "data": data,
+        "method": {"name": "full"},
+        "train": {"device": "cpu", "precision": "float32", "epochs": 1.0},
+    }
+    (line,) = plan(recipe_from_dict(values), ()).lines
+    base = load_base(NAME, torch.float32, torch.device("cpu"), "v1")
+    assert line.trainable == sum(p.numel() for p in base.model.parameters())
+    assert line.memory is not None
+    assert line.memory.gradients == 4 * line.trainable
 
 
 def test_it_is_merged_into_that_revision(tmp_path: Path, hub: dict[str, Path]) -> None:

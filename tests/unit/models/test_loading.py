@@ -191,3 +191,11 @@ def test_precision_is_what_was_asked_for() -> None:
     assert pick_dtype("float32", CPU) == torch.float32
     assert pick_dtype("bfloat16", CPU) == torch.bfloat16
     assert pick_dtype("auto", CPU) in (torch.float32, torch.bfloat16)
+
+
+def test_loading_draws_no_bars_of_transformers(
+    tiny_model_folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.utils.logging._tqdm_active", True)
+    load_base(str(tiny_model_folder), torch.float32, CPU)
+    assert "Loading weights" not in capfd.readouterr().err

@@ -12,11 +12,12 @@ import pytest
 import yaml
 
 from brulee.errors import InputError
-from brulee.pipeline.card import model_card
+from brulee.pipeline.card import _scores, model_card
 from brulee.pipeline.folder import open_run
+from brulee.pipeline.forgetting import judged
 from brulee.pipeline.preparation import prepare
 from brulee.recipe import load_recipe
-from brulee.reporting.results import Training
+from brulee.reporting.results import Base, Forgetting, Method, Results, Training
 
 ROWS = [{"q": f"Where is parcel {i}?", "a": f"In hall {i}."} for i in range(8)]
 MakeCard = Callable[[str], str]
@@ -78,3 +79,18 @@ def test_a_base_that_was_tuned_whole_is_looked_at_for_damage(
 
 def test_an_encoder_decoder_writes_text_for_text(card: MakeCard, tiny_t5_folder: Path) -> None:
     assert _head(card(str(tiny_t5_folder)))["pipeline_tag"] == "text2text-generation"
+
+
+def test_the_scores_have_the_p_that_decided() -> None:
+    lost = Forgetting(
+        task="plain-prose", metric="accuracy", base=0.5, tuned=0.4, difference=-0.1, low=-0.2,
+        high=-0.01, p=0.03, kept="forgot",
+    )  # fmt: skip
+    found = Results(run="r", base=Base(name="b", digest="d"), method=Method(name="lora"))
+    alone = "\n".join(_scores(found.model_copy(update={"forgetting": (lost,)})))
+    assert "| p |" in alone
+    assert alone.endswith("| 0.0300 |")
+    many = judged([lost, lost.model_copy(update={"task": "other"})])
+    among = "\n".join(_scores(found.model_copy(update={"forgetting": many})))
+    assert "| p (Holm) |" in among
+    assert among.endswith("| 0.0600 |")

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from brulee.evaluation import stats
-from brulee.pipeline.comparing import adjusted, comparison
+from brulee.pipeline.comparing import adjusted, comparison, swaps
 from brulee.reporting.results import Comparison
 
 
@@ -44,3 +45,16 @@ def test_wins_are_items_that_got_better() -> None:
     lower = comparison("a", "ter", found(0.01), higher_is_better=False, trained=True)
     assert (lower.wins, lower.losses) == (2, 6)
     assert lower.direction == -1
+
+
+def test_among_many_tasks_a_clear_change_can_still_count() -> None:
+    rng = np.random.default_rng(0)
+    base_NS = rng.uniform(0.2, 0.4, (40, 1))
+
+    def mean(mean_S: Any, _items: Any) -> Any:
+        return mean_S[..., 0]
+
+    clear = stats.compare(base_NS, base_NS + 0.2, mean, 200, swaps=swaps(200, 150))
+    pairs = [pair(str(i), "rouge1", 1.0) for i in range(149)]
+    (first, *_) = adjusted([comparison("a", "rouge1", clear, True, True), *pairs])
+    assert first.direction == 1

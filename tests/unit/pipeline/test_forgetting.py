@@ -7,7 +7,7 @@ import pytest
 from brulee.evaluation.answers import Answer
 from brulee.evaluation.guards import Guard
 from brulee.evaluation.tasks import Example, Judged, Reply, SuiteTask
-from brulee.pipeline.forgetting import forgotten, guard_scores, suites_forgotten
+from brulee.pipeline.forgetting import forgotten, guard_scores, judged, suites_forgotten
 
 
 class Right(SuiteTask):
@@ -68,6 +68,21 @@ def test_a_suite_changes_by_the_mean_of_its_tasks() -> None:
     assert found.low < found.difference < found.high < 0
     alone = forgotten("x/b", guards["x/b"], before["x/b"], after["x/b"], 500)
     assert alone.difference == pytest.approx(-0.04)
+
+
+def test_a_loss_among_many_guards_must_hold_against_their_number() -> None:
+    guard = Guard(Right("x/a"), [])
+    lost = forgotten("x/a", guard, answers(80), answers(73), 500)
+    assert (lost.kept, lost.high < 0) == ("forgot", True)
+    assert judged([lost]) == (lost,)
+    same = [
+        forgotten(f"x/{i}", guard, answers(80), answers(80), 500).model_copy(
+            update={"task": f"x/{i}"}
+        )
+        for i in range(9)
+    ]
+    among = judged([lost, *same])[0]
+    assert (among.kept, among.p_holm) == ("unclear", pytest.approx(10 * lost.p))
 
 
 def test_two_changes_that_cancel_out_are_no_forgetting() -> None:

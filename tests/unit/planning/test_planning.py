@@ -131,3 +131,10 @@ def test_a_method_that_is_not_valid_starts_no_process(monkeypatch: pytest.Monkey
     recipe = recipe_from_dict({"data": {"source": "rows.jsonl"}}, ["method.target=[]"])
     with pytest.raises(InputError, match=r"^--set method\.target: method\.target = \[\]"):
         plan(recipe)
+
+
+def test_an_unknown_method_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brulee.pipeline.plan.Apart", lambda *_: pytest.fail("started"))
+    recipe = recipe_from_dict({"data": {"source": "rows.jsonl"}})
+    with pytest.raises(InputError, match=r"^--method: unknown method 'lra'; did you mean 'lora'"):
+        plan(recipe, ["lora", "lra"])

@@ -53,6 +53,26 @@ def test_the_cut_line_and_the_odd_epochs_are_there(shown: Shown) -> None:
     assert "brief is drawn for 30 epochs" in text
 
 
+def test_a_table_of_fewer_draws_than_training_reads_says_so(
+    tmp_path: Path, make_tokenizer, chat_templates
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label\n" + "".join(f"word {i},l{i % 2}\n" for i in range(26)))
+    phrased = {"prompt": "Is it so?\n{{text}}", "completion": "{{label}}"}
+    data = {"source": str(file), "templates": phrased, "split": {"test": 0, "validation": 0}}
+    train = {"max_length": 64, "epochs": 5.0, "max_steps": 4}
+    recipe = recipe_from_dict({"name": "it", "data": data, "train": train})
+    encoder = Encoder(make_tokenizer(chat_templates["chatml"]), max_length=64)
+    on = Console(file=io.StringIO(), width=100, record=True)
+    show(inspect(recipe, open_corpus(recipe), encoder), on, None)
+    text = " ".join(on.export_text().split())
+    assert (
+        "26 training rows; training reads 32 documents made of them, of which the first 26 are "
+        "read here: "
+    ) in text
+    assert "Template of the first 26 Draws" in text
+
+
 def test_brackets_in_rows_are_text(shown: Shown) -> None:
     assert "[bold]brief[/]" in shown()
 

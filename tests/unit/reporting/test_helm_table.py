@@ -86,7 +86,7 @@ def test_models_of_one_name_go_by_their_place() -> None:
 
 def test_a_terminal_shows_scores_wins_and_speed() -> None:
     console = Console(record=True, width=200, file=io.StringIO())
-    console.print(*helm_views.terminal(helm_table([("a", SMALL), ("b", LARGE)]), 200))
+    console.print(*helm_views.terminal(helm_table([("a", SMALL), ("b", LARGE)]), 200), sep="\n")
     text = console.export_text()
     assert "0.600 ±0.100" in text
     assert "0.300 ±0.100*" in text
@@ -99,7 +99,9 @@ def test_a_terminal_shows_scores_wins_and_speed() -> None:
 def test_a_narrow_terminal_gets_the_columns_below_each_other_and_whole() -> None:
     def shown(width: int) -> str:
         console = Console(record=True, width=width, file=io.StringIO())
-        console.print(*helm_views.terminal(helm_table([("a", SMALL), ("b", LARGE)]), width))
+        console.print(
+            *helm_views.terminal(helm_table([("a", SMALL), ("b", LARGE)]), width), sep="\n"
+        )
         return console.export_text()
 
     wide, narrow = shown(200), shown(56)

@@ -237,3 +237,25 @@ def test_only_a_difference_the_verdict_counts_is_coloured(example: Results) -> N
     text = render(example.model_copy(update={"comparisons": doubtful}), [], [])
     assert 'class="up"' not in text
     assert text.count('class="down"') == 1
+
+
+def test_the_guards_show_the_p_that_decided(example: Results) -> None:
+    corrected = [g.model_copy(update={"p_holm": min(1.0, 3 * g.p)}) for g in example.forgetting]
+    shown = render(example.model_copy(update={"forgetting": tuple(corrected)}), [], [])
+    lost = shown[shown.index("What was lost") : shown.index("What it cost")]
+    assert "p, corrected for the number of guards, is below 0.05" in lost
+    assert ">p (Holm)</th>" in lost
+    assert "<td>0.030</td>" in lost
+
+
+def test_several_tasks_are_counted_and_no_bracket_is_torn(example: Results) -> None:
+    first = example.comparisons[0]
+    tasks = [first.model_copy(update={"task": task}) for task in ("a/test", "b/test", "c/test")]
+    many = example.model_copy(update={"comparisons": tuple(tasks), "verdict": ""})
+    shown = render(many, [], [])
+    top = shown[shown.index('class="verdict"') : shown.index("Scores before and after")]
+    assert "3 of 3 tasks" in top
+    assert "(0 worse, 0 unclear; ROUGE-1 +0.14 on average)" in top
+    assert "<dt>tasks improved</dt><dd>3 of 3</dd>" in top
+    assert "<dt>ROUGE-1 on average</dt><dd>+0.14</dd>" in top
+    assert "test items got better" not in top

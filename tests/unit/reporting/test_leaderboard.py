@@ -12,7 +12,7 @@ from rich.console import Console
 from brulee.errors import InputError
 from brulee.reporting import results as results_file
 from brulee.reporting.leaderboard import Entry, Leaderboard, leaderboard, lower_is_better
-from brulee.reporting.leaderboard_files import read_entries
+from brulee.reporting.leaderboard_files import read_all, read_entries
 from brulee.reporting.leaderboard_page import page
 from brulee.reporting.leaderboard_text import as_csv, as_json, terminal
 from brulee.reporting.results import Base, Method, Results, Score, SuiteUse
@@ -212,12 +212,13 @@ def test_the_page_sorts_escapes_and_loads_nothing(board: Leaderboard) -> None:
     assert "0.100</b>*" in text
 
 
-def test_terminal_fits_and_turns_over_when_columns_are_many(board: Leaderboard) -> None:
-    def drawn(found: Leaderboard) -> str:
-        console = Console(width=80, record=True, file=io.StringIO())
-        console.print(*terminal(found))
-        return console.export_text()
+def drawn(found: Leaderboard, width: int = 80) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(*terminal(found, width), sep="\n")
+    return console.export_text()
 
+
+def test_terminal_fits_and_turns_over_when_columns_are_many(board: Leaderboard) -> None:
     assert "win rate" in drawn(board)
     wide = drawn(leaderboard(entry("a", f"task{i}", 0.5) for i in range(8)))
     assert all(f"task{i} accuracy" in wide for i in range(8))
@@ -229,3 +230,58 @@ def test_csv_and_json_hold_every_score(board: Leaderboard) -> None:
     assert len(rows) == len(as_json(board)["scores"]) == 4
     partial = next(row for row in rows if row["model"] == "b")
     assert (partial["metric"], partial["partial"], partial["items"]) == ("accuracy", "True", "10")
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_a_narrow_terminal_breaks_no_word_and_no_number(width: int) -> None:
+    tasks = ("other-instructions", "support-chats/test", "common-knowledge", "glue", "superglue")
+    models = ("full-tuning", "lora-r8", "base")
+    narrow = drawn(leaderboard(entry(m, t, 0.5) for m in models for t in tasks), width)
+    assert max(map(len, narrow.splitlines())) <= width
+    assert narrow.count("0.500 ±0.050") == 15
+    assert all(name in narrow.split() for name in (*tasks, *models))
+
+
+def test_two_runs_of_one_folder_name_are_two_models(tmp_path: Path) -> None:
+    def run(at: str, tuned: float, base: float = 0.3) -> str:
+        results_file.write(
+            Results(
+                run="chat", base=Base(name="small", digest="d"), method=Method(name="lora", rank=8),
+                scores=tuple(
+                    Score(who=who, task="x", metric="f1", value=v, low=v - 0.1, high=v + 0.1, n=20)
+                    for who, v in (("base", base), ("tuned", tuned))
+                ),
+            ),
+            tmp_path / at,
+        )  # fmt: skip
+        return str(tmp_path / at)
+
+    one, two, same = run("a/chat", 0.5), run("b/chat", 0.6), run("c/chat", 0.5)
+    models = {e.model: e.value for e in read_all([one, two])}
+    assert models == {f"chat (LoRA r8), {one}": 0.5, f"chat (LoRA r8), {two}": 0.6, "small": 0.3}
+    assert {e.model for e in read_all([one, same])} == {"chat (LoRA r8)", "small"}
+    assert {e.model for e in read_all([one, f"mine={two}"])} == {"chat (LoRA r8)", "mine", "small"}
+    other = run("d/chat", 0.7, base=0.4)
+    assert {e.model for e in read_all([f"x={one}", other])} == {
+        "x", f"small, {one}", f"small, {other}", "chat (LoRA r8)"
+    }  # fmt: skip
+    assert [e.model for e in read_all([one, other]) if e.value in (0.3, 0.4)] == [
+        f"small, {one}", f"small, {other}"
+    ]  # fmt: skip
+
+
+def test_a_score_on_a_few_items_does_not_take_the_place_of_one_on_more() -> None:
+    def one(model: str, value: float, items: int | None) -> Entry:
+        return entry(model, "common-knowledge", value, items=items)
+
+    full, few, again = one("a", 0.5, 160), one("a", 0.9, 4), one("a", 0.6, 160)
+    column = full.column
+    for given, kept in (([full, few], full), ([few, full], full), ([full, again], again)):
+        assert leaderboard(given).entry("a", column) is kept
+    unknown = one("a", 0.7, None)
+    assert leaderboard([full, unknown]).entry("a", column) is unknown
+    said = "Not all on as many items: common-knowledge accuracy (4 to 160)."
+    for others, told in ((one("b", 0.4, 4), True), (one("b", 0.4, 160), False)):
+        found = leaderboard([full, others])
+        assert (said in " ".join(drawn(found).split())) == told
+        assert (said in page(found)) == told

@@ -104,16 +104,22 @@ def test_missing_and_unparsable_files_are_input_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("low", "high", "p", "said"),
     [
-        (-0.1, -0.01, "forgot"),
-        (0.01, 0.1, "improved"),
-        (-0.02, 0.01, "kept"),
-        (-0.05, 0.03, "unclear"),
+        (-0.1, -0.01, 0.01, "forgot"),
+        (-0.1, -0.01, 0.05, "unclear"),
+        (-0.01, -0.001, 0.06, "kept"),
+        (0.01, 0.1, 0.01, "improved"),
+        (0.01, 0.1, 0.2, "kept"),
+        (-0.02, 0.01, 0.01, "kept"),
+        (-0.05, 0.03, 0.01, "unclear"),
     ],
 )
-def test_a_guard_is_judged_by_its_interval(low: float, high: float, said: str) -> None:
-    assert r.outcome(low, high) == said
+def test_a_guard_is_judged_by_its_interval_and_p(
+    low: float, high: float, p: float, said: str
+) -> None:
+    assert r.outcome(low, high, p) == said
+    assert (said in {"forgot", "improved"}) == bool(paired(low=low, high=high, p=p).direction)
 
 
 def test_direction_needs_interval_and_p_to_agree() -> None:

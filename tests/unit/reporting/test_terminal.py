@@ -85,3 +85,13 @@ def test_a_run_that_measured_nothing_prints_no_empty_table(example: Results) -> 
     terminal.show(bare, on)
     assert "Nothing was measured" in printed(on)
     assert "Difference" not in printed(on)
+
+
+def test_an_evaluation_of_a_base_is_compared_by_its_own_row(example: Results) -> None:
+    scores = tuple(score for score in example.scores if score.who == "base")
+    alone = example.model_copy(update={"run": "eval-of-base", "scores": scores})
+    on = console(110)
+    terminal.compare([alone, example], on)
+    rows = [row for row in printed(on).splitlines() if row.startswith("eval-of-base")]
+    assert rows[0].split()[1:3] == ["0.31", "±0.04"]
+    assert printed(on).count("(before)") == 1

@@ -11,11 +11,14 @@ COST = r.Cost(trainable_parameters=18, total_parameters=1000, train_seconds=250)
 LORA = r.Method.model_validate({"name": "lora", "rank": 8})
 
 
-def guard(low: float, high: float, task: str = "common-knowledge") -> r.Forgetting:
+def guard(
+    low: float, high: float, task: str = "common-knowledge", p: float | None = None
+) -> r.Forgetting:
     middle = (low + high) / 2
+    p = p if p is not None else 0.5 if low <= 0 <= high else 0.001
     return r.Forgetting(
         task=task, metric="accuracy", base=0.5, tuned=0.5 + middle, difference=middle,
-        low=low, high=high, p=0.5, kept=r.outcome(low, high),
+        low=low, high=high, p=p, kept=r.outcome(low, high, p),
     )  # fmt: skip
 
 
@@ -89,6 +92,15 @@ def test_no_test_rows_means_nothing_was_measured() -> None:
 )
 def test_each_outcome_of_a_guard_has_its_own_words(low: float, high: float, words: str) -> None:
     assert words in verdict(results(GAIN, guards=(guard(low, high),)))
+
+
+def test_a_guard_whose_p_does_not_agree_with_its_interval_did_not_change() -> None:
+    lost, gained = guard(-0.18, -0.02, p=0.07), guard(0.01, 0.18, p=0.07)
+    assert (lost.kept, gained.kept) == ("unclear", "kept")
+    assert (
+        "common-knowledge did not measurably change (-0.10, interval -0.18 to -0.02, yet p = 0.070:"
+        " could be as bad as -0.18)"
+    ) in verdict(results(GAIN, guards=(lost,)))
 
 
 def test_every_forgotten_guard_is_named_however_many_there_are() -> None:

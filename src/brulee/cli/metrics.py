@@ -1,0 +1,31 @@
+"""`brulee metrics`: the scores by name."""
+
+from __future__ import annotations
+
+import typer
+
+from brulee.cli import options
+from brulee.cli.failures import sentences
+from brulee.cli.output import print_json, print_table, print_text
+
+app = typer.Typer(no_args_is_help=True, help="The metrics that a recipe and brulee score can name.")
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `list` a command of its own though it is the only one."""
+
+
+@app.command("list")
+@sentences()
+def list_metrics(as_json: options.Json = False) -> None:
+    """List the metrics with what each one measures."""
+    from brulee.evaluation import SUMMARIES
+    from brulee.evaluation.rouge_kinds import EXAMPLES
+
+    if as_json:
+        print_json([{"name": name, "summary": text} for name, text in SUMMARIES.items()])
+        return
+    print_table(["metric", "what it measures"], SUMMARIES.items())
+    print_text(f"Single scores of ROUGE: {', '.join(EXAMPLES)}.")
+    print_text("Options follow a colon, as in rougeL:recall; docs/evaluation.md has them.")

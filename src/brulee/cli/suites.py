@@ -1,0 +1,38 @@
+"""`brulee suites`: the benchmarks by name."""
+
+from __future__ import annotations
+
+import typer
+
+from brulee.cli import options
+from brulee.cli.failures import sentences
+from brulee.cli.output import print_json, print_table, print_text
+
+app = typer.Typer(no_args_is_help=True, help="The benchmarks that brulee eval and guards can name.")
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `list` a command of its own though it is the only one."""
+
+
+@app.command("list")
+@sentences()
+def list_suites(as_json: options.Json = False) -> None:
+    """List the suites with what each one asks and the options that --set takes."""
+    from brulee.evaluation.suites import SUITES, SUMMARIES
+
+    found = [
+        (name, SUMMARIES[name], sorted(of.Options.model_fields)) for name, of in SUITES.items()
+    ]
+    if as_json:
+        print_json([{"name": n, "summary": text, "options": keys} for n, text, keys in found])
+        return
+    print_table(
+        ["suite", "what it asks", "options"],
+        [(name, text, ", ".join(keys) or "-") for name, text, keys in found],
+    )
+    print_text("Beside these: FILE.yaml, a task file of lm-evaluation-harness.")
+    print_text(
+        "A guard is a task: common-knowledge, other-instructions, plain-prose, or SUITE/TASK."
+    )
