@@ -1,6 +1,7 @@
 """The whole line on tiny models: what a run leaves behind, and what may be done with it."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -240,3 +241,17 @@ def read(file: Path) -> dict[str, Any]:
 
 def lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_an_adapter_whose_base_has_moved_is_told_where_it_lies(at: Any, brulee: Any) -> None:
+    shutil.copytree(at.model, "here")
+    assert brulee("train", at.write(model="here")).code == 0
+    Path("here").rename("moved")
+    asked = ("generate", RUN, "--prompt", "Ana: a kettle is late.", "--max-new-tokens", 2)
+    assert brulee(*asked).code == 2
+    assert brulee(*asked, "--base", "moved").code == 0
+    assert brulee("chat", RUN, "--base", "moved", "--max-new-tokens", 2, stdin="Hello\n").code == 0
+    refused = brulee("generate", "moved", "--prompt", "Ana", "--base", "moved")
+    assert (refused.code, refused.errors) == (
+        2, ["error: moved: this is no adapter, so it has no base to replace by 'moved'."]
+    )  # fmt: skip

@@ -28,9 +28,7 @@ def merge(
     dtype: Annotated[
         Dtype, typer.Option(help="auto: as the base's files are.", show_default=True)
     ] = Dtype.AUTO,
-    base: Annotated[
-        str | None, typer.Option(help="Where the base lies now, if not where the adapter says.")
-    ] = None,
+    base: options.AdapterBase = None,
     as_json: options.Json = False,
 ) -> None:
     """Fold an adapter into its base, in fp32, and store a plain transformers model.

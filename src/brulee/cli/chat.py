@@ -25,6 +25,7 @@ def chat(
     temperature: options.Temperature = 0.0,
     top_p: options.TopP = 1.0,
     seed: options.Seed = 0,
+    base: options.AdapterBase = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     as_json: options.Json = False,
@@ -39,7 +40,7 @@ def chat(
     with progress.waiting("Loading PyTorch"):
         from brulee.inference.session import open_session
 
-    session = open_session(target, device=device, precision=precision)
+    session = open_session(target, device=device, precision=precision, base=base)
     how = {
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,

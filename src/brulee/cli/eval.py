@@ -55,7 +55,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Write the files that GLUE's or SuperGLUE's leaderboard takes here."),
     ] = None,
-    base: Annotated[str | None, typer.Option(help="Base model of an adapter.")] = None,
+    base: options.AdapterBase = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     as_json: options.Json = False,

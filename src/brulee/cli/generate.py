@@ -29,6 +29,7 @@ def generate(
     raw: Annotated[
         bool, typer.Option("--raw", help="Continue the text as it is: no chat template.")
     ] = False,
+    base: options.AdapterBase = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     as_json: options.Json = False,
@@ -44,7 +45,7 @@ def generate(
     with progress.waiting("Loading PyTorch"):
         from brulee.inference.session import open_session
 
-    session = open_session(target, device=device, precision=precision)
+    session = open_session(target, device=device, precision=precision, base=base)
     answers = session.complete(
         prompts,
         max_new_tokens=max_new_tokens,

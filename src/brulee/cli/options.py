@@ -45,5 +45,9 @@ TopP: TypeAlias = Annotated[
 Seed: TypeAlias = Annotated[
     int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same samples.")
 ]
+AdapterBase: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--base", help="Where the base lies now, if not where the adapter says."),
+]
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 Precision: TypeAlias = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]

@@ -106,17 +106,20 @@ def open_session(
     """Load a run folder, an adapter folder, or a model (bundled, folder, .gguf, Hub id).
 
     `base` replaces the base model that an adapter names. Raises InputError for a target that is
-    none of these, or an adapter that does not belong to its base.
+    none of these, an adapter that does not belong to its base, or a `base` of what is no adapter.
     """
     where = pick_device(device)
     dtype = pick_dtype(precision, where)
     folder = Path(target)
-    if (folder / "model" / "config.json").is_file():
-        return _model_session(str(folder / "model"), where, dtype)
-    if (folder / "adapter" / CONFIG).is_file():
+    tuned_whole = (folder / "model" / "config.json").is_file()
+    if not tuned_whole and (folder / "adapter" / CONFIG).is_file():
         folder = folder / "adapter"
-    if (folder / CONFIG).is_file():
+    if not tuned_whole and (folder / CONFIG).is_file():
         return _adapter_session(folder, where, dtype, base)
+    if base is not None:
+        raise InputError(f"{target}: this is no adapter, so it has no base to replace by {base!r}.")
+    if tuned_whole:
+        return _model_session(str(folder / "model"), where, dtype)
     if (folder / "recipe.yaml").is_file():
         raise InputError(
             f"{target}: this run has no adapter yet; train it with: brulee resume {target}"
