@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ from brulee.models.bundled import NAME, bundled_folder, sha256
 from brulee.models.quantising import keep_values, quantisation
 
 Kind = Literal["causal", "seq2seq"]
+# transformers makes tensors of the dtype asked for by changing the default of the whole process.
+_loading = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ def load_base(
     """
     if device.type == "cpu":
         keep_freed_memory()
-    base = _load(name, _Held(dtype, device, quantise), revision, resolve)
+    with _loading:
+        base = _load(name, _Held(dtype, device, quantise), revision, resolve)
     if device.type == "cpu":
         give_back_freed_memory()  # loading held a copy, which nothing will need again
     return base
