@@ -7,7 +7,7 @@ import re
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from transformers import (
 from brulee.errors import InputError, nearest
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
 from brulee.models.bundled import NAME, bundled_folder, sha256
+from brulee.models.gguf_tokens import gguf_tokenizer
 from brulee.models.quantising import keep_values, quantisation
 
 Kind = Literal["causal", "seq2seq"]
@@ -41,8 +42,8 @@ class Base:
     the Hub.
     """
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel = field(repr=False)
+    tokenizer: PreTrainedTokenizerBase = field(repr=False)
     name: str
     digest: str
     kind: Kind
@@ -197,11 +198,7 @@ def _from_gguf(path: Path, asked: _Held) -> Base:
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer = None
-    tokenizer = _read(
-        lambda: AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name),
-        path,
-        "its tokenizer",
-    )
+    tokenizer = _read(lambda: gguf_tokenizer(path), path, "its tokenizer")
     model = model.to(asked.device).eval()
     return Base(model, tokenizer, path.stem, sha256(path), "causal", path.parent)
 
