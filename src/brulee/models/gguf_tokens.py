@@ -1,7 +1,7 @@
 """The tokenizer of a GGUF file, its special tokens those that the file names.
 
-transformers does not read them in every version that is allowed here: 5.12 to 5.17 end a text with
-the token that begins it.
+transformers does not read them in every version that is allowed here: 5.17 ends a text with the
+token that begins it.
 """
 
 from __future__ import annotations
