@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from brulee.data.batching import pad, pad_pairs
 from brulee.data.encoding import Encoded
 from brulee.inference.likelihood import Note, Tally, token_scores
+from brulee.models.turns import turn
 
 
 def score_padded(
@@ -55,5 +56,6 @@ def _logits(
         batch = pad(documents, pad_id)
     targets = np.array(batch.targets.numpy())
     batch = batch.to(next(model.parameters()).device)
-    logits_BTV = model(**batch.inputs, use_cache=False).logits
+    with turn(model):
+        logits_BTV = model(**batch.inputs, use_cache=False).logits
     return logits_BTV.flatten(0, 1)[batch.positions], targets

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from brulee.inference.cache import gather, is_plain
 from brulee.models.cache_names import cache_name, cache_of
 from brulee.models.precision import PASS_TOKENS
+from brulee.models.turns import turn
 
 
 class PaddedDecoder:
@@ -43,7 +44,8 @@ class PaddedDecoder:
         if self.seq2seq:
             ids_BT, self.mask_BT = self._padded(self._prompts, left=False)
             encoder = self.model.get_encoder()
-            self.encoded = encoder(input_ids=ids_BT, attention_mask=self.mask_BT)
+            with turn(self.model):
+                self.encoded = encoder(input_ids=ids_BT, attention_mask=self.mask_BT)
             start = int(self.model.config.decoder_start_token_id)
             self._forward(torch.full((len(self._prompts), 1), start, device=self.device))
         else:
@@ -134,7 +136,8 @@ class PaddedDecoder:
                 "position_ids": positions_BT[:, -ids_BT.shape[1] :],
                 "logits_to_keep": logits_to_keep,
             }
-        return self.model(**inputs, **{self.cache_name: self.cache}, use_cache=True)
+        with turn(self.model):
+            return self.model(**inputs, **{self.cache_name: self.cache}, use_cache=True)
 
 
 def _passes(lengths: Sequence[int], tokens: int) -> Iterator[slice]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import torch
+
+from brulee.errors import InputError
 
 _SEEDS: Final = 2**64  # what a generator takes as its seed
 _COLDEST: Final = 1e-30  # below it logits would no longer be finite; the likeliest token is certain
@@ -18,6 +21,7 @@ class Sampling:
 
     A text of `stop` ends it and is not part of it. With `beams` above 1 the likeliest completion
     found by a search that wide is taken, its log-probability divided by tokens ** length_penalty.
+    Raises InputError for a number that means nothing, naming it.
     """
 
     max_new_tokens: int = 96
@@ -27,6 +31,19 @@ class Sampling:
     stop: tuple[str, ...] = ()
     beams: int = 1
     length_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_new_tokens", 1), ("beams", 1)):
+            if (count := getattr(self, name)) < least:
+                raise InputError(f"{name} = {count!r} is not valid: it should be {least} or more.")
+        if not 0.0 <= self.temperature < math.inf:
+            raise InputError(
+                f"temperature = {self.temperature!r} is not valid: it should be 0 (greedy) or more."
+            )
+        if not 0.0 <= self.top_p <= 1.0:
+            raise InputError(
+                f"top_p = {self.top_p!r} is not valid: it should be between 0 and 1 (no cut)."
+            )
 
 
 def generators(sampling: Sampling, numbers: Sequence[int]) -> list[torch.Generator]:

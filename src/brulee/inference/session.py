@@ -29,9 +29,9 @@ class Session:
     """
 
     base: Base
-    attached: Attached | None
-    encoder: Encoder
-    engine: Engine
+    attached: Attached | None = field(repr=False)
+    encoder: Encoder = field(repr=False)
+    engine: Engine = field(repr=False)
     record: Mapping[str, Any] = field(default_factory=dict)
 
     def complete(
@@ -52,6 +52,7 @@ class Session:
         that width finds. Raises InputError for a prompt that is empty or too long, which it names
         by its number or, where these are given, by its `places`.
         """
+        check_texts(prompts)
         encode = self._encode_raw if raw else self.encoder.encode_prompt
         ids = [encode(prompt) for prompt in prompts]
         for number, one in enumerate(ids, start=1):
@@ -99,18 +100,35 @@ class Session:
         return [*self.encoder.prefix_ids, *ids]
 
 
+def check_texts(prompts: Sequence[str]) -> None:
+    """Raise InputError for one text, whose letters would each be a prompt, or for what is none."""
+    if isinstance(prompts, str):
+        raise InputError("prompts must be a list of texts, not one text; write [prompt].")
+    for number, prompt in enumerate(prompts, start=1):
+        if not isinstance(prompt, str):
+            raise InputError(
+                f"prompt {number} is {prompt!r}, of type {type(prompt).__name__}; "
+                "it must be a text."
+            )
+
+
 @waiting("Loading the model")
 def open_session(
-    target: str, device: str = "auto", precision: str = "auto", base: str | None = None
+    target: str | Path, device: str = "auto", precision: str = "auto", base: str | None = None
 ) -> Session:
     """Load a run folder, an adapter folder, or a model (bundled, folder, .gguf, Hub id).
 
     `base` replaces the base model that an adapter names. Raises InputError for a target that is
     none of these, an adapter that does not belong to its base, or a `base` of what is no adapter.
     """
+    if not isinstance(target, str | Path):
+        raise InputError(
+            f"a target is the name or the folder of a model, an adapter or a run, not an object of "
+            f"type {type(target).__name__}."
+        )
     where = pick_device(device)
     dtype = pick_dtype(precision, where)
-    folder = Path(target)
+    target, folder = str(target), Path(target)
     tuned_whole = (folder / "model" / "config.json").is_file()
     if not tuned_whole and (folder / "adapter" / CONFIG).is_file():
         folder = folder / "adapter"

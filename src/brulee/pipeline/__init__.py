@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from brulee import progress
+from brulee.errors import InputError
 from brulee.pipeline.folder import RunFolder, open_run, reopen_run
 from brulee.pipeline.lock import to_itself
 from brulee.pipeline.preparation import prepare
@@ -20,7 +21,7 @@ from brulee.recipe import Recipe
 from brulee.training.world import World, joined
 
 
-def run(recipe: Recipe, *, folder: Path | None = None, fresh: bool = False) -> Path:
+def run(recipe: Recipe, *, folder: str | Path | None = None, fresh: bool = False) -> Path:
     """Score the base, tune it, score it again, write the report; returns the run folder.
 
     A run folder that holds the same recipe is continued, or left alone when it is finished. Where
@@ -28,18 +29,27 @@ def run(recipe: Recipe, *, folder: Path | None = None, fresh: bool = False) -> P
     training does, the run is refused with the difference. `fresh` moves it aside first.
     Raises InputError for bad input and StoppedError for a run that stopped before its end.
     """
-    return _whole(open_run(recipe, "run", folder, fresh))
+    return _whole(_opened(recipe, "run", folder, fresh))
 
 
-def train(recipe: Recipe, *, folder: Path | None = None, fresh: bool = False) -> Path:
+def train(recipe: Recipe, *, folder: str | Path | None = None, fresh: bool = False) -> Path:
     """Tune the model and stop after the adapter; otherwise as `run`."""
-    return _training(open_run(recipe, "train", folder, fresh))
+    return _training(_opened(recipe, "train", folder, fresh))
 
 
-def resume(folder: Path) -> Path:
+def resume(folder: str | Path) -> Path:
     """Go on with an interrupted run or training, whichever the folder holds."""
-    where = reopen_run(folder)
+    where = reopen_run(Path(folder))
     return _training(where) if where.command == "train" else _whole(where)
+
+
+def _opened(recipe: Recipe, command: str, folder: str | Path | None, fresh: bool) -> RunFolder:
+    if not isinstance(recipe, Recipe):
+        raise InputError(
+            f"brulee.{command} takes a recipe, not an object of type {type(recipe).__name__}; "
+            "brulee.load_recipe(PATH) reads one, brulee.recipe_from_dict(VALUES) makes one."
+        )
+    return open_run(recipe, command, None if folder is None else Path(folder), fresh)
 
 
 def _whole(where: RunFolder) -> Path:

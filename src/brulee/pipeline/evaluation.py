@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,10 @@ class Evaluation:
     options: Strict
     limit: int | None
     chat: bool
-    session: Session
-    examples: Mapping[str, list[Example]]
-    answers: Mapping[str, list[Answer]]
-    scored: Mapping[str, TaskScores]
+    session: Session = field(repr=False)
+    examples: Mapping[str, list[Example]] = field(repr=False)
+    answers: Mapping[str, list[Answer]] = field(repr=False)
+    scored: Mapping[str, TaskScores] = field(repr=False)
     efficiency: Efficiency | None = None
 
     @cached_property
@@ -95,8 +95,12 @@ def evaluate(
     are the suite's, `chat` puts the model's chat template round every prompt. Replies are kept in
     the cache by model, adapter, task and request: what was asked before is not asked again.
     With `bundle` the items must be those that the suite's leaderboard takes answers to.
-    Raises InputError for an unknown suite or option, missing or malformed files, a wrong target.
+    Raises InputError for an unknown suite or option, missing or malformed files, a wrong target,
+    or a number below 1.
     """
+    for name, count in (("limit", limit), ("resamples", resamples)):
+        if count is not None and count < 1:
+            raise InputError(f"{name} = {count!r} is not valid: it should be 1 or more.")
     found = suite_of(suite)
     checked = suite_options(found, options or {})
     tasks = found.open(Path(data) if data is not None else None, checked)
@@ -105,7 +109,7 @@ def evaluate(
     examples = {task.name: task.examples(limit) for task in tasks}
     if bundle:
         found.check_bundle(examples)
-    session = open_session(str(target), device=device, precision=precision, base=base)
+    session = open_session(target, device=device, precision=precision, base=base)
     answers = _answers(tasks, examples, session, chat)
     scored = {task.name: task_scores(task, answers[task.name], resamples) for task in tasks}
     efficiency = probe(session, examples, replies_folder(session)) if found.timed else None

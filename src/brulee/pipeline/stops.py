@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from brulee.errors import StoppedError
 from brulee.pipeline.folder import RunFolder
@@ -24,12 +24,13 @@ def interruptible(where: RunFolder) -> Iterator[None]:
     Before the run has begun there is nothing to go on with, and the error passes as it is. The
     training loop answers signals itself.
     """
+    alarm = _Alarm()
     try:
-        with taken(_interrupt, signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        with taken(alarm.interrupt, signal.SIGINT, signal.SIGTERM):
             try:
                 yield
             finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                alarm.give_back()
     except KeyboardInterrupt:
         if not where.begun:
             raise
@@ -46,7 +47,25 @@ def interruptible(where: RunFolder) -> Iterator[None]:
         ) from None
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    # Code in C that looks for an attribute may take any exception for its absence. Then once more.
-    signal.setitimer(signal.ITIMER_REAL, AGAIN)
-    raise KeyboardInterrupt
+class _Alarm:
+    """Interrupts once more after a while; the alarm is the caller's until there is need for it."""
+
+    def __init__(self) -> None:
+        self._before: tuple[Any, float, float] | None = None  # whose it was, and when it rings
+
+    def interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        # Code in C that looks for an attribute may take any exception for its absence. Then once
+        # more.
+        if self._before is None:
+            handler = signal.signal(signal.SIGALRM, self.interrupt)
+            self._before = (handler, *signal.getitimer(signal.ITIMER_REAL))
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        raise KeyboardInterrupt
+
+    def give_back(self) -> None:
+        if self._before is None:
+            return
+        handler, delay, interval = self._before
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, delay, interval)

@@ -28,6 +28,11 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises InputError naming the file and line of an unknown key (with the nearest valid one),
     a value of the wrong type, or malformed YAML.
     """
+    if not isinstance(path, str | Path):
+        raise InputError(
+            f"a recipe's file is a path, not an object of type {type(path).__name__}; "
+            "recipe_from_dict(VALUES) makes a recipe of values."
+        )
     file = Path(path)
     if not file.is_file():
         beside = sorted(p.name for p in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
@@ -66,9 +71,16 @@ def _folder_of(file: Path) -> Path:
 def recipe_from_dict(
     values: Mapping[str, Any], overrides: Iterable[str] = (), source: Source | None = None
 ) -> Recipe:
-    """Build a recipe from plain values; errors as in `load_recipe`."""
+    """Build a recipe from plain values, of which paths may be Path; errors as in `load_recipe`."""
     source = source or Source("recipe", {}, None)
-    merged = json.loads(json.dumps(dict(values)))
+    if isinstance(overrides, str):
+        raise InputError(f"overrides must be a list of texts, not one text; write [{overrides!r}].")
+    if not isinstance(values, Mapping):
+        raise InputError(
+            f"{source.label}: it should be a mapping with the keys data, method, train ..., not an "
+            f"object of type {type(values).__name__}."
+        )
+    merged = json.loads(json.dumps(dict(values), default=_plain))
     for override in overrides:
         source.overridden[apply(merged, override)] = override.partition("=")[0].strip()
     if isinstance(merged.get("data"), list):
@@ -83,3 +95,12 @@ def recipe_from_dict(
         )
     recipe._source = source
     return recipe
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise InputError(
+        f"recipe: {value!r}, of type {type(value).__name__}, is not a text, a number, true, false, "
+        "null, a list or a mapping of those."
+    )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 
-from brulee.errors import InputError
+from brulee.errors import InputError, unknown
 from brulee.methods.base import Group
 from brulee.models.quantising import need_bitsandbytes
+
+OPTIMIZERS: Final = ("adamw", "adamw8bit", "paged_adamw8bit")
+SCHEDULES: Final = ("cosine", "linear", "constant")
 
 
 def optimizer_of(
@@ -20,8 +24,10 @@ def optimizer_of(
     `adamw` is torch's, fused. `adamw8bit` holds the moments of large parameters in 8 bits (Dettmers
     et al. 2022, "8-bit Optimizers via Block-wise Quantization"); `paged_adamw8bit` lets them move
     to the CPU's memory while a GPU has no room (Dettmers et al. 2023, QLoRA). Raises InputError
-    where bitsandbytes is missing, and for pages without a GPU.
+    where bitsandbytes is missing, for pages without a GPU, and for another name.
     """
+    if kind not in OPTIMIZERS:
+        raise unknown("optimizer", kind, OPTIMIZERS)
     settings = [
         {
             "params": list(group.parameters),
@@ -52,7 +58,8 @@ def schedule(kind: str, step: int, total: int, warmup: float) -> float:
     """The share of the full learning rate at a 0-based step.
 
     Warm-up is linear over `warmup * total` steps and ends at 1; cosine and linear then fall
-    towards 0, reaching it one step after the last, so that no step is spent at zero.
+    towards 0, reaching it one step after the last, so that no step is spent at zero. Raises
+    InputError for another name.
     """
     rising = math.ceil(warmup * total)
     if step < rising:
@@ -62,7 +69,9 @@ def schedule(kind: str, step: int, total: int, warmup: float) -> float:
         return 0.5 * (1.0 + math.cos(math.pi * done))
     if kind == "linear":
         return 1.0 - done
-    return 1.0
+    if kind == "constant":
+        return 1.0
+    raise unknown("schedule", kind, SCHEDULES)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, share: float) -> float:

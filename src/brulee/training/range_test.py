@@ -20,6 +20,7 @@ from brulee.recipe import TrainSpec
 from brulee.training.documents import Documents
 from brulee.training.optim import optimizer_of, set_learning_rate
 from brulee.training.passes import Passes
+from brulee.training.randomness import apart
 
 # The weight of the losses before in the smoothed one.
 _MEMORY = 0.8
@@ -48,11 +49,15 @@ def range_test(
     groups = attached.groups()
     parameters = [p for group in groups for p in group.parameters]
     optimizer = optimizer_of(spec.optimizer, groups, _LOWEST, spec.weight_decay)
-    torch.manual_seed(spec.seed)
     passes.base.model.train()
     size = spec.batch_size * spec.accumulation
     losses: list[float] = []
-    with bar("Trying rates", total=steps, unit="steps") as progress, passes.boundary():
+    with (
+        bar("Trying rates", total=steps, unit="steps") as progress,
+        passes.boundary(),
+        apart(passes.base.device),
+    ):
+        torch.manual_seed(spec.seed)
         for step in range(steps):
             rate = set_learning_rate(optimizer, (_HIGHEST / _LOWEST) ** (step / (steps - 1)))
             wanted = range(step * size, (step + 1) * size)

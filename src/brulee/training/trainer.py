@@ -28,6 +28,7 @@ from brulee.training.guards import Guards, diverged
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import optimizer_of, schedule, set_learning_rate
 from brulee.training.passes import Passes
+from brulee.training.randomness import apart
 from brulee.training.recorder import OpenTrackers, Recorder
 from brulee.training.selection import Best
 from brulee.training.signals import taken
@@ -124,10 +125,11 @@ class Trainer:
         a checkpoint, on Ctrl-C or SIGTERM (with `resume_line`, the command that goes on).
         """
         self._resume_line = resume_line
-        self._resume()
-        if not self.done:
-            with self.recorder.tracked(self.step):
-                self._go_on()
+        with apart(self.base.device):
+            self._resume()
+            if not self.done:
+                with self.recorder.tracked(self.step):
+                    self._go_on()
         kept = self._take_best()
         self.base.model.eval()
         spent = (self.step, self.tokens, self.seconds, self.peak)
@@ -273,9 +275,8 @@ class Trainer:
     def _look(self) -> None:
         """Have the model write, leaving no trace in it or in the random numbers to come."""
         assert self.glimpse is not None
-        cuda = [self.base.device] if self.base.device.type == "cuda" else []
         self.base.model.eval()
-        with torch.random.fork_rng(devices=cuda):
+        with apart(self.base.device):
             found = self.glimpse()
         self.base.model.train()
         self.recorder.completions(self.step, found.scores, found.samples)

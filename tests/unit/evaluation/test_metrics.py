@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from brulee.errors import InputError
-from brulee.evaluation import LABELLED, METRICS, Metric, metric
+from brulee.evaluation import LABELLED, METRICS, NUMERIC, SOURCED, Metric, metric
 from brulee.evaluation.rouge import TYPES
 
 EVERY = [*METRICS, *LABELLED, *TYPES]
@@ -31,7 +32,41 @@ def test_every_metric_keeps_the_contract(name: str) -> None:
         assert 0.0 <= found.item(key, right[key]) <= 1.0
 
 
-@pytest.mark.parametrize("name", [n for n in METRICS if n != "rouge"])
+@pytest.mark.parametrize("name", [*EVERY, *NUMERIC, *SOURCED])
+def test_every_metric_joins_and_reduces_as_the_statistics_are_told_to(name: str) -> None:
+    labels = ["0", "0.25", "0.75", "1"]
+    found = metric(name, labels=labels)
+    draw = random.Random(0)
+    pairs = [(draw.choice(labels), draw.choice("01")) for _ in range(24)]
+    told = [found.statistics(given, [wanted]) for given, wanted in pairs]
+    assert found.against == ("source" if name in SOURCED else "references")
+    for key in found.keys:
+        stats_NS = np.stack([item[key] for item in told])  # as many for every item
+        kept_NS = stats_NS.copy()
+        joined_NS = found.join(key, stats_NS)
+        assert np.array_equal(stats_NS, kept_NS), "join wrote into what it was given"
+        assert joined_NS.ndim == 2
+        assert len(joined_NS) == len(pairs), "an item was lost, and its pair with it"
+        score = found.reduce(key, joined_NS.mean(0), 24.0)
+        assert np.isfinite(score)
+        # All at once and one by one, as the bootstrap and as a table has it.
+        means_BS = np.stack([joined_NS[:12].mean(0), joined_NS[12:].mean(0), joined_NS.mean(0)])
+        sizes_B = np.array([12.0, 12.0, 24.0])
+        each = [found.reduce(key, m, float(n)) for m, n in zip(means_BS, sizes_B, strict=True)]
+        np.testing.assert_allclose(found.reduce(key, means_BS, sizes_B), each, atol=1e-12)
+        # The order of the items says nothing.
+        turned_NS = found.join(key, stats_NS[::-1].copy())
+        np.testing.assert_allclose(found.reduce(key, turned_NS.mean(0), 24.0), score, atol=1e-12)
+        assert isinstance(found.higher_is_better(key), bool)
+
+
+def test_no_score_is_given_by_two_metrics_of_one_name() -> None:
+    kinds = [METRICS, NUMERIC, SOURCED, LABELLED]
+    names = [name for kind in kinds for name in kind]
+    assert len(names) == len(set(names)), "the first of them hides the other"
+
+
+@pytest.mark.parametrize("name", [*NUMERIC, *(n for n in METRICS if n != "rouge")])
 def test_a_metric_gives_the_key_it_is_asked_for_by(name: str) -> None:
     assert metric(name).keys == (name,)
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from typing import get_args
 
 import pytest
 import torch
 
 from brulee.errors import InputError
 from brulee.methods.base import Group
-from brulee.training.optim import optimizer_of, schedule, set_learning_rate
+from brulee.recipe import TrainSpec
+from brulee.training.optim import (
+    OPTIMIZERS,
+    SCHEDULES,
+    optimizer_of,
+    schedule,
+    set_learning_rate,
+)
 
 
 def _shares(kind: str, total: int, warmup: float) -> list[float]:
@@ -44,6 +52,19 @@ def test_warm_up_rises_to_one_before_the_fall_begins() -> None:
 @pytest.mark.parametrize("total", [1, 2, 7, 100])
 def test_no_step_is_spent_at_zero_or_above_the_rate(kind: str, warmup: float, total: int) -> None:
     assert all(0 < share <= 1 for share in _shares(kind, total, warmup))
+
+
+def test_a_recipe_takes_what_is_computed_and_nothing_else() -> None:
+    for key, computed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        assert get_args(TrainSpec.model_fields[key].annotation) == computed
+
+
+def test_a_name_without_a_computation_is_not_another_one_in_silence() -> None:
+    assert all(schedule(kind, 5, 10, 0.0) <= 1 for kind in SCHEDULES)
+    with pytest.raises(InputError, match="unknown schedule 'cosin'; did you mean 'cosine'"):
+        schedule("cosin", 5, 10, 0.0)
+    with pytest.raises(InputError, match="unknown optimizer 'lion'; none is close"):
+        optimizer_of("lion", _groups(), learning_rate=0.1, weight_decay=0.0)
 
 
 def _groups() -> tuple[Group, Group]:

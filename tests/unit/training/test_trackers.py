@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from brulee import progress
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError, StoppedError
+from brulee.recipe.sections import TrackerName
 from brulee.training import trackers
 from brulee.training.documents import Document
 from brulee.training.events import read_events
@@ -189,3 +190,7 @@ def test_ids_that_cannot_be_read_are_told(tmp_path: Path, text: str) -> None:
 def test_without_trackers_no_folder_is_made(tmp_path: Path) -> None:
     assert not list(trackers.open_trackers([], tmp_path, {}, "", 0))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_recipe_takes_the_trackers_there_are_and_nothing_else() -> None:
+    assert get_args(TrackerName) == tuple(trackers.TRACKERS)
