@@ -36,7 +36,8 @@ def test_a_run_scores_what_generate_then_says(
     assert found.cost.trainable_parameters == _stored(RUN).numel()
     lines = (RUN / "eval/tuned/rows-test.jsonl").read_text().splitlines()
     answer = json.loads(lines[0])
-    again = brulee("generate", RUN, "--prompt", answer["prompt"], "--max-new-tokens", 4)
+    asked = ("--prompt", answer["prompt"], "--max-new-tokens", 4, "--precision", "float32")
+    again = brulee("generate", RUN, *asked)
     assert (again.code, again.out) == (0, answer["output"] + "\n")
 
 

@@ -47,15 +47,18 @@ class _FullAttached(Attached):
         self.model = model
         self._base = _copy(model) if keep_base else None
         self._frozen = [p for p in model.parameters() if not p.requires_grad]
-        fixed = left_out(model)
-        self._trained = [p for n, p in model.named_parameters() if n not in fixed]
-        for parameter in self._trained:
+        for parameter in self._trained():
             parameter.requires_grad_(True)
+
+    def _trained(self) -> list[nn.Parameter]:
+        """Looked for anew: where weights are cut up, others take the parameters' places."""
+        fixed = left_out(self.model)
+        return [p for n, p in self.model.named_parameters() if n not in fixed]
 
     def groups(self) -> list[Group]:
         # Norms and biases are not decayed: a gain pulled to zero is not a smaller model.
-        matrices = tuple(p for p in self._trained if p.ndim >= 2)
-        vectors = tuple(p for p in self._trained if p.ndim < 2)
+        matrices = tuple(p for p in self._trained() if p.ndim >= 2)
+        vectors = tuple(p for p in self._trained() if p.ndim < 2)
         groups = [Group("matrices", matrices), Group("vectors", vectors, decay=False)]
         return [group for group in groups if group.parameters]
 
