@@ -296,6 +296,13 @@ def _bart_sizes() -> dict[str, Any]:
     }
 
 
+def _mamba(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import MambaConfig, MambaForCausalLM
+
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}
+    return MambaForCausalLM(MambaConfig(**{**sizes, **changes}))
+
+
 _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "llama": _llama,
     "qwen3": _qwen3,
@@ -309,4 +316,5 @@ _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "t5-gated": _t5_gated,
     "bart": _bart,
     "marian": _marian,
+    "mamba": _mamba,
 }

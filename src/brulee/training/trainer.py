@@ -32,6 +32,7 @@ from brulee.training.randomness import apart
 from brulee.training.recorder import OpenTrackers, Recorder
 from brulee.training.selection import Best
 from brulee.training.signals import taken
+from brulee.training.untouched import Untouched
 from brulee.training.world import ALONE, World
 
 
@@ -106,6 +107,7 @@ class Trainer:
         self.events = EventLog(folder / "events.jsonl", world.writes)
         self.recorder = Recorder(self.events, trackers)
         self.guards = Guards(self.events, spec.max_skips, learning_rate)
+        self.untouched = Untouched(base.model)
         self.relief = Relief(self.passes, allowed=not world.shards)
         self.best = Best()
         self.step, self.tokens, self.seconds, self.peak = 0, 0, 0.0, 0
@@ -175,6 +177,7 @@ class Trainer:
         rate = set_learning_rate(self.optimizer, share)
         found = self._gradient([d.encoded for d in documents])
         limit = self.spec.max_grad_norm or math.inf
+        self.untouched.look()
         norm = together.clip(self.world, self.parameters, limit)
         # One transfer for both: the only point of a step at which a GPU is waited for.
         loss, norm_value = torch.stack([found.loss, norm.to(found.loss.dtype)]).tolist()
@@ -249,6 +252,8 @@ class Trainer:
             self._validate(progress)
         if self.glimpse and self._due(self.spec.generate_every):
             self._look()
+        if self._due(None) and (said := self.untouched.told()):
+            self.recorder.said("no_gradient", self.step, said)
         if self._due(self.spec.save_every):
             self._save()
 

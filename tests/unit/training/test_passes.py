@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import transformers
+from packaging.version import Version
 
 from brulee.data.encoding import Encoded
 from brulee.models.loading import Base
@@ -25,7 +27,15 @@ SCALED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", SCALED)
+# With transformers 5.12 `dynamic` angles, once lengthened, stay so (in its own forward too).
+NEVER_SHORTENED = Version(transformers.__version__) < Version("5.13")
+KINDS = [
+    pytest.param("dynamic", marks=pytest.mark.skipif(NEVER_SHORTENED, reason="transformers 5.12")),
+    "longrope",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_one_that_changes_the_angles_of_its_pass_has_a_pass_to_itself(
     make_base: Callable[..., Base], kind: str
 ) -> None:
