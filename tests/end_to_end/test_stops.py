@@ -104,6 +104,7 @@ def test_stopped_scoring_keeps_its_answers(
     kept = (at.folder / answers).read_text().splitlines(keepends=True)
     whole = {line for line in kept if line.endswith("\n")}
     assert brulee("resume", "runs/recipe", "--json").json["run"] == "recipe"
+    assert whole
     assert whole <= {*(at.folder / answers).read_text().splitlines(keepends=True)}
 
 

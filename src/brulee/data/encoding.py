@@ -168,10 +168,6 @@ class Encoder:
             return found
         return [ids[:-1] if ids[-1:] == [self._eos()] else ids for ids in found]
 
-    def encode_bare(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of texts as they are, with nothing round them."""
-        return self._tokens.batch([self._tokens.shield(text) for text in texts], bounds=False)
-
     def encode(self, prompt: str, completion: str) -> Encoded:
         """The ids of one document, however long. Raises InputError for an empty completion."""
         return self._encode([self._draft(Rendered(prompt, completion, None))])[0]

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +32,7 @@ from brulee.models.fused_projection import Again, project
 from brulee.models.fused_rope import rotate
 from brulee.models.fused_swiglu import swiglu, swiglu_again
 from brulee.models.held import Held
+from brulee.models.hooks import Adds, Prefixes, Refreshes, additions, owners, with_additions
 from brulee.models.rounding import filled, step_of
 from brulee.models.spans import after_prefix, asking, spans_of
 
@@ -79,37 +79,6 @@ class _Rows:
     before: tuple[torch.Tensor, torch.Tensor] | None = None  # more keys and values, (P, K, W)
 
 
-@runtime_checkable
-class Refreshes(Protocol):
-    """Writes trained values to where modules read them, and does nothing else before they do."""
-
-    def refresh(self) -> None:
-        """Write them, if they may have moved."""
-
-
-@runtime_checkable
-class Prefixes(Protocol):
-    """Keys and values that every document reads before its own, and a hook that has it do so.
-
-    The hook does nothing else, and is a method of the module that has them.
-    """
-
-    count: int
-
-    def keys_and_values(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Those of each layer, (P, K, W), turned by no angle any more."""
-
-
-@runtime_checkable
-class Adds(Protocol):
-    """A forward hook that adds a branch to what its module gives, and does nothing else."""
-
-    branch: nn.Module
-
-    def added(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-        """The sum, for a module that makes h (..., D) of x (..., D)."""
-
-
 class FusedDecoder:
     """Runs a recognised model; `held` has its trained values in the format of the products.
 
@@ -121,8 +90,8 @@ class FusedDecoder:
         self.model, self.held = model, Held(model.dtype)
         self.recomputes = False
         # Looked for once: a model has a thousand modules.
-        self._refreshers: list[Refreshes] = _owners(model, Refreshes)
-        self._prefixes: list[Prefixes] = _owners(model, Prefixes)
+        self._refreshers: list[Refreshes] = owners(model, Refreshes)
+        self._prefixes: list[Prefixes] = owners(model, Prefixes)
 
     @property
     def refreshes(self) -> bool:
@@ -215,7 +184,7 @@ class FusedDecoder:
         hidden_QD = _taken(hidden_TD, rows.index)
         stream_QD = hidden_QD + mixed_QD
         stream_QD = stream_QD + self._mlp(layer.mlp, layer.post_attention_layernorm, stream_QD)
-        return _with_additions(layer, hidden_QD, stream_QD)
+        return with_additions(layer, hidden_QD, stream_QD)
 
     def _attention(self, own: Any, norm: Any, hidden_TD: torch.Tensor, rows: _Rows) -> torch.Tensor:
         x_TD = self._norm(norm, hidden_TD)
@@ -233,14 +202,14 @@ class FusedDecoder:
             k_TKW, v_TKW = (torch.cat(p) for p in zip(rows.before, (k_TKW, v_TKW), strict=True))
         mixed_QHW = attend(q_QHW, k_TKW, v_TKW, rows.reading, own.scaling)
         (mixed_QD,) = project(mixed_QHW.flatten(1), [own.o_proj], self.held)
-        return _with_additions(own, _taken(x_TD, rows.index), mixed_QD)
+        return with_additions(own, _taken(x_TD, rows.index), mixed_QD)
 
     def _mlp(self, own: Any, norm: Any, hidden_TD: torch.Tensor) -> torch.Tensor:
         x_TD, again = self._norm(norm, hidden_TD), self._norm_again(norm, hidden_TD)
         gate, up = project(x_TD, [own.gate_proj, own.up_proj], self.held, again)
         gated_again = None if self.recomputes else swiglu_again(gate, up)
         (out_TD,) = project(swiglu(gate, up), [own.down_proj], self.held, gated_again)
-        return _with_additions(own, x_TD, out_TD)
+        return with_additions(own, x_TD, out_TD)
 
     def _norm(self, own: Any, x: torch.Tensor) -> torch.Tensor:
         return rms_norm(x, own.weight, own.variance_epsilon, self.held.dtype)
@@ -288,51 +257,28 @@ def _places(layer: Any) -> tuple[nn.Module, ...]:
     return layer, layer.self_attn, layer.mlp
 
 
-def _additions(module: nn.Module) -> list[Adds]:
-    hooks: list[Any] = list(module._forward_hooks.values())
-    return [hook for hook in hooks if isinstance(hook, Adds)]
-
-
 def _after(before: tuple[torch.Tensor, torch.Tensor] | None, rows: _Rows) -> _Rows:
     return rows if before is None else replace(rows, before=before)
 
 
-def _with_additions(module: nn.Module, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-    if not module._forward_hooks:
-        return h
-    for hook in _additions(module):
-        h = hook.added(x, h)
-    return h
-
-
 def _prepares_only(model: PreTrainedModel) -> bool:
     """Whether all that modules call before they compute is known, and of prefixes there is one."""
-    known = {id(own) for kind in (Refreshes, Prefixes) for own in _owners(model, kind)}
+    known = {id(own) for kind in (Refreshes, Prefixes) for own in owners(model, kind)}
     # The embedding is called as it is, with all that it calls.
     called = set(model.get_input_embeddings().modules())
-    others = _owners(model, object, without=called)
+    others = owners(model, object, without=called)
     prefixes = [m for m in model.base_model.children() if isinstance(m, Prefixes)]
     return (
         all(id(own) in known for own in others)
-        and len(prefixes) == len(_owners(model, Prefixes)) < 2
+        and len(prefixes) == len(owners(model, Prefixes)) < 2
     )
-
-
-def _owners(
-    model: PreTrainedModel, kind: Any, without: Collection[nn.Module] = frozenset()
-) -> list[Any]:
-    """Those of a kind whose methods modules call before they compute; None for a plain function."""
-    modules = (m for m in model.modules() if m not in without)
-    hooks = [hook for m in modules for hook in m._forward_pre_hooks.values()]
-    owners = {id(own): own for own in (getattr(hook, "__self__", None) for hook in hooks)}
-    return [own for own in owners.values() if isinstance(own, kind)]
 
 
 def _is_plain(layer: Any) -> bool:
     if not _children(layer) >= _LAYER or _children(layer.mlp) != _MLP:
         return False
     # What else a layer has is what its hooks add.
-    known = {id(hook.branch) for module in _places(layer) for hook in _additions(module)}
+    known = {id(hook.branch) for module in _places(layer) for hook in additions(module)}
     if any(id(getattr(layer, name)) not in known for name in _children(layer) - _LAYER):
         return False
     attention = layer.self_attn

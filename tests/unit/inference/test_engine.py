@@ -44,7 +44,7 @@ def test_batch_size_and_order_change_no_token(
     config = {"max_position_embeddings": 512} if name == "bart" else {}
     model = make_model(name, **config)
     expected = _engine(model, 1).generate(prompts, Sampling(NEW))
-    assert len({tuple(e) for e in expected}) > 1
+    assert len({tuple(e) for e in expected}) > 3
     for rows in (3, 8):
         assert _engine(model, rows).generate(prompts, Sampling(NEW)) == expected
     order = random.Random(0).sample(range(len(prompts)), len(prompts))

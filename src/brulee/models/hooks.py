@@ -1,0 +1,69 @@
+"""What a hook on a module may say that it does, so that a faster way through the model does it too.
+
+A hook that says nothing may do anything, and the model is then called as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+
+@runtime_checkable
+class Refreshes(Protocol):
+    """Writes trained values to where modules read them, and does nothing else before they do."""
+
+    def refresh(self) -> None:
+        """Write them, if they may have moved."""
+
+
+@runtime_checkable
+class Prefixes(Protocol):
+    """Keys and values that every document reads before its own, and a hook that has it do so.
+
+    The hook does nothing else, and is a method of the module that has them.
+    """
+
+    count: int
+
+    def keys_and_values(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Those of each layer, (P, K, W), turned by no angle any more."""
+
+
+@runtime_checkable
+class Adds(Protocol):
+    """A forward hook that adds a branch to what its module gives, and does nothing else."""
+
+    branch: nn.Module
+
+    def added(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        """The sum, for a module that makes h (..., D) of x (..., D)."""
+
+
+def additions(module: nn.Module) -> list[Adds]:
+    """What is added to what a module gives."""
+    hooks: list[Any] = list(module._forward_hooks.values())
+    return [hook for hook in hooks if isinstance(hook, Adds)]
+
+
+def with_additions(module: nn.Module, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+    """What a module that made h (..., D) of x (..., D) gives, with all that is added to it."""
+    if not module._forward_hooks:
+        return h
+    for hook in additions(module):
+        h = hook.added(x, h)
+    return h
+
+
+def owners(
+    model: PreTrainedModel, kind: Any, without: Collection[nn.Module] = frozenset()
+) -> list[Any]:
+    """Those of a kind whose methods modules call before they compute; None for a plain function."""
+    modules = (m for m in model.modules() if m not in without)
+    hooks = [hook for m in modules for hook in m._forward_pre_hooks.values()]
+    found = {id(own): own for own in (getattr(hook, "__self__", None) for hook in hooks)}
+    return [own for own in found.values() if isinstance(own, kind)]
