@@ -1,4 +1,4 @@
-"""Ask several task adapters over one base model in memory; choosing one takes a millisecond.
+"""Ask several task adapters over one base model in memory, all in one go.
 
     python examples/swap_adapters.py bundled "Hello!" runs/support-chat runs/review-rating
 
@@ -10,35 +10,24 @@ from __future__ import annotations
 import sys
 import time
 
-import torch
-
-from brulee.data.encoding import Encoder
-from brulee.inference.sampling import Sampling
-from brulee.inference.session import open_engine
-from brulee.methods.shelf import locate_adapter
-from brulee.methods.swapping import Swap
-from brulee.models.loading import load_base
+import brulee
 
 
 def main() -> None:
-    """Answer the prompt with the base and with each adapter, and say how long choosing took."""
-    if len(sys.argv) < 3:
+    """Put the prompt to the base and to each adapter, together; say how long that took."""
+    if len(sys.argv) < 4:
         sys.exit(__doc__)
-    name, prompt, *targets = sys.argv[1:]
-    held = Swap(load_base(name, torch.float32, torch.device("cpu")))
-    for target in targets:
-        held.add(target, locate_adapter(target))
-    for choice in (None, *targets):
-        started = time.perf_counter()
-        base = held.use(choice)
-        milliseconds = 1000 * (time.perf_counter() - started)
-        encoder = Encoder(base.tokenizer, kind=base.kind)
-        if held.attached is not None:
-            encoder = encoder.with_prefix(held.attached.prefix_ids)
-        engine = open_engine(base, encoder, attached=held.attached)
-        (ids,) = engine.generate([encoder.encode_prompt(prompt)], Sampling(48))
-        print(f"{choice or 'the base'} ({milliseconds:.2f} ms): {encoder.decode(ids)}")
-    held.close()
+    base, prompt, *targets = sys.argv[1:]
+    held = brulee.load_adapters({target: target for target in targets}, base=base)
+    asked = [None, *held.names]
+    started = time.perf_counter()
+    answers = held.complete([prompt] * len(asked), asked, max_new_tokens=48)
+    seconds = time.perf_counter() - started
+    for name, answer in zip(asked, answers, strict=True):
+        print(f"{name or 'the base'}: {answer}")
+    for name, why in held.apart.items():
+        print(f"({name} answered in passes of its own: {why})")
+    print(f"{len(asked)} answers in {seconds:.1f} s")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brulee.errors import BruleeError, InputError, StoppedError
+    from brulee.inference.adapters import load_adapters
     from brulee.inference.session import open_session as load
     from brulee.pipeline import resume, run, train
     from brulee.pipeline.evaluation import evaluate
@@ -21,6 +22,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "load",
+    "load_adapters",
     "load_recipe",
     "recipe_from_dict",
     "resume",
@@ -36,6 +38,7 @@ _LAZY = {
     "StoppedError": ("brulee.errors", "StoppedError"),
     "evaluate": ("brulee.pipeline.evaluation", "evaluate"),
     "load": ("brulee.inference.session", "open_session"),
+    "load_adapters": ("brulee.inference.adapters", "load_adapters"),
     "load_recipe": ("brulee.recipe", "load_recipe"),
     "recipe_from_dict": ("brulee.recipe", "recipe_from_dict"),
     "resume": ("brulee.pipeline", "resume"),

@@ -33,8 +33,10 @@ def test_run_a_recipe_then_swap_its_adapter(at: Any, play: Play) -> None:
     ]  # fmt: skip
     answers = play("swap_adapters.py", at.model, "Who called?", "runs/recipe")
     # An untrained model's answers hold anything, line breaks too.
-    asked = [line.partition(" (")[0] for line in answers if " ms): " in line]
-    assert asked == ["the base", "runs/recipe"]
+    text = "\n".join(answers)
+    assert text.startswith("the base: ")
+    assert "\nruns/recipe: " in text
+    assert answers[-1].startswith("2 answers in ")
 
 
 def test_compare_texts(tmp_path: Path, play: Play) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from brulee import progress
 from brulee.cli import options
 from brulee.cli.output import print_json
-from brulee.cli.records import read_records, texts
-from brulee.errors import InputError
+from brulee.cli.records import Record, read_records, texts
+from brulee.errors import InputError, unknown
 
 
 def generate(
@@ -21,6 +21,14 @@ def generate(
     file: Annotated[
         Path | None,
         typer.Option(help='Prompts, one per line: .txt, or .jsonl of strings or {"prompt": ...}.'),
+    ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=TARGET",
+            help="Hold this adapter over the base TARGET; give one for each. Lines of --file say "
+            "whom they ask by the key adapter (none: the base); another prompt is put to all.",
+        ),
     ] = None,
     max_new_tokens: options.MaxNewTokens = 256,
     temperature: options.Temperature = 0.0,
@@ -40,37 +48,87 @@ def generate(
     The prompt is --prompt, or each one of --file, or the whole text on stdin.
     """
     # Read before torch is imported, so that a mistyped file costs no wait.
-    prompts, places = _prompts(prompt, file)
+    targets = _named(adapter or [])
+    if targets and base is not None:
+        raise InputError("with --adapter, TARGET is the base; leave --base out.")
+    prompts, places, asked = _prompts(prompt, file, list(targets))
+    sampling: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+        "seed": seed,
+        "raw": raw,
+        "places": places,
+    }
     progress.enable(not quiet)
     with progress.waiting("Loading PyTorch"):
         from brulee.inference.session import open_session
+    if targets:
+        from brulee.inference.adapters import load_adapters
 
+        held = load_adapters(targets, base=target, device=device, precision=precision)
+        _show(prompts, held.complete(prompts, asked, **sampling), as_json, asked)
+        return
     session = open_session(target, device=device, precision=precision, base=base)
-    answers = session.complete(
-        prompts,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
-        raw=raw,
-        places=places,
-    )
-    if as_json:
-        pairs = zip(prompts, answers, strict=True)
-        print_json([{"prompt": p, "completion": a} for p, a in pairs])
+    _show(prompts, session.complete(prompts, **sampling), as_json)
+
+
+def _show(
+    prompts: list[str], answers: list[str], as_json: bool, asked: list[str | None] | None = None
+) -> None:
+    """The answers, with who gave them where several were asked."""
+    pairs: list[dict[str, str | None]]
+    pairs = [{"prompt": p, "completion": a} for p, a in zip(prompts, answers, strict=True)]
+    if asked is None:
+        shown = answers
     else:
-        print("\n\n---\n\n".join(answers))
+        pairs = [{"adapter": n, **pair} for n, pair in zip(asked, pairs, strict=True)]
+        named = zip(asked, answers, strict=True)
+        shown = [f"[{name or 'the base'}]\n{answer}" for name, answer in named]
+    if as_json:
+        print_json(pairs)
+    else:
+        print("\n\n---\n\n".join(shown))
 
 
-def _prompts(prompt: str | None, file: Path | None) -> tuple[list[str], list[str]]:
-    """The prompts, and where each stands if that is in a file."""
+def _named(adapters: list[str]) -> dict[str, str]:
+    """Targets of adapters by name. Raises InputError for a pair that is none, or a name twice."""
+    found: dict[str, str] = {}
+    for pair in adapters:
+        name, equals, target = pair.partition("=")
+        if not (name and equals and target):
+            raise InputError(f"--adapter {pair!r}: write NAME=TARGET, such as notes=runs/notes.")
+        if name in found:
+            raise InputError(f"--adapter {pair!r}: {name!r} is {found[name]!r} already.")
+        found[name] = target
+    return found
+
+
+def _prompts(
+    prompt: str | None, file: Path | None, adapters: list[str]
+) -> tuple[list[str], list[str], list[str | None]]:
+    """The prompts, where each stands if that is in a file, and who is asked."""
     if prompt is not None and file is not None:
         raise InputError("give either --prompt or --file, not both.")
-    if prompt is not None:
-        return [prompt], []
     if file is not None:
         records = read_records(file)
-        return texts(records, ["prompt"]), [f"{record.place}: a prompt" for record in records]
+        asked = [_asked(record, adapters) for record in records]
+        return texts(records, ["prompt"]), [f"{r.place}: a prompt" for r in records], asked
+    everyone = [None, *adapters]
+    return [_text(prompt)] * len(everyone), [], everyone
+
+
+def _asked(record: Record, adapters: list[str]) -> str | None:
+    name = record.value.get("adapter") if isinstance(record.value, dict) and adapters else None
+    if name is not None and name not in adapters:
+        raise unknown("adapter", name, adapters, record.place)
+    return name
+
+
+def _text(prompt: str | None) -> str:
+    """The one prompt of the command line, or of stdin."""
+    if prompt is not None:
+        return prompt
     if sys.stdin.isatty():
         raise InputError("no prompt; give --prompt TEXT, --file FILE, or pipe a text in.")
     try:
@@ -79,4 +137,4 @@ def _prompts(prompt: str | None, file: Path | None) -> tuple[list[str], list[str
         raise InputError("the text on stdin is not UTF-8.") from None
     if not text:
         raise InputError("no prompt; the text on stdin is empty.")
-    return [text], []
+    return text

@@ -10,7 +10,7 @@ Shapes: `B` prompts, `W` beams of each, `V` vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -42,7 +42,6 @@ def search(
     decoder: Decoder,
     orders: Sequence[Order],
     sampling: Sampling,
-    stop_ids: Collection[int],
     stopped: Ended,
 ) -> Iterator[tuple[int, list[int]]]:
     """Each request and the ids of its best completion; orders[i] is of the decoder's prompt i."""
@@ -56,7 +55,7 @@ def search(
             parents, tokens, going = [], list[list[int]](), []
             best = _best(live, logits, width)
             for at, (one, ways) in enumerate(zip(live, best, strict=True)):
-                taken = _step(one, ways, sampling.length_penalty, stop_ids, stopped)
+                taken = _step(one, ways, sampling.length_penalty, stopped)
                 if _done(one, sampling.length_penalty):
                     yield one.order.request, one.found[0][1]
                     continue
@@ -97,11 +96,11 @@ def _step(
     one: _Search,
     ways: Sequence[tuple[float, int, int]],
     penalty: float,
-    stop_ids: Collection[int],
     stopped: Ended,
 ) -> list[int]:
     """Move the beams on; returns the beam that each comes from."""
     before, one.sums, one.ids = one.ids, [], []
+    stop_ids = one.order.stop_ids
     taken: list[int] = []
     for rank, (total, beam, token) in enumerate(ways):
         ids = [*before[beam], token]

@@ -18,6 +18,7 @@ from brulee.inference.generation import Decoder, Order, write
 from brulee.inference.likelihood import Likelihood, score_stream
 from brulee.inference.padded import padded_parts, score_padded
 from brulee.inference.padded_decoder import PaddedDecoder
+from brulee.inference.row import Voice
 from brulee.inference.sampling import Sampling, generators, next_tokens
 from brulee.inference.stream_decoder import StreamDecoder
 from brulee.inference.trial import reads_streams
@@ -50,10 +51,11 @@ class Engine:
         self.device = next(model.parameters()).device
         context = context_length(model)
         self._context = None if context is None else context - reserved
-        self._streams = reads_streams(model)
+        self.reads_streams = reads_streams(model)
+        self.voice = Voice(None, model)
         # Padding would stand between a prefix and its prompt, and a window counts it.
         self._unpadded = reserved > 0 and window_length(model) is not None
-        self._pass_tokens = min(batch_tokens, PASS_TOKENS[self.device.type])
+        self.pass_tokens = min(batch_tokens, PASS_TOKENS[self.device.type])
 
     def generate(
         self,
@@ -87,7 +89,7 @@ class Engine:
         soon as request i is finished. Raises InputError for a prompt that leaves no room for a
         completion, ValueError for an engine without `decode`.
         """
-        texts = self._texts(sampling)
+        texts = self.texts(sampling)
         outputs: dict[int, Completion] = {}
         for i, ids in self._written(prompts, sampling):
             outputs[i] = texts.completion(ids)
@@ -131,10 +133,10 @@ class Engine:
             if done is not None:
                 done(i, likelihood)
 
-        if self._streams:
-            score_stream(self.model, requests, self._pass_tokens, note)
+        if self.reads_streams:
+            score_stream(self.model, requests, self.pass_tokens, note)
         else:
-            score_padded(self.model, requests, self.pad_id, self._pass_tokens, note)
+            score_padded(self.model, requests, self.pad_id, self.pass_tokens, note)
         return [results[i] for i in range(len(requests))]
 
     def check_prompt(self, prompt: Sequence[int], place: str = "a text") -> None:
@@ -149,28 +151,50 @@ class Engine:
     ) -> Iterator[tuple[int, list[int]]]:
         """Each request and its ids, as soon as it is finished."""
         numbers = range(len(prompts)) if streams is None else streams
-        stopped = self._texts(sampling).reached if sampling.stop else lambda _: False
-        most = [self._most(prompt, sampling) for prompt in prompts]
+        orders = [self.order(i, prompts[i], numbers[i], sampling) for i in range(len(prompts))]
+        yield from self.written(orders, sampling)
+
+    def written(
+        self, orders: Sequence[Order], sampling: Sampling
+    ) -> Iterator[tuple[int, list[int]]]:
+        """Each order's request and its ids, as soon as it is finished."""
+        prompts = [order.prompt for order in orders]
+        most = [order.most for order in orders]
         for decoder, chosen in self._decoders(prompts, most, sampling.beams):
-            orders = [Order(i, most[i], prompts[i], numbers[i]) for i in chosen]
-            continued = write if sampling.beams == 1 else search
-            yield from continued(decoder, orders, sampling, self.stop_ids, stopped)
+            yield from self.carry_out(decoder, [orders[i] for i in chosen], sampling)
+
+    def order(self, request: int, prompt: Sequence[int], stream: int, sampling: Sampling) -> Order:
+        """What a decoder is to write after a prompt.
+
+        Raises InputError for a prompt that leaves no room for a completion.
+        """
+        return Order(request, self._most(prompt, sampling), prompt, stream, self.stop_ids)
+
+    def carry_out(
+        self, decoder: Decoder, orders: Sequence[Order], sampling: Sampling
+    ) -> Iterator[tuple[int, list[int]]]:
+        """Each request and its ids, as soon as it is finished; orders[i] is of prompt i."""
+        stopped = self.texts(sampling).reached if sampling.stop else lambda _: False
+        continued = write if sampling.beams == 1 else search
+        yield from continued(decoder, orders, sampling, stopped)
 
     def _decoders(
         self, prompts: Sequence[Sequence[int]], most: Sequence[int], copies: int = 1
     ) -> Iterator[tuple[Decoder, Sequence[int]]]:
         """Decoders for some of the prompts each, and which they are."""
-        if self._streams:
+        if self.reads_streams:
             for wave in waves(prompts, most, self.batch_tokens, copies):
                 texts = [prompts[i] for i in wave.prompts]
-                yield StreamDecoder(self.model, texts, wave, self._pass_tokens), wave.prompts
+                voices = [self.voice] * len(texts)
+                yield StreamDecoder(texts, voices, wave, self.pass_tokens), wave.prompts
             return
         sizes = [copies * (len(p) + m) for p, m in zip(prompts, most, strict=True)]
         for part in self._padded(sizes, [len(p) for p in prompts]):
             texts = [prompts[i] for i in part]
             yield PaddedDecoder(self.model, texts, self.pad_id, copies), part
 
-    def _texts(self, sampling: Sampling) -> StopTexts:
+    def texts(self, sampling: Sampling) -> StopTexts:
+        """What makes completions of ids. Raises ValueError for an engine without `decode`."""
         if self._decode is None:
             raise ValueError("an engine needs `decode` to write texts and to stop at them")
         return StopTexts(sampling.stop, self._decode)

@@ -53,13 +53,14 @@ class Decoder(Protocol):
 class Order:
     """A prompt's number among the requests, how many tokens may follow it, and its own.
 
-    `stream` numbers its random stream.
+    `stream` numbers its random stream; a token of `stop_ids` ends what follows, and is left out.
     """
 
     request: int
     most: int
     prompt: Sequence[int]
     stream: int
+    stop_ids: Collection[int]
 
 
 @dataclass
@@ -79,18 +80,17 @@ def write(
     decoder: Decoder,
     orders: Sequence[Order],
     sampling: Sampling,
-    stop_ids: Collection[int],
     stopped: Callable[[list[int]], bool],
 ) -> Iterator[tuple[int, list[int]]]:
     """Each request and its ids, as soon as it is finished; orders[i] is of the decoder's prompt i.
 
-    A completion ends before a token of `stop_ids`, after one with which it is `stopped`, or when it
+    A completion ends before a token that ends it, after one with which it is `stopped`, or when it
     has all it may have.
     """
     live: list[_Live] = []
 
     def ends(row: _Live, token: int) -> bool:
-        ended = token in stop_ids
+        ended = token in row.order.stop_ids
         if not ended:
             row.ids.append(token)
             row.guesses.add([token])

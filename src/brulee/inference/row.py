@@ -7,8 +7,17 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
+from transformers import PreTrainedModel
 
 from brulee.inference.reading import Pair, Reader
+
+
+@dataclass(frozen=True, eq=False)
+class Voice:
+    """Who answers: the base as the adapter of that name makes it compute; None: as it is."""
+
+    name: str | None
+    model: PreTrainedModel
 
 
 @dataclass(eq=False)
@@ -20,7 +29,7 @@ class Shared:
 
 @dataclass
 class Row:
-    """How many positions a row has of its own, what stands before them, and its next position.
+    """How many positions a row has of its own, what stands before, its next one, and who answers.
 
     `shared` counts a trained prefix, `position` does not.
     """
@@ -29,6 +38,7 @@ class Row:
     shared: int
     own: int
     position: int
+    voice: Voice
 
 
 class Held(Reader, Protocol):

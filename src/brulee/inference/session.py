@@ -53,17 +53,23 @@ class Session:
         by its number or, where these are given, by its `places`.
         """
         check_texts(prompts)
-        encode = self._encode_raw if raw else self.encoder.encode_prompt
-        ids = [encode(prompt) for prompt in prompts]
-        for number, one in enumerate(ids, start=1):
-            place = places[number - 1] if places else f"prompt {number}"
-            if not one:
-                raise InputError(f"{place} is empty: nothing to go on from.")
-            self.engine.check_prompt(one, place)
+        named = places or [f"prompt {number}" for number in range(1, len(prompts) + 1)]
+        ids = [self.encode(p, place, raw) for p, place in zip(prompts, named, strict=True)]
         sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams)
         with bar("Generating", total=len(ids), unit="prompts") as progress:
             written = self.engine.complete(ids, sampling, lambda *_: progress.advance())
         return [one.text.strip() for one in written]
+
+    def encode(self, prompt: str, place: str, raw: bool = False) -> list[int]:
+        """The token ids that the model goes on from.
+
+        Raises InputError naming the prompt's place if it is empty or too long.
+        """
+        ids = self._encode_raw(prompt) if raw else self.encoder.encode_prompt(prompt)
+        if not ids:
+            raise InputError(f"{place} is empty: nothing to go on from.")
+        self.engine.check_prompt(ids, place)
+        return ids
 
     def chat_stream(
         self,
@@ -160,7 +166,7 @@ def open_engine(
 def _model_session(name: str, device: torch.device, dtype: torch.dtype) -> Session:
     base, folder = load_base(name, dtype, device), Path(name)
     check_whole(folder, base)
-    return _session(base, None, read_record(folder), folder)
+    return session_of(base, None, read_record(folder), folder)
 
 
 def _adapter_session(
@@ -170,10 +176,10 @@ def _adapter_session(
     name, revision = adapter.named_base(base_name)
     base = load_base(name, dtype, device, revision, quantise=adapter.quantised)
     attached = attach_adapter(adapter, base)
-    return _session(base, attached, adapter.ours, folder)
+    return session_of(base, attached, adapter.ours, folder)
 
 
-def _session(
+def session_of(
     base: Base, attached: Attached | None, ours: Mapping[str, Any], folder: Path
 ) -> Session:
     """Frame prompts as training did, by its record `ours` in `folder`."""

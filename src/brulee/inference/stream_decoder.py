@@ -1,53 +1,62 @@
 """Prompts read as a stream and continued in rows: a finished row's place goes to the next prompt.
 
+Prompts of several adapters are read as a stream each, by the adapter's own view of the base; their
+rows go on together, every row as its adapter has it (routing.py).
+
 Shapes: `N` prompts or tokens, `V` vocabulary.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from functools import partial
 
 import torch
-from transformers import PreTrainedModel
 
-from brulee.inference.branches import lay_out
-from brulee.inference.path_reader import Ending, Keep, PathReader
-from brulee.inference.reading import Pair, read
-from brulee.inference.row import Row, Shared
+from brulee.inference.prompts import Prompts
+from brulee.inference.reading import Reader, read
+from brulee.inference.routing import Router
+from brulee.inference.row import Voice
 from brulee.inference.rows import Rows
 from brulee.inference.same_bits import up
+from brulee.inference.sharing import Group
 from brulee.inference.waves import Wave
 
 
 class StreamDecoder:
-    """Continues the prompts of a wave, in its order.
+    """Continues the prompts of a wave, in its order; voices[i] answers prompts[i].
 
     A row's own tokens are those of its prompt that its group does not share, and those written.
+    `router` is needed where there is more than one voice, and knows them all.
     """
 
     def __init__(
         self,
-        model: PreTrainedModel,
         prompts: Sequence[Sequence[int]],
+        voices: Sequence[Voice],
         wave: Wave,
         pass_tokens: int,
+        router: Router | None = None,
     ) -> None:
-        self.model, self.prompts = model, prompts
         self.rows = Rows(wave.rows, wave.room)
-        self._pass_tokens = pass_tokens
-        self._stream = lay_out(prompts, [len(p) - 1 for p in prompts])
-        self._reader = PathReader(model, self._stream)
-        self._read = self._next = 0
-        nothing = Shared()
-        self._shared = [Shared() if g.tokens else nothing for g in wave.groups]
-        self._group_of = [k for k, g in enumerate(wave.groups) for _ in range(g.start, g.stop)]
-        self._groups = wave.groups
+        self._router = router
+        self._device = next(voices[0].model.parameters()).device
+        self._parts: list[Prompts] = []
+        self._count, self._admitted, start = len(prompts), 0, 0
+        for voice, own in itertools.groupby(voices):
+            stop = start + len(list(own))
+            groups = [
+                Group(g.start - start, g.stop - start, g.tokens)
+                for g in wave.groups
+                if start <= g.start < stop
+            ]
+            self._parts.append(Prompts(voice, prompts[start:stop], groups, pass_tokens))
+            start = stop
 
     @property
     def waiting(self) -> int:
         """Prompts that have not been read."""
-        return len(self.prompts) - self._next
+        return self._count - self._admitted
 
     @property
     def free(self) -> int:
@@ -56,21 +65,13 @@ class StreamDecoder:
 
     def admit(self, most: int) -> tuple[list[int], torch.Tensor]:
         """Read the next prompts, at most so many: which they are, and logits (N, V) after each."""
-        chosen = list(range(self._next, min(self._next + most, len(self.prompts))))
-        self._next += len(chosen)
-        ends = [int(self._stream.paths[i][0]) for i in chosen]
-        keeps = [self._opened(i) for i in chosen]
-        logits: dict[int, torch.Tensor] = {}
-        # A prompt that equals the last one read is on the stack; its last token is read again.
-        for part in self._stream.passes(min(self._read, ends[0]), ends[-1] + 1, self._pass_tokens):
-            inside = [k for k, end in enumerate(ends) if part.start <= end < part.stop]
-            asked = sorted({ends[k] for k in inside})
-            endings = [Ending(ends[k] - part.start, keeps[k]) for k in inside]
-            rows = torch.tensor(asked, dtype=torch.long, device=self._reader.device) - part.start
-            found = self._reader.read(part, rows, endings)
-            logits.update(zip(asked, found, strict=True))
-        self._read = ends[-1] + 1
-        return chosen, torch.stack([logits[end] for end in ends])
+        first, logits = self._admitted, []
+        for part in self._parts:
+            room = min(part.waiting, first + most - self._admitted)
+            if room:
+                logits.append(part.admit(room, self.rows))
+                self._admitted += room
+        return list(range(first, self._admitted)), torch.cat(logits)
 
     @property
     def several(self) -> bool:
@@ -81,24 +82,35 @@ class StreamDecoder:
     def push(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
         """Append tokens to every row; logits (N, V) after each of them, row by row."""
         counts = [len(own) for own in tokens]
-        device, total = self._reader.device, sum(counts)
+        total = sum(counts)
         spare = up(total) - total
         ids = [token for own in tokens for token in own]
-        positions = [
-            row.position + i
-            for row, count in zip(self.rows.rows, counts, strict=True)
-            for i in range(count)
-        ]
-        reader = self.rows.begin(counts, device)
-        logits = read(
-            self.model,
-            torch.tensor([*ids, *ids[:1] * spare], device=device),
-            torch.tensor([*positions, *[0] * spare], device=device),
+        every = [(row, i) for row, n in zip(self.rows.rows, counts, strict=True) for i in range(n)]
+        voices = [row.voice for row, _ in every]
+        positions = [row.position + i for row, i in every]
+        reader = self.rows.begin(counts, self._device)
+        logits = self._read(
+            [*ids, *ids[:1] * spare],
+            [*positions, *[0] * spare],
+            [*voices, *voices[:1] * spare],
             reader,
-            torch.arange(total + spare, device=device),
         )
         self.rows.end(counts)
         return logits[:total]
+
+    def _read(
+        self, ids: list[int], positions: list[int], voices: Sequence[Voice], reader: Reader
+    ) -> torch.Tensor:
+        """Logits after each token, computed as its voice does."""
+        at = torch.arange(len(ids), device=self._device)
+        read_T = torch.tensor(ids, device=self._device)
+        position_T = torch.tensor(positions, device=self._device)
+        if len(set(voices)) == 1:
+            return read(voices[0].model, read_T, position_T, reader, at)
+        assert self._router is not None, "several voices need a router"
+        with self._router.computing([voice.name for voice in voices], self._device) as shifts:
+            position_T += torch.tensor(shifts, device=self._device)
+            return read(self._router.model, read_T, position_T, reader, at)
 
     def cut(self, counts: Sequence[int]) -> None:
         """Forget the last so many tokens of each row."""
@@ -108,22 +120,10 @@ class StreamDecoder:
         """Forget rows; returns which of the rows before is now at each place."""
         order = self.rows.drop(gone)
         held = {id(row.group) for row in self.rows.rows}
-        for group, shared in zip(self._groups, self._shared, strict=True):
-            if group.stop <= self._next and id(shared) not in held:
-                shared.layers.clear()
+        for part in self._parts:
+            part.let_go(held)
         return order
 
     def select(self, parents: list[int]) -> None:
         """Put a copy of row parents[i] at every place i."""
         self.rows.select(parents)
-
-    def _opened(self, prompt: int) -> Keep:
-        """A new row for a prompt, and what keeps its keys and values as they are read."""
-        group = self._group_of[prompt]
-        shared, tokens = self._shared[group], len(self.prompts[prompt])
-        own = tokens - self._groups[group].tokens
-        self.rows.rows.append(Row(shared, tokens - own, own, tokens))
-        return partial(self._keep, len(self.rows.rows) - 1)
-
-    def _keep(self, at: int, layer: int, stack: Pair, top: int) -> None:
-        self.rows.keep(layer, at, stack, top)

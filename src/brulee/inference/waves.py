@@ -32,16 +32,22 @@ class _Member:
 
 
 def waves(
-    prompts: Sequence[Sequence[int]], most: Sequence[int], tokens: int, copies: int = 1
+    prompts: Sequence[Sequence[int]],
+    most: Sequence[int],
+    tokens: int,
+    copies: int = 1,
+    kinds: Sequence[int] | None = None,
 ) -> list[Wave]:
     """Every prompt, followed by at most most[i] tokens, in waves whose rows hold so many tokens.
 
     A prompt that is continued in several `copies` shares all of itself with these, and no others.
+    Prompts of different `kinds` share nothing, and those of one stand together in a wave.
     """
-    order = sorted(range(len(prompts)), key=lambda i: tuple(prompts[i]))
+    kinds = kinds or [0] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda i: (kinds[i], tuple(prompts[i])))
     ranked = [prompts[i] for i in order]
     alone = [Group(k, k + 1, len(p)) for k, p in enumerate(ranked)]
-    groups = group(ranked) if copies == 1 else alone
+    groups = _grouped(ranked, [kinds[i] for i in order]) if copies == 1 else alone
     members = [
         _Member(k, order[k], one, len(ranked[k]) - one.tokens + most[order[k]])
         for one in groups
@@ -57,6 +63,16 @@ def waves(
         else:
             together.append(alike)
     return [_wave(part, tokens, copies) for part in together]
+
+
+def _grouped(ranked: Sequence[Sequence[int]], kinds: Sequence[int]) -> list[Group]:
+    groups, start = [], 0
+    for _, alike in itertools.groupby(kinds):
+        stop = start + len(list(alike))
+        own = group(ranked[start:stop])
+        groups += [Group(g.start + start, g.stop + start, g.tokens) for g in own]
+        start = stop
+    return groups
 
 
 def _size(member: _Member) -> int:

@@ -49,6 +49,11 @@ class Attached(ABC):
     prefix_ids: tuple[int, ...] = ()
     reserved: int = 0  # positions of the model's context that stand before the first id
 
+    @property
+    def beside(self) -> bool:
+        """Whether it computes beside the base, and writes nothing into the base's memory."""
+        return True
+
     @abstractmethod
     def groups(self) -> list[Group]:
         """What is trained; every parameter in exactly one group."""

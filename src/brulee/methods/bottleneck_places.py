@@ -34,8 +34,8 @@ class After:
 
     def __call__(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
         """What takes the module's output's place."""
-        h = _first(output)
-        return _with_first(output, self.added(h, h))
+        h = first_of(output)
+        return with_first(output, self.added(h, h))
 
     def added(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         """H and the branch of it."""
@@ -54,7 +54,7 @@ class Beside:
     ) -> Any:
         """What takes the module's output's place."""
         x = inputs[0] if inputs else next(iter(named.values()))
-        return _with_first(output, self.added(x, _first(output)))
+        return with_first(output, self.added(x, first_of(output)))
 
     def added(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
         """H and the branch of x."""
@@ -77,7 +77,7 @@ def beside(first: nn.Module, last: nn.Module, branch: nn.Module) -> Handles:
         given[:] = [inputs[0] if inputs else next(iter(named.values()))]
 
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        return _with_first(output, _first(output) + branch(given.pop()))
+        return with_first(output, first_of(output) + branch(given.pop()))
 
     return [
         first.register_forward_pre_hook(take, with_kwargs=True),
@@ -116,7 +116,7 @@ def last_norms(model: PreTrainedModel) -> dict[str, nn.Module]:
 
     def of_layer(path: str) -> Callable[..., None]:
         def hook(_layer: nn.Module, _inputs: Any, output: Any) -> None:
-            norm, _ = normed.get(id(_first(output)), (None, None))
+            norm, _ = normed.get(id(first_of(output)), (None, None))
             if norm is not None:
                 found[path] = norm
             normed.clear()
@@ -143,13 +143,15 @@ def sublayers(layer: Layer, cross_attention: bool) -> dict[str, str]:
     return named
 
 
-def _first(output: Any) -> torch.Tensor:
+def first_of(output: Any) -> torch.Tensor:
+    """The hidden states that a module gives, alone or first of several."""
     tensor = output[0] if isinstance(output, tuple) else output
     assert isinstance(tensor, torch.Tensor), "hidden states come first"
     return tensor
 
 
-def _with_first(output: Any, first: torch.Tensor) -> Any:
+def with_first(output: Any, first: torch.Tensor) -> Any:
+    """What a module gives, with other hidden states."""
     return (first, *output[1:]) if isinstance(output, tuple) else first
 
 

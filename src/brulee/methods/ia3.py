@@ -131,13 +131,13 @@ class IA3Linear(Wrapper):
         self.inner = inner
         self.ia3_l = nn.Parameter(torch.ones(shape, device=weight_of(base_layer).device))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """X (..., I) -> (..., O)."""
-        inner, outer = self.enabled and self.inner, self.enabled and not self.inner
-        if inner:
-            x = x * self.ia3_l.flatten().to(x.dtype)
-        out: torch.Tensor = self.base_layer(x)
-        return out * self.ia3_l.flatten().to(out.dtype) if outer else out
+    def before(self, x: torch.Tensor) -> torch.Tensor:
+        """X (..., I), scaled if it is the inputs that are."""
+        return x * self.ia3_l.flatten().to(x.dtype) if self.inner else x
+
+    def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        """Out (..., O), scaled if it is the outputs that are."""
+        return out if self.inner else out * self.ia3_l.flatten().to(out.dtype)
 
     @torch.no_grad()
     def merged(self) -> dict[str, torch.Tensor]:

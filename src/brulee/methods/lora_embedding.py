@@ -39,12 +39,9 @@ class LoRAEmbedding(Wrapper):
         )
         self.lora_embedding_B = nn.Parameter(b_DR.to(weight_VD.device))
 
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Ids (...) -> (..., D)."""
-        out: torch.Tensor = self.base_layer(ids)
-        if not self.enabled:
-            return out
-        h = F.embedding(ids, self.lora_embedding_A.T, self._padding)
+    def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """Ids x (...) and their vectors (..., D) -> (..., D)."""
+        h = F.embedding(x, self.lora_embedding_A.T, self._padding)
         correction = (h @ self.lora_embedding_B.T) * (self.scale * self._factor)
         return out + correction.to(out.dtype)
 

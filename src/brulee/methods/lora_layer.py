@@ -86,21 +86,23 @@ class LoRALinear(Wrapper):
             out: torch.Tensor = self.base_layer(x)
             return out
         x_NI = x.reshape(-1, x.shape[-1])
-        out_NO = self.base_layer(x_NI)
+        return self.after(x_NI, self.base_layer(x_NI)).view(*x.shape[:-1], -1)
+
+    def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """X (N, I) and W x (N, O), which is written over -> (N, O)."""
         if self.dropout and self.training:
-            x_NI = F.dropout(x_NI, self.dropout)
+            x = F.dropout(x, self.dropout)
         a_RI, b_OR = self.factors()
-        h_NR = F.linear(x_NI, a_RI.to(x.dtype))
+        h_NR = F.linear(x, a_RI.to(x.dtype))
         # In place: the base's output is nobody else's, and a frozen linear map does not save it.
         if self.lora_magnitude_vector is not None and self.bias is not None:
-            out_NO.sub_(self.bias)
-        out_NO.addmm_(h_NR, b_OR.to(x.dtype).T, alpha=self.scale)
+            out.sub_(self.bias)
+        out.addmm_(h_NR, b_OR.to(x.dtype).T, alpha=self.scale)
         if self.lora_magnitude_vector is not None:
-            gain_O = self._gain(a_RI, b_OR).to(out_NO.dtype)
+            gain_O = self._gain(a_RI, b_OR).to(out.dtype)
             bias = self.bias
-            out_NO = out_NO * gain_O if bias is None else torch.addcmul(bias, out_NO, gain_O)
-        shaped: torch.Tensor = out_NO.view(*x.shape[:-1], -1)
-        return shaped
+            out = out * gain_O if bias is None else torch.addcmul(bias, out, gain_O)
+        return out
 
     def linear_parts(self) -> LinearParts | None:
         """W, bias, A and B; None where they are not all: dropout, DoRA, PiSSA."""

@@ -129,17 +129,17 @@ class PromptEmbedding(Wrapper):
         super().__init__(base_layer)
         self.prompt_embeddings = nn.Parameter(start_PD.clone())
 
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Ids (...) -> (..., D)."""
-        if not self.enabled:
-            plain: torch.Tensor = self.base_layer(ids)
-            return plain
-        virtual = ids >= FIRST
-        out: torch.Tensor = self.base_layer(ids.masked_fill(virtual, 0))
+    def before(self, x: torch.Tensor) -> torch.Tensor:
+        """Ids x (...), where a virtual one is some word's."""
+        return x.masked_fill(x >= FIRST, 0)
+
+    def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """Ids x (...) and words' vectors (..., D) -> (..., D)."""
+        virtual = x >= FIRST
         # Words are looked up in a row of zeros that gets no gradient: nothing waits for a GPU.
         count = len(self.prompt_embeddings)
         table = F.pad(self.prompt_embeddings, (0, 0, 0, 1))
-        rows = (ids - FIRST).masked_fill(~virtual, count)
+        rows = (x - FIRST).masked_fill(~virtual, count)
         trained = F.embedding(rows, table, padding_idx=count)
         return torch.where(virtual.unsqueeze(-1), trained.to(out.dtype), out)
 

@@ -51,6 +51,11 @@ class SelectiveAttached(Attached):
         self._hooks: list[RemovableHandle] = []
         self._on()
 
+    @property
+    def beside(self) -> bool:
+        """Whether every parameter is trained whole: chosen values stand in the base's memory."""
+        return not any(isinstance(tuned, Sparse) for tuned in self._tuned)
+
     def groups(self) -> list[Group]:
         """Matrices, and vectors without weight decay."""
         matrices = tuple(t.parameter for t in self._tuned if t.base.ndim >= 2)

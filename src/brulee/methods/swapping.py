@@ -9,9 +9,10 @@
         |     adapter a       adapter b
 
 A view is the model once more: modules of its own around the very tensors of the base. So every
-method can be put on without knowing of the others, and to choose is to name a view. Those not in
-force are held switched off, which is nothing for a method that computes beside the base, and
-matters to a mask's, whose chosen values stand in the base's memory while it is in force.
+method can be put on without knowing of the others, and to choose is to name a view. An adapter that
+computes beside the base is always on in its view. A mask's chosen values stand in the base's memory
+while it is in force; it is switched off when it is not, and while it is on no other view computes
+what is its own.
 """
 
 from __future__ import annotations
@@ -65,6 +66,18 @@ class Swap:
         """The base as the adapter in force makes it compute."""
         return self._plain if self._current is None else self._held[self._current].base
 
+    def view(self, name: str | None) -> tuple[Base, Attached | None]:
+        """The base as an adapter makes it compute, and what makes it; None: the base as it is.
+
+        Right while nothing is in force, if the adapter is `beside` the base; else while it is in
+        force. Raises InputError for a name that is not held, with the nearest.
+        """
+        if name is None:
+            return self._plain, None
+        if name not in self._held:
+            raise unknown("adapter", name, self._held)
+        return self._held[name].base, self._held[name].attached
+
     @property
     def attached(self) -> Attached | None:
         """What is in force; its `prefix_ids` begin every document."""
@@ -85,7 +98,7 @@ class Swap:
             raise InputError(f"adapter {name!r} is held already; remove it first.")
         adapter = open_adapter(folder)
         with self._nothing_in_force():
-            view = replace(self._plain, model=_view(self._plain.model))
+            view = replace(self._plain, model=view_of(self._plain.model))
             attached = attach_adapter(adapter, view)
             self._held[name] = _Held(adapter, view, attached, ExitStack())
             self._switch_off(name)
@@ -129,8 +142,8 @@ class Swap:
             self._held[name].off.close()
 
     def _switch_off(self, name: str | None) -> None:
-        if name is not None:
-            held = self._held[name]
+        held = None if name is None else self._held[name]
+        if held is not None and not held.attached.beside:
             held.off.enter_context(held.attached.disabled())
 
     @contextmanager
@@ -143,7 +156,7 @@ class Swap:
             self._switch_on(self._current)
 
 
-def _view(model: PreTrainedModel) -> PreTrainedModel:
+def view_of(model: PreTrainedModel) -> PreTrainedModel:
     """The model's modules once more, around the same parameters and buffers."""
     shared = [*model.parameters(), *model.buffers()]
     # A quantised weight keeps its scales as an attribute of the parameter.

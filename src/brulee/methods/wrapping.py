@@ -18,13 +18,31 @@ from brulee.methods.linear import bias_of, weight_of
 class Wrapper(nn.Module, ABC):
     """A module that stands where `base_layer` stood, and calls it.
 
-    While `enabled` is False it computes what the original computes.
+    What it does to a token is `after(x, base_layer(before(x)))`, so that the tokens of several
+    adapters can go through the original at once (inference/routing.py). While `enabled` is False it
+    computes what the original computes.
     """
 
     def __init__(self, base_layer: nn.Module) -> None:
         super().__init__()
         self.base_layer, self.enabled = base_layer, True
         self.train(base_layer.training)  # a new module is in training, its model may not be
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """What the original computes, with what this does to it."""
+        out: torch.Tensor
+        if not self.enabled:
+            out = self.base_layer(x)
+            return out
+        return self.after(x, self.base_layer(self.before(x)))
+
+    def before(self, x: torch.Tensor) -> torch.Tensor:
+        """What the original is given instead of x."""
+        return x
+
+    def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        """What stands in for the original's output `out`, which may be written over."""
+        return out
 
     @abstractmethod
     def merged(self) -> dict[str, torch.Tensor]:

@@ -1,5 +1,6 @@
 import io
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,67 @@ def test_bytes_on_stdin_that_are_no_text_are_refused(
         build_app()(["generate", "bundled"])
     assert left.value.code == 2
     assert capsys.readouterr().err == "error: the text on stdin is not UTF-8.\n"
+
+
+class FakeAdapters:
+    """Answers with who was asked, and remembers what was loaded and how it was asked."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, object] = {}
+        self.asked: dict[str, object] = {}
+
+    def load(self, targets, **how) -> "FakeAdapters":
+        self.loaded = {"targets": targets, **how}
+        return self
+
+    def complete(self, prompts, adapters, **how) -> list[str]:
+        self.asked = how
+        return [f"{name}: {prompt}" for prompt, name in zip(prompts, adapters, strict=True)]
+
+
+@pytest.fixture
+def adapters(session, monkeypatch) -> FakeAdapters:
+    fake = FakeAdapters()
+    module = types.ModuleType("brulee.inference.adapters")
+    module.load_adapters = fake.load  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return fake
+
+
+WITH_TWO = ["generate", "bundled", "--adapter", "a=runs/a", "--adapter", "b=runs/b"]
+
+
+def test_a_prompt_is_put_to_the_base_and_to_every_adapter(brulee, adapters) -> None:
+    done = brulee(*WITH_TWO, "--prompt", "hi", "--precision", "float32")
+    assert done.out == "[the base]\nNone: hi\n\n---\n\n[a]\na: hi\n\n---\n\n[b]\nb: hi\n"
+    assert adapters.loaded["targets"] == {"a": "runs/a", "b": "runs/b"}
+    assert (adapters.loaded["base"], adapters.loaded["precision"]) == ("bundled", "float32")
+    assert brulee(*WITH_TWO, "--json", stdin="x").json[2] == {
+        "adapter": "b",
+        "prompt": "x",
+        "completion": "b: x",
+    }
+
+
+def test_lines_of_a_file_say_whom_they_ask(brulee, adapters, tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    lines = ['{"prompt": "one", "adapter": "b"}', '"two"', '{"prompt": "three", "adapter": null}']
+    file.write_text("\n".join(lines))
+    done = brulee(*WITH_TWO, "--file", file, "--json")
+    assert [answer["completion"] for answer in done.json] == ["b: one", "None: two", "None: three"]
+    assert adapters.asked["places"] == [f"{file}, line {n}: a prompt" for n in (1, 2, 3)]
+
+
+def test_names_of_adapters_that_do_not_fit(brulee, adapters, tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"prompt": "one", "adapter": "c"}')
+    done = brulee(*WITH_TWO, "--file", file)
+    assert done.code == 2
+    assert done.err.startswith(f"error: {file}, line 1: unknown adapter 'c';")
+    for given in ("runs/a", "=runs/a", "a="):
+        done = brulee("generate", "bundled", "--adapter", given, "--prompt", "x")
+        assert (done.code, "write NAME=TARGET" in done.err) == (2, True)
+    done = brulee(*WITH_TWO, "--adapter", "a=runs/c", "--prompt", "x")
+    assert "'a' is 'runs/a' already" in done.err
+    done = brulee(*WITH_TWO, "--base", "m", "--prompt", "x")
+    assert "TARGET is the base" in done.err

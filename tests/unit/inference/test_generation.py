@@ -44,14 +44,14 @@ def test_rows_over_shared_keys_write_what_padded_ones_write(
 ) -> None:
     model = make_model(name, seed=1)
     padded = _engine(model)
-    padded._streams = False
+    padded.reads_streams = False
     expected = padded.generate(prompts, Sampling(NEW))
     assert len({tuple(e) for e in expected}) > 3
     assert _engine(model, tokens).generate(prompts, Sampling(NEW)) == expected
     # Rows that end apart, whose places others take.
     stop = tuple({e[k] for k, e in enumerate(expected)} - {e[0] for e in expected})
     padded = _engine(model, stop=stop)
-    padded._streams = False
+    padded.reads_streams = False
     stopped = padded.generate(prompts, Sampling(NEW))
     assert len({len(s) for s in stopped}) > 2
     assert _engine(model, tokens, stop).generate(prompts, Sampling(NEW)) == stopped

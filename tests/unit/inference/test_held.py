@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from brulee.inference.row import Held, Row, Shared
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 ROOM = 48
+NOBODY: Any = None  # who answers is all the same to what holds a row
 
 
 def _stack(draw: torch.Generator, heads: int, length: int, width: int, dtype: torch.dtype) -> Pair:
@@ -36,7 +38,7 @@ class _Case:
             if not group.layers:
                 group.layers[0] = held.common(stack, shared)
             held.fill(0, at, stack, shared, shared + own)
-            self.rows.append(Row(group, shared, own, shared + own))
+            self.rows.append(Row(group, shared, own, shared + own, NOBODY))
 
     def read(
         self, counts: Sequence[int], queries: int, window: int | None = None, seed: int = 1
@@ -104,7 +106,7 @@ def test_where_what_is_shared_ends_changes_no_bit() -> None:
         held, group = HeldInC(2, 80), Shared()
         group.layers[0] = held.common(stack, shared)
         held.fill(0, 0, stack, shared, 75)
-        held.begin([Row(group, shared, 75 - shared, 75)], [1], new.device)
+        held.begin([Row(group, shared, 75 - shared, 75, NOBODY)], [1], new.device)
         found.append(held.attend(0, query, (keys, values), None, None))
     assert all(torch.equal(one, found[0]) for one in found)
 

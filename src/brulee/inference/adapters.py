@@ -1,0 +1,154 @@
+"""One base in memory and many adapters over it, by name, whose requests are answered together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from brulee.errors import InputError, unknown
+from brulee.inference.mixed import MixedEngine, Request
+from brulee.inference.sampling import Sampling
+from brulee.inference.session import Session, check_texts, session_of
+from brulee.methods.checkpoint import open_adapter
+from brulee.methods.shelf import locate_adapter
+from brulee.methods.swapping import Swap
+from brulee.models.loading import Base, load_base
+from brulee.models.precision import pick_device, pick_dtype
+from brulee.progress import bar, waiting
+
+
+class Adapters:
+    """Adapters over one base; a request names the one that is asked, or None for the base.
+
+    A prompt is framed as the adapter's training framed it. What an answer is does not depend on
+    what else is asked; on a CPU in fp32 it is the same to the bit.
+    """
+
+    def __init__(self, base: Base) -> None:
+        self.base = base
+        self._swap = Swap(base)
+        plain = session_of(base, None, {}, base.folder)
+        self._sessions: dict[str | None, Session] = {None: plain}
+        self._engine = MixedEngine(self._swap, plain.engine)
+
+    @property
+    def names(self) -> list[str]:
+        """The adapters, in the order in which they came."""
+        return self._swap.names
+
+    @property
+    def apart(self) -> dict[str, str]:
+        """Those whose requests cannot go through one pass with others', and why."""
+        return dict(self._engine.apart)
+
+    def add(self, name: str, target: str | Path) -> None:
+        """Hold one more: a run, or an adapter's folder.
+
+        Raises InputError for a name that is taken, and for an adapter that is damaged, belongs to
+        another base or was trained with another framing; the others are then as they were.
+        """
+        folder = locate_adapter(str(target))
+        self._swap.add(name, folder)
+        try:
+            base, attached = self._swap.view(name)
+            self._swap.use(name)
+            session = session_of(base, attached, open_adapter(folder).ours, folder)
+        except InputError:
+            self._swap.remove(name)
+            raise
+        finally:
+            self._swap.use(None)
+        self._sessions[name] = session
+        self._engine.add(name, session.engine)
+
+    def remove(self, name: str) -> None:
+        """Let go of an adapter. Raises InputError for a name that is not held."""
+        self._of(name)
+        self._engine.remove(name)
+        del self._sessions[name]
+        self._swap.remove(name)
+
+    def session(self, name: str | None) -> Session:
+        """One adapter by itself, around the same base, for all that a session does.
+
+        Raises InputError for a name that is not held, and for a mask, whose values would have to
+        stand in the memory of the base that the others read.
+        """
+        session = self._of(name)
+        if session.attached is not None and not session.attached.beside:
+            raise InputError(
+                f"adapter {name!r} writes into its base's memory, which the others read; ask it "
+                "with `complete`, or load it by itself."
+            )
+        return session
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        adapters: Sequence[str | None],
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        raw: bool = False,
+        stop: Sequence[str] = (),
+        beams: int = 1,
+        places: Sequence[str] = (),
+    ) -> list[str]:
+        """A completion of prompts[i] by adapters[i]; the rest as `Session.complete` has it.
+
+        Raises InputError as that does, for an adapter that is not held, and for lists of different
+        lengths.
+        """
+        check_texts(prompts)
+        if isinstance(adapters, str) or len(prompts) != len(adapters):
+            raise InputError(
+                f"{len(prompts)} prompts need as many names of adapters, one each (None: the base)."
+            )
+        named = places or [f"prompt {number}" for number in range(1, len(prompts) + 1)]
+        requests = [
+            Request(name, self._of(name, place).encode(prompt, place, raw))
+            for prompt, name, place in zip(prompts, adapters, named, strict=True)
+        ]
+        sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams)
+        with bar("Generating", total=len(requests), unit="prompts") as progress:
+            written = self._engine.complete(requests, sampling, lambda *_: progress.advance())
+        return [one.text.strip() for one in written]
+
+    def _of(self, name: str | None, place: str = "") -> Session:
+        if name not in self._sessions:
+            raise unknown("adapter", str(name), self.names, place)
+        return self._sessions[name]
+
+
+@waiting("Loading the model")
+def load_adapters(
+    targets: Mapping[str, str | Path],
+    base: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Adapters:
+    """Load the base that adapters were made on, once, and every adapter over it.
+
+    `targets` are runs or adapters' folders by the name that requests call them; `base` is the base
+    if it does not lie where they say. Raises InputError naming the adapter that cannot be held:
+    another base, another way of holding it in four bits, damage.
+    """
+    if not targets:
+        raise InputError("no adapter is named: nothing to hold over a base.")
+    where = pick_device(device)
+    dtype = pick_dtype(precision, where)
+    found = {name: open_adapter(locate_adapter(str(t))) for name, t in targets.items()}
+    first, *others = found
+    for name in others:
+        if found[name].quantised != found[first].quantised:
+            bits = [f"{n!r} on one in {found[n].quantised or 'full'}" for n in (first, name)]
+            raise InputError(
+                f"{' and '.join(bits)}: adapters trained on bases held in different precision "
+                "are not adapters of one base."
+            )
+    source, revision = found[first].named_base(base)
+    held = Adapters(load_base(source, dtype, where, revision, quantise=found[first].quantised))
+    for name, target in targets.items():
+        held.add(name, target)
+    return held

@@ -1,0 +1,139 @@
+"""Requests for several adapters over one base, answered together.
+
+    requests     a: "..."   b: "..."   a: "..."   base: "..."   c: "..."
+    prompts      read by each adapter's own view, what its own have in common once
+    rows         go on in one pass a token, each as its adapter has it (routing.py)
+
+An adapter that cannot be mixed, and every adapter of a model that reads no streams, answers its
+requests by itself, one adapter after another.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from brulee.inference.completion import Completion
+from brulee.inference.engine import Engine
+from brulee.inference.generation import Order
+from brulee.inference.routing import Router, UnroutableError
+from brulee.inference.row import Voice
+from brulee.inference.sampling import Sampling
+from brulee.inference.stream_decoder import StreamDecoder
+from brulee.inference.waves import waves
+from brulee.methods.swapping import Swap
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt's token ids, and the adapter that is asked; None: the base."""
+
+    adapter: str | None
+    prompt: Sequence[int]
+
+
+class MixedEngine:
+    """Engines of adapters held in `swap`, by name, over one base; None is the base's own.
+
+    `apart` says why an adapter cannot be mixed with others. Threads take turns.
+    """
+
+    def __init__(self, swap: Swap, base: Engine) -> None:
+        self._swap, self._turn = swap, threading.RLock()
+        self._engines: dict[str | None, Engine] = {None: base}
+        self._voices: dict[str | None, Voice] = {None: base.voice}
+        self._router = Router(base.model) if base.reads_streams else None
+        self.apart: dict[str, str] = {}
+
+    def add(self, name: str, engine: Engine) -> None:
+        """Answer for an adapter that `swap` holds, with the engine of its view."""
+        view, attached = self._swap.view(name)
+        assert attached is not None, "a name is an adapter's"
+        with self._turn:
+            self._engines[name] = engine
+            self._voices[name] = Voice(name, view.model)
+            if self._router is None or not engine.reads_streams:
+                self.apart[name] = "this model's requests are padded, not read as a stream"
+                return
+            try:
+                self._router.add(name, view.model, attached)
+            except UnroutableError as error:
+                self.apart[name] = str(error)
+
+    def remove(self, name: str) -> None:
+        """Answer for an adapter no more."""
+        with self._turn:
+            del self._engines[name], self._voices[name]
+            self.apart.pop(name, None)
+            if self._router is not None:
+                self._router.remove(name)
+
+    def complete(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        done: Callable[[int, Completion], None] | None = None,
+    ) -> list[Completion]:
+        """Completions, in the order of the requests: what `Engine.complete` gives for each alone.
+
+        Random draws are numbered through all requests. `done(i, completion)` is called as soon as
+        request i is finished. Raises InputError as `Engine.complete` does.
+        """
+        texts = self._engines[None].texts(sampling)
+        outputs: dict[int, Completion] = {}
+        with self._turn:
+            for i, ids in self._written(requests, sampling):
+                outputs[i] = texts.completion(ids)
+                if done is not None:
+                    done(i, outputs[i])
+        return [outputs[i] for i in range(len(requests))]
+
+    def _written(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> Iterator[tuple[int, list[int]]]:
+        orders = [
+            self._engines[asked.adapter].order(i, asked.prompt, i, sampling)
+            for i, asked in enumerate(requests)
+        ]
+        alone: dict[str | None, list[int]] = {}
+        mixed: list[int] = []
+        for i, asked in enumerate(requests):
+            if self._router is None or asked.adapter in self.apart:
+                alone.setdefault(asked.adapter, []).append(i)
+            else:
+                mixed.append(i)
+        self._swap.use(None)
+        yield from self._together([orders[i] for i in mixed], requests, sampling)
+        for name, own in alone.items():
+            yield from self._apart(name, [orders[i] for i in own], sampling)
+
+    def _together(
+        self, orders: Sequence[Order], requests: Sequence[Request], sampling: Sampling
+    ) -> Iterator[tuple[int, list[int]]]:
+        """In waves of any adapters, an adapter's own standing together."""
+        base = self._engines[None]
+        numbers: Mapping[str | None, int] = {name: at for at, name in enumerate(self._engines)}
+        names = [requests[order.request].adapter for order in orders]
+        found = waves(
+            [order.prompt for order in orders],
+            [order.most for order in orders],
+            base.batch_tokens,
+            sampling.beams,
+            [numbers[name] for name in names],
+        )
+        for wave in found:
+            own = [orders[i] for i in wave.prompts]
+            voices = [self._voices[names[i]] for i in wave.prompts]
+            prompts = [order.prompt for order in own]
+            decoder = StreamDecoder(prompts, voices, wave, base.pass_tokens, self._router)
+            yield from base.carry_out(decoder, own, sampling)
+
+    def _apart(
+        self, name: str | None, orders: Sequence[Order], sampling: Sampling
+    ) -> Iterator[tuple[int, list[int]]]:
+        self._swap.use(name)
+        try:
+            yield from self._engines[name].written(orders, sampling)
+        finally:
+            self._swap.use(None)

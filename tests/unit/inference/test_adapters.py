@@ -1,0 +1,111 @@
+"""Many adapters over one base: a request is answered as by its adapter alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from brulee.errors import InputError
+from brulee.inference.adapters import Adapters
+from brulee.methods import METHODS, build_method
+from brulee.methods.checkpoint import save_adapter
+from brulee.models.loading import Base
+from brulee.recipe import MethodSpec
+
+MakeBase = Callable[..., Base]
+SPARSE = {"train": "sparse", "mask": "magnitude", "density": 0.3}
+WAYS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, {}) for name, method in METHODS.items() if not method.stores_model},
+    "lora too": ("lora", {"rank": 3, "rslora": True}),
+    "dora": ("lora", {"rank": 3, "dora": True, "target": "attention"}),
+    "houlsby": ("bottleneck", {"kind": "houlsby"}),
+    "sparse": ("selective", SPARSE),
+}
+PROMPTS = ["Which of these reviews is the most positive?", "The customer asked", "a", "new one by"]
+
+
+def _store(base: Base, way: str, folder: Path) -> None:
+    name, options = WAYS[way]
+    attached = build_method(MethodSpec(name=name, **options)).attach(base.model, 0)
+    draw = torch.Generator().manual_seed(list(WAYS).index(way))
+    with torch.no_grad():
+        for group in attached.groups():
+            for parameter in group.parameters:
+                parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.3)
+    save_adapter(folder, attached, base, "tiny", "a card", {})
+    attached.detach()
+
+
+def _held(base: Base, tmp_path: Path, ways: list[str] | None = None) -> Adapters:
+    for way in ways or WAYS:
+        _store(base, way, tmp_path / way)
+    held = Adapters(base)
+    for way in ways or WAYS:
+        held.add(way, tmp_path / way)
+    return held
+
+
+def _asked(names: list[str | None]) -> list[tuple[str, str | None]]:
+    pairs = [(prompt, name) for prompt in PROMPTS for name in names]
+    random.Random(0).shuffle(pairs)
+    return pairs
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma", "gpt2", "gpt-neox", "mistral", "t5"])
+@pytest.mark.parametrize("more", [{}, {"beams": 2}, {"temperature": 1.0, "seed": 3}])
+def test_together_as_alone(
+    make_base: MakeBase, tmp_path: Path, name: str, more: dict[str, Any]
+) -> None:
+    held = _held(make_base(name), tmp_path)
+    asked = _asked([None, *WAYS])
+    prompts, names = [p for p, _ in asked], [n for _, n in asked]
+    together = held.complete(prompts, names, max_new_tokens=12, **more)
+    assert set(held.apart) == (set(WAYS) if name == "t5" else {"sparse"})
+    if more.get("temperature"):
+        again = held.complete(prompts, names, max_new_tokens=12, **more)
+        assert together == again
+        return
+    alone = [held.complete([p], [n], max_new_tokens=12, **more)[0] for p, n in asked]
+    assert together == alone
+    for way in [None, *WAYS]:
+        if way == "sparse":
+            continue
+        own = [i for i, n in enumerate(names) if n == way]
+        texts = held.session(way).complete([prompts[i] for i in own], max_new_tokens=12, **more)
+        assert texts == [together[i] for i in own], way
+    assert len(set(together)) > 6
+
+
+def test_what_was_there_before_is_there_after(make_base: MakeBase, tmp_path: Path) -> None:
+    base = make_base("llama")
+    before = {n: p.detach().clone() for n, p in base.model.named_parameters()}
+    held = _held(base, tmp_path, ["lora", "sparse", "ia3", "bottleneck"])
+    asked = _asked([None, *held.names])
+    first = held.complete([p for p, _ in asked], [n for _, n in asked], max_new_tokens=8)
+    for name, parameter in base.model.named_parameters():
+        assert torch.equal(parameter, before[name]), name
+    held.remove("ia3")
+    held.add("lora again", tmp_path / "lora")
+    rest = [(p, n) for p, n in asked if n != "ia3"]
+    second = held.complete([p for p, _ in rest], [n for _, n in rest], max_new_tokens=8)
+    assert second == [text for text, (_, n) in zip(first, asked, strict=True) if n != "ia3"]
+    assert held.names == ["lora", "sparse", "bottleneck", "lora again"]
+
+
+def test_names_and_numbers_that_do_not_fit(make_base: MakeBase, tmp_path: Path) -> None:
+    held = _held(make_base("llama"), tmp_path, ["lora", "sparse"])
+    with pytest.raises(InputError, match="prompt 2: unknown adapter 'lorra'; did you mean 'lora'"):
+        held.complete(["a", "b"], ["lora", "lorra"])
+    with pytest.raises(InputError, match="2 prompts need as many names"):
+        held.complete(["a", "b"], ["lora"])
+    with pytest.raises(InputError, match="'lora' is held already"):
+        held.add("lora", tmp_path / "lora")
+    with pytest.raises(InputError, match="writes into its base's memory"):
+        held.session("sparse")
+    with pytest.raises(InputError, match="unknown adapter 'ia3'"):
+        held.remove("ia3")
