@@ -12,6 +12,7 @@ from brulee.data.encoding import Encoded, Encoder, Phrasing
 from brulee.data.inspection_lengths import Measured
 from brulee.data.mixture import Draw, Mixture
 from brulee.data.rows import spellings
+from brulee.data.shortening import least_history
 from brulee.data.task import Task
 from brulee.errors import InputError
 from brulee.progress import bar
@@ -141,6 +142,5 @@ def _shorter(
     rendered = next(filter(None, (chain[-1].render(one, key) for one in bare)), None)
     if rendered is None:
         return lengths, None
-    system = [m for m in rendered.history[:1] if m["role"] == "system"]
-    asked = uncut.encode_question(replace(rendered, history=tuple(system)))
+    asked = uncut.encode_question(replace(rendered, history=least_history(rendered)))
     return lengths, len(asked) + len(full.ids) - full.spans[-1][0]

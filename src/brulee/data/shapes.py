@@ -15,9 +15,11 @@ from brulee.data.conversations import (
     alpaca_rows,
     chat_rows,
     has_messages,
+    has_tools,
     is_history,
 )
-from brulee.data.framing import WEIGHT
+from brulee.data.messages import WEIGHT
+from brulee.data.packing import TOOLS
 from brulee.data.sources import Rows
 from brulee.data.template import SEPARATOR
 
@@ -172,6 +174,8 @@ def alpaca(look: Look) -> Found | None:
         asked = f"{given} is not none" if number else given
         prompt += f"{{% if {asked} %}}\n\n{{{{ {given} }}}}{{% endif %}}"
     columns = ("instruction", given, output)
+    if has_tools(look.values(TOOLS)) and not look.has(HISTORY):
+        return _after_turns(look, (*columns, TOOLS), prompt, output)
     if not look.has(HISTORY):
         return _phrased(look, columns, prompt, output)
     if not all(map(is_history, look.values(HISTORY))):
@@ -260,7 +264,10 @@ def _chats(look: Look, made: Rows, columns: str, jinja: str) -> Found:
         which = "every one is learned that is not masked"
     why = f"{columns}: chats of up to {most} answers, of which {which}"
     if most == 1:
-        why = f"{columns}: one question and its answer per row, after a system message"
+        after = ", after a system message" if any(made.column(HISTORY)) else ""
+        why = f"{columns}: one question and its answer per row{after}"
+    tools = any(made.column(TOOLS)) if TOOLS in made.columns else False
+    why += "; with tools" if tools else ""
     return Found(why, jinja, lambda *_: made, chat=True)
 
 
