@@ -201,15 +201,23 @@ class Encoder:
         """
         return self._fit((phrasing, row, key))
 
-    def fit_many(self, items: Iterable[Item]) -> Iterator[Encoded | InputError | None]:
+    def fit_many(
+        self, items: Iterable[Item], place: Callable[[int], str] = "document {}".format
+    ) -> Iterator[Encoded | InputError | None]:
         """As `fit` of each (phrasing, row, key), in its order: many in one call of the tokenizer.
 
         An error is given in the place of its document and not raised, but for a FramingError, which
-        is not the row's: it would be given for all like it.
+        is not the row's: it would be given for all like it. `place` says where a document is from.
         """
-        items = iter(items)
+        items, done = iter(items), 0
         while part := list(islice(items, _BATCH)):
-            drafts = [_attempt(self._draft_of, item) for item in part]
+            drafts = []
+            for item in part:
+                try:
+                    drafts.append(_attempt(self._draft_of, item))
+                except FramingError as error:
+                    raise FramingError(f"{place(done + len(drafts))}: {error}") from None
+            done += len(part)
             encoded = iter(self._encode([d for d in drafts if _is_usual(d)]))
             for item, draft in zip(part, drafts, strict=True):
                 if not isinstance(draft, list):

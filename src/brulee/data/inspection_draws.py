@@ -88,8 +88,12 @@ def _measured(
             task, key = corpus.tasks[draw.part], key_of(seed, draw.epoch, draw.row)
             yield _phrasing(task, draw, draw.template, key), task.rows[draw.row], key
 
+    def origin(number: int) -> str:
+        return corpus.tasks[draws[number].part].rows.place(draws[number].row)
+
     with bar("Encoding rows", total=len(draws), unit="rows") as progress:
-        for draw, first in zip(draws, uncut.fit_many(items()), strict=True):
+        documents = uncut.fit_many(items(), origin)
+        for draw, first in zip(draws, documents, strict=True):
             task, key = corpus.tasks[draw.part], key_of(seed, draw.epoch, draw.row)
             found = list(_phrasings(task, draw, key, first, encoder.max_length, uncut))
             place = task.rows.place(draw.row)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from brulee.data.encoding import Encoder
-from brulee.data.framing import FramingError
 from brulee.data.task import Task
 from brulee.errors import InputError
 from brulee.progress import bar
@@ -31,34 +30,20 @@ def fitting_rows(
     """
     template = task.templates.templates[0]
     fitting, cut, tokens, reason = [], 0, 0, ""
-    documents = encoder.fit_many((template, task.rows[row], "") for row in rows)
+    items = ((template, task.rows[row], "") for row in rows)
+    documents = encoder.fit_many(items, lambda number: task.rows.place(rows[number]))
     with bar(f"Measuring {split} rows", total=len(rows), unit="rows") as progress:
-        try:
-            for row, found in zip(rows, documents, strict=True):
-                progress.advance()
-                if isinstance(found, InputError):
-                    reason = reason or f"{task.rows.place(row)}: {found}"
-                elif found is not None:
-                    fitting.append(row)
-                    cut += found.cut > 0
-                    tokens += len(found.ids)
-        except FramingError:
-            _name_misfit(task, encoder, rows)
-            raise
+        for row, found in zip(rows, documents, strict=True):
+            progress.advance()
+            if isinstance(found, InputError):
+                reason = reason or f"{task.rows.place(row)}: {found}"
+            elif found is not None:
+                fitting.append(row)
+                cut += found.cut > 0
+                tokens += len(found.ids)
     if rows and not fitting:
         raise InputError(
             f"every {split} row ({len(rows)}) is longer than train.max_length, which has to be "
             f"raised, or the completions shortened; the first: {reason}"
         )
     return Fitting(tuple(fitting), cut, tokens / max(len(fitting), 1))
-
-
-def _name_misfit(task: Task, encoder: Encoder, rows: Sequence[int]) -> None:
-    """Raise the first row's FramingError with its place."""
-    for row in rows:
-        try:
-            encoder.fit(task.templates.templates[0], task.rows[row])
-        except FramingError as error:
-            raise FramingError(f"{task.rows.place(row)}: {error}") from None
-        except InputError:
-            continue

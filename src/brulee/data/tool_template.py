@@ -55,16 +55,18 @@ class ToolTemplate:
         marked, marked_tools, marks = _marked(messages, tools)
         key = as_json([marked, marked_tools])
         if key not in self._lost:
-            text = self._write([self.taken(m) for m in marked], marked_tools, False)
             called = any(message.get(CALLS) for message in messages)
-            missing = [_CALLS] if called and not self.shows_calls else []
-            missing += [what for mark, what in marks.items() if mark not in text]
-            self._lost[key] = missing[0] if missing else ""
+            unknown = called and not self.shows_calls
+            self._lost[key] = _CALLS if unknown else self._first_lost(marked, marked_tools, marks)
         if self._lost[key]:
             raise FramingError(
                 f"the model's chat template does not show {self._lost[key]}, which would be lost; "
                 "take a model whose template does, or write it into a turn's text."
             )
+
+    def _first_lost(self, marked: Sequence[Message], tools: str, marks: Mapping[str, str]) -> str:
+        text = self._write([self.taken(m) for m in marked], tools, False)
+        return next((what for mark, what in marks.items() if mark not in text), "")
 
     @functools.cached_property
     def shows_calls(self) -> bool:
