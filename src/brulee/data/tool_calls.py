@@ -127,7 +127,9 @@ def _call(call: Any, place: str) -> dict[str, Any]:
     if call.get("type", "function") != "function":
         raise InputError(f"{place}: the type {call['type']!r} of a call; valid: function.")
     name, given = function["name"], function.get("arguments")
-    arguments = parsed(given, f"{place}, arguments of {name!r}")
+    # As JSON text they were read whole: a null in them is one.
+    text = isinstance(given, str)
+    arguments = parsed(given, f"{place}, arguments of {name!r}") if text else given
     if not isinstance(arguments, dict):
         raise InputError(
             f"{place}: the arguments of {name!r} are an object (or JSON text of one), which is "

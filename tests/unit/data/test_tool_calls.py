@@ -19,7 +19,7 @@ USER = {"role": "user", "content": "How warm?"}
 ARGUMENTS = {
     "unit": "\N{DEGREE SIGN}C",
     "city": 'Z\u00fcrich "HB"\n',
-    "deep": {"b": [1, 2.5, None], "a": {}},
+    "deep": {"b": [1, 2.5, None], "a": None},
 }
 FUNCTION = {"name": "weather", "arguments": ARGUMENTS}
 WRAPPED = {"id": "a1", "type": "function", "function": FUNCTION}
