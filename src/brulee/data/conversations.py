@@ -113,8 +113,7 @@ def alpaca_rows(rows: Rows) -> Rows:
     is read. Raises InputError naming the row for a history of another form.
     """
     history = [_alpaca_history(row, rows.place(i)) for i, row in enumerate(rows)]
-    described = has_tools(row.get(TOOLS) for row in rows)
-    tools = [_tools(row, rows.place(i)) if described else "" for i, row in enumerate(rows)]
+    tools = _tools_of(rows) if has_tools(rows) else []
     if not any(history) and not any(tools):
         return rows.replaced({}, [HISTORY, *SYSTEM, *_OF_TOOLS])
     added: dict[str, list[Any]] = {HISTORY: history, SPEAKER: ["user"] * len(rows)}
@@ -123,9 +122,9 @@ def alpaca_rows(rows: Rows) -> Rows:
     return rows.replaced(added, [*SYSTEM, *_OF_TOOLS])
 
 
-def has_tools(values: Iterable[Any]) -> bool:
-    """Whether a column describes tools, in some row at least."""
-    return any(map(are_tools, values))
+def has_tools(rows: Rows) -> bool:
+    """Whether the column `tools` describes tools, in some row at least."""
+    return TOOLS in rows.columns and any(map(are_tools, rows.column(TOOLS)))
 
 
 def is_history(value: Any) -> bool:
@@ -171,7 +170,7 @@ def _conversation(row: Mapping[str, Any], place: str) -> list[Message]:
 
 def _tool_columns(rows: Rows, chats: Sequence[Sequence[Message]]) -> dict[str, list[Any]]:
     """The columns that say what prompt, completion and history do not; none where all is said."""
-    tools = [_tools(row, rows.place(i)) for i, row in enumerate(rows)]
+    tools = _tools_of(rows)
     if not any(tools) and not any(further(message) for chat in chats for message in chat):
         return {}
     asked = [further(chat[-2]) for chat in chats]
@@ -185,6 +184,13 @@ def _tool_columns(rows: Rows, chats: Sequence[Sequence[Message]]) -> dict[str, l
             for content, found in zip(contents, answered, strict=True)
         ],
     }
+
+
+def _tools_of(rows: Rows) -> list[str]:
+    """The tools of every row as JSON text; "" where it has none."""
+    if not {TOOLS, FUNCTIONS} & set(rows.columns):
+        return [""] * len(rows)
+    return [_tools(row, rows.place(i)) for i, row in enumerate(rows)]
 
 
 def _tools(row: Mapping[str, Any], place: str) -> str:

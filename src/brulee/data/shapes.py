@@ -174,7 +174,7 @@ def alpaca(look: Look) -> Found | None:
         asked = f"{given} is not none" if number else given
         prompt += f"{{% if {asked} %}}\n\n{{{{ {given} }}}}{{% endif %}}"
     columns = ("instruction", given, output)
-    if has_tools(look.values(TOOLS)) and not look.has(HISTORY):
+    if has_tools(look.rows) and not look.has(HISTORY):
         return _after_turns(look, (*columns, TOOLS), prompt, output)
     if not look.has(HISTORY):
         return _phrased(look, columns, prompt, output)

@@ -85,6 +85,21 @@ def test_calls_of_different_arguments_stand_in_one_file(tmp_path: Path, suffix: 
     assert made.column("tools") == [text([{"type": "function", "function": TOOL}]), None, None]
 
 
+def test_prompt_and_completion_may_be_lists_with_calls() -> None:
+    row = {"prompt": [USER], "completion": [called([WRAPPED]), END | {"role": "tool"}, END]}
+    assert calls_of(row) == [WRAPPED]
+    assert detect(Rows.of([{**row, "tools": [TOOL]}])).name == "prompt-completion"
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_splits_with_and_without_tools_are_one_source(tmp_path: Path, suffix: str) -> None:
+    rows = [_chat(called([WRAPPED]), END | {"role": "tool"}, END, tools=[TOOL]), _chat(END)]
+    for name, found in zip(("train", "test"), rows, strict=True):
+        (tmp_path / f"{name}{suffix}").write_text(text([found] if suffix == ".json" else found))
+    made = chat_rows(open_source(str(tmp_path)))
+    assert [bool(tools) for tools in made.column("tools")] == [True, False]
+
+
 def test_nulls_that_a_table_fills_calls_up_with_are_none_of_their_arguments(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -115,6 +130,8 @@ def test_alpaca_brings_its_tools() -> None:
     rendered = require_templates(detected).templates[0].render(detected.rows[0])
     assert rendered is not None
     assert rendered.tools == text([{"type": "function", "function": TOOL}])
+    late = detect(Rows.of([{**row, "tools": "", "output": f"{n}."} for n in range(60)] + [row]))
+    assert "; with tools" in late.why
     other = detect(Rows.of([{**row, "tools": "hammer, saw"}]))
     rendered = require_templates(other).templates[0].render(other.rows[0])
     assert rendered is not None
