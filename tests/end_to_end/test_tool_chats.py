@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 
+from brulee.data.corpus import open_corpus
+from brulee.data.encoding import Encoder
+from brulee.data.lengths import fitting_rows
+from brulee.recipe import load_recipe
+
 TOOL = {
     "name": "track",
     "description": "Where a parcel is.",
@@ -91,6 +96,19 @@ def test_inspect_and_lint_show_what_is_read(
     assert shown.code == 0, shown.err
     assert shown.json["left_out"] == 0
     assert brulee("data", "lint", file).code == 0
+
+
+def test_inspect_counts_the_chats_whose_calls_leave_no_room(
+    at: Any, brulee: Any, tool_model: Callable[[str], str], make_tool_tokenizer: Any
+) -> None:
+    changes = recipe(at, tool_model("hermes"))
+    for i, length in enumerate((150, 200, 250, 300)):
+        file = at.write(f"{i}.yaml", **{**changes, "train__max_length": length})
+        (task,) = open_corpus(load_recipe(file)).tasks.values()
+        encoder = Encoder(make_tool_tokenizer("hermes"), max_length=length)
+        fitting = len(fitting_rows(task, encoder, task.train).rows)
+        shown = brulee("data", "inspect", file, "--json").json
+        assert (length, shown["left_out"]) == (length, len(task.train) - fitting)
 
 
 @pytest.mark.parametrize("name", ["ignores", "llama"])
