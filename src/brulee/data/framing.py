@@ -49,6 +49,7 @@ _AWKWARD = (
     "<b>&amp;\\n\\u00e9\N{SNOWMAN}\u200b\t\"'",
 )
 _PADDED = ("\n\nbegins with lines", "  has spaces round it \n", "ends with lines\n\n")
+_EACH = " To learn the calls as well, write a row that ends with each, and set split.group."
 _EVERY = "data.turns: last learns the last answer only, and would work."
 
 
@@ -253,6 +254,7 @@ class ChatFraming:
             raise FramingError(
                 "the model's chat template writes an answer otherwise once the chat goes on, so "
                 f"that earlier answers cannot be learned as the model would write them; {_EVERY}"
+                f"{_EACH if any(m.get(CALLS) for m in messages) else ''}"
             )
         return text[len(written) :]
 
