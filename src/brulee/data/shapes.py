@@ -174,8 +174,6 @@ def alpaca(look: Look) -> Found | None:
         asked = f"{given} is not none" if number else given
         prompt += f"{{% if {asked} %}}\n\n{{{{ {given} }}}}{{% endif %}}"
     columns = ("instruction", given, output)
-    if has_tools(look.rows) and not look.has(HISTORY):
-        return _after_turns(look, (*columns, TOOLS), prompt, output)
     if not look.has(HISTORY):
         return _phrased(look, columns, prompt, output)
     if not all(map(is_history, look.values(HISTORY))):
@@ -272,14 +270,15 @@ def _chats(look: Look, made: Rows, columns: str, jinja: str) -> Found:
 
 
 def _phrased(look: Look, columns: Sequence[str | None], prompt: str, target: str) -> Found:
-    """A question and its answer in columns, after a system message where a column holds one."""
-    if look.first(SYSTEM):
+    """A question and its answer in columns, after a system message or tools that columns hold."""
+    if look.first(SYSTEM) or has_tools(look.rows):
         return _after_turns(look, columns, prompt, target)
     return Found(_columns(*columns), f"{prompt} {SEPARATOR} {{{{ {target} }}}}")
 
 
 def _after_turns(look: Look, columns: Sequence[str | None], prompt: str, target: str) -> Found:
-    why = _columns(look.first(SYSTEM), *columns)
+    tools = TOOLS if has_tools(look.rows) else None
+    why = _columns(look.first(SYSTEM), *columns, tools)
     jinja = f"{prompt} {SEPARATOR} {{{{ {target} }}}}"
     return _chats(look, alpaca_rows(look.rows), why, jinja)
 

@@ -123,14 +123,18 @@ def test_tools_are_read_in_every_form(given: Any, column: str) -> None:
     assert rows.column("history") == [[]]
 
 
-def test_alpaca_brings_its_tools() -> None:
-    row = {"instruction": "How warm?", "output": "21.", "tools": text([TOOL])}
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [("instruction", "output"), ("prompt", "completion"), ("question", "answer")],
+)
+def test_a_question_in_a_column_brings_its_tools(asked: str, answered: str) -> None:
+    row = {asked: "How warm?", answered: "21.", "tools": text([TOOL])}
     assert json.loads(alpaca_rows(Rows.of([row])).column("tools")[0])[0]["function"] == TOOL
     detected = detect(Rows.of([row]))
     rendered = require_templates(detected).templates[0].render(detected.rows[0])
     assert rendered is not None
     assert rendered.tools == text([{"type": "function", "function": TOOL}])
-    late = detect(Rows.of([{**row, "tools": "", "output": f"{n}."} for n in range(60)] + [row]))
+    late = detect(Rows.of([{**row, "tools": "", answered: f"{n}."} for n in range(60)] + [row]))
     assert "; with tools" in late.why
     other = detect(Rows.of([{**row, "tools": "hammer, saw"}]))
     rendered = require_templates(other).templates[0].render(other.rows[0])
