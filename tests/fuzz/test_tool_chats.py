@@ -118,10 +118,16 @@ def test_malformed_turns_are_refused_with_their_row(tmp_path: Path, encoder: Enc
             read += isinstance(encoder.fit(template, detected.rows[0]), Encoded)
         return ""
 
-    @given(st.integers(0, 4), st.none() | ODD, st.one_of(st.none(), JSON, ODD_CALLS), TEXTS)
-    def check(at: int, odd: dict[str, Any] | None, tools: Any, text: str) -> None:
+    # One part is odd: a turn, the tools, or the text of a turn.
+    @given(st.integers(0, 9), ODD, JSON | ODD_CALLS, TEXTS)
+    def check(part: int, odd: dict[str, Any], odd_tools: Any, text: str) -> None:
         file = tmp_path / "b.jsonl"
-        chat = [*GOOD[:at], *([odd] if odd else [{**GOOD[at], "content": text}]), *GOOD[at + 1 :]]
+        chat: list[dict[str, Any]] = [dict(turn) for turn in GOOD]
+        tools = odd_tools if part == 5 else None
+        if part < 5:
+            chat[part] = odd
+        elif part > 5:
+            chat[part - 5]["content"] = text
         file.write_text(json.dumps({"messages": chat, "tools": tools}), encoding="utf-8")
         refused = follow(file)
         assert not refused or refused.startswith(str(file))

@@ -211,15 +211,12 @@ class Encoder:
         """
         items, done = iter(items), 0
         while part := list(islice(items, _BATCH)):
-            drafts = []
-            for item in part:
-                try:
-                    drafts.append(_attempt(self._draft_of, item))
-                except FramingError as error:
-                    raise FramingError(f"{place(done + len(drafts))}: {error}") from None
+            places = [functools.partial(place, done + n) for n in range(len(part))]
             done += len(part)
+            found = zip(part, places, strict=True)
+            drafts = [_attempt(self._draft_of, item, where) for item, where in found]
             encoded = iter(self._encode([d for d in drafts if _is_usual(d)]))
-            for item, draft in zip(part, drafts, strict=True):
+            for item, draft, where in zip(part, drafts, places, strict=True):
                 if not isinstance(draft, list):
                     yield draft
                     continue
@@ -227,7 +224,7 @@ class Encoder:
                 if full is not None and len(full.ids) <= self.max_length:
                     yield full
                 else:
-                    yield _attempt(self._fit, item)
+                    yield _attempt(self._fit, item, where)
 
     def fit_rendered(
         self, phrasing: Phrasing, row: Mapping[str, Any], room: int, key: str = ""
@@ -352,11 +349,11 @@ class Encoder:
         return int(eos)
 
 
-def _attempt(work: Callable[[Item], T], item: Item) -> T | InputError:
+def _attempt(work: Callable[[Item], T], item: Item, place: Callable[[], str]) -> T | InputError:
     try:
         return work(item)
-    except FramingError:
-        raise
+    except FramingError as error:
+        raise FramingError(f"{place()}: {error}") from None
     except InputError as error:
         return error
 
