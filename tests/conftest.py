@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,6 +167,22 @@ def tiny_t5_folder(
 def chat_templates() -> dict[str, str]:
     """Chat templates by what is special about them: chatml, with_bos, rewrites."""
     return {"chatml": CHATML, "with_bos": WITH_BOS, "rewrites": REWRITES}
+
+
+@pytest.fixture(scope="session")
+def make_tool_tokenizer(
+    make_tokenizer: Callable[..., PreTrainedTokenizerFast],
+) -> Callable[[str], PreTrainedTokenizerFast]:
+    """`make_tool_tokenizer("hermes")`: with a chat template of tests/tool_templates.py."""
+    found = runpy.run_path(str(Path(__file__).parent / "tool_templates.py"))
+
+    def make(name: str) -> PreTrainedTokenizerFast:
+        tokenizer = make_tokenizer(found["TEMPLATES"][name])
+        special = ["<|im_start|>", "<|im_end|>", *found["SPECIAL"]]
+        tokenizer.add_special_tokens({"additional_special_tokens": special})
+        return tokenizer
+
+    return make
 
 
 def _saved(base: Base, folder: Path) -> Path:

@@ -8,21 +8,40 @@
 The rows have the columns prompt and completion (the last question and its answer), history (every
 turn before them) and speaker (who asks: user, or a tool that was called). An answer with weight 0
 or train: false is read and not learned; what follows the last that is learned is left out.
+
+Where chats have tools, the rows also have the columns tools, asked_with and answered_with (what the
+last question's turn and the answer's hold beside their text), all JSON text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from brulee.data.framing import WEIGHT, Message, is_learned
+from brulee.data.messages import (
+    CALL_ID,
+    CALLS,
+    NAME,
+    REASONING,
+    WEIGHT,
+    Message,
+    as_json,
+    further,
+    is_learned,
+    said,
+)
+from brulee.data.packing import FUNCTION_CALL, TOOLS
 from brulee.data.sources import Rows
+from brulee.data.tool_calls import are_tools, check_results, read_calls, read_tools
 from brulee.errors import InputError, unknown
 
 Turns = Literal["every", "last"]
 TURNS: tuple[Turns, ...] = ("every", "last")
 SYSTEM = ("system", "system_prompt")
 HISTORY, SPEAKER = "history", "speaker"
+ASKED_WITH, ANSWERED_WITH = "asked_with", "answered_with"
+_OF_TOOLS = (TOOLS, ASKED_WITH, ANSWERED_WITH)
+FUNCTIONS = "functions"  # what OpenAI called tools at first
 COLUMNS = ("messages", "conversations", "conversation")
 KEYS = (("role", "content"), ("from", "value"))
 ROLES = {
@@ -40,14 +59,10 @@ ROLES = {
 }
 # What a turn may hold beside its text that would be lost, each with what it is.
 _LOST = {
-    "tool_calls": "a tool call",
-    "function_call": "a tool call",
-    "reasoning_content": "reasoning",
-    "reasoning": "reasoning",
-    "thinking": "reasoning",
     "training_detail": "a mask within the turn",
     "train_detail": "a mask within the turn",
 }
+_REASONING = (REASONING, "reasoning", "thinking")
 _MASKS = ("train", "training")
 # Which roles may come after a role; "" stands for the beginning.
 _AFTER = {
@@ -63,40 +78,53 @@ def conversations(rows: Rows) -> list[list[Message]]:
     """Every row's chat, with the roles user, assistant, system and tool.
 
     A `system` column is put first; an empty system message is none. A masked answer has
-    "weight": "0". Raises InputError naming the row (and the turn) for an unknown role, an empty
-    turn, speakers that do not alternate, a last turn that is no answer, nothing to learn, and what
-    would be lost: tools, tool calls, reasoning.
+    "weight": "0"; calls, reasoning, a tool's name and the id of its call have keys of their own.
+    Raises InputError naming the row (and the turn) for an unknown role, an empty turn, speakers
+    that do not alternate, a last turn that is no answer, nothing to learn, a malformed call, a
+    result that no call asks for.
     """
     return [_conversation(row, rows.place(i)) for i, row in enumerate(rows)]
 
 
 def chat_rows(rows: Rows) -> Rows:
-    """The rows with their chats as columns prompt, completion, history and speaker.
+    """The rows with their chats as columns prompt, completion, history, speaker and those of tools.
 
-    Without the last two where every chat is one question and its answer; columns of these names are
-    replaced. Errors as `conversations`.
+    Without the last where no chat has any; without history and speaker, too, where every chat is
+    one question and its answer; columns of these names are replaced. Errors as `conversations`, and
+    for a malformed description of a tool.
     """
     chats = [[_stripped(message) for message in chat] for chat in conversations(rows)]
     texts: dict[str, list[Any]] = {
         "prompt": [chat[-2]["content"] for chat in chats],
-        "completion": [chat[-1]["content"] for chat in chats],
+        "completion": [said(chat[-1]) for chat in chats],
     }
-    if any(len(chat) > 2 for chat in chats):
+    with_tools = _tool_columns(rows, chats)
+    if with_tools or any(len(chat) > 2 for chat in chats):
         texts[HISTORY] = [chat[:-2] for chat in chats]
         texts[SPEAKER] = [chat[-2]["role"] for chat in chats]
-    return rows.replaced(texts, [*COLUMNS, *SYSTEM, HISTORY, SPEAKER])
+    dropped = [*COLUMNS, *SYSTEM, HISTORY, SPEAKER, *_OF_TOOLS]
+    return rows.replaced({**texts, **with_tools}, dropped)
 
 
 def alpaca_rows(rows: Rows) -> Rows:
     """Alpaca's rows with their [question, answer] pairs and system text as turns in `history`.
 
-    A row without a history has its system text there alone. Raises InputError naming the row for a
-    history of another form.
+    A row without a history has its system text there alone. A column `tools` that describes tools
+    is read. Raises InputError naming the row for a history of another form.
     """
     history = [_alpaca_history(row, rows.place(i)) for i, row in enumerate(rows)]
-    if not any(history):
-        return rows.replaced({}, [HISTORY, *SYSTEM])
-    return rows.replaced({HISTORY: history, SPEAKER: ["user"] * len(rows)}, SYSTEM)
+    tools = _tools_of(rows) if has_tools(rows) else []
+    if not any(history) and not any(tools):
+        return rows.replaced({}, [HISTORY, *SYSTEM, *_OF_TOOLS])
+    added: dict[str, list[Any]] = {HISTORY: history, SPEAKER: ["user"] * len(rows)}
+    if any(tools):
+        added[TOOLS] = [text or None for text in tools]
+    return rows.replaced(added, [*SYSTEM, *_OF_TOOLS])
+
+
+def has_tools(rows: Rows) -> bool:
+    """Whether the column `tools` describes tools, in some row at least."""
+    return TOOLS in rows.columns and any(map(are_tools, rows.column(TOOLS)))
 
 
 def is_history(value: Any) -> bool:
@@ -117,16 +145,11 @@ def has_messages(values: Iterable[Any], keys: tuple[str, str]) -> bool:
 
 
 def _conversation(row: Mapping[str, Any], place: str) -> list[Message]:
-    if _holds(row.get("tools")):
-        raise InputError(
-            f"{place}: the column 'tools' describes tools, which are not read; write them into the "
-            "system message, and remove the column."
-        )
     turns = [*_system(row, place), *_turns(row, place)]
     read = [(n, _message(turn, f"{place}, turn {n}")) for n, turn in enumerate(turns, start=1)]
-    said = [(number, message) for number, message in read if message["content"]]
+    spoken = [(n, message) for n, message in read if _is_turn(message)]
     before = ""
-    for number, message in said:
+    for number, message in spoken:
         role = message["role"]
         if role not in _AFTER[before]:
             follows = f"follows {before!r}" if before else "begins the chat"
@@ -137,11 +160,49 @@ def _conversation(row: Mapping[str, Any], place: str) -> list[Message]:
         before = role
     if before != "assistant":
         raise InputError(f"{place}: the last turn is from {before!r}; it has to be the answer.")
-    messages = [message for _, message in said]
+    check_results(spoken, place)
+    messages = [message for _, message in spoken]
     learned = [at for at, message in enumerate(messages) if is_learned(message)]
     if not learned:
         raise InputError(f"{place}: every answer of the chat is masked; none is left to learn.")
     return messages[: learned[-1] + 1]
+
+
+def _tool_columns(rows: Rows, chats: Sequence[Sequence[Message]]) -> dict[str, list[Any]]:
+    """The columns that say what prompt, completion and history do not; none where all is said."""
+    tools = _tools_of(rows)
+    if not any(tools) and not any(further(message) for chat in chats for message in chat):
+        return {}
+    asked = [further(chat[-2]) for chat in chats]
+    answered = [further(chat[-1]) for chat in chats]
+    contents = [{"content": chat[-1]["content"]} for chat in chats]
+    return {
+        TOOLS: [text or None for text in tools],
+        ASKED_WITH: [as_json(found) if found else None for found in asked],
+        ANSWERED_WITH: [
+            as_json(content | found) if found else None
+            for content, found in zip(contents, answered, strict=True)
+        ],
+    }
+
+
+def _tools_of(rows: Rows) -> list[str]:
+    """The tools of every row as JSON text; "" where it has none."""
+    if not {TOOLS, FUNCTIONS} & set(rows.columns):
+        return [""] * len(rows)
+    return [_tools(row, rows.place(i)) for i, row in enumerate(rows)]
+
+
+def _tools(row: Mapping[str, Any], place: str) -> str:
+    if are_tools(row.get(FUNCTIONS)) and not _holds(row.get(TOOLS)):
+        return read_tools(row[FUNCTIONS], f"{place}, column {FUNCTIONS!r}")
+    value = row.get(TOOLS)
+    return read_tools(value, f"{place}, column {TOOLS!r}") if _holds(value) else ""
+
+
+def _is_turn(message: Message) -> bool:
+    """Whether a turn says something; a tool may return nothing."""
+    return bool(message["content"] or message.get(CALLS)) or message["role"] == "tool"
 
 
 def _holds(value: Any) -> bool:
@@ -200,14 +261,45 @@ def _message(turn: Any, place: str) -> Message:
                 f"{place}: {key!r} holds {what}, which is not read; write into "
                 f"{keys[1]!r} what the model is to learn, and remove it."
             )
-    text = _text(turn.get(keys[1]), place)
-    message = {"role": ROLES[role.lower()], "content": text}
-    if not text.strip():
+    message = _said(turn, role.lower(), keys[1], place)
+    if not message["content"].strip() and not message.get(CALLS):
         if message["role"] == "system":
             return {**message, "content": ""}
-        raise InputError(f"{place}: the turn of {role!r} is empty.")
+        if message["role"] != "tool":
+            raise InputError(f"{place}: the turn of {role!r} is empty.")
     masked = message["role"] == "assistant" and not _is_to_learn(turn, place)
     return {**message, WEIGHT: "0"} if masked else message
+
+
+def _said(turn: Mapping[str, Any], role: str, text_key: str, place: str) -> Message:
+    """A turn's role and text, and what else it holds."""
+    if role == FUNCTION_CALL:
+        calls, text = read_calls(turn.get(text_key) or "", place), ""
+    else:
+        given = [turn[key] for key in (CALLS, FUNCTION_CALL) if _holds(turn.get(key))]
+        calls = read_calls(given[0], place) if given else ""
+        text = _text(turn.get(text_key), place)
+    message = {"role": ROLES[role], "content": text}
+    reasoning = _reasoning(turn, place)
+    if message["role"] != "assistant" and (calls or reasoning):
+        what = "a tool call" if calls else "reasoning"
+        raise InputError(f"{place}: {what} in a turn of {role!r}; it is the assistant's.")
+    about = {key: turn.get(key) for key in (NAME, CALL_ID) if message["role"] == "tool"}
+    for key, value in about.items():
+        if value is not None and not isinstance(value, str):
+            raise InputError(f"{place}: {key} is a text, not {value!r}.")
+    found = {CALLS: calls, REASONING: reasoning, **about}
+    return message | {key: str(value) for key, value in found.items() if value}
+
+
+def _reasoning(turn: Mapping[str, Any], place: str) -> str:
+    given = [turn[key] for key in _REASONING if _holds(turn.get(key))]
+    for value in given:
+        if not isinstance(value, str):
+            raise InputError(f"{place}: the reasoning is a text, not {type(value).__name__}.")
+        if value != given[0]:
+            raise InputError(f"{place}: two different texts of reasoning; keep one of them.")
+    return given[0] if given and given[0].strip() else ""
 
 
 def _is_to_learn(turn: Mapping[str, Any], place: str) -> bool:

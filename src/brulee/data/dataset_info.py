@@ -31,12 +31,20 @@ _COLUMNS: dict[str, dict[str, tuple[str, str | None]]] = {
         "response": ("output", "output"),
         "history": ("history", None),
         "system": ("system", None),
+        "tools": ("tools", None),
     },
-    "sharegpt": {"messages": ("conversations", "conversations"), "system": ("system", None)},
-    "openai": {"messages": ("messages", "messages"), "system": ("system", None)},
+    "sharegpt": {
+        "messages": ("conversations", "conversations"),
+        "system": ("system", None),
+        "tools": ("tools", None),
+    },
+    "openai": {
+        "messages": ("messages", "messages"),
+        "system": ("system", None),
+        "tools": ("tools", None),
+    },
 }
 _UNREADABLE = {
-    "tools": "tool descriptions",
     "images": "images",
     "videos": "videos",
     "audios": "sound",

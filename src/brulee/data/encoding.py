@@ -17,7 +17,9 @@ from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar
 
-from brulee.data.framing import ChatFraming, FramingError, Message, PlainFraming, Segment
+from brulee.data.drafting import Draft, Drafts, is_lone
+from brulee.data.framing import ChatFraming, FramingError, PlainFraming, Segment
+from brulee.data.messages import Message
 from brulee.data.shortening import Phrasing, Shortened, shortened
 from brulee.data.template import Rendered
 from brulee.data.tokens import Tokens, is_shielded
@@ -32,7 +34,6 @@ __all__ = ["Encoded", "Encoder", "Phrasing"]
 _BATCH = 256
 
 Item = tuple[Phrasing, Mapping[str, Any], str]
-Draft = list[Segment]
 T = TypeVar("T")
 
 
@@ -95,6 +96,7 @@ class Encoder:
             raise InputError("data.system: this model has no chat template to put it into.")
         self._tokens = Tokens(tokenizer)
         self._framing = self._find_framing()
+        self._drafts = Drafts(self._framing, self._tokens)
 
     @property
     def end_ids(self) -> tuple[int, ...]:
@@ -105,7 +107,7 @@ class Encoder:
     def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end a completion at inference: what training put at its end, and EOS."""
         eos = self.tokenizer.eos_token_id
-        return tuple(dict.fromkeys([self.end_ids[-1], *([eos] if eos is not None else [])]))
+        return tuple(dict.fromkeys([*self._framing.ends, *([eos] if eos is not None else [])]))
 
     @property
     def digest(self) -> str:
@@ -131,11 +133,11 @@ class Encoder:
         """The text the model reads before it writes, control tokens included."""
         return self._framing.prompt(prompt)
 
-    def chat_text(self, messages: Sequence[Message]) -> str:
+    def chat_text(self, messages: Sequence[Message], tools: str = "") -> str:
         """A conversation up to where the assistant is to answer; its own system message wins."""
         return "".join(
             segment.text + self.tokenizer.decode(segment.end)
-            for segment in self._framing.turns(messages, learn=False)
+            for segment in self._framing.turns(messages, False, tools)
         )
 
     def encode_prompt(self, prompt: str) -> list[int]:
@@ -147,11 +149,29 @@ class Encoder:
 
         As `chat_text`, but that a message with a control token in its text stays one message.
         """
-        return self._ids(self._reading(messages, learn=False))
+        return self._ids(self._drafts.reading(messages, False))
 
     def encode_question(self, rendered: Rendered) -> list[int]:
         """Token ids of all that stands before a rendered row's last answer."""
-        return self._ids(self._reading(_asked(rendered), rendered.learn_history))
+        messages, tools = rendered.messages, rendered.tools
+        return self._ids(self._drafts.reading(messages, rendered.learn_history, tools))
+
+    def question_text(self, rendered: Rendered) -> str:
+        """The text that the model reads before a rendered row's last answer."""
+        messages, tools = rendered.messages, rendered.tools
+        if is_lone(messages, tools):
+            return self.prompt_text(rendered.prompt)
+        return self.chat_text(messages, tools)
+
+    def answer_text(self, rendered: Rendered) -> str:
+        """A rendered row's answer as `decode` gives it, where the model writes just that.
+
+        As the row has it, unless there is more to it than text: then it is as the chat template
+        writes it.
+        """
+        if not rendered.answered_with:
+            return rendered.completion
+        return self.decode(list(self._encode([self._drafts.document(rendered)])[0].completion))
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of a framed prompt. A chat template brings its own beginning-of-text token."""
@@ -170,7 +190,7 @@ class Encoder:
 
     def encode(self, prompt: str, completion: str) -> Encoded:
         """The ids of one document, however long. Raises InputError for an empty completion."""
-        return self._encode([self._draft(Rendered(prompt, completion, None))])[0]
+        return self._encode([self._drafts.document(Rendered(prompt, completion, None))])[0]
 
     def fit(self, phrasing: Phrasing, row: Mapping[str, Any], key: str = "") -> Encoded | None:
         """Render and encode a row within `max_length` tokens; None where the phrasing says so.
@@ -181,17 +201,22 @@ class Encoder:
         """
         return self._fit((phrasing, row, key))
 
-    def fit_many(self, items: Iterable[Item]) -> Iterator[Encoded | InputError | None]:
+    def fit_many(
+        self, items: Iterable[Item], place: Callable[[int], str] = "document {}".format
+    ) -> Iterator[Encoded | InputError | None]:
         """As `fit` of each (phrasing, row, key), in its order: many in one call of the tokenizer.
 
         An error is given in the place of its document and not raised, but for a FramingError, which
-        is not the row's: it would be given for all like it.
+        is not the row's: it would be given for all like it. `place` says where a document is from.
         """
-        items = iter(items)
+        items, done = iter(items), 0
         while part := list(islice(items, _BATCH)):
-            drafts = [_attempt(self._draft_of, item) for item in part]
+            places = [functools.partial(place, done + n) for n in range(len(part))]
+            done += len(part)
+            found = zip(part, places, strict=True)
+            drafts = [_attempt(self._draft_of, item, where) for item, where in found]
             encoded = iter(self._encode([d for d in drafts if _is_usual(d)]))
-            for item, draft in zip(part, drafts, strict=True):
+            for item, draft, where in zip(part, drafts, places, strict=True):
                 if not isinstance(draft, list):
                     yield draft
                     continue
@@ -199,7 +224,7 @@ class Encoder:
                 if full is not None and len(full.ids) <= self.max_length:
                     yield full
                 else:
-                    yield _attempt(self._fit, item)
+                    yield _attempt(self._fit, item, where)
 
     def fit_rendered(
         self, phrasing: Phrasing, row: Mapping[str, Any], room: int, key: str = ""
@@ -240,7 +265,7 @@ class Encoder:
                 f"{len(full.ids)} tokens, of which {answer} are the completion, do not fit into "
                 f"train.max_length = {self.max_length}, even with the source text cut."
             )
-        encoded = self._encode([self._draft(found.rendered)])[0]
+        encoded = self._encode([self._drafts.document(found.rendered)])[0]
         cut = len(full.ids) - len(encoded.ids) if found.cut else 0
         return replace(encoded, cut=cut)
 
@@ -265,22 +290,7 @@ class Encoder:
     def _draft_of(self, item: Item) -> Draft | None:
         phrasing, row, key = item
         rendered = phrasing.render(row, key)
-        return None if rendered is None else self._draft(rendered)
-
-    def _draft(self, rendered: Rendered) -> Draft:
-        if not rendered.completion.strip():
-            raise InputError("the completion is empty: there is nothing to learn.")
-        answer = self._framing.answer(self._tokens.shield(rendered.completion))
-        reading = self._reading(_asked(rendered), rendered.learn_history)
-        return [*reading, Segment(answer, True, self.end_ids)]
-
-    def _reading(self, messages: Sequence[Message], learn: bool) -> Draft:
-        shield = self._tokens.shield
-        if len(messages) == 1 and messages[0]["role"] == "user":
-            return [Segment(self._framing.prompt(shield(messages[0]["content"])))]
-        return self._framing.turns(
-            [{**message, "content": shield(message["content"])} for message in messages], learn
-        )
+        return None if rendered is None else self._drafts.document(rendered)
 
     def _encode(self, drafts: Sequence[Draft]) -> list[Encoded]:
         """One document each, from segments tokenised all at once."""
@@ -339,15 +349,11 @@ class Encoder:
         return int(eos)
 
 
-def _asked(rendered: Rendered) -> list[Message]:
-    return [*rendered.history, {"role": rendered.speaker, "content": rendered.prompt}]
-
-
-def _attempt(work: Callable[[Item], T], item: Item) -> T | InputError:
+def _attempt(work: Callable[[Item], T], item: Item, place: Callable[[], str]) -> T | InputError:
     try:
         return work(item)
-    except FramingError:
-        raise
+    except FramingError as error:
+        raise FramingError(f"{place()}: {error}") from None
     except InputError as error:
         return error
 

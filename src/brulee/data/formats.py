@@ -8,6 +8,7 @@ from typing import Any
 
 from brulee.data import shapes, table_hints
 from brulee.data.conversations import TURNS, Turns
+from brulee.data.messages import listed, spoken
 from brulee.data.shapes import Found, Look
 from brulee.data.sources import Rows
 from brulee.data.template import Template
@@ -81,8 +82,9 @@ def describe(detected: Detected, row: Mapping[str, Any]) -> str:
     rendered = require_templates(detected).templates[0].render(row)
     if rendered is None:
         return f"{line}\n  (the row renders no prompt)"
-    before = "\n".join(f"{m['role']}: {m['content']}" for m in rendered.history)
-    shown = {"history": before} if before else {}
+    before = "\n".join(map(spoken, rendered.history))
+    parts = {"tools": listed(rendered.tools), "history": before}
+    shown = {part: text for part, text in parts.items() if text}
     shown |= {"prompt": rendered.prompt, "completion": rendered.completion}
     return "\n".join([line, *(f"  {part}: {_cut(text)}" for part, text in shown.items())])
 

@@ -12,24 +12,29 @@ its prompt names who speaks:
     Be kind.⏎⏎User:⏎Hi⏎⏎Assistant:⏎Hello</s>⏎⏎User:⏎How are you?⏎⏎Assistant:⏎
 
 A system message with nothing but the prompt after it is a paragraph before the prompt.
+
+Of a chat with tools an answer is what the chat template writes when it is added: calls and all.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jinja2 import TemplateError
 
+from brulee.data.messages import CALLS, REASONING, Message, is_learned
+from brulee.data.tool_template import FAILURES, FramingError, ToolTemplate, example, needs_tools
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Message = dict[str, str]
-# The key of a message whose value "0" says that it is read only.
-WEIGHT = "weight"
+__all__ = ["ChatFraming", "FramingError", "PlainFraming", "Segment"]
+
 _MARK = "brulee-text-goes-here"
 # What a chat template may take for more than text, or trim.
 _AWKWARD = (
@@ -44,11 +49,8 @@ _AWKWARD = (
     "<b>&amp;\\n\\u00e9\N{SNOWMAN}\u200b\t\"'",
 )
 _PADDED = ("\n\nbegins with lines", "  has spaces round it \n", "ends with lines\n\n")
+_EACH = " To learn the calls as well, write a row that ends with each, and set split.group."
 _EVERY = "data.turns: last learns the last answer only, and would work."
-
-
-class FramingError(InputError):
-    """The model's framing cannot hold such documents at all, whatever the row says."""
 
 
 class Segment(NamedTuple):
@@ -57,11 +59,6 @@ class Segment(NamedTuple):
     text: str
     learned: bool = False
     end: tuple[int, ...] = ()
-
-
-def is_learned(message: Message) -> bool:
-    """Whether a message is an answer that is learned where the answers of its chat are."""
-    return message["role"] == "assistant" and message.get(WEIGHT) != "0"
 
 
 class PlainFraming:
@@ -75,6 +72,7 @@ class PlainFraming:
 
     def __init__(self, kind: Literal["causal", "seq2seq"], eos: int) -> None:
         self._seq2seq, self.end = kind == "seq2seq", (eos,)
+        self.ends = self.end
 
     def prompt(self, text: str) -> str:
         """What is read before the answer to a lone prompt."""
@@ -84,11 +82,13 @@ class PlainFraming:
         """What is written, without its end."""
         return text
 
-    def turns(self, messages: Sequence[Message], learn: bool) -> list[Segment]:
+    def turns(self, messages: Sequence[Message], learn: bool, tools: str = "") -> list[Segment]:
         """A chat up to where its last answer is to be written; `learn` the answers in it.
 
-        Raises FramingError where an encoder-decoder is to learn several answers.
+        Raises FramingError where an encoder-decoder is to learn several answers, and for tools,
+        calls and reasoning, which have no form without a chat template.
         """
+        _require_texts(messages, tools)
         if learn and self._seq2seq and any(map(is_learned, messages)):
             raise FramingError(f"an encoder-decoder model learns one answer a document; {_EVERY}")
         if [message["role"] for message in messages] == ["system", "user"]:
@@ -105,6 +105,20 @@ class PlainFraming:
             text = "\n\n"
         return [*found, Segment(f"{text}Assistant:\n")]
 
+    def added(self, messages: Sequence[Message], answer: Message, tools: str = "") -> Segment:
+        """An answer as it is written after a chat. Raises FramingError as `turns`."""
+        _require_texts([*messages, answer], tools)
+        return Segment(self.answer(answer["content"]), True, self.end)
+
+
+def _require_texts(messages: Sequence[Message], tools: str) -> None:
+    """Refuse what has no form without a chat template."""
+    if tools or any(m.get(CALLS) or m.get(REASONING) for m in messages):
+        raise FramingError(
+            "without a chat template there is no form for tools, tool calls and reasoning; take a "
+            "model that has one, or write them into the turns' text."
+        )
+
 
 class ChatFraming:
     """What a tokenizer's chat template writes.
@@ -118,6 +132,7 @@ class ChatFraming:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, system: str | None, eos: int) -> None:
         self._tokenizer, self._system = tokenizer, system
+        self._tools = ToolTemplate(self._applied)
         user = [{"role": "user", "content": "?"}]
         asked = self._apply(user, generate=True)
         whole = self._apply([*user, {"role": "assistant", "content": _MARK}], generate=False)
@@ -154,34 +169,92 @@ class ChatFraming:
             )
         return found
 
-    def chat(self, messages: Sequence[Message]) -> str:
+    def chat(self, messages: Sequence[Message], tools: str = "") -> str:
         """A chat up to where its next answer is to be written."""
-        return self._apply(messages, generate=True)
+        return self._apply(messages, tools, generate=True)
 
-    def turns(self, messages: Sequence[Message], learn: bool) -> list[Segment]:
+    def turns(self, messages: Sequence[Message], learn: bool, tools: str = "") -> list[Segment]:
         """As `chat`, in segments; `learn` the answers in it.
 
         Raises FramingError where the template writes an earlier answer, or its prompt, otherwise
-        than it would have been read and written in its turn.
+        than it would have been read and written in its turn; and for what it does not show.
         """
+        if needs_tools(messages, tools):
+            self._tools.check(messages, tools)
         found: list[Segment] = []
         written = ""
         for at, message in enumerate(messages):
             if not learn or not is_learned(message):
                 continue
-            asked = self._further(messages[:at], written)
-            answer = self.answer(message["content"])
-            found += [Segment(asked), Segment(answer, True, self.end)]
-            written += asked + answer + self._end_text
-        return [*found, Segment(self._further(messages, written))]
+            asked = self._further(messages[:at], written, tools)
+            answer = self.added(messages[:at], message, tools)
+            found += [Segment(asked), answer]
+            written += asked + answer.text + self._text_of(answer.end)
+        return [*found, Segment(self._further(messages, written, tools))]
 
-    def _further(self, messages: Sequence[Message], written: str) -> str:
+    def added(self, messages: Sequence[Message], answer: Message, tools: str = "") -> Segment:
+        """An answer as it is written after a chat, with its end.
+
+        Raises InputError for an answer that the template does not write after the same prompt.
+        """
+        chat = [*messages, answer]
+        if not needs_tools(chat, tools):
+            return Segment(self.answer(answer["content"]), True, self.end)
+        self._tools.check(chat, tools)
+        asked, whole = self.chat(messages, tools), self._apply(chat, tools, generate=False)
+        if not whole.startswith(asked):
+            raise FramingError(
+                "the model's chat template rewrites the chat once this answer follows it, so that "
+                "training and inference would differ."
+            )
+        text, end = self._without_end(whole.removeprefix(asked))
+        if (answer.get(REASONING) or "").strip() not in text:
+            raise FramingError(
+                "the model's chat template does not show the reasoning of an answer, which would "
+                "be lost; write it into the answer's text, or remove it."
+            )
+        return Segment(text, True, end)
+
+    @functools.cached_property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens that an answer may end with."""
+        calls = example()
+        if not self._tools.shows_calls:
+            return self.end[-1:]
+        try:
+            end = self.added(calls[:-1], calls[-1]).end
+        except InputError:
+            return self.end[-1:]
+        return tuple(dict.fromkeys((self.end[-1], end[-1])))
+
+    def _without_end(self, said: str) -> tuple[str, tuple[int, ...]]:
+        """What an answer with more than text says, and the ids that end it."""
+        if said.endswith(self._after):
+            return said.removesuffix(self._after), self.end
+        # Llama has another token for the end of a call.
+        special = sorted(self._tokenizer.all_special_tokens, key=len, reverse=True)
+        found = re.search(rf"({'|'.join(map(re.escape, special))})\s*\Z", said)
+        if found is None:
+            raise FramingError(
+                "the model's chat template ends an answer with tool calls without a token that "
+                "says so, which the model could not learn."
+            )
+        return said[: found.start()], (int(self._tokenizer.convert_tokens_to_ids(found[1])),)
+
+    def _text_of(self, end: tuple[int, ...]) -> str:
+        """The text that ends an answer in the template; "" where it writes none."""
+        if end == self.end:
+            return self._end_text
+        return "".join(map(str, self._tokenizer.convert_ids_to_tokens(list(end))))
+
+    def _further(self, messages: Sequence[Message], written: str, tools: str) -> str:
         """What the template writes for the messages after what stands there already."""
-        text = self.chat(messages)
+        text = self.chat(messages, tools)
         if written and not (self._end_text and text.startswith(written)):
             raise FramingError(
                 "the model's chat template writes an answer otherwise once the chat goes on, so "
                 f"that earlier answers cannot be learned as the model would write them; {_EVERY}"
+                f"{_EACH if any(m.get(CALLS) for m in messages) else ''}"
             )
         return text[len(written) :]
 
@@ -248,24 +321,37 @@ class ChatFraming:
         except TemplateError:
             return False
 
-    def _apply(self, messages: Sequence[Message], *, generate: bool) -> str:
+    def _apply(self, messages: Sequence[Message], tools: str = "", *, generate: bool) -> str:
+        return self._applied([self._tools.taken(m) for m in messages], tools, generate)
+
+    def _applied(self, messages: Sequence[Mapping[str, Any]], tools: str, generate: bool) -> str:
+        """Messages in the template's form, with the system message where it takes one."""
         if self._system and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": self._system}, *messages]
         if messages[0]["role"] == "system" and messages[1:] and not self._takes_system:
             system, first, *rest = messages
             messages = [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
         try:
-            return self._written(messages, generate=generate)
-        except TemplateError as error:
+            return self._written(messages, tools, generate=generate)
+        except (TemplateError, *FAILURES) as error:
             roles = ", ".join(m["role"] for m in messages)
+            if tools or any(CALLS in m for m in messages):
+                raise FramingError(
+                    f"the model's chat template refuses these tools or calls: {error} (roles: "
+                    f"{roles})."
+                ) from None
             raise FramingError(
                 f"the model's chat template refuses the roles {roles}: {error}; "
                 "model.chat_template=none does without it."
             ) from None
 
-    def _written(self, messages: Sequence[Message], *, generate: bool) -> str:
-        said = [{key: m[key] for key in ("role", "content")} for m in messages]
+    def _written(
+        self, messages: Sequence[Mapping[str, Any]], tools: str = "", *, generate: bool
+    ) -> str:
         text = self._tokenizer.apply_chat_template(
-            said, tokenize=False, add_generation_prompt=generate
+            [dict(m) for m in messages],
+            tools=json.loads(tools) if tools else None,
+            tokenize=False,
+            add_generation_prompt=generate,
         )
         return str(text)

@@ -12,6 +12,7 @@ from brulee.data.encoding import Encoded, Encoder, Phrasing
 from brulee.data.inspection_lengths import Measured
 from brulee.data.mixture import Draw, Mixture
 from brulee.data.rows import spellings
+from brulee.data.shortening import least_history
 from brulee.data.task import Task
 from brulee.errors import InputError
 from brulee.progress import bar
@@ -87,8 +88,12 @@ def _measured(
             task, key = corpus.tasks[draw.part], key_of(seed, draw.epoch, draw.row)
             yield _phrasing(task, draw, draw.template, key), task.rows[draw.row], key
 
+    def origin(number: int) -> str:
+        return corpus.tasks[draws[number].part].rows.place(draws[number].row)
+
     with bar("Encoding rows", total=len(draws), unit="rows") as progress:
-        for draw, first in zip(draws, uncut.fit_many(items()), strict=True):
+        documents = uncut.fit_many(items(), origin)
+        for draw, first in zip(draws, documents, strict=True):
             task, key = corpus.tasks[draw.part], key_of(seed, draw.epoch, draw.row)
             found = list(_phrasings(task, draw, key, first, encoder.max_length, uncut))
             place = task.rows.place(draw.row)
@@ -141,6 +146,5 @@ def _shorter(
     rendered = next(filter(None, (chain[-1].render(one, key) for one in bare)), None)
     if rendered is None:
         return lengths, None
-    system = [m for m in rendered.history[:1] if m["role"] == "system"]
-    asked = uncut.encode_question(replace(rendered, history=tuple(system)))
+    asked = uncut.encode_question(replace(rendered, history=least_history(rendered)))
     return lengths, len(asked) + len(full.ids) - full.spans[-1][0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from brulee.data.encoding import Encoded, Encoder
@@ -74,10 +74,8 @@ def show(
     room = encoder.max_length - (len(encoded.ids) - encoded.spans[-1][0])
     rendered = encoder.fit_rendered(phrasing, values, room, key)
     assert rendered is not None, "a row that was encoded renders, cut in the same way"
-    messages = [*rendered.history, {"role": rendered.speaker, "content": rendered.prompt}]
-    lone = not rendered.history and rendered.speaker == "user"
-    text = encoder.prompt_text(rendered.prompt) if lone else encoder.chat_text(messages)
-    same = tuple(encoder.encode_chat(messages)) == encoded.prompt
+    text = encoder.question_text(rendered)
+    same = tuple(encoder.encode_question(replace(rendered, learn_history=False))) == encoded.prompt
     found = tuple(pieces(encoder.tokenizer, encoded))
     return Shown(path, chosen.name, held_out, row, place, len(encoded.ids), encoded.learned,
                  encoded.cut, text, same, found)  # fmt: skip

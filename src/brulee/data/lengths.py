@@ -25,11 +25,13 @@ def fitting_rows(
 ) -> Fitting:
     """Encode each row under the first template.
 
-    Raises InputError, with the first row's reason, when not one fits.
+    Raises InputError, with the first row's reason, when not one fits; FramingError naming the row
+    that the model's framing cannot hold.
     """
     template = task.templates.templates[0]
     fitting, cut, tokens, reason = [], 0, 0, ""
-    documents = encoder.fit_many((template, task.rows[row], "") for row in rows)
+    items = ((template, task.rows[row], "") for row in rows)
+    documents = encoder.fit_many(items, lambda number: task.rows.place(rows[number]))
     with bar(f"Measuring {split} rows", total=len(rows), unit="rows") as progress:
         for row, found in zip(rows, documents, strict=True):
             progress.advance()

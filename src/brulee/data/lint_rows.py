@@ -77,7 +77,7 @@ def _missing_columns(template: Template, rows: Table) -> Iterator[Finding]:
     present = {name for c in rows.columns for name in (c, c.replace("-", "_"))}
     # Jinja takes a name that one branch alone sets for one that is read.
     set_inside = frozenset(re.findall(r"{%-?\s*set\s+(\w+)", template.jinja)) - template.required
-    for column in sorted(template.columns - present - set_inside):
+    for column in sorted(template.columns - template.chat_columns - present - set_inside):
         close = nearest(column, rows.columns, 1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         listed = f"the rows have {', '.join(rows.columns)}"
@@ -108,7 +108,7 @@ def _check_row(template: Template, shown: _Shown) -> Iterator[Finding]:
             listed = ", ".join(map(_short, choices[:5]))
             message = f"the completion {_short(completion)} is not among its choices ({listed})"
             yield Finding("completion-not-a-choice", "error", message)
-    answer = template.columns - set(template.source_columns)
+    answer = template.columns - template.chat_columns - set(template.source_columns)
     if not completion and answer and all(_is_labelled(shown.row, c) for c in answer):
         message = f"the row has {', '.join(sorted(answer))} and still no completion"
         yield Finding("empty-completion", "warning", message)

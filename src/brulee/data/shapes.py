@@ -15,9 +15,11 @@ from brulee.data.conversations import (
     alpaca_rows,
     chat_rows,
     has_messages,
+    has_tools,
     is_history,
 )
-from brulee.data.framing import WEIGHT
+from brulee.data.messages import WEIGHT
+from brulee.data.packing import TOOLS
 from brulee.data.sources import Rows
 from brulee.data.template import SEPARATOR
 
@@ -260,19 +262,23 @@ def _chats(look: Look, made: Rows, columns: str, jinja: str) -> Found:
         which = "every one is learned that is not masked"
     why = f"{columns}: chats of up to {most} answers, of which {which}"
     if most == 1:
-        why = f"{columns}: one question and its answer per row, after a system message"
+        after = ", after a system message" if any(made.column(HISTORY)) else ""
+        why = f"{columns}: one question and its answer per row{after}"
+    tools = any(made.column(TOOLS)) if TOOLS in made.columns else False
+    why += "; with tools" if tools else ""
     return Found(why, jinja, lambda *_: made, chat=True)
 
 
 def _phrased(look: Look, columns: Sequence[str | None], prompt: str, target: str) -> Found:
-    """A question and its answer in columns, after a system message where a column holds one."""
-    if look.first(SYSTEM):
+    """A question and its answer in columns, after a system message or tools that columns hold."""
+    if look.first(SYSTEM) or has_tools(look.rows):
         return _after_turns(look, columns, prompt, target)
     return Found(_columns(*columns), f"{prompt} {SEPARATOR} {{{{ {target} }}}}")
 
 
 def _after_turns(look: Look, columns: Sequence[str | None], prompt: str, target: str) -> Found:
-    why = _columns(look.first(SYSTEM), *columns)
+    tools = TOOLS if has_tools(look.rows) else None
+    why = _columns(look.first(SYSTEM), *columns, tools)
     jinja = f"{prompt} {SEPARATOR} {{{{ {target} }}}}"
     return _chats(look, alpaca_rows(look.rows), why, jinja)
 

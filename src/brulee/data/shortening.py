@@ -1,7 +1,8 @@
 """Making a row fit: fewer exemplars, then a shorter chat, then less of the source text.
 
 What must stay stays: the instruction, the last answer with its end of turn, a chat's system message
-and its last question.
+and its tools, its last question, and where a tool answers that, all that was said from the question
+on for which it was called.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
-from brulee.data.framing import Message
+from brulee.data.messages import Message
 from brulee.data.rows import spellings
 from brulee.data.template import Rendered
 
@@ -63,6 +64,11 @@ def shortened(
     history = _history_that_fits(rendered, room, read)
     found = _with_source_cut(phrasing, row, key, history, room, read, without_end)
     return None if found is None else Shortened(found, True)
+
+
+def least_history(rendered: Rendered) -> tuple[Message, ...]:
+    """The turns that stay before the prompt whatever the room."""
+    return _shorter_histories(rendered.history, keep_last=rendered.speaker == "tool")[-1]
 
 
 def _history_that_fits(

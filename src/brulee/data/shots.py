@@ -54,10 +54,10 @@ class Exemplars:
         `count`. Rows that the template does not apply to, that have no completion or have turns
         before their prompt (other than a system message) are passed over, at most 16 for each
         exemplar wanted, so that there may be fewer; before a row with turns of its own there are
-        none. Raises InputError where every
-        row of the pool is of the query's group.
+        none, nor before one with tools. Raises InputError where every row of the pool is of the
+        query's group.
         """
-        if template.chat and _has_turns(self.values(query).get("history") or ()):
+        if template.chat and _is_chat(self.values(query)):
             return ()
         found: list[Exemplar] = []
         seen = {self.groups[query]}
@@ -68,7 +68,7 @@ class Exemplars:
                 continue
             seen.add(self.groups[row])
             rendered = self._render(template, row, key)
-            if rendered is not None and rendered.completion and not _has_turns(rendered.history):
+            if rendered is not None and rendered.completion and _is_exchange(rendered):
                 found.append(Exemplar(row, rendered.prompt, rendered.completion))
         if count and len(seen) == 1 and len(self.rows) <= _TRIES * count:
             raise InputError(
@@ -176,6 +176,17 @@ class FewShot:
         if all(p.startswith(instruction) and rest for p, rest in zip(prompts, rests, strict=True)):
             return [instruction, *rests]
         return ["", *prompts]
+
+
+def _is_chat(row: Mapping[str, Any]) -> bool:
+    tools = row.get("tools") or row.get("asked_with") or row.get("answered_with")
+    return bool(tools) or _has_turns(row.get("history") or ())
+
+
+def _is_exchange(rendered: Rendered) -> bool:
+    """Whether it is a prompt and its completion, with nothing before them and no tools."""
+    tools = rendered.tools or rendered.asked_with or rendered.answered_with
+    return not tools and not _has_turns(rendered.history)
 
 
 def _has_turns(history: Sequence[Mapping[str, str]]) -> bool:

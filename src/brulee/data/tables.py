@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from brulee.data.packing import packed
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,13 +20,15 @@ MOST_KEYS, DEEPEST = 1000, 32
 def to_table(records: Sequence[Mapping[str, Any]], place: Place) -> pa.Table:
     """An Arrow table with one column per key, null where a record lacks it.
 
-    Raises InputError naming the row and the column whose type differs from the rows before it,
-    and the row that holds text no UTF-8 file can hold, is nested too deeply or has too many keys.
+    The tools of chats and the calls in these are JSON text (`packed`). Raises InputError naming the
+    row and the column whose type differs from the rows before it, and the row that holds text no
+    UTF-8 file can hold, is nested too deeply or has too many keys.
     """
     import pyarrow as pa
 
     for i, record in enumerate(records):
-        _check_value(record, place, i, 0)
+        check_value(record, place, i)
+    records = packed(records)
     names = dict.fromkeys(key for record in records for key in record)
     if len(names) > MOST_KEYS and records:
         raise _too_many_keys(place(len(records) - 1), len(names))
@@ -65,7 +68,7 @@ def check_table(table: pa.Table, label: str) -> None:
     if table.num_columns > MOST_KEYS:
         raise _too_many_keys(label, table.num_columns)
     names = table.column_names
-    _check_value(names, lambda _: f"{label}: the name of a column", 0, 0)
+    check_value(names, lambda _: f"{label}: the name of a column")
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{label}: two columns are called {name!r}.")
@@ -80,6 +83,26 @@ def check_table(table: pa.Table, label: str) -> None:
             raise InputError(f"{label}: column {field.name!r}: {reason}.") from None
         for chunk in column.chunks:
             _check_nul(chunk, f"{label}: column {field.name!r}")
+
+
+def check_value(value: Any, place: Place, row: int = 0, depth: int = 0) -> None:
+    """Refuse what no row can hold, however deep in a value.
+
+    Raises InputError naming the row for NUL characters, half surrogate pairs, too many keys and too
+    deep a nesting.
+    """
+    if isinstance(value, str):
+        _check_text(value, place, row)
+    elif isinstance(value, list | dict):
+        if depth > DEEPEST:
+            raise InputError(f"{place(row)}: nested more than {DEEPEST} levels deep.")
+        if isinstance(value, dict):
+            if len(value) > MOST_KEYS:
+                raise _too_many_keys(place(row), len(value))
+            check_value(list(value), place, row, depth)
+            value = value.values()
+        for item in value:
+            check_value(item, place, row, depth + 1)
 
 
 def _check_type(kind: pa.DataType, column: str, where: str, depth: int = 0) -> None:
@@ -159,21 +182,6 @@ def _fits(values: list[Any]) -> bool:
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return False
     return True
-
-
-def _check_value(value: Any, place: Place, row: int, depth: int) -> None:
-    if isinstance(value, str):
-        _check_text(value, place, row)
-    elif isinstance(value, list | dict):
-        if depth > DEEPEST:
-            raise InputError(f"{place(row)}: nested more than {DEEPEST} levels deep.")
-        if isinstance(value, dict):
-            if len(value) > MOST_KEYS:
-                raise _too_many_keys(place(row), len(value))
-            _check_value(list(value), place, row, depth)
-            value = value.values()
-        for item in value:
-            _check_value(item, place, row, depth + 1)
 
 
 def _too_many_keys(where: str, count: int) -> InputError:

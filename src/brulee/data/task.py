@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from brulee.data.encoding import Encoded, Encoder
+from brulee.data.messages import listed, spoken
 from brulee.data.row_checks import render
 from brulee.data.shots import Exemplars, FewShot
 from brulee.data.sources import Rows
@@ -30,11 +31,11 @@ class Item:
 
     @property
     def prompt(self) -> str:
-        """What is read, as people read it: of a chat every turn with its speaker."""
-        if not self.asked.history:
+        """What is read, as people read it: of a chat its tools, every turn with its speaker."""
+        if not self.asked.history and not self.asked.tools:
             return self.asked.prompt
-        turns = [*self.asked.history, {"role": self.asked.speaker, "content": self.asked.prompt}]
-        return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+        tools = [f"tools:\n{listed(self.asked.tools)}"] if self.asked.tools else []
+        return "\n\n".join([*tools, *map(spoken, self.asked.messages)])
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Task:
 
         The prompt is cut to `room` tokens as a training document is. None where the template does
         not apply to the row. Raises InputError naming the row where its prompt cannot be cut to
-        fit, and for a reference that is no text.
+        fit, for a reference that is no text, and for what the chat template does not show.
         """
         values = self.rows[row]
         template = template or self.templates.templates[0]
@@ -138,14 +139,18 @@ class Task:
             return None
         shots = self.spec.shots.test if self.spec.shots else 0
         phrasing = self.phrasing(template, row, shots, "test")
-        asked = encoder.fit_rendered(phrasing, values, sys.maxsize if room is None else room)
+        try:
+            asked = encoder.fit_rendered(phrasing, values, sys.maxsize if room is None else room)
+            answer = encoder.answer_text(rendered)
+        except InputError as error:
+            raise type(error)(f"{self.rows.place(row)}: {error}") from None
         if asked is None:
             raise InputError(
                 f"{self.rows.place(row)}: its prompt does not fit into the {room} tokens that the "
                 "model can read beside evaluate.generation.max_new_tokens, even with the source "
                 "text cut."
             )
-        return Item(str(row), asked, (rendered.completion, *self._references(row, values)))
+        return Item(str(row), asked, (answer, *self._references(row, values)))
 
     def _references(self, row: int, values: Mapping[str, Any]) -> Iterator[str]:
         """The further references of a row; a column may hold one or a list of them."""

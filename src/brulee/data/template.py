@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jinja2
 from jinja2 import meta, nodes
 
+from brulee.data.messages import Message
 from brulee.data.rows import spellings
 from brulee.data.sandbox import LimitedEnvironment, render
 from brulee.errors import InputError
@@ -21,7 +23,7 @@ _SHIELD = "\ue0b0\ue0b1\ue0b2"
 # A separator that the template wrote: the `|` at the end of a value before it is no part of it.
 _WRITTEN = f"\ue0b2{SEPARATOR}\ue0b0"
 _CHOICES = "answer_choices"
-_CHAT = frozenset(("history", "speaker"))
+_CHAT = frozenset(("history", "speaker", "tools", "asked_with", "answered_with"))
 # What Jinja says of `answer_choices[label]` where the label is a text or a fraction.
 _NO_NUMBER = re.compile(r"list object'? has no (attribute '|element -?\d*\.)")
 _ENVIRONMENT = LimitedEnvironment()
@@ -58,15 +60,30 @@ class Rendered:
     """What the model reads, what it must learn to write, the answers it may choose from.
 
     `history` are the turns of a chat before the prompt, each with its role and content; its answers
-    are learned too where `learn_history` says so. `speaker` is the role that says the prompt.
+    are learned too where `learn_history` says so. `speaker` is the role that says the prompt,
+    `asked_with` what its turn holds beside that, `answered_with` what the answer's turn does;
+    `tools` describes those that may be called, as JSON text.
     """
 
     prompt: str
     completion: str
     choices: tuple[str, ...] | None
-    history: tuple[dict[str, str], ...] = ()
+    history: tuple[Message, ...] = ()
     learn_history: bool = False
     speaker: str = "user"
+    tools: str = ""
+    asked_with: Message = field(default_factory=dict)
+    answered_with: Message = field(default_factory=dict)
+
+    @property
+    def messages(self) -> list[Message]:
+        """Every turn before the answer."""
+        return [*self.history, {"role": self.speaker, "content": self.prompt, **self.asked_with}]
+
+    @property
+    def answer(self) -> Message:
+        """The turn to be learned."""
+        return {"role": "assistant", "content": self.completion, **self.answered_with}
 
 
 class Template:
@@ -75,7 +92,7 @@ class Template:
     Rendering follows promptsource (values may hold `|||`, a column `a-b` is read as `a_b`, parts
     are stripped) with four differences: it is sandboxed, `choice` is seeded, a null prints
     nothing, and a missing column is an error. `chat` says that rows bring what was said before the
-    prompt in a column `history`, and its role in `speaker`; and which answers are learned. Raises
+    prompt in a column `history` (and more, `chat_columns`); and which answers are learned. Raises
     InputError naming `where` if the Jinja is malformed.
     """
 
@@ -103,8 +120,13 @@ class Template:
     @functools.cached_property
     def columns(self) -> frozenset[str]:
         """The row columns that prompt, completion or answer choices read."""
-        read = _columns(self.tree) | self.choice_columns | (_CHAT if self.chat else frozenset())
+        read = _columns(self.tree) | self.choice_columns | self.chat_columns
         return read - {_CHOICES}
+
+    @property
+    def chat_columns(self) -> frozenset[str]:
+        """The columns that rows made from chats may have for it."""
+        return _CHAT if self.chat else frozenset()
 
     @functools.cached_property
     def choice_columns(self) -> frozenset[str]:
@@ -121,7 +143,7 @@ class Template:
     def required(self) -> frozenset[str]:
         """The columns that no `if` asks about, which a row must therefore have."""
         tested = _tested(self.tree) | _tested(self._choices_tree)
-        return self.columns - tested - (_CHAT if self.chat else frozenset())
+        return self.columns - tested - self.chat_columns
 
     def render(self, row: Mapping[str, Any], key: str = "") -> Rendered | None:
         """Fill in a row; None where the template does not apply to it (its prompt comes out empty).
@@ -141,12 +163,22 @@ class Template:
         if len(parts) > 2:
             raise InputError(f"{self.label}: it rendered {SEPARATOR} {len(parts) - 1} times.")
         prompt, completion = [_unshield(part).strip() for part in [*parts, ""][:2]]
-        if not prompt:
+        speaker = (row.get("speaker") or "user") if self.chat else "user"
+        if not prompt and speaker != "tool":  # which may return nothing
             return None
         if not self.chat:
             return Rendered(prompt, completion, choices)
-        history, speaker = tuple(row.get("history") or ()), row.get("speaker") or "user"
-        return Rendered(prompt, completion, choices, history, self.chat == "every", speaker)
+        return Rendered(
+            prompt,
+            completion,
+            choices,
+            tuple(row.get("history") or ()),
+            self.chat == "every",
+            speaker,
+            row.get("tools") or "",
+            json.loads(row.get("asked_with") or "{}"),
+            json.loads(row.get("answered_with") or "{}"),
+        )
 
     def called(self, name: str) -> Template:
         """The same template under another name."""

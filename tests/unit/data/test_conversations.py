@@ -27,7 +27,7 @@ CALL = turns("user: Weather?", "assistant: look(Rome)", "tool: 21", "assistant: 
         ({"messages": CALL}, CALL),
         (
             {"conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "W"},
-                               {"from": "function_call", "value": "f"},
+                               {"from": "gpt", "value": "f"},
                                {"from": "observation", "value": "o"},
                                {"from": "gpt", "value": "g"}]},
             turns("system: S", "user: W", "assistant: f", "tool: o", "assistant: g"),
@@ -89,19 +89,8 @@ def test_a_masked_answer_is_kept_as_one_that_is_not_learned(mask: dict[str, Any]
         ({"messages": [*turns("user: a"), {**BAD, "weight": 0.5}]}, "turn 2: weight 0.5 of a turn"),
         ({"messages": [*turns("user: a"), {**BAD, "train": "no"}]}, "turn 2: train: 'no' of a"),
         (
-            {"messages": [*turns("user: a"),
-                          {"role": "assistant", "content": None, "tool_calls": ["f"]}]},
-            "turn 2: 'tool_calls' holds a tool call",
-        ),
-        ({"messages": [*turns("user: a"), {**BAD, "tool_calls": ["f"]}]}, "holds a tool call"),
-        ({"messages": [*turns("user: a"), {**BAD, "thinking": "Hm."}]}, "'thinking' holds reason"),
-        (
             {"messages": [*turns("user: a"), {**BAD, "training_detail": [{"train": False}]}]},
             "a mask within the turn",
-        ),
-        (
-            {"tools": '[{"name": "f"}]', "messages": turns("user: a", "assistant: b")},
-            "the column 'tools' describes tools",
         ),
     ],
 )  # fmt: skip

@@ -37,6 +37,27 @@ def test_chats_with_their_tags_are_read(tmp_path: Path) -> None:
     assert entry(tmp_path, value).columns == {"conversations": "chat", "system": "rules"}
 
 
+def test_a_column_of_tools_is_read(tmp_path: Path) -> None:
+    call = {"name": "add", "arguments": {"a": 1}}
+    said = (
+        ("human", "1?"),
+        ("function_call", json.dumps(call)),
+        ("observation", "1"),
+        ("gpt", "1!"),
+    )
+    chat = [{"from": who, "value": what} for who, what in said]
+    rows = [{"conversations": chat, "api": json.dumps([{"name": "add", "parameters": {}}])}]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    columns, tags = {"tools": "api"}, {"function_tag": "function_call"}
+    value = {"file_name": "a.json", "formatting": "sharegpt", "columns": columns, "tags": tags}
+    found = entry(tmp_path, value)
+    detected = detect(open_source(found.source, columns=found.columns))
+    rendered = require_templates(detected).templates[0].render(detected.rows[0])
+    assert rendered is not None
+    assert json.loads(rendered.tools)[0]["function"]["name"] == "add"
+    assert json.loads(rendered.history[1]["tool_calls"])[0]["function"] == call
+
+
 def test_a_hub_data_set_with_subset_and_limit(tmp_path: Path) -> None:
     value = {"hf_hub_url": "a/b", "ms_hub_url": "c/d", "subset": "en", "num_samples": 5}
     assert entry(tmp_path, value) == InfoEntry("a/b:en", {}, 5, hub=True)

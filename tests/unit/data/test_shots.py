@@ -286,6 +286,16 @@ def test_chats_of_several_turns_neither_show_examples_nor_are_shown() -> None:
     assert alone.render(rows[9]) == chat.render(rows[9])
 
 
+def test_chats_with_tools_neither_show_examples_nor_are_shown() -> None:
+    chat = Template("chat", "{{text}} ||| {{kind}}", chat="every")
+    more = [{"tools": '[{"function": {"name": "f"}}]'}, {"answered_with": '{"tool_calls": "[]"}'}]
+    rows = [{**row, **more[i % 2]} if i > 3 else row for i, row in enumerate(ROWS[:10])]
+    few = FewShot.draw(chat, pool(range(10), values=rows), 0, 9, "k")
+    assert sorted(e.row for e in few.exemplars) == [1, 2, 3]
+    for query in (8, 9):
+        assert FewShot.draw(chat, pool(range(10), values=rows), query, 9, "k").shots == 0
+
+
 def test_a_system_message_does_not_keep_examples_away() -> None:
     chat = Template("chat", "{{text}} ||| {{kind}}", chat="every")
     system = [{"role": "system", "content": "Be kind."}]

@@ -1,0 +1,72 @@
+"""A document in segments: a chat with its answer as the framing writes them, not tokenised yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from brulee.data.framing import ChatFraming, PlainFraming, Segment
+from brulee.data.messages import FURTHER, Message
+from brulee.data.template import Rendered
+from brulee.data.tokens import Tokens, unshielded
+from brulee.errors import InputError
+
+Draft = list[Segment]
+_TEXTS = ("content", *FURTHER)
+
+
+class Drafts:
+    """What a framing writes for rendered rows, their own control tokens shielded."""
+
+    def __init__(self, framing: ChatFraming | PlainFraming, tokens: Tokens) -> None:
+        self._framing, self._tokens = framing, tokens
+
+    def document(self, rendered: Rendered) -> Draft:
+        """A row with its answer. Raises InputError for an empty completion."""
+        if not rendered.completion.strip():
+            raise InputError("the completion is empty: there is nothing to learn.")
+        messages, tools = rendered.messages, rendered.tools
+        reading = self.reading(messages, rendered.learn_history, tools)
+        return [*reading, self._added(messages, rendered.answer, tools)]
+
+    def reading(self, messages: Sequence[Message], learn: bool, tools: str = "") -> Draft:
+        """A chat up to where its answer is to be written; `learn` the answers in it."""
+        if is_lone(messages, tools):
+            return [Segment(self._framing.prompt(self._tokens.shield(messages[0]["content"])))]
+        shielded, described = self._shielded(messages), self._tokens.shield(tools)
+        found = self._framing.turns(shielded, learn, described)
+        if shielded != messages or described != tools:
+            _check_shields(found, self._framing.turns(messages, learn, tools))
+        return found
+
+    def _added(self, messages: Sequence[Message], answer: Message, tools: str) -> Segment:
+        chat = [*messages, answer]
+        shielded, described = self._shielded(chat), self._tokens.shield(tools)
+        found = self._framing.added(shielded[:-1], shielded[-1], described)
+        if shielded != chat or described != tools:
+            _check_shields([found], [self._framing.added(messages, answer, tools)])
+        return found
+
+    def _shielded(self, messages: Sequence[Message]) -> list[Message]:
+        """Messages with every text of theirs shielded.
+
+        Those that are JSON as they stand: a control token has no sign that JSON would escape.
+        """
+        shield = self._tokens.shield
+        return [
+            {key: shield(text) if text and key in _TEXTS else text for key, text in turn.items()}
+            for turn in messages
+        ]
+
+
+def is_lone(messages: Sequence[Message], tools: str) -> bool:
+    """Whether a chat is a user's question and nothing else."""
+    return not tools and len(messages) == 1 and messages[0]["role"] == "user"
+
+
+def _check_shields(shielded: Sequence[Segment], bare: Sequence[Segment]) -> None:
+    """Refuse a row whose shields the chat template does not write as they are."""
+    if [unshielded(segment.text) for segment in shielded] != [segment.text for segment in bare]:
+        raise InputError(
+            "the row's text holds a control token, which the model's chat template writes "
+            "otherwise than as plain text; take it out of the row."
+        )

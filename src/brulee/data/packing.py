@@ -1,0 +1,64 @@
+"""Tools and their calls as JSON text, since an Arrow column has one type.
+
+The arguments of two calls have different keys. In one column every call would have the keys of all,
+null where it has none, and a number beside a text would be no column at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from brulee.data.messages import CALLS, as_json
+
+TOOLS, FUNCTION_CALL = "tools", "function_call"
+
+
+def packed(records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The records with the tools of their chats, and the calls in these, as JSON text.
+
+    Records without chats (lists of turns with a role) stay as they are.
+    """
+    chats = {name for record in records for name, value in record.items() if _is_chat(value)}
+    if not chats:
+        return records
+    tools = {
+        name
+        for record in records
+        for name, value in record.items()
+        if isinstance(value, list) and (name == TOOLS or _are_tools(value)) and name not in chats
+    }
+    return [
+        {
+            name: _chat(value) if name in chats else _text(value) if name in tools else value
+            for name, value in record.items()
+        }
+        for record in records
+    ]
+
+
+def _is_chat(value: Any) -> bool:
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, dict) and ("role" in first or "from" in first)
+
+
+def _are_tools(value: Sequence[Any]) -> bool:
+    return bool(value) and all(
+        isinstance(tool, dict)
+        and (isinstance(tool.get("function"), dict) or {"name", "parameters"} <= tool.keys())
+        for tool in value
+    )
+
+
+def _chat(value: Any) -> Any:
+    return [_turn(turn) for turn in value] if isinstance(value, list) else value
+
+
+def _turn(turn: Any) -> Any:
+    if not isinstance(turn, dict):
+        return turn
+    return {k: _text(v) if k in (CALLS, FUNCTION_CALL) else v for k, v in turn.items()}
+
+
+def _text(value: Any) -> Any:
+    return as_json(value) if isinstance(value, list | dict) else value

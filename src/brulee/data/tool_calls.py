@@ -1,0 +1,181 @@
+"""Tools and their calls as rows write them, brought into the form of OpenAI's messages.
+
+A call is {"type": "function", "function": {"name": ..., "arguments": {...}}}, with whatever else it
+has (its id); a tool {"type": "function", "function": {"name": ..., "parameters": ...}}. Rows may
+leave out what is round the function, and may write each as JSON text. Arguments are an object, as
+the chat templates of `transformers` expect them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from brulee.data.messages import CALL_ID, Message, as_json, calls_of
+from brulee.data.raw import repeated_key
+from brulee.data.tables import check_value
+from brulee.errors import InputError
+
+_CALL = '{"name": ..., "arguments": {...}}'
+_TOOL = '{"type": "function", "function": {"name": ..., "parameters": ...}}'
+
+
+def read_calls(value: Any, place: str) -> str:
+    """The calls of a turn as JSON text: one or a list of them, or JSON text of either.
+
+    Raises InputError naming the place for what is no call, arguments that are no object, and keys
+    given twice.
+    """
+    found = parsed(value, place)
+    calls = found if isinstance(found, list) else [found]
+    if not calls:
+        raise InputError(f"{place}: it holds no tool call; a call is {_CALL}.")
+    return as_json([_call(call, place) for call in calls])
+
+
+def read_tools(value: Any, place: str) -> str:
+    """The tools of a row as JSON text, "" where there are none.
+
+    Raises InputError naming the place for what is no description of a tool.
+    """
+    found = parsed(value, place) if value else None
+    if not found:
+        return ""
+    if not isinstance(found, list):
+        raise InputError(f"{place}: tools are a list, each {_TOOL}.")
+    return as_json([_tool(tool, place) for tool in found])
+
+
+def are_tools(value: Any) -> bool:
+    """Whether a value, which may be JSON text, is a list of objects with the name of a function."""
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        return False
+    try:
+        found = parsed(value, "")
+    except InputError:
+        return False
+    return isinstance(found, list) and bool(found) and all(map(_is_tool, found))
+
+
+def parsed(value: Any, place: str) -> Any:
+    """What JSON text holds; of another value what is not null, as tables fill objects up with it.
+
+    Raises InputError naming the place for text that is no JSON.
+    """
+    if not isinstance(value, str):
+        return _without_nulls(value, place)
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        twice = repeated_key(pairs)
+        if twice is not None:
+            raise InputError(f"{place}: the key {twice!r} is given twice in one object.")
+        return dict(pairs)
+
+    def refuse(constant: str) -> NoReturn:
+        raise InputError(f"{place}: not valid JSON: {constant} is no JSON number.")
+
+    try:
+        found = json.loads(value, object_pairs_hook=distinct, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        shown = value if len(value) <= 40 else f"{value[:37]}..."
+        raise InputError(
+            f"{place}: {shown!r} is not valid JSON: {error.msg} (column {error.colno})."
+        ) from None
+    except (ValueError, RecursionError):
+        raise InputError(
+            f"{place}: not usable JSON: nested too deeply or a number too long."
+        ) from None
+    check_value(found, lambda _: place)
+    return found
+
+
+def check_results(messages: Sequence[tuple[int, Message]], place: str) -> None:
+    """Refuse results of tools that no call before them asks for.
+
+    `messages` are the turns with their numbers. Raises InputError naming the turn.
+    """
+    called: list[dict[str, Any]] = []
+    left = 0
+    for number, message in messages:
+        if message["role"] == "assistant":
+            called = calls_of(message)
+            left = len(called)
+        elif message["role"] == "tool" and called:
+            left -= 1
+            where = f"{place}, turn {number}"
+            if left < 0:
+                raise InputError(
+                    f"{where}: a result more than the {len(called)} of the calls before it."
+                )
+            ids = [call["id"] for call in called if call.get("id")]
+            given = message.get(CALL_ID)
+            if given and ids and given not in ids:
+                raise InputError(
+                    f"{where}: {CALL_ID} {given!r} is the id of no call before it; there "
+                    f"{'is' if len(ids) == 1 else 'are'} {', '.join(map(repr, ids))}."
+                )
+
+
+def _call(call: Any, place: str) -> dict[str, Any]:
+    if not isinstance(call, Mapping):
+        raise InputError(f"{place}: {_short(call)} is no tool call, which is {_CALL}.")
+    wrapped = "function" in call
+    function = call["function"] if wrapped else call
+    if not isinstance(function, Mapping) or not _is_name(function.get("name")):
+        raise InputError(f"{place}: a tool call has a name: {_CALL}; this is {_short(call)}.")
+    if call.get("type", "function") != "function":
+        raise InputError(f"{place}: the type {call['type']!r} of a call; valid: function.")
+    name, given = function["name"], function.get("arguments")
+    # As JSON text they were read whole: a null in them is one.
+    text = isinstance(given, str)
+    arguments = parsed(given, f"{place}, arguments of {name!r}") if text else given
+    if not isinstance(arguments, dict):
+        raise InputError(
+            f"{place}: the arguments of {name!r} are an object (or JSON text of one), which is "
+            f"empty, {{}}, where there are none; this is {_short(given)}."
+        )
+    if wrapped:
+        return {**_held(call), "function": {**_held(function), "arguments": arguments}}
+    own = {"id": call["id"]} if call.get("id") else {}
+    return {**own, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _tool(tool: Any, place: str) -> dict[str, Any]:
+    if not isinstance(tool, Mapping):
+        raise InputError(f"{place}: {_short(tool)} describes no tool; one is {_TOOL}.")
+    if tool.get("type", "function") != "function":
+        raise InputError(f"{place}: the type {tool['type']!r} of a tool; valid: function.")
+    bare = {key: value for key, value in tool.items() if key != "type"}
+    found = dict(tool) if "function" in tool else {"type": "function", "function": bare}
+    function = found["function"]
+    if not isinstance(function, Mapping) or not _is_name(function.get("name")):
+        raise InputError(f"{place}: a tool has a name: {_TOOL}; this is {_short(tool)}.")
+    return found
+
+
+def _is_tool(value: Any) -> bool:
+    return isinstance(value, dict) and ("function" in value or {"name", "parameters"} <= {*value})
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _without_nulls(value: Any, place: str) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_nulls(item, place) for k, item in _held(value).items()}
+    if isinstance(value, list):
+        return [_without_nulls(item, place) for item in value]
+    if value is not None and not isinstance(value, str | int | float):
+        raise InputError(f"{place}: {value!r} is no JSON value.")
+    return value
+
+
+def _held(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: item for key, item in value.items() if item is not None}
+
+
+def _short(value: Any) -> str:
+    text = "missing" if value is None else as_json(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,214 @@
+"""What a chat template shows of tools, calls and results, found by rendering marks.
+
+A template that knows nothing of tools leaves them out without a word. So a chat is rendered once
+with a mark in the place of each of its parts (one for all chats that are made alike), and what has
+no mark in the text is refused. How calls are handed to the template is tried likewise: arguments as
+an object or as JSON text, no text beside a call as null or as an empty one.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from brulee.data.messages import CALL_ID, CALLS, NAME, REASONING, Message, as_json, calls_of
+from brulee.errors import InputError
+
+# What a template may raise that was not made for what it is given.
+FAILURES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_REASONING = (REASONING, "thinking", "reasoning")
+_CALLS = "an answer's tool calls"
+_MOST_TOOLS = 2  # of many, so many are marked
+
+
+class FramingError(InputError):
+    """The model's framing cannot hold such documents at all, whatever the row says."""
+
+
+class Form(NamedTuple):
+    """How calls are handed to a template."""
+
+    text_arguments: bool = False
+    null_content: bool = True
+
+
+FORMS = (Form(), Form(null_content=False), Form(True), Form(True, False))
+# Writes messages, tools (JSON text), what comes next (or not), reasoning's key; may raise an error.
+Write = Callable[[Sequence[Mapping[str, Any]], str, bool], str]
+
+
+class ToolTemplate:
+    """A chat template as it takes tools; `write` renders messages in its form."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._lost: dict[str, str] = {}
+
+    def taken(self, message: Message) -> dict[str, Any]:
+        """A message as the template takes it."""
+        return self._as_taken(message, self._form or FORMS[0], self._reasoning_key)
+
+    def check(self, messages: Sequence[Message], tools: str) -> None:
+        """Raise FramingError for a chat of which the template leaves something out."""
+        marked, marked_tools, marks = _marked(messages, tools)
+        key = as_json([marked, marked_tools])
+        if key not in self._lost:
+            called = any(message.get(CALLS) for message in messages)
+            unknown = called and not self.shows_calls
+            self._lost[key] = _CALLS if unknown else self._first_lost(marked, marked_tools, marks)
+        if self._lost[key]:
+            raise FramingError(
+                f"the model's chat template does not show {self._lost[key]}, which would be lost; "
+                "take a model whose template does, or write it into a turn's text."
+            )
+
+    def _first_lost(self, marked: Sequence[Message], tools: str, marks: Mapping[str, str]) -> str:
+        text = self._write([self.taken(m) for m in marked], tools, False)
+        return next((what for mark, what in marks.items() if mark not in text), "")
+
+    @functools.cached_property
+    def shows_calls(self) -> bool:
+        """Whether the template shows tool calls in some form."""
+        return self._form is not None
+
+    @functools.cached_property
+    def _form(self) -> Form | None:
+        return next((form for form in FORMS if self._shows(form)), None)
+
+    def _shows(self, form: Form) -> bool:
+        marks = _Marks()
+        messages = [_USER, _call_turn(marks, ("argument",))]
+        text = self._tried([self._as_taken(m, form, REASONING) for m in messages])
+        said = [self._as_taken(m, form, REASONING) for m in (_USER, _ANSWER)]
+        # Python's way to write an object, and its null.
+        odd = any(f"'{mark}'" in text for mark in marks.found) or text.count("None") > self._tried(
+            said
+        ).count("None")
+        return all(mark in text for mark in marks.found) and not odd
+
+    @functools.cached_property
+    def _reasoning_key(self) -> str:
+        """The key under which the template shows reasoning; the usual one if under none."""
+        marks = _Marks()
+        turn = {**_ANSWER, REASONING: marks.new("")}
+        for key in _REASONING:
+            text = self._tried([self._as_taken(m, FORMS[0], key) for m in (_USER, turn)])
+            if turn[REASONING] in text:
+                return key
+        return REASONING
+
+    def _tried(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        try:
+            return self._write(messages, "", False)
+        except InputError:
+            return ""
+
+    def _as_taken(self, message: Message, form: Form, reasoning_key: str) -> dict[str, Any]:
+        found: dict[str, Any] = {key: message[key] for key in ("role", "content")}
+        if message.get(REASONING):
+            found[reasoning_key] = message[REASONING]
+        if message.get(CALLS):
+            found[CALLS] = [_call_taken(call, form) for call in calls_of(message)]
+            found["content"] = message["content"] or (None if form.null_content else "")
+        about = {key: message[key] for key in (NAME, CALL_ID) if message.get(key)}
+        return found | about
+
+
+_USER = {"role": "user", "content": "?"}
+_ANSWER = {"role": "assistant", "content": "!"}
+
+
+def needs_tools(messages: Sequence[Message], tools: str) -> bool:
+    """Whether a chat has more than texts: tools, calls, results of them, reasoning."""
+    return bool(tools) or any(
+        message["role"] == "tool" or message.get(CALLS) or message.get(REASONING)
+        for message in messages
+    )
+
+
+def example() -> list[Message]:
+    """A question, and an answer that calls a tool."""
+    return [_USER, _call_turn(_Marks(), ("argument",))]
+
+
+class _Marks:
+    """Words that stand in no template, each with what it stands for."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+
+    def new(self, what: str) -> str:
+        """A mark: nine letters and digits, as long as the ids of calls that Mistral takes."""
+        mark = f"brulee{len(self.found):03d}"
+        self.found[mark] = what
+        return mark
+
+
+def _marked(
+    messages: Sequence[Message], tools: str
+) -> tuple[list[Message], str, Mapping[str, str]]:
+    """A chat with marks for its parts; reasoning is left out, as templates drop what is old."""
+    marks = _Marks()
+    marked = list(_marked_turns(messages, marks))
+    described = [_tool(marks) for _ in json.loads(tools or "[]")[:_MOST_TOOLS]]
+    return marked, as_json(described) if described else "", marks.found
+
+
+def _marked_turns(messages: Sequence[Message], marks: _Marks) -> Iterator[Message]:
+    ids: dict[str, str] = {}
+    for message in messages:
+        role, content = message["role"], message["content"]
+        calls = calls_of(message)
+        if calls:
+            what = "the text beside an answer's tool calls"
+        else:
+            what = "what a tool returned" if role == "tool" else f"the text of {role!r}"
+        turn: Message = {"role": role, "content": marks.new(what) if content else ""}
+        if calls:
+            turn[CALLS] = as_json(
+                [_call(marks, call, ids, number > 0) for number, call in enumerate(calls)]
+            )
+        if message.get(NAME):
+            turn[NAME] = "brulee"
+        if message.get(CALL_ID):
+            turn[CALL_ID] = ids.get(message[CALL_ID], "bruleexyz")
+        yield turn
+
+
+def _call(
+    marks: _Marks, call: Mapping[str, Any], ids: dict[str, str], further: bool
+) -> dict[str, Any]:
+    what = "more than one tool call in an answer" if further else _CALLS
+    arguments = {marks.new(what): marks.new(what)} if call["function"]["arguments"] else {}
+    found: dict[str, Any] = {}
+    if call.get("id"):
+        found["id"] = ids[call["id"]] = f"brulee{len(ids):02d}x"
+    return found | {
+        "type": "function",
+        "function": {"name": marks.new(what), "arguments": arguments},
+    }
+
+
+def _call_turn(marks: _Marks, arguments: Sequence[str]) -> Message:
+    function = {"name": "?", "arguments": dict.fromkeys(arguments)}
+    call = _call(marks, {"id": "0", "function": function}, {}, False)
+    return {"role": "assistant", "content": "", CALLS: as_json([call])}
+
+
+def _tool(marks: _Marks) -> dict[str, Any]:
+    name, about, parameter = (marks.new("the descriptions of tools") for _ in range(3))
+    schema = {"type": "string", "description": "?"}
+    properties = {"type": "object", "properties": {parameter: schema}, "required": [parameter]}
+    return {
+        "type": "function",
+        "function": {"name": name, "description": about, "parameters": properties},
+    }
+
+
+def _call_taken(call: Mapping[str, Any], form: Form) -> dict[str, Any]:
+    if not form.text_arguments:
+        return dict(call)
+    function = call["function"]
+    return {**call, "function": {**function, "arguments": as_json(function["arguments"])}}
