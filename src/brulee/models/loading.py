@@ -352,7 +352,8 @@ def no_such_model(path: Path, name: str) -> str:
     parent = path.parent
     names = [p.name for p in parent.iterdir()] if parent.is_dir() else []
     close = nearest(path.name, [*names, "bundled"])
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    meant = [one if one not in names else str(path.with_name(one)) for one in close]
+    hint = f" Did you mean {meant[0]!r}?" if meant else ""
     return (
         f"model {name!r}: no such folder or file.{hint} "
         "Valid: bundled, a folder, a .gguf file, or a Hub id like owner/name."

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from brulee.errors import InputError
-from brulee.models.loading import Base, check_safetensors, load_base
+from brulee.models.loading import Base, check_safetensors, load_base, no_such_model
 from brulee.models.precision import pick_device, pick_dtype
 
 CPU = torch.device("cpu")
@@ -199,3 +199,10 @@ def test_loading_draws_no_bars_of_transformers(
     monkeypatch.setattr("transformers.utils.logging._tqdm_active", True)
     load_base(str(tiny_model_folder), torch.float32, CPU)
     assert "Loading weights" not in capfd.readouterr().err
+
+
+def test_the_nearest_folder_is_named_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "chats").mkdir()
+    said = no_such_model(tmp_path / "chatz", "chatz")
+    assert f"Did you mean {str(tmp_path / 'chats')!r}?" in said
+    assert "Did you mean 'bundled'?" in no_such_model(tmp_path / "bundle", "bundle")
