@@ -352,7 +352,8 @@ def no_such_model(path: Path, name: str) -> str:
     parent = path.parent
     names = [p.name for p in parent.iterdir()] if parent.is_dir() else []
     close = nearest(path.name, [*names, "bundled"])
-    meant = [one if one not in names else str(path.with_name(one)) for one in close]
+    # As it was typed but for the last part.
+    meant = [str(Path(name).with_name(one)) if one in names else one for one in close]
     hint = f" Did you mean {meant[0]!r}?" if meant else ""
     return (
         f"model {name!r}: no such folder or file.{hint} "
