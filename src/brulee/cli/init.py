@@ -32,7 +32,10 @@ def init(
         str | None, typer.Option(help="bundled, a Hub id, a folder, or a .gguf [default: bundled].")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write it here [default: DATA's name.yaml].")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write it here [default: DATA's name.yaml, or FILE-brulee.yaml]."
+        ),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
