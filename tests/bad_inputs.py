@@ -196,7 +196,7 @@ CASES = [
     Case("label missing (null)", lambda at: _with_row(at, 5, {**ROWS[4], "summary": None}),
          "rows.jsonl, line 5: the label 'summary' that template 'inline' needs is missing"),
     Case("unknown model folder", lambda at: at.run(model=str(at.copy_of_model()) + "x"),
-         "no such folder or file. Did you mean 'copy'?"),
+         "copy'? Valid: bundled, a folder"),
     Case("folder that is not a model", _not_a_model, "photos: not a model folder"),
     Case("safetensors cut short", lambda at: _damaged(at, "model.safetensors", lambda d: d[:-100]),
          "copy/model.safetensors: corrupt safetensors: "),

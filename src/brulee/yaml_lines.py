@@ -6,6 +6,7 @@ All three have cost people a training run.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -59,6 +60,12 @@ def parse_scalar(text: str) -> Any:
     """The value of one `--set key=value`, read as YAML (so lists and mappings work too)."""
     value, _ = parse(text, f"--set value {text!r}")
     return value
+
+
+def quoted(text: str) -> str:
+    """A text as YAML holds it on one line: bare where it stays what it is."""
+    bare = re.fullmatch(r"[A-Za-z0-9_./][\w./-]*", text, re.ASCII) is not None
+    return text if bare and yaml.safe_load(text) == text else json.dumps(text, ensure_ascii=False)
 
 
 def _parse(text: str, where: str) -> tuple[Any, dict[KeyPath, int]]:

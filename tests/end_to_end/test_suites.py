@@ -151,6 +151,30 @@ def test_a_run_is_scored_as_tuned_and_keeps_the_result(at: Any, brulee: Any) -> 
     assert kept.suite.limit == 2
 
 
+def test_the_first_items_do_not_take_the_place_of_all(at: Any, brulee: Any) -> None:
+    assert brulee(*at.run()).code == 0
+    asked = ["eval", RUN, *MMLU, "--precision", "float32", "--quiet"]
+    suites = RUN / "suites"
+
+    def limits() -> dict[str, int | None]:
+        found = {file.parent.name: results.read(file) for file in suites.glob("*/results.json")}
+        return {name: one.suite.limit for name, one in found.items() if one.suite is not None}
+
+    for limit in (1, 2):  # the fuller one takes the place of the other
+        assert brulee(*asked, "--limit", limit).code == 0
+        assert limits() == {"mmlu": limit}
+    assert brulee(*asked).code == 0
+    assert limits() == {"mmlu": None}
+    whole = (suites / "mmlu" / "results.json").read_bytes()
+    first = brulee(*asked, "--limit", 1)
+    assert str(suites / "mmlu.first-1" / "results.json") in first.out
+    assert limits() == {"mmlu": None, "mmlu.first-1": 1}
+    assert (suites / "mmlu" / "results.json").read_bytes() == whole
+    (suites / "mmlu" / "results.json").write_text("{")  # damaged: nothing is lost by replacing it
+    assert brulee(*asked, "--limit", 1).code == 0
+    assert limits()["mmlu"] == 1
+
+
 def test_an_adapter_and_its_base_do_not_share_replies(at: Any, brulee: Any, cache: Path) -> None:
     assert brulee(*at.run()).code == 0
     for target in (at.model, RUN / "adapter"):

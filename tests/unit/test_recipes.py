@@ -41,3 +41,13 @@ def test_quickstart_compares_methods_on_the_same_rows() -> None:
 def test_dialogsum_says_that_its_file_must_be_given() -> None:
     with pytest.raises(InputError, match=r"'data\.source' is required"):
         load_recipe(ROOT / "recipes" / "dialogsum.yaml")
+
+
+def test_a_folder_is_no_recipe_and_a_run_is_gone_on_with(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(InputError, match="a folder, where the recipe's file should be"):
+        load_recipe(run)
+    (run / "recipe.yaml").write_text("data: {source: rows.jsonl}")
+    with pytest.raises(InputError, match=r"this is a run and not a recipe; `brulee resume .*run`"):
+        load_recipe(run)

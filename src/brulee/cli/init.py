@@ -9,7 +9,7 @@ import typer
 
 from brulee import progress
 from brulee.cli import options
-from brulee.cli.output import print_json
+from brulee.cli.output import print_json, print_text
 from brulee.cli.places import check_file
 from brulee.errors import InputError
 from brulee.printable import printable
@@ -17,14 +17,25 @@ from brulee.printable import printable
 
 def init(
     source: Annotated[
-        str,
+        str | None,
         typer.Argument(metavar="DATA", help="A file of rows, a folder, or another source."),
-    ],
+    ] = None,
+    theirs: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Instead of DATA: a YAML file of LLaMA-Factory, axolotl, TRL or Unsloth.",
+        ),
+    ] = None,
     model: Annotated[
-        str, typer.Option(help="bundled, a Hub id, a folder, or a .gguf file.")
-    ] = "bundled",
+        str | None, typer.Option(help="bundled, a Hub id, a folder, or a .gguf [default: bundled].")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write it here [default: DATA's name.yaml].")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write it here [default: DATA's name.yaml, or FILE-brulee.yaml]."
+        ),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -32,17 +43,25 @@ def init(
     """Write a recipe for a file of rows, with a comment beside every line, that runs as it is.
 
     What is asked comes from the rows' format, a library family that fits, or the columns' names.
+    With --from the recipe says what another tool's configuration says; what it cannot say is told
+    and stands in comments.
     """
+    progress.enable(not quiet)
+    if (source is None) == (theirs is None):
+        raise InputError("name either DATA (rows) or --from FILE (another tool's configuration).")
+    if theirs is not None:
+        _converted(theirs, model, out, as_json)
+    elif source is not None:
+        _started(source, model or "bundled", out, as_json)
+
+
+def _started(source: str, model: str, out: Path | None, as_json: bool) -> None:
     from brulee.data.starting import default_file, start
 
     file = out or default_file(source)
-    check_file(file, "--out")
-    if file.exists():
-        raise InputError(f"{file}: exists already, and is left as it is; name another with --out.")
-    progress.enable(not quiet)
+    _check(file)
     found = start(source, model, file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(found.text, encoding="utf-8")
+    _write(file, found.text)
     if as_json:
         values = {"recipe": str(file), "described": found.described, "guessed": found.guessed}
         print_json(values | {"rows": found.rows, "test_rows": found.test})
@@ -51,3 +70,36 @@ def init(
         print(printable(found.described))
         print(f"The prompt is a guess: look over data.templates in {file}.")
     print(f"Wrote {file}. Next: brulee data inspect {file}, then brulee run {file}")
+
+
+def _converted(theirs: Path, model: str | None, out: Path | None, as_json: bool) -> None:
+    from brulee.recipe.theirs.writing import shown, written
+
+    if model is not None:
+        raise InputError("--model: with --from the other tool's file says which; change it there.")
+    if not theirs.is_file():
+        raise InputError(f"--from {theirs}: no such file.")
+    file = out or Path(f"{theirs.stem}-brulee.yaml")
+    _check(file)
+    found = written(theirs)
+    _write(file, found.text)
+    if as_json:
+        left = [one.__dict__ for one in found.left]
+        print_json({"recipe": str(file), "tool": found.tool, "left": left})
+        return
+    print_text(f"Read as {found.tool}'s.")
+    for one in found.left:
+        if one.matters:
+            print_text(f"Not in the recipe: {one.key}: {shown(one.value)}: {one.why}.")
+    print(f"Wrote {file}. Next: brulee data inspect {file}, then brulee run {file}")
+
+
+def _check(file: Path) -> None:
+    check_file(file, "--out")
+    if file.exists():
+        raise InputError(f"{file}: exists already, and is left as it is; name another with --out.")
+
+
+def _write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")

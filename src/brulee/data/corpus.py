@@ -18,6 +18,7 @@ from brulee.data.splits import Splits, split_rows
 from brulee.data.task import Task
 from brulee.data.template import Template
 from brulee.data.templates import TemplateSet, load_templates
+from brulee.data.weights import check_weights
 from brulee.errors import InputError, unknown
 from brulee.progress import bar, note, silent
 from brulee.recipe import DataSpec, HoldOutSpec, MixSpec, MixtureSpec, Recipe, Source
@@ -98,6 +99,9 @@ def open_corpus(recipe: Recipe) -> Corpus:
     """
     source = recipe.source
     names = dict(_paths(recipe.data, source))
+    # Which tasks are held out shows once they are read: until then none of them is missing one.
+    none_held = not isinstance(recipe.data, MixtureSpec) or recipe.data.hold_out == HoldOutSpec()
+    check_weights(recipe.data, source, () if none_held else {at for at, _ in names.values()})
     read: dict[object, Rows] = {}
     # One task has a bar of its own for its rows.
     watched = bar("Opening tasks", 2 * len(names), "steps") if len(names) > 1 else silent()
@@ -115,6 +119,7 @@ def open_corpus(recipe: Recipe) -> Corpus:
     if isinstance(recipe.data, MixtureSpec):
         where = source.at(("data", "hold_out"))
         held = held_out_tasks(recipe.data.hold_out, tasks, where)
+        check_weights(recipe.data, source, {names[path][0] for path in held})
     return Corpus(recipe.data, tasks, held)
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from brulee.data.corpus import open_corpus
 from brulee.data.formats import TABLE, Detected, describe, detect
@@ -21,6 +18,7 @@ from brulee.data.template import Template
 from brulee.data.templates import TemplateSet, load_templates
 from brulee.errors import InputError
 from brulee.recipe import recipe_from_dict
+from brulee.yaml_lines import quoted
 
 _SHARES = (0.15, 0.3, 0.5)
 # Tokens that an answer may have: a third of its characters, within reason.
@@ -144,10 +142,10 @@ def _lines(
     yield "#"
     yield "# What is left out takes its default; `brulee schema` lists every key."
     yield ""
-    yield f"model: {_quoted(model)}  # bundled, a Hub id, a folder, or a .gguf file"
+    yield f"model: {quoted(model)}  # bundled, a Hub id, a folder, or a .gguf file"
     yield ""
     yield "data:"
-    yield f"  source: {_quoted(data['source'])}"
+    yield f"  source: {quoted(data['source'])}"
     yield from (f"  # {line}" for line in said.comments)
     if "templates" in data:
         yield from _section("templates", data["templates"])
@@ -160,7 +158,7 @@ def _lines(
     yield "  split:"
     yield f"    test: {split['test']}  # share of the rows that is scored and not trained on"
     if "group" in split:
-        yield f"    group: {_quoted(split['group'])}  # rows with one value in it stay on one side"
+        yield f"    group: {quoted(split['group'])}  # rows with one value in it stay on one side"
     else:
         yield "    # group: COLUMN  # rows with one value in it stay on one side"
     yield ""
@@ -191,17 +189,11 @@ def _metrics(task: Task, targets: Sequence[str]) -> list[str]:
 
 def _section(key: str, value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        yield f"  {key}: {_quoted(value)}"
+        yield f"  {key}: {quoted(value)}"
         return
     yield f"  {key}:"
     for name, text in value.items():
-        yield f"    {_quoted(name)}: {_quoted(text)}"
-
-
-def _quoted(text: str) -> str:
-    """A text as YAML holds it on one line: bare where it stays what it is."""
-    bare = re.fullmatch(r"[A-Za-z0-9_./][\w./-]*", text, re.ASCII) is not None
-    return text if bare and yaml.safe_load(text) == text else json.dumps(text, ensure_ascii=False)
+        yield f"    {quoted(name)}: {quoted(text)}"
 
 
 def _tokens(targets: Sequence[str]) -> int:

@@ -130,7 +130,7 @@ def compare(
     low, high = np.quantile(differences_B, [0.025, 0.975])
     base_score = float(_score(base_CS.sum(0), sizes_C.sum(), reduce))
     tuned_score = float(_score(tuned_CS.sum(0), sizes_C.sum(), reduce))
-    if clusters is None and _is_share(base, tuned, reduce):
+    if clusters is None and is_share(base, tuned, reduce):
         p = mcnemar(base[:, 0], tuned[:, 0])
     else:
         p = _randomisation(base_CS, tuned_CS, sizes_C, reduce, swaps or resamples, seed)
@@ -142,8 +142,8 @@ def compare(
     )  # fmt: skip
 
 
-def _is_share(base_NS: Array, tuned_NS: Array, reduce: Reduce) -> bool:
-    """Whether the score is the plain mean of outcomes that are 0 or 1."""
+def is_share(base_NS: Array, tuned_NS: Array, reduce: Reduce) -> bool:
+    """Whether the score is the plain mean (N, 1) of outcomes that are 0 or 1."""
     if base_NS.shape[1] != 1 or not np.isin([base_NS, tuned_NS], (0, 1)).all():
         return False
     probe = np.array([[0.25], [0.5]])

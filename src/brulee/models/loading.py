@@ -352,7 +352,9 @@ def no_such_model(path: Path, name: str) -> str:
     parent = path.parent
     names = [p.name for p in parent.iterdir()] if parent.is_dir() else []
     close = nearest(path.name, [*names, "bundled"])
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    # As it was typed but for the last part.
+    meant = [str(Path(name).with_name(one)) if one in names else one for one in close]
+    hint = f" Did you mean {meant[0]!r}?" if meant else ""
     return (
         f"model {name!r}: no such folder or file.{hint} "
         "Valid: bundled, a folder, a .gguf file, or a Hub id like owner/name."

@@ -67,11 +67,27 @@ def as_results(evaluation: Evaluation, name: str) -> Results:
 
 
 def default_folder(evaluation: Evaluation) -> Path | None:
-    """Where the files of a run's evaluation go: inside the run. None for anything but a run."""
+    """Where the files of a run's evaluation go: inside the run. None for anything but a run.
+
+    The first items of a suite do not take the place of more of them: they go to a folder beside.
+    """
     target = Path(evaluation.target)
     if not (target / "recipe.yaml").is_file():
         return None
-    return target / "suites" / evaluation.suite.name
+    folder = target / "suites" / evaluation.suite.name
+    limit = evaluation.limit
+    if limit is None or not _has_more(folder, limit):
+        return folder
+    return folder.with_name(f"{folder.name}.first-{limit}")
+
+
+def _has_more(folder: Path, limit: int) -> bool:
+    """Whether a result lies there that is on more items of each task."""
+    try:
+        suite = results.read(folder).suite if (folder / results.FILE_NAME).is_file() else None
+    except InputError:  # no result, or damaged: to be replaced
+        return False
+    return suite is not None and (suite.limit is None or suite.limit > limit)
 
 
 def write(evaluation: Evaluation, folder: Path) -> Path:

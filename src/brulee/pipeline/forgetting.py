@@ -15,7 +15,7 @@ from brulee.evaluation.answers import Answer, statistics_array
 from brulee.evaluation.base import Array
 from brulee.evaluation.guards import Guard
 from brulee.evaluation.scores import clusters
-from brulee.evaluation.stats import compare, interval, resampled
+from brulee.evaluation.stats import Comparison, compare, interval, is_share, resampled
 from brulee.pipeline.comparing import adjusted
 from brulee.reporting.results import Forgetting, Score, outcome
 
@@ -49,28 +49,38 @@ def forgotten(
 ) -> Forgetting:
     """The change of a guard's main score, paired by item, and what interval and p say of it."""
     base, tuned = _scored(guard, before, after)
-    found = compare(
-        statistics_array(base, guard.metric),
-        statistics_array(tuned, guard.metric),
-        partial(guard.task.reduce, guard.metric),
-        resamples,
-        clusters=clusters(base),
-        swaps=swaps,
-    )
+    base_NS, tuned_NS = (statistics_array(side, guard.metric) for side in (base, tuned))
+    reduce = partial(guard.task.reduce, guard.metric)
+    found = compare(base_NS, tuned_NS, reduce, resamples, clusters=clusters(base), swaps=swaps)
+    low, high = found.low, found.high
+    if is_share(base_NS, tuned_NS, reduce):
+        low, high = _with_the_unseen(found)
     better = guard.task.higher_is_better(guard.metric)
-    gain = (found.low, found.high) if better else (-found.high, -found.low)
+    gain = (low, high) if better else (-high, -low)
     return Forgetting(
         task=name,
         metric=guard.metric,
         base=found.base,
         tuned=found.tuned,
         difference=found.difference,
-        low=found.low,
-        high=found.high,
+        low=low,
+        high=high,
         p=found.p,
         higher_is_better=better,
         kept=outcome(*gain, found.p),
     )
+
+
+def _with_the_unseen(found: Comparison) -> tuple[float, float]:
+    """The interval of a share of right items, with the losses and gains that no item showed.
+
+    Resampling items of which none was lost finds no loss, however few they are. Of `n` such items
+    up to 3 / n may be lost elsewhere (the rule of three at 95%: Hanley and Lippman-Hand 1983).
+    """
+    unseen = min(1.0, 3 / (found.wins + found.losses + found.ties))
+    low = -unseen if found.losses == 0 and found.low == 0 else found.low
+    high = unseen if found.wins == 0 and found.high == 0 else found.high
+    return low, high
 
 
 def suites_forgotten(

@@ -34,6 +34,13 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
             "recipe_from_dict(VALUES) makes a recipe of values."
         )
     file = Path(path)
+    if (file / "recipe.yaml").is_file():
+        raise InputError(
+            f"{path}: this is a run and not a recipe; `brulee resume {path}` goes on with it, and "
+            f"{file / 'recipe.yaml'} is its recipe."
+        )
+    if file.is_dir():
+        raise InputError(f"{path}: a folder, where the recipe's file should be.")
     if not file.is_file():
         beside = sorted(p.name for p in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
         close = nearest(file.name, beside)

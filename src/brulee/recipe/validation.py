@@ -9,12 +9,14 @@ from pydantic import BaseModel, ValidationError
 
 from brulee.errors import InputError, nearest
 from brulee.recipe.source import Source
+from brulee.recipe.theirs.keys import said_here
 from brulee.yaml_lines import KeyPath
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 SectionT = TypeVar("SectionT", bound=BaseModel)
+_CONVERTED = " `brulee init --from {}` writes a recipe of such a file."
 _LONGEST = 200  # characters of a value that are shown: a file from elsewhere may hold any
 
 
@@ -51,6 +53,8 @@ def _sentence(
     at = source.at(path)
     if kind == "extra_forbidden":
         valid = sorted(_fields_at(model, loc[:-1]))
+        if theirs := _of_another_tool(model, problem, path, valid):
+            return f"{at}: unknown key {dotted!r}; {theirs}{_converted(source, path)}"
         close = nearest(str(loc[-1]), valid, count=1) or _elsewhere(model, path)
         hint = f"did you mean {close[0]!r}?" if close else "none is close."
         every = f"Valid here: {', '.join(valid)}." if valid else "There are no keys here."
@@ -62,6 +66,23 @@ def _sentence(
     if kind == "list_type" and len(told) == 1 and isinstance(given, str):
         wanted = f"it should be a list, such as [{_shown(given)[1:-1]}]"
     return f"{at}: {dotted} = {_shown(given)} is not valid: {wanted}."
+
+
+def _of_another_tool(
+    model: type[BaseModel], problem: ErrorDetails, path: KeyPath, valid: Sequence[str]
+) -> str | None:
+    """What a key of another tool's is called in a recipe; `data.template` is rather a slip."""
+    key = str(problem["loc"][-1])
+    in_recipe = model.__name__ == "Recipe" or path[0] == "method"
+    ours = f"{key}s" in valid or _elsewhere(model, path)
+    return said_here(key, problem["input"]) if in_recipe and not ours else None
+
+
+def _converted(source: Source, path: KeyPath) -> str:
+    """Where a whole file may be of another tool: that it can be made a recipe."""
+    ours = {("method",), ("train",)} & source.lines.keys()
+    alone = len(path) == 1 and path in source.lines and path not in source.overridden
+    return "" if ours or not alone else _CONVERTED.format(source.label)
 
 
 def _weight(problem: ErrorDetails) -> tuple[bool, int, bool]:

@@ -55,9 +55,11 @@ def read_entries(argument: str) -> list[Entry]:
     if path.is_dir():
         files = sorted(path.rglob("results_*.json"))
         if not files:
+            inside = sorted(file.parent for file in path.glob(f"*/{results_file.FILE_NAME}"))
+            runs = f" Its folders hold some: name {' '.join(map(str, inside))}." if inside else ""
             raise InputError(
                 f"{path}: neither {results_file.FILE_NAME} nor results_*.json of "
-                "lm-evaluation-harness is in this folder."
+                f"lm-evaluation-harness is in this folder.{runs}"
             )
         return [entry for file in files for entry in _of_file(file, name)]
     return _of_file(path, name)

@@ -37,7 +37,21 @@ main.board { max-width: 76rem; }
 .board td .bar i { position: absolute; top: 0; bottom: 0; background: var(--base);
   border-radius: .125rem; min-width: 2px; }
 .board td.best .bar i { background: var(--accent); }
-@media (max-width: 40rem) { .board tbody th { min-width: 7rem; padding-left: 0; } }
+/* On a phone a model is a block with a line for each score, and the headings are what sorts. */
+@media (max-width: 40rem) {
+  .board table, .board caption, .board thead, .board tbody, .board tr, .board tbody th {
+    display: block; }
+  .board thead tr { display: flex; flex-wrap: wrap; gap: .25rem 1rem; }
+  .board thead th { padding: .25rem 0; border: 0; }
+  .board thead th, .board td { white-space: normal; text-align: left; }
+  .board tbody th { position: static; max-width: none; padding: 1.25rem 0 .25rem; font-weight: 700;
+    border-top: 1px solid var(--rule); border-bottom: 0; }
+  .board td { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 .5rem;
+    padding: .375rem 0; border: 0; }
+  .board td::before { content: attr(data-name); flex: 1; color: var(--soft); }
+  .board td small { display: inline; margin: 0; }
+  .board td .bar { flex: 0 0 100%; }
+}
 """
 # Rows sort by the number in a cell's data-value; cells without one stay last either way.
 _SCRIPT: Final = """
@@ -116,16 +130,23 @@ def _head(name: str, below: str) -> str:
 
 
 def _row(found: Leaderboard, model: str) -> str:
-    cells = "".join(_cell(found, found.entry(model, column)) for column in found.columns)
+    cells = "".join(_cell(found, found.entry(model, column), column) for column in found.columns)
     if found.wins:
         rate = found.wins.get(model)
-        cells += f"<td>{DASH}</td>" if rate is None else f'<td data-value="{rate}">{rate:.2f}</td>'
+        name = 'data-name="Mean win rate"'
+        cells += (
+            f"<td {name}>{DASH}</td>"
+            if rate is None
+            else f'<td {name} data-value="{rate}">{rate:.2f}</td>'
+        )
     return f'<tr><th scope="row" data-value="{escape(model)}">{escape(model)}</th>{cells}</tr>'
 
 
-def _cell(found: Leaderboard, entry: Entry | None) -> str:
+def _cell(found: Leaderboard, entry: Entry | None, column: tuple[str, str]) -> str:
+    task, metric = column
+    name = f'data-name="{escape(f"{task} {metric_name(metric)}")}"'
     if entry is None:
-        return f"<td>{DASH}</td>"
+        return f"<td {name}>{DASH}</td>"
     best = found.best(entry.column)
     kind = "best" if entry is best else "near" if found.near_best(entry) else ""
     star = "*" if entry.partial else ""
@@ -133,7 +154,7 @@ def _cell(found: Leaderboard, entry: Entry | None) -> str:
     if entry.low is not None and entry.high is not None:
         half = f"<small>±{(entry.high - entry.low) / 2:.3f}</small>"
     value = f"<b>{number(f'{entry.value:.3f}')}</b>{star}{half}"
-    return f'<td class="{kind}" data-value="{entry.value}">{value}{_bar(entry)}</td>'
+    return f'<td class="{kind}" {name} data-value="{entry.value}">{value}{_bar(entry)}</td>'
 
 
 def _bar(entry: Entry) -> str:

@@ -169,3 +169,61 @@ def test_what_cannot_be_learned_from_writes_nothing(
 )
 def test_the_recipe_is_called_after_the_source(source: str, file: str) -> None:
     assert default_file(source) == Path(file)
+
+
+THEIRS = """
+base_model: bundled
+adapter: lora
+lora_r: 4
+lora_target_linear: true
+datasets: [{path: chats.jsonl, type: chat_template}]
+learning_rate: 1e-3
+train_on_inputs: true
+"""
+
+
+def test_a_file_of_another_tool_becomes_a_recipe_that_opens(brulee, here: Path) -> None:
+    (here / "chats.jsonl").write_text("\n".join(map(json.dumps, CHATS)))
+    (here / "ax.yml").write_text(THEIRS)
+    done = brulee("init", "--from", "ax.yml", "--quiet")
+    assert (done.code, done.out) == (
+        0,
+        "Read as axolotl's.\n"
+        "Not in the recipe: train_on_inputs: true: answers alone are learned, never prompts.\n"
+        "Wrote ax-brulee.yaml. Next: brulee data inspect ax-brulee.yaml, then brulee run "
+        "ax-brulee.yaml\n",
+    )
+    recipe = load_recipe("ax-brulee.yaml")
+    (task,) = open_corpus(recipe).tasks.values()
+    assert task.train
+    assert task.test
+    assert build_method(recipe.method, recipe.source).label() == "LoRA r4"
+    again = brulee("init", "--from", "ax.yml")
+    assert (again.code, "exists already, and is left as it is" in again.err) == (2, True)
+
+
+def test_what_a_file_of_another_tool_loses_is_json_too(brulee, here: Path) -> None:
+    (here / "ax.yml").write_text(THEIRS)
+    done = brulee("init", "--from", "ax.yml", "--out", "deep/mine.yaml", "--json", "--quiet")
+    assert done.json["tool"] == "axolotl"
+    assert done.json["recipe"] == "deep/mine.yaml"
+    assert {key: value for key, value in done.json["left"][0].items() if key != "why"} == {
+        "key": "train_on_inputs",
+        "value": True,
+        "matters": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "name either DATA (rows) or --from FILE"),
+        (["rows.csv", "--from", "ax.yml"], "name either DATA (rows) or --from FILE"),
+        (["--from", "missing.yml"], "--from missing.yml: no such file."),
+        (["--from", "ax.yml", "--model", "x"], "--model: with --from the other tool's file says"),
+    ],
+)
+def test_init_wants_rows_or_a_file(arguments: list[str], said: str, brulee, here: Path) -> None:
+    (here / "ax.yml").write_text(THEIRS)
+    done = brulee("init", *arguments)
+    assert (done.code, said in done.err) == (2, True), done.err

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from brulee.errors import InputError
-from brulee.models.loading import Base, check_safetensors, load_base
+from brulee.models.loading import Base, check_safetensors, load_base, no_such_model
 from brulee.models.precision import pick_device, pick_dtype
 
 CPU = torch.device("cpu")
@@ -75,7 +75,7 @@ def test_a_name_is_resolved_where_the_caller_says(tiny_model_folder: Path) -> No
 def test_an_unknown_folder_is_answered_with_the_nearest(folder: Path) -> None:
     said = _refusal(folder.parent / "tiny-lama")
     assert "no such folder or file" in said
-    assert "Did you mean 'tiny-llama'?" in said
+    assert f"Did you mean {str(folder.parent / 'tiny-llama')!r}?" in said
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
@@ -199,3 +199,7 @@ def test_loading_draws_no_bars_of_transformers(
     monkeypatch.setattr("transformers.utils.logging._tqdm_active", True)
     load_base(str(tiny_model_folder), torch.float32, CPU)
     assert "Loading weights" not in capfd.readouterr().err
+
+
+def test_the_bundled_model_is_meant_by_its_name(tmp_path: Path) -> None:
+    assert "Did you mean 'bundled'?" in no_such_model(tmp_path / "bundle", "bundle")

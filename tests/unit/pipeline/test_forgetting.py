@@ -47,8 +47,21 @@ def test_a_loss_beyond_chance_is_forgetting_and_a_tie_is_not() -> None:
     lost = forgotten("x/a", guard, answers(80), answers(60), 500)
     assert (lost.kept, lost.difference) == ("forgot", pytest.approx(-0.2))
     assert lost.p < 0.01
-    same = forgotten("x/a", guard, answers(80), answers(80), 500)
-    assert (same.kept, same.low, same.high) == ("kept", 0.0, 0.0)
+    same = forgotten("x/a", guard, answers(80, of=200), answers(80, of=200), 500)
+    assert (same.kept, same.low, same.high) == ("kept", -0.015, 0.015)
+
+
+def test_a_few_items_that_stay_as_they_were_rule_no_loss_out() -> None:
+    """Resampled, four items without a loss have none: 0.00 to 0.00."""
+    guard = Guard(Right("x/a"), [])
+    same = forgotten("x/a", guard, answers(2, of=4), answers(2, of=4), 500)
+    assert (same.kept, same.low, same.high) == ("unclear", -0.75, 0.75)
+    one = forgotten("x/a", guard, answers(20, of=40), answers(21, of=40), 500)
+    assert (one.kept, one.low) == ("unclear", -3 / 40)
+    assert one.high < 0.1  # a gain that was seen is resampled
+    gained = forgotten("x/a", guard, answers(20, of=40), answers(30, of=40), 500)
+    assert gained.kept == "improved"
+    assert gained.low > 0
 
 
 def test_items_without_a_published_answer_do_not_count() -> None:

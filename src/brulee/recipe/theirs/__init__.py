@@ -1,0 +1,7 @@
+"""Configurations of LLaMA-Factory, axolotl, TRL and Unsloth: what they say, as a recipe."""
+
+from brulee.recipe.theirs.conversion import convert
+from brulee.recipe.theirs.converted import Converted, Left
+from brulee.recipe.theirs.keys import said_here
+
+__all__ = ["Converted", "Left", "convert", "said_here"]

@@ -1,0 +1,114 @@
+"""Another tool's configuration as the values of a recipe, and what it has that a recipe has not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from brulee.recipe.theirs import joint
+from brulee.recipe.theirs.converted import Converted
+from brulee.recipe.theirs.entries import UNKNOWN
+from brulee.recipe.theirs.keys import KEYS
+from brulee.recipe.theirs.tools import refuse, tool_of
+from brulee.recipe.theirs.values import Unlike
+from brulee.yaml_lines import KeyPath
+
+_SECTIONS = ("training", "lora", "logging")  # Unsloth's, beside `data`
+# Keys that are read together, below, and not one by one.
+_JOINT: Final = frozenset(
+    (
+        *("model_name_or_path", "base_model", "model_name", "model"),
+        *("datasets", "dataset_name", "local_dataset", "dataset", "dataset_dir", "max_samples"),
+        *("dataset_config", "dataset_config_name", "mix_strategy", "interleave_probs"),
+        *("stage", "rl", "template", "chat_template", "mask_history"),
+        *("adapter", "finetuning_type", "training_type", "use_peft", "freeze_trainable_layers"),
+        *(
+            "load_in_4bit",
+            "quantization_bit",
+            "lora_target_linear",
+            "bf16",
+            "fp16",
+            "output_dir",
+            "run_name",
+        ),
+        *("per_device_train_batch_size", "micro_batch_size", "gradient_accumulation_steps"),
+        *("batch_size", "warmup_steps", "warmup_ratio", "val_set_size", "val_size", "max_steps"),
+        *("default_system", "default_system_message", "wandb_project", "use_wandb"),
+        *("enable_wandb", "enable_tensorboard", "use_tensorboard", "use_mlflow", "report_to"),
+    )
+)
+
+
+def convert(theirs: Mapping[str, Any], lines: Mapping[KeyPath, int], file: Path) -> Converted:
+    """A recipe's values for a configuration that was read from `file`.
+
+    Batches, warm-up, data and method are read from several keys; what the tool takes for keys that
+    are left out is written down. Raises InputError naming the line for what is not trained here.
+    """
+    flat, at, numbers = _flattened(theirs, lines, str(file))
+    tool = tool_of(theirs, flat, str(file))
+    refuse(flat, at)
+    found = Converted(tool)
+    for key, value in flat.items():
+        if key not in _JOINT and value is not None:
+            _single(found, key, value, numbers.get(key))
+    joint.model(found, flat, at)
+    joint.method(found, flat, at)
+    joint.batch(found, flat, at)
+    joint.length(found, flat, at)
+    joint.trackers(found, flat)
+    joint.data(found, flat, at, file)
+    joint.name(found, flat)
+    joint.defaults(found)
+    if found.values.get("model.quantise", "") is None:
+        del found.values["model.quantise"]
+    return found
+
+
+def _flattened(
+    theirs: Mapping[str, Any], lines: Mapping[KeyPath, int], label: str
+) -> tuple[dict[str, Any], dict[str, str], dict[str, int]]:
+    """The keys without Unsloth's sections, with their places."""
+    flat: dict[str, Any] = {}
+    numbers: dict[str, int] = {}
+    nested = [s for s in (*_SECTIONS, "data") if isinstance(theirs.get(s), dict)]
+    for key, value in theirs.items():
+        inside = value.items() if key in nested else [(key, value)]
+        for name, one in inside:
+            flat[name] = one
+            path = (key, name) if key in nested else (key,)
+            numbers[name] = lines.get(path, 1)
+    at = {key: f"{label}, line {line}" for key, line in numbers.items()} | {"": label}
+    return flat, at, numbers
+
+
+def _single(found: Converted, key: str, value: Any, line: int | None) -> None:
+    known = KEYS.get(key)
+    if known is None:
+        found.leave(key, value, UNKNOWN)
+        return
+    off = value is False and not known.to
+    if not known.to:
+        found.leave(key, value, known.note, known.matters and not off and value not in (0, [], ""))
+        return
+    try:
+        here = known.value(value)
+    except Unlike as unlike:
+        found.leave(key, value, f"{known.to}: {unlike}")
+        return
+    _put_single(found, known.to, key, value, here)
+    if line is not None:
+        found.lines[tuple(known.to.split("."))] = line
+
+
+def _put_single(found: Converted, to: str, key: str, value: Any, here: Any) -> None:
+    if to in ("train.save_every", "train.validate_every", "train.keep_checkpoints") and here < 1:
+        return
+    if value is False and here in (False, "default") and to.startswith("method."):
+        return
+    if to == "train.max_grad_norm" and here == 0:
+        here = None
+    if key in ("lr_scheduler_type", "lr_scheduler") and value == "constant":
+        found.put("train.warmup", 0.0, "constant there is without warm-up")
+    found.put(to, here)

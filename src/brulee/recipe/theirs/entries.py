@@ -1,0 +1,197 @@
+"""The data sets that another tool's configuration names, as tasks of a recipe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from brulee.errors import InputError
+from brulee.recipe.theirs.values import listed
+
+Place = Callable[[str], str]  # a path as the recipe is to name it
+
+_CHATS = ("messages", "conversations", "conversation")
+_TURNS = ({"role": "role", "content": "content"}, {"role": "from", "content": "value"})
+_TYPES = {
+    **dict.fromkeys(("completion", "pretrain"), "plain text without prompts"),
+    "input_output": "texts cut into segments by hand",
+    "stepwise_supervised": "reward models of single steps",
+}
+UNKNOWN = "not known here"
+_CONTAINERS = ("json", "csv", "parquet", "text", "arrow")
+_READ = (
+    *("path", "name", "split", "type", "data_files", "field_messages"),
+    *("message_property_mappings", "message_field_role", "message_field_content"),
+)
+_WHY = {
+    "ds_type": "a file's name says what it is",
+    "columns": "the columns that are read are kept",
+    "train_on_eos": "the end of every learned answer is learned",
+    "trust_remote_code": "no code of a data set is run",
+    "message_field_training": "an answer with train: false or training: false is not learned",
+}
+_ALPACA = (
+    "type: alpaca there puts sentences round instruction and input; here these are the prompt",
+    "(data.templates may say otherwise)",
+)
+
+
+@dataclass
+class Entry:
+    """A task's values, remarks on it, and what of the entry has no counterpart, each with why."""
+
+    data: dict[str, Any]
+    remarks: list[str] = field(default_factory=list)
+    left: dict[str, tuple[Any, str]] = field(default_factory=dict)
+
+
+def entries(
+    values: Mapping[str, Any], tool: str, place: Place, at: Mapping[str, str]
+) -> list[Entry]:
+    """The tasks, whichever key names them. Raises InputError for none, and for what is not read."""
+    found = list(_entries(values, tool, place, at))
+    if not found:
+        raise InputError(
+            f"{at['']}: no data set is named (datasets, dataset, dataset_name, local_dataset)."
+        )
+    if limit := values.get("max_samples"):
+        for entry in found:
+            entry.data["limit"] = limit
+    return found
+
+
+def _entries(
+    values: Mapping[str, Any], tool: str, place: Place, at: Mapping[str, str]
+) -> Iterator[Entry]:
+    if isinstance(listing := values.get("datasets"), list):
+        for number, entry in enumerate(listing):
+            yield from _listed(entry, place, f"{at['datasets']}: datasets.{number}")
+    elif values.get("datasets") is not None:
+        raise InputError(f"{at['datasets']}: datasets has to be a list of entries with a path.")
+    if name := values.get("dataset_name"):
+        config = values.get("dataset_config") or values.get("dataset_config_name")
+        source = place(str(name))
+        yield Entry({"source": f"{source}:{config}" if config else source})
+    for path in listed(values.get("local_dataset") or []):
+        yield Entry({"source": place(path)})
+    folder = str(values.get("dataset_dir") or "data")
+    for name in listed(values.get("dataset") or []):
+        # LLaMA-Factory's are entries of a file, but for ONLINE; others' are on the Hub.
+        if tool == "LLaMA-Factory" and folder != "ONLINE":
+            yield Entry({"source": f"{place(str(Path(folder) / 'dataset_info.json'))}:{name}"})
+        else:
+            yield Entry({"source": place(name)})
+
+
+def _listed(entry: Any, place: Place, where: str) -> Iterator[Entry]:
+    if isinstance(entry, str):
+        entry = {"path": entry}
+    if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
+        raise InputError(f"{where}: an entry is a mapping with a path.")
+    remarks: list[str] = []
+    left: dict[str, tuple[Any, str]] = {}
+    data: dict[str, Any] = {}
+    for key, value in entry.items():
+        if key not in _READ and value is not None:
+            left[key] = (value, _why(key, value))
+    _check_turns(entry, where)
+    data |= _of_type(entry, remarks, where)
+    if (messages := entry.get("field_messages")) and messages not in _CHATS:
+        data["columns"] = {"messages": messages}
+    data |= _of_split(entry, left)
+    for source in _sources(entry, place, where):
+        yield Entry({"source": source, **data}, list(remarks), dict(left))
+
+
+def _sources(entry: Mapping[str, Any], place: Place, where: str) -> list[str]:
+    path, files, name = entry["path"], entry.get("data_files"), entry.get("name")
+    if path in _CONTAINERS or (files and Path(path).is_dir()):
+        if not files:
+            raise InputError(f"{where}: path: {path} needs data_files.")
+        inside = Path(path) if path not in _CONTAINERS else Path()
+        return [place(str(inside / file)) for file in listed(files)]
+    if files:
+        raise InputError(
+            f"{where}: data_files of a data set on the Hub are not chosen here; name a "
+            "configuration of it (OWNER/NAME:CONFIGURATION) or download them and name the files."
+        )
+    return [f"{place(path)}:{name}" if name else place(path)]
+
+
+def _of_split(entry: Mapping[str, Any], left: dict[str, tuple[Any, str]]) -> dict[str, Any]:
+    split = entry.get("split")
+    if split in (None, "train"):
+        return {}
+    if sliced := re.fullmatch(r"train\[:(\d+)\]", str(split)):
+        return {"limit": int(sliced[1])}
+    left["split"] = (split, "the split called train is learned; of others, name a file")
+    return {}
+
+
+def _of_type(entry: Mapping[str, Any], remarks: list[str], where: str) -> dict[str, Any]:
+    """What the entry says of how rows are phrased."""
+    kind = entry.get("type")
+    if isinstance(kind, dict):
+        return {"templates": _template(kind, where)}
+    name = str(kind or "").split(":")[0].split(".")[0]
+    if name in _TYPES:
+        raise InputError(
+            f"{where}: type: {kind} is {_TYPES[name]}, and brulee tunes on instructions with their "
+            "answers."
+        )
+    if name == "alpaca":
+        remarks.extend(_ALPACA)
+    elif name not in ("", "sharegpt", "chat_template"):
+        remarks.append(f"type: {kind} there; here the columns decide: see brulee data inspect")
+    return {}
+
+
+def _template(kind: Mapping[str, Any], where: str) -> dict[str, str]:
+    """A phrasing by hand, with {instruction} and {input} for the row's own."""
+    names = {
+        part: str(kind.get(f"field_{part}") or part) for part in ("instruction", "input", "output")
+    }
+    both = _jinja(str(kind.get("format") or "{instruction}\n\n{input}"), names)
+    alone = _jinja(str(kind.get("no_input_format") or "{instruction}"), names)
+    reads_input = kind.get("field_input") or "{input}" in str(kind.get("format"))
+    prompt = (
+        f"{{% if {names['input']} %}}{both}{{% else %}}{alone}{{% endif %}}"
+        if reads_input
+        else (_jinja(str(kind["format"]), names) if kind.get("format") else alone)
+    )
+    if system := kind.get("system_prompt"):
+        prompt = f"{system}\n\n{prompt}"
+    if "field_system" in kind or "system_format" in kind:
+        raise InputError(
+            f"{where}: type.field_system is not read; write data.templates for these rows."
+        )
+    return {"prompt": prompt, "completion": f"{{{{{names['output']}}}}}"}
+
+
+def _jinja(text: str, names: Mapping[str, str]) -> str:
+    return re.sub(r"\{(instruction|input)\}", lambda m: f"{{{{{names[m[1]]}}}}}", text)
+
+
+def _check_turns(entry: Mapping[str, Any], where: str) -> None:
+    """Turns have to have keys that chats are read by."""
+    mapped = dict(entry.get("message_property_mappings") or {})
+    mapped.setdefault("role", entry.get("message_field_role") or "role")
+    mapped.setdefault("content", entry.get("message_field_content") or "content")
+    asked = {part: mapped[part] for part in ("role", "content")}
+    stated = any(key.startswith("message_") for key in entry)
+    if stated and asked not in _TURNS:
+        raise InputError(
+            f"{where}: the keys of a turn are role with content or from with value, not "
+            f"{asked['role']} with {asked['content']}; rename them in the rows."
+        )
+
+
+def _why(key: str, value: Any) -> str:
+    if key in ("chat_template", "chat_template_jinja", "conversation"):
+        return "" if value == "tokenizer_default" else "model.chat_template: the tokenizer's own"
+    if key == "roles_to_train" and set(listed(value)) <= {"assistant", "gpt"}:
+        return "answers are what is learned"
+    return _WHY.get(key, UNKNOWN)

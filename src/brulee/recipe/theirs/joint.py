@@ -1,0 +1,273 @@
+"""What another tool says in several keys together: model, method, batch, length, data, name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from brulee.errors import InputError
+from brulee.recipe.theirs.converted import Converted, Left
+from brulee.recipe.theirs.entries import UNKNOWN, entries
+from brulee.recipe.theirs.values import TRACKERS, Unlike, count, four_bits, listed, number
+
+At = Mapping[str, str]  # a key of theirs -> "file, line N"; "" -> the file
+
+
+def model(found: Converted, flat: Mapping[str, Any], at: At) -> None:
+    """Which base, in four bits or not, with which template."""
+    keys = ("model_name_or_path", "base_model", "model_name", "model")
+    name = next((flat[key] for key in keys if flat.get(key)), None)
+    if not isinstance(name, str):
+        raise InputError(f"{at['']}: no model is named ({', '.join(keys)}).")
+    found.put("model.name", name)
+    if (revision := found.values.pop("model.revision", None)) not in (None, "main"):
+        found.put("model.revision", revision)
+    for key in ("load_in_4bit", "quantization_bit"):
+        if flat.get(key):
+            try:
+                found.put("model.quantise", four_bits(flat[key]), "needs brulee[quantised]")
+            except Unlike as unlike:
+                found.leave(key, flat[key], f"model.quantise: {unlike}")
+    if flat.get("load_in_4bit") is False:
+        found.put("model.quantise", None)
+    for key in ("template", "chat_template"):
+        name = flat.get(key)
+        if name and name not in ("default", "tokenizer_default"):
+            why = "the tokenizer's own chat template is taken, or plain text where it has none"
+            found.leave(key, name, why)
+    _precision(found, flat)
+
+
+def _precision(found: Converted, flat: Mapping[str, Any]) -> None:
+    bf16, fp16 = flat.get("bf16"), flat.get("fp16")
+    if fp16 is True:
+        found.leave("fp16", fp16, "train.precision is auto, bfloat16 or float32")
+    if bf16 in (True, "true", "full"):
+        found.put("train.precision", "bfloat16")
+    elif bf16 is False and not fp16:
+        found.put("train.precision", "float32")
+
+
+def method(found: Converted, flat: Mapping[str, Any], at: At) -> None:
+    """What is trained; InputError for a method that is not here."""
+    kind, key = _kind(found.tool.name, flat)
+    if kind in ("lora", "qlora"):
+        found.put("method.name", "lora")
+        if kind == "qlora":
+            found.put("model.quantise", "nf4", "needs brulee[quantised]")
+        _lora(found, flat)
+        return
+    for to in [to for to in found.values if to.startswith("method.")]:
+        found.leave(to, found.values.pop(to), "LoRA's, which is not what is trained", matters=False)
+    if kind == "full":
+        found.put("method.name", "full")
+    elif kind == "freeze":
+        layers = count(flat.get("freeze_trainable_layers") or 2)
+        found.put("method.name", "selective")
+        found.put("method.train", "layers")
+        found.put("method.layers", {"last": layers} if layers > 0 else list(range(-layers)))
+    else:
+        raise InputError(
+            f"{at[key]}: {key}: {kind} is no method here; lora, qlora, full and freeze are, and "
+            "`brulee methods list` names others."
+        )
+
+
+def _kind(tool: str, flat: Mapping[str, Any]) -> tuple[str, str]:
+    """What is trained, and the key that says so."""
+    if tool == "LLaMA-Factory":
+        return str(flat.get("finetuning_type") or "lora"), "finetuning_type"
+    if tool == "Unsloth":
+        return str(flat.get("training_type") or "lora"), "training_type"
+    if tool == "TRL":
+        return ("lora" if flat.get("use_peft") else "full"), "use_peft"
+    return str(flat.get("adapter") or "full"), "adapter"
+
+
+def _lora(found: Converted, flat: Mapping[str, Any]) -> None:
+    for to, value in found.tool.lora.items():
+        if to not in found.values:
+            found.put(to, value, f"{found.tool.name}'s default")
+    if found.tool.name == "LLaMA-Factory" and "method.alpha" not in found.values:
+        alpha = 2 * found.values["method.rank"]
+        found.put("method.alpha", alpha, "LLaMA-Factory's default: twice the rank")
+    if flat.get("lora_target_linear"):
+        named = found.values.get("method.target", "all-linear")
+        every = "all-linear" if named == "all-linear" else ["all-linear", *listed(named)]
+        found.put("method.target", every)
+    if "method.target" not in found.values:
+        why = "PEFT takes q_proj and v_proj of most models then; here every linear map is targeted"
+        found.leave("lora_target_modules", None, why)
+        found.put("method.target", "all-linear", "not said there")
+
+
+def batch(found: Converted, flat: Mapping[str, Any], at: At) -> None:
+    """Documents of a step: those of a device times the batches that are accumulated."""
+    tool = found.tool
+    keys = ("per_device_train_batch_size", "micro_batch_size", "batch_size")
+    key = next((key for key in keys if flat.get(key) is not None), None)
+    each = _counted(flat, key, at) if key else tool.per_device
+    accumulated = "gradient_accumulation_steps"
+    times = _counted(flat, accumulated, at) if flat.get(accumulated) else tool.accumulation
+    if tool.name == "axolotl" and key == "batch_size":  # all devices together
+        each, times = each, 1
+    found.put(
+        "train.batch_size",
+        each * times,
+        f"documents of a step: {each} x {times} accumulated; times the devices, where several were",
+    )
+    for packing in ("packing", "sample_packing", "neat_packing"):
+        if flat.get(packing):
+            found.left = [one for one in found.left if one.key != packing]
+            why = "a step there is so many packs of documents; train.batch_size counts documents"
+            found.leave(packing, True, why)
+            remark = f"{each} x {times} packs there, of several documents each: raise it by as many"
+            found.remarks["train.batch_size"] = remark
+
+
+def _counted(flat: Mapping[str, Any], key: str, at: At) -> int:
+    try:
+        return count(flat[key])
+    except Unlike as unlike:
+        raise InputError(f"{at[key]}: {key}: {unlike}.") from None
+
+
+def length(found: Converted, flat: Mapping[str, Any], at: At) -> None:
+    """How many steps there are, and how many of them warm up."""
+    steps = _counted(flat, "max_steps", at) if flat.get("max_steps") is not None else 0
+    if steps > 0:
+        found.put("train.max_steps", steps)
+        found.put("train.epochs", 1000, "max_steps alone ends it, as there")
+    elif found.tool.name == "axolotl" and "train.learning_rate" not in found.values:
+        raise InputError(f"{at['']}: axolotl needs a learning_rate.")
+    if "train.warmup" in found.values:
+        return
+    key = "warmup_steps" if flat.get("warmup_steps") else "warmup_ratio"
+    given = 0 if flat.get("warmup_steps") == 0 and not flat.get(key) else flat.get(key)
+    if given is None:
+        return
+    try:
+        share = number(given)
+    except Unlike as unlike:
+        raise InputError(f"{at[key]}: {key}: {unlike}.") from None
+    if share < 1:
+        found.put("train.warmup", share)
+    elif steps > 0:
+        found.put("train.warmup", min(0.99, share / steps), f"{given} of {steps} steps")
+    else:
+        why = "train.warmup is a share: these steps / (rows x epochs / batch_size)"
+        found.leave(key, given, why)
+        found.put("train.warmup", 0.05, f"there {given} steps; here a share of them")
+
+
+def trackers(found: Converted, flat: Mapping[str, Any]) -> None:
+    """Where the numbers go, as far as brulee knows the place."""
+    asked = flat.get("report_to") or []
+    names = [name for name in listed(asked) if name != "none"]
+    flags = {"wandb": ("wandb_project", "use_wandb"), "tensorboard": ("use_tensorboard",)}
+    flags |= {"mlflow": ("use_mlflow",)}
+    if found.tool.name == "Unsloth":  # its file names a project even where it is off
+        flags = {"wandb": ("enable_wandb",), "tensorboard": ("enable_tensorboard",)}
+    names += [name for name, keys in flags.items() if any(flat.get(key) for key in keys)]
+    known = [name for name in dict.fromkeys(names) if name in TRACKERS]
+    if known:
+        found.put("train.trackers", known)
+    for name in names:
+        if name not in TRACKERS:
+            found.leave("report_to", name, f"the trackers are {', '.join(TRACKERS)}", matters=False)
+
+
+def data(found: Converted, flat: Mapping[str, Any], at: At, file: Path) -> None:
+    """The tasks, what is held out of them, and how often each is drawn."""
+
+    def place(path: str) -> str:
+        """As it is where it is found from here, else beside the file that names it."""
+        beside = file.parent / path
+        return str(beside) if not Path(path).exists() and beside.exists() else path
+
+    found.tasks = entries(flat, found.tool.name, place, at)
+    for number_, entry in enumerate(found.tasks):
+        found.left += [
+            Left(f"datasets.{number_}.{key}", value, why, why == UNKNOWN)
+            for key, (value, why) in entry.left.items()
+            if why
+        ]
+    validation = _validation(found, flat, at)
+    system = flat.get("default_system") or flat.get("default_system_message")
+    for entry in found.tasks:
+        entry.data |= {"system": system} if system else {}
+        entry.data |= {"turns": "last"} if flat.get("mask_history") else {}
+        entry.data["split"] = {"validation": validation} if validation else {}
+    _mixed(found, flat)
+    _learned(found, flat)
+    if not validation:
+        for to in ("train.validate_every", "train.patience", "train.keep_best"):
+            if to in found.values:
+                value = found.values.pop(to)
+                found.leave(to, value, "data.split.validation holds no rows out to validate on")
+
+
+def _validation(found: Converted, flat: Mapping[str, Any], at: At) -> float:
+    key = "val_set_size" if flat.get("val_set_size") else "val_size"
+    given = flat.get(key) or 0
+    try:
+        share = number(given)
+    except Unlike as unlike:
+        raise InputError(f"{at[key]}: {key}: {unlike}.") from None
+    if share >= 1:
+        found.leave(key, given, "data.split.validation is a share of the rows, not their number")
+        return 0.0
+    return share
+
+
+def _mixed(found: Converted, flat: Mapping[str, Any]) -> None:
+    """How often each of several data sets is drawn: as they are long, unless it is said."""
+    strategy = flat.get("mix_strategy") or "concat"
+    weights = flat.get("interleave_probs")
+    if len(found.tasks) < 2 or strategy == "concat":
+        return
+    shares = [number(share) for share in listed(weights)] if weights else []
+    if len(shares) == len(found.tasks):
+        found.mix = {"kind": "weights"}
+        for entry, share in zip(found.tasks, shares, strict=True):
+            entry.data["weight"] = share
+    else:
+        found.mix = {"kind": "equal"}
+
+
+def _learned(found: Converted, flat: Mapping[str, Any]) -> None:
+    """Tell where prompts are learned there as well, which they never are here."""
+    defaults = {
+        "TRL": ("assistant_only_loss", False),
+        "Unsloth": ("train_on_completions", False),
+    }
+    key, default = defaults.get(found.tool.name, ("", True))
+    if key and not flat.get(key, default):
+        found.left = [one for one in found.left if one.key != key]
+        whose = "false" if key in flat else "false by default"
+        where = " of chats" if found.tool.name == "TRL" else ""
+        found.leave(key, whose, f"prompts{where} are learned there; here answers alone are")
+    else:
+        found.left = [one for one in found.left if one.key != key]
+
+
+def name(found: Converted, flat: Mapping[str, Any]) -> None:
+    """The run's folder is the one that results went to there."""
+    given = flat.get("output_dir")
+    folder = Path(given) if isinstance(given, str) else Path()
+    if not folder.name:
+        return
+    if folder.parent != Path() and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", folder.name):
+        found.put("name", folder.name)
+        found.put("runs", str(folder.parent), "the run's folder is NAME in it")
+    else:
+        found.put("runs", str(folder), "the run's folder is in it, called as this file")
+
+
+def defaults(found: Converted) -> None:
+    """What the tool takes for keys that are left out, where a recipe would take another."""
+    for to, value in found.tool.defaults.items():
+        if to not in found.values:
+            found.put(to, value, f"{found.tool.name}'s default")

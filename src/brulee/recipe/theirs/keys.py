@@ -1,0 +1,251 @@
+"""What the keys of other tools are called in a recipe: one line a name.
+
+LLaMA-Factory's hparams/, axolotl's utils/schemas/, TRL's SFTConfig and ModelConfig on top of
+transformers' TrainingArguments, and Unsloth's unsloth_cli/config.py, as of August 2026.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from brulee.recipe.theirs.values import (
+    Unlike,
+    boolean,
+    count,
+    four_bits,
+    number,
+    optimizer,
+    pissa,
+    precision,
+    same,
+    schedule,
+    targets,
+    trackers,
+)
+
+
+@dataclass(frozen=True)
+class Key:
+    """Where a recipe says the same; `to` is empty where nothing does, and `note` says why.
+
+    `value` gives what stands here for a value there, and raises Unlike where nothing does.
+    `matters`: without it a training is not the one that was meant.
+    """
+
+    to: str
+    note: str = ""
+    value: Callable[[Any], Any] = same
+    matters: bool = False
+
+
+def _nowhere(note: str) -> Key:
+    return Key("", note)
+
+
+def _lost(note: str) -> Key:
+    return Key("", note, matters=True)
+
+
+_STEP = "documents of a step: per device, times devices, times what is accumulated"
+_CHECKPOINTING = _nowhere("layers are computed again by themselves where memory runs out")
+_PACKING = _nowhere("passes are packed without padding, and a document sees only itself")
+_LOADING = _nowhere("how data are read is not set")
+_LOG = _nowhere("every step is in events.jsonl")
+_FILES = _nowhere("a run's folder is kept; --fresh moves it aside")
+_KERNELS = _nowhere("attention and kernels are chosen by themselves")
+_SHARDS = _nowhere(
+    "not in a recipe: torchrun, or accelerate launch --use_fsdp, around brulee train"
+)
+_HUB = _nowhere("not in a recipe: brulee adapters push")
+_INPUTS = _lost("answers alone are learned, never prompts")
+_ANSWERS = _nowhere("answers alone are learned, never prompts")
+_TOKENS = _lost("no token is added to the vocabulary")
+_BETAS = _lost("AdamW runs with torch's betas and epsilon")
+_TEMPLATE = Key("model.chat_template", "auto is the tokenizer's own, none is plain text")
+
+# For a mistyped or foreign key of a recipe, and for `brulee init --from`.
+KEYS: Final[dict[str, Key]] = {
+    # the model
+    **dict.fromkeys(("model_name_or_path", "base_model", "model_name"), Key("model")),
+    "model_revision": Key("model.revision"),
+    "load_in_4bit": Key("model.quantise", "in four bits", four_bits),
+    "quantization_bit": Key("model.quantise", "four bits alone", four_bits),
+    "load_in_8bit": _lost("the base is held whole or in four bits (model.quantise: nf4)"),
+    "bnb_4bit_quant_type": _nowhere("four bits are NF4"),
+    "use_bnb_nested_quant": _nowhere("the scales of four bits are quantised again"),
+    "double_quantization": _nowhere("the scales of four bits are quantised again"),
+    "quantization_method": _nowhere("four bits are bitsandbytes'"),
+    **dict.fromkeys(("chat_template", "chat_template_path", "template"), _TEMPLATE),
+    **dict.fromkeys(
+        ("adapter_name_or_path", "lora_model_dir"), _lost("an adapter begins new, from no other")
+    ),
+    **dict.fromkeys(("special_tokens", "tokens", "add_tokens", "resize_vocab"), _TOKENS),
+    **dict.fromkeys(("eos_token", "pad_token"), _lost("the tokenizer's own tokens end and fill")),
+    **dict.fromkeys(
+        ("trust_remote_code", "tokenizer_type", "model_type", "strict", "tokenizer_use_fast"),
+        _nowhere("models load by transformers' own classes"),
+    ),
+    **dict.fromkeys(("torch_dtype", "dtype"), Key("train.precision", "", precision)),
+    # the method
+    **dict.fromkeys(("lora_r", "lora_rank", "r"), Key("method.rank", "", count)),
+    "lora_alpha": Key("method.alpha", "", number),
+    "lora_dropout": Key("method.dropout", "", number),
+    **dict.fromkeys(
+        ("lora_target_modules", "lora_target", "target_modules"), Key("method.target", "", targets)
+    ),
+    "lora_target_linear": Key("method.target", "all-linear", targets),
+    **dict.fromkeys(("use_rslora", "peft_use_rslora"), Key("method.rslora", "", boolean)),
+    **dict.fromkeys(("use_dora", "peft_use_dora"), Key("method.dora", "", boolean)),
+    "loraplus_lr_ratio": Key("method.plus_ratio", "", number),
+    "loraplus_lr_embedding": _nowhere("LoRA+ has no rate for embeddings of its own"),
+    "pissa_init": Key("method.init", "", pissa),
+    **dict.fromkeys(
+        ("adapter", "finetuning_type", "training_type", "use_peft"),
+        Key("method.name", "lora, full or another of `brulee methods list`"),
+    ),
+    "freeze_trainable_layers": Key("method.layers", "of method.name: selective"),
+    **dict.fromkeys(
+        ("lora_modules_to_save", "modules_to_save", "additional_target"),
+        _lost("no module is tuned whole beside LoRA; method.target takes embeddings and lm_head"),
+    ),
+    "use_loftq": _lost("LoRA begins as in its paper, or with method.init: pissa"),
+    "neftune_noise_alpha": _lost("no noise is added to embeddings"),
+    # the training
+    **dict.fromkeys(
+        ("cutoff_len", "sequence_len", "max_seq_length", "max_length"),
+        Key("train.max_length", "tokens; of a longer document the source text is cut", count),
+    ),
+    **dict.fromkeys(("num_train_epochs", "num_epochs"), Key("train.epochs", "", number)),
+    **dict.fromkeys(
+        ("per_device_train_batch_size", "micro_batch_size"), Key("train.batch_size", _STEP, count)
+    ),
+    "gradient_accumulation_steps": Key("train.accumulation", "times train.batch_size", count),
+    **dict.fromkeys(("learning_rate", "lr"), Key("train.learning_rate", "", number)),
+    **dict.fromkeys(("lr_scheduler_type", "lr_scheduler"), Key("train.schedule", "", schedule)),
+    "warmup_ratio": Key("train.warmup", "a share of the steps", number),
+    "warmup_steps": Key("train.warmup", "a share of the steps, not a number of them"),
+    "weight_decay": Key("train.weight_decay", "", number),
+    "max_grad_norm": Key("train.max_grad_norm", "", number),
+    **dict.fromkeys(("optim", "optimizer"), Key("train.optimizer", "", optimizer)),
+    **dict.fromkeys(("adam_beta1", "adam_beta2", "adam_epsilon"), _BETAS),
+    "bf16": Key("train.precision", "", precision),
+    "fp16": Key("train.precision", "fp16 is not here: auto, float32 or bfloat16"),
+    "pure_bf16": _lost("trained values are held in float32"),
+    "tf32": _KERNELS,
+    **dict.fromkeys(("seed", "random_seed", "data_seed"), Key("train.seed", "", count)),
+    "max_steps": Key("train.max_steps", "", count),
+    "early_stopping_patience": Key("train.patience", "validations", count),
+    "load_best_model_at_end": Key("train.keep_best", "", boolean),
+    "save_total_limit": Key("train.keep_checkpoints", "", count),
+    "save_steps": Key("train.save_every", "steps; once an epoch without it", count),
+    "eval_steps": Key("train.validate_every", "steps; once an epoch without it", count),
+    "report_to": Key("train.trackers", "", trackers),
+    "wandb_project": Key("train.trackers", "[wandb]"),
+    **dict.fromkeys(
+        ("use_wandb", "enable_wandb", "enable_tensorboard", "use_tensorboard", "use_mlflow"),
+        Key("train.trackers", "[wandb], [tensorboard] or [mlflow]"),
+    ),
+    "use_swanlab": _nowhere("the trackers are tensorboard, wandb and mlflow"),
+    # the data
+    **dict.fromkeys(
+        ("datasets", "dataset_name", "local_dataset", "path", "data_files"),
+        Key("data.source", "a file, a folder or a Hub id; several are a list under data"),
+    ),
+    "dataset": Key("data.source", "or DATASET_INFO.json:NAME for an entry of LLaMA-Factory's"),
+    **dict.fromkeys(
+        ("val_set_size", "val_size", "validation_split"),
+        Key("data.split.validation", "a share of the rows", number),
+    ),
+    "max_samples": Key("data.limit", "the first rows", count),
+    **dict.fromkeys(("default_system", "default_system_message"), Key("data.system")),
+    "mask_history": Key("data.turns", "last"),
+    **dict.fromkeys(("field_messages", "field_instruction", "field_output"), Key("data.columns")),
+    **dict.fromkeys(("train_on_inputs", "train_on_prompt"), _INPUTS),
+    **dict.fromkeys(
+        ("assistant_only_loss", "completion_only_loss", "train_on_completions"), _ANSWERS
+    ),
+    **dict.fromkeys(
+        ("type", "format_type", "formatting"),
+        _nowhere("what rows are shows by their columns, or data.templates says it"),
+    ),
+    **dict.fromkeys(
+        ("eval_dataset", "test_datasets", "dataset_test_split"),
+        _lost("a source's own splits are kept, or data.split holds rows out"),
+    ),
+    "output_dir": Key("name", "the run's folder under `runs`, or --folder"),
+    "run_name": _nowhere("a run is called as its folder"),
+    # what a recipe need not say
+    **dict.fromkeys(("gradient_checkpointing", "activation_offloading"), _CHECKPOINTING),
+    **dict.fromkeys(("gradient_checkpointing_kwargs", "use_reentrant"), _CHECKPOINTING),
+    **dict.fromkeys(
+        ("packing", "neat_packing", "sample_packing", "eval_sample_packing", "padding_free"),
+        _PACKING,
+    ),
+    **dict.fromkeys(
+        ("pad_to_sequence_len", "pad_to_multiple_of", "group_by_length", "eval_packing"), _PACKING
+    ),
+    **dict.fromkeys(("preprocessing_num_workers", "dataloader_num_workers"), _LOADING),
+    **dict.fromkeys(("overwrite_cache", "dataset_prepared_path", "dataset_num_proc"), _LOADING),
+    **dict.fromkeys(
+        ("dataset_processes", "remove_unused_columns", "dataset_exact_dedup"), _LOADING
+    ),
+    **dict.fromkeys(("logging_steps", "logging_dir", "logging_first_step", "wandb_name"), _LOG),
+    **dict.fromkeys(("logging_strategy", "include_tokens_per_second", "plot_loss"), _LOG),
+    **dict.fromkeys(("wandb_entity", "wandb_watch", "wandb_run_id", "wandb_log_model"), _LOG),
+    "tensorboard_dir": _LOG,
+    **dict.fromkeys(
+        ("do_train", "do_eval", "do_predict", "predict_with_generate"),
+        _nowhere("brulee run trains and scores, brulee train trains alone"),
+    ),
+    **dict.fromkeys(("overwrite_output_dir", "save_only_model", "save_safetensors"), _FILES),
+    "resume_from_checkpoint": _nowhere("brulee resume RUN goes on where a run was"),
+    **dict.fromkeys(("flash_attention", "flash_attn", "attn_implementation"), _KERNELS),
+    **dict.fromkeys(("xformers_attention", "sdp_attention", "enable_liger_kernel"), _KERNELS),
+    **dict.fromkeys(("use_liger_kernel", "torch_compile", "lora_mlp_kernel"), _KERNELS),
+    **dict.fromkeys(("lora_qkv_kernel", "lora_o_kernel", "lora_fan_in_fan_out"), _KERNELS),
+    **dict.fromkeys(("use_unsloth", "use_unsloth_gc", "plugins"), _KERNELS),
+    **dict.fromkeys(("deepspeed", "fsdp", "fsdp_config", "ddp_timeout"), _SHARDS),
+    **dict.fromkeys(("hub_model_id", "push_to_hub", "hub_strategy", "hf_use_auth_token"), _HUB),
+    **dict.fromkeys(
+        ("hf_token", "hub_token", "wandb_token", "wandb_api_key"), _nowhere("never in a recipe")
+    ),
+    **dict.fromkeys(
+        ("loss_watchdog_threshold", "loss_watchdog_patience"),
+        _nowhere("a loss that jumps is told, and train.max_skips ends what is not finite"),
+    ),
+    **dict.fromkeys(
+        ("per_device_eval_batch_size", "eval_batch_size", "evals_per_epoch", "saves_per_epoch"),
+        _nowhere("validated and saved once an epoch, or by train.validate_every and save_every"),
+    ),
+    **dict.fromkeys(
+        ("eval_strategy", "evaluation_strategy", "save_strategy"),
+        _nowhere("validated and saved once an epoch, or by train.validate_every and save_every"),
+    ),
+    **dict.fromkeys(
+        ("vision_all_linear", "finetune_vision_layers", "finetune_language_layers"),
+        _nowhere("of models with images, which are not trained here"),
+    ),
+    **dict.fromkeys(
+        ("finetune_attention_modules", "finetune_mlp_modules"),
+        _nowhere("method.target says which modules: all-linear, attention, mlp or their names"),
+    ),
+}
+
+
+def said_here(key: str, given: Any) -> str | None:
+    """A sentence's half on what another tool's key is in a recipe; None for any other key."""
+    found = KEYS.get(key)
+    if found is None:
+        return None
+    if not found.to:
+        return f"it has no counterpart here: {found.note}."
+    note = f" ({found.note})" if found.note else ""
+    try:
+        value = found.value(given) if found.value is not same else None
+    except Unlike as unlike:
+        return f"here it is {found.to!r}, but {unlike}."
+    shown = "" if value is None else f": {json.dumps(value, ensure_ascii=False)}"
+    return f"here it is {found.to + shown!r}{note}."

@@ -1,0 +1,127 @@
+"""Values of other tools' keys as a recipe has them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+SCHEDULES: Final = {
+    "cosine": "cosine",
+    "linear": "linear",
+    "constant": "constant",
+    "constant_with_warmup": "constant",
+}
+OPTIMIZERS: Final = {
+    **dict.fromkeys(("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw"), "adamw"),
+    **dict.fromkeys(("adamw_bnb_8bit", "adamw_8bit", "adamw8bit"), "adamw8bit"),
+    **dict.fromkeys(("paged_adamw_8bit", "paged_adamw8bit"), "paged_adamw8bit"),
+}
+PRECISIONS: Final = {
+    "auto": "auto",
+    "bfloat16": "bfloat16",
+    "bf16": "bfloat16",
+    "full": "bfloat16",
+    "float32": "float32",
+}
+TRACKERS: Final = ("tensorboard", "wandb", "mlflow")
+
+
+class Unlike(Exception):  # noqa: N818 - a value without a counterpart, which is told and no failure
+    """A value that a recipe cannot say; its text ends a sentence that names the key."""
+
+
+def same(value: Any) -> Any:
+    """The value as it is."""
+    return value
+
+
+def number(value: Any) -> float | int:
+    """A number, which others also write as a text: "2e-4"."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise Unlike(f"{value!r} is not a number") from None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Unlike(f"{value!r} is not a number")
+    return value
+
+
+def count(value: Any) -> int:
+    """A whole number."""
+    found = number(value)
+    if found != int(found):
+        raise Unlike(f"{value!r} is not a whole number")
+    return int(found)
+
+
+def boolean(value: Any) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise Unlike(f"{value!r} is neither true nor false")
+    return value
+
+
+def listed(value: Any) -> list[str]:
+    """Names, which others also write as "a,b"."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list):
+        raise Unlike(f"{value!r} is not a list of names")
+    return [name for part in parts if (name := str(part).strip())]
+
+
+def four_bits(value: Any) -> str:
+    """NF4, for true or 4."""
+    if value is True or value in (4, "4"):
+        return "nf4"
+    raise Unlike(f"{value!r} is not four bits, the only ones that a base is held in: nf4")
+
+
+def pissa(value: Any) -> str:
+    """How LoRA begins."""
+    return "pissa" if value is True else "default"
+
+
+def targets(value: Any) -> str | list[str]:
+    """Which modules get LoRA: the word for all, names, or a pattern for the whole path."""
+    if value is True or value in ("all", "all-linear"):
+        return "all-linear"
+    if isinstance(value, str) and re.search(r"[\\^$()*+?|\[\]]", value):
+        return f"re:{value}"
+    names = listed(value)
+    if "all" in names or "all-linear" in names or not names:
+        return "all-linear"
+    return names
+
+
+def schedule(value: Any) -> str:
+    """How the learning rate falls."""
+    return _one_of(value, SCHEDULES)
+
+
+def optimizer(value: Any) -> str:
+    """Which optimiser."""
+    return _one_of(value, OPTIMIZERS)
+
+
+def precision(value: Any) -> str:
+    """What products are computed in."""
+    if isinstance(value, bool):
+        return "bfloat16" if value else "auto"
+    return _one_of(value, PRECISIONS)
+
+
+def trackers(value: Any) -> list[str]:
+    """Where the numbers go."""
+    names = [name for name in listed(value or []) if name != "none"]
+    for name in names:
+        if name not in TRACKERS:
+            raise Unlike(f"{name!r} is no tracker here: {', '.join(TRACKERS)}")
+    return names
+
+
+def _one_of(value: Any, known: dict[str, str]) -> str:
+    if not isinstance(value, str) or value not in known:
+        here = ", ".join(dict.fromkeys(known.values()))
+        raise Unlike(f"{value!r} is none of those here: {here}")
+    return known[value]

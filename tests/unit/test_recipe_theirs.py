@@ -1,0 +1,342 @@
+"""Configurations of other tools become recipes that say the same, and what is lost is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brulee.errors import InputError
+from brulee.recipe import MixtureSpec, ModelSpec, Recipe, load_recipe, recipe_from_dict
+from brulee.recipe.theirs.writing import Written, written
+
+LLAMA_FACTORY = """
+model_name_or_path: base/model
+stage: sft
+finetuning_type: lora
+lora_rank: 16
+lora_target: q_proj,v_proj
+dataset: mine,other
+template: llama3
+cutoff_len: 1024
+max_samples: 500
+preprocessing_num_workers: 16
+output_dir: saves/chat/sft
+logging_steps: 10
+save_steps: 200
+per_device_train_batch_size: 2
+gradient_accumulation_steps: 8
+learning_rate: 1.0e-4
+num_train_epochs: 2.0
+lr_scheduler_type: cosine
+warmup_ratio: 0.1
+bf16: true
+val_size: 0.1
+eval_strategy: steps
+eval_steps: 50
+"""
+AXOLOTL = """
+base_model: base/model
+load_in_4bit: true
+adapter: qlora
+datasets:
+  - path: alpaca.jsonl
+    type: alpaca
+  - path: chats.jsonl
+    type: chat_template
+    field_messages: talk
+    message_property_mappings: {role: from, content: value}
+    split: train[:100]
+    shards: 4
+  - path: json
+    data_files: [questions.jsonl]
+    type: {field_instruction: question, field_output: answer, format: "Q: {instruction}\\nA:"}
+sequence_len: 4096
+sample_packing: true
+lora_r: 32
+lora_alpha: 64
+lora_target_linear: true
+micro_batch_size: 2
+gradient_accumulation_steps: 4
+num_epochs: 3
+optimizer: paged_adamw_8bit
+lr_scheduler: constant_with_warmup
+learning_rate: "2e-4"
+warmup_steps: 10
+train_on_inputs: true
+wandb_project: chats
+wandb_api_key: not-to-be-shown
+"""
+TRL = """
+model_name_or_path: base/model
+dataset_name: owner/rows
+dataset_config: small
+use_peft: true
+lora_r: 32
+lora_target_modules: [q_proj, v_proj]
+max_steps: 200
+warmup_steps: 20
+per_device_train_batch_size: 4
+completion_only_loss: true
+gradient_checkpointing: true
+report_to: [tensorboard, trackio]
+"""
+UNSLOTH = """
+model: base/model
+data:
+  local_dataset: [rows.jsonl]
+  format_type: auto
+training:
+  training_type: lora
+  max_seq_length: 512
+  load_in_4bit: false
+  num_epochs: 1
+  batch_size: 2
+  gradient_accumulation_steps: 4
+  max_steps: 0
+  warmup_steps: 0
+  random_seed: 3407
+lora:
+  lora_r: 64
+  lora_alpha: 16
+  target_modules: "q_proj,k_proj"
+  use_rslora: true
+logging:
+  enable_wandb: false
+  wandb_project: unsloth-training
+"""
+
+
+def converted(text: str, folder: Path) -> tuple[Recipe, Written]:
+    file = folder / "theirs.yml"
+    file.write_text(text, encoding="utf-8")
+    found = written(file)
+    (folder / "ours.yaml").write_text(found.text, encoding="utf-8")
+    return load_recipe(folder / "ours.yaml"), found
+
+
+def refusal(text: str, folder: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        converted(text, folder)
+    return str(caught.value).replace(str(folder), "HERE")
+
+
+def train(recipe: Recipe, *keys: str) -> list[Any]:
+    return [getattr(recipe.train, key) for key in keys]
+
+
+def left(found: Written) -> set[str]:
+    return {one.key for one in found.left if one.matters}
+
+
+def test_llama_factory_keeps_its_data_batch_and_targets(tmp_path: Path) -> None:
+    recipe, found = converted(LLAMA_FACTORY, tmp_path)
+    assert found.tool == "LLaMA-Factory"
+    assert recipe.model == "base/model"
+    assert (recipe.name, recipe.runs) == ("sft", "saves/chat")
+    assert recipe.method.model_dump() == {
+        "name": "lora",
+        "rank": 16,
+        "target": ["q_proj", "v_proj"],
+        "alpha": 32,  # its default is twice the rank
+    }
+    assert [task.source for _, task in recipe.tasks] == [
+        "data/dataset_info.json:mine",
+        "data/dataset_info.json:other",
+    ]
+    assert {(t.limit, t.split.validation, t.split.test) for _, t in recipe.tasks} == {
+        (500, 0.1, 0.15)
+    }
+    assert train(recipe, "batch_size", "accumulation", "epochs", "max_length") == [16, 1, 2.0, 1024]
+    assert train(recipe, "schedule", "warmup", "learning_rate") == ["cosine", 0.1, 1e-4]
+    assert train(recipe, "validate_every", "save_every", "precision") == [50, 200, "bfloat16"]
+    assert left(found) == {"template"}
+
+
+def test_axolotl_keeps_its_entries_and_tells_what_packs_change(tmp_path: Path) -> None:
+    recipe, found = converted(AXOLOTL, tmp_path)
+    assert found.tool == "axolotl"
+    assert isinstance(recipe.model, ModelSpec)
+    assert recipe.model.quantise == "nf4"
+    assert recipe.method.options() == {"rank": 32, "alpha": 64, "target": "all-linear"}
+    alpaca, chats, questions = (task for _, task in recipe.tasks)
+    assert (alpaca.source, alpaca.templates) == ("alpaca.jsonl", None)
+    assert (chats.source, chats.columns, chats.limit) == ("chats.jsonl", {"messages": "talk"}, 100)
+    assert questions.source == "questions.jsonl"
+    assert questions.templates == {"prompt": "Q: {{question}}\nA:", "completion": "{{answer}}"}
+    assert train(recipe, "batch_size", "epochs", "max_length") == [8, 3, 4096]
+    assert train(recipe, "optimizer", "schedule", "learning_rate") == [
+        *("paged_adamw8bit", "constant", 2e-4)
+    ]
+    assert recipe.train.trackers == ["wandb"]
+    assert left(found) == {"sample_packing", "warmup_steps", "train_on_inputs", "datasets.1.shards"}
+    assert "not-to-be-shown" not in found.text
+
+
+def test_trl_ends_at_its_steps_and_takes_its_own_defaults(tmp_path: Path) -> None:
+    recipe, found = converted(TRL, tmp_path)
+    assert found.tool == "TRL"
+    assert recipe.tasks[0][1].source == "owner/rows:small"
+    assert recipe.method.options() == {
+        "rank": 32,
+        "alpha": 32,
+        "dropout": 0.05,
+        "target": ["q_proj", "v_proj"],
+    }
+    # There max_steps goes round the rows as often as it takes, whatever the epochs.
+    assert train(recipe, "max_steps", "epochs", "warmup") == [200, 1000, 0.1]
+    assert train(recipe, "learning_rate", "schedule", "max_length") == [2e-5, "linear", 1024]
+    assert recipe.train.batch_size == 4
+    assert recipe.train.trackers == ["tensorboard"]
+    assert left(found) == {"assistant_only_loss"}
+
+
+def test_unsloths_sections_are_read(tmp_path: Path) -> None:
+    recipe, found = converted(UNSLOTH, tmp_path)
+    assert found.tool == "Unsloth"
+    assert recipe.model == "base/model"
+    assert recipe.tasks[0][1].source == "rows.jsonl"
+    assert recipe.method.options() == {
+        "rank": 64,
+        "alpha": 16,
+        "target": ["q_proj", "k_proj"],
+        "rslora": True,
+    }
+    assert train(recipe, "batch_size", "epochs", "max_length", "seed") == [8, 1, 512, 3407]
+    assert train(recipe, "warmup", "weight_decay", "max_steps") == [0, 0.01, None]
+    assert recipe.train.trackers == []
+    assert left(found) == {"train_on_completions"}
+
+
+@pytest.mark.parametrize("text", [LLAMA_FACTORY, AXOLOTL, TRL, UNSLOTH])
+def test_every_key_is_in_the_recipe_or_in_its_comments(text: str, tmp_path: Path) -> None:
+    _, found = converted(f"{text}\nsomething_new: 7\n", tmp_path)
+    assert "#   something_new: 7: not known here" in found.text
+    assert "something_new" in left(found)
+
+
+def test_a_model_that_is_tuned_whole_loses_loras_options(tmp_path: Path) -> None:
+    text = LLAMA_FACTORY.replace("finetuning_type: lora", "finetuning_type: full")
+    recipe, _ = converted(text, tmp_path)
+    assert recipe.method.model_dump() == {"name": "full"}
+
+
+def test_frozen_layers_are_selective(tmp_path: Path) -> None:
+    text = LLAMA_FACTORY.replace("finetuning_type: lora", "finetuning_type: freeze")
+    recipe, _ = converted(f"{text}\nfreeze_trainable_layers: 3", tmp_path)
+    assert recipe.method.model_dump() == {
+        "name": "selective",
+        "train": "layers",
+        "layers": {"last": 3},
+    }
+
+
+def test_data_sets_drawn_by_probability_keep_it(tmp_path: Path) -> None:
+    more = "\nmix_strategy: interleave_under\ninterleave_probs: 0.7,0.3"
+    recipe, _ = converted(LLAMA_FACTORY + more, tmp_path)
+    assert isinstance(recipe.data, MixtureSpec)
+    assert recipe.data.mix.kind == "weights"
+    assert [task.weight for _, task in recipe.tasks] == [0.7, 0.3]
+
+
+def test_files_beside_the_configuration_are_found_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "rows.jsonl").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    Path("deep/theirs.yml").write_text(UNSLOTH)
+    assert "source: deep/rows.jsonl" in written(Path("deep/theirs.yml")).text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            LLAMA_FACTORY.replace("stage: sft", "stage: dpo"),
+            "HERE/theirs.yml, line 3: stage: dpo is learning from preferences (DPO), and brulee "
+            "tunes on instructions with their answers (sft).",
+        ),
+        (f"{AXOLOTL}rl: kto", "line 32: rl: kto is learning from preferences or rewards"),
+        (f"{TRL}reward_funcs: [accuracy]", "line 14: reward_funcs is for learning from rewards"),
+        (f"{LLAMA_FACTORY}freeze_vision_tower: true", "is for images, videos or sound"),
+        (UNSLOTH.replace("auto", "raw"), "line 5: format_type: raw is plain text"),
+        (
+            AXOLOTL.replace("type: alpaca", "type: completion"),
+            "line 5: datasets.0: type: completion is plain text without prompts",
+        ),
+        (
+            AXOLOTL.replace("role: from", "role: speaker"),
+            "datasets.1: the keys of a turn are role with content or from with value, not speaker",
+        ),
+        (
+            LLAMA_FACTORY.replace("_type: lora", "_type: oft"),
+            "line 4: finetuning_type: oft is no method here; lora, qlora, full and freeze are",
+        ),
+        (
+            LLAMA_FACTORY.replace("epochs: 2.0", "epochs: -1"),
+            "line 18: train.epochs = -1 is not valid: it should be greater than 0.",
+        ),
+        (
+            AXOLOTL.replace("micro_batch_size: 2", "micro_batch_size: two"),
+            "micro_batch_size: 'two' is not a number.",
+        ),
+        (AXOLOTL.replace("base_model", "#"), "no model is named"),
+        (TRL.replace("dataset_name", "#"), "no data set is named"),
+        ("model: bundled\ndata: {source: rows.jsonl}", "this is a recipe already"),
+        ("colour: red", "none of its keys is known of a configuration of LLaMA-Factory, axolotl"),
+        ("- 1", "it has no keys"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name_and_line(text: str, said: str, tmp_path: Path) -> None:
+    assert said in refusal(text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "said"),
+    [
+        ("", "base_model", "x", "here it is 'model'."),
+        ("", "load_in_4bit", True, "here it is 'model.quantise: \"nf4\"' (in four bits)."),
+        ("", "val_set_size", 0.1, "here it is 'data.split.validation: 0.1' (a share of the rows)."),
+        ("", "output_dir", "x", "here it is 'name' (the run's folder under `runs`, or --folder)."),
+        ("method", "lora_r", 16, "here it is 'method.rank: 16'."),
+        ("method", "lora_target_modules", "all", "here it is 'method.target: \"all-linear\"'."),
+        ("train", "cutoff_len", 512, "here it is 'train.max_length: 512' (tokens; of a longer "),
+        ("train", "per_device_train_batch_size", 2, "here it is 'train.batch_size: 2' (documents "),
+        ("train", "warmup_steps", 10, "here it is 'train.warmup' (a share of the steps, not a "),
+        ("train", "lr_scheduler_type", "constant_with_warmup", "'train.schedule: \"constant\"'."),
+        ("train", "optim", "adafactor", "here it is 'train.optimizer', but 'adafactor' is none "),
+        ("train", "bf16", True, "here it is 'train.precision: \"bfloat16\"'."),
+        ("train", "packing", True, "it has no counterpart here: passes are packed without padding"),
+        ("data", "template", "x", "did you mean 'templates'?"),
+    ],
+)
+def test_a_key_of_another_tool_is_told_by_what_it_is_here(
+    section: str, key: str, value: Any, said: str
+) -> None:
+    values: dict[str, Any] = {"data": {"source": "rows.jsonl"}}
+    values.setdefault(section, {}).update({key: value}) if section else values.update({key: value})
+    with pytest.raises(InputError) as caught:
+        _read(values)
+    assert f"unknown key '{f'{section}.' if section else ''}{key}'; " in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_a_file_of_another_tool_is_told_that_it_can_be_converted(tmp_path: Path) -> None:
+    file = tmp_path / "theirs.yml"
+    file.write_text(TRL)
+    with pytest.raises(InputError, match=r"brulee init --from .*theirs.yml` writes a recipe"):
+        load_recipe(file)
+    file.write_text(json.dumps({"data": {"source": "a"}, "train": {}, "output_dir": "x"}))
+    with pytest.raises(InputError) as caught:
+        load_recipe(file)
+    assert "--from" not in str(caught.value)
+
+
+def _read(values: dict[str, Any]) -> None:
+    from brulee.methods import build_method
+
+    recipe = recipe_from_dict(values)
+    build_method(recipe.method, recipe.source)
