@@ -14,6 +14,7 @@ prefix positions.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 from collections.abc import Iterator
@@ -139,6 +140,7 @@ def takes_all_documents(query: torch.Tensor) -> bool:
     )
 
 
+@functools.cache
 def by_kernel(device: torch.device) -> bool:
     """Whether a kernel that takes all documents of a pack at once runs on this device."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
@@ -165,12 +167,9 @@ def varlen(
         raise ValueError("this torch has no sliding window in its varlen kernel; use torch>=2.11")
     else:
         options["is_causal"] = True
-    if q_QHD.shape[1] != k_TKD.shape[1]:
-        if "enable_gqa" in _VARLEN_OPTIONS:
-            options["enable_gqa"] = True
-        else:
-            repeats = q_QHD.shape[1] // k_TKD.shape[1]
-            k_TKD, v_TKD = (x.repeat_interleave(repeats, dim=1) for x in (k_TKD, v_TKD))
+    # FlashAttention has query heads share a key head by itself; newer torch asks to be told.
+    if q_QHD.shape[1] != k_TKD.shape[1] and "enable_gqa" in _VARLEN_OPTIONS:
+        options["enable_gqa"] = True
     out_QHD = _varlen_attn(q_QHD, k_TKD, v_TKD, *bounds, *longest, **options)
     assert isinstance(out_QHD, torch.Tensor), "no auxiliary output was asked for"
     return out_QHD

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from brulee.data.batching import Batch, pack, pack_arguments, pad
 from brulee.data.encoding import Encoded
+from brulee.models import attention
 from brulee.models.attention import NAME, packed, packed_attention, packs_exactly
 from brulee.models.head import CompletionLoss
 
@@ -193,3 +194,27 @@ def test_a_pack_without_boundaries_is_refused() -> None:
     query = torch.zeros(1, 2, 3, 4)
     with pytest.raises(ValueError, match="no document boundaries"):
         packed_attention(torch.nn.Identity(), query, query, query, None)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["newer torch", "torch 2.11"])
+def test_heads_that_share_a_key_head_go_to_the_kernel_as_they_are(
+    told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys repeated for every query head would be copies, and their gradients a sum more."""
+    seen: list[tuple[Any, ...]] = []
+
+    def kernel(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *_: Any, **how: Any) -> Any:
+        seen.append((tuple(k.shape), tuple(v.shape), how))
+        return q
+
+    options = {"window_size", "scale"} | ({"enable_gqa"} if told else set())
+    monkeypatch.setattr(attention, "_varlen_attn", kernel)
+    monkeypatch.setattr(attention, "_VARLEN_OPTIONS", frozenset(options))
+    q, k = torch.zeros(5, 6, 8), torch.zeros(5, 2, 8)
+    bounds = torch.tensor([0, 2, 5], dtype=torch.int32)
+    attention.varlen(q, k, k, (bounds, bounds), (3, 3), 0.5)
+    attention.varlen(q, q, q, (bounds, bounds), (3, 3), 0.5, window=2)
+    causal = {"scale": 0.5, "window_size": (-1, 0)}
+    grouped = causal | ({"enable_gqa": True} if told else {})
+    assert seen[0] == ((5, 2, 8), (5, 2, 8), grouped)
+    assert seen[1] == ((5, 6, 8), (5, 6, 8), {"scale": 0.5, "window_size": (1, 0)})
