@@ -50,7 +50,10 @@ class _Cuda:
             self.now = before
 
     @contextmanager
-    def graph(self, _: Any, pool: tuple[int, int], stream: _Stream) -> Iterator[None]:
+    def graph(
+        self, _: Any, pool: tuple[int, int], stream: _Stream, capture_error_mode: str = "global"
+    ) -> Iterator[None]:
+        assert capture_error_mode == "thread_local", "other threads may use the device"
         before, self.now = self.now, stream
         self.capturing.append(pool)
         self.said.append(f"captures on {stream}")
