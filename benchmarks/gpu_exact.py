@@ -4,9 +4,10 @@
 
 Every loop in Triton, attention by the kernel for many documents with its gradients, and whole
 passes of a small model with a common beginning: plain, with layers computed again, and replayed
-from CUDA graphs. Errors are lengths of differences over lengths; each check is told beside its
-tolerance, in the order in which things build on each other, so that the first that fails is where
-to look. Writes gpu-exact-DEVICE.json; exits 1 where a check fails. `--device cpu` tries the script.
+from CUDA graphs; and likelihoods and texts. Errors are lengths of differences over lengths; each
+check is told beside its tolerance, in the order in which things build on each other, so that the
+first that fails is where to look. Writes gpu-exact-DEVICE.json; exits 1 where a check fails.
+`--device cpu` tries the script.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.empty(0, device=arguments.device).device
     rows, failures = {}, []
-    for check in (loops, attention, passes, recomputed, replayed):
+    for check in (loops, attention, passes, recomputed, replayed, inference):
         try:
             found, error = check(device), ""
         except Exception:  # the others are wanted too
@@ -212,6 +213,26 @@ def replayed(device: torch.device) -> Found:
         return {**found, **_compared(device, "full", times=3)}
     finally:
         os.environ["BRULEE_GRAPHS"] = ""
+
+
+def inference(device: torch.device) -> Found:
+    """Likelihoods, and texts written after prompts, in fp32."""
+    sums, texts = _answers(device)
+    exact, expected = _answers(torch.device("cpu"))
+    wrong = sum(a != b for a, b in zip(texts, expected, strict=True))
+    return {"likelihoods": (_off(sums, exact), 1e-4), "texts that differ": (float(wrong), 0.0)}
+
+
+def _answers(device: torch.device) -> tuple[torch.Tensor, list[list[int]]]:
+    from brulee.inference.engine import Engine
+    from brulee.inference.sampling import Sampling
+
+    engine = Engine(_model().to(device), stop_ids=[], pad_id=0)
+    documents = _documents(0)
+    found = engine.loglikelihood(documents)
+    prompts = [document.ids[:-5] for document in documents]
+    texts = engine.generate(prompts, Sampling(max_new_tokens=12))
+    return torch.tensor([one.log_probability for one in found]), texts
 
 
 def _compared(device: torch.device, method: str, recompute: bool = False, times: int = 1) -> Found:

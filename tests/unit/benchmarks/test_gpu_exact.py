@@ -19,7 +19,7 @@ def exact(script: Callable[[str], ModuleType]) -> ModuleType:
     return script("gpu_exact")
 
 
-@pytest.mark.parametrize("check", ["attention", "recomputed"])
+@pytest.mark.parametrize("check", ["attention", "recomputed", "inference"])
 def test_a_cpu_computes_what_is_expected(exact: ModuleType, check: str) -> None:
     found = getattr(exact, check)(CPU)
     assert found
@@ -40,7 +40,8 @@ def test_a_check_that_fails_is_told_and_the_others_run(
 
     monkeypatch.setattr(loops, "__name__", "loops")
     monkeypatch.setattr(exact, "loops", loops)
-    for name, off in (("attention", 0.1), ("passes", 0.3), ("recomputed", 0.0), ("replayed", 0.0)):
+    others = {"attention": 0.1, "passes": 0.3, "recomputed": 0.0, "replayed": 0.0, "inference": 0.0}
+    for name, off in others.items():
 
         def check(_: torch.device, off: float = off) -> dict[str, tuple[float, float]]:
             return {"something": (off, 0.2)}
@@ -55,5 +56,6 @@ def test_a_check_that_fails_is_told_and_the_others_run(
         "attention",
         "recomputed",
         "replayed",
+        "inference",
     ]
     assert "no such kernel" in checks["loops"]["raised"]
