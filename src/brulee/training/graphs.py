@@ -63,9 +63,10 @@ def _captured(run: Pass, aside: torch.cuda.Stream, pool: Any) -> Pass:
         with torch.cuda.stream(now), recording:
             run()
     except RuntimeError:
-        # Refused where the allocator knows already.
+        # Refused where the allocator knows already, and the graph gives its part of the pool back.
         with contextlib.suppress(RuntimeError):
             torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+            torch._C._cuda_releasePool(torch.cuda.current_device(), pool)
         raise
     return graph.replay
 
