@@ -1,15 +1,16 @@
 """The measurements that need a GPU, in the order of their worth, each in a process of its own.
 
     python benchmarks/gpu.py --list
-    python benchmarks/gpu.py --trl .trl/bin/python --unsloth .unsloth/bin/python \\
-        --data dialogsum.dev.jsonl --only lora-16,lora-64,head
+    python benchmarks/gpu.py --wheels wheels --small 135m --data dialogsum.ids.json \\
+        --only exact,lora-16,lora-64,head
 
 A row that fails or takes too long does not keep the others from running: the end of what it said is
-kept as gpu-ROW.failed.txt beside the results, and the exit code is 1. No row begins in the last
+added to gpu-failed.txt beside the results, and the exit code is 1. No row begins in the last
 minute of --minutes, and one that has not ended then is stopped, so that a command ends in time. A
-row whose peer has no --trl or --unsloth is left out. `--tiny` runs every row on a model of two
-layers, which takes seconds: with `--device cpu` to try the scripts, with `--device cuda` to see
-before anything else that the machine has what they need. docs/gpu.md says how to get there.
+row whose peer has no Python, by --wheels (gpu_sites.py), --trl or --unsloth, is left out. `--tiny`
+runs every row on a model of two layers, which takes seconds: with `--device cpu` to try the
+scripts, with `--device cuda` to see before anything else that the machine has what they need.
+docs/gpu.md says how to get there.
 """
 
 from __future__ import annotations
@@ -27,17 +28,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gpu_sites import install
 from versus_jobs import PAIRS
 
 HERE = Path(__file__).parent
 LAST_LINES = 60
 LEAST = 60.0  # seconds: with fewer left no row begins
+FAILED = "gpu-failed.txt"
 TINY = {"tokens": "64", "vocabulary": "1024"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A pair of versus_trl.py beside a peer, or the head beside full logits.
+    """A pair of versus_trl.py beside a peer, the head beside full logits, or gpu_exact.py.
 
     It is to be at least `speed` times as fast, in at most `memory` of the memory; None: not held
     against anything.
@@ -56,10 +59,12 @@ class Row:
     @property
     def file(self) -> str:
         """Where its result is, without the device."""
-        return "head" if self.against == "full logits" else f"versus-{self.against}"
+        own = {"full logits": "head", "a CPU": "gpu-exact"}
+        return own.get(self.against, f"versus-{self.against}")
 
 
 ROWS = (
+    Row("exact", "a CPU"),
     Row("lora-16", "trl", speed=15),
     Row("lora-16-graphs", "trl", speed=15),
     Row("lora-1b-packed", "trl", speed=5),
@@ -81,9 +86,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--list", action="store_true", help="the rows, and what each is held to")
     parser.add_argument("--only", help="rows, with commas between them [default: all]")
+    parser.add_argument("--wheels", type=Path, help="folder of carried wheels (gpu_sites.py)")
+    parser.add_argument(
+        "--small",
+        default="bundled",
+        choices=("bundled", "135m"),
+        help="135m: the bundled model's shape with random weights",
+    )
     parser.add_argument("--trl", help="the Python of the environment of peers/trl.txt")
     parser.add_argument("--unsloth", help="the Python of the environment of peers/unsloth.txt")
-    parser.add_argument("--data", help="a JSONL with dialogue and summary")
+    parser.add_argument("--data", help="a JSONL with dialogue and summary, or .ids.json")
     parser.add_argument("--models", help="folder for shapes [default: in the cache]")
     parser.add_argument("--results", type=Path, help="folder to add to [default: results]")
     parser.add_argument("--minutes", type=float, default=9.0, help="for all rows")
@@ -97,8 +109,13 @@ def main() -> None:
     if arguments.tiny:
         rows = [replace(row, speed=None, memory=None) for row in rows]
     with tempfile.TemporaryDirectory() as scratch:
+        if arguments.wheels:
+            found = install(arguments.wheels, Path(scratch) / "sites")
+            arguments.trl = arguments.trl or found.get("trl")
+            arguments.unsloth = arguments.unsloth or found.get("unsloth")
         results = arguments.results or (Path(scratch) if arguments.tiny else HERE / "results")
         results.mkdir(parents=True, exist_ok=True)
+        (results / FAILED).unlink(missing_ok=True)
         outcomes = run(rows, arguments, results)
         print(table(rows, outcomes, results, arguments.device))
     sys.exit(any(outcome not in ("ok", "left out") for outcome in outcomes.values()))
@@ -124,7 +141,7 @@ def run(rows: Sequence[Row], arguments: argparse.Namespace, results: Path) -> di
         elif left < LEAST:
             outcome = "no time"
         else:
-            outcome = attempt(command, left, results / f"gpu-{row.name}.failed.txt")
+            outcome = attempt(command, left, results / FAILED)
         print(f"{row.name}: {outcome}", file=sys.stderr, flush=True)
         outcomes[row.name] = outcome
     return outcomes
@@ -133,6 +150,8 @@ def run(rows: Sequence[Row], arguments: argparse.Namespace, results: Path) -> di
 def command_of(row: Row, arguments: argparse.Namespace, results: Path) -> list[str] | None:
     """How a row is run; None where its peer's Python is not given."""
     common = ["--device", arguments.device, "--results", str(results)]
+    if row.file == "gpu-exact":
+        return _python("gpu_exact.py", *common)
     if row.file == "head":
         sizes = ["--tokens", TINY["tokens"], "--vocabulary", TINY["vocabulary"]]
         return _python("head.py", *common, *(sizes if arguments.tiny else []))
@@ -140,6 +159,8 @@ def command_of(row: Row, arguments: argparse.Namespace, results: Path) -> list[s
     if peer is None:
         return None
     named = ["--pairs", row.pair, "--against", row.against, "--peer", peer]
+    if PAIRS[row.pair].model == "bundled" and not arguments.tiny:
+        named += ["--model", arguments.small]
     for key in ("data", "models"):
         if getattr(arguments, key):
             named += [f"--{key}", getattr(arguments, key)]
@@ -158,8 +179,7 @@ def _python(script: str, *arguments: str) -> list[str]:
 
 
 def attempt(command: list[str], seconds: float, kept: Path) -> str:
-    """Run a command for so long at most; the end of what a failing one said is kept."""
-    kept.unlink(missing_ok=True)
+    """Run a command for so long at most; the end of what a failing one said is added to a file."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         # A session of its own, so that it is stopped together with the sides that it started.
         started = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
@@ -172,7 +192,8 @@ def attempt(command: list[str], seconds: float, kept: Path) -> str:
         said.seek(0)
         lines = said.read().splitlines()[-LAST_LINES:]
     if outcome != "ok":
-        kept.write_text("\n".join([f"{outcome}: {' '.join(command)}", *lines, ""]))
+        with kept.open("a", encoding="utf-8") as file:
+            file.write("\n".join([f"{outcome}: {' '.join(command)}", *lines, "", ""]))
         print("\n".join(lines), file=sys.stderr, flush=True)
     return outcome
 
@@ -182,30 +203,43 @@ def table(rows: Sequence[Row], outcomes: dict[str, str], results: Path, device: 
     head = "| row | tokens/s | peer | speed | memory | all steps, s | peer | held to | |"
     lines = [head, "|---|--:|--:|--:|--:|--:|--:|---|---|"]
     for row in rows:
-        cells = [""] * 6
-        outcome = outcomes[row.name]
-        if outcome == "ok":
-            found = json.loads((results / f"{row.file}-{device}.json").read_text())
-            found = found["pairs"][row.pair] if "pairs" in found else found
-            cells, outcome = _cells(found), _verdict(row, found)
+        cells, outcome = [""] * 6, outcomes[row.name]
+        found = _found(row, results / f"{row.file}-{device}.json", outcome == "ok")
+        if found is not None:
+            cells = _cells(found)
+            outcome = _verdict(row, found) if outcome == "ok" else outcome
         lines.append("| " + " | ".join([row.name, *cells, _held_to(row), outcome]) + " |")
     return "\n".join(lines)
 
 
+def _found(row: Row, file: Path, ok: bool) -> dict[str, Any] | None:
+    """What a row's result file has of it; of one that failed, our side's alone or both."""
+    if row.file == "gpu-exact" or not file.is_file():
+        return None
+    found = json.loads(file.read_text())
+    if "pairs" not in found:
+        return dict(found) if ok else None
+    one = found["pairs" if ok else "unpaired"].get(row.pair) if ok or "unpaired" in found else None
+    return None if one is None else dict(one)
+
+
 def _cells(found: dict[str, Any]) -> list[str]:
-    memory = f"{found['memory_ratio']:.2f}"
-    if "speed_ratio" not in found:
-        return ["", "", f"{1 / found['time_ratio']:.2f}x", memory, "", ""]
+    if "time_ratio" in found:
+        return ["", "", f"{1 / found['time_ratio']:.2f}x", f"{found['memory_ratio']:.2f}", "", ""]
     speeds = [f"{rate:,.0f}" for rate in found["tokens_per_second"].values()]
+    if "speed_ratio" not in found:
+        return [*speeds, *[""] * (6 - len(speeds))]
     seconds = [f"{spent:.0f}" for spent in found["seconds_of_all_steps"].values()]
-    return [*speeds, f"{found['speed_ratio']:.1f}x", memory, *seconds]
+    return [*speeds, f"{found['speed_ratio']:.1f}x", f"{found['memory_ratio']:.2f}", *seconds]
 
 
 def _verdict(row: Row, found: dict[str, Any]) -> str:
     short = (row.speed is not None and found["speed_ratio"] < row.speed) or (
         row.memory is not None and found["memory_ratio"] > row.memory
     )
-    return "short of it" if short else "ok"
+    own = found.get("runs", {}).get("brulee", {})
+    replayed = f", {own['replayed']} replayed" if "replayed" in own else ""
+    return ("short of it" if short else "ok") + replayed
 
 
 def _held_to(row: Row) -> str:

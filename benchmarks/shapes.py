@@ -17,8 +17,9 @@ from typing import Any
 
 SEED, SPREAD = 0, 0.02
 PAD, END, UNKNOWN = SPECIAL = ("<pad>", "</s>", "<unk>")
-# `1b` is Llama-3.2-1B without the scaling of its rotary angles, `7b` Llama-2-7B; `tiny` has the
-# bundled model's vocabulary, so that its conversations can be tried on it.
+# `135m` is SmolLM2-135M, which is the bundled model, `1b` Llama-3.2-1B without the scaling of its
+# rotary angles, `7b` Llama-2-7B; `tiny` has the bundled model's vocabulary, so that its
+# conversations can be tried on it.
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {
         "vocab_size": 49_152,
@@ -28,6 +29,17 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": 8_192,
+    },
+    "135m": {
+        "vocab_size": 49_152,
+        "hidden_size": 576,
+        "intermediate_size": 1_536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "max_position_embeddings": 8_192,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 100_000.0},
+        "tie_word_embeddings": True,
     },
     "1b": {
         "vocab_size": 128_256,

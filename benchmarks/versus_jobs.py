@@ -1,7 +1,14 @@
-"""What both sides of versus_trl.py are given: a model, documents as token ids, how to train."""
+"""What both sides of versus_trl.py are given: a model, documents as token ids, how to train.
+
+    python benchmarks/versus_jobs.py dialogsum.dev.jsonl dialogsum.ids.json
+
+writes the conversations of a JSONL as token ids, for a machine without the bundled model, whose
+tokenizer makes them: `--data dialogsum.ids.json --model 135m` trains on them there.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -12,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+IDS = ".ids.json"
 RATES = {"lora": 1e-3, "full": 1e-4}
 ASK = "Summarize the following conversation.\n\n"
 FIRST_ID = 8  # random ids begin above those that a tokenizer keeps for itself
@@ -27,8 +35,8 @@ class Pair:
     `tokens` random ids, all of them learned but the first. `micro_batch` is the most tokens of one
     of our passes; `recompute` and `peer_checkpointing` have us and the peer compute activations
     again. The peer's frozen weights are held as `peer_dtype`; the products of a `bf16` pair are in
-    bfloat16 on both sides. With `graphs` our passes are recorded as CUDA graphs, for which their
-    sizes have to come again. `steps` are how many on a GPU, and how many of them warm up.
+    bfloat16 on both sides. `graphs` is what BRULEE_GRAPHS says on our side; sizes of passes have to
+    come again to be recorded. `steps` are how many on a GPU, and how many of them warm up.
     """
 
     method: str = "lora"
@@ -39,7 +47,7 @@ class Pair:
     quantise: str | None = None
     micro_batch: int | None = None
     recompute: bool = False
-    graphs: bool = False
+    graphs: str = ""
     steps: tuple[int, int] = (15, 5)
     peer_dtype: str = "float32"
     peer_checkpointing: bool = False
@@ -53,8 +61,8 @@ PAIRS = {
     # On one GPU. SFTTrainer holds weights in float32 unless it is told otherwise.
     "lora-16": Pair(batch_size=16),
     "lora-64": Pair(batch_size=64),
-    "lora-16-graphs": Pair(batch_size=16, graphs=True, steps=(60, 40)),
-    "lora-64-graphs": Pair(batch_size=64, graphs=True, steps=(30, 20)),
+    "lora-16-graphs": Pair(batch_size=16, graphs="1", steps=(120, 90)),
+    "lora-64-graphs": Pair(batch_size=64, graphs="auto", steps=(60, 45)),
     "lora-16-narrow": Pair(batch_size=16, peer_dtype="bfloat16"),
     "lora-1b": Pair(model="1b"),
     "lora-1b-packed": Pair(model="1b", tokens=1024),
@@ -123,6 +131,9 @@ def _random(pair: Pair, count: int) -> list[Document]:
 
 def _conversations(data: str | None, count: int) -> list[Document]:
     """Documents of the file's rows in its order, begun again where there are too few."""
+    if data and data.endswith(IDS):
+        known = json.loads(Path(data).read_text())
+        return [(ids, learned) for ids, learned in (known[i % len(known)] for i in range(count))]
     from transformers import AutoTokenizer
 
     from brulee.data.encoding import Encoder
@@ -136,6 +147,15 @@ def _conversations(data: str | None, count: int) -> list[Document]:
     return [(document.ids, document.learned) for document in encoded]
 
 
+def write_ids(data: str, file: Path) -> None:
+    """All conversations of a JSONL as token ids."""
+    from brulee.data.sources import open_source
+
+    if not file.name.endswith(IDS):
+        sys.exit(f"{file}: the name has to end in {IDS}")
+    file.write_text(json.dumps(_conversations(data, len(open_source(data)))))
+
+
 def _folder(model: str, models: Path, device: str) -> Path:
     """The folder of a model, a shape's written where it is not there yet."""
     from brulee.models.bundled import bundled_folder
@@ -147,3 +167,7 @@ def _folder(model: str, models: Path, device: str) -> Path:
     command = [sys.executable, str(HERE / "shapes.py"), model, str(folder), "--device", device]
     subprocess.run(command, check=True)
     return folder
+
+
+if __name__ == "__main__":
+    write_ids(sys.argv[1], Path(sys.argv[2]))

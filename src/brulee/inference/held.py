@@ -29,6 +29,7 @@ class HeldTensors:
         self._buffers: dict[int, Pair] = {}
         self._hidden: dict[int | None, torch.Tensor] = {}
         self._groups: list[tuple[Shared, torch.Tensor, int]] = []
+        self._at = self._counts = torch.empty(0, dtype=torch.long)
 
     def common(self, stack: Pair, length: int) -> Pair:
         """The first `length` positions of a stack, (K, L, D)."""
@@ -52,6 +53,9 @@ class HeldTensors:
         """Before the rows read a token each."""
         assert set(counts) <= {1}, "a row is given one token at a time"
         self._rows, self._hidden = rows, {}
+        # Once for all layers: a GPU is waited for whenever something is made there of numbers here.
+        self._at = torch.arange(len(rows), device=device)
+        self._counts = torch.tensor([row.own for row in rows], device=device)
         members: dict[Shared, list[int]] = {}
         for at, row in enumerate(rows):
             members.setdefault(row.group, []).append(at)
@@ -101,8 +105,7 @@ class HeldTensors:
         flat = query.transpose(0, 1).reshape(K, n * G, D)
         common = (flat @ held[0].transpose(-1, -2)).view(K, n, G, length).transpose(0, 1)
         if window is not None:
-            own = torch.tensor([self._rows[r].own for r in rows.tolist()], device=query.device)
-            behind = length + own[:, None] - torch.arange(length, device=query.device)
+            behind = length + self._counts[rows, None] - torch.arange(length, device=query.device)
             common = common.masked_fill((behind >= window)[:, None, None], float("-inf"))
         both = torch.cat([common, scores], dim=-1).softmax(dim=-1, dtype=torch.float32)
         both = both.to(query.dtype)
@@ -113,19 +116,16 @@ class HeldTensors:
     def _written(self, layer: int, new: Pair, tokens: int) -> Pair:
         """The rows' own keys and values with the new token's, (B, K, S, D)."""
         B, S = len(self._rows), max(row.own for row in self._rows) + 1
-        at = torch.arange(B, device=new[0].device)
-        own = torch.tensor([row.own for row in self._rows], device=new[0].device)
         held = []
         for buffer, given in zip(self._own(layer, new), new, strict=True):
-            buffer[at, :, own] = given[0, :, -tokens:].transpose(0, 1)[:B]
+            buffer[self._at, :, self._counts] = given[0, :, -tokens:].transpose(0, 1)[:B]
             held.append(buffer[:B, :, :S])
         return held[0], held[1]
 
     def _mask(self, window: int | None, keys: torch.Tensor) -> torch.Tensor:
         """What is added to the scores of own positions, (B, S)."""
         if window not in self._hidden:
-            own = torch.tensor([row.own for row in self._rows], device=keys.device)
-            behind = own[:, None] - torch.arange(keys.shape[2], device=keys.device)
+            behind = self._counts[:, None] - torch.arange(keys.shape[2], device=keys.device)
             hidden = (behind < 0) | (behind >= (window or self.room + 1))
             zeros = keys.new_zeros(hidden.shape)
             self._hidden[window] = zeros.masked_fill_(hidden, float("-inf"))

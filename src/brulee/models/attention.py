@@ -14,7 +14,7 @@ prefix positions.
 
 from __future__ import annotations
 
-import inspect
+import functools
 import itertools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.nn.attention.varlen import varlen_attn as _varlen_attn
 from transformers import AttentionInterface, PreTrainedModel
 
 from brulee.data.batching import pack_arguments
@@ -139,6 +138,7 @@ def takes_all_documents(query: torch.Tensor) -> bool:
     )
 
 
+@functools.cache
 def by_kernel(device: torch.device) -> bool:
     """Whether a kernel that takes all documents of a pack at once runs on this device."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
@@ -156,23 +156,24 @@ def varlen(
     """Causal attention of documents end to end by torch's CUDA kernel, (Q, H, D).
 
     `bounds` (S + 1 each) and `longest` are of the queries and of the keys; where a document's keys
-    are more than its queries, the mask ends at the last of both.
+    are more than its queries, the mask ends at the last of both. Query heads may share key heads.
+
+    What `torch.nn.attention.varlen.varlen_attn` calls is called itself: that is an operation in
+    Python, which a GPU waits for in every layer (docs/performance.md).
     """
-    options: dict[str, Any] = {"scale": scaling}
-    if "window_size" in _VARLEN_OPTIONS:
-        options["window_size"] = (-1 if window is None else window - 1, 0)
-    elif window is not None and longest[1] > window:
-        raise ValueError("this torch has no sliding window in its varlen kernel; use torch>=2.11")
-    else:
-        options["is_causal"] = True
-    if q_QHD.shape[1] != k_TKD.shape[1]:
-        if "enable_gqa" in _VARLEN_OPTIONS:
-            options["enable_gqa"] = True
-        else:
-            repeats = q_QHD.shape[1] // k_TKD.shape[1]
-            k_TKD, v_TKD = (x.repeat_interleave(repeats, dim=1) for x in (k_TKD, v_TKD))
-    out_QHD = _varlen_attn(q_QHD, k_TKD, v_TKD, *bounds, *longest, **options)
-    assert isinstance(out_QHD, torch.Tensor), "no auxiliary output was asked for"
+    out_QHD: torch.Tensor = _flash(
+        q_QHD,
+        k_TKD,
+        v_TKD,
+        *bounds,
+        *longest,
+        0.0,  # dropout
+        window is None,  # causal; a window is so by its right end
+        False,
+        scale=scaling,
+        window_size_left=-1 if window is None else window - 1,
+        window_size_right=0,
+    )[0]
     return out_QHD
 
 
@@ -254,5 +255,5 @@ def _same_apart(model: PreTrainedModel, lengths: tuple[int, ...]) -> bool:
     return bool(error <= tolerance * expected.abs().max())
 
 
-_VARLEN_OPTIONS = frozenset(inspect.signature(_varlen_attn).parameters)
+_flash = torch.ops.aten._flash_attention_forward
 AttentionInterface.register(NAME, packed_attention)

@@ -13,6 +13,7 @@ Shapes: `T` tokens, `I` inputs, `O` outputs of one map, `R` rank of one map, `S`
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -83,7 +84,7 @@ class _Project(torch.autograd.Function):
             for m, d_y in zip(maps[1:], d_outs[1:], strict=True):
                 d_x.addmm_(d_y, m.matrix(d_y.dtype))
         if a_SI is not None:
-            d_h_TS = torch.cat([d_h for d_h in d_hs if d_h is not None], dim=1)
+            d_h_TS = _joined([d_h for d_h in d_hs if d_h is not None], dim=1)
             d_a_SI = _gradient(d_h_TS.T, x_TI, ctx.wide)
             d_x = None if d_x is None else d_x.addmm_(d_h_TS, a_SI)
         own = zip(maps, d_outs, _shares(h_TS, maps), _ranks(d_a_SI, maps), wanted, strict=True)
@@ -111,7 +112,7 @@ def _of_map(
         _gradient(d_y.T, x_TI, wide) if weight and x_TI is not None else None,
         d_y.sum(0) if bias else None,
         d_a if a else None,
-        _product(d_y.T, h_TR, m.scale) if b and h_TR is not None else None,
+        _scaled_gradient(d_y.T, h_TR, m.scale, wide) if b and h_TR is not None else None,
     ]
 
 
@@ -120,6 +121,28 @@ def _gradient(a: torch.Tensor, b: torch.Tensor, wide: torch.dtype | None) -> tor
     if wide == torch.float32 != a.dtype and a.is_cuda:
         return torch.mm(a, b, out_dtype=wide)
     return a @ b
+
+
+def _scaled_gradient(
+    a: torch.Tensor, b: torch.Tensor, times: float, wide: torch.dtype | None
+) -> torch.Tensor:
+    """A b times a number, like `_gradient`."""
+    if wide == torch.float32 != a.dtype and a.is_cuda and _scales_and_widens(a.device, a.dtype):
+        nothing = a.new_empty((), dtype=wide)
+        return torch.addmm(nothing, a, b, out_dtype=wide, beta=0, alpha=times)
+    return _product(a, b, times)
+
+
+@functools.cache
+def _scales_and_widens(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether this torch multiplies, scales and widens in one launch there, which is tried."""
+    one = torch.eye(16, dtype=dtype, device=device)
+    nothing = one.new_full((), torch.nan, dtype=torch.float32)
+    try:
+        found = torch.addmm(nothing, one, one, out_dtype=torch.float32, beta=0, alpha=3.0)
+    except (RuntimeError, TypeError):
+        return False
+    return torch.equal(found, 3.0 * one.float())
 
 
 def _product(a: torch.Tensor, b: torch.Tensor, times: float) -> torch.Tensor:
@@ -135,9 +158,12 @@ def _affine(x_TI: torch.Tensor, m: LinearParts) -> torch.Tensor:
 def _stacked(matrices: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
     """(R, I) each, one under the other; None where there are none."""
     present = [matrix for matrix in matrices if matrix is not None]
-    if len(present) < 2:
-        return present[0] if present else None
-    return torch.cat(present)
+    return _joined(present, dim=0) if present else None
+
+
+def _joined(matrices: Sequence[torch.Tensor], dim: int) -> torch.Tensor:
+    """One is not copied."""
+    return matrices[0] if len(matrices) == 1 else torch.cat(list(matrices), dim=dim)
 
 
 def _shares(h_TS: torch.Tensor | None, maps: Sequence[LinearParts]) -> list[torch.Tensor | None]:

@@ -92,6 +92,5 @@ class _PutInOrder(torch.autograd.Function):
         if front:
             d_CFKD = d_RKD.index_select(0, order.copies.flatten())
             d_CFKD = d_CFKD.view(copies, front, *d_RKD.shape[1:])
-            wide = torch.promote_types(d_RKD.dtype, torch.float32)
-            d_TKD[:front] = d_CFKD.sum(0, dtype=wide)
+            torch.sum(d_CFKD, 0, out=d_TKD[:front])  # in fp32 inside, rounded once
         return d_TKD, None

@@ -9,8 +9,9 @@ until its sizes are some that come again:
 
 Sizes that are met for the first time are computed as ever, those that come again are recorded. A
 recording is replayed at once and held against the same pass unrecorded; where it differs, or cannot
-be made, everything is computed as before. It is asked for by BRULEE_GRAPHS=1: no GPU was at hand
-when this was written, so only the stand-in of its tests has run it.
+be made, everything is computed as before. BRULEE_GRAPHS=1 asks for it, BRULEE_GRAPHS=auto as far as
+a replay, with its filler, takes less time than the pass itself; where a GPU is busy anyhow it does
+not. No GPU was at hand when this was written, so only the stand-in of its tests has run it.
 """
 
 from __future__ import annotations
@@ -18,14 +19,18 @@ from __future__ import annotations
 import functools
 import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from brulee.data.batching import Batch, common_start, pack
 from brulee.data.encoding import Encoded
+from brulee.errors import InputError
+from brulee.methods.lora_layer import LoRALinear
 from brulee.models.attention import takes_all_documents
 from brulee.models.fused_decoder import FusedDecoder, Prepared
 from brulee.models.head import CompletionLoss
@@ -34,7 +39,13 @@ from brulee.training.exhaustion import is_exhaustion
 from brulee.training.graphs import Pass, Record, on_cuda
 
 MOST = 24  # graphs; a pass of further sizes is computed as ever
-_LONGEST = 256  # the longest document counts in steps of it
+SWITCH = "BRULEE_GRAPHS"
+_MODES = ("", "0", "1", "auto")
+# The longest document counts as the next power of two from here: a kernel is told it to know how
+# many blocks there may be, and those without rows end at once.
+_LONGEST = 512
+_TRIES = 3  # of a replay and of the pass itself, the best of which are compared
+_LOSSES = 3  # sizes whose replay was slower, after which no others are recorded
 _TOLERANCE = 1e-2  # of a loss or the length of a gradient, for a replay beside the same unrecorded
 
 Precision = Callable[[], AbstractContextManager[object]]
@@ -54,24 +65,32 @@ class Sizes:
 
 @dataclass(frozen=True)
 class _Recording:
+    """`reached` are the parameters, by number, that the pass gives a gradient."""
+
     inputs: Prepared
     replay: Pass
+    reached: tuple[int, ...]
 
 
 class Captured:
     """Gradients of packs, by recordings where their sizes have been met before.
 
     `gradient` adds to the parameters' gradients, as `torch.autograd.backward` does. `keeps` is
-    whether there is memory that only recordings need.
+    whether there is memory that only recordings need. With `timed` only those recordings are used
+    that are faster than the pass itself.
     """
 
-    def __init__(self, loss: CompletionLoss, precision: Precision, record: Record) -> None:
-        self._loss, self._precision, self._record = loss, precision, record
+    def __init__(
+        self, loss: CompletionLoss, precision: Precision, record: Record, timed: bool = False
+    ) -> None:
+        self._loss, self._precision, self._record, self._timed = loss, precision, record, timed
         device = loss.model.device
         self._share = torch.ones((), device=device)  # what a pass's summed loss is multiplied with
         self._found = torch.zeros((), device=device)  # and the product of both
         self._met: set[Sizes] = set()
         self._recorded: dict[Sizes, _Recording] = {}
+        self._slower: set[Sizes] = set()
+        self._reached: tuple[int, ...] = ()  # by the pass that was computed last
         self._works = True
         self.keeps, self.replayed = False, 0
 
@@ -84,24 +103,36 @@ class Captured:
             return None
         shared = common_start(documents)
         sizes = sizes_of(documents, shared)
-        if sizes not in self._recorded and (sizes not in self._met or len(self._recorded) >= MOST):
+        if sizes not in self._recorded and not self._to_be_recorded(sizes):
             self._met.add(sizes)
             return None
-        batch = filled_up(documents, shared, sizes).to(self._share.device)
-        prepared = _lengthened(self._decoder.prepared(batch), sizes.longest)
         self._share.fill_(1 / over)
         if sizes not in self._recorded:
-            found = self._recording(prepared)
+            found = self._recording(documents, shared, sizes)
             if found is None:
                 return None
             self._recorded[sizes] = found
-        recording = self._recorded[sizes]
-        self._take_gradients()
+        self._replay(self._recorded[sizes], documents, shared, sizes)
+        self.replayed += 1
+        return self._found
+
+    def _to_be_recorded(self, sizes: Sizes) -> bool:
+        room = len(self._recorded) < MOST and len(self._slower) < _LOSSES
+        return room and sizes in self._met and sizes not in self._slower
+
+    def _replay(
+        self, recording: _Recording, documents: Sequence[Encoded], shared: int, sizes: Sizes
+    ) -> None:
+        """Add the gradients of these documents to what parameters have."""
+        prepared = self._prepared(documents, shared, sizes)
+        self._take_gradients(recording.reached)
         for mine, new in zip(recording.inputs.tensors(), prepared.tensors(), strict=True):
             mine.copy_(new, non_blocking=True)
         recording.replay()
-        self.replayed += 1
-        return self._found
+
+    def _prepared(self, documents: Sequence[Encoded], shared: int, sizes: Sizes) -> Prepared:
+        batch = filled_up(documents, shared, sizes).to(self._share.device)
+        return _lengthened(self._decoder.prepared(batch), sizes.longest)
 
     @functools.cached_property
     def _parameters(self) -> list[torch.nn.Parameter]:
@@ -116,13 +147,20 @@ class Captured:
         assert self._loss.decoder is not None, "only what it runs is recorded"
         return self._loss.decoder
 
-    def _take_gradients(self) -> None:
-        """Have the parameters' gradients be what recordings add to."""
-        for parameter, total in zip(self._parameters, self._sums, strict=True):
-            if parameter.grad is None:
-                total.zero_()
-            elif parameter.grad is not total:
-                total.copy_(parameter.grad)
+    def _take_gradients(self, reached: Sequence[int]) -> None:
+        """Have the gradients of these parameters be what recordings add to."""
+        pairs = [(self._parameters[i], self._sums[i]) for i in reached]
+        fresh = [total for parameter, total in pairs if parameter.grad is None]
+        held = [
+            (total, parameter.grad)
+            for parameter, total in pairs
+            if parameter.grad is not None and parameter.grad is not total
+        ]
+        if fresh:  # in as few launches as a GPU needs
+            torch._foreach_zero_(fresh)
+        if held:
+            torch._foreach_copy_([total for total, _ in held], [grad for _, grad in held])
+        for parameter, total in pairs:
             parameter.grad = total
 
     def _pass(self, inputs: Prepared) -> None:
@@ -132,17 +170,30 @@ class Captured:
             loss = self._loss.of_prepared(inputs)
         share = self._share.to(loss.dtype)
         grads = torch.autograd.grad(loss, self._parameters, share, allow_unused=True)
-        pairs = [(s, g) for s, g in zip(self._sums, grads, strict=True) if g is not None]
-        torch._foreach_add_([s for s, _ in pairs], [g for _, g in pairs])
+        self._reached = tuple(i for i, grad in enumerate(grads) if grad is not None)
+        torch._foreach_add_(
+            [self._sums[i] for i in self._reached], [g for g in grads if g is not None]
+        )
         self._found.copy_(loss.detach() * share)
 
-    def _recording(self, inputs: Prepared) -> _Recording | None:
-        """Record a pass over these inputs; None, for good, where it does not give the same."""
+    def _recording(
+        self, documents: Sequence[Encoded], shared: int, sizes: Sizes
+    ) -> _Recording | None:
+        """Record a pass over documents of these sizes; None where it is not to be used.
+
+        For good where it cannot be made or does not give the same.
+        """
         self.keeps = True
+        inputs = self._prepared(documents, shared, sizes)
         before = [total.clone() for total in self._sums]  # may hold an earlier pass of this step
+        grads = [parameter.grad for parameter in self._parameters]
+        pays = True
         try:
             replay = self._record(lambda: self._pass(inputs))
+            found = _Recording(inputs, replay, self._reached)
             same = self._same(replay, lambda: self._pass(inputs))
+            if same and self._timed:
+                pays = self._pays(found, documents, shared, sizes)
         except RuntimeError as error:
             if is_exhaustion(error):
                 raise
@@ -151,10 +202,48 @@ class Captured:
             same = False
         finally:
             torch._foreach_copy_(self._sums, before)
+            for parameter, grad in zip(self._parameters, grads, strict=True):
+                parameter.grad = grad
         if not same:  # and the earlier ones are of no use
             self._works = self.keeps = False
             self._recorded.clear()
-        return _Recording(inputs, replay) if same else None
+        if not pays:
+            self._slower.add(sizes)
+            self.keeps = bool(self._recorded)
+        return found if same and pays else None
+
+    def _pays(
+        self, recording: _Recording, documents: Sequence[Encoded], shared: int, sizes: Sizes
+    ) -> bool:
+        """Whether a replay, with all that it needs, takes less time than the pass itself."""
+
+        def replayed() -> None:
+            self._replay(recording, documents, shared, sizes)
+
+        def plain() -> None:
+            batch = pack(documents, shared).to(self._share.device)
+            self._pass(self._decoder.prepared(batch))
+
+        ours, its_own = (
+            min(self._seconds(run) for _ in range(_TRIES)) for run in (replayed, plain)
+        )
+        if ours >= its_own:
+            note(
+                f"passes of {sizes.rows} rows are not replayed from CUDA graphs: that takes "
+                f"{1e3 * ours:.1f} ms, and the pass itself {1e3 * its_own:.1f} ms"
+            )
+        return ours < its_own
+
+    def _seconds(self, run: Pass) -> float:
+        self._wait()
+        started = time.perf_counter()
+        run()
+        self._wait()
+        return time.perf_counter() - started
+
+    def _wait(self) -> None:
+        if self._share.is_cuda:
+            torch.cuda.synchronize(self._share.device)
 
     def _same(self, replay: Pass, plain: Pass) -> bool:
         ours, exact = self._outcome(replay), self._outcome(plain)
@@ -182,8 +271,8 @@ def sizes_of(documents: Sequence[Encoded], shared: int) -> Sizes:
     rows = shared + sum(lengths) - shared * len(lengths)
     whole = _next(rows + every - asked, parts=8)
     longest = max(*lengths, shared + whole - rows)
-    steps = -(-longest // _LONGEST) * _LONGEST
-    return Sizes(whole, every, learned, len(documents), shared, steps)
+    power = max(_LONGEST, 1 << (longest - 1).bit_length())
+    return Sizes(whole, every, learned, len(documents), shared, power)
 
 
 def filled_up(documents: Sequence[Encoded], shared: int, sizes: Sizes) -> Batch:
@@ -212,12 +301,25 @@ def _lengthened(prepared: Prepared, longest: int) -> Prepared:
     return replace(prepared, every=every, last=last)
 
 
+def _drops(module: nn.Module) -> bool:
+    own = module.p if isinstance(module, nn.Dropout) else 0.0
+    return bool(module.dropout if isinstance(module, LoRALinear) else own)
+
+
 def captured(loss: CompletionLoss, precision: Precision, dtype: torch.dtype) -> Captured | None:
-    """Recordings for a model's passes, where they are asked for and a kernel attends."""
-    device = loss.model.device
-    if os.environ.get("BRULEE_GRAPHS") != "1" or loss.decoder is None or loss.decoder.refreshes:
+    """Recordings for a model's passes, where they are asked for and a kernel attends.
+
+    Raises InputError where BRULEE_GRAPHS asks for something else.
+    """
+    mode, device = os.environ.get(SWITCH, ""), loss.model.device
+    if mode not in _MODES:
+        raise InputError(f"{SWITCH}={mode!r} in the environment; valid: 0, 1, auto.")
+    if mode in ("", "0") or loss.decoder is None or loss.decoder.refreshes:
         return None  # a replay would not be noticed by what writes trained values after each pass
     width = int(loss.decoder.model.base_model.layers[0].self_attn.head_dim)
     if not takes_all_documents(torch.empty(0, width, dtype=dtype, device=device)):
         return None
-    return Captured(loss, precision, on_cuda(device))
+    if any(map(_drops, loss.model.modules())):
+        note("passes with dropout are not recorded as CUDA graphs")
+        return None  # what a recording draws on its way would be missing from the numbers to come
+    return Captured(loss, precision, on_cuda(device), timed=mode == "auto")

@@ -115,10 +115,7 @@ def restore(
     """
     restore_weights(checkpoint, parameters)
     moments = load_file(checkpoint.folder / "optimizer.safetensors")
-    for kind, put in (("rng", torch.set_rng_state), ("cuda_rng", torch.cuda.set_rng_state)):
-        # A process that the checkpoint does not know begins with numbers of its own.
-        if f"{kind}.{world.rank}" in moments:
-            put(moments[f"{kind}.{world.rank}"])
+    _draw_on(moments, parameters, world)
     for i, parameter in enumerate(parameters):
         names = [key.split("/", 1)[1] for key in moments if key.startswith(f"{i}/")]
         optimizer.state[parameter] = {n: _part(moments[f"{i}/{n}"], parameter) for n in names}
@@ -209,9 +206,20 @@ def _moments(
 def _random(parameters: Sequence[torch.nn.Parameter], world: World) -> dict[str, torch.Tensor]:
     own = {"rng": torch.get_rng_state()}
     if parameters and parameters[0].is_cuda:
-        own["cuda_rng"] = torch.cuda.get_rng_state()
+        # Of the GPU that trains, which need not be the current one.
+        own["cuda_rng"] = torch.cuda.get_rng_state(parameters[0].device)
     every = enumerate(world.gather(own))
     return {f"{kind}.{rank}": state for rank, held in every for kind, state in held.items()}
+
+
+def _draw_on(
+    moments: Mapping[str, torch.Tensor], parameters: Sequence[torch.nn.Parameter], world: World
+) -> None:
+    """A process that the checkpoint does not know begins with numbers of its own."""
+    if (held := moments.get(f"rng.{world.rank}")) is not None:
+        torch.set_rng_state(held)
+    if (held := moments.get(f"cuda_rng.{world.rank}")) is not None and parameters[0].is_cuda:
+        torch.cuda.set_rng_state(held, parameters[0].device)
 
 
 def _write(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

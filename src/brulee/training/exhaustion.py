@@ -18,10 +18,11 @@ from brulee.errors import StoppedError
 if TYPE_CHECKING:
     from brulee.training.passes import Passes
 
-# torch has a type for CUDA alone; on a CPU its allocator, and oneDNN where it makes a matrix
-# product, raise a RuntimeError with these words.
+# torch has a type for its own allocator on CUDA alone; cuBLAS there, on a CPU the allocator, and
+# oneDNN where it makes a matrix product, raise a RuntimeError with these words.
 _WORDS = re.compile(
-    r"can't allocate memory|not enough memory|out of memory|could not create a primitive",
+    r"can't allocate memory|not enough memory|out of memory|could not create a primitive"
+    r"|CUBLAS_STATUS_ALLOC_FAILED",
     re.IGNORECASE,
 )
 

@@ -56,12 +56,17 @@ def _captured(run: Pass, aside: torch.cuda.Stream, pool: Any) -> Pass:
     graph = torch.cuda.CUDAGraph()
     now = torch.cuda.current_stream()
     try:
-        with torch.cuda.stream(now), torch.cuda.graph(graph, pool=pool, stream=aside):
+        # What other threads do meanwhile (NCCL's looks at its events) is theirs, and no error.
+        recording = torch.cuda.graph(
+            graph, pool=pool, stream=aside, capture_error_mode="thread_local"
+        )
+        with torch.cuda.stream(now), recording:
             run()
     except RuntimeError:
-        # Refused where the allocator knows already.
+        # Refused where the allocator knows already, and the graph gives its part of the pool back.
         with contextlib.suppress(RuntimeError):
             torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+            torch._C._cuda_releasePool(torch.cuda.current_device(), pool)
         raise
     return graph.replay
 

@@ -164,8 +164,11 @@ class Trainer:
         alone = self.world.shards  # sharded layers need every process in every pass
         own = self.validation if alone else self.world.mine(self.validation)
         with self.passes.boundary():
-            found = torch.tensor(self.passes.total_loss(own), dtype=torch.float64)
-        total, learned = (found if alone else self.world.sum(found)).tolist()
+            total, learned = self.passes.total_loss(own)
+        if not alone and self.world.size > 1:
+            # Where the model is: NCCL adds up nothing that is on a CPU.
+            found = torch.tensor([total, learned], dtype=torch.float64, device=self.base.device)
+            total, learned = self.world.sum(found).tolist()
         self.base.model.train(training)
         return float(total / learned)
 

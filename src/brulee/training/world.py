@@ -17,6 +17,8 @@ from typing import Any, Final, TypeVar
 import torch
 import torch.distributed as dist
 
+from brulee.errors import InputError
+
 T = TypeVar("T")
 # Gradients are summed in pieces of this many values: few calls, little extra memory.
 _BUCKET = 8_000_000
@@ -91,11 +93,13 @@ def joined(device: str) -> Iterator[World]:
     """The world that this process was started in; left again at the end.
 
     torchrun and accelerate name it in the environment: WORLD_SIZE and the like, and for sharded
-    weights ACCELERATE_USE_FSDP.
+    weights ACCELERATE_USE_FSDP. Raises InputError where there is no GPU for each of them, or
+    `device` is one GPU for all.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
+    _check_gpus(device, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
@@ -107,6 +111,24 @@ def joined(device: str) -> Iterator[World]:
         )
     finally:
         state.destroy_process_group()
+
+
+def _check_gpus(device: str, here: int) -> None:
+    """Each of the processes `here`, on this machine, takes the GPU of its own number.
+
+    Unless the environment shows each of them another one.
+    """
+    if here > 1 and device.startswith("cuda:"):
+        raise InputError(
+            f"train.device: {device!r} is one GPU, and each of several processes takes its own; "
+            "valid with several: auto, cuda, cpu."
+        )
+    gpus = 0 if device.startswith("cpu") else torch.cuda.device_count()
+    if 0 < gpus < here and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        raise InputError(
+            f"{here} processes were started on this machine, which shows {gpus} GPUs; "
+            f"start at most {gpus}, one for each, or set train.device to cpu."
+        )
 
 
 def _buckets(parameters: Sequence[torch.nn.Parameter]) -> Iterator[list[torch.nn.Parameter]]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +23,7 @@ def gpu(script: Callable[[str], ModuleType]) -> ModuleType:
 
 
 def given(**changes: Any) -> argparse.Namespace:
-    plain = {"trl": "trl-python", "unsloth": None, "data": None, "models": None}
+    plain = {"trl": "trl-python", "unsloth": None, "data": None, "models": None, "small": "135m"}
     return argparse.Namespace(
         **{**plain, "device": "cuda", "tiny": False, "minutes": 9.0, **changes}
     )
@@ -28,7 +31,8 @@ def given(**changes: Any) -> argparse.Namespace:
 
 def test_every_row_is_a_pair_or_the_head(gpu: ModuleType) -> None:
     assert len({row.name for row in gpu.ROWS}) == len(gpu.ROWS)
-    assert {row.pair for row in gpu.ROWS if row.file != "head"} <= set(gpu.PAIRS)
+    own = ("head", "gpu-exact")
+    assert {row.pair for row in gpu.ROWS if row.file not in own} <= set(gpu.PAIRS)
 
 
 def test_rows_run_in_the_order_of_their_worth(gpu: ModuleType) -> None:
@@ -42,7 +46,7 @@ def test_a_row_is_run_with_its_own_peer(gpu: ModuleType, tmp_path: Path) -> None
     trl, unsloth = gpu.chosen("lora-16,lora-16-unsloth")
     command = gpu.command_of(trl, given(data="chats.jsonl"), tmp_path)
     assert command[2:8] == ["--pairs", "lora-16", "--against", "trl", "--peer", "trl-python"]
-    assert command[8:10] == ["--data", "chats.jsonl"]
+    assert command[8:12] == ["--model", "135m", "--data", "chats.jsonl"]
     assert gpu.command_of(unsloth, given(), tmp_path) is None
     assert "lora-16" in gpu.command_of(unsloth, given(unsloth="other"), tmp_path)
 
@@ -57,9 +61,14 @@ def test_the_end_of_what_a_failing_row_said_is_kept(gpu: ModuleType, tmp_path: P
     kept = tmp_path / "failed.txt"
     command = [sys.executable, "-c", "print('first'); raise SystemExit('no such kernel')"]
     assert gpu.attempt(command, 60, kept) == "failed"
-    assert kept.read_text().splitlines()[-1] == "no such kernel"
+    assert kept.read_text().rstrip().splitlines()[-1] == "no such kernel"
     assert gpu.attempt([sys.executable, "-c", ""], 60, kept) == "ok"
-    assert not kept.exists()
+    other = [sys.executable, "-c", "raise SystemExit('no such device')"]
+    assert gpu.attempt(other, 60, kept) == "failed"
+    assert [x for x in kept.read_text().splitlines() if "no such" in x and "-c" not in x] == [
+        "no such kernel",
+        "no such device",
+    ]
 
 
 def test_a_row_that_takes_too_long_is_stopped_with_what_it_started(
@@ -103,4 +112,47 @@ def test_the_table_says_which_rows_fall_short(gpu: ModuleType, tmp_path: Path) -
     fast, large, head = text.splitlines()[2:]
     assert fast == "| lora-16 | 160,000 | 10,000 | 16.0x | 0.30 | 20 | 8 | 15x | ok |"
     assert large.endswith("| 10x, 0.25 of the memory | short of it |")
+    file.write_text(
+        json.dumps({"pairs": {}, "unpaired": {"lora-16": {"tokens_per_second": {"brulee": 9e4}}}})
+    )
+    text = gpu.table(rows[:2], {"lora-16": "failed", "lora-64": "stopped"}, tmp_path, "cuda")
+    assert text.splitlines()[2:] == [
+        "| lora-16 | 90,000 |  |  |  |  |  | 15x | failed |",
+        "| lora-64 |  |  |  |  |  |  | 10x, 0.25 of the memory | stopped |",
+    ]
     assert head == "| head |  |  |  |  |  |  | nothing | failed |"
+
+
+def test_carried_wheels_are_found_by_each_side(gpu: ModuleType, tmp_path: Path) -> None:
+    """And no side finds the other's, which may be another version of the same."""
+    pytest.importorskip("pip")
+    for side in ("all", "trl"):
+        _wheel(tmp_path / "wheels" / side, f"carried_{side}")
+    before = os.environ.get("PYTHONPATH")
+    try:
+        found = gpu.install(tmp_path / "wheels", tmp_path / "sites")
+        own = subprocess.run([sys.executable, "-c", "import carried_all"], check=False)
+        other = subprocess.run([sys.executable, "-c", "import carried_trl"], check=False)
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+    assert list(found) == ["trl"]
+    assert (own.returncode, other.returncode) == (0, 1)
+    both = [found["trl"], "-c", "import carried_all, carried_trl"]
+    assert subprocess.run(both, check=False).returncode == 0
+
+
+def _wheel(folder: Path, name: str) -> None:
+    folder.mkdir(parents=True)
+    about = f"{name}-1.0.dist-info"
+    files = {
+        f"{name}.py": "",
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/RECORD": "",
+    }
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        for file, text in files.items():
+            wheel.writestr(file, text)

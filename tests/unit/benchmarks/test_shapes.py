@@ -19,7 +19,9 @@ def shapes(script: Callable[[str], ModuleType]) -> ModuleType:
     return script("shapes")
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("1b", 1_235_814_400), ("7b", 6_738_415_616)])
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("135m", 134_515_008), ("1b", 1_235_814_400), ("7b", 6_738_415_616)]
+)
 def test_a_shape_has_as_many_parameters_as_the_model_it_is_called_after(
     shapes: ModuleType, name: str, parameters: int
 ) -> None:

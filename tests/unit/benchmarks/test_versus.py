@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -94,3 +97,68 @@ def test_unequal_work_is_refused(versus: ModuleType, changes: dict[str, Any]) ->
     versus.assert_equal_work(run(), run(losses=[3.01, 2.0, 1.0]))
     with pytest.raises(AssertionError):
         versus.assert_equal_work(run(), run(**changes))
+
+
+def test_rounding_that_has_added_up_is_no_unequal_work(versus: ModuleType) -> None:
+    """Two trainings in bfloat16 drift apart; the first steps tell whether they are the same."""
+    many = {"tokens": [10] * 30, "grad_norms": [1.0] * 30, "seconds": [1.0] * 30}
+    ours, late = [2.0] * 30, [2.0] * 20 + [2.05] * 10
+    versus.assert_equal_work(run(**many, losses=ours), run(**many, losses=late))
+    for off in ([2.0] * 10 + [2.05] * 20, [2.0] * 20 + [2.2] * 10):
+        with pytest.raises(AssertionError):
+            versus.assert_equal_work(run(**many, losses=ours), run(**many, losses=off))
+
+
+def test_one_slow_step_does_not_move_the_middle_one(versus: ModuleType) -> None:
+    ours = run(seconds=[9.0, 1.0, 1.0, 9.0], tokens=[10, 10, 10, 10])
+    assert versus.middle(ours, 1) == 10.0
+    peer = run(seconds=[9.0, 5.0, 5.0, 5.0], tokens=[10, 10, 10, 10])
+    for side in (ours, peer):
+        side["losses"] = [1.0] * 4
+    found = versus.compared({"brulee": ours, "peer": peer}, 1)
+    assert found["middle_speed_ratio"] == 5.0
+    assert found["speed_ratio"] < 2
+
+
+def test_what_was_measured_is_kept_where_the_peer_fails(
+    versus: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "versus.json"
+    versus._add(target, "lora-64", {"runs": {}}, "unpaired")
+    monkeypatch.setattr(versus, "job_of", lambda *_, **__: {"device": "cpu"})
+
+    def sides(command: list[str], _: Any) -> dict[str, Any]:
+        if "--side" not in command:
+            raise SystemExit("no such peer")
+        return run()
+
+    monkeypatch.setattr(versus, "_run", sides)
+    given = argparse.Namespace(
+        model=None, batch_size=None, tokens=None, quantise=None, steps=3, warm_up=1, rank=16,
+        device="cpu", data=None, models=tmp_path, peer="-", against="trl",
+    )  # fmt: skip
+    with pytest.raises(SystemExit, match="no such peer"):
+        versus._pair(given, "lora-16", tmp_path, target)
+    found = json.loads(target.read_text())
+    assert found["pairs"] == {}
+    assert found["unpaired"]["lora-16"]["tokens_per_second"] == {"brulee": 25.0}
+    monkeypatch.setattr(versus, "_run", lambda *_: run())
+    monkeypatch.setattr(versus, "draw", lambda *_: None)
+    versus._add(target, "lora-16", versus._pair(given, "lora-16", tmp_path, target))
+    found = json.loads(target.read_text())
+    assert found["pairs"]["lora-16"]["speed_ratio"] == 1.0
+    assert list(found["unpaired"]) == ["lora-64"]
+
+
+def test_conversations_travel_as_token_ids(jobs: ModuleType, tmp_path: Path) -> None:
+    """To a machine that has no tokenizer to make them."""
+    file = tmp_path / "two.jsonl"
+    rows = ['{"dialogue": "A: Hello.", "summary": "A greets."}']
+    rows += ['{"dialogue": "A: Good night.", "summary": "A leaves."}']
+    file.write_text("\n".join(rows))
+    ids = tmp_path / "two.ids.json"
+    jobs.write_ids(str(file), ids)
+    plain = [(list(ids), learned) for ids, learned in jobs._conversations(str(file), 5)]
+    assert jobs._conversations(str(ids), 5) == plain
+    with pytest.raises(SystemExit, match=r"\.ids\.json"):
+        jobs.write_ids(str(file), tmp_path / "two.json")

@@ -97,6 +97,22 @@ def test_several_tokens_at_once_have_the_bits_of_one_by_one(
     assert torch.equal(found[[1, 5, 7, 10]], second[[0, 2, 3, 4]])
 
 
+@pytest.mark.parametrize("window", [None, 6])
+def test_layers_put_no_numbers_on_the_device(
+    window: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would be waited for, in every layer and for every token."""
+    case = _Case(HeldTensors(8, ROOM), 3, 64, torch.float32)
+    begin = case.held.begin
+
+    def begun(rows: Sequence[Row], counts: Sequence[int], device: torch.device) -> None:
+        begin(rows, counts, device)
+        monkeypatch.setattr(torch, "tensor", None)
+
+    monkeypatch.setattr(case.held, "begin", begun)
+    assert case.read([1] * 5, 9, window).shape == (5, 9, 64)
+
+
 def test_where_what_is_shared_ends_changes_no_bit() -> None:
     draw = torch.Generator().manual_seed(0)
     stack, found = _stack(draw, 3, 75, 64, torch.float32), []

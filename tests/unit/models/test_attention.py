@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from brulee.data.batching import Batch, pack, pack_arguments, pad
 from brulee.data.encoding import Encoded
+from brulee.models import attention
 from brulee.models.attention import NAME, packed, packed_attention, packs_exactly
 from brulee.models.head import CompletionLoss
 
@@ -193,3 +194,41 @@ def test_a_pack_without_boundaries_is_refused() -> None:
     query = torch.zeros(1, 2, 3, 4)
     with pytest.raises(ValueError, match="no document boundaries"):
         packed_attention(torch.nn.Identity(), query, query, query, None)
+
+
+def test_heads_that_share_a_key_head_go_to_the_kernel_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Keys repeated for every query head would be copies, and their gradients a sum more."""
+    seen: list[tuple[Any, ...]] = []
+
+    def kernel(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *rest: Any, **how: Any) -> Any:
+        seen.append((tuple(k.shape), tuple(v.shape), rest[2:], how))
+        return q, None
+
+    monkeypatch.setattr(attention, "_flash", kernel)
+    q, k = torch.zeros(5, 6, 8), torch.zeros(5, 2, 8)
+    bounds = torch.tensor([0, 2, 5], dtype=torch.int32)
+    attention.varlen(q, k, k, (bounds, bounds), (3, 4), 0.5)
+    attention.varlen(q, q, q, (bounds, bounds), (3, 4), None, window=2)
+    sizes = {"window_size_left": -1, "window_size_right": 0}
+    assert seen[0] == ((5, 2, 8), (5, 2, 8), (3, 4, 0.0, True, False), {"scale": 0.5, **sizes})
+    sizes["window_size_left"] = 1
+    assert seen[1] == ((5, 6, 8), (5, 6, 8), (3, 4, 0.0, False, False), {"scale": None, **sizes})
+
+
+def test_the_kernel_takes_what_it_is_given() -> None:
+    """Its arguments are those of torch's own function for documents end to end; no GPU is asked."""
+    schema = torch.ops.aten._flash_attention_forward.default._schema
+    names = [argument.name for argument in schema.arguments]
+    assert names[:10] == [
+        "query", "key", "value", "cum_seq_q", "cum_seq_k", "max_q", "max_k", "dropout_p",
+        "is_causal", "return_debug_mask",
+    ]  # fmt: skip
+    assert {"scale", "window_size_left", "window_size_right"} <= set(names[10:])
+    q = torch.zeros(5, 6, 8, dtype=torch.bfloat16, device="meta").requires_grad_()
+    k = torch.zeros(5, 2, 8, dtype=torch.bfloat16, device="meta").requires_grad_()
+    bounds = torch.tensor([0, 2, 5], dtype=torch.int32, device="meta")
+    found = attention.varlen(q, k, k, (bounds, bounds), (3, 3), 0.5)
+    d_q, d_k = torch.autograd.grad(found, (q, k), torch.zeros_like(found))
+    assert (d_q.shape, d_k.shape) == (q.shape, k.shape)

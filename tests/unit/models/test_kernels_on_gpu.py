@@ -11,7 +11,7 @@ import torch
 
 pytest.importorskip("triton")
 
-from triton.runtime.errors import PTXASError
+from triton.runtime.errors import OutOfResources, PTXASError
 
 from brulee.models.kernels import in_triton, on_gpu
 
@@ -41,8 +41,9 @@ def _refusing(refused: torch.dtype, error: Exception) -> Any:
     [
         PTXASError("Value 'sm_999' is not defined for option 'gpu-name'"),
         RuntimeError("Failed to find C compiler"),
+        OutOfResources(300_000, 232_448, "shared memory"),
     ],
-    ids=["assembler", "compiler"],
+    ids=["assembler", "compiler", "resources"],
 )
 def test_a_format_that_does_not_compile_is_told_of_and_left_out(
     monkeypatch: pytest.MonkeyPatch, error: Exception

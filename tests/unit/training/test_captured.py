@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from brulee.data.batching import common_start
 from brulee.data.encoding import Encoded
+from brulee.errors import InputError
 from brulee.methods import build_method
 from brulee.models import fused_attention
 from brulee.models.head import CompletionLoss
@@ -300,6 +301,124 @@ def test_no_more_are_recorded_than_there_is_room_for(
             recorded.gradient(documents, 1)
         assert len(recorded._recorded) == expected
     assert recorded.replayed == 2
+
+
+def test_what_gets_no_gradient_from_a_pass_gets_none_from_its_recording(make_model: Make) -> None:
+    """Zeros would be weight decay for it, and hide that it takes no part."""
+    model = _tuned(make_model, "llama", "lora")
+    model.register_parameter("aside", torch.nn.Parameter(torch.ones(3)))
+    recorded = Captured(CompletionLoss(model), nullcontext, _record)
+    for _ in range(3):
+        recorded.gradient(_drawn(0, 2, (6, 9)), 1)
+    assert recorded.replayed == 2
+    assert model.aside.grad is None
+    assert all(p.grad is not None for n, p in model.named_parameters() if "lora" in n)
+
+
+def test_gradients_are_cleared_in_one_call(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are hundreds, and each would be a launch."""
+    model = _tuned(make_model, "llama", "lora")
+    recorded = Captured(CompletionLoss(model), nullcontext, _record)
+    documents = _drawn(0, 2, (6, 9))
+    for _ in range(2):
+        recorded.gradient(documents, 1)
+    first = _gradients(model)
+    model.zero_grad(set_to_none=True)
+    cleared: list[int] = []
+    zero = torch._foreach_zero_
+    monkeypatch.setattr(torch, "_foreach_zero_", lambda x: (cleared.append(len(x)), zero(x)))
+    recorded.gradient(documents, 1)
+    assert cleared == [len(first)]
+    _assert_near(_gradients(model), first)
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_what_is_replayed_no_faster_is_computed_as_ever(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch, faster: bool
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(captured, "note", said.append)
+    model = _tuned(make_model, "llama", "lora")
+    recorded = Captured(CompletionLoss(model), nullcontext, _record, timed=True)
+    taken = iter([0.01, 0.03, 0.02, 0.05, 0.04, 0.06] if faster else [0.07, 0.05, 0.06, 0.04] * 2)
+    really = recorded._seconds
+
+    def seconds(run: Pass) -> float:
+        really(run)  # what it leaves behind has to be put back
+        return next(taken)
+
+    monkeypatch.setattr(recorded, "_seconds", seconds)
+    documents, others = _drawn(0, 2, (6, 9)), _drawn(1, 2, (6, 9))
+    recorded.gradient(documents, 1)
+    exact = _plain(model, others, 1)
+    model.zero_grad(set_to_none=True)
+    loss = recorded.gradient(others, 1)
+    if faster:
+        assert loss is not None
+        _assert_same((float(loss), _gradients(model)), exact)
+        assert said == []
+    else:
+        assert loss is None
+        assert recorded.gradient(others, 1) is None, "not tried again"
+        assert all(p.grad is None for p in model.parameters())
+        assert not recorded.keeps
+        assert said == [
+            "passes of 192 rows are not replayed from CUDA graphs: that takes 50.0 ms, "
+            "and the pass itself 40.0 ms"
+        ]
+
+
+def test_after_some_that_were_slower_nothing_more_is_recorded(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(captured, "note", lambda _: None)
+    made: list[Pass] = []
+
+    def record(run: Pass) -> Pass:
+        made.append(run)
+        return _record(run)
+
+    model = _tuned(make_model, "llama", "lora")
+    recorded = Captured(CompletionLoss(model), nullcontext, record, timed=True)
+    monkeypatch.setattr(recorded, "_pays", lambda *_: False)
+    for count in range(2, 7):
+        for _ in range(2):
+            assert recorded.gradient(_drawn(0, 2, (9,) * count), 1) is None
+    assert len(made) == captured._LOSSES
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "timed"),
+    [("1", {}, False), ("auto", {}, True), ("0", {}, None), ("", {}, None),
+     ("1", {"dropout": 0.1}, None)],
+)  # fmt: skip
+def test_recordings_are_made_where_they_are_asked_for(
+    make_model: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    options: dict[str, Any],
+    timed: bool | None,
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(captured, "note", said.append)
+    monkeypatch.setenv("BRULEE_GRAPHS", mode)
+    monkeypatch.setattr(captured, "on_cuda", lambda _: _record)
+    model = make_model("llama")
+    build_method(MethodSpec(name="lora", **options)).attach(model)
+    found = captured.captured(CompletionLoss(model), nullcontext, torch.float32)
+    assert (None if found is None else found._timed) is timed
+    assert said == (["passes with dropout are not recorded as CUDA graphs"] if options else [])
+
+
+def test_another_word_for_asking_is_refused(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRULEE_GRAPHS", "yes")
+    loss = CompletionLoss(make_model("llama"))
+    with pytest.raises(InputError, match=r"BRULEE_GRAPHS='yes' .* valid: 0, 1, auto"):
+        captured.captured(loss, nullcontext, torch.float32)
 
 
 @pytest.mark.parametrize("seed", range(40))

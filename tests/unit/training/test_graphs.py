@@ -32,6 +32,7 @@ class _Cuda:
         self.now, self.mode, self.fails = _Stream("main", self), 0, False
         self.streams = 0
         self.capturing: list[tuple[int, int]] = []
+        self.released: list[tuple[int, int]] = []
         self.said: list[str] = []
 
     def Stream(self) -> _Stream:  # noqa: N802
@@ -50,7 +51,10 @@ class _Cuda:
             self.now = before
 
     @contextmanager
-    def graph(self, _: Any, pool: tuple[int, int], stream: _Stream) -> Iterator[None]:
+    def graph(
+        self, _: Any, pool: tuple[int, int], stream: _Stream, capture_error_mode: str = "global"
+    ) -> Iterator[None]:
+        assert capture_error_mode == "thread_local", "other threads may use the device"
         before, self.now = self.now, stream
         self.capturing.append(pool)
         self.said.append(f"captures on {stream}")
@@ -94,6 +98,9 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> _Cuda:
     for name, stand_in in given.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
     monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", found.end, raising=False)
+    monkeypatch.setattr(
+        torch._C, "_cuda_releasePool", lambda _, pool: found.released.append(pool), raising=False
+    )
     return found
 
 
@@ -129,6 +136,7 @@ def test_a_capture_that_fails_leaves_the_stream_and_the_allocator_as_they_were(
     with pytest.raises(RuntimeError, match="previous error"):
         on_cuda(torch.device("cuda", 0))(lambda: None)
     assert (str(cuda.now), cuda.mode, cuda.capturing) == ("main", 0, [])
+    assert cuda.released == [POOL], "what was captured of a pass would never be given back"
 
 
 def test_an_allocator_that_knows_of_the_end_is_told_in_vain(cuda: _Cuda) -> None:
@@ -139,3 +147,4 @@ def test_an_allocator_that_knows_of_the_end_is_told_in_vain(cuda: _Cuda) -> None
 
     with pytest.raises(torch.OutOfMemoryError):
         on_cuda(torch.device("cuda", 0))(no_memory)
+    assert cuda.released == [], "once is enough: the graph does it"

@@ -225,6 +225,8 @@ def test_memory_that_runs_out_again_stops(make_trainer: MakeTrainer) -> None:
 
 def test_other_errors_are_not_taken_for_exhaustion(make_trainer: MakeTrainer) -> None:
     assert is_exhaustion(RuntimeError("could not create a primitive")), "a product of oneDNN"
+    handle = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+    assert is_exhaustion(RuntimeError(handle)), "a workspace of cuBLAS"
     assert not is_exhaustion(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not is_exhaustion(ValueError("out of memory"))
     trainer = make_trainer()

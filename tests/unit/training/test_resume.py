@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from brulee.training.checkpoint import newest
 from brulee.training.documents import Document
 from brulee.training.events import read_events
 from brulee.training.trainer import Trainer
+from brulee.training.world import ALONE
 
 MakeTrainer = Callable[..., Trainer]
 # Dropout everywhere: the random state must come back too.
@@ -176,6 +178,21 @@ def test_the_comparison_would_notice_a_forgotten_random_state(
     resumed.train()
     expected = _final(straight)
     assert not all(torch.equal(t, expected[k]) for k, t in _final(resumed).items())
+
+
+def test_the_random_state_is_that_of_the_gpu_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which need not be the current one: train.device may say cuda:1."""
+    there: Any = SimpleNamespace(is_cuda=True, device=torch.device("cuda", 1))
+    states = {there.device: torch.tensor([7], dtype=torch.uint8)}
+    put: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device="cuda": states[device])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda *given: put.append(given))
+    held = checkpoint._random([there], ALONE)
+    checkpoint._draw_on(held, [there], ALONE)
+    assert put == [(states[there.device], there.device)]
+    here: Any = SimpleNamespace(is_cuda=False, device=torch.device("cpu"))
+    checkpoint._draw_on(held, [here], ALONE)
+    assert len(put) == 1, "gone on with on a CPU"
 
 
 def test_a_finished_training_is_not_trained_again(

@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from brulee.errors import InputError
+from brulee.training import world
 from brulee.training.events import read_events
+from brulee.training.world import joined
 
 WORKER = Path(__file__).with_name("several.py")
 ONE: dict[str, Any] = runpy.run_path(str(WORKER))
@@ -93,3 +97,36 @@ def test_sharded_weights_give_the_losses_of_one_process(
     halted = tmp_path / "full:halt=3"
     ONE["train"]("full", tiny_model_folder, halted)
     assert_same_curve(halted, straight)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "says"),
+    [
+        ("cuda:1", 4, r"train.device: 'cuda:1' is one GPU, .* valid with several: auto, cuda, cpu"),
+        ("auto", 1, r"3 processes .* shows 1 GPUs; start at most 1"),
+    ],
+)
+def test_processes_that_would_share_a_gpu_are_refused(
+    monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, says: str
+) -> None:
+    """Instead of an error of the library between them, long after."""
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(InputError, match=says), joined(device):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "here"), [("auto", 4, 3), ("cpu", 1, 3), ("auto", 0, 3), ("cuda:0", 1, 1)]
+)
+def test_processes_with_a_place_each_are_not(
+    monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, here: int
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    world._check_gpus(device, here)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    world._check_gpus("auto", 3)

@@ -15,9 +15,11 @@ from brulee.data.batching import Batch
 from brulee.data.encoding import Encoded
 from brulee.errors import StoppedError
 from brulee.models.attention import NAME
+from brulee.models.loading import Base
 from brulee.training.documents import Document
 from brulee.training.events import read_events
 from brulee.training.trainer import Trainer
+from brulee.training.world import World
 
 MakeTrainer = Callable[..., Trainer]
 
@@ -111,6 +113,25 @@ def test_validation_leaves_the_model_in_training_and_no_gradient(
     trainer.validation_loss()
     assert trainer.base.model.training
     assert all(p.grad is None for p in trainer.parameters)
+
+
+def test_processes_add_up_their_validation_losses_where_the_model_is(
+    make_trainer: MakeTrainer, documents: list[Encoded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NCCL, the library between GPUs, knows nothing of a CPU's memory."""
+    trainer = make_trainer(validation=tuple(documents[:2]))
+    trainer.world = World(0, 2)
+    where: list[str] = []
+
+    def add(_: World, tensor: torch.Tensor) -> torch.Tensor:
+        where.append(tensor.device.type)
+        return torch.tensor([8.0, 4.0], dtype=tensor.dtype)
+
+    monkeypatch.setattr(World, "sum", add)
+    monkeypatch.setattr(trainer.passes, "total_loss", lambda _: (4.0, 2))
+    monkeypatch.setattr(Base, "device", property(lambda _: torch.device("meta")))
+    assert trainer.validation_loss() == 2.0
+    assert where == ["meta"]
 
 
 def test_by_default_it_validates_and_saves_once_an_epoch(

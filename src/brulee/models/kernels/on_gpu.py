@@ -59,13 +59,13 @@ def _runs(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def _try(device: torch.device, dtype: torch.dtype) -> None:
-    from triton.runtime.errors import PTXASError
+    from triton.errors import TritonError
 
     from brulee.models.kernels.in_triton import swiglu_forward
 
     one = torch.ones(4, device=device, dtype=dtype)
     try:
         _on_device(swiglu_forward, device, one, one, torch.empty_like(one), 4)
-    except PTXASError as error:  # a GPU newer than Triton's assembler; no kind of RuntimeError
+    except TritonError as error:  # a GPU newer than its assembler, say; no kind of RuntimeError
         raise RuntimeError(str(error)) from error
     torch.cuda.synchronize(device)
