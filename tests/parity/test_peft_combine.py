@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from brulee.errors import InputError
 from brulee.inference.session import open_session
 from brulee.methods import build_method
-from brulee.methods.checkpoint import save_adapter
+from brulee.methods.checkpoint import WEIGHTS, save_adapter
 from brulee.methods.combining import combine
 from brulee.models.loading import load_base
 from brulee.recipe import MethodSpec
@@ -141,6 +143,35 @@ def test_a_sum_with_something_subtracted_is_pefts(
     ours = _deltas(model, "ours")
     for path, delta in _deltas(model, "both").items():
         torch.testing.assert_close(ours[path], delta, atol=1e-5, rtol=1e-5)
+
+
+def test_what_peft_wrote_is_combined_without_its_copies_of_the_bases_tables(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    for number in range(2):
+        plain = load_base(str(tiny_model_folder), torch.float32, torch.device("cpu")).model
+        plain.config._name_or_path = str(tiny_model_folder)
+        config = peft.LoraConfig(r=2, target_modules=["embed_tokens"], task_type="CAUSAL_LM")
+        theirs = peft.get_peft_model(plain, config)
+        with torch.no_grad():
+            for name, parameter in theirs.named_parameters():
+                if "lora_embedding" in name:
+                    parameter.add_(torch.full_like(parameter, 0.1 * (number + 1)))
+        theirs.save_pretrained(tmp_path / f"{number}", save_embedding_layers=True)
+    parts = [str(tmp_path / "0"), str(tmp_path / "1")]
+    combine(parts, tmp_path / "ours", weights=(0.5, 2.0))
+    assert not any("base_layer" in key for key in load_file(tmp_path / "ours" / WEIGHTS))
+    model = _in_peft(tiny_model_folder, parts, tmp_path / "ours")
+    model.add_weighted_adapter(["0", "1"], [0.5, 2.0], "both", combination_type="cat")
+    ours = _deltas(model, "ours")
+    assert ours
+    for path, delta in _deltas(model, "both").items():
+        torch.testing.assert_close(ours[path], delta, atol=1e-5, rtol=1e-5)
+    damaged = load_file(tmp_path / "1" / WEIGHTS)
+    copied = next(key for key in damaged if "lora" not in key)
+    save_file({**damaged, copied: damaged[copied] + 1}, tmp_path / "1" / WEIGHTS)
+    with pytest.raises(InputError, match="is not that of this base"):
+        combine(parts, tmp_path / "no")
 
 
 def test_scales_whose_weights_sum_to_one_are_pefts(tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def _card(name: str, label: str, library: str, base: Standing, record: Mapping[s
         "",
         f"# {name}",
         "",
-        f"{label}, of adapters of one base, digest `{base.record['digest']}`{said}:",
+        f"{label}{said}, on the base with digest `{base.record['digest']}`, of:",
         "",
         *(
             f"- {one['weight']:g} times {one['name']}, {one['label']}, "

@@ -41,6 +41,7 @@ def test_it_says_where_how_and_what_was_kept(brulee: Any, pair: Any, tmp_path: P
     shown = brulee("adapters", "inspect", out)
     assert "LoRA r8 (sum of 2)" in shown.out
     assert "loads it, as LORA" in shown.out
+    assert "combined 0.7 x a (LoRA r4), 0.3 x b (LoRA r4)" in shown.out
 
 
 def test_json_has_the_numbers(brulee: Any, pair: Any, tmp_path: Path) -> None:
