@@ -56,7 +56,7 @@ def combine(
         targets,
         out,
         how,
-        _numbers(weights),
+        _numbers(weights, targets),
         rank=rank,
         factors=factors,
         density=density,
@@ -69,16 +69,25 @@ def combine(
         _print(made)
 
 
-def _numbers(text: str | None) -> list[float] | None:
+def _numbers(text: str | None, targets: list[str]) -> list[float] | None:
     if text is None:
         return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
+    stray = [target for target in targets if _is_number(target) and not Path(target).exists()]
+    parts = [part.strip() for part in text.split(",")]
+    if stray or not all(_is_number(part) for part in parts):
+        given = " ".join([text, *stray])
         raise InputError(
-            f"--weights: {text!r} is no list of numbers, such as 0.7,0.3 (parted by commas, "
-            "without spaces)."
-        ) from None
+            f"--weights: {given!r} is no list of numbers, such as 0.7,0.3; part them by commas."
+        )
+    return [float(part) for part in parts]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _plain(made: Combined) -> dict[str, Any]:

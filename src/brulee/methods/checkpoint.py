@@ -32,7 +32,7 @@ from brulee.methods.soundness import (
     read_tensors,
 )
 from brulee.models.disk import as_umask_says
-from brulee.models.loading import Base
+from brulee.models.loading import Base, looks_like_path
 from brulee.recipe import MethodSpec
 
 CONFIG, WEIGHTS, OURS, CARD = (
@@ -95,7 +95,7 @@ class Adapter:
     def named_base(self, instead: str | None = None) -> tuple[str, str | None]:
         """What its base is loaded from, or `instead` of it, and at which revision of the Hub.
 
-        Raises InputError where neither is named.
+        Raises InputError where neither is named, and for a folder or file that is gone.
         """
         if instead is not None and instead != self._written:
             return instead, None  # a revision is one of the repository that it was named with
@@ -104,6 +104,7 @@ class Adapter:
             raise InputError(
                 f"{self.folder / CONFIG}: it names no base model; give one with --base."
             )
+        check_there(name, self.folder)
         return name, self.revision
 
     def method(self) -> Method:
@@ -260,6 +261,14 @@ def attach_to(adapter: Adapter, model: PreTrainedModel) -> Attached:
         attached.detach()
         raise InputError(f"{adapter.folder / WEIGHTS}: {error}") from None
     return attached
+
+
+def check_there(name: str, folder: Path) -> None:
+    """Refuse a base that lay on this machine and does so no longer; `folder` is what names it."""
+    if name != "bundled" and looks_like_path(name) and not Path(name).exists():
+        raise InputError(
+            f"{folder}: its base {name!r} is not there; say where it lies now with --base."
+        )
 
 
 def check_made_on(adapter: Adapter, name: str, digest: str) -> None:

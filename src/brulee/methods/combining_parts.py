@@ -15,7 +15,13 @@ import torch
 
 from brulee.errors import InputError
 from brulee.methods.base import largest
-from brulee.methods.checkpoint import Adapter, open_adapter, read_record, tensors_digest
+from brulee.methods.checkpoint import (
+    Adapter,
+    check_there,
+    open_adapter,
+    read_record,
+    tensors_digest,
+)
 from brulee.methods.shelf import Stored, locate, made_by
 from brulee.methods.ways import Settings, Way
 from brulee.methods.whole import check_weights
@@ -216,6 +222,8 @@ def _named(part: Part, base: str | None) -> tuple[str, str | None]:
     source = base or recorded.get("source")
     if not source:
         raise InputError(f"{part.folder}: it names no base model; give one with --base.")
+    if base is None:
+        check_there(str(source), part.folder)
     return str(source), recorded.get("revision") if base in (None, recorded.get("source")) else None
 
 

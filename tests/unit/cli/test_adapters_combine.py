@@ -62,6 +62,7 @@ def test_json_has_the_numbers(brulee: Any, pair: Any, tmp_path: Path) -> None:
     ("more", "said"),
     [
         (("--weights", "0.7;0.3"), "--weights: '0.7;0.3' is no list of numbers, such as 0.7,0.3"),
+        (("--weights", "0.7", "0.3"), "--weights: '0.7 0.3' is no list of numbers"),
         (("--weights", "1"), "--weights: 1 given for 2 adapters"),
         (("--how", "cat"), "--how: unknown way 'cat'; here it is sum"),
         (("--base", "/nowhere/at/all"), "/nowhere/at/all"),

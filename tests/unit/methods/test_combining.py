@@ -421,8 +421,10 @@ def test_a_base_that_was_moved_is_named(
     shutil.copytree(tiny_model_folder, tmp_path / "here")
     parts = [write("a", seed=1, model=tmp_path / "here"), write("b", model=tmp_path / "here")]
     (tmp_path / "here").rename(tmp_path / "there")
-    with pytest.raises(InputError, match="here"):
-        combine(parts, tmp_path / "out")
+    gone = r"a: its base '.*here' is not there; say where it lies now with --base"
+    for asked in (combine, lambda given, out: merge(Path(given[0]), out)):
+        with pytest.raises(InputError, match=gone):
+            asked(parts, tmp_path / "out")
     combine(parts, tmp_path / "out", base=str(tmp_path / "there"))
     assert open_adapter(tmp_path / "out").base_name == str(tmp_path / "there")
     open_session(str(tmp_path / "out"), "cpu", "float32")
@@ -500,3 +502,5 @@ def test_bases_held_otherwise_are_not_mixed(write: Write, tmp_path: Path) -> Non
     file.write_text(json.dumps(ours))
     with pytest.raises(InputError, match=r"held in nf4, and .* in full"):
         combine(parts, tmp_path / "out")
+    combine(parts[1:], tmp_path / "one")
+    assert open_adapter(tmp_path / "one").quantised == "nf4"
