@@ -4,7 +4,7 @@ A way sees the corrections of one tensor as a stack (N, ...) in fp32, the weight
 may need beside them. What a correction is, whoever calls says: a product B A, a factor of one, the
 offsets of IA3's scales from one, or tuned weights less the base's.
 
-Shapes: `N` adapters, `X` the shape of what is corrected.
+Shapes: `N` adapters, `X` the shape of what is corrected, `K` some of its values.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Final
 import torch
 
 from brulee.errors import InputError, unknown
+
+_CHUNK = 2**21
 
 
 @dataclass(frozen=True)
@@ -124,9 +126,11 @@ def _largest(stack_NX: torch.Tensor, how: Settings) -> torch.Tensor:
     if how.density >= 1:
         return stack_NX
     flat = stack_NX.flatten(1)
-    kept = torch.topk(flat.abs(), int(how.density * flat.shape[1]), dim=1).indices
-    trimmed = torch.zeros_like(flat).scatter_(1, kept, flat.gather(1, kept))
-    return trimmed.view_as(stack_NX)
+    trimmed = torch.zeros(flat.shape)
+    for own, into in zip(flat, trimmed, strict=True):
+        kept = torch.topk(own.abs(), int(how.density * len(own)), sorted=False).indices
+        into[kept] = own[kept]
+    return trimmed.view(stack_NX.shape)
 
 
 def _dropped(stack_NX: torch.Tensor, how: Settings) -> torch.Tensor:
@@ -150,9 +154,14 @@ def _agreeing(stack_NX: torch.Tensor, weights_N: torch.Tensor) -> torch.Tensor:
     A correction that is subtracted votes for what subtracting it does. (PEFT lets it vote as if it
     were added; for positive weights the two are the same.) Where nothing votes the result is 0.
     """
-    weights_NX = weights_N.view(-1, *(1,) * (stack_NX.ndim - 1))
-    votes_NX = stack_NX * weights_NX.sign()
-    elected_X = torch.where(votes_NX.sum(0) >= 0, 1.0, -1.0)
-    agree_NX = votes_NX.sign() == elected_X
-    count_X = agree_NX.sum(0).clamp_min(1)
-    return (stack_NX * weights_NX * agree_NX).sum(0) / count_X
+    made_X = torch.empty(stack_NX.shape[1:])
+    weights_N1 = weights_N.view(-1, 1)
+    # A few values at a time: what is worked out on the way would be several stacks large.
+    pieces = torch.split(stack_NX.flatten(1), _CHUNK, dim=1)
+    for own_NK, into_K in zip(pieces, torch.split(made_X.view(-1), _CHUNK), strict=True):
+        votes_NK = own_NK * weights_N1.sign()
+        elected_K = torch.where(votes_NK.sum(0) >= 0, 1.0, -1.0)
+        agree_NK = votes_NK.sign() == elected_K
+        count_K = agree_NK.sum(0).clamp_min(1)
+        into_K.copy_((own_NK * weights_N1 * agree_NK).sum(0) / count_K)
+    return made_X

@@ -58,6 +58,14 @@ def test_json_has_the_numbers(brulee: Any, pair: Any, tmp_path: Path) -> None:
     assert "of what dare-ties gave" in text
 
 
+def test_what_was_combined_is_scored_like_any_other(brulee: Any, pair: Any, tmp_path: Path) -> None:
+    brulee("adapters", "combine", *pair, "--out", tmp_path / "both")
+    suite = ("--suite", "bundled", "--limit", "1", "--out", tmp_path / "scores")
+    done = brulee("eval", tmp_path / "both", *suite, "--quiet")
+    assert done.code == 0, done.err
+    assert "scores (LoRA r8 (sum of 2))" in brulee("leaderboard", tmp_path / "scores").out
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

@@ -75,6 +75,14 @@ def test_every_way_takes_tensors_of_any_shape_and_leaves_them(how: str) -> None:
     assert torch.equal(stack, before)
 
 
+def test_what_is_worked_out_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(0))
+    how, weights = Settings(0.5, 0, "w"), torch.tensor([1.0, 0.5, -0.5])
+    whole = WAYS["ties"].apply(stack, weights, how)
+    monkeypatch.setattr("brulee.methods.ways._CHUNK", 4)
+    assert torch.equal(WAYS["ties"].apply(stack, weights, how), whole)
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
