@@ -20,8 +20,9 @@ import yaml
 
 from brulee.errors import InputError
 from brulee.methods.checkpoint import CARD, open_adapter, read_record, write_adapter
-from brulee.methods.combining_lora import Made, combine_lora
+from brulee.methods.combining_lora import combine_lora
 from brulee.methods.combining_parts import (
+    Made,
     Part,
     Plan,
     Standing,
@@ -81,8 +82,8 @@ class Combined:
 
 
 def combine(
-    targets: Sequence[str],
-    out: Path,
+    targets: Sequence[str | Path],
+    out: str | Path,
     how: str = "sum",
     weights: Sequence[float] | None = None,
     *,
@@ -101,42 +102,43 @@ def combine(
     method that cannot be combined, an option that nothing reads, a folder that holds something,
     and a result of zeros or with values that its type cannot hold.
     """
-    out = out.expanduser().resolve()
+    out = Path(out).expanduser().resolve()
     way = way_of(how)
     check_new_folder(out, "the folder of the result")
-    if not targets:
-        raise InputError("nothing to combine: name adapters, runs or models of one base.")
+    if not targets or isinstance(targets, str):
+        raise InputError("combine wants a list: adapters, runs or models of one base.")
     parts = [open_part(str(target)) for target in targets]
     check_same_method(parts)
     _check_options(parts[0].method, how, way, rank, factors, density)
-    even = 1.0 if way.averages else 1 / len(parts)
-    weights = tuple(weights) if weights is not None else (even,) * len(parts)
-    check_weights_of(weights, parts)
+    even = (1.0 if way.averages else 1 / len(parts),) * len(parts)
+    weighed = even if weights is None else tuple(weights)
+    check_weights_of(weighed, parts)
     kept = way.density if density is None else density
-    plan = Plan(how, way, weights, 1.0 if kept is None else kept, seed, rank, factors)
-    on = standing(parts, base)
-    frame, note = framing(parts)
-    record = {**frame, "combined": _record(parts, plan)}
-    if parts[0].method == "full":
-        label, size, tally = _store_model(parts, plan, on, out, record)
-        shared = None
-    else:
-        made = _ADAPTERS[parts[0].method](parts, plan, on)
-        label, size = _store_adapter(parts, made, on, out, record)
-        tally, shared = made.tally, made.shared
+    plan = Plan(how, way, weighed, 1.0 if kept is None else kept, seed, rank, factors)
+    on, (frame, note) = standing(parts, base), framing(parts)
+    store = _store_model if parts[0].method == "full" else _store_adapter
+    stored = store(parts, plan, on, out, {**frame, "combined": _record(parts, plan)})
     return Combined(
         folder=out,
-        label=label,
+        label=stored.label,
         base=on.source,
-        size=size,
+        size=stored.size,
         how=how,
         density=kept,
         seed=seed if way.draws else None,
-        parts=tuple(_shares(parts, weights, tally.kept())),
-        from_sum=tally.from_sum(weights),
-        by_rank=tally.by_rank(),
-        notes=tuple(each for each in (note, _apart(parts[0].method, shared)) if each),
+        parts=tuple(_shares(parts, weighed, stored.tally.kept())),
+        from_sum=stored.tally.from_sum(weighed),
+        by_rank=stored.tally.by_rank(),
+        notes=tuple(each for each in (note, _apart(parts[0].method, stored.shared)) if each),
     )
+
+
+@dataclass(frozen=True)
+class _Stored:
+    label: str
+    size: int
+    tally: Tally
+    shared: tuple[int, int] | None = None
 
 
 def _check_options(
@@ -176,9 +178,10 @@ def _record(parts: Sequence[Part], plan: Plan) -> dict[str, Any]:
 
 
 def _store_adapter(
-    parts: Sequence[Part], made: Made, base: Standing, out: Path, record: Mapping[str, Any]
-) -> tuple[str, int]:
-    """Write an adapter's folder; returns its label and its bytes."""
+    parts: Sequence[Part], plan: Plan, base: Standing, out: Path, record: Mapping[str, Any]
+) -> _Stored:
+    """Combine adapters and write their folder."""
+    made = _ADAPTERS[parts[0].method](parts, plan, base)
     _check_result(made.tally)
     method = {"name": parts[0].method, **made.options}
     config = {**base.config, **made.config}
@@ -187,13 +190,13 @@ def _store_adapter(
         size = write_adapter(aside, config, made.tensors, base.record, "", extra)
         label = open_adapter(aside).label()
         (aside / CARD).write_text(_card(out.name, label, "peft", base, record), encoding="utf-8")
-    return label, size
+    return _Stored(label, size, made.tally, made.shared)
 
 
 def _store_model(
     parts: Sequence[Part], plan: Plan, base: Standing, out: Path, record: Mapping[str, Any]
-) -> tuple[str, int, Tally]:
-    """Write a model's folder; returns its label, its bytes and what was kept."""
+) -> _Stored:
+    """Combine whole models and write their folder."""
     loaded, tally = combine_full(parts, plan, base)
     _check_result(tally)
     with new_folder(out) as aside:
@@ -206,7 +209,7 @@ def _store_model(
         (aside / CARD).write_text(
             _card(out.name, label, "transformers", base, record), encoding="utf-8"
         )
-    return label, sum(file.stat().st_size for file in out.glob("*.safetensors")), tally
+    return _Stored(label, sum(file.stat().st_size for file in out.glob("*.safetensors")), tally)
 
 
 def _check_result(tally: Tally) -> None:

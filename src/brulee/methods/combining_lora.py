@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError
 from brulee.methods.base import Attached
 from brulee.methods.checkpoint import Adapter, attach_adapter, attach_to
-from brulee.methods.combining_parts import Part, Plan, Standing, check_holds
+from brulee.methods.combining_parts import Made, Part, Plan, Standing, check_holds
 from brulee.methods.kept import Tally, gram_of_products
 from brulee.methods.lora import LoRA, LoRAOptions
 from brulee.methods.lora_pairs import pairs_of, scales_of
@@ -35,17 +35,6 @@ from brulee.methods.peft_config import PREFIX
 from brulee.models.loading import load_base
 from brulee.models.skeleton import load_skeleton
 from brulee.progress import bar
-
-
-@dataclass(frozen=True)
-class Made:
-    """The files of a combined adapter, the options that stand for them, and what was kept."""
-
-    config: dict[str, Any]
-    tensors: dict[str, torch.Tensor]
-    options: dict[str, Any]
-    tally: Tally
-    shared: tuple[int, int]  # parts of the model that all correct, and that any does
 
 
 @dataclass(frozen=True)

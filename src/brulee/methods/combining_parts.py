@@ -22,6 +22,7 @@ from brulee.methods.checkpoint import (
     read_record,
     tensors_digest,
 )
+from brulee.methods.kept import Tally
 from brulee.methods.shelf import Stored, locate, made_by
 from brulee.methods.ways import Settings, Way
 from brulee.methods.whole import check_weights
@@ -89,6 +90,20 @@ class Standing:
     revision: str | None
     record: dict[str, str]
     config: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Made:
+    """The files of a combined adapter, the options that stand for them, and what was kept.
+
+    `shared` counts the modules or parameters that all parts change, and those that any does.
+    """
+
+    config: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+    options: dict[str, Any]
+    tally: Tally
+    shared: tuple[int, int]
 
 
 def open_part(target: str) -> Part:

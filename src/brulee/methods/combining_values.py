@@ -21,8 +21,7 @@ from safetensors import safe_open
 from brulee.errors import InputError
 from brulee.methods.base import left_out
 from brulee.methods.checkpoint import attach_adapter, attach_to
-from brulee.methods.combining_lora import Made
-from brulee.methods.combining_parts import Part, Plan, Standing, check_holds
+from brulee.methods.combining_parts import Made, Part, Plan, Standing, check_holds
 from brulee.methods.ia3 import IA3, IA3Options
 from brulee.methods.kept import Tally, gram_of
 from brulee.methods.peft_config import PREFIX

@@ -455,6 +455,15 @@ def test_an_option_that_is_wrong_or_unread_is_refused(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
 
 
+def test_folders_may_be_texts_or_paths_in_a_list(write: Write, tmp_path: Path) -> None:
+    part = write("a")
+    made = combine([Path(part)], str(tmp_path / "out"))
+    assert made.folder == tmp_path / "out"
+    for none in (part, []):
+        with pytest.raises(InputError, match="combine wants a list"):
+            combine(none, tmp_path / "no")
+
+
 def test_methods_and_kinds_are_not_mixed(write: Write, whole: Write, tmp_path: Path) -> None:
     lora, ia3, full = write("a"), write("b", "ia3"), whole("w")
     with pytest.raises(InputError, match=r"of method lora and .* of method ia3"):
