@@ -129,19 +129,25 @@ def test_a_combination_is_pefts(
     torch.testing.assert_close(_logits(session.base.model), _logits(model), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["cat", "svd"])
-def test_a_sum_with_something_subtracted_is_pefts(
-    tiny_model_folder: Path, tmp_path: Path, kind: str
+@pytest.mark.parametrize(
+    ("kind", "here", "there"),
+    [
+        ("cat", {}, {}),
+        ("svd", {"rank": 4}, {"svd_rank": 4}),
+        ("linear", {"factors": True}, {}),
+        ("magnitude_prune", {"how": "prune", "factors": True, "density": 0.3}, {"density": 0.3}),
+    ],
+)
+def test_what_is_subtracted_is_subtracted_as_in_peft(
+    tiny_model_folder: Path, tmp_path: Path, kind: str, here: dict[str, Any], there: dict[str, Any]
 ) -> None:
-    adapters = _adapters(tiny_model_folder, tmp_path, "lora", OTHER_RANKS)
-    rank = {"svd": 4}.get(kind)
-    combine(adapters, tmp_path / "ours", weights=(1.0, -0.5), rank=rank)
+    adapters = _adapters(tiny_model_folder, tmp_path, "lora", SAME_RANK)
+    combine(adapters, tmp_path / "ours", weights=(1.0, -0.5), **here)
     model = _in_peft(tiny_model_folder, adapters, tmp_path / "ours")
-    model.add_weighted_adapter(
-        ["0", "1"], [1.0, -0.5], "both", combination_type=kind, svd_rank=rank
-    )
-    ours = _deltas(model, "ours")
-    for path, delta in _deltas(model, "both").items():
+    model.add_weighted_adapter(["0", "1"], [1.0, -0.5], "both", combination_type=kind, **there)
+    ours, theirs = _deltas(model, "ours"), _deltas(model, "both")
+    assert theirs
+    for path, delta in theirs.items():
         torch.testing.assert_close(ours[path], delta, atol=1e-5, rtol=1e-5)
 
 
