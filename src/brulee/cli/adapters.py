@@ -1,4 +1,4 @@
-"""`brulee adapters`: what was tuned, looked into, merged, written out and compared."""
+"""`brulee adapters`: what was tuned, looked into, merged, combined, written out and compared."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import typer
 
+from brulee.cli.adapters_combine import combine
 from brulee.cli.adapters_diff import diff
 from brulee.cli.adapters_export import export
 from brulee.cli.adapters_inspect import inspect
@@ -20,12 +21,15 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "list": list_adapters,
     "inspect": inspect,
     "merge": merge,
+    "combine": combine,
     "export": export,
     "diff": diff,
     "neighbors": neighbors,
     "push": push,
 }
 
-app = typer.Typer(no_args_is_help=True, help="Look into what was tuned; merge it; compare it.")
+app = typer.Typer(
+    no_args_is_help=True, help="Look into what was tuned; merge, combine and compare it."
+)
 for _name, _command in COMMANDS.items():
     app.command(_name)(sentences()(_command))

@@ -65,6 +65,8 @@ def _print(found: Inspected, everything: bool) -> None:
         "PEFT": _peft(found),
         "damage": _damage(found),
     }
+    if of := _combined(found):
+        lines["combined"] = of
     for name, text in lines.items():
         print(f"{name:8} {text}")
     print()
@@ -90,6 +92,13 @@ def _peft(found: Inspected) -> str:
     if found.peft is None:
         return "has no such method; load it here"
     return f"loads it, as {found.peft}"
+
+
+def _combined(found: Inspected) -> str:
+    """Each part of a combination with its weight; "" for what is none."""
+    of = found.record.get("combined", {}).get("of", [])
+    parts = [part for part in of if isinstance(part, dict)] if isinstance(of, list) else []
+    return ", ".join(f"{p.get('weight')} x {p.get('name')} ({p.get('label')})" for p in parts)
 
 
 def _damage(found: Inspected) -> str:

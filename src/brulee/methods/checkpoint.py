@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from transformers import PreTrainedModel
 
 from brulee.errors import InputError
 from brulee.methods import METHODS, READERS, build_method
@@ -31,7 +32,7 @@ from brulee.methods.soundness import (
     read_tensors,
 )
 from brulee.models.disk import as_umask_says
-from brulee.models.loading import Base
+from brulee.models.loading import Base, looks_like_path
 from brulee.recipe import MethodSpec
 
 CONFIG, WEIGHTS, OURS, CARD = (
@@ -43,6 +44,7 @@ CONFIG, WEIGHTS, OURS, CARD = (
 _RECORDED = {
     "method": "the method's name and its options",
     "merged": "the label and the digest of the adapter that was merged",
+    "combined": "what was combined, and how",
 }
 
 _BASE_KEYS = ("base_model_name_or_path", "revision")
@@ -93,7 +95,7 @@ class Adapter:
     def named_base(self, instead: str | None = None) -> tuple[str, str | None]:
         """What its base is loaded from, or `instead` of it, and at which revision of the Hub.
 
-        Raises InputError where neither is named.
+        Raises InputError where neither is named, and for a folder or file that is gone.
         """
         if instead is not None and instead != self._written:
             return instead, None  # a revision is one of the repository that it was named with
@@ -102,6 +104,7 @@ class Adapter:
             raise InputError(
                 f"{self.folder / CONFIG}: it names no base model; give one with --base."
             )
+        check_there(name, self.folder)
         return name, self.revision
 
     def method(self) -> Method:
@@ -116,7 +119,7 @@ class Adapter:
                 f"{self.folder / CONFIG}: peft_type {kind or None!r} cannot be read here; "
                 f"valid: {', '.join(sorted(READERS))}."
             )
-        with _named(self.folder / CONFIG):
+        with _naming(self.folder / CONFIG):
             method: Method = READERS[kind](self.config)
         if self.ours.get("config_digest", config_digest(self.config)) != config_digest(self.config):
             raise InputError(
@@ -133,7 +136,8 @@ class Adapter:
         """
         stored = self.method()
         asked = _as_asked(self.ours.get("method"))
-        return (stored if asked is None or asked.name != stored.name else asked).label()
+        label = (stored if asked is None or asked.name != stored.name else asked).label()
+        return with_combined(label, self.ours)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The stored tensors, on the CPU.
@@ -160,26 +164,38 @@ def save_adapter(
 
     `source` is what the recipe called the base; `extra` goes into brulee.json beside its digest.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     source = _from_anywhere(source, base)
-    named = source if source != "bundled" else str(base.folder)
-    config = {"base_model_name_or_path": named, **_revision(base), **attached.config()}
+    lies = source if source != "bundled" else str(base.folder)
+    config = {"base_model_name_or_path": lies, **_revision(base), **attached.config()}
+    return write_adapter(folder, config, attached.tensors(), _named(base, source), card, extra)
+
+
+def write_adapter(
+    folder: Path,
+    config: dict[str, Any],
+    tensors: dict[str, torch.Tensor],
+    base: dict[str, str],
+    card: str,
+    extra: dict[str, Any],
+) -> int:
+    """Write the files of an adapter; returns the bytes of its weights.
+
+    `base` is what brulee.json says of it: name, source, digest, and where there are revision and
+    quantised. `extra` goes beside that.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / CONFIG, config)
-    tensors = attached.tensors()
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     as_umask_says(folder)
     digests = {"config_digest": config_digest(config), "tensors_digest": tensors_digest(tensors)}
-    write_record(folder, base, source, {**digests, **extra})
+    _write_json(folder / OURS, {"base": base, **digests, **extra})
     (folder / CARD).write_text(card, encoding="utf-8")
     return (folder / WEIGHTS).stat().st_size
 
 
 def write_record(folder: Path, base: Base, source: str, extra: dict[str, Any]) -> None:
-    """Write brulee.json, which says what the adapter or model beside it was made from."""
-    named = {"name": base.name, "source": source, "digest": base.digest, **_revision(base)}
-    if base.quantised is not None:
-        named["quantised"] = base.quantised
-    _write_json(folder / OURS, {"base": named, **extra})
+    """Write brulee.json, which says what the model beside it was made from."""
+    _write_json(folder / OURS, {"base": _named(base, source), **extra})
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -226,16 +242,33 @@ def attach_adapter(adapter: Adapter, base: Base) -> Attached:
     the wrong shape or not finite. The base is then as it was.
     """
     check_made_on(adapter, base.name, base.digest)
+    return attach_to(adapter, base.model)
+
+
+def attach_to(adapter: Adapter, model: PreTrainedModel) -> Attached:
+    """Put a stored adapter on a model that is known to be its base, or has its base's shapes.
+
+    Raises InputError as `attach_adapter` does for tensors. The model is then as it was.
+    """
     method, tensors = adapter.method(), adapter.tensors()
     check_sizes(adapter.config, tensors, adapter.folder / CONFIG)
-    with _named(adapter.folder / CONFIG):
-        attached = method.attach(base.model)
+    device = next(model.parameters()).device
+    with _naming(adapter.folder / CONFIG):
+        attached = method.attach(model)
     try:
-        attached.load({key: tensor.to(base.device) for key, tensor in tensors.items()})
+        attached.load({key: tensor.to(device) for key, tensor in tensors.items()})
     except InputError as error:
         attached.detach()
         raise InputError(f"{adapter.folder / WEIGHTS}: {error}") from None
     return attached
+
+
+def check_there(name: str, folder: Path) -> None:
+    """Refuse a base that lay on this machine and does so no longer; `folder` is what names it."""
+    if name != "bundled" and looks_like_path(name) and not Path(name).exists():
+        raise InputError(
+            f"{folder}: its base {name!r} is not there; say where it lies now with --base."
+        )
 
 
 def check_made_on(adapter: Adapter, name: str, digest: str) -> None:
@@ -265,8 +298,18 @@ def tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
+def with_combined(label: str, ours: Mapping[str, Any]) -> str:
+    """The label, and where it was combined of several how: "LoRA r16 (sum of 2)"."""
+    combined = ours.get("combined", {})
+    how, of = combined.get("how"), combined.get("of")
+    if not how or not isinstance(of, list):
+        return label
+    rough = ", by factors" if combined.get("factors") else ""
+    return f"{label} ({how} of {len(of)}{rough})"
+
+
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _naming(path: Path) -> Iterator[None]:
     """Have what is refused of a configuration say whose it is."""
     try:
         yield
@@ -284,6 +327,12 @@ def _as_asked(record: Any) -> Method | None:
         return build_method(MethodSpec(name=spec.name, **given))
     except (InputError, KeyError, ValueError):
         return None
+
+
+def _named(base: Base, source: str) -> dict[str, str]:
+    """What brulee.json says of a base."""
+    named = {"name": base.name, "source": source, "digest": base.digest, **_revision(base)}
+    return named if base.quantised is None else {**named, "quantised": base.quantised}
 
 
 def _revision(base: Base) -> dict[str, str]:

@@ -11,19 +11,14 @@ Shapes: `I` inputs, `O` outputs, `R` and `S` the two ranks.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
 from brulee.errors import InputError
-from brulee.methods.checkpoint import CONFIG, Adapter
-from brulee.methods.lora_sizes import sizes_of
-from brulee.methods.peft_config import PREFIX
-
-# A and B of one correction, by how their names end.
-_PAIRS = {".lora_A.weight": ".lora_B.weight", ".lora_embedding_A": ".lora_embedding_B"}
+from brulee.methods.checkpoint import Adapter
+from brulee.methods.lora_pairs import pairs_of, scales_of
 
 
 @dataclass(frozen=True)
@@ -96,8 +91,8 @@ def compare(a: Adapter, b: Adapter) -> Difference:
 def _values(adapter: Adapter) -> dict[str, _Value]:
     tensors = {name: tensor.double() for name, tensor in adapter.tensors().items()}
     found: dict[str, _Value] = {}
-    pairs = _pairs(tensors)
-    scales = _scales(adapter, list(pairs))
+    pairs = pairs_of(tensors)
+    scales = scales_of(adapter, list(pairs))
     for module, (key_a, key_b) in pairs.items():
         a_RI, b_OR = tensors.pop(key_a), scales[module] * tensors.pop(key_b)
         found[module] = _Value("product", (b_OR.shape[0], a_RI.shape[1]), a_RI, b_OR)
@@ -105,33 +100,6 @@ def _values(adapter: Adapter) -> dict[str, _Value]:
     for name, tensor in tensors.items():
         found[name] = _Value("tensor", tuple(tensor.shape), one, tensor.reshape(-1, 1))
     return found
-
-
-def _pairs(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[str, str]]:
-    """A and B by their module's path, where both are there and fit."""
-    found = {}
-    for key in tensors:
-        for end_a, end_b in _PAIRS.items():
-            module = key.removesuffix(end_a)
-            other = tensors.get(module + end_b)
-            if module != key and other is not None and other.shape[-1:] == tensors[key].shape[:1]:
-                found[module] = (key, module + end_b)
-    return found
-
-
-def _scales(adapter: Adapter, modules: Sequence[str]) -> dict[str, float]:
-    if not modules:
-        return {}
-    method = adapter.method()
-    if method.name != "lora":
-        raise InputError(
-            f"{adapter.folder / CONFIG}: it is of method {method.name}, but the tensors of "
-            f"{modules[0]!r} are those of a LoRA."
-        )
-    options = method.options()
-    wanted = {key: options[key] for key in ("rank", "alpha", "ranks", "alphas", "rslora")}
-    sizes = sizes_of([name.removeprefix(PREFIX) for name in modules], **wanted)
-    return {name: sizes[name.removeprefix(PREFIX)].scale for name in modules}
 
 
 def _measure(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from brulee.methods.checkpoint import (
 )
 from brulee.methods.linear import is_transposed
 from brulee.methods.whole import write_model_record
-from brulee.models.disk import as_umask_says, disk_errors, nearest_folder, try_writing
+from brulee.models.disk import as_umask_says, check_new_folder, disk_errors, new_folder
 from brulee.models.loading import Base, load_base
 from brulee.models.quantising import held_bytes
 
@@ -84,9 +83,7 @@ def merge(folder: Path, out: Path, dtype: str = "auto", base: str | None = None)
     is written then.
     """
     out = out.expanduser().resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: exists already and is not an empty folder.")
-    try_writing(nearest_folder(out, "the model's folder"))
+    check_new_folder(out, "the model's folder")
     adapter = open_adapter(folder)
     label = adapter.label()
     name, revision = adapter.named_base(base)
@@ -184,11 +181,8 @@ def _furthest(a: torch.Tensor, b: torch.Tensor) -> float:
 def _store(
     adapter: Adapter, base: Base, out: Path, source: str, dtype: torch.dtype, label: str
 ) -> int:
-    """Written aside and renamed: half a model is never left behind. Returns its bytes."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
+    """Write the model, the tokenizer and the record; returns the bytes of the weights."""
+    with new_folder(out) as aside:
         with disk_errors(out):
             base.model.save_pretrained(aside)
             base.tokenizer.save_pretrained(aside)
@@ -201,11 +195,6 @@ def _store(
             "dtype": str(dtype).removeprefix("torch."),
         }
         write_model_record(aside, base, source, {**kept, "merged": merged})
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return sum(file.stat().st_size for file in out.glob("*.safetensors"))
 
 

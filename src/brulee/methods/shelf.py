@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from brulee.errors import InputError, nearest
-from brulee.methods.checkpoint import CONFIG, OURS, WEIGHTS, open_adapter, read_record
+from brulee.methods.checkpoint import (
+    CONFIG,
+    OURS,
+    WEIGHTS,
+    open_adapter,
+    read_record,
+    with_combined,
+)
 
 Kind = Literal["adapter", "model"]
 
@@ -86,7 +93,9 @@ def entries(folder: Path) -> list[Entry]:
 def made_by(ours: dict[str, Any]) -> str:
     """What a whole model's brulee.json says of how it was tuned: "full", "LoRA r8, merged"."""
     label = ours.get("merged", {}).get("label")
-    return f"{label}, merged" if label else str(ours.get("method", {}).get("name", ""))
+    if label:
+        return f"{label}, merged"
+    return with_combined(str(ours.get("method", {}).get("name", "")), ours)
 
 
 def _walk(folder: Path) -> Iterator[Stored]:

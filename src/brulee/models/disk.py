@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -46,6 +47,35 @@ def as_umask_says(folder: Path) -> None:
             # Some disks know no modes; what their owner can read is good enough there.
             with suppress(PermissionError):
                 file.chmod(mode)
+
+
+def check_new_folder(out: Path, what: str) -> None:
+    """Refuse a folder that holds something, or where nothing can be written.
+
+    Raises InputError and OSError as `nearest_folder` and `try_writing` do.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: exists already and is not an empty folder.")
+    try_writing(nearest_folder(out, what))
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `out`, absent or empty, when the block ends well.
+
+    Half of what is written is never left behind.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        yield aside
+        if out.exists():
+            out.rmdir()
+        aside.rename(out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def nearest_folder(path: Path, what: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from brulee.evaluation.answers import write_answers
 from brulee.evaluation.stats import Interval
 from brulee.evaluation.suites import SUITES
 from brulee.evaluation.tasks import Suite
+from brulee.methods.checkpoint import with_combined
 from brulee.pipeline.harness_results import write_harness_results
 from brulee.pipeline.origin import machine, versions
 from brulee.reporting import results
@@ -59,11 +60,18 @@ def as_results(evaluation: Evaluation, name: str) -> Results:
             name=record.get("name", session.base.name),
             digest=record.get("digest", session.base.digest),
         ),
-        method=Method.model_validate(session.record.get("method", {"name": "none"})),
+        method=_method(session.record),
         scores=tuple(scores),
         environment=Environment(versions=versions(), machine=machine()),
         suite=about,
     )
+
+
+def _method(record: Mapping[str, Any]) -> Method:
+    """The method of what was scored, and where that was combined of several how."""
+    combined = with_combined("", record).strip()
+    said = {"combined": combined} if combined else {}
+    return Method.model_validate({**record.get("method", {"name": "none"}), **said})
 
 
 def default_folder(evaluation: Evaluation) -> Path | None:

@@ -41,10 +41,11 @@ def metric_name(key: str) -> str:
 
 
 def method_name(method: Method) -> str:
-    """The method with its rank where it has one: "LoRA r8"."""
+    """The method with its rank where it has one: "LoRA r8", "LoRA r16 (sum of 2)"."""
     name = _METHODS.get(method.name, method.name)
-    rank = method.extra.get("rank")
-    return f"{name} r{rank}" if rank is not None else name
+    rank, combined = method.extra.get("rank"), method.extra.get("combined")
+    ranked = f"{name} r{rank}" if rank is not None else name
+    return f"{ranked} {combined}" if combined else ranked
 
 
 def training(went: Training) -> str:

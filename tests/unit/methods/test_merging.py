@@ -263,7 +263,7 @@ def test_an_adapter_that_changes_what_is_not_stored_is_not_merged(
     attached = SelectiveAttached(base.model, [name], {}, {"train": "embeddings"})
     with torch.no_grad():
         attached.groups()[0].parameters[0].add_(0.1)
-    save_adapter(tmp_path / "adapter", attached, base, "tiny", "", {})
+    save_adapter(tmp_path / "adapter", attached, base, "owner/tiny", "", {})
     fresh = make_base("marian")
     monkeypatch.setattr(merging, "load_base", lambda *_, **__: fresh)
     with pytest.raises(InputError, match=rf"{re.escape(name)}, which a stored MarianMTModel"):

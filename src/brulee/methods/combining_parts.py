@@ -1,0 +1,252 @@
+"""What is to be combined: each part by its name, the base they share, and how they are asked.
+
+Raises InputError throughout for what cannot be combined, and says why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brulee.errors import InputError
+from brulee.methods.base import largest
+from brulee.methods.checkpoint import (
+    Adapter,
+    check_there,
+    open_adapter,
+    read_record,
+    tensors_digest,
+)
+from brulee.methods.kept import Tally
+from brulee.methods.shelf import Stored, locate, made_by
+from brulee.methods.ways import Settings, Way
+from brulee.methods.whole import check_weights
+from brulee.models.bundled import bundled_folder
+from brulee.models.loading import base_digest
+
+_FRAMING = ("chat_template", "framing_digest", "system")
+_REFUSED = {
+    "bottleneck": "its small networks are not linear, so that no mean of their weights computes "
+    "the mean of what they add",
+    "prefix": "what it trained are keys and values to attend to, and no change of a weight",
+    "prompt": "what it trained are vectors to attend to, and no change of a weight",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How parts are combined; `rank` and `factors` are of LoRA alone."""
+
+    how: str
+    way: Way
+    weights: tuple[float, ...]
+    density: float
+    seed: int
+    rank: int | None
+    factors: bool
+
+    def settings(self, tensor: str) -> Settings:
+        """What the way needs for one tensor."""
+        return Settings(self.density, self.seed, tensor)
+
+
+@dataclass(frozen=True)
+class Part:
+    """An adapter or a model that was tuned whole; `adapter` is None for the latter."""
+
+    name: str
+    stored: Stored
+    adapter: Adapter | None
+    ours: Mapping[str, Any]
+    method: str
+    label: str
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self.stored.folder
+
+    def digest(self) -> str:
+        """Of its tensors, or a whole model's files."""
+        if self.adapter is not None:
+            return tensors_digest(self.adapter.tensors())
+        return str(self.ours.get("weights_digest") or base_digest(str(self.folder)))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The base that all parts stand on.
+
+    `source` and `revision` are what it is loaded from, `record` what brulee.json says of it and
+    `config` what adapter_config.json does.
+    """
+
+    source: str
+    revision: str | None
+    record: dict[str, str]
+    config: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Made:
+    """The files of a combined adapter, the options that stand for them, and what was kept.
+
+    `shared` counts the modules or parameters that all parts change, and those that any does.
+    """
+
+    config: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+    options: dict[str, Any]
+    tally: Tally
+    shared: tuple[int, int]
+
+
+def open_part(target: str) -> Part:
+    """A run, an adapter's folder, or a model that was tuned whole."""
+    stored = locate(target)
+    name = (stored.run() or stored.folder).resolve().name
+    if stored.kind == "model":
+        ours = read_record(stored.folder)
+        check_weights(stored.folder, ours, base_digest(str(stored.folder)))
+        return Part(name, stored, None, ours, "full", made_by(ours))
+    adapter = open_adapter(stored.folder)
+    method = adapter.method()
+    if method.name in _REFUSED:
+        raise InputError(
+            f"{stored.folder}: {adapter.label()} cannot be combined: {_REFUSED[method.name]}."
+        )
+    if method.options().get("dora"):
+        raise InputError(
+            f"{stored.folder}: {adapter.label()} cannot be combined: DoRA gives each output a "
+            "length of its own, so that what it adds depends on what is added beside it. Merge "
+            "each into its base (brulee adapters merge) and combine the models."
+        )
+    return Part(name, stored, adapter, adapter.ours, method.name, adapter.label())
+
+
+def check_same_method(parts: Sequence[Part]) -> None:
+    """Refuse parts of two methods."""
+    first = parts[0]
+    for part in parts[1:]:
+        if part.method != first.method:
+            raise InputError(
+                f"{first.folder} is of method {first.method} and {part.folder} of method "
+                f"{part.method}: only one method's can be combined. Merge each into its base "
+                "(brulee adapters merge) and combine the models."
+            )
+
+
+def check_weights_of(weights: Sequence[float], parts: Sequence[Part]) -> None:
+    """Refuse weights that are too many, too few, zero or no numbers."""
+    if len(weights) != len(parts):
+        raise InputError(
+            f"--weights: {len(weights)} given for {len(parts)} adapters; one for each is needed, "
+            "in their order."
+        )
+    for weight, part in zip(weights, parts, strict=True):
+        if not math.isfinite(weight) or weight == 0:
+            raise InputError(
+                f"--weights: {weight:g} for {part.folder}; valid: any number but 0 (leave out what "
+                "is not wanted)."
+            )
+
+
+def check_holds(name: str, tensor: torch.Tensor) -> None:
+    """Refuse a tensor of the result whose type cannot hold its values."""
+    if not math.isfinite(largest(tensor.detach())):
+        raise InputError(
+            f"--weights: the result's {name!r} would have values that {tensor.dtype}, which these "
+            "are stored in, cannot hold; take smaller ones."
+        )
+
+
+def standing(parts: Sequence[Part], base: str | None) -> Standing:
+    """The one base of all parts, `base` where it lies now.
+
+    A digest that was not kept with a part is made of the base that it names.
+    """
+    first, given = parts[0], None if base is None else base_digest(base)
+    known = [(part, _digest(part, base, given)) for part in parts]
+    for part, digest in known[1:]:
+        if digest != known[0][1]:
+            raise InputError(
+                f"{part.folder} was made for the base {_source(part)!r} with digest "
+                f"{digest[:12]}..., but {first.folder} for {_source(first)!r} with "
+                f"{known[0][1][:12]}...: only what stands on one base can be combined."
+            )
+        if _quantised(part) != _quantised(first):
+            raise InputError(
+                f"{part.folder} was trained on a base held in {_quantised(part) or 'full'}, and "
+                f"{first.folder} on one in {_quantised(first) or 'full'}: the result could only "
+                "be asked as one of them."
+            )
+    source, revision = _named(first, base)
+    if source != "bundled" and Path(source).exists():
+        source = str(Path(source).resolve())
+    record = dict(first.ours.get("base", {})) | {"source": source, "digest": known[0][1]}
+    record.setdefault("name", Path(source).name)
+    lies = str(bundled_folder()) if source == "bundled" else source
+    pinned = {} if revision is None else {"revision": revision}
+    if revision is None:
+        record.pop("revision", None)
+    config = {"base_model_name_or_path": lies, **pinned}
+    return Standing(source, revision, {**record, **pinned}, config)
+
+
+def framing(parts: Sequence[Part]) -> tuple[dict[str, Any], str | None]:
+    """How prompts are framed for the result: as for the first part that says how.
+
+    With it a sentence where another part says otherwise.
+    """
+    saying = [part for part in parts if any(key in part.ours for key in _FRAMING)]
+    if not saying:
+        return {}, None
+    first = saying[0]
+    frame = {key: first.ours[key] for key in _FRAMING if key in first.ours}
+    for part in saying[1:]:
+        differ = [key for key in _FRAMING if part.ours.get(key) != first.ours.get(key)]
+        if differ:
+            what = "system text" if differ == ["system"] else "chat template or tokenizer"
+            return frame, (
+                f"{part.folder} was trained with another {what} than {first.folder}; the result is "
+                "asked as the latter."
+            )
+    return frame, None
+
+
+def _digest(part: Part, base: str | None, given: str | None) -> str:
+    """The digest of a part's base; that of the one `given` where it has to be the same."""
+    kept = part.ours.get("base", {}).get("digest")
+    if kept is not None and given is not None and kept != given:
+        raise InputError(
+            f"{part.folder}: made for the base {_source(part)!r} with digest {kept[:12]}..., but "
+            f"--base {base} has {given[:12]}..."
+        )
+    return str(kept or given or base_digest(*_named(part, base)))
+
+
+def _named(part: Part, base: str | None) -> tuple[str, str | None]:
+    if part.adapter is not None:
+        return part.adapter.named_base(base)
+    recorded = part.ours.get("base", {})
+    source = base or recorded.get("source")
+    if not source:
+        raise InputError(f"{part.folder}: it names no base model; give one with --base.")
+    if base is None:
+        check_there(str(source), part.folder)
+    return str(source), recorded.get("revision") if base in (None, recorded.get("source")) else None
+
+
+def _source(part: Part) -> str:
+    config = {} if part.adapter is None else part.adapter.config
+    return str(part.ours.get("base", {}).get("source") or config.get("base_model_name_or_path"))
+
+
+def _quantised(part: Part) -> str | None:
+    quantised: str | None = part.ours.get("base", {}).get("quantised")
+    return quantised

@@ -1,0 +1,167 @@
+"""How several corrections of one tensor become one; adding a way is a function and a line in WAYS.
+
+A way sees the corrections of one tensor as a stack (N, ...) in fp32, the weights (N), and what it
+may need beside them. What a correction is, whoever calls says: a product B A, a factor of one, the
+offsets of IA3's scales from one, or tuned weights less the base's.
+
+Shapes: `N` adapters, `X` the shape of what is corrected, `K` some of its values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+from brulee.errors import InputError, unknown
+
+_CHUNK = 2**21
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a way may need: the share of values kept, and the seed and the name for random ones."""
+
+    density: float = 1.0
+    seed: int = 0
+    tensor: str = ""
+
+
+Function = Callable[[torch.Tensor, torch.Tensor, Settings], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to combine. `density` is its default, None where it keeps every value.
+
+    `averages`: it divides by how many adapters take part itself, so that equal weights are 1 each
+    and not 1 / N.
+    """
+
+    apply: Function
+    summary: str
+    density: float | None = None
+    averages: bool = False
+    draws: bool = False
+
+
+def weighted_sum(stack_NX: torch.Tensor, weights_N: torch.Tensor, _: Settings) -> torch.Tensor:
+    """sum_i w_i t_i: task arithmetic (Ilharco et al. 2023), also with negative weights."""
+    summed_X: torch.Tensor = torch.tensordot(weights_N, stack_NX, dims=1)
+    return summed_X
+
+
+def prune(stack_NX: torch.Tensor, weights_N: torch.Tensor, how: Settings) -> torch.Tensor:
+    """The weighted sum of each correction's largest values."""
+    return weighted_sum(_largest(stack_NX, how), weights_N, how)
+
+
+def ties(stack_NX: torch.Tensor, weights_N: torch.Tensor, how: Settings) -> torch.Tensor:
+    """Trim, elect a sign, and average what has it.
+
+    Yadav et al. 2023, "TIES-Merging: Resolving Interference When Merging Models", but that the
+    largest values are those of each tensor and not of the whole model, as in PEFT and mergekit.
+    """
+    return _agreeing(_largest(stack_NX, how), weights_N)
+
+
+def dare(stack_NX: torch.Tensor, weights_N: torch.Tensor, how: Settings) -> torch.Tensor:
+    """Drop values by chance, scale up the rest, and sum.
+
+    Yu et al. 2024, "Language Models are Super Mario: Absorbing Abilities from Homologous Models as
+    a Free Lunch".
+    """
+    return weighted_sum(_dropped(stack_NX, how), weights_N, how)
+
+
+def dare_ties(stack_NX: torch.Tensor, weights_N: torch.Tensor, how: Settings) -> torch.Tensor:
+    """DARE's dropping in the place of TIES's trimming."""
+    return _agreeing(_dropped(stack_NX, how), weights_N)
+
+
+WAYS: Final[dict[str, Way]] = {
+    "sum": Way(weighted_sum, "the weighted sum, exactly, or the best of it at a --rank"),
+    "ties": Way(ties, "the largest values, of the sign that most of them have", 0.2, averages=True),
+    "dare": Way(dare, "values dropped by chance, the rest scaled up, summed", 0.5, draws=True),
+    "dare-ties": Way(
+        dare_ties, "values dropped by chance, then as ties", 0.5, averages=True, draws=True
+    ),
+    "prune": Way(prune, "the weighted sum of the largest values", 0.5),
+}
+
+# PEFT's combination_type, and names used elsewhere.
+_ELSEWHERE = {
+    "average": "sum",
+    "cat": "sum",
+    "dare_linear": "dare with --factors",
+    "dare_linear_svd": "dare",
+    "dare_ties": "dare-ties with --factors",
+    "dare_ties_svd": "dare-ties",
+    "linear": "sum with --factors",
+    "magnitude_prune": "prune with --factors",
+    "magnitude_prune_svd": "prune",
+    "svd": "sum with --rank",
+    "task_arithmetic": "sum",
+    "ties_svd": "ties",
+}
+
+
+def way_of(name: str) -> Way:
+    """The way of that name. Raises InputError, which knows what PEFT calls them."""
+    if name in WAYS:
+        return WAYS[name]
+    here = _ELSEWHERE.get(name.lower().replace("-", "_"))
+    if here is not None:
+        raise InputError(
+            f"--how: unknown way {name!r}; here it is {here}. Valid: {', '.join(sorted(WAYS))}."
+        )
+    raise unknown("way", name, WAYS, "--how")
+
+
+def _largest(stack_NX: torch.Tensor, how: Settings) -> torch.Tensor:
+    """Each correction with only its largest values: `density` of them, rounded down."""
+    if how.density >= 1:
+        return stack_NX
+    flat = stack_NX.flatten(1)
+    trimmed = torch.zeros(flat.shape)
+    for own, into in zip(flat, trimmed, strict=True):
+        kept = torch.topk(own.abs(), int(how.density * len(own)), sorted=False).indices
+        into[kept] = own[kept]
+    return trimmed.view(stack_NX.shape)
+
+
+def _dropped(stack_NX: torch.Tensor, how: Settings) -> torch.Tensor:
+    """Each correction with `density` of its values left by chance, scaled up by as much.
+
+    What is drawn depends on the seed, the tensor's name and the adapter's place alone.
+    """
+    if how.density >= 1:
+        return stack_NX
+    kept = torch.empty_like(stack_NX)
+    for number, one in enumerate(kept):
+        key = f"{how.seed} {number} {how.tensor}".encode()
+        drawn = int.from_bytes(hashlib.sha256(key).digest()[:7], "big")
+        one.bernoulli_(how.density, generator=torch.Generator().manual_seed(drawn))
+    return kept.mul_(stack_NX).div_(how.density)
+
+
+def _agreeing(stack_NX: torch.Tensor, weights_N: torch.Tensor) -> torch.Tensor:
+    """The weighted mean over those whose sign is the one that most of the magnitude has.
+
+    A correction that is subtracted votes for what subtracting it does. (PEFT lets it vote as if it
+    were added; for positive weights the two are the same.) Where nothing votes the result is 0.
+    """
+    made_X = torch.empty(stack_NX.shape[1:])
+    weights_N1 = weights_N.view(-1, 1)
+    # A few values at a time: what is worked out on the way would be several stacks large.
+    pieces = torch.split(stack_NX.flatten(1), _CHUNK, dim=1)
+    for own_NK, into_K in zip(pieces, torch.split(made_X.view(-1), _CHUNK), strict=True):
+        votes_NK = own_NK * weights_N1.sign()
+        elected_K = torch.where(votes_NK.sum(0) >= 0, 1.0, -1.0)
+        agree_NK = votes_NK.sign() == elected_K
+        count_K = agree_NK.sum(0).clamp_min(1)
+        into_K.copy_((own_NK * weights_N1 * agree_NK).sum(0) / count_K)
+    return made_X
