@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brulee.errors import BruleeError, InputError, StoppedError
-    from brulee.inference.session import open_session as load
-    from brulee.pipeline import resume, run, train
-    from brulee.pipeline.evaluation import evaluate
+    from brulee.pipeline.calls import evaluate, load, resume, run, train
+    from brulee.pipeline.result import Run
     from brulee.recipe import Recipe, load_recipe, recipe_from_dict
 
 __version__ = "0.1.0"
@@ -17,6 +17,7 @@ __all__ = [
     "BruleeError",
     "InputError",
     "Recipe",
+    "Run",
     "StoppedError",
     "__version__",
     "evaluate",
@@ -33,14 +34,15 @@ _LAZY = {
     "BruleeError": ("brulee.errors", "BruleeError"),
     "InputError": ("brulee.errors", "InputError"),
     "Recipe": ("brulee.recipe", "Recipe"),
+    "Run": ("brulee.pipeline.result", "Run"),
     "StoppedError": ("brulee.errors", "StoppedError"),
-    "evaluate": ("brulee.pipeline.evaluation", "evaluate"),
-    "load": ("brulee.inference.session", "open_session"),
+    "evaluate": ("brulee.pipeline.calls", "evaluate"),
+    "load": ("brulee.pipeline.calls", "load"),
     "load_recipe": ("brulee.recipe", "load_recipe"),
     "recipe_from_dict": ("brulee.recipe", "recipe_from_dict"),
-    "resume": ("brulee.pipeline", "resume"),
-    "run": ("brulee.pipeline", "run"),
-    "train": ("brulee.pipeline", "train"),
+    "resume": ("brulee.pipeline.calls", "resume"),
+    "run": ("brulee.pipeline.calls", "run"),
+    "train": ("brulee.pipeline.calls", "train"),
 }
 
 
@@ -48,7 +50,10 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'brulee' has no attribute {name!r}")
     module, attribute = _LAZY[name]
-    return getattr(import_module(module), attribute)
+    with warnings.catch_warnings():
+        # In a notebook tqdm, which other libraries import, asks for widgets that nothing here uses.
+        warnings.filterwarnings("ignore", "IProgress not found")
+        return getattr(import_module(module), attribute)
 
 
 def __dir__() -> list[str]:
