@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brulee.errors import BruleeError, InputError, StoppedError
+    from brulee.models.given_model import keep_model
     from brulee.pipeline.calls import evaluate, load, resume, run, train
     from brulee.pipeline.result import Run
     from brulee.recipe import Recipe, load_recipe, recipe_from_dict
@@ -21,6 +22,7 @@ __all__ = [
     "StoppedError",
     "__version__",
     "evaluate",
+    "keep_model",
     "load",
     "load_recipe",
     "recipe_from_dict",
@@ -37,6 +39,7 @@ _LAZY = {
     "Run": ("brulee.pipeline.result", "Run"),
     "StoppedError": ("brulee.errors", "StoppedError"),
     "evaluate": ("brulee.pipeline.calls", "evaluate"),
+    "keep_model": ("brulee.models.given_model", "keep_model"),
     "load": ("brulee.pipeline.calls", "load"),
     "load_recipe": ("brulee.recipe", "load_recipe"),
     "recipe_from_dict": ("brulee.recipe", "recipe_from_dict"),

@@ -14,6 +14,7 @@ from brulee import pipeline, progress
 from brulee.errors import BruleeError, InputError
 from brulee.inference.session import open_session
 from brulee.models.defaults import own_defaults
+from brulee.models.given_model import keep_model
 from brulee.pipeline import evaluation
 from brulee.pipeline.result import Run
 from brulee.recipe import Recipe, load_recipe, recipe_from_dict
@@ -116,13 +117,28 @@ def _recipe(given: AnyRecipe, command: str) -> Recipe:
     if isinstance(given, Recipe):
         return given
     if isinstance(given, Mapping):
-        return recipe_from_dict(given)
+        return recipe_from_dict(_with_a_name(given))
     if isinstance(given, str | Path):
         return load_recipe(given)
     raise InputError(
         f"brulee.{command} takes a recipe, its values or its path, not an object of type "
         f"{type(given).__name__}; brulee.load_recipe(PATH) reads one."
     )
+
+
+def _with_a_name(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a recipe with the folder of a model where they have the model itself."""
+    model = values.get("model")
+    named = model.get("name") if isinstance(model, Mapping) else model
+    if hasattr(named, "save_pretrained"):
+        raise InputError(
+            f"model: a {type(named).__name__} without its tokenizer; give both: "
+            '{"model": (model, tokenizer)}.'
+        )
+    if not (isinstance(named, tuple) and len(named) == 2):
+        return dict(values)
+    kept = keep_model(*named)
+    return {**values, "model": {**model, "name": kept} if isinstance(model, Mapping) else kept}
 
 
 def _shown(call: Callable[P, T]) -> Callable[P, T]:

@@ -111,6 +111,11 @@ def recipe_from_dict(
 def _plain(value: object) -> str:
     if isinstance(value, Path):
         return str(value)
+    if hasattr(value, "save_pretrained"):
+        raise InputError(
+            f"recipe: a {type(value).__name__} stands for itself in brulee.run and brulee.train "
+            "only; brulee.keep_model(model, tokenizer) gives a name for it."
+        )
     raise InputError(
         f"recipe: {value!r}, of type {type(value).__name__}, is not a text, a number, true, false, "
         "null, a list or a mapping of those."
