@@ -80,7 +80,7 @@ def test_what_is_no_recipe_is_refused_with_how_to_get_one(name: str, given: Any)
 
 
 def test_only_a_run_is_resumed(at: Any) -> None:
-    with pytest.raises(brulee.InputError, match="takes a run or its folder, not .* NoneType"):
+    with pytest.raises(brulee.InputError, match=r"takes a run or its folder, not .* NoneType"):
         brulee.resume(None)  # type: ignore[arg-type]
 
 

@@ -18,6 +18,7 @@ from brulee.inference.sampling import Sampling
 from brulee.methods.base import Attached
 from brulee.methods.checkpoint import CONFIG, attach_adapter, open_adapter, read_record
 from brulee.methods.whole import check_whole
+from brulee.models.defaults import own_defaults
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.progress import bar, waiting
@@ -81,7 +82,7 @@ class Session:
                 raise InputError(f"{place} is empty: nothing to go on from.")
             self.engine.check_prompt(one, place)
         sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams)
-        with bar("Generating", total=len(ids), unit="prompts") as progress:
+        with own_defaults(), bar("Generating", total=len(ids), unit="prompts") as progress:
             written = self.engine.complete(ids, sampling, lambda *_: progress.advance())
         return [one.text.strip() for one in written]
 
