@@ -51,8 +51,9 @@ def test_a_run_gives_its_numbers_and_texts(recipe: Recipe) -> None:
 
 
 def test_a_run_is_shown_as_a_table_and_printed_as_the_command_does(
-    recipe: Recipe, capsys: pytest.CaptureFixture[str]
+    recipe: Recipe, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
     run = brulee.run(recipe(name="a.run"))
     page = run._repr_html_()
     assert page.count("<table>") == 2
@@ -61,6 +62,7 @@ def test_a_run_is_shown_as_a_table_and_printed_as_the_command_does(
     assert run.verdict.replace("'", "&#x27;").replace("<", "&lt;") in page
     assert repr(run) == "Run('runs/a.run')"
     assert "ROUGE-1" in str(run)
+    assert "\x1b" not in str(run)
     assert str(run).splitlines()[-1] == "Report: runs/a.run/report.html"
     assert max(map(len, str(run).splitlines())) <= 80
     assert capsys.readouterr() == ("", "")
@@ -69,7 +71,7 @@ def test_a_run_is_shown_as_a_table_and_printed_as_the_command_does(
 def test_a_training_alone_says_what_it_lacks(recipe: Recipe) -> None:
     run = brulee.train(recipe())
     assert str(run) == "Run('runs/run'), trained and not scored"
-    assert run._repr_html_() == ""
+    assert run._repr_html_() is None
     with pytest.raises(brulee.InputError, match=r"not scored yet; brulee\.run with the same"):
         _ = run.scores
     with pytest.raises(brulee.InputError, match="has no adapter yet"):

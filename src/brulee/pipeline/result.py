@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,16 +39,18 @@ class Run:
 
     def __str__(self) -> str:
         """The verdict, the scores, the guards, the cost; of a training alone, where it lies."""
-        return self._shown(self._text, f"{self!r}, trained and not scored")
+        if not self._scored:
+            return f"{self!r}, trained and not scored"
+        return self._text(self.results, self.report)
 
-    def _repr_html_(self) -> str:
-        """The same for a notebook."""
-        return self._shown(notebook.html, "")
+    def _repr_html_(self) -> str | None:
+        """The same for a notebook; None, for which that shows the folder, before it was scored."""
+        return notebook.html(self.results, self.report) if self._scored else None
 
     @property
     def results(self) -> Results:
         """All that was measured, as in results.json. Raises InputError before it was scored."""
-        if not (self.folder / results.FILE_NAME).is_file():
+        if not self._scored:
             raise InputError(
                 f"{self.folder}: trained and not scored yet; brulee.run with the same recipe does "
                 "that."
@@ -101,15 +102,16 @@ class Run:
         """The tuned model, ready to answer."""
         return open_session(self.folder, device, precision)
 
+    @property
+    def _scored(self) -> bool:
+        return (self.folder / results.FILE_NAME).is_file()
+
     def _text(self, found: Results, report: Path) -> str:
         out = io.StringIO()
-        terminal.show(found, Console(file=out, width=_WIDE, force_jupyter=False), report)
+        terminal.show(
+            found, Console(file=out, width=_WIDE, color_system=None, force_jupyter=False), report
+        )
         return out.getvalue().strip("\n")
-
-    def _shown(self, how: Callable[[Results, Path], str], unscored: str) -> str:
-        if not (self.folder / results.FILE_NAME).is_file():
-            return unscored
-        return how(self.results, self.report)
 
 
 def _lines(file: Path) -> list[str]:
