@@ -21,7 +21,7 @@ from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
 
-from brulee.errors import InputError, unknown
+from brulee.errors import InputError, nearest, unknown
 
 PREFIX = "memory/"  # memory/NAME.DIGEST
 _DIGITS = 16  # of the SHA-256 in a source's name
@@ -81,7 +81,8 @@ def _taken(data: Any, hold: Callable[[], Path], names: dict[str, str]) -> Any:
 def _refuse_bare(members: list[Any]) -> None:
     """Refuse rows where a mixture's tasks stand."""
     for member in members:
-        if isinstance(member, Mapping) and not {"source", "tasks"} & member.keys():
+        keys = [str(key) for key in member] if isinstance(member, Mapping) else []
+        if keys and not any(nearest(key, ("source", "tasks")) for key in keys):
             raise InputError(
                 "data: a list here is a mixture of tasks, and one of them has no source; rows "
                 'stand under data.source: {"data": {"source": rows}}.'
