@@ -7,7 +7,6 @@ Everything the command line does is a plain function; this is `brulee run RECIPE
 
 from __future__ import annotations
 
-import json
 import sys
 
 import brulee
@@ -18,15 +17,14 @@ def main() -> None:
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     recipe = brulee.load_recipe(sys.argv[1], sys.argv[2:])
-    folder = brulee.run(recipe)
-    found = json.loads((folder / "results.json").read_text())
-    print(found["verdict"])
-    for row in found["comparisons"]:
+    run = brulee.run(recipe)
+    print(run.verdict)
+    for row in run.results.comparisons:
         print(
-            f"{row['metric']:8} {row['base']:.3f} -> {row['tuned']:.3f} "
-            f"(95% interval of the difference {row['low']:+.3f} to {row['high']:+.3f})"
+            f"{row.metric:8} {row.base:.3f} -> {row.tuned:.3f} "
+            f"(95% interval of the difference {row.low:+.3f} to {row.high:+.3f})"
         )
-    print("cost:", json.dumps(found["cost"]))
+    print("cost:", run.results.cost.model_dump_json())
 
 
 if __name__ == "__main__":

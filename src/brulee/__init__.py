@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brulee.errors import BruleeError, InputError, StoppedError
-    from brulee.inference.adapters import load_adapters
-    from brulee.inference.session import open_session as load
-    from brulee.pipeline import resume, run, train
-    from brulee.pipeline.evaluation import evaluate
+    from brulee.models.given_model import keep_model
+    from brulee.pipeline.calls import evaluate, load, load_adapters, resume, run, train
+    from brulee.pipeline.result import Run
     from brulee.recipe import Recipe, load_recipe, recipe_from_dict
 
 __version__ = "0.1.0"
@@ -18,9 +18,11 @@ __all__ = [
     "BruleeError",
     "InputError",
     "Recipe",
+    "Run",
     "StoppedError",
     "__version__",
     "evaluate",
+    "keep_model",
     "load",
     "load_adapters",
     "load_recipe",
@@ -35,15 +37,17 @@ _LAZY = {
     "BruleeError": ("brulee.errors", "BruleeError"),
     "InputError": ("brulee.errors", "InputError"),
     "Recipe": ("brulee.recipe", "Recipe"),
+    "Run": ("brulee.pipeline.result", "Run"),
     "StoppedError": ("brulee.errors", "StoppedError"),
-    "evaluate": ("brulee.pipeline.evaluation", "evaluate"),
-    "load": ("brulee.inference.session", "open_session"),
-    "load_adapters": ("brulee.inference.adapters", "load_adapters"),
+    "evaluate": ("brulee.pipeline.calls", "evaluate"),
+    "keep_model": ("brulee.models.given_model", "keep_model"),
+    "load": ("brulee.pipeline.calls", "load"),
+    "load_adapters": ("brulee.pipeline.calls", "load_adapters"),
     "load_recipe": ("brulee.recipe", "load_recipe"),
     "recipe_from_dict": ("brulee.recipe", "recipe_from_dict"),
-    "resume": ("brulee.pipeline", "resume"),
-    "run": ("brulee.pipeline", "run"),
-    "train": ("brulee.pipeline", "train"),
+    "resume": ("brulee.pipeline.calls", "resume"),
+    "run": ("brulee.pipeline.calls", "run"),
+    "train": ("brulee.pipeline.calls", "train"),
 }
 
 
@@ -51,7 +55,10 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'brulee' has no attribute {name!r}")
     module, attribute = _LAZY[name]
-    return getattr(import_module(module), attribute)
+    with warnings.catch_warnings():
+        # In a notebook tqdm, which other libraries import, asks for widgets that nothing here uses.
+        warnings.filterwarnings("ignore", "IProgress not found")
+        return getattr(import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

@@ -13,6 +13,10 @@ class BruleeError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: the sentence, as the command line does."""
+        return [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ())]
+
 
 class InputError(BruleeError):
     """Bad usage or bad input; the message names the file, line, key or row and what is valid."""

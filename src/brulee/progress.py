@@ -1,18 +1,22 @@
-"""Progress bars with their notes: on stderr, and only where the command line asked for them."""
+"""Progress bars with their notes, only where they are asked for: on stderr, or in a notebook."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, Protocol
 
 _enabled = False
 _drawing = False
 _waiting: Any = None  # what is drawn while nothing can be counted
 _LINE_EVERY_SECONDS = 15.0
+_CELL_EVERY_SECONDS = 0.5
+_CELL_KEEPS_SECONDS = 1.0  # what took less leaves no line there
+_cell: Any = None  # the lines of the notebook's cell that is running
 _WIDE = 100  # columns that a terminal needs to show the unit and the time gone, too
 
 
@@ -38,6 +42,29 @@ def enabled() -> bool:
 
 
 @contextmanager
+def shown(on: bool | None = None) -> Iterator[None]:
+    """Switch drawing on or off inside this block; None leaves it, and is on in a notebook.
+
+    There all bars and notes of the block are one text below the cell, which is kept up to date.
+    """
+    global _enabled, _cell
+    before = _enabled, _cell
+    notebook = _in_notebook()
+    _enabled = (_enabled or notebook) if on is None else on
+    if notebook and _cell is None:
+        _cell = _Cell()
+    try:
+        yield
+    finally:
+        _enabled, _cell = before
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+@contextmanager
 def bar(description: str, total: float, unit: str = "") -> Iterator[Bar]:
     """A progress bar for a piece of work of `total` units.
 
@@ -53,11 +80,18 @@ def bar(description: str, total: float, unit: str = "") -> Iterator[Bar]:
     if _waiting is not None:
         _waiting.stop()
     try:
-        if sys.stderr.isatty():
+        if _cell is not None:
+            task = _Lines(description, total, unit, _CELL_EVERY_SECONDS, _cell.show)
+            try:
+                yield task
+            finally:
+                if task.elapsed >= _CELL_KEEPS_SECONDS:
+                    _cell.add(task.line())
+        elif sys.stderr.isatty():
             with _live(description, total, unit) as live:
                 yield live
         else:
-            lines = _Lines(description, total, unit)
+            lines = _Lines(description, total, unit, _LINE_EVERY_SECONDS, _print)
             yield lines
             lines.finish()
     finally:
@@ -75,8 +109,15 @@ def waiting(text: str) -> Iterator[None]:
     global _waiting
     # Of several processes that share a terminal, the first speaks.
     mute = _drawing or _waiting is not None or os.environ.get("RANK", "0") != "0"
-    if not _enabled or mute or not sys.stderr.isatty():
+    if not _enabled or mute or not (_cell or sys.stderr.isatty()):
         yield
+        return
+    if _cell is not None:
+        _cell.show(f"{text} ...")
+        try:
+            yield
+        finally:
+            _cell.show("")
         return
     from rich.console import Console
     from rich.live import Live
@@ -100,8 +141,13 @@ def silent() -> Iterator[Bar]:
 
 def note(text: str) -> None:
     """Say something worth knowing on stderr, where bars are drawn."""
-    if _enabled:
-        print(text, file=sys.stderr, flush=True)
+    if not _enabled:
+        return
+    (_print if _cell is None else _cell.add)(text)
+
+
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 class _Silent:
@@ -113,8 +159,13 @@ class _Silent:
 
 
 class _Lines:
-    def __init__(self, description: str, total: float, unit: str) -> None:
+    """Says every so many seconds how far a task is."""
+
+    def __init__(
+        self, description: str, total: float, unit: str, every: float, say: Callable[[str], None]
+    ) -> None:
         self.description, self.total, self.unit = description, total, unit
+        self.every, self.say = every, say
         self.done = 0.0
         self.fields: dict[str, str] = {}
         self.started = self.printed = time.monotonic()
@@ -123,28 +174,59 @@ class _Lines:
     def advance(self, count: float = 1, **fields: str) -> None:
         self.done += count
         self.fields.update(fields)
-        if time.monotonic() - self.printed >= _LINE_EVERY_SECONDS:
-            self._print()
+        if time.monotonic() - self.printed >= self.every:
+            self.say(self.line())
 
     def show(self, **fields: str) -> None:
         self.fields.update(fields)
-        self._print()
+        self.say(self.line())
 
     def finish(self) -> None:
         if self.printed > self.started and self.told != self.done:
-            self._print()
+            self.say(self.line())
 
-    def _print(self) -> None:
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.started
+
+    def line(self) -> str:
         self.printed, self.told = time.monotonic(), self.done
         elapsed = self.printed - self.started
         left = elapsed * (self.total - self.done) / self.done if self.done else 0.0
         shown = "".join(f"  {key} {value}" for key, value in self.fields.items())
-        print(
+        return (
             f"{self.description}: {self.done:.0f}/{self.total:.0f} {self.unit}{shown}"
-            f"  {elapsed:.0f} s, {left:.0f} s left",
-            file=sys.stderr,
-            flush=True,
+            f"  {elapsed:.0f} s{f', {left:.0f} s left' if self.done < self.total else ''}"
         )
+
+
+class _Cell:
+    """The text below a notebook's cell: what was said, and the line that is being written."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.handle: Any = None
+        self.text = ""
+
+    def add(self, line: str) -> None:
+        """Say a line that stays."""
+        self.said.append(line)
+        self.show("")
+
+    def show(self, line: str) -> None:
+        """Show a line below what was said, until the next one."""
+        text = "\n".join([*self.said, *([line] if line else [])])
+        # What is shown gives way to other text, never to none: a cell cannot take its output back.
+        if text in ("", self.text):
+            return
+        self.text = text
+        # As it is, and not as HTML: it may hold what a row or a label says.
+        shown = {"text/plain": text}
+        if self.handle is None:
+            display = import_module("IPython.display").display
+            self.handle = display(shown, raw=True, display_id=True)
+        else:
+            self.handle.update(shown, raw=True)
 
 
 class _Live:

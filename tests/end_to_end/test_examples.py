@@ -1,5 +1,6 @@
 """Every script under examples/ runs, and prints what it says it prints."""
 
+import json
 import runpy
 import sys
 from collections.abc import Callable
@@ -54,6 +55,21 @@ def test_review_rows(tmp_path: Path, play: Play) -> None:
     table.write_text("1_1\t4\tGreat.\n1_2\t2\tStill works.\n2_1\t-4\tBroke.\n")
     (row,) = play("review_rows.py", table)
     assert '"stars": 5' in row
+
+
+def test_tune_on_rows(at: Any, tmp_path: Path, play: Play) -> None:
+    things = ("kettle", "lamp", "chair", "router", "sock", "parcel", "coat", "desk")
+    rows = [
+        {"question": f"What did {who} say of the {thing}?", "answer": f"{who}: {thing} is late."}
+        for who in ("Ana", "Ben", "Cleo", "Dov", "Eve")
+        for thing in things
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps([*rows, {"question": "?", "answer": " "}]))
+    printed = play("tune_on_rows.py", at.model, "rows.json")
+    assert any(line.startswith("ROUGE-1") for line in printed)
+    assert "Report: runs/questions/report.html" in printed
+    assert any(line.startswith("What did ") for line in printed)
+    assert printed[-1] == "in PEFT's format: runs/questions/adapter"
 
 
 def test_every_example_is_short_and_is_run_here() -> None:

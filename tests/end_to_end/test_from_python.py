@@ -48,11 +48,11 @@ def _state() -> dict[str, Any]:
 def test_a_run_leaves_the_process_as_it_was(recipe: brulee.Recipe, alarm: None) -> None:
     torch.manual_seed(12345)
     before = _state()
-    folder = brulee.run(recipe, folder="runs/python")
+    run = brulee.run(recipe, folder="runs/python")
     assert _state() == before
     assert 990 < signal.getitimer(signal.ITIMER_REAL)[0] < 1000, "the caller's alarm is gone"
-    assert folder == Path("runs/python")
-    assert brulee.resume("runs/python") == folder, "a finished run is left alone"
+    assert run.folder == Path("runs/python")
+    assert brulee.resume("runs/python") == run, "a finished run is left alone"
 
 
 def test_an_interrupted_run_gives_the_caller_its_alarm_back(
@@ -71,12 +71,27 @@ def test_an_interrupted_run_gives_the_caller_its_alarm_back(
     assert signal.getitimer(signal.ITIMER_REAL)[0] > 990
 
 
-@pytest.mark.parametrize("given", ["recipe.yaml", Path("recipe.yaml"), {"data": {}}, None])
+@pytest.mark.parametrize("given", [None, 3, [{"q": "a"}]])
 @pytest.mark.parametrize("name", ["run", "train"])
 def test_what_is_no_recipe_is_refused_with_how_to_get_one(name: str, given: Any) -> None:
     kind = type(given).__name__
     with pytest.raises(brulee.InputError, match=rf"brulee\.{name} takes .* {kind}; .*load_recipe"):
         getattr(brulee, name)(given)
+
+
+def test_only_a_run_is_resumed(at: Any) -> None:
+    with pytest.raises(brulee.InputError, match=r"takes a run or its folder, not .* NoneType"):
+        brulee.resume(None)  # type: ignore[arg-type]
+
+
+def test_a_recipe_is_taken_by_its_path_and_by_its_values(at: Any) -> None:
+    run = brulee.train(Path(at.write(evaluate__resamples=50)))
+    assert brulee.train(str(run.folder / "recipe.yaml")) == run
+    assert brulee.train({**at.recipe, "name": "recipe"}) == run
+    with pytest.raises(brulee.InputError, match="no such recipe file"):
+        brulee.train("recipe.yml")
+    with pytest.raises(brulee.InputError, match=r"the key 'data\.source' is required"):
+        brulee.run({"data": {}})
 
 
 def test_a_recipe_of_values_takes_paths_and_names_what_is_no_value(tmp_path: Path) -> None:

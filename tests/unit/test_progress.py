@@ -2,6 +2,8 @@
 
 import re
 import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -120,3 +122,84 @@ def test_of_several_processes_one_says_what_is_waited_for(
     with progress.waiting("Loading the model"):
         pass
     assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def cell(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a notebook shows below its cell, one text after another."""
+    texts: list[str] = []
+
+    def show(data: dict[str, str], raw: bool, **_: Any) -> Any:
+        assert raw
+        texts.append(data["text/plain"])
+        return SimpleNamespace(update=show)
+
+    ipython, display = ModuleType("IPython"), ModuleType("IPython.display")
+    ipython.get_ipython = lambda: SimpleNamespace(kernel=1)  # type: ignore[attr-defined]
+    display.display = show  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    monkeypatch.setattr(progress, "_CELL_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "_CELL_KEEPS_SECONDS", 0.0)
+    return texts
+
+
+def test_a_notebook_shows_one_text_that_is_kept_up_to_date(
+    cell: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress.shown():
+        with progress.waiting("Loading"):
+            pass
+        progress.note("3 rows too long")
+        with progress.bar("Training", 2, "steps") as bar:
+            bar.advance(loss="1.5")
+            bar.advance(loss="1.4")
+    assert cell == [
+        "Loading ...",
+        "3 rows too long",
+        "3 rows too long\nTraining: 1/2 steps  loss 1.5  0 s, 0 s left",
+        "3 rows too long\nTraining: 2/2 steps  loss 1.4  0 s",
+    ]
+    assert capsys.readouterr() == ("", "")
+    assert not progress.enabled()
+    progress.note("unasked")
+    assert len(cell) == 4
+
+
+def test_what_fails_or_is_short_in_a_notebook_leaves_what_was_said(
+    cell: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped() -> None:
+        with progress.shown(), progress.bar("Training", 9) as bar:
+            bar.advance(3)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert cell[-1].startswith("Training: 3/9")
+    monkeypatch.setattr(progress, "_CELL_KEEPS_SECONDS", 60.0)
+    with progress.shown():
+        with progress.bar("Short", 2) as bar:
+            bar.advance()
+        progress.note("said")
+    assert cell[-1] == "said"
+
+
+def test_a_notebook_can_be_told_to_show_nothing(cell: list[str]) -> None:
+    with progress.shown(False), progress.bar("Training", 1) as bar:
+        bar.advance()
+        progress.note("said")
+    assert cell == []
+
+
+def test_a_block_shows_where_it_is_asked_to_and_then_no_more(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with progress.shown():
+        progress.note("unasked")
+    with progress.shown(True):
+        with progress.shown():
+            progress.note("inside")
+        progress.note("asked")
+    progress.note("after")
+    assert capsys.readouterr().err.splitlines() == ["inside", "asked"]

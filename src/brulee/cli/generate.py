@@ -64,9 +64,9 @@ def generate(
     with progress.waiting("Loading PyTorch"):
         from brulee.inference.session import open_session
     if targets:
-        from brulee.inference.adapters import load_adapters
+        from brulee.inference.adapters import open_adapters
 
-        held = load_adapters(targets, base=target, device=device, precision=precision)
+        held = open_adapters(targets, base=target, device=device, precision=precision)
         _show(prompts, held.complete(prompts, asked, **sampling), as_json, asked)
         return
     session = open_session(target, device=device, precision=precision, base=base)

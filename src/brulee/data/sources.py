@@ -1,4 +1,4 @@
-"""Where rows come from: a bundled data set, a file, several side by side, a folder or the Hub."""
+"""Where rows come from: a bundled data set, Python, a file, several, a folder or the Hub."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from brulee.data.hub import open_hub
 from brulee.data.parallel import is_parallel, open_parallel
 from brulee.data.rows import Found, Part, Rows
 from brulee.errors import InputError, nearest, unknown
+from brulee.recipe import given_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,6 +66,8 @@ def bundled_names() -> list[str]:
 def _form(name: str, resolve: Resolve) -> str:
     if name.startswith(_BUNDLED):
         return "bundled"
+    if name.startswith(given_rows.PREFIX):
+        return "memory"
     path = _path(name, resolve)
     if path.is_dir():
         return "folder"
@@ -121,6 +124,22 @@ def _open_bundled(asked: _Asked) -> Found:
         return open_file(file, asked.name, asked.limit)
 
 
+def _open_memory(asked: _Asked) -> Found:
+    path, name = asked.resolve(asked.name), given_rows.label(asked.name)
+    if not path.exists():
+        raise InputError(
+            f"{asked.name}: these rows were given from Python and are not at {path}; a run keeps "
+            "them in its folder, under rows/. Give them again."
+        )
+    if given_rows.digest_of(path) != asked.name.rpartition(".")[2]:
+        raise InputError(
+            f"{path}: these are not the rows that were given from Python, whose digest is in the "
+            "name; bring them back, or give them again."
+        )
+    opened = open_folder if path.is_dir() else open_file
+    return opened(path, name, asked.limit)
+
+
 def _open_path(asked: _Asked) -> Found:
     path = asked.resolve(asked.name)
     opened = open_folder if path.is_dir() else open_file
@@ -165,6 +184,7 @@ def _rename(table: pa.Table, columns: Mapping[str, str], name: str) -> pa.Table:
 
 SOURCES: dict[str, Callable[[_Asked], Found]] = {
     "bundled": _open_bundled,  # bundled/support-chats
+    "memory": _open_memory,  # memory/rows.0123456789abcdef, which were given from Python
     "file": _open_path,  # chats.jsonl
     "folder": _open_path,  # chats, which holds train.jsonl and test.jsonl
     "entry": _open_entry,  # data/dataset_info.json:alpaca_en, of LLaMA-Factory

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from brulee.errors import InputError, unknown
 from brulee.inference.mixed import MixedEngine, Request
@@ -12,6 +12,7 @@ from brulee.inference.session import Session, check_texts, session_of
 from brulee.methods.checkpoint import open_adapter
 from brulee.methods.shelf import locate_adapter
 from brulee.methods.swapping import Swap
+from brulee.models.defaults import own_defaults
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.progress import bar, waiting
@@ -41,13 +42,13 @@ class Adapters:
         """Those whose requests cannot go through one pass with others', and why."""
         return dict(self._engine.apart)
 
-    def add(self, name: str, target: str | Path) -> None:
+    def add(self, name: str, target: str | os.PathLike[str]) -> None:
         """Hold one more: a run, or an adapter's folder.
 
         Raises InputError for a name that is taken, and for an adapter that is damaged, belongs to
         another base or was trained with another framing; the others are then as they were.
         """
-        folder = locate_adapter(str(target))
+        folder = locate_adapter(os.fspath(target))
         self._swap.add(name, folder)
         try:
             base, attached = self._swap.view(name)
@@ -111,7 +112,7 @@ class Adapters:
             for prompt, name, place in zip(prompts, adapters, named, strict=True)
         ]
         sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams)
-        with bar("Generating", total=len(requests), unit="prompts") as progress:
+        with own_defaults(), bar("Generating", total=len(requests), unit="prompts") as progress:
             written = self._engine.complete(requests, sampling, lambda *_: progress.advance())
         return [one.text.strip() for one in written]
 
@@ -122,8 +123,8 @@ class Adapters:
 
 
 @waiting("Loading the model")
-def load_adapters(
-    targets: Mapping[str, str | Path],
+def open_adapters(
+    targets: Mapping[str, str | os.PathLike[str]],
     base: str | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -138,7 +139,7 @@ def load_adapters(
         raise InputError("no adapter is named: nothing to hold over a base.")
     where = pick_device(device)
     dtype = pick_dtype(precision, where)
-    found = {name: open_adapter(locate_adapter(str(t))) for name, t in targets.items()}
+    found = {name: open_adapter(locate_adapter(os.fspath(t))) for name, t in targets.items()}
     first, *others = found
     for name in others:
         if found[name].quantised != found[first].quantised:

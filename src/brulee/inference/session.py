@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.data.encoding import Encoder
 from brulee.errors import InputError
@@ -16,6 +18,7 @@ from brulee.inference.sampling import Sampling
 from brulee.methods.base import Attached
 from brulee.methods.checkpoint import CONFIG, attach_adapter, open_adapter, read_record
 from brulee.methods.whole import check_whole
+from brulee.models.defaults import own_defaults
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.progress import bar, waiting
@@ -33,6 +36,24 @@ class Session:
     encoder: Encoder = field(repr=False)
     engine: Engine = field(repr=False)
     record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The base's tokenizer."""
+        return self.base.tokenizer
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The transformers model with what was tuned in it, to be used outside.
+
+        Raises InputError for soft prompts and prefixes, of which it knows nothing by itself.
+        """
+        if self.attached is not None and (self.attached.prefix_ids or self.attached.reserved):
+            raise InputError(
+                "what was tuned stands before every prompt and not in the model; ask with "
+                "complete(), or load the adapter with peft.PeftModel.from_pretrained."
+            )
+        return self.base.model
 
     def complete(
         self,
@@ -56,7 +77,7 @@ class Session:
         named = places or [f"prompt {number}" for number in range(1, len(prompts) + 1)]
         ids = [self.encode(p, place, raw) for p, place in zip(prompts, named, strict=True)]
         sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams)
-        with bar("Generating", total=len(ids), unit="prompts") as progress:
+        with own_defaults(), bar("Generating", total=len(ids), unit="prompts") as progress:
             written = self.engine.complete(ids, sampling, lambda *_: progress.advance())
         return [one.text.strip() for one in written]
 
@@ -120,21 +141,24 @@ def check_texts(prompts: Sequence[str]) -> None:
 
 @waiting("Loading the model")
 def open_session(
-    target: str | Path, device: str = "auto", precision: str = "auto", base: str | None = None
+    target: str | os.PathLike[str],
+    device: str = "auto",
+    precision: str = "auto",
+    base: str | None = None,
 ) -> Session:
     """Load a run folder, an adapter folder, or a model (bundled, folder, .gguf, Hub id).
 
     `base` replaces the base model that an adapter names. Raises InputError for a target that is
     none of these, an adapter that does not belong to its base, or a `base` of what is no adapter.
     """
-    if not isinstance(target, str | Path):
+    if not isinstance(target, str | os.PathLike):
         raise InputError(
             f"a target is the name or the folder of a model, an adapter or a run, not an object of "
             f"type {type(target).__name__}."
         )
     where = pick_device(device)
     dtype = pick_dtype(precision, where)
-    target, folder = str(target), Path(target)
+    target, folder = os.fspath(target), Path(target)
     tuned_whole = (folder / "model" / "config.json").is_file()
     if not tuned_whole and (folder / "adapter" / CONFIG).is_file():
         folder = folder / "adapter"

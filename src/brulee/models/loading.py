@@ -88,7 +88,7 @@ def load_base(
     """
     if device.type == "cpu":
         keep_freed_memory()
-    with _loading, _no_bars():
+    with _loading, no_bars():
         base = _load(name, _Held(dtype, device, quantise), revision, resolve)
     refuse_unknown_tokens(base.model, base.tokenizer, name)
     if device.type == "cpu":
@@ -97,8 +97,11 @@ def load_base(
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
-    """Keep transformers from drawing: bars are drawn by brulee, and where they are asked for."""
+def no_bars() -> Iterator[None]:
+    """Keep transformers from drawing: bars are drawn by brulee, and where they are asked for.
+
+    Of what it draws while it loads and while it saves.
+    """
     before = hf_logging.set_tqdm_hook(
         lambda make, given, named: make(*given, **{**named, "disable": True})
     )

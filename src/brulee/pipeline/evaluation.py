@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -76,7 +77,7 @@ class Evaluation:
 
 
 def evaluate(
-    target: str | Path,
+    target: str | os.PathLike[str],
     suite: str,
     data: str | Path | None = None,
     *,
@@ -114,7 +115,16 @@ def evaluate(
     scored = {task.name: task_scores(task, answers[task.name], resamples) for task in tasks}
     efficiency = probe(session, examples, replies_folder(session)) if found.timed else None
     return Evaluation(
-        str(target), found, checked, limit, chat, session, examples, answers, scored, efficiency
+        os.fspath(target),
+        found,
+        checked,
+        limit,
+        chat,
+        session,
+        examples,
+        answers,
+        scored,
+        efficiency,
     )
 
 

@@ -13,10 +13,12 @@ from brulee.errors import InputError, nearest
 from brulee.evaluation.answers import keep_just
 from brulee.methods import resolved
 from brulee.models.disk import nearest_folder, try_writing
+from brulee.pipeline import kept_rows
 from brulee.pipeline.differences import Difference, of_scoring, of_training
 from brulee.pipeline.origin import origin
 from brulee.progress import note
 from brulee.recipe import Recipe, load_recipe, recipe_from_dict
+from brulee.recipe.given_rows import PREFIX
 from brulee.reporting.results import FILE_NAME as RESULTS
 
 _RECIPE, _MANIFEST = "recipe.yaml", "manifest.json"
@@ -71,8 +73,7 @@ class RunFolder:
         part of this run was made from other data, templates or another base.
         """
         if self.fresh:
-            _move_aside(self.path)
-            self.fresh = False
+            self._move_aside()
         manifest = self.manifest()
         for key, what in _FIXED.items():
             if key in manifest and manifest[key] != json.loads(json.dumps(facts[key])):
@@ -84,6 +85,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         if manifest:
             self._begin_to_score()
+        kept_rows.keep_rows(self.recipe, self.path)
         written = {**manifest, **origin(self.command), **facts}
         if not manifest:
             written["recipe_folder"] = str(self.recipe.source.folder or Path.cwd())
@@ -92,6 +94,18 @@ class RunFolder:
         self.write_json("split.json", split)
         # Last: a folder with a recipe is a run, and has what a resumed one needs.
         _write_whole(self.path / _RECIPE, self.recipe.to_yaml())
+
+    def _move_aside(self) -> None:
+        """Rename an earlier run to NAME.1, NAME.2 ...: nothing of it is lost."""
+        number = 1
+        while (target := self.path.with_name(f"{self.path.name}.{number}")).exists():
+            number += 1
+        source, kept = self.recipe.source, self.path / kept_rows.FOLDER
+        own = source.rows is not None and source.rows == kept.resolve()
+        self.path.rename(target)
+        if own:  # the recipe is that run's own
+            source.rows = target / kept_rows.FOLDER
+        self.fresh = False
 
     def _begin_to_score(self) -> None:
         """Say what is scored otherwise than before, and keep what was written of that."""
@@ -176,7 +190,9 @@ def reopen_run(path: Path) -> RunFolder:
 def _is_left_over(folder: Path) -> bool:
     """Whether a folder holds nothing, or the beginning of a run that was killed as it began."""
     own = {name for kept in _BEGINNING for name in (kept, f".{kept}.tmp")}
-    return all(file.name in own for file in folder.iterdir())
+    rows = folder / kept_rows.FOLDER
+    begun = not rows.is_dir() or kept_rows.is_begun(rows)
+    return begun and all(file.name in {*own, rows.name} for file in folder.iterdir())
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -199,14 +215,6 @@ def _write_whole(path: Path, text: str) -> None:
         raise
 
 
-def _move_aside(path: Path) -> None:
-    """Rename an earlier run to NAME.1, NAME.2 ...: nothing of it is lost."""
-    number = 1
-    while (target := path.with_name(f"{path.name}.{number}")).exists():
-        number += 1
-    path.rename(target)
-
-
 def _number_aside(run: Path) -> str:
     """Rename results and report to results.1.json, report.1.html ...; the results' new name."""
     number = 1
@@ -225,8 +233,10 @@ def _numbered(name: str, number: int) -> str:
 
 def _refuse_difference(path: Path, recipe: Recipe) -> None:
     for key, before, now in _changed(path, recipe):
+        rows = all(str(source).startswith(PREFIX) for source in (before, now))
+        held = "a run on other rows" if rows else "a different recipe"
         raise InputError(
-            f"{path}: this run folder already holds a different recipe: {key} is {before!r} there "
+            f"{path}: this run folder already holds {held}: {key} is {before!r} there "
             f"and {now!r} now. Use --fresh to move it aside, or --folder to name another."
         )
 

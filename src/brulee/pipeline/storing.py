@@ -11,7 +11,7 @@ from brulee.methods import Attached
 from brulee.methods.checkpoint import CARD, attach_adapter, open_adapter, save_adapter
 from brulee.methods.whole import write_model_record
 from brulee.models.disk import as_umask_says, disk_errors
-from brulee.models.loading import load_base
+from brulee.models.loading import load_base, no_bars
 from brulee.pipeline.card import model_card
 from brulee.pipeline.preparation import Prepared
 from brulee.pipeline.trained import Trained, Tuned
@@ -71,7 +71,8 @@ def _store_adapter(prepared: Prepared, attached: Attached, folder: Path, card: s
 
 
 def _store_model(prepared: Prepared, whole: dict[str, Any] | None, folder: Path, card: str) -> int:
-    prepared.base.model.save_pretrained(folder, state_dict=whole)
+    with no_bars():
+        prepared.base.model.save_pretrained(folder, state_dict=whole)
     prepared.base.tokenizer.save_pretrained(folder)
     as_umask_says(folder)
     write_model_record(folder, prepared.base, prepared.recipe.base.name, _made_by(prepared))

@@ -42,7 +42,8 @@ class DataSpec(Strict):
     """One task: where its rows come from, how they are phrased, how they are split."""
 
     source: Text = Field(
-        description="bundled/NAME, a file, a folder, a Hub id, or an entry of a dataset_info.json"
+        description="bundled/NAME, a file, a folder, a Hub id, or an entry of a dataset_info.json; "
+        "from Python also rows"
     )
     name: str | None = Field(None, description="what the task is called; default: by its source")
     templates: str | list[str] | dict[str, Any] | None = Field(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from brulee.errors import InputError, nearest
+from brulee.recipe import given_rows
 from brulee.recipe.overrides import apply
 from brulee.recipe.recipe import Recipe
 from brulee.recipe.source import Source
@@ -61,7 +62,9 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         raise InputError(
             f"{path}: {found}; a recipe is a mapping with the keys data, method, train ..."
         )
-    return recipe_from_dict(values, overrides, Source(str(path), lines, _folder_of(file)))
+    # Rows that were given from Python are kept in the run's folder, beside its recipe.
+    source = Source(str(path), lines, _folder_of(file), file.resolve().parent / "rows")
+    return recipe_from_dict(values, overrides, source)
 
 
 def _folder_of(file: Path) -> Path:
@@ -78,7 +81,13 @@ def _folder_of(file: Path) -> Path:
 def recipe_from_dict(
     values: Mapping[str, Any], overrides: Iterable[str] = (), source: Source | None = None
 ) -> Recipe:
-    """Build a recipe from plain values, of which paths may be Path; errors as in `load_recipe`."""
+    """Build a recipe from plain values, of which paths may be Path; errors as in `load_recipe`.
+
+    A `data.source` may be rows: a list or an iterator of mappings, a table of pandas, polars,
+    pyarrow or `datasets`, or a mapping from train, validation and test to those. They are read
+    once, here; a run keeps them in its folder. Raises InputError naming the row of what is none.
+    """
+    from_python = source is None
     source = source or Source("recipe", {}, None)
     if isinstance(overrides, str):
         raise InputError(f"overrides must be a list of texts, not one text; write [{overrides!r}].")
@@ -87,6 +96,8 @@ def recipe_from_dict(
             f"{source.label}: it should be a mapping with the keys data, method, train ..., not an "
             f"object of type {type(values).__name__}."
         )
+    if from_python and "data" in values:
+        values = {**values, "data": given_rows.take_rows(values["data"], source.hold_rows)}
     merged = json.loads(json.dumps(dict(values), default=_plain))
     for override in overrides:
         source.overridden[apply(merged, override)] = override.partition("=")[0].strip()
@@ -107,6 +118,11 @@ def recipe_from_dict(
 def _plain(value: object) -> str:
     if isinstance(value, Path):
         return str(value)
+    if hasattr(value, "save_pretrained"):
+        raise InputError(
+            f"recipe: a {type(value).__name__} stands for itself in brulee.run and brulee.train "
+            "only; brulee.keep_model(model, tokenizer) gives a name for it."
+        )
     raise InputError(
         f"recipe: {value!r}, of type {type(value).__name__}, is not a text, a number, true, false, "
         "null, a list or a mapping of those."

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
+from brulee.recipe import given_rows
 from brulee.yaml_lines import KeyPath
 
 
 class Source:
-    """The file a recipe came from, the line of each key, and the folder relative paths may use."""
+    """The file a recipe came from, the line of each key, and the folder relative paths may use.
 
-    def __init__(self, label: str, lines: Mapping[KeyPath, int], folder: Path | None) -> None:
-        self.label, self.lines, self.folder = label, dict(lines), folder
+    `rows` is the folder that has the rows which were given from Python, if there are any.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        lines: Mapping[KeyPath, int],
+        folder: Path | None,
+        rows: Path | None = None,
+    ) -> None:
+        self.label, self.lines, self.folder, self.rows = label, dict(lines), folder, rows
         # Path -> as it was typed.
         self.overridden: dict[KeyPath, str] = {}
 
@@ -34,13 +48,28 @@ class Source:
         self.lines |= {_long(path): line for path, line in self.lines.items()}
         self.overridden |= {_long(path): typed for path, typed in self.overridden.items()}
 
+    def hold_rows(self) -> Path:
+        """A folder for rows, which goes when this object does or the process ends."""
+        if self.rows is None:
+            self.rows = Path(tempfile.mkdtemp(prefix="brulee-rows-"))
+            weakref.finalize(self, _remove, self.rows, os.getpid())
+        return self.rows
+
     def resolve(self, path: str) -> Path:
         """A path relative to the working directory, else to the recipe's folder."""
+        if path.startswith(given_rows.PREFIX) and self.rows is not None:
+            return given_rows.stored(self.rows, path)
         here = Path(path).expanduser()
         if here.exists() or here.is_absolute() or self.folder is None:
             return here
         beside = self.folder / here
         return beside if beside.exists() else here
+
+
+def _remove(folder: Path, owner: int) -> None:
+    # A forked process that ends has not to take along what its parent reads.
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _long(path: KeyPath) -> KeyPath:

@@ -21,15 +21,20 @@ def show(results: Results, console: Console, report: Path | None = None) -> None
     """Print one run so that it reads at 80 columns; `report` is the page to point to."""
     console.print()
     console.print(Text(results.verdict or verdict(results), style="bold"))
-    for table in (_scores(results), _guards(results)):
+    for table in tables(results):
         table.show(console)
-    spent = _cost(results)
+    spent = cost(results)
     if spent:
         console.print()
         console.print(Text(spent, style="dim"))
     if report is not None:
         # A path is one word to copy: never wrapped, whatever the width.
         console.print(Text(f"Report: {report}"), soft_wrap=True)
+
+
+def tables(results: Results) -> tuple[Rows, Rows]:
+    """The scores and the guards, each a row a metric; without rows where there are none."""
+    return _scores(results), _guards(results)
 
 
 def compare(results: Sequence[Results], console: Console) -> None:
@@ -75,16 +80,17 @@ def _values(pair: Paired, style: str) -> tuple[str, str, Text, str]:
     return before, after, Text(wording.difference(pair), style=style), wording.interval(pair)
 
 
-def _cost(results: Results) -> str:
-    cost = results.cost
-    share = cost.trainable_share
+def cost(results: Results) -> str:
+    """What the run took, on one line."""
+    spent = results.cost
+    share = spent.trainable_share
     parts = (
-        (share, f"{wording.quantity(cost.trainable_parameters)} parameters trained"),
+        (share, f"{wording.quantity(spent.trainable_parameters)} parameters trained"),
         (share, f"{wording.percent(share or 0)} of the model"),
-        (cost.train_seconds, f"{wording.duration(cost.train_seconds)} of training"),
-        (cost.tokens_per_second, f"{cost.tokens_per_second:,.0f} tokens/s"),
-        (cost.peak_memory_bytes, f"{wording.size(cost.peak_memory_bytes)} peak memory"),
-        (cost.adapter_bytes, f"{wording.size(cost.adapter_bytes)} on disk"),
+        (spent.train_seconds, f"{wording.duration(spent.train_seconds)} of training"),
+        (spent.tokens_per_second, f"{spent.tokens_per_second:,.0f} tokens/s"),
+        (spent.peak_memory_bytes, f"{wording.size(spent.peak_memory_bytes)} peak memory"),
+        (spent.adapter_bytes, f"{wording.size(spent.adapter_bytes)} on disk"),
     )
     return " · ".join(text for value, text in parts if value)
 

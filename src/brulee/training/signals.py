@@ -13,12 +13,14 @@ from types import FrameType
 def taken(handle: Callable[[int, FrameType | None], None], *signals: int) -> Iterator[None]:
     """Let `handle` answer the signals inside this block.
 
-    Outside the main thread Python delivers no signals, and nothing is changed.
+    Outside the main thread Python delivers no signals, and nothing is changed; nor is a handler
+    that was not set from Python, which could not be given back.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handle) for number in signals}
+    ours = [number for number in signals if signal.getsignal(number) is not None]
+    before = {number: signal.signal(number, handle) for number in ours}
     try:
         yield
     finally:

@@ -94,7 +94,7 @@ class FakeAdapters:
 def adapters(session, monkeypatch) -> FakeAdapters:
     fake = FakeAdapters()
     module = types.ModuleType("brulee.inference.adapters")
-    module.load_adapters = fake.load  # type: ignore[attr-defined]
+    module.open_adapters = fake.load  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return fake
 

@@ -1,0 +1,197 @@
+"""A model that is held in memory, written as the folder that a recipe can name.
+
+What is loaded from that folder is compared with what was given: the class, every module, every
+tensor to the bit, the logits of a few tokens, the tokenizer. A folder that gives something else is
+refused, and not kept.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from brulee.errors import InputError
+from brulee.models.bundled import cache_folder, sha256
+from brulee.models.disk import as_umask_says, disk_errors
+from brulee.models.loading import load_base, no_bars
+from brulee.progress import note, waiting
+
+_TOKENS = 12  # that both models read
+_TEXTS = ("A first line.\n\nAnother: 12.5 € (ça va)?", "  two spaces", "你好")
+
+
+@waiting("Writing the model")
+def keep_model(model: Any, tokenizer: Any) -> Path:
+    """Write a model and its tokenizer to the cache; the folder is what a recipe's `model` names.
+
+    It is called by what it holds, so that the same model is written once, and another is another
+    base. Raises InputError for what no folder would give back exactly.
+    """
+    _check(model, tokenizer)
+    root = cache_folder() / "models" / "given"
+    root.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".given-", dir=root))
+    try:
+        _save(model, tokenizer, aside)
+        _compare(aside, model, tokenizer)
+        aside.chmod(0o755)
+        final = root / f"{model.config.model_type}-{_digest(aside)}"
+        if final.is_dir() and _digest(final) != final.name.rpartition("-")[2]:
+            shutil.rmtree(final)
+        if not final.is_dir():
+            aside.rename(final)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    note(f"model: the one in memory is kept in {final}, which the run names as its base.")
+    return final
+
+
+def _check(model: Any, tokenizer: Any) -> None:
+    kind = type(model).__name__
+    if hasattr(model, "merge_and_unload") or getattr(model, "_hf_peft_config_loaded", False):
+        raise InputError(
+            f"model: a {kind} with an adapter of PEFT in it; fold that in with merge_and_unload(), "
+            "and give what comes back."
+        )
+    if not isinstance(model, PreTrainedModel):
+        raise InputError(f"model: an object of type {kind}; it must be a model of transformers.")
+    if model.get_output_embeddings() is None:
+        raise InputError(
+            f"model: a {kind} writes no tokens, as it has no head; give it as the class for causal "
+            "or sequence-to-sequence models."
+        )
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise InputError(
+            f"model: its tokenizer is an object of type {type(tokenizer).__name__}; it must be a "
+            "tokenizer of transformers."
+        )
+    if getattr(model, "hf_quantizer", None) is not None:
+        raise InputError(
+            "model: its weights are quantised; name the folder or the Hub id that they came from, "
+            "with model.quantise."
+        )
+    for name, tensor in model.state_dict().items():
+        if tensor.is_meta or tensor.dtype == torch.float64:
+            what = "not in memory" if tensor.is_meta else "in float64, which brulee does not hold"
+            raise InputError(f"model: its tensor {name!r} is {what}.")
+
+
+def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    try:
+        with disk_errors(folder), no_bars():
+            model.save_pretrained(folder)
+            _at_rest(tokenizer).save_pretrained(folder)
+    except (ValueError, RuntimeError, NotImplementedError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"model: transformers cannot save it: {reason}") from None
+    as_umask_says(folder)
+
+
+def _at_rest(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer without the padding and the truncation that its last call asked for."""
+    rested = copy.deepcopy(tokenizer)
+    backend = getattr(rested, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_padding()
+        backend.no_truncation()
+    return rested
+
+
+def _compare(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    try:
+        found = load_base(str(folder), model.dtype, torch.device("cpu"))
+    except InputError as error:
+        said = str(error).removeprefix(f"{folder}: ")
+        raise InputError(f"model: what was saved of it cannot be loaded again: {said}") from None
+    if type(found.model) is not type(model):
+        raise _other(
+            f"a {type(found.model).__name__} and not a {type(model).__name__}; give one of those"
+        )
+    modules = [{n: type(m) for n, m in each.named_modules()} for each in (model, found.model)]
+    for name in {*modules[0], *modules[1]}:
+        given, kept = modules[0].get(name), modules[1].get(name)
+        if given is not kept:
+            raise _other(f"for the module {name!r} {_called(kept)} and not {_called(given)}")
+    tensors = found.model.state_dict()
+    for name, tensor in model.state_dict().items():
+        if not torch.equal(tensor.cpu().to(tensors[name].dtype), tensors[name]):
+            raise _other(f"other values for {name!r}")
+    _take_rounded(model, found.model)
+    if not _same_logits(model, found.model):
+        raise _other(
+            "other logits, so that something was changed in memory that no file says (a function, "
+            "a buffer, a value of the configuration)"
+        )
+    if _read(tokenizer) != _read(found.tokenizer):
+        raise InputError("model: what was saved of its tokenizer reads texts otherwise.")
+
+
+def _take_rounded(given: PreTrainedModel, kept: PreTrainedModel) -> None:
+    """Compare what no file holds, and have `kept` round it as a cast of `given` did.
+
+    `model.bfloat16()` also casts the frequencies of rotary positions, which loading computes anew
+    in fp32: the folder gives the better ones.
+    """
+    for name, buffer in given.named_buffers():
+        where, _, leaf = name.rpartition(".")
+        own, theirs = kept.get_buffer(name), buffer.cpu()
+        if not torch.equal(own.to(theirs.dtype), theirs):
+            raise _other(f"other values for {name!r}, which no file holds")
+        kept.get_submodule(where).register_buffer(leaf, theirs.clone(), persistent=False)
+
+
+def _other(what: str) -> InputError:
+    return InputError(f"model: what was saved of it gives {what}.")
+
+
+def _called(kind: type | None) -> str:
+    return "nothing" if kind is None else f"a {kind.__name__}"
+
+
+def _same_logits(given: PreTrainedModel, kept: PreTrainedModel) -> bool:
+    ids = torch.arange(_TOKENS)[None] % given.get_input_embeddings().weight.shape[0]
+    a, b = _logits(given, ids), _logits(kept, ids)
+    exact = given.device.type == "cpu" and given.dtype == torch.float32
+    # Another device or attention, or fewer bits, may round otherwise.
+    return bool((a - b).abs().max() <= (1e-4 if exact else 0.05) * b.abs().max())
+
+
+def _logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
+    ids = ids.to(model.device)
+    inputs = {"input_ids": ids, "decoder_input_ids": ids}
+    if not model.config.is_encoder_decoder:
+        del inputs["decoder_input_ids"]
+    with torch.no_grad(), _evaluating(model):
+        return model(**inputs).logits.float().cpu()  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _read(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
+    """What two tokenizers that are alike have in common."""
+    ids = [list(tokenizer(text)["input_ids"]) for text in _TEXTS]
+    return [ids, len(tokenizer), tokenizer.special_tokens_map, tokenizer.chat_template]
+
+
+def _digest(folder: Path) -> str:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    held = "".join(f"{file.relative_to(folder)} {sha256(file)}\n" for file in files)
+    return hashlib.sha256(held.encode()).hexdigest()[:16]

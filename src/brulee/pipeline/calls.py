@@ -1,0 +1,156 @@
+"""The functions of a Python user: the pipeline, apart from the process that calls it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from brulee import pipeline, progress
+from brulee.errors import BruleeError, InputError
+from brulee.inference.adapters import open_adapters
+from brulee.inference.session import open_session
+from brulee.models.defaults import own_defaults
+from brulee.models.given_model import keep_model
+from brulee.pipeline import evaluation
+from brulee.pipeline.result import Run
+from brulee.recipe import Recipe, load_recipe, recipe_from_dict
+
+P = ParamSpec("P")
+T = TypeVar("T")
+# Random numbers and the default dtype are the process's: a second run would change those of the
+# first.
+_at_work = threading.RLock()
+AnyRecipe = Recipe | Mapping[str, Any] | str | Path
+
+
+def _alone(call: Callable[P, T]) -> Callable[P, T]:
+    """One call at a time in this process, under torch's own defaults whatever the caller set."""
+
+    @wraps(call)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        with _turn(), own_defaults():
+            try:
+                return call(*args, **kwargs)
+            except BruleeError as error:
+                _in_python(error)
+                raise
+
+    return wrapped
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    if not _at_work.acquire(blocking=False):
+        progress.note("brulee is at work in another thread of this process, which is waited for.")
+        _at_work.acquire()
+    try:
+        yield
+    finally:
+        _at_work.release()
+
+
+def _in_python(error: BruleeError) -> None:
+    """Say what the options of the command line, which a sentence names, are called here."""
+    calls = {
+        "--fresh": "fresh=True",
+        "--folder": "folder=PATH",
+        "brulee resume": "brulee.resume(PATH)",
+    }
+    called = [f"{theirs} is {ours}" for theirs, ours in calls.items() if theirs in str(error)]
+    if called and not getattr(error, "__notes__", ()):
+        error.add_note(f"In Python {', '.join(called)}.")
+
+
+@_alone
+def run(
+    recipe: AnyRecipe,
+    *,
+    folder: str | Path | None = None,
+    fresh: bool = False,
+    show: bool | None = None,
+) -> Run:
+    """Score the base, tune it, score it again, write the report.
+
+    `recipe` is a Recipe, the values of one (of which `data.source` may be rows and `model` a pair
+    of a model and its tokenizer), or the path of one. A folder that holds the same recipe is
+    continued, or left alone when it is finished. Where only the scoring differs (`evaluate`,
+    `metrics`) the weights are kept and scored anew; where the training does, the run is refused
+    with the difference. `fresh` moves it aside first. `show` draws bars and notes on what was left
+    out: by default in a notebook. Calls from several threads of a process take turns. Raises
+    InputError for bad input and StoppedError for a run that stopped before its end, as on an
+    interrupt; the same call, or `resume`, then goes on.
+    """
+    with progress.shown(show):
+        return Run(pipeline.run(_recipe(recipe, "run"), folder=folder, fresh=fresh))
+
+
+@_alone
+def train(
+    recipe: AnyRecipe,
+    *,
+    folder: str | Path | None = None,
+    fresh: bool = False,
+    show: bool | None = None,
+) -> Run:
+    """Tune the model and stop after the adapter; otherwise as `run`."""
+    with progress.shown(show):
+        return Run(pipeline.train(_recipe(recipe, "train"), folder=folder, fresh=fresh))
+
+
+@_alone
+def resume(folder: str | os.PathLike[str], *, show: bool | None = None) -> Run:
+    """Go on with an interrupted run or training, whichever the folder holds."""
+    if not isinstance(folder, str | os.PathLike):
+        raise InputError(
+            f"brulee.resume takes a run or its folder, not an object of type "
+            f"{type(folder).__name__}."
+        )
+    with progress.shown(show):
+        return Run(pipeline.resume(Path(folder)))
+
+
+def _recipe(given: AnyRecipe, command: str) -> Recipe:
+    if isinstance(given, Recipe):
+        return given
+    if isinstance(given, Mapping):
+        return recipe_from_dict(_with_a_name(given))
+    if isinstance(given, str | Path):
+        return load_recipe(given)
+    raise InputError(
+        f"brulee.{command} takes a recipe, its values or its path, not an object of type "
+        f"{type(given).__name__}; brulee.load_recipe(PATH) reads one."
+    )
+
+
+def _with_a_name(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a recipe with the folder of a model where they have the model itself."""
+    model = values.get("model")
+    named = model.get("name") if isinstance(model, Mapping) else model
+    if hasattr(named, "save_pretrained"):
+        raise InputError(
+            f"model: a {type(named).__name__} without its tokenizer; give both: "
+            '{"model": (model, tokenizer)}.'
+        )
+    if not (isinstance(named, tuple) and len(named) == 2):
+        return dict(values)
+    kept = keep_model(*named)
+    return {**values, "model": {**model, "name": kept} if isinstance(model, Mapping) else kept}
+
+
+def _shown(call: Callable[P, T]) -> Callable[P, T]:
+    @wraps(call)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        with progress.shown():
+            return call(*args, **kwargs)
+
+    return wrapped
+
+
+evaluate = _alone(_shown(evaluation.evaluate))
+load = _alone(open_session)
+load_adapters = _alone(open_adapters)

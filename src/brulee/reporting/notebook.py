@@ -1,0 +1,32 @@
+"""A run's results in a notebook's cell: the verdict, the scores, the guards, the cost."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+from rich.text import Text
+
+from brulee.reporting import terminal
+from brulee.reporting.results import Results
+from brulee.reporting.tables import Rows
+from brulee.reporting.verdict import verdict
+
+
+def html(results: Results, report: Path) -> str:
+    """Plain HTML in the notebook's own style; what came from data or models is escaped."""
+    said = escape(results.verdict or verdict(results))
+    tables = "".join(_table(rows) for rows in terminal.tables(results) if rows.rows)
+    cost = escape(terminal.cost(results))
+    link = f"Report: <code>{escape(str(report))}</code>"
+    return f"<div><p><b>{said}</b></p>{tables}<p>{cost}</p><p>{link}</p></div>"
+
+
+def _table(rows: Rows) -> str:
+    heads = "".join(f"<th>{escape(head)}</th>" for head in rows.heads)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows.rows)
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(cell: str | Text) -> str:
+    return f"<td>{escape(cell.plain if isinstance(cell, Text) else cell)}</td>"
