@@ -31,7 +31,7 @@ def test_a_run_says_how_its_base_was_held(at: Any, brulee: Any) -> None:
     # Asked again, it answers as it was scored: over the same four bits.
     lines = (RUN / "eval/tuned/rows-test.jsonl").read_text().splitlines()
     answer = json.loads(lines[0])
-    asked = ("--prompt", answer["prompt"], "--max-new-tokens", 4, "--precision", "float32")
+    asked = ("--prompt", answer["prompt"], "--max-new-tokens", 4)
     again = brulee("generate", RUN, *asked)
     assert (again.code, again.out) == (0, answer["output"] + "\n")
 

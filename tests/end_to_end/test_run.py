@@ -114,7 +114,7 @@ def test_compare_and_report_of_a_run(at: Any, done: Any, brulee: Any) -> None:
 
 def test_generate_and_chat_with_a_run(at: Any, done: Any, brulee: Any) -> None:
     [answer] = lines(RUN / "eval/tuned/rows-test.jsonl")[:1]
-    asked = ("--prompt", answer["prompt"], "--max-new-tokens", 4, "--precision", "float32")
+    asked = ("--prompt", answer["prompt"], "--max-new-tokens", 4)
     again = brulee("generate", RUN, *asked)
     assert (again.code, again.out) == (0, answer["output"] + "\n")
     talk = brulee("chat", RUN, "--json", "--max-new-tokens", 4, stdin="Hello\n/reset\nHello\n")

@@ -36,7 +36,7 @@ def test_a_run_scores_what_generate_then_says(
     assert found.cost.trainable_parameters == _stored(RUN).numel()
     lines = (RUN / "eval/tuned/rows-test.jsonl").read_text().splitlines()
     answer = json.loads(lines[0])
-    asked = ("--prompt", answer["prompt"], "--max-new-tokens", 4, "--precision", "float32")
+    asked = ("--prompt", answer["prompt"], "--max-new-tokens", 4)
     again = brulee("generate", RUN, *asked)
     assert (again.code, again.out) == (0, answer["output"] + "\n")
 

@@ -53,7 +53,9 @@ class Adapters:
         try:
             base, attached = self._swap.view(name)
             self._swap.use(name)
-            session = session_of(base, attached, open_adapter(folder).ours, folder)
+            # As the base does: an adapter changes modules and not how attention is asked for.
+            streams = self._sessions[None].engine.reads_streams
+            session = session_of(base, attached, open_adapter(folder).ours, folder, streams)
         except InputError:
             self._swap.remove(name)
             raise

@@ -34,6 +34,7 @@ class Engine:
 
     Rows that are generated hold at most `batch_tokens` tokens. `reserved` positions of the model's
     context are taken before a document's own begin. `decode` gives the text of token ids.
+    `streams`: whether the model reads them, which is tried if it is not known.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Engine:
         batch_tokens: int = 8192,
         reserved: int = 0,
         decode: Decode | None = None,
+        streams: bool | None = None,
     ) -> None:
         self.model, self.stop_ids, self.pad_id = model, frozenset(stop_ids), pad_id
         self.batch_tokens, self._decode = batch_tokens, decode
@@ -51,7 +53,7 @@ class Engine:
         self.device = next(model.parameters()).device
         context = context_length(model)
         self._context = None if context is None else context - reserved
-        self.reads_streams = reads_streams(model)
+        self.reads_streams = reads_streams(model) if streams is None else streams
         self.voice = Voice(None, model)
         # Padding would stand between a prefix and its prompt, and a window counts it.
         self._unpadded = reserved > 0 and window_length(model) is not None

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from brulee.inference.completion import Completion
 from brulee.inference.engine import Engine
 from brulee.inference.generation import Order
-from brulee.inference.routing import Router, UnroutableError
+from brulee.inference.routed import UnroutableError
+from brulee.inference.routing import Router
 from brulee.inference.row import Voice
 from brulee.inference.sampling import Sampling
 from brulee.inference.stream_decoder import StreamDecoder

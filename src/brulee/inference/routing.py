@@ -15,82 +15,36 @@ once, for all layers. What an adapter does to a module is found by comparing its
     parameters of its own                      the whole module, for its rows alone
     a prefix (`Prefixes`)                      positions; keys and values are in the cache by then
 
+Low-rank corrections of several adapters are stacked: one product with all A's, of which a token
+keeps its own adapter's part, and one with all B's.
+
 What is found is tried on a few tokens before it is believed. An adapter that does anything else, or
 writes into the base's memory, is refused, and answers its requests in passes of its own.
 
-Shapes: `T` tokens of a pass, `N` tokens of one adapter, `D` width.
+Shapes: `T` tokens of a pass, `H` query heads, `K` key heads, `D` head width, `P` a prefix's length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.inference.reading import Pair, read
-from brulee.inference.same_bits import ROWS, up
+from brulee.inference.routed import Hook, Instead, Routed, Routes, UnroutableError
+from brulee.inference.same_bits import ROWS
 from brulee.methods.base import Attached
-from brulee.methods.bottleneck_places import first_of, with_first
 from brulee.methods.swapping import view_of
 from brulee.methods.wrapping import Wrapper, put
 from brulee.models.hooks import Adds, Prefixes, Refreshes
 from brulee.models.turns import turn
 
-
-class UnroutableError(Exception):
-    """An adapter, or a model, whose tokens cannot go through a pass beside those of others."""
-
-
-class Part(Protocol):
-    """What an adapter does to the rows (N, D) of one module."""
-
-    def before(self, x: torch.Tensor) -> torch.Tensor:
-        """What the base's module is given instead of x."""
-
-    def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        """What stands in for what the base's module made of that."""
-
-
-@dataclass(frozen=True)
-class Owned:
-    """Tokens of one adapter: their places (N) in a pass, and the same filled up to full rows."""
-
-    name: str
-    places: torch.Tensor
-    filled: torch.Tensor
-
-    @classmethod
-    def at(cls, name: str, places: Sequence[int], device: torch.device) -> Owned:
-        """Filled up, because the bits of a product depend on how few rows it has."""
-        spare = up(len(places)) - len(places)
-        own = torch.tensor(places, device=device)
-        return cls(name, own, torch.cat([own, own[:1].expand(spare)]))
-
-
-@dataclass
-class Routes:
-    """Which tokens of the pass that is being computed belong to whom; the base's to nobody."""
-
-    tokens: int = 0
-    owned: Sequence[Owned] = field(default_factory=tuple)
-
-    def rows(self, x: torch.Tensor) -> torch.Tensor:
-        """The tokens of x, (1, T, ...) or (T, ...), as (T, ...) in the same memory.
-
-        Raises UnroutableError where they are not to be told apart.
-        """
-        if x.ndim >= 3 and x.shape[:2] == (1, self.tokens):
-            return x[0]
-        if x.shape[0] == self.tokens:
-            return x
-        if x.shape[:2] == (1, self.tokens):  # ids
-            return x[0]
-        raise UnroutableError(f"{tuple(x.shape)} is not {self.tokens} tokens")
+_TRIED = 2 * ROWS  # tokens
 
 
 class Router:
@@ -105,7 +59,7 @@ class Router:
         self.model = view_of(plain)
         self._routes = Routes()
         self._shifts: dict[str, int] = {}  # positions that stand before an adapter's documents
-        self._hooks: dict[str, _Hook] = {}
+        self._hooks: dict[str, Hook] = {}
 
     @property
     def names(self) -> list[str]:
@@ -135,7 +89,7 @@ class Router:
                 del self._hooks[path]
         for path, module in list(self.model.named_modules()):
             if isinstance(module, Routed):
-                module.parts.pop(name, None)
+                module.forget(name)
                 if not module.parts:
                     put(self.model, path, module.base_layer)
 
@@ -145,17 +99,12 @@ class Router:
 
         Gives what is to be added to each token's position.
         """
-        places: dict[str, list[int]] = {}
-        for at, name in enumerate(names):
-            if name is not None:
-                places.setdefault(name, []).append(at)
         with turn(self.model):
-            self._routes.tokens = len(names)
-            self._routes.owned = [Owned.at(name, at, device) for name, at in places.items()]
+            self._routes.begin(names, device)
             try:
                 yield [0 if name is None else self._shifts[name] for name in names]
             finally:
-                self._routes.owned = ()
+                self._routes.end()
 
     def _routed(self, path: str) -> Routed:
         module = self.model.get_submodule(path)
@@ -164,121 +113,44 @@ class Router:
             put(self.model, path, module)
         return module
 
-    def _hooked(self, path: str) -> _Hook:
+    def _hooked(self, path: str) -> Hook:
         if path not in self._hooks:
             module = self.model.get_submodule(path)
             own = module.base_layer if isinstance(module, Routed) else module
-            self._hooks[path] = _Hook(own, self._routes)
+            self._hooks[path] = Hook(own, self._routes)
         return self._hooks[path]
 
     @torch.no_grad()
     def _try(self, name: str, view: PreTrainedModel) -> None:
         """Every other token is the adapter's, none sees another: each as it comes out alone."""
-        device = next(self._plain.parameters()).device
-        high = self._plain.get_input_embeddings().weight.shape[0]
-        draw = torch.Generator().manual_seed(0)
-        ids = torch.randint(high, (2 * ROWS,), generator=draw).to(device)
-        positions = torch.arange(2 * ROWS, device=device)
-        asked = torch.arange(2 * ROWS, device=device)
-        names = [name if at % 2 else None for at in range(2 * ROWS)]
+        names = [name if at % 2 else None for at in range(_TRIED)]
         try:
-            with self.computing(names, device) as shifts:
-                shifted = positions + torch.tensor(shifts, device=device)
-                found = read(self.model, ids, shifted, _OwnValues(), asked)
+            with self.computing(names, self._plain.device) as shifts:
+                found = self._tokens(self.model, shifts)
         except (IndexError, RuntimeError, TypeError, ValueError) as error:
             raise UnroutableError(str(error)) from None
-        for model, own in ((self._plain, slice(0, None, 2)), (view, slice(1, None, 2))):
-            alone = read(model, ids, positions, _OwnValues(), asked)[own]
+        for alone, own in (
+            (self._of_base, slice(0, None, 2)),
+            (self._tokens(view), slice(1, None, 2)),
+        ):
             tolerance = 1e-3 if alone.dtype == torch.float32 else 0.05
-            difference = (found[own] - alone).abs().max()
+            difference = (found[own] - alone[own]).abs().max()
             if not difference <= tolerance * alone.abs().max():
                 raise UnroutableError(f"a token comes out {difference:.2g} from what it is alone")
 
+    @functools.cached_property
+    def _of_base(self) -> torch.Tensor:
+        return self._tokens(self._plain)
 
-class Routed(nn.Module):
-    """A module of the base, and what adapters make of it for the tokens that are theirs."""
-
-    def __init__(self, base_layer: nn.Module, routes: Routes) -> None:
-        super().__init__()
-        self.base_layer = base_layer
-        self.parts: dict[str, Part] = {}
-        self._routes = routes
-
-    def __getattr__(self, name: str) -> Any:
-        """Of the module itself what it is asked for: its weight, its sizes."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("base_layer"), name)
-
-    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """X (1, T, ...) -> what the base's module makes of it, corrected row by row."""
-        routes = self._routes
-        owned = [one for one in routes.owned if one.name in self.parts]
-        if not owned:
-            plain: torch.Tensor = self.base_layer(x, *args, **kwargs)
-            return plain
-        given = [routes.rows(x).index_select(0, one.filled) for one in owned]
-        changed = self._before(x, owned, given)
-        out: torch.Tensor = self.base_layer(changed, *args, **kwargs)
-        rows = routes.rows(out)
-        for one, own in zip(owned, given, strict=True):
-            made = self.parts[one.name].after(own, rows.index_select(0, one.filled))
-            rows.index_copy_(0, one.places, made[: len(one.places)])
-        return out
-
-    def _before(
-        self, x: torch.Tensor, owned: Sequence[Owned], given: Sequence[torch.Tensor]
-    ) -> torch.Tensor:
-        changed = x
-        for one, own in zip(owned, given, strict=True):
-            made = self.parts[one.name].before(own)
-            if made is not own:
-                changed = x.clone() if changed is x else changed
-                self._routes.rows(changed).index_copy_(0, one.places, made[: len(one.places)])
-        return changed
-
-
-class _Hook:
-    """Branches that adapters add to what a module gives."""
-
-    def __init__(self, module: nn.Module, routes: Routes) -> None:
-        self.parts: dict[str, Adds] = {}
-        self._routes = routes
-        self._handle = module.register_forward_hook(self._add, with_kwargs=True)
-
-    def off(self) -> None:
-        """Take it off."""
-        self._handle.remove()
-
-    def _add(
-        self, _module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any], output: Any
-    ) -> Any:
-        owned = [one for one in self._routes.owned if one.name in self.parts]
-        if not owned:
-            return output
-        x = self._routes.rows(inputs[0] if inputs else next(iter(named.values())))
-        total = first_of(output).clone()  # it may be what the module was given
-        rows = self._routes.rows(total)
-        for one in owned:
-            own, made = (side.index_select(0, one.filled) for side in (x, rows))
-            added = self.parts[one.name].added(own, made)
-            rows.index_copy_(0, one.places, added[: len(one.places)])
-        return with_first(output, total)
-
-
-class _Instead:
-    """A module of an adapter's view that stands for the base's, with parameters of its own."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-
-    def before(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-    def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        made: torch.Tensor = self._module(x)
-        return made
+    @torch.no_grad()
+    def _tokens(self, model: PreTrainedModel, shifts: Sequence[int] = ()) -> torch.Tensor:
+        """Logits after some tokens, each of which sees itself alone, at shifted positions."""
+        device = model.device
+        high = model.get_input_embeddings().weight.shape[0]
+        ids = torch.randint(high, (_TRIED,), generator=torch.Generator().manual_seed(0))
+        at = torch.arange(_TRIED, device=device)
+        shift = torch.tensor(shifts or [0] * _TRIED, device=device)
+        return read(model, ids.to(device), at + shift, _OwnValues(), at)
 
 
 class _OwnValues:
@@ -315,7 +187,7 @@ def _differences(plain: PreTrainedModel, view: PreTrainedModel) -> Iterator[tupl
         if any(name in vars(other) for name in other._parameters):
             if list(module.children()):
                 raise UnroutableError(f"{path!r} has parameters of its own, and parts")
-            yield path, _Instead(other), False
+            yield path, Instead(other), False
         before = len(module._forward_hooks)
         for hook in list(other._forward_hooks.values())[before:]:
             if not isinstance(hook, Adds):

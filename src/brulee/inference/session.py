@@ -17,6 +17,7 @@ from brulee.inference.engine import Engine
 from brulee.inference.sampling import Sampling
 from brulee.methods.base import Attached
 from brulee.methods.checkpoint import CONFIG, attach_adapter, open_adapter, read_record
+from brulee.methods.soundness import read_json
 from brulee.methods.whole import check_whole
 from brulee.models.defaults import own_defaults
 from brulee.models.loading import Base, load_base
@@ -148,8 +149,10 @@ def open_session(
 ) -> Session:
     """Load a run folder, an adapter folder, or a model (bundled, folder, .gguf, Hub id).
 
-    `base` replaces the base model that an adapter names. Raises InputError for a target that is
-    none of these, an adapter that does not belong to its base, or a `base` of what is no adapter.
+    `base` replaces the base model that an adapter names. A run that was computed in float32 is so
+    here, unless `precision` says otherwise, so that it answers what it answered. Raises InputError
+    for a target that is none of these, an adapter that does not belong to its base, or a `base` of
+    what is no adapter.
     """
     if not isinstance(target, str | os.PathLike):
         raise InputError(
@@ -157,8 +160,8 @@ def open_session(
             f"type {type(target).__name__}."
         )
     where = pick_device(device)
-    dtype = pick_dtype(precision, where)
     target, folder = os.fspath(target), Path(target)
+    dtype = pick_dtype(_asked_precision(precision, folder), where)
     tuned_whole = (folder / "model" / "config.json").is_file()
     if not tuned_whole and (folder / "adapter" / CONFIG).is_file():
         folder = folder / "adapter"
@@ -175,16 +178,29 @@ def open_session(
     return _model_session(target, where, dtype)
 
 
+def _asked_precision(precision: str, run: Path) -> str:
+    """Of a run that used bfloat16 it is left open: elsewhere that may be slow."""
+    manifest = run / "manifest.json"
+    if precision != "auto" or not manifest.is_file():
+        return precision
+    return "float32" if read_json(manifest).get("precision") == "float32" else precision
+
+
 def open_engine(
-    base: Base, encoder: Encoder, batch_tokens: int = 8192, attached: Attached | None = None
+    base: Base,
+    encoder: Encoder,
+    batch_tokens: int = 8192,
+    attached: Attached | None = None,
+    streams: bool | None = None,
 ) -> Engine:
-    """An engine that stops where the encoder's completions end."""
+    """An engine that stops where the encoder's completions end; `streams` as it has it."""
     reserved = attached.reserved if attached else 0
 
     def decode(ids: list[int]) -> str:
         return str(base.tokenizer.decode(ids, skip_special_tokens=True))
 
-    return Engine(base.model, encoder.stop_ids, base.pad_id, batch_tokens, reserved, decode)
+    known = (base.pad_id, batch_tokens, reserved, decode, streams)
+    return Engine(base.model, encoder.stop_ids, *known)
 
 
 def _model_session(name: str, device: torch.device, dtype: torch.dtype) -> Session:
@@ -204,9 +220,13 @@ def _adapter_session(
 
 
 def session_of(
-    base: Base, attached: Attached | None, ours: Mapping[str, Any], folder: Path
+    base: Base,
+    attached: Attached | None,
+    ours: Mapping[str, Any],
+    folder: Path,
+    streams: bool | None = None,
 ) -> Session:
-    """Frame prompts as training did, by its record `ours` in `folder`."""
+    """Frame prompts as training did, by its record `ours` in `folder`; `streams` as `Engine`."""
     encoder = Encoder(
         base.tokenizer,
         kind=base.kind,
@@ -219,5 +239,5 @@ def session_of(
             f"{folder}: trained with another chat template or tokenizer than {base.name!r} has "
             "now, so that it would read prompts it has never seen; bring back the one it had."
         )
-    engine = open_engine(base, encoder, attached=attached)
+    engine = open_engine(base, encoder, attached=attached, streams=streams)
     return Session(base, attached, encoder, engine, ours)

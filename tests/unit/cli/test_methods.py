@@ -62,7 +62,7 @@ def test_what_cannot_be_put_on_is_listed_with_its_reason(brulee, tiny_model_fold
         (("--shape", "2x2", "--method", "prompt"), "stands on a whole model"),
         (("--shape", "2x2", "--method", "lorra"), "did you mean 'lora'"),
         (("no/such/model",), "no such folder or file"),
-        (("FOLDER/tyny",), "no such folder or file. Did you mean 'tiny'?"),
+        (("FOLDER/tyny",), "/tiny'? Valid: bundled"),
     ],
 )
 def test_mistakes_end_in_a_sentence(

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from brulee.inference.reading import read
-from brulee.inference.routing import Router, UnroutableError, _OwnValues
+from brulee.inference.routed import UnroutableError
+from brulee.inference.routing import Router, _OwnValues
 from brulee.methods import METHODS, build_method
 from brulee.methods.checkpoint import save_adapter
 from brulee.methods.swapping import Swap

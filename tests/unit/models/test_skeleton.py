@@ -74,7 +74,7 @@ def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
 def test_a_mistyped_folder_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "models" / "tiny").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"^model 'models/tyny': no such .* mean 'tiny'\?"):
+    with pytest.raises(InputError, match=r"^model 'models/tyny': no such .* mean 'models/tiny'\?"):
         load_skeleton("models/tyny")
 
 
