@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import brulee
+from brulee.methods.combining import combine
 from brulee.models.loading import Base
 
 Recipe = Callable[..., dict[str, Any]]
@@ -182,3 +183,19 @@ def test_a_sentence_is_all_that_a_notebook_shows_of_an_error(recipe: Recipe) -> 
         f"InputError: {said.value}",
         "In Python --fresh is fresh=True, --folder is folder=PATH.",
     ]
+
+
+def test_runs_are_held_over_one_base_and_combined(recipe: Recipe, tmp_path: Path) -> None:
+    made = [recipe(name=name, method=METHODS[name]) for name in ("lora", "ia3")]
+    first, second = (brulee.train(values) for values in made)
+    held = brulee.load_adapters({"a": first, "b": second}, precision="float32")
+    asked = ["What did Ana say?", "The lamp is late. Sum up:"]
+    texts = held.complete(asked * 3, ["a", "a", "b", "b", None, None], max_new_tokens=8)
+    alone = [
+        brulee.load(target, precision="float32").complete(asked, max_new_tokens=8)
+        for target in (first, second, made[0]["model"])
+    ]
+    assert texts == [text for own in alone for text in own]
+    assert not held.apart
+    half = combine([first], tmp_path / "half", weights=[0.5])
+    assert [part.folder for part in half.parts] == [str(first.weights.resolve())]

@@ -11,6 +11,7 @@ went into it, and what it kept of each is measured on what was stored.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,8 +83,8 @@ class Combined:
 
 
 def combine(
-    targets: Sequence[str | Path],
-    out: str | Path,
+    targets: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
     how: str = "sum",
     weights: Sequence[float] | None = None,
     *,
@@ -107,7 +108,7 @@ def combine(
     check_new_folder(out, "the folder of the result")
     if not targets or isinstance(targets, str):
         raise InputError("combine wants a list: adapters, runs or models of one base.")
-    parts = [open_part(str(target)) for target in targets]
+    parts = [open_part(os.fspath(target)) for target in targets]
     check_same_method(parts)
     _check_options(parts[0].method, how, way, rank, factors, density)
     even = (1.0 if way.averages else 1 / len(parts),) * len(parts)
