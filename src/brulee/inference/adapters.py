@@ -147,8 +147,8 @@ def open_adapters(
         if found[name].quantised != found[first].quantised:
             bits = [f"{n!r} on one in {found[n].quantised or 'full'}" for n in (first, name)]
             raise InputError(
-                f"{' and '.join(bits)}: adapters trained on bases held in different precision "
-                "are not adapters of one base."
+                f"these adapters were not trained on one base: {' and '.join(bits)} precision; "
+                "hold those of one precision together."
             )
     source, revision = found[first].named_base(base)
     held = Adapters(load_base(source, dtype, where, revision, quantise=found[first].quantised))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from brulee.errors import InputError
-from brulee.inference.adapters import Adapters
+from brulee.inference.adapters import Adapters, open_adapters
 from brulee.methods import METHODS, build_method
 from brulee.methods.checkpoint import save_adapter
 from brulee.models.loading import Base
@@ -109,3 +110,20 @@ def test_names_and_numbers_that_do_not_fit(make_base: MakeBase, tmp_path: Path) 
         held.session("sparse")
     with pytest.raises(InputError, match="unknown adapter 'ia3'"):
         held.remove("ia3")
+
+
+def test_adapters_of_bases_in_different_precision_are_not_held_together(
+    make_base: MakeBase, tmp_path: Path
+) -> None:
+    base = make_base("llama")
+    for name in ("whole", "bits"):
+        _store(base, "lora", tmp_path / name)
+    record = tmp_path / "bits" / "brulee.json"
+    ours = json.loads(record.read_text())
+    ours["base"]["quantised"] = "nf4"
+    record.write_text(json.dumps(ours))
+    targets = {name: tmp_path / name for name in ("whole", "bits")}
+    with pytest.raises(InputError, match="'whole' on one in full and 'bits' on one in nf4"):
+        open_adapters(targets)
+    with pytest.raises(InputError, match="no adapter is named"):
+        open_adapters({})
