@@ -49,27 +49,26 @@ class Adapters:
         another base or was trained with another framing; the others are then as they were.
         """
         folder = locate_adapter(os.fspath(target))
-        self._swap.add(name, folder)
-        try:
-            base, attached = self._swap.view(name)
-            self._swap.use(name)
-            # As the base does: an adapter changes modules and not how attention is asked for.
-            streams = self._sessions[None].engine.reads_streams
-            session = session_of(base, attached, open_adapter(folder).ours, folder, streams)
-        except InputError:
-            self._swap.remove(name)
-            raise
-        finally:
-            self._swap.use(None)
-        self._sessions[name] = session
-        self._engine.add(name, session.engine)
+        with self._engine.turn:  # a mask passes through the base's memory
+            self._swap.add(name, folder)
+            try:
+                base, attached = self._swap.view(name)
+                # As the base does: an adapter changes modules, not how attention is asked for.
+                streams = self._sessions[None].engine.reads_streams
+                session = session_of(base, attached, open_adapter(folder).ours, folder, streams)
+            except InputError:
+                self._swap.remove(name)
+                raise
+            self._engine.add(name, session.engine)
+            self._sessions[name] = session
 
     def remove(self, name: str) -> None:
         """Let go of an adapter. Raises InputError for a name that is not held."""
         self._of(name)
-        self._engine.remove(name)
-        del self._sessions[name]
-        self._swap.remove(name)
+        with self._engine.turn:
+            self._engine.remove(name)
+            del self._sessions[name]
+            self._swap.remove(name)
 
     def session(self, name: str | None) -> Session:
         """One adapter by itself, around the same base, for all that a session does.

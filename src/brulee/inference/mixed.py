@@ -37,11 +37,12 @@ class Request:
 class MixedEngine:
     """Engines of adapters held in `swap`, by name, over one base; None is the base's own.
 
-    `apart` says why an adapter cannot be mixed with others. Threads take turns.
+    `apart` says why an adapter cannot be mixed with others. Threads take turns; who changes what
+    `swap` holds takes the `turn`.
     """
 
     def __init__(self, swap: Swap, base: Engine) -> None:
-        self._swap, self._turn = swap, threading.RLock()
+        self._swap, self.turn = swap, threading.RLock()
         self._engines: dict[str | None, Engine] = {None: base}
         self._voices: dict[str | None, Voice] = {None: base.voice}
         self._router = Router(base.model) if base.reads_streams else None
@@ -51,7 +52,7 @@ class MixedEngine:
         """Answer for an adapter that `swap` holds, with the engine of its view."""
         view, attached = self._swap.view(name)
         assert attached is not None, "a name is an adapter's"
-        with self._turn:
+        with self.turn:
             self._engines[name] = engine
             self._voices[name] = Voice(name, view.model)
             if self._router is None or not engine.reads_streams:
@@ -64,7 +65,7 @@ class MixedEngine:
 
     def remove(self, name: str) -> None:
         """Answer for an adapter no more."""
-        with self._turn:
+        with self.turn:
             del self._engines[name], self._voices[name]
             self.apart.pop(name, None)
             if self._router is not None:
@@ -83,7 +84,7 @@ class MixedEngine:
         """
         texts = self._engines[None].texts(sampling)
         outputs: dict[int, Completion] = {}
-        with self._turn:
+        with self.turn:
             for i, ids in self._written(requests, sampling):
                 outputs[i] = texts.completion(ids)
                 if done is not None:

@@ -70,7 +70,7 @@ class Router:
         """Learn what an adapter does. Raises UnroutableError, and then has learned nothing."""
         if not attached.beside:
             raise UnroutableError("it writes into the base's memory")
-        for path, part, hooked in _differences(self._plain, view):
+        for path, part, hooked in list(_differences(self._plain, view)):  # all, or it is refused
             (self._hooked if hooked else self._routed)(path).parts[name] = part
         self._shifts[name] = attached.reserved
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,20 @@ def test_adapters_of_bases_in_different_precision_are_not_held_together(
         open_adapters(targets)
     with pytest.raises(InputError, match="no adapter is named"):
         open_adapters({})
+
+
+def test_an_adapter_comes_and_goes_while_another_thread_is_answered(
+    make_base: MakeBase, tmp_path: Path
+) -> None:
+    held = _held(make_base("llama"), tmp_path, ["lora", "sparse"])
+    asked = _asked([None, "lora"])
+    prompts, names = [p for p, _ in asked], [n for _, n in asked]
+    expected = held.complete(prompts, names, max_new_tokens=12)
+    with ThreadPoolExecutor(1) as thread:
+        answers = [
+            thread.submit(held.complete, prompts, names, max_new_tokens=12) for _ in range(6)
+        ]
+        while not all(answer.done() for answer in answers):
+            held.remove("sparse")
+            held.add("sparse", tmp_path / "sparse")
+    assert [answer.result() for answer in answers] == [expected] * 6

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from brulee.inference.reading import read
-from brulee.inference.routed import UnroutableError
+from brulee.inference.routed import Routed, UnroutableError
 from brulee.inference.routing import Router, _OwnValues
 from brulee.methods import METHODS, build_method
 from brulee.methods.checkpoint import save_adapter
@@ -115,7 +115,7 @@ def test_what_cannot_be_mixed_is_told_and_leaves_nothing(
         view, attached = swap.view("sparse")
         assert attached is not None
     elif way == "hook":
-        view.model.get_decoder().register_forward_hook(lambda *_: None)
+        view.model.get_submodule("model.layers.1").register_forward_hook(lambda *_: None)
     else:  # does something else than its parts say
         layer = view.model.get_submodule("model.layers.0.self_attn.o_proj")
         layer.forward = lambda x: layer.after(x[0], layer.base_layer(x[0]))[None] + 1
@@ -123,3 +123,5 @@ def test_what_cannot_be_mixed_is_told_and_leaves_nothing(
         router.add("another", view.model, attached)
     assert [type(m) for m in router.model.modules()] == before
     assert router.names == names
+    parts = [m.parts for m in router.model.modules() if isinstance(m, Routed)]
+    assert not any("another" in own for own in parts)
