@@ -31,6 +31,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from peers.usage import usage
 from versus_jobs import PAIRS, Pair, changed, job_of, told
 
 HERE = Path(__file__).parent
@@ -144,7 +145,9 @@ def our_side(job: dict[str, Any]) -> dict[str, Any]:
     trainer = _trainer(base, attached, job)
     if job["recompute"]:
         trainer.passes.recompute()
+    before = usage()
     found = {**measure(trainer).summary(), "versions": {"torch": torch.__version__}}
+    found["usage"] = usage(before)
     if job["graphs"]:
         found["replayed"] = trainer.passes.replayed
     if base.device.type == "cuda":

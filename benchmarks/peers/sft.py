@@ -16,6 +16,7 @@ import torch
 import transformers
 import trl
 from datasets import Dataset
+from usage import usage
 
 
 def job() -> dict[str, Any]:
@@ -53,7 +54,9 @@ def train(model: Any, tokenizer: Any, job: dict[str, Any], *packages: str) -> No
         callbacks=[clock],
     )
     reset_peak(cuda)
+    before = usage()
     trainer.train()
+    used = usage(before)
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     size = job["batch_size"]
     lengths = [len(ids) for ids, _ in job["documents"][: size * job["steps"]]]
@@ -63,6 +66,7 @@ def train(model: Any, tokenizer: Any, job: dict[str, Any], *packages: str) -> No
         "grad_norms": [float(entry["grad_norm"]) for entry in history],
         "tokens": [sum(lengths[at : at + size]) for at in range(0, len(lengths), size)],
         **peaks(cuda),
+        "usage": used,
         "versions": {name: version(name) for name in (*packages, "trl", "transformers", "torch")},
     }
     Path(job["report"]).write_text(json.dumps(found))
