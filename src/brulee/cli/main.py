@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
@@ -75,7 +76,18 @@ def build_app() -> typer.Typer:
 def main() -> None:
     """Run the command line; exits 0 done, 1 failed work, 2 bad usage or input."""
     hush()
+    _share_cores()
     build_app()()
+
+
+def _share_cores() -> None:
+    """Have threads that wait for another sleep, not spin, before OpenMP is loaded with PyTorch.
+
+    Where others compute too, spinning takes the core from the thread that is waited for
+    (docs/performance.md). What the environment says goes.
+    """
+    if "GOMP_SPINCOUNT" not in os.environ:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,5 +1,7 @@
 import inspect
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -77,3 +79,26 @@ def test_front_door_offers_its_names_lazily() -> None:
 def test_the_help_of_eval_names_every_suite(brulee) -> None:
     words = brulee("eval", "--help").out.replace(",", " ").split()
     assert set(SUITES) <= set(words)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the OpenMP library of Linux tells its settings")
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        ({}, "OMP_WAIT_POLICY = 'PASSIVE'"),
+        ({"OMP_WAIT_POLICY": "active"}, "OMP_WAIT_POLICY = 'ACTIVE'"),
+        ({"GOMP_SPINCOUNT": "77"}, "GOMP_SPINCOUNT = '77'"),
+    ],
+)
+def test_threads_that_wait_sleep_unless_told_otherwise(said: dict[str, str], heard: str) -> None:
+    kept = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    # What main() does before any command, and then what loads OpenMP.
+    script = "from brulee.cli import main\nmain.hush()\nmain._share_cores()\nimport torch"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**kept, **said, "OMP_DISPLAY_ENV": "verbose"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert heard in done.stderr
