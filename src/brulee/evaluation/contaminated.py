@@ -15,7 +15,8 @@ from brulee.data.rows import Rows
 from brulee.errors import InputError
 from brulee.evaluation.answers import Answer, read_answers, statistics_array
 from brulee.evaluation.base import Metric
-from brulee.evaluation.stats import Interval, Reduce, interval
+from brulee.evaluation.resampling import Reduce
+from brulee.evaluation.stats import Interval, interval
 
 Items = Literal["all", "clean", "dirty"]
 ITEMS: Final[tuple[Items, ...]] = ("all", "clean", "dirty")

@@ -48,17 +48,19 @@ def test_a_loss_beyond_chance_is_forgetting_and_a_tie_is_not() -> None:
     assert (lost.kept, lost.difference) == ("forgot", pytest.approx(-0.2))
     assert lost.p < 0.01
     same = forgotten("x/a", guard, answers(80, of=200), answers(80, of=200), 500)
-    assert (same.kept, same.low, same.high) == ("kept", -0.015, 0.015)
+    assert (same.kept, same.high) == ("kept", pytest.approx(0.0188, abs=1e-4))
+    assert same.low == pytest.approx(-same.high)
 
 
 def test_a_few_items_that_stay_as_they_were_rule_no_loss_out() -> None:
     """Resampled, four items without a loss have none: 0.00 to 0.00."""
     guard = Guard(Right("x/a"), [])
     same = forgotten("x/a", guard, answers(2, of=4), answers(2, of=4), 500)
-    assert (same.kept, same.low, same.high) == ("unclear", -0.75, 0.75)
+    assert (same.kept, same.low) == ("unclear", pytest.approx(-0.49, abs=1e-3))
+    assert same.high == pytest.approx(-same.low)
     one = forgotten("x/a", guard, answers(20, of=40), answers(21, of=40), 500)
-    assert (one.kept, one.low) == ("unclear", -3 / 40)
-    assert one.high < 0.1  # a gain that was seen is resampled
+    assert (one.kept, one.low) == ("unclear", pytest.approx(-0.065, abs=0.002))
+    assert 0.1 < one.high < 0.15
     gained = forgotten("x/a", guard, answers(20, of=40), answers(30, of=40), 500)
     assert gained.kept == "improved"
     assert gained.low > 0
