@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Generic, NamedTuple, TypeVar
 import typer
 
 from brulee.cli import options
-from brulee.cli.output import print_json, print_table
+from brulee.cli.output import interval_cell, print_json, print_table
 from brulee.cli.records import read_records, text_lists, texts
 from brulee.errors import InputError
 
@@ -50,7 +50,7 @@ def score(
 ) -> None:
     """Score texts against references; no model needed.
 
-    Every score comes with its 95% bootstrap interval.
+    Every score comes with its 95% interval.
     """
     from brulee.evaluation import metric
 
@@ -132,4 +132,4 @@ def _names(text: str) -> list[str]:
 
 
 def _cells(score: Interval) -> tuple[str, str, str]:
-    return f"{score.value:.4f}", f"{score.low:.4f} to {score.high:.4f}", str(score.n)
+    return f"{score.value:.4f}", interval_cell(score), str(score.n)

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from brulee.evaluation.answers import Answer
+from brulee.evaluation.answers import Answer, clusters, units
 from brulee.evaluation.averages import Part, average
 from brulee.evaluation.resampling import Reduce
 from brulee.evaluation.shares import is_share
@@ -36,13 +36,6 @@ def task_scores(
             reduce = partial(task.reduce, key)
             found[key] = _scored(task.name, part, key, reduce, resamples)
     return TaskScores(task, found)
-
-
-def clusters(answers: Sequence[Answer]) -> list[str] | None:
-    """The cluster of each answer, by default the item itself; None where no item names one."""
-    if not any(a.cluster for a in answers):
-        return None
-    return [a.cluster or f"item {a.id}" for a in answers]
 
 
 def mean(
@@ -88,8 +81,8 @@ def _part(scores: Sequence[Scored]) -> Part:
     value, low, high = np.mean([score.interval[:3] for score in scores], axis=0)
     resampled_B = np.mean([score.resampled for score in scores], axis=0)
     share = len(scores) == 1 and scores[0].share
-    units = min(score.units for score in scores)
-    return Part(float(value), float(low), float(high), resampled_B, units, share)
+    least = min(score.units for score in scores)
+    return Part(float(value), float(low), float(high), resampled_B, least, share)
 
 
 def _scored(
@@ -101,5 +94,4 @@ def _scored(
     draws_B = resampled(stats_NS, reduce, resamples, zlib.crc32(name.encode()), of)
     value = float(reduce(stats_NS.mean(axis=0), float(len(stats_NS))))
     found = Interval(value, *bounds(stats_NS, reduce, draws_B, of), len(stats_NS))
-    units = len(set(of)) if of else len(answers)
-    return Scored(found, stats_NS, draws_B, units, is_share(reduce, stats_NS))
+    return Scored(found, stats_NS, draws_B, units(answers), is_share(reduce, stats_NS))

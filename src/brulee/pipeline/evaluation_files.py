@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brulee.errors import InputError
-from brulee.evaluation.answers import write_answers
+from brulee.evaluation.answers import grouped, write_answers
 from brulee.evaluation.stats import Interval
 from brulee.evaluation.suites import SUITES
 from brulee.evaluation.tasks import Suite
@@ -62,6 +62,7 @@ def as_results(evaluation: Evaluation, name: str) -> Results:
         ),
         method=_method(session.record),
         scores=tuple(scores),
+        groups=grouped(evaluation.answers),
         environment=Environment(versions=versions(), machine=machine()),
         suite=about,
     )

@@ -12,12 +12,11 @@ from functools import partial
 
 import numpy as np
 
-from brulee.evaluation.answers import Answer, statistics_array
+from brulee.evaluation import resampling
+from brulee.evaluation.answers import Answer, clusters, statistics_array, units
 from brulee.evaluation.averages import Part, average
 from brulee.evaluation.base import Array
 from brulee.evaluation.guards import Guard
-from brulee.evaluation.resampling import units
-from brulee.evaluation.scores import clusters
 from brulee.evaluation.stats import Comparison, added, compare, interval, randomisation, resampled
 from brulee.pipeline.comparing import adjusted
 from brulee.reporting.results import Forgetting, Score, outcome
@@ -58,7 +57,7 @@ def forgotten(
     better = guard.task.higher_is_better(guard.metric)
     gain = (found.low, found.high) if better else (-found.high, -found.low)
     # What one text lost or did not says nothing of another.
-    said = outcome(*gain, found.p) if _units(base) > 1 else "unclear"
+    said = outcome(*gain, found.p) if units(base) > 1 else "unclear"
     return Forgetting(
         task=name,
         metric=guard.metric,
@@ -148,15 +147,10 @@ def _change(
     reduce, of = partial(guard.task.reduce, guard.metric), clusters(sides[0])
     found = compare(base_NS, tuned_NS, reduce, resamples, seed, of)
     base_B, tuned_B = (resampled(s, reduce, resamples, seed, of) for s in (base_NS, tuned_NS))
-    drawn, count = tuned_B - base_B, _units(sides[0])
+    drawn, count = tuned_B - base_B, units(sides[0])
     part = Part(found.difference, found.low, found.high, drawn, count, share=False)
-    base_C, tuned_C = (added(units(s, of), reduce) for s in (base_NS, tuned_NS))
+    base_C, tuned_C = (added(resampling.units(s, of), reduce) for s in (base_NS, tuned_NS))
     return _Change(found, part, tuned_C - base_C)
-
-
-def _units(answers: Sequence[Answer]) -> int:
-    """How many items, or clusters of them, tell something of their own."""
-    return len(set(clusters(answers) or range(len(answers))))
 
 
 def _scored(

@@ -54,7 +54,12 @@ def scores(results: Results) -> str:
         return ""
     tasks = len({task for task, _ in pairs})
     rows = [
-        [_name(task, metric, tasks), _score("base", of), _score("tuned", of), str(of[0].n)]
+        [
+            _name(task, metric, tasks),
+            _score("base", of),
+            _score("tuned", of),
+            wording.items(of[0].n, results.groups.get(task)),
+        ]
         for (task, metric), of in pairs.items()
     ]
     heads = ("Score", "Before", "After", "Items")
@@ -86,6 +91,8 @@ def comparisons(results: Results) -> str:
     counts = ("Better / worse / same", "Detectable from")
     heads = ("Score", "Difference", "95% interval", "p", *["p (Holm)"][:corrected], *counts)
     note = " p (Holm) allows for the number of tasks." if corrected else ""
+    if results.groups:
+        note += " Items of one group are not independent, so groups were drawn whole."
     return (
         "<section><h2>Is the difference real?</h2>"
         "<p>Both models answered the same items, so each item is compared with itself. "

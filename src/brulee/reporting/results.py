@@ -203,7 +203,10 @@ class Environment(OpenRecord):
 
 
 class Results(OpenRecord):
-    """Everything a run measured; `verdict` is the one sentence `reporting.verdict` writes."""
+    """Everything a run measured; `verdict` is the one sentence `reporting.verdict` writes.
+
+    `groups` counts those of each task whose items are not independent; they were drawn whole.
+    """
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     run: str
@@ -217,6 +220,7 @@ class Results(OpenRecord):
     lengths: tuple[Lengths, ...] = ()
     mixture: tuple[MixtureLine, ...] = ()
     verdict: str = ""
+    groups: dict[str, int] = Field(default_factory=dict)
     signatures: dict[str, str] = Field(default_factory=dict)
     environment: Environment = Environment()
     suite: SuiteUse | None = None
