@@ -49,7 +49,8 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
     resamples = prepared.recipe.evaluate.resamples
     scores: list[Score] = []
     comparisons: list[Comparison] = []
-    tests = swaps(resamples, len(after.tasks))
+    keys = max((len(_by_key(metrics)) for metrics in prepared.metrics.values()), default=1)
+    tests = swaps(resamples, max(len(after.tasks), keys))
     for test in prepared.corpus.tests:
         if test.name not in after.tasks:
             continue

@@ -90,7 +90,8 @@ def comparisons(results: Results) -> str:
     ]
     counts = ("Better / worse / same", "Detectable from")
     heads = ("Score", "Difference", "95% interval", "p", *["p (Holm)"][:corrected], *counts)
-    note = " p (Holm) allows for the number of tasks." if corrected else ""
+    number_of = "tasks" if tasks > 1 else "scores beside the first"
+    note = f" p (Holm) allows for the number of {number_of}." if corrected else ""
     if results.groups:
         note += " Items of one group are not independent, so groups were drawn whole."
     return (

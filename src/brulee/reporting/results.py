@@ -70,7 +70,8 @@ class Score(Record):
 class Paired(Record):
     """Tuned minus base on the same items, with the 95% interval of that difference.
 
-    `p_holm` is p corrected for the number of tasks (Holm 1979), None where there is one.
+    `p_holm` is p corrected for the number of tasks, or of further scores of one task (Holm 1979);
+    None where it is the only test.
     """
 
     task: str

@@ -108,7 +108,11 @@ def _guards(guards: Sequence[Forgetting]) -> str:
     rest = len(ranked) - len(named)
     clauses = [_guard(guard) for guard in named]
     if rest:
-        clauses.append(f"no loss was measured on {rest} other guard{'s' if rest > 1 else ''}")
+        open_ = sum(guard.kept == "unclear" for guard in ranked[len(named) :])
+        doubt = f", nor ruled out on {open_} of them" if open_ else ""
+        clauses.append(
+            f"no loss was measured on {rest} other guard{'s' if rest > 1 else ''}{doubt}"
+        )
     return "; ".join(clauses)
 
 
