@@ -103,6 +103,12 @@ def test_a_guard_whose_p_does_not_agree_with_its_interval_did_not_change() -> No
     ) in verdict(results(GAIN, guards=(lost,)))
 
 
+def test_guards_that_are_not_named_are_not_said_to_be_safe() -> None:
+    doubtful = tuple(guard(-0.1, 0.05, f"open-{i}") for i in range(5))
+    said = verdict(results(GAIN, guards=(guard(-0.01, 0.01, "fine"), *doubtful)))
+    assert said.endswith("no loss was measured on 3 other guards, nor ruled out on 2 of them.")
+
+
 def test_every_forgotten_guard_is_named_however_many_there_are() -> None:
     lost = tuple(guard(-0.2, -0.1, f"lost-{i}") for i in range(5))
     said = verdict(results(GAIN, guards=(guard(-0.01, 0.01, "fine"), *lost)))
