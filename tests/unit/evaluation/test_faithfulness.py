@@ -66,6 +66,12 @@ def test_the_invented_hotel_is_marked_where_it_stands() -> None:
         ("the 17:00 train", "They take the train at 5 pm."),
         ("see you at three thirty", "They meet at 3:30."),
         ("in nineteen ninety-nine", "It happened in 1999."),
+        ("he's in his early thirties", "He is in his early 30s."),
+        ("the 7:59 train", "The 7.59 train leaves."),
+        ("at 9.36 from Leeds", "It leaves Leeds at 9:36."),
+        ("the figure of 6. 5 dollars", "The figure is $6.50."),
+        ("ready in thirty minutes", "It is ready in half an hour."),
+        ("Doctor Brown came.", "Officer Brown is Doctor Brown."),
         ("half of the guests", "About 50% of the guests came."),
         ("Brian's party", "Brian had a party, says Brian’s friend."),
         ("the Parkers", "Mr. Parker arrived."),
@@ -100,6 +106,10 @@ def test_what_is_said_in_other_words_is_no_invention(source: str, summary: str) 
         ("on Monday", "on Sunday, 5 May", ["Sunday", "5", "May"]),
         ("see us there", "They go to the U.S. soon.", ["U.S."]),
         ("1,000 men", "about 2,000 men", ["2,000"]),
+        ("in twenty minutes", "It is ready in half an hour.", ["half an hour"]),
+        ("at 7:59 and 9:18", "At 8.59 it costs $9.18.", ["8.59", "9.18"]),
+        ("a green light", "Officer Brown saw a green light.", ["Brown"]),
+        ("the seventh of May", "in his early 60s", ["60"]),
     ],
 )
 def test_what_the_source_lacks_is_an_invention(
