@@ -131,7 +131,7 @@ def drawn_bounds(
     Efron's BCa (1987, "Better bootstrap confidence intervals") moves the percentiles for skew. All
     percentiles are too narrow by sqrt((n - 1) / n) and by z in place of t, which Hesterberg (2015,
     "What teachers should know about the bootstrap", section 4) makes up for by taking them further
-    out. The bounds never leave the range of the resampled scores.
+    out. The bounds never leave the range of the resampled scores and the score itself.
     """
     from scipy.special import ndtr, ndtri
 
@@ -150,4 +150,5 @@ def drawn_bounds(
         moved = shift + z / stretched if stretched > 0 else math.copysign(math.inf, z)
         levels.append(float(ndtr(moved)))
     low, high = np.quantile(scores_B, levels)
-    return float(low), float(high)
+    # Of a score that resampling only makes larger, such as a calibration error, both lie beyond it.
+    return min(float(low), value), max(float(high), value)

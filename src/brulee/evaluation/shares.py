@@ -28,7 +28,7 @@ def is_mean(reduce: Reduce, statistics: int, items: int) -> bool:
     """Whether a score is the plain mean of one statistic."""
     if statistics != 1:
         return False
-    probe = np.array([[0.25], [0.5]])
+    probe = np.array([[0.25], [0.5], [2.0]])
     return bool((reduce(probe, float(items)) == probe[:, 0]).all())
 
 

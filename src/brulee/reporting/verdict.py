@@ -126,6 +126,8 @@ def _guard(guard: Forgetting) -> str:
         return f"{guard.task} got better ({evidence})"
     if guard.kept == "kept":
         return f"{guard.task} did not measurably change ({evidence})"
+    if guard.low == guard.high:  # a text of its own, of which no spread is known
+        return f"{guard.task} was measured on one item alone ({wording.difference(guard)})"
     worst = guard.low if guard.higher_is_better else guard.high
     bound = wording.signed(worst, wording.places(guard.difference, guard.low, guard.high))
     return f"{guard.task} did not measurably change ({evidence}: could be as bad as {bound})"

@@ -123,3 +123,10 @@ def test_a_tiny_interval_is_not_rounded_to_zero() -> None:
 
 def test_the_sentence_is_stored_with_the_results() -> None:
     assert with_verdict(results(GAIN)).verdict == verdict(results(GAIN))
+
+
+def test_a_guard_of_one_text_is_said_to_be_one() -> None:
+    alone = guard(-0.01, -0.01, "plain-prose", p=1.0).model_copy(update={"kept": "unclear"})
+    assert verdict(results(GAIN, guards=(alone,))).endswith(
+        "; plain-prose was measured on one item alone (-0.01)."
+    )
