@@ -253,8 +253,9 @@ def randomisation(shares_C: Array, swaps: int, seed: int = 0) -> float:
 
     How often its size is reached or passed; exact where up to 16 units add anything.
     """
-    differing_C = shares_C[np.abs(shares_C) > TIE * max(1.0, float(np.abs(shares_C).max()))]
-    observed, count = float(np.abs(shares_C.sum())), len(differing_C)
+    # What rounding leaves of units that do not differ comes to less than a tie, all together.
+    differing_C = shares_C[np.abs(shares_C) > TIE / len(shares_C)]
+    observed, count = float(np.abs(differing_C.sum())), len(differing_C)
 
     def extremes(swapped_BC: Array) -> int:
         return int((np.abs((1.0 - 2.0 * swapped_BC) @ differing_C) >= observed - TIE).sum())

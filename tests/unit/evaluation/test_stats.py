@@ -337,6 +337,12 @@ def test_what_is_detectable_is_known_where_no_answer_changed() -> None:
     assert same.minimum_detectable == pytest.approx(2.8 * math.sqrt(2 / 52 / 52), abs=1e-3)
 
 
+def test_differences_that_are_small_in_every_item_are_no_rounding() -> None:
+    base = np.random.default_rng(0).random((30_000, 1)) + 1
+    assert compare(base, base + 1e-7, mean, resamples=50).p == 1 / 51
+    assert compare(base, base, mean, resamples=50).p == 1.0
+
+
 def test_few_that_differ_among_many_are_tried_in_every_way() -> None:
     base, tuned = np.full((60, 1), 0.5), np.full((60, 1), 0.5)
     tuned[:5] = 0.7
