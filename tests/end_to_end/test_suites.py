@@ -198,6 +198,33 @@ def test_what_was_asked_otherwise_stands_beside_and_is_never_mixed(at: Any, brul
     assert "[prompt=harness, shots=1]" in " ".join(shown.split())
 
 
+def test_a_folder_of_another_result_is_refused_before_anything_is_asked(
+    at: Any, brulee: Any, no_engine: Any
+) -> None:
+    asked = ["eval", at.model, *MMLU, "--limit", 1, "--out", "scores"]
+    assert brulee(*asked, "--chat").code == 0
+    before = Path("scores/results.json").read_bytes()
+    no_engine()
+    for more, now in (([], "its usual options"), (["--set", "shots=1"], "shots=1")):
+        refused = brulee(*asked, *more)
+        assert refused.code == 2
+        assert refused.errors == [
+            "error: --out scores: it holds mmlu with chat, which mmlu with "
+            f"{now} would replace; name another folder."
+        ]
+    assert Path("scores/results.json").read_bytes() == before
+    assert brulee(*asked, "--chat").code == 0
+
+
+def test_the_results_of_a_run_are_not_replaced_by_a_suite(at: Any, brulee: Any) -> None:
+    assert brulee(*at.run()).code == 0
+    refused = brulee("eval", RUN, *MMLU, "--out", RUN)
+    assert refused.code == 2
+    assert refused.errors == [
+        f"error: --out {RUN}: it holds the results of a run; name another folder."
+    ]
+
+
 def test_an_adapter_and_its_base_do_not_share_replies(at: Any, brulee: Any, cache: Path) -> None:
     assert brulee(*at.run()).code == 0
     for target in (at.model, RUN / "adapter"):

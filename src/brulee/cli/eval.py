@@ -76,6 +76,7 @@ def evaluate(
 
     if out:
         check_folder(out, "--out")
+        files.check_out(out, suite_of(suite), parse_settings(settings or []), chat)
     if bundle:
         check_folder(bundle, "--bundle")
         files.check_bundle(suite_of(suite), limit)

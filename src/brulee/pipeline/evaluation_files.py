@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from brulee.errors import InputError
 from brulee.evaluation.answers import grouped, write_answers
 from brulee.evaluation.stats import Interval
-from brulee.evaluation.suite_options import changed, protocol
+from brulee.evaluation.suite_options import changed, protocol, suite_options
 from brulee.evaluation.suites import SUITES
 from brulee.evaluation.tasks import Suite
 from brulee.methods.checkpoint import with_combined
@@ -119,6 +119,25 @@ def _has_more(folder: Path, limit: int) -> bool:
     except InputError:  # no result, or damaged: to be replaced
         return False
     return suite is not None and (suite.limit is None or suite.limit > limit)
+
+
+def check_out(folder: Path, suite: Suite, options: Mapping[str, Any], chat: bool) -> None:
+    """Raise InputError where a folder holds a run, or a result that was asked for otherwise."""
+    if not (folder / results.FILE_NAME).is_file():
+        return
+    try:
+        held = results.read(folder).suite
+    except InputError:  # damaged: to be replaced
+        return
+    if held is None:
+        raise InputError(f"--out {folder}: it holds the results of a run; name another folder.")
+    now = SuiteUse(name=suite.name, changed=protocol(suite_options(suite, options)), chat=chat)
+    if (held.name, held.asked) != (now.name, now.asked):
+        usual = "its usual options"
+        raise InputError(
+            f"--out {folder}: it holds {held.name} with {held.asked or usual}, which "
+            f"{now.name} with {now.asked or usual} would replace; name another folder."
+        )
 
 
 def write(evaluation: Evaluation, folder: Path) -> Path:
