@@ -23,6 +23,7 @@ from brulee.reporting import results
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MMLU = ["--suite", "mmlu", "--data", FIXTURES / "mmlu", "--set", "subjects=astronomy,prehistory"]
 RUN = Path("runs/recipe")
+PART = "mmlu.subjects=astronomy+prehistory"  # where a run keeps what MMLU asks for
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +147,7 @@ def test_a_run_is_scored_as_tuned_and_keeps_the_result(at: Any, brulee: Any) -> 
     assert {s["who"] for s in after.json["scores"]} == {"tuned"}
     assert after.json["method"]["name"] == "lora"
     assert after.json["base"]["digest"] == before.json["base"]["digest"]
-    kept = results.read(RUN / "suites" / "mmlu")
+    kept = results.read(RUN / "suites" / PART)
     assert kept.suite is not None
     assert kept.suite.limit == 2
 
@@ -162,17 +163,66 @@ def test_the_first_items_do_not_take_the_place_of_all(at: Any, brulee: Any) -> N
 
     for limit in (1, 2):  # the fuller one takes the place of the other
         assert brulee(*asked, "--limit", limit).code == 0
-        assert limits() == {"mmlu": limit}
+        assert limits() == {PART: limit}
     assert brulee(*asked).code == 0
-    assert limits() == {"mmlu": None}
-    whole = (suites / "mmlu" / "results.json").read_bytes()
+    assert limits() == {PART: None}
+    whole = (suites / PART / "results.json").read_bytes()
     first = brulee(*asked, "--limit", 1)
-    assert str(suites / "mmlu.first-1" / "results.json") in first.out
-    assert limits() == {"mmlu": None, "mmlu.first-1": 1}
-    assert (suites / "mmlu" / "results.json").read_bytes() == whole
-    (suites / "mmlu" / "results.json").write_text("{")  # damaged: nothing is lost by replacing it
+    assert str(suites / f"{PART}.first-1" / "results.json") in first.out
+    assert limits() == {PART: None, f"{PART}.first-1": 1}
+    assert (suites / PART / "results.json").read_bytes() == whole
+    (suites / PART / "results.json").write_text("{")  # damaged: nothing is lost by replacing it
     assert brulee(*asked, "--limit", 1).code == 0
-    assert limits()["mmlu"] == 1
+    assert limits()[PART] == 1
+
+
+def test_what_was_asked_otherwise_stands_beside_and_is_never_mixed(at: Any, brulee: Any) -> None:
+    assert brulee(*at.run()).code == 0
+    asked = ["eval", RUN, "--suite", "mmlu", "--data", FIXTURES / "mmlu", "--quiet"]
+    asked += ["--precision", "float32", "--set", "subjects=astronomy"]
+    suites, plain = RUN / "suites", "mmlu.subjects=astronomy"
+    assert brulee(*asked).code == 0
+    before = (suites / plain / "results.json").read_bytes()
+    for more in (["--set", "prompt=harness", "--set", "shots=1"], ["--chat"]):
+        done = brulee(*asked, *more)
+        assert done.code == 0, done.err
+    harness, chat = f"mmlu.prompt=harness.{plain[5:]}.shots=1", f"{plain}.chat"
+    assert sorted(folder.name for folder in suites.iterdir()) == sorted([plain, harness, chat])
+    assert (suites / plain / "results.json").read_bytes() == before
+    board = brulee("leaderboard", RUN, "--tasks", "--json").json["scores"]
+    tasks = {s["task"] for s in board if s["task"].startswith("mmlu/astronomy")}
+    assert tasks == {
+        f"mmlu/astronomy{how}" for how in ("", " [prompt=harness, shots=1]", " [chat]")
+    }
+    shown = brulee("compare", suites / plain, suites / harness).out
+    assert "[prompt=harness, shots=1]" in " ".join(shown.split())
+
+
+def test_a_folder_of_another_result_is_refused_before_anything_is_asked(
+    at: Any, brulee: Any, no_engine: Any
+) -> None:
+    asked = ["eval", at.model, *MMLU, "--limit", 1, "--out", "scores"]
+    assert brulee(*asked, "--chat").code == 0
+    before = Path("scores/results.json").read_bytes()
+    no_engine()
+    for more, now in (([], "its usual options"), (["--set", "shots=1"], "shots=1")):
+        refused = brulee(*asked, *more)
+        assert refused.code == 2
+        assert refused.errors == [
+            "error: --out scores: it holds mmlu with chat, which mmlu with "
+            f"{now} would replace; name another folder."
+        ]
+    assert Path("scores/results.json").read_bytes() == before
+    assert brulee(*asked, "--chat").code == 0
+
+
+def test_the_results_of_a_run_are_not_replaced_by_a_suite(at: Any, brulee: Any) -> None:
+    assert brulee(*at.run()).code == 0
+    refused = brulee("eval", RUN, *MMLU, "--out", RUN)
+    assert refused.code == 2
+    assert refused.errors == [
+        f"error: --out {RUN}: it holds the results of a run; name another folder."
+    ]
 
 
 def test_an_adapter_and_its_base_do_not_share_replies(at: Any, brulee: Any, cache: Path) -> None:

@@ -34,9 +34,14 @@ def compare(
 
 
 def _told_apart(runs: list[Path], found: list[Results]) -> list[Results]:
-    """Runs of one name go by their paths."""
+    """Runs of one name go by their paths; a suite asked otherwise than by default says how."""
     names = [one.run for one in found]
-    return [
-        one.model_copy(update={"run": str(path)}) if names.count(one.run) > 1 else one
+    called = [
+        str(path) if names.count(one.run) > 1 else one.run
         for path, one in zip(runs, found, strict=True)
+    ]
+    asked = [f" [{one.suite.asked}]" if one.suite and one.suite.asked else "" for one in found]
+    return [
+        one.model_copy(update={"run": name + how})
+        for name, how, one in zip(called, asked, found, strict=True)
     ]

@@ -9,7 +9,7 @@ import typer
 
 from brulee import progress
 from brulee.cli import options
-from brulee.cli.output import print_json, print_table
+from brulee.cli.output import interval_cell, print_json, print_table
 from brulee.cli.places import check_folder
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def evaluate(
 
     if out:
         check_folder(out, "--out")
+        files.check_out(out, suite_of(suite), parse_settings(settings or []), chat)
     if bundle:
         check_folder(bundle, "--bundle")
         files.check_bundle(suite_of(suite), limit)
@@ -104,16 +105,19 @@ def evaluate(
 
 
 def _show(found: Evaluation) -> None:
+    from brulee.reporting.wording import items
+
     rows = [
-        (task, key, *_cells(one.interval))
+        (task, key, *_cells(one.interval), items(one.interval.n, one.units))
         for task, scores in found.scored.items()
         for key, one in scores.scores.items()
     ]
     rows += [
-        (average.task, average.label, *_cells(average.interval)) for average in found.aggregates
+        (average.task, average.label, *_cells(average.interval), str(average.interval.n))
+        for average in found.aggregates
     ]
     print_table(["task", "score", "value", "95% interval", "items"], rows)
 
 
-def _cells(found: Interval) -> tuple[str, str, str]:
-    return f"{found.value:.4f}", f"{found.low:.4f} to {found.high:.4f}", str(found.n)
+def _cells(found: Interval) -> tuple[str, str]:
+    return f"{found.value:.4f}", interval_cell(found)

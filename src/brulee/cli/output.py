@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from brulee.evaluation.stats import Interval
+
 _UNLIMITED: Final = 10_000  # columns
 
 
@@ -38,6 +40,13 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         if number:
             out.print()
         out.print(part)
+
+
+def interval_cell(found: Interval) -> str:
+    """`0.3012 to 0.4100`; a single item that is neither right nor wrong has no spread."""
+    if found.n == 1 and found.low == found.high:
+        return "unknown of one item"
+    return f"{found.low:.4f} to {found.high:.4f}"
 
 
 def print_text(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Generic, NamedTuple, TypeVar
 import typer
 
 from brulee.cli import options
-from brulee.cli.output import print_json, print_table
+from brulee.cli.output import interval_cell, print_json, print_table
 from brulee.cli.records import read_records, text_lists, texts
 from brulee.errors import InputError
 
@@ -44,13 +44,20 @@ def score(
     labels: Annotated[
         str | None, typer.Option(help="All labels of a classification, separated by commas.")
     ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            help="The group of each text, such as its source or customer: those of one are not "
+            'independent. .txt, or .jsonl of strings or {"group": ...}; empty is alone.'
+        ),
+    ] = None,
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap draws.")] = 2000,
     seed: options.Seed = 0,
     as_json: options.Json = False,
 ) -> None:
     """Score texts against references; no model needed.
 
-    Every score comes with its 95% bootstrap interval.
+    Every score comes with its 95% interval.
     """
     from brulee.evaluation import metric
 
@@ -62,17 +69,20 @@ def score(
     wanted = {"references": _matching(predictions, predicted, references, "reference")}
     if sources:
         wanted["source"] = _matching(predictions, predicted, sources, "source")
+    of = _groups(_matching(predictions, predicted, groups, "group")) if groups else None
     scores: dict[str, Interval] = {}
     for measure in measures:
         if measure.against not in wanted:
             raise InputError(
                 f"metric {measure.keys[0]} needs --sources, the texts that were summarised."
             )
-        scores |= _score(measure, predicted, wanted[measure.against], resamples, seed)
+        scores |= _score(measure, predicted, wanted[measure.against], resamples, seed, of)
+    count = len(set(of)) if of else None
     if as_json:
-        print_json({"scores": [{"metric": key, **s._asdict()} for key, s in scores.items()]})
+        found = [{"metric": key, **s._asdict()} for key, s in scores.items()]
+        print_json({"scores": found} | ({"groups": count} if of else {}))
     else:
-        shown = [(key, *_cells(s)) for key, s in scores.items()]
+        shown = [(key, *_cells(s, count)) for key, s in scores.items()]
         print_table(["metric", "score", "95% interval", "items"], shown)
 
 
@@ -102,6 +112,7 @@ def _score(
     against: list[Placed[list[str]]],
     resamples: int,
     seed: int,
+    of: list[str] | None,
 ) -> dict[str, Interval]:
     from functools import partial
 
@@ -113,8 +124,13 @@ def _score(
     found = {}
     for key in measure.keys:
         stats_NS = measure.join(key, np.array([item[key] for item in items]))
-        found[key] = interval(stats_NS, partial(measure.reduce, key), resamples, seed)
+        found[key] = interval(stats_NS, partial(measure.reduce, key), resamples, seed, clusters=of)
     return found
+
+
+def _groups(named: list[Placed[list[str]]]) -> list[str]:
+    """The group of each text; one without a name is alone."""
+    return [f"group {one.value[0]}" if one.value[0] else one.place for one in named]
 
 
 def _statistics(
@@ -131,5 +147,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _cells(score: Interval) -> tuple[str, str, str]:
-    return f"{score.value:.4f}", f"{score.low:.4f} to {score.high:.4f}", str(score.n)
+def _cells(score: Interval, groups: int | None) -> tuple[str, str, str]:
+    from brulee.reporting.wording import items
+
+    return f"{score.value:.4f}", interval_cell(score), items(score.n, groups)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +24,15 @@ from brulee.recipe import DataSpec
 
 @dataclass(frozen=True)
 class Item:
-    """A test row as it is scored: what is read, and what would be right."""
+    """A test row as it is scored: what is read, and what would be right.
+
+    `group` is shared by rows that are not independent, "" where the row has none to share it with.
+    """
 
     id: str
     asked: Rendered
     references: tuple[str, ...]
+    group: str = ""
 
     @property
     def prompt(self) -> str:
@@ -150,7 +155,17 @@ class Task:
                 "model can read beside evaluate.generation.max_new_tokens, even with the source "
                 "text cut."
             )
-        return Item(str(row), asked, (answer, *self._references(row, values)))
+        references = (answer, *self._references(row, values))
+        return Item(str(row), asked, references, self._group(row))
+
+    def _group(self, row: int) -> str:
+        """The number of a row's group in the split, where it holds more than this row."""
+        number = self.splits.groups[row] if self.splits.groups else None
+        return str(number) if number is not None and self._group_sizes[number] > 1 else ""
+
+    @functools.cached_property
+    def _group_sizes(self) -> Counter[int]:
+        return Counter(self.splits.groups[row] for row in self.test)
 
     def _references(self, row: int, values: Mapping[str, Any]) -> Iterator[str]:
         """The further references of a row; a column may hold one or a list of them."""

@@ -7,9 +7,10 @@ A line of eval/WHO/TASK.jsonl:
 
 `request` is the digest of what the model was asked, by which a reply is found again: a killed
 evaluation goes on where the file ends, a finished one asks nothing, a changed prompt asks anew.
-What a reply is worth is judged afresh every time. A line of a suite's task also holds `reply`, what
-the model replied before it was judged, and `cluster`. Replies that are no longer among those scored
-lie beside the file, in TASK.spare.
+What a reply is worth is judged afresh every time. `cluster` is there where items are not
+independent (rows of one group of the split, questions on one passage). A line of a suite's task
+also holds `reply`, what the model replied before it was judged. Replies that are no longer among
+those scored lie beside the file, in TASK.spare.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -114,8 +115,9 @@ def score(
             statistics[key] = [float(v) for v in values]
             scores[key] = metric.item(key, values)
     return Answer(
-        item.id, task, item.prompt, output, item.references, scores, statistics, tokens, request
-    )
+        item.id, task, item.prompt, output, item.references, scores, statistics, tokens, request,
+        item.group,
+    )  # fmt: skip
 
 
 def append(out: TextIO, answer: Answer) -> None:
@@ -153,6 +155,24 @@ def keep_just(file: Path, answers: Sequence[Answer]) -> None:
 
 def _spare(file: Path) -> Path:
     return file.with_suffix(".spare")
+
+
+def clusters(answers: Sequence[Answer]) -> list[str] | None:
+    """The cluster of each answer, by default the item itself; None where no item names one."""
+    if not any(a.cluster for a in answers):
+        return None
+    return [a.cluster or f"item {a.id}" for a in answers]
+
+
+def units(answers: Sequence[Answer]) -> int:
+    """How many items, or clusters of them, tell something of their own."""
+    return len(set(clusters(answers) or range(len(answers))))
+
+
+def grouped(answers: Mapping[str, Sequence[Answer]]) -> dict[str, int]:
+    """The tasks of which some items share a cluster, and how many clusters each has."""
+    counts = {task: units(found) for task, found in answers.items()}
+    return {task: count for task, count in counts.items() if count < len(answers[task])}
 
 
 def read_answers(file: Path) -> dict[str, Answer]:

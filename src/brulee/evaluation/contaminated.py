@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike
 
 from brulee.data.rows import Rows
 from brulee.errors import InputError
-from brulee.evaluation.answers import Answer, read_answers, statistics_array
+from brulee.evaluation.answers import Answer, clusters, read_answers, statistics_array
 from brulee.evaluation.base import Metric
-from brulee.evaluation.stats import Interval, Reduce, interval
+from brulee.evaluation.resampling import Reduce
+from brulee.evaluation.stats import Interval, interval
 
 Items = Literal["all", "clean", "dirty"]
 ITEMS: Final[tuple[Items, ...]] = ("all", "clean", "dirty")
@@ -38,9 +39,11 @@ def by_contamination(
     reduce: Reduce,
     resamples: int = 2000,
     seed: int = 0,
+    clusters: Sequence[str] | None = None,
 ) -> dict[Items, Interval | None]:
     """The score of all, clean and dirty items with its interval; None for no such item.
 
+    `clusters` name the cluster of each item, where some are not independent.
     Raises ValueError where flags and statistics are of different numbers of items.
     """
     stats = np.asarray(stats_NS, dtype=np.float64)
@@ -48,10 +51,15 @@ def by_contamination(
     if flags.shape != stats.shape[:1]:
         raise ValueError(f"{len(flags)} flags for statistics of shape {stats.shape}.")
     chosen = {"all": np.ones_like(flags), "clean": ~flags, "dirty": flags}
-    return {
-        name: interval(stats[chosen[name]], reduce, resamples, seed) if chosen[name].any() else None
-        for name in ITEMS
-    }
+    named = None if clusters is None else np.asarray(clusters)
+    found: dict[Items, Interval | None] = {}
+    for name in ITEMS:
+        part = chosen[name]
+        of = None if named is None else named[part]
+        found[name] = (
+            interval(stats[part], reduce, resamples, seed, clusters=of) if part.any() else None
+        )
+    return found
 
 
 def run_scores(
@@ -74,7 +82,10 @@ def run_scores(
             reduce = partial(metric.reduce, key)
             found = [
                 by_contamination(
-                    [dirty[int(a.id)] for a in answers], statistics_array(answers, key), reduce
+                    [dirty[int(a.id)] for a in answers],
+                    statistics_array(answers, key),
+                    reduce,
+                    clusters=clusters(answers),
                 )
                 for answers in (base, tuned)
             ]

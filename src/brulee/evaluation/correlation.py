@@ -72,9 +72,9 @@ class Spearman(Metric):
         return spearman_values(stats_NS[:, 0], stats_NS[:, 1])[:, None]
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
-        """The mean of joined values: (..., 1) -> (...)."""
+        """The mean of joined values, none of which is beyond 1: (..., 1) -> (...)."""
         del key, items
-        return np.asarray(mean_S, dtype=np.float64)[..., 0]
+        return np.clip(np.asarray(mean_S, dtype=np.float64)[..., 0], -1.0, 1.0)
 
     def item(self, key: str, stats_S: Array) -> float:
         """Zero: one item has no rank."""

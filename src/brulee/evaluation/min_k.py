@@ -15,6 +15,7 @@ from brulee.data.encoding import Encoded, Encoder
 from brulee.errors import InputError
 from brulee.evaluation.base import Array
 from brulee.evaluation.plain_text import PlainReader
+from brulee.evaluation.shares import wilson
 from brulee.inference.engine import Engine
 from brulee.progress import bar
 
@@ -110,5 +111,8 @@ def _auc(tested: Array, reference: Array, seed: int) -> tuple[float, float, floa
     rng = np.random.default_rng(seed)
     draws = [rng.multinomial(n, np.full(n, 1 / n), size=_RESAMPLES) / n for n in above.shape]
     resampled = np.einsum("bi,ij,bj->b", draws[0], above, draws[1], optimize=True)
+    area = float(above.mean())
+    if area in (0.0, 1.0):  # none out of order here, which is no proof of every other row
+        return area, *wilson(area, min(above.shape))
     low, high = np.quantile(resampled, [0.025, 0.975])
-    return float(above.mean()), float(low), float(high)
+    return area, float(low), float(high)

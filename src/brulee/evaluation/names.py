@@ -20,6 +20,11 @@ from brulee.evaluation.spans import Span
 _words = re.compile(r"#\w+#|(?:[^\W\d_]\.){2,}|[^\W_]+(?:['’][^\W\d_]+)?").finditer
 _SHORTENED: Final = re.compile(r"(?:['’](?:s|ll|re|ve|d|m)|(?<=s)['’])$", re.IGNORECASE)
 _TITLES: Final = frozenset({"mr", "mrs", "ms", "miss", "dr", "prof", "sir", "madam", "st"})
+# Whom a name follows, even one that is a common word elsewhere: "Officer Brown".
+_ROLES: Final = frozenset({
+    "officer", "professor", "doctor", "uncle", "aunt", "captain", "president", "nurse", "judge",
+    "detective", "inspector", "coach", "lady", "lord", "king", "queen", "prince", "princess",
+})  # fmt: skip
 # Not names, though written like them: nobody is misled by these.
 _IGNORED: Final = _TITLES | {
     "ok", "okay", "english", "tv", "internet", "email", "christmas", "god", "customer", "agent",
@@ -137,13 +142,20 @@ def _runs(text: str) -> Iterator[list[Word]]:
         if run and not (joined and not word.first):
             yield run
             run = []
-        if not shouting and _is_name(word, following, bool(run)):
+        named = bool(run) or (_follows_role(found[i - 1], word, text) if i else False)
+        if not shouting and _is_name(word, following, named):
             run.append(word)
         elif run:
             yield run
             run = []
     if run:
         yield run
+
+
+def _follows_role(role: Word, word: Word, text: str) -> bool:
+    """Whether a word stands right after one that a name follows."""
+    gap = text[role.end : word.start]
+    return role.capital and role.key in _ROLES and gap == " " and word.capital
 
 
 def _is_name(word: Word, following: Word | None, inside: bool) -> bool:

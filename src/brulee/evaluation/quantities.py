@@ -32,6 +32,8 @@ _hedge = re.compile(
     re.IGNORECASE,
 ).search
 _coins = re.compile(r"\s?(?:dollars?|pounds?|euros?|yuan|francs?)(?: and)? ").fullmatch
+_half_hour = re.compile(r"\bhalf (?:an )?hour\b", re.IGNORECASE).finditer
+_dotted_time = re.compile(r"(\d{1,2})\.(\d{2})").fullmatch
 _half_of_day = re.compile(r"\s?(?:[ap]\.?m\b|o['’]clock)", re.IGNORECASE).match
 # Words of number that mostly say something else: "one of them", "first of all", "a second".
 _VAGUE: Final = {"one", "first", "second", "zero", *SCALES}
@@ -46,7 +48,9 @@ _FRACTIONS: Final = {"half": {"0.5", "50", "30"}, "quarter": {"0.25", "25", "15"
 _SAID: Final = {
     "once": "1", "twice": "2", "a": "1", "an": "1", "couple": "2", "pair": "2", "noon": "12",
     "midday": "12", "midnight": "12", "fortnight": "14", "single": "1", "both": "2", "decade": "10",
-    "century": "100", "double": "2", "triple": "3",
+    "century": "100", "double": "2", "triple": "3", "twenties": "20", "thirties": "30",
+    "forties": "40", "fifties": "50", "sixties": "60", "seventies": "70", "eighties": "80",
+    "nineties": "90",
 }  # fmt: skip
 
 
@@ -66,9 +70,10 @@ class Quantity:
 def claims(text: str) -> list[Quantity]:
     """The quantities of a text that a source has to say too, in order."""
     counted = [match.span() for match in _COUNTED.finditer(text)]
+    halves = [Quantity(*match.span(), frozenset({"0.5", "30"})) for match in _half_hour(text)]
     return [
         quantity
-        for quantity in _quantities(text, _spelt_out)
+        for quantity in sorted([*_quantities(text, _spelt_out), *halves], key=lambda q: q.start)
         if text[quantity.start : quantity.end].lower() not in _VAGUE
         and text[quantity.end :] != "-"  # "forty-": the rest of the text was cut off
         and not any(start <= quantity.start < end for start, end in counted)
@@ -137,7 +142,8 @@ def _in_digits(text: str) -> Iterator[Quantity]:
         value = float(plain.strip().replace(",", "").rstrip(".") or 0)
         if match["scale"]:
             value *= _SCALE[match["scale"].lower()]
-        yield Quantity(*match.span(), frozenset({_plain(value)}) | _hour(value, text, match.end()))
+        hours = _hour(value, text, match.end()) | _with_a_dot(text, match)
+        yield Quantity(*match.span(), frozenset({_plain(value)}) | hours)
 
 
 def _in_words(text: str) -> Iterator[Quantity]:
@@ -153,6 +159,15 @@ def _hour(value: float, text: str, end: int) -> frozenset[str]:
     if value not in range(1, 25) or not _half_of_day(text, end):
         return frozenset()
     return _clock(int(value), 0)
+
+
+def _with_a_dot(text: str, match: re.Match[str]) -> frozenset[str]:
+    """The time that "7.59" may be, unless it is money."""
+    found = _dotted_time(match[0])
+    if not found or text[: match.start()].rstrip().endswith(("$", "£", "€", "¥")):
+        return frozenset()
+    hour, minute = int(found[1]), int(found[2])
+    return _clock(hour, minute) if 1 <= hour <= 24 and minute < 60 else frozenset()
 
 
 def _number(word: str) -> float | None:
@@ -185,6 +200,11 @@ def _thousands(a: str, b: str) -> set[str]:
     return {f"{a}{b.zfill(3)}"} if a.isdigit() and b.isdigit() else set()
 
 
+def _decimal(a: str, b: str) -> set[str]:
+    """What "6. 5" says, which some write with a space."""
+    return {_plain(float(f"{a}.{b}"))} if a.isdigit() and b.isdigit() else set()
+
+
 def _money(a: str, b: str) -> set[str]:
     """What so many dollars and cents are."""
     return {_plain(int(a) + int(b) / 100)} if a.isdigit() and b.isdigit() and len(b) <= 2 else set()
@@ -196,6 +216,8 @@ def _join(gap: str) -> Callable[[str, str], set[str]]:
         return _together
     if gap == ", ":
         return _thousands
+    if gap == ". ":
+        return _decimal
     return _money if _coins(gap) else lambda _a, _b: set()
 
 

@@ -12,9 +12,11 @@ from functools import partial
 
 import numpy as np
 
-from brulee.evaluation.answers import Answer
-from brulee.evaluation.base import Array
-from brulee.evaluation.stats import Interval, Reduce, resampled
+from brulee.evaluation.answers import Answer, clusters, units
+from brulee.evaluation.averages import Part, average
+from brulee.evaluation.resampling import Reduce
+from brulee.evaluation.shares import is_share
+from brulee.evaluation.stats import Interval, bounds, resampled
 from brulee.evaluation.tasks import Aggregate, Scored, SuiteTask, TaskScores
 
 RESAMPLES = 2000
@@ -36,13 +38,6 @@ def task_scores(
     return TaskScores(task, found)
 
 
-def clusters(answers: Sequence[Answer]) -> list[str] | None:
-    """The cluster of each answer, by default the item itself; None where no item names one."""
-    if not any(a.cluster for a in answers):
-        return None
-    return [a.cluster or f"item {a.id}" for a in answers]
-
-
 def mean(
     task: str, metric: str, parts: Sequence[Sequence[Scored]], of: int, label: str = "mean"
 ) -> Aggregate:
@@ -50,21 +45,21 @@ def mean(
 
     `of` is how many tasks the official average has.
     """
-    value = np.mean([np.mean([s.interval.value for s in scores]) for scores in parts])
-    draws_B = np.mean([np.mean([s.resampled for s in scores], axis=0) for scores in parts], axis=0)
+    several = [_part(scores) for scores in parts]
+    value = float(np.mean([part.value for part in several]))
     items = sum(scores[0].interval.n for scores in parts)
-    return _aggregate(task, metric, label, _interval(float(value), draws_B, items), len(parts), of)
+    found = Interval(value, *average(several), items)
+    return _aggregate(task, metric, label, found, len(parts), of)
 
 
 def pooled(
     task: str, metric: str, scores: Sequence[Scored], of: int, label: str = "mean over items"
 ) -> Aggregate:
     """The mean over all items of several tasks (micro), with its interval; for mean scores only."""
-    counts = np.array([s.interval.n for s in scores], dtype=np.float64)
-    weights = counts / counts.sum()
-    value = float(weights @ [s.interval.value for s in scores])
-    draws_B = weights @ np.array([s.resampled for s in scores])
-    found = _interval(value, draws_B, int(counts.sum()))
+    counts = [float(score.interval.n) for score in scores]
+    parts = [_part([score]) for score in scores]
+    value = float(np.average([part.value for part in parts], weights=counts))
+    found = Interval(value, *average(parts, counts), int(sum(counts)))
     return _aggregate(task, metric, label, found, len(scores), of)
 
 
@@ -81,16 +76,22 @@ def _aggregate(
     return Aggregate(task, metric, label + missing, found, tasks, of)
 
 
-def _interval(value: float, draws_B: Array, items: int) -> Interval:
-    low, high = np.quantile(draws_B, [0.025, 0.975])
-    return Interval(value, float(low), float(high), items)
+def _part(scores: Sequence[Scored]) -> Part:
+    """One task's part of an average, the mean of its scores; all were resampled together."""
+    value, low, high = np.mean([score.interval[:3] for score in scores], axis=0)
+    resampled_B = np.mean([score.resampled for score in scores], axis=0)
+    share = len(scores) == 1 and scores[0].share
+    least = min(score.units for score in scores)
+    return Part(float(value), float(low), float(high), resampled_B, least, share)
 
 
 def _scored(
     name: str, answers: Sequence[Answer], key: str, reduce: Reduce, resamples: int
 ) -> Scored:
     stats_NS = np.array([a.statistics[key] for a in answers], dtype=np.float64)
+    of = clusters(answers)
     # Tasks are resampled independently of each other, the scores of one task together.
-    draws_B = resampled(stats_NS, reduce, resamples, zlib.crc32(name.encode()), clusters(answers))
+    draws_B = resampled(stats_NS, reduce, resamples, zlib.crc32(name.encode()), of)
     value = float(reduce(stats_NS.mean(axis=0), float(len(stats_NS))))
-    return Scored(_interval(value, draws_B, len(stats_NS)), stats_NS, draws_B)
+    found = Interval(value, *bounds(stats_NS, reduce, draws_B, of), len(stats_NS))
+    return Scored(found, stats_NS, draws_B, units(answers), is_share(reduce, stats_NS))

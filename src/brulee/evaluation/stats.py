@@ -1,4 +1,4 @@
-"""Uncertainty of scores: bootstrap intervals, paired tests, correction for many tests.
+"""Uncertainty of scores: intervals, paired tests, correction for many tests.
 
 Shape legend: `N` items, `S` statistics of one item, `B` resamples, `C` clusters.
 
@@ -8,20 +8,18 @@ of so many items into scores (...), usually `functools.partial(metric.reduce, ke
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from brulee.evaluation import resampling, shares
 from brulee.evaluation.base import Array
+from brulee.evaluation.resampling import TIE, Clusters, Reduce, Units
 
-Reduce: TypeAlias = Callable[[Array, float | Array], Array]
-
-ENUMERATED: Final = 16  # with so many items or fewer, all sign patterns are tried
-_CHUNK: Final = 1 << 22  # entries of the largest (B, N) array held at once
-_TIE: Final = 1e-10  # differences closer than this are equal but for rounding
+ENUMERATED: Final = 16  # with so many items that differ, or fewer, all sign patterns are tried
+FEW: Final = 8  # of fewer units resamples are too alike to tell how far a mean may be off
 
 # Detected with 80 % power by a two-sided test at 5 %: z(0.975) + z(0.8) = 1.96 + 0.84 standard
 # errors (Bloom 1995, "Minimum Detectable Effects", Evaluation Review 19(5)).
@@ -42,7 +40,8 @@ class Comparison(NamedTuple):
 
     `wins`, `losses` and `ties` count items on which tuned is above, below or equal to base.
     `minimum_detectable` is the true difference that a test of this size finds in 80 % of cases;
-    None for a single item (or cluster), whose spread is unknown.
+    None where the spread is unknown: for a single item (or cluster), and where no item differs of
+    a score that is not a share of right ones.
     """
 
     base: float
@@ -63,20 +62,49 @@ def interval(
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
-    clusters: Sequence[Any] | NDArray[Any] | None = None,
+    clusters: Clusters = None,
 ) -> Interval:
-    """The score of all items with a percentile-bootstrap interval (Efron and Tibshirani 1993).
+    """The score of all items with its interval; where `clusters` (N,) names them, of all clusters.
 
-    Items are resampled, or whole clusters where `clusters` (N,) names the cluster of each item.
+    Of a share of right items it is Wilson's, of another score the bootstrap's; see `bounds`.
     Raises ValueError for no items, a NaN, a wrong shape, or a level outside (0, 1).
+    """
+    stats = resampling.checked(stats_NS, "statistics")
+    value = float(reduce(stats.sum(0) / len(stats), float(len(stats))))
+    scores_B = resampled(stats, reduce, resamples, seed, clusters)
+    return Interval(value, *bounds(stats, reduce, scores_B, clusters, level), len(stats))
+
+
+def bounds(
+    stats_NS: Array,
+    reduce: Reduce,
+    scores_B: Array,
+    clusters: Clusters = None,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """The interval of a score, given its resamples (`resampled`).
+
+    A share of right items has a score interval, for as many independent items as its clusters are
+    worth. Other scores have bootstrap bounds, or for a mean of fewer than eight units the
+    t-interval. Where all resamples are one and the same 0 or 1, the score may still differ on as
+    many units as a share could.
     """
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it must lie between 0 and 1.")
-    stats = _checked(stats_NS, "statistics")
-    scores_B = resampled(stats, reduce, resamples, seed, clusters)
-    low, high = np.quantile(scores_B, [(1 - level) / 2, (1 + level) / 2])
-    value = float(reduce(stats.sum(0) / len(stats), float(len(stats))))
-    return Interval(value, float(low), float(high), len(stats))
+    drawn = resampling.units(stats_NS, clusters)
+    items, count = len(stats_NS), len(drawn.sizes)
+    value = float(reduce(stats_NS.sum(0) / items, float(items)))
+    if shares.is_share(reduce, stats_NS):
+        worth = shares.effective(stats_NS[:, 0], drawn.members, level)
+        return shares.wilson(value, worth, level)
+    if value in (0.0, 1.0) and bool((np.abs(scores_B - value) <= TIE).all()):
+        return shares.wilson(value, count, level)
+    pulls_C = resampling.pulls(drawn, reduce)
+    if 1 < count < FEW and shares.is_mean(reduce, stats_NS.shape[1], items):
+        low, high = resampling.t_bounds(value, pulls_C, level)
+        inside = bool(((stats_NS >= 0) & (stats_NS <= 1)).all())
+        return (max(0.0, low), min(1.0, high)) if inside else (low, high)
+    return resampling.drawn_bounds(scores_B, value, pulls_C, level)
 
 
 def resampled(
@@ -84,16 +112,15 @@ def resampled(
     reduce: Reduce,
     resamples: int = 2000,
     seed: int = 0,
-    clusters: Sequence[Any] | NDArray[Any] | None = None,
+    clusters: Clusters = None,
 ) -> Array:
     """The score in each of so many bootstrap resamples of the items or clusters: (B,).
 
     One seed draws the same resamples for every score of the same items. Raises as `interval`.
     """
-    sums_CS, sizes_C = _clustered(_checked(stats_NS, "statistics"), clusters)
-    return np.concatenate(
-        [_score(w @ sums_CS, w @ sizes_C, reduce) for w in _draws(len(sizes_C), resamples, seed)]
-    )
+    sums_CS, sizes_C, _ = resampling.units(resampling.checked(stats_NS, "statistics"), clusters)
+    found = resampling.draws(len(sizes_C), resamples, seed)
+    return np.concatenate([resampling.score(w @ sums_CS, w @ sizes_C, reduce) for w in found])
 
 
 def compare(
@@ -102,15 +129,16 @@ def compare(
     reduce: Reduce,
     resamples: int = 2000,
     seed: int = 0,
-    clusters: Sequence[Any] | NDArray[Any] | None = None,
+    clusters: Clusters = None,
     swaps: int | None = None,
 ) -> Comparison:
-    """Base against tuned on the same items: paired bootstrap interval, paired randomisation test.
+    """Base against tuned on the same items: interval of the difference, paired randomisation test.
 
-    The interval of the difference is 95 %, from resamples shared by both (Koehn 2004). p is
+    The 95 % interval comes from resamples shared by both (Koehn 2004); of shares of right items it
+    is Tango's, of fewer than eight units the t-interval. p is
     two-sided and comes from swapping base and tuned at random per item (Noreen 1989), `swaps` times
-    (by default as often as is resampled): it is (c + 1) / (B + 1), or exact over all patterns for
-    up to 16 items. Of the mean of 0/1 outcomes it
+    (by default as often as is resampled): it is (c + 1) / (B + 1), or exact over all patterns where
+    up to 16 items differ. Of the mean of 0/1 outcomes it
     is exact whatever their number, which is McNemar's test. Clusters are drawn and swapped whole.
     Of a score that is no mean, such as a ratio of counts, what is swapped is what each item adds
     to the score of its side, to first order. Swapping the counts would ask whether the two sides
@@ -118,36 +146,75 @@ def compare(
     as much right.
     Raises ValueError for no items, a NaN, or shapes that differ.
     """
-    base, tuned = _checked(base_NS, "base statistics"), _checked(tuned_NS, "tuned statistics")
+    base = resampling.checked(base_NS, "base statistics")
+    tuned = resampling.checked(tuned_NS, "tuned statistics")
     if base.shape != tuned.shape:
         raise ValueError(
             f"base statistics have shape {base.shape}, tuned ones {tuned.shape}; "
             "a paired comparison needs the same items on both sides."
         )
-    base_CS, sizes_C = _clustered(base, clusters)
-    tuned_CS, _ = _clustered(tuned, clusters)
-    differences_B = _paired_bootstrap(base_CS, tuned_CS, sizes_C, reduce, resamples, seed)
-    low, high = np.quantile(differences_B, [0.025, 0.975])
-    base_score = float(_score(base_CS.sum(0), sizes_C.sum(), reduce))
-    tuned_score = float(_score(tuned_CS.sum(0), sizes_C.sum(), reduce))
-    if clusters is None and is_share(base, tuned, reduce):
+    before, after = resampling.units(base, clusters), resampling.units(tuned, clusters)
+    scores = [_whole(side, reduce) for side in (before, after)]
+    gains_N = reduce(tuned, 1.0) - reduce(base, 1.0)
+    wins, losses = int((gains_N > TIE).sum()), int((gains_N < -TIE).sum())
+    differences_B = _paired_bootstrap(before, after, reduce, resamples, seed)
+    if clusters is None and shares.is_share(reduce, base, tuned):
         p = mcnemar(base[:, 0], tuned[:, 0])
     else:
-        p = _randomisation(base_CS, tuned_CS, sizes_C, reduce, swaps or resamples, seed)
-    gains_N = reduce(tuned, 1.0) - reduce(base, 1.0)
-    wins, losses = int((gains_N > _TIE).sum()), int((gains_N < -_TIE).sum())
+        p = randomisation(added(after, reduce) - added(before, reduce), swaps or resamples, seed)
+    low, high, detectable = _of_difference(base, tuned, before, after, reduce, differences_B)
     return Comparison(
-        base_score, tuned_score, tuned_score - base_score, float(low), float(high), p,
-        wins, losses, len(base) - wins - losses, _minimum_detectable(differences_B, len(sizes_C)),
+        scores[0], scores[1], scores[1] - scores[0], low, high, p,
+        wins, losses, len(base) - wins - losses, detectable,
     )  # fmt: skip
 
 
-def is_share(base_NS: Array, tuned_NS: Array, reduce: Reduce) -> bool:
-    """Whether the score is the plain mean (N, 1) of outcomes that are 0 or 1."""
-    if base_NS.shape[1] != 1 or not np.isin([base_NS, tuned_NS], (0, 1)).all():
-        return False
-    probe = np.array([[0.25], [0.5]])
-    return bool((reduce(probe, float(len(base_NS))) == probe[:, 0]).all())
+def _of_difference(
+    base_NS: Array,
+    tuned_NS: Array,
+    before: Units,
+    after: Units,
+    reduce: Reduce,
+    differences_B: Array,
+) -> tuple[float, float, float | None]:
+    """Bounds of the difference, and what is detectable."""
+    items, count = len(base_NS), len(before.sizes)
+    if shares.is_share(reduce, base_NS, tuned_NS):
+        changes_N = (tuned_NS - base_NS)[:, 0]
+        part = shares.effective(changes_N, before.members, 0.95) / items
+        gained, lost = float((changes_N > 0).sum() * part), float((changes_N < 0).sum() * part)
+        low, high = shares.paired(gained, lost, items * part)
+        error = shares.paired_error(gained, lost, items * part)
+        return low, high, _DETECTABLE * error if count > 1 else None
+    value = _whole(after, reduce) - _whole(before, reduce)
+    pulls_C = resampling.pulls(after, reduce) - resampling.pulls(before, reduce)
+    if 1 < count < FEW:
+        low, high = resampling.t_bounds(value, pulls_C, 0.95)
+    else:
+        low, high = resampling.drawn_bounds(differences_B, value, pulls_C, 0.95)
+    if _bounded_mean(reduce, base_NS, tuned_NS):
+        low, high = _with_the_unseen(low, high, tuned_NS - base_NS, count)
+    return low, high, _DETECTABLE * resampling.spread(pulls_C) or None
+
+
+def _bounded_mean(reduce: Reduce, *sides_NS: Array) -> bool:
+    """Whether both scores are the plain mean of values between 0 and 1."""
+    items, statistics = sides_NS[0].shape
+    inside = all(bool(((s >= 0) & (s <= 1)).all()) for s in sides_NS)
+    return inside and shares.is_mean(reduce, statistics, items)
+
+
+def _with_the_unseen(low: float, high: float, changes_N1: Array, count: int) -> tuple[float, float]:
+    """Bounds of a mean change, with the losses and gains that no unit showed.
+
+    Resampling units of which none lost finds no loss, however few they are.
+    """
+    may = shares.unseen(count)
+    if not (changes_N1 < -TIE).any() and abs(low) <= TIE:
+        low = -may
+    if not (changes_N1 > TIE).any() and abs(high) <= TIE:
+        high = may
+    return low, high
 
 
 def mcnemar(base_correct: ArrayLike, tuned_correct: ArrayLike) -> float:
@@ -181,74 +248,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(a) for a in adjusted]
 
 
-def _checked(values: ArrayLike, what: str) -> Array:
-    stats = np.asarray(values, dtype=np.float64)
-    if stats.ndim != 2 or not stats.size:
-        raise ValueError(f"{what} have shape {stats.shape}; they must be (N, S) with N, S >= 1.")
-    bad = np.isnan(stats).any(axis=1)
-    if bad.any():
-        raise ValueError(f"{what} hold a NaN, first in item {int(bad.argmax())}.")
-    return stats
+def randomisation(shares_C: Array, swaps: int, seed: int = 0) -> float:
+    """The two-sided p of a difference under random signs of what each unit adds to it.
 
-
-def _clustered(
-    stats_NS: Array, clusters: Sequence[Any] | NDArray[Any] | None
-) -> tuple[Array, Array]:
-    """Sums of statistics per cluster (C, S), and sizes (C,); by default each item is its own."""
-    if clusters is None:
-        return stats_NS, np.ones(len(stats_NS))
-    names = np.asarray(clusters)
-    if names.shape != (len(stats_NS),):
-        raise ValueError(f"clusters have shape {names.shape}; it must be ({len(stats_NS)},).")
-    _, members = np.unique(names, return_inverse=True)
-    sums = np.zeros((members.max() + 1, stats_NS.shape[1]))
-    np.add.at(sums, members, stats_NS)
-    return sums, np.bincount(members).astype(np.float64)
-
-
-def _score(sums: Array, sizes: Array, reduce: Reduce) -> Array:
-    return reduce(sums / np.asarray(sizes)[..., None], sizes)
-
-
-def _draws(count: int, resamples: int, seed: int) -> Iterator[Array]:
-    """How often each of `count` units is drawn, for chunks of resamples: (b, count) each."""
-    rng = np.random.default_rng([seed, 0])
-    for rows in _chunks(count, resamples):
-        drawn = rng.integers(count, size=(rows, count))
-        drawn += np.arange(rows)[:, None] * count
-        counts = np.bincount(drawn.ravel(), minlength=rows * count)
-        yield counts.reshape(rows, count).astype(np.float64)
-
-
-def _chunks(count: int, resamples: int) -> Iterator[int]:
-    if resamples < 1:
-        raise ValueError(f"resamples is {resamples}; at least 1 is needed.")
-    most = max(1, _CHUNK // count)
-    for start in range(0, resamples, most):
-        yield min(most, resamples - start)
-
-
-def _paired_bootstrap(
-    base_CS: Array, tuned_CS: Array, sizes_C: Array, reduce: Reduce, resamples: int, seed: int
-) -> Array:
-    """Tuned minus base in each resample: (B,)."""
-    differences = []
-    for weights in _draws(len(sizes_C), resamples, seed):
-        sizes = weights @ sizes_C
-        tuned, base = weights @ tuned_CS, weights @ base_CS
-        differences.append(_score(tuned, sizes, reduce) - _score(base, sizes, reduce))
-    return np.concatenate(differences)
-
-
-def _randomisation(
-    base_CS: Array, tuned_CS: Array, sizes_C: Array, reduce: Reduce, resamples: int, seed: int
-) -> float:
-    """The two-sided p of the difference under random signs of what each unit adds to it."""
-    shares_C = _shares(tuned_CS, sizes_C, reduce) - _shares(base_CS, sizes_C, reduce)
-    observed, count = float(np.abs(shares_C.sum())), len(shares_C)
+    How often its size is reached or passed; exact where up to 16 units add anything.
+    """
+    # What rounding leaves of units that do not differ comes to less than a tie, all together.
+    differing_C = shares_C[np.abs(shares_C) > TIE / len(shares_C)]
+    observed, count = float(np.abs(differing_C.sum())), len(differing_C)
 
     def extremes(swapped_BC: Array) -> int:
-        return int((np.abs((1.0 - 2.0 * swapped_BC) @ shares_C) >= observed - _TIE).sum())
+        return int((np.abs((1.0 - 2.0 * swapped_BC) @ differing_C) >= observed - TIE).sum())
 
     if count <= ENUMERATED:
         patterns = np.arange(1 << count)[:, None] >> np.arange(count) & 1
@@ -256,32 +266,34 @@ def _randomisation(
     rng = np.random.default_rng([seed, 1])
     reached = sum(
         extremes(rng.integers(2, size=(rows, count), dtype=np.int8).astype(np.float64))
-        for rows in _chunks(count, resamples)
+        for rows in resampling.chunks(count, swaps)
     )
-    return (reached + 1) / (resamples + 1)
+    return (reached + 1) / (swaps + 1)
 
 
-def _shares(sums_CS: Array, sizes_C: Array, reduce: Reduce) -> Array:
+def added(drawn: Units, reduce: Reduce) -> Array:
     """What each unit adds to the score, to first order: (C,), with the score as their sum.
 
-    A unit's size times the score, and how far the score falls where it is left out (the jackknife;
-    Efron and Tibshirani 1993, chapter 11). Of a mean these are exactly its terms.
+    A unit's size times the score, and how far the score falls where it is left out. Of a mean these
+    are exactly its terms.
     """
-    sums_S, size = sums_CS.sum(0), sizes_C.sum()
-    score = float(_score(sums_S, size, reduce))
-    by_size_C: Array = score * sizes_C / size
-    if len(sizes_C) == 1:
-        return by_size_C
-    left_C = size - sizes_C
-    pulls_C = (score - _score(sums_S - sums_CS, left_C, reduce)) * left_C / size
-    # They sum to nothing for a mean; for a curved score, to the jackknife's estimate of its bias.
-    centred_C: Array = pulls_C - pulls_C.mean()
-    return by_size_C + centred_C
+    by_size_C: Array = _whole(drawn, reduce) * drawn.sizes / drawn.sizes.sum()
+    return by_size_C + resampling.pulls(drawn, reduce)
 
 
-def _minimum_detectable(differences_B: Array, count: int) -> float | None:
-    if count < 2:
-        return None
-    # The bootstrap's spread is that of the sample, (n - 1) / n of the unbiased estimate.
-    unbiased = math.sqrt(count / (count - 1))
-    return _DETECTABLE * unbiased * float(np.std(differences_B))
+def _whole(drawn: Units, reduce: Reduce) -> float:
+    return float(resampling.score(drawn.sums.sum(0), drawn.sizes.sum(), reduce))
+
+
+def _paired_bootstrap(
+    before: Units, after: Units, reduce: Reduce, resamples: int, seed: int
+) -> Array:
+    """Tuned minus base in each resample: (B,)."""
+    differences = []
+    for weights in resampling.draws(len(before.sizes), resamples, seed):
+        sizes = weights @ before.sizes
+        tuned, base = weights @ after.sums, weights @ before.sums
+        differences.append(
+            resampling.score(tuned, sizes, reduce) - resampling.score(base, sizes, reduce)
+        )
+    return np.concatenate(differences)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, Final, get_args, get_origin
 
 from brulee.errors import InputError
 from brulee.evaluation.tasks import Suite
 from brulee.recipe import Source, Strict, check
 from brulee.yaml_lines import parse_scalar
+
+_CHOOSING: Final = frozenset(("tasks", "subjects", "scenarios", "preset"))
+_PLACES: Final = frozenset(("prompts",))
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -37,6 +40,17 @@ def suite_options(suite: Suite, values: Mapping[str, Any]) -> Strict:
         for key, value in values.items()
     }
     return check(suite.Options, split, Source(f"--set, suite {suite.name}", {}, None), ())
+
+
+def changed(options: Strict) -> dict[str, Any]:
+    """The options that are not as the suite has them by default; where prompts lie is no matter."""
+    now, usual = options.model_dump(mode="json"), type(options)().model_dump(mode="json")
+    return {key: value for key, value in now.items() if value != usual[key] and key not in _PLACES}
+
+
+def protocol(options: Strict) -> dict[str, Any]:
+    """Of these what changes the score of a task; the others choose which tasks there are."""
+    return {key: value for key, value in changed(options).items() if key not in _CHOOSING}
 
 
 def _is_list(annotation: Any) -> bool:

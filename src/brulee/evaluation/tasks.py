@@ -130,12 +130,15 @@ class Scored:
 
     `statistics` (N, S) are those of the items that take part, `resampled` (B,) the score in
     bootstrap resamples, the same ones for all scores of a task, so that an average of scores has
-    an interval too.
+    an interval too. `units` are those that were drawn, items or clusters; `share` says whether the
+    score is one of right items.
     """
 
     interval: Interval
     statistics: Array
     resampled: Array
+    units: int
+    share: bool = False
 
 
 @dataclass(frozen=True)

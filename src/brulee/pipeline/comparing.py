@@ -1,4 +1,4 @@
-"""Base against tuned as results.json keeps it: what is better, and p-values for several tasks."""
+"""Base against tuned as results.json keeps it: what is better, and p-values for several tests."""
 
 from __future__ import annotations
 
@@ -34,16 +34,19 @@ def swaps(resamples: int, tests: int) -> int:
 
 
 def adjusted(comparisons: Sequence[Pair]) -> tuple[Pair, ...]:
-    """The comparisons with `p_holm` where a run has several tasks.
+    """The comparisons with `p_holm` where there are several tests.
 
     The first scores of all tasks are corrected together, so are the second ones, and so on: tasks
-    with the same metrics are thus corrected metric by metric.
+    with the same metrics are thus corrected metric by metric. Of one task the first score is the
+    one that was asked about, and the further ones are corrected together.
     """
     families: dict[int, list[int]] = {}
     seen: dict[str, int] = {}
+    several = len({pair.task for pair in comparisons}) > 1
     for i, pair in enumerate(comparisons):
         seen[pair.task] = seen.get(pair.task, 0) + 1
-        families.setdefault(seen[pair.task], []).append(i)
+        place = seen[pair.task]
+        families.setdefault(place if several else min(place, 2), []).append(i)
     found = list(comparisons)
     for members in families.values():
         if len(members) > 1:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from brulee.errors import InputError
-from brulee.evaluation.answers import write_answers
+from brulee.evaluation.answers import grouped, write_answers
 from brulee.evaluation.stats import Interval
+from brulee.evaluation.suite_options import changed, protocol, suite_options
 from brulee.evaluation.suites import SUITES
 from brulee.evaluation.tasks import Suite
 from brulee.methods.checkpoint import with_combined
@@ -20,6 +23,9 @@ from brulee.reporting.results import Base, Environment, Method, Results, Score, 
 
 if TYPE_CHECKING:
     from brulee.pipeline.evaluation import Evaluation
+
+
+_LONGEST: Final = 40  # characters of an option's value in a folder's name
 
 
 def who(evaluation: Evaluation) -> Who:
@@ -48,6 +54,7 @@ def as_results(evaluation: Evaluation, name: str) -> Results:
     about = SuiteUse(
         name=evaluation.suite.name,
         options=evaluation.options.model_dump(mode="json"),
+        changed=protocol(evaluation.options),
         limit=evaluation.limit,
         chat=evaluation.chat,
         efficiency=evaluation.efficiency.as_dict() if evaluation.efficiency else {},
@@ -62,6 +69,7 @@ def as_results(evaluation: Evaluation, name: str) -> Results:
         ),
         method=_method(session.record),
         scores=tuple(scores),
+        groups=grouped(evaluation.answers),
         environment=Environment(versions=versions(), machine=machine()),
         suite=about,
     )
@@ -77,16 +85,31 @@ def _method(record: Mapping[str, Any]) -> Method:
 def default_folder(evaluation: Evaluation) -> Path | None:
     """Where the files of a run's evaluation go: inside the run. None for anything but a run.
 
-    The first items of a suite do not take the place of more of them: they go to a folder beside.
+    What was asked otherwise than by default goes to a folder of its own, called by what differs
+    ("mmlu.prompt=harness"). The first items of a suite do not take the place of more of them: they
+    go to a folder beside.
     """
     target = Path(evaluation.target)
     if not (target / "recipe.yaml").is_file():
         return None
-    folder = target / "suites" / evaluation.suite.name
+    folder = target / "suites" / _called(evaluation)
     limit = evaluation.limit
     if limit is None or not _has_more(folder, limit):
         return folder
     return folder.with_name(f"{folder.name}.first-{limit}")
+
+
+def _called(evaluation: Evaluation) -> str:
+    """The suite's name with every option that differs, short enough for a folder."""
+    parts = []
+    for key, value in changed(evaluation.options).items():
+        whole = "+".join(map(str, value)) if isinstance(value, list) else str(value)
+        text = re.sub(r"[^\w+-]", "-", whole)[:_LONGEST]
+        cut = f"~{hashlib.sha256(whole.encode()).hexdigest()[:8]}" if text != whole else ""
+        parts.append(f"{key}={text}{cut}")
+    if evaluation.chat:
+        parts.append("chat")
+    return ".".join([evaluation.suite.name, *parts])
 
 
 def _has_more(folder: Path, limit: int) -> bool:
@@ -96,6 +119,25 @@ def _has_more(folder: Path, limit: int) -> bool:
     except InputError:  # no result, or damaged: to be replaced
         return False
     return suite is not None and (suite.limit is None or suite.limit > limit)
+
+
+def check_out(folder: Path, suite: Suite, options: Mapping[str, Any], chat: bool) -> None:
+    """Raise InputError where a folder holds a run, or a result that was asked for otherwise."""
+    if not (folder / results.FILE_NAME).is_file():
+        return
+    try:
+        held = results.read(folder).suite
+    except InputError:  # damaged: to be replaced
+        return
+    if held is None:
+        raise InputError(f"--out {folder}: it holds the results of a run; name another folder.")
+    now = SuiteUse(name=suite.name, changed=protocol(suite_options(suite, options)), chat=chat)
+    if (held.name, held.asked) != (now.name, now.asked):
+        usual = "its usual options"
+        raise InputError(
+            f"--out {folder}: it holds {held.name} with {held.asked or usual}, which "
+            f"{now.name} with {now.asked or usual} would replace; name another folder."
+        )
 
 
 def write(evaluation: Evaluation, folder: Path) -> Path:

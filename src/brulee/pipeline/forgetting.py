@@ -1,21 +1,23 @@
 """What a run's guards say: their scores before and after, and whether anything was forgotten.
 
-Shape legend: `N` items, `S` statistics of one item, `B` resamples, `K` guards of one suite.
+Shape legend: `N` items, `S` statistics of one item, `C` clusters.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from brulee.evaluation.answers import Answer, statistics_array
+from brulee.evaluation import resampling
+from brulee.evaluation.answers import Answer, clusters, statistics_array, units
+from brulee.evaluation.averages import Part, average
 from brulee.evaluation.base import Array
 from brulee.evaluation.guards import Guard
-from brulee.evaluation.scores import clusters
-from brulee.evaluation.stats import Comparison, compare, interval, is_share, resampled
+from brulee.evaluation.stats import Comparison, added, compare, interval, randomisation, resampled
 from brulee.pipeline.comparing import adjusted
 from brulee.reporting.results import Forgetting, Score, outcome
 
@@ -52,35 +54,22 @@ def forgotten(
     base_NS, tuned_NS = (statistics_array(side, guard.metric) for side in (base, tuned))
     reduce = partial(guard.task.reduce, guard.metric)
     found = compare(base_NS, tuned_NS, reduce, resamples, clusters=clusters(base), swaps=swaps)
-    low, high = found.low, found.high
-    if is_share(base_NS, tuned_NS, reduce):
-        low, high = _with_the_unseen(found)
     better = guard.task.higher_is_better(guard.metric)
-    gain = (low, high) if better else (-high, -low)
+    gain = (found.low, found.high) if better else (-found.high, -found.low)
+    # What one text lost or did not says nothing of another.
+    said = outcome(*gain, found.p) if units(base) > 1 else "unclear"
     return Forgetting(
         task=name,
         metric=guard.metric,
         base=found.base,
         tuned=found.tuned,
         difference=found.difference,
-        low=low,
-        high=high,
+        low=found.low,
+        high=found.high,
         p=found.p,
         higher_is_better=better,
-        kept=outcome(*gain, found.p),
+        kept=said,
     )
-
-
-def _with_the_unseen(found: Comparison) -> tuple[float, float]:
-    """The interval of a share of right items, with the losses and gains that no item showed.
-
-    Resampling items of which none was lost finds no loss, however few they are. Of `n` such items
-    up to 3 / n may be lost elsewhere (the rule of three at 95%: Hanley and Lippman-Hand 1983).
-    """
-    unseen = min(1.0, 3 / (found.wins + found.losses + found.ties))
-    low = -unseen if found.losses == 0 and found.low == 0 else found.low
-    high = unseen if found.wins == 0 and found.high == 0 else found.high
-    return low, high
 
 
 def suites_forgotten(
@@ -91,8 +80,8 @@ def suites_forgotten(
 ) -> list[Forgetting]:
     """The mean change over a suite's guards, for every suite with several; more is better in all.
 
-    Items are resampled within their task, the same ones on both sides; p comes from the share of
-    resamples beyond zero.
+    Its interval is that of an average of paired changes (evaluation/averages.py); p comes from
+    swapping both sides at random item by item, over the items of all its tasks.
     """
     by_suite: dict[str, list[str]] = defaultdict(list)
     for name, guard in guards.items():
@@ -108,7 +97,9 @@ def suites_forgotten(
 def judged(changes: Sequence[Forgetting]) -> tuple[Forgetting, ...]:
     """Changes of guards that were measured together: p corrected for their number decides."""
     return tuple(
-        change.model_copy(
+        change
+        if change.kept == "unclear"  # a larger p makes nothing clearer
+        else change.model_copy(
             update={"kept": outcome(change.gain[1], change.gain[2], change.corrected_p)}
         )
         for change in adjusted(changes)
@@ -120,38 +111,46 @@ def _mean_change(
     members: Sequence[tuple[Guard, Sequence[Answer], Sequence[Answer]]],
     resamples: int,
 ) -> Forgetting:
-    sides_K2 = [_scored(*member) for member in members]
-    draws = [
-        [_draws(guard, side, resamples, seed) for side in sides]
-        for seed, ((guard, _, _), sides) in enumerate(zip(members, sides_K2, strict=True))
-    ]
-    base_B, tuned_B = np.mean([[b for _, b in pair] for pair in draws], axis=0)
-    base, tuned = np.mean([[value for value, _ in pair] for pair in draws], axis=0)
-    change_B = tuned_B - base_B
-    low, high = np.quantile(change_B, [0.025, 0.975])
-    beyond = min(int((change_B <= 0).sum()), int((change_B >= 0).sum()))
-    p = min(1.0, 2 * (beyond + 1) / (len(change_B) + 1))
+    changes = [_change(*member, resamples, seed) for seed, member in enumerate(members)]
+    base, tuned = (
+        float(np.mean([getattr(c.found, s) for c in changes])) for s in ("base", "tuned")
+    )
+    low, high = average([change.part for change in changes])
+    p = randomisation(np.concatenate([c.added for c in changes]) / len(changes), resamples)
     return Forgetting(
         task=f"{suite} ({len(members)} tasks)",
         metric="mean",
-        base=float(base),
-        tuned=float(tuned),
-        difference=float(tuned - base),
-        low=float(low),
-        high=float(high),
+        base=base,
+        tuned=tuned,
+        difference=tuned - base,
+        low=low,
+        high=high,
         p=p,
-        kept=outcome(float(low), float(high), p),
+        kept=outcome(low, high, p),
     )
 
 
-def _draws(
-    guard: Guard, answers: Sequence[Answer], resamples: int, seed: int
-) -> tuple[float, Array]:
-    """A guard's score, and that in each resample (B,)."""
-    stats_NS = statistics_array(answers, guard.metric)
-    reduce = partial(guard.task.reduce, guard.metric)
-    value = float(reduce(stats_NS.mean(axis=0), float(len(stats_NS))))
-    return value, resampled(stats_NS, reduce, resamples, seed, clusters(answers))
+@dataclass(frozen=True)
+class _Change:
+    """A guard's change as a part of an average, and what each of its units adds to it (C,)."""
+
+    found: Comparison
+    part: Part
+    added: Array
+
+
+def _change(
+    guard: Guard, before: Sequence[Answer], after: Sequence[Answer], resamples: int, seed: int
+) -> _Change:
+    sides = _scored(guard, before, after)
+    base_NS, tuned_NS = (statistics_array(side, guard.metric) for side in sides)
+    reduce, of = partial(guard.task.reduce, guard.metric), clusters(sides[0])
+    found = compare(base_NS, tuned_NS, reduce, resamples, seed, of)
+    base_B, tuned_B = (resampled(s, reduce, resamples, seed, of) for s in (base_NS, tuned_NS))
+    drawn, count = tuned_B - base_B, units(sides[0])
+    part = Part(found.difference, found.low, found.high, drawn, count, share=False)
+    base_C, tuned_C = (added(resampling.units(s, of), reduce) for s in (base_NS, tuned_NS))
+    return _Change(found, part, tuned_C - base_C)
 
 
 def _scored(

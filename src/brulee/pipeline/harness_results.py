@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -67,8 +68,9 @@ def _scores(found: TaskScores, names: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {"alias": found.task.name}
     for key, one in found.scores.items():
         values[_key(key, names)] = one.interval.value
-        # The spread of the bootstrap is the standard error.
-        values[_key(key, names, "_stderr")] = float(np.std(one.resampled))
+        # The spread of the bootstrap is the standard error, (n - 1) / n of its square.
+        unbiased = math.sqrt(one.units / max(1, one.units - 1))
+        values[_key(key, names, "_stderr")] = unbiased * float(np.std(one.resampled))
     return values
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from brulee.evaluation import bleu, chrf, ter
-from brulee.evaluation.answers import Answer, statistics_array
+from brulee.evaluation.answers import Answer, clusters, grouped, statistics_array
 from brulee.evaluation.base import Metric
 from brulee.evaluation.stats import compare, interval
 from brulee.pipeline.comparing import adjusted, comparison, swaps
@@ -49,7 +49,8 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
     resamples = prepared.recipe.evaluate.resamples
     scores: list[Score] = []
     comparisons: list[Comparison] = []
-    tests = swaps(resamples, len(after.tasks))
+    keys = max((len(_by_key(metrics)) for metrics in prepared.metrics.values()), default=1)
+    tests = swaps(resamples, max(len(after.tasks), keys))
     for test in prepared.corpus.tests:
         if test.name not in after.tasks:
             continue
@@ -58,9 +59,10 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
             reduce = partial(metric.reduce, key)
             base_NS = metric.join(key, statistics_array(before.tasks[test.name], key))
             tuned_NS = metric.join(key, statistics_array(after.tasks[test.name], key))
-            scores.append(_score("base", test.name, key, base_NS, reduce, resamples))
-            scores.append(_score("tuned", test.name, key, tuned_NS, reduce, resamples))
-            found = compare(base_NS, tuned_NS, reduce, resamples, swaps=tests)
+            of = clusters(before.tasks[test.name])
+            scores.append(_score("base", test.name, key, base_NS, reduce, resamples, of))
+            scores.append(_score("tuned", test.name, key, tuned_NS, reduce, resamples, of))
+            found = compare(base_NS, tuned_NS, reduce, resamples, clusters=of, swaps=tests)
             better = metric.higher_is_better(key)
             comparisons.append(comparison(test.name, key, found, better, trained))
     forgetting: list[Forgetting] = []
@@ -90,6 +92,7 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
             training=tuned.trained.training,
             lengths=tuple(_lengths("base", before) + _lengths("tuned", after)),
             mixture=mix(prepared) if len(prepared.corpus.tasks) > 1 else (),
+            groups=grouped({**before.tasks, **before.guards}),
             signatures=_signatures(comparisons),
             environment=Environment(versions=versions(), machine=machine()),
         )
@@ -106,8 +109,16 @@ def _signatures(comparisons: Sequence[Comparison]) -> dict[str, str]:
     return {key: signatures[key]() for key in measured if key in signatures}
 
 
-def _score(who: Who, task: str, key: str, stats_NS: Any, reduce: Reduce, resamples: int) -> Score:
-    found = interval(stats_NS, reduce, resamples)
+def _score(
+    who: Who,
+    task: str,
+    key: str,
+    stats_NS: Any,
+    reduce: Reduce,
+    resamples: int,
+    of: Sequence[str] | None,
+) -> Score:
+    found = interval(stats_NS, reduce, resamples, clusters=of)
     return Score(who=who, task=task, metric=key, **found._asdict())
 
 

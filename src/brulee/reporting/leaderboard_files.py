@@ -96,12 +96,18 @@ def _of_file(file: Path, name: str | None) -> list[Entry]:
 
 
 def _ours(found: Results, base: str, tuned: str, source: str) -> list[Entry]:
-    """Entries of a results.json; both models of a run, one of an evaluation."""
+    """Entries of a results.json; both models of a run, one of an evaluation.
+
+    A suite that was asked otherwise than by default is not the same task: its tasks say how.
+    """
     mains, better = _mains(found), _directions(found)
+    asked = found.suite.asked if found.suite else ""
+    otherwise = f" [{asked}]" if asked else ""
     return [
         Entry(
             base if score.who == "base" else tuned,
-            score.task, score.metric, score.value, score.low, score.high, score.n, source,
+            score.task + otherwise, score.metric, score.value, score.low, score.high, score.n,
+            source,
             (score.task, score.metric) in mains,
             better.get((score.task, score.metric), not lower_is_better(score.metric)),
         )

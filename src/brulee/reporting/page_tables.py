@@ -54,7 +54,12 @@ def scores(results: Results) -> str:
         return ""
     tasks = len({task for task, _ in pairs})
     rows = [
-        [_name(task, metric, tasks), _score("base", of), _score("tuned", of), str(of[0].n)]
+        [
+            _name(task, metric, tasks),
+            _score("base", of),
+            _score("tuned", of),
+            wording.items(of[0].n, results.groups.get(task)),
+        ]
         for (task, metric), of in pairs.items()
     ]
     heads = ("Score", "Before", "After", "Items")
@@ -85,7 +90,10 @@ def comparisons(results: Results) -> str:
     ]
     counts = ("Better / worse / same", "Detectable from")
     heads = ("Score", "Difference", "95% interval", "p", *["p (Holm)"][:corrected], *counts)
-    note = " p (Holm) allows for the number of tasks." if corrected else ""
+    number_of = "tasks" if tasks > 1 else "scores beside the first"
+    note = f" p (Holm) allows for the number of {number_of}." if corrected else ""
+    if results.groups:
+        note += " Items of one group are not independent, so groups were drawn whole."
     return (
         "<section><h2>Is the difference real?</h2>"
         "<p>Both models answered the same items, so each item is compared with itself. "
@@ -205,6 +213,8 @@ def _detectable(value: float | None) -> str:
 
 
 def _guard_words(guard: Forgetting) -> str:
+    if guard.kept == "unclear" and guard.low == guard.high:
+        return '<td class="words">Measured on one item alone, which says little of others</td>'
     worst = guard.low if guard.higher_is_better else guard.high
     shown = wording.signed(worst, wording.places(guard.difference, guard.low, guard.high))
     return f'<td class="words">{number(_GUARD_WORDS[guard.kept].format(worst=shown))}</td>'

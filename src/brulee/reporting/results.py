@@ -70,7 +70,8 @@ class Score(Record):
 class Paired(Record):
     """Tuned minus base on the same items, with the 95% interval of that difference.
 
-    `p_holm` is p corrected for the number of tasks (Holm 1979), None where there is one.
+    `p_holm` is p corrected for the number of tasks, or of further scores of one task (Holm 1979);
+    None where it is the only test.
     """
 
     task: str
@@ -182,17 +183,25 @@ class MixtureLine(Record):
 class SuiteUse(OpenRecord):
     """Which suite the scores are of, and how it was asked; `labels` name its averages in words.
 
+    `changed` are the options that change a task's score and are not as the suite has them.
     `lower_is_better` lists the scores, as "TASK METRIC", of which less is better; None in a file
     that does not say.
     """
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
+    changed: dict[str, Any] = Field(default_factory=dict)
     limit: int | None = None
     chat: bool = False
     labels: dict[str, str] = Field(default_factory=dict)
     lower_is_better: tuple[str, ...] | None = None
     efficiency: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def asked(self) -> str:
+        """How it was asked otherwise than by default: "prompt=harness, chat", else ""."""
+        parts = [f"{key}={_shown(value)}" for key, value in self.changed.items()]
+        return ", ".join([*parts, "chat"] if self.chat else parts)
 
 
 class Environment(OpenRecord):
@@ -203,7 +212,10 @@ class Environment(OpenRecord):
 
 
 class Results(OpenRecord):
-    """Everything a run measured; `verdict` is the one sentence `reporting.verdict` writes."""
+    """Everything a run measured; `verdict` is the one sentence `reporting.verdict` writes.
+
+    `groups` counts those of each task whose items are not independent; they were drawn whole.
+    """
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     run: str
@@ -217,6 +229,7 @@ class Results(OpenRecord):
     lengths: tuple[Lengths, ...] = ()
     mixture: tuple[MixtureLine, ...] = ()
     verdict: str = ""
+    groups: dict[str, int] = Field(default_factory=dict)
     signatures: dict[str, str] = Field(default_factory=dict)
     environment: Environment = Environment()
     suite: SuiteUse | None = None
@@ -285,6 +298,10 @@ def read(path: str | Path) -> Results:
         if not math.isfinite(number):
             raise InputError(f"{file}: {key} is {number}; every number must be finite.")
     return results
+
+
+def _shown(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _floats(values: Any, path: str = "") -> Iterator[tuple[str, float]]:

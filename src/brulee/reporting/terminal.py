@@ -23,6 +23,9 @@ def show(results: Results, console: Console, report: Path | None = None) -> None
     console.print(Text(results.verdict or verdict(results), style="bold"))
     for table in tables(results):
         table.show(console)
+    if results.groups:
+        console.print()
+        console.print(Text(_grouped(results), style="dim"))
     spent = cost(results)
     if spent:
         console.print()
@@ -52,6 +55,17 @@ def compare(results: Sequence[Results], console: Console) -> None:
         _comparison(results, task, metrics, (task, metrics[0]) in guards).show(console)
     console.print(Text("± is half the 95% interval", style="dim"))
     _costs(results).show(console)
+
+
+def _grouped(results: Results) -> str:
+    """Which items are not independent, and what was made of that."""
+    counts = {score.task: score.n for score in results.scores}
+    said = (
+        f"{task}: {wording.items(counts[task], groups)}"
+        for task, groups in results.groups.items()
+        if task in counts
+    )
+    return f"{'; '.join(said)}. Items of a group are not independent: groups are drawn whole."
 
 
 def _scores(results: Results) -> Rows:

@@ -108,7 +108,11 @@ def _guards(guards: Sequence[Forgetting]) -> str:
     rest = len(ranked) - len(named)
     clauses = [_guard(guard) for guard in named]
     if rest:
-        clauses.append(f"no loss was measured on {rest} other guard{'s' if rest > 1 else ''}")
+        open_ = sum(guard.kept == "unclear" for guard in ranked[len(named) :])
+        doubt = f", nor ruled out on {open_} of them" if open_ else ""
+        clauses.append(
+            f"no loss was measured on {rest} other guard{'s' if rest > 1 else ''}{doubt}"
+        )
     return "; ".join(clauses)
 
 
@@ -122,6 +126,8 @@ def _guard(guard: Forgetting) -> str:
         return f"{guard.task} got better ({evidence})"
     if guard.kept == "kept":
         return f"{guard.task} did not measurably change ({evidence})"
+    if guard.low == guard.high:  # a text of its own, of which no spread is known
+        return f"{guard.task} was measured on one item alone ({wording.difference(guard)})"
     worst = guard.low if guard.higher_is_better else guard.high
     bound = wording.signed(worst, wording.places(guard.difference, guard.low, guard.high))
     return f"{guard.task} did not measurably change ({evidence}: could be as bad as {bound})"

@@ -90,6 +90,13 @@ def interval(paired: Paired) -> str:
     return f"{signed(paired.low, decimals)} to {signed(paired.high, decimals)}"
 
 
+def items(count: int, groups: int | None) -> str:
+    """`24`, or where some of the items are not independent `24 in 12 groups`."""
+    if groups is None or groups >= count:
+        return str(count)
+    return f"{count} in {groups} group{'' if groups == 1 else 's'}"
+
+
 def score_interval(score: Score) -> str:
     """`0.29 to 0.33`."""
     return f"{fixed(score.low)} to {fixed(score.high)}"

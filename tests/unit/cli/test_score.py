@@ -36,6 +36,37 @@ def test_table_shows_the_interval_beside_the_score(brulee, files: list[str]) -> 
     assert " to " in done.out
 
 
+def test_texts_of_one_group_are_one_witness(brulee, tmp_path: Path) -> None:
+    predictions, references, groups = (tmp_path / f"{n}.txt" for n in "prg")
+    predictions.write_text("yes\n" * 9 + "no\n" * 3)
+    references.write_text("yes\n" * 12)
+    groups.write_text("".join(f"customer {i // 3}\n" for i in range(12)))
+    asked = ["score", "--predictions", predictions, "--references", references]
+    asked += ["--metrics", "exact_match"]
+    plain = brulee(*asked, "--json").json
+    grouped = brulee(*asked, "--groups", groups, "--json").json
+    assert grouped["groups"] == 4
+    assert "groups" not in plain
+    widths = [found["scores"][0]["high"] - found["scores"][0]["low"] for found in (plain, grouped)]
+    assert widths[1] > 1.3 * widths[0]
+    assert "12 in 4 groups" in brulee(*asked, "--groups", groups).out
+    groups.write_text("\n" * 12)  # nobody shares a group
+    assert brulee(*asked, "--groups", groups, "--json").json["scores"] == plain["scores"]
+    groups.write_text("a\n")
+    refused = brulee(*asked, "--groups", groups)
+    assert refused.code == 2
+    assert "g.txt holds 1" in refused.err
+
+
+def test_the_interval_of_one_text_is_said_to_be_unknown(brulee, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("a b c\n")
+    (tmp_path / "r.txt").write_text("a b d\n")
+    asked = ["--predictions", tmp_path / "p.txt", "--references", tmp_path / "r.txt"]
+    shown = brulee("score", *asked, "--metrics", "rouge1,exact_match").out
+    assert "unknown of one item" in shown
+    assert "0.0000 to 0.7935" in shown
+
+
 def test_files_of_different_length_are_refused(brulee, files: list[str], tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("one\n")
     done = brulee("score", *files)

@@ -27,6 +27,17 @@ def test_all_clean_and_dirty_items_are_scored_apart() -> None:
     assert found["clean"] == interval(right_NS[2:], REDUCE)
 
 
+def test_items_of_one_cluster_are_drawn_together() -> None:
+    stats = np.random.default_rng(0).random((12, 2))
+    reduce = partial(metric("pearson").reduce, "pearson")
+    stats = np.array([metric("pearson").statistics(str(a), [str(b)])["pearson"] for a, b in stats])
+    names = [str(i // 2) for i in range(12)]
+    dirty = [i < 4 for i in range(12)]
+    found = by_contamination(dirty, stats, reduce, clusters=names)
+    assert found["clean"] == interval(stats[4:], reduce, clusters=names[4:])
+    assert found["clean"] != interval(stats[4:], reduce)
+
+
 def test_no_item_has_no_score() -> None:
     found = by_contamination([False, False], [[1.0], [0.0]], REDUCE)
     assert found["dirty"] is None

@@ -97,3 +97,15 @@ def test_a_number_that_is_too_large_counts_as_missing(name: str) -> None:
         stats = np.array([found.statistics(p, [r])[name] for p, r in pairs])
         scores.append(interval(found.join(name, stats), partial(found.reduce, name)).value)
     assert scores[0] == scores[1] == scores[2] == pytest.approx(0.98, abs=0.03)
+
+
+@pytest.mark.parametrize("count", [5, 15])
+@pytest.mark.parametrize("key", ["pearson", "spearman"])
+def test_no_bound_of_a_correlation_is_beyond_one(key: str, count: int) -> None:
+    measure = metric(key)
+    x = np.random.default_rng(0).normal(size=count)
+    y = x + 0.3 * np.random.default_rng(1).normal(size=count)
+    pairs = zip(x, y, strict=True)
+    stats = np.array([measure.statistics(str(a), [str(b)])[key] for a, b in pairs])
+    found = interval(measure.join(key, stats), partial(measure.reduce, key))
+    assert -1 <= found.low < found.value <= found.high <= 1

@@ -10,7 +10,7 @@ from scipy import stats as scipy_stats
 
 from brulee.evaluation import metric
 from brulee.evaluation.base import Array
-from brulee.evaluation.stats import compare, holm, interval, mcnemar
+from brulee.evaluation.stats import compare, holm, interval, mcnemar, resampled
 
 
 def mean(mean_S: Array, items: float | Array) -> Array:
@@ -40,12 +40,14 @@ def test_interval_of_a_mean_agrees_with_the_normal_approximation() -> None:
     assert found.n == 400
 
 
-def test_interval_agrees_with_scipys_percentile_bootstrap() -> None:
-    values = np.random.default_rng(2).beta(2, 5, 60)
+def test_interval_agrees_with_scipys_bca_at_hesterbergs_level() -> None:
+    values = np.random.default_rng(2).beta(0.6, 4, 20)
+    reach = math.sqrt(20 / 19) * scipy_stats.t.ppf(0.975, 19)
     theirs = scipy_stats.bootstrap(
-        (values,), np.mean, n_resamples=9999, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
-    found = interval(values[:, None], mean, resamples=9999)
+        (values,), np.mean, n_resamples=19999, method="BCa",
+        confidence_level=2 * scipy_stats.norm.cdf(reach) - 1, rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    found = interval(values[:, None], mean, resamples=19999)
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
 
 
@@ -82,8 +84,8 @@ def test_clusters_of_one_give_the_plain_interval_under_any_names() -> None:
 
 
 def test_cluster_sizes_weigh_the_mean() -> None:
-    found = interval(column(1, 1, 1, 0), mean, clusters=["a", "a", "a", "b"])
-    assert found == (0.75, 0.0, 1.0, 4)
+    found = interval(column(0.8, 0.8, 0.8, 0), mean, clusters=["a", "a", "a", "b"])
+    assert found == (pytest.approx(0.6), 0.0, 1.0, 4)
 
 
 def test_interval_is_repeatable_and_moves_with_the_seed() -> None:
@@ -101,7 +103,7 @@ def test_level_widens_the_interval() -> None:
 def test_drawing_in_chunks_covers_every_resample(monkeypatch: pytest.MonkeyPatch) -> None:
     values, tuned = outcomes(6, 50)
     whole = interval(values, mean, resamples=999)
-    monkeypatch.setattr("brulee.evaluation.stats._CHUNK", 50 * 7)  # 142 chunks of 7, one of 5
+    monkeypatch.setattr("brulee.evaluation.resampling._CHUNK", 50 * 7)  # 142 chunks of 7, one of 5
     assert interval(values, mean, resamples=999) == pytest.approx(whole)
     sizes = []
 
@@ -109,14 +111,54 @@ def test_drawing_in_chunks_covers_every_resample(monkeypatch: pytest.MonkeyPatch
         sizes.append(np.size(items))
         return mean_S[..., 0]
 
-    interval(values, spy, resamples=999)
-    assert sum(sizes[:-1]) == 999  # the last call scores the items themselves
+    resampled(values, spy, resamples=999)
+    assert sum(sizes) == 999
     assert max(sizes) == 7
     assert compare(values, tuned, mean, resamples=999).p >= 1 / 1000
 
 
-def test_one_item_has_an_interval_of_no_width() -> None:
+def test_one_item_has_an_interval_of_no_width_unless_it_is_right_or_wrong() -> None:
     assert interval(column(0.4), mean) == (0.4, 0.4, 0.4, 1)
+    assert interval(column(1), mean) == (1.0, pytest.approx(0.2065, abs=1e-4), 1.0, 1)
+
+
+@pytest.mark.parametrize("items", [1, 4, 30])
+def test_all_right_and_all_wrong_are_wilsons(items: int) -> None:
+    all_right = scipy_stats.binomtest(items, items).proportion_ci(method="wilson")
+    right, wrong = (interval(np.full((items, 1), v), mean) for v in (1.0, 0.0))
+    assert (right.low, right.high) == (pytest.approx(all_right.low), 1.0)
+    assert (wrong.low, wrong.high) == (0.0, pytest.approx(1 - all_right.low))
+
+
+def test_right_and_wrong_items_have_wilsons_interval_at_any_level() -> None:
+    theirs = scipy_stats.binomtest(9, 13).proportion_ci(0.9, method="wilson")
+    found = interval(column(*[1] * 9, *[0] * 4), mean, level=0.9)
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high))
+
+
+def test_copies_of_right_and_wrong_items_tell_no_more_than_one() -> None:
+    values, names = column(*[1] * 21, *[0] * 9), np.repeat(np.arange(10), 3)
+    plain, copied = interval(values, mean), interval(values, mean, clusters=names)
+    few = interval(column(*[1] * 7, *[0] * 3), mean)
+    assert copied.high - copied.low > few.high - few.low > plain.high - plain.low
+    alike = interval(np.ones((30, 1)), mean, clusters=names)
+    assert alike.low < interval(np.ones((10, 1)), mean).low
+    assert interval(np.ones((30, 1)), mean, clusters=["a"] * 30).low < 0.1
+
+
+def test_a_ratio_that_is_right_in_all_items_may_be_wrong_in_another() -> None:
+    all_right = np.array([[2.0, 2.0]] * 20 + [[0.0, 0.0]] * 10)
+    found = interval(all_right, ratio)
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(0.886, abs=1e-3)
+
+
+def test_resamples_that_vary_cover_what_is_far_from_normal() -> None:
+    found = interval(np.random.default_rng(3).random((6, 1)), mean)
+    theirs = scipy_stats.t.interval(
+        0.95, 5, *(lambda v: (v.mean(), v.std(ddof=1) / 6**0.5))(np.random.default_rng(3).random(6))
+    )
+    assert (found.low, found.high) == pytest.approx(theirs)
 
 
 # compare
@@ -260,9 +302,51 @@ def test_pairing_finds_what_two_separate_intervals_hide() -> None:
 def test_identical_sides_are_all_ties() -> None:
     values, _ = outcomes(10, 40)
     found = compare(values, values, mean)
-    assert (found.difference, found.low, found.high, found.p) == (0.0, 0.0, 0.0, 1.0)
+    may = 1.96**2 / (40 + 1.96**2)  # of 40 that stayed as they were, that many others may not
+    assert (found.difference, found.p) == (0.0, 1.0)
+    assert (found.low, found.high) == pytest.approx((-may, may), abs=1e-5)
     assert (found.wins, found.losses, found.ties) == (0, 0, 40)
-    assert found.minimum_detectable == 0.0
+    assert found.minimum_detectable is None
+    counts = np.random.default_rng(1).integers(50, 99, (40, 2)) * 1.0
+    assert compare(counts, counts, ratio)[3:5] == (0.0, 0.0)  # no bounds are known of such a score
+
+
+def test_a_gain_on_few_items_rules_no_loss_out() -> None:
+    base, tuned = column(*[0.3] * 12), column(*[0.3] * 11, 0.4)
+    found = compare(base, tuned, mean)
+    assert found.low == pytest.approx(-(1.96**2) / (12 + 1.96**2), abs=1e-4)
+    assert 0.01 < found.high < 0.1
+
+
+def test_shares_of_the_same_items_have_tangos_interval() -> None:
+    """The bounds are where a difference is as far off as the score test allows."""
+    base, tuned = column(*[0] * 9, *[1] * 3, *[1] * 28), column(*[1] * 9, *[0] * 3, *[1] * 28)
+    found = compare(base, tuned, mean)
+    for change in (found.low, found.high):
+        losses = np.linspace(1e-6, 0.5, 200_001)  # the likeliest losses at this difference
+        gains, rest = losses + change, 1 - 2 * losses - change
+        inside = (gains > 0) & (rest > 0)
+        log = 9 * np.log(gains[inside]) + 3 * np.log(losses[inside]) + 28 * np.log(rest[inside])
+        likeliest = losses[inside][log.argmax()]
+        spread = math.sqrt(40 * (2 * likeliest + change - change**2))
+        assert abs(6 - 40 * change) / spread == pytest.approx(1.96, abs=2e-3)
+
+
+def test_what_is_detectable_is_known_where_no_answer_changed() -> None:
+    same = compare(np.ones((50, 1)), np.ones((50, 1)), mean)
+    assert same.minimum_detectable == pytest.approx(2.8 * math.sqrt(2 / 52 / 52), abs=1e-3)
+
+
+def test_differences_that_are_small_in_every_item_are_no_rounding() -> None:
+    base = np.random.default_rng(0).random((30_000, 1)) + 1
+    assert compare(base, base + 1e-7, mean, resamples=50).p == 1 / 51
+    assert compare(base, base, mean, resamples=50).p == 1.0
+
+
+def test_few_that_differ_among_many_are_tried_in_every_way() -> None:
+    base, tuned = np.full((60, 1), 0.5), np.full((60, 1), 0.5)
+    tuned[:5] = 0.7
+    assert compare(base, tuned, mean).p == 2 / 32
 
 
 def test_identical_sides_of_a_single_item_are_a_tie() -> None:
@@ -272,8 +356,10 @@ def test_identical_sides_of_a_single_item_are_a_tie() -> None:
 def test_a_single_item_proves_nothing() -> None:
     found = compare(column(0), column(1), mean)
     assert found.p == 1.0
-    assert (found.low, found.high) == (1.0, 1.0)
+    assert found.low < 0 < found.high
     assert found.minimum_detectable is None
+    one = compare(column(0.2), column(0.6), mean)
+    assert (one.low, one.high) == (one.difference, one.difference)  # no spread is known of it
 
 
 def test_minimum_detectable_is_found_in_four_cases_of_five() -> None:

@@ -29,9 +29,16 @@ def test_p_values_of_several_tasks_are_corrected_score_by_score() -> None:
     assert corrected == pytest.approx([0.03, 0.2, 0.06, 0.06, 0.06])
 
 
-def test_one_task_needs_no_correction() -> None:
+def test_one_test_needs_no_correction() -> None:
     pairs = [pair("a", "rouge1", 0.01), pair("a", "bleu", 0.2)]
     assert [p.p_holm for p in adjusted(pairs)] == [None, None]
+
+
+def test_further_scores_of_one_task_are_corrected_together() -> None:
+    values = {"rouge1": 0.04, "rouge2": 0.03, "bleu": 0.2, "invented": 0.01}
+    corrected = adjusted([pair("a", metric, p) for metric, p in values.items()])
+    assert [p.p_holm for p in corrected] == [None, *map(pytest.approx, (0.06, 0.2, 0.03))]
+    assert [p.direction for p in corrected] == [1, 0, 0, 1]
 
 
 def test_a_correction_can_take_the_verdict_away() -> None:

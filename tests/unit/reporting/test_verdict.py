@@ -103,6 +103,12 @@ def test_a_guard_whose_p_does_not_agree_with_its_interval_did_not_change() -> No
     ) in verdict(results(GAIN, guards=(lost,)))
 
 
+def test_guards_that_are_not_named_are_not_said_to_be_safe() -> None:
+    doubtful = tuple(guard(-0.1, 0.05, f"open-{i}") for i in range(5))
+    said = verdict(results(GAIN, guards=(guard(-0.01, 0.01, "fine"), *doubtful)))
+    assert said.endswith("no loss was measured on 3 other guards, nor ruled out on 2 of them.")
+
+
 def test_every_forgotten_guard_is_named_however_many_there_are() -> None:
     lost = tuple(guard(-0.2, -0.1, f"lost-{i}") for i in range(5))
     said = verdict(results(GAIN, guards=(guard(-0.01, 0.01, "fine"), *lost)))
@@ -117,3 +123,10 @@ def test_a_tiny_interval_is_not_rounded_to_zero() -> None:
 
 def test_the_sentence_is_stored_with_the_results() -> None:
     assert with_verdict(results(GAIN)).verdict == verdict(results(GAIN))
+
+
+def test_a_guard_of_one_text_is_said_to_be_one() -> None:
+    alone = guard(-0.01, -0.01, "plain-prose", p=1.0).model_copy(update={"kept": "unclear"})
+    assert verdict(results(GAIN, guards=(alone,))).endswith(
+        "; plain-prose was measured on one item alone (-0.01)."
+    )

@@ -150,5 +150,5 @@ def _normalised(scores: TaskScores) -> Scored | None:
     value, below, above = ((v - low) / (high - low) for v in raw.interval[:3])
     interval = raw.interval._replace(value=value, low=below, high=above)
     return dataclasses.replace(
-        raw, interval=interval, resampled=(raw.resampled - low) / (high - low)
+        raw, interval=interval, resampled=(raw.resampled - low) / (high - low), share=False
     )

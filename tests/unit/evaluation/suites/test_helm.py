@@ -207,7 +207,7 @@ def test_parts_are_averaged_and_missing_ones_are_said() -> None:
 
 
 def _scored(value: float) -> Scored:
-    return Scored(Interval(value, value, value, 1), np.array([[value]]), np.full(10, value))
+    return Scored(Interval(value, value, value, 1), np.array([[value]]), np.full(10, value), 1)
 
 
 def test_only_the_scenarios_of_the_folder_are_opened_and_a_missing_one_is_named(

@@ -1,0 +1,190 @@
+"""How often the 95% intervals of scores and of differences hold the truth, by simulation.
+
+    python benchmarks/coverage.py [--trials 2000]
+
+Prints a table and writes benchmarks/results/coverage.json. Items are drawn from distributions whose
+score is known, or from a population of items whose score is; each trial draws so many and asks
+`stats.interval`, `stats.compare` or an average over tasks for bounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mixture import machine
+
+from brulee.evaluation import metric
+from brulee.evaluation.averages import Part, average
+from brulee.evaluation.base import Array
+from brulee.evaluation.stats import compare, interval, resampled
+
+RESULT = Path(__file__).parent / "results" / "coverage.json"
+SIZES = (5, 10, 20, 50, 200)
+Rng = np.random.Generator
+Bounds = tuple[float, float]
+Case = Callable[[Rng, int, int], tuple[Bounds, float]]  # rng, items, resamples -> bounds, truth
+
+
+def mean(mean_S: Array, _items: float | Array) -> Array:
+    return mean_S[..., 0]
+
+
+def _of(values: Any, resamples: int, clusters: Any = None) -> Bounds:
+    return interval(values, mean, resamples, clusters=clusters)[1:3]
+
+
+def share(truth: float) -> Case:
+    def case(rng: Rng, items: int, resamples: int) -> tuple[Bounds, float]:
+        return _of((rng.random((items, 1)) < truth) * 1.0, resamples), truth
+
+    return case
+
+
+def overlap(a: float, b: float, zero: float = 0.0) -> Case:
+    """Like ROUGE: values between 0 and 1, skewed, of which some are 0."""
+
+    def case(rng: Rng, items: int, resamples: int) -> tuple[Bounds, float]:
+        values = rng.beta(a, b, (items, 1)) * (rng.random((items, 1)) >= zero)
+        return _of(values, resamples), (1 - zero) * a / (a + b)
+
+    return case
+
+
+def grouped(right: bool) -> Case:
+    """Four items a group, alike within it: a share of right ones, or of values between 0 and 1."""
+
+    def case(rng: Rng, items: int, resamples: int) -> tuple[Bounds, float]:
+        groups = np.repeat(np.arange(items), 4)
+        level = rng.beta(1.5, 1.5, items)[groups]
+        noise = rng.random(len(groups))
+        values = (noise < level) * 1.0 if right else 0.7 * level + 0.3 * noise
+        return _of(values[:, None], resamples, groups), 0.5
+
+    return case
+
+
+def _population(seed: int) -> Array:
+    """BLEU's statistics of 3,000 pairs, of which each repeats a part of its reference."""
+    bleu, rng, found = metric("bleu"), np.random.default_rng(seed), []
+    words = np.array([f"w{i}" for i in range(60)])
+    for _ in range(3000):
+        reference = rng.choice(words, rng.integers(8, 25))
+        kept = rng.random(len(reference)) < rng.beta(4, 2)
+        text = np.where(kept, reference, rng.choice(words, len(reference)))
+        found.append(bleu.statistics(" ".join(text), [" ".join(reference)])["bleu"])
+    return np.array(found)
+
+
+class Corpus:
+    """BLEU of items drawn from a population, or the difference of two."""
+
+    def __init__(self) -> None:
+        self.base, self.tuned = _population(0), _population(1)
+        self.reduce = partial(metric("bleu").reduce, "bleu")
+
+    def case(self, rng: Rng, items: int, resamples: int) -> tuple[Bounds, float]:
+        truth = float(self.reduce(self.base.mean(0), float(items)))
+        drawn = self.base[rng.integers(len(self.base), size=items)]
+        return interval(drawn, self.reduce, resamples)[1:3], truth
+
+    def paired(self, rng: Rng, items: int, resamples: int) -> tuple[Bounds, float]:
+        before, after = (
+            float(self.reduce(s.mean(0), float(items))) for s in (self.base, self.tuned)
+        )
+        at = rng.integers(len(self.base), size=items)
+        found = compare(self.base[at], self.tuned[at], self.reduce, resamples)
+        return (found.low, found.high), after - before
+
+
+def answers(lost: float, gained: float) -> Case:
+    """Right answers before and after, on the same items."""
+
+    def case(rng: Rng, items: int, resamples: int) -> tuple[Bounds, float]:
+        drawn = rng.random((items, 1))
+        base = np.where(drawn < lost, 1.0, np.where(drawn < lost + gained, 0.0, drawn > 0.6))
+        tuned = np.where(drawn < lost, 0.0, np.where(drawn < lost + gained, 1.0, base))
+        found = compare(base, tuned, mean, resamples)
+        return (found.low, found.high), gained - lost
+
+    return case
+
+
+def change(rng: Rng, items: int, resamples: int) -> tuple[Bounds, float]:
+    """Values between 0 and 1 before and after, skewed."""
+    base = rng.beta(2, 4, (items, 1))
+    gained = (rng.random((items, 1)) < 0.5) * rng.beta(2, 4, (items, 1))
+    tuned = base + gained * (1 - base)
+    truth = 0.5 * (2 / 3) * (1 / 3)
+    found = compare(base, tuned, mean, resamples)
+    return (found.low, found.high), truth
+
+
+def subjects(each: int) -> Case:
+    """The average over tasks with so many right or wrong items each; items are those of all."""
+
+    def case(rng: Rng, items: int, resamples: int) -> tuple[Bounds, float]:
+        rates = np.linspace(0.15, 0.75, max(2, items // each))
+        parts = []
+        for rate in rates:
+            right = (rng.random((each, 1)) < rate) * 1.0
+            scores_B = resampled(right, mean, resamples, int(rng.integers(1 << 30)))
+            own = interval(right, mean, resamples)
+            parts.append(Part(own.value, own.low, own.high, scores_B, each, True))
+        return average(parts), float(rates.mean())
+
+    return case
+
+
+@cache
+def cases() -> dict[str, Case]:
+    corpus = Corpus()
+    return {
+        "right or wrong, 50% right": share(0.5),
+        "right or wrong, 90% right": share(0.9),
+        "right or wrong, 97% right": share(0.97),
+        "overlap such as ROUGE-1": overlap(2, 5),
+        "overlap such as ROUGE-2, half of them 0": overlap(2, 6, zero=0.5),
+        "right or wrong in groups of 4": grouped(True),
+        "overlap in groups of 4": grouped(False),
+        "BLEU": corpus.case,
+        "difference, right or wrong, 5% lost, 10% gained": answers(0.05, 0.10),
+        "difference, right or wrong, 2% lost, 2% gained": answers(0.02, 0.02),
+        "difference, overlap": change,
+        "difference, BLEU": corpus.paired,
+        "average over tasks of 1": subjects(1),
+        "average over tasks of 2": subjects(2),
+        "average over tasks of 5": subjects(5),
+    }
+
+
+def covered(case: Case, items: int, trials: int, resamples: int = 1000, seed: int = 0) -> float:
+    """The share of trials whose bounds hold the truth."""
+    rng, held = np.random.default_rng([seed, items]), 0
+    for _ in range(trials):
+        (low, high), truth = case(rng, items, resamples)
+        held += low - 1e-9 <= truth <= high + 1e-9
+    return held / trials
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=2000)
+    trials = parser.parse_args().trials
+    print("items (or groups)".ljust(50), *(f"{n:>6}" for n in SIZES))
+    found = {}
+    for name, case in cases().items():
+        found[name] = {str(n): round(covered(case, n, trials), 4) for n in SIZES}
+        print(name.ljust(50), *(f"{share:6.1%}" for share in found[name].values()), flush=True)
+    what = "how often 95% intervals hold the truth"
+    result = {"what": what, "trials": trials, "covered": found, **machine()}
+    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The interval of an average of scores that were measured on items of their own.
+
+Shape legend: `K` parts of the average, `B` resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from brulee.evaluation import shares
+from brulee.evaluation.base import Array
+from brulee.evaluation.resampling import t_quantile
+
+
+class Part(NamedTuple):
+    """A score, its own bounds, its resamples (B,), the units it rests on, whether it is a share."""
+
+    value: float
+    low: float
+    high: float
+    resampled: Array
+    units: int
+    share: bool
+
+
+def average(parts: Sequence[Part], weights: Sequence[float] | None = None) -> tuple[float, float]:
+    """95% bounds of the weighted mean of independent scores; by default all weigh the same.
+
+    Their variances add up, as of a stratified sample (Cochran 1977, "Sampling Techniques", chapter
+    5), each times the n / (n - 1) that resampling loses: of four questions a subject, a quarter. A
+    score on one unit alone has no variance of its own; several such take that between them, which
+    is rather too large (Cochran's collapsed strata), and one takes the others'. The degrees of
+    freedom are Satterthwaite's (1946). Of shares it is Wilson's interval for as many items as would
+    vary as much. Otherwise the bounds are no further apart than if all scores erred together.
+    """
+    if len(parts) == 1:
+        return parts[0].low, parts[0].high
+    weights_K = _shares_of(weights or [1.0] * len(parts))
+    values_K = np.array([part.value for part in parts])
+    units_K = np.array([part.units for part in parts])
+    variances_K = weights_K**2 * _variances(parts, values_K, units_K)
+    value, variance = float(weights_K @ values_K), float(variances_K.sum())
+    reach = t_quantile(_freedom(variances_K, units_K) + 1, 0.95)
+    if all(part.share for part in parts):
+        items = 1 / float((weights_K**2 / units_K).sum())
+        if variance > 0 and 0 < value < 1:
+            items = value * (1 - value) / variance * (shares.normal(0.95) / reach) ** 2
+        return shares.wilson(value, items)
+    low, high = value - reach * variance**0.5, value + reach * variance**0.5
+    if variance == 0:  # each alone has bounds that allow for what it did not show
+        away_K2 = np.array([(part.value - part.low, part.high - part.value) for part in parts])
+        below, above = np.sqrt(((weights_K[:, None] * away_K2) ** 2).sum(0))
+        return value - float(below), value + float(above)
+    if units_K.min() > 1:
+        low = max(low, float(weights_K @ [part.low for part in parts]))
+        high = min(high, float(weights_K @ [part.high for part in parts]))
+    return low, high
+
+
+def _shares_of(weights: Sequence[float]) -> Array:
+    found = np.array(weights, dtype=np.float64)
+    scaled: Array = found / found.sum()
+    return scaled
+
+
+def _variances(parts: Sequence[Part], values_K: Array, units_K: Array) -> Array:
+    """The variance of every score, unbiased (K,)."""
+    drawn_K = np.array([float(np.var(part.resampled)) for part in parts])
+    several_K = units_K > 1
+    found = np.where(several_K, drawn_K * units_K / np.maximum(units_K - 1, 1), 0.0)
+    alone = int((~several_K).sum())
+    if alone > 1:
+        found[~several_K] = values_K[~several_K].var(ddof=1)
+    elif alone:
+        found[~several_K] = (found * units_K)[several_K].mean()
+    return np.asarray(found)
+
+
+def _freedom(variances_K: Array, units_K: Array) -> float:
+    """Satterthwaite's degrees of freedom; those of scores on one unit are counted together."""
+    several_K = units_K > 1
+    squares = float((variances_K[several_K] ** 2 / (units_K[several_K] - 1)).sum())
+    if (alone := int((~several_K).sum())) > 1:
+        squares += float(variances_K[~several_K].sum()) ** 2 / (alone - 1)
+    total = float(variances_K.sum()) ** 2
+    return total / squares if squares > 0 else float(max(1, int((units_K - 1).sum())))

@@ -1,0 +1,72 @@
+"""An average knows no more than its parts, and no less than they do together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from brulee.evaluation.averages import Part, average
+from brulee.evaluation.base import Array
+from brulee.evaluation.stats import interval, resampled
+
+
+def mean(mean_S: Array, _items: float | Array) -> Array:
+    return mean_S[..., 0]
+
+
+def part(values: Array, share: bool, seed: int = 0) -> Part:
+    found = interval(values[:, None], mean)
+    drawn = resampled(values[:, None], mean, seed=seed)
+    return Part(found.value, found.low, found.high, drawn, len(values), share)
+
+
+def right(count: int, of: int) -> Array:
+    return np.array([1.0] * count + [0.0] * (of - count))
+
+
+def test_an_average_of_one_is_that_one() -> None:
+    one = part(right(3, 9), True)
+    assert average([one]) == (one.low, one.high)
+
+
+def test_many_large_parts_agree_with_the_normal_approximation() -> None:
+    counts = [110, 140, 60, 170, 90]
+    low, high = average([part(right(c, 200), True, i) for i, c in enumerate(counts)])
+    half = 1.96 * np.sqrt(sum(c / 200 * (1 - c / 200) / 200 for c in counts)) / 5
+    assert (low, high) == pytest.approx((0.57 - half, 0.57 + half), abs=0.004)
+
+
+def test_tasks_of_one_question_each_are_not_sure_of_their_mean() -> None:
+    """Resampled task by task, one question is always drawn again: 0.60 to 0.60."""
+    low, high = average([part(right(i % 5 < 3, 1), True) for i in range(20)])
+    assert low < 0.42
+    assert high > 0.75
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_tasks_without_a_wrong_answer_may_have_one(share: bool) -> None:
+    low, high = average([part(right(4, 4), share) for _ in range(5)])
+    assert low < 0.85
+    assert high == 1.0
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_opposite_tasks_of_few_items_are_not_sure_of_their_mean(share: bool) -> None:
+    low, high = average([part(right(4, 4), share), part(right(0, 4), share)])
+    assert low < 0.35
+    assert high > 0.65
+
+
+def test_parts_weigh_as_they_are_told() -> None:
+    steady, wild = part(right(150, 300), True), part(right(2, 4), True)
+    even, leaning = average([steady, wild]), average([steady, wild], [300, 4])
+    assert leaning[1] - leaning[0] < even[1] - even[0]
+    assert leaning == pytest.approx(average([steady, wild], [3.0, 0.04]))
+
+
+def test_bounds_are_no_further_apart_than_if_all_erred_together() -> None:
+    rng = np.random.default_rng(0)
+    parts = [part(rng.random(3), False, seed) for seed in range(2)]
+    low, high = average(parts)
+    assert low >= np.mean([p.low for p in parts])
+    assert high <= np.mean([p.high for p in parts])
