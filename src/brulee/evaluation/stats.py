@@ -26,6 +26,8 @@ _TIE: Final = 1e-10  # differences closer than this are equal but for rounding
 # Detected with 80 % power by a two-sided test at 5 %: z(0.975) + z(0.8) = 1.96 + 0.84 standard
 # errors (Bloom 1995, "Minimum Detectable Effects", Evaluation Review 19(5)).
 _DETECTABLE: Final = 2.8016
+# With fewer units no test of signs comes below 5 %: 2 / 2**5 is more than that.
+_FEWEST: Final = 6
 
 
 class Interval(NamedTuple):
@@ -42,7 +44,7 @@ class Comparison(NamedTuple):
 
     `wins`, `losses` and `ties` count items on which tuned is above, below or equal to base.
     `minimum_detectable` is the true difference that a test of this size finds in 80 % of cases;
-    None for a single item (or cluster), whose spread is unknown.
+    None for fewer than six items (or clusters), of which no p is below 5 %, whatever they show.
     """
 
     base: float
@@ -280,7 +282,7 @@ def _shares(sums_CS: Array, sizes_C: Array, reduce: Reduce) -> Array:
 
 
 def _minimum_detectable(differences_B: Array, count: int) -> float | None:
-    if count < 2:
+    if count < _FEWEST:
         return None
     # The bootstrap's spread is that of the sample, (n - 1) / n of the unbiased estimate.
     unbiased = math.sqrt(count / (count - 1))
