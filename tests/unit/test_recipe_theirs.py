@@ -340,3 +340,51 @@ def _read(values: dict[str, Any]) -> None:
 
     recipe = recipe_from_dict(values)
     build_method(recipe.method, recipe.source)
+
+
+def test_words_that_pyyaml_takes_for_true_and_false_are_read_as_there(tmp_path: Path) -> None:
+    text = TRL.replace("use_peft: true", "use_peft: no") + "bf16: yes\npacking: off\n"
+    recipe, found = converted(text, tmp_path)
+    assert recipe.method.name == "full"
+    assert recipe.train.precision == "bfloat16"
+    assert "packing" not in left(found)
+
+
+def test_another_split_and_a_merged_entry_are_told_apart(tmp_path: Path) -> None:
+    entries = "[{<<: {type: alpaca, split: validation}, path: a.jsonl}]"
+    text = f"base_model: m\nlearning_rate: 1e-4\nsequence_len: 9\ndatasets: {entries}\n"
+    _, found = converted(text, tmp_path)
+    assert "datasets.0.split" in left(found)
+    assert not any("<<" in one.key for one in found.left)
+
+
+def test_a_format_by_hand_has_no_chat_template_round_it(tmp_path: Path) -> None:
+    text = "base_model: m\nlearning_rate: 1e-4\nsequence_len: 9\ndatasets:\n"
+    by_hand = "  - {path: a.jsonl, type: {format: 'Q: {instruction}'}}\n"
+    recipe, _ = converted(text + by_hand, tmp_path)
+    assert isinstance(recipe.model, ModelSpec)
+    assert recipe.model.chat_template == "none"
+    other = "  - {path: b.jsonl, type: chat_template}\n"
+    recipe, found = converted(text + by_hand + other, tmp_path)
+    assert recipe.model == "m"
+    assert "its format is all of the prompt there" in found.text
+
+
+def test_a_schedule_that_is_not_here_is_not_called_the_tools_default(tmp_path: Path) -> None:
+    text = LLAMA_FACTORY.replace("_type: cosine", "_type: cosine_with_min_lr")
+    recipe, found = converted(text, tmp_path)
+    assert recipe.train.schedule == "cosine"
+    assert "schedule: cosine  # another there" in found.text
+
+
+def test_unsloth_without_further_keys_has_its_targets_and_its_warmup(tmp_path: Path) -> None:
+    text = "model: m\ndata: {local_dataset: [a.jsonl]}\ntraining: {max_steps: 50}\n"
+    recipe, found = converted(text, tmp_path)
+    assert recipe.train.warmup == pytest.approx(0.1)
+    assert len(recipe.method.options()["target"]) == 7
+    assert "lora_target_modules" not in left(found)
+
+
+def test_the_seed_is_not_that_of_the_order_alone(tmp_path: Path) -> None:
+    recipe, _ = converted(f"{LLAMA_FACTORY}seed: 7\ndata_seed: 1\n", tmp_path)
+    assert recipe.train.seed == 7

@@ -96,6 +96,7 @@ def _single(found: Converted, key: str, value: Any, line: int | None) -> None:
         here = known.value(value)
     except Unlike as unlike:
         found.leave(key, value, f"{known.to}: {unlike}")
+        found.unsaid.add(known.to)
         return
     _put_single(found, known.to, key, value, here)
     if line is not None:

@@ -9,9 +9,11 @@ from typing import Any
 
 from brulee.errors import InputError
 from brulee.recipe.theirs.converted import Converted, Left
-from brulee.recipe.theirs.entries import UNKNOWN, entries
+from brulee.recipe.theirs.entries import TELLING, UNKNOWN, entries
 from brulee.recipe.theirs.values import TRACKERS, Unlike, count, four_bits, listed, number
 
+# What stands for a value that is not here: the nearest to most that there are.
+_DEFAULTS = {"train.schedule": "cosine"}
 At = Mapping[str, str]  # a key of theirs -> "file, line N"; "" -> the file
 
 
@@ -80,7 +82,7 @@ def _kind(tool: str, flat: Mapping[str, Any]) -> tuple[str, str]:
     if tool == "LLaMA-Factory":
         return str(flat.get("finetuning_type") or "lora"), "finetuning_type"
     if tool == "Unsloth":
-        return str(flat.get("training_type") or "lora"), "training_type"
+        return str(flat.get("training_type") or "lora").strip().lower(), "training_type"
     if tool == "TRL":
         return ("lora" if flat.get("use_peft") else "full"), "use_peft"
     return str(flat.get("adapter") or "full"), "adapter"
@@ -147,6 +149,8 @@ def length(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     key = "warmup_steps" if flat.get("warmup_steps") else "warmup_ratio"
     given = 0 if flat.get("warmup_steps") == 0 and not flat.get(key) else flat.get(key)
     if given is None:
+        given = found.tool.warmup_steps
+    if given is None:
         return
     try:
         share = number(given)
@@ -190,10 +194,11 @@ def data(found: Converted, flat: Mapping[str, Any], at: At, file: Path) -> None:
     found.tasks = entries(flat, found.tool.name, place, at)
     for number_, entry in enumerate(found.tasks):
         found.left += [
-            Left(f"datasets.{number_}.{key}", value, why, why == UNKNOWN)
+            Left(f"datasets.{number_}.{key}", value, why, why == UNKNOWN or key in TELLING)
             for key, (value, why) in entry.left.items()
             if why
         ]
+    _framed(found)
     validation = _validation(found, flat, at)
     system = flat.get("default_system") or flat.get("default_system_message")
     for entry in found.tasks:
@@ -207,6 +212,18 @@ def data(found: Converted, flat: Mapping[str, Any], at: At, file: Path) -> None:
             if to in found.values:
                 value = found.values.pop(to)
                 found.leave(to, value, "data.split.validation holds no rows out to validate on")
+
+
+def _framed(found: Converted) -> None:
+    """A format that is written out is all of a prompt there, without a chat template."""
+    plain = [entry for entry in found.tasks if entry.plain]
+    if len(plain) == len(found.tasks):
+        found.put("model.chat_template", "none", "a format there is all of the prompt")
+        return
+    for entry in plain:
+        entry.remarks.append(
+            "its format is all of the prompt there; here the chat template is round it"
+        )
 
 
 def _validation(found: Converted, flat: Mapping[str, Any], at: At) -> float:
@@ -269,5 +286,7 @@ def name(found: Converted, flat: Mapping[str, Any]) -> None:
 def defaults(found: Converted) -> None:
     """What the tool takes for keys that are left out, where a recipe would take another."""
     for to, value in found.tool.defaults.items():
-        if to not in found.values:
+        if to in found.unsaid:
+            found.put(to, _DEFAULTS.get(to, value), "another there, which is not here: see above")
+        elif to not in found.values:
             found.put(to, value, f"{found.tool.name}'s default")

@@ -112,7 +112,9 @@ KEYS: Final[dict[str, Key]] = {
         _lost("no module is tuned whole beside LoRA; method.target takes embeddings and lm_head"),
     ),
     "use_loftq": _lost("LoRA begins as in its paper, or with method.init: pissa"),
-    "neftune_noise_alpha": _lost("no noise is added to embeddings"),
+    **dict.fromkeys(
+        ("neftune_noise_alpha", "noisy_embedding_alpha"), _lost("no noise is added to embeddings")
+    ),
     # the training
     **dict.fromkeys(
         ("cutoff_len", "sequence_len", "max_seq_length", "max_length"),
@@ -135,7 +137,8 @@ KEYS: Final[dict[str, Key]] = {
     "fp16": Key("train.precision", "fp16 is not here: auto, float32 or bfloat16"),
     "pure_bf16": _lost("trained values are held in float32"),
     "tf32": _KERNELS,
-    **dict.fromkeys(("seed", "random_seed", "data_seed"), Key("train.seed", "", count)),
+    **dict.fromkeys(("seed", "random_seed"), Key("train.seed", "", count)),
+    "data_seed": _nowhere("train.seed is that of the order of rows as well"),
     "max_steps": Key("train.max_steps", "", count),
     "early_stopping_patience": Key("train.patience", "validations", count),
     "load_best_model_at_end": Key("train.keep_best", "", boolean),
