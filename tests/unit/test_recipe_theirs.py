@@ -388,3 +388,14 @@ def test_unsloth_without_further_keys_has_its_targets_and_its_warmup(tmp_path: P
 def test_the_seed_is_not_that_of_the_order_alone(tmp_path: Path) -> None:
     recipe, _ = converted(f"{LLAMA_FACTORY}seed: 7\ndata_seed: 1\n", tmp_path)
     assert recipe.train.seed == 7
+
+
+def test_noise_moments_and_layers_are_carried_over(tmp_path: Path) -> None:
+    more = "neftune_noise_alpha: 5\nadam_beta2: 0.95\nadam_epsilon: 1.0e-6\n"
+    recipe, found = converted(f"{LLAMA_FACTORY}{more}layers_to_transform: [0, 2]\n", tmp_path)
+    assert train(recipe, "neftune_alpha", "beta1", "beta2", "epsilon") == [5, 0.9, 0.95, 1e-6]
+    assert recipe.method.options()["layers"] == [0, 2]
+    assert not left(found) & {"neftune_noise_alpha", "adam_beta2", "layers_to_transform"}
+    recipe, found = converted(f"{AXOLOTL}noisy_embedding_alpha: 0\n", tmp_path)
+    assert recipe.train.neftune_alpha is None
+    assert "noisy_embedding_alpha" not in left(found)

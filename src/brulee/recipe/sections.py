@@ -85,6 +85,12 @@ class TrainSpec(Strict):
         "adamw", description="8bit: AdamW's moments in 8 bits, by bitsandbytes; paged: on a GPU"
     )
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    beta1: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="AdamW's, of the mean")
+    beta2: Annotated[float, Field(ge=0, lt=1)] = Field(0.999, description="of the mean square")
+    epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    neftune_alpha: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="noise on the embeddings while training (NEFTune): 5, for instance"
+    )
     max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")

@@ -17,7 +17,12 @@ SCHEDULES: Final = ("cosine", "linear", "constant")
 
 
 def optimizer_of(
-    kind: str, groups: Sequence[Group], learning_rate: float, weight_decay: float
+    kind: str,
+    groups: Sequence[Group],
+    learning_rate: float,
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    epsilon: float = 1e-8,
 ) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter 2019) with weight decay only where a group wants it.
 
@@ -38,19 +43,23 @@ def optimizer_of(
         for group in groups
     ]
     if kind == "adamw":
-        return torch.optim.AdamW(settings, lr=learning_rate, fused=True)
+        return torch.optim.AdamW(settings, lr=learning_rate, betas=betas, eps=epsilon, fused=True)
     need_bitsandbytes(f"train.optimizer: {kind}")
     from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
 
     if kind == "adamw8bit":
-        eight: torch.optim.Optimizer = AdamW8bit(settings, lr=learning_rate)
+        eight: torch.optim.Optimizer = AdamW8bit(
+            settings, lr=learning_rate, betas=betas, eps=epsilon
+        )
         return eight
     if not all(p.is_cuda for group in groups for p in group.parameters):
         raise InputError(
             f"train.optimizer: {kind} moves its state between a GPU and the CPU, and this training "
             "is not on a GPU; valid here: adamw, adamw8bit."
         )
-    paged: torch.optim.Optimizer = PagedAdamW8bit(settings, lr=learning_rate)
+    paged: torch.optim.Optimizer = PagedAdamW8bit(
+        settings, lr=learning_rate, betas=betas, eps=epsilon
+    )
     return paged
 
 

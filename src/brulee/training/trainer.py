@@ -97,13 +97,22 @@ class Trainer:
         self.learning_rate = learning_rate
         self.course = course(spec, count)
         self.steps = self.course.steps
-        self.passes = Passes(base, most=spec.batch_size, autocast=autocast)
+        self.passes = Passes(
+            base, most=spec.batch_size, autocast=autocast, noise=spec.neftune_alpha
+        )
         self.passes.pass_tokens = min(self.passes.pass_tokens, pass_tokens or sys.maxsize)
         if world.shards:
             self.passes.shard()
         groups = attached.groups()
         self.parameters = [p for group in groups for p in group.parameters]
-        self.optimizer = optimizer_of(spec.optimizer, groups, learning_rate, spec.weight_decay)
+        self.optimizer = optimizer_of(
+            spec.optimizer,
+            groups,
+            learning_rate,
+            spec.weight_decay,
+            (spec.beta1, spec.beta2),
+            spec.epsilon,
+        )
         self.events = EventLog(folder / "events.jsonl", world.writes)
         self.recorder = Recorder(self.events, trackers)
         self.guards = Guards(self.events, spec.max_skips, learning_rate)

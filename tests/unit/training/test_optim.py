@@ -131,3 +131,16 @@ def test_pages_need_a_gpu() -> None:
     pytest.importorskip("bitsandbytes")
     with pytest.raises(InputError, match=r"not on a GPU; valid here: adamw, adamw8bit"):
         optimizer_of("paged_adamw8bit", [_large()], 0.01, 0.0)
+
+
+def test_betas_and_epsilon_are_those_given() -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = optimizer_of("adamw", [Group("all", (weight,))], 0.1, 0.0, (0.5, 0.75), 1e-3)
+    for gradient in (1.0, 3.0):
+        weight.grad = torch.full((3,), gradient)
+        optimizer.step()
+    # Means of the gradients and of their squares, each over what its weights sum to.
+    first = 0.1 * 1.0 / (1.0 + 1e-3)
+    mean, square = (0.25 * 1 + 0.5 * 3) / 0.75, (0.1875 * 1 + 0.25 * 9) / 0.4375
+    expected = 1.0 - first - 0.1 * mean / (math.sqrt(square) + 1e-3)
+    assert weight.tolist() == pytest.approx([expected] * 3)

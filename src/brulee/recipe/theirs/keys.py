@@ -16,6 +16,7 @@ from brulee.recipe.theirs.values import (
     boolean,
     count,
     four_bits,
+    layers,
     number,
     optimizer,
     pissa,
@@ -63,7 +64,6 @@ _HUB = _nowhere("not in a recipe: brulee adapters push")
 _INPUTS = _lost("answers alone are learned, never prompts")
 _ANSWERS = _nowhere("answers alone are learned, never prompts")
 _TOKENS = _lost("no token is added to the vocabulary")
-_BETAS = _lost("AdamW runs with torch's betas and epsilon")
 _TEMPLATE = Key("model.chat_template", "auto is the tokenizer's own, none is plain text")
 
 # For a mistyped or foreign key of a recipe, and for `brulee init --from`.
@@ -106,6 +106,10 @@ KEYS: Final[dict[str, Key]] = {
         ("adapter", "finetuning_type", "training_type", "use_peft"),
         Key("method.name", "lora, full or another of `brulee methods list`"),
     ),
+    **dict.fromkeys(
+        ("layers_to_transform", "peft_layers_to_transform", "lora_layers_to_transform"),
+        Key("method.layers", "numbers from 0", layers),
+    ),
     "freeze_trainable_layers": Key("method.layers", "of method.name: selective"),
     **dict.fromkeys(
         ("lora_modules_to_save", "modules_to_save", "additional_target"),
@@ -113,7 +117,8 @@ KEYS: Final[dict[str, Key]] = {
     ),
     "use_loftq": _lost("LoRA begins as in its paper, or with method.init: pissa"),
     **dict.fromkeys(
-        ("neftune_noise_alpha", "noisy_embedding_alpha"), _lost("no noise is added to embeddings")
+        ("neftune_noise_alpha", "noisy_embedding_alpha"),
+        Key("train.neftune_alpha", "L is a document's own length, not a padded row's", number),
     ),
     # the training
     **dict.fromkeys(
@@ -132,7 +137,9 @@ KEYS: Final[dict[str, Key]] = {
     "weight_decay": Key("train.weight_decay", "", number),
     "max_grad_norm": Key("train.max_grad_norm", "", number),
     **dict.fromkeys(("optim", "optimizer"), Key("train.optimizer", "", optimizer)),
-    **dict.fromkeys(("adam_beta1", "adam_beta2", "adam_epsilon"), _BETAS),
+    "adam_beta1": Key("train.beta1", "", number),
+    "adam_beta2": Key("train.beta2", "", number),
+    "adam_epsilon": Key("train.epsilon", "", number),
     "bf16": Key("train.precision", "", precision),
     "fp16": Key("train.precision", "fp16 is not here: auto, float32 or bfloat16"),
     "pure_bf16": _lost("trained values are held in float32"),

@@ -94,6 +94,11 @@ def targets(value: Any) -> str | list[str]:
     return names
 
 
+def layers(value: Any) -> list[int]:
+    """Numbers of layers, from 0; one alone is a list of it."""
+    return [count(one) for one in (value if isinstance(value, list) else [value])]
+
+
 def schedule(value: Any) -> str:
     """How the learning rate falls."""
     return _one_of(value, SCHEDULES)
