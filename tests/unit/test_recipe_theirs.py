@@ -171,7 +171,8 @@ def test_axolotl_keeps_its_entries_and_tells_what_packs_change(tmp_path: Path) -
         *("paged_adamw8bit", "constant", 2e-4)
     ]
     assert recipe.train.trackers == ["wandb"]
-    assert left(found) == {"sample_packing", "warmup_steps", "train_on_inputs", "datasets.1.shards"}
+    assert recipe.train.warmup == 10
+    assert left(found) == {"sample_packing", "train_on_inputs", "datasets.1.shards"}
     assert "not-to-be-shown" not in found.text
 
 
@@ -186,7 +187,7 @@ def test_trl_ends_at_its_steps_and_takes_its_own_defaults(tmp_path: Path) -> Non
         "target": ["q_proj", "v_proj"],
     }
     # There max_steps goes round the rows as often as it takes, whatever the epochs.
-    assert train(recipe, "max_steps", "epochs", "warmup") == [200, 1000, 0.1]
+    assert train(recipe, "max_steps", "epochs", "warmup") == [200, 1000, 20]
     assert train(recipe, "learning_rate", "schedule", "max_length") == [2e-5, "linear", 1024]
     assert recipe.train.batch_size == 4
     assert recipe.train.trackers == ["tensorboard"]
@@ -305,7 +306,7 @@ def test_what_cannot_be_is_refused_by_name_and_line(text: str, said: str, tmp_pa
         ("method", "lora_target_modules", "all", "here it is 'method.target: \"all-linear\"'."),
         ("train", "cutoff_len", 512, "here it is 'train.max_length: 512' (tokens; of a longer "),
         ("train", "per_device_train_batch_size", 2, "here it is 'train.batch_size: 2' (documents "),
-        ("train", "warmup_steps", 10, "here it is 'train.warmup' (a share of the steps, not a "),
+        ("train", "warmup_steps", 10, "here it is 'train.warmup: 10' (from 1 on a number of "),
         ("train", "lr_scheduler_type", "constant_with_warmup", "'train.schedule: \"constant\"'."),
         ("train", "optim", "adafactor", "here it is 'train.optimizer', but 'adafactor' is none "),
         ("train", "bf16", True, "here it is 'train.precision: \"bfloat16\"'."),
@@ -370,8 +371,18 @@ def test_a_format_by_hand_has_no_chat_template_round_it(tmp_path: Path) -> None:
     assert "its format is all of the prompt there" in found.text
 
 
-def test_a_schedule_that_is_not_here_is_not_called_the_tools_default(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kwargs", ["{min_lr_rate: 0.1}", "{min_lr: 1.0e-5}"])
+def test_a_cosine_with_a_floor_keeps_it(tmp_path: Path, kwargs: str) -> None:
     text = LLAMA_FACTORY.replace("_type: cosine", "_type: cosine_with_min_lr")
+    recipe, found = converted(f"{text}lr_scheduler_kwargs: {kwargs}\n", tmp_path)
+    assert train(recipe, "schedule", "min_rate") == ["cosine", pytest.approx(0.1)]
+    assert not left(found) & {"lr_scheduler_type", "lr_scheduler_kwargs"}
+    recipe, _ = converted(f"{AXOLOTL}cosine_min_lr_ratio: 0.2\n", tmp_path)
+    assert recipe.train.min_rate == 0.2
+
+
+def test_a_schedule_that_is_not_here_is_not_called_the_tools_default(tmp_path: Path) -> None:
+    text = LLAMA_FACTORY.replace("_type: cosine", "_type: cosine_with_restarts")
     recipe, found = converted(text, tmp_path)
     assert recipe.train.schedule == "cosine"
     assert "schedule: cosine  # another there" in found.text
@@ -380,7 +391,7 @@ def test_a_schedule_that_is_not_here_is_not_called_the_tools_default(tmp_path: P
 def test_unsloth_without_further_keys_has_its_targets_and_its_warmup(tmp_path: Path) -> None:
     text = "model: m\ndata: {local_dataset: [a.jsonl]}\ntraining: {max_steps: 50}\n"
     recipe, found = converted(text, tmp_path)
-    assert recipe.train.warmup == pytest.approx(0.1)
+    assert recipe.train.warmup == 5
     assert len(recipe.method.options()["target"]) == 7
     assert "lora_target_modules" not in left(found)
 

@@ -197,6 +197,12 @@ def _warn_of_steps(recipe: Recipe, count: int) -> None:
             f"{at}: train.max_steps = {train.max_steps} is not reached: {epochs} of {count} "
             f"documents end after {planned}; raise train.epochs for more."
         )
+    if train.warmup >= planned:
+        at = recipe.source.at(("train", "warmup"))
+        note(
+            f"{at}: train.warmup = {train.warmup:g} steps of {planned}: the learning rate never "
+            "comes to its full height; below 1 it is a share of the steps."
+        )
 
 
 def _check_context(recipe: Recipe, context: int | None) -> None:

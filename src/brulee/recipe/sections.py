@@ -34,6 +34,13 @@ def _once(names: list[TrackerName]) -> list[TrackerName]:
     return names
 
 
+def _share_or_steps(warmup: float) -> float:
+    if warmup >= 1 and warmup != int(warmup):
+        said = "from 1 on it is a number of steps, which is a whole one; below 1 a share of them"
+        raise PydanticCustomError("warmup", "{said}", {"said": said})
+    return warmup
+
+
 # One name is short for a list of it.
 TrackerNames = Annotated[
     list[Annotated[TrackerName, BeforeValidator(_spelled, json_schema_input_type=TrackerName)]],
@@ -77,7 +84,12 @@ class TrainSpec(Strict):
         None, description="default: what the method recommends"
     )
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: Fraction = Field(0.05, description="share of the steps spent warming up")
+    warmup: Annotated[float, Field(ge=0), AfterValidator(_share_or_steps)] = Field(
+        0.05, description="share of the steps spent warming up; from 1 on the number of them"
+    )
+    min_rate: Fraction = Field(
+        0.0, description="share of the learning rate that cosine and linear end at"
+    )
     batch_size: Count = Field(8, description="documents of an optimiser step, times accumulation")
     accumulation: Count = Field(1, description="batches whose gradients make one optimiser step")
     max_length: Annotated[int, Field(ge=8)] = Field(1024, description="tokens, prompt + completion")

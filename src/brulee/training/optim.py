@@ -63,21 +63,21 @@ def optimizer_of(
     return paged
 
 
-def schedule(kind: str, step: int, total: int, warmup: float) -> float:
+def schedule(kind: str, step: int, total: int, warmup: float, lowest: float = 0.0) -> float:
     """The share of the full learning rate at a 0-based step.
 
-    Warm-up is linear over `warmup * total` steps and ends at 1; cosine and linear then fall
-    towards 0, reaching it one step after the last, so that no step is spent at zero. Raises
-    InputError for another name.
+    Warm-up is linear over `warmup * total` steps (from 1 on: over `warmup` steps) and ends at 1;
+    cosine and linear then fall towards `lowest`, reaching it one step after the last, so that no
+    step is spent at zero. Raises InputError for another name.
     """
-    rising = math.ceil(warmup * total)
+    rising = int(warmup) if warmup >= 1 else math.ceil(warmup * total)
     if step < rising:
         return (step + 1) / rising
     done = (step - rising) / max(1, total - rising)
     if kind == "cosine":
-        return 0.5 * (1.0 + math.cos(math.pi * done))
+        return lowest + (1.0 - lowest) * 0.5 * (1.0 + math.cos(math.pi * done))
     if kind == "linear":
-        return 1.0 - done
+        return lowest + (1.0 - lowest) * (1.0 - done)
     if kind == "constant":
         return 1.0
     raise unknown("schedule", kind, SCHEDULES)

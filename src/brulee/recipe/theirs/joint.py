@@ -14,6 +14,7 @@ from brulee.recipe.theirs.values import TRACKERS, Unlike, count, four_bits, list
 
 # What stands for a value that is not here: the nearest to most that there are.
 _DEFAULTS = {"train.schedule": "cosine"}
+_FLOORED = "cosine_with_min_lr"
 At = Mapping[str, str]  # a key of theirs -> "file, line N"; "" -> the file
 
 
@@ -156,14 +157,31 @@ def length(found: Converted, flat: Mapping[str, Any], at: At) -> None:
         share = number(given)
     except Unlike as unlike:
         raise InputError(f"{at[key]}: {key}: {unlike}.") from None
-    if share < 1:
-        found.put("train.warmup", share)
-    elif steps > 0:
-        found.put("train.warmup", min(0.99, share / steps), f"{given} of {steps} steps")
-    else:
-        why = "train.warmup is a share: these steps / (rows x epochs / batch_size)"
-        found.leave(key, given, why)
-        found.put("train.warmup", 0.05, f"there {given} steps; here a share of them")
+    if share >= 1 and share != int(share):
+        raise InputError(f"{at[key]}: {key}: {given} is not a whole number of steps.")
+    found.put("train.warmup", share if share < 1 else int(share))
+
+
+def floor(found: Converted, flat: Mapping[str, Any]) -> None:
+    """The cosine of transformers that ends above zero, whose floor is a setting of its own."""
+    key = next((k for k in ("lr_scheduler_type", "lr_scheduler") if flat.get(k) == _FLOORED), None)
+    settings = flat.get("lr_scheduler_kwargs")
+    if key is None or not isinstance(settings, dict) or len(settings) != 1:
+        return
+    try:
+        (name, value), rate = *settings.items(), found.values.get("train.learning_rate")
+        if name == "min_lr_rate":
+            share = number(value)
+        elif name == "min_lr" and rate:
+            share = number(value) / rate
+        else:
+            return
+    except Unlike:
+        return
+    found.left = [one for one in found.left if one.key not in (key, "lr_scheduler_kwargs")]
+    found.unsaid.discard("train.schedule")
+    found.put("train.schedule", "cosine")
+    found.put("train.min_rate", share)
 
 
 def trackers(found: Converted, flat: Mapping[str, Any]) -> None:
