@@ -410,3 +410,34 @@ def test_noise_moments_and_layers_are_carried_over(tmp_path: Path) -> None:
     recipe, found = converted(f"{AXOLOTL}noisy_embedding_alpha: 0\n", tmp_path)
     assert recipe.train.neftune_alpha is None
     assert "noisy_embedding_alpha" not in left(found)
+
+
+def test_a_chat_template_of_a_file_and_one_that_is_called_default_are_told(tmp_path: Path) -> None:
+    _, found = converted(f"{TRL}chat_template_path: chat.jinja\n", tmp_path)
+    assert "chat_template_path" in left(found)
+    plain = LLAMA_FACTORY.replace("template: llama3", "template: default")
+    _, found = converted(plain, tmp_path)
+    assert "template" in left(found)
+    recipe, found = converted(plain.replace("template: default", "template: empty"), tmp_path)
+    assert isinstance(recipe.model, ModelSpec)
+    assert recipe.model.chat_template == "none"
+    assert "template" not in left(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{TRL}dataset: 7\n", "theirs.yml, line 14: dataset: 7 is not a list of names."),
+        (f"{LLAMA_FACTORY}report_to: true\n", "line 25: report_to: True is not a list of names."),
+        (f"{AXOLOTL}val_set_size: much\n", "val_set_size: 'much' is not a number."),
+        (f"{AXOLOTL}max_steps: 1.5\n", "max_steps: 1.5 is not a whole number."),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_by_its_key(text: str, said: str, tmp_path: Path) -> None:
+    assert said in refusal(text, tmp_path)
+
+
+def test_keys_of_data_that_stand_elsewhere_are_told(tmp_path: Path) -> None:
+    _, found = converted(f"{AXOLOTL}field_messages: talk\nrun_name: mine\n", tmp_path)
+    assert "field_messages" in left(found)
+    assert "run_name" in {one.key for one in found.left}

@@ -21,7 +21,7 @@ _JOINT: Final = frozenset(
         *("model_name_or_path", "base_model", "model_name", "model"),
         *("datasets", "dataset_name", "local_dataset", "dataset", "dataset_dir", "max_samples"),
         *("dataset_config", "dataset_config_name", "mix_strategy", "interleave_probs"),
-        *("stage", "rl", "template", "chat_template", "mask_history"),
+        *("stage", "rl", "template", "chat_template", "chat_template_path", "mask_history"),
         *("adapter", "finetuning_type", "training_type", "use_peft", "freeze_trainable_layers"),
         *(
             "load_in_4bit",
@@ -30,7 +30,6 @@ _JOINT: Final = frozenset(
             "bf16",
             "fp16",
             "output_dir",
-            "run_name",
         ),
         *("per_device_train_batch_size", "micro_batch_size", "gradient_accumulation_steps"),
         *("batch_size", "warmup_steps", "warmup_ratio", "val_set_size", "val_size", "max_steps"),
@@ -58,7 +57,7 @@ def convert(theirs: Mapping[str, Any], lines: Mapping[KeyPath, int], file: Path)
     joint.batch(found, flat, at)
     joint.length(found, flat, at)
     joint.floor(found, flat)
-    joint.trackers(found, flat)
+    joint.trackers(found, flat, at)
     joint.data(found, flat, at, file)
     joint.name(found, flat)
     joint.defaults(found)
@@ -92,6 +91,10 @@ def _single(found: Converted, key: str, value: Any, line: int | None) -> None:
     off = value is False and not known.to
     if not known.to:
         found.leave(key, value, known.note, known.matters and not off and value not in (0, [], ""))
+        return
+    if known.to.startswith("data."):
+        # What names rows and their columns stands in the entries of the data sets.
+        found.leave(key, value, f"not read here; it may be {known.to}")
         return
     try:
         here = known.value(value)

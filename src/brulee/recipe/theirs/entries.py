@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from brulee.errors import InputError
-from brulee.recipe.theirs.values import listed
+from brulee.recipe.theirs.values import listed, read
 
 Place = Callable[[str], str]  # a path as the recipe is to name it
 
@@ -79,10 +79,12 @@ def _entries(
         config = values.get("dataset_config") or values.get("dataset_config_name")
         source = place(str(name))
         yield Entry({"source": f"{source}:{config}" if config else source})
-    for path in listed(values.get("local_dataset") or []):
+    files = read(listed, values, "local_dataset", at) if values.get("local_dataset") else []
+    for path in files:
         yield Entry({"source": place(path)})
     folder = str(values.get("dataset_dir") or "data")
-    for name in listed(values.get("dataset") or []):
+    names = read(listed, values, "dataset", at) if values.get("dataset") else []
+    for name in names:
         # LLaMA-Factory's are entries of a file, but for ONLINE; others' are on the Hub.
         if tool == "LLaMA-Factory" and folder != "ONLINE":
             yield Entry({"source": f"{place(str(Path(folder) / 'dataset_info.json'))}:{name}"})
