@@ -17,6 +17,7 @@ from brulee.errors import InputError
 KeyPath = tuple[str | int, ...]
 # A few lines of aliases to lists of aliases make thousands of millions.
 _MOST_VALUES = 300_000
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 # SafeLoader whose plain scalars follow the YAML 1.2 core schema; on libyaml, where PyYAML was built
@@ -43,15 +44,24 @@ _Loader.add_implicit_resolver(
     ),
     list("-+.0123456789"),
 )
+# The same with YAML 1.1's further words for true and false, as what PyYAML reads has them.
+_OldLoader: type[yaml.SafeLoader] = type("_OldLoader", (_Loader,), {})
+_OldLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool",
+    re.compile(r"^(?:yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$"),
+    list("yYnNoO"),
+)
 
 
-def parse(text: str, where: str) -> tuple[Any, dict[KeyPath, int]]:
+def parse(text: str, where: str, old: bool = False) -> tuple[Any, dict[KeyPath, int]]:
     """Parse one YAML document into plain values and a map from key path to 1-based line.
 
-    Raises InputError, naming `where` and the line, on malformed YAML and on a repeated key.
+    A merge key (`<<: *name`) gives what the mapping itself does not say. `old`: yes, no, on and off
+    are true and false, as in YAML 1.1. Raises InputError, naming `where` and the line, on malformed
+    YAML and on a repeated key.
     """
     try:
-        return _parse(text, where)
+        return _parse(text, where, _OldLoader if old else _Loader)
     except RecursionError:
         raise InputError(f"{where}: not valid YAML: it is nested too deeply.") from None
 
@@ -68,9 +78,9 @@ def quoted(text: str) -> str:
     return text if bare and yaml.safe_load(text) == text else json.dumps(text, ensure_ascii=False)
 
 
-def _parse(text: str, where: str) -> tuple[Any, dict[KeyPath, int]]:
+def _parse(text: str, where: str, kind: type[yaml.SafeLoader]) -> tuple[Any, dict[KeyPath, int]]:
     try:
-        loader = _Loader(text)
+        loader = kind(text)
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -94,15 +104,7 @@ def _build(
             f"{where}: more than {_MOST_VALUES:,} values; do aliases (*name) multiply them?"
         )
     if isinstance(node, yaml.MappingNode):
-        mapping: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = str(key_node.value)
-            line = key_node.start_mark.line + 1
-            if key in mapping:
-                raise InputError(f"{where}, line {line}: the key {key!r} is given twice.")
-            lines[(*path, key)] = line
-            mapping[key] = _build(loader, value_node, (*path, key), lines, where)
-        return mapping
+        return _mapping(loader, node, path, lines, where)
     if isinstance(node, yaml.SequenceNode):
         return [_build(loader, item, (*path, i), lines, where) for i, item in enumerate(node.value)]
     try:
@@ -112,3 +114,46 @@ def _build(
         raise InputError(
             f"{where}, line {line}: the tag {node.tag!r} is not allowed here."
         ) from None
+
+
+def _mapping(
+    loader: yaml.SafeLoader,
+    node: yaml.MappingNode,
+    path: KeyPath,
+    lines: dict[KeyPath, int],
+    where: str,
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, (key_node, value_node) in _pairs(node, where, {}).items():
+        lines[(*path, key)] = key_node.start_mark.line + 1
+        found[key] = _build(loader, value_node, (*path, key), lines, where)
+    return found
+
+
+def _pairs(
+    node: yaml.MappingNode, where: str, known: dict[int, dict[str, tuple[yaml.Node, yaml.Node]]]
+) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+    """The keys of a mapping and of those that it merges, which say what it does not say itself.
+
+    `known` holds those that were read before, as merges of merges would be read ever so often.
+    """
+    if id(node) in known:
+        return known[id(node)]
+    pairs: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+    merged: list[yaml.Node] = []
+    for key_node, value_node in node.value:
+        key, line = str(key_node.value), key_node.start_mark.line + 1
+        if key_node.tag == _MERGE:
+            several = isinstance(value_node, yaml.SequenceNode)
+            merged += value_node.value if several else [value_node]
+            continue
+        if key in pairs:
+            raise InputError(f"{where}, line {line}: the key {key!r} is given twice.")
+        pairs[key] = (key_node, value_node)
+    for other in merged:
+        if not isinstance(other, yaml.MappingNode):
+            line = other.start_mark.line + 1
+            raise InputError(f"{where}, line {line}: << takes a mapping, or a list of them.")
+        pairs = _pairs(other, where, known) | pairs
+    known[id(node)] = pairs
+    return pairs

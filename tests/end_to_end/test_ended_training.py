@@ -125,6 +125,14 @@ def test_steps_that_the_epochs_do_not_give_are_told(at: Any, brulee: Any, most: 
     assert (said in done.err) == (most == 50), done.err
 
 
+@pytest.mark.parametrize("warmup", [1, 9])
+def test_a_warm_up_that_outlasts_the_training_is_told(at: Any, brulee: Any, warmup: int) -> None:
+    done = brulee("train", at.write(train__max_steps=2, train__warmup=warmup))
+    assert done.code == 0, done.err
+    said = "recipe.yaml, line 4: train.warmup = 9 steps of 2: the learning rate never comes"
+    assert (said in done.err) == (warmup == 9), done.err
+
+
 def test_an_adapter_may_name_its_base_anew(at: Any, brulee: Any) -> None:
     train(at, brulee)
     config = RUN / "adapter/adapter_config.json"

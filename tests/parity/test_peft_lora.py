@@ -86,6 +86,30 @@ def test_pefts_regular_expression_chooses_the_same_modules(
     assert len(attached.tensors()) == 2 * 5
 
 
+@pytest.mark.parametrize("layers", [1, [1], [0, 1]])
+def test_layers_are_pefts_layers_to_transform_both_ways(
+    make_base: MakeBase, tmp_path: Path, layers: int | list[int]
+) -> None:
+    config = peft.LoraConfig(
+        r=3, lora_alpha=7, target_modules=["q_proj", "up_proj"], task_type="CAUSAL_LM",
+        layers_to_transform=layers,
+    )  # fmt: skip
+    theirs = peft.get_peft_model(make_base("llama").model, config).eval()
+    base = make_base("llama")
+    chosen = [layers] if isinstance(layers, int) else layers
+    attached = _attach(base, ["q_proj", "up_proj"], layers=chosen)
+    assert set(attached.tensors()) == set(_stored(theirs))
+    _move(base.model)
+    save_adapter(tmp_path / "ours", attached, base, "tiny", "", {})
+    loaded = peft.PeftModel.from_pretrained(make_base("llama").model, tmp_path / "ours").eval()
+    torch.testing.assert_close(_logits(base.model), _logits(loaded), atol=1e-5, rtol=1e-5)
+    _move(theirs)
+    theirs.save_pretrained(tmp_path / "theirs")
+    base = make_base("llama")
+    attach_adapter(open_adapter(tmp_path / "theirs"), base)
+    torch.testing.assert_close(_logits(base.model), _logits(theirs), atol=1e-5, rtol=1e-5)
+
+
 EMBEDDINGS = [
     ("llama", ["q_proj", "embed_tokens"]),
     ("qwen3", ["embed_tokens"]),
@@ -209,7 +233,6 @@ def test_initial_values_are_spread_as_pefts(make_base: MakeBase) -> None:
     [
         ({"bias": "lora_only"}, "bias"),
         ({"exclude_modules": ["v_proj"]}, "exclude_modules"),
-        ({"layers_to_transform": [1]}, "layers_to_transform"),
         ({"modules_to_save": ["embed_tokens"]}, "modules_to_save"),
         ({"trainable_token_indices": [3]}, "trainable_token_indices"),
         ({"init_lora_weights": "olora"}, "init_lora_weights"),

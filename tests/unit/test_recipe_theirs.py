@@ -171,7 +171,8 @@ def test_axolotl_keeps_its_entries_and_tells_what_packs_change(tmp_path: Path) -
         *("paged_adamw8bit", "constant", 2e-4)
     ]
     assert recipe.train.trackers == ["wandb"]
-    assert left(found) == {"sample_packing", "warmup_steps", "train_on_inputs", "datasets.1.shards"}
+    assert recipe.train.warmup == 10
+    assert left(found) == {"sample_packing", "train_on_inputs", "datasets.1.shards"}
     assert "not-to-be-shown" not in found.text
 
 
@@ -186,7 +187,7 @@ def test_trl_ends_at_its_steps_and_takes_its_own_defaults(tmp_path: Path) -> Non
         "target": ["q_proj", "v_proj"],
     }
     # There max_steps goes round the rows as often as it takes, whatever the epochs.
-    assert train(recipe, "max_steps", "epochs", "warmup") == [200, 1000, 0.1]
+    assert train(recipe, "max_steps", "epochs", "warmup") == [200, 1000, 20]
     assert train(recipe, "learning_rate", "schedule", "max_length") == [2e-5, "linear", 1024]
     assert recipe.train.batch_size == 4
     assert recipe.train.trackers == ["tensorboard"]
@@ -305,7 +306,7 @@ def test_what_cannot_be_is_refused_by_name_and_line(text: str, said: str, tmp_pa
         ("method", "lora_target_modules", "all", "here it is 'method.target: \"all-linear\"'."),
         ("train", "cutoff_len", 512, "here it is 'train.max_length: 512' (tokens; of a longer "),
         ("train", "per_device_train_batch_size", 2, "here it is 'train.batch_size: 2' (documents "),
-        ("train", "warmup_steps", 10, "here it is 'train.warmup' (a share of the steps, not a "),
+        ("train", "warmup_steps", 10, "here it is 'train.warmup: 10' (from 1 on a number of "),
         ("train", "lr_scheduler_type", "constant_with_warmup", "'train.schedule: \"constant\"'."),
         ("train", "optim", "adafactor", "here it is 'train.optimizer', but 'adafactor' is none "),
         ("train", "bf16", True, "here it is 'train.precision: \"bfloat16\"'."),
@@ -340,3 +341,103 @@ def _read(values: dict[str, Any]) -> None:
 
     recipe = recipe_from_dict(values)
     build_method(recipe.method, recipe.source)
+
+
+def test_words_that_pyyaml_takes_for_true_and_false_are_read_as_there(tmp_path: Path) -> None:
+    text = TRL.replace("use_peft: true", "use_peft: no") + "bf16: yes\npacking: off\n"
+    recipe, found = converted(text, tmp_path)
+    assert recipe.method.name == "full"
+    assert recipe.train.precision == "bfloat16"
+    assert "packing" not in left(found)
+
+
+def test_another_split_and_a_merged_entry_are_told_apart(tmp_path: Path) -> None:
+    entries = "[{<<: {type: alpaca, split: validation}, path: a.jsonl}]"
+    text = f"base_model: m\nlearning_rate: 1e-4\nsequence_len: 9\ndatasets: {entries}\n"
+    _, found = converted(text, tmp_path)
+    assert "datasets.0.split" in left(found)
+    assert not any("<<" in one.key for one in found.left)
+
+
+def test_a_format_by_hand_has_no_chat_template_round_it(tmp_path: Path) -> None:
+    text = "base_model: m\nlearning_rate: 1e-4\nsequence_len: 9\ndatasets:\n"
+    by_hand = "  - {path: a.jsonl, type: {format: 'Q: {instruction}'}}\n"
+    recipe, _ = converted(text + by_hand, tmp_path)
+    assert isinstance(recipe.model, ModelSpec)
+    assert recipe.model.chat_template == "none"
+    other = "  - {path: b.jsonl, type: chat_template}\n"
+    recipe, found = converted(text + by_hand + other, tmp_path)
+    assert recipe.model == "m"
+    assert "its format is all of the prompt there" in found.text
+
+
+@pytest.mark.parametrize("kwargs", ["{min_lr_rate: 0.1}", "{min_lr: 1.0e-5}"])
+def test_a_cosine_with_a_floor_keeps_it(tmp_path: Path, kwargs: str) -> None:
+    text = LLAMA_FACTORY.replace("_type: cosine", "_type: cosine_with_min_lr")
+    recipe, found = converted(f"{text}lr_scheduler_kwargs: {kwargs}\n", tmp_path)
+    assert train(recipe, "schedule", "min_rate") == ["cosine", pytest.approx(0.1)]
+    assert not left(found) & {"lr_scheduler_type", "lr_scheduler_kwargs"}
+    recipe, _ = converted(f"{AXOLOTL}cosine_min_lr_ratio: 0.2\n", tmp_path)
+    assert recipe.train.min_rate == 0.2
+
+
+def test_a_schedule_that_is_not_here_is_not_called_the_tools_default(tmp_path: Path) -> None:
+    text = LLAMA_FACTORY.replace("_type: cosine", "_type: cosine_with_restarts")
+    recipe, found = converted(text, tmp_path)
+    assert recipe.train.schedule == "cosine"
+    assert "schedule: cosine  # another there" in found.text
+
+
+def test_unsloth_without_further_keys_has_its_targets_and_its_warmup(tmp_path: Path) -> None:
+    text = "model: m\ndata: {local_dataset: [a.jsonl]}\ntraining: {max_steps: 50}\n"
+    recipe, found = converted(text, tmp_path)
+    assert recipe.train.warmup == 5
+    assert len(recipe.method.options()["target"]) == 7
+    assert "lora_target_modules" not in left(found)
+
+
+def test_the_seed_is_not_that_of_the_order_alone(tmp_path: Path) -> None:
+    recipe, _ = converted(f"{LLAMA_FACTORY}seed: 7\ndata_seed: 1\n", tmp_path)
+    assert recipe.train.seed == 7
+
+
+def test_noise_moments_and_layers_are_carried_over(tmp_path: Path) -> None:
+    more = "neftune_noise_alpha: 5\nadam_beta2: 0.95\nadam_epsilon: 1.0e-6\n"
+    recipe, found = converted(f"{LLAMA_FACTORY}{more}layers_to_transform: [0, 2]\n", tmp_path)
+    assert train(recipe, "neftune_alpha", "beta1", "beta2", "epsilon") == [5, 0.9, 0.95, 1e-6]
+    assert recipe.method.options()["layers"] == [0, 2]
+    assert not left(found) & {"neftune_noise_alpha", "adam_beta2", "layers_to_transform"}
+    recipe, found = converted(f"{AXOLOTL}noisy_embedding_alpha: 0\n", tmp_path)
+    assert recipe.train.neftune_alpha is None
+    assert "noisy_embedding_alpha" not in left(found)
+
+
+def test_a_chat_template_of_a_file_and_one_that_is_called_default_are_told(tmp_path: Path) -> None:
+    _, found = converted(f"{TRL}chat_template_path: chat.jinja\n", tmp_path)
+    assert "chat_template_path" in left(found)
+    plain = LLAMA_FACTORY.replace("template: llama3", "template: default")
+    _, found = converted(plain, tmp_path)
+    assert "template" in left(found)
+    recipe, found = converted(plain.replace("template: default", "template: empty"), tmp_path)
+    assert isinstance(recipe.model, ModelSpec)
+    assert recipe.model.chat_template == "none"
+    assert "template" not in left(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{TRL}dataset: 7\n", "theirs.yml, line 14: dataset: 7 is not a list of names."),
+        (f"{LLAMA_FACTORY}report_to: true\n", "line 25: report_to: True is not a list of names."),
+        (f"{AXOLOTL}val_set_size: much\n", "val_set_size: 'much' is not a number."),
+        (f"{AXOLOTL}max_steps: 1.5\n", "max_steps: 1.5 is not a whole number."),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_by_its_key(text: str, said: str, tmp_path: Path) -> None:
+    assert said in refusal(text, tmp_path)
+
+
+def test_keys_of_data_that_stand_elsewhere_are_told(tmp_path: Path) -> None:
+    _, found = converted(f"{AXOLOTL}field_messages: talk\nrun_name: mine\n", tmp_path)
+    assert "field_messages" in left(found)
+    assert "run_name" in {one.key for one in found.left}

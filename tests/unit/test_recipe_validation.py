@@ -198,3 +198,11 @@ def test_a_runs_own_recipe_finds_what_lay_beside_the_one_it_began_with(
         source = load_recipe(run / "recipe.yaml").source
         assert source.resolve("rows.jsonl").exists() == (str(project) in manifest)
         assert not load_recipe(run / "other.yaml").source.resolve("rows.jsonl").exists()
+
+
+def test_what_stands_in_a_section_given_with_set_is_not_sought_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("data:\n  source: rows.jsonl\n  split:\n    test: 0.2\n")
+    with pytest.raises(InputError) as caught:
+        load_recipe(file, ["data.split={test: x}"])
+    assert str(caught.value).startswith("--set data.split: data.split.test = 'x' is not valid")

@@ -36,3 +36,25 @@ def test_scalars_follow_yaml_1_2_and_keys_keep_their_lines() -> None:
     value, lines = parse("a: 1e-4\nb:\n  on: yes\n  c: [true, 0o7, 12]", "f")
     assert value == {"a": 1e-4, "b": {"on": "yes", "c": [True, "0o7", 12]}}
     assert (lines[("a",)], lines[("b", "on")], lines[("b", "c", 1)]) == (1, 3, 4)
+
+
+def test_a_merge_key_gives_what_the_mapping_does_not_say() -> None:
+    text = "base: &b\n  a: 1\n  n: {c: 2}\nother: &o {a: 5, d: 6}\nx:\n  <<: [*b, *o]\n  d: 7\n"
+    values, lines = parse(text, "f")
+    assert values["x"] == {"a": 1, "n": {"c": 2}, "d": 7}
+    assert lines[("x", "n", "c")] == 3
+    assert lines[("x", "d")] == 7
+    with pytest.raises(InputError, match=r"^f, line 1: << takes a mapping, or a list of them\.$"):
+        parse("<<: 3\n", "f")
+
+
+def test_words_of_yaml_1_1_are_true_and_false_only_where_it_is_asked_for() -> None:
+    text = "a: yes\nb: off\nc: 'no'\n"
+    assert parse(text, "f")[0] == {"a": "yes", "b": "off", "c": "no"}
+    assert parse(text, "f", old=True)[0] == {"a": True, "b": False, "c": "no"}
+
+
+def test_merges_of_merges_are_read_once() -> None:
+    both = (f"{x}{i}: &{x}{i} {{<<: [*a{i - 1}, *b{i - 1}]}}\n" for i in range(1, 60) for x in "ab")
+    values, _ = parse(f"a0: &a0 {{c: 1}}\nb0: &b0 {{d: 2}}\n{''.join(both)}", "f")
+    assert values["a59"] == {"c": 1, "d": 2}

@@ -25,6 +25,7 @@ from brulee.cli.resume import resume
 from brulee.cli.run import run
 from brulee.cli.schema import schema
 from brulee.cli.score import score
+from brulee.cli.streams import open_streams
 from brulee.cli.train import train
 
 COMMANDS: Final[dict[str, Callable[..., Any]]] = {
@@ -75,6 +76,7 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Run the command line; exits 0 done, 1 failed work, 2 bad usage or input."""
+    open_streams()
     hush()
     _share_cores()
     build_app()()

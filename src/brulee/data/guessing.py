@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from brulee.data.formats import Detected
+from brulee.data.row_checks import MOST_EMPTY
 from brulee.errors import InputError
 
 SAMPLE = 50
@@ -16,6 +17,7 @@ _TARGETS = (
     *("completion", "response", "answer", "output", "target", "summary", "translation", "label"),
     *("labels", "class", "category", "intent", "sentiment", "stars", "rating", "score", "reply"),
 )
+_ANYTHING = frozenset(("text", "body", "content", "value", "string"))
 # A column that names who or what several rows are of.
 GROUP = re.compile(
     r"(user|customer|client|author|conversation|session|thread|ticket|group|document|doc)(_?id)?$",
@@ -74,18 +76,36 @@ def _shown(column: str) -> str:
 
 def _is_told(column: str, sample: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a column holds texts or numbers that say something about a row."""
-    values = [row[column] for row in sample if row[column] is not None]
+    values = [row[column] for row in sample if row[column] not in (None, "")]
     plain = all(isinstance(value, str | int | float) for value in values)
     return bool(values) and plain and not (_ABOUT.search(column) or GROUP.match(column))
 
 
 def _target(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str | None:
-    """The column that is learned: by its name, else the last; never one with gaps."""
+    """The column that is learned: by its name, else the last that has no gap."""
     full = [c for c in columns if all(row[c] not in (None, "") for row in sample)]
-    named = {c.lower(): c for c in full}
-    by_name = next((named[name] for name in _TARGETS if name in named), None)
+    # A few empty answers are left out; more are refused.
+    nearly = [c for c in columns if _gaps(c, sample) <= MOST_EMPTY * len(sample)]
+    named = {c.lower(): c for c in nearly}
+    # A column of that very name before one that ends with it ("expected output", "answer_text").
+    ending = {_head(c): c for c in reversed(nearly)}
+    by_name = next(
+        (found[name] for found in (named, ending) for name in _TARGETS if name in found), None
+    )
     nested = any(isinstance(value, list | dict) for row in sample for value in row.values())
     return by_name or (full[-1] if full and not nested else None)
+
+
+def _gaps(column: str, sample: Sequence[Mapping[str, Any]]) -> float:
+    values = [row[column] for row in sample]
+    return float("inf") if None in values else float(values.count(""))
+
+
+def _head(column: str) -> str:
+    """What a column's name says that it holds: its last word, but for what any column is."""
+    words = [word for word in re.split(r"[\W_]+", column.lower()) if word]
+    telling = [word for word in words if word not in _ANYTHING]
+    return telling[-1] if telling else ""
 
 
 def are_labels(answers: Sequence[str]) -> bool:

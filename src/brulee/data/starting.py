@@ -21,6 +21,7 @@ from brulee.recipe import recipe_from_dict
 from brulee.yaml_lines import quoted
 
 _SHARES = (0.15, 0.3, 0.5)
+_COUNTED = 1000  # rows
 # Tokens that an answer may have: a third of its characters, within reason.
 _LEAST_TOKENS, _MOST_TOKENS = 16, 512
 
@@ -90,7 +91,16 @@ def _phrased(source: str, rows: Rows, detected: Detected) -> tuple[dict[str, Any
 def _families(rows: Rows) -> list[str]:
     """The library families that fit the first rows."""
     fitting = families_for(rows.columns, rows[0])
-    return [name for name in fitting if _fits(load_templates(name), rows)]
+    fitting = [name for name in fitting if _fits(load_templates(name), rows)]
+    return sorted(fitting, key=lambda name: _unused(load_templates(name), rows))
+
+
+def _unused(templates: TemplateSet, rows: Rows) -> int:
+    """How many of a family's answers no row has: three labels are not those of four answers."""
+    found = [templates.templates[0].render(rows[i]) for i in range(min(_COUNTED, len(rows)))]
+    told = [one for one in found if one is not None and one.choices]
+    choices = {choice for one in told for choice in one.choices or ()}
+    return len(choices - {one.completion for one in told})
 
 
 def _fits(templates: TemplateSet, rows: Rows) -> bool:

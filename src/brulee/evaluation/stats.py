@@ -24,6 +24,8 @@ FEW: Final = 8  # of fewer units resamples are too alike to tell how far a mean 
 # Detected with 80 % power by a two-sided test at 5 %: z(0.975) + z(0.8) = 1.96 + 0.84 standard
 # errors (Bloom 1995, "Minimum Detectable Effects", Evaluation Review 19(5)).
 _DETECTABLE: Final = 2.8016
+# With fewer units no test of signs comes below 5 %: 2 / 2**5 is more than that.
+_FEWEST: Final = 6
 
 
 class Interval(NamedTuple):
@@ -40,8 +42,8 @@ class Comparison(NamedTuple):
 
     `wins`, `losses` and `ties` count items on which tuned is above, below or equal to base.
     `minimum_detectable` is the true difference that a test of this size finds in 80 % of cases;
-    None where the spread is unknown: for a single item (or cluster), and where no item differs of
-    a score that is not a share of right ones.
+    None where the spread is unknown, as no item differs of a score that is not a share of right
+    ones, and for fewer than six items (or clusters), of which no p is below 5 %.
     """
 
     base: float
@@ -185,7 +187,7 @@ def _of_difference(
         gained, lost = float((changes_N > 0).sum() * part), float((changes_N < 0).sum() * part)
         low, high = shares.paired(gained, lost, items * part)
         error = shares.paired_error(gained, lost, items * part)
-        return low, high, _DETECTABLE * error if count > 1 else None
+        return low, high, _DETECTABLE * error if count >= _FEWEST else None
     value = _whole(after, reduce) - _whole(before, reduce)
     pulls_C = resampling.pulls(after, reduce) - resampling.pulls(before, reduce)
     if 1 < count < FEW:
@@ -194,7 +196,8 @@ def _of_difference(
         low, high = resampling.drawn_bounds(differences_B, value, pulls_C, 0.95)
     if _bounded_mean(reduce, base_NS, tuned_NS):
         low, high = _with_the_unseen(low, high, tuned_NS - base_NS, count)
-    return low, high, _DETECTABLE * resampling.spread(pulls_C) or None
+    detectable = _DETECTABLE * resampling.spread(pulls_C) if count >= _FEWEST else 0.0
+    return low, high, detectable or None
 
 
 def _bounded_mean(reduce: Reduce, *sides_NS: Array) -> bool:

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from brulee.errors import InputError
 from brulee.methods.base import Attached, Group, Method, check_tensors
+from brulee.methods.layer_choice import Last, layer_prefixes
 from brulee.methods.linear import is_transposed
 from brulee.methods.linear import sizes as outer_sizes
 from brulee.methods.lora_config import WRITTEN, read_options, stored_size
@@ -42,6 +43,9 @@ class LoRAOptions(Strict):
     alpha: Alpha = 16
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target: str | Annotated[list[str], Field(min_length=1)] = "all-linear"
+    layers: Last | Annotated[list[int], Field(min_length=1)] | None = Field(
+        None, description="only in these layers, counted from 0, or in the last so many"
+    )
     rslora: bool = Field(False, description="scale by alpha / sqrt(rank)")
     dora: bool = Field(False, description="train each output's length apart from its direction")
     init: Literal["default", "pissa"] = Field("default", description="how A and B begin")
@@ -93,7 +97,7 @@ class LoRA(Method):
         Raises InputError for a target that the model lacks, and for an option that none reads.
         """
         own = self._options
-        chosen = select(model, own.target, vocabulary=True)
+        chosen = _in_layers(model, select(model, own.target, vocabulary=True), own.layers)
         _check_ranks(chosen.values(), own)
         # PEFT writes a dropout whatever the target, and it computes nothing once it is trained.
         if own.dropout and not self._stored:
@@ -106,6 +110,21 @@ class LoRA(Method):
             for name, module in chosen.items()
         }
         return _LoRAAttached(Wrapping(model, layers), own, targets)
+
+
+def _in_layers(
+    model: PreTrainedModel, chosen: dict[str, nn.Module], layers: Last | list[int] | None
+) -> dict[str, nn.Module]:
+    """Those of the modules that are in these layers. Raises InputError where none is."""
+    if layers is None:
+        return chosen
+    prefixes = layer_prefixes(model, layers)
+    within = {name: module for name, module in chosen.items() if name.startswith(prefixes)}
+    if not within:
+        raise InputError(
+            f"method.layers: nothing that method.target names is in a layer: {', '.join(chosen)}."
+        )
+    return within
 
 
 Layer = LoRALinear | LoRAEmbedding

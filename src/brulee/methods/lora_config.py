@@ -22,6 +22,7 @@ WRITTEN = {
     "rank": "r",
     "alpha": "lora_alpha",
     "target": "target_modules",
+    "layers": "layers_to_transform",
     "dropout": "lora_dropout",
     "rslora": "use_rslora",
     "dora": "use_dora",
@@ -47,6 +48,7 @@ def read_options(config: Mapping[str, Any]) -> dict[str, Any]:
         "rank": required(config, "r"),
         "alpha": required(config, "lora_alpha"),
         "target": _target(required(config, "target_modules")),
+        "layers": _layers(config.get("layers_to_transform")),
         "dropout": config.get("lora_dropout") or 0.0,
         "rslora": config.get("use_rslora") or False,
         "dora": config.get("use_dora") or False,
@@ -60,6 +62,11 @@ def _target(modules: Any) -> Any:
     if isinstance(modules, str) and modules != "all-linear":
         return f"{PATTERN}{modules}"
     return modules
+
+
+def _layers(given: Any) -> Any:
+    """Numbers of layers, of which PEFT takes a single one as it is; none and [] are all of them."""
+    return [given] if isinstance(given, int) else given or None
 
 
 def stored_size(options: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from brulee.errors import InputError
 from brulee.methods import selective_choice as choice
 from brulee.methods import selective_masks as masks
 from brulee.methods.base import Attached, Method
+from brulee.methods.layer_choice import Last
 from brulee.methods.peft_config import FILE, read_as, required
 from brulee.methods.selective_attached import SelectiveAttached
 from brulee.recipe import Strict
@@ -46,12 +47,6 @@ _USED: dict[str, tuple[str, ...]] = {
     "density": ("sparse",),
     "documents": ("sparse",),
 }
-
-
-class Last(Strict):
-    """The last so many layers of every stack."""
-
-    last: Annotated[int, Field(ge=1)]
 
 
 class SelectiveOptions(Strict):
@@ -153,9 +148,7 @@ class Selective(Method):
     def _names(self, model: PreTrainedModel) -> list[str]:
         options = self._options
         if options.train == "layers":
-            last = options.layers.last if isinstance(options.layers, Last) else None
-            wanted = options.layers if isinstance(options.layers, list) else None
-            return choice.in_layers(model, wanted, last)
+            return choice.in_layers(model, options.layers)
         if options.train == "parameters":
             return choice.matching(model, options.parameters or ())
         by_kind = {"bias": choice.biases, "norms": choice.norms, "embeddings": choice.embeddings}

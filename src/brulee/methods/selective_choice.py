@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError, nearest
 from brulee.methods.base import left_out
-from brulee.methods.stacks import is_norm, stacks
+from brulee.methods.layer_choice import Last, layer_prefixes
+from brulee.methods.stacks import is_norm
 
 
 def biases(model: PreTrainedModel) -> list[str]:
@@ -41,23 +42,13 @@ def embeddings(model: PreTrainedModel) -> list[str]:
     return _of_modules(model, tables)
 
 
-def in_layers(model: PreTrainedModel, wanted: Sequence[int] | None, last: int | None) -> list[str]:
+def in_layers(model: PreTrainedModel, wanted: Last | list[int] | None) -> list[str]:
     """Everything in the layers given by index from 0, or in the last so many, of every stack.
 
     Raises InputError for a layer that the model lacks, or whose weights are quantised.
     """
-    prefixes = []
-    for path, stack in stacks(model).items():
-        count = len(stack)
-        indices = range(count - last, count) if last else wanted or ()
-        if not indices or not all(0 <= i < count for i in indices):
-            asked = f"last: {last}" if last else list(indices)
-            raise InputError(
-                f"method.layers: {asked} does not fit {path}, which has {count} layers, "
-                f"counted 0 to {count - 1}."
-            )
-        prefixes += [f"{path}.{i}." for i in indices]
-    names = [n for n, _ in model.named_parameters() if n.startswith(tuple(prefixes))]
+    prefixes = layer_prefixes(model, wanted)
+    names = [n for n, _ in model.named_parameters() if n.startswith(prefixes)]
     return trainable(model, names, "method.train=layers")
 
 

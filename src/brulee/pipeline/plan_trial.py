@@ -103,7 +103,8 @@ def tried(
     steps = sample.steps(encoder)
     documents = [document for step in steps for document in step]
     document_seconds = (time.perf_counter() - began) / len(documents)
-    passes = Passes(base, most=recipe.train.batch_size, autocast=autocast)
+    noise = recipe.train.neftune_alpha
+    passes = Passes(base, most=recipe.train.batch_size, autocast=autocast, noise=noise)
     if recipe.train.micro_batch != "auto":
         passes.pass_tokens = min(passes.pass_tokens, recipe.train.micro_batch)
     probe = prober.probe(passes, attached, steps, recipe.train.optimizer)

@@ -26,6 +26,7 @@ from brulee.pipeline.record import record
 from brulee.progress import note, waiting
 from brulee.recipe import DataSpec, Recipe
 from brulee.training.documents import course
+from brulee.training.noise import check_noise
 from brulee.training.selection import idle_patience
 from brulee.training.trackers import check_trackers
 from brulee.training.world import ALONE, World
@@ -89,6 +90,7 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
     )
     check_whole(recipe.source.resolve(spec.name), base)
     _check_context(recipe, context_length(base.model))
+    check_noise(base.model, recipe.train.neftune_alpha)
     encoder = Encoder(
         base.tokenizer,
         kind=base.kind,
@@ -194,6 +196,12 @@ def _warn_of_steps(recipe: Recipe, count: int) -> None:
         note(
             f"{at}: train.max_steps = {train.max_steps} is not reached: {epochs} of {count} "
             f"documents end after {planned}; raise train.epochs for more."
+        )
+    if train.warmup >= planned:
+        at = recipe.source.at(("train", "warmup"))
+        note(
+            f"{at}: train.warmup = {train.warmup:g} steps of {planned}: the learning rate never "
+            "comes to its full height; below 1 it is a share of the steps."
         )
 
 

@@ -18,5 +18,10 @@ def find_learning_rate(recipe: Recipe) -> Found:
     prepared = prepare(nowhere, begin=False)
     attached = attach(prepared)
     document = documents(prepared, prepared.encoder_for(attached))
-    passes = Passes(prepared.base, most=recipe.train.batch_size, autocast=prepared.autocast)
+    passes = Passes(
+        prepared.base,
+        most=recipe.train.batch_size,
+        autocast=prepared.autocast,
+        noise=recipe.train.neftune_alpha,
+    )
     return range_test(passes, attached, document, recipe.train)

@@ -100,7 +100,7 @@ def recipe_from_dict(
         values = {**values, "data": given_rows.take_rows(values["data"], source.hold_rows)}
     merged = json.loads(json.dumps(dict(values), default=_plain))
     for override in overrides:
-        source.overridden[apply(merged, override)] = override.partition("=")[0].strip()
+        source.override(apply(merged, override), override.partition("=")[0].strip())
     if isinstance(merged.get("data"), list):
         source.data_is_list()
     if merged.get("name") is None and source.folder is not None:

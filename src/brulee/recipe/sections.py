@@ -34,6 +34,13 @@ def _once(names: list[TrackerName]) -> list[TrackerName]:
     return names
 
 
+def _share_or_steps(warmup: float) -> float:
+    if warmup >= 1 and warmup != int(warmup):
+        said = "from 1 on it is a number of steps, which is a whole one; below 1 a share of them"
+        raise PydanticCustomError("warmup", "{said}", {"said": said})
+    return warmup
+
+
 # One name is short for a list of it.
 TrackerNames = Annotated[
     list[Annotated[TrackerName, BeforeValidator(_spelled, json_schema_input_type=TrackerName)]],
@@ -77,7 +84,12 @@ class TrainSpec(Strict):
         None, description="default: what the method recommends"
     )
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: Fraction = Field(0.05, description="share of the steps spent warming up")
+    warmup: Annotated[float, Field(ge=0), AfterValidator(_share_or_steps)] = Field(
+        0.05, description="share of the steps spent warming up; from 1 on the number of them"
+    )
+    min_rate: Fraction = Field(
+        0.0, description="share of the learning rate that cosine and linear end at"
+    )
     batch_size: Count = Field(8, description="documents of an optimiser step, times accumulation")
     accumulation: Count = Field(1, description="batches whose gradients make one optimiser step")
     max_length: Annotated[int, Field(ge=8)] = Field(1024, description="tokens, prompt + completion")
@@ -85,6 +97,12 @@ class TrainSpec(Strict):
         "adamw", description="8bit: AdamW's moments in 8 bits, by bitsandbytes; paged: on a GPU"
     )
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    beta1: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="AdamW's, of the mean")
+    beta2: Annotated[float, Field(ge=0, lt=1)] = Field(0.999, description="of the mean square")
+    epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    neftune_alpha: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="noise on the embeddings while training (NEFTune): 5, for instance"
+    )
     max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")

@@ -43,6 +43,13 @@ class Source:
         )
         return next((f"--set {typed}" for typed in under), self.label)
 
+    def override(self, path: KeyPath, typed: str) -> None:
+        """Know that a key, with all under it, was given on the command line and not in the file."""
+        self.lines = {
+            key: line for key, line in self.lines.items() if key[: len(path)] != path or key == path
+        }
+        self.overridden[path] = typed
+
     def data_is_list(self) -> None:
         """Know the keys under a list of tasks by the longer path of the section it is short for."""
         self.lines |= {_long(path): line for path, line in self.lines.items()}

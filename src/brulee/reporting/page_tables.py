@@ -209,7 +209,7 @@ def _change(pair: Paired, direction: int) -> str:
 
 
 def _detectable(value: float | None) -> str:
-    return "unknown" if value is None else number(wording.fixed(value, wording.places(value)))
+    return "too few items" if value is None else number(wording.fixed(value, wording.places(value)))
 
 
 def _guard_words(guard: Forgetting) -> str:

@@ -64,9 +64,11 @@ def _from_to(pair: Comparison | Forgetting) -> str:
 
 def _limits(pair: Comparison) -> str:
     """What the test could not have seen, said only where it saw nothing."""
-    n = pair.wins + pair.losses + pair.ties
-    if pair.direction or pair.minimum_detectable is None:
+    if pair.direction:
         return ""
+    if pair.minimum_detectable is None:
+        return ", on too few items to show any difference"
+    n = pair.wins + pair.losses + pair.ties
     shown = wording.fixed(pair.minimum_detectable, wording.places(pair.minimum_detectable))
     return f", the least that {n} items can show is {shown}"
 

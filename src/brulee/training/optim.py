@@ -17,7 +17,12 @@ SCHEDULES: Final = ("cosine", "linear", "constant")
 
 
 def optimizer_of(
-    kind: str, groups: Sequence[Group], learning_rate: float, weight_decay: float
+    kind: str,
+    groups: Sequence[Group],
+    learning_rate: float,
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    epsilon: float = 1e-8,
 ) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter 2019) with weight decay only where a group wants it.
 
@@ -38,37 +43,41 @@ def optimizer_of(
         for group in groups
     ]
     if kind == "adamw":
-        return torch.optim.AdamW(settings, lr=learning_rate, fused=True)
+        return torch.optim.AdamW(settings, lr=learning_rate, betas=betas, eps=epsilon, fused=True)
     need_bitsandbytes(f"train.optimizer: {kind}")
     from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
 
     if kind == "adamw8bit":
-        eight: torch.optim.Optimizer = AdamW8bit(settings, lr=learning_rate)
+        eight: torch.optim.Optimizer = AdamW8bit(
+            settings, lr=learning_rate, betas=betas, eps=epsilon
+        )
         return eight
     if not all(p.is_cuda for group in groups for p in group.parameters):
         raise InputError(
             f"train.optimizer: {kind} moves its state between a GPU and the CPU, and this training "
             "is not on a GPU; valid here: adamw, adamw8bit."
         )
-    paged: torch.optim.Optimizer = PagedAdamW8bit(settings, lr=learning_rate)
+    paged: torch.optim.Optimizer = PagedAdamW8bit(
+        settings, lr=learning_rate, betas=betas, eps=epsilon
+    )
     return paged
 
 
-def schedule(kind: str, step: int, total: int, warmup: float) -> float:
+def schedule(kind: str, step: int, total: int, warmup: float, lowest: float = 0.0) -> float:
     """The share of the full learning rate at a 0-based step.
 
-    Warm-up is linear over `warmup * total` steps and ends at 1; cosine and linear then fall
-    towards 0, reaching it one step after the last, so that no step is spent at zero. Raises
-    InputError for another name.
+    Warm-up is linear over `warmup * total` steps (from 1 on: over `warmup` steps) and ends at 1;
+    cosine and linear then fall towards `lowest`, reaching it one step after the last, so that no
+    step is spent at zero. Raises InputError for another name.
     """
-    rising = math.ceil(warmup * total)
+    rising = int(warmup) if warmup >= 1 else math.ceil(warmup * total)
     if step < rising:
         return (step + 1) / rising
     done = (step - rising) / max(1, total - rising)
     if kind == "cosine":
-        return 0.5 * (1.0 + math.cos(math.pi * done))
+        return lowest + (1.0 - lowest) * 0.5 * (1.0 + math.cos(math.pi * done))
     if kind == "linear":
-        return 1.0 - done
+        return lowest + (1.0 - lowest) * (1.0 - done)
     if kind == "constant":
         return 1.0
     raise unknown("schedule", kind, SCHEDULES)

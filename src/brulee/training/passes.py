@@ -17,6 +17,7 @@ from brulee.models.loading import Base
 from brulee.models.precision import FUSED_PASS_TOKENS, PASS_TOKENS
 from brulee.models.rope import changes_beyond
 from brulee.training.captured import captured
+from brulee.training.noise import Noise
 from brulee.training.sharding import shard
 
 
@@ -24,10 +25,13 @@ class Passes:
     """Cuts documents into passes of at most `most` documents and `pass_tokens` tokens.
 
     The loss is the sum over learned tokens divided by their number, whatever the cut. What is in
-    force may be changed between two calls: `most`, `pass_tokens`.
+    force may be changed between two calls: `most`, `pass_tokens`. `noise` is NEFTune's alpha, for
+    what `backward` reads.
     """
 
-    def __init__(self, base: Base, *, most: int, autocast: bool = False) -> None:
+    def __init__(
+        self, base: Base, *, most: int, autocast: bool = False, noise: float | None = None
+    ) -> None:
         self.base, self.most, self.autocast = base, most, autocast
         self.packs = packs_exactly(base.model)
         loss = CompletionLoss(base.model)
@@ -38,7 +42,10 @@ class Passes:
         self.pass_tokens = budgets[base.device.type]
         self.loss: Callable[[Batch], torch.Tensor] = loss
         format_ = torch.bfloat16 if autocast else base.model.dtype
-        self._captured = captured(loss, self._precision, format_) if self.packs else None
+        self._noise = None if noise is None else Noise(base.model, noise)
+        # What is drawn anew in every pass is in no recording of one.
+        recorded = self.packs and self._noise is None
+        self._captured = captured(loss, self._precision, format_) if recorded else None
 
     @property
     def fused(self) -> bool:
@@ -102,9 +109,17 @@ class Passes:
             if found is not None:
                 return found
         with self._precision():
-            loss = self.loss(self._batch(part)) / learned
+            loss = self._noisy(part) / learned
         torch.autograd.backward(loss)
         return loss.detach()
+
+    def _noisy(self, part: Sequence[Encoded]) -> torch.Tensor:
+        """The summed loss of a pass; under noise no token stands for several documents."""
+        if self._noise is None:
+            return self.loss(self._batch(part))
+        batch = self._batch(part, apart=True)
+        with self._noise.on(batch):
+            return self.loss(batch)
 
     def count(self, documents: Sequence[Encoded]) -> int:
         """How many passes documents take."""
@@ -140,9 +155,9 @@ class Passes:
         others = [d for d in documents if len(d.ids) <= self._alone_beyond]
         yield from within(others, self.most, self.pass_tokens)
 
-    def _batch(self, part: Sequence[Encoded]) -> Batch:
+    def _batch(self, part: Sequence[Encoded], apart: bool = False) -> Batch:
         if self.packs:
-            batch = pack(part, common_start(part) if self._decoder else 0)
+            batch = pack(part, common_start(part) if self._decoder and not apart else 0)
         elif self.base.kind == "seq2seq":
             start = int(self.base.model.config.decoder_start_token_id)
             batch = pad_pairs(part, self.base.pad_id, start)

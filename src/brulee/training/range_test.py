@@ -48,7 +48,9 @@ def range_test(
     """
     groups = attached.groups()
     parameters = [p for group in groups for p in group.parameters]
-    optimizer = optimizer_of(spec.optimizer, groups, _LOWEST, spec.weight_decay)
+    optimizer = optimizer_of(
+        spec.optimizer, groups, _LOWEST, spec.weight_decay, (spec.beta1, spec.beta2), spec.epsilon
+    )
     passes.base.model.train()
     size = spec.batch_size * spec.accumulation
     losses: list[float] = []

@@ -97,13 +97,16 @@ class Trainer:
         self.learning_rate = learning_rate
         self.course = course(spec, count)
         self.steps = self.course.steps
-        self.passes = Passes(base, most=spec.batch_size, autocast=autocast)
+        self.passes = Passes(
+            base, most=spec.batch_size, autocast=autocast, noise=spec.neftune_alpha
+        )
         self.passes.pass_tokens = min(self.passes.pass_tokens, pass_tokens or sys.maxsize)
         if world.shards:
             self.passes.shard()
         groups = attached.groups()
         self.parameters = [p for group in groups for p in group.parameters]
-        self.optimizer = optimizer_of(spec.optimizer, groups, learning_rate, spec.weight_decay)
+        adam = (spec.weight_decay, (spec.beta1, spec.beta2), spec.epsilon)
+        self.optimizer = optimizer_of(spec.optimizer, groups, learning_rate, *adam)
         self.events = EventLog(folder / "events.jsonl", world.writes)
         self.recorder = Recorder(self.events, trackers)
         self.guards = Guards(self.events, spec.max_skips, learning_rate)
@@ -176,7 +179,8 @@ class Trainer:
         """Take a step; whether some process was asked to stop after it."""
         started = time.perf_counter()
         documents = [self.document(i) for i in self.world.mine(self.course.of(self.step))]
-        share = schedule(self.spec.schedule, self.step, self.steps, self.spec.warmup)
+        how = self.spec
+        share = schedule(how.schedule, self.step, self.steps, how.warmup, how.min_rate)
         rate = set_learning_rate(self.optimizer, share)
         found = self._gradient([d.encoded for d in documents])
         limit = self.spec.max_grad_norm or math.inf

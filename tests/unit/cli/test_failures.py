@@ -82,6 +82,32 @@ def test_reader_that_left_causes_no_complaint() -> None:
     assert (process.wait(), complaint) == (1, "")
 
 
+def test_an_output_without_utf8_gets_escapes_instead_of_a_traceback(tmp_path: Path) -> None:
+    rows = [f'{{"question": "größer als {i}?", "answer": "ja, {i + 1}"}}' for i in range(20)]
+    (tmp_path / "chat.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "brulee", "init", "chat.jsonl", "--out", "r.yaml"],
+        env={**os.environ, "PYTHONPATH": SRC, **locale},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert r"gr\xf6\xdfer als" in done.stdout + done.stderr
+
+
+def test_closed_streams_are_empty_ones() -> None:
+    code = "from brulee.cli.streams import open_streams; import sys; open_streams()"
+    command = f"{sys.executable} -c '{code}; sys.stdin.read(); print(1)' <&- >&-"
+    environment = {**os.environ, "PYTHONPATH": SRC}
+    done = subprocess.run(
+        ["sh", "-c", command], env=environment, capture_output=True, check=False, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_bug_in_a_command_exits_1_with_a_plain_traceback(tmp_path: Path) -> None:
     (tmp_path / "bug.py").write_text(
         "import brulee.recipe\n"

@@ -81,7 +81,7 @@ def test_a_table_is_asked_about_in_full_and_told_to_be_a_guess(brulee, here: Pat
     assert not sides[0] & sides[1]
 
 
-@pytest.mark.parametrize("column", ["if", "None", "2nd", "a {{b}}", "x.y", "answer-text", "|||"])
+@pytest.mark.parametrize("column", ["if", "None", "2nd", "a {{b}}", "x.y", "note-text", "|||"])
 def test_any_name_of_a_column_can_be_asked_about(brulee, here: Path, column: str) -> None:
     table(here / "odd.csv", [column, "kind"], [(said(i), f"{{k{i % 3}}}") for i in range(40)])
     done = brulee("init", "odd.csv", "--quiet")
@@ -111,6 +111,30 @@ def test_a_family_that_fits_is_used_with_its_labels(brulee, here: Path) -> None:
     recipe = load_recipe(done.json["recipe"])
     assert recipe.tasks[0][1].templates == "review-rating"
     assert recipe.evaluate.metrics == ["accuracy", "macro_f1"]
+
+
+def test_of_families_that_fit_the_one_with_as_many_answers_is_taken(brulee, here: Path) -> None:
+    rows = [json.dumps({"text": said(i), "label": i % 3}) for i in range(60)]
+    (here / "tweets.jsonl").write_text("\n".join(rows))
+    assert brulee("init", "tweets.jsonl", "--quiet").code == 0
+    recipe = load_recipe("tweets.yaml")
+    (task,) = open_corpus(recipe).tasks.values()
+    found = [task.templates.templates[0].render(task.rows[i]) for i in range(3)]
+    assert {one.completion for one in found if one} == set(found[0].choices or ())
+
+
+def test_an_answer_is_found_by_the_end_of_its_name_and_empty_columns_are_not_asked_about(
+    brulee, here: Path
+) -> None:
+    answers = [f"It is {said(i + 1)}" if i != 10 else "" for i in range(90)]
+    rows = [(said(i), answers[i], "", said(i + 2)) for i in range(90)]
+    table(here / "asked.csv", ["customer text", "answer text", "empty", "meta"], rows)
+    assert brulee("init", "asked.csv", "--quiet").code == 0
+    (task,) = open_corpus(load_recipe("asked.yaml")).tasks.values()
+    rendered = task.templates.templates[0].render(task.rows[1])
+    assert rendered is not None
+    assert rendered.completion == f"It is {said(2)}"
+    assert "empty" not in rendered.prompt
 
 
 def test_a_family_that_ignores_the_passage_is_none_that_fits(brulee, here: Path) -> None:

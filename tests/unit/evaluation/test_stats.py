@@ -362,13 +362,19 @@ def test_a_single_item_proves_nothing() -> None:
     assert (one.low, one.high) == (one.difference, one.difference)  # no spread is known of it
 
 
+def test_of_so_few_items_nothing_is_detectable_however_they_differ() -> None:
+    found = compare(np.zeros((5, 1)), np.ones((5, 1)) * 0.4, mean)
+    assert found.p > 0.05
+    assert found.minimum_detectable is None
+
+
 def test_minimum_detectable_is_found_in_four_cases_of_five() -> None:
     rng = np.random.default_rng(15)
     noise = rng.normal(0, 0.3, (50, 1))
     detectable = compare(np.zeros((50, 1)), noise, mean, resamples=4000).minimum_detectable
     assert detectable == pytest.approx(2.8 * noise.std(ddof=1) / math.sqrt(50), rel=0.05)
-    few = compare(np.zeros((4, 1)), noise[:4], mean, resamples=4000).minimum_detectable
-    assert few == pytest.approx(2.8 * noise[:4].std(ddof=1) / math.sqrt(4), rel=0.05)
+    few = compare(np.zeros((6, 1)), noise[:6], mean, resamples=4000).minimum_detectable
+    assert few == pytest.approx(2.8 * noise[:6].std(ddof=1) / math.sqrt(6), rel=0.05)
     effect = 2.8 * 0.3 / math.sqrt(50)
     found = sum(
         compare(np.zeros((50, 1)), rng.normal(effect, 0.3, (50, 1)), mean, 400).p <= 0.05

@@ -283,3 +283,30 @@ def test_the_label_names_what_is_trained(options: dict[str, Any], label: str) ->
 def test_a_table_that_wants_more_than_ids_is_refused_by_name(make_model: Make) -> None:
     with pytest.raises(InputError, match=r"'model\.encoder\.embed_positions' does more than look"):
         _attach(make_model("marian"), target="embed_positions")
+
+
+@pytest.mark.parametrize(("layers", "kept"), [([0], "0"), ({"last": 1}, "1"), ([1, 0], "01")])
+def test_only_the_layers_that_are_named_are_corrected(
+    make_model: Make, layers: Any, kept: str
+) -> None:
+    model = make_model("llama")
+    _attach(model, layers=layers, target=["q_proj", "down_proj", "lm_head"])
+    paths = [f"model.layers.{i}" for i in sorted(kept)]
+    expected = {f"{p}.{end}" for p in paths for end in ("self_attn.q_proj", "mlp.down_proj")}
+    assert set(_layers(model)) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"layers": [0, 2]}, r"method.layers: \[0, 2\] does not fit model.layers, which has 2"),
+        ({"layers": {"last": 3}}, "method.layers: last: 3 does not fit model.layers"),
+        ({"layers": [1], "target": "lm_head"}, "method.layers: nothing that method.target names"),
+        ({"layers": []}, "method.layers = .* is not valid"),
+    ],
+)
+def test_layers_that_are_not_there_are_refused(
+    make_model: Make, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        _attach(make_model("llama"), **options)

@@ -37,6 +37,11 @@ def changed(**values: object) -> r.Comparison:
     return GAIN.model_copy(update=values)
 
 
+def test_a_test_of_so_few_items_is_said_to_show_nothing() -> None:
+    few = changed(p=0.25, wins=3, losses=0, ties=0, minimum_detectable=None)
+    assert "p = 0.25, on too few items to show any difference)" in verdict(results(few))
+
+
 def test_a_gain_is_said_with_interval_cost_guard() -> None:
     assert verdict(results(GAIN, guards=(guard(-0.05, 0.03),))) == (
         "LoRA r8 raised ROUGE-1 on support-chats/test from 0.31 to 0.45 (+0.14, 95% interval "

@@ -131,3 +131,32 @@ def test_pages_need_a_gpu() -> None:
     pytest.importorskip("bitsandbytes")
     with pytest.raises(InputError, match=r"not on a GPU; valid here: adamw, adamw8bit"):
         optimizer_of("paged_adamw8bit", [_large()], 0.01, 0.0)
+
+
+def test_betas_and_epsilon_are_those_given() -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = optimizer_of("adamw", [Group("all", (weight,))], 0.1, 0.0, (0.5, 0.75), 1e-3)
+    for gradient in (1.0, 3.0):
+        weight.grad = torch.full((3,), gradient)
+        optimizer.step()
+    # Means of the gradients and of their squares, each over what its weights sum to.
+    first = 0.1 * 1.0 / (1.0 + 1e-3)
+    mean, square = (0.25 * 1 + 0.5 * 3) / 0.75, (0.1875 * 1 + 0.25 * 9) / 0.4375
+    expected = 1.0 - first - 0.1 * mean / (math.sqrt(square) + 1e-3)
+    assert weight.tolist() == pytest.approx([expected] * 3)
+
+
+def test_warm_up_is_so_many_steps_from_one_on() -> None:
+    assert _shares("constant", 5, 2) == pytest.approx([0.5, 1.0, 1.0, 1.0, 1.0])
+    assert _shares("linear", 3, 6) == pytest.approx([1 / 6, 2 / 6, 3 / 6])
+    assert TrainSpec(warmup=3).warmup == 3
+    with pytest.raises(ValueError, match="a number of steps, which is a whole one"):
+        TrainSpec(warmup=2.5)
+
+
+def test_the_rate_ends_at_its_lowest_share() -> None:
+    falling = [schedule("linear", step, 4, 0.0, 0.2) for step in range(5)]
+    assert falling == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
+    waves = [schedule("cosine", step, 4, 0.0, 0.2) for step in (0, 2, 4)]
+    assert waves == pytest.approx([1.0, 0.6, 0.2])
+    assert schedule("constant", 3, 4, 0.0, 0.2) == 1.0

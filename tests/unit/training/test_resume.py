@@ -27,6 +27,7 @@ MakeTrainer = Callable[..., Trainer]
 # Dropout everywhere: the random state must come back too.
 CASES: list[dict[str, Any]] = [
     {"name": "llama", "options": {"dropout": 0.3}},
+    {"name": "llama", "neftune_alpha": 5.0, "beta2": 0.95},
     {"name": "gpt2", "method": "full", "config": {"resid_pdrop": 0.2, "attn_pdrop": 0.2}},
     {"name": "t5", "method": "full", "config": {"dropout_rate": 0.2}, "weight_decay": 0.1},
     {"name": "t5", "options": {"dropout": 0.3}},

@@ -21,7 +21,7 @@ _JOINT: Final = frozenset(
         *("model_name_or_path", "base_model", "model_name", "model"),
         *("datasets", "dataset_name", "local_dataset", "dataset", "dataset_dir", "max_samples"),
         *("dataset_config", "dataset_config_name", "mix_strategy", "interleave_probs"),
-        *("stage", "rl", "template", "chat_template", "mask_history"),
+        *("stage", "rl", "template", "chat_template", "chat_template_path", "mask_history"),
         *("adapter", "finetuning_type", "training_type", "use_peft", "freeze_trainable_layers"),
         *(
             "load_in_4bit",
@@ -30,7 +30,6 @@ _JOINT: Final = frozenset(
             "bf16",
             "fp16",
             "output_dir",
-            "run_name",
         ),
         *("per_device_train_batch_size", "micro_batch_size", "gradient_accumulation_steps"),
         *("batch_size", "warmup_steps", "warmup_ratio", "val_set_size", "val_size", "max_steps"),
@@ -57,7 +56,8 @@ def convert(theirs: Mapping[str, Any], lines: Mapping[KeyPath, int], file: Path)
     joint.method(found, flat, at)
     joint.batch(found, flat, at)
     joint.length(found, flat, at)
-    joint.trackers(found, flat)
+    joint.floor(found, flat)
+    joint.trackers(found, flat, at)
     joint.data(found, flat, at, file)
     joint.name(found, flat)
     joint.defaults(found)
@@ -92,10 +92,15 @@ def _single(found: Converted, key: str, value: Any, line: int | None) -> None:
     if not known.to:
         found.leave(key, value, known.note, known.matters and not off and value not in (0, [], ""))
         return
+    if known.to.startswith("data."):
+        # What names rows and their columns stands in the entries of the data sets.
+        found.leave(key, value, f"not read here; it may be {known.to}")
+        return
     try:
         here = known.value(value)
     except Unlike as unlike:
         found.leave(key, value, f"{known.to}: {unlike}")
+        found.unsaid.add(known.to)
         return
     _put_single(found, known.to, key, value, here)
     if line is not None:
@@ -106,6 +111,8 @@ def _put_single(found: Converted, to: str, key: str, value: Any, here: Any) -> N
     if to in ("train.save_every", "train.validate_every", "train.keep_checkpoints") and here < 1:
         return
     if value is False and here in (False, "default") and to.startswith("method."):
+        return
+    if (to == "train.neftune_alpha" and here == 0) or (to == "method.layers" and not here):
         return
     if to == "train.max_grad_norm" and here == 0:
         here = None

@@ -32,6 +32,8 @@ class Converted:
     tasks: list[Entry] = field(default_factory=list)
     mix: dict[str, Any] = field(default_factory=dict)
     left: list[Left] = field(default_factory=list)
+    # Keys here for which a value was given that is none here.
+    unsaid: set[str] = field(default_factory=set)
     # The place in the other tool's file of what became a key here.
     lines: dict[KeyPath, int] = field(default_factory=dict)
 

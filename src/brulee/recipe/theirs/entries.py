@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from brulee.errors import InputError
-from brulee.recipe.theirs.values import listed
+from brulee.recipe.theirs.values import listed, read
 
 Place = Callable[[str], str]  # a path as the recipe is to name it
 
@@ -21,6 +21,8 @@ _TYPES = {
     "stepwise_supervised": "reward models of single steps",
 }
 UNKNOWN = "not known here"
+# Keys of an entry without which other rows are learned, or the same otherwise.
+TELLING = frozenset(("split", "chat_template", "chat_template_jinja", "conversation"))
 _CONTAINERS = ("json", "csv", "parquet", "text", "arrow")
 _READ = (
     *("path", "name", "split", "type", "data_files", "field_messages"),
@@ -34,8 +36,8 @@ _WHY = {
     "message_field_training": "an answer with train: false or training: false is not learned",
 }
 _ALPACA = (
-    "type: alpaca there puts sentences round instruction and input; here these are the prompt",
-    "(data.templates may say otherwise)",
+    "type: alpaca there puts sentences round instruction and input, and no chat template; here",
+    "these are the prompt, in the model's chat template (data.templates, model.chat_template)",
 )
 
 
@@ -46,6 +48,8 @@ class Entry:
     data: dict[str, Any]
     remarks: list[str] = field(default_factory=list)
     left: dict[str, tuple[Any, str]] = field(default_factory=dict)
+    # Whether its text is written out there, with no chat template round it.
+    plain: bool = False
 
 
 def entries(
@@ -75,10 +79,12 @@ def _entries(
         config = values.get("dataset_config") or values.get("dataset_config_name")
         source = place(str(name))
         yield Entry({"source": f"{source}:{config}" if config else source})
-    for path in listed(values.get("local_dataset") or []):
+    files = read(listed, values, "local_dataset", at) if values.get("local_dataset") else []
+    for path in files:
         yield Entry({"source": place(path)})
     folder = str(values.get("dataset_dir") or "data")
-    for name in listed(values.get("dataset") or []):
+    names = read(listed, values, "dataset", at) if values.get("dataset") else []
+    for name in names:
         # LLaMA-Factory's are entries of a file, but for ONLINE; others' are on the Hub.
         if tool == "LLaMA-Factory" and folder != "ONLINE":
             yield Entry({"source": f"{place(str(Path(folder) / 'dataset_info.json'))}:{name}"})
@@ -103,7 +109,8 @@ def _listed(entry: Any, place: Place, where: str) -> Iterator[Entry]:
         data["columns"] = {"messages": messages}
     data |= _of_split(entry, left)
     for source in _sources(entry, place, where):
-        yield Entry({"source": source, **data}, list(remarks), dict(left))
+        plain = isinstance(entry.get("type"), dict)
+        yield Entry({"source": source, **data}, list(remarks), dict(left), plain)
 
 
 def _sources(entry: Mapping[str, Any], place: Place, where: str) -> list[str]:

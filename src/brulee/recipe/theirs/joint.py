@@ -9,9 +9,12 @@ from typing import Any
 
 from brulee.errors import InputError
 from brulee.recipe.theirs.converted import Converted, Left
-from brulee.recipe.theirs.entries import UNKNOWN, entries
-from brulee.recipe.theirs.values import TRACKERS, Unlike, count, four_bits, listed, number
+from brulee.recipe.theirs.entries import TELLING, UNKNOWN, entries
+from brulee.recipe.theirs.values import TRACKERS, Unlike, count, four_bits, listed, number, read
 
+# What stands for a value that is not here: the nearest to most that there are.
+_DEFAULTS = {"train.schedule": "cosine"}
+_FLOORED = "cosine_with_min_lr"
 At = Mapping[str, str]  # a key of theirs -> "file, line N"; "" -> the file
 
 
@@ -32,12 +35,20 @@ def model(found: Converted, flat: Mapping[str, Any], at: At) -> None:
                 found.leave(key, flat[key], f"model.quantise: {unlike}")
     if flat.get("load_in_4bit") is False:
         found.put("model.quantise", None)
-    for key in ("template", "chat_template"):
+    _chat_template(found, flat)
+    _precision(found, flat)
+
+
+def _chat_template(found: Converted, flat: Mapping[str, Any]) -> None:
+    """The tokenizer's own is taken; `default` is a template of LLaMA-Factory's, `empty` is none."""
+    factory = found.tool.name == "LLaMA-Factory"
+    for key in ("template", "chat_template", "chat_template_path"):
         name = flat.get(key)
-        if name and name not in ("default", "tokenizer_default"):
+        if factory and name == "empty":
+            found.put("model.chat_template", "none")
+        elif name and (factory or name != "tokenizer_default"):
             why = "the tokenizer's own chat template is taken, or plain text where it has none"
             found.leave(key, name, why)
-    _precision(found, flat)
 
 
 def _precision(found: Converted, flat: Mapping[str, Any]) -> None:
@@ -64,7 +75,8 @@ def method(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     if kind == "full":
         found.put("method.name", "full")
     elif kind == "freeze":
-        layers = count(flat.get("freeze_trainable_layers") or 2)
+        key = "freeze_trainable_layers"
+        layers = read(count, flat, key, at) if flat.get(key) else 2
         found.put("method.name", "selective")
         found.put("method.train", "layers")
         found.put("method.layers", {"last": layers} if layers > 0 else list(range(-layers)))
@@ -80,7 +92,7 @@ def _kind(tool: str, flat: Mapping[str, Any]) -> tuple[str, str]:
     if tool == "LLaMA-Factory":
         return str(flat.get("finetuning_type") or "lora"), "finetuning_type"
     if tool == "Unsloth":
-        return str(flat.get("training_type") or "lora"), "training_type"
+        return str(flat.get("training_type") or "lora").strip().lower(), "training_type"
     if tool == "TRL":
         return ("lora" if flat.get("use_peft") else "full"), "use_peft"
     return str(flat.get("adapter") or "full"), "adapter"
@@ -108,9 +120,9 @@ def batch(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     tool = found.tool
     keys = ("per_device_train_batch_size", "micro_batch_size", "batch_size")
     key = next((key for key in keys if flat.get(key) is not None), None)
-    each = _counted(flat, key, at) if key else tool.per_device
+    each = read(count, flat, key, at) if key else tool.per_device
     accumulated = "gradient_accumulation_steps"
-    times = _counted(flat, accumulated, at) if flat.get(accumulated) else tool.accumulation
+    times = read(count, flat, accumulated, at) if flat.get(accumulated) else tool.accumulation
     if tool.name == "axolotl" and key == "batch_size":  # all devices together
         each, times = each, 1
     found.put(
@@ -127,16 +139,9 @@ def batch(found: Converted, flat: Mapping[str, Any], at: At) -> None:
             found.remarks["train.batch_size"] = remark
 
 
-def _counted(flat: Mapping[str, Any], key: str, at: At) -> int:
-    try:
-        return count(flat[key])
-    except Unlike as unlike:
-        raise InputError(f"{at[key]}: {key}: {unlike}.") from None
-
-
 def length(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     """How many steps there are, and how many of them warm up."""
-    steps = _counted(flat, "max_steps", at) if flat.get("max_steps") is not None else 0
+    steps = read(count, flat, "max_steps", at) if flat.get("max_steps") is not None else 0
     if steps > 0:
         found.put("train.max_steps", steps)
         found.put("train.epochs", 1000, "max_steps alone ends it, as there")
@@ -147,25 +152,41 @@ def length(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     key = "warmup_steps" if flat.get("warmup_steps") else "warmup_ratio"
     given = 0 if flat.get("warmup_steps") == 0 and not flat.get(key) else flat.get(key)
     if given is None:
+        given = found.tool.warmup_steps
+    if given is None:
+        return
+    share = read(number, {key: given}, key, at)
+    if share >= 1 and share != int(share):
+        raise InputError(f"{at[key]}: {key}: {given} is not a whole number of steps.")
+    found.put("train.warmup", share if share < 1 else int(share))
+
+
+def floor(found: Converted, flat: Mapping[str, Any]) -> None:
+    """The cosine of transformers that ends above zero, whose floor is a setting of its own."""
+    key = next((k for k in ("lr_scheduler_type", "lr_scheduler") if flat.get(k) == _FLOORED), None)
+    settings = flat.get("lr_scheduler_kwargs")
+    if key is None or not isinstance(settings, dict) or len(settings) != 1:
         return
     try:
-        share = number(given)
-    except Unlike as unlike:
-        raise InputError(f"{at[key]}: {key}: {unlike}.") from None
-    if share < 1:
-        found.put("train.warmup", share)
-    elif steps > 0:
-        found.put("train.warmup", min(0.99, share / steps), f"{given} of {steps} steps")
-    else:
-        why = "train.warmup is a share: these steps / (rows x epochs / batch_size)"
-        found.leave(key, given, why)
-        found.put("train.warmup", 0.05, f"there {given} steps; here a share of them")
+        (name, value), rate = *settings.items(), found.values.get("train.learning_rate")
+        if name == "min_lr_rate":
+            share = number(value)
+        elif name == "min_lr" and rate:
+            share = number(value) / rate
+        else:
+            return
+    except Unlike:
+        return
+    found.left = [one for one in found.left if one.key not in (key, "lr_scheduler_kwargs")]
+    found.unsaid.discard("train.schedule")
+    found.put("train.schedule", "cosine")
+    found.put("train.min_rate", share)
 
 
-def trackers(found: Converted, flat: Mapping[str, Any]) -> None:
+def trackers(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     """Where the numbers go, as far as brulee knows the place."""
-    asked = flat.get("report_to") or []
-    names = [name for name in listed(asked) if name != "none"]
+    asked = read(listed, flat, "report_to", at) if flat.get("report_to") else []
+    names = [name for name in asked if name != "none"]
     flags = {"wandb": ("wandb_project", "use_wandb"), "tensorboard": ("use_tensorboard",)}
     flags |= {"mlflow": ("use_mlflow",)}
     if found.tool.name == "Unsloth":  # its file names a project even where it is off
@@ -190,17 +211,18 @@ def data(found: Converted, flat: Mapping[str, Any], at: At, file: Path) -> None:
     found.tasks = entries(flat, found.tool.name, place, at)
     for number_, entry in enumerate(found.tasks):
         found.left += [
-            Left(f"datasets.{number_}.{key}", value, why, why == UNKNOWN)
+            Left(f"datasets.{number_}.{key}", value, why, why == UNKNOWN or key in TELLING)
             for key, (value, why) in entry.left.items()
             if why
         ]
+    _framed(found)
     validation = _validation(found, flat, at)
     system = flat.get("default_system") or flat.get("default_system_message")
     for entry in found.tasks:
         entry.data |= {"system": system} if system else {}
         entry.data |= {"turns": "last"} if flat.get("mask_history") else {}
         entry.data["split"] = {"validation": validation} if validation else {}
-    _mixed(found, flat)
+    _mixed(found, flat, at)
     _learned(found, flat)
     if not validation:
         for to in ("train.validate_every", "train.patience", "train.keep_best"):
@@ -209,32 +231,45 @@ def data(found: Converted, flat: Mapping[str, Any], at: At, file: Path) -> None:
                 found.leave(to, value, "data.split.validation holds no rows out to validate on")
 
 
+def _framed(found: Converted) -> None:
+    """A format that is written out is all of a prompt there, without a chat template."""
+    plain = [entry for entry in found.tasks if entry.plain]
+    if len(plain) == len(found.tasks):
+        found.put("model.chat_template", "none", "a format there is all of the prompt")
+        return
+    for entry in plain:
+        entry.remarks.append(
+            "its format is all of the prompt there; here the chat template is round it"
+        )
+
+
 def _validation(found: Converted, flat: Mapping[str, Any], at: At) -> float:
     key = "val_set_size" if flat.get("val_set_size") else "val_size"
     given = flat.get(key) or 0
-    try:
-        share = number(given)
-    except Unlike as unlike:
-        raise InputError(f"{at[key]}: {key}: {unlike}.") from None
+    share = read(number, {key: given}, key, at)
     if share >= 1:
         found.leave(key, given, "data.split.validation is a share of the rows, not their number")
         return 0.0
     return share
 
 
-def _mixed(found: Converted, flat: Mapping[str, Any]) -> None:
+def _mixed(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     """How often each of several data sets is drawn: as they are long, unless it is said."""
     strategy = flat.get("mix_strategy") or "concat"
-    weights = flat.get("interleave_probs")
     if len(found.tasks) < 2 or strategy == "concat":
         return
-    shares = [number(share) for share in listed(weights)] if weights else []
+    key = "interleave_probs"
+    shares = read(_numbers, flat, key, at) if flat.get(key) else []
     if len(shares) == len(found.tasks):
         found.mix = {"kind": "weights"}
         for entry, share in zip(found.tasks, shares, strict=True):
             entry.data["weight"] = share
     else:
         found.mix = {"kind": "equal"}
+
+
+def _numbers(value: Any) -> list[float]:
+    return [number(share) for share in listed(value)]
 
 
 def _learned(found: Converted, flat: Mapping[str, Any]) -> None:
@@ -269,5 +304,7 @@ def name(found: Converted, flat: Mapping[str, Any]) -> None:
 def defaults(found: Converted) -> None:
     """What the tool takes for keys that are left out, where a recipe would take another."""
     for to, value in found.tool.defaults.items():
-        if to not in found.values:
+        if to in found.unsaid:
+            found.put(to, _DEFAULTS.get(to, value), "another there, which is not here: see above")
+        elif to not in found.values:
             found.put(to, value, f"{found.tool.name}'s default")

@@ -16,6 +16,7 @@ from brulee.recipe.theirs.values import (
     boolean,
     count,
     four_bits,
+    layers,
     number,
     optimizer,
     pissa,
@@ -63,7 +64,6 @@ _HUB = _nowhere("not in a recipe: brulee adapters push")
 _INPUTS = _lost("answers alone are learned, never prompts")
 _ANSWERS = _nowhere("answers alone are learned, never prompts")
 _TOKENS = _lost("no token is added to the vocabulary")
-_BETAS = _lost("AdamW runs with torch's betas and epsilon")
 _TEMPLATE = Key("model.chat_template", "auto is the tokenizer's own, none is plain text")
 
 # For a mistyped or foreign key of a recipe, and for `brulee init --from`.
@@ -106,13 +106,20 @@ KEYS: Final[dict[str, Key]] = {
         ("adapter", "finetuning_type", "training_type", "use_peft"),
         Key("method.name", "lora, full or another of `brulee methods list`"),
     ),
+    **dict.fromkeys(
+        ("layers_to_transform", "peft_layers_to_transform", "lora_layers_to_transform"),
+        Key("method.layers", "numbers from 0", layers),
+    ),
     "freeze_trainable_layers": Key("method.layers", "of method.name: selective"),
     **dict.fromkeys(
         ("lora_modules_to_save", "modules_to_save", "additional_target"),
         _lost("no module is tuned whole beside LoRA; method.target takes embeddings and lm_head"),
     ),
     "use_loftq": _lost("LoRA begins as in its paper, or with method.init: pissa"),
-    "neftune_noise_alpha": _lost("no noise is added to embeddings"),
+    **dict.fromkeys(
+        ("neftune_noise_alpha", "noisy_embedding_alpha"),
+        Key("train.neftune_alpha", "L is a document's own length, not a padded row's", number),
+    ),
     # the training
     **dict.fromkeys(
         ("cutoff_len", "sequence_len", "max_seq_length", "max_length"),
@@ -126,16 +133,20 @@ KEYS: Final[dict[str, Key]] = {
     **dict.fromkeys(("learning_rate", "lr"), Key("train.learning_rate", "", number)),
     **dict.fromkeys(("lr_scheduler_type", "lr_scheduler"), Key("train.schedule", "", schedule)),
     "warmup_ratio": Key("train.warmup", "a share of the steps", number),
-    "warmup_steps": Key("train.warmup", "a share of the steps, not a number of them"),
+    "warmup_steps": Key("train.warmup", "from 1 on a number of steps", number),
+    "cosine_min_lr_ratio": Key("train.min_rate", "", number),
     "weight_decay": Key("train.weight_decay", "", number),
     "max_grad_norm": Key("train.max_grad_norm", "", number),
     **dict.fromkeys(("optim", "optimizer"), Key("train.optimizer", "", optimizer)),
-    **dict.fromkeys(("adam_beta1", "adam_beta2", "adam_epsilon"), _BETAS),
+    "adam_beta1": Key("train.beta1", "", number),
+    "adam_beta2": Key("train.beta2", "", number),
+    "adam_epsilon": Key("train.epsilon", "", number),
     "bf16": Key("train.precision", "", precision),
     "fp16": Key("train.precision", "fp16 is not here: auto, float32 or bfloat16"),
     "pure_bf16": _lost("trained values are held in float32"),
     "tf32": _KERNELS,
-    **dict.fromkeys(("seed", "random_seed", "data_seed"), Key("train.seed", "", count)),
+    **dict.fromkeys(("seed", "random_seed"), Key("train.seed", "", count)),
+    "data_seed": _nowhere("train.seed is that of the order of rows as well"),
     "max_steps": Key("train.max_steps", "", count),
     "early_stopping_patience": Key("train.patience", "validations", count),
     "load_best_model_at_end": Key("train.keep_best", "", boolean),

@@ -18,7 +18,8 @@ from brulee.errors import InputError
 class Tool:
     """A tool by its name, keys that only it has, and its defaults under the recipe's names.
 
-    `per_device` is the default of its documents per device, `accumulation` that of the batches.
+    `per_device` is the default of its documents per device, `accumulation` that of the batches,
+    `warmup_steps` that of the steps of warm-up, where it counts them.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Tool:
     lora: Mapping[str, Any]
     per_device: int = 8
     accumulation: int = 1
+    warmup_steps: int | None = None
 
 
 _TRANSFORMERS = {"train.epochs": 3, "train.schedule": "linear", "train.warmup": 0.0}
@@ -92,9 +94,17 @@ TOOLS: Final = (
             "train.max_length": 2048,
             "train.weight_decay": 0.01,
         },
-        {"method.rank": 64, "method.alpha": 16, "model.quantise": "nf4"},
+        {
+            "method.rank": 64,
+            "method.alpha": 16,
+            "method.target": [
+                *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+            ],
+            "model.quantise": "nf4",
+        },
         per_device=2,
         accumulation=4,
+        warmup_steps=5,
     ),
 )
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from brulee.errors import InputError
+
+Value = TypeVar("Value")
 
 SCHEDULES: Final = {
     "cosine": "cosine",
@@ -28,6 +33,16 @@ TRACKERS: Final = ("tensorboard", "wandb", "mlflow")
 
 class Unlike(Exception):  # noqa: N818 - a value without a counterpart, which is told and no failure
     """A value that a recipe cannot say; its text ends a sentence that names the key."""
+
+
+def read(
+    how: Callable[[Any], Value], values: Mapping[str, Any], key: str, at: Mapping[str, str]
+) -> Value:
+    """What `how` makes of a key's value. Raises InputError naming its line where it is unlike."""
+    try:
+        return how(values[key])
+    except Unlike as unlike:
+        raise InputError(f"{at[key]}: {key}: {unlike}.") from None
 
 
 def same(value: Any) -> Any:
@@ -92,6 +107,11 @@ def targets(value: Any) -> str | list[str]:
     if "all" in names or "all-linear" in names or not names:
         return "all-linear"
     return names
+
+
+def layers(value: Any) -> list[int]:
+    """Numbers of layers, from 0; one alone is a list of it."""
+    return [count(one) for one in (value if isinstance(value, list) else [value])]
 
 
 def schedule(value: Any) -> str:

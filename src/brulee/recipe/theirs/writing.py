@@ -38,7 +38,8 @@ def written(file: Path) -> Written:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: not UTF-8 text (byte {error.start}).") from None
-    theirs, lines = parse(text, str(file))
+    # They are read by PyYAML.
+    theirs, lines = parse(text, str(file), old=True)
     if not isinstance(theirs, dict):
         raise InputError(f"{file}: it has no keys; another tool's configuration has.")
     found = convert(theirs, lines, file)
