@@ -30,7 +30,7 @@ class Adapters:
         self._swap = Swap(base)
         plain = session_of(base, None, {}, base.folder)
         self._sessions: dict[str | None, Session] = {None: plain}
-        self._engine = MixedEngine(self._swap, plain.engine)
+        self.engine = MixedEngine(self._swap, plain.engine)
 
     @property
     def names(self) -> list[str]:
@@ -40,7 +40,7 @@ class Adapters:
     @property
     def apart(self) -> dict[str, str]:
         """Those whose requests cannot go through one pass with others', and why."""
-        return dict(self._engine.apart)
+        return dict(self.engine.apart)
 
     def add(self, name: str, target: str | os.PathLike[str]) -> None:
         """Hold one more: a run, or an adapter's folder.
@@ -49,7 +49,7 @@ class Adapters:
         another base or was trained with another framing; the others are then as they were.
         """
         folder = locate_adapter(os.fspath(target))
-        with self._engine.turn:  # a mask passes through the base's memory
+        with self.engine.turn:  # a mask passes through the base's memory
             self._swap.add(name, folder)
             try:
                 base, attached = self._swap.view(name)
@@ -59,14 +59,14 @@ class Adapters:
             except InputError:
                 self._swap.remove(name)
                 raise
-            self._engine.add(name, session.engine)
+            self.engine.add(name, session.engine)
             self._sessions[name] = session
 
     def remove(self, name: str) -> None:
         """Let go of an adapter. Raises InputError for a name that is not held."""
         self._of(name)
-        with self._engine.turn:
-            self._engine.remove(name)
+        with self.engine.turn:
+            self.engine.remove(name)
             del self._sessions[name]
             self._swap.remove(name)
 
@@ -114,7 +114,7 @@ class Adapters:
         ]
         sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams)
         with own_defaults(), bar("Generating", total=len(requests), unit="prompts") as progress:
-            written = self._engine.complete(requests, sampling, lambda *_: progress.advance())
+            written = self.engine.complete(requests, sampling, lambda *_: progress.advance())
         return [one.text.strip() for one in written]
 
     def _of(self, name: str | None, place: str = "") -> Session:
