@@ -24,6 +24,7 @@ from brulee.cli.resume import resume
 from brulee.cli.run import run
 from brulee.cli.schema import schema
 from brulee.cli.score import score
+from brulee.cli.serve import serve
 from brulee.cli.train import train
 
 COMMANDS: Final[dict[str, Callable[..., Any]]] = {
@@ -39,6 +40,7 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "leaderboard": leaderboard,
     "generate": generate,
     "chat": chat,
+    "serve": serve,
     "score": score,
     "schema": schema,
 }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from brulee.data.messages import Message
 from brulee.errors import InputError, unknown
 from brulee.inference.mixed import MixedEngine, Request
 from brulee.inference.sampling import Sampling
 from brulee.inference.session import Session, check_texts, session_of
-from brulee.methods.checkpoint import open_adapter
+from brulee.methods.checkpoint import Adapter, open_adapter
 from brulee.methods.shelf import locate_adapter
 from brulee.methods.swapping import Swap
 from brulee.models.defaults import own_defaults
@@ -25,10 +27,11 @@ class Adapters:
     what else is asked; on a CPU in fp32 it is the same to the bit.
     """
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: Base, record: Mapping[str, Any] | None = None) -> None:
+        """`record` is what brulee.json says of a base that was tuned whole."""
         self.base = base
         self._swap = Swap(base)
-        plain = session_of(base, None, {}, base.folder)
+        plain = session_of(base, None, record or {}, base.folder)
         self._sessions: dict[str | None, Session] = {None: plain}
         self.engine = MixedEngine(self._swap, plain.engine)
 
@@ -117,6 +120,19 @@ class Adapters:
             written = self.engine.complete(requests, sampling, lambda *_: progress.advance())
         return [one.text.strip() for one in written]
 
+    def encode_chat(
+        self, name: str | None, messages: Sequence[Message], tools: str = ""
+    ) -> list[int]:
+        """Token ids of a chat up to where an adapter is to answer, however many they are.
+
+        Raises InputError for a chat that cannot be framed, and for an adapter that is not held.
+        """
+        return self._of(name).encoder.encode_chat(messages, tools)
+
+    def encode_text(self, name: str | None, text: str) -> list[int]:
+        """Token ids of a text that an adapter is to continue as it is, however many they are."""
+        return self._of(name).encode_raw(text)
+
     def _of(self, name: str | None, place: str = "") -> Session:
         if name not in self._sessions:
             raise unknown("adapter", str(name), self.names, place)
@@ -141,6 +157,16 @@ def open_adapters(
     where = pick_device(device)
     dtype = pick_dtype(precision, where)
     found = {name: open_adapter(locate_adapter(os.fspath(t))) for name, t in targets.items()}
+    quantised = quantised_for(found)
+    source, revision = next(iter(found.values())).named_base(base)
+    held = Adapters(load_base(source, dtype, where, revision, quantise=quantised))
+    for name, target in targets.items():
+        held.add(name, target)
+    return held
+
+
+def quantised_for(found: Mapping[str, Adapter]) -> str | None:
+    """How the base of adapters is quantised. Raises InputError where it is not one way for all."""
     first, *others = found
     for name in others:
         if found[name].quantised != found[first].quantised:
@@ -149,8 +175,4 @@ def open_adapters(
                 f"these adapters were not trained on one base: {' and '.join(bits)} precision; "
                 "hold those of one precision together."
             )
-    source, revision = found[first].named_base(base)
-    held = Adapters(load_base(source, dtype, where, revision, quantise=found[first].quantised))
-    for name, target in targets.items():
-        held.add(name, target)
-    return held
+    return found[first].quantised

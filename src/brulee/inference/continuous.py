@@ -177,8 +177,7 @@ class Continuous:
         key = self._alone(job)
         rows = self._lanes[key].decoder if key in self._lanes else self._rows(key)
         assert isinstance(rows, JoinedRows)
-        held = self.tokens - rows.tokens + rows.tokens_with(len(prompt), job.most)
-        if held > self.room.tokens:
+        if not rows.fits(len(prompt), job.most, self._left_for(rows)):
             return False
         self._reading = self._waiting.popleft(), Arriving(voice, prompt, self.room.pass_tokens)
         return True
@@ -194,7 +193,7 @@ class Continuous:
             key, rows = alone, self._rows(alone)
             lane = self._lanes.setdefault(key, _Lane(alone, rows, []))
             assert isinstance(lane.decoder, JoinedRows)
-            logits = lane.decoder.join(arriving, job.most)
+            logits = lane.decoder.join(arriving, job.most, self._left_for(lane.decoder))
         texts = self._base.texts(job.sampling)
         assert job.order is not None
         job.live = Live.begun(job.order, job.sampling, texts.reached, lane.decoder.several)
@@ -204,7 +203,11 @@ class Continuous:
 
     def _rows(self, alone: str | None) -> JoinedRows:
         router = self._engine.router if alone is None else None
-        return JoinedRows(self._base.device, self._aside, router)
+        return JoinedRows(self.room.rows, self._base.device, self._aside, router)
+
+    def _left_for(self, rows: JoinedRows) -> int:
+        """Tokens that these rows may have, beside those of other lanes."""
+        return self.room.tokens - (self.tokens - rows.tokens)
 
     def _alone(self, job: Job) -> str | None:
         """The adapter that has to be in force, alone, while a job is computed."""

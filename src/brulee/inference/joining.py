@@ -9,6 +9,7 @@ Shapes: `N` tokens, `V` vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 
@@ -61,35 +62,48 @@ class Arriving:
 
 
 class JoinedRows:
-    """Rows that go on together, whoever answers them; `router` is needed for several voices.
+    """At most `most` rows that go on together; `router` is needed for several voices.
 
     `aside`: whether a prompt's keys and values lie by themselves, so that a row takes no more room
     than what is written; else they lie in the row.
     """
 
-    def __init__(self, device: torch.device, aside: bool, router: Router | None = None) -> None:
-        self._device, self._aside, self._router = device, aside, router
+    def __init__(
+        self, most: int, device: torch.device, aside: bool, router: Router | None = None
+    ) -> None:
+        self._most, self._device, self._aside, self._router = most, device, aside, router
         self.rows = Rows(0, 0)
-
-    def room(self, prompt: int, most: int) -> int:
-        """Own tokens of a row with a prompt of so many tokens, that `most` are to follow."""
-        return most if self._aside else prompt + most
 
     @property
     def tokens(self) -> int:
         """Tokens that there is room for."""
         return sum(row.shared for row in self.rows.rows) + self.rows.most * self.rows.room
 
-    def tokens_with(self, prompt: int, most: int) -> int:
-        """Tokens that there would be room for, were such a row to join."""
-        aside = sum(row.shared for row in self.rows.rows) + (prompt if self._aside else 0)
-        count = max(self.rows.most, len(self.rows.rows) + 1)
-        return aside + count * max(self.rows.room, self.room(prompt, most))
+    def fits(self, prompt: int, most: int, tokens: int) -> bool:
+        """Whether a prompt of so many tokens, that `most` follow, can join within `tokens`."""
+        return self._aside_with(prompt) + math.prod(self._sizes(prompt, most, tokens)) <= tokens
 
-    def join(self, arriving: Arriving, most: int) -> torch.Tensor:
-        """A prompt of which one pass is unread becomes the last row: logits (1, V) after it."""
-        self.rows.reserve(len(self.rows.rows) + 1, self.room(arriving.tokens, most))
+    def join(self, arriving: Arriving, most: int, tokens: int) -> torch.Tensor:
+        """A prompt of which one pass is unread becomes the last row: logits (1, V) after it.
+
+        There is room for more rows then, if it can be had within `tokens`.
+        """
+        self.rows.reserve(*self._sizes(arriving.tokens, most, tokens))
         return arriving.become_row(self.rows, 0 if self._aside else arriving.tokens)
+
+    def _sizes(self, prompt: int, most: int, tokens: int) -> tuple[int, int]:
+        """How many rows of how many own tokens there is to be room for, with one more."""
+        rows, count = self.rows, len(self.rows.rows) + 1
+        room = max(rows.room, most if self._aside else prompt + most)
+        if room == rows.room and count <= rows.most:
+            return rows.most, room
+        # Twice as many, or each row that joins would have all others copied.
+        wanted = min(2 * len(rows.rows), self._most)
+        return max(count, min(wanted, (tokens - self._aside_with(prompt)) // room)), room
+
+    def _aside_with(self, prompt: int) -> int:
+        held = sum(row.shared for row in self.rows.rows)
+        return held + (prompt if self._aside else 0)
 
     @property
     def several(self) -> bool:

@@ -34,8 +34,7 @@ class Rows:
         return self._held is not None and self._held.several
 
     def reserve(self, most: int, room: int) -> None:
-        """Have room for so many rows with so many own tokens, and no less than there is."""
-        most, room = max(most, self.most), max(room, self.room)
+        """Have room for so many rows, at least those there are, with so many own tokens."""
         if self._held is not None and (most, room) != (self.most, self.room):
             self._held.reserve(most, room, len(self.rows))
         self.most, self.room = most, room
