@@ -56,4 +56,5 @@ def _stored(path: Path) -> dict[str, int]:
     """Ranks of the factors that are stored, by the shapes in the header."""
     with safe_open(path, framework="pt") as file:
         names = [name for name in file.keys() if "lora_A" in name]  # noqa: SIM118 (no mapping)
-        return {name: min(file.get_slice(name).get_shape(), default=0) for name in names}
+        shapes = {name: file.get_slice(name).get_shape() for name in names}
+    return {name: shape[0] for name, shape in shapes.items() if shape}

@@ -30,7 +30,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401, or let the application answer."""
-        if scope["type"] != "http":  # nothing else is spoken here
+        if scope["type"] != "http":  # there are no paths for anything else
+            await self._app(scope, receive, send)
             return
         path = scope["path"] if scope["path"] in self._paths else "other"
 
