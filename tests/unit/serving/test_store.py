@@ -207,10 +207,9 @@ def test_what_is_unloaded_is_freed(serve: Serve) -> None:
             assert server.post("load_lora_adapter", lora_name=name).status_code == 200
         texts = [server.text(name, TEXT, max_tokens=4) for name in [*names, "lora"]]
         assert len(set(texts)) > 3
-        for key in server.held.names[1:]:
-            _, attached = server.held._swap.view(key)
-            gone += [weakref.ref(attached), weakref.ref(server.held._of(key).base.model)]
-        del attached
+        views = [server.held._swap.view(key) for key in server.held.names[1:]]
+        gone += [weakref.ref(part) for base, on in views for part in (base.model, on)]
+        del views
         for name in names:
             assert server.post("unload_lora_adapter", lora_name=name).status_code == 200
     server.text("lora", TEXT, max_tokens=2)
