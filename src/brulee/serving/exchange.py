@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from starlette.types import Receive
@@ -76,7 +76,8 @@ class Exchange:
 
             def hear(index: int) -> Callable[[Heard], None]:
                 def told(heard: Heard) -> None:
-                    loop.call_soon_threadsafe(self._heard.put_nowait, (index, heard))
+                    with suppress(RuntimeError):  # the loop has ended, and nobody listens
+                        loop.call_soon_threadsafe(self._heard.put_nowait, (index, heard))
 
                 return told
 

@@ -163,9 +163,9 @@ class Store:
     def _unknown(self, model: str, param: str) -> ApiError:
         names = [*([self.base] if param == "model" else []), *self._names]
         close = nearest(model, names, 1)
-        hint = f" did you mean {close[0]!r}?" if close else ""
-        there = f" Served: {', '.join(names)}." if names else " No adapter is served."
-        return ApiError(404, f"no model {model!r};{hint}{there}", param, "model_not_found")
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        there = f"Served: {', '.join(names)}." if names else "No adapter is served."
+        return ApiError(404, f"no model {model!r}{hint} {there}", param, "model_not_found")
 
     def _check_free(self, name: str, replace: bool) -> Version | None:
         with self._turn:
