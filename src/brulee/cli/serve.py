@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _KEY: Final = "BRULEE_API_KEY"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_CALLED: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
 def serve(
@@ -102,7 +103,8 @@ def serve(
             store = Store(worker, opened.base, limits, root)
             for name, folder in opened.adapters.items():
                 store.add(name, folder, int(time.time()))
-            app = make_app(Serving(worker, store, limits, Metrics()), key, allow_loading)
+            hosts = _CALLED if key is None and host in _LOOPBACK else None
+            app = make_app(Serving(worker, store, limits, Metrics()), key, allow_loading, hosts)
             _warn(host, key)
             server.run(app, bound, lambda: _tell(url_of(bound), opened, as_json))
         finally:

@@ -46,7 +46,7 @@ def _message(given: Mapping[str, Any], place: str) -> Message:
         if key not in _KEYS or (key in ("refusal", "annotations") and given[key]):
             raise ApiError(400, f"{place}: the key {key!r} is not supported.", f"{place}.{key}")
     role = given.get("role")
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         raise ApiError(
             400,
             f"{place}.role = {role!r} is not valid; it is one of {', '.join(_ROLES)}.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -31,8 +31,13 @@ from brulee.serving.worker import DeadError
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(serving: Serving, key: str | None = None, loading: bool = False) -> FastAPI:
-    """The application; with a `key` no path answers without it, `loading` lets clients load."""
+def make_app(
+    serving: Serving,
+    key: str | None = None,
+    loading: bool = False,
+    hosts: Collection[str] | None = None,
+) -> FastAPI:
+    """The application; `key` and `hosts` as `Guard` has them, `loading` lets clients load."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     gets: dict[str, Handler] = {
         "/health": partial(_health, serving),
@@ -54,7 +59,7 @@ def make_app(serving: Serving, key: str | None = None, loading: bool = False) ->
     app.add_exception_handler(HTTPException, partial(_no_such, sorted({*gets, *posts})))
     app.add_exception_handler(Exception, _broken)
     paths = frozenset({*gets, *posts})
-    app.add_middleware(Guard, key=key, metrics=serving.metrics, paths=paths)
+    app.add_middleware(Guard, key=key, metrics=serving.metrics, paths=paths, hosts=hosts)
     return app
 
 

@@ -73,6 +73,7 @@ def serve(tiny_model_folder: Path, adapters: Path) -> Iterator[Serve]:
             loading: bool = False,
             root: Path | None = None,
             model: str | None = None,
+            hosts: tuple[str, ...] | None = None,
             **limits: int,
         ) -> Served:
             place = model or str(tiny_model_folder)
@@ -85,7 +86,9 @@ def serve(tiny_model_folder: Path, adapters: Path) -> Iterator[Serve]:
             for name in names:
                 store.add(name, adapters / name, 1)
             serving = Serving(worker, store, own, Metrics())
-            client = TestClient(make_app(serving, key, loading), raise_server_exceptions=False)
+            client = TestClient(
+                make_app(serving, key, loading, hosts), raise_server_exceptions=False
+            )
             ending.enter_context(client)
             return Served(client, serving, held)
 

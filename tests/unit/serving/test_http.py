@@ -302,6 +302,15 @@ def test_the_key_is_wanted_everywhere(serve: Serve) -> None:
     assert server.client.get("/v1/models", headers=headers).status_code == 200
 
 
+def test_a_page_that_calls_the_server_by_its_own_name_is_refused(serve: Serve) -> None:
+    client = serve(hosts=("localhost", "[::1]")).client
+    for host in ("localhost", "LOCALHOST:8000", "[::1]:80", "[::1]"):
+        assert client.get("/health", headers={"Host": host}).status_code == 200
+    for host in ("evil.example:8000", "localhost.evil.example", "", "[::1]evil", "127.0.0.2"):
+        error = _error(client.get("/health", headers={"Host": host}), 403)
+        assert "is called localhost or [::1], not" in error["message"]
+
+
 def test_paths_that_are_none_are_told(serve: Serve) -> None:
     client = serve().client
     assert "/v1/models" in _error(client.get("/v1/model"), 404)["message"]
