@@ -11,6 +11,7 @@ import typer
 from brulee import progress
 from brulee.cli import options
 from brulee.cli.output import print_json
+from brulee.cli.pairs import named
 from brulee.cli.records import Record, read_records, texts
 from brulee.errors import InputError, unknown
 
@@ -48,7 +49,7 @@ def generate(
     The prompt is --prompt, or each one of --file, or the whole text on stdin.
     """
     # Read before torch is imported, so that a mistyped file costs no wait.
-    targets = _named(adapter or [])
+    targets = named(adapter or [])
     if targets and base is not None:
         raise InputError("with --adapter, TARGET is the base; leave --base out.")
     prompts, places, asked = _prompts(prompt, file, list(targets))
@@ -89,19 +90,6 @@ def _show(
         print_json(pairs)
     else:
         print("\n\n---\n\n".join(shown))
-
-
-def _named(adapters: list[str]) -> dict[str, str]:
-    """Targets of adapters by name. Raises InputError for a pair that is none, or a name twice."""
-    found: dict[str, str] = {}
-    for pair in adapters:
-        name, equals, target = pair.partition("=")
-        if not (name and equals and target):
-            raise InputError(f"--adapter {pair!r}: write NAME=TARGET, such as notes=runs/notes.")
-        if name in found:
-            raise InputError(f"--adapter {pair!r}: {name!r} is {found[name]!r} already.")
-        found[name] = target
-    return found
 
 
 def _prompts(

@@ -25,6 +25,7 @@ from brulee.cli.resume import resume
 from brulee.cli.run import run
 from brulee.cli.schema import schema
 from brulee.cli.score import score
+from brulee.cli.serve import serve
 from brulee.cli.streams import open_streams
 from brulee.cli.train import train
 
@@ -41,6 +42,7 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "leaderboard": leaderboard,
     "generate": generate,
     "chat": chat,
+    "serve": serve,
     "score": score,
     "schema": schema,
 }

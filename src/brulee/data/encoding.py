@@ -144,12 +144,12 @@ class Encoder:
         """Token ids of a prompt at inference: those that training put before a completion."""
         return self.encode_chat([{"role": "user", "content": prompt}])
 
-    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
+    def encode_chat(self, messages: Sequence[Message], tools: str = "") -> list[int]:
         """Token ids of a conversation up to where the assistant is to answer.
 
         As `chat_text`, but that a message with a control token in its text stays one message.
         """
-        return self._ids(self._drafts.reading(messages, False))
+        return self._ids(self._drafts.reading(messages, False, tools))
 
     def encode_question(self, rendered: Rendered) -> list[int]:
         """Token ids of all that stands before a rendered row's last answer."""

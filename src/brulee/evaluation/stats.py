@@ -25,7 +25,7 @@ FEW: Final = 8  # of fewer units resamples are too alike to tell how far a mean 
 # errors (Bloom 1995, "Minimum Detectable Effects", Evaluation Review 19(5)).
 _DETECTABLE: Final = 2.8016
 # With fewer units no test of signs comes below 5 %: 2 / 2**5 is more than that.
-_FEWEST: Final = 6
+FEWEST: Final = 6
 
 
 class Interval(NamedTuple):
@@ -187,7 +187,7 @@ def _of_difference(
         gained, lost = float((changes_N > 0).sum() * part), float((changes_N < 0).sum() * part)
         low, high = shares.paired(gained, lost, items * part)
         error = shares.paired_error(gained, lost, items * part)
-        return low, high, _DETECTABLE * error if count >= _FEWEST else None
+        return low, high, _DETECTABLE * error if count >= FEWEST else None
     value = _whole(after, reduce) - _whole(before, reduce)
     pulls_C = resampling.pulls(after, reduce) - resampling.pulls(before, reduce)
     if 1 < count < FEW:
@@ -196,7 +196,7 @@ def _of_difference(
         low, high = resampling.drawn_bounds(differences_B, value, pulls_C, 0.95)
     if _bounded_mean(reduce, base_NS, tuned_NS):
         low, high = _with_the_unseen(low, high, tuned_NS - base_NS, count)
-    detectable = _DETECTABLE * resampling.spread(pulls_C) if count >= _FEWEST else 0.0
+    detectable = _DETECTABLE * resampling.spread(pulls_C) if count >= FEWEST else 0.0
     return low, high, detectable or None
 
 

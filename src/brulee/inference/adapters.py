@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from brulee.data.messages import Message
 from brulee.errors import InputError, unknown
 from brulee.inference.mixed import MixedEngine, Request
 from brulee.inference.sampling import Sampling
 from brulee.inference.session import Session, check_texts, session_of
-from brulee.methods.checkpoint import open_adapter
+from brulee.methods.checkpoint import Adapter, open_adapter
 from brulee.methods.shelf import locate_adapter
 from brulee.methods.swapping import Swap
 from brulee.models.defaults import own_defaults
@@ -25,12 +27,13 @@ class Adapters:
     what else is asked; on a CPU in fp32 it is the same to the bit.
     """
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: Base, record: Mapping[str, Any] | None = None) -> None:
+        """`record` is what brulee.json says of a base that was tuned whole."""
         self.base = base
         self._swap = Swap(base)
-        plain = session_of(base, None, {}, base.folder)
+        plain = session_of(base, None, record or {}, base.folder)
         self._sessions: dict[str | None, Session] = {None: plain}
-        self._engine = MixedEngine(self._swap, plain.engine)
+        self.engine = MixedEngine(self._swap, plain.engine)
 
     @property
     def names(self) -> list[str]:
@@ -40,7 +43,7 @@ class Adapters:
     @property
     def apart(self) -> dict[str, str]:
         """Those whose requests cannot go through one pass with others', and why."""
-        return dict(self._engine.apart)
+        return dict(self.engine.apart)
 
     def add(self, name: str, target: str | os.PathLike[str]) -> None:
         """Hold one more: a run, or an adapter's folder.
@@ -49,7 +52,7 @@ class Adapters:
         another base or was trained with another framing; the others are then as they were.
         """
         folder = locate_adapter(os.fspath(target))
-        with self._engine.turn:  # a mask passes through the base's memory
+        with self.engine.turn:  # a mask passes through the base's memory
             self._swap.add(name, folder)
             try:
                 base, attached = self._swap.view(name)
@@ -59,14 +62,14 @@ class Adapters:
             except InputError:
                 self._swap.remove(name)
                 raise
-            self._engine.add(name, session.engine)
+            self.engine.add(name, session.engine)
             self._sessions[name] = session
 
     def remove(self, name: str) -> None:
         """Let go of an adapter. Raises InputError for a name that is not held."""
         self._of(name)
-        with self._engine.turn:
-            self._engine.remove(name)
+        with self.engine.turn:
+            self.engine.remove(name)
             del self._sessions[name]
             self._swap.remove(name)
 
@@ -114,8 +117,21 @@ class Adapters:
         ]
         sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams)
         with own_defaults(), bar("Generating", total=len(requests), unit="prompts") as progress:
-            written = self._engine.complete(requests, sampling, lambda *_: progress.advance())
+            written = self.engine.complete(requests, sampling, lambda *_: progress.advance())
         return [one.text.strip() for one in written]
+
+    def encode_chat(
+        self, name: str | None, messages: Sequence[Message], tools: str = ""
+    ) -> list[int]:
+        """Token ids of a chat up to where an adapter is to answer, however many they are.
+
+        Raises InputError for a chat that cannot be framed, and for an adapter that is not held.
+        """
+        return self._of(name).encoder.encode_chat(messages, tools)
+
+    def encode_text(self, name: str | None, text: str) -> list[int]:
+        """Token ids of a text that an adapter is to continue as it is, however many they are."""
+        return self._of(name).encode_raw(text)
 
     def _of(self, name: str | None, place: str = "") -> Session:
         if name not in self._sessions:
@@ -141,6 +157,16 @@ def open_adapters(
     where = pick_device(device)
     dtype = pick_dtype(precision, where)
     found = {name: open_adapter(locate_adapter(os.fspath(t))) for name, t in targets.items()}
+    quantised = quantised_for(found)
+    source, revision = next(iter(found.values())).named_base(base)
+    held = Adapters(load_base(source, dtype, where, revision, quantise=quantised))
+    for name, target in targets.items():
+        held.add(name, target)
+    return held
+
+
+def quantised_for(found: Mapping[str, Adapter]) -> str | None:
+    """How the base of adapters is quantised. Raises InputError where it is not one way for all."""
     first, *others = found
     for name in others:
         if found[name].quantised != found[first].quantised:
@@ -149,8 +175,4 @@ def open_adapters(
                 f"these adapters were not trained on one base: {' and '.join(bits)} precision; "
                 "hold those of one precision together."
             )
-    source, revision = found[first].named_base(base)
-    held = Adapters(load_base(source, dtype, where, revision, quantise=found[first].quantised))
-    for name, target in targets.items():
-        held.add(name, target)
-    return held
+    return found[first].quantised

@@ -29,7 +29,7 @@ class StopTexts:
 
     def __init__(self, stop: Sequence[str], decode: Decode) -> None:
         self._stop = [text for text in stop if text]
-        self._decode = decode
+        self.decode = decode
         # A token is a byte or more, so that a stop text is in so many; one more, where it begins
         # inside a character's bytes.
         longest = max((len(text.encode()) for text in self._stop), default=0)
@@ -39,11 +39,11 @@ class StopTexts:
         """Whether the newest token completes one."""
         if not self._stop:
             return False
-        text = self._decode(ids[-self._window :])
+        text = self.decode(ids[-self._window :])
         return any(stop in text for stop in self._stop)
 
     def completion(self, ids: list[int]) -> Completion:
         """The completion of these ids."""
-        text = self._decode(ids)
+        text = self.decode(ids)
         found = [at for at in map(text.find, self._stop) if at >= 0]
         return Completion(tuple(ids), text[: min(found, default=len(text))])

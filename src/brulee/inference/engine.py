@@ -33,7 +33,8 @@ class Engine:
     """Runs requests on a model; `stop_ids` end a completion, `pad_id` fills shorter rows.
 
     Rows that are generated hold at most `batch_tokens` tokens. `reserved` positions of the model's
-    context are taken before a document's own begin. `decode` gives the text of token ids.
+    context are taken before a document's own begin, and `context` is what is left, None without
+    bound. `decode` gives the text of token ids.
     `streams`: whether the model reads them, which is tried if it is not known.
     """
 
@@ -52,7 +53,7 @@ class Engine:
         self.seq2seq = bool(model.config.is_encoder_decoder)
         self.device = next(model.parameters()).device
         context = context_length(model)
-        self._context = None if context is None else context - reserved
+        self.context = None if context is None else context - reserved
         self.reads_streams = reads_streams(model) if streams is None else streams
         self.voice = Voice(None, model)
         # Padding would stand between a prefix and its prompt, and a window counts it.
@@ -203,17 +204,17 @@ class Engine:
 
     def _most(self, prompt: Sequence[int], sampling: Sampling) -> int:
         """New tokens that a prompt leaves room for."""
-        if self._context is None:
+        if self.context is None:
             return sampling.max_new_tokens
         self.check_prompt(prompt)
         if self.seq2seq:
-            return min(sampling.max_new_tokens, self._context - 1)
-        return min(sampling.max_new_tokens, self._context - len(prompt))
+            return min(sampling.max_new_tokens, self.context - 1)
+        return min(sampling.max_new_tokens, self.context - len(prompt))
 
     def _check_length(self, tokens: int, place: str = "a text") -> None:
-        if self._context is not None and tokens > self._context:
+        if self.context is not None and tokens > self.context:
             raise InputError(
-                f"{place} of {tokens} tokens is too long: this model reads at most {self._context}."
+                f"{place} of {tokens} tokens is too long: this model reads at most {self.context}."
             )
 
     def _padded(self, sizes: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -18,19 +18,8 @@ from brulee.inference.sampling import Sampling, generators, next_tokens
 TOGETHER = 64  # tokens that a pass reads at little more cost than one
 
 
-class Decoder(Protocol):
-    """Prompts of which some wait and some are rows that take one token after another."""
-
-    @property
-    def waiting(self) -> int:
-        """Prompts that have not been read."""
-
-    @property
-    def free(self) -> int:
-        """Rows that there is room for."""
-
-    def admit(self, most: int) -> tuple[list[int], torch.Tensor]:
-        """Read the next prompts, at most so many: which they are, and logits (N, V) after each."""
+class Continued(Protocol):
+    """Rows that take one token after another."""
 
     @property
     def several(self) -> bool:
@@ -44,6 +33,21 @@ class Decoder(Protocol):
 
     def drop(self, gone: list[int]) -> list[int]:
         """Forget rows; returns which of the rows before is now at each place."""
+
+
+class Decoder(Continued, Protocol):
+    """Prompts of which some wait and some are rows that take one token after another."""
+
+    @property
+    def waiting(self) -> int:
+        """Prompts that have not been read."""
+
+    @property
+    def free(self) -> int:
+        """Rows that there is room for."""
+
+    def admit(self, most: int) -> tuple[list[int], torch.Tensor]:
+        """Read the next prompts, at most so many: which they are, and logits (N, V) after each."""
 
     def select(self, parents: list[int]) -> None:
         """Put a copy of row parents[i] at every place i."""
@@ -64,16 +68,48 @@ class Order:
 
 
 @dataclass
-class _Live:
+class Live:
+    """A row that is being written: how its tokens are chosen, and those it has.
+
+    It ends before a token of its order's `stop_ids`, after one with which it is `stopped`, or with
+    as many as it may have; `cut` says that it was this last.
+    """
+
     order: Order
+    sampling: Sampling
+    stopped: Callable[[list[int]], bool]
     stream: torch.Generator
     guesses: Guesses
     ids: list[int] = field(default_factory=list)
     ended: bool = False
+    cut: bool = False
+
+    @classmethod
+    def begun(
+        cls,
+        order: Order,
+        sampling: Sampling,
+        stopped: Callable[[list[int]], bool],
+        several: bool,
+    ) -> Live:
+        """One without tokens; its guesses are of no use where a row takes one token at a time."""
+        stream = generators(sampling, [order.stream])[0]
+        return cls(order, sampling, stopped, stream, Guesses(order.prompt if several else ()))
 
     def next(self, most: int) -> list[int]:
         """At most so many guesses at what follows, if there is room for what follows them."""
         return self.guesses.next(min(most, self.order.most - len(self.ids) - 1))
+
+    def take(self, token: int) -> None:
+        """Go on with a token."""
+        self.ended = token in self.order.stop_ids
+        if self.ended:
+            return
+        self.ids.append(token)
+        self.guesses.add([token])
+        stopped = self.stopped(self.ids)
+        self.cut = not stopped and len(self.ids) == self.order.most
+        self.ended = stopped or self.cut
 
 
 def write(
@@ -84,59 +120,46 @@ def write(
 ) -> Iterator[tuple[int, list[int]]]:
     """Each request and its ids, as soon as it is finished; orders[i] is of the decoder's prompt i.
 
-    A completion ends before a token that ends it, after one with which it is `stopped`, or when it
-    has all it may have.
+    A completion ends as a `Live` does.
     """
-    live: list[_Live] = []
-
-    def ends(row: _Live, token: int) -> bool:
-        ended = token in row.order.stop_ids
-        if not ended:
-            row.ids.append(token)
-            row.guesses.add([token])
-        return ended or len(row.ids) == row.order.most or stopped(row.ids)
+    live: list[Live] = []
 
     def finished() -> list[tuple[int, list[int]]]:
         nonlocal live
-        gone = [at for at, row in enumerate(live) if row.ended]
-        found = [(live[at].order.request, live[at].ids) for at in gone]
-        if gone:
-            live = [live[at] for at in decoder.drop(gone)]
-        return found
+        live, gone = without_ended(decoder, live)
+        return [(row.order.request, row.ids) for row in gone]
 
     while live or decoder.waiting:
         # Some at a time: a pass over several prompts costs little more than one over the first.
         if decoder.waiting and (not live or decoder.free >= max(1, len(live) // 4)):
             chosen, logits = decoder.admit(decoder.free)
-            streams = generators(sampling, [orders[i].stream for i in chosen])
-            new = [
-                _Live(orders[i], s, Guesses(orders[i].prompt if decoder.several else ()))
-                for i, s in zip(chosen, streams, strict=True)
-            ]
-            _follow(new, [[]] * len(new), logits, sampling, ends)
+            new = [Live.begun(orders[i], sampling, stopped, decoder.several) for i in chosen]
+            follow(new, [[]] * len(new), logits)
             live += new
             yield from finished()
         if live:
-            guessing = decoder.several and len(live) < TOGETHER
-            ahead = _guessed(live) if guessing else [[]] * len(live)
-            tokens = [[row.ids[-1], *guess] for row, guess in zip(live, ahead, strict=True)]
-            decoder.cut(_follow(live, ahead, decoder.push(tokens), sampling, ends))
+            advance(decoder, live)
             yield from finished()
 
 
-def _guessed(live: Sequence[_Live]) -> list[list[int]]:
-    """What each row may go on with, in all as many tokens as are read at little more cost."""
-    wanted = [row.next(TOGETHER) for row in live]
-    given = shared_out([len(guess) for guess in wanted], TOGETHER - len(live))
-    return [guess[:count] for guess, count in zip(wanted, given, strict=True)]
+def advance(decoder: Continued, live: Sequence[Live]) -> None:
+    """Write one token more of every row, or several where what follows is guessed rightly."""
+    guessing = decoder.several and len(live) < TOGETHER
+    ahead = _guessed(live) if guessing else [[]] * len(live)
+    tokens = [[row.ids[-1], *guess] for row, guess in zip(live, ahead, strict=True)]
+    decoder.cut(follow(live, ahead, decoder.push(tokens)))
 
 
-def _follow(
-    live: Sequence[_Live],
-    ahead: Sequence[Sequence[int]],
-    logits_NV: torch.Tensor,
-    sampling: Sampling,
-    ends: Callable[[_Live, int], bool],
+def without_ended(decoder: Continued, live: list[Live]) -> tuple[list[Live], list[Live]]:
+    """The rows that go on, in the order in which they then stand, and those that have ended."""
+    gone = [at for at, row in enumerate(live) if row.ended]
+    if not gone:
+        return live, []
+    return [live[at] for at in decoder.drop(gone)], [live[at] for at in gone]
+
+
+def follow(
+    live: Sequence[Live], ahead: Sequence[Sequence[int]], logits_NV: torch.Tensor
 ) -> list[int]:
     """Choose on, from after each row's newest token along its guesses, as long as they are right.
 
@@ -145,12 +168,11 @@ def _follow(
     firsts = list(itertools.accumulate([1 + len(guess) for guess in ahead], initial=0))
     right, going = [0] * len(live), list(range(len(live)))
     while going:
-        at = torch.tensor([firsts[i] + right[i] for i in going], device=logits_NV.device)
-        streams = [live[i].stream for i in going]
-        tokens = next_tokens(logits_NV[at], sampling, streams).tolist()
+        at = [firsts[i] + right[i] for i in going]
+        tokens = _chosen([live[i] for i in going], logits_NV, at)
         still = []
         for i, token in zip(going, tokens, strict=True):
-            live[i].ended = ends(live[i], token)
+            live[i].take(token)
             if not live[i].ended and ahead[i][right[i] :][:1] == [token]:
                 right[i] += 1
                 still.append(i)
@@ -158,3 +180,25 @@ def _follow(
     for row, guess, count in zip(live, ahead, right, strict=True):
         row.guesses.heard(len(guess), count)
     return [len(guess) - count for guess, count in zip(ahead, right, strict=True)]
+
+
+def _chosen(live: Sequence[Live], logits_NV: torch.Tensor, at: Sequence[int]) -> list[int]:
+    """The next token of each row, from the logits at its place: those sampled alike together."""
+    tokens = [0] * len(live)
+    alike: dict[tuple[float, float], list[int]] = {}
+    for i, row in enumerate(live):
+        alike.setdefault((row.sampling.temperature, row.sampling.top_p), []).append(i)
+    for own in alike.values():
+        places = torch.tensor([at[i] for i in own], device=logits_NV.device)
+        streams = [live[i].stream for i in own]
+        found = next_tokens(logits_NV[places], live[own[0]].sampling, streams).tolist()
+        for i, token in zip(own, found, strict=True):
+            tokens[i] = token
+    return tokens
+
+
+def _guessed(live: Sequence[Live]) -> list[list[int]]:
+    """What each row may go on with, in all as many tokens as are read at little more cost."""
+    wanted = [row.next(TOGETHER) for row in live]
+    given = shared_out([len(guess) for guess in wanted], TOGETHER - len(live))
+    return [guess[:count] for guess, count in zip(wanted, given, strict=True)]

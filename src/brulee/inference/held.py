@@ -49,6 +49,14 @@ class HeldTensors:
                 old = buffer[rows.to(buffer.device), :, :own]
                 buffer[places.to(buffer.device), :, :own] = old
 
+    def reserve(self, most: int, room: int, rows: int) -> None:
+        """Buffers for `most` rows of `room` tokens, with what is in the first so many rows."""
+        self.most, self.room, old = most, room, self._buffers
+        self._buffers = {}
+        for layer, pair in old.items():
+            for buffer, held in zip(self._own(layer, pair), pair, strict=True):
+                buffer[:rows, :, : held.shape[2]] = held[:rows]
+
     def begin(self, rows: Sequence[Row], counts: Sequence[int], device: torch.device) -> None:
         """Before the rows read a token each."""
         assert set(counts) <= {1}, "a row is given one token at a time"

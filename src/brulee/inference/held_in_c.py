@@ -59,8 +59,7 @@ class HeldInC:
         """Keep positions from bottom to top of a stack (1, K, S, D) as row `at`'s own."""
         if layer not in self._buffers:
             _, K, _, D = stack[0].shape
-            keys = stack[0].new_zeros(self.most, K, D, self.room)
-            self._buffers[layer] = (keys, stack[0].new_zeros(self.most, K, self.room, D))
+            self._buffers[layer] = self._empty(stack[0], K, D)
         keys, values = self._buffers[layer]
         keys[at, :, :, : top - bottom] = stack[0][0, :, bottom:top].transpose(1, 2)
         values[at, :, : top - bottom] = stack[1][0, :, bottom:top]
@@ -71,6 +70,20 @@ class HeldInC:
         for keys, values in self._buffers.values():
             keys[places, :, :, :own] = keys[rows, :, :, :own]
             values[places, :, :own] = values[rows, :, :own]
+
+    def reserve(self, most: int, room: int, rows: int) -> None:
+        """Buffers for `most` rows of `room` tokens, with what is in the first so many rows."""
+        self.most, self.room = most, up(room, STEP)
+        for layer, (keys, values) in self._buffers.items():
+            _, K, D, old = keys.shape
+            wider = self._empty(keys, K, D)
+            wider[0][:rows, :, :, :old] = keys[:rows]
+            wider[1][:rows, :, :old] = values[:rows]
+            self._buffers[layer] = wider
+
+    def _empty(self, like: torch.Tensor, heads: int, width: int) -> Pair:
+        keys = like.new_zeros(self.most, heads, width, self.room)
+        return keys, like.new_zeros(self.most, heads, self.room, width)
 
     def begin(self, rows: Sequence[Row], counts: Sequence[int], device: torch.device) -> None:
         """Before so many tokens of each row are read, which stand in the pass in this order."""

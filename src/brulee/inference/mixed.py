@@ -37,39 +37,39 @@ class Request:
 class MixedEngine:
     """Engines of adapters held in `swap`, by name, over one base; None is the base's own.
 
-    `apart` says why an adapter cannot be mixed with others. Threads take turns; who changes what
-    `swap` holds takes the `turn`.
+    `apart` says why an adapter cannot be mixed with others; `router` computes those that can, None
+    where requests are padded. Threads take turns; who changes what `swap` holds takes the `turn`.
     """
 
     def __init__(self, swap: Swap, base: Engine) -> None:
-        self._swap, self.turn = swap, threading.RLock()
-        self._engines: dict[str | None, Engine] = {None: base}
-        self._voices: dict[str | None, Voice] = {None: base.voice}
-        self._router = Router(base.model) if base.reads_streams else None
+        self.swap, self.turn = swap, threading.RLock()
+        self.engines: dict[str | None, Engine] = {None: base}
+        self.voices: dict[str | None, Voice] = {None: base.voice}
+        self.router = Router(base.model) if base.reads_streams else None
         self.apart: dict[str, str] = {}
 
     def add(self, name: str, engine: Engine) -> None:
         """Answer for an adapter that `swap` holds, with the engine of its view."""
-        view, attached = self._swap.view(name)
+        view, attached = self.swap.view(name)
         assert attached is not None, "a name is an adapter's"
         with self.turn:
-            self._engines[name] = engine
-            self._voices[name] = Voice(name, view.model)
-            if self._router is None or not engine.reads_streams:
+            self.engines[name] = engine
+            self.voices[name] = Voice(name, view.model)
+            if self.router is None or not engine.reads_streams:
                 self.apart[name] = "this model's requests are padded, not read as a stream"
                 return
             try:
-                self._router.add(name, view.model, attached)
+                self.router.add(name, view.model, attached)
             except UnroutableError as error:
                 self.apart[name] = str(error)
 
     def remove(self, name: str) -> None:
         """Answer for an adapter no more."""
         with self.turn:
-            del self._engines[name], self._voices[name]
+            del self.engines[name], self.voices[name]
             self.apart.pop(name, None)
-            if self._router is not None:
-                self._router.remove(name)
+            if self.router is not None:
+                self.router.remove(name)
 
     def complete(
         self,
@@ -82,7 +82,7 @@ class MixedEngine:
         Random draws are numbered through all requests. `done(i, completion)` is called as soon as
         request i is finished. Raises InputError as `Engine.complete` does.
         """
-        texts = self._engines[None].texts(sampling)
+        texts = self.engines[None].texts(sampling)
         outputs: dict[int, Completion] = {}
         with self.turn:
             for i, ids in self._written(requests, sampling):
@@ -95,17 +95,17 @@ class MixedEngine:
         self, requests: Sequence[Request], sampling: Sampling
     ) -> Iterator[tuple[int, list[int]]]:
         orders = [
-            self._engines[asked.adapter].order(i, asked.prompt, i, sampling)
+            self.engines[asked.adapter].order(i, asked.prompt, i, sampling)
             for i, asked in enumerate(requests)
         ]
         alone: dict[str | None, list[int]] = {}
         mixed: list[int] = []
         for i, asked in enumerate(requests):
-            if self._router is None or asked.adapter in self.apart:
+            if self.router is None or asked.adapter in self.apart:
                 alone.setdefault(asked.adapter, []).append(i)
             else:
                 mixed.append(i)
-        self._swap.use(None)
+        self.swap.use(None)
         yield from self._together([orders[i] for i in mixed], requests, sampling)
         for name, own in alone.items():
             yield from self._apart(name, [orders[i] for i in own], sampling)
@@ -114,8 +114,8 @@ class MixedEngine:
         self, orders: Sequence[Order], requests: Sequence[Request], sampling: Sampling
     ) -> Iterator[tuple[int, list[int]]]:
         """In waves of any adapters, an adapter's own standing together."""
-        base = self._engines[None]
-        numbers: Mapping[str | None, int] = {name: at for at, name in enumerate(self._engines)}
+        base = self.engines[None]
+        numbers: Mapping[str | None, int] = {name: at for at, name in enumerate(self.engines)}
         names = [requests[order.request].adapter for order in orders]
         found = waves(
             [order.prompt for order in orders],
@@ -126,16 +126,16 @@ class MixedEngine:
         )
         for wave in found:
             own = [orders[i] for i in wave.prompts]
-            voices = [self._voices[names[i]] for i in wave.prompts]
+            voices = [self.voices[names[i]] for i in wave.prompts]
             prompts = [order.prompt for order in own]
-            decoder = StreamDecoder(prompts, voices, wave, base.pass_tokens, self._router)
+            decoder = StreamDecoder(prompts, voices, wave, base.pass_tokens, self.router)
             yield from base.carry_out(decoder, own, sampling)
 
     def _apart(
         self, name: str | None, orders: Sequence[Order], sampling: Sampling
     ) -> Iterator[tuple[int, list[int]]]:
-        self._swap.use(name)
+        self.swap.use(name)
         try:
-            yield from self._engines[name].written(orders, sampling)
+            yield from self.engines[name].written(orders, sampling)
         finally:
-            self._swap.use(None)
+            self.swap.use(None)

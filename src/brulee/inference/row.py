@@ -55,5 +55,8 @@ class Held(Reader, Protocol):
     def copy(self, moves: Sequence[tuple[int, int]], own: int) -> None:
         """For each (place, row): put the first `own` positions of that row, as it was, there."""
 
+    def reserve(self, most: int, room: int, rows: int) -> None:
+        """Have room for `most` rows of `room` tokens, which are not fewer; keep so many rows."""
+
     def begin(self, rows: Sequence[Row], counts: Sequence[int], device: torch.device) -> None:
         """Before so many tokens of each row are read, which stand in the pass in this order."""

@@ -33,6 +33,12 @@ class Rows:
         """Whether a row may be given several tokens at once."""
         return self._held is not None and self._held.several
 
+    def reserve(self, most: int, room: int) -> None:
+        """Have room for so many rows, at least those there are, with so many own tokens."""
+        if self._held is not None and (most, room) != (self.most, self.room):
+            self._held.reserve(most, room, len(self.rows))
+        self.most, self.room = most, room
+
     def keep(self, layer: int, at: int, stack: Pair, top: int) -> None:
         """Keep what a stack holds up to `top` for row `at`, as it is read."""
         row = self.rows[at]

@@ -87,7 +87,7 @@ class Session:
 
         Raises InputError naming the prompt's place if it is empty or too long.
         """
-        ids = self._encode_raw(prompt) if raw else self.encoder.encode_prompt(prompt)
+        ids = self.encode_raw(prompt) if raw else self.encoder.encode_prompt(prompt)
         if not ids:
             raise InputError(f"{place} is empty: nothing to go on from.")
         self.engine.check_prompt(ids, place)
@@ -121,7 +121,8 @@ class Session:
             return self.encoder.chat_text(messages)
         return self.encoder.prompt_text("\n".join(m["content"] for m in messages))
 
-    def _encode_raw(self, text: str) -> list[int]:
+    def encode_raw(self, text: str) -> list[int]:
+        """Token ids of a text that is continued as it is, however many they are."""
         ids = self.encoder.tokenizer(text)["input_ids"]
         if not self.engine.seq2seq and ids[-1:] == [self.encoder.tokenizer.eos_token_id]:
             ids = ids[:-1]
@@ -161,7 +162,7 @@ def open_session(
         )
     where = pick_device(device)
     target, folder = os.fspath(target), Path(target)
-    dtype = pick_dtype(_asked_precision(precision, folder), where)
+    dtype = pick_dtype(asked_precision(precision, folder), where)
     tuned_whole = (folder / "model" / "config.json").is_file()
     if not tuned_whole and (folder / "adapter" / CONFIG).is_file():
         folder = folder / "adapter"
@@ -178,7 +179,7 @@ def open_session(
     return _model_session(target, where, dtype)
 
 
-def _asked_precision(precision: str, run: Path) -> str:
+def asked_precision(precision: str, run: Path) -> str:
     """Of a run that used bfloat16 it is left open: elsewhere that may be slow."""
     manifest = run / "manifest.json"
     if precision != "auto" or not manifest.is_file():

@@ -14,11 +14,10 @@ from collections.abc import Sequence
 import torch
 
 from brulee.inference.prompts import Prompts
-from brulee.inference.reading import Reader, read
+from brulee.inference.pushing import push
 from brulee.inference.routing import Router
 from brulee.inference.row import Voice
 from brulee.inference.rows import Rows
-from brulee.inference.same_bits import up
 from brulee.inference.sharing import Group
 from brulee.inference.waves import Wave
 
@@ -78,39 +77,9 @@ class StreamDecoder:
         """Whether a row may be given several tokens at once."""
         return self.rows.several
 
-    @torch.no_grad()
     def push(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
         """Append tokens to every row; logits (N, V) after each of them, row by row."""
-        counts = [len(own) for own in tokens]
-        total = sum(counts)
-        spare = up(total) - total
-        ids = [token for own in tokens for token in own]
-        every = [(row, i) for row, n in zip(self.rows.rows, counts, strict=True) for i in range(n)]
-        voices = [row.voice for row, _ in every]
-        positions = [row.position + i for row, i in every]
-        reader = self.rows.begin(counts, self._device)
-        logits = self._read(
-            [*ids, *ids[:1] * spare],
-            [*positions, *[0] * spare],
-            [*voices, *voices[:1] * spare],
-            reader,
-        )
-        self.rows.end(counts)
-        return logits[:total]
-
-    def _read(
-        self, ids: list[int], positions: list[int], voices: Sequence[Voice], reader: Reader
-    ) -> torch.Tensor:
-        """Logits after each token, computed as its voice does."""
-        at = torch.arange(len(ids), device=self._device)
-        read_T = torch.tensor(ids, device=self._device)
-        position_T = torch.tensor(positions, device=self._device)
-        if len(set(voices)) == 1:
-            return read(voices[0].model, read_T, position_T, reader, at)
-        assert self._router is not None, "several voices need a router"
-        with self._router.computing([voice.name for voice in voices], self._device) as shifts:
-            position_T += torch.tensor(shifts, device=self._device)
-            return read(self._router.model, read_T, position_T, reader, at)
+        return push(self.rows, tokens, self._device, self._router)
 
     def cut(self, counts: Sequence[int]) -> None:
         """Forget the last so many tokens of each row."""

@@ -8,7 +8,15 @@ from functools import partial
 from html import escape
 
 from brulee.reporting import charts, wording
-from brulee.reporting.results import GUARD_MARGIN, Forgetting, Lengths, Paired, Results, Score
+from brulee.reporting.results import (
+    GUARD_MARGIN,
+    Comparison,
+    Forgetting,
+    Lengths,
+    Paired,
+    Results,
+    Score,
+)
 
 _GUARD_WORDS = {
     "kept": f"Kept: a loss beyond {GUARD_MARGIN} is ruled out",
@@ -84,7 +92,7 @@ def comparisons(results: Results) -> str:
             number(wording.p_value(pair.p)),
             *([number(wording.p_value(pair.corrected_p))] if corrected else []),
             f"{pair.wins} / {pair.losses} / {pair.ties}",
-            _detectable(pair.minimum_detectable),
+            _detectable(pair),
         ]
         for pair in results.comparisons
     ]
@@ -208,8 +216,11 @@ def _change(pair: Paired, direction: int) -> str:
     return f"<td{kind}>{number(wording.difference(pair))}</td>"
 
 
-def _detectable(value: float | None) -> str:
-    return "too few items" if value is None else number(wording.fixed(value, wording.places(value)))
+def _detectable(pair: Comparison) -> str:
+    value = pair.minimum_detectable
+    if value is None:
+        return wording.undetectable(pair)
+    return number(wording.fixed(value, wording.places(value)))
 
 
 def _guard_words(guard: Forgetting) -> str:

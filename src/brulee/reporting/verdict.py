@@ -67,7 +67,7 @@ def _limits(pair: Comparison) -> str:
     if pair.direction:
         return ""
     if pair.minimum_detectable is None:
-        return ", on too few items to show any difference"
+        return f", on {wording.undetectable(pair)}"
     n = pair.wins + pair.losses + pair.ties
     shown = wording.fixed(pair.minimum_detectable, wording.places(pair.minimum_detectable))
     return f", the least that {n} items can show is {shown}"

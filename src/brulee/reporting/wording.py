@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from brulee.reporting.results import Method, Paired, Score, Training
+from brulee.evaluation.stats import FEWEST
+from brulee.reporting.results import Comparison, Method, Paired, Score, Training
 
 _METRICS = {
     "bleu": "BLEU",
@@ -153,6 +154,14 @@ def quantity(count: float) -> str:
             return _three_digits(count, unit)
         count /= 1000
     return _three_digits(count, "T")
+
+
+def undetectable(pair: Comparison) -> str:
+    """What its items are, where no least difference is known that they would show."""
+    count = pair.wins + pair.losses + pair.ties
+    if count >= FEWEST and count == pair.ties:
+        return "items none of which changed"
+    return "too few items to show any difference"
 
 
 def _places_of(paired: Paired) -> int:

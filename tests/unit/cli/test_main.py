@@ -81,7 +81,9 @@ def test_the_help_of_eval_names_every_suite(brulee) -> None:
     assert set(SUITES) <= set(words)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the OpenMP library of Linux tells its settings")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="the OpenMP library of Linux tells its settings"
+)
 @pytest.mark.parametrize(
     ("said", "heard"),
     [

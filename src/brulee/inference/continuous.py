@@ -1,0 +1,226 @@
+"""Requests that come at any time, answered together: each joins the others at the next token.
+
+    step         1          2          3          4
+    reading      b's prompt            c's prompt
+    lane         a          a b        a b        a b c      the base and every mixed adapter
+    lane                    m          m          m          an adapter that cannot be mixed
+
+A step reads some tokens of prompts that wait, then writes a token of every row, or several where
+they are guessed rightly. A text depends on its request alone, as `Engine` has it, not on what is
+answered beside it nor on when it came.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from brulee.errors import InputError
+from brulee.inference.generation import Live, Order, advance, follow, without_ended
+from brulee.inference.joining import Arriving, JoinedRows, lies_aside
+from brulee.inference.mixed import MixedEngine, Request
+from brulee.inference.padded_decoder import PaddedDecoder
+from brulee.inference.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Room:
+    """What is held at once: rows that are written, and tokens of theirs and of their prompts."""
+
+    rows: int = 16
+    tokens: int = 32_768
+    pass_tokens: int = 256  # of prompts, between two tokens
+
+
+@dataclass(eq=False)
+class Job:
+    """A request on its way; `stream` numbers what it draws. `live` is what is written of it."""
+
+    request: Request
+    sampling: Sampling
+    stream: int = 0
+    order: Order | None = None
+    live: Live | None = None
+    cancelled: bool = False
+
+    @property
+    def most(self) -> int:
+        """Tokens that may be written."""
+        assert self.order is not None, "a job has its order once it is added"
+        return self.order.most
+
+
+@dataclass(eq=False)
+class _Lane:
+    """Rows that go through the model together, while an adapter is in force."""
+
+    in_force: str | None
+    decoder: PaddedDecoder | JoinedRows
+    jobs: list[Job]
+
+    def live(self) -> list[Live]:
+        return [job.live for job in self.jobs if job.live is not None]
+
+
+class Continuous:
+    """Jobs for the adapters that an engine holds; one thread adds, cancels and steps.
+
+    Adapters may come and go between steps, but for those that are asked.
+    """
+
+    def __init__(self, engine: MixedEngine, room: Room) -> None:
+        self._engine, self.room = engine, room
+        self._base = engine.engines[None]
+        self._waiting: deque[Job] = deque()
+        self._reading: tuple[Job, Arriving | PaddedDecoder] | None = None
+        self._lanes: dict[object, _Lane] = {}
+        self._aside = self._base.reads_streams and lies_aside(self._base.voice)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self._waiting or self._reading or self._lanes)
+
+    @property
+    def running(self) -> int:
+        """Requests that are being written."""
+        return sum(len(lane.jobs) for lane in self._lanes.values())
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that rows have room for."""
+        lanes = self._lanes.values()
+        return sum(one.decoder.tokens for one in lanes if isinstance(one.decoder, JoinedRows))
+
+    def add(self, job: Job) -> None:
+        """Have a job answered after those that came before.
+
+        Raises InputError for a prompt that leaves no room for a completion, or takes more than
+        there is.
+        """
+        asked, engine = job.request, self._engine.engines[job.request.adapter]
+        job.order = engine.order(0, asked.prompt, job.stream, job.sampling)
+        tokens = len(asked.prompt) + job.most
+        if tokens > self.room.tokens:
+            raise InputError(
+                f"a prompt of {len(asked.prompt)} tokens and {job.most} to be written take more "
+                f"than the {self.room.tokens} that are held at once."
+            )
+        self._waiting.append(job)
+
+    @torch.no_grad()
+    def step(self) -> list[Job]:
+        """Read on, then write on; the jobs of which more is written, some of which have ended.
+
+        Jobs that are cancelled are let go without a word.
+        """
+        with self._engine.turn:
+            self._engine.swap.use(None)
+            self._let_go()
+            changed = self._read_on()
+            for key, lane in list(self._lanes.items()):
+                with self._in_force(lane.in_force):
+                    advance(lane.decoder, lane.live())
+                changed += [job for job in lane.jobs if job not in changed]
+                self._without_ended(key)
+            return changed
+
+    def _let_go(self) -> None:
+        self._waiting = deque(job for job in self._waiting if not job.cancelled)
+        if self._reading is not None and self._reading[0].cancelled:
+            self._reading = None
+        for key, lane in list(self._lanes.items()):
+            for job in lane.jobs:
+                if job.live is not None and job.cancelled:
+                    job.live.ended = True
+            self._without_ended(key)
+
+    def _without_ended(self, key: object) -> None:
+        lane = self._lanes[key]
+        jobs = {id(job.live): job for job in lane.jobs}
+        going, _ = without_ended(lane.decoder, lane.live())
+        lane.jobs = [jobs[id(row)] for row in going]
+        if not lane.jobs:
+            del self._lanes[key]
+
+    def _read_on(self) -> list[Job]:
+        """Read some tokens of prompts, first come first; the jobs that have become rows."""
+        begun: list[Job] = []
+        left = self.room.pass_tokens
+        while left > 0 and (self._reading is not None or self._take()):
+            assert self._reading is not None
+            job, arriving = self._reading
+            with self._in_force(self._alone(job)):
+                if isinstance(arriving, Arriving) and not arriving.last:
+                    left -= arriving.read()
+                    continue
+                left -= len(job.request.prompt)
+                self._reading = None
+                self._begin(job, arriving)
+            begun.append(job)
+        return begun
+
+    def _take(self) -> bool:
+        """Begin to read the next prompt, if there is room for its row."""
+        if not self._waiting or self.running >= self.room.rows:
+            return False
+        job = self._waiting[0]
+        voice, prompt = self._engine.voices[job.request.adapter], job.request.prompt
+        if not self._base.reads_streams:
+            padded = PaddedDecoder(voice.model, [prompt], self._base.pad_id)
+            self._reading = self._waiting.popleft(), padded
+            return True
+        key = self._alone(job)
+        rows = self._lanes[key].decoder if key in self._lanes else self._rows(key)
+        assert isinstance(rows, JoinedRows)
+        if not rows.fits(len(prompt), job.most, self._left_for(rows)):
+            return False
+        self._reading = self._waiting.popleft(), Arriving(voice, prompt, self.room.pass_tokens)
+        return True
+
+    def _begin(self, job: Job, arriving: Arriving | PaddedDecoder) -> None:
+        """Make a row of a prompt that is read but for its last pass, and write its first token."""
+        alone = self._alone(job)
+        if isinstance(arriving, PaddedDecoder):
+            key: object = job
+            lane = self._lanes.setdefault(key, _Lane(alone, arriving, []))
+            _, logits = arriving.admit(1)
+        else:
+            key, rows = alone, self._rows(alone)
+            lane = self._lanes.setdefault(key, _Lane(alone, rows, []))
+            assert isinstance(lane.decoder, JoinedRows)
+            logits = lane.decoder.join(arriving, job.most, self._left_for(lane.decoder))
+        texts = self._base.texts(job.sampling)
+        assert job.order is not None
+        job.live = Live.begun(job.order, job.sampling, texts.reached, lane.decoder.several)
+        lane.jobs.append(job)
+        follow([job.live], [[]], logits)
+        self._without_ended(key)
+
+    def _rows(self, alone: str | None) -> JoinedRows:
+        router = self._engine.router if alone is None else None
+        return JoinedRows(self.room.rows, self._base.device, self._aside, router)
+
+    def _left_for(self, rows: JoinedRows) -> int:
+        """Tokens that these rows may have, beside those of other lanes."""
+        return self.room.tokens - (self.tokens - rows.tokens)
+
+    def _alone(self, job: Job) -> str | None:
+        """The adapter that has to be in force, alone, while a job is computed."""
+        name = job.request.adapter
+        return name if name in self._engine.apart else None
+
+    @contextmanager
+    def _in_force(self, name: str | None) -> Iterator[None]:
+        if name is None:
+            yield
+            return
+        self._engine.swap.use(name)
+        try:
+            yield
+        finally:
+            self._engine.swap.use(None)

@@ -1,0 +1,66 @@
+"""The next tokens of rows in one pass, each computed as the voice of its row does.
+
+Shapes: `N` tokens, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from brulee.inference.reading import Reader, read
+from brulee.inference.routing import Router
+from brulee.inference.row import Voice
+from brulee.inference.rows import Rows
+from brulee.inference.same_bits import up
+
+
+@torch.no_grad()
+def push(
+    rows: Rows,
+    tokens: Sequence[Sequence[int]],
+    device: torch.device,
+    router: Router | None = None,
+) -> torch.Tensor:
+    """Append tokens to every row; logits (N, V) after each of them, row by row.
+
+    `router` is needed where there is more than one voice, and knows them all.
+    """
+    counts = [len(own) for own in tokens]
+    total = sum(counts)
+    spare = up(total) - total
+    ids = [token for own in tokens for token in own]
+    every = [(row, i) for row, n in zip(rows.rows, counts, strict=True) for i in range(n)]
+    voices = [row.voice for row, _ in every]
+    positions = [row.position + i for row, i in every]
+    logits = _read(
+        [*ids, *ids[:1] * spare],
+        [*positions, *[0] * spare],
+        [*voices, *voices[:1] * spare],
+        rows.begin(counts, device),
+        device,
+        router,
+    )
+    rows.end(counts)
+    return logits[:total]
+
+
+def _read(
+    ids: list[int],
+    positions: list[int],
+    voices: Sequence[Voice],
+    reader: Reader,
+    device: torch.device,
+    router: Router | None,
+) -> torch.Tensor:
+    """Logits after each token, computed as its voice does."""
+    at = torch.arange(len(ids), device=device)
+    read_T = torch.tensor(ids, device=device)
+    position_T = torch.tensor(positions, device=device)
+    if len(set(voices)) == 1:
+        return read(voices[0].model, read_T, position_T, reader, at)
+    assert router is not None, "several voices need a router"
+    with router.computing([voice.name for voice in voices], device) as shifts:
+        position_T += torch.tensor(shifts, device=device)
+        return read(router.model, read_T, position_T, reader, at)

@@ -1,0 +1,1 @@
+"""HTTP: many adapters over one base, in the shape of the API of OpenAI."""

@@ -1,0 +1,90 @@
+"""Messages of a request as the chats that models are trained on have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from brulee.data.messages import CALL_ID, CALLS, NAME, REASONING, Message, as_json
+from brulee.data.tool_calls import check_results, read_calls, read_tools
+from brulee.errors import InputError
+from brulee.serving.failures import ApiError
+
+# What OpenAI calls the system's turn in newer models is one here.
+_ROLES: Final = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
+_KEYS: Final = {"role", "content", NAME, CALLS, CALL_ID, REASONING, "refusal", "annotations"}
+
+
+def read_messages(given: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """Turns of a chat. Raises ApiError naming the message, by its number from 0, and its key."""
+    if not given:
+        raise ApiError(400, "messages is empty: nothing to answer.", "messages")
+    found = [_message(message, f"messages[{i}]") for i, message in enumerate(given)]
+    try:
+        check_results(list(enumerate(found)), "messages")
+    except InputError as error:
+        raise ApiError(400, str(error), "messages") from None
+    return found
+
+
+def read_tool_list(given: Sequence[Mapping[str, Any]] | None) -> str:
+    """Tools as JSON text, "" where there are none. Raises ApiError for what describes no tool."""
+    try:
+        return read_tools([dict(tool) for tool in given or []], "tools")
+    except InputError as error:
+        raise ApiError(400, str(error), "tools") from None
+
+
+def _message(given: Mapping[str, Any], place: str) -> Message:
+    for key in given:
+        if key not in _KEYS or (key in ("refusal", "annotations") and given[key]):
+            raise ApiError(400, f"{place}: the key {key!r} is not supported.", f"{place}.{key}")
+    role = given.get("role")
+    if not isinstance(role, str) or role not in _ROLES:
+        raise ApiError(
+            400,
+            f"{place}.role = {role!r} is not valid; it is one of {', '.join(_ROLES)}.",
+            f"{place}.role",
+        )
+    found: Message = {"role": _ROLES[role], "content": _content(given, place)}
+    for key in (NAME, CALL_ID, REASONING):
+        if given.get(key) is not None:
+            found[key] = _text(given[key], f"{place}.{key}")
+    if given.get(CALLS):
+        if role != "assistant":
+            raise ApiError(400, f"{place}: only an assistant calls tools.", f"{place}.{CALLS}")
+        try:
+            found[CALLS] = read_calls(given[CALLS], f"{place}.{CALLS}")
+        except InputError as error:
+            raise ApiError(400, str(error), f"{place}.{CALLS}") from None
+    return found
+
+
+def _content(given: Mapping[str, Any], place: str) -> str:
+    content = given.get("content")
+    if content is None and given.get("role") == "assistant" and given.get(CALLS):
+        return ""
+    if isinstance(content, list):
+        return "".join(_part(part, f"{place}.content[{i}]") for i, part in enumerate(content))
+    return _text(content, f"{place}.content")
+
+
+def _part(part: Any, place: str) -> str:
+    if not isinstance(part, Mapping) or part.get("type") != "text" or set(part) - {"type", "text"}:
+        shown = as_json(part)[:60]
+        raise ApiError(
+            400, f'{place} is to be {{"type": "text", "text": ...}}; it is {shown}.', place
+        )
+    return _text(part.get("text"), f"{place}.text")
+
+
+def _text(value: Any, place: str) -> str:
+    if not isinstance(value, str):
+        raise ApiError(400, f"{place} is to be a text; it is {as_json(value)[:60]}.", place)
+    return value

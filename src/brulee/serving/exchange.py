@@ -1,0 +1,212 @@
+"""One request from its values to its answer: on the event loop, while the worker computes.
+
+Whatever happens, a request's version is let go and its unfinished answers are cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+from starlette.types import Receive
+
+from brulee.errors import InputError
+from brulee.inference.sampling import Sampling
+from brulee.serving.failures import ApiError, error_body
+from brulee.serving.limits import DEFAULT_TOKENS, Limits
+from brulee.serving.metrics import Metrics
+from brulee.serving.schema import Common
+from brulee.serving.shapes import DONE, Choice, Shape, Usage, event
+from brulee.serving.store import Store, Version
+from brulee.serving.worker import Answer, Asked, BusyError, DeadError, Heard, Worker
+
+Encode = Callable[[str | None], list[int]]
+_DEAD = "the server can compute no more; its log says why."
+
+
+class GoneError(Exception):
+    """The client went away."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What answers requests."""
+
+    worker: Worker
+    store: Store
+    limits: Limits
+    metrics: Metrics
+
+
+class Exchange:
+    """The answers to one request, `n` to each of its prompts. Is to be closed."""
+
+    def __init__(self, serving: Serving, asked: Common, encodes: Sequence[Encode], shape: str):
+        self._serving, self._asked, self._encodes = serving, asked, encodes
+        self._kept = ExitStack()
+        version = self._kept.enter_context(serving.store.pinned(asked.model))
+        self._model = serving.store.base if version is None else version.name
+        self._adapter = None if version is None else version.key
+        self._began = time.monotonic()
+        self._heard: asyncio.Queue[tuple[int, Heard] | None] = asyncio.Queue()
+        self._answers: list[Answer] = []
+        self._prompt_tokens = 0
+        options = asked.stream_options
+        self.shape = Shape(
+            "chat" if shape == "chat" else "text",
+            asked.model,
+            _fingerprint(serving.store.base, version),
+            bool(options and options.include_usage),
+        )
+
+    async def begin(self, receive: Receive) -> None:
+        """Have the answers written. Raises ApiError for what cannot be."""
+        worker = self._serving.worker
+        self._check_count()
+        try:
+            prompts = await asyncio.wrap_future(
+                worker.call(lambda: [encode(self._adapter) for encode in self._encodes])
+            )
+            wanted = self._wanted(prompts)
+            loop = asyncio.get_running_loop()
+
+            def hear(index: int) -> Callable[[Heard], None]:
+                def told(heard: Heard) -> None:
+                    with suppress(RuntimeError):  # the loop has ended, and nobody listens
+                        loop.call_soon_threadsafe(self._heard.put_nowait, (index, heard))
+
+                return told
+
+            self._answers = worker.submit([(one, hear(i)) for i, one in enumerate(wanted)])
+        except InputError as error:
+            raise ApiError(400, str(error), self._about) from None
+        except BusyError as error:
+            raise ApiError(429, f"too many requests: {error}; try again.", None, "busy") from None
+        except DeadError:
+            raise ApiError(503, _DEAD) from None
+        self._prompt_tokens = sum(map(len, prompts))
+        self._serving.metrics.count("prompt_tokens_total", self._prompt_tokens, model=self._model)
+        watch = asyncio.create_task(self._watch(receive))
+        self._kept.callback(watch.cancel)
+
+    def close(self) -> None:
+        """Let go of the version; what is not finished is written no further."""
+        self._serving.worker.cancel(self._answers)
+        self._kept.close()
+
+    async def whole(self) -> dict[str, object]:
+        """The JSON of the whole answer. Raises GoneError, and ApiError for what failed."""
+        choices: dict[int, Choice] = {}
+        written = 0
+        async for index, heard in self._all():
+            if heard.finish is not None:
+                choices[index] = Choice(heard.whole, heard.finish)
+                written += heard.tokens
+        ordered = [choices[i] for i in range(len(self._answers))]
+        return self.shape.whole(ordered, Usage(self._prompt_tokens, written))
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Server-sent events. What fails after the first is an event too, and then the last."""
+        written = 0
+        for index in range(len(self._answers)):
+            yield self.shape.begun(index)
+        try:
+            async for index, heard in self._all():
+                if heard.piece:
+                    yield self.shape.piece(index, heard.piece)
+                if heard.finish is not None:
+                    written += heard.tokens
+                    yield self.shape.ended(index, heard.finish)
+        except ApiError as error:
+            yield event(error_body(error.status, error.message, error.param, error.code))
+            return
+        yield self.shape.usage(Usage(self._prompt_tokens, written))
+        yield DONE
+
+    async def _all(self) -> AsyncIterator[tuple[int, Heard]]:
+        """What is heard of the answers until all are finished."""
+        metrics, left, first = self._serving.metrics, len(self._answers), True
+        while left:
+            told = await self._heard.get()
+            if told is None:
+                metrics.count("cancelled_total", left)
+                raise GoneError
+            _, heard = told
+            if isinstance(heard.failed, InputError):
+                raise ApiError(400, str(heard.failed), self._about)
+            if heard.failed is not None:
+                raise ApiError(503, _DEAD)
+            if first:
+                metrics.took("first_token_seconds", time.monotonic() - self._began)
+                first = False
+            if heard.finish is not None:
+                left -= 1
+                metrics.count("completion_tokens_total", heard.tokens, model=self._model)
+            yield told
+        metrics.took("answer_seconds", time.monotonic() - self._began)
+
+    async def _watch(self, receive: Receive) -> None:
+        """Say when the client goes away."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._heard.put_nowait(None)
+
+    @property
+    def _about(self) -> str:
+        return "messages" if self.shape.kind == "chat" else "prompt"
+
+    def _check_count(self) -> None:
+        count, most = (self._asked.n or 1) * len(self._encodes), self._serving.limits.choices
+        if count > most:
+            about = "n" if len(self._encodes) == 1 else self._about
+            raise ApiError(
+                400, f"{count} answers are wanted of one request; at most {most}.", about
+            )
+
+    def _wanted(self, prompts: Sequence[list[int]]) -> list[Asked]:
+        """An answer for every prompt and number. Raises ApiError for what is too much."""
+        asked = self._asked
+        most = self._most(max(map(len, prompts)))
+        seed = secrets.randbits(63) if asked.seed is None else asked.seed
+        top_p = 1.0 if asked.top_p is None else asked.top_p
+        sampling = Sampling(most, asked.temperature or 0.0, top_p, seed, asked.stops())
+        strip = self.shape.kind == "chat"
+        return [
+            Asked(self._adapter, prompt, sampling, k, strip)
+            for prompt in prompts
+            for k in range(asked.n or 1)
+        ]
+
+    def _most(self, prompt: int) -> int:
+        """Tokens to be written after a prompt of so many. Raises ApiError with the numbers."""
+        asked, limits = self._asked.most, self._serving.limits
+        if prompt == 0:
+            raise ApiError(400, f"{self._about} is empty: nothing to go on from.", self._about)
+        if asked is not None and asked > limits.tokens:
+            raise ApiError(
+                400, f"max_tokens = {asked}; at most {limits.tokens} are written.", "max_tokens"
+            )
+        engine = self._serving.worker.held.engine.engines[self._adapter]
+        room = limits.cache_tokens - prompt
+        if engine.context is not None:
+            room = min(room, engine.context - (1 if engine.seq2seq else prompt))
+            if engine.seq2seq and prompt > engine.context:
+                room = 0
+        if room < (asked or 1):
+            reads = limits.cache_tokens if engine.context is None else engine.context
+            raise ApiError(
+                400,
+                f"too long: the prompt has {prompt} tokens and {asked or 1} are to be written, of "
+                f"{min(reads, limits.cache_tokens)} that there is room for.",
+                self._about,
+                "context_length_exceeded",
+            )
+        return min(asked or DEFAULT_TOKENS, room, limits.tokens)
+
+
+def _fingerprint(base: str, version: Version | None) -> str:
+    return base if version is None else version.key

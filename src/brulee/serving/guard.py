@@ -1,0 +1,80 @@
+"""What every request passes first: the key, the host's name, and the count of answers."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse
+
+from brulee.serving.failures import error_body
+from brulee.serving.metrics import Metrics
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class Guard:
+    """An ASGI application round another: `key` is wanted on all paths, also those that are none.
+
+    Of `hosts`, if they are given, one has to be what a client calls the server: a web page whose
+    name is made to lead to this machine calls it by that name. `paths` are counted by their names,
+    all others as one.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        key: str | None,
+        metrics: Metrics,
+        paths: Collection[str],
+        hosts: Collection[str] | None = None,
+    ) -> None:
+        self._app, self._metrics, self._paths, self._hosts = app, metrics, paths, hosts
+        self._key = None if key is None else _hashed(key.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401 or 403, or let the application answer."""
+        if scope["type"] != "http":  # there are no paths for anything else
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"] if scope["path"] in self._paths else "other"
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+                self._metrics.count("requests_total", path=path, status=status)
+            await send(message)
+
+        await (self._refusal(scope) or self._app)(scope, receive, counted)
+
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        if self._key is not None and not hmac.compare_digest(self._key, _hashed(_given(scope))):
+            told = "give the server's key: Authorization: Bearer KEY."
+            headers = {"WWW-Authenticate": "Bearer"}
+            return JSONResponse(error_body(401, told, None, "no_key"), 401, headers)
+        host = _header(scope, b"host").decode("latin-1").lower()
+        if self._hosts is not None and re.sub(r":\d*$", "", host) not in self._hosts:
+            told = (
+                f"this server is called {' or '.join(self._hosts)}, not {host!r}; with a key "
+                "(--api-key-file) it may be called otherwise."
+            )
+            return JSONResponse(error_body(403, told, None, "unknown_host"), 403)
+        return None
+
+
+def _hashed(key: bytes) -> bytes:
+    """Of one length, so that a comparison tells nothing of how long the key is."""
+    return hashlib.sha256(key).digest()
+
+
+def _given(scope: Scope) -> bytes:
+    kind, _, key = _header(scope, b"authorization").partition(b" ")
+    return key.strip() if kind.lower() == b"bearer" else b""
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes:
+    return next((bytes(value) for name, value in scope["headers"] if name == wanted), b"")

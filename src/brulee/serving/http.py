@@ -1,0 +1,194 @@
+"""The HTTP application: paths and statuses, in the shape of OpenAI's API and of vLLM's adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection
+from functools import partial
+from typing import Any
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from brulee.serving.chats import read_messages, read_tool_list
+from brulee.serving.exchange import Exchange, GoneError, Serving
+from brulee.serving.failures import ApiError, error_body
+from brulee.serving.guard import Guard
+from brulee.serving.schema import (
+    ChatRequest,
+    LoadRequest,
+    TextRequest,
+    UnloadRequest,
+    check,
+    read_body,
+)
+from brulee.serving.shapes import model_list
+from brulee.serving.worker import DeadError
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def make_app(
+    serving: Serving,
+    key: str | None = None,
+    loading: bool = False,
+    hosts: Collection[str] | None = None,
+) -> FastAPI:
+    """The application; `key` and `hosts` as `Guard` has them, `loading` lets clients load."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    gets: dict[str, Handler] = {
+        "/health": partial(_health, serving),
+        "/metrics": partial(_metrics, serving),
+        "/v1/models": partial(_models, serving, int(time.time())),
+    }
+    posts: dict[str, Handler] = {
+        "/v1/chat/completions": partial(_chat, serving),
+        "/v1/completions": partial(_text, serving),
+    }
+    if loading:
+        posts["/v1/load_lora_adapter"] = partial(_load, serving)
+        posts["/v1/unload_lora_adapter"] = partial(_unload, serving)
+    for path, handler in gets.items():
+        app.router.add_route(path, handler, methods=["GET"])
+    for path, handler in posts.items():
+        app.router.add_route(path, handler, methods=["POST"])
+    app.add_exception_handler(ApiError, _refused)
+    app.add_exception_handler(HTTPException, partial(_no_such, sorted({*gets, *posts})))
+    app.add_exception_handler(Exception, _broken)
+    paths = frozenset({*gets, *posts})
+    app.add_middleware(Guard, key=key, metrics=serving.metrics, paths=paths, hosts=hosts)
+    return app
+
+
+class EventStream(Response):
+    """Server-sent events of an exchange, which it closes."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        super().__init__(media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        self._exchange = exchange
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them as they come, until the last or until the client goes away."""
+        del scope, receive
+        headers = [h for h in self.raw_headers if h[0] != b"content-length"]
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            async for chunk in self._exchange.chunks():
+                if chunk:
+                    part = {"type": "http.response.body", "body": chunk, "more_body": True}
+                    await send(part)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except (GoneError, OSError):
+            return  # nobody is there to be told
+        finally:
+            self._exchange.close()
+
+
+async def _chat(serving: Serving, request: Request) -> Response:
+    asked = check(ChatRequest, await _body(serving, request))
+    messages, tools = read_messages(asked.messages), read_tool_list(asked.tools)
+    held = serving.worker.held
+    encode = partial(held.encode_chat, messages=messages, tools=tools)
+    return await _answered(Exchange(serving, asked, [encode], "chat"), request, asked.stream)
+
+
+async def _text(serving: Serving, request: Request) -> Response:
+    asked = check(TextRequest, await _body(serving, request))
+    held = serving.worker.held
+    encodes = [partial(held.encode_text, text=text) for text in asked.prompts()]
+    return await _answered(Exchange(serving, asked, encodes, "text"), request, asked.stream)
+
+
+async def _answered(exchange: Exchange, request: Request, stream: bool | None) -> Response:
+    streaming = False
+    try:
+        await exchange.begin(request.receive)
+        if stream:
+            streaming = True
+            return EventStream(exchange)
+        return JSONResponse(await exchange.whole())
+    except GoneError:
+        return Response(status_code=499)  # as nginx calls it; nobody reads it
+    finally:
+        if not streaming:
+            exchange.close()
+
+
+async def _models(serving: Serving, created: int, _request: Request) -> Response:
+    store = serving.store
+    context = serving.worker.held.engine.engines[None].context
+    return JSONResponse(model_list(store.base, created, store.versions, context))
+
+
+async def _load(serving: Serving, request: Request) -> Response:
+    asked = check(LoadRequest, await _body(serving, request))
+    path = asked.lora_path or asked.lora_name
+    load = partial(serving.store.load, asked.lora_name, path, int(time.time()))
+    version = await _computed(partial(load, asked.load_inplace))
+    return PlainTextResponse(f"Success: adapter {asked.lora_name!r} is {version.key}.\n")
+
+
+async def _unload(serving: Serving, request: Request) -> Response:
+    asked = check(UnloadRequest, await _body(serving, request))
+    await _computed(partial(serving.store.remove, asked.lora_name))
+    return PlainTextResponse(f"Success: adapter {asked.lora_name!r} is unloaded.\n")
+
+
+async def _computed(work: Callable[[], Any]) -> Any:
+    try:
+        return await asyncio.to_thread(work)
+    except DeadError as error:
+        raise ApiError(503, f"{error}.") from None
+
+
+async def _health(serving: Serving, _request: Request) -> Response:
+    alive = serving.worker.alive
+    return JSONResponse({"status": "ok" if alive else "failed"}, 200 if alive else 503)
+
+
+async def _metrics(serving: Serving, _request: Request) -> Response:
+    worker = serving.worker
+    now = {
+        "running": worker.running,
+        "waiting": worker.waiting,
+        "cache_tokens": worker.cache_tokens,
+        "adapters": len(serving.store.versions),
+    }
+    text = serving.metrics.text(now)
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+
+async def _body(serving: Serving, request: Request) -> dict[str, Any]:
+    """The JSON of a request.
+
+    A web page can have a browser send other types to a server on this machine, but not this one.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ApiError(415, "send the header Content-Type: application/json.", None)
+    found, most = bytearray(), serving.limits.body_bytes
+    async for part in request.stream():
+        found += part
+        if len(found) > most:
+            raise ApiError(413, f"the body is longer than the {most} bytes that are read.")
+    return read_body(bytes(found))
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    headers = {"Retry-After": "1"} if error.status == 429 else None
+    return JSONResponse(error.body(), error.status, headers)
+
+
+async def _no_such(paths: list[str], request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    told = f"{request.method} {request.url.path}: {error.detail}. Paths: {', '.join(paths)}."
+    return JSONResponse(error_body(error.status_code, told), error.status_code, error.headers)
+
+
+async def _broken(_request: Request, _error: Exception) -> Response:
+    told = "this is a fault of the server's; its log has the traceback."
+    return JSONResponse(error_body(500, told), 500)

@@ -1,0 +1,83 @@
+"""What a server is started with: a base, or what was tuned on one, and adapters by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from brulee.errors import InputError
+from brulee.inference.adapters import Adapters, quantised_for
+from brulee.inference.session import asked_precision
+from brulee.methods.checkpoint import CONFIG, open_adapter, read_record
+from brulee.methods.shelf import locate_adapter
+from brulee.methods.whole import check_whole
+from brulee.models.loading import load_base
+from brulee.models.precision import pick_device, pick_dtype
+from brulee.progress import waiting
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A base without adapters yet, what it is called, and the folders of adapters by name."""
+
+    held: Adapters
+    base: str
+    adapters: dict[str, Path]
+
+
+@waiting("Loading the model")
+def open_served(
+    target: str,
+    adapters: Mapping[str, str],
+    device: str = "auto",
+    precision: str = "auto",
+    base: str | None = None,
+) -> Opened:
+    """Load the base: the model `target`, or the one that the adapter `target` was made on.
+
+    An adapter or a run that is the target is served under its folder's name. Raises InputError as
+    `open_session` does for a target.
+    """
+    where = pick_device(device)
+    dtype = pick_dtype(asked_precision(precision, Path(target)), where)
+    name, folder = _own(target, adapters)
+    folders = {name: folder} if folder is not None else {}
+    folders |= {name: locate_adapter(place) for name, place in adapters.items()}
+    found = {name: open_adapter(place) for name, place in folders.items()}
+    quantised = quantised_for(found) if found else None
+    if folder is not None:
+        source, revision = found[name].named_base(base)
+        held = Adapters(load_base(source, dtype, where, revision, quantise=quantised))
+        return Opened(held, called(source), folders)
+    if base is not None:
+        raise InputError(f"{target}: this is no adapter, so it has no base to replace by {base!r}.")
+    model = Path(target) / "model" if _is_tuned_whole(target) else Path(target)
+    loaded = load_base(str(model), dtype, where, quantise=quantised)
+    check_whole(model, loaded)
+    return Opened(Adapters(loaded, read_record(model)), called(target), folders)
+
+
+def called(source: str) -> str:
+    """What a base is called: the last part of its path or of its id on the Hub."""
+    return Path(source).resolve().name if Path(source).exists() else source.split("/")[-1]
+
+
+def _own(target: str, adapters: Mapping[str, str]) -> tuple[str, Path | None]:
+    """The name and the folder of the adapter that a target is, None where it is none."""
+    folder = Path(target)
+    run = (folder / "recipe.yaml").is_file() and not _is_tuned_whole(target)
+    if not run and not (folder / CONFIG).is_file() and not (folder / "adapter" / CONFIG).is_file():
+        return "", None
+    if _is_tuned_whole(target):
+        return "", None
+    found = locate_adapter(target)
+    whole = found.parent if found.name == "adapter" else found
+    name = whole.resolve().name
+    if name in adapters:
+        raise InputError(f"--adapter {name}=...: {target} is served as {name!r} already.")
+    return name, found
+
+
+def _is_tuned_whole(target: str) -> bool:
+    return (Path(target) / "model" / "config.json").is_file()

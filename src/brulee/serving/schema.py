@@ -1,0 +1,189 @@
+"""Requests as clients of OpenAI write them; what is not supported is refused by its key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from brulee.data.tool_calls import parsed
+from brulee.errors import InputError, nearest
+from brulee.recipe.base import Strict
+from brulee.serving.failures import ApiError
+
+# Keys that say nothing where they have one of these values, as many clients send them.
+_NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
+    "presence_penalty": (0, None),
+    "frequency_penalty": (0, None),
+    "logit_bias": ({}, None),
+    "logprobs": (False, None),
+    "top_logprobs": (0, None),
+    "response_format": ({"type": "text"}, None),
+    "tool_choice": ("auto", "none", None),
+    "parallel_tool_calls": (True, False, None),
+    "echo": (False, None),
+    "suffix": ("", None),
+    "best_of": (1, None),
+    "functions": ([], None),
+    "function_call": ("auto", "none", None),
+    "modalities": (["text"], None),
+    "audio": (None,),
+    "prediction": (None,),
+    "reasoning_effort": (None,),
+    "service_tier": ("auto", "default", None),
+    "store": (False, None),
+}
+# Keys that say who asks, and change no answer.
+_ABOUT: Final = {"user", "metadata", "safety_identifier", "prompt_cache_key"}
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+Tokens = Annotated[int, Field(ge=1)]
+Loaded = Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class StreamOptions(Strict):
+    """What a stream tells beside its text."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None  # a padding of OpenAI's, which there is none of here
+
+
+class Common(Strict):
+    """What both kinds of completion may say."""
+
+    model: str
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Tokens | None = None
+    temperature: Annotated[float, Field(ge=0.0)] | None = None
+    top_p: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    n: Annotated[int, Field(ge=1)] | None = None
+    stop: Any = None
+
+    @property
+    def most(self) -> int | None:
+        """Tokens to be written, None where it does not say."""
+        return self.max_tokens
+
+    def stops(self) -> tuple[str, ...]:
+        """The texts that end an answer. Raises ApiError for what is no list of them."""
+        given = [] if self.stop is None else self.stop
+        texts = [given] if isinstance(given, str) else given
+        if not isinstance(texts, list) or not all(isinstance(t, str) and t for t in texts):
+            raise ApiError(400, "stop is a text, or a list of texts, none of them empty.", "stop")
+        if len(texts) > 16:
+            raise ApiError(400, f"stop has {len(texts)} texts; at most 16 are looked for.", "stop")
+        return tuple(texts)
+
+
+class ChatRequest(Common):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[dict[str, Any]]
+    max_completion_tokens: Tokens | None = None
+    tools: list[dict[str, Any]] | None = None
+
+    @property
+    def most(self) -> int | None:
+        """Tokens to be written. Raises ApiError where two keys say different numbers."""
+        both = {self.max_tokens, self.max_completion_tokens} - {None}
+        if len(both) > 1:
+            raise ApiError(
+                400,
+                f"max_tokens = {self.max_tokens} and max_completion_tokens = "
+                f"{self.max_completion_tokens} say different things; give one.",
+                "max_tokens",
+            )
+        return both.pop() if both else None
+
+
+class TextRequest(Common):
+    """`POST /v1/completions`."""
+
+    prompt: Any
+
+    def prompts(self) -> list[str]:
+        """The texts to go on from. Raises ApiError for token ids and for what is none."""
+        texts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
+            raise ApiError(400, "prompt is a text or a list of texts; no token ids.", "prompt")
+        return texts
+
+
+class LoadRequest(Strict):
+    """`POST /v1/load_lora_adapter`, as vLLM has it."""
+
+    lora_name: Loaded
+    lora_path: Loaded | None = None
+    load_inplace: bool = False
+
+
+class UnloadRequest(Strict):
+    """`POST /v1/unload_lora_adapter`, as vLLM has it."""
+
+    lora_name: Loaded
+    lora_int_id: Literal[None] = None
+
+
+def read_body(data: bytes) -> dict[str, Any]:
+    """The JSON object of a request's body. Raises ApiError for what is none."""
+    try:
+        found = parsed(data.decode("utf-8"), "the body")
+    except UnicodeDecodeError:
+        raise ApiError(400, "the body is not UTF-8.") from None
+    except InputError as error:
+        raise ApiError(400, str(error)) from None
+    if not isinstance(found, dict):
+        raise ApiError(400, "the body is to be a JSON object.")
+    return found
+
+
+def check(model: type[ModelT], values: Mapping[str, Any]) -> ModelT:
+    """A request's values, checked. Raises ApiError with the key of the first that is not valid."""
+    fields = model.model_fields
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in _NEUTRAL and key not in fields and issubclass(model, Common):
+            _check_neutral(key, value)
+        elif not (key in _ABOUT and issubclass(model, Common)):
+            kept[key] = value
+    try:
+        return model.model_validate(kept)
+    except ValidationError as error:
+        problem = error.errors()[0]
+    place = _place(problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        close = nearest(str(problem["loc"][-1]), fields, 1)
+        hint = f" did you mean {close[0]!r}?" if close else ""
+        valid = f" Valid: {', '.join(fields)}." if len(problem["loc"]) == 1 else ""
+        raise ApiError(400, f"unknown key {place!r};{hint}{valid}", place, "unknown_parameter")
+    if problem["type"] == "missing":
+        raise ApiError(400, f"the key {place!r} is required.", place, "missing_required_parameter")
+    wanted = problem["msg"].replace("Input should", "it should")
+    raise ApiError(400, f"{place} = {_shown(problem['input'])} is not valid: {wanted}.", place)
+
+
+def _check_neutral(key: str, value: Any) -> None:
+    allowed = _NEUTRAL[key]
+    # 0 and False are equal in Python, and not in JSON.
+    if not any(
+        value == one and isinstance(value, bool) == isinstance(one, bool) for one in allowed
+    ):
+        raise ApiError(
+            400,
+            f"{key} = {_shown(value)} is not supported here; leave it out.",
+            key,
+            "unsupported_parameter",
+        )
+
+
+def _place(loc: tuple[str | int, ...]) -> str:
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc]
+    return "".join(parts).removeprefix(".")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

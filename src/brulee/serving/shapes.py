@@ -1,0 +1,121 @@
+"""Answers as OpenAI's API writes them, whole and in chunks of a stream."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from brulee.serving.store import Version
+
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A finished answer."""
+
+    text: str
+    finish: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens read, each prompt once, and written."""
+
+    prompt: int
+    written: int
+
+    def body(self) -> dict[str, int]:
+        """Its JSON."""
+        return {
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.written,
+            "total_tokens": self.prompt + self.written,
+        }
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How the answer to one request is written; `fingerprint` says which version answers."""
+
+    kind: Literal["chat", "text"]
+    model: str
+    fingerprint: str
+    with_usage: bool = False
+    created: int = field(default_factory=lambda: int(time.time()))
+    number: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> dict[str, Any]:
+        """The JSON of all choices."""
+        kind = "chat.completion" if self.kind == "chat" else "text_completion"
+        found = [self._choice(i, one) for i, one in enumerate(choices)]
+        return {**self._head(kind), "choices": found, "usage": usage.body()}
+
+    def begun(self, index: int) -> bytes:
+        """The chunk with which a choice begins; nothing for a text."""
+        if self.kind == "text":
+            return b""
+        return self._chunk(index, {"role": "assistant", "content": ""}, None)
+
+    def piece(self, index: int, text: str) -> bytes:
+        """A chunk with more text."""
+        return self._chunk(index, {"content": text}, None)
+
+    def ended(self, index: int, finish: str) -> bytes:
+        """The last chunk of a choice."""
+        return self._chunk(index, {}, finish)
+
+    def usage(self, usage: Usage) -> bytes:
+        """The chunk that says how many tokens it were; nothing where it is not wanted."""
+        if not self.with_usage:
+            return b""
+        return event({**self._head(self._chunk_kind), "choices": [], "usage": usage.body()})
+
+    @property
+    def _chunk_kind(self) -> str:
+        return "chat.completion.chunk" if self.kind == "chat" else "text_completion"
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        prefix = "chatcmpl" if self.kind == "chat" else "cmpl"
+        return {
+            "id": f"{prefix}-{self.number}",
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.fingerprint,
+        }
+
+    def _choice(self, index: int, one: Choice) -> dict[str, Any]:
+        end = {"logprobs": None, "finish_reason": one.finish}
+        if self.kind == "text":
+            return {"index": index, "text": one.text, **end}
+        message = {"role": "assistant", "content": one.text, "refusal": None}
+        return {"index": index, "message": message, **end}
+
+    def _chunk(self, index: int, delta: dict[str, str], finish: str | None) -> bytes:
+        own: dict[str, Any] = {"delta": delta}
+        if self.kind == "text":
+            own = {"text": delta.get("content", "")}
+        choice = {"index": index, **own, "logprobs": None, "finish_reason": finish}
+        usage = {"usage": None} if self.with_usage else {}
+        return event({**self._head(self._chunk_kind), "choices": [choice], **usage})
+
+
+def event(body: dict[str, Any]) -> bytes:
+    """A server-sent event."""
+    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n".encode()
+
+
+def model_list(base: str, created: int, versions: Sequence[Version], context: int | None) -> Any:
+    """`GET /v1/models`, with vLLM's `root` and `parent`."""
+    common = {"object": "model", "owned_by": "brulee", "max_model_len": context}
+    own = {"id": base, "created": created, "root": base, "parent": None, **common}
+    found = [
+        {"id": v.name, "created": v.created, "root": v.key, "parent": base, **common}
+        for v in versions
+    ]
+    return {"object": "list", "data": [own, *found]}

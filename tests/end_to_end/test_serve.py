@@ -1,0 +1,141 @@
+"""`brulee serve` as a process, asked over a socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+
+from brulee.models.loading import load_base
+
+ROOT = Path(__file__).parents[2]
+store_adapter = runpy.run_path(str(ROOT / "tests/unit/inference/test_adapters.py"))["_store"]
+TEXT = "Which of these reviews is the most positive?"
+LONG = {"max_tokens": 400, "temperature": 1.5, "seed": 11}
+
+
+@pytest.fixture(scope="module")
+def adapters(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("adapters")
+    base = load_base(str(tiny_model_folder), torch.float32, torch.device("cpu"))
+    for way in ("lora", "ia3"):
+        store_adapter(base, way, root / way)
+    return root
+
+
+@contextmanager
+def _serving(*arguments: object, **more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server's process and where it listens."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", **more}
+    command = [sys.executable, "-m", "brulee", "serve", *map(str, arguments), "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--json", "--quiet"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line, process.communicate()[1]
+        yield process, json.loads(line)["url"]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _body(model: str, **more: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": TEXT}], **more}
+
+
+def _ended(process: subprocess.Popen[str]) -> str:
+    """What a process that ends as it should said on stderr."""
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    return errors
+
+
+def _metric(url: str, name: str) -> float:
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith(f"brulee_{name}"))
+
+
+def test_a_server_answers_what_generate_writes_and_ends_when_told(
+    tiny_model_folder: Path, adapters: Path, brulee: Callable[..., Any]
+) -> None:
+    pairs = [f"--adapter={name}={adapters / name}" for name in ("lora", "ia3")]
+    said = brulee("generate", tiny_model_folder, *pairs, "--prompt", TEXT, "--json")
+    expected = [one["completion"] for one in said.json]
+    with _serving(tiny_model_folder, *pairs) as (process, url):
+        for model, text in zip((tiny_model_folder.name, "lora", "ia3"), expected, strict=True):
+            answer = httpx.post(f"{url}/v1/chat/completions", json=_body(model), timeout=60)
+            assert answer.json()["choices"][0]["message"]["content"] == text
+        process.send_signal(signal.SIGINT)
+        assert _ended(process) == ""
+
+
+def test_a_stream_comes_in_pieces_and_is_finished_before_the_end(
+    tiny_model_folder: Path, adapters: Path
+) -> None:
+    arguments = (adapters / "lora", "--base", tiny_model_folder)
+    with (
+        _serving(*arguments) as (process, url),
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        whole = client.post("/v1/chat/completions", json=_body("lora", **LONG)).json()
+        pieces: list[str] = []
+        with client.stream(
+            "POST", "/v1/chat/completions", json=_body("lora", stream=True, **LONG)
+        ) as stream:
+            lines = (line.removeprefix("data: ") for line in stream.iter_lines() if line)
+            for _ in range(5):
+                pieces.append(next(lines))
+            assert _metric(url, "running") == 1
+            process.send_signal(signal.SIGTERM)
+            pieces += lines
+        assert pieces.pop() == "[DONE]"
+        found = [json.loads(piece)["choices"][0]["delta"].get("content", "") for piece in pieces]
+        assert "".join(found) == whole["choices"][0]["message"]["content"]
+        assert _ended(process) == ""
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{url}/health")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_nobody_waits_for_is_not_written(tiny_model_folder: Path, stream: bool) -> None:
+    with _serving(tiny_model_folder, "--max-running", "1") as (process, url):
+        body = _body(tiny_model_folder.name, stream=stream, **LONG)
+        began = time.monotonic()
+        if stream:
+            with httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
+                next(answer.iter_lines())
+        else:
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{url}/v1/chat/completions", json=body, timeout=0.3)
+        while _metric(url, "running"):
+            assert time.monotonic() < began + 30
+        assert _metric(url, "cancelled_total") == 1
+        process.terminate()
+        assert _ended(process) == ""
+
+
+def test_a_key_of_the_environment_is_wanted(tiny_model_folder: Path) -> None:
+    with _serving(tiny_model_folder, BRULEE_API_KEY="correct-horse") as (process, url):
+        assert httpx.get(f"{url}/v1/models").status_code == 401
+        headers = {"Authorization": "Bearer correct-horse"}
+        assert httpx.get(f"{url}/v1/models", headers=headers).status_code == 200
+        process.terminate()
+        assert _ended(process) == ""

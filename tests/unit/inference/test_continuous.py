@@ -1,0 +1,159 @@
+"""Requests that come at any time: each is answered as it is alone."""
+
+from __future__ import annotations
+
+import random
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from brulee.errors import InputError
+from brulee.inference.adapters import Adapters
+from brulee.inference.continuous import Continuous, Job, Room
+from brulee.inference.mixed import Request
+from brulee.inference.sampling import Sampling
+from brulee.models.loading import Base
+
+MakeBase = Callable[..., Base]
+HELD = runpy.run_path(str(Path(__file__).with_name("test_adapters.py")))["_held"]
+WAYS = ["lora", "dora", "bottleneck", "ia3", "prompt", "prefix", "sparse", "lora too"]
+TEXTS = [
+    "Which of these reviews is the most positive?",
+    "The customer asked where the parcel was, and the agent sent a new one by express. " * 2,
+    "a",
+    "new one by new one by",
+]
+# Heads as wide as the loop in C takes them, and heads that it does not take.
+SIZES: list[dict[str, Any]] = [{"hidden_size": 64}, {"hidden_size": 32}]
+
+
+def _jobs(held: Adapters, names: list[str | None], count: int, seed: int = 0) -> list[Job]:
+    draw = random.Random(seed)
+    jobs = []
+    for number in range(count):
+        name, text = draw.choice(names), draw.choice(TEXTS)
+        sampling = Sampling(
+            draw.choice([1, 5, 12, 30]),
+            temperature=draw.choice([0.0, 0.0, 0.8]),
+            top_p=draw.choice([1.0, 0.9]),
+            seed=number,
+            stop=draw.choice([(), ("e",)]),
+        )
+        ids = held._of(name).encode(text, "a prompt")
+        jobs.append(Job(Request(name, ids), sampling))
+    return jobs
+
+
+def _run(batch: Continuous, jobs: list[Job], draw: random.Random) -> None:
+    """Jobs come between steps, at random; some steps pass without any."""
+    coming = list(jobs)
+    while coming or not batch.idle:
+        for _ in range(draw.choice([0, 0, 1, 1, 3])):
+            if coming:
+                batch.add(coming.pop(0))
+        batch.step()
+
+
+def _ids(job: Job) -> list[int]:
+    assert job.live is not None
+    assert job.live.ended
+    return job.live.ids
+
+
+def _alone(held: Adapters, job: Job) -> list[int]:
+    return list(held.engine.complete([job.request], job.sampling)[0].ids)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("room", [Room(), Room(rows=3, tokens=600, pass_tokens=7)])
+def test_whatever_is_answered_beside_it_a_text_is_the_one_it_is_alone(
+    make_base: MakeBase, tmp_path: Path, sizes: dict[str, Any], room: Room
+) -> None:
+    held = HELD(make_base("llama", **sizes), tmp_path, WAYS)
+    names = [None, *WAYS]
+    expected = [_alone(held, job) for job in _jobs(held, names, 30)]
+    assert len({tuple(ids) for ids in expected}) > 12
+    batch = Continuous(held.engine, room)
+    for seed in range(3):
+        jobs = _jobs(held, names, 30)
+        order = list(range(30))
+        random.Random(seed).shuffle(order)
+        _run(batch, [jobs[i] for i in order], random.Random(seed))
+        assert [_ids(job) for job in jobs] == expected
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gemma", "gpt2", "gpt-neox", "mistral", "t5"])
+def test_in_every_kind_of_model(make_base: MakeBase, tmp_path: Path, name: str) -> None:
+    ways = ["lora", "ia3", "sparse"]
+    held = HELD(make_base(name), tmp_path, ways)
+    jobs = _jobs(held, [None, *ways], 12)
+    expected = [_alone(held, job) for job in jobs]
+    _run(Continuous(held.engine, Room(rows=4, pass_tokens=9)), jobs, random.Random(1))
+    assert [_ids(job) for job in jobs] == expected
+
+
+def test_logits_are_the_same_to_the_bit_however_a_prompt_is_cut(make_base: MakeBase) -> None:
+    held = Adapters(make_base("llama", hidden_size=64))
+    ids = held._of(None).encode(TEXTS[1] * 3, "a prompt")
+    found = []
+    for tokens in (512, 7, 16, 33):
+        batch = Continuous(held.engine, Room(pass_tokens=tokens))
+        job = Job(Request(None, ids), Sampling(6, temperature=1.0, seed=3))
+        batch.add(job)
+        while not batch.idle:
+            batch.step()
+        found.append(_ids(job))
+    assert found[1:] == found[:-1]
+
+
+def test_a_job_joins_at_the_next_token_and_leaves_when_cancelled(make_base: MakeBase) -> None:
+    held = Adapters(make_base("llama"))
+    batch = Continuous(held.engine, Room())
+    ids = held._of(None).encode("The customer asked", "a prompt")
+    long = Job(Request(None, ids), Sampling(40, temperature=2.0, seed=4))
+    long_alone = _alone(held, long)
+    assert len(long_alone) > 12
+    batch.add(long)
+    for _ in range(3):
+        batch.step()
+    other = Job(Request(None, ids[:4]), Sampling(40, temperature=2.0, seed=5))
+    batch.add(other)
+    assert other in batch.step()
+    assert batch.running == 2
+    other.cancelled = True
+    while not batch.idle:
+        assert other not in batch.step()
+    assert _ids(long) == long_alone
+
+
+def test_what_does_not_fit_is_refused_with_its_numbers(make_base: MakeBase) -> None:
+    held = Adapters(make_base("llama"))
+    batch = Continuous(held.engine, Room(tokens=40))
+    with pytest.raises(InputError, match=r"of 30 tokens and 20 to be written .* the 40 that"):
+        batch.add(Job(Request(None, [9] * 30), Sampling(20)))
+    with pytest.raises(InputError, match="601 tokens is too long: this model reads at most 512"):
+        batch.add(Job(Request(None, [9] * 600), Sampling(20)))
+    assert batch.idle
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_never_more_rows_nor_tokens_than_there_is_room_for(
+    make_base: MakeBase, sizes: dict[str, Any]
+) -> None:
+    held = Adapters(make_base("llama", **sizes))
+    batch = Continuous(held.engine, Room(rows=5, tokens=300))
+    jobs = [Job(Request(None, [5 + i] * 40), Sampling(20 + i)) for i in range(12)]
+    for job in jobs:
+        batch.add(job)
+    most = 0
+    while not batch.idle:
+        batch.step()
+        most = max(most, batch.running)
+        assert batch.tokens <= 300
+    assert 2 <= most <= 5
+    assert all(job.live is not None and job.live.ended for job in jobs)
+    assert torch.is_grad_enabled()

@@ -1,0 +1,135 @@
+"""Requests of many threads: each its own text, some refused, some given up, none forgotten."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from brulee.inference.continuous import Continuous
+from brulee.inference.sampling import Sampling
+from brulee.serving.worker import Asked, DeadError, Heard
+
+Serve = Callable[..., Any]
+TEXTS = ["The customer asked", "a", "Which of these reviews is the most positive? " * 4]
+
+
+def test_threads_that_come_at_random_times_each_get_the_text_generate_gives(serve: Serve) -> None:
+    server = serve("lora", "ia3", "sparse", "prefix")
+    keys = {name.split("@")[0]: name for name in server.held.names}
+    draw = random.Random(0)
+    asked = [
+        (
+            draw.choice(["tiny", *keys]),
+            draw.choice(TEXTS),
+            draw.choice([0, 1]),
+            draw.choice([3, 30]),
+        )
+        for _ in range(40)
+    ]
+    expected = [
+        server.held.complete([text], [keys.get(model)], most, float(heat), seed=1)[0]
+        for model, text, heat, most in asked
+    ]
+
+    def ask(number: int) -> str:
+        time.sleep(random.Random(number).random() * 0.4)
+        model, text, heat, most = asked[number]
+        stream = number % 2 == 0
+        answer = server.chat(model, text, temperature=heat, max_tokens=most, seed=1, stream=stream)
+        return _streamed(answer) if stream else answer.json()["choices"][0]["message"]["content"]
+
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(ask, range(40))) == expected
+
+
+def _streamed(answer: Any) -> str:
+    import json
+
+    events = [line.removeprefix("data: ") for line in answer.text.split("\n\n") if line]
+    assert events[-1] == "[DONE]"
+    found = [json.loads(event)["choices"][0]["delta"].get("content", "") for event in events[:-1]]
+    return "".join(found)
+
+
+def test_more_than_may_wait_are_refused_at_once(serve: Serve) -> None:
+    server = serve(rows=1, waiting=2)
+    with ThreadPoolExecutor(12) as pool:
+        asked = [
+            pool.submit(server.chat, "tiny", "a", max_tokens=100, temperature=1.0, seed=i)
+            for i in range(12)
+        ]
+        answers = [one.result() for one in asked]
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) == {200, 429}
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert "answers wait, of at most 2" in refused.json()["error"]["message"]
+    assert refused.headers["retry-after"] == "1"
+    assert server.chat("tiny", "a", max_tokens=2).status_code == 200
+
+
+def test_a_cancelled_answer_is_written_no_further_and_others_are(serve: Serve) -> None:
+    server = serve("lora")
+    worker, heard = server.serving.worker, list[Heard]()
+    ids, done = server.held.encode_text(None, "The customer asked"), threading.Event()
+    kept = Asked(None, ids, Sampling(60, temperature=1.0, seed=1))
+    long = Asked(server.held.names[0], ids, Sampling(400, temperature=1.5, seed=11))
+
+    def hear(one: Heard) -> None:
+        if one.finish is not None:
+            done.set()
+
+    (given_up,) = worker.submit([(long, heard.append)])
+    while len(heard) < 3:
+        time.sleep(0.002)
+    worker.submit([(kept, hear)])
+    worker.cancel([given_up])
+    count = len(heard)
+    assert done.wait(30)
+    assert len(heard) <= count + 1
+    assert heard[-1].finish is None
+    assert worker.running == worker.waiting == worker.cache_tokens == 0
+
+
+def test_when_the_thread_ends_everybody_is_told(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    ended: list[bool] = []
+    monkeypatch.setattr(server.serving.worker, "_ended", ended.append)
+    raised: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+
+    def broken(_: Continuous) -> list[Any]:
+        raise MemoryError("no more")
+
+    monkeypatch.setattr(Continuous, "step", broken)
+    answer = server.chat("tiny", "a")
+    assert answer.status_code == 503
+    assert "its log says why" in answer.json()["error"]["message"]
+    server.serving.worker._thread.join(10)
+    assert server.client.get("/health").status_code == 503
+    assert server.chat("tiny", "a").status_code == 503
+    assert ended == [False]
+    assert isinstance(raised[0].exc_value, MemoryError)
+    with pytest.raises(DeadError):
+        server.serving.worker.call(lambda: None)
+
+
+def test_a_fault_in_one_request_is_its_own(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = serve()
+
+    def broken(*_: Any, **__: Any) -> list[int]:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(server.held, "encode_chat", broken)
+        answer = server.chat("tiny", "a")
+    assert answer.status_code == 500
+    assert "traceback" in answer.json()["error"]["message"]
+    assert server.chat("tiny", "a", max_tokens=2).status_code == 200
