@@ -42,6 +42,12 @@ def test_a_test_of_so_few_items_is_said_to_show_nothing() -> None:
     assert "p = 0.25, on too few items to show any difference)" in verdict(results(few))
 
 
+def test_many_items_that_stayed_the_same_are_not_called_too_few() -> None:
+    same = changed(difference=0.0, low=-0.01, high=0.01, p=1.0, wins=0, losses=0, ties=40)
+    same = same.model_copy(update={"tuned": same.base, "minimum_detectable": None})
+    assert "p = 1.00, on items none of which changed)" in verdict(results(same))
+
+
 def test_a_gain_is_said_with_interval_cost_guard() -> None:
     assert verdict(results(GAIN, guards=(guard(-0.05, 0.03),))) == (
         "LoRA r8 raised ROUGE-1 on support-chats/test from 0.31 to 0.45 (+0.14, 95% interval "
