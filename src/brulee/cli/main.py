@@ -24,6 +24,7 @@ from brulee.cli.resume import resume
 from brulee.cli.run import run
 from brulee.cli.schema import schema
 from brulee.cli.score import score
+from brulee.cli.sweep import sweep
 from brulee.cli.train import train
 
 COMMANDS: Final[dict[str, Callable[..., Any]]] = {
@@ -31,6 +32,7 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "run": run,
     "train": train,
     "resume": resume,
+    "sweep": sweep,
     "plan": plan,
     "report": report,
     "compare": compare,
