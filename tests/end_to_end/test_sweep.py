@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,14 @@ import pytest
 
 pytestmark = pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed")
 
+
+@pytest.fixture(autouse=True)
+def unforeseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the forecast, which takes longer than these trainings."""
+    monkeypatch.setattr("brulee.pipeline.sweeps.tell_forecast", lambda _: None)
+
+
+BAD: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "bad_inputs.py"))
 SWEEP = Path("runs/recipe-sweep")
 
 
@@ -94,6 +103,7 @@ def test_several_seeds_are_one_trial(at: Any, brulee: Any) -> None:
         (["method.name=lora,loar"], "unknown method 'loar'; did you mean 'lora'"),
         (["method.name=full,ia3", "method.rank=2,4"], "unknown key 'method.rank'"),
         (["data.split.test=0.1,0.2"], "data.split.test is not for a sweep"),
+        (["method.target=all-linear,[nothing_here]"], "nothing_here"),
         (["train.epochs=1"], "a sweep needs an axis"),
         (["train.epochs=1,2", "--objective", "rougL"], "unknown objective 'rougL'; did you mean"),
         (["train.epochs=1,2", "--timeout", "soon"], "--timeout soon: write a number"),
@@ -130,3 +140,160 @@ def test_another_sweep_in_the_folder_is_refused(at: Any, brulee: Any) -> None:
     fresh = brulee("sweep", "recipe.yaml", "--set", "method.rank=2,8", "--fresh")
     assert fresh.code == 0, fresh.err
     assert (at.folder / "runs/recipe-sweep.1/sweep.json").is_file()
+
+
+def test_an_option_that_a_method_lacks_is_tried_with_the_others(at: Any, brulee: Any) -> None:
+    axes = ("--set", "method.rank=2,4", "--set", "method.name=lora,ia3")
+    done = brulee("sweep", at.write(), *axes)
+    assert done.code == 0, done.err
+    assert "method.rank is no option of ia3, which goes without it.\n" in done.err
+    found = json.loads((at.folder / SWEEP / "sweep.json").read_text())
+    assert [t["settings"] for t in found["trials"]] == [
+        {"method.name": "lora", "method.rank": 2},
+        {"method.name": "lora", "method.rank": 4},
+        {"method.name": "ia3"},
+    ]
+
+
+def test_of_ranges_settings_are_proposed_and_none_twice(at: Any, brulee: Any) -> None:
+    axes = ("--set", "train.learning_rate=1e-4..1e-1:log", "--set", "method.rank=1..8")
+    done = brulee("sweep", at.write(train__max_steps=1), *axes, "--trials", 5, "--json")
+    assert done.code == 0, done.err
+    tried = [trial["settings"] for trial in done.json["trials"]]
+    assert (len(tried), done.json["sampler"]) == (6, "tpe")
+    assert tried[0] == {"train.learning_rate": 1e-3, "method.rank": 2}
+    assert len({json.dumps(settings) for settings in tried}) == 6
+    assert all(isinstance(settings["method.rank"], int) for settings in tried)
+    assert all(1e-4 <= settings["train.learning_rate"] <= 1e-1 for settings in tried)
+    again = brulee("sweep", "recipe.yaml", *axes, "--trials", 5, "--json", "--folder", "other")
+    assert [trial["settings"] for trial in again.json["trials"]] == tried, "the seed decides"
+
+
+def test_more_trials_go_on_where_fewer_ended(at: Any, brulee: Any) -> None:
+    axis = ("--set", "method.rank=1,2,3,4,5,6")
+    few = brulee("sweep", at.write(train__max_steps=1), *axis, "--trials", 2, "--json").json
+    more = brulee("sweep", "recipe.yaml", *axis, "--json").json
+    assert [t["values"] for t in more["trials"][:3]] == [t["values"] for t in few["trials"]]
+    assert sorted(t["settings"]["method.rank"] for t in more["trials"]) == [1, 2, 3, 4, 5, 6]
+    if more["chosen"] != few["chosen"] != 0:
+        assert more["tested_before"] == [few["chosen"]]
+
+
+def test_a_recipe_beside_the_axes_is_tried_as_it_is(at: Any, brulee: Any) -> None:
+    done = brulee("sweep", at.write(train__max_steps=1), "--set", "method.rank=4,8", "--json")
+    trials = done.json["trials"]
+    assert [trial["settings"] for trial in trials] == [{}, {"method.rank": 4}, {"method.rank": 8}]
+    recipe = (at.folder / SWEEP / "trial-000/recipe.yaml").read_text()
+    assert "rank: 2" in recipe
+
+
+def test_a_trial_that_fails_is_told_and_the_sweep_goes_on(at: Any, brulee: Any) -> None:
+    done = brulee("sweep", at.write(), "--set", "train.learning_rate=1e-3,1e30,2e-3")
+    assert done.code == 0, done.err
+    found = json.loads((at.folder / SWEEP / "sweep.json").read_text())
+    states = [trial["state"] for trial in found["trials"]]
+    assert states == ["complete", "failed", "complete"]
+    assert "not finite" in found["trials"][1]["reason"] or "nan" in found["trials"][1]["reason"]
+    assert "1 of 3 failed" in done.out
+    assert "trial-001 failed: " in done.out
+    again = brulee("sweep", "recipe.yaml", "--set", "train.learning_rate=1e-3,1e30,2e-3")
+    assert again.code == 0
+    assert "Training" not in again.err, "something was trained again"
+
+
+def test_a_score_of_validation_rows_may_choose(at: Any, brulee: Any) -> None:
+    axes = ("--set", "train.learning_rate=1e-3,5e-2", "--objective", "rougeL")
+    done = brulee("sweep", at.write(train__epochs=3), *axes, "--json")
+    assert done.code == 0, done.err
+    assert done.json["higher_is_better"] is True
+    for trial in done.json["trials"]:
+        file = at.folder / SWEEP / trial["run"] / "eval/validation/rows.jsonl"
+        scores = [json.loads(line)["scores"]["rougeL"] for line in file.read_text().splitlines()]
+        assert len(scores) == done.json["validation_rows"]
+        assert trial["value"] == pytest.approx(sum(scores) / len(scores))
+    values = [trial["value"] for trial in done.json["trials"]]
+    assert done.json["chosen"] == values.index(max(values))
+
+
+def test_what_is_worse_than_most_is_ended_early(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "brulee.training.trainer.Trainer.validation_loss", lambda self: self.learning_rate
+    )
+    rates = "1e-3,2e-3,3e-3,5e-3,5e-4"
+    recipe = at.write(train__validate_every=1)
+    done = brulee("sweep", recipe, "--set", f"train.learning_rate={rates}", "--prune", "--json")
+    assert done.code == 0, done.err
+    states = [trial["state"] for trial in done.json["trials"]]
+    assert states == ["complete", "complete", "complete", "pruned", "complete"]
+    assert done.json["chosen"] == 4
+    pruned = at.folder / SWEEP / "trial-003"
+    assert len(events(pruned, "step")) == 1
+    assert not (pruned / "checkpoints").exists()
+    assert "at step 1 its validation loss, 0.0050, was above" in done.json["trials"][3]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("axis", "says"),
+    [
+        ("train.batch_size=2,4", "--prune compares losses at the same step"),
+        ("method.rank=2,4", "set train.validate_every to 2 or less"),
+    ],
+)
+def test_pruning_that_cannot_work_is_told(at: Any, brulee: Any, axis: str, says: str) -> None:
+    done = brulee("sweep", at.write(), "--set", axis, "--prune")
+    assert done.code == 2
+    assert says in done.err
+
+
+def test_changed_rows_are_refused(at: Any, brulee: Any) -> None:
+    assert brulee("sweep", at.write(), "--set", "method.rank=2,4").code == 0
+    at.rows(BAD["ROWS"][:-1])
+    done = brulee("sweep", "recipe.yaml", "--set", "method.rank=2,4")
+    assert done.code == 2
+    assert "this sweep was begun with another data or model" in done.err
+
+
+def test_after_the_time_no_trial_begins(at: Any, brulee: Any) -> None:
+    done = brulee("sweep", at.write(), "--set", "method.rank=2,4,6,8", "--timeout", "0.0001s")
+    assert done.code == 0, done.err
+    assert "of 4 were not begun; the same command goes on" in done.out
+
+
+def test_without_optuna_one_sentence_says_how_to_get_it(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brulee.pipeline.sweeps.study.find_spec", lambda _: None)
+    done = brulee("sweep", at.write(), "--set", "method.rank=2,4")
+    assert done.code == 2
+    assert done.errors == ["error: a sweep needs the package optuna: pip install 'brulee[sweep]'."]
+
+
+@pytest.mark.parametrize("url", ["nonsense", "foo://user:secret@host/x", "sqlite:////no/such/x.db"])
+def test_a_storage_that_cannot_be_opened_is_told_without_its_password(
+    at: Any, brulee: Any, url: str
+) -> None:
+    done = brulee("sweep", at.write(), "--set", "method.rank=2,4", "--storage", url)
+    assert done.code == 2
+    assert "error: --storage: " in done.err
+    assert "secret" not in done.err
+
+
+def test_from_python(at: Any, one_thread: None) -> None:
+    import brulee
+
+    rows = BAD["ROWS"]
+    recipe = {**at.recipe, "data": {**at.recipe["data"], "source": rows}}
+    recipe["train"] = {**recipe["train"], "max_steps": 2}
+    axes = {"train.learning_rate": [1e-3, 3e-2], "train.batch_size": 8}
+    found = brulee.sweep(recipe, axes, folder=at.folder / "s")
+    assert (found.folder / "sweep.html").is_file()
+    assert found.best.results.run == found.results.best.run
+    assert found.settings == {"train.learning_rate": 3e-2}
+    assert [trial["value"] for trial in found.trials] == sorted(t["value"] for t in found.trials)
+    assert "<table>" in found._repr_html_()
+    assert found.verdict in " ".join(str(found).split())
+    with pytest.raises(brulee.InputError, match=r"method\.rnk"):
+        brulee.sweep(recipe, {"method.rnk": [1, 2]}, folder=at.folder / "t")
+    assert not (at.folder / "t").exists()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from brulee import progress
 from brulee.cli import options
-from brulee.cli.output import console, print_json
+from brulee.cli.output import console, print_json, print_text
 from brulee.errors import InputError
+
+if TYPE_CHECKING:
+    from brulee.pipeline.sweeps.forecast import Forecast
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
 
@@ -51,6 +55,9 @@ def sweep(
     keep_all: Annotated[
         bool, typer.Option("--keep-all", help="Keep the weights of every trial.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the axes, say what it will take, and stop.")
+    ] = False,
     folder: Annotated[
         Path | None, typer.Option(help="Write the sweep here [default: runs/NAME-sweep].")
     ] = None,
@@ -76,13 +83,25 @@ def sweep(
     progress.enable(not quiet)
     with progress.waiting("Loading PyTorch"):
         from brulee.pipeline import sweeps
+        from brulee.pipeline.sweeps.forecast import forecast
         from brulee.pipeline.sweeps.outline import Options
 
     chosen = Options(trials, seeds, objective, prune, storage, seconds, keep_all)
     outlined = sweeps.outline(spec, axes, chosen, folder, fresh)
+    if dry_run:
+        _print_forecast(forecast(outlined), as_json)
+        return
     command = [str(recipe), *(word for text in fixed for word in ("--set", text))]
     where = sweeps.sweep(outlined, fresh, command)
     _print(where, as_json)
+
+
+def _print_forecast(found: Forecast, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(found))
+    else:
+        for line in found.told():
+            print_text(line)
 
 
 def _print(where: Path, as_json: bool) -> None:
@@ -92,9 +111,9 @@ def _print(where: Path, as_json: bool) -> None:
     if as_json:
         print_json(found.model_dump(mode="json"))
         return
-    from brulee.reporting import sweep_text
+    from brulee.reporting import sweep_page, sweep_text
 
-    sweep_text.show(found, console(), where / "sweep.html")
+    sweep_text.show(found, console(), where / sweep_page.FILE_NAME)
 
 
 def _seconds(text: str) -> float:

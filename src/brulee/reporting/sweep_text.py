@@ -14,6 +14,7 @@ from brulee.reporting.results import Comparison
 from brulee.reporting.sweep_results import LOSS, Sweep, Trial
 from brulee.reporting.tables import Rows
 
+_STATES = {"pruned": "ended early", "failed": "failed", "running": "at work"}
 _FEW = 30  # validation rows, below which their choice is worth a word
 
 
@@ -24,8 +25,10 @@ def show(found: Sweep, console: Console, page: Path) -> None:
     console.print(Text(f"{first}.", style="bold"))
     for clause in others:
         console.print(Text(f"- {clause}."))
-    for table in (trials(found), test(found)):
-        table.show(console)
+    trials(found).show(console)
+    for reason in reasons(found):
+        console.print(Text(reason))
+    test(found).show(console)
     if found.command:
         console.print()
         console.print(Text(f"In full: {found.command}"), soft_wrap=True)
@@ -43,7 +46,7 @@ def verdict(found: Sweep) -> list[str]:
 def trials(found: Sweep) -> Rows:
     """The trials, the best first, then those that came to nothing."""
     keys = axes(found)
-    heads = ["Trial", *(short(key) for key in keys), objective(found), "Seconds"]
+    heads = ["Trial", objective(found), *(short(key) for key in keys), "Seconds"]
     rest = [trial for trial in found.trials if trial.value is None]
     noted = [note(found, trial) for trial in (*found.ranked, *rest)]
     rows = Rows([*heads, ""] if any(noted) else heads)
@@ -51,7 +54,7 @@ def trials(found: Sweep) -> Rows:
         values = [shown(trial.settings.get(key)) for key in keys]
         best = "bold" if trial == found.best else ""
         score = Text(scored(trial), style=best)
-        rows.add(trial.run, *values, score, f"{trial.seconds:.0f}", *([said] if any(noted) else []))
+        rows.add(trial.run, score, *values, f"{trial.seconds:.0f}", *([said] if any(noted) else []))
     return rows
 
 
@@ -130,14 +133,17 @@ def scored(trial: Trial) -> str:
 
 
 def note(found: Sweep, trial: Trial) -> str:
-    """What is special about a trial."""
-    if trial.reason:
-        return trial.reason if trial.state != "failed" else f"failed: {trial.reason}"
-    if trial.state == "running":
-        return "at work"
+    """What is special about a trial, in a word or two."""
+    if trial.state != "complete":
+        return _STATES[trial.state]
     if trial == found.best:
         return "chosen, the recipe's own" if trial.own else "chosen"
     return "the recipe's own" if trial.own else ""
+
+
+def reasons(found: Sweep) -> list[str]:
+    """Why trials came to nothing."""
+    return [f"{t.run} {_STATES[t.state]}: {t.reason}" for t in found.trials if t.reason]
 
 
 def _first(found: Sweep, best: Trial) -> str:
@@ -199,7 +205,7 @@ def _test(found: Sweep) -> list[str]:
 
 def _losses(found: Sweep) -> list[str]:
     said = []
-    for state, words in (("pruned", "ended early"), ("failed", "failed"), ("running", "at work")):
+    for state, words in _STATES.items():
         count = sum(trial.state == state for trial in found.trials)
         if count:
             said.append(f"{count} of {len(found.trials)} {words}")

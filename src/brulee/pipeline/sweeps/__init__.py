@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from brulee.errors import AskedToStopError, InputError
 from brulee.models.disk import nearest_folder, try_writing
 from brulee.pipeline.sweeps import finals
+from brulee.pipeline.sweeps.forecast import check_methods, forecast
 from brulee.pipeline.sweeps.ground import check_pruning, look
 from brulee.pipeline.sweeps.outline import Options, Outline, total_of
 from brulee.pipeline.sweeps.score import higher_is_better
@@ -21,7 +22,7 @@ from brulee.pipeline.sweeps.trial import folder_of, forget_weights, trained, try
 from brulee.progress import note, waiting
 from brulee.recipe import Recipe
 from brulee.recipe.axes import Axis
-from brulee.reporting import sweep_results
+from brulee.reporting import sweep_page, sweep_results, sweep_text, wording
 from brulee.reporting.results import FILE_NAME as RESULTS
 from brulee.reporting.sweep_results import Sweep
 
@@ -49,6 +50,7 @@ def outline(
     maximise = higher_is_better(recipe, ground.corpus, options.objective)
     if options.prune:
         check_pruning(found, ground)
+    check_methods(found)
     return Outline(found, ground, where, total_of(found, options), maximise, options)
 
 
@@ -67,6 +69,10 @@ def sweep(outlined: Outline, fresh: bool = False, command: Sequence[str] = ()) -
     study = Study(outlined)
     study.settle()
     try:
+        for line in outlined.space.notes():
+            note(line)
+        if not study.trials():
+            tell_forecast(outlined)
         stopped = _train_all(study, outlined)
         found = summarise(outlined, study, stopped, command)
         if stopped is None and found.best is not None:
@@ -77,20 +83,32 @@ def sweep(outlined: Outline, fresh: bool = False, command: Sequence[str] = ()) -
         # Its own line that goes on would go on with one trial alone.
         raise _stopped(str(error).partition("; ")[0]) from None
     sweep_results.write(found, where)
+    sweep_page.write_page(found, where)
     return where
+
+
+def tell_forecast(outlined: Outline) -> None:
+    """Say what the sweep will take."""
+    for line in forecast(outlined).told():
+        note(line)
 
 
 def _train_all(study: Study, outlined: Outline) -> str | None:
     """Train trial after trial; why the chosen one is not to be tested yet, if it is not."""
     began, timeout = time.monotonic(), outlined.options.timeout
+    done = 0
     while True:
         over = timeout is not None and time.monotonic() - began > timeout
         if not over and (claim := study.claim()) is not None:
-            note(f"{NAME.format(claim.number)} of {outlined.total}: {_told(claim.point)}")
+            left = (outlined.total - claim.number) * (time.monotonic() - began) / max(done, 1)
+            time_left = f" (about {wording.duration(left)} left)" if done else ""
+            name, what = NAME.format(claim.number), sweep_text.settings(claim.point)
+            note(f"{name} of {outlined.total}: {what}{time_left}")
             try:
                 try_out(outlined, study, claim)
             finally:
                 claim.release()
+            done += 1
             _tidy(study, outlined)
             continue
         here, hosts = study.elsewhere()
@@ -182,7 +200,3 @@ def _stopped(reason: str) -> AskedToStopError:
         f"{reason}; finished trials are kept, and a training that was begun goes on from its "
         "newest checkpoint. Go on with the same command."
     )
-
-
-def _told(point: dict[str, object]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in point.items()) or "the recipe as it is"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from brulee.errors import InputError
 from brulee.methods import METHODS, resolved, unknown_method
-from brulee.recipe import Recipe, recipe_from_dict
+from brulee.recipe import Recipe, with_overrides
 from brulee.recipe.axes import (
     METHOD,
     Axis,
@@ -40,11 +39,11 @@ class Space:
 
         Raises InputError for a setting that is not valid, naming the axis.
         """
-        values = self.recipe.to_dict()
-        values["train"]["seed"] += seed
-        source = copy.copy(self.recipe.source)
-        source.overridden = dict(source.overridden)
-        return resolved(recipe_from_dict(values, overrides_of(point), source))
+        found = resolved(with_overrides(self.recipe, overrides_of(point)))
+        if not seed:
+            return found
+        train = found.train.model_copy(update={"seed": found.train.seed + seed})
+        return found.model_copy(update={"train": train})
 
     @property
     def own(self) -> Point:

@@ -36,7 +36,7 @@ _AGAIN: Final = 50  # proposals of what was tried before, until one is drawn by 
 def check_installed() -> None:
     """Raise InputError where optuna is not installed."""
     if find_spec("optuna") is None:
-        raise InputError("a sweep needs the package optuna; pip install 'brulee[sweep]'.")
+        raise InputError("a sweep needs the package optuna: pip install 'brulee[sweep]'.")
 
 
 @dataclass

@@ -132,6 +132,6 @@ class _Watch:
         trial.report(-loss if self.outline.maximise else loss, step)
         if trial.should_prune():
             raise _PrunedError(
-                f"ended at step {step}: its validation loss, {loss:.4f}, was above the median of "
-                "the trials before it at that step."
+                f"at step {step} its validation loss, {loss:.4f}, was above the median of the "
+                "trials before it."
             )
