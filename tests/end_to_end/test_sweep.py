@@ -291,9 +291,75 @@ def test_from_python(at: Any, one_thread: None) -> None:
     assert (found.folder / "sweep.html").is_file()
     assert found.best.results.run == found.results.best.run
     assert found.settings == {"train.learning_rate": 3e-2}
+    assert found.results.command == (
+        "brulee run RECIPE --set train.batch_size=8 --set train.learning_rate=0.03"
+    )
     assert [trial["value"] for trial in found.trials] == sorted(t["value"] for t in found.trials)
     assert "<table>" in found._repr_html_()
     assert found.verdict in " ".join(str(found).split())
+    for wrong in ({"trials": "3"}, {"seeds": 0}, {"timeout": 0}):
+        with pytest.raises(brulee.InputError, match=f"{next(iter(wrong))} = .*: it should be"):
+            brulee.sweep(recipe, axes, folder=at.folder / "t", **wrong)
     with pytest.raises(brulee.InputError, match=r"method\.rnk"):
         brulee.sweep(recipe, {"method.rnk": [1, 2]}, folder=at.folder / "t")
     assert not (at.folder / "t").exists()
+
+
+def test_a_base_that_is_held_otherwise_is_asked_itself(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from brulee.pipeline.sweeps import finals
+
+    shared: list[tuple[Path, Path]] = []
+    monkeypatch.setattr(finals, "_share", lambda *folders: shared.append(folders))
+    axis = ("--set", "method.name=lora,full")
+    rates = ("--set", "train.learning_rate=1e-3,3e-2")
+    done = brulee("sweep", at.write(), *axis, *rates, "--json", "--keep-all")
+    assert done.code == 0, done.err
+    assert done.json["trials"][done.json["chosen"]]["method"] == "full"
+    assert shared == [], "full fine-tuning holds its base in fp32"
+    assert len(list((at.folder / SWEEP).glob("trial-*/model"))) == 2
+    assert len(list((at.folder / SWEEP).glob("trial-*/adapter"))) == 2
+
+
+def test_a_method_that_has_no_room_for_all_validation_rows_is_not_compared(
+    at: Any, brulee: Any
+) -> None:
+    long = {"dialogue": "Ana: a chair.", "summary": " ".join(f"chair {i}" for i in range(18))}
+    at.rows([*BAD["ROWS"], *({**long, "dialogue": f"Ana: chair {i}."} for i in range(24))])
+    axes = ("--set", "method.name=lora,prompt", "--set", "method.tokens=60,61")
+    recipe = at.write(train__max_steps=1, train__max_length=200)
+    done = brulee("sweep", recipe, *axes, "--json")
+    assert done.code == 0, done.err
+    states = {trial["method"]: trial["state"] for trial in done.json["trials"]}
+    assert states == {"lora": "complete", "prompt": "failed"}
+    assert "raise train.max_length to compare it" in done.json["trials"][1]["reason"]
+
+
+def test_under_torchrun_it_says_how_to_use_several_devices(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = brulee("sweep", at.write(), "--set", "method.rank=2,4")
+    assert done.code == 2
+    assert "start it without torchrun" in done.err
+
+
+def test_a_dry_run_says_what_it_will_take_and_writes_nothing(at: Any, brulee: Any) -> None:
+    done = brulee("sweep", at.write(), "--set", "method.rank=2,4", "--seeds", 3, "--dry-run")
+    assert done.code == 0, done.err
+    assert done.out.startswith("6 trainings of about ")
+    assert not (at.folder / "runs").exists()
+
+
+def test_trials_are_runs_for_other_commands(at: Any, brulee: Any) -> None:
+    done = brulee("sweep", at.write(), "--set", "train.learning_rate=1e-3,2e-2,3e-2", "--json")
+    chosen = SWEEP / f"trial-{done.json['chosen']:03d}"
+    compared = brulee("compare", SWEEP / "trial-000", chosen)
+    assert compared.code == 0, compared.err
+    assert brulee("generate", chosen, "--prompt", "Sum up: a", "--max-new-tokens", 2).code == 0
+    (loser,) = {0, 1, 2} - {0, done.json["chosen"]}
+    lost = brulee("generate", SWEEP / f"trial-{loser:03d}", "--prompt", "a")
+    assert lost.code == 2
+    assert len(lost.errors) == 1
+    print(lost.err)

@@ -149,7 +149,9 @@ def sweep(
     where = None if folder is None else Path(folder)
     with progress.shown(show):
         outlined = sweeps.outline(given, found, options, where, fresh)
-        return Sweep(sweeps.sweep(outlined, fresh))
+        file = str(recipe) if isinstance(recipe, str | Path) else "RECIPE"
+        command = [file, *(word for text in fixed for word in ("--set", text))]
+        return Sweep(sweeps.sweep(outlined, fresh, command))
 
 
 def _recipe(given: AnyRecipe, command: str) -> Recipe:

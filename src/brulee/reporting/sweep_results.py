@@ -59,7 +59,7 @@ class Lead(Record):
         return None if self.low is None else self.low > 0
 
 
-class Tested(Record):
+class BeforeAfter(Record):
     """A trial that was scored on the test rows: the base against it, as in its results.json."""
 
     run: str
@@ -85,7 +85,7 @@ class Sweep(Record):
     validation_rows: int
     trials: tuple[Trial, ...]
     chosen: int | None = None
-    tested: tuple[Tested, ...] = ()
+    tested: tuple[BeforeAfter, ...] = ()
     test: tuple[Comparison, ...] = ()
     tested_before: tuple[int, ...] = ()
     command: str = ""

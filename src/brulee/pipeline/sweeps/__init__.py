@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from brulee.errors import AskedToStopError, InputError
 from brulee.models.disk import nearest_folder, try_writing
+from brulee.pipeline.lock import alone
 from brulee.pipeline.sweeps import finals
 from brulee.pipeline.sweeps.forecast import check_methods, forecast
 from brulee.pipeline.sweeps.ground import check_pruning, look
@@ -42,6 +44,7 @@ def outline(
     """
     options = options or Options()
     check_installed()
+    _check_alone()
     options.check()
     found = space(recipe, axes)
     where = folder or Path(recipe.runs) / f"{recipe.name or 'run'}-sweep"
@@ -132,7 +135,7 @@ def _tested(outlined: Outline, found: Sweep) -> Sweep:
     asked = [best]
     if own and own.value is not None and own != best and trained(outlined.folder / own.run):
         asked.append(own)
-    with FileLock(outlined.folder / ".finals.lock", is_singleton=False):
+    with alone(outlined.folder / "finals", _say_waiting):
         for trial in asked:
             recipe = outlined.space.recipe_of(trial.settings)
             beside = None if trial is best else outlined.folder / best.run
@@ -165,6 +168,18 @@ def _tidy(study: Study, outlined: Outline) -> None:
             run = folder_of(outlined.folder, trial.number, seed)
             if run.is_dir() and (seed or trial.number not in kept):
                 forget_weights(run)
+
+
+def _say_waiting() -> None:
+    note("another process scores the chosen trial, which is waited for.")
+
+
+def _check_alone() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            "a sweep's trainings are of one process each; start it without torchrun, and as often "
+            "as there are devices: processes share the trials."
+        )
 
 
 def _check_folder(where: Path, options: Options, fresh: bool) -> None:

@@ -18,7 +18,7 @@ from brulee.pipeline.sweeps.outline import Outline
 from brulee.recipe import Recipe
 from brulee.reporting import results
 from brulee.reporting.results import Comparison
-from brulee.reporting.sweep_results import Tested
+from brulee.reporting.sweep_results import BeforeAfter
 
 
 def score_test(run: Path, recipe: Recipe, beside: Path | None = None) -> None:
@@ -31,9 +31,9 @@ def score_test(run: Path, recipe: Recipe, beside: Path | None = None) -> None:
     pipeline.run(recipe, folder=run)
 
 
-def tested(run: Path) -> Tested:
+def tested(run: Path) -> BeforeAfter:
     """Before and after of a trial on the test rows."""
-    return Tested(run=run.name, comparisons=results.read(run).comparisons)
+    return BeforeAfter(run=run.name, comparisons=results.read(run).comparisons)
 
 
 def against(own: Path, chosen: Path, outline: Outline) -> list[Comparison]:

@@ -35,8 +35,10 @@ class Options:
     def check(self) -> None:
         """Raise InputError for a number that makes no sense."""
         for name, value in (("trials", self.trials), ("seeds", self.seeds)):
-            if value is not None and value < 1:
-                raise InputError(f"--{name} {value}: it should be 1 or more.")
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(f"{name} = {value!r}: it should be a whole number, 1 or more.")
+        if self.timeout is not None and not self.timeout > 0:
+            raise InputError(f"timeout = {self.timeout!r}: it should be seconds, more than 0.")
 
 
 @dataclass(frozen=True)

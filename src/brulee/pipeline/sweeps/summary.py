@@ -42,7 +42,7 @@ def summarise(
     if best is None:
         return found
     point = study.trials()[best.number].user_attrs["point"]
-    words = ["brulee", "run", *(command or ["RECIPE"])]
+    words = ["brulee", "run", *command]
     for override in overrides_of(point):
         words += ["--set", override]
     return found.model_copy(update={"command": shlex.join(words)})
