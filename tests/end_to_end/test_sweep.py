@@ -104,6 +104,10 @@ def test_several_seeds_are_one_trial(at: Any, brulee: Any) -> None:
         (["method.name=full,ia3", "method.rank=2,4"], "unknown key 'method.rank'"),
         (["data.split.test=0.1,0.2"], "data.split.test is not for a sweep"),
         (["method.target=all-linear,[nothing_here]"], "nothing_here"),
+        (
+            [f"train.{key}={','.join(map(str, range(1, 151)))}" for key in ("epochs", "max_steps")],
+            "the lists make 22,500 settings",
+        ),
         (["train.epochs=1"], "a sweep needs an axis"),
         (["train.epochs=1,2", "--objective", "rougL"], "unknown objective 'rougL'; did you mean"),
         (["train.epochs=1,2", "--timeout", "soon"], "--timeout soon: write a number"),
@@ -363,3 +367,57 @@ def test_trials_are_runs_for_other_commands(at: Any, brulee: Any) -> None:
     assert lost.code == 2
     assert len(lost.errors) == 1
     print(lost.err)
+
+
+def test_a_study_of_somebody_else_is_not_written_to(at: Any, brulee: Any) -> None:
+    import optuna
+
+    theirs = optuna.create_study(storage="sqlite:///shared.db", study_name="recipe-sweep")
+    theirs.enqueue_trial({"x": 1})
+    storage = ("--storage", "sqlite:///shared.db")
+    done = brulee("sweep", at.write(), "--set", "method.rank=2,4", *storage)
+    assert done.code == 2
+    assert "holds a study named 'recipe-sweep' that is no sweep" in done.err
+    assert theirs.user_attrs == {}
+
+
+def test_a_damaged_storage_is_told(at: Any, brulee: Any) -> None:
+    assert brulee("sweep", at.write(), "--set", "method.rank=2,4").code == 0
+    (at.folder / SWEEP / "sweep.db").write_text("no database\n" * 100)
+    done = brulee("sweep", "recipe.yaml", "--set", "method.rank=2,4")
+    assert done.code == 2
+    assert "sweep.db: not the trials of a sweep" in done.err
+
+
+def test_a_storage_that_is_lost_on_the_way_is_told(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from optuna.exceptions import StorageInternalError
+
+    from brulee.pipeline.sweeps.study import Study
+
+    def lost(*_: Any) -> None:
+        raise StorageInternalError("host=secret")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Study, "told", lost)
+        done = brulee("sweep", at.write(), "--set", "method.rank=2,4")
+    assert done.code == 2
+    assert "the sweep's storage was lost" in done.err
+    assert "secret" not in done.err
+    again = brulee("sweep", "recipe.yaml", "--set", "method.rank=2,4")
+    assert again.code == 0, again.err
+
+
+@pytest.mark.parametrize(
+    ("axis", "count"),
+    [("method.rank=1..3", 3), ("train.learning_rate=0.001..0.0010001", 6)],
+)
+def test_a_narrow_range_ends_when_all_was_tried(
+    at: Any, brulee: Any, axis: str, count: int
+) -> None:
+    recipe = at.write(train__max_steps=1)
+    done = brulee("sweep", recipe, "--set", axis, "--trials", 5, "--json")
+    assert done.code == 0, done.err
+    tried = [json.dumps(trial["settings"]) for trial in done.json["trials"]]
+    assert len(set(tried)) == len(tried) == count

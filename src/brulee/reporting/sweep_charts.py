@@ -109,8 +109,8 @@ def _y_scale(found: Sweep, values: Sequence[float], height: float) -> tuple[Scal
 
 def _edge(best: float, values: Sequence[float]) -> float:
     """The largest value that is not far from the best, the smallest."""
-    reach = _FAR * (statistics.median(values) - best)
-    return max(values) if reach <= 0 else min(max(values), best + reach)
+    reach, most = _FAR * (statistics.median(values) - best), max(values)
+    return best + reach if 0 < 2 * reach < most - best else most
 
 
 def _is_beyond(found: Sweep, value: float, edge: float) -> bool:

@@ -99,6 +99,11 @@ class Sweep(Record):
         return sorted(done, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
     @property
+    def compared(self) -> int:
+        """How many settings the best was the best of: those that were ended early, too."""
+        return sum(trial.state in ("complete", "pruned") for trial in self.trials)
+
+    @property
     def best(self) -> Trial | None:
         """The best complete trial by the validation rows."""
         return next(iter(self.ranked), None)

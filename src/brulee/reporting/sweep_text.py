@@ -147,22 +147,20 @@ def reasons(found: Sweep) -> list[str]:
 
 
 def _first(found: Sweep, best: Trial) -> str:
-    count = len(found.ranked)
+    count, own = found.compared, found.own
     what = objective(found).replace("Validation", "validation", 1)
-    among = f"the best of {count} settings" if count > 1 else "the only setting that was finished"
-    own = found.own
+    name = f"{_capital(settings(best.settings))} ({best.run})"
     if best.own:
-        beside = ""
         name = "The recipe's own setting"
-    else:
-        known = own is not None and own.value is not None
-        beside = f", against {own.value:.4f} of the recipe's own" if own and known else ""
-        name = f"{_capital(settings(best.settings))} ({best.run})"
-    return f"{name} has {among} by {what}: {best.value:.4f}{beside}"
+    if count == 1:
+        return f"{name} alone was trained to its end: {what} {best.value:.4f}"
+    known = not best.own and own is not None and own.value is not None
+    beside = f", against {own.value:.4f} of the recipe's own" if own and known else ""
+    return f"{name} has the best {what} of {count} settings: {best.value:.4f}{beside}"
 
 
 def _doubts(found: Sweep) -> list[str]:
-    count, best, lead = len(found.ranked), found.best, found.lead
+    count, best, lead = found.compared, found.best, found.lead
     if best is None or lead is None:
         return []
     worse = "lower" if found.higher_is_better else "higher"

@@ -95,7 +95,7 @@ def test_of_a_score_more_is_better() -> None:
     assert found.lead is not None
     assert found.lead.by > 0
     said = " ".join(sweep_text.verdict(found))
-    assert "best of 2 settings by validation ROUGE-L: 0.4950, against 0.3050" in said
+    assert "best validation ROUGE-L of 2 settings: 0.4950, against 0.3050" in said
     assert "expect a lower one on others" in said
 
 
@@ -111,11 +111,11 @@ def test_the_verdict_tells_how_many_were_compared_and_that_the_best_is_optimisti
                   planned=6, tested_before=(0,))  # fmt: skip
     said = sweep_text.verdict(found)
     assert said[0] == (
-        "Learning rate 0.002 (trial-001) has the best of 2 settings by validation loss: 1.0000, "
+        "Learning rate 0.002 (trial-001) has the best validation loss of 3 settings: 1.0000, "
         "against 1.1000 of the recipe's own"
     )
     for part in (
-        "optimistic, being the best of 2 on the 5 validation rows, which are few,",
+        "optimistic, being the best of 3 on the 5 validation rows, which are few,",
         "1 of 4 ended early",
         "1 of 4 failed",
         "2 of 6 were not begun; the same command goes on",
@@ -161,6 +161,12 @@ def test_the_charts_stay_inside_and_show_what_is_far_off_at_the_edge(width: int)
     assert along.count("↑") == 1
     heights = {c.get("cy") for c in ET.fromstring(along).iter("circle")}
     assert len(heights) == 6, "what is far off pressed the others together"
+
+
+def test_a_score_that_is_not_far_off_is_drawn_where_it_is() -> None:
+    found = sweep(trial(0, 3.1357), trial(1, 3.1534), trial(2, 3.2078))
+    svg = sweep_charts.along(found, "learning rate", lambda t: t.learning_rate, True, 800)
+    assert "↑" not in svg
 
 
 def test_a_recipe_cannot_write_into_the_page() -> None:

@@ -18,7 +18,7 @@ from brulee.pipeline.sweeps.ground import check_pruning, look
 from brulee.pipeline.sweeps.outline import Options, Outline, total_of
 from brulee.pipeline.sweeps.score import higher_is_better
 from brulee.pipeline.sweeps.space import space
-from brulee.pipeline.sweeps.study import NAME, Study, check_installed
+from brulee.pipeline.sweeps.study import NAME, Study, check_installed, reached
 from brulee.pipeline.sweeps.summary import summarise
 from brulee.pipeline.sweeps.trial import folder_of, forget_weights, trained, try_out
 from brulee.progress import note, waiting
@@ -69,17 +69,9 @@ def sweep(outlined: Outline, fresh: bool = False, command: Sequence[str] = ()) -
     if fresh and where.exists():
         _move_aside(where)
     where.mkdir(parents=True, exist_ok=True)
-    study = Study(outlined)
-    study.settle()
     try:
-        for line in outlined.space.notes():
-            note(line)
-        if not study.trials():
-            tell_forecast(outlined)
-        stopped = _train_all(study, outlined)
-        found = summarise(outlined, study, stopped, command)
-        if stopped is None and found.best is not None:
-            found = _tested(outlined, found)
+        with reached():
+            found = _found(Study(outlined), outlined, command)
     except KeyboardInterrupt:
         raise _stopped("interrupted") from None
     except AskedToStopError as error:
@@ -88,6 +80,17 @@ def sweep(outlined: Outline, fresh: bool = False, command: Sequence[str] = ()) -
     sweep_results.write(found, where)
     sweep_page.write_page(found, where)
     return where
+
+
+def _found(study: Study, outlined: Outline, command: Sequence[str]) -> Sweep:
+    study.settle()
+    for line in outlined.space.notes():
+        note(line)
+    if not study.trials():
+        tell_forecast(outlined)
+    stopped = _train_all(study, outlined)
+    found = summarise(outlined, study, stopped, command)
+    return _tested(outlined, found) if stopped is None and found.best is not None else found
 
 
 def tell_forecast(outlined: Outline) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from brulee.methods import resolved
 from brulee.pipeline.sweeps.ground import Ground
 from brulee.pipeline.sweeps.space import Space
 from brulee.recipe import Recipe
+from brulee.recipe.axes import Range
 from brulee.reporting.sweep_results import LOSS
 
 TRIALS = 12  # settings beside the recipe's own, where an axis is a range
@@ -78,11 +80,10 @@ class Outline:
 def total_of(space: Space, options: Options) -> int:
     """How many trials there are to be, the recipe's own among them."""
     grid = space.grid
-    if grid is None:
-        return 1 + (options.trials or TRIALS)
-    if options.trials is None:
-        return len(grid)
-    return min(len(grid), 1 + options.trials)
+    ranges = any(isinstance(axis, Range) for axis in space.axes)
+    trials = options.trials or (TRIALS if ranges or grid is None else None)
+    asked = math.inf if trials is None else 1 + trials
+    return int(min(asked, math.inf if grid is None else len(grid)))
 
 
 def is_grid(space: Space, total: int) -> bool:

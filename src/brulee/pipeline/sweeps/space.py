@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from brulee.errors import InputError
 from brulee.methods import METHODS, resolved, unknown_method
@@ -20,6 +21,7 @@ from brulee.recipe.axes import (
     whole,
 )
 
+_MOST: Final = 10_000  # settings that are listed
 Point = dict[str, Any]  # the keys of the axes with a value each; {} is the recipe's own setting
 
 
@@ -62,11 +64,13 @@ class Space:
 
     @property
     def grid(self) -> list[Point] | None:
-        """Every setting, the recipe's own first; None where an axis is a range."""
-        if any(isinstance(axis, Range) for axis in self.axes):
+        """Every setting, the recipe's own first; None where there are too many to list."""
+        listed = [_listed(axis) for axis in self.axes]
+        axes = [axis for axis in listed if axis is not None]
+        if len(axes) < len(listed) or math.prod(len(axis.values) for axis in axes) > _MOST:
             return None
         own = self.own
-        return [own, *(p for p in points(self.axes, self.applies) if p != own)]
+        return [own, *(p for p in points(axes, self.applies) if p != own)]
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -100,11 +104,25 @@ def space(recipe: Recipe, axes: Sequence[Axis]) -> Space:
             "a sweep needs an axis to go along: --set KEY=A,B,C or --set KEY=LOW..HIGH, for "
             "instance --set train.learning_rate=1e-4..3e-3:log."
         )
+    if (count := math.prod(len(axis.ends) for axis in axes)) > _MOST:
+        raise InputError(
+            f"the lists make {count:,} settings, and {_MOST:,} can be checked; list fewer values, "
+            "or write numbers as a range: LOW..HIGH."
+        )
     found = Space(recipe, tuple(axes), _applies(axes))
     for point in points(axes, found.applies):
         _check(found, point)
     check_keys(axes)
     return Space(recipe, tuple(_sized(found, axis) for axis in axes), found.applies)
+
+
+def _listed(axis: Axis) -> Choices | None:
+    """An axis by its values, where they can be listed."""
+    if isinstance(axis, Choices):
+        return axis
+    if not axis.whole or axis.high - axis.low > _MOST:
+        return None
+    return Choices(axis.key, tuple(range(int(axis.low), int(axis.high) + 1)))
 
 
 def _applies(axes: Sequence[Axis]) -> dict[str, frozenset[str]]:

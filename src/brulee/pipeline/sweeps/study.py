@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from brulee.errors import InputError
+from brulee.errors import InputError, StoppedError
 from brulee.pipeline.sweeps.outline import Outline
 from brulee.pipeline.sweeps.space import Point, Space
 from brulee.recipe.axes import METHOD, Choices
@@ -67,14 +67,15 @@ class Study:
     def __post_init__(self) -> None:
         optuna, given = _optuna(), self.outline.options.storage
         url = given or f"sqlite:///{(self.folder / _FILE).resolve()}"
-        self._study = optuna.create_study(
-            storage=_storage(url, given is not None),
-            study_name=self.folder.name,
-            direction="maximize" if self.outline.maximise else "minimize",
-            sampler=optuna.samplers.RandomSampler(),  # every trial comes from the queue
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
-            load_if_exists=True,
-        )
+        with self._alone():  # two processes that begin at once would both make the tables
+            self._study = optuna.create_study(
+                storage=_storage(url, given is not None),
+                study_name=self.folder.name,
+                direction="maximize" if self.outline.maximise else "minimize",
+                sampler=optuna.samplers.RandomSampler(),  # every trial comes from the queue
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
+                load_if_exists=True,
+            )
 
     @property
     def folder(self) -> Path:
@@ -89,6 +90,11 @@ class Study:
         wanted = json.loads(json.dumps(self.outline.facts()))
         with self._alone():
             known = self._study.user_attrs.get("facts")
+            if known is None and self._study.get_trials():
+                raise InputError(
+                    f"--storage: it holds a study named {self.folder.name!r} that is no sweep; "
+                    "name another folder, by which the study is called."
+                )
             if known is None:
                 self._study.set_user_attr("facts", wanted)
                 return
@@ -213,15 +219,21 @@ class Study:
             )
             shadow = optuna.create_study(direction=self._study.direction, sampler=sampler)
             shadow.add_trials([t for t in trials if t.state.name in ("COMPLETE", "PRUNED")])
-            point = _suggest(shadow.ask(), self.outline.space, None)
+            exact = attempt > _AGAIN // 2  # a narrow range has few numbers of three digits
+            point = _suggest(shadow.ask(), self.outline.space, None, exact)
             if point not in tried:
                 return point
-        grid = self.outline.space.grid or [point]
-        return random.Random(seed + len(trials)).choice([p for p in grid if p not in tried])
+        left = [p for p in self.outline.space.grid or () if p not in tried]
+        return random.Random(seed + len(trials)).choice(left) if left else point
 
 
-def _suggest(trial: Any, space: Space, point: Mapping[str, Any] | None) -> Point:
-    """A value for each axis that means something for the method; those of a `point` if given."""
+def _suggest(
+    trial: Any, space: Space, point: Mapping[str, Any] | None, exact: bool = False
+) -> Point:
+    """A value for each axis that means something for the method; those of a `point` if given.
+
+    Numbers have three digits, unless they are to be `exact`.
+    """
     found: Point = {}
     for axis in space.axes:
         if point is not None and axis.key not in point:
@@ -237,7 +249,7 @@ def _suggest(trial: Any, space: Space, point: Mapping[str, Any] | None) -> Point
             )
         else:
             value = trial.suggest_float(axis.key, axis.low, axis.high, log=axis.log)
-            found[axis.key] = value if point else _short(value, axis.low, axis.high)
+            found[axis.key] = value if point or exact else _short(value, axis.low, axis.high)
     return found
 
 
@@ -261,16 +273,31 @@ def _differing(before: Any, now: Any) -> tuple[Any, Any]:
     return repr(before), repr(now)
 
 
+@contextmanager
+def reached() -> Iterator[None]:
+    """Turn a storage that is lost on the way into a sentence. Raises StoppedError."""
+    lost = import_module("optuna.exceptions").StorageInternalError
+    try:
+        yield
+    except (lost, import_module("sqlalchemy.exc").SQLAlchemyError):
+        raise StoppedError(
+            "the sweep's storage was lost; what it has is kept. When it is back, go on with the "
+            "same command."
+        ) from None
+
+
 def _storage(url: str, given: bool) -> Any:
     """Open a database; the messages leave out the URL, which may hold a password."""
-    optuna = _optuna()
-    errors = import_module("sqlalchemy.exc")
+    optuna, errors = _optuna(), import_module("sqlalchemy.exc")
+    # Others may be writing; sqlite3 would wait for five seconds.
+    waiting = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     try:
-        return optuna.storages.RDBStorage(url)
-    except (errors.SQLAlchemyError, ImportError, ValueError) as error:
+        return optuna.storages.RDBStorage(url, engine_kwargs=waiting)
+    except (errors.SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
         if not given:
+            file = url.removeprefix("sqlite:///")
             raise InputError(
-                f"{url.removeprefix('sqlite:///')}: not the trials of a sweep."
+                f"{file}: not the trials of a sweep that this optuna can read; begin anew: --fresh."
             ) from None
         said = "its driver is not installed" if isinstance(error, ImportError) else "not reached"
         if isinstance(error, errors.ArgumentError):
