@@ -365,8 +365,18 @@ def test_trials_are_runs_for_other_commands(at: Any, brulee: Any) -> None:
     (loser,) = {0, 1, 2} - {0, done.json["chosen"]}
     lost = brulee("generate", SWEEP / f"trial-{loser:03d}", "--prompt", "a")
     assert lost.code == 2
-    assert len(lost.errors) == 1
-    print(lost.err)
+    assert lost.errors == [
+        f"error: {SWEEP}/trial-{loser:03d}: this run has no adapter yet; train it with: "
+        f"brulee resume {SWEEP}/trial-{loser:03d}"
+    ]
+    lose = at.folder / SWEEP / f"trial-{loser:03d}"
+    before = [event["loss"] for event in events(lose, "step")]
+    assert brulee("resume", lose).code == 0
+    assert [event["loss"] for event in events(lose, "step")] == before
+    assert (lose / "adapter").is_dir()
+    whole = brulee("resume", SWEEP)
+    assert whole.code == 2
+    assert "the same `brulee sweep` goes on with" in whole.err
 
 
 def test_a_study_of_somebody_else_is_not_written_to(at: Any, brulee: Any) -> None:

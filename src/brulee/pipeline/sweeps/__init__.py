@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from brulee.errors import AskedToStopError, InputError
 from brulee.models.disk import nearest_folder, try_writing
+from brulee.pipeline.folder import SWEEP_LOCK
 from brulee.pipeline.lock import alone
 from brulee.pipeline.sweeps import finals
 from brulee.pipeline.sweeps.forecast import check_methods, forecast
@@ -187,7 +188,7 @@ def _check_alone() -> None:
 
 def _check_folder(where: Path, options: Options, fresh: bool) -> None:
     parent = nearest_folder(where, "the sweep's folder")
-    if where.exists() and any(where.iterdir()) and not (where / ".sweep.lock").exists():
+    if where.exists() and any(where.iterdir()) and not (where / SWEEP_LOCK).exists():
         raise InputError(f"{where}: this folder is not empty and holds no sweep; name another.")
     if fresh and options.storage:
         raise InputError(

@@ -23,6 +23,7 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 
 from brulee.errors import InputError, StoppedError
+from brulee.pipeline.folder import SWEEP_LOCK
 from brulee.pipeline.sweeps.outline import Outline
 from brulee.pipeline.sweeps.space import Point, Space
 from brulee.recipe.axes import METHOD, Choices
@@ -190,7 +191,7 @@ class Study:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        with FileLock(self.folder / ".sweep.lock", is_singleton=False):
+        with FileLock(self.folder / SWEEP_LOCK, is_singleton=False):
             yield
 
     def _enqueue(self, trials: Sequence[Any]) -> None:

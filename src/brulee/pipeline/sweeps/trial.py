@@ -21,7 +21,8 @@ from brulee.reporting.sweep_results import LOSS
 from brulee.training.events import read_events
 from brulee.training.exhaustion import is_exhaustion
 
-_WEIGHTS = ("adapter", "model", "checkpoints", "chosen.safetensors")
+# With what says that they are there, so that `brulee resume` trains them again.
+_WEIGHTS = (FILE_NAME, "adapter", "model", "checkpoints", "chosen.safetensors")
 
 
 class _PrunedError(StoppedError):
@@ -56,7 +57,7 @@ def try_out(outline: Outline, study: Study, claim: Claim) -> None:
 
 
 def forget_weights(run: Path) -> None:
-    """Delete what a run trained; its recipe, its events and what it took stay."""
+    """Delete what a run trained; its recipe and its events stay, and it can be trained again."""
     for name in _WEIGHTS:
         if (run / name).is_dir():
             shutil.rmtree(run / name)
@@ -65,7 +66,7 @@ def forget_weights(run: Path) -> None:
 
 
 def trained(run: Path) -> Trained | None:
-    """What a run's training took, whatever became of its weights; None before it ended."""
+    """What a run's training took; None where it did not end, or its weights were deleted."""
     file = run / FILE_NAME
     return Trained.model_validate_json(file.read_bytes()) if file.is_file() else None
 
