@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from brulee.errors import BruleeError, InputError, StoppedError
     from brulee.models.given_model import keep_model
-    from brulee.pipeline.calls import evaluate, load, load_adapters, resume, run, train
+    from brulee.pipeline.calls import evaluate, load, load_adapters, resume, run, sweep, train
     from brulee.pipeline.result import Run
+    from brulee.pipeline.sweeps.result import Sweep
     from brulee.recipe import Recipe, load_recipe, recipe_from_dict
 
 __version__ = "0.1.0"
@@ -20,6 +21,7 @@ __all__ = [
     "Recipe",
     "Run",
     "StoppedError",
+    "Sweep",
     "__version__",
     "evaluate",
     "keep_model",
@@ -29,6 +31,7 @@ __all__ = [
     "recipe_from_dict",
     "resume",
     "run",
+    "sweep",
     "train",
 ]
 
@@ -39,6 +42,7 @@ _LAZY = {
     "Recipe": ("brulee.recipe", "Recipe"),
     "Run": ("brulee.pipeline.result", "Run"),
     "StoppedError": ("brulee.errors", "StoppedError"),
+    "Sweep": ("brulee.pipeline.sweeps.result", "Sweep"),
     "evaluate": ("brulee.pipeline.calls", "evaluate"),
     "keep_model": ("brulee.models.given_model", "keep_model"),
     "load": ("brulee.pipeline.calls", "load"),
@@ -47,6 +51,7 @@ _LAZY = {
     "recipe_from_dict": ("brulee.recipe", "recipe_from_dict"),
     "resume": ("brulee.pipeline.calls", "resume"),
     "run": ("brulee.pipeline.calls", "run"),
+    "sweep": ("brulee.pipeline.calls", "sweep"),
     "train": ("brulee.pipeline.calls", "train"),
 }
 

@@ -27,6 +27,7 @@ from brulee.cli.schema import schema
 from brulee.cli.score import score
 from brulee.cli.serve import serve
 from brulee.cli.streams import open_streams
+from brulee.cli.sweep import sweep
 from brulee.cli.train import train
 
 COMMANDS: Final[dict[str, Callable[..., Any]]] = {
@@ -34,6 +35,7 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "run": run,
     "train": train,
     "resume": resume,
+    "sweep": sweep,
     "plan": plan,
     "report": report,
     "compare": compare,

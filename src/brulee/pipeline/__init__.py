@@ -16,7 +16,7 @@ from brulee.pipeline.record import recheck
 from brulee.pipeline.stages import score, write_up
 from brulee.pipeline.stops import interruptible
 from brulee.pipeline.trained import ended
-from brulee.pipeline.tuning import tune, tuned_model
+from brulee.pipeline.tuning import Watch, tune, tuned_model
 from brulee.recipe import Recipe
 from brulee.training.world import World, joined
 
@@ -32,9 +32,15 @@ def run(recipe: Recipe, *, folder: str | Path | None = None, fresh: bool = False
     return _whole(_opened(recipe, "run", folder, fresh))
 
 
-def train(recipe: Recipe, *, folder: str | Path | None = None, fresh: bool = False) -> Path:
+def train(
+    recipe: Recipe,
+    *,
+    folder: str | Path | None = None,
+    fresh: bool = False,
+    watch: Watch | None = None,
+) -> Path:
     """Tune the model and stop after the adapter; otherwise as `run`."""
-    return _training(_opened(recipe, "train", folder, fresh))
+    return _training(_opened(recipe, "train", folder, fresh), watch)
 
 
 def resume(folder: str | Path) -> Path:
@@ -68,12 +74,12 @@ def _whole(where: RunFolder) -> Path:
     return where.path
 
 
-def _training(where: RunFolder) -> Path:
+def _training(where: RunFolder, watch: Watch | None = None) -> Path:
     if where.scored:
         return where.path
     with _working(where) as world:
         if ended(where) is None:
-            tune(prepare(where, world))
+            tune(prepare(where, world), watch)
         elif world.writes:
             recheck(where)  # data or a base that changed is refused, done or not
         world.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -16,9 +16,12 @@ from brulee.inference.adapters import open_adapters
 from brulee.inference.session import open_session
 from brulee.models.defaults import own_defaults
 from brulee.models.given_model import keep_model
-from brulee.pipeline import evaluation
+from brulee.pipeline import evaluation, sweeps
 from brulee.pipeline.result import Run
-from brulee.recipe import Recipe, load_recipe, recipe_from_dict
+from brulee.pipeline.sweeps.outline import Options
+from brulee.pipeline.sweeps.result import Sweep
+from brulee.recipe import Recipe, load_recipe, recipe_from_dict, with_overrides
+from brulee.recipe.axes import axes_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -112,6 +115,43 @@ def resume(folder: str | os.PathLike[str], *, show: bool | None = None) -> Run:
         )
     with progress.shown(show):
         return Run(pipeline.resume(Path(folder)))
+
+
+@_alone
+def sweep(
+    recipe: AnyRecipe,
+    axes: Mapping[str, Any] | Iterable[str],
+    *,
+    trials: int | None = None,
+    seeds: int = 1,
+    objective: str = "validation_loss",
+    prune: bool = False,
+    storage: str | None = None,
+    timeout: float | None = None,
+    keep_all: bool = False,
+    folder: str | Path | None = None,
+    fresh: bool = False,
+    show: bool | None = None,
+) -> Sweep:
+    """Try settings of a recipe, choose one by its validation rows, score that on the test rows.
+
+    `axes` maps keys to lists of values or to a range, `{"method.rank": [4, 8],
+    "train.learning_rate": "1e-4..3e-3:log"}`, or lists texts as `--set` of the command line takes.
+    Without `trials` every combination of lists is tried, and of ranges twelve settings. `objective`
+    is `validation_loss` or a score of the recipe's metrics; no trial begins after `timeout`
+    seconds. The rest is as in `run`.
+    """
+    options = Options(trials, seeds, objective, prune, storage, timeout, keep_all)
+    found, fixed = axes_of(axes)
+    given = _recipe(recipe, "sweep")
+    if fixed:
+        given = with_overrides(given, fixed)
+    where = None if folder is None else Path(folder)
+    with progress.shown(show):
+        outlined = sweeps.outline(given, found, options, where, fresh)
+        file = str(recipe) if isinstance(recipe, str | Path) else "RECIPE"
+        command = [file, *(word for text in fixed for word in ("--set", text))]
+        return Sweep(sweeps.sweep(outlined, fresh, command))
 
 
 def _recipe(given: AnyRecipe, command: str) -> Recipe:

@@ -21,6 +21,7 @@ from brulee.recipe import Recipe, load_recipe, recipe_from_dict
 from brulee.recipe.given_rows import PREFIX
 from brulee.reporting.results import FILE_NAME as RESULTS
 
+SWEEP_LOCK = ".sweep.lock"  # what a sweep's folder is known by
 _RECIPE, _MANIFEST = "recipe.yaml", "manifest.json"
 _WRITTEN_UP = (RESULTS, "report.html")
 _BEGINNING = (_MANIFEST, "split.json", _RECIPE)
@@ -173,6 +174,8 @@ def reopen_run(path: Path) -> RunFolder:
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
         close = nearest(path.name, [p.name for p in beside if (p / _RECIPE).is_file()])
         hint = f" Did you mean {path.with_name(close[0])}?" if close else ""
+        if (path / SWEEP_LOCK).is_file():
+            hint = " This is a sweep's, which the same `brulee sweep` goes on with."
         raise InputError(f"{path}: no run is here; a run's folder holds {_RECIPE}.{hint}")
     recipe = resolved(load_recipe(path / _RECIPE))
     manifest = _read_json(path / _MANIFEST)

@@ -78,10 +78,7 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
     dtype = world.same(pick_dtype(precision, device))
     corpus = open_corpus(recipe)
     _check_validation(recipe, corpus)
-    metrics = {
-        path: _metrics(*_asked(recipe, path_at, spec), corpus.tasks[path].labels)
-        for path, (path_at, spec) in zip(corpus.tasks, recipe.tasks, strict=True)
-    }
+    metrics = task_metrics(recipe, corpus)
     # Trained weights keep fp32 precision; what is frozen can be held in bf16.
     held = torch.float32 if method.stores_model else dtype
     spec = recipe.base
@@ -129,6 +126,14 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
         record(prepared, dtype)
     world.wait()
     return prepared
+
+
+def task_metrics(recipe: Recipe, corpus: Corpus) -> dict[str, tuple[Metric, ...]]:
+    """The metrics of each task. Raises InputError for a name that is none."""
+    return {
+        path: _metrics(*_asked(recipe, path_at, spec), corpus.tasks[path].labels)
+        for path, (path_at, spec) in zip(corpus.tasks, recipe.tasks, strict=True)
+    }
 
 
 def _check_names(recipe: Recipe) -> None:

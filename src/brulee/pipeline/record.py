@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from brulee.data.corpus import open_corpus
+from brulee.data.corpus import Corpus, open_corpus
 from brulee.data.task import Task
 from brulee.models.loading import base_digest
 from brulee.models.tokenizers import load_encoder
 from brulee.pipeline.folder import RunFolder
 from brulee.pipeline.mix import mix, table
 from brulee.progress import note
+from brulee.recipe import Recipe
 
 if TYPE_CHECKING:
     from brulee.pipeline.preparation import Prepared
@@ -52,16 +53,21 @@ def recheck(where: RunFolder) -> None:
     Raises InputError naming what changed.
     """
     recipe, manifest = where.recipe, where.manifest()
+    found = facts_of(recipe, open_corpus(recipe))
+    facts = {**found, "base": {**manifest.get("base", {}), "digest": found["base"]}}
+    where.begin(facts, json.loads((where.path / "split.json").read_text(encoding="utf-8")))
+
+
+def facts_of(recipe: Recipe, corpus: Corpus) -> dict[str, Any]:
+    """The digests of the base's weights, of its framing, the data and the templates."""
     source, spec = recipe.source, recipe.base
     path = source.resolve(spec.name)
     name = str(path) if spec.name != "bundled" and path.exists() else spec.name
-    tasks = open_corpus(recipe).tasks
-    facts = {
-        "base": {**manifest.get("base", {}), "digest": base_digest(name, spec.revision)},
+    return {
+        "base": base_digest(name, spec.revision),
         "framing": load_encoder(recipe).digest,
-        **_data(tasks),
+        **_data(corpus.tasks),
     }
-    where.begin(facts, json.loads((where.path / "split.json").read_text(encoding="utf-8")))
 
 
 def _data(tasks: Mapping[str, Task]) -> dict[str, Any]:

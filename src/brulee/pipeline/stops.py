@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
-from brulee.errors import StoppedError
+from brulee.errors import AskedToStopError
 from brulee.pipeline.folder import RunFolder
 from brulee.training.signals import taken
 
@@ -34,14 +34,14 @@ def interruptible(where: RunFolder) -> Iterator[None]:
     except KeyboardInterrupt:
         if not where.begun:
             raise
-        raise StoppedError(
+        raise AskedToStopError(
             f"interrupted; what was finished is kept. Go on with: {where.resume_line}"
         ) from None
     except OSError as error:
         if error.errno not in _DISK or not where.begun:
             raise
         reason = (error.strerror or "refused").lower()
-        raise StoppedError(
+        raise AskedToStopError(
             f"{error.filename2 or error.filename or where.path}: {reason}; what was finished is "
             f"kept. When that is mended, go on with: {where.resume_line}"
         ) from None

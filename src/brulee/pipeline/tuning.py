@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -43,10 +44,23 @@ def tuned_model(prepared: Prepared, known: Trained | None) -> tuple[Prepared, Tu
     return from_disk(prepared, known)
 
 
-def tune(prepared: Prepared) -> Tuned:
+class Watch(Protocol):
+    """Somebody who looks on at a training."""
+
+    def begins(self, validation: Sequence[Encoded]) -> None:
+        """It is about to begin or to go on, with these documents to validate on."""
+
+    def validated(self, step: int, loss: float) -> None:
+        """It was validated; what this raises ends it."""
+
+
+def tune(prepared: Prepared, watch: Watch | None = None) -> Tuned:
     """Train from the newest checkpoint to the end, and store the adapter or the model."""
     total = parameter_count(prepared.base.model)
     trainer = trainer_of(prepared)
+    if watch:
+        watch.begins(trainer.validation)
+        trainer.validated = watch.validated
     attached = trainer.attached
     trainable = attached.trainable()
     totals = trainer.train(prepared.where.resume_line)

@@ -10,7 +10,7 @@ from brulee.recipe.data import (
     SplitSpec,
     tasks_of,
 )
-from brulee.recipe.reading import load_recipe, recipe_from_dict
+from brulee.recipe.reading import load_recipe, recipe_from_dict, with_overrides
 from brulee.recipe.recipe import Recipe, json_schema
 from brulee.recipe.sections import EvaluateSpec, GenerationSpec, MethodSpec, ModelSpec, TrainSpec
 from brulee.recipe.source import Source
@@ -36,4 +36,5 @@ __all__ = [
     "load_recipe",
     "recipe_from_dict",
     "tasks_of",
+    "with_overrides",
 ]

@@ -115,6 +115,11 @@ def recipe_from_dict(
     return recipe
 
 
+def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
+    """A recipe with `a.b=c` overrides, which stays where it was read from; as `load_recipe`."""
+    return recipe_from_dict(recipe.to_dict(), overrides, recipe.source.again())
+
+
 def _plain(value: object) -> str:
     if isinstance(value, Path):
         return str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import tempfile
@@ -29,6 +30,14 @@ class Source:
         self.label, self.lines, self.folder, self.rows = label, dict(lines), folder, rows
         # Path -> as it was typed.
         self.overridden: dict[KeyPath, str] = {}
+        self._of: Source | None = None
+
+    def again(self) -> Source:
+        """The same for another recipe from there, whose overrides are not this one's."""
+        found = copy.copy(self)
+        found.overridden = dict(self.overridden)
+        found._of = self  # whose rows go when it does
+        return found
 
     def at(self, path: KeyPath) -> str:
         """`file, line N`, for the deepest part of the path that stands in the file."""

@@ -1,4 +1,4 @@
-"""A run's results in a notebook's cell: the verdict, the scores, the guards, the cost."""
+"""What was measured, in a notebook's cell: of a run the scores, of a sweep the trials."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rich.text import Text
 
-from brulee.reporting import terminal
+from brulee.reporting import sweep_text, terminal
 from brulee.reporting.results import Results
+from brulee.reporting.sweep_results import Sweep
 from brulee.reporting.tables import Rows
 from brulee.reporting.verdict import verdict
 
@@ -20,6 +21,16 @@ def html(results: Results, report: Path) -> str:
     cost = escape(terminal.cost(results))
     link = f"Report: <code>{escape(str(report))}</code>"
     return f"<div><p><b>{said}</b></p>{tables}<p>{cost}</p><p>{link}</p></div>"
+
+
+def sweep_html(found: Sweep, page: Path) -> str:
+    """A sweep likewise: the verdict, what is to be known of it, the trials, the test rows."""
+    first, *others = sweep_text.verdict(found)
+    listed = "".join(f"<li>{escape(clause)}</li>" for clause in others)
+    tables = (sweep_text.trials(found), sweep_text.test(found))
+    shown = "".join(_table(rows) for rows in tables if rows.rows)
+    link = f"Report: <code>{escape(str(page))}</code>"
+    return f"<div><p><b>{escape(first)}.</b></p><ul>{listed}</ul>{shown}<p>{link}</p></div>"
 
 
 def _table(rows: Rows) -> str:

@@ -72,7 +72,8 @@ class Trainer:
     `count` is how many documents make an epoch. The loss of a step is the sum over its learned
     tokens divided by their number, whatever the split into passes and processes. `glimpse` is
     asked every `generate_every` steps; `pass_tokens` bounds a pass where the device's own bound
-    is too high.
+    is too high. `validated` is told the step and the loss of each validation, and may raise to end
+    the training there.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class Trainer:
         self.relief = Relief(self.passes, allowed=not world.shards)
         self.best = Best()
         self.step, self.tokens, self.seconds, self.peak = 0, 0, 0.0, 0
+        self.validated: Callable[[int, float], None] | None = None
         self._resume_line = ""
         self._saved = 0  # the step of the newest checkpoint
         self._early = self._stop = False
@@ -272,6 +274,8 @@ class Trainer:
         loss = self.validation_loss()
         self.recorder.validation(self.step, loss)
         progress.show(validation=f"{loss:.3f}")
+        if self.validated:
+            self.validated(self.step, loss)
         better = self.best.see(self.step, loss)
         if better and self.spec.keep_best:
             self._write(self.folder / "checkpoints" / "best", keep=1)

@@ -1,0 +1,221 @@
+"""A sweep: settings of a recipe trained, chosen by validation rows, and the chosen one tested."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from brulee.errors import AskedToStopError, InputError
+from brulee.models.disk import nearest_folder, try_writing
+from brulee.pipeline.folder import SWEEP_LOCK
+from brulee.pipeline.lock import alone
+from brulee.pipeline.sweeps import finals
+from brulee.pipeline.sweeps.forecast import check_methods, forecast
+from brulee.pipeline.sweeps.ground import check_pruning, look
+from brulee.pipeline.sweeps.outline import Options, Outline, total_of
+from brulee.pipeline.sweeps.score import higher_is_better
+from brulee.pipeline.sweeps.space import space
+from brulee.pipeline.sweeps.study import NAME, Study, check_installed, reached
+from brulee.pipeline.sweeps.summary import summarise
+from brulee.pipeline.sweeps.trial import folder_of, forget_weights, trained, try_out
+from brulee.progress import note, waiting
+from brulee.recipe import Recipe
+from brulee.recipe.axes import Axis
+from brulee.reporting import sweep_page, sweep_results, sweep_text, wording
+from brulee.reporting.results import FILE_NAME as RESULTS
+from brulee.reporting.sweep_results import Sweep
+
+_POLL = 1.0  # seconds between two looks at what other processes do
+
+
+def outline(
+    recipe: Recipe,
+    axes: Sequence[Axis],
+    options: Options | None = None,
+    folder: Path | None = None,
+    fresh: bool = False,
+) -> Outline:
+    """A sweep with everything checked that can be; nothing is trained or written.
+
+    Raises InputError for bad input.
+    """
+    options = options or Options()
+    check_installed()
+    _check_alone()
+    options.check()
+    found = space(recipe, axes)
+    where = folder or Path(recipe.runs) / f"{recipe.name or 'run'}-sweep"
+    _check_folder(where, options, fresh)
+    ground = look(recipe)
+    maximise = higher_is_better(recipe, ground.corpus, options.objective)
+    if options.prune:
+        check_pruning(found, ground)
+    check_methods(found)
+    return Outline(found, ground, where, total_of(found, options), maximise, options)
+
+
+def sweep(outlined: Outline, fresh: bool = False, command: Sequence[str] = ()) -> Path:
+    """Train the settings, choose one by its validation rows, score it on the test rows.
+
+    Returns the sweep's folder, with a run folder for each trial, sweep.json and sweep.html. What
+    the folder or the storage holds of the same sweep is gone on with; `fresh` moves the folder
+    aside first. `command` is the recipe's file and the overrides that it was read with. Raises
+    InputError for bad input and StoppedError on an interrupt; finished trials are kept.
+    """
+    where = outlined.folder
+    if fresh and where.exists():
+        _move_aside(where)
+    where.mkdir(parents=True, exist_ok=True)
+    try:
+        with reached():
+            found = _found(Study(outlined), outlined, command)
+    except KeyboardInterrupt:
+        raise _stopped("interrupted") from None
+    except AskedToStopError as error:
+        # Its own line that goes on would go on with one trial alone.
+        raise _stopped(str(error).partition("; ")[0]) from None
+    sweep_results.write(found, where)
+    sweep_page.write_page(found, where)
+    return where
+
+
+def _found(study: Study, outlined: Outline, command: Sequence[str]) -> Sweep:
+    study.settle()
+    for line in outlined.space.notes():
+        note(line)
+    if not study.trials():
+        tell_forecast(outlined)
+    stopped = _train_all(study, outlined)
+    found = summarise(outlined, study, stopped, command)
+    return _tested(outlined, found) if stopped is None and found.best is not None else found
+
+
+def tell_forecast(outlined: Outline) -> None:
+    """Say what the sweep will take."""
+    for line in forecast(outlined).told():
+        note(line)
+
+
+def _train_all(study: Study, outlined: Outline) -> str | None:
+    """Train trial after trial; why the chosen one is not to be tested yet, if it is not."""
+    began, timeout = time.monotonic(), outlined.options.timeout
+    done = 0
+    while True:
+        over = timeout is not None and time.monotonic() - began > timeout
+        if not over and (claim := study.claim()) is not None:
+            left = (outlined.total - claim.number) * (time.monotonic() - began) / max(done, 1)
+            time_left = f" (about {wording.duration(left)} left)" if done else ""
+            name, what = NAME.format(claim.number), sweep_text.settings(claim.point)
+            note(f"{name} of {outlined.total}: {what}{time_left}")
+            try:
+                try_out(outlined, study, claim)
+            finally:
+                claim.release()
+            done += 1
+            _tidy(study, outlined)
+            continue
+        here, hosts = study.elsewhere()
+        if hosts:
+            return f"trials are still at work on {', '.join(sorted(hosts))}"
+        if not here:
+            return None
+        if over:
+            return "the time was over, and trials are still at work in other processes"
+        with waiting(f"Waiting for {here} trials of other processes"):
+            time.sleep(_POLL)
+
+
+def _tested(outlined: Outline, found: Sweep) -> Sweep:
+    """The chosen trial and the recipe's own scored on the test rows, by one process."""
+    best, own = found.best, found.own
+    assert best is not None
+    if trained(outlined.folder / best.run) is None:
+        said = f"{best.run} was chosen and lies on another machine; the same command there tests it"
+        return found.model_copy(update={"stopped": said})
+    asked = [best]
+    if own and own.value is not None and own != best and trained(outlined.folder / own.run):
+        asked.append(own)
+    with alone(outlined.folder / "finals", _say_waiting):
+        for trial in asked:
+            recipe = outlined.space.recipe_of(trial.settings)
+            beside = None if trial is best else outlined.folder / best.run
+            finals.score_test(outlined.folder / trial.run, recipe, beside)
+    runs = [outlined.folder / trial.run for trial in asked]
+    test = finals.against(runs[1], runs[0], outlined) if len(runs) > 1 else []
+    tested = [finals.tested(run) for run in runs]
+    others = [trial for trial in found.trials if trial not in asked]
+    before = [t.number for t in others if (outlined.folder / t.run / RESULTS).is_file()]
+    return found.model_copy(
+        update={
+            "chosen": best.number,
+            "test": tuple(test),
+            "tested": tuple(tested),
+            "tested_before": tuple(before),
+        }
+    )
+
+
+def _tidy(study: Study, outlined: Outline) -> None:
+    """Delete the weights of the trials that are neither the best nor the recipe's own."""
+    if outlined.options.keep_all:
+        return
+    found = summarise(outlined, study)
+    kept = {t.number for t in (found.best, found.own) if t is not None}
+    for trial in found.trials:
+        if trial.state == "running":
+            continue
+        for seed in range(outlined.options.seeds):
+            run = folder_of(outlined.folder, trial.number, seed)
+            if run.is_dir() and (seed or trial.number not in kept):
+                forget_weights(run)
+
+
+def _say_waiting() -> None:
+    note("another process scores the chosen trial, which is waited for.")
+
+
+def _check_alone() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            "a sweep's trainings are of one process each; start it without torchrun, and as often "
+            "as there are devices: processes share the trials."
+        )
+
+
+def _check_folder(where: Path, options: Options, fresh: bool) -> None:
+    parent = nearest_folder(where, "the sweep's folder")
+    if where.exists() and any(where.iterdir()) and not (where / SWEEP_LOCK).exists():
+        raise InputError(f"{where}: this folder is not empty and holds no sweep; name another.")
+    if fresh and options.storage:
+        raise InputError(
+            "--fresh moves a folder aside and leaves the trials in a storage as they are; name "
+            "another sweep there: --folder NEW."
+        )
+    try_writing(parent)
+
+
+def _move_aside(where: Path) -> None:
+    """Rename an earlier sweep to NAME.1, NAME.2 ... Raises InputError where a process is in it."""
+    for file in where.glob(".*.lock"):
+        try:
+            FileLock(file, is_singleton=False).acquire(timeout=0).lock.release()
+        except Timeout:
+            raise InputError(
+                f"{where}: another process is working on this sweep; wait for it, or name another "
+                "folder."
+            ) from None
+    number = 1
+    while (target := where.with_name(f"{where.name}.{number}")).exists():
+        number += 1
+    where.rename(target)
+
+
+def _stopped(reason: str) -> AskedToStopError:
+    return AskedToStopError(
+        f"{reason}; finished trials are kept, and a training that was begun goes on from its "
+        "newest checkpoint. Go on with the same command."
+    )

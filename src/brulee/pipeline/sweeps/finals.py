@@ -1,0 +1,84 @@
+"""The end of a sweep: the chosen trial, and the recipe's own beside it, scored on the test rows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from brulee import pipeline
+from brulee.evaluation.answers import Answer, read_lines, statistics_array
+from brulee.evaluation.stats import compare
+from brulee.methods import METHODS
+from brulee.pipeline.comparing import adjusted, comparison, swaps
+from brulee.pipeline.preparation import task_metrics
+from brulee.pipeline.sweeps.outline import Outline
+from brulee.recipe import Recipe
+from brulee.reporting import results
+from brulee.reporting.results import Comparison
+from brulee.reporting.sweep_results import BeforeAfter
+
+
+def score_test(run: Path, recipe: Recipe, beside: Path | None = None) -> None:
+    """Score a trained trial as `brulee run` does; a run that was scored already is left as it is.
+
+    The base's answers are taken from the run `beside` it, where the base was the same to the bit.
+    """
+    if beside is not None and _same_base(run, beside):
+        _share(beside / "eval", run / "eval")
+    pipeline.run(recipe, folder=run)
+
+
+def tested(run: Path) -> BeforeAfter:
+    """Before and after of a trial on the test rows."""
+    return BeforeAfter(run=run.name, comparisons=results.read(run).comparisons)
+
+
+def against(own: Path, chosen: Path, outline: Outline) -> list[Comparison]:
+    """The chosen trial minus the recipe's own setting, on the test items that both answered."""
+    recipe, corpus = outline.recipe, outline.ground.corpus
+    metrics, found = task_metrics(recipe, corpus), []
+    resamples, tests = (
+        recipe.evaluate.resamples,
+        swaps(recipe.evaluate.resamples, len(corpus.tests)),
+    )
+    for test in corpus.tests:
+        name = f"{test.name.replace('/', '-')}.jsonl"
+        own_answers, answers = _both(own / "eval/tuned" / name, chosen / "eval/tuned" / name)
+        if not answers:
+            continue
+        for key, metric in ((key, m) for m in metrics[test.path] for key in m.keys):
+            own_NS = metric.join(key, statistics_array(own_answers, key))
+            chosen_NS = metric.join(key, statistics_array(answers, key))
+            got = compare(own_NS, chosen_NS, partial(metric.reduce, key), resamples, swaps=tests)
+            trained, better = test.path not in corpus.held_out, metric.higher_is_better(key)
+            found.append(comparison(test.name, key, got, better, trained))
+    return list(adjusted(found))
+
+
+def _both(a: Path, b: Path) -> tuple[list[Answer], list[Answer]]:
+    """The answers of two runs to the same items: one may have room for fewer."""
+    of_a, of_b = ({answer.id: answer for answer in read_lines(file)} for file in (a, b))
+    shared = [name for name in of_a if name in of_b]
+    return [of_a[name] for name in shared], [of_b[name] for name in shared]
+
+
+def _same_base(a: Path, b: Path) -> bool:
+    """Whether two runs hold their base alike: full fine-tuning holds it in fp32."""
+    return _base_of(a) == _base_of(b)
+
+
+def _base_of(run: Path) -> tuple[Any, ...]:
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    recipe = manifest["recipe"]
+    whole = METHODS[recipe["method"]["name"]].stores_model
+    kept = (manifest[key] for key in ("base", "framing", "precision"))
+    return (*kept, recipe["train"]["device"], recipe["train"]["max_length"], whole)
+
+
+def _share(source: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    if (source / "base").is_dir() and not (target / "base").exists():
+        shutil.copytree(source / "base", target / "base")

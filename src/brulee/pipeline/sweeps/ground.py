@@ -1,0 +1,76 @@
+"""What all trials of a sweep share, looked at before the first: validation rows, steps, digests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from brulee.data.corpus import Corpus, open_corpus
+from brulee.data.lengths import fitting_rows
+from brulee.errors import InputError
+from brulee.models.tokenizers import load_encoder
+from brulee.pipeline.record import facts_of
+from brulee.pipeline.sweeps.space import Space
+from brulee.recipe import Recipe
+from brulee.training.documents import course
+
+# Axes that change what happened before a step of the same number.
+_STEPS = ("train.epochs", "train.max_steps", "train.batch_size", "train.accumulation")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """`rows` and `learned` are the rows and the learned tokens that every trial is validated on.
+
+    `documents` make an epoch; `facts` are the digests of data, templates and base.
+    """
+
+    corpus: Corpus
+    rows: int
+    learned: int
+    documents: int
+    facts: Mapping[str, Any]
+
+
+def look(recipe: Recipe) -> Ground:
+    """Read the rows as a training would. Raises InputError where there are none to validate on."""
+    corpus, encoder = open_corpus(recipe), load_encoder(recipe)
+    tasks = [corpus.tasks[path] for path in corpus.trained]
+    if not any(task.validation for task in tasks):
+        raise InputError(
+            f"{recipe.source.at(('data',))}: a sweep chooses by validation rows, and there are "
+            "none; set data.split.validation, for instance to 0.1."
+        )
+    rows = learned = 0
+    for task in tasks:
+        for row in fitting_rows(task, encoder, task.validation, "validation").rows:
+            found = task.encode(encoder, row, 0, "")
+            rows += found is not None
+            learned += found.learned if found else 0
+    fitting = {
+        path: fitting_rows(corpus.tasks[path], encoder, corpus.tasks[path].train).rows
+        for path in corpus.trained
+    }
+    documents = len(corpus.mixture(fitting, recipe.train.seed))
+    return Ground(corpus, rows, learned, documents, facts_of(recipe, corpus))
+
+
+def check_pruning(space: Space, ground: Ground) -> None:
+    """Raise InputError where no trial could be ended early, or not by a fair comparison."""
+    for axis in space.axes:
+        if axis.key in _STEPS:
+            raise InputError(
+                f"--prune compares losses at the same step, and {axis.key} changes what a step "
+                "stands for; leave out one of them."
+            )
+    train = space.recipe.train
+    planned = course(train, ground.documents)
+    every = train.validate_every or planned.per_epoch
+    if every >= planned.steps:
+        most = planned.steps // 2
+        mend = f"set train.validate_every to {most} or less" if most else "train for more steps"
+        raise InputError(
+            f"{space.recipe.source.at(('train', 'validate_every'))}: --prune can end no trial "
+            f"early, as a training of {planned.steps} steps is validated every {every}; {mend}."
+        )

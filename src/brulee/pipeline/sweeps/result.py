@@ -1,0 +1,88 @@
+"""What a sweep is from Python: its folder, and what it found as objects."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from brulee.errors import InputError
+from brulee.pipeline.result import Run
+from brulee.reporting import notebook, sweep_results, sweep_text
+from brulee.reporting.sweep_page import FILE_NAME as PAGE
+
+_WIDE = 80  # columns of a sweep that is printed
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's folder, read when it is asked; a path wherever one is taken.
+
+    A notebook shows what it found, `print` as the command line does.
+    """
+
+    folder: Path
+
+    def __fspath__(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    def __repr__(self) -> str:
+        """The folder, on one line."""
+        return f"Sweep({str(self.folder)!r})"
+
+    def __str__(self) -> str:
+        """The verdict, the trials, the test rows."""
+        out = io.StringIO()
+        console = Console(file=out, width=_WIDE, color_system=None, force_jupyter=False)
+        sweep_text.show(self.results, console, self.report)
+        return out.getvalue().strip("\n")
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        return notebook.sweep_html(self.results, self.report)
+
+    @property
+    def results(self) -> sweep_results.Sweep:
+        """All that was found, as in sweep.json."""
+        return sweep_results.read(self.folder)
+
+    @property
+    def best(self) -> Run:
+        """The run of the trial that was chosen. Raises InputError where none came to its end."""
+        found = self.results.best
+        if found is None:
+            raise InputError(f"{self.folder}: no trial of this sweep came to its end.")
+        return Run(self.folder / found.run)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The chosen values by key; {} for the recipe's own setting beside the axes."""
+        found = self.results.best
+        return dict(found.settings) if found else {}
+
+    @property
+    def trials(self) -> list[dict[str, Any]]:
+        """A mapping per trial, the best first: rows of a table."""
+        found = self.results
+        rest = [trial for trial in found.trials if trial.value is None]
+        shown = ("run", "state", "own", "value", "values", "method", "seconds", "reason")
+        keys = sweep_text.axes(found)
+        return [
+            {**{key: trial.settings.get(key) for key in keys}}
+            | {key: getattr(trial, key) for key in shown}
+            for trial in (*found.ranked, *rest)
+        ]
+
+    @property
+    def verdict(self) -> str:
+        """What was found in one sentence."""
+        return f"{sweep_text.verdict(self.results)[0]}."
+
+    @property
+    def report(self) -> Path:
+        """Where the page with all of it lies."""
+        return self.folder / PAGE

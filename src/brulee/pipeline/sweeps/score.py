@@ -1,0 +1,79 @@
+"""What a trained trial scores on the validation rows, by a metric of the recipe."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+
+from brulee.data.corpus import Corpus
+from brulee.errors import InputError, unknown
+from brulee.evaluation.answers import generate_answers, statistics_array
+from brulee.evaluation.base import Metric
+from brulee.evaluation.stats import interval
+from brulee.inference.sampling import Sampling
+from brulee.inference.session import open_engine
+from brulee.models.context import context_length
+from brulee.pipeline.folder import open_run
+from brulee.pipeline.preparation import Prepared, prepare, task_metrics
+from brulee.pipeline.storing import from_disk
+from brulee.pipeline.trained import Tuned, ended
+from brulee.recipe import Recipe
+from brulee.reporting.sweep_results import LOSS
+
+
+def higher_is_better(recipe: Recipe, corpus: Corpus, objective: str) -> bool:
+    """Whether more of an objective is better.
+
+    Raises InputError for one that is neither the loss nor a score of every task's metrics.
+    """
+    if objective == LOSS:
+        return False
+    measured = [metrics for path, metrics in task_metrics(recipe, corpus).items()
+                if path in corpus.trained]  # fmt: skip
+    shared = set.intersection(*({key for m in one for key in m.keys} for one in measured))
+    if objective not in shared:
+        raise unknown("objective", objective, [LOSS, *shared], "--objective")
+    return _metric(measured[0], objective).higher_is_better(objective)
+
+
+def validation_score(recipe: Recipe, run: Path, key: str) -> float:
+    """The mean over the tasks of what a run's weights score on their validation rows.
+
+    The answers are kept in eval/validation, where an interrupted scoring goes on.
+    """
+    where = open_run(recipe, "train", run, fresh=False)
+    known = ended(where)
+    assert known is not None, "a trial is scored when it was trained"
+    prepared, tuned = from_disk(prepare(where, begin=False), known)
+    scores = [_score(prepared, tuned, path, key) for path in prepared.corpus.trained]
+    return math.fsum(scores) / len(scores)
+
+
+def _score(prepared: Prepared, tuned: Tuned, path: str, key: str) -> float:
+    spec, task = prepared.recipe.evaluate, prepared.corpus.tasks[path]
+    encoder = prepared.encoder_for(tuned.attached)
+    context = context_length(prepared.base.model)
+    reserved = tuned.attached.reserved + spec.generation.max_new_tokens
+    room = None if context is None else context - reserved
+    made = (task.item(row, encoder, room) for row in task.validation)
+    items = [item for item in made if item is not None]
+    if not items:
+        raise InputError(f"{path}: no validation row fits the model's context to be answered.")
+    answers = generate_answers(
+        open_engine(prepared.base, encoder, spec.batch_tokens, tuned.attached),
+        encoder,
+        items,
+        prepared.metrics[path],
+        Sampling(spec.generation.max_new_tokens, spec.generation.temperature),
+        task=path,
+        file=prepared.where.answers("validation", path),
+        title=f"Validation rows: {path}",
+    )
+    metric = _metric(prepared.metrics[path], key)
+    stats_NS = metric.join(key, statistics_array(answers, key))
+    return interval(stats_NS, partial(metric.reduce, key), resamples=1).value
+
+
+def _metric(metrics: tuple[Metric, ...], key: str) -> Metric:
+    return next(metric for metric in metrics if key in metric.keys)

@@ -1,0 +1,179 @@
+"""A sweep's trials as inline SVG: what they scored along an axis, and on the way."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from html import escape
+
+from brulee.reporting.charts import NARROW, Scale, ticks
+from brulee.reporting.sweep_results import Sweep, Trial
+from brulee.reporting.sweep_text import objective, scored, settings, shown
+
+SERIES = 7  # colours; more methods than there are
+_FAR = (
+    4.0  # times the middle trial's distance from the best, above which a score is drawn at the edge
+)
+_TOP, _BOTTOM, _RIGHT = 30, 46, 16
+
+
+def colour_of(found: Sweep) -> dict[str, int]:
+    """A colour's number for each method, in the order of the trials."""
+    methods = dict.fromkeys(trial.method for trial in found.trials)
+    return {method: i % SERIES for i, method in enumerate(methods)}
+
+
+def along(found: Sweep, name: str, at: Callable[[Trial], float], log: bool, width: int) -> str:
+    """Every trial's score against a number, coloured by method; its seeds as small dots."""
+    trials = found.ranked
+    xs = [at(trial) for trial in trials]
+    height, left = _size(width)
+    x, marks = _x_scale(xs, log, left, width - _RIGHT)
+    y, beyond = _y_scale(found, [trial.value or 0.0 for trial in trials], height)
+    parts = [_y_axis(y, left, width), _x_axis(x, marks, height - _BOTTOM, log)]
+    parts += [_text(left, 14, objective(found).lower(), "axis-name")]
+    parts += [_text(width - _RIGHT, height - 6, name, "end")]
+    colours = colour_of(found)
+    # The best last, so that nothing lies over it.
+    for trial, value in reversed(list(zip(trials, xs, strict=True))):
+        place = x(math.log10(value) if log else value)
+        parts.append(_trial(found, trial, place, y, beyond, colours[trial.method]))
+    label = f"{objective(found)} of {len(trials)} settings against {name}. Best: "
+    best = trials[0]
+    return _svg(width, height, f"{label}{scored(best)} at {shown(at(best))}.", parts)
+
+
+def curves(found: Sweep, width: int) -> str:
+    """The validation losses on the way, a line a trial; "" where none was validated twice."""
+    drawn = [trial for trial in found.trials if len(trial.curve) > 1]
+    if not drawn:
+        return ""
+    height, left = _size(width)
+    points = [point for trial in drawn for point in trial.curve]
+    x = Scale(0, max(step for step, _ in points), left, width - _RIGHT)
+    lowest = [min(loss for _, loss in trial.curve) for trial in drawn]
+    edge = _edge(min(lowest), lowest)
+    near = [t for t, low in zip(drawn, lowest, strict=True) if low <= edge]
+    y = _padded(min(lowest), max(loss for trial in near for _, loss in trial.curve), height)
+    marks = [mark for mark in ticks(0, x.high, _count(width)) if float(mark).is_integer()]
+    parts = [_y_axis(y, left, width), _x_axis(x, marks, height - _BOTTOM, False)]
+    parts += [_text(left, 14, "validation loss", "axis-name")]
+    parts += [_text(width - _RIGHT, height - 6, "step", "end")]
+    colours, best = colour_of(found), found.best
+    # The best last, so that nothing lies over it.
+    for trial in sorted(drawn, key=lambda trial: trial == best):
+        parts.append(_curve(trial, trial == best, x, y, colours[trial.method]))
+    return _svg(width, height, f"Validation loss of {len(drawn)} trials by step.", parts)
+
+
+def _trial(found: Sweep, trial: Trial, x: float, y: Scale, beyond: float, colour: int) -> str:
+    title = f"{trial.run}: {settings(trial.settings)}: {scored(trial)}"
+    far = _is_beyond(found, trial.value or 0.0, beyond)
+    level = y(beyond) if far else y(trial.value or 0.0)
+    kinds = [f"s{colour}", "best" * (trial == found.best), "own" * trial.own, "far" * far]
+    seeds = "".join(
+        f'<circle class="seed" cx="{x:.1f}" cy="{y(value):.1f}" r="2.5"/>'
+        for value in (trial.values if len(trial.values) > 1 else ())
+        if not _is_beyond(found, value, beyond)
+    )
+    arrow = _text(x, level + (14 if found.higher_is_better else -8), "↑↓"[found.higher_is_better],
+                  "middle") if far else ""  # fmt: skip
+    radius = 6.5 if trial == found.best else 5
+    return (
+        f'<g class="trial {" ".join(filter(None, kinds))}"><title>{escape(title)}</title>{seeds}'
+        f'<circle cx="{x:.1f}" cy="{level:.1f}" r="{radius}"/>{arrow}</g>'
+    )
+
+
+def _curve(trial: Trial, best: bool, x: Scale, y: Scale, colour: int) -> str:
+    points = [(step, min(loss, y.high)) for step, loss in trial.curve]
+    path = " ".join(f"{x(step):.1f},{y(loss):.1f}" for step, loss in points)
+    (step, loss), kinds = points[-1], f"s{colour}{' best' * best}{' own' * trial.own}"
+    end = f'<circle cx="{x(step):.1f}" cy="{y(loss):.1f}" r="{4 if best else 2.5}"/>'
+    if trial.state == "pruned":
+        end = _text(x(step), y(loss) + 4, "×", "middle")
+    title = f"{trial.run}: {settings(trial.settings)}"
+    return (
+        f'<g class="trial {kinds}"><title>{escape(title)}</title>'
+        f'<polyline class="way" points="{path}"/>{end}</g>'
+    )
+
+
+def _y_scale(found: Sweep, values: Sequence[float], height: float) -> tuple[Scale, float]:
+    """The scale, and the score from which on trials stand at its edge: a few are far off."""
+    best, sign = values[0], -1.0 if found.higher_is_better else 1.0
+    edge = sign * _edge(sign * best, [sign * value for value in values])
+    return _padded(min(best, edge), max(best, edge), height), edge
+
+
+def _edge(best: float, values: Sequence[float]) -> float:
+    """The largest value that is not far from the best, the smallest."""
+    reach, most = _FAR * (statistics.median(values) - best), max(values)
+    return best + reach if 0 < 2 * reach < most - best else most
+
+
+def _is_beyond(found: Sweep, value: float, edge: float) -> bool:
+    return value < edge if found.higher_is_better else value > edge
+
+
+def _x_scale(xs: Sequence[float], log: bool, start: float, end: float) -> tuple[Scale, list[float]]:
+    """The scale, of logarithms where it is one, and the numbers to mark."""
+    if not log:
+        low, high = min(xs), max(xs)
+        room = (high - low) * 0.04 or 0.5
+        scale = Scale(low - room, high + room, start, end)
+        return scale, ticks(scale.low, scale.high, _count(end))
+    low, high = math.log10(min(xs)), math.log10(max(xs))
+    room = (high - low) * 0.05 or 0.2
+    scale = Scale(low - room, high + room, start, end)
+    powers = range(math.floor(scale.low), math.ceil(scale.high) + 1)
+    factors = (
+        (1, 2, 5) if high - low < 2.2 and end >= NARROW else (1, 3) if high - low < 3 else (1,)
+    )
+    marks = [factor * 10.0**power for power in powers for factor in factors]
+    return scale, [mark for mark in marks if scale.low <= math.log10(mark) <= scale.high]
+
+
+def _padded(low: float, high: float, height: float) -> Scale:
+    room = (high - low) * 0.08 or abs(high) * 0.01 or 0.5
+    return Scale(low - room, high + room, height - _BOTTOM, _TOP)
+
+
+def _size(width: int) -> tuple[float, float]:
+    return (320, 56) if width >= NARROW else (250, 48)
+
+
+def _count(width: float) -> int:
+    return max(3, round(width / 110))
+
+
+def _x_axis(x: Scale, marks: Sequence[float], floor: float, log: bool) -> str:
+    parts = [_rule(x.start, floor, x.end, floor, "axis")]
+    for mark in marks:
+        place = x(math.log10(mark) if log else mark)
+        parts.append(_text(place, floor + 18, f"{mark:g}", "middle"))
+    return "".join(parts)
+
+
+def _y_axis(y: Scale, left: float, width: float) -> str:
+    parts = []
+    for mark in ticks(y.low, y.high, 4):
+        parts.append(_rule(left, y(mark), width - _RIGHT, y(mark), "grid"))
+        parts.append(_text(left - 8, y(mark) + 4, f"{mark:g}".replace("-", "−"), "end"))
+    return "".join(parts)
+
+
+def _rule(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def _text(x: float, y: float, text: str, kind: str) -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
+
+
+def _svg(width: float, height: float, label: str, parts: Sequence[str]) -> str:
+    return (
+        f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'width="{width:.0f}" height="{height:.0f}">{"".join(parts)}</svg>'
+    )

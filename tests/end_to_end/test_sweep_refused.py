@@ -1,0 +1,164 @@
+"""What `brulee sweep` refuses, in one sentence each."""
+
+from __future__ import annotations
+
+import runpy
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed")
+
+
+@pytest.fixture(autouse=True)
+def unforeseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the forecast, which takes longer than these trainings."""
+    monkeypatch.setattr("brulee.pipeline.sweeps.tell_forecast", lambda _: None)
+
+
+BAD: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "bad_inputs.py"))
+SWEEP = Path("runs/recipe-sweep")
+
+
+@pytest.mark.parametrize(
+    ("axes", "says"),
+    [
+        (["method.rnk=2,4"], "unknown key 'method.rnk'; did you mean 'rank'?"),
+        (["method.rank=2,four"], "--set method.rank: method.rank = 'four' is not valid"),
+        (["method.rank=2.5..8"], "method.rank = 2.5 is not valid"),
+        (["train.learning_rate=-1..1"], "train.learning_rate = -1 is not valid"),
+        (["method.name=lora,loar"], "unknown method 'loar'; did you mean 'lora'"),
+        (["method.name=full,ia3", "method.rank=2,4"], "unknown key 'method.rank'"),
+        (["data.split.test=0.1,0.2"], "data.split.test is not for a sweep"),
+        (["method.target=all-linear,[nothing_here]"], "nothing_here"),
+        (
+            [f"train.{key}={','.join(map(str, range(1, 151)))}" for key in ("epochs", "max_steps")],
+            "the lists make 22,500 settings",
+        ),
+        (["train.epochs=1"], "a sweep needs an axis"),
+        (["train.epochs=1,2", "--objective", "rougL"], "unknown objective 'rougL'; did you mean"),
+        (["train.epochs=1,2", "--timeout", "soon"], "--timeout soon: write a number"),
+    ],
+)
+def test_bad_axes_are_told_before_anything_is_trained(
+    at: Any, brulee: Any, axes: list[str], says: str
+) -> None:
+    words = [w for text in axes for w in (("--set", text) if "=" in text else (text,))]
+    done = brulee("sweep", at.write(), *words)
+    assert done.code == 2, done.out
+    assert len(done.errors) == 1
+    assert says in done.err
+    assert not (at.folder / "runs").exists()
+
+
+def test_without_validation_rows_there_is_nothing_to_choose_by(at: Any, brulee: Any) -> None:
+    at.recipe["data"]["split"]["validation"] = 0
+    done = brulee("sweep", at.write(), "--set", "method.rank=2,4")
+    assert done.code == 2
+    assert "a sweep chooses by validation rows, and there are none" in done.err
+
+
+def test_another_sweep_in_the_folder_is_refused(at: Any, brulee: Any) -> None:
+    assert brulee("sweep", at.write(), "--set", "method.rank=2,4").code == 0
+    for words, says in (
+        (("--set", "method.rank=2,8"), "another axes"),
+        (("--set", "method.rank=2,4", "--seeds", 2), "another seeds: 1 there and 2 now"),
+        (("--set", "method.rank=2,4", "--set", "train.epochs=2"), "another recipe: train epochs"),
+    ):
+        done = brulee("sweep", "recipe.yaml", *words)
+        assert done.code == 2
+        assert says in done.err
+    fresh = brulee("sweep", "recipe.yaml", "--set", "method.rank=2,8", "--fresh")
+    assert fresh.code == 0, fresh.err
+    assert (at.folder / "runs/recipe-sweep.1/sweep.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("axis", "says"),
+    [
+        ("train.batch_size=2,4", "--prune compares losses at the same step"),
+        ("method.rank=2,4", "set train.validate_every to 2 or less"),
+    ],
+)
+def test_pruning_that_cannot_work_is_told(at: Any, brulee: Any, axis: str, says: str) -> None:
+    done = brulee("sweep", at.write(), "--set", axis, "--prune")
+    assert done.code == 2
+    assert says in done.err
+
+
+def test_changed_rows_are_refused(at: Any, brulee: Any) -> None:
+    assert brulee("sweep", at.write(), "--set", "method.rank=2,4").code == 0
+    at.rows(BAD["ROWS"][:-1])
+    done = brulee("sweep", "recipe.yaml", "--set", "method.rank=2,4")
+    assert done.code == 2
+    assert "this sweep was begun with another data or model" in done.err
+
+
+def test_without_optuna_one_sentence_says_how_to_get_it(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brulee.pipeline.sweeps.study.find_spec", lambda _: None)
+    done = brulee("sweep", at.write(), "--set", "method.rank=2,4")
+    assert done.code == 2
+    assert done.errors == ["error: a sweep needs the package optuna: pip install 'brulee[sweep]'."]
+
+
+@pytest.mark.parametrize("url", ["nonsense", "foo://user:secret@host/x", "sqlite:////no/such/x.db"])
+def test_a_storage_that_cannot_be_opened_is_told_without_its_password(
+    at: Any, brulee: Any, url: str
+) -> None:
+    done = brulee("sweep", at.write(), "--set", "method.rank=2,4", "--storage", url)
+    assert done.code == 2
+    assert "error: --storage: " in done.err
+    assert "secret" not in done.err
+
+
+def test_under_torchrun_it_says_how_to_use_several_devices(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = brulee("sweep", at.write(), "--set", "method.rank=2,4")
+    assert done.code == 2
+    assert "start it without torchrun" in done.err
+
+
+def test_a_study_of_somebody_else_is_not_written_to(at: Any, brulee: Any) -> None:
+    import optuna
+
+    theirs = optuna.create_study(storage="sqlite:///shared.db", study_name="recipe-sweep")
+    theirs.enqueue_trial({"x": 1})
+    storage = ("--storage", "sqlite:///shared.db")
+    done = brulee("sweep", at.write(), "--set", "method.rank=2,4", *storage)
+    assert done.code == 2
+    assert "holds a study named 'recipe-sweep' that is no sweep" in done.err
+    assert theirs.user_attrs == {}
+
+
+def test_a_damaged_storage_is_told(at: Any, brulee: Any) -> None:
+    assert brulee("sweep", at.write(), "--set", "method.rank=2,4").code == 0
+    (at.folder / SWEEP / "sweep.db").write_text("no database\n" * 100)
+    done = brulee("sweep", "recipe.yaml", "--set", "method.rank=2,4")
+    assert done.code == 2
+    assert "sweep.db: not the trials of a sweep" in done.err
+
+
+def test_a_storage_that_is_lost_on_the_way_is_told(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from optuna.exceptions import StorageInternalError
+
+    from brulee.pipeline.sweeps.study import Study
+
+    def lost(*_: Any) -> None:
+        raise StorageInternalError("host=secret")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Study, "told", lost)
+        done = brulee("sweep", at.write(), "--set", "method.rank=2,4")
+    assert done.code == 2
+    assert "the sweep's storage was lost" in done.err
+    assert "secret" not in done.err
+    again = brulee("sweep", "recipe.yaml", "--set", "method.rank=2,4")
+    assert again.code == 0, again.err
