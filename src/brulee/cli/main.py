@@ -87,13 +87,13 @@ def main() -> None:
 
 
 def _share_cores() -> None:
-    """Have threads that wait for another sleep, not spin, before OpenMP is loaded with PyTorch.
+    """Have threads that wait for another soon sleep, before OpenMP is loaded with PyTorch.
 
-    Where others compute too, spinning takes the core from the thread that is waited for
+    Where others compute too, one that spins takes the core from the thread that it waits for
     (docs/performance.md). What the environment says goes.
     """
-    if "GOMP_SPINCOUNT" not in os.environ:
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _show_version(wanted: bool) -> None:
