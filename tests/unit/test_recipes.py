@@ -1,5 +1,8 @@
 """The recipes of this repository name only what exists."""
 
+import itertools
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from brulee.errors import InputError
 from brulee.evaluation import metric
 from brulee.methods import build_method
 from brulee.recipe import load_recipe
+from brulee.recipe.axes import split_axes
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -51,3 +55,28 @@ def test_a_folder_is_no_recipe_and_a_run_is_gone_on_with(tmp_path: Path) -> None
     (run / "recipe.yaml").write_text("data: {source: rows.jsonl}")
     with pytest.raises(InputError, match=r"this is a run and not a recipe; `brulee resume .*run`"):
         load_recipe(run)
+
+
+def documented() -> list[str]:
+    """Every command of the documentation, and of recipes' comments, that reads a recipe here."""
+    texts = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *RECIPES]
+    found = [
+        line.strip("# ").split("  ")[0]
+        for text in texts
+        for line in text.read_text(encoding="utf-8").splitlines()
+    ]
+    command = re.compile(r"brulee (run|train|plan|sweep|bench train|data \w+) recipes/")
+    return sorted({line for line in found if command.match(line)})
+
+
+def test_the_documentation_has_commands() -> None:
+    assert len(documented()) >= 16
+
+
+@pytest.mark.parametrize("command", documented())
+def test_a_documented_command_changes_what_the_recipe_has(command: str) -> None:
+    words = shlex.split(command)
+    file = next(word for word in words if word.startswith("recipes/"))
+    settings = [after for word, after in itertools.pairwise(words) if word == "--set"]
+    _, fixed = split_axes(settings) if words[1] == "sweep" else ((), settings)
+    load_recipe(ROOT / file, [*OVERRIDES.get(Path(file).stem, ()), *fixed])

@@ -93,7 +93,7 @@ def _share_cores() -> None:
     (docs/performance.md). What the environment says goes.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def _show_version(wanted: bool) -> None:

@@ -131,7 +131,8 @@ def _figures(results: Results) -> str:
     if spent.train_seconds:
         figures.append((wording.duration(spent.train_seconds), "of training"))
     if spent.adapter_bytes:
-        figures.append((wording.size(spent.adapter_bytes), "adapter on disk"))
+        what = "model" if results.method.name == "full" else "adapter"
+        figures.append((wording.size(spent.adapter_bytes), f"{what} on disk"))
     rows = "".join(
         f"<div><dt>{number(label)}</dt><dd>{number(value)}</dd></div>" for value, label in figures
     )

@@ -40,6 +40,13 @@ def page(run_folder: Path) -> str:
     return write_report(run_folder).read_text()
 
 
+def test_what_lies_on_disk_is_called_what_it_is(example: Results) -> None:
+    assert "adapter on disk" in render(example, [], [])
+    full = example.method.model_copy(update={"name": "full"})
+    whole = example.model_copy(update={"method": full})
+    assert "model on disk" in render(whole, [], [])
+
+
 def item(key: str, before: str, after: str, prompt: str = "p") -> Item:
     def made(output: str, score: float) -> Answer:
         return Answer(
