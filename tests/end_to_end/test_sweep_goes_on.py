@@ -49,7 +49,9 @@ def values(sweep: Path) -> list[Any]:
     return [(t["number"], t["settings"], t["state"], t["values"]) for t in found["trials"]]
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_sweep_ends_as_one_that_was_not(
     at: Any, brulee: Any, environment: dict[str, str], monkeypatch: Any, how: signal.Signals
 ) -> None:
@@ -93,6 +95,7 @@ def test_two_processes_share_the_trials(at: Any, environment: dict[str, str]) ->
     assert len(tested) == 2
 
 
+@pytest.mark.slow
 def test_a_sweep_at_work_is_not_moved_aside(at: Any, environment: dict[str, str]) -> None:
     recipe = at.write(train__epochs=60)
     process = started(environment, recipe, *AXIS)
