@@ -15,6 +15,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from brulee.data.batching import common_start
@@ -42,6 +43,7 @@ def main() -> None:
     result = {
         "what": "share of tokens that is not computed again, of the documents of training steps",
         "command": f"python benchmarks/beginnings.py --data {Path(data).name}",
+        "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
         "versions": versions(),
         "rows": rows,

@@ -8,8 +8,9 @@ import re
 import pytest
 
 from brulee.errors import InputError
-from brulee.recipe import load_recipe
+from brulee.recipe import TrainSpec, load_recipe
 from brulee.recipe.axes import (
+    TRAIN,
     Choices,
     Range,
     axes_of,
@@ -21,6 +22,17 @@ from brulee.recipe.axes import (
     written,
 )
 from brulee.yaml_lines import parse_scalar
+
+# Which rows there are, where it runs, what it tells and keeps on the way; seeds are no setting.
+NO_AXES = {
+    *("max_length", "seed", "device", "micro_batch", "trackers", "max_skips", "save_every"),
+    *("validate_every", "keep_checkpoints", "generate_every", "generate_rows"),
+}
+
+
+def test_every_key_of_train_is_an_axis_or_known_to_be_none() -> None:
+    assert set(TrainSpec.model_fields) == set(TRAIN) | NO_AXES
+    assert not set(TRAIN) & NO_AXES
 
 
 def test_one_value_is_an_override_and_several_are_an_axis() -> None:
