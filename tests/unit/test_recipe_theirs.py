@@ -441,3 +441,34 @@ def test_keys_of_data_that_stand_elsewhere_are_told(tmp_path: Path) -> None:
     _, found = converted(f"{AXOLOTL}field_messages: talk\nrun_name: mine\n", tmp_path)
     assert "field_messages" in left(found)
     assert "run_name" in {one.key for one in found.left}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("label_smoothing_factor", "0.1", "cross-entropy"),
+        ("unfrozen_parameters", "[lm_head.weight]", "method.name: selective"),
+        ("curriculum_sampling", "true", "drawn anew"),
+        ("lora_rank_pattern", "{q_proj: 8}", "one rank"),
+        ("rope_scaling", "{type: yarn}", "config.json"),
+        ("embedding_lr", "1.0e-5", "one rate"),
+    ],
+)
+def test_what_makes_another_training_is_told_with_its_reason(
+    key: str, value: str, why: str, tmp_path: Path
+) -> None:
+    _, found = converted(AXOLOTL + f"{key}: {value}\n", tmp_path)
+    assert [why in one.why and one.matters for one in found.left if one.key == key] == [True]
+
+
+def test_what_is_here_as_it_is_or_does_not_matter_is_not_told(tmp_path: Path) -> None:
+    _, before = converted(AXOLOTL, tmp_path)
+    same = "excess_length_strategy: drop\ndataloader_pin_memory: true\nlabel_smoothing_factor: 0\n"
+    _, after = converted(AXOLOTL + same, tmp_path)
+    assert left(after) == left(before)
+    assert all(key in after.text for key in ("excess_length_strategy", "dataloader_pin_memory"))
+
+
+def test_validations_until_a_stop_are_llama_factorys_too(tmp_path: Path) -> None:
+    recipe, _ = converted(LLAMA_FACTORY + "early_stopping_steps: 3\n", tmp_path)
+    assert train(recipe, "patience") == [3]

@@ -1,7 +1,7 @@
 """What the keys of other tools are called in a recipe: one line a name.
 
 LLaMA-Factory's hparams/, axolotl's utils/schemas/, TRL's SFTConfig and ModelConfig on top of
-transformers' TrainingArguments, and Unsloth's unsloth_cli/config.py, as of August 2026.
+transformers' TrainingArguments, and Unsloth's unsloth_cli/config.py, as of November 2026.
 """
 
 from __future__ import annotations
@@ -64,6 +64,12 @@ _HUB = _nowhere("not in a recipe: brulee adapters push")
 _INPUTS = _lost("answers alone are learned, never prompts")
 _ANSWERS = _nowhere("answers alone are learned, never prompts")
 _TOKENS = _lost("no token is added to the vocabulary")
+_LOSS = _lost("the loss is the cross-entropy of the learned tokens, each the same")
+_WHOLE = _lost("one rank, one alpha and one beginning for all modules of method.target")
+_SOLVER = _lost("train.optimizer is AdamW, and has no such settings")
+_CUT = _nowhere(
+    "of a document longer than train.max_length the source text is cut, never the answer"
+)
 _TEMPLATE = Key("model.chat_template", "auto is the tokenizer's own, none is plain text")
 
 # For a mistyped or foreign key of a recipe, and for `brulee init --from`.
@@ -115,6 +121,14 @@ KEYS: Final[dict[str, Key]] = {
         ("lora_modules_to_save", "modules_to_save", "additional_target"),
         _lost("no module is tuned whole beside LoRA; method.target takes embeddings and lm_head"),
     ),
+    "unfrozen_parameters": _lost("method.name: selective says what is tuned of the model itself"),
+    **dict.fromkeys(
+        ("freeze_extra_modules", "freeze_trainable_modules"),
+        Key("", "method.name: selective says what is tuned of the model itself", matters=True),
+    ),
+    **dict.fromkeys(("lora_rank_pattern", "lora_alpha_pattern", "rank_pattern"), _WHOLE),
+    **dict.fromkeys(("peft_init_lora_weights", "lora_target_parameters"), _WHOLE),
+    "create_new_adapter": _lost("an adapter begins new, from no other"),
     "use_loftq": _lost("LoRA begins as in its paper, or with method.init: pissa"),
     **dict.fromkeys(
         ("neftune_noise_alpha", "noisy_embedding_alpha"),
@@ -143,12 +157,46 @@ KEYS: Final[dict[str, Key]] = {
     "adam_epsilon": Key("train.epsilon", "", number),
     "bf16": Key("train.precision", "", precision),
     "fp16": Key("train.precision", "fp16 is not here: auto, float32 or bfloat16"),
+    **dict.fromkeys(
+        ("bf16_full_eval", "fp16_full_eval", "bfloat16", "float16"),
+        _nowhere("train.precision says what is computed in"),
+    ),
+    **dict.fromkeys(("label_smoothing_factor", "use_dft_loss", "use_asft_loss"), _LOSS),
+    **dict.fromkeys(
+        ("use_eaft", "use_eaft_loss", "moe_aux_loss_coef", "router_aux_loss_coef"), _LOSS
+    ),
+    **dict.fromkeys(
+        ("embedding_lr", "embedding_lr_scale", "lr_groups"),
+        _lost("one rate for all that is trained; method.plus_ratio is LoRA+'s"),
+    ),
+    **dict.fromkeys(("use_galore", "use_apollo", "use_badam", "use_adam_mini"), _SOLVER),
+    **dict.fromkeys(("use_muon", "optim_args", "optim_target_modules"), _SOLVER),
+    "adam_beta3": _SOLVER,
+    "adam_epsilon2": _SOLVER,
+    "rope_scaling": _lost("positions are scaled as the model's own config.json says"),
+    "shift_attn": _lost("a token sees the whole of its document"),
+    **dict.fromkeys(
+        ("disable_shuffling", "curriculum_sampling", "sample_packing_sequentially"),
+        _lost("rows come in an order drawn anew for each epoch from train.seed"),
+    ),
+    **dict.fromkeys(
+        ("shuffle_dataset", "shuffle_merged_datasets", "train_sampling_strategy"),
+        _nowhere("rows come in an order drawn anew for each epoch from train.seed"),
+    ),
+    **dict.fromkeys(("excess_length_strategy", "truncation_mode", "max_packed_sequence_len"), _CUT),
     "pure_bf16": _lost("trained values are held in float32"),
     "tf32": _KERNELS,
     **dict.fromkeys(("seed", "random_seed"), Key("train.seed", "", count)),
     "data_seed": _nowhere("train.seed is that of the order of rows as well"),
     "max_steps": Key("train.max_steps", "", count),
-    "early_stopping_patience": Key("train.patience", "validations", count),
+    **dict.fromkeys(
+        ("early_stopping_patience", "early_stopping_steps"),
+        Key("train.patience", "validations", count),
+    ),
+    **dict.fromkeys(
+        ("metric_for_best_model", "greater_is_better"),
+        _nowhere("the best weights are those of the lowest validation loss"),
+    ),
     "load_best_model_at_end": Key("train.keep_best", "", boolean),
     "save_total_limit": Key("train.keep_checkpoints", "", count),
     "save_steps": Key("train.save_every", "steps; once an epoch without it", count),
@@ -177,6 +225,18 @@ KEYS: Final[dict[str, Key]] = {
     **dict.fromkeys(("train_on_inputs", "train_on_prompt"), _INPUTS),
     **dict.fromkeys(
         ("assistant_only_loss", "completion_only_loss", "train_on_completions"), _ANSWERS
+    ),
+    **dict.fromkeys(
+        ("dataset_text_field", "text_column"),
+        _lost("plain text has no answer to learn; prompts and answers are columns of their own"),
+    ),
+    **dict.fromkeys(
+        ("enable_thinking", "chat_template_kwargs"),
+        _lost("a chat template is called with the chat, its tools and nothing else"),
+    ),
+    **dict.fromkeys(
+        ("eot_tokens", "efficient_eos", "train_on_eos", "train_on_eot"),
+        _nowhere("the end of every learned answer is learned, as the chat template writes it"),
     ),
     **dict.fromkeys(
         ("type", "format_type", "formatting"),
@@ -218,6 +278,32 @@ KEYS: Final[dict[str, Key]] = {
     **dict.fromkeys(("use_liger_kernel", "torch_compile", "lora_mlp_kernel"), _KERNELS),
     **dict.fromkeys(("lora_qkv_kernel", "lora_o_kernel", "lora_fan_in_fan_out"), _KERNELS),
     **dict.fromkeys(("use_unsloth", "use_unsloth_gc", "plugins"), _KERNELS),
+    **dict.fromkeys(
+        ("flex_attention", "sage_attention", "eager_attention", "s2_attention"), _KERNELS
+    ),
+    **dict.fromkeys(
+        ("torch_compile_backend", "torch_compile_mode", "liger_kernel_config"), _KERNELS
+    ),
+    **dict.fromkeys(("cut_cross_entropy", "chunked_cross_entropy", "fused_attn_kernel"), _KERNELS),
+    **dict.fromkeys(
+        ("disable_gradient_checkpointing", "use_reentrant_gc", "layer_offloading"), _CHECKPOINTING
+    ),
+    **dict.fromkeys(("packing_strategy", "batch_flattening", "block_diag_attn"), _PACKING),
+    **dict.fromkeys(("sample_packing_bin_size", "sample_packing_group_size"), _PACKING),
+    **dict.fromkeys(("streaming", "dataset_streaming", "buffer_size", "tokenized_path"), _LOADING),
+    **dict.fromkeys(("dataloader_pin_memory", "dataloader_prefetch_factor"), _LOADING),
+    **dict.fromkeys(("dataloader_persistent_workers", "dataset_exact_deduplication"), _LOADING),
+    **dict.fromkeys(("preprocessing_batch_size", "cache_dir", "low_cpu_mem_usage"), _LOADING),
+    "dataloader_drop_last": _nowhere("every row is learned, the last ones of an epoch too"),
+    **dict.fromkeys(
+        ("use_cpu", "device_map", "device"),
+        _nowhere("a GPU is taken where there is one; CUDA_VISIBLE_DEVICES hides it"),
+    ),
+    **dict.fromkeys(("ddp_find_unused_parameters", "ddp_backend", "ddp_bucket_cap_mb"), _SHARDS),
+    **dict.fromkeys(("ddp_broadcast_buffers", "fsdp_version", "deepcompile"), _SHARDS),
+    **dict.fromkeys(("context_parallel_size", "tensor_parallel_size", "dp_shard_size"), _SHARDS),
+    "auto_find_batch_size": _nowhere("passes are cut by the memory there is"),
+    "auto_resume_from_checkpoints": _nowhere("brulee resume RUN goes on where a run was"),
     **dict.fromkeys(("deepspeed", "fsdp", "fsdp_config", "ddp_timeout"), _SHARDS),
     **dict.fromkeys(("hub_model_id", "push_to_hub", "hub_strategy", "hf_use_auth_token"), _HUB),
     **dict.fromkeys(
