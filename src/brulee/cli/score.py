@@ -72,6 +72,11 @@ def score(
     of = _groups(_matching(predictions, predicted, groups, "group")) if groups else None
     scores: dict[str, Interval] = {}
     for measure in measures:
+        if measure.asks == "choices":
+            raise InputError(
+                f"metric {measure.keys[0]} asks a model for the likeliest answer choice, and texts "
+                "alone do not say it; it can stand in a recipe's metrics."
+            )
         if measure.against not in wanted:
             raise InputError(
                 f"metric {measure.keys[0]} needs --sources, the texts that were summarised."

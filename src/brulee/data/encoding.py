@@ -171,7 +171,7 @@ class Encoder:
         """
         if not rendered.answered_with:
             return rendered.completion
-        return self.decode(list(self._encode([self._drafts.document(rendered)])[0].completion))
+        return self.decode(list(self.encode_rendered(rendered).completion))
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of a framed prompt. A chat template brings its own beginning-of-text token."""
@@ -190,7 +190,11 @@ class Encoder:
 
     def encode(self, prompt: str, completion: str) -> Encoded:
         """The ids of one document, however long. Raises InputError for an empty completion."""
-        return self._encode([self._drafts.document(Rendered(prompt, completion, None))])[0]
+        return self.encode_rendered(Rendered(prompt, completion, None))
+
+    def encode_rendered(self, rendered: Rendered) -> Encoded:
+        """The ids of a rendered row, however long. Raises InputError for an empty completion."""
+        return self._encode([self._drafts.document(rendered)])[0]
 
     def fit(self, phrasing: Phrasing, row: Mapping[str, Any], key: str = "") -> Encoded | None:
         """Render and encode a row within `max_length` tokens; None where the phrasing says so.

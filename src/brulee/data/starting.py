@@ -193,7 +193,7 @@ def _metrics(task: Task, targets: Sequence[str]) -> list[str]:
     if task.templates.templates[0].metadata.rationale:
         return ["final_answer"]
     if task.labels:
-        return ["accuracy", "macro_f1"]
+        return ["accuracy", "ranked_accuracy", "macro_f1"]
     return ["exact_match"] if are_labels(targets) else ["rouge", "bleu"]
 
 

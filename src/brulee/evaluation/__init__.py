@@ -15,13 +15,14 @@ from brulee.evaluation.correlation import Pearson, Spearman
 from brulee.evaluation.extractiveness import Extractiveness
 from brulee.evaluation.faithfulness import Faithfulness
 from brulee.evaluation.matching import ExactMatch, FinalAnswer, QuasiExactMatch, TokenF1
+from brulee.evaluation.ranking import Ranked
 from brulee.evaluation.rouge import Rouge
 from brulee.evaluation.rouge_kinds import EXAMPLES
 from brulee.evaluation.ter import Ter
 
 __all__ = [
-    "LABELLED", "METRICS", "NUMERIC", "SOURCED", "SUMMARIES", "Array", "MeanMetric", "Metric",
-    "metric",
+    "LABELLED", "METRICS", "NUMERIC", "RANKED", "SOURCED", "SUMMARIES", "Array", "MeanMetric",
+    "Metric", "metric",
 ]  # fmt: skip
 
 METRICS: dict[str, Metric] = {
@@ -51,10 +52,18 @@ SOURCED: dict[str, Metric] = {
     "extractiveness": Extractiveness(),
 }
 
+# Scores of the likeliest of a template's answer choices.
+RANKED: dict[str, Metric] = {
+    "ranked_accuracy": Ranked("ranked_accuracy", ExactMatch()),
+    "ranked_accuracy_norm": Ranked("ranked_accuracy_norm", ExactMatch(), per_byte=True),
+}
+
 # Scores of a confusion table, which exist only for a known list of labels.
 LABELLED: dict[str, Callable[[Sequence[str]], Metric]] = {
     "macro_f1": MacroF1,
     "matthews": Matthews,
+    "ranked_macro_f1": lambda labels: Ranked("ranked_macro_f1", MacroF1(labels)),
+    "ranked_matthews": lambda labels: Ranked("ranked_matthews", Matthews(labels)),
 }
 
 SUMMARIES: dict[str, str] = {
@@ -76,22 +85,26 @@ SUMMARIES: dict[str, str] = {
     "extractiveness": "how much of the prompt is copied, and how much is new",
     "macro_f1": "F1 averaged over the task's labels",
     "matthews": "Matthews' correlation over the task's labels",
+    "ranked_accuracy": "the share of items whose likeliest answer choice is right",
+    "ranked_accuracy_norm": "the same, by the likelihood for each byte of a choice",
+    "ranked_macro_f1": "macro_f1 of the likeliest answer choices",
+    "ranked_matthews": "matthews of the likeliest answer choices",
 }
 
 
 def metric(name: str, labels: Sequence[str] | None = None) -> Metric:
     """The metric of that name; "rouge2", "rougeL:recall" and so on give that one score of ROUGE.
 
-    `labels` are needed by macro_f1 and matthews, and ignored by the others.
+    `labels` are needed by macro_f1 and matthews, ranked or not, and ignored by the others.
     Raises InputError for an unknown name (with the nearest valid ones) or for missing labels.
     """
-    for known in (METRICS, NUMERIC, SOURCED):
+    for known in (METRICS, NUMERIC, SOURCED, RANKED):
         if name in known:
             return known[name]
     if rouge.is_rouge(name):
         return rouge.parse(name)
     if name not in LABELLED:
-        raise unknown("metric", name, [*METRICS, *NUMERIC, *SOURCED, *LABELLED, *EXAMPLES])
+        raise unknown("metric", name, [*METRICS, *NUMERIC, *SOURCED, *RANKED, *LABELLED, *EXAMPLES])
     if labels is None:
         raise InputError(f"metric {name} needs the task's labels (its answer choices).")
     return LABELLED[name](labels)

@@ -9,8 +9,9 @@ A line of eval/WHO/TASK.jsonl:
 evaluation goes on where the file ends, a finished one asks nothing, a changed prompt asks anew.
 What a reply is worth is judged afresh every time. `cluster` is there where items are not
 independent (rows of one group of the split, questions on one passage). A line of a suite's task
-also holds `reply`, what the model replied before it was judged. Replies that are no longer among
-those scored lie beside the file, in TASK.spare.
+also holds `reply`, what the model replied before it was judged, and so does one whose choices were
+ranked (answering.py). Replies that are no longer among those scored lie beside the file, in
+TASK.spare.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,7 +29,7 @@ import numpy as np
 from brulee.data.encoding import Encoder
 from brulee.data.task import Item
 from brulee.evaluation.base import Array, Metric
-from brulee.inference.engine import Engine
+from brulee.inference.engine import Engine, Likelihood
 from brulee.inference.sampling import Sampling
 from brulee.progress import bar
 
@@ -107,17 +108,36 @@ def score(
     request: str = "",
 ) -> Answer:
     """An answer with the statistics of every metric."""
-    statistics: dict[str, list[float]] = {}
-    scores: dict[str, float] = {}
-    for metric in metrics:
-        against = (item.prompt,) if metric.against == "source" else item.references
-        for key, values in metric.statistics(output, against).items():
-            statistics[key] = [float(v) for v in values]
-            scores[key] = metric.item(key, values)
+    statistics, scores = worth(item, ((metric, output) for metric in metrics))
     return Answer(
         item.id, task, item.prompt, output, item.references, scores, statistics, tokens, request,
         item.group,
     )  # fmt: skip
+
+
+def worth(
+    item: Item, outputs: Iterable[tuple[Metric, str]]
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """The statistics of an item's outputs by each metric's own, and the scores of it alone."""
+    statistics: dict[str, list[float]] = {}
+    scores: dict[str, float] = {}
+    for metric, output in outputs:
+        against = (item.prompt,) if metric.against == "source" else item.references
+        for key, values in metric.statistics(output, against).items():
+            statistics[key] = [float(v) for v in values]
+            scores[key] = metric.item(key, values)
+    return statistics, scores
+
+
+def with_likelihoods(found: Iterable[Likelihood]) -> dict[str, Any]:
+    """How likely choices were, as a line's `reply` holds it."""
+    return {"likelihoods": [[f.log_probability, f.tokens, f.greedy] for f in found]}
+
+
+def likelihoods_of(answer: Answer) -> list[Likelihood]:
+    """How likely choices were, by a line; none where it holds no likelihoods."""
+    kept = answer.reply.get("likelihoods", [])
+    return [Likelihood(float(p), int(n), bool(greedy)) for p, n, greedy in kept]
 
 
 def append(out: TextIO, answer: Answer) -> None:
@@ -141,7 +161,7 @@ def known_answers(file: Path) -> list[Answer]:
 
 def keep_just(file: Path, answers: Sequence[Answer]) -> None:
     """Make a file of just these answers, none of them no file; its others are set aside."""
-    kept = {answer.request for answer in answers}
+    kept = {a.request for a in answers} | {a.reply.get("ranked") for a in answers}
     others = {a.request: a for a in known_answers(file) if a.request not in kept}
     if others:
         write_answers(_spare(file), list(others.values()))

@@ -19,6 +19,7 @@ from brulee.errors import InputError
 
 Array: TypeAlias = NDArray[np.float64]
 Against: TypeAlias = Literal["references", "source"]
+Asks: TypeAlias = Literal["text", "choices"]
 
 
 class Metric(Protocol):
@@ -26,6 +27,9 @@ class Metric(Protocol):
 
     keys: tuple[str, ...]
     against: Against = "references"  # what `statistics` gets: right answers, or what was read
+    asks: Asks = (
+        "text"  # what it judges: what a model writes, or the choice that it finds likeliest
+    )
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """The statistics of one item: key -> (S,).

@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 
 from brulee.data.encoding import Encoder
-from brulee.evaluation.answers import Answer, append, known_answers
+from brulee.evaluation.answers import (
+    Answer,
+    append,
+    known_answers,
+    likelihoods_of,
+    with_likelihoods,
+)
 from brulee.evaluation.asking import Asked, ask
 from brulee.evaluation.tasks import Example, Framing, Judged, Reply, SuiteTask
 from brulee.inference.engine import Completion, Engine, Likelihood
@@ -66,8 +72,8 @@ def answered(task: SuiteTask, one: Asked, reply: Reply, judged: Judged) -> Answe
         key: float(task.reduce(key, np.array(values), 1.0))
         for key, values in judged.statistics.items()
     }
-    likelihoods = [[f.log_probability, f.tokens, f.greedy] for f in reply.likelihoods]
-    kept: dict[str, Any] = {"likelihoods": likelihoods} if likelihoods else {"text": reply.text}
+    likely = reply.likelihoods
+    kept: dict[str, Any] = with_likelihoods(likely) if likely else {"text": reply.text}
     if one.example.shots:
         kept["shots"] = one.shots
     return Answer(
@@ -78,8 +84,7 @@ def answered(task: SuiteTask, one: Asked, reply: Reply, judged: Judged) -> Answe
 
 def reply_of(line: Answer) -> Reply:
     """The reply that a line of a file was made from."""
-    found = [Likelihood(float(p), int(n), bool(g)) for p, n, g in line.reply.get("likelihoods", [])]
-    return Reply(tuple(found), line.reply.get("text", ""), line.tokens)
+    return Reply(tuple(likelihoods_of(line)), line.reply.get("text", ""), line.tokens)
 
 
 def _judged(task: SuiteTask, asked: Sequence[Asked], replies: Sequence[Reply]) -> list[Answer]:

@@ -31,19 +31,24 @@ def glimpse(prepared: Prepared, attached: Attached) -> Callable[[], Glimpse] | N
     found = zip(*(_items(prepared, p, room) for p in prepared.corpus.trained), strict=False)
     items = list(itertools.islice(itertools.chain.from_iterable(found), train.generate_rows))
     prompts = [encoder.encode_question(item.asked) for _, item in items]
+    # What is written is what is shown; choices are ranked before and after.
+    metrics = {
+        path: tuple(metric for metric in own if metric.asks == "text")
+        for path, own in prepared.metrics.items()
+    }
 
     def look() -> Glimpse:
         engine = open_engine(prepared.base, encoder, spec.batch_tokens, attached)
         outputs = engine.generate(prompts, Sampling(spec.generation.max_new_tokens, 0.0))
         answers = [
-            score(item, encoder.decode(ids), len(ids), prepared.metrics[path], path)
+            score(item, encoder.decode(ids), len(ids), metrics[path], path)
             for (path, item), ids in zip(items, outputs, strict=True)
         ]
         samples = [
             {"prompt": a.prompt, "output": a.output, "reference": a.references[0]}
             for a in answers[:_SHOWN]
         ]
-        return Glimpse(_means(answers, prepared.metrics), samples)
+        return Glimpse(_means(answers, metrics), samples)
 
     return look
 

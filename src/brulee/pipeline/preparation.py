@@ -129,11 +129,28 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
 
 
 def task_metrics(recipe: Recipe, corpus: Corpus) -> dict[str, tuple[Metric, ...]]:
-    """The metrics of each task. Raises InputError for a name that is none."""
-    return {
-        path: _metrics(*_asked(recipe, path_at, spec), corpus.tasks[path].labels)
-        for path, (path_at, spec) in zip(corpus.tasks, recipe.tasks, strict=True)
-    }
+    """The metrics of each task.
+
+    Raises InputError for a name that is none, and for ranked choices where templates have none.
+    """
+    found = {}
+    for path, (path_at, spec) in zip(corpus.tasks, recipe.tasks, strict=True):
+        names, where = _asked(recipe, path_at, spec)
+        found[path] = _metrics(names, where, corpus.tasks[path].labels)
+        for key in (m.keys[0] for m in found[path] if m.asks == "choices"):
+            _check_choices(corpus, path, key, where)
+    return found
+
+
+def _check_choices(corpus: Corpus, path: str, key: str, where: str) -> None:
+    for test in corpus.tests:
+        bare = next((t for t in test.templates if t.answer_choices is None), None)
+        if test.path == path and bare is not None:
+            raise InputError(
+                f"{where}: {key} compares answer choices, and template {bare.name!r}, under which "
+                f"{path} is scored, has none; add answer_choices to it, or give the task metrics "
+                "of its own."
+            )
 
 
 def _check_names(recipe: Recipe) -> None:

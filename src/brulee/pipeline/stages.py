@@ -9,7 +9,8 @@ from brulee.data.corpus import Test
 from brulee.data.encoding import Encoder
 from brulee.data.task import Item
 from brulee.errors import InputError
-from brulee.evaluation.answers import Answer, generate_answers, keep_just
+from brulee.evaluation.answering import answer_items
+from brulee.evaluation.answers import Answer, keep_just
 from brulee.evaluation.suite_run import Model, answer
 from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
@@ -51,7 +52,7 @@ def _answers(
         if not items:
             continue
         file = prepared.where.answers(who, test.name)
-        answers[test.name] = generate_answers(
+        answers[test.name] = answer_items(
             engine,
             encoder,
             items,

@@ -19,6 +19,10 @@ _METRICS = {
     "f1": "F1",
     "macro_f1": "macro F1",
     "exact_match": "exact match",
+    "ranked_accuracy": "accuracy of ranked choices",
+    "ranked_accuracy_norm": "accuracy of ranked choices, by byte",
+    "ranked_macro_f1": "macro F1 of ranked choices",
+    "ranked_matthews": "matthews of ranked choices",
 }
 _METHODS = {
     "full": "Full fine-tuning",

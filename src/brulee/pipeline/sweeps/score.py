@@ -8,7 +8,8 @@ from pathlib import Path
 
 from brulee.data.corpus import Corpus
 from brulee.errors import InputError, unknown
-from brulee.evaluation.answers import generate_answers, statistics_array
+from brulee.evaluation.answering import answer_items
+from brulee.evaluation.answers import statistics_array
 from brulee.evaluation.base import Metric
 from brulee.evaluation.stats import interval
 from brulee.inference.sampling import Sampling
@@ -60,7 +61,7 @@ def _score(prepared: Prepared, tuned: Tuned, path: str, key: str) -> float:
     items = [item for item in made if item is not None]
     if not items:
         raise InputError(f"{path}: no validation row fits the model's context to be answered.")
-    answers = generate_answers(
+    answers = answer_items(
         open_engine(prepared.base, encoder, spec.batch_tokens, tuned.attached),
         encoder,
         items,
