@@ -110,7 +110,7 @@ def test_a_family_that_fits_is_used_with_its_labels(brulee, here: Path) -> None:
     assert "review-rating" in done.json["described"]
     recipe = load_recipe(done.json["recipe"])
     assert recipe.tasks[0][1].templates == "review-rating"
-    assert recipe.evaluate.metrics == ["accuracy", "macro_f1"]
+    assert recipe.evaluate.metrics == ["accuracy", "ranked_accuracy", "macro_f1"]
 
 
 def test_of_families_that_fit_the_one_with_as_many_answers_is_taken(brulee, here: Path) -> None:
