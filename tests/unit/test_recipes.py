@@ -63,7 +63,7 @@ def documented() -> list[str]:
     found = [
         line.strip("# ").split("  ")[0]
         for text in texts
-        for line in text.read_text(encoding="utf-8").splitlines()
+        for line in re.sub(r" *\\\n *", " ", text.read_text(encoding="utf-8")).splitlines()
     ]
     command = re.compile(r"brulee (run|train|plan|sweep|bench train|data \w+) recipes/")
     return sorted({line for line in found if command.match(line)})
