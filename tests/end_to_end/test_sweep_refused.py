@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from brulee import pipeline
+
 pytestmark = pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed")
 
 
@@ -161,4 +163,27 @@ def test_a_storage_that_is_lost_on_the_way_is_told(
     assert "the sweep's storage was lost" in done.err
     assert "secret" not in done.err
     again = brulee("sweep", "recipe.yaml", "--set", "method.rank=2,4")
+    assert again.code == 0, again.err
+
+
+def test_rows_that_change_while_a_sweep_goes_on_end_it(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials before and after were ranked together, as if they had read the same rows."""
+    train = pipeline.train
+
+    def then_edit(*given: Any, **options: Any) -> Any:
+        done = train(*given, **options)
+        at.text(rows.replace(" ", "  ", 1))
+        return done
+
+    file, rows = at.write(), (at.folder / "rows.jsonl").read_text(encoding="utf-8")
+    monkeypatch.setattr(pipeline, "train", then_edit)
+    done = brulee("sweep", file, "--set", "method.rank=2,4")
+    assert done.code == 2
+    assert "data changed while the sweep went on" in done.err
+    assert not (at.folder / SWEEP / "trial-001").exists()
+    at.text(rows)
+    monkeypatch.setattr(pipeline, "train", train)
+    again = brulee("sweep", file, "--set", "method.rank=2,4")
     assert again.code == 0, again.err

@@ -74,6 +74,7 @@ def test_a_path_is_no_range(text: str) -> None:
         ("a.b=0..1:log", "above 0; it begins at 0"),
         ("a.b=1..2:cubic", "'cubic' is no scale"),
         ("a.b=1e-4..", "a range is LOW..HIGH with two numbers"),
+        ("a.b=4...16", "a range is LOW..HIGH with two numbers"),
         ("a.b=1e-4:log", "a range is LOW..HIGH with two numbers"),
         ("a.b=1,,2", "between two commas there is no value"),
         ("a.b=1,2,", "between two commas there is no value"),

@@ -184,7 +184,7 @@ def _lines(
     yield "evaluate:"
     yield f"  metrics: [{', '.join(_metrics(task, targets))}]"
     yield "  guards: [common-knowledge, plain-prose]  # what must not get worse"
-    yield "  guard_limit: 40  # items of each"
+    yield "  guard_limit: 40  # items of each; null asks all, which finds smaller losses"
     yield "  generation:"
     yield f"    max_new_tokens: {_tokens(targets)}  # what an answer may have"
 

@@ -20,6 +20,7 @@ Clusters: TypeAlias = Sequence[Any] | NDArray[Any] | None
 
 TIE: Final = 1e-10  # differences closer than this are equal but for rounding
 _CHUNK: Final = 1 << 22  # entries of the largest (B, N) array held at once
+_LONG: Final = 1000  # so many units are counted resample by resample, in the processor's cache
 
 
 class Units(NamedTuple):
@@ -31,13 +32,13 @@ class Units(NamedTuple):
 
 
 def checked(values: ArrayLike, what: str) -> Array:
-    """The statistics as (N, S). Raises ValueError for no items, a NaN, or another shape."""
+    """The statistics as (N, S). Raises ValueError for no items, no number, or another shape."""
     stats = np.asarray(values, dtype=np.float64)
     if stats.ndim != 2 or not stats.size:
         raise ValueError(f"{what} have shape {stats.shape}; they must be (N, S) with N, S >= 1.")
-    bad = np.isnan(stats).any(axis=1)
+    bad = ~np.isfinite(stats).all(axis=1)
     if bad.any():
-        raise ValueError(f"{what} hold a NaN, first in item {int(bad.argmax())}.")
+        raise ValueError(f"{what} hold a NaN or an infinity, first in item {int(bad.argmax())}.")
     return stats
 
 
@@ -64,6 +65,9 @@ def draws(count: int, resamples: int, seed: int) -> Iterator[Array]:
     rng = np.random.default_rng([seed, 0])
     for rows in chunks(count, resamples):
         drawn = rng.integers(count, size=(rows, count))
+        if count >= _LONG:
+            yield np.array([np.bincount(row, minlength=count) for row in drawn], dtype=np.float64)
+            continue
         drawn += np.arange(rows)[:, None] * count
         counts = np.bincount(drawn.ravel(), minlength=rows * count)
         yield counts.reshape(rows, count).astype(np.float64)
@@ -74,11 +78,16 @@ def chunks(count: int, resamples: int) -> Iterator[int]:
 
     Raises ValueError for less than one resample.
     """
-    if resamples < 1:
-        raise ValueError(f"resamples is {resamples}; at least 1 is needed.")
+    check_number(resamples)
     most = max(1, _CHUNK // count)
     for start in range(0, resamples, most):
         yield min(most, resamples - start)
+
+
+def check_number(resamples: int) -> None:
+    """Raises ValueError for less than one resample."""
+    if resamples < 1:
+        raise ValueError(f"resamples is {resamples}; at least 1 is needed.")
 
 
 def pulls(drawn: Units, reduce: Reduce) -> Array:

@@ -69,10 +69,14 @@ def interval(
     """The score of all items with its interval; where `clusters` (N,) names them, of all clusters.
 
     Of a share of right items it is Wilson's, of another score the bootstrap's; see `bounds`.
-    Raises ValueError for no items, a NaN, a wrong shape, or a level outside (0, 1).
+    Raises ValueError for no items, a value that is not finite, a wrong shape, or a level outside
+    (0, 1).
     """
     stats = resampling.checked(stats_NS, "statistics")
+    resampling.check_number(resamples)
     value = float(reduce(stats.sum(0) / len(stats), float(len(stats))))
+    if shares.is_share(reduce, stats):
+        return Interval(value, *_of_share(stats, clusters, level), len(stats))
     scores_B = resampled(stats, reduce, resamples, seed, clusters)
     return Interval(value, *bounds(stats, reduce, scores_B, clusters, level), len(stats))
 
@@ -91,14 +95,12 @@ def bounds(
     t-interval. Where all resamples are one and the same 0 or 1, the score may still differ on as
     many units as a share could.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must lie between 0 and 1.")
+    if shares.is_share(reduce, stats_NS):
+        return _of_share(stats_NS, clusters, level)
+    _check_level(level)
     drawn = resampling.units(stats_NS, clusters)
     items, count = len(stats_NS), len(drawn.sizes)
     value = float(reduce(stats_NS.sum(0) / items, float(items)))
-    if shares.is_share(reduce, stats_NS):
-        worth = shares.effective(stats_NS[:, 0], drawn.members, level)
-        return shares.wilson(value, worth, level)
     if value in (0.0, 1.0) and bool((np.abs(scores_B - value) <= TIE).all()):
         return shares.wilson(value, count, level)
     pulls_C = resampling.pulls(drawn, reduce)
@@ -107,6 +109,19 @@ def bounds(
         inside = bool(((stats_NS >= 0) & (stats_NS <= 1)).all())
         return (max(0.0, low), min(1.0, high)) if inside else (low, high)
     return resampling.drawn_bounds(scores_B, value, pulls_C, level)
+
+
+def _of_share(right_N1: Array, clusters: Clusters, level: float) -> tuple[float, float]:
+    """Wilson's interval of a share of right items, for what its clusters are worth."""
+    _check_level(level)
+    members_N = resampling.units(right_N1, clusters).members
+    worth = shares.effective(right_N1[:, 0], members_N, level)
+    return shares.wilson(float(right_N1.mean()), worth, level)
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; it must lie between 0 and 1.")
 
 
 def resampled(
@@ -146,7 +161,7 @@ def compare(
     to the score of its side, to first order. Swapping the counts would ask whether the two sides
     are the same in everything: one that names a tenth as much would differ from one that names
     as much right.
-    Raises ValueError for no items, a NaN, or shapes that differ.
+    Raises ValueError for no items, a value that is not finite, or shapes that differ.
     """
     base = resampling.checked(base_NS, "base statistics")
     tuned = resampling.checked(tuned_NS, "tuned statistics")
@@ -155,16 +170,16 @@ def compare(
             f"base statistics have shape {base.shape}, tuned ones {tuned.shape}; "
             "a paired comparison needs the same items on both sides."
         )
+    resampling.check_number(resamples)
     before, after = resampling.units(base, clusters), resampling.units(tuned, clusters)
     scores = [_whole(side, reduce) for side in (before, after)]
     gains_N = reduce(tuned, 1.0) - reduce(base, 1.0)
     wins, losses = int((gains_N > TIE).sum()), int((gains_N < -TIE).sum())
-    differences_B = _paired_bootstrap(before, after, reduce, resamples, seed)
     if clusters is None and shares.is_share(reduce, base, tuned):
         p = mcnemar(base[:, 0], tuned[:, 0])
     else:
         p = randomisation(added(after, reduce) - added(before, reduce), swaps or resamples, seed)
-    low, high, detectable = _of_difference(base, tuned, before, after, reduce, differences_B)
+    low, high, detectable = _of_difference(base, tuned, before, after, reduce, resamples, seed)
     return Comparison(
         scores[0], scores[1], scores[1] - scores[0], low, high, p,
         wins, losses, len(base) - wins - losses, detectable,
@@ -177,7 +192,8 @@ def _of_difference(
     before: Units,
     after: Units,
     reduce: Reduce,
-    differences_B: Array,
+    resamples: int,
+    seed: int,
 ) -> tuple[float, float, float | None]:
     """Bounds of the difference, and what is detectable."""
     items, count = len(base_NS), len(before.sizes)
@@ -193,11 +209,12 @@ def _of_difference(
     if 1 < count < FEW:
         low, high = resampling.t_bounds(value, pulls_C, 0.95)
     else:
+        differences_B = _paired_bootstrap(before, after, reduce, resamples, seed)
         low, high = resampling.drawn_bounds(differences_B, value, pulls_C, 0.95)
     if _bounded_mean(reduce, base_NS, tuned_NS):
         low, high = _with_the_unseen(low, high, tuned_NS - base_NS, count)
-    detectable = _DETECTABLE * resampling.spread(pulls_C) if count >= FEWEST else 0.0
-    return low, high, detectable or None
+    spread = resampling.spread(pulls_C)  # all alike but for rounding have none
+    return low, high, _DETECTABLE * spread if count >= FEWEST and spread > TIE else None
 
 
 def _bounded_mean(reduce: Reduce, *sides_NS: Array) -> bool:
@@ -258,10 +275,12 @@ def randomisation(shares_C: Array, swaps: int, seed: int = 0) -> float:
     """
     # What rounding leaves of units that do not differ comes to less than a tie, all together.
     differing_C = shares_C[np.abs(shares_C) > TIE / len(shares_C)]
-    observed, count = float(np.abs(differing_C.sum())), len(differing_C)
+    observed_sum, count = float(differing_C.sum()), len(differing_C)
+    observed = abs(observed_sum)
 
     def extremes(swapped_BC: Array) -> int:
-        return int((np.abs((1.0 - 2.0 * swapped_BC) @ differing_C) >= observed - TIE).sum())
+        left_B = observed_sum - 2.0 * (swapped_BC @ differing_C)
+        return int((np.abs(left_B) >= observed - TIE).sum())
 
     if count <= ENUMERATED:
         patterns = np.arange(1 << count)[:, None] >> np.arange(count) & 1

@@ -30,7 +30,7 @@ _INSTEAD: Final = {
     "train.max_length": "it decides which rows there are to validate on",
 }
 _NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_RANGE: Final = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?::(\w+))?")
+_RANGE: Final = re.compile(rf"({_NUMBER})(?<!\.)\.\.(?!\.)({_NUMBER})(?::(\w+))?")
 _LIKE_RANGE: Final = re.compile(rf"{_NUMBER}\s*\.\.|\.\.\s*{_NUMBER}$|{_NUMBER}.*:log$")
 
 

@@ -24,10 +24,15 @@ def colour_of(found: Sweep) -> dict[str, int]:
     return {method: i % SERIES for i, method in enumerate(methods)}
 
 
-def along(found: Sweep, name: str, at: Callable[[Trial], float], log: bool, width: int) -> str:
-    """Every trial's score against a number, coloured by method; its seeds as small dots."""
-    trials = found.ranked
-    xs = [at(trial) for trial in trials]
+def along(
+    found: Sweep, name: str, at: Callable[[Trial], float | None], log: bool, width: int
+) -> str:
+    """The trials' scores against a number, coloured by method; their seeds as small dots.
+
+    Those that have no such number, their method being without it, are left out.
+    """
+    placed = [(trial, has) for trial in found.ranked if (has := at(trial)) is not None]
+    trials, xs = [trial for trial, _ in placed], [number for _, number in placed]
     height, left = _size(width)
     x, marks = _x_scale(xs, log, left, width - _RIGHT)
     y, beyond = _y_scale(found, [trial.value or 0.0 for trial in trials], height)
@@ -36,12 +41,12 @@ def along(found: Sweep, name: str, at: Callable[[Trial], float], log: bool, widt
     parts += [_text(width - _RIGHT, height - 6, name, "end")]
     colours = colour_of(found)
     # The best last, so that nothing lies over it.
-    for trial, value in reversed(list(zip(trials, xs, strict=True))):
+    for trial, value in reversed(placed):
         place = x(math.log10(value) if log else value)
         parts.append(_trial(found, trial, place, y, beyond, colours[trial.method]))
     label = f"{objective(found)} of {len(trials)} settings against {name}. Best: "
-    best = trials[0]
-    return _svg(width, height, f"{label}{scored(best)} at {shown(at(best))}.", parts)
+    best, value = placed[0]
+    return _svg(width, height, f"{label}{scored(best)} at {shown(value)}.", parts)
 
 
 def curves(found: Sweep, width: int) -> str:

@@ -56,6 +56,7 @@ svg .trial:hover .way { stroke-opacity: 1; stroke-width: 2.5; }
 figcaption .key i.dot { background: var(--of); }
 figcaption .key i.open { background: none; border: 2px solid var(--base); }
 figcaption .key i.full { background: var(--base); border: 2px solid var(--ink); }
+section p a { color: inherit; }
 .said { margin: 1.25rem 0 0; padding-left: 1.125rem; color: var(--soft); font-size: .875rem;
   max-width: 54rem; }
 """
@@ -132,13 +133,14 @@ def _along(found: Sweep) -> str:
     )
 
 
-def _numbers(found: Sweep) -> list[tuple[str, Callable[[Trial], float], bool]]:
-    """The axes that are numbers in every complete trial: name, value, whether by logarithm."""
-    trials, listed = found.ranked, []
+def _numbers(found: Sweep) -> list[tuple[str, Callable[[Trial], float | None], bool]]:
+    """The axes that are numbers: name, value (None: without it), whether by logarithm."""
+    trials = found.ranked
+    listed: list[tuple[str, Callable[[Trial], float | None], bool]] = []
     if len({trial.learning_rate for trial in trials}) > 1:
         listed.append(("learning rate", lambda trial: trial.learning_rate, True))
     for key in axes(found):
-        values = [trial.settings.get(key) for trial in trials]
+        values = [trial.along.get(key) for trial in trials if key in trial.along]
         numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
         if key == "train.learning_rate" or len(numbers) < len(values) or len(set(numbers)) < 2:
             continue
@@ -147,8 +149,8 @@ def _numbers(found: Sweep) -> list[tuple[str, Callable[[Trial], float], bool]]:
     return listed
 
 
-def _setting(key: str, trial: Trial) -> float:
-    return float(trial.settings[key])
+def _setting(key: str, trial: Trial) -> float | None:
+    return float(trial.along[key]) if key in trial.along else None
 
 
 def _key(found: Sweep) -> str:
@@ -175,7 +177,7 @@ def _trials(found: Sweep) -> str:
         [
             escape(trial.run),
             number(scored(trial)),
-            *(escape(shown(trial.settings.get(key))) for key in keys),
+            *(escape(shown(trial.along.get(key))) for key in keys),
             wording.duration(trial.seconds),
             number(note(found, trial)),
         ]
@@ -214,7 +216,9 @@ def _test(found: Sweep) -> str:
     asked = ", so nothing here is optimistic"
     if found.tested_before:
         asked = ", though they were asked before, for a setting that was chosen then"
-    reports = ", ".join(f"<code>{escape(run.run)}/report.html</code>" for run in found.tested)
+    reports = ", ".join(
+        f'<a href="{escape(run.run)}/report.html">{escape(run.run)}</a>' for run in found.tested
+    )
     return (
         f"<section><h2>On the test rows</h2><p>No test row chose anything{asked}. The "
         f"difference is the chosen setting minus {whom}, item by item. In full: "

@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from scipy import stats
 
 from brulee.errors import InputError
@@ -23,9 +23,10 @@ State = Literal["complete", "pruned", "failed", "running"]
 class Trial(Record):
     """One setting and what came of it.
 
-    `settings` are the axes' values and `own` the recipe's setting, which may lie beside the axes;
-    `values` has one a seed, `value` their mean. `curve` are the validation losses of the first
-    seed, by step. `reason` says why a trial was pruned or failed.
+    `settings` are the axes' values and `own` the recipe's setting, which may lie beside the axes:
+    it then has no `settings`, and `had` is what the recipe has there. `values` has one a seed,
+    `value` their mean. `curve` are the validation losses of the first seed, by step. `reason` says
+    why a trial was pruned or failed.
     """
 
     number: int
@@ -33,6 +34,7 @@ class Trial(Record):
     own: bool
     state: State
     settings: dict[str, Any]
+    had: dict[str, Any] = Field(default_factory=dict)
     method: str
     learning_rate: float
     values: tuple[float, ...] = ()
@@ -40,6 +42,11 @@ class Trial(Record):
     seconds: float = 0.0
     reason: str | None = None
     curve: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def along(self) -> dict[str, Any]:
+        """Its values along the axes, whether they are among those that were to be tried or not."""
+        return self.settings or self.had
 
 
 class Lead(Record):

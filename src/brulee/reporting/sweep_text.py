@@ -51,7 +51,7 @@ def trials(found: Sweep) -> Rows:
     noted = [note(found, trial) for trial in (*found.ranked, *rest)]
     rows = Rows([*heads, ""] if any(noted) else heads)
     for trial, said in zip((*found.ranked, *rest), noted, strict=True):
-        values = [shown(trial.settings.get(key)) for key in keys]
+        values = [shown(trial.along.get(key)) for key in keys]
         best = "bold" if trial == found.best else ""
         score = Text(scored(trial), style=best)
         rows.add(trial.run, score, *values, f"{trial.seconds:.0f}", *([said] if any(noted) else []))

@@ -13,7 +13,7 @@ from brulee.data.sources import bundled_names, open_source
 from brulee.data.templates import library
 
 SIZES = {
-    "common-knowledge": 160,
+    "common-knowledge": 220,
     "general-instructions": 104,
     "other-instructions": 60,
     "plain-prose": 60,
@@ -89,7 +89,7 @@ def test_general_instructions_ask_nothing_that_a_guard_asks() -> None:
 def test_questions_have_four_choices_and_labels_in_balance() -> None:
     questions = rows("common-knowledge")
     assert {len({*question["choices"]}) for question in questions} == {4}
-    assert Counter(question["label"] for question in questions) == dict.fromkeys(range(4), 40)
+    assert Counter(question["label"] for question in questions) == dict.fromkeys(range(4), 55)
 
 
 @pytest.mark.parametrize(

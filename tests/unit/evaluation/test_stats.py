@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from brulee.evaluation import metric
+from brulee.evaluation import metric, resampling
 from brulee.evaluation.base import Array
 from brulee.evaluation.stats import compare, holm, interval, mcnemar, resampled
 
@@ -332,6 +332,39 @@ def test_shares_of_the_same_items_have_tangos_interval() -> None:
         assert abs(6 - 40 * change) / spread == pytest.approx(1.96, abs=2e-3)
 
 
+def test_a_published_example_has_its_interval() -> None:
+    """21 children before and after a transplant, one and seven of whom changed.
+
+    Fagerland, Lydersen and Laake (2014), "Recommended tests and confidence intervals for paired
+    binomial proportions", Statistics in Medicine 33(16), give -0.517 to -0.026 as Tango's.
+    """
+    before = column(*[1] * 1, *[1] * 1, *[0] * 7, *[0] * 12)
+    after = column(*[1] * 1, *[0] * 1, *[1] * 7, *[0] * 12)
+    found = compare(after, before, mean)
+    assert (round(found.low, 3), round(found.high, 3)) == (-0.517, -0.026)
+    assert found.difference == pytest.approx(-6 / 21)
+
+
+def test_shares_are_never_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 100,000 answers that took ten seconds, and gave nothing that was used."""
+    monkeypatch.setattr(resampling, "draws", lambda *_: pytest.fail("resampled"))
+    right = (np.random.default_rng(0).random((100_000, 2)) < 0.4) * 1.0
+    assert interval(right[:, :1], mean).n == 100_000
+    assert compare(right[:, :1], right[:, 1:], mean).p > 0.001
+
+
+def test_many_units_are_drawn_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = np.concatenate(list(resampling.draws(1200, 40, 3)))
+    monkeypatch.setattr(resampling, "_LONG", 2000)
+    assert (long == np.concatenate(list(resampling.draws(1200, 40, 3)))).all()
+    assert (long.sum(1) == 1200).all()
+
+
+def test_nothing_is_detectable_of_items_that_all_change_alike() -> None:
+    """Rounding left a spread of 1e-32 of them."""
+    assert compare(column(*[0.3] * 20), column(*[0.4] * 20), mean).minimum_detectable is None
+
+
 def test_what_is_detectable_is_known_where_no_answer_changed() -> None:
     same = compare(np.ones((50, 1)), np.ones((50, 1)), mean)
     assert same.minimum_detectable == pytest.approx(2.8 * math.sqrt(2 / 52 / 52), abs=1e-3)
@@ -418,10 +451,12 @@ def test_holm_by_hand() -> None:
 # bad input
 
 
-@pytest.mark.parametrize("values", [[[0.1], [math.nan]], [[math.nan], [0.1]]])
-def test_nan_is_named_by_its_item(values: list[list[float]]) -> None:
-    bad = int(math.isnan(values[1][0]))
-    with pytest.raises(ValueError, match=f"NaN, first in item {bad}"):
+@pytest.mark.parametrize(
+    "values", [[[0.1], [math.nan]], [[math.nan], [0.1]], [[0.1], [math.inf]], [[-math.inf], [0.1]]]
+)
+def test_what_is_no_number_is_named_by_its_item(values: list[list[float]]) -> None:
+    bad = int(not math.isfinite(values[1][0]))
+    with pytest.raises(ValueError, match=f"NaN or an infinity, first in item {bad}"):
         interval(values, mean)
     with pytest.raises(ValueError, match="tuned statistics hold a NaN"):
         compare([[0.0], [0.0]], values, mean)

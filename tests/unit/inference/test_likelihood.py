@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from brulee.data.encoding import Encoded
+from brulee.errors import BruleeError
 from brulee.inference.engine import Engine, Likelihood
 from brulee.inference.trial import reads_streams
 
@@ -119,3 +120,13 @@ def test_several_spans_of_one_document_are_scored_together(make_model: Make) -> 
 def test_a_first_token_that_nothing_predicts_is_refused(make_model: Make) -> None:
     with pytest.raises(ValueError, match="nothing stands before"):
         _engine(make_model("llama")).loglikelihood([Encoded.ending((5, 6), 2)])
+
+
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_a_model_that_gives_no_number_has_no_likeliest_answer(make_model: Make, name: str) -> None:
+    """The first of several answers was taken for the likeliest, and scored."""
+    model = make_model(name)
+    with torch.no_grad():
+        next(p for n, p in model.named_parameters() if "norm" in n)[0] = float("nan")
+    with pytest.raises(BruleeError, match="not numbers"):
+        _engine(model).loglikelihood([Encoded.ending((5, 6, 7), 1)])

@@ -195,3 +195,31 @@ def test_a_sweep_is_read_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text('{"name": 3}')
     with pytest.raises(InputError, match=r"sweep\.json: name: "):
         sweep_results.read(tmp_path)
+
+
+def test_a_recipe_beside_the_axes_is_shown_with_what_it_has() -> None:
+    """Dashes stood there, as of a method that lacks the option."""
+    own = trial(0, 1.3, settings={}, had={"method.rank": 8, "train.learning_rate": 5e-4})
+    other = trial(1, 1.1, settings={"method.rank": 16, "train.learning_rate": 2e-3})
+    found = sweep(own, other, axes=("method.rank=4,16", "train.learning_rate=1e-3..1e-2:log"))
+    (line,) = [line for line in text_of(found).splitlines() if "trial-000  " in line]
+    assert line.split()[1:4] == ["1.3000", "8", "0.0005"]
+    assert "<td>8</td>" in sweep_page.render(found).replace(' class="n"', "")
+
+
+def test_an_axis_that_one_method_lacks_is_drawn_for_the_others() -> None:
+    """Nothing was drawn by rank where a recipe lay beside the axes, or a method had no rank."""
+    own = trial(0, 1.3, settings={}, had={"method.rank": 8})
+    others = [trial(n, 1.0 + n, settings={"method.rank": 4 * n}) for n in (1, 4)]
+    without = trial(5, 2.0, settings={}, method="ia3", own=False)
+    page = sweep_page.render(sweep(own, *others, without, axes=("method.rank=4,16",)))
+    assert "<h3>By rank</h3>" in page
+    drawn = page.partition("<h3>By rank</h3>")[2].partition("</section>")[0]
+    assert "of 3 settings against rank. Best: 1.3000 at 8." in drawn
+    assert "trial-005" not in drawn
+
+
+def test_the_reports_of_what_was_tested_are_linked() -> None:
+    run = BeforeAfter(run="trial-001", comparisons=(pair(0.3, 0.4),))
+    page = sweep_page.render(sweep(trial(0, 1.0), trial(1, 0.9), tested=(run,)))
+    assert '<a href="trial-001/report.html">trial-001</a>' in page

@@ -1,6 +1,6 @@
 """The three small tests that come with brulee, of what tuning is not meant to change.
 
-common-knowledge    160 questions with four answers each; accuracy by likelihood
+common-knowledge    220 questions with four answers each; accuracy by likelihood
 other-instructions  60 small requests, each with an answer; bits per byte of the answer
 plain-prose         60 paragraphs of ordinary English; bits per byte
 """

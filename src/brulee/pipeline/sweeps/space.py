@@ -48,18 +48,23 @@ class Space:
         return found.model_copy(update={"train": train})
 
     @property
+    def had(self) -> Point:
+        """What the recipe has where the axes are, be it one of their values or not."""
+        values = resolved(self.recipe).to_dict()
+        its_own = [axis for axis in self.axes if self.has(axis, values["method"]["name"])]
+        return {axis.key: _at(values, axis.key) for axis in its_own}
+
+    @property
     def own(self) -> Point:
         """The recipe's own setting along the axes; {} where it lies beside one of them."""
-        values = resolved(self.recipe).to_dict()
-        found = {}
+        found = self.had
         for axis in self.axes:
-            value = _at(values, axis.key)
-            if not self.has(axis, values["method"]["name"]):
+            if axis.key not in found:
                 continue
+            value = found[axis.key]
             inside = axis.contains(value) if isinstance(axis, Range) else value in axis.values
             if not inside:
                 return {}
-            found[axis.key] = value
         return found
 
     @property

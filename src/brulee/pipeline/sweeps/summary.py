@@ -57,6 +57,7 @@ def _trial(outline: Outline, trial: Any) -> sweep_results.Trial:
         own=trial.number == 0,
         state=state,
         settings=attrs["point"],
+        had={} if attrs["point"] else outline.space.had,
         method=recipe.method.name,
         learning_rate=float(recipe.train.learning_rate or 0.0),
         values=tuple(attrs.get("values", ())),

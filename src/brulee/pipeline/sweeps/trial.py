@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import torch
 
 from brulee import pipeline
 from brulee.data.encoding import Encoded
-from brulee.errors import AskedToStopError, StoppedError
+from brulee.errors import AskedToStopError, InputError, StoppedError
 from brulee.pipeline.sweeps.outline import Outline
 from brulee.pipeline.sweeps.score import validation_score
 from brulee.pipeline.sweeps.study import NAME, Claim, Study
@@ -117,6 +118,7 @@ class _Watch:
     seed: int
 
     def begins(self, validation: Sequence[Encoded]) -> None:
+        self._check_facts()
         learned, of = sum(one.learned for one in validation), self.outline.ground.learned
         if learned != of:
             raise StoppedError(
@@ -124,6 +126,23 @@ class _Watch:
                 "tokens that the others are validated on fit beside what this method reads before "
                 "every document; raise train.max_length to compare it."
             )
+
+    def _check_facts(self) -> None:
+        """Raise InputError where the files are no longer those that the sweep began with.
+
+        A run of other rows is taken away: it would be refused once they are brought back.
+        """
+        run = folder_of(self.outline.folder, self.claim.number, self.seed)
+        now = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+        for key in ("data", "templates"):
+            began = self.outline.ground.facts[key]
+            if now[key] != began:
+                shutil.rmtree(run)
+                raise InputError(
+                    f"{self.outline.folder}: {key} changed while the sweep went on: it was {began} "
+                    f"and is {now[key]}. Trials of both cannot be compared: bring back what it "
+                    "began with and start it again, or begin anew with --fresh."
+                )
 
     def validated(self, step: int, loss: float) -> None:
         if not self.outline.options.prune or self.seed or not math.isfinite(loss):

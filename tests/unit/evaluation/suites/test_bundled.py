@@ -17,7 +17,7 @@ from brulee.inference.engine import Likelihood
 def test_its_data_is_in_the_package(tmp_path: Path) -> None:
     tasks = Bundled().open(None, Options())
     sizes = {task.name: len(task.examples()) for task in tasks}
-    assert sizes == {"common-knowledge": 160, "other-instructions": 60, "plain-prose": 60}
+    assert sizes == {"common-knowledge": 220, "other-instructions": 60, "plain-prose": 60}
     with pytest.raises(InputError, match="brings its own data"):
         Bundled().open(tmp_path, Options())
 
