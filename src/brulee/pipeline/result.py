@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from brulee.errors import InputError
 from brulee.inference.session import Session, open_session
@@ -16,8 +13,6 @@ from brulee.reporting import notebook, results, terminal
 from brulee.reporting.html import FILE_NAME as REPORT
 from brulee.reporting.results import Results
 from brulee.training.events import read_events
-
-_WIDE = 80  # columns of a run that is printed
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,8 @@ class Run:
         """The verdict, the scores, the guards, the cost; of a training alone, where it lies."""
         if not self._scored:
             return f"{self!r}, trained and not scored"
-        return self._text(self.results, self.report)
+        found, report = self.results, self.report
+        return terminal.printed(lambda console: terminal.show(found, console, report))
 
     def _repr_html_(self) -> str | None:
         """The same for a notebook; None, for which that shows the folder, before it was scored."""
@@ -105,13 +101,6 @@ class Run:
     @property
     def _scored(self) -> bool:
         return (self.folder / results.FILE_NAME).is_file()
-
-    def _text(self, found: Results, report: Path) -> str:
-        out = io.StringIO()
-        terminal.show(
-            found, Console(file=out, width=_WIDE, color_system=None, force_jupyter=False), report
-        )
-        return out.getvalue().strip("\n")
 
 
 def _lines(file: Path) -> list[str]:
