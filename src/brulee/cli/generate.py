@@ -107,7 +107,12 @@ def _prompts(
 
 
 def _asked(record: Record, adapters: list[str]) -> str | None:
-    name = record.value.get("adapter") if isinstance(record.value, dict) and adapters else None
+    name = record.value.get("adapter") if isinstance(record.value, dict) else None
+    if name is not None and not adapters:
+        raise InputError(
+            f"{record.place}: asks the adapter {name!r}, and none is held; give --adapter "
+            f"{name}=RUN, with the base as TARGET."
+        )
     if name is not None and name not in adapters:
         raise unknown("adapter", name, adapters, record.place)
     return name
