@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import pickle
+import shutil
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -80,8 +81,19 @@ def test_a_training_alone_says_what_it_lacks(recipe: Recipe) -> None:
     assert run._repr_html_() is None
     with pytest.raises(brulee.InputError, match=r"not scored yet; brulee\.run with the same"):
         _ = run.scores
+    shutil.rmtree(run.folder / "adapter")
     with pytest.raises(brulee.InputError, match="has no adapter yet"):
-        _ = brulee.Run(Path("runs")).weights
+        _ = run.weights
+
+
+def test_a_run_is_opened_by_its_folder_as_a_text(recipe: Recipe) -> None:
+    run = brulee.run(recipe())
+    opened = brulee.Run("runs/run")
+    assert opened == run
+    assert opened.scores == run.scores
+    for ask in (lambda no_run: no_run.results, lambda no_run: no_run.weights):
+        with pytest.raises(brulee.InputError, match=r"runs/rn: no run is here; .*mean runs/run\?"):
+            ask(brulee.Run(Path("runs/rn")))
 
 
 METHODS = {
