@@ -49,9 +49,7 @@ def chat(
     /system TEXT sets the instructions, /reset begins anew, /exit or Ctrl-D leaves, Ctrl-C stops an
     answer. With --json every answer is one JSON line.
     """
-    targets = named(adapter or [])
-    if targets and base is not None:
-        raise InputError("with --adapter, TARGET is the base; leave --base out.")
+    targets = named(adapter, base)
     progress.enable(not quiet)
     with progress.waiting("Loading PyTorch"):
         from brulee.inference.session import open_session

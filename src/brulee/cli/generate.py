@@ -49,9 +49,7 @@ def generate(
     The prompt is --prompt, or each one of --file, or the whole text on stdin.
     """
     # Read before torch is imported, so that a mistyped file costs no wait.
-    targets = named(adapter or [])
-    if targets and base is not None:
-        raise InputError("with --adapter, TARGET is the base; leave --base out.")
+    targets = named(adapter, base)
     prompts, places, asked = _prompts(prompt, file, list(targets))
     sampling: dict[str, Any] = {
         "max_new_tokens": max_new_tokens,
