@@ -8,18 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brulee.errors import BruleeError, InputError, StoppedError
+    from brulee.inference.adapters import Adapters
+    from brulee.inference.session import Session
     from brulee.models.given_model import keep_model
     from brulee.pipeline.calls import evaluate, load, load_adapters, resume, run, sweep, train
+    from brulee.pipeline.evaluation import Evaluation
     from brulee.pipeline.result import Run
     from brulee.pipeline.sweeps.result import Sweep
     from brulee.recipe import Recipe, load_recipe, recipe_from_dict
 
 __version__ = "0.1.0"
 __all__ = [
+    "Adapters",
     "BruleeError",
+    "Evaluation",
     "InputError",
     "Recipe",
     "Run",
+    "Session",
     "StoppedError",
     "Sweep",
     "__version__",
@@ -37,10 +43,13 @@ __all__ = [
 
 # Looked up on first use, so that `import brulee` and `brulee --help` never wait for torch.
 _LAZY = {
+    "Adapters": ("brulee.inference.adapters", "Adapters"),
     "BruleeError": ("brulee.errors", "BruleeError"),
+    "Evaluation": ("brulee.pipeline.evaluation", "Evaluation"),
     "InputError": ("brulee.errors", "InputError"),
     "Recipe": ("brulee.recipe", "Recipe"),
     "Run": ("brulee.pipeline.result", "Run"),
+    "Session": ("brulee.inference.session", "Session"),
     "StoppedError": ("brulee.errors", "StoppedError"),
     "Sweep": ("brulee.pipeline.sweeps.result", "Sweep"),
     "evaluate": ("brulee.pipeline.calls", "evaluate"),

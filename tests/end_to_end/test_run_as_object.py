@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import pickle
+import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import brulee
+from brulee.inference import session
 from brulee.methods.combining import combine
+from brulee.models import loading
 from brulee.models.loading import Base
 
 Recipe = Callable[..., dict[str, Any]]
@@ -75,8 +81,19 @@ def test_a_training_alone_says_what_it_lacks(recipe: Recipe) -> None:
     assert run._repr_html_() is None
     with pytest.raises(brulee.InputError, match=r"not scored yet; brulee\.run with the same"):
         _ = run.scores
+    shutil.rmtree(run.folder / "adapter")
     with pytest.raises(brulee.InputError, match="has no adapter yet"):
-        _ = brulee.Run(Path("runs")).weights
+        _ = run.weights
+
+
+def test_a_run_is_opened_by_its_folder_as_a_text(recipe: Recipe) -> None:
+    run = brulee.run(recipe())
+    opened = brulee.Run("runs/run")
+    assert opened == run
+    assert opened.scores == run.scores
+    for ask in (lambda no_run: no_run.results, lambda no_run: no_run.weights):
+        with pytest.raises(brulee.InputError, match=r"runs/rn: no run is here; .*mean runs/run\?"):
+            ask(brulee.Run(Path("runs/rn")))
 
 
 METHODS = {
@@ -199,3 +216,35 @@ def test_runs_are_held_over_one_base_and_combined(recipe: Recipe, tmp_path: Path
     assert not held.apart
     half = combine([first], tmp_path / "half", weights=[0.5])
     assert [part.folder for part in half.parts] == [str(first.weights)]
+
+
+def test_a_suite_is_shown_as_a_table_and_gives_its_numbers(at: Any) -> None:
+    found = brulee.evaluate(at.model, "bundled", limit=3)
+    page = found._repr_html_()
+    assert page.count("<table>") == 1
+    assert f"<b>bundled of {at.model}, the first 3 of each task</b>" in page
+    assert "<td>common-knowledge</td>" in page
+    assert [row["task"] for row in found.scores] == [*found.scored]
+    row = found.scores[0]
+    assert row["items"] == 3
+    assert row["low"] <= row["value"] <= row["high"]
+    assert f"<td>{row['value']:.4f}</td>" in page
+    assert f"{row['value']:.4f}  {row['low']:.4f} to {row['high']:.4f}" in str(found)
+    assert max(map(len, str(found).splitlines()[1:])) <= 80
+
+
+def test_scores_of_a_suite_are_kept_without_the_model(
+    at: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[weakref.ref[torch.nn.Module]] = []
+
+    def load_base(*args: Any, **kwargs: Any) -> Base:
+        base = loading.load_base(*args, **kwargs)
+        loaded.append(weakref.ref(base.model))
+        return base
+
+    monkeypatch.setattr(session, "load_base", load_base)
+    found = brulee.evaluate(at.model, "bundled", limit=1)
+    gc.collect()
+    assert [model() for model in loaded] == [None]
+    assert pickle.loads(pickle.dumps(found)).scores == found.scores

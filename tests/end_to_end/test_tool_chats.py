@@ -124,3 +124,17 @@ def test_a_model_that_cannot_show_them_is_refused_with_the_row(
     assert len(called.errors) == 1
     expected = "line 31: " if name == "llama" else "does not show the descriptions of tools"
     assert expected in called.errors[0]
+
+
+def test_a_recipe_is_begun_for_tools_only_where_the_model_shows_them(
+    at: Any, brulee: Any, tool_model: Callable[[str], str]
+) -> None:
+    at.rows([row(i) for i in range(36)])
+    refused = brulee("init", "rows.jsonl", "--model", at.model)
+    assert refused.code == 2
+    assert "rows.jsonl, line " in refused.err
+    assert "does not show" in refused.err
+    assert not Path("rows.yaml").exists()
+    begun = brulee("init", "rows.jsonl", "--model", tool_model("hermes"))
+    assert begun.code == 0, begun.err
+    assert Path("rows.yaml").is_file()

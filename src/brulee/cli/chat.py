@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from brulee import progress
 from brulee.cli import options
 from brulee.cli.output import print_lines
+from brulee.cli.pairs import named
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,10 +21,19 @@ if TYPE_CHECKING:
 
 Message = dict[str, str]
 _HELP = "/system TEXT sets the instructions, /reset begins anew, /exit (or Ctrl-D) leaves."
+_HELP_MANY = f"/adapter NAME asks one of {{}}, /adapter the base; {_HELP}"
 
 
 def chat(
     target: options.Target,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=TARGET",
+            help="Hold this adapter over the base TARGET; give one for each. /adapter NAME asks it "
+            "from then on, /adapter alone the base.",
+        ),
+    ] = None,
     max_new_tokens: options.MaxNewTokens = 512,
     temperature: options.Temperature = 0.0,
     top_p: options.TopP = 1.0,
@@ -36,52 +49,88 @@ def chat(
     /system TEXT sets the instructions, /reset begins anew, /exit or Ctrl-D leaves, Ctrl-C stops an
     answer. With --json every answer is one JSON line.
     """
+    targets = named(adapter, base)
     progress.enable(not quiet)
     with progress.waiting("Loading PyTorch"):
         from brulee.inference.session import open_session
-
-    session = open_session(target, device=device, precision=precision, base=base)
     how = {
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
         "top_p": top_p,
         "seed": seed,
     }
-    _converse(session, how, as_json)
+    if targets:
+        from brulee.inference.adapters import open_adapters
+
+        held = open_adapters(targets, base=target, device=device, precision=precision)
+        _Talk(held.session, how, as_json, _HELP_MANY.format(", ".join(targets))).go_on()
+        return
+    session = open_session(target, device=device, precision=precision, base=base)
+    _Talk(lambda _: session, how, as_json, _HELP, several=False).go_on()
 
 
-def _converse(session: Session, how: dict[str, Any], as_json: bool) -> None:
-    interactive = _is_terminal()
-    if interactive:
-        # Its import gives input() line editing plus a history, where the platform has it.
-        with suppress(ImportError):
-            import_module("readline")
-        _say(_HELP)
-    system: list[Message] = []
-    turns: list[Message] = []
-    while (line := _ask("> " if interactive else "")) is not None:
-        word, _, rest = line.partition(" ")
-        if word == "/exit":
-            return
-        if word == "/reset":
-            turns = []
-        elif word == "/system":
-            system = [{"role": "system", "content": rest.strip()}] if rest.strip() else []
-            turns = []
-        elif word.startswith("/"):
-            _say(f"unknown command {word}; {_HELP}")
-        elif line.strip():
-            turns.append({"role": "user", "content": line})
+class _Talk:
+    """A conversation: what was said, and who is asked next."""
+
+    def __init__(
+        self,
+        session_of: Callable[[str | None], Session],
+        how: dict[str, Any],
+        as_json: bool,
+        usage: str,
+        several: bool = True,
+    ) -> None:
+        """`session_of` gives the session of an adapter by its name, and of None the base's."""
+        self._session_of, self._how, self._as_json = session_of, how, as_json
+        self._help, self._several = usage, several
+        self._interactive = _is_terminal()
+        self._asked: str | None = None
+        self._session = session_of(None)
+        self._system: list[Message] = []
+        self._turns: list[Message] = []
+
+    def go_on(self) -> None:
+        """Read lines and answer them until there are no more."""
+        if self._interactive:
+            # Its import gives input() line editing plus a history, where the platform has it.
+            with suppress(ImportError):
+                import_module("readline")
+            _say(self._help)
+        while (line := _ask(self._prompt)) is not None:
+            word, _, rest = line.partition(" ")
+            if word == "/exit":
+                return
             try:
-                answer = _answer(session, [*system, *turns], how, as_json)
+                self._hear(line, word, rest.strip())
             except InputError as error:
-                if not interactive:
+                if not self._interactive:
                     raise
-                # What was talked about so far is not lost with a line that cannot be answered.
-                turns.pop()
-                _say(f"error: {error} {_HELP}")
-                continue
-            turns.append({"role": "assistant", "content": answer})
+                _say(f"error: {error} {self._help}")
+
+    @property
+    def _prompt(self) -> str:
+        return f"{self._asked or ''}> " if self._interactive else ""
+
+    def _hear(self, line: str, word: str, rest: str) -> None:
+        if word == "/reset":
+            self._turns = []
+        elif word == "/system":
+            self._system = [{"role": "system", "content": rest}] if rest else []
+            self._turns = []
+        elif word == "/adapter" and self._several:
+            self._session, self._asked = self._session_of(rest or None), rest or None
+        elif word.startswith("/"):
+            _say(f"unknown command {word}; {self._help}")
+        elif line.strip():
+            self._answer(line)
+
+    def _answer(self, line: str) -> None:
+        """Answer a line. One that cannot be answered leaves what was talked about as it was."""
+        turns = [*self._turns, {"role": "user", "content": line}]
+        who = {"adapter": self._asked} if self._several else {}
+        pieces = self._session.chat_stream([*self._system, *turns], **self._how)
+        answer = _shown(pieces, self._as_json, who)
+        self._turns = [*turns, {"role": "assistant", "content": answer}]
 
 
 def _is_terminal() -> bool:
@@ -106,10 +155,11 @@ def _ask(prompt: str) -> str | None:
             raise InputError("the text on stdin is not UTF-8.") from None
 
 
-def _answer(session: Session, messages: list[Message], how: dict[str, Any], as_json: bool) -> str:
+def _shown(stream: Iterator[str], as_json: bool, who: dict[str, str | None]) -> str:
+    """The whole of an answer, shown as it is written, or as JSON with `who` gave it."""
     pieces: list[str] = []
     try:
-        for piece in session.chat_stream(messages, **how):
+        for piece in stream:
             pieces.append(piece)
             if not as_json:
                 print(piece, end="", flush=True)
@@ -118,7 +168,7 @@ def _answer(session: Session, messages: list[Message], how: dict[str, Any], as_j
         _say(" (stopped)")
     answer = "".join(pieces)
     if as_json:
-        print_lines([{"role": "assistant", "content": answer}])
+        print_lines([{"role": "assistant", "content": answer, **who}])
     else:
         print()
     # Whoever talks through a pipe waits for the answer before writing on.

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from brulee import progress
 from brulee.cli import options
-from brulee.cli.output import interval_cell, print_json, print_table
+from brulee.cli.output import print_json, print_table
 from brulee.cli.places import check_folder
-
-if TYPE_CHECKING:
-    from brulee.evaluation.stats import Interval
-    from brulee.pipeline.evaluation import Evaluation
 
 
 def evaluate(
@@ -99,25 +95,6 @@ def evaluate(
     if as_json:
         print_json(files.summary(found))
         return
-    _show(found)
+    print_table(found.table.heads, found.table.rows)
     for file in written:
         print(file)
-
-
-def _show(found: Evaluation) -> None:
-    from brulee.reporting.wording import items
-
-    rows = [
-        (task, key, *_cells(one.interval), items(one.interval.n, one.units))
-        for task, scores in found.scored.items()
-        for key, one in scores.scores.items()
-    ]
-    rows += [
-        (average.task, average.label, *_cells(average.interval), str(average.interval.n))
-        for average in found.aggregates
-    ]
-    print_table(["task", "score", "value", "95% interval", "items"], rows)
-
-
-def _cells(found: Interval) -> tuple[str, str]:
-    return f"{found.value:.4f}", interval_cell(found)

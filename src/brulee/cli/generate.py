@@ -49,9 +49,7 @@ def generate(
     The prompt is --prompt, or each one of --file, or the whole text on stdin.
     """
     # Read before torch is imported, so that a mistyped file costs no wait.
-    targets = named(adapter or [])
-    if targets and base is not None:
-        raise InputError("with --adapter, TARGET is the base; leave --base out.")
+    targets = named(adapter, base)
     prompts, places, asked = _prompts(prompt, file, list(targets))
     sampling: dict[str, Any] = {
         "max_new_tokens": max_new_tokens,
@@ -107,7 +105,12 @@ def _prompts(
 
 
 def _asked(record: Record, adapters: list[str]) -> str | None:
-    name = record.value.get("adapter") if isinstance(record.value, dict) and adapters else None
+    name = record.value.get("adapter") if isinstance(record.value, dict) else None
+    if name is not None and not adapters:
+        raise InputError(
+            f"{record.place}: asks the adapter {name!r}, and none is held; give --adapter "
+            f"{name}=RUN, with the base as TARGET."
+        )
     if name is not None and name not in adapters:
         raise unknown("adapter", name, adapters, record.place)
     return name

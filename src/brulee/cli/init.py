@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -61,6 +61,17 @@ def _started(source: str, model: str, out: Path | None, as_json: bool) -> None:
     file = out or default_file(source)
     _check(file)
     found = start(source, model, file)
+    if found.with_tools:
+        from brulee.models.tokenizers import load_encoder
+        from brulee.recipe import recipe_from_dict
+
+        # Whatever their length: a template that leaves tools out could not be trained on.
+        values: dict[str, Any] = {
+            "model": model,
+            "data": {"source": source},
+            "train": {"max_length": 2**20},
+        }
+        found.read_by(load_encoder(recipe_from_dict(values)))
     _write(file, found.text)
     if as_json:
         values = {"recipe": str(file), "described": found.described, "guessed": found.guessed}

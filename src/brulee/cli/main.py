@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from brulee import __version__
-from brulee.cli import adapters, bench, data, methods, metrics, models, suites, templates
+from brulee.cli import adapters, bench, cache, data, methods, metrics, models, suites, templates
 from brulee.cli.chat import chat
 from brulee.cli.compare import compare
 from brulee.cli.eval import evaluate
@@ -56,6 +56,7 @@ GROUPS: Final[dict[str, typer.Typer]] = {
     "models": models.app,
     "metrics": metrics.app,
     "suites": suites.app,
+    "cache": cache.app,
     "bench": bench.app,
 }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from brulee.evaluation.stats import Interval
+    from brulee.reporting.tables import Cell
 
 _UNLIMITED: Final = 10_000  # columns
 
@@ -27,7 +27,7 @@ def print_lines(values: Iterable[Any]) -> None:
         print(json.dumps(value, ensure_ascii=False))
 
 
-def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
     """Print a table whose cells are plain text, so that brackets in them are no markup.
 
     Nothing is cut: on a terminal what is too long goes on in the next line of its cell, and columns
@@ -40,13 +40,6 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         if number:
             out.print()
         out.print(part)
-
-
-def interval_cell(found: Interval) -> str:
-    """`0.3012 to 0.4100`; a single item that is neither right nor wrong has no spread."""
-    if found.n == 1 and found.low == found.high:
-        return "unknown of one item"
-    return f"{found.low:.4f} to {found.high:.4f}"
 
 
 def print_text(text: str) -> None:

@@ -7,14 +7,19 @@ from collections.abc import Sequence
 from brulee.errors import InputError
 
 
-def named(adapters: Sequence[str]) -> dict[str, str]:
-    """Targets of adapters by name. Raises InputError for a pair that is none, or a name twice."""
+def named(adapters: Sequence[str] | None, base: str | None = None) -> dict[str, str]:
+    """Targets of adapters by name.
+
+    Raises InputError for a pair that is none, a name twice, and a `base` (--base) beside adapters.
+    """
     found: dict[str, str] = {}
-    for pair in adapters:
+    for pair in adapters or ():
         name, equals, target = pair.partition("=")
         if not (name and equals and target):
             raise InputError(f"--adapter {pair!r}: write NAME=TARGET, such as notes=runs/notes.")
         if name in found:
             raise InputError(f"--adapter {pair!r}: {name!r} is {found[name]!r} already.")
         found[name] = target
+    if found and base is not None:
+        raise InputError("with --adapter, TARGET is the base; leave --base out.")
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Generic, NamedTuple, TypeVar
 import typer
 
 from brulee.cli import options
-from brulee.cli.output import interval_cell, print_json, print_table
+from brulee.cli.output import print_json, print_table
 from brulee.cli.records import read_records, text_lists, texts
 from brulee.errors import InputError
 
@@ -153,6 +153,6 @@ def _names(text: str) -> list[str]:
 
 
 def _cells(score: Interval, groups: int | None) -> tuple[str, str, str]:
-    from brulee.reporting.wording import items
+    from brulee.reporting.wording import exact_interval, items
 
-    return f"{score.value:.4f}", interval_cell(score), items(score.n, groups)
+    return f"{score.value:.4f}", exact_interval(score), items(score.n, groups)

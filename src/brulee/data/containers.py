@@ -207,7 +207,7 @@ _BINARY = (".parquet", ".arrow")
 CONTAINERS: dict[str, Callable[[Raw, int | None], Piece]] = {
     ".jsonl": _jsonl,
     ".json": _json_array,
-    ".csv": delimited(",", "comma"),
+    ".csv": delimited(",", "comma, a semicolon or a tab"),
     ".tsv": delimited("\t", "tab"),
     ".parquet": _parquet,
     ".arrow": _arrow,

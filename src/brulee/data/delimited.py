@@ -1,4 +1,4 @@
-"""Tables of text: fields between commas or tabs, one row to a line unless quotes say otherwise."""
+"""Tables of text: fields between commas, semicolons or tabs, a line a row but within quotes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,16 @@ def delimited(
     """
 
     def read(source: Raw, limit: int | None) -> Piece:
-        records = _records(source, delimiter)
+        own, told = _separator(source, delimiter, numbered)
+        records = _records(source, own)
+        if told:
+            next(records)
         header_line, header = next(records)
         if numbered:
             records = itertools.chain([(header_line, header)], records)
             header = [str(number) for number in range(1, len(header) + 1)]
         else:
-            _check_header(source, header, header_line, delimiter, name)
+            _check_header(source, header, header_line, own, name)
         kept = list(itertools.islice(_even(source, records, len(header), numbered), limit))
         lines = [line for line, _ in kept]
         columns = {
@@ -44,6 +47,25 @@ def delimited(
         return Piece(to_table(rows, lambda i: f"{source.label}, line {lines[i]}"), lines)
 
     return read
+
+
+def _separator(source: Raw, delimiter: str, numbered: bool) -> tuple[str, bool]:
+    """What parts the fields of this file, and whether its first line is there to say so.
+
+    Excel saves a CSV file with semicolons, or with tabs, where a comma is the decimal sign, and may
+    write `sep=;` first. Without that it is the header which has no comma outside quotes and has the
+    other; a file without a header is taken by its delimiter.
+    """
+    said = re.match(rb"sep=([,;\t])\r?\n", source.data)
+    if delimiter != ",":
+        return delimiter, False
+    if said:
+        return said[1].decode(), True
+    if not numbered and len(next(_quoted(source, delimiter))[1]) == 1:
+        for other in ";\t":
+            if len(next(_quoted(source, other))[1]) > 1:
+                return other, False
+    return delimiter, False
 
 
 def _even(

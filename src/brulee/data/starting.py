@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from brulee.data.corpus import open_corpus
+from brulee.data.encoding import Encoder
 from brulee.data.formats import TABLE, Detected, describe, detect
 from brulee.data.guessing import GROUP, SAMPLE, are_labels, guess
+from brulee.data.packing import TOOLS
 from brulee.data.sources import Rows, open_source
 from brulee.data.table_hints import families_for
 from brulee.data.task import Task
@@ -38,6 +40,27 @@ class Start:
     rows: int
     test: int
     guessed: bool
+    task: Task = field(repr=False)
+
+    @property
+    def with_tools(self) -> Sequence[int]:
+        """Some training rows that have tools, which not every model's chat template shows."""
+        rows = self.task.rows
+        if TOOLS not in rows.columns:
+            return ()
+        tools = rows.column(TOOLS)
+        return [i for i in self.task.train if tools[i]][:SAMPLE]
+
+    def read_by(self, encoder: Encoder) -> None:
+        """Have a model's tokenizer read those rows. Raises InputError where it can read none."""
+        reasons: list[InputError] = []
+        for row in self.with_tools:
+            try:
+                self.task.encode(encoder, row, 0, "")
+            except InputError as error:
+                reasons.append(error)
+        if reasons and len(reasons) == len(self.with_tools):
+            raise reasons[0]
 
 
 def start(source: str, model: str = "bundled", file: Path = Path("my.yaml")) -> Start:
@@ -55,7 +78,7 @@ def start(source: str, model: str = "bundled", file: Path = Path("my.yaml")) -> 
     text = "\n".join([*_lines(data, said, task, model, file), ""])
     phrased = Detected(detected.name, said.why, task.templates, task.rows)
     described = describe(phrased, task.rows[task.train[0]])
-    return Start(text, described, len(task.rows), len(task.test), said.guessed)
+    return Start(text, described, len(task.rows), len(task.test), said.guessed, task)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from brulee.data.messages import Message
 from brulee.errors import InputError, unknown
 from brulee.inference.mixed import MixedEngine, Request
 from brulee.inference.sampling import Sampling
-from brulee.inference.session import Session, check_texts, session_of
+from brulee.inference.session import Session, asked_precision, check_texts, session_of
 from brulee.methods.checkpoint import Adapter, open_adapter
 from brulee.methods.shelf import locate_adapter
 from brulee.methods.swapping import Swap
@@ -149,13 +150,16 @@ def open_adapters(
     """Load the base that adapters were made on, once, and every adapter over it.
 
     `targets` are runs or adapters' folders by the name that requests call them; `base` is the base
-    if it does not lie where they say. Raises InputError naming the adapter that cannot be held:
+    if it does not lie where they say. Where one of the runs was computed in float32 all are held in
+    it, unless `precision` says otherwise. Raises InputError naming the adapter that cannot be held:
     another base, another way of holding it in four bits, damage.
     """
     if not targets:
         raise InputError("no adapter is named: nothing to hold over a base.")
     where = pick_device(device)
-    dtype = pick_dtype(precision, where)
+    runs = [Path(os.fspath(target)) for target in targets.values()]
+    asked = {asked_precision(precision, run) for run in runs}
+    dtype = pick_dtype("float32" if "float32" in asked else precision, where)
     found = {name: open_adapter(locate_adapter(os.fspath(t))) for name, t in targets.items()}
     quantised = quantised_for(found)
     source, revision = next(iter(found.values())).named_base(base)

@@ -1,12 +1,14 @@
 """PiSSA's start: the largest singular directions of a weight.
 
 Meng et al. 2024, "PiSSA: Principal Singular Values and Singular Vectors Adaptation of Large
-Language Models". Shapes: `O` outputs, `I` inputs, `R` rank.
+Language Models". Shapes: `O` outputs, `I` inputs, `R` rank, `S` the smaller of both.
 """
 
 from __future__ import annotations
 
 import torch
+from scipy.linalg import eigh
+from scipy.linalg.blas import dsyrk
 
 from brulee.errors import InputError
 
@@ -25,14 +27,30 @@ def principal(
             f"{name} is {tuple(weight_OI.shape)}."
         )
     wide = weight_OI.detach().double()
-    # Eigenvectors of the smaller square: many times faster than the singular values of the whole,
-    # and in fp64 as exact for the largest of them.
+    # Eigenvectors of the smaller square, and of it the largest alone: many times faster than the
+    # singular values of the whole, and in fp64 as exact for the largest of them.
     tall = wide.shape[0] > wide.shape[1]
-    square = wide.T @ wide if tall else wide @ wide.T
-    vectors = torch.linalg.eigh(square).eigenvectors[:, -rank:].flip(1)
+    vectors = _largest_vectors(wide, rank)
     other = wide @ vectors if tall else wide.T @ vectors  # singular vectors times their values
     values_R = other.norm(dim=0).clamp_min(torch.finfo(torch.float32).tiny)
     small, large = vectors * values_R.sqrt(), other / values_R.sqrt()
     b_OR, a_IR = (large, small) if tall else (small, large)
     share = scale**-0.5
     return (share * a_IR.T).float().contiguous(), (share * b_OR).float().contiguous()
+
+
+def _largest_vectors(wide_OI: torch.Tensor, count: int) -> torch.Tensor:
+    """The eigenvectors (S, count) of the smaller square, those of the largest values first.
+
+    On a CPU half of the square and none of the other vectors is worked out: a third of the time.
+    """
+    tall = wide_OI.shape[0] > wide_OI.shape[1]
+    if wide_OI.device.type != "cpu":
+        square_SS = wide_OI.T @ wide_OI if tall else wide_OI @ wide_OI.T
+        found: torch.Tensor = torch.linalg.eigh(square_SS).eigenvectors
+        return found[:, -count:].flip(1)
+    half_SS = dsyrk(1.0, wide_OI.numpy().T, trans=not tall, lower=True)
+    size = len(half_SS)
+    chosen = [size - count, size - 1]
+    _, vectors = eigh(half_SS, lower=True, subset_by_index=chosen, overwrite_a=True)
+    return torch.from_numpy(vectors[:, ::-1].copy())

@@ -60,11 +60,12 @@ def select(
     Raises InputError for a name that matches nothing, with the names there are.
     """
     modules = linear_modules(model)
+    linears = set(modules)
     if vocabulary:
         modules |= embedding_modules(model) | head_module(model)
     chosen: set[str] = set()
     for wanted in [target] if isinstance(target, str) else target:
-        found = _named(model, modules, wanted, option)
+        found = _named(model, modules, linears, wanted, option)
         if not found:
             raise _unknown_target(model, wanted, modules, vocabulary, option)
         chosen |= found
@@ -72,12 +73,15 @@ def select(
 
 
 def _named(
-    model: PreTrainedModel, modules: dict[str, nn.Module], wanted: str, option: str
+    model: PreTrainedModel,
+    modules: dict[str, nn.Module],
+    linears: set[str],
+    wanted: str,
+    option: str,
 ) -> set[str]:
-    """The paths among `modules` that one word, name or pattern chooses."""
-    linears = modules.keys() & linear_modules(model).keys()
+    """The paths among `modules`, of which `linears` are some, that one word or name chooses."""
     if wanted == "all-linear":
-        return set(linears)
+        return linears
     if wanted in ("attention", "mlp"):
         return {n for n in linears if in_attention(model, n) == (wanted == "attention")}
     if wanted == EMBEDDINGS:
@@ -126,9 +130,9 @@ def _unknown_target(
             f"method.{option}: the pattern {name!r} matches no {kind}; it must match a whole path, "
             f"such as {path!r}."
         )
-    leaves = sorted({n.rsplit(".", 1)[-1] for n in modules})
+    leaves, linears = sorted({n.rsplit(".", 1)[-1] for n in modules}), set(linear_modules(model))
     words = [*KEYWORDS, *([EMBEDDINGS] if vocabulary else [])]
-    words = [word for word in words if _named(model, modules, word, option)]
+    words = [word for word in words if _named(model, modules, linears, word, option)]
     close = nearest(name, [*leaves, *words])
     hint = f"did you mean {close[0]!r}? " if close else ""
     valid = ", ".join([*words, *leaves])

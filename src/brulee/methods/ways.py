@@ -18,7 +18,7 @@ import torch
 
 from brulee.errors import InputError, unknown
 
-_CHUNK = 2**21
+_CHUNK = 2**18  # values; what is worked out of so many stays in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -156,12 +156,10 @@ def _agreeing(stack_NX: torch.Tensor, weights_N: torch.Tensor) -> torch.Tensor:
     """
     made_X = torch.empty(stack_NX.shape[1:])
     weights_N1 = weights_N.view(-1, 1)
-    # A few values at a time: what is worked out on the way would be several stacks large.
     pieces = torch.split(stack_NX.flatten(1), _CHUNK, dim=1)
     for own_NK, into_K in zip(pieces, torch.split(made_X.view(-1), _CHUNK), strict=True):
         votes_NK = own_NK * weights_N1.sign()
-        elected_K = torch.where(votes_NK.sum(0) >= 0, 1.0, -1.0)
-        agree_NK = votes_NK.sign() == elected_K
+        agree_NK = torch.where(votes_NK.sum(0) >= 0, votes_NK > 0, votes_NK < 0)
         count_K = agree_NK.sum(0).clamp_min(1)
         into_K.copy_((own_NK * weights_N1 * agree_NK).sum(0) / count_K)
     return made_X

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -47,7 +48,9 @@ def keep_model(model: Any, tokenizer: Any) -> Path:
         final = root / f"{model.config.model_type}-{_digest(aside)}"
         if final.is_dir() and _digest(final) != final.name.rpartition("-")[2]:
             shutil.rmtree(final)
-        if not final.is_dir():
+        if final.is_dir():
+            os.utime(final)  # `brulee cache clear` goes by when a model was last given
+        else:
             aside.rename(final)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

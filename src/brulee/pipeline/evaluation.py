@@ -15,6 +15,7 @@ from brulee.errors import InputError
 from brulee.evaluation.answers import Answer
 from brulee.evaluation.efficiency import Efficiency
 from brulee.evaluation.scores import RESAMPLES, of_the_first, task_scores
+from brulee.evaluation.stats import Interval
 from brulee.evaluation.suite_options import suite_options
 from brulee.evaluation.suite_run import Model, answer
 from brulee.evaluation.suites import suite as suite_of
@@ -34,22 +35,72 @@ from brulee.models.context import context_length
 from brulee.pipeline.lock import alone
 from brulee.pipeline.probe import probe
 from brulee.recipe import Strict
+from brulee.reporting import notebook, suite_scores, terminal
+from brulee.reporting.tables import Rows
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Whom a suite was put to: its base, whether that was tuned, and what brulee.json says of it.
+
+    The model itself is let go, so that scores of many models can be kept.
+    """
+
+    base: str
+    digest: str
+    tuned: bool
+    record: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a suite found of one model; `answers` and `scored` are by task name."""
+    """What a suite found of one model; `answers` and `scored` are by task name.
+
+    A notebook shows the scores, `print` as the command line does.
+    """
 
     target: str
     suite: Suite
     options: Strict
     limit: int | None
     chat: bool
-    session: Session = field(repr=False)
+    asked: Asked = field(repr=False)
     examples: Mapping[str, list[Example]] = field(repr=False)
     answers: Mapping[str, list[Answer]] = field(repr=False)
     scored: Mapping[str, TaskScores] = field(repr=False)
     efficiency: Efficiency | None = None
+
+    def __str__(self) -> str:
+        """Whose scores they are, and the table that the command line prints."""
+        return f"{self._of}\n{terminal.printed(self.table.show)}"
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        return notebook.suite_html(self._of, self.table)
+
+    @property
+    def _of(self) -> str:
+        first = "" if self.limit is None else f", the first {self.limit} of each task"
+        return f"{self.suite.name} of {self.target}{first}"
+
+    @property
+    def table(self) -> Rows:
+        """The scores and averages as texts: heads, and a row for each."""
+        return suite_scores.table(self.scored, self.aggregates)
+
+    @property
+    def scores(self) -> list[dict[str, Any]]:
+        """A mapping per metric of each task and per average: rows of a table."""
+        found = [
+            {"task": task, "metric": key, **_numbers(one.interval)}
+            for task, scores in self.scored.items()
+            for key, one in scores.scores.items()
+        ]
+        averages = [
+            {"task": one.task, "metric": one.metric, **_numbers(one.interval)}
+            for one in self.aggregates
+        ]
+        return [*found, *averages]
 
     @cached_property
     def aggregates(self) -> list[Aggregate]:
@@ -120,12 +171,17 @@ def evaluate(
         checked,
         limit,
         chat,
-        session,
+        _asked(session),
         examples,
         answers,
         scored,
         efficiency,
     )
+
+
+def _asked(session: Session) -> Asked:
+    tuned = session.attached is not None or bool(session.record)
+    return Asked(session.base.name, session.base.digest, tuned, session.record)
 
 
 def identity(session: Session) -> str:
@@ -165,6 +221,10 @@ def _answers(
         with alone(file, partial(_say_waiting, task.name)):
             found[task.name] = answer(task, examples[task.name], model, file, task.name)
     return found
+
+
+def _numbers(found: Interval) -> dict[str, float | int]:
+    return {"value": found.value, "low": found.low, "high": found.high, "items": found.n}
 
 
 def _say_waiting(task: str) -> None:

@@ -30,8 +30,7 @@ _LONGEST: Final = 40  # characters of an option's value in a folder's name
 
 def who(evaluation: Evaluation) -> Who:
     """Whether what was scored is a base or something tuned."""
-    session = evaluation.session
-    return "tuned" if session.attached is not None or session.record else "base"
+    return "tuned" if evaluation.asked.tuned else "base"
 
 
 def as_results(evaluation: Evaluation, name: str) -> Results:
@@ -40,8 +39,8 @@ def as_results(evaluation: Evaluation, name: str) -> Results:
     The average of a part of a suite, or of the first items of its tasks, is no official number,
     and its metric ends in "_partial".
     """
-    session = evaluation.session
-    record = session.record.get("base", {})
+    asked = evaluation.asked
+    record = asked.record.get("base", {})
     side = who(evaluation)
     scores = [
         _score(side, task, key, one.interval)
@@ -64,10 +63,10 @@ def as_results(evaluation: Evaluation, name: str) -> Results:
     return Results(
         run=name,
         base=Base(
-            name=record.get("name", session.base.name),
-            digest=record.get("digest", session.base.digest),
+            name=record.get("name", asked.base),
+            digest=record.get("digest", asked.digest),
         ),
-        method=_method(session.record),
+        method=_method(asked.record),
         scores=tuple(scores),
         groups=grouped(evaluation.answers),
         environment=Environment(versions=versions(), machine=machine()),

@@ -170,13 +170,7 @@ def open_run(recipe: Recipe, command: str, folder: Path | None, fresh: bool) -> 
 
 def reopen_run(path: Path) -> RunFolder:
     """A run that was begun before. Raises InputError for a folder that holds none."""
-    if not (path / _RECIPE).is_file():
-        beside = path.parent.iterdir() if path.parent.is_dir() else ()
-        close = nearest(path.name, [p.name for p in beside if (p / _RECIPE).is_file()])
-        hint = f" Did you mean {path.with_name(close[0])}?" if close else ""
-        if (path / SWEEP_LOCK).is_file():
-            hint = " This is a sweep's, which the same `brulee sweep` goes on with."
-        raise InputError(f"{path}: no run is here; a run's folder holds {_RECIPE}.{hint}")
+    check_is_run(path)
     recipe = resolved(load_recipe(path / _RECIPE))
     manifest = _read_json(path / _MANIFEST)
     for key, before, now in _changed(path, recipe):
@@ -188,6 +182,17 @@ def reopen_run(path: Path) -> RunFolder:
     if "recipe_folder" in manifest:
         recipe.source.folder = Path(manifest["recipe_folder"])
     return RunFolder(path, recipe, manifest.get("command", "run"))
+
+
+def check_is_run(path: Path) -> None:
+    """Raise InputError for a folder that holds no run, with the nearest one that does."""
+    if not (path / _RECIPE).is_file():
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        close = nearest(path.name, [p.name for p in beside if (p / _RECIPE).is_file()])
+        hint = f" Did you mean {path.with_name(close[0])}?" if close else ""
+        if (path / SWEEP_LOCK).is_file():
+            hint = " This is a sweep's, which the same `brulee sweep` goes on with."
+        raise InputError(f"{path}: no run is here; a run's folder holds {_RECIPE}.{hint}")
 
 
 def _is_left_over(folder: Path) -> bool:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from brulee.errors import InputError
 from brulee.inference.session import Session, open_session
+from brulee.pipeline.folder import check_is_run
 from brulee.reporting import notebook, results, terminal
 from brulee.reporting.html import FILE_NAME as REPORT
 from brulee.reporting.results import Results
 from brulee.training.events import read_events
 
-_WIDE = 80  # columns of a run that is printed
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Run:
     """A run's folder, read when it is asked; a path wherever one is taken.
 
@@ -28,6 +25,10 @@ class Run:
     """
 
     folder: Path
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """`folder` is read when it is asked, and need not be there before."""
+        object.__setattr__(self, "folder", Path(folder))
 
     def __fspath__(self) -> str:
         """The folder."""
@@ -41,7 +42,8 @@ class Run:
         """The verdict, the scores, the guards, the cost; of a training alone, where it lies."""
         if not self._scored:
             return f"{self!r}, trained and not scored"
-        return self._text(self.results, self.report)
+        found, report = self.results, self.report
+        return terminal.printed(lambda console: terminal.show(found, console, report))
 
     def _repr_html_(self) -> str | None:
         """The same for a notebook; None, for which that shows the folder, before it was scored."""
@@ -49,8 +51,12 @@ class Run:
 
     @property
     def results(self) -> Results:
-        """All that was measured, as in results.json. Raises InputError before it was scored."""
+        """All that was measured, as in results.json.
+
+        Raises InputError before it was scored, and for a folder that holds no run.
+        """
         if not self._scored:
+            check_is_run(self.folder)
             raise InputError(
                 f"{self.folder}: trained and not scored yet; brulee.run with the same recipe does "
                 "that."
@@ -89,6 +95,7 @@ class Run:
         for name in ("adapter", "model"):
             if (self.folder / name).is_dir():
                 return self.folder / name
+        check_is_run(self.folder)
         raise InputError(f"{self.folder}: this run has no adapter yet; train it first.")
 
     def answers(self, who: str = "tuned") -> list[dict[str, Any]]:
@@ -105,13 +112,6 @@ class Run:
     @property
     def _scored(self) -> bool:
         return (self.folder / results.FILE_NAME).is_file()
-
-    def _text(self, found: Results, report: Path) -> str:
-        out = io.StringIO()
-        terminal.show(
-            found, Console(file=out, width=_WIDE, color_system=None, force_jupyter=False), report
-        )
-        return out.getvalue().strip("\n")
 
 
 def _lines(file: Path) -> list[str]:

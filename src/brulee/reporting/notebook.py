@@ -1,4 +1,4 @@
-"""What was measured, in a notebook's cell: of a run the scores, of a sweep the trials."""
+"""What was measured, in a notebook's cell: scores of a run or a suite, trials of a sweep."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def sweep_html(found: Sweep, page: Path) -> str:
     shown = "".join(_table(rows) for rows in tables if rows.rows)
     link = f"Report: <code>{escape(str(page))}</code>"
     return f"<div><p><b>{escape(first)}.</b></p><ul>{listed}</ul>{shown}<p>{link}</p></div>"
+
+
+def suite_html(of: str, scores: Rows) -> str:
+    """A suite's scores likewise, under whose they are."""
+    return f"<div><p><b>{escape(of)}</b></p>{_table(scores)}</div>"
 
 
 def _table(rows: Rows) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -33,6 +34,13 @@ def show(results: Results, console: Console, report: Path | None = None) -> None
     if report is not None:
         # A path is one word to copy: never wrapped, whatever the width.
         console.print(Text(f"Report: {report}"), soft_wrap=True)
+
+
+def printed(show: Callable[[Console], None]) -> str:
+    """What `show` prints, as plain text of 80 columns, for objects that are printed in Python."""
+    out = io.StringIO()
+    show(Console(file=out, width=80, color_system=None, force_jupyter=False))
+    return out.getvalue().strip("\n")
 
 
 def tables(results: Results) -> tuple[Rows, Rows]:

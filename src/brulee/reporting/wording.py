@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brulee.evaluation.stats import FEWEST
+from brulee.evaluation.stats import FEWEST, Interval
 from brulee.reporting.results import Comparison, Method, Paired, Score, Training
 
 _METRICS = {
@@ -93,6 +93,13 @@ def interval(paired: Paired) -> str:
     """`+0.10 to +0.18`."""
     decimals = _places_of(paired)
     return f"{signed(paired.low, decimals)} to {signed(paired.high, decimals)}"
+
+
+def exact_interval(found: Interval) -> str:
+    """`0.3012 to 0.4100`; a single item that is neither right nor wrong has no spread."""
+    if found.n == 1 and found.low == found.high:
+        return "unknown of one item"
+    return f"{found.low:.4f} to {found.high:.4f}"
 
 
 def items(count: int, groups: int | None) -> str:

@@ -1,4 +1,11 @@
 import json
+import sys
+import types
+from typing import Any
+
+import pytest
+
+from brulee.errors import unknown
 
 
 def said(session) -> list[list[tuple[str, str]]]:
@@ -78,3 +85,69 @@ def test_json_gives_one_line_per_answer(brulee, session) -> None:
 def test_sampling_options_reach_the_session(brulee, session) -> None:
     brulee("chat", "bundled", "--temperature", 0.7, "--seed", 5, stdin="a\n")
     assert (session.asked[0]["temperature"], session.asked[0]["seed"]) == (0.7, 5)
+
+
+class FakeHeld:
+    """Adapters a and b, whose session remembers whom it was."""
+
+    def __init__(self, session) -> None:
+        self.inner = session
+        self.who: list[str | None] = []
+        self.loaded: dict[str, Any] = {}
+
+    def load(self, targets, **how) -> "FakeHeld":
+        self.loaded = {"targets": targets, **how}
+        return self
+
+    def session(self, name: str | None) -> Any:
+        if name not in (None, "a", "b"):
+            raise unknown("adapter", str(name), ["a", "b"])
+
+        def chat_stream(messages, **how):
+            self.who.append(name)
+            return self.inner.chat_stream(messages, **how)
+
+        return types.SimpleNamespace(chat_stream=chat_stream)
+
+
+@pytest.fixture
+def held(session, monkeypatch) -> FakeHeld:
+    fake = FakeHeld(session)
+    module = types.ModuleType("brulee.inference.adapters")
+    module.open_adapters = fake.load  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return fake
+
+
+WITH_TWO = ["chat", "bundled", "--adapter", "a=runs/a", "--adapter", "b=runs/b"]
+
+
+def test_a_conversation_goes_on_with_another_adapter(brulee, held, session) -> None:
+    asked = "one\n/adapter b\ntwo\n/adapter a\nthree\n/adapter\nfour\n"
+    done = brulee(*WITH_TWO, "--json", "--precision", "float32", stdin=asked)
+    assert held.loaded["targets"] == {"a": "runs/a", "b": "runs/b"}
+    assert (held.loaded["base"], held.loaded["precision"]) == ("bundled", "float32")
+    assert held.who == [None, "b", "a", None]
+    assert [json.loads(line)["adapter"] for line in done.out.splitlines()] == held.who
+    assert [text for _, text in said(session)[3]][::2] == ["one", "two", "three", "four"]
+
+
+def test_an_adapter_that_is_not_held_changes_nothing(brulee, held, monkeypatch) -> None:
+    done = brulee(*WITH_TWO, stdin="/adapter c\none\n")
+    assert (done.code, held.who) == (2, [])
+    assert "unknown adapter 'c'" in done.err
+
+    prompts: list[str] = []
+    lines = iter(["/adapter b", "/adapter c", "one", "/exit"])
+    monkeypatch.setattr("brulee.cli.chat._is_terminal", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda prompt: prompts.append(prompt) or next(lines))
+    done = brulee(*WITH_TWO)
+    assert (done.code, held.who) == (0, ["b"])
+    assert prompts == ["> ", "b> ", "b> ", "b> "]
+    assert "/adapter NAME asks one of a, b, /adapter the base;" in done.err
+
+
+def test_one_model_knows_no_adapters(brulee, session) -> None:
+    assert "unknown command /adapter" in brulee("chat", "bundled", stdin="/adapter b\n").err
+    done = brulee(*WITH_TWO, "--base", "other", stdin="")
+    assert "with --adapter, TARGET is the base; leave --base out." in done.err

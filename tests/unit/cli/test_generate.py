@@ -123,6 +123,19 @@ def test_lines_of_a_file_say_whom_they_ask(brulee, adapters, tmp_path: Path) -> 
     assert adapters.asked["places"] == [f"{file}, line {n}: a prompt" for n in (1, 2, 3)]
 
 
+def test_an_adapter_that_is_asked_and_not_held_is_no_question_to_the_base(
+    brulee, session, tmp_path: Path
+) -> None:
+    file = tmp_path / "asked.jsonl"
+    file.write_text('{"prompt": "one", "adapter": null}\n{"prompt": "two", "adapter": "b"}')
+    done = brulee("generate", "bundled", "--file", file)
+    assert done.code == 2
+    assert (
+        f"{file}, line 2: asks the adapter 'b', and none is held; give --adapter b=RUN" in done.err
+    )
+    assert session.asked == []
+
+
 def test_names_of_adapters_that_do_not_fit(brulee, adapters, tmp_path: Path) -> None:
     file = tmp_path / "p.jsonl"
     file.write_text('{"prompt": "one", "adapter": "c"}')

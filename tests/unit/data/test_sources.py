@@ -130,6 +130,36 @@ def test_a_dashed_column_is_found_by_its_template_spelling() -> None:
         rows.column("z")
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("told", ["", "sep=;\n"])
+def test_a_table_as_excel_saves_it_where_the_comma_is_a_decimal_sign(
+    tmp_path: Path, told: str, newline: str
+) -> None:
+    text = f'{told}id;question;price\n007;"a, b;\n""c""";1,5\n008;;2,25\n'
+    file = tmp_path / "a.csv"
+    file.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", newline).encode())
+    rows = open_source(str(file))
+    assert rows.columns == ["id", "question", "price"]
+    question = f'a, b;{newline}"c"'
+    assert [rows[i] for i in range(2)] == [
+        {"id": "007", "question": question, "price": "1,5"},
+        {"id": "008", "question": "", "price": "2,25"},
+    ]
+    assert rows.place(1).endswith(f"line {5 if told else 4}")
+
+
+def test_a_comma_table_may_begin_with_what_another_would_part(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    for header, columns in (
+        ('"a;b",c', ["a;b", "c"]),
+        ("a;b,c", ["a;b", "c"]),
+        ("sep=,\na,b", ["a", "b"]),
+        ("a\tb", ["a", "b"]),
+    ):
+        file.write_text(f"{header}\n" + ("1\t2\n" if "\t" in header else "1,2\n"))
+        assert open_source(str(file)).columns == columns
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
@@ -167,7 +197,10 @@ def test_a_dashed_column_is_found_by_its_template_spelling() -> None:
         ("a.csv", "1,2\n3,4\n", "line 1: the first line has to name the columns"),
         ("a.csv", "a,a\n3,4\n", "names the column 'a' twice"),
         ("a.csv", ",".join(f"c{i}" for i in range(1001)) + "\n", "line 1: 1,001 columns, and"),
-        ("a.csv", "a;b\n3;4\n", "the separator has to be a comma"),
+        ("a.csv", "a|b\n3|4\n", "the separator has to be a comma, a semicolon or a tab"),
+        ("a.csv", "a;b\n3;4\n5\n", "line 3: 1 field, but the header names 2 columns"),
+        ("a.csv", "sep=;\na;b\n3;4\n5\n", "line 4: 1 field, but the header names 2 columns"),
+        ("a.tsv", "a;b\n3;4\n", "the separator has to be a tab"),
         ("a.jsonl.gz", "plain", "not a whole gzip file"),
         ("a.parquet", "plain", "not a whole parquet file"),
         ("a.arrow", "plain", "not a whole Arrow file"),

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from brulee.errors import InputError
+from brulee.inference import adapters
 from brulee.inference.adapters import Adapters, open_adapters
 from brulee.methods import METHODS, build_method
 from brulee.methods.checkpoint import save_adapter
@@ -28,6 +29,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "houlsby": ("bottleneck", {"kind": "houlsby"}),
     "sparse": ("selective", SPARSE),
 }
+DTYPES = {"auto": torch.bfloat16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 PROMPTS = ["Which of these reviews is the most positive?", "The customer asked", "a", "new one by"]
 
 
@@ -128,6 +130,39 @@ def test_adapters_of_bases_in_different_precision_are_not_held_together(
         open_adapters(targets)
     with pytest.raises(InputError, match="no adapter is named"):
         open_adapters({})
+
+
+@pytest.mark.parametrize(
+    ("runs", "asked", "held_in"),
+    [
+        ({"a": "float32", "b": "bfloat16"}, "auto", torch.float32),
+        ({"a": "bfloat16", "b": "float32"}, "bfloat16", torch.bfloat16),
+        ({"a": "bfloat16", "b": "bfloat16"}, "auto", torch.bfloat16),
+    ],
+)
+def test_runs_in_float32_are_held_so_as_each_is_by_itself(
+    make_base: MakeBase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    runs: dict[str, str],
+    asked: str,
+    held_in: torch.dtype,
+) -> None:
+    base = make_base("llama")
+    for name, precision in runs.items():
+        _store(base, "lora", tmp_path / name / "adapter")
+        (tmp_path / name / "manifest.json").write_text(json.dumps({"precision": precision}))
+    loaded = []
+
+    def load_base(_: str, dtype: torch.dtype, *rest: Any, **more: Any) -> Base:
+        loaded.append(dtype)
+        return base
+
+    monkeypatch.setattr(adapters, "load_base", load_base)
+    monkeypatch.setattr(adapters, "pick_dtype", lambda precision, _: DTYPES[precision])
+    targets = {name: tmp_path / name for name in runs}
+    assert open_adapters(targets, str(tmp_path), precision=asked).names == [*runs]
+    assert loaded == [held_in]
 
 
 def test_an_adapter_comes_and_goes_while_another_thread_is_answered(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from brulee.errors import InputError
-from brulee.methods.targets import leaf_names, select
+from brulee.methods.targets import leaf_names, linear_modules, select
 from brulee.models.skeleton import one_map
 
 if TYPE_CHECKING:
@@ -128,3 +128,22 @@ def test_stored_names_are_short_unless_short_names_choose_more(make_model: Make)
     assert leaf_names(model, select(model, ["c_attn", "c_fc"])) == ["c_attn", "c_fc"]
     attention = select(model, "attention")  # its c_proj is the MLP's name too
     assert leaf_names(model, attention) == sorted(attention)
+
+
+def test_many_names_are_looked_up_in_one_reading_of_the_model(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a combination every module is named: what it costs must not grow with their square."""
+    model = make_model("llama")
+    names, reads = list(linear_modules(model)), []
+    named_modules = type(model).named_modules
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        reads.append(1)
+        return named_modules(*args, **kwargs)
+
+    monkeypatch.setattr(type(model), "named_modules", counted)
+    assert list(select(model, names[:1])) == names[:1]
+    once = len(reads)
+    assert list(select(model, names)) == names
+    assert len(reads) == 2 * once

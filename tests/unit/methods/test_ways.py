@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from brulee.errors import InputError
+from brulee.methods import ways
 from brulee.methods.ways import WAYS, Settings, way_of
 
 ONES = torch.tensor([1.0, 1.0])
@@ -96,3 +97,13 @@ def test_what_is_worked_out_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatc
 def test_another_tools_name_is_told_what_it_is_called_here(name: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         way_of(name)
+
+
+def test_a_tensor_taken_in_pieces_is_combined_as_one_taken_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stack = torch.randn(3, 7, 11, generator=torch.Generator().manual_seed(0))
+    weights, how = torch.tensor([1.0, -0.5, 2.0]), Settings(0.6)
+    whole = WAYS["ties"].apply(stack, weights, how)
+    monkeypatch.setattr(ways, "_CHUNK", 5)
+    assert torch.equal(WAYS["ties"].apply(stack, weights, how), whole)

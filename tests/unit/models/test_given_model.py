@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,13 @@ def test_the_same_model_is_kept_once_and_stays_as_it_was(
     assert keep_model(given.model, given.tokenizer) == folder
     assert load_base(str(folder), torch.float32, CPU).digest
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_model_that_is_given_again_counts_as_new(given: Base) -> None:
+    kept = keep_model(given.model, given.tokenizer)
+    os.utime(kept, (0, 0))
+    assert keep_model(given.model, given.tokenizer) == kept
+    assert kept.stat().st_mtime > 0
 
 
 def test_a_cast_that_rounds_what_no_file_holds_is_kept_by_its_weights(given: Base) -> None:

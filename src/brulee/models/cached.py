@@ -1,0 +1,93 @@
+"""What brulee keeps in its cache, how large it is, and taking it out again.
+
+models/SmolLM2-135M-Instruct   the bundled model, unpacked         comes back by itself
+models/given/*                 models that were given in memory    bases of the runs on them
+evaluations/*                  what models replied to suites       asked again
+kernels/*                      loops in C, compiled                comes back by itself
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from brulee.errors import unknown
+from brulee.models.bundled import NAME, cache_folder
+
+_DAY: Final = 86_400  # seconds
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A part of the cache: its folder there, what it is, and what clearing it costs.
+
+    Its entries are the folders and files in that; the bundled model is one by itself.
+    """
+
+    folder: str
+    what: str
+    cost: str
+    one: bool = False
+
+
+KINDS: Final[dict[str, Kind]] = {
+    "bundled": Kind(
+        f"models/{NAME}", "the bundled model, unpacked", "half a minute when it is needed", one=True
+    ),
+    "given": Kind(
+        "models/given",
+        "models that were given in memory, from Python",
+        "runs on them have no base any more",
+    ),
+    "evaluations": Kind("evaluations", "what models replied to suites", "they are asked again"),
+    "kernels": Kind("kernels", "loops in C, compiled", "some seconds when they are needed"),
+}
+
+
+@dataclass(frozen=True)
+class Held:
+    """An entry of the cache; `size` in bytes, `age` in seconds since it was last written."""
+
+    path: Path
+    size: int
+    age: float
+
+
+def held(kind: str) -> list[Held]:
+    """The entries of a kind, by name. Raises InputError for a kind that is none."""
+    if kind not in KINDS:
+        raise unknown("part of the cache", kind, KINDS)
+    return [_measured(path) for path in _entries(KINDS[kind])]
+
+
+def clear(kind: str, older_than: float = 0.0) -> list[Held]:
+    """Delete the entries of a kind that were last written that many days ago, and give them.
+
+    Raises InputError for a kind that is none, and OSError for what may not be deleted.
+    """
+    old = [one for one in held(kind) if one.age >= older_than * _DAY]
+    for one in old:
+        if one.path.is_dir() and not one.path.is_symlink():
+            shutil.rmtree(one.path)
+        else:
+            one.path.unlink()
+    return old
+
+
+def _entries(kind: Kind) -> list[Path]:
+    folder = cache_folder() / kind.folder
+    if not folder.is_dir():
+        return []
+    # What begins with a full stop is being written, or a lock that somebody may hold.
+    found = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return [folder] if kind.one else sorted(found)
+
+
+def _measured(path: Path) -> Held:
+    stats = [found.lstat() for found in (path, *path.rglob("*"))]
+    size = sum(one.st_size for one in stats if not stat.S_ISDIR(one.st_mode))
+    return Held(path, size, max(0.0, time.time() - max(one.st_mtime for one in stats)))

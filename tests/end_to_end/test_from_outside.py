@@ -1,0 +1,132 @@
+"""A metric, a method and a suite of a user's own file, added to the tables before a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+import brulee
+from brulee.evaluation import METRICS, Array, MeanMetric
+from brulee.evaluation.base import check_references
+from brulee.evaluation.suites import SUITES
+from brulee.methods import METHODS, READERS, Attached, Group, Method
+from brulee.methods.base import copy_checked
+from brulee.methods.linear import sizes
+from brulee.methods.targets import select
+from brulee.methods.wrapping import Wrapper, Wrapping
+from brulee.recipe import Strict
+
+
+class Capitals(MeanMetric):
+    """The share of letters that are capitals, as near to the reference's as can be."""
+
+    keys = ("capitals",)
+
+    def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
+        check_references(references)
+        share, wanted = (_capitals(text) for text in (prediction, references[0]))
+        return {"capitals": np.array([1 - abs(share - wanted)])}
+
+
+def _capitals(text: str) -> float:
+    return sum(map(str.isupper, text)) / max(1, len(text))
+
+
+class ShiftOptions(Strict):
+    target: str = "attention"
+
+
+class Shift(Method):
+    name = "shift"
+    summary = "a trained offset after every linear map of attention"
+    learning_rate = 1e-2
+    Options = ShiftOptions
+
+    def __init__(self, options: ShiftOptions) -> None:
+        self._options = options
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Shift:
+        return cls(ShiftOptions(target=config["target"]))
+
+    def options(self) -> dict[str, Any]:
+        return self._options.model_dump()
+
+    def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
+        chosen = select(model, self._options.target)
+        return ShiftAttached(Wrapping(model, {n: Shifted(m) for n, m in chosen.items()}), self)
+
+
+class Shifted(Wrapper):
+    def __init__(self, base_layer: nn.Module) -> None:
+        super().__init__(base_layer)
+        self.shift = nn.Parameter(torch.zeros(sizes(base_layer)[0]))
+
+    def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        return out + self.shift.to(out.dtype)
+
+    def merged(self) -> dict[str, torch.Tensor]:
+        raise brulee.InputError("method shift: these maps have no bias to fold it into.")
+
+
+class ShiftAttached(Attached):
+    def __init__(self, wrapping: Wrapping[Shifted], method: Shift) -> None:
+        self._wrapping, self._method = wrapping, method
+
+    def groups(self) -> list[Group]:
+        return [Group("shift", tuple(self._stored().values()), decay=False)]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {name: p.detach().float().cpu() for name, p in self._stored().items()}
+
+    def config(self) -> dict[str, Any]:
+        return {"peft_type": "SHIFT", **self._method.options()}
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        copy_checked(self._stored(), tensors)
+
+    def merge(self) -> None:
+        self._wrapping.fold()
+
+    def detach(self) -> None:
+        self._wrapping.off()
+
+    def disabled(self) -> AbstractContextManager[None]:
+        return self._wrapping.disabled()
+
+    def _stored(self) -> dict[str, nn.Parameter]:
+        return {f"{name}.shift": layer.shift for name, layer in self._wrapping.layers.items()}
+
+
+def test_what_a_user_adds_is_trained_stored_scored_and_asked(
+    at: Any, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    monkeypatch.setitem(METRICS, "capitals", Capitals())
+    monkeypatch.setitem(METHODS, "shift", Shift)
+    monkeypatch.setitem(READERS, "SHIFT", Shift.from_config)
+    evaluate = {**at.recipe["evaluate"], "metrics": ["capitals"]}
+    made = {**at.recipe, "name": "own", "method": {"name": "shift"}, "evaluate": evaluate}
+    run = brulee.run(made)
+    assert [row["metric"] for row in run.scores] == ["capitals"]
+    assert "capitals" in str(run)
+    assert run.results.method.name == "shift"
+    tuned = brulee.load(run)
+    plain = brulee.load(at.model, precision="float32")
+    ids = torch.arange(20)[None]
+    with torch.no_grad():
+        assert not torch.equal(tuned.model(ids).logits, plain.model(ids).logits)
+    held = brulee.load_adapters({"own": run}, precision="float32")
+    assert held.apart == {}
+    asked = ["What did Ana say?"]
+    assert held.complete(asked, ["own"], max_new_tokens=8) == tuned.complete(
+        asked, max_new_tokens=8
+    )
+    monkeypatch.setitem(SUITES, "mine", SUITES["bundled"])
+    assert {row["task"] for row in brulee.evaluate(run, "mine", limit=2).scores}
