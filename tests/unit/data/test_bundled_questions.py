@@ -115,3 +115,11 @@ def test_what_is_replayed_in_training_teaches_no_answer_of_a_guard() -> None:
             assert not taught(pair, asked), (pair, asked)
     opposites = ("Give the opposite of: hot, early.", "cold, late")
     assert taught(('What is the opposite of "early"?', "Late"), opposites)
+
+
+@pytest.mark.parametrize("first", [20, 40, 100])
+def test_the_first_questions_are_of_all_fields_and_positions(first: int) -> None:
+    rows = questions()[:first]
+    assert set(Counter(row["subject"] for row in rows).values()) == {first // 10}
+    positions = Counter(row["label"] for row in rows)
+    assert max(positions.values()) - min(positions[place] for place in range(4)) <= 2

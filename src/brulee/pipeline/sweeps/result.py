@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from brulee.errors import InputError
 from brulee.pipeline.result import Run
-from brulee.reporting import notebook, sweep_results, sweep_text
+from brulee.reporting import notebook, sweep_results, sweep_text, terminal
 from brulee.reporting.sweep_page import FILE_NAME as PAGE
-
-_WIDE = 80  # columns of a sweep that is printed
 
 
 @dataclass(frozen=True)
@@ -36,10 +31,8 @@ class Sweep:
 
     def __str__(self) -> str:
         """The verdict, the trials, the test rows."""
-        out = io.StringIO()
-        console = Console(file=out, width=_WIDE, color_system=None, force_jupyter=False)
-        sweep_text.show(self.results, console, self.report)
-        return out.getvalue().strip("\n")
+        found, report = self.results, self.report
+        return terminal.printed(lambda console: sweep_text.show(found, console, report))
 
     def _repr_html_(self) -> str:
         """The same for a notebook."""
