@@ -155,6 +155,7 @@ async def _metrics(serving: Serving, _request: Request) -> Response:
         "running": worker.running,
         "waiting": worker.waiting,
         "cache_tokens": worker.cache_tokens,
+        "kept_tokens": worker.kept_tokens,
         "adapters": len(serving.store.versions),
     }
     text = serving.metrics.text(now)

@@ -48,7 +48,7 @@ def test_a_chat_is_answered_as_generate_answers(serve: Serve) -> None:
 
 
 def test_a_stream_says_the_same_in_pieces(serve: Serve) -> None:
-    server = serve("lora")
+    server = serve("lora", kept_bytes=0)
     more = {"max_tokens": 24, "temperature": 1.0, "seed": 5}
     whole = server.chat("lora", TEXT, **more).json()
     events = _events(
@@ -377,3 +377,36 @@ def test_tools_are_shown_to_the_model_as_its_template_shows_them(
     bare = serve()
     refused = _error(bare.post("chat/completions", model="tiny", messages=USER, tools=tools), 400)
     assert "tools" in refused["message"]
+
+
+def test_what_a_prompt_begins_with_is_read_once(serve: Serve) -> None:
+    server, plain = serve("lora"), serve("lora", kept_bytes=0)
+    more = {"max_tokens": 20, "temperature": 1.0, "seed": 5}
+    turns, before = [{"role": "user", "content": TEXT}], 0
+    for _ in range(3):
+        whole = server.post("chat/completions", model="lora", messages=turns, **more).json()
+        again = plain.post("chat/completions", model="lora", messages=turns, **more).json()
+        assert whole["choices"] == again["choices"]
+        usage = whole["usage"]
+        assert again["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
+        cached = usage["prompt_tokens_details"]["cached_tokens"]
+        assert max(0, before - 32) <= cached < usage["prompt_tokens"]
+        before = usage["prompt_tokens"]
+        turns += [whole["choices"][0]["message"], {"role": "user", "content": "a"}]
+    events = _events(
+        server.post(
+            "chat/completions", model="lora", messages=turns[:1], n=3, stream=True,
+            stream_options={"include_usage": True}, **more,
+        )
+    )  # fmt: skip
+    prompt = events[-1]["usage"]["prompt_tokens"]
+    assert events[-1]["usage"]["prompt_tokens_details"] == {"cached_tokens": (prompt - 1) & ~15}
+    other = server.chat("tiny", TEXT, max_tokens=2).json()["usage"]
+    assert other["prompt_tokens_details"] == {"cached_tokens": 0}  # another has read it
+    lines = server.client.get("/metrics").text.splitlines()
+    found = dict(line.rsplit(" ", 1) for line in lines if "prompt_tokens" in line)
+    counts = {part: int(found[f'brulee_prompt_tokens_{part}_total{{model="lora"}}'])
+              for part in ("read", "cached")}  # fmt: skip
+    assert counts["cached"] > counts["read"] > 0
+    assert "brulee_kept_tokens 0" not in lines
+    assert "brulee_kept_tokens 0" in plain.client.get("/metrics").text.splitlines()
