@@ -120,9 +120,11 @@ class Continuous:
     def add(self, job: Job) -> None:
         """Have a job answered after those of the same asker that came before.
 
-        Raises InputError for a prompt that leaves no room for a completion, or takes more than
-        there is.
+        Raises InputError for a prompt that is empty, leaves no room for a completion, or takes more
+        than there is.
         """
+        if not job.request.prompt:
+            raise InputError("a prompt is empty: nothing to go on from.")
         asked, engine = job.request, self._engine.engines[job.request.adapter]
         job.order = engine.order(0, asked.prompt, job.stream, job.sampling)
         tokens = len(asked.prompt) + job.most

@@ -185,7 +185,9 @@ class Exchange:
 
     def _wanted(self, prompts: Sequence[list[int]]) -> list[Asked]:
         """An answer for every prompt and number. Raises ApiError for what is too much."""
-        asked = self._asked
+        asked, about = self._asked, self._about
+        if not all(prompts):
+            raise ApiError(400, f"{self._which(prompts)} is empty: nothing to go on from.", about)
         most = self._most(max(map(len, prompts)))
         seed = secrets.randbits(63) if asked.seed is None else asked.seed
         top_p = 1.0 if asked.top_p is None else asked.top_p
@@ -197,11 +199,14 @@ class Exchange:
             for k in range(asked.n or 1)
         ]
 
+    def _which(self, prompts: Sequence[list[int]]) -> str:
+        """The first prompt that is empty, as the request has it."""
+        at = next(at for at, prompt in enumerate(prompts) if not prompt)
+        return self._about if len(prompts) == 1 else f"{self._about}[{at}]"
+
     def _most(self, prompt: int) -> int:
         """Tokens to be written after a prompt of so many. Raises ApiError with the numbers."""
         asked, limits = self._asked.most, self._serving.limits
-        if prompt == 0:
-            raise ApiError(400, f"{self._about} is empty: nothing to go on from.", self._about)
         if asked is not None and asked > limits.tokens:
             raise ApiError(
                 400, f"max_tokens = {asked}; at most {limits.tokens} are written.", "max_tokens"

@@ -280,6 +280,15 @@ def test_what_is_too_long_is_refused_with_the_numbers(serve: Serve) -> None:
     )
 
 
+def test_an_empty_prompt_among_others_is_refused_and_ends_nothing(serve: Serve) -> None:
+    server = serve()
+    for prompts, told in ((["a", ""], "prompt[1] is empty"), ([""], "prompt is empty")):
+        answer = server.post("completions", model="tiny", prompt=prompts)
+        assert told in _error(answer, 400)["message"]
+    assert server.client.get("/health").status_code == 200
+    assert server.text("tiny", "a", max_tokens=2)
+
+
 def test_the_key_is_wanted_everywhere(serve: Serve) -> None:
     server = serve("lora", key="a-long-secret", loading=True)
     paths = [
