@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -419,3 +420,64 @@ def test_what_a_prompt_begins_with_is_read_once(serve: Serve) -> None:
     assert counts["cached"] > counts["read"] > 0
     assert "brulee_kept_tokens 0" not in lines
     assert "brulee_kept_tokens 0" in plain.client.get("/metrics").text.splitlines()
+
+
+def test_a_model_is_told_of_by_itself(serve: Serve) -> None:
+    client = serve("lora").client
+    listed = {one["id"]: one for one in client.get("/v1/models").json()["data"]}
+    assert client.get("/v1/models/lora").json() == listed["lora"]
+    assert client.get(f"/v1/models/{listed['lora']['root']}").json() == listed["lora"]
+    assert client.get("/v1/models/tiny").json() == listed["tiny"]
+    assert "did you mean 'lora'" in _error(client.get("/v1/models/lorra"), 404)["message"]
+
+
+def _asked_by_hand(server: Any, body: dict[str, Any], vanish: bool = False) -> list[Any]:
+    """What the application sends where it is cancelled after it began, or its client vanishes."""
+    sent: list[Any] = []
+
+    async def ask() -> None:
+        data = json.dumps(body).encode()
+        part = {"type": "http.request", "body": data[: len(data) - vanish], "more_body": vanish}
+        coming, running = [part, *([{"type": "http.disconnect"}] * vanish)], asyncio.Event()
+
+        async def receive() -> Any:
+            if coming:
+                return coming.pop(0)
+            running.set()
+            await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [(b"content-type", b"application/json"), (b"host", b"localhost")]
+        scope = {
+            "type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers,
+            "query_string": b"", "root_path": "", "http_version": "1.1", "scheme": "http",
+        }  # fmt: skip
+        asked = asyncio.create_task(server.client.app(scope, receive, send))
+        if not vanish:
+            await running.wait()
+            asked.cancel()
+        await asked
+
+    asyncio.run(ask())
+    return sent
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_the_server_does_not_wait_for_at_its_end_is_told_so(
+    serve: Serve, stream: bool
+) -> None:
+    server = serve("lora")
+    body = {"model": "lora", "messages": USER, "max_tokens": 400, "temperature": 1.5, "seed": 11}
+    sent = _asked_by_hand(server, {**body, "stream": stream})
+    last = json.loads(sent[-1]["body"].decode().removeprefix("data: "))
+    assert last["error"]["message"] == "the server ended before this was answered."
+    assert sent[0]["status"] == (200 if stream else 503)
+    assert sent[-1].get("more_body", False) is False
+    assert server.serving.store.versions[0].pins == 0
+
+
+def test_who_goes_away_before_all_is_said_is_no_fault_of_the_server(serve: Serve) -> None:
+    sent = _asked_by_hand(serve(), {"model": "tiny", "messages": USER}, vanish=True)
+    assert sent[0]["status"] == 499
