@@ -37,13 +37,16 @@ def main() -> None:
     parser.add_argument("--out", default=str(RESULT))
     asked = parser.parse_args()
     rows = open_source("bundled/support-chats")
-    with served({}, 1, ["--cache", "0"]) as plain, served({}, 1) as keeping:
-        with httpx.Client(timeout=600) as client:
-            chat(client, (plain, keeping), str(rows[-1]["dialogue"]), 2, 4)  # not counted
-            found = [
-                chat(client, (plain, keeping), str(rows[i]["dialogue"]), asked.turns, asked.tokens)
-                for i in range(asked.chats)
-            ]
+    with (
+        served({}, 1, ["--cache", "0"]) as plain,
+        served({}, 1) as keeping,
+        httpx.Client(timeout=600) as client,
+    ):
+        chat(client, (plain, keeping), str(rows[-1]["dialogue"]), 2, 4)  # not counted
+        found = [
+            chat(client, (plain, keeping), str(rows[i]["dialogue"]), asked.turns, asked.tokens)
+            for i in range(asked.chats)
+        ]
     result = {
         "what": f"first token of each of {asked.turns} turns, SmolLM2-135M in fp32, one client",
         "command": "python benchmarks/serve_chat.py " + " ".join(sys.argv[1:]),

@@ -441,10 +441,10 @@ def _asked_by_hand(server: Any, body: dict[str, Any], vanish: bool = False) -> l
         coming, running = [part, *([{"type": "http.disconnect"}] * vanish)], asyncio.Event()
 
         async def receive() -> Any:
-            if coming:
-                return coming.pop(0)
-            running.set()
-            await asyncio.Event().wait()
+            if not coming:
+                running.set()
+                await asyncio.Event().wait()
+            return coming.pop(0)
 
         async def send(message: Any) -> None:
             sent.append(message)
