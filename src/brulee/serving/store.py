@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -91,7 +92,7 @@ class Store:
             if before is not None and before.key == key:
                 return before
             self._check_draining(key)
-            self._worker.call(lambda: self._worker.held.add(key, folder)).result()
+            self._hold(key, folder)
             version = Version(name, key, folder, created)
             with self._turn:
                 self._names[name] = version
@@ -127,6 +128,15 @@ class Store:
             version = self._names.pop(name)
         self._retire(version)
         version.free.wait()
+
+    def _hold(self, key: str, folder: Path) -> None:
+        """Have an adapter held: prepared in this thread, and put in between two tokens."""
+        held, call = self._worker.held, self._worker.call
+        prepared = held.prepare(folder)
+        put = (
+            partial(held.add, key, folder) if prepared is None else partial(held.put, key, prepared)
+        )
+        call(put).result()
 
     def _retire(self, version: Version) -> None:
         with self._turn:
