@@ -8,6 +8,7 @@ from typing import Final
 import psutil
 import torch
 
+from brulee.errors import InputError
 from brulee.inference.continuous import Room
 
 
@@ -34,15 +35,18 @@ class Limits:
 def kept_bytes(asked_mb: int | None, device: torch.device) -> int:
     """Bytes of what is kept for who begins alike: as asked, or a quarter of what is free, to 4 GiB.
 
-    On a CPU they are taken as they are filled, on a GPU at the first request.
+    On a CPU they are taken as they are filled, on a GPU at the first request. Raises InputError
+    where more are asked for than are free.
     """
-    if asked_mb is not None:
-        return asked_mb * 2**20
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
     else:
-        free = psutil.virtual_memory().available
-    return int(min(free // 4, _MOST_KEPT))
+        free = int(psutil.virtual_memory().available)
+    if asked_mb is None:
+        return min(free // 4, _MOST_KEPT)
+    if asked_mb * 2**20 > free:
+        raise InputError(f"--cache {asked_mb}: only {free // 2**20} megabytes are free.")
+    return asked_mb * 2**20
 
 
 _MOST_KEPT: Final = 2**32
