@@ -17,8 +17,7 @@ from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
-# Tokens that are read in the time in which one is written: 6 with eight rows of a model of 135M on a
-# CPU, more with fewer.
+# Tokens that are read while one is written: 6 beside seven others on a CPU, more beside fewer.
 WRITTEN: Final = 8
 _REMEMBERED: Final = 1024  # askers whose tokens are remembered though they do not wait
 

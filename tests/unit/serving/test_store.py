@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import shutil
+import sys
 import threading
 import time
 import weakref
@@ -248,8 +249,10 @@ def test_others_are_answered_while_an_adapter_is_read_and_tried(
     server = serve("ia3", loading=True)
     expected = server.text("ia3", TEXT, max_tokens=9)
     prepare, begun, answered = server.held.prepare, threading.Event(), threading.Event()
+    usual = sys.getswitchinterval()
 
     def slow(folder: Any) -> Any:
+        assert sys.getswitchinterval() < usual
         found = prepare(folder)
         begun.set()
         assert answered.wait(30)
@@ -263,6 +266,7 @@ def test_others_are_answered_while_an_adapter_is_read_and_tried(
         _refused(server.chat("lora", TEXT), 404, "no model 'lora'")
         answered.set()
         assert loaded.result().status_code == 200
+    assert sys.getswitchinterval() == usual
     key = next(name for name in server.held.names if name.startswith("lora@"))
     text = server.text("lora", TEXT, max_tokens=9)
     assert text == server.held.complete([TEXT], [key], max_new_tokens=9)[0]
