@@ -55,7 +55,7 @@ def main() -> None:
         held = Adapters(base)
         worker = Worker(held, Room(), 64)
         store = Store(worker, "bundled", Limits(), Path(place))
-        Continuous.step = timed  # type: ignore[method-assign]
+        Continuous.step = timed  # type: ignore[method-assign, assignment]
         worker.start()
         write(worker)
         usual = gaps(ends, lambda: time.sleep(8))
