@@ -108,8 +108,10 @@ def held(
     mixed = MixedEngine(swap, engines[None])
     for name, folder in folders.items():
         swap.add(name, folder)
-        engines[name] = Engine(swap.view(name)[0].model, (), 0, decode=str)
-        mixed.add(name, engines[name])
+        view, attached = swap.view(name)
+        assert attached is not None, "a name is an adapter's"
+        engines[name] = Engine(view.model, (), 0, decode=str)
+        mixed.add(name, engines[name], mixed.learn(view.model, attached))
     assert not mixed.apart
 
     def together(count: int) -> Texts:

@@ -80,11 +80,11 @@ def arguments() -> argparse.Namespace:
 
 
 @contextmanager
-def served(folders: dict[str, Path], clients: int) -> Iterator[str]:
+def served(folders: dict[str, Path], clients: int, more: Sequence[str] = ()) -> Iterator[str]:
     """A server of its own process; gives where it listens."""
     pairs = [f"--adapter={name}={folder}" for name, folder in folders.items()]
     options = ["--port", "0", "--json", "--precision", "float32", f"--max-running={clients}"]
-    command = [sys.executable, "-m", "brulee", "serve", "bundled", *pairs, *options]
+    command = [sys.executable, "-m", "brulee", "serve", "bundled", *pairs, *options, *more]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
     assert process.stdout is not None
     try:

@@ -64,7 +64,7 @@ def test_an_interrupted_run_gives_the_caller_its_alarm_back(
         signal.raise_signal(signal.SIGINT)
         time.sleep(10)
 
-    monkeypatch.setattr("brulee.pipeline.stages.generate_answers", interrupted)
+    monkeypatch.setattr("brulee.pipeline.stages.answer_items", interrupted)
     with pytest.raises(brulee.StoppedError, match="interrupted"):
         brulee.run(recipe)
     assert signal.getsignal(signal.SIGALRM) == before

@@ -63,7 +63,7 @@ def test_sigterm_in_training_saves_as_ctrl_c_does(
 def test_sigterm_in_scoring_keeps_its_answers(
     at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brulee.pipeline.stages.generate_answers", terminated)
+    monkeypatch.setattr("brulee.pipeline.stages.answer_items", terminated)
     done = brulee(*at.run())
     assert done.code == 2
     assert "interrupted; what was finished is kept. Go on with: brulee resume" in done.errors[0]
@@ -82,7 +82,7 @@ def test_an_interrupt_that_is_swallowed_comes_again(
         time.sleep(10)
 
     monkeypatch.setattr("brulee.pipeline.stops.AGAIN", 0.1)
-    monkeypatch.setattr("brulee.pipeline.stages.generate_answers", swallows)
+    monkeypatch.setattr("brulee.pipeline.stages.answer_items", swallows)
     done = brulee(*at.run())
     assert (swallowed, done.code) == ([True], 2)
     assert "interrupted; what was finished is kept" in done.errors[0]

@@ -55,14 +55,14 @@ def test_the_base_is_asked_once(at: Any, brulee: Any, monkeypatch: pytest.Monkey
     from brulee.pipeline import stages
 
     asked = []
-    whole = stages.generate_answers
+    whole = stages.answer_items
 
     def spied(engine: Any, encoder: Any, items: Any, *rest: Any, file: Path, **named: Any) -> Any:
         held = file.is_file()
         asked.append((file.parent.name, held))
         return whole(engine, encoder, items, *rest, file=file, **named)
 
-    monkeypatch.setattr(stages, "generate_answers", spied)
+    monkeypatch.setattr(stages, "answer_items", spied)
     axis = ("--set", "train.learning_rate=1e-3,3e-2")
     assert brulee("sweep", at.write(), *axis).code == 0
     assert asked == [("base", False), ("tuned", False), ("base", True), ("tuned", False)]

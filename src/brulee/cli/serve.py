@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -52,6 +53,15 @@ def serve(
     max_cache_tokens: Annotated[
         int, typer.Option(min=64, help="Tokens held at once, of prompts and answers.")
     ] = 32_768,
+    cache: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="MB",
+            help="Megabytes of what was read, kept for who begins alike; 0 keeps nothing "
+            "[default: a quarter of what is free, at most 4096].",
+        ),
+    ] = None,
     max_adapters: Annotated[int, typer.Option(min=1, help="Adapters served at once.")] = 64,
     max_adapter_mb: Annotated[int, typer.Option(min=1, help="Megabytes of one adapter.")] = 512,
     max_rank: Annotated[int, typer.Option(min=1, help="The rank of one adapter.")] = 256,
@@ -76,7 +86,7 @@ def serve(
     with progress.waiting("Loading PyTorch"):
         from brulee.serving.exchange import Serving
         from brulee.serving.http import make_app
-        from brulee.serving.limits import Limits
+        from brulee.serving.limits import Limits, kept_bytes
         from brulee.serving.metrics import Metrics
         from brulee.serving.opening import open_served
         from brulee.serving.running import Server, bind, url_of
@@ -94,6 +104,8 @@ def serve(
     )
     with bind(host, port) as bound:  # before the model is loaded: a taken port costs no wait
         opened = open_served(target, adapters, device, precision, base)
+        where = opened.held.engine.engines[None].device
+        limits = replace(limits, kept_bytes=kept_bytes(cache, where))
         for name in opened.adapters:
             check_name(name, opened.base)
         server = Server(drain_seconds)

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from brulee.data.messages import Message
 from brulee.errors import InputError, unknown
 from brulee.inference.mixed import MixedEngine, Request
+from brulee.inference.routing import Learned
 from brulee.inference.sampling import Sampling
 from brulee.inference.session import Session, asked_precision, check_texts, session_of
 from brulee.methods.checkpoint import Adapter, open_adapter
 from brulee.methods.shelf import locate_adapter
-from brulee.methods.swapping import Swap
+from brulee.methods.swapping import Held, Swap
 from brulee.models.defaults import own_defaults
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.progress import bar, waiting
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An adapter in a view of its own, and what it does in a pass, or why it is in none."""
+
+    held: Held
+    learned: Learned | str
 
 
 class Adapters:
@@ -54,17 +64,41 @@ class Adapters:
         """
         folder = locate_adapter(os.fspath(target))
         with self.engine.turn:  # a mask passes through the base's memory
-            self._swap.add(name, folder)
+            self._swap.check_free(name)
+            self.put(name, self._prepared(open_adapter(folder)))
+
+    def prepare(self, target: str | os.PathLike[str]) -> Prepared | None:
+        """Read and check an adapter, in a thread beside the one that computes, one at a time.
+
+        None where it, or one that is held, writes into the base's memory, which nobody may read
+        meanwhile: it has to be added by the one that computes. Raises InputError as `add` does.
+        """
+        adapter = open_adapter(locate_adapter(os.fspath(target)))
+        if not (self._swap.beside and adapter.method().beside()):
+            return None
+        return self._prepared(adapter)
+
+    def put(self, name: str, prepared: Prepared) -> None:
+        """Hold what was prepared. Raises InputError as `add` does."""
+        with self.engine.turn:
+            self._swap.put(name, prepared.held)
             try:
-                base, attached = self._swap.view(name)
-                # As the base does: an adapter changes modules, not how attention is asked for.
-                streams = self._sessions[None].engine.reads_streams
-                session = session_of(base, attached, open_adapter(folder).ours, folder, streams)
+                session = self._session_of(prepared.held)
             except InputError:
                 self._swap.remove(name)
                 raise
-            self.engine.add(name, session.engine)
+            self.engine.add(name, session.engine, prepared.learned)
             self._sessions[name] = session
+
+    def _session_of(self, held: Held) -> Session:
+        # As the base does: an adapter changes modules, not how attention is asked for.
+        streams = self._sessions[None].engine.reads_streams
+        ours, folder = held.adapter.ours, held.adapter.folder
+        return session_of(held.base, held.attached, ours, folder, streams)
+
+    def _prepared(self, adapter: Adapter) -> Prepared:
+        held = self._swap.made(adapter)
+        return Prepared(held, self.engine.learn(held.base.model, held.attached))
 
     def remove(self, name: str) -> None:
         """Let go of an adapter. Raises InputError for a name that is not held."""

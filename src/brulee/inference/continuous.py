@@ -6,22 +6,25 @@
     lane                    m          m          m          an adapter that cannot be mixed
 
 A step reads some tokens of prompts that wait, then writes a token of every row, or several where
-they are guessed rightly. A text depends on its request alone, as `Engine` has it, not on what is
-answered beside it nor on when it came.
+they are guessed rightly. Whose prompt is next is a matter of fairness (fair.py), and what it begins
+with is not read again where it is kept (kept.py). A text depends on its request alone, as `Engine`
+has it, not on what is answered beside it nor on when it came.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
 from brulee.errors import InputError
+from brulee.inference.fair import WRITTEN, FairQueue
 from brulee.inference.generation import Live, Order, advance, follow, without_ended
 from brulee.inference.joining import Arriving, JoinedRows, lies_aside
+from brulee.inference.kept import BLOCK, Kept
 from brulee.inference.mixed import MixedEngine, Request
 from brulee.inference.padded_decoder import PaddedDecoder
 from brulee.inference.sampling import Sampling
@@ -34,15 +37,26 @@ class Room:
     rows: int = 16
     tokens: int = 32_768
     pass_tokens: int = 256  # of prompts, between two tokens
+    kept_bytes: int = 0  # of keys and values for what begins alike
+
+
+_AHEAD = 64  # tokens of an answer that are read at a time while nobody asks
+_ANSWERS = 64  # of which that is still to be done
 
 
 @dataclass(eq=False)
 class Job:
-    """A request on its way; `stream` numbers what it draws. `live` is what is written of it."""
+    """A request on its way; `stream` numbers what it draws, `who` shares with others.
+
+    `live` is what is written of it, and its first `spared` tokens were not read, but kept.
+    """
 
     request: Request
     sampling: Sampling
     stream: int = 0
+    who: Hashable = None
+    spared: int = 0
+    counted: int = 0
     order: Order | None = None
     live: Live | None = None
     cancelled: bool = False
@@ -75,7 +89,9 @@ class Continuous:
     def __init__(self, engine: MixedEngine, room: Room) -> None:
         self._engine, self.room = engine, room
         self._base = engine.engines[None]
-        self._waiting: deque[Job] = deque()
+        self._waiting: FairQueue[Job] = FairQueue()
+        self._kept = Kept(room.kept_bytes)
+        self._answered: deque[Job] = deque(maxlen=_ANSWERS)
         self._reading: tuple[Job, Arriving | PaddedDecoder] | None = None
         self._lanes: dict[object, _Lane] = {}
         self._aside = self._base.reads_streams and lies_aside(self._base.voice)
@@ -96,12 +112,19 @@ class Continuous:
         lanes = self._lanes.values()
         return sum(one.decoder.tokens for one in lanes if isinstance(one.decoder, JoinedRows))
 
-    def add(self, job: Job) -> None:
-        """Have a job answered after those that came before.
+    @property
+    def kept_tokens(self) -> int:
+        """Tokens kept for what begins alike."""
+        return self._kept.tokens
 
-        Raises InputError for a prompt that leaves no room for a completion, or takes more than
-        there is.
+    def add(self, job: Job) -> None:
+        """Have a job answered after those of the same asker that came before.
+
+        Raises InputError for a prompt that is empty, leaves no room for a completion, or takes more
+        than there is.
         """
+        if not job.request.prompt:
+            raise InputError("a prompt is empty: nothing to go on from.")
         asked, engine = job.request, self._engine.engines[job.request.adapter]
         job.order = engine.order(0, asked.prompt, job.stream, job.sampling)
         tokens = len(asked.prompt) + job.most
@@ -110,7 +133,7 @@ class Continuous:
                 f"a prompt of {len(asked.prompt)} tokens and {job.most} to be written take more "
                 f"than the {self.room.tokens} that are held at once."
             )
-        self._waiting.append(job)
+        self._waiting.add(job.who, job)
 
     @torch.no_grad()
     def step(self) -> list[Job]:
@@ -127,10 +150,51 @@ class Continuous:
                     advance(lane.decoder, lane.live())
                 changed += [job for job in lane.jobs if job not in changed]
                 self._without_ended(key)
+            for job in changed:
+                self._count_written(job)
             return changed
 
+    @torch.no_grad()
+    def read_ahead(self) -> bool:
+        """Read some tokens of an answer for who may go on from it; whether there were any.
+
+        A written token's keys and values are not to the bit those of one that is read. To be called
+        while there is nothing else to do.
+        """
+        with self._engine.turn:
+            self._kept.only(self._engine.voices.values())
+            while self._answered:
+                job = self._answered[-1]
+                if self._read_answer(job):
+                    return True
+                self._answered.pop()
+        return False
+
+    def _read_answer(self, job: Job) -> bool:
+        voice = self._engine.voices.get(job.request.adapter)
+        if voice is None or job.live is None:
+            return False
+        text = [*job.request.prompt, *job.live.ids]
+        whole = text[: len(text) - len(text) % BLOCK]
+        known = self._kept.find(voice, whole).tokens
+        if known == len(whole):
+            return False
+        with self._in_force(self._alone(job)):
+            # One pass and no more: what is read of it is kept, and the next begins after that.
+            Arriving(voice, whole[: known + _AHEAD], _AHEAD, self._kept).read()
+        return self._kept.find(voice, whole).tokens > known  # else there is no more room
+
+    def _count_written(self, job: Job) -> None:
+        assert job.live is not None, "a job of which something is written"
+        tokens = len(job.live.ids)
+        self._waiting.count(job.who, WRITTEN * (tokens - job.counted))
+        job.counted = tokens
+        if job.live.ended and self.room.kept_bytes and self._base.reads_streams:
+            self._answered.append(job)
+
     def _let_go(self) -> None:
-        self._waiting = deque(job for job in self._waiting if not job.cancelled)
+        self._kept.only(self._engine.voices.values())
+        self._waiting.keep(lambda job: not job.cancelled)
         if self._reading is not None and self._reading[0].cancelled:
             self._reading = None
         for key, lane in list(self._lanes.items()):
@@ -148,7 +212,7 @@ class Continuous:
             del self._lanes[key]
 
     def _read_on(self) -> list[Job]:
-        """Read some tokens of prompts, first come first; the jobs that have become rows."""
+        """Read some tokens of prompts; the jobs that have become rows."""
         begun: list[Job] = []
         left = self.room.pass_tokens
         while left > 0 and (self._reading is not None or self._take()):
@@ -156,9 +220,13 @@ class Continuous:
             job, arriving = self._reading
             with self._in_force(self._alone(job)):
                 if isinstance(arriving, Arriving) and not arriving.last:
-                    left -= arriving.read()
+                    read = arriving.read()
+                    left -= read
+                    self._waiting.count(job.who, read)
                     continue
-                left -= len(job.request.prompt)
+                read = arriving.left if isinstance(arriving, Arriving) else len(job.request.prompt)
+                left -= read
+                self._waiting.count(job.who, read)
                 self._reading = None
                 self._begin(job, arriving)
             begun.append(job)
@@ -168,18 +236,20 @@ class Continuous:
         """Begin to read the next prompt, if there is room for its row."""
         if not self._waiting or self.running >= self.room.rows:
             return False
-        job = self._waiting[0]
+        job = self._waiting.first()
         voice, prompt = self._engine.voices[job.request.adapter], job.request.prompt
         if not self._base.reads_streams:
             padded = PaddedDecoder(voice.model, [prompt], self._base.pad_id)
-            self._reading = self._waiting.popleft(), padded
+            self._reading = self._waiting.take(), padded
             return True
         key = self._alone(job)
         rows = self._lanes[key].decoder if key in self._lanes else self._rows(key)
         assert isinstance(rows, JoinedRows)
         if not rows.fits(len(prompt), job.most, self._left_for(rows)):
             return False
-        self._reading = self._waiting.popleft(), Arriving(voice, prompt, self.room.pass_tokens)
+        arriving = Arriving(voice, prompt, self.room.pass_tokens, self._kept)
+        job.spared = arriving.spared
+        self._reading = self._waiting.take(), arriving
         return True
 
     def _begin(self, job: Job, arriving: Arriving | PaddedDecoder) -> None:

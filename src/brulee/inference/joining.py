@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 
 from brulee.inference.branches import lay_out
+from brulee.inference.kept import Kept
 from brulee.inference.path_reader import Ending, PathReader
 from brulee.inference.pushing import push
 from brulee.inference.reading import Pair
@@ -25,24 +26,39 @@ from brulee.inference.rows import Rows
 
 
 class Arriving:
-    """A prompt that is read in passes of so many tokens, and is a row after the last of them."""
+    """A prompt that is read in passes of so many tokens, and is a row after the last of them.
 
-    def __init__(self, voice: Voice, prompt: Sequence[int], pass_tokens: int) -> None:
+    Its first `spared` tokens are in `kept`, where what is read of it is put. It is read on before
+    another is begun.
+    """
+
+    def __init__(
+        self, voice: Voice, prompt: Sequence[int], pass_tokens: int, kept: Kept | None = None
+    ) -> None:
         self.voice, self.tokens = voice, len(prompt)
+        self._prompt, self._kept = prompt, kept or Kept(0)
+        known = self._kept.find(voice, prompt[:-1])  # what follows the last token has to be known
+        self.spared = known.tokens
         stream = lay_out([prompt], [len(prompt) - 1])
-        self._reader = PathReader(voice.model, stream)
-        self._passes = deque(stream.passes(0, len(stream.ids), pass_tokens))
+        self._reader = PathReader(voice.model, stream, known)
+        self._passes = deque(stream.passes(known.tokens, len(stream.ids), pass_tokens))
 
     @property
     def last(self) -> bool:
         """Whether the next pass is the last."""
         return len(self._passes) == 1
 
+    @property
+    def left(self) -> int:
+        """Tokens that are not read yet."""
+        return sum(part.stop - part.start for part in self._passes)
+
     def read(self) -> int:
-        """Read a pass that is not the last; how many tokens it had."""
+        """Read a pass after which more is to be read, or nothing; how many tokens it had."""
         part = self._passes.popleft()
         nowhere = torch.empty(0, dtype=torch.long, device=self._reader.device)
         self._reader.read(part, nowhere)
+        self._keep(part.stop)
         return part.stop - part.start
 
     def become_row(self, rows: Rows, own: int) -> torch.Tensor:
@@ -58,7 +74,13 @@ class Arriving:
 
         end = part.stop - part.start - 1
         asked = torch.tensor([end], device=self._reader.device)
-        return self._reader.read(part, asked, [Ending(end, keep)])
+        logits = self._reader.read(part, asked, [Ending(end, keep)])
+        self._keep(part.stop)
+        return logits
+
+    def _keep(self, read: int) -> None:
+        stacks, trained = self._reader.stacks, self._reader.trained
+        self._kept.keep(self.voice, self._prompt[:read], stacks, trained)
 
 
 class JoinedRows:

@@ -14,15 +14,18 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from transformers import PreTrainedModel
+
 from brulee.inference.completion import Completion
 from brulee.inference.engine import Engine
 from brulee.inference.generation import Order
 from brulee.inference.routed import UnroutableError
-from brulee.inference.routing import Router
+from brulee.inference.routing import Learned, Router
 from brulee.inference.row import Voice
 from brulee.inference.sampling import Sampling
 from brulee.inference.stream_decoder import StreamDecoder
 from brulee.inference.waves import waves
+from brulee.methods.base import Attached
 from brulee.methods.swapping import Swap
 
 
@@ -46,22 +49,33 @@ class MixedEngine:
         self.engines: dict[str | None, Engine] = {None: base}
         self.voices: dict[str | None, Voice] = {None: base.voice}
         self.router = Router(base.model) if base.reads_streams else None
+        self._trial: Router | None = None  # what adapters are tried with, beside what is computed
         self.apart: dict[str, str] = {}
 
-    def add(self, name: str, engine: Engine) -> None:
+    def learn(self, view: PreTrainedModel, attached: Attached) -> Learned | str:
+        """What an adapter does, or why it cannot be mixed with others.
+
+        May be asked in a thread beside the one that computes, as `Swap.made` has it.
+        """
+        if self.router is None:
+            return "this model's requests are padded, not read as a stream"
+        if self._trial is None:
+            self._trial = Router(self.swap.pattern)
+        try:
+            return self._trial.learn(view, attached)
+        except UnroutableError as error:
+            return str(error)
+
+    def add(self, name: str, engine: Engine, learned: Learned | str) -> None:
         """Answer for an adapter that `swap` holds, with the engine of its view."""
-        view, attached = self.swap.view(name)
-        assert attached is not None, "a name is an adapter's"
+        view, _ = self.swap.view(name)
         with self.turn:
             self.engines[name] = engine
             self.voices[name] = Voice(name, view.model)
-            if self.router is None or not engine.reads_streams:
-                self.apart[name] = "this model's requests are padded, not read as a stream"
-                return
-            try:
-                self.router.add(name, view.model, attached)
-            except UnroutableError as error:
-                self.apart[name] = str(error)
+            if self.router is None or isinstance(learned, str):
+                self.apart[name] = str(learned)
+            else:
+                self.router.put(name, learned)
 
     def remove(self, name: str) -> None:
         """Answer for an adapter no more."""

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from transformers import PreTrainedModel
 
 from brulee.inference.branches import Pass, Stream
+from brulee.inference.kept import Beginning
 from brulee.inference.reading import Pair, read
 from brulee.inference.same_bits import KEYS, ROWS, attended, up
 
@@ -38,12 +39,20 @@ class Ending:
 
 
 class PathReader:
-    """Reads the passes of one stream, from the first to the last, with the model's attention."""
+    """Reads the passes of one stream, from the first to the last, with the model's attention.
 
-    def __init__(self, model: PreTrainedModel, stream: Stream) -> None:
+    What the stream begins with may be known by its keys and values, and is then not to be read.
+    `stacks` hold a path by layer, after the `trained` positions of a prefix.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, stream: Stream, known: Beginning | None = None
+    ) -> None:
         self.model, self.stream = model, stream
         self.device = next(model.parameters()).device
-        self._stacks: dict[int, Pair] = {}
+        self.stacks: dict[int, Pair] = {}
+        self.trained = 0
+        self._known = known or Beginning()
         self._masks: dict[tuple[int, int | None], torch.Tensor] = {}
         self._pass = Pass(0, 0, ())
         self._endings: Sequence[Ending] = ()
@@ -74,7 +83,7 @@ class PathReader:
         window: int | None,
     ) -> torch.Tensor:
         """Attention of one layer: query (1, H, T, D), new keys (1, K, P + T, D); (1, T, H, D)."""
-        trained = new[0].shape[2] - query.shape[2]
+        self.trained = trained = new[0].shape[2] - query.shape[2]
         stack = self._stack(layer, new, trained)
         out = torch.empty_like(query.transpose(1, 2))
         for at, branch in enumerate(self._pass.branches):
@@ -94,13 +103,14 @@ class PathReader:
         return out
 
     def _stack(self, layer: int, new: Pair, trained: int) -> Pair:
-        if layer not in self._stacks:
+        if layer not in self.stacks:
             room = up(trained + self.stream.deepest, KEYS)
             stack = tuple(x.new_zeros(1, x.shape[1], room, x.shape[3]) for x in new)
             for held, given in zip(stack, new, strict=True):
                 held[:, :, :trained] = given[:, :, :trained]
-            self._stacks[layer] = (stack[0], stack[1])
-        return self._stacks[layer]
+            self.stacks[layer] = (stack[0], stack[1])
+            self._known.put(layer, self.stacks[layer], trained)
+        return self.stacks[layer]
 
     def _mask(
         self, at: int, asked: torch.Tensor, bottom: int, keys: int, window: int | None

@@ -29,6 +29,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -45,6 +46,15 @@ from brulee.models.hooks import Adds, Prefixes, Refreshes
 from brulee.models.turns import turn
 
 _TRIED = 2 * ROWS  # tokens
+_TRIAL = ""  # what an adapter is called while it is tried
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What an adapter does: paths, parts, and which are hooks; and positions that it reserves."""
+
+    parts: tuple[tuple[str, Any, bool], ...]
+    reserved: int
 
 
 class Router:
@@ -68,16 +78,25 @@ class Router:
 
     def add(self, name: str, view: PreTrainedModel, attached: Attached) -> None:
         """Learn what an adapter does. Raises UnroutableError, and then has learned nothing."""
+        self.put(name, self.learn(view, attached))
+
+    def learn(self, view: PreTrainedModel, attached: Attached) -> Learned:
+        """What an adapter does, tried. Raises UnroutableError where its tokens cannot be mixed."""
         if not attached.beside:
             raise UnroutableError("it writes into the base's memory")
-        for path, part, hooked in list(_differences(self._plain, view)):  # all, or it is refused
-            (self._hooked if hooked else self._routed)(path).parts[name] = part
-        self._shifts[name] = attached.reserved
+        learned = Learned(tuple(_differences(self._plain, view)), attached.reserved)
+        self.put(_TRIAL, learned)
         try:
-            self._try(name, view)
-        except UnroutableError:
-            self.remove(name)
-            raise
+            self._try(_TRIAL, view)
+        finally:
+            self.remove(_TRIAL)
+        return learned
+
+    def put(self, name: str, learned: Learned) -> None:
+        """Mix the tokens of an adapter from now on."""
+        for path, part, hooked in learned.parts:
+            (self._hooked if hooked else self._routed)(path).parts[name] = part
+        self._shifts[name] = learned.reserved
 
     def remove(self, name: str) -> None:
         """Forget an adapter; what nobody changes any more is the base's own again."""

@@ -114,6 +114,10 @@ class Method(ABC):
         `seed` decides the initial values. Raises InputError for a target that the model lacks.
         """
 
+    def beside(self) -> bool:
+        """Whether what is attached will be `beside` the base."""
+        return True
+
     def virtual_tokens(self) -> int:
         """How many positions every document begins with that are not its own."""
         return 0

@@ -113,6 +113,12 @@ class Selective(Method):
             return f"last {options.layers.last} layers"
         return f"{options.train} only"
 
+    def beside(self) -> bool:
+        """Whether no chosen values are to stand in the base's memory."""
+        if self._stored is not None:
+            return not self._stored.sparse
+        return self._options.train != "sparse"
+
     def documents(self) -> int:
         """How many documents `prepare` reads; 0 unless the mask comes from gradients."""
         options = self._options

@@ -32,7 +32,9 @@ from brulee.models.loading import Base
 
 
 @dataclass
-class _Held:
+class Held:
+    """An adapter in a view of its own."""
+
     adapter: Adapter
     base: Base
     attached: Attached
@@ -48,7 +50,10 @@ class Swap:
     def __init__(self, base: Base) -> None:
         self._plain = base
         self._thaw = freeze(base.model)
-        self._held: dict[str, _Held] = {}
+        self.pattern = view_of(
+            base.model
+        )  # views are copies of it, as nobody else computes with it
+        self._held: dict[str, Held] = {}
         self._current: str | None = None
 
     @property
@@ -94,14 +99,35 @@ class Swap:
         Raises InputError for a name that is taken, and as `open_adapter` and `attach_adapter` do;
         the others are then as they were.
         """
+        self.check_free(name)
+        self.put(name, self.made(open_adapter(folder)))
+
+    def put(self, name: str, held: Held) -> None:
+        """Hold what was made. Raises InputError for a name that is taken."""
+        self.check_free(name)
+        self._held[name] = held
+
+    def made(self, adapter: Adapter) -> Held:
+        """An adapter in a view of its own, not held yet and not in force.
+
+        May be made in a thread beside the one that computes, one at a time, unless it or one that
+        is held writes into the base's memory. Raises InputError as `attach_adapter` does.
+        """
+        with self._nothing_in_force():
+            view = replace(self._plain, model=view_of(self.pattern))
+            held = Held(adapter, view, attach_adapter(adapter, view), ExitStack())
+            _switch_off(held)
+        return held
+
+    @property
+    def beside(self) -> bool:
+        """Whether none that is held writes into the base's memory."""
+        return all(held.attached.beside for held in list(self._held.values()))
+
+    def check_free(self, name: str) -> None:
+        """Raise InputError for a name that is taken."""
         if name in self._held:
             raise InputError(f"adapter {name!r} is held already; remove it first.")
-        adapter = open_adapter(folder)
-        with self._nothing_in_force():
-            view = replace(self._plain, model=view_of(self._plain.model))
-            attached = attach_adapter(adapter, view)
-            self._held[name] = _Held(adapter, view, attached, ExitStack())
-            self._switch_off(name)
 
     def use(self, name: str | None) -> Base:
         """Put an adapter in force, or with None the base as it is; returns what then computes.
@@ -142,9 +168,8 @@ class Swap:
             self._held[name].off.close()
 
     def _switch_off(self, name: str | None) -> None:
-        held = None if name is None else self._held[name]
-        if held is not None and not held.attached.beside:
-            held.off.enter_context(held.attached.disabled())
+        if name is not None:
+            _switch_off(self._held[name])
 
     @contextmanager
     def _nothing_in_force(self) -> Iterator[None]:
@@ -154,6 +179,11 @@ class Swap:
             yield
         finally:
             self._switch_on(self._current)
+
+
+def _switch_off(held: Held) -> None:
+    if not held.attached.beside:
+        held.off.enter_context(held.attached.disabled())
 
 
 def view_of(model: PreTrainedModel) -> PreTrainedModel:

@@ -55,6 +55,7 @@ class Exchange:
         self._heard: asyncio.Queue[tuple[int, Heard] | None] = asyncio.Queue()
         self._answers: list[Answer] = []
         self._prompt_tokens = 0
+        self._spared: dict[int, int] = {}
         options = asked.stream_options
         self.shape = Shape(
             "chat" if shape == "chat" else "text",
@@ -107,7 +108,7 @@ class Exchange:
                 choices[index] = Choice(heard.whole, heard.finish)
                 written += heard.tokens
         ordered = [choices[i] for i in range(len(self._answers))]
-        return self.shape.whole(ordered, Usage(self._prompt_tokens, written))
+        return self.shape.whole(ordered, self._usage(written))
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Server-sent events. What fails after the first is an event too, and then the last."""
@@ -124,7 +125,7 @@ class Exchange:
         except ApiError as error:
             yield event(error_body(error.status, error.message, error.param, error.code))
             return
-        yield self.shape.usage(Usage(self._prompt_tokens, written))
+        yield self.shape.usage(self._usage(written))
         yield DONE
 
     async def _all(self) -> AsyncIterator[tuple[int, Heard]]:
@@ -135,7 +136,7 @@ class Exchange:
             if told is None:
                 metrics.count("cancelled_total", left)
                 raise GoneError
-            _, heard = told
+            index, heard = told
             if isinstance(heard.failed, InputError):
                 raise ApiError(400, str(heard.failed), self._about)
             if heard.failed is not None:
@@ -143,11 +144,26 @@ class Exchange:
             if first:
                 metrics.took("first_token_seconds", time.monotonic() - self._began)
                 first = False
+            self._count_read(index, heard)
             if heard.finish is not None:
                 left -= 1
                 metrics.count("completion_tokens_total", heard.tokens, model=self._model)
             yield told
         metrics.took("answer_seconds", time.monotonic() - self._began)
+
+    def _count_read(self, index: int, heard: Heard) -> None:
+        """Once an answer is begun, count what of its prompt was read and what was not."""
+        if index in self._spared:
+            return
+        self._spared[index] = heard.spared
+        prompt, count = len(self._answers[index].job.request.prompt), self._serving.metrics.count
+        count("prompt_tokens_read_total", prompt - heard.spared, model=self._model)
+        count("prompt_tokens_cached_total", heard.spared, model=self._model)
+
+    def _usage(self, written: int) -> Usage:
+        """Of several answers to one prompt it is the first whose kept tokens are told of."""
+        firsts = range(0, len(self._answers), self._asked.n or 1)
+        return Usage(self._prompt_tokens, sum(self._spared[i] for i in firsts), written)
 
     async def _watch(self, receive: Receive) -> None:
         """Say when the client goes away."""
@@ -169,23 +185,28 @@ class Exchange:
 
     def _wanted(self, prompts: Sequence[list[int]]) -> list[Asked]:
         """An answer for every prompt and number. Raises ApiError for what is too much."""
-        asked = self._asked
+        asked, about = self._asked, self._about
+        if not all(prompts):
+            raise ApiError(400, f"{self._which(prompts)} is empty: nothing to go on from.", about)
         most = self._most(max(map(len, prompts)))
         seed = secrets.randbits(63) if asked.seed is None else asked.seed
         top_p = 1.0 if asked.top_p is None else asked.top_p
         sampling = Sampling(most, asked.temperature or 0.0, top_p, seed, asked.stops())
         strip = self.shape.kind == "chat"
         return [
-            Asked(self._adapter, prompt, sampling, k, strip)
+            Asked(self._adapter, prompt, sampling, k, strip, asked.who)
             for prompt in prompts
             for k in range(asked.n or 1)
         ]
 
+    def _which(self, prompts: Sequence[list[int]]) -> str:
+        """The first prompt that is empty, as the request has it."""
+        at = next(at for at, prompt in enumerate(prompts) if not prompt)
+        return self._about if len(prompts) == 1 else f"{self._about}[{at}]"
+
     def _most(self, prompt: int) -> int:
         """Tokens to be written after a prompt of so many. Raises ApiError with the numbers."""
         asked, limits = self._asked.most, self._serving.limits
-        if prompt == 0:
-            raise ApiError(400, f"{self._about} is empty: nothing to go on from.", self._about)
         if asked is not None and asked > limits.tokens:
             raise ApiError(
                 400, f"max_tokens = {asked}; at most {limits.tokens} are written.", "max_tokens"

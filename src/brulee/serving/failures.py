@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+ENDED: Final = "the server ended before this was answered."
 
 
 class ApiError(Exception):

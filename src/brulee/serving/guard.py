@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse
 
-from brulee.serving.failures import error_body
+from brulee.serving.failures import ENDED, error_body
 from brulee.serving.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -37,19 +38,28 @@ class Guard:
         self._key = None if key is None else _hashed(key.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401 or 403, or let the application answer."""
+        """Answer 401 or 403, or let the application answer; 503 where the server ends before."""
         if scope["type"] != "http":  # there are no paths for anything else
             await self._app(scope, receive, send)
             return
         path = scope["path"] if scope["path"] in self._paths else "other"
 
+        begun = False
+
         async def counted(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 status = str(message["status"])
                 self._metrics.count("requests_total", path=path, status=status)
             await send(message)
 
-        await (self._refusal(scope) or self._app)(scope, receive, counted)
+        try:
+            await (self._refusal(scope) or self._app)(scope, receive, counted)
+        except asyncio.CancelledError:  # the server waits no longer for what is unanswered
+            if begun:
+                raise
+            await JSONResponse(error_body(503, ENDED), 503)(scope, receive, counted)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         if self._key is not None and not hmac.compare_digest(self._key, _hashed(_given(scope))):

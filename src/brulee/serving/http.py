@@ -10,12 +10,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from brulee.serving.chats import read_messages, read_tool_list
 from brulee.serving.exchange import Exchange, GoneError, Serving
-from brulee.serving.failures import ApiError, error_body
+from brulee.serving.failures import ENDED, ApiError, error_body
 from brulee.serving.guard import Guard
 from brulee.serving.schema import (
     ChatRequest,
@@ -25,7 +26,7 @@ from brulee.serving.schema import (
     check,
     read_body,
 )
-from brulee.serving.shapes import model_list
+from brulee.serving.shapes import event, model_list
 from brulee.serving.worker import DeadError
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -43,6 +44,7 @@ def make_app(
         "/health": partial(_health, serving),
         "/metrics": partial(_metrics, serving),
         "/v1/models": partial(_models, serving, int(time.time())),
+        "/v1/models/{model}": partial(_model, serving, int(time.time())),
     }
     posts: dict[str, Handler] = {
         "/v1/chat/completions": partial(_chat, serving),
@@ -56,6 +58,7 @@ def make_app(
     for path, handler in posts.items():
         app.router.add_route(path, handler, methods=["POST"])
     app.add_exception_handler(ApiError, _refused)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(HTTPException, partial(_no_such, sorted({*gets, *posts})))
     app.add_exception_handler(Exception, _broken)
     paths = frozenset({*gets, *posts})
@@ -83,6 +86,9 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except (GoneError, OSError):
             return  # nobody is there to be told
+        except asyncio.CancelledError:  # the server waits no longer
+            told = event(error_body(503, ENDED))
+            await send({"type": "http.response.body", "body": told, "more_body": False})
         finally:
             self._exchange.close()
 
@@ -110,17 +116,29 @@ async def _answered(exchange: Exchange, request: Request, stream: bool | None) -
             streaming = True
             return EventStream(exchange)
         return JSONResponse(await exchange.whole())
-    except GoneError:
-        return Response(status_code=499)  # as nginx calls it; nobody reads it
+    except GoneError as error:
+        return await _gone(request, error)
     finally:
         if not streaming:
             exchange.close()
 
 
 async def _models(serving: Serving, created: int, _request: Request) -> Response:
+    return JSONResponse(_listed(serving, created))
+
+
+async def _model(serving: Serving, created: int, request: Request) -> Response:
+    asked = request.path_params["model"]
+    with serving.store.pinned(asked) as version:
+        name = serving.store.base if version is None else version.name
+    found = _listed(serving, created)["data"]
+    return JSONResponse(next(one for one in found if one["id"] == name))
+
+
+def _listed(serving: Serving, created: int) -> Any:
     store = serving.store
     context = serving.worker.held.engine.engines[None].context
-    return JSONResponse(model_list(store.base, created, store.versions, context))
+    return model_list(store.base, created, store.versions, context)
 
 
 async def _load(serving: Serving, request: Request) -> Response:
@@ -155,6 +173,7 @@ async def _metrics(serving: Serving, _request: Request) -> Response:
         "running": worker.running,
         "waiting": worker.waiting,
         "cache_tokens": worker.cache_tokens,
+        "kept_tokens": worker.kept_tokens,
         "adapters": len(serving.store.versions),
     }
     text = serving.metrics.text(now)
@@ -181,6 +200,10 @@ async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     headers = {"Retry-After": "1"} if error.status == 429 else None
     return JSONResponse(error.body(), error.status, headers)
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=499)  # as nginx calls it; nobody reads it
 
 
 async def _no_such(paths: list[str], request: Request, error: Exception) -> Response:

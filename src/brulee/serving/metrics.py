@@ -9,7 +9,9 @@ from typing import Final
 
 _HELP: Final = {
     "requests_total": ("counter", "Requests answered, by path and HTTP status."),
-    "prompt_tokens_total": ("counter", "Tokens of prompts read, by model."),
+    "prompt_tokens_total": ("counter", "Tokens of prompts, each once, by model."),
+    "prompt_tokens_read_total": ("counter", "Tokens read of prompts, for each answer, by model."),
+    "prompt_tokens_cached_total": ("counter", "Tokens of prompts that were kept, by model."),
     "completion_tokens_total": ("counter", "Tokens written, by model."),
     "cancelled_total": ("counter", "Answers whose client went away."),
     "first_token_seconds": ("summary", "From a request to its first token."),
@@ -17,6 +19,7 @@ _HELP: Final = {
     "running": ("gauge", "Answers that are being written."),
     "waiting": ("gauge", "Answers that wait to be written."),
     "cache_tokens": ("gauge", "Tokens that there is room held for."),
+    "kept_tokens": ("gauge", "Tokens of texts that were read, kept for who begins alike."),
     "adapters": ("gauge", "Adapters held."),
 }
 Labels = tuple[tuple[str, str], ...]

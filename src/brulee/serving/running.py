@@ -14,7 +14,10 @@ from brulee.errors import BruleeError, InputError
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket to be listened on; port 0 takes a free one. Raises InputError where that fails."""
+    """A socket that is listened on; port 0 takes a free one. Raises InputError where that fails.
+
+    Two may be bound to one port, until one listens. Who comes before the server runs waits for it.
+    """
     with ExitStack() as closing:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -22,6 +25,7 @@ def bind(host: str, port: int) -> socket.socket:
             bound = closing.enter_context(socket.socket(family, socket.SOCK_STREAM))
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
+            bound.listen(128)
         except (OSError, UnicodeError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise InputError(
@@ -68,7 +72,6 @@ class Server:
             timeout_graceful_shutdown=self._drain,
         )
         self._server = uvicorn.Server(config)
-        bound.listen(128)
         # uvicorn raises the signals that it was ended by once more, for whoever came before it.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self.end(True))

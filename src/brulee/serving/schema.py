@@ -34,8 +34,8 @@ _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "service_tier": ("auto", "default", None),
     "store": (False, None),
 }
-# Keys that say who asks, and change no answer.
-_ABOUT: Final = {"user", "metadata", "safety_identifier", "prompt_cache_key"}
+# Keys that say what a request is about, and change no answer.
+_ABOUT: Final = {"metadata", "prompt_cache_key"}
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Tokens = Annotated[int, Field(ge=1)]
@@ -61,6 +61,13 @@ class Common(Strict):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     n: Annotated[int, Field(ge=1)] | None = None
     stop: Any = None
+    user: str | None = None
+    safety_identifier: str | None = None  # what newer clients call the user
+
+    @property
+    def who(self) -> str:
+        """Who asks, where the request says it."""
+        return self.user or self.safety_identifier or ""
 
     @property
     def most(self) -> int | None:

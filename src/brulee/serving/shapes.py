@@ -24,17 +24,19 @@ class Choice:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens read, each prompt once, and written."""
+    """Tokens of the prompts, each once, those of them that were kept, and tokens written."""
 
     prompt: int
+    cached: int
     written: int
 
-    def body(self) -> dict[str, int]:
+    def body(self) -> dict[str, Any]:
         """Its JSON."""
         return {
             "prompt_tokens": self.prompt,
             "completion_tokens": self.written,
             "total_tokens": self.prompt + self.written,
+            "prompt_tokens_details": {"cached_tokens": self.cached},
         }
 
 

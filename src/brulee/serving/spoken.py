@@ -31,7 +31,7 @@ class Spoken:
         if len(after) > len(before) and not after.endswith(_HALF):
             self._text += after[len(before) :]
             self._start, self._read = self._read, len(ids)
-        return self._show(self._safe(self._trimmed(self._text)))
+        return self._show(self._safe(self._text))
 
     def rest(self, text: str) -> tuple[str, str]:
         """The whole answer, of the whole text, and what of it was not shown yet."""
@@ -44,7 +44,7 @@ class Spoken:
     def _safe(self, text: str) -> str:
         """Without an end that a stop text may begin with, or that may turn out to be the end."""
         longest = max((_begun(text, stop) for stop in self._stop), default=0)
-        text = text[: len(text) - longest]
+        text = self._trimmed(text[: len(text) - longest])
         return text.rstrip() if self._strip else text
 
     def _show(self, text: str) -> str:

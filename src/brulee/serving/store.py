@@ -10,10 +10,12 @@ to the requests that hold it; with the last of them it is let go and its memory 
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +27,7 @@ from brulee.serving.limits import Limits
 from brulee.serving.worker import DeadError, Worker
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_GIVING_WAY: Final = 5e-4  # seconds, where Python's own is ten times as long
 _DIGITS: Final = 12  # of a digest, in the name of a version
 
 
@@ -91,7 +94,7 @@ class Store:
             if before is not None and before.key == key:
                 return before
             self._check_draining(key)
-            self._worker.call(lambda: self._worker.held.add(key, folder)).result()
+            self._hold(key, folder)
             version = Version(name, key, folder, created)
             with self._turn:
                 self._names[name] = version
@@ -127,6 +130,16 @@ class Store:
             version = self._names.pop(name)
         self._retire(version)
         version.free.wait()
+
+    def _hold(self, key: str, folder: Path) -> None:
+        """Have an adapter held: prepared in this thread, and put in between two tokens."""
+        held, call = self._worker.held, self._worker.call
+        with _giving_way():
+            prepared = held.prepare(folder)
+        put = (
+            partial(held.add, key, folder) if prepared is None else partial(held.put, key, prepared)
+        )
+        call(put).result()
 
     def _retire(self, version: Version) -> None:
         with self._turn:
@@ -207,6 +220,20 @@ class Store:
             if not _inside(file, root):
                 raise ApiError(400, f"{path!r}: {file.name} leads elsewhere.", "lora_path")
         return found
+
+
+@contextmanager
+def _giving_way() -> Iterator[None]:
+    """In this block no thread keeps Python to itself for long while others want it.
+
+    A step is thousands of operations, and after each it waits for whoever has Python then.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, _GIVING_WAY))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def check_name(name: str, base: str) -> None:

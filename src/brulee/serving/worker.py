@@ -5,13 +5,15 @@
     this thread     --- step ---- step ---- step ---- step --------- load --- step ---
 
 What others ask for is done between two steps, each of which writes a token of every answer.
+While nothing is asked for, answers are read again for who goes on from them.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -38,24 +40,37 @@ class DeadError(Exception):
 
 @dataclass(frozen=True)
 class Asked:
-    """An answer that is wanted of an adapter, or of the base (None); `strip` as in `Spoken`."""
+    """An answer that is wanted of an adapter, or of the base (None); `strip` as in `Spoken`.
+
+    `user` is whom a client asks for; each of an adapter's has a share of its own.
+    """
 
     adapter: str | None
     prompt: Sequence[int]
     sampling: Sampling
     stream: int = 0
     strip: bool = False
+    user: str = ""
+
+    @property
+    def who(self) -> tuple[str | None, str]:
+        """Who has a share of what is computed."""
+        return self.adapter, self.user
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What more was written of an answer; with `finish` that was all, and `whole` is the text."""
+    """What more was written of an answer; with `finish` that was all, and `whole` is the text.
+
+    So many tokens were written, and so many of its prompt were `spared`.
+    """
 
     piece: str
     tokens: int
     finish: str | None = None
     whole: str = ""
     failed: BaseException | None = None
+    spared: int = 0
 
 
 @dataclass(eq=False)
@@ -69,7 +84,10 @@ class Answer:
 
 
 class Worker:
-    """Answers in the order in which they are submitted, at most `most_waiting` of them waiting.
+    """Answers as `Continuous` has them, of which at most `most_waiting` wait.
+
+    Where so many do, who has fewer than a share of them waiting may still come, up to twice as
+    many in all.
 
     `ended` is called in the thread as it ends, with whether it was asked to.
     """
@@ -116,10 +134,15 @@ class Worker:
         return self._batch.tokens if self._batch is not None else 0
 
     @property
+    def kept_tokens(self) -> int:
+        """Tokens whose keys and values are kept for who begins alike."""
+        return self._batch.kept_tokens if self._batch is not None else 0
+
+    @property
     def waiting(self) -> int:
         """Answers of which nothing is written yet."""
         with self._turn:
-            return self._waiting()
+            return self._waiting().total()
 
     def call(self, work: Callable[[], T]) -> Future[T]:
         """Do something between two steps; what it raises is raised to who asks for the result."""
@@ -147,7 +170,7 @@ class Worker:
         texts = [self.held.engine.engines[None].texts(one.sampling) for one, _ in asked]
         answers = [
             Answer(
-                Job(Request(one.adapter, one.prompt), one.sampling, one.stream),
+                Job(Request(one.adapter, one.prompt), one.sampling, one.stream, one.who),
                 hear,
                 Spoken(text.decode, one.sampling.stop, one.strip),
             )
@@ -155,9 +178,7 @@ class Worker:
         ]
         with self._turn:
             self._check_alive()
-            waiting = self._waiting()
-            if waiting and waiting + len(answers) > self._most_waiting:
-                raise BusyError(f"{waiting} answers wait, of at most {self._most_waiting}")
+            self._check_room([answer.job.who for answer in answers])
             self._answers |= {answer.job: answer for answer in answers}
         for answer in answers:
             self._orders.put(lambda answer=answer: self._add(answer))  # type: ignore[misc]
@@ -170,8 +191,18 @@ class Worker:
                 answer.job.cancelled = True
                 self._answers.pop(answer.job, None)
 
-    def _waiting(self) -> int:
-        return sum(not answer.begun for answer in self._answers.values())
+    def _waiting(self) -> Counter[Hashable]:
+        return Counter(a.job.who for a in self._answers.values() if not a.begun)
+
+    def _check_room(self, wanted: Sequence[Hashable]) -> None:
+        waiting, most = self._waiting(), self._most_waiting
+        total = waiting.total() + len(wanted)
+        if not waiting or total <= most:
+            return
+        new = waiting + Counter(wanted)
+        share = most // len(new)
+        if total > 2 * most or any(new[who] > share for who in wanted):
+            raise BusyError(f"{waiting.total()} answers wait, of at most {most}")
 
     def _check_alive(self) -> None:
         if self._dead or self._stopping:
@@ -192,6 +223,9 @@ class Worker:
         """Do what was asked for meanwhile; wait for it where there is nothing else to do."""
         assert self._batch is not None
         if self._batch.idle:
+            # What nobody asked for yet is done a little at a time, while nobody asks for anything.
+            while self._orders.empty() and self._batch.read_ahead():
+                pass
             self._orders.get()()
         while not self._orders.empty():
             self._orders.get()()
@@ -221,10 +255,11 @@ class Worker:
         assert live is not None, "a job that is told of has been begun"
         piece = answer.spoken.piece(live.ids)
         if not live.ended:
-            return Heard(piece, len(live.ids))
+            return Heard(piece, len(live.ids), spared=answer.job.spared)
         texts = self.held.engine.engines[None].texts(answer.job.sampling)
         whole, rest = answer.spoken.rest(texts.completion(live.ids).text)
-        return Heard(piece + rest, len(live.ids), "length" if live.cut else "stop", whole)
+        finish = "length" if live.cut else "stop"
+        return Heard(piece + rest, len(live.ids), finish, whole, spared=answer.job.spared)
 
     def _end(self) -> None:
         """Let everybody know that nothing more comes."""

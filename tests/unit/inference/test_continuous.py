@@ -137,6 +137,8 @@ def test_what_does_not_fit_is_refused_with_its_numbers(make_base: MakeBase) -> N
         batch.add(Job(Request(None, [9] * 30), Sampling(20)))
     with pytest.raises(InputError, match="601 tokens is too long: this model reads at most 512"):
         batch.add(Job(Request(None, [9] * 600), Sampling(20)))
+    with pytest.raises(InputError, match="a prompt is empty"):
+        batch.add(Job(Request(None, []), Sampling(20)))
     assert batch.idle
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +49,7 @@ def test_a_chat_is_answered_as_generate_answers(serve: Serve) -> None:
 
 
 def test_a_stream_says_the_same_in_pieces(serve: Serve) -> None:
-    server = serve("lora")
+    server = serve("lora", kept_bytes=0)
     more = {"max_tokens": 24, "temperature": 1.0, "seed": 5}
     whole = server.chat("lora", TEXT, **more).json()
     events = _events(
@@ -280,6 +281,15 @@ def test_what_is_too_long_is_refused_with_the_numbers(serve: Serve) -> None:
     )
 
 
+def test_an_empty_prompt_among_others_is_refused_and_ends_nothing(serve: Serve) -> None:
+    server = serve()
+    for prompts, told in ((["a", ""], "prompt[1] is empty"), ([""], "prompt is empty")):
+        answer = server.post("completions", model="tiny", prompt=prompts)
+        assert told in _error(answer, 400)["message"]
+    assert server.client.get("/health").status_code == 200
+    assert server.text("tiny", "a", max_tokens=2)
+
+
 def test_the_key_is_wanted_everywhere(serve: Serve) -> None:
     server = serve("lora", key="a-long-secret", loading=True)
     paths = [
@@ -377,3 +387,97 @@ def test_tools_are_shown_to_the_model_as_its_template_shows_them(
     bare = serve()
     refused = _error(bare.post("chat/completions", model="tiny", messages=USER, tools=tools), 400)
     assert "tools" in refused["message"]
+
+
+def test_what_a_prompt_begins_with_is_read_once(serve: Serve) -> None:
+    server, plain = serve("lora"), serve("lora", kept_bytes=0)
+    more = {"max_tokens": 20, "temperature": 1.0, "seed": 5}
+    turns, before = [{"role": "user", "content": TEXT}], 0
+    for _ in range(3):
+        whole = server.post("chat/completions", model="lora", messages=turns, **more).json()
+        again = plain.post("chat/completions", model="lora", messages=turns, **more).json()
+        assert whole["choices"] == again["choices"]
+        usage = whole["usage"]
+        assert again["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
+        cached = usage["prompt_tokens_details"]["cached_tokens"]
+        assert max(0, before - 32) <= cached < usage["prompt_tokens"]
+        before = usage["prompt_tokens"]
+        turns += [whole["choices"][0]["message"], {"role": "user", "content": "a"}]
+    events = _events(
+        server.post(
+            "chat/completions", model="lora", messages=turns[:1], n=3, stream=True,
+            stream_options={"include_usage": True}, **more,
+        )
+    )  # fmt: skip
+    prompt = events[-1]["usage"]["prompt_tokens"]
+    assert events[-1]["usage"]["prompt_tokens_details"] == {"cached_tokens": (prompt - 1) & ~15}
+    other = server.chat("tiny", TEXT, max_tokens=2).json()["usage"]
+    assert other["prompt_tokens_details"] == {"cached_tokens": 0}  # another has read it
+    lines = server.client.get("/metrics").text.splitlines()
+    found = dict(line.rsplit(" ", 1) for line in lines if "prompt_tokens" in line)
+    counts = {part: int(found[f'brulee_prompt_tokens_{part}_total{{model="lora"}}'])
+              for part in ("read", "cached")}  # fmt: skip
+    assert counts["cached"] > counts["read"] > 0
+    assert "brulee_kept_tokens 0" not in lines
+    assert "brulee_kept_tokens 0" in plain.client.get("/metrics").text.splitlines()
+
+
+def test_a_model_is_told_of_by_itself(serve: Serve) -> None:
+    client = serve("lora").client
+    listed = {one["id"]: one for one in client.get("/v1/models").json()["data"]}
+    assert client.get("/v1/models/lora").json() == listed["lora"]
+    assert client.get(f"/v1/models/{listed['lora']['root']}").json() == listed["lora"]
+    assert client.get("/v1/models/tiny").json() == listed["tiny"]
+    assert "did you mean 'lora'" in _error(client.get("/v1/models/lorra"), 404)["message"]
+
+
+def _asked_by_hand(server: Any, body: dict[str, Any], vanish: bool = False) -> list[Any]:
+    """What the application sends where it is cancelled after it began, or its client vanishes."""
+    sent: list[Any] = []
+
+    async def ask() -> None:
+        data = json.dumps(body).encode()
+        part = {"type": "http.request", "body": data[: len(data) - vanish], "more_body": vanish}
+        coming, running = [part, *([{"type": "http.disconnect"}] * vanish)], asyncio.Event()
+
+        async def receive() -> Any:
+            if not coming:
+                running.set()
+                await asyncio.Event().wait()
+            return coming.pop(0)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [(b"content-type", b"application/json"), (b"host", b"localhost")]
+        scope = {
+            "type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers,
+            "query_string": b"", "root_path": "", "http_version": "1.1", "scheme": "http",
+        }  # fmt: skip
+        asked = asyncio.create_task(server.client.app(scope, receive, send))
+        if not vanish:
+            await running.wait()
+            asked.cancel()
+        await asked
+
+    asyncio.run(ask())
+    return sent
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_the_server_does_not_wait_for_at_its_end_is_told_so(
+    serve: Serve, stream: bool
+) -> None:
+    server = serve("lora")
+    body = {"model": "lora", "messages": USER, "max_tokens": 400, "temperature": 1.5, "seed": 11}
+    sent = _asked_by_hand(server, {**body, "stream": stream})
+    last = json.loads(sent[-1]["body"].decode().removeprefix("data: "))
+    assert last["error"]["message"] == "the server ended before this was answered."
+    assert sent[0]["status"] == (200 if stream else 503)
+    assert sent[-1].get("more_body", False) is False
+    assert server.serving.store.versions[0].pins == 0
+
+
+def test_who_goes_away_before_all_is_said_is_no_fault_of_the_server(serve: Serve) -> None:
+    sent = _asked_by_hand(serve(), {"model": "tiny", "messages": USER}, vanish=True)
+    assert sent[0]["status"] == 499

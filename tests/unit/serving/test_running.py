@@ -54,3 +54,9 @@ def test_where_it_listens_is_told() -> None:
         bound.listen()
         with pytest.raises(InputError, match=f"--port {port} cannot be listened on"):
             bind("localhost", port)
+
+
+def test_of_two_that_begin_at_once_the_second_is_told_that_the_port_is_taken() -> None:
+    told = pytest.raises(InputError, match="cannot be listened on: Address already in use")
+    with bind("127.0.0.1", 0) as first, told:
+        bind("127.0.0.1", first.getsockname()[1])

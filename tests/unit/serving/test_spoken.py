@@ -16,12 +16,13 @@ TEXTS = [
     "  spaces at both ends, and\nlines \n\n",
     "a STO STOPP ST and then STOP and more",
     "\ufffd odd \ufffd",
+    " P and",
     "",
 ]
 
 
 @pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("stop", [(), ("STOP",), ("again.", "é", " \n"), ("P and",)])
+@pytest.mark.parametrize("stop", [(), ("STOP",), ("again.", "é", " \n"), ("P and",), (" ",)])
 @pytest.mark.parametrize("strip", [False, True])
 def test_pieces_are_together_the_text_that_is_not_streamed(
     make_tokenizer: Callable[..., Any], text: str, stop: tuple[str, ...], strip: bool

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import shutil
+import sys
 import threading
 import time
 import weakref
@@ -240,3 +241,44 @@ def test_adapters_come_and_go_while_others_are_answered(serve: Serve) -> None:
         stopping.set()
         churning.result()
     assert found == [expected[models[i % 3]] for i in range(30)]
+
+
+def test_others_are_answered_while_an_adapter_is_read_and_tried(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve("ia3", loading=True)
+    expected = server.text("ia3", TEXT, max_tokens=9)
+    prepare, begun, answered = server.held.prepare, threading.Event(), threading.Event()
+    usual = sys.getswitchinterval()
+
+    def slow(folder: Any) -> Any:
+        assert sys.getswitchinterval() < usual
+        found = prepare(folder)
+        begun.set()
+        assert answered.wait(30)
+        return found
+
+    monkeypatch.setattr(server.held, "prepare", slow)
+    with ThreadPoolExecutor(1) as pool:
+        loaded = pool.submit(server.post, "load_lora_adapter", lora_name="lora")
+        assert begun.wait(30)
+        assert server.text("ia3", TEXT, max_tokens=9) == expected
+        _refused(server.chat("lora", TEXT), 404, "no model 'lora'")
+        answered.set()
+        assert loaded.result().status_code == 200
+    assert sys.getswitchinterval() == usual
+    key = next(name for name in server.held.names if name.startswith("lora@"))
+    text = server.text("lora", TEXT, max_tokens=9)
+    assert text == server.held.complete([TEXT], [key], max_new_tokens=9)[0]
+
+
+def test_what_writes_into_the_base_is_not_read_beside_what_is_computed(
+    serve: Serve, adapters: Path
+) -> None:
+    held = serve("ia3").held
+    assert held.prepare(adapters / "sparse") is None
+    assert held.prepare(adapters / "lora") is not None
+    held.add("mask", adapters / "sparse")
+    assert held.prepare(adapters / "lora") is None
+    held.remove("mask")
+    assert held.prepare(adapters / "lora") is not None

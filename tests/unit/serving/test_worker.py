@@ -13,7 +13,7 @@ import pytest
 
 from brulee.inference.continuous import Continuous
 from brulee.inference.sampling import Sampling
-from brulee.serving.worker import Asked, DeadError, Heard
+from brulee.serving.worker import Asked, BusyError, DeadError, Heard
 
 Serve = Callable[..., Any]
 TEXTS = ["The customer asked", "a", "Which of these reviews is the most positive? " * 4]
@@ -133,3 +133,33 @@ def test_a_fault_in_one_request_is_its_own(serve: Serve, monkeypatch: pytest.Mon
     assert answer.status_code == 500
     assert "traceback" in answer.json()["error"]["message"]
     assert server.chat("tiny", "a", max_tokens=2).status_code == 200
+
+
+def test_who_fills_the_queue_does_not_have_others_refused(serve: Serve) -> None:
+    server = serve("lora", rows=1, waiting=8)
+    worker, ids = server.serving.worker, server.held.encode_text(None, "a")
+    long = Sampling(300, temperature=1.5, seed=3)
+
+    def submit(adapter: str | None, user: str = "", count: int = 1) -> None:
+        asked = [Asked(adapter, ids, long, k, user=user) for k in range(count)]
+        answers.extend(worker.submit([(one, lambda _: None) for one in asked]))
+
+    answers: list[Any] = []
+    holding = threading.Event()
+    worker.call(lambda: holding.wait(30))  # nothing is written meanwhile
+    submit(None, count=8)
+    with pytest.raises(BusyError, match="8 answers wait, of at most 8"):
+        submit(None)
+    submit(server.held.names[0], count=4)
+    with pytest.raises(BusyError, match="12 answers wait"):
+        submit(server.held.names[0])
+    submit(None, "somebody", 2)
+    with pytest.raises(BusyError):
+        submit(None, "somebody")
+    for number in range(2):
+        submit(None, f"somebody {number}")
+    with pytest.raises(BusyError, match="16 answers wait"):
+        submit(None, "somebody else")
+    worker.cancel(answers)
+    holding.set()
+    assert server.chat("lora", "a", max_tokens=2).status_code == 200
