@@ -78,9 +78,7 @@ def test_a_stopped_run_is_resumed_without_its_rows_and_wherever_it_lies(
     import brulee as library
 
     whole = library.run(values(), folder="runs/whole")
-    monkeypatch.setattr(
-        "brulee.pipeline.stages.answer_items", lambda *_, **__: 1 / 0, raising=True
-    )
+    monkeypatch.setattr("brulee.pipeline.stages.answer_items", lambda *_, **__: 1 / 0, raising=True)
     with pytest.raises(ZeroDivisionError):
         library.run(values())
     monkeypatch.undo()

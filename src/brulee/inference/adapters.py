@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,9 +191,7 @@ def open_adapters(
     if not targets:
         raise InputError("no adapter is named: nothing to hold over a base.")
     where = pick_device(device)
-    runs = [Path(os.fspath(target)) for target in targets.values()]
-    asked = {asked_precision(precision, run) for run in runs}
-    dtype = pick_dtype("float32" if "float32" in asked else precision, where)
+    dtype = pick_dtype(shared_precision(precision, targets.values()), where)
     found = {name: open_adapter(locate_adapter(os.fspath(t))) for name, t in targets.items()}
     quantised = quantised_for(found)
     source, revision = next(iter(found.values())).named_base(base)
@@ -201,6 +199,12 @@ def open_adapters(
     for name, target in targets.items():
         held.add(name, target)
     return held
+
+
+def shared_precision(precision: str, targets: Iterable[str | os.PathLike[str]]) -> str:
+    """What is asked for one base under all targets: float32 where one run was computed in it."""
+    asked = {asked_precision(precision, Path(os.fspath(target))) for target in targets}
+    return "float32" if "float32" in asked else precision
 
 
 def quantised_for(found: Mapping[str, Adapter]) -> str | None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brulee.errors import InputError
-from brulee.inference.adapters import Adapters, quantised_for
-from brulee.inference.session import asked_precision
+from brulee.inference.adapters import Adapters, quantised_for, shared_precision
 from brulee.methods.checkpoint import CONFIG, open_adapter, read_record
 from brulee.methods.shelf import locate_adapter
 from brulee.methods.whole import check_whole
@@ -40,7 +39,7 @@ def open_served(
     `open_session` does for a target.
     """
     where = pick_device(device)
-    dtype = pick_dtype(asked_precision(precision, Path(target)), where)
+    dtype = pick_dtype(shared_precision(precision, [target, *adapters.values()]), where)
     name, folder = _own(target, adapters)
     folders = {name: folder} if folder is not None else {}
     folders |= {name: locate_adapter(place) for name, place in adapters.items()}

@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from brulee.errors import InputError
 from brulee.inference.session import open_session
+from brulee.serving import opening
 from brulee.serving.opening import open_served
 
 TEXT = "The customer asked"
@@ -56,3 +58,22 @@ def test_adapters_of_a_base_held_otherwise_are_refused(
     named = {"whole": str(adapters / "lora"), "bits": str(tmp_path / "bits")}
     with pytest.raises(InputError, match="'whole' on one in full and 'bits' on one in nf4"):
         open_served(str(tiny_model_folder), named)
+
+
+@pytest.mark.parametrize("precision", ["auto", "bfloat16"])
+def test_a_run_in_float32_is_served_in_it_unless_another_is_asked_for(
+    tiny_model_folder: Path,
+    adapters: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+) -> None:
+    for name, computed in (("wide", "float32"), ("narrow", "bfloat16")):
+        shutil.copytree(adapters / "lora", tmp_path / name / "adapter")
+        (tmp_path / name / "manifest.json").write_text(json.dumps({"precision": computed}))
+    asked: list[str] = []
+    monkeypatch.setattr(opening, "pick_dtype", lambda p, _: asked.append(p) or torch.float32)
+    runs = {name: str(tmp_path / name) for name in ("narrow", "wide")}
+    opened = open_served(str(tiny_model_folder), runs, precision=precision)
+    assert [*opened.adapters] == ["narrow", "wide"]
+    assert asked == ["float32" if precision == "auto" else "bfloat16"]
