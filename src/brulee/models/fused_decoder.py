@@ -271,7 +271,9 @@ class FusedDecoder:
         own = layer.mlp
         x_TD, again = self._read(layer, form.before_mlp, hidden_TD)
         halves = project(x_TD, [getattr(own, name) for name in form.gate_maps], self.held, again)
-        gate, up = halves if len(halves) == 2 else halves[0].chunk(2, dim=1)
+        if len(halves) == 1:  # copied once, not by everything that reads them
+            halves = tuple(half.contiguous() for half in halves[0].chunk(2, dim=1))
+        gate, up = halves
         made_again = None if self.recomputes else gated_again(gate, up, form.gate)
         (out_TD,) = project(gated(gate, up, form.gate), [own.down_proj], self.held, made_again)
         return with_additions(own, x_TD, out_TD)
