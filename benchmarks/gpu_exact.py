@@ -114,7 +114,7 @@ def loops(device: torch.device) -> Found:
 def _loops(width: int) -> Iterator[tuple[str, Callable[..., torch.Tensor], list[torch.Tensor]]]:
     from brulee.models.fused_norm import rms_norm
     from brulee.models.fused_rope import rotate
-    from brulee.models.fused_swiglu import swiglu
+    from brulee.models.fused_swiglu import gated
 
     def norm(ours: bool, x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
         if ours:
@@ -122,7 +122,7 @@ def _loops(width: int) -> Iterator[tuple[str, Callable[..., torch.Tensor], list[
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5) * gain
 
     def gate(ours: bool, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return swiglu(a, b) if ours else F.silu(a) * b
+        return gated(a, b) if ours else F.silu(a) * b
 
     angle = _drawn(3, 100, 32).bfloat16()
     angle = torch.cat([angle, angle], 1)

@@ -58,7 +58,9 @@ def main() -> None:
     print(f"fastest {min(taken):.1f} ms, middle {statistics.median(taken):.1f} ms")
 
 
-def _in_one_call(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, _: Any, scale: float) -> Any:
+def _in_one_call(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, _: Any, scale: float, *__: Any
+) -> Any:
     q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
     out = F.scaled_dot_product_attention(q, k, v, scale=scale, enable_gqa=True)
     return out[0].transpose(0, 1)

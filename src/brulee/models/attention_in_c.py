@@ -34,13 +34,17 @@ def attend_in_c(
     v_TKD: torch.Tensor,
     table_N5: torch.Tensor,
     scale: float,
+    window: int | None = None,
 ) -> torch.Tensor | None:
-    """What each query reads of the keys of its span, (Q, H, D); None where no loop does this."""
+    """What each query reads of the keys of its span, (Q, H, D); None where no loop does this.
+
+    With a `window`, of the last so many of them up to its own.
+    """
     alike = q_QHD.dtype == k_TKD.dtype == v_TKD.dtype
     if not alike or q_QHD.shape[2] % _SIDE or kernel("attend_forward", q_QHD) is None:
         return None
     apply: Callable[..., torch.Tensor] = _Attend.apply  # torch leaves it untyped
-    return apply(q_QHD, k_TKD, v_TKD, table_N5, scale)
+    return apply(q_QHD, k_TKD, v_TKD, table_N5, scale, window or 0)
 
 
 class _Attend(torch.autograd.Function):
@@ -57,14 +61,16 @@ class _Attend(torch.autograd.Function):
         v_TKD: torch.Tensor,
         table_N5: torch.Tensor,
         scale: float,
+        window: int,
     ) -> torch.Tensor:
         q, k, v = (x.contiguous() for x in (q_QHD, k_TKD, v_TKD))
         out_QHD, total_HQ = torch.zeros_like(q), q.new_empty(q.shape[1::-1], dtype=torch.float32)
         run = kernel("attend_forward", q)
         assert run is not None, "asked for before"
-        run(q, k, v, table_N5, out_QHD, total_HQ, len(table_N5), *_sizes(q, k), scale)
+        sizes = (len(table_N5), *_sizes(q, k), window)
+        run(q, k, v, table_N5, out_QHD, total_HQ, *sizes, scale)
         ctx.save_for_backward(q, k, v, out_QHD, total_HQ, table_N5)
-        ctx.scale = scale
+        ctx.scale, ctx.window = scale, window
         return out_QHD
 
     @staticmethod
@@ -78,11 +84,11 @@ class _Attend(torch.autograd.Function):
         run(
             *(q, k, v, out_QHD, grads[0].contiguous(), total_HQ, table_N5),
             *(d_q, d_k, d_v, *common_2NFKD),
-            *(len(table_N5), *_sizes(q, k), front, ctx.scale),
+            *(len(table_N5), *_sizes(q, k), ctx.window, front, ctx.scale),
         )
         if front:
             d_k[:front], d_v[:front] = common_2NFKD.sum(1)
-        return d_q, d_k, d_v, None, None
+        return d_q, d_k, d_v, None, None, None
 
 
 def _sizes(q_QHD: torch.Tensor, k_TKD: torch.Tensor) -> tuple[int, ...]:

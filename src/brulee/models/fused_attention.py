@@ -6,6 +6,9 @@ backward, about a quarter of the time in bf16 (docs/performance.md). Query heads
 head are the rows of one product. Long documents, and CUDA, go to the kernels made for them; bf16 on
 processors with products of it to loops of our own, which are faster still (attention_in_c.py).
 
+A layer may have a window, how many keys a query sees up to its own, and a cap: a score s is then
+cap * tanh(s / cap) before the softmax (Gemma 2; Riviere et al. 2024), which no kernel computes.
+
 Shapes: `T` keys of the pack, `Q` queries of the pack, `H` query heads, `K` key heads, `G` = H / K,
 `D` head width; of one span: `n` queries, `S` keys.
 """
@@ -24,7 +27,7 @@ from brulee.models.attention_in_c import attend_in_c, table_of
 from brulee.models.kernels import kernel
 from brulee.models.key_order import KeyOrder, key_order, put_in_order
 from brulee.models.rounding import rounded, step_of
-from brulee.models.spans import Span, cut
+from brulee.models.spans import Span, cut, near
 
 # Beyond it the n x S weights are too much to hold, and the kernels for long documents win.
 LONGEST = 1024
@@ -40,7 +43,8 @@ class Reading:
 
     `table` is the spans in numbers, for loops in C; `bounds` where each span's queries and keys
     begin, `longest` the most of both, and `order` the keys end to end (None where they stand so
-    already), for CUDA. `masks` are made by the first layer, by the queries and keys of a span.
+    already), for CUDA. `masks` are made by the first layer, by the queries and keys of a span and
+    the window.
     """
 
     spans: list[Span]
@@ -48,7 +52,7 @@ class Reading:
     table: torch.Tensor
     order: KeyOrder | None = None
     bounds: tuple[torch.Tensor, torch.Tensor] | None = None
-    masks: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
+    masks: dict[tuple[int, int, int | None], torch.Tensor] = field(default_factory=dict)
 
     def tensors(self) -> list[torch.Tensor]:
         """All that differs between two readings of the same sizes, for CUDA."""
@@ -73,20 +77,37 @@ def attend(
     v_TKD: torch.Tensor,
     read: Reading,
     scale: float,
+    window: int | None = None,
+    cap: float | None = None,
 ) -> torch.Tensor:
     """What each query reads of the keys of its span, (Q, H, D)."""
-    if read.bounds is not None and takes_all_documents(q_QHD):
-        if read.order is not None:
-            k_TKD, v_TKD = put_in_order(k_TKD, read.order), put_in_order(v_TKD, read.order)
-        return varlen(q_QHD, k_TKD, v_TKD, read.bounds, read.longest, scale)
-    out_QHD = attend_in_c(q_QHD, k_TKD, v_TKD, read.table, scale)
-    if out_QHD is not None:
-        return out_QHD
-    if q_QHD.device.type == "cpu" and read.longest[1] <= LONGEST:
+    window = window if window is not None and window < read.longest[1] else None
+    if cap is None:
+        out_QHD = _by_kernel(q_QHD, k_TKD, v_TKD, read, scale, window)
+        if out_QHD is not None:
+            return out_QHD
+    at_once = read.longest[1] if window is None else min(read.longest[1], window)
+    if cap is not None or (q_QHD.device.type == "cpu" and at_once <= LONGEST):
         apply: Callable[..., torch.Tensor] = _Attend.apply  # torch leaves it untyped
-        return apply(q_QHD, k_TKD, v_TKD, read, scale)
-    parts = [_kernel(q_QHD, k_TKD, v_TKD, span, scale) for span in read.spans]
+        return apply(q_QHD, k_TKD, v_TKD, read, scale, window, cap)
+    parts = [_kernel(q_QHD, k_TKD, v_TKD, span, scale, window) for span in read.spans]
     return torch.cat([*parts, torch.zeros_like(q_QHD[read.spans[-1].queries.stop :])])
+
+
+def _by_kernel(
+    q_QHD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKD: torch.Tensor,
+    read: Reading,
+    scale: float,
+    window: int | None,
+) -> torch.Tensor | None:
+    """By what takes all spans at once, None where nothing does."""
+    if read.bounds is None or not takes_all_documents(q_QHD):
+        return attend_in_c(q_QHD, k_TKD, v_TKD, read.table, scale, window)
+    if read.order is not None:
+        k_TKD, v_TKD = put_in_order(k_TKD, read.order), put_in_order(v_TKD, read.order)
+    return varlen(q_QHD, k_TKD, v_TKD, read.bounds, read.longest, scale, window)
 
 
 class _Attend(torch.autograd.Function):
@@ -104,14 +125,16 @@ class _Attend(torch.autograd.Function):
         v_TKD: torch.Tensor,
         read: Reading,
         scale: float,
+        window: int | None,
+        cap: float | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(q_QHD, k_TKD, v_TKD)
-        ctx.read, ctx.scale = read, scale
+        ctx.read, ctx.scale, ctx.window, ctx.cap = read, scale, window, cap
         out_QHD = torch.empty_like(q_QHD)
-        spans = cut(read.spans, ROWS)
+        spans = _products(read, window)
         out_QHD[spans[-1].queries.stop :] = 0
         for span in spans:
-            _, _, v, p_KnS = _weighed(q_QHD, k_TKD, v_TKD, span, read, scale)
+            _, _, v, p_KnS, _ = _weighed(q_QHD, k_TKD, v_TKD, span, read, scale, window, cap)
             _put(p_KnS @ v, out_QHD[span.queries])
         return out_QHD
 
@@ -119,7 +142,7 @@ class _Attend(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (d_out,) = grads
         q_QHD, k_TKD, v_TKD = ctx.saved_tensors
-        heads, spans = k_TKD.shape[1], cut(ctx.read.spans, ROWS)
+        heads, spans = k_TKD.shape[1], _products(ctx.read, ctx.window)
         d_q, d_k, d_v = torch.empty_like(d_out), torch.zeros_like(k_TKD), torch.zeros_like(v_TKD)
         d_q[spans[-1].queries.stop :] = 0
         shared = max(span.shared for span in spans)
@@ -128,9 +151,12 @@ class _Attend(torch.autograd.Function):
         common_k = torch.zeros_like(d_k[:shared], dtype=wide)
         common_v = torch.zeros_like(common_k)
         for span in spans:
-            q, k, v, p_KnS = _weighed(q_QHD, k_TKD, v_TKD, span, ctx.read, ctx.scale)
+            q, k, v, p_KnS, slope = _weighed(
+                q_QHD, k_TKD, v_TKD, span, ctx.read, ctx.scale, ctx.window, ctx.cap
+            )
             d_o = _by_key_head(d_out[span.queries], heads)
-            d_s = _through_softmax(d_o @ v.transpose(1, 2), p_KnS, span, ctx.scale)
+            d_s = _through_softmax(d_o @ v.transpose(1, 2), p_KnS, span, ctx.scale, ctx.window)
+            d_s = d_s if slope is None else d_s.mul_(slope)
             _put(d_s @ k, d_q[span.queries])
             for own, common, of_seen in (
                 (d_k, common_k, d_s.transpose(1, 2) @ q),
@@ -142,7 +168,13 @@ class _Attend(torch.autograd.Function):
         if shared:
             d_k[:shared] += common_k
             d_v[:shared] += common_v
-        return d_q, d_k, d_v, None, None
+        return d_q, d_k, d_v, None, None, None, None
+
+
+def _products(read: Reading, window: int | None) -> list[Span]:
+    """What is computed in one product each."""
+    spans = cut(read.spans, ROWS)
+    return spans if window is None else near(spans, window)
 
 
 def _weighed(
@@ -152,31 +184,40 @@ def _weighed(
     span: Span,
     read: Reading,
     scale: float,
-) -> tuple[torch.Tensor, ...]:
-    """A span's queries (K, G N, D), keys and values (K, S, D), and weights (K, G N, S)."""
+    window: int | None,
+    cap: float | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """A span's queries (K, G N, D), keys and values (K, S, D), and weights (K, G N, S).
+
+    With them the slope of capped scores, as large as the weights; None without a cap.
+    """
     q = _by_key_head(q_QHD[span.queries], k_TKD.shape[1])
     k, v = _seen(k_TKD, span), _seen(v_TKD, span)
-    run = kernel("softmax_forward", q)
+    run = kernel("softmax_forward", q) if cap is None else None
     if run is not None:
         s_KnS = q @ k.transpose(1, 2)
-        run(s_KnS, *_sizes(s_KnS, span), scale)
-        return q, k, v, s_KnS
-    size = (span.asked, span.read)
+        run(s_KnS, *_sizes(s_KnS, span), window or 0, scale)
+        return q, k, v, s_KnS, None
+    size = (span.asked, span.read, window)
     if size not in read.masks:
         read.masks[size] = _mask(*size, q_QHD.shape[1] // k_TKD.shape[1], q)
-    s_KnS = torch.baddbmm(read.masks[size], q, k.transpose(1, 2), alpha=scale)
-    return q, k, v, s_KnS.softmax(-1)
+    if cap is None:
+        s_KnS = torch.baddbmm(read.masks[size], q, k.transpose(1, 2), alpha=scale)
+        return q, k, v, s_KnS.softmax(-1), None
+    bent_KnS = (q @ k.transpose(1, 2)).mul_(scale / cap).tanh_()
+    weights_KnS = torch.add(read.masks[size], bent_KnS, alpha=cap).softmax(-1)
+    return q, k, v, weights_KnS, 1 - bent_KnS.square_()
 
 
 def _through_softmax(
-    d_p_KnS: torch.Tensor, p_KnS: torch.Tensor, span: Span, scale: float
+    d_p_KnS: torch.Tensor, p_KnS: torch.Tensor, span: Span, scale: float, window: int | None
 ) -> torch.Tensor:
     """The gradient of the products of queries and keys, (K, G N, S)."""
     run = kernel("softmax_backward", d_p_KnS)
     if run is None:
         d_s: torch.Tensor = torch.ops.aten._softmax_backward_data(d_p_KnS, p_KnS, -1, p_KnS.dtype)
         return d_s.mul_(scale)
-    run(d_p_KnS, p_KnS, *_sizes(p_KnS, span), scale)
+    run(d_p_KnS, p_KnS, *_sizes(p_KnS, span), window or 0, scale)
     return d_p_KnS
 
 
@@ -217,8 +258,10 @@ def _seen(keys_TKD: torch.Tensor, span: Span) -> torch.Tensor:
     return found
 
 
-def _mask(asked: int, read: int, groups: int, like: torch.Tensor) -> torch.Tensor:
-    """What is added to scores (K, G N, S): minus infinity where a key comes after its query.
+def _mask(
+    asked: int, read: int, window: int | None, groups: int, like: torch.Tensor
+) -> torch.Tensor:
+    """What is added to scores (K, G N, S): minus infinity where a query does not see a key.
 
     Queries that fill up read everything, so that no row is without a key; what they read is lost.
     """
@@ -227,19 +270,29 @@ def _mask(asked: int, read: int, groups: int, like: torch.Tensor) -> torch.Tenso
     mask = like.new_zeros(rows, columns)
     late = torch.ones(asked, columns, dtype=torch.bool, device=like.device)
     mask[:asked].masked_fill_(late.triu_(read - asked + 1), -torch.inf)
+    if window is not None:
+        early = torch.ones(asked, columns, dtype=torch.bool, device=like.device)
+        mask[:asked].masked_fill_(early.tril_(read - asked - window), -torch.inf)
     return mask.repeat(groups, 1).unsqueeze(0)
 
 
 def _kernel(
-    q_QHD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, span: Span, scale: float
+    q_QHD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKD: torch.Tensor,
+    span: Span,
+    scale: float,
+    window: int | None = None,
 ) -> torch.Tensor:
     """One span through torch's own attention, (n, H, D)."""
     q_HnD = q_QHD[span.queries].transpose(0, 1)
     k_KSD, v_KSD = (_seen(x, span)[:, : span.read] for x in (k_TKD, v_TKD))
     mask = None
-    if span.asked < span.read:
+    if span.asked < span.read or (window is not None and window < span.read):
         mask = q_HnD.new_ones(span.asked, span.read, dtype=torch.bool)
         mask = mask.tril_(span.read - span.asked)
+        if window is not None:
+            mask = mask.triu_(span.read - span.asked - window + 1)
     out_1HnD = F.scaled_dot_product_attention(
         q_HnD[None],
         k_KSD[None],

@@ -1,10 +1,11 @@
-"""The forward pass of a Llama-shaped decoder over a pack, for training.
+"""The forward pass of a decoder over a pack, for training, by a description of its layers.
 
-Models of this shape (Llama, Qwen, SmolLM, Mistral ...) are recognised by their modules and then
-tried: the same documents have to give the same hidden states as the model itself. What differs is
-how they are computed: projections of one input together (fused_projection.py), documents' common
-beginning once (spans.py), the last layer only where something is learned, and nothing is kept for
-the backward pass that it does not need. Anything unknown in a module's place is called as it is.
+Most decoders that people tune are variations of Llama's. What one varies is read from its modules
+(layer_form.py), and tried: the same documents have to give the same hidden states as the model
+itself (fused_trial.py). What differs is how they are computed: projections of one input together
+(fused_projection.py), documents' common beginning once (spans.py), the last layer only where
+something is learned, and nothing is kept for the backward pass that it does not need. Anything
+unknown in a map's place is called as it is.
 
 Shapes: `T` rows of the pack, `Q` rows that the last layer computes, `N` learned positions, `D`
 width, `H` query heads, `K` key heads, `W` head width.
@@ -13,36 +14,30 @@ width, `H` query heads, `K` key heads, `W` head width.
 from __future__ import annotations
 
 import itertools
-import statistics
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from brulee.data.batching import Batch, common_start, pack
-from brulee.data.encoding import Encoded
+from brulee.data.batching import Batch
 from brulee.models.fused_attention import Reading, attend, reading
-from brulee.models.fused_norm import rms_norm, rms_norm_again
+from brulee.models.fused_norm import gain_of, rms_norm, rms_norm_again
 from brulee.models.fused_projection import Again, project
-from brulee.models.fused_rope import rotate
-from brulee.models.fused_swiglu import swiglu, swiglu_again
+from brulee.models.fused_rope import even_first, rotate
+from brulee.models.fused_swiglu import gated, gated_again
+from brulee.models.fused_trial import errors_of, form_is_right, hooks_are_known, only_round
 from brulee.models.held import Held
-from brulee.models.hooks import Adds, Prefixes, Refreshes, additions, owners, with_additions
+from brulee.models.hooks import Prefixes, Refreshes, owners, with_additions
+from brulee.models.layer_form import Form, LayerForm, eps_of, read_form
 from brulee.models.rounding import filled, step_of
 from brulee.models.spans import after_prefix, asking, spans_of
 
 # Rows of a pack, and of its last layer, are filled up to a multiple (rounding.py).
 STEP, LAST_STEP = 64, 32
-_PAIRS = 5  # of documents that a model is tried on
-_BODY = {"embed_tokens", "layers", "norm", "rotary_emb"}
-_LAYER = {"input_layernorm", "self_attn", "post_attention_layernorm", "mlp"}
-_ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
-_MLP = {"gate_proj", "up_proj", "down_proj", "act_fn"}
 
 
 @dataclass(frozen=True)
@@ -68,26 +63,32 @@ class Prepared:
         return [*own, *self.every.tensors(), *self.last.tensors()]
 
 
+_Angles = tuple[torch.Tensor, torch.Tensor]  # cosines and sines, one row a token
+
+
 @dataclass(frozen=True)
 class _Rows:
-    """Which rows a layer's queries are, who reads whom, and the angles of queries and keys."""
+    """Which rows a layer's queries are, who reads whom, and the angles of queries and keys.
+
+    The angles are by the kind of layer that has them.
+    """
 
     index: torch.Tensor | None  # (Q) among the T rows, None for all
     reading: Reading
-    query_angles: tuple[torch.Tensor, torch.Tensor]
-    key_angles: tuple[torch.Tensor, torch.Tensor]
+    query_angles: dict[str | None, _Angles]
+    key_angles: dict[str | None, _Angles]
     before: tuple[torch.Tensor, torch.Tensor] | None = None  # more keys and values, (P, K, W)
 
 
 class FusedDecoder:
-    """Runs a recognised model; `held` has its trained values in the format of the products.
+    """Runs a model of this form; `held` has its trained values in the format of the products.
 
     With `recomputes` a layer keeps its input alone, and what its backward pass needs is computed
     again then (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        self.model, self.held = model, Held(model.dtype)
+    def __init__(self, model: PreTrainedModel, form: Form) -> None:
+        self.model, self.form, self.held = model, form, Held(model.dtype)
         self.recomputes = False
         # Looked for once: a model has a thousand modules.
         self._refreshers: list[Refreshes] = owners(model, Refreshes)
@@ -138,12 +139,15 @@ class FusedDecoder:
         hidden_TD = self.model.get_input_embeddings()(prepared.ids[None])[0]
         self._compute_in(_format(hidden_TD))
         hidden_TD = filled(hidden_TD, step_of(hidden_TD, STEP, self.held.dtype))
+        if self.form.embedding != 1.0:
+            hidden_TD = hidden_TD * self.form.embedding
         every, asked = self._rows(body, hidden_TD, prepared)
-        layers = list(body.layers[: self.model.config.num_hidden_layers])
-        before = self._before(len(layers))
-        for layer, own in zip(layers[:-1], before, strict=False):
-            hidden_TD = self._layer(layer, hidden_TD, _after(own, every))
-        hidden_QD = self._layer(layers[-1], hidden_TD, _after(before[-1], asked))
+        forms = self.form.layers
+        layers = list(zip(body.layers[: len(forms)], forms, self._before(len(forms)), strict=True))
+        for layer, form, own in layers[:-1]:
+            hidden_TD = self._layer(layer, form, hidden_TD, _after(own, every))
+        layer, form, own = layers[-1]
+        hidden_QD = self._layer(layer, form, hidden_TD, _after(own, asked))
         return self._norm(body.norm, hidden_QD.index_select(0, prepared.learned))
 
     def _before(self, layers: int) -> list[tuple[torch.Tensor, torch.Tensor] | None]:
@@ -162,193 +166,174 @@ class FusedDecoder:
     def _rows(self, body: Any, hidden_TD: torch.Tensor, prepared: Prepared) -> tuple[_Rows, _Rows]:
         """The rows of every layer but the last, and those of the last."""
         positions = filled(prepared.positions, step_of(hidden_TD, STEP, self.held.dtype))
-        angles = body.rotary_emb(hidden_TD[None], position_ids=positions[None])
-        cos, sin = (part[0].to(self.held.dtype) for part in angles)
-        every = _Rows(None, prepared.every, (cos, sin), (cos, sin))
+        angles = {
+            kind: self._angles(body, hidden_TD, positions, kind)
+            for kind in {form.angles: None for form in self.form.layers}
+        }
+        every = _Rows(None, prepared.every, angles, angles)
         # Filled up with the pack's last row, whatever that is: nothing reads it.
         index = prepared.index
         more = -len(index) % step_of(hidden_TD, LAST_STEP, self.held.dtype)
         index = F.pad(index, (0, more), value=len(hidden_TD) - 1) if more else index
-        return every, _Rows(
-            index, prepared.last, (_taken(cos, index), _taken(sin, index)), (cos, sin)
-        )
+        last = self.form.layers[-1].angles
+        cos, sin = angles[last]
+        asked = {last: (_taken(cos, index), _taken(sin, index))}
+        return every, _Rows(index, prepared.last, asked, angles)
 
-    def _layer(self, layer: Any, hidden_TD: torch.Tensor, rows: _Rows) -> torch.Tensor:
+    def _angles(
+        self, body: Any, hidden_TD: torch.Tensor, positions: torch.Tensor, kind: str | None
+    ) -> _Angles:
+        own = {} if kind is None else {"layer_type": kind}
+        cos, sin = body.rotary_emb(hidden_TD[None], position_ids=positions[None], **own)
+        return cos[0].to(self.held.dtype), sin[0].to(self.held.dtype)
+
+    def _layer(
+        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows
+    ) -> torch.Tensor:
         if not (self.recomputes and torch.is_grad_enabled()):
-            return self._through(layer, hidden_TD, rows)
-        found: torch.Tensor = checkpoint(self._through, layer, hidden_TD, rows, use_reentrant=False)
+            return self._through(layer, form, hidden_TD, rows)
+        found: torch.Tensor = checkpoint(
+            self._through, layer, form, hidden_TD, rows, use_reentrant=False
+        )
         return found
 
-    def _through(self, layer: Any, hidden_TD: torch.Tensor, rows: _Rows) -> torch.Tensor:
-        mixed_QD = self._attention(layer.self_attn, layer.input_layernorm, hidden_TD, rows)
+    def _through(
+        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows
+    ) -> torch.Tensor:
+        mixed_QD = self._attention(layer, form, hidden_TD, rows)
         hidden_QD = _taken(hidden_TD, rows.index)
-        stream_QD = hidden_QD + mixed_QD
-        stream_QD = stream_QD + self._mlp(layer.mlp, layer.post_attention_layernorm, stream_QD)
+        stream_QD = _sum(hidden_QD, self._named(layer, form.after_attention, mixed_QD), form)
+        made_QD = self._mlp(layer, form, stream_QD)
+        stream_QD = _sum(stream_QD, self._named(layer, form.after_mlp, made_QD), form)
         return with_additions(layer, hidden_QD, stream_QD)
 
-    def _attention(self, own: Any, norm: Any, hidden_TD: torch.Tensor, rows: _Rows) -> torch.Tensor:
-        x_TD = self._norm(norm, hidden_TD)
-        if rows.index is None:
-            maps = [own.q_proj, own.k_proj, own.v_proj]
-            q, k, v = project(x_TD, maps, self.held, self._norm_again(norm, hidden_TD))
-        else:
-            (q,) = project(_taken(x_TD, rows.index), [own.q_proj], self.held)
-            k, v = project(x_TD, [own.k_proj, own.v_proj], self.held)
-        q_QHW, k_TKW, v_TKW = (x.view(len(x), -1, own.head_dim) for x in (q, k, v))
-        if hasattr(own, "q_norm"):
-            q_QHW, k_TKW = self._norm(own.q_norm, q_QHW), self._norm(own.k_norm, k_TKW)
-        q_QHW, k_TKW = rotate(q_QHW, *rows.query_angles), rotate(k_TKW, *rows.key_angles)
+    def _attention(
+        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows
+    ) -> torch.Tensor:
+        own = layer.self_attn
+        x_TD, again = self._read(layer, form.before_attention, hidden_TD)
+        q, k, v = self._queries_keys_values(own, form, x_TD, again, rows.index)
+        q_QHW, k_TKW = self._turned(own, form, q, k, rows)
+        v_TKW = v.view(len(v), -1, own.head_dim)
         if rows.before is not None:
-            k_TKW, v_TKW = (torch.cat(p) for p in zip(rows.before, (k_TKW, v_TKW), strict=True))
-        mixed_QHW = attend(q_QHW, k_TKW, v_TKW, rows.reading, own.scaling)
+            before_PKW, values_PKW = rows.before
+            if form.turns and form.neighbours:
+                before_PKW = even_first(before_PKW, rows.key_angles[form.angles][0].shape[1])
+            k_TKW = torch.cat([before_PKW, k_TKW])
+            v_TKW = torch.cat([values_PKW, v_TKW])
+        mixed_QHW = attend(q_QHW, k_TKW, v_TKW, rows.reading, form.scale, form.window, form.cap)
         (mixed_QD,) = project(mixed_QHW.flatten(1), [own.o_proj], self.held)
         return with_additions(own, _taken(x_TD, rows.index), mixed_QD)
 
-    def _mlp(self, own: Any, norm: Any, hidden_TD: torch.Tensor) -> torch.Tensor:
-        x_TD, again = self._norm(norm, hidden_TD), self._norm_again(norm, hidden_TD)
-        gate, up = project(x_TD, [own.gate_proj, own.up_proj], self.held, again)
-        gated_again = None if self.recomputes else swiglu_again(gate, up)
-        (out_TD,) = project(swiglu(gate, up), [own.down_proj], self.held, gated_again)
+    def _queries_keys_values(
+        self,
+        own: Any,
+        form: LayerForm,
+        x_TD: torch.Tensor,
+        again: Again | None,
+        index: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, ...]:
+        """Queries of the rows that ask, keys and values of all, their heads side by side."""
+        maps = [getattr(own, name) for name in form.attention_maps]
+        if index is None and len(maps) == 3:
+            return project(x_TD, maps, self.held, again)
+        if len(maps) == 3:
+            (q,) = project(_taken(x_TD, index), maps[:1], self.held)
+            return q, *project(x_TD, maps[1:], self.held)
+        (all_TO,) = project(x_TD, maps, self.held, again)
+        width = own.num_key_value_heads * own.head_dim
+        q, k, v = all_TO.split_with_sizes([all_TO.shape[1] - 2 * width, width, width], dim=1)
+        return _taken(q, index), k, v
+
+    def _turned(
+        self, own: Any, form: LayerForm, q: torch.Tensor, k: torch.Tensor, rows: _Rows
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries (Q, H, W) and keys (T, K, W), normalised and turned."""
+        if form.whole:
+            q, k = self._head_norms(own, form, q, k)
+        q, k = (x.view(len(x), -1, own.head_dim) for x in (q, k))
+        if not (form.whole or form.after_angles):
+            q, k = self._head_norms(own, form, q, k)
+        if form.turns:
+            of_q, of_k = rows.query_angles[form.angles], rows.key_angles[form.angles]
+            q, k = rotate(q, *of_q, form.neighbours), rotate(k, *of_k, form.neighbours)
+        return self._head_norms(own, form, q, k) if form.after_angles else (q, k)
+
+    def _head_norms(
+        self, own: Any, form: LayerForm, q: torch.Tensor, k: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if form.head_norms is None:
+            return q, k
+        of_q, of_k = (getattr(own, name) for name in form.head_norms)
+        return self._norm(of_q, q), self._norm(of_k, k)
+
+    def _mlp(self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor) -> torch.Tensor:
+        own = layer.mlp
+        x_TD, again = self._read(layer, form.before_mlp, hidden_TD)
+        halves = project(x_TD, [getattr(own, name) for name in form.gate_maps], self.held, again)
+        if len(halves) == 1:  # copied once, not by everything that reads them
+            halves = tuple(half.contiguous() for half in halves[0].chunk(2, dim=1))
+        gate, up = halves
+        made_again = None if self.recomputes else gated_again(gate, up, form.gate)
+        (out_TD,) = project(gated(gate, up, form.gate), [own.down_proj], self.held, made_again)
         return with_additions(own, x_TD, out_TD)
 
+    def _read(
+        self, layer: Any, name: str | None, x: torch.Tensor
+    ) -> tuple[torch.Tensor, Again | None]:
+        """What a part of a layer reads, and how that is computed once more."""
+        if name is None:
+            return x, None
+        own = getattr(layer, name)
+        return self._norm(own, x), self._norm_again(own, x)
+
+    def _named(self, layer: Any, name: str | None, x: torch.Tensor) -> torch.Tensor:
+        return x if name is None else self._norm(getattr(layer, name), x)
+
     def _norm(self, own: Any, x: torch.Tensor) -> torch.Tensor:
-        return rms_norm(x, own.weight, own.variance_epsilon, self.held.dtype)
+        gain = gain_of(own.weight, self.form.beyond)
+        return rms_norm(x, gain, eps_of(own), self.held.dtype)
 
     def _norm_again(self, own: Any, x: torch.Tensor) -> Again | None:
         if self.recomputes:
             return None  # the whole layer is; what this holds on to would stay
-        return rms_norm_again(x, own.weight, own.variance_epsilon, self.held.dtype)
+        gain = gain_of(own.weight, self.form.beyond)
+        return rms_norm_again(x, gain, eps_of(own), self.held.dtype)
 
 
 def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     """A faster way through this model, or None where it is not known to give the same."""
-    if not _recognised(model):
+    if getattr(model.config, "attention_dropout", None):
         return None
-    found = FusedDecoder(model)
+    form = read_form(model)
+    if form is None or not hooks_are_known(model):
+        return None
+    if not form_is_right(model, form, FusedDecoder):
+        return None
+    found = FusedDecoder(model, form)
     training = model.training
     model.eval()
     try:
-        return found if _same(found) else None
+        errors = errors_of(found, model)  # which shows what products are computed in
+        return found if only_round(errors, found.held.dtype) else None
     finally:
         model.train(training)
         found.renew()
-
-
-def _recognised(model: PreTrainedModel) -> bool:
-    body = model.base_model
-    if body is model or getattr(model.config, "attention_dropout", None):
-        return False
-    if _children(body) != _BODY | {n for n, m in body.named_children() if isinstance(m, Prefixes)}:
-        return False
-    plain = all(_is_plain(layer) for layer in body.layers) and _is_norm(body.norm)
-    # What other hooks do is theirs to know.
-    return plain and _adds_only(model) and _prepares_only(model)
-
-
-def _adds_only(model: PreTrainedModel) -> bool:
-    """Whether every hook on what a module gives is an addition, in a place that is asked for it."""
-    places = {id(m) for layer in model.base_model.layers for m in _places(layer)}
-    hooked = [(m, hook) for m in model.modules() for hook in m._forward_hooks.values()]
-    return all(isinstance(hook, Adds) and id(m) in places for m, hook in hooked)
-
-
-def _places(layer: Any) -> tuple[nn.Module, ...]:
-    """Where additions are made."""
-    return layer, layer.self_attn, layer.mlp
 
 
 def _after(before: tuple[torch.Tensor, torch.Tensor] | None, rows: _Rows) -> _Rows:
     return rows if before is None else replace(rows, before=before)
 
 
-def _prepares_only(model: PreTrainedModel) -> bool:
-    """Whether all that modules call before they compute is known, and of prefixes there is one."""
-    known = {id(own) for kind in (Refreshes, Prefixes) for own in owners(model, kind)}
-    # The embedding is called as it is, with all that it calls.
-    called = set(model.get_input_embeddings().modules())
-    others = owners(model, object, without=called)
-    prefixes = [m for m in model.base_model.children() if isinstance(m, Prefixes)]
-    return (
-        all(id(own) in known for own in others)
-        and len(prefixes) == len(owners(model, Prefixes)) < 2
-    )
-
-
-def _is_plain(layer: Any) -> bool:
-    if not _children(layer) >= _LAYER or _children(layer.mlp) != _MLP:
-        return False
-    # What else a layer has is what its hooks add.
-    known = {id(hook.branch) for module in _places(layer) for hook in additions(module)}
-    if any(id(getattr(layer, name)) not in known for name in _children(layer) - _LAYER):
-        return False
-    attention = layer.self_attn
-    inner = _children(attention) - _ATTENTION
-    norms = [layer.input_layernorm, layer.post_attention_layernorm]
-    norms += [getattr(attention, name) for name in inner]
-    return (
-        inner in (set(), {"q_norm", "k_norm"})
-        and getattr(attention, "sliding_window", None) is None
-        and hasattr(attention, "scaling")
-        and hasattr(attention, "head_dim")
-        and _is_silu(layer.mlp.act_fn)
-        and all(_is_norm(norm) for norm in norms)
-    )
-
-
-def _is_silu(module: nn.Module) -> bool:
-    at = torch.linspace(-4, 4, 9)
-    return not list(module.parameters()) and torch.equal(module(at), F.silu(at))
-
-
-def _is_norm(module: nn.Module) -> bool:
-    """By what it has; that it computes a root-mean-square norm is found by trying the model."""
-    return (
-        hasattr(module, "variance_epsilon")
-        and getattr(getattr(module, "weight", None), "ndim", 0) == 1
-        and getattr(module, "bias", None) is None
-    )
+def _sum(x: torch.Tensor, made: torch.Tensor, form: LayerForm) -> torch.Tensor:
+    return x + made if form.residual == 1.0 else torch.add(x, made, alpha=form.residual)
 
 
 def _taken(x_TD: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
     return x_TD if rows is None else x_TD.index_select(0, rows)
 
 
-def _children(module: nn.Module) -> set[str]:
-    return {name for name, _ in module.named_children()}
-
-
 def _format(hidden: torch.Tensor) -> torch.dtype:
     """What products are computed in: autocast's format where it is on."""
     kind = hidden.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
-
-
-def _same(decoder: FusedDecoder) -> bool:
-    """Pairs of short documents, their common beginning computed once, against the model alone.
-
-    A right formula is off by 0.02 to 0.09 of a hidden state's norm in bfloat16, by the pair (30
-    layers of SmolLM2), so that there the middle of the pairs counts; in fp32 every one does.
-    """
-    errors = [_error(decoder, seed) for seed in range(_PAIRS)]
-    if decoder.held.dtype == torch.float32:  # not the model's: what is trained may be wider
-        return max(errors) <= 1e-4
-    return statistics.median(errors) <= 0.05
-
-
-@torch.no_grad()
-def _error(decoder: FusedDecoder, seed: int) -> float:
-    model = decoder.model
-    device = next(model.parameters()).device
-    high = model.get_input_embeddings().weight.shape[0]
-    drawn = torch.randint(high, (12,), generator=torch.Generator().manual_seed(seed)).tolist()
-    documents = [Encoded.ending(drawn[:7], 3), Encoded.ending(drawn[:3] + drawn[6:], 4)]
-    batch = pack(documents, common_start(documents)).to(device)
-    found = decoder(batch).float()
-    expected = torch.cat([_alone(model, document) for document in documents]).float()
-    return float((found - expected).norm() / expected.norm())
-
-
-def _alone(model: PreTrainedModel, document: Encoded) -> torch.Tensor:
-    ids = torch.tensor([document.ids], device=next(model.parameters()).device)
-    hidden_TD: torch.Tensor = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]
-    return hidden_TD[len(document.ids) - document.learned - 1 : -1]

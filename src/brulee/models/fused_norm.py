@@ -4,6 +4,7 @@
     dx = r (g - x r * mean(g x r))       where g = dy * gain
 
 Zhang and Sennrich 2019, "Root Mean Square Layer Normalization". Sums are in fp32 (or wider).
+Gemma's norms hold the gain's distance from 1 (`gain_of`).
 
 Shapes: `T` tokens, `D` width; more dimensions may stand before D.
 """
@@ -72,6 +73,12 @@ def _backward(
     d_unit = d_y.to(unit_TD.dtype) * gain_D
     along_T1 = (d_unit * unit_TD).mean(-1, keepdim=True)
     return d_unit.sub_(unit_TD.mul_(along_T1)).mul_(r_T1).to(x_TD.dtype)
+
+
+def gain_of(weight_D: torch.Tensor, beyond: float) -> torch.Tensor:
+    """The gain of a norm whose weight is what it has beyond 1, or beyond 0."""
+    wide = torch.promote_types(weight_D.dtype, torch.float32)
+    return weight_D if not beyond else weight_D.to(wide) + beyond
 
 
 def rms_norm(

@@ -3,8 +3,12 @@
     y_1 = x_1 cos_1 - x_2 sin_1        y_2 = x_2 cos_2 + x_1 sin_2        x = [x_1 | x_2]
 
 Su et al. 2021, "RoFormer", in transformers' layout: a head's first half turns with its second.
+There may be angles for the first values of a head alone; the others stay as they are (Phi 3). Where
+neighbours turn with each other instead (RoFormer's own layout; GLM, Ernie), a head's even values
+are first put before its odd ones and stay there: scores are the same whatever order queries and
+keys have in common.
 
-Shapes: `T` tokens, `H` heads, `D` head width.
+Shapes: `T` tokens, `H` heads, `D` head width, `R` how many values of it are turned.
 """
 
 from __future__ import annotations
@@ -52,7 +56,21 @@ def _turned(
     return y_THD
 
 
-def rotate(x_THD: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor) -> torch.Tensor:
-    """X (T, H, D), every head turned by its token's angles."""
+def rotate(
+    x_THD: torch.Tensor, cos_TR: torch.Tensor, sin_TR: torch.Tensor, neighbours: bool = False
+) -> torch.Tensor:
+    """X (T, H, D), the first R values of every head turned by its token's angles.
+
+    With `neighbours` the result has the order of `even_first`.
+    """
     apply: Callable[..., torch.Tensor] = _Rotate.apply  # torch leaves it untyped
-    return apply(x_THD, cos_TD, sin_TD)
+    x_THD, turned = even_first(x_THD, cos_TR.shape[1]) if neighbours else x_THD, cos_TR.shape[1]
+    if turned == x_THD.shape[2]:
+        return apply(x_THD, cos_TR, sin_TR)
+    return torch.cat([apply(x_THD[..., :turned], cos_TR, sin_TR), x_THD[..., turned:]], dim=2)
+
+
+def even_first(x_THD: torch.Tensor, turned: int) -> torch.Tensor:
+    """Of the first `turned` values of every head the even ones before the odd ones."""
+    first, rest = x_THD[..., :turned], x_THD[..., turned:]
+    return torch.cat([first[..., ::2], first[..., 1::2], rest], dim=2)

@@ -1,6 +1,7 @@
 """The gated activation of an MLP, silu(gate) * up, with a backward that keeps the inputs only.
 
-Shazeer 2020, "GLU Variants Improve Transformer".
+Or with the approximation of gelu by a hyperbolic tangent (Hendrycks and Gimpel 2016) in silu's
+place. Shazeer 2020, "GLU Variants Improve Transformer".
 
 Shapes: `T` tokens, `F` the MLP's inner width.
 """
@@ -12,46 +13,73 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from brulee.models.kernels import kernel
 
+_LOOPS = {"silu": "swiglu", "gelu": "geglu"}
 
-class _SwiGLU(torch.autograd.Function):
+
+class _Gated(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, gate_TF: torch.Tensor, up_TF: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, gate_TF: torch.Tensor, up_TF: torch.Tensor, by: str) -> torch.Tensor:
         ctx.save_for_backward(gate_TF, up_TF)
-        return _gated(gate_TF, up_TF)
+        ctx.by = by
+        return _gated(gate_TF, up_TF, by)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         gate_TF, up_TF = ctx.saved_tensors
         d_y = grads[0]
-        run = kernel("swiglu_backward", gate_TF)
+        run = kernel(f"{_LOOPS[ctx.by]}_backward", gate_TF)
         if run is None:
-            d_up = F.silu(gate_TF).mul_(d_y)
-            return torch.ops.aten.silu_backward(d_y * up_TF, gate_TF), d_up
+            d_up = _activated(gate_TF, ctx.by).mul_(d_y)
+            return _through_activation(d_y * up_TF, gate_TF, ctx.by), d_up, None
         d_y = d_y.contiguous()
         d_gate, d_up = torch.empty_like(gate_TF), torch.empty_like(up_TF)
         run(gate_TF, up_TF, d_y, d_gate, d_up, d_y.numel())
-        return d_gate, d_up
+        return d_gate, d_up, None
 
 
-def _gated(gate_TF: torch.Tensor, up_TF: torch.Tensor) -> torch.Tensor:
-    run = kernel("swiglu_forward", gate_TF)
+def _gated(gate_TF: torch.Tensor, up_TF: torch.Tensor, by: str) -> torch.Tensor:
+    run = kernel(f"{_LOOPS[by]}_forward", gate_TF)
     if run is None:
-        return F.silu(gate_TF).mul_(up_TF)
+        return _activated(gate_TF, by).mul_(up_TF)
     y_TF = torch.empty_like(gate_TF)
     run(gate_TF, up_TF, y_TF, y_TF.numel())
     return y_TF
 
 
-def swiglu(gate_TF: torch.Tensor, up_TF: torch.Tensor) -> torch.Tensor:
-    """silu(gate) * up, (T, F)."""
-    apply: Callable[..., torch.Tensor] = _SwiGLU.apply  # torch leaves it untyped
-    return apply(gate_TF.contiguous(), up_TF.contiguous())
+def _activated(gate_TF: torch.Tensor, by: str) -> torch.Tensor:
+    return F.silu(gate_TF) if by == "silu" else F.gelu(gate_TF, approximate="tanh")
 
 
-def swiglu_again(gate_TF: torch.Tensor, up_TF: torch.Tensor) -> Callable[[], torch.Tensor]:
+def _through_activation(d_y: torch.Tensor, gate_TF: torch.Tensor, by: str) -> torch.Tensor:
+    own: torch.Tensor
+    if by == "silu":
+        own = torch.ops.aten.silu_backward(d_y, gate_TF)
+    else:
+        own = torch.ops.aten.gelu_backward(d_y, gate_TF, approximate="tanh")
+    return own
+
+
+def activation_of(module: nn.Module) -> str | None:
+    """`silu` or `gelu` where the module computes that, else None."""
+    at = torch.linspace(-4, 4, 9)
+    if list(module.parameters()):
+        return None
+    return next((by for by in _LOOPS if torch.equal(module(at), _activated(at, by))), None)
+
+
+def gated(gate_TF: torch.Tensor, up_TF: torch.Tensor, by: str = "silu") -> torch.Tensor:
+    """silu(gate) * up, or gelu(gate) * up, (T, F)."""
+    apply: Callable[..., torch.Tensor] = _Gated.apply  # torch leaves it untyped
+    return apply(gate_TF.contiguous(), up_TF.contiguous(), by)
+
+
+def gated_again(
+    gate_TF: torch.Tensor, up_TF: torch.Tensor, by: str = "silu"
+) -> Callable[[], torch.Tensor]:
     """Computes the same once more, without a gradient, when it is called."""
     gate_TF, up_TF = gate_TF.detach().contiguous(), up_TF.detach().contiguous()
-    return lambda: _gated(gate_TF, up_TF)
+    return lambda: _gated(gate_TF, up_TF, by)

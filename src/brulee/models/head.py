@@ -10,6 +10,7 @@ Shapes: `N` learned positions, `D` width, `V` vocabulary, `C` positions in a chu
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         weight_VD: torch.Tensor,
         targets_N: torch.Tensor,
         held: Held | None,
+        cap: float | None,
     ) -> torch.Tensor:
         need_hidden, need_weight, *_ = ctx.needs_input_grad
         rows = max(1, CHUNK_LOGITS[weight_VD.device.type] // weight_VD.shape[0])
@@ -52,14 +54,19 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, hidden_ND.shape[0], rows):
             part = slice(start, start + rows)
             hidden_CD, learned = filled(hidden_ND[part], step), len(targets_N[part])
-            logits_CV = hidden_CD @ weight.T
+            logits_CV, bent_CV = hidden_CD @ weight.T, None
+            if cap is not None:
+                bent_CV = logits_CV.div_(cap).tanh_()
+                logits_CV = bent_CV * cap
             losses, d_logits_CV = _entropies(logits_CV, targets_N[part], need_hidden or need_weight)
             loss += losses
+            if bent_CV is not None:
+                d_logits_CV = d_logits_CV.mul_(1 - bent_CV.square_())
             if d_hidden is not None:
                 d_hidden[part] = (d_logits_CV @ weight)[:learned]
             if d_weight is not None:
                 d_weight += d_logits_CV.T @ hidden_CD
-            del logits_CV, d_logits_CV  # before the next chunk's are made
+            del logits_CV, d_logits_CV, bent_CV  # before the next chunk's are made
         ctx.save_for_backward(d_hidden, d_weight)
         ctx.weight_dtype = weight_VD.dtype
         return loss
@@ -72,7 +79,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             d_hidden = d_hidden * scale.to(d_hidden.dtype)
         if d_weight is not None:
             d_weight = (d_weight * scale).to(ctx.weight_dtype)
-        return d_hidden, d_weight, None, None
+        return d_hidden, d_weight, None, None, None
 
 
 def _entropies(
@@ -112,41 +119,72 @@ def linear_cross_entropy(
     weight_VD: torch.Tensor,
     targets_N: torch.Tensor,
     held: Held | None = None,
+    cap: float | None = None,
 ) -> torch.Tensor:
     """Sum over N of -log softmax(hidden @ weight.T)[target], as a scalar in fp32 (or fp64).
 
     Equal to `F.cross_entropy(hidden @ weight.T, targets, reduction="sum")`, with memory for one
     chunk of logits instead of N x V. The gradient is exact, not recomputed. `held` has the weight
-    in the format of the hidden states where its own is another.
+    in the format of the hidden states where its own is another. With a `cap` the logits z are
+    cap * tanh(z / cap).
     """
     if not torch.is_grad_enabled():  # autograd functions are not told
         hidden_ND, weight_VD = hidden_ND.detach(), weight_VD.detach()
     apply: Callable[..., torch.Tensor] = _LinearCrossEntropy.apply  # torch leaves it untyped
-    return apply(hidden_ND, weight_VD, targets_N, held)
+    return apply(hidden_ND, weight_VD, targets_N, held, cap)
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is done to the logits z of a linear map: cap * tanh(z / over / cap), or z / over.
+
+    Granite divides them by a number, Gemma 2 caps them.
+    """
+
+    over: float = 1.0
+    cap: float | None = None
+
+    def finished(self, logits: torch.Tensor) -> torch.Tensor:
+        """The logits of the map as the model gives them."""
+        logits = logits / self.over
+        return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
+
+    def loss(
+        self,
+        hidden_ND: torch.Tensor,
+        weight_VD: torch.Tensor,
+        targets_N: torch.Tensor,
+        held: Held | None = None,
+    ) -> torch.Tensor:
+        """The summed cross-entropy of what the model gives (`linear_cross_entropy`)."""
+        if self.over != 1.0:
+            hidden_ND = hidden_ND / self.over
+        return linear_cross_entropy(hidden_ND, weight_VD, targets_N, held, self.cap)
 
 
 class CompletionLoss:
     """Summed loss of a model at the learned positions of a batch.
 
-    The fused path needs a head that is one plain linear map of the last hidden state. Whether it
-    is, is tried on a few tokens; models that scale or cap their logits go through their own
-    forward with `logits_to_keep`, so that they too project the learned positions only.
+    The fused path needs a head that is one plain linear map of the last hidden state, whose logits
+    may be scaled and capped. Whether it is, is tried on a few tokens; other models go through their
+    own forward with `logits_to_keep`, so that they too project the learned positions only.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
-        self.fused = not model.config.is_encoder_decoder and _head_is_plain(model)
+        self._head = None if model.config.is_encoder_decoder else _head_of(model)
+        self.fused = self._head is not None
         self.decoder = fused_decoder(model) if self.fused else None
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """Sum of the losses of the batch's N targets, an fp32 scalar."""
         if self.fused and self.decoder is not None and batch.packed:
             return self.of_prepared(self.decoder.prepared(batch))
-        if self.fused:
+        if self.fused and self._head is not None:
             hidden_BTD = self.model.base_model(**batch.inputs, use_cache=False).last_hidden_state
             head = self.model.get_output_embeddings()
             hidden_ND = hidden_BTD.flatten(0, 1)[batch.positions]
-            return linear_cross_entropy(hidden_ND, head.weight, batch.targets)
+            return self._head.loss(hidden_ND, head.weight, batch.targets)
         if batch.packed:
             output = self.model(**batch.inputs, use_cache=False, logits_to_keep=batch.positions)
             logits_NV = output.logits[0]
@@ -158,20 +196,24 @@ class CompletionLoss:
     def of_prepared(self, prepared: Prepared) -> torch.Tensor:
         """The same of what the decoder has prepared; targets below 0 are left out."""
         assert self.decoder is not None, "prepared by it"
+        assert self._head is not None, "what a decoder is for"
         hidden_ND = self.decoder.hidden(prepared)
         weight_VD = self.model.get_output_embeddings().weight
-        return linear_cross_entropy(hidden_ND, weight_VD, prepared.targets, self.decoder.held)
+        return self._head.loss(hidden_ND, weight_VD, prepared.targets, self.decoder.held)
 
 
-def _head_is_plain(model: PreTrainedModel) -> bool:
+def _head_of(model: PreTrainedModel) -> Head | None:
     head = model.get_output_embeddings()
     if type(head) is not nn.Linear or head.bias is not None or model.base_model is model:
-        return False
+        return None
+    over = float(getattr(model.config, "logits_scaling", None) or 1.0)
+    found = Head(over, getattr(model.config, "final_logit_softcapping", None))
     ids = torch.arange(4, device=head.weight.device).unsqueeze(0)
     training = model.training
     model.eval()
     with torch.no_grad():
         hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         expected = model(input_ids=ids, use_cache=False).logits
+        given = found.finished(head(hidden)).float()
     model.train(training)
-    return torch.allclose(head(hidden).float(), expected.float(), rtol=1e-3, atol=1e-3)
+    return found if torch.allclose(given, expected.float(), rtol=1e-3, atol=1e-3) else None

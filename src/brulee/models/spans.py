@@ -72,6 +72,22 @@ def cut(spans: Sequence[Span], rows: int) -> list[Span]:
     return [piece for span in spans for piece in _pieces(span, rows)]
 
 
+def near(spans: Sequence[Span], window: int) -> list[Span]:
+    """The same reading by queries that see `window` keys, without those that a span's see none of.
+
+    Shared rows are left out all together or not at all.
+    """
+    return [_near(span, window) for span in spans]
+
+
+def _near(span: Span, window: int) -> Span:
+    unseen = span.read - span.asked - window + 1
+    if unseen <= 0 or unseen < span.shared:
+        return span
+    start = span.keys.start + unseen - span.shared
+    return Span(span.queries, slice(start, span.keys.stop), 0)
+
+
 def _pieces(span: Span, rows: int) -> list[Span]:
     count = max(1, round(span.asked / rows))
     edges = [span.asked * at // count for at in range(count + 1)]

@@ -316,6 +316,8 @@ def captured(loss: CompletionLoss, precision: Precision, dtype: torch.dtype) -> 
         raise InputError(f"{SWITCH}={mode!r} in the environment; valid: 0, 1, auto.")
     if mode in ("", "0") or loss.decoder is None or loss.decoder.refreshes:
         return None  # a replay would not be noticed by what writes trained values after each pass
+    if any(layer.cap is not None for layer in loss.decoder.form.layers):
+        return None  # no kernel bends scores, so a pass's launches depend on each document's length
     width = int(loss.decoder.model.base_model.layers[0].self_attn.head_dim)
     if not takes_all_documents(torch.empty(0, width, dtype=dtype, device=device)):
         return None

@@ -33,9 +33,10 @@ class Passes:
         self, base: Base, *, most: int, autocast: bool = False, noise: float | None = None
     ) -> None:
         self.base, self.most, self.autocast = base, most, autocast
-        self.packs = packs_exactly(base.model)
         loss = CompletionLoss(base.model)
         self._decoder = loss.decoder
+        self._packs_itself = packs_exactly(base.model)
+        self.packs = self._packs_itself or self._decoder is not None
         beyond = changes_beyond(base.model)
         self._alone_beyond = sys.maxsize if beyond is None else beyond
         budgets = FUSED_PASS_TOKENS if self._decoder else PASS_TOKENS
@@ -80,11 +81,13 @@ class Passes:
         """Cut the model up between processes, to be gathered by the modules' own forward."""
         assert isinstance(self.loss, CompletionLoss), "sharded once"
         self.loss.decoder = self._decoder = self._captured = None
+        self.packs = self._packs_itself
         self.loss = shard(self.base.model, self.loss)
 
     def boundary(self) -> contextlib.AbstractContextManager[Any]:
         """Within it the model's attention keeps packed documents apart."""
-        return packed(self.base.model) if self.packs else contextlib.nullcontext()
+        takes = self._packs_itself and self.packs
+        return packed(self.base.model) if takes else contextlib.nullcontext()
 
     def backward(
         self, documents: Sequence[Encoded], learned: int | None = None

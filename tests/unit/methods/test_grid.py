@@ -29,7 +29,18 @@ from brulee.training.trainer import Trainer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-ARCHITECTURES = ["llama", "qwen3", "gemma", "mistral", "phi", "gpt2", "gpt-neox", "t5", "bart"]
+ARCHITECTURES = [
+    "llama",
+    "qwen3",
+    "gemma",
+    "mistral",
+    "phi",
+    "phi3",
+    "gpt2",
+    "gpt-neox",
+    "t5",
+    "bart",
+]
 
 
 @dataclass(frozen=True)

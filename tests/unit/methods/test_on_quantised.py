@@ -221,10 +221,27 @@ def test_every_adapter_method_is_tried_here() -> None:
 def test_low_rank_corrections_are_computed_together_with_maps_in_four_bits(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Losses and gradients of the model's own forward, without one of its maps being called."""
     base = _base(folder)
     if base.model.config.model_type != "llama":
         pytest.skip("no fused decoder")
+    _assert_computed_together(base, monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["gemma", "mistral", "phi3"])
+def test_so_they_are_in_other_families(
+    name: str,
+    make_base: Callable[..., Base],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    base = make_base(name, hidden_size=64, intermediate_size=128, num_hidden_layers=2)
+    base.model.save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    _assert_computed_together(_base(tmp_path), monkeypatch)
+
+
+def _assert_computed_together(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses and gradients of the model's own forward, without one of its maps being called."""
     attached = _attach(base, "lora")
     for group in attached.groups():
         for parameter in group.parameters:
@@ -238,7 +255,7 @@ def test_low_rank_corrections_are_computed_together_with_maps_in_four_bits(
     with packed(base.model):
         for name, compute in (("own", own), ("fused", loss)):
             if name == "fused":
-                four_bits = type(base.model.model.layers[0].mlp.up_proj.base_layer)
+                four_bits = type(base.model.model.layers[0].mlp.down_proj.base_layer)
                 monkeypatch.setattr(four_bits, "forward", None)
             total = compute(pack(documents, 0))
             total.backward()

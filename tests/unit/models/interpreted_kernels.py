@@ -62,15 +62,16 @@ def test_norm(width: int, x: torch.dtype, y: torch.dtype) -> None:
 @compiled
 @pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("size", [3, 1024, 2500])
-def test_swiglu(size: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("gate_by", ["swiglu", "geglu"])
+def test_gates(gate_by: str, size: int, dtype: torch.dtype) -> None:
     gate, up, d_y = (_draw(size, dtype=dtype, seed=seed) for seed in range(3))
     gate[0], gate[1] = 60, -60
     out = torch.zeros(size, dtype=dtype)
-    forward = _both("swiglu_forward", dtype, dtype, gate, up, out, size)
+    forward = _both(f"{gate_by}_forward", dtype, dtype, gate, up, out, size)
     _assert_same(forward)
     assert forward[2][0].abs().sum() > 0
     grads = [torch.zeros(size, dtype=dtype) for _ in range(2)]
-    _assert_same(_both("swiglu_backward", dtype, dtype, gate, up, d_y, *grads, size))
+    _assert_same(_both(f"{gate_by}_backward", dtype, dtype, gate, up, d_y, *grads, size))
 
 
 @compiled

@@ -28,6 +28,8 @@ PACKS: dict[str, tuple[tuple[int, ...], int, tuple[int, ...]]] = {
     "long": ((1100,), 0, (1100,)),
 }
 HEADS = [(1, 1, 32), (6, 2, 64), (4, 4, 96)]
+# With and without a window: of three keys, within a block, a block, and beyond several.
+CASES = [*((heads, None) for heads in HEADS), *((HEADS[1], w) for w in (3, 5, 32, 33, 100))]
 
 
 @pytest.fixture(params=WAYS)
@@ -58,28 +60,34 @@ def _drawn(spans: Sequence[Span], keys: int, heads: tuple[int, int, int]) -> lis
     return [x.bfloat16() for x in found]
 
 
-def _ours(drawn: list[torch.Tensor], spans: list[Span]) -> list[torch.Tensor]:
+def _ours(
+    drawn: list[torch.Tensor], spans: list[Span], window: int | None = None
+) -> list[torch.Tensor]:
     inputs = [x.clone().requires_grad_() for x in drawn[:3]]
-    out = attend_in_c(*inputs, table_of(spans), 0.2)
+    out = attend_in_c(*inputs, table_of(spans), 0.2, window)
     assert out is not None
     return [out, *torch.autograd.grad(out, inputs, drawn[3])]
 
 
-def _exact(drawn: list[torch.Tensor], spans: list[Span]) -> list[torch.Tensor]:
+def _exact(
+    drawn: list[torch.Tensor], spans: list[Span], window: int | None = None
+) -> list[torch.Tensor]:
     inputs = [x.double().requires_grad_() for x in drawn[:3]]
-    out = attend(*inputs, reading(spans, len(inputs[1]), CPU), 0.2)
+    out = attend(*inputs, reading(spans, len(inputs[1]), CPU), 0.2, window)
     d_out = drawn[3].double()
     d_out[spans[-1].queries.stop :] = 0  # what fills up reads nothing, so nothing comes back
     return [out, *torch.autograd.grad(out, inputs, d_out)]
 
 
+@pytest.mark.parametrize(("heads", "window"), CASES, ids=str)
 @pytest.mark.parametrize("pack", PACKS)
-@pytest.mark.parametrize("heads", HEADS, ids=str)
-def test_output_and_gradients(way: None, pack: str, heads: tuple[int, int, int]) -> None:
+def test_output_and_gradients(
+    way: None, pack: str, heads: tuple[int, int, int], window: int | None
+) -> None:
     segments, shared, asked = PACKS[pack]
     spans = asking(segments, shared, asked)
     drawn = _drawn(spans, sum(segments), heads)
-    ours, exact = _ours(drawn, spans), _exact(drawn, spans)
+    ours, exact = _ours(drawn, spans, window), _exact(drawn, spans, window)
     for mine, truth in zip(ours, exact, strict=True):
         assert mine.dtype == torch.bfloat16
         assert (mine - truth).norm() <= 5e-3 * truth.norm() + 1e-5

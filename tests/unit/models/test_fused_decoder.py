@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Make = Callable[..., "PreTrainedModel"]
-FUSED = ["llama", "qwen3"]
+FUSED = ["llama", "qwen3", "gemma", "mistral"]
 KINDS = ("houlsby", "pfeiffer", "parallel")
 METHODS: list[dict[str, Any]] = [
     {"name": "lora"},
@@ -146,7 +146,7 @@ def test_long_documents_go_to_the_kernels_for_them(
         )
 
 
-@pytest.mark.parametrize("name", ["gemma", "mistral", "phi", "gpt2", "gpt-neox"])
+@pytest.mark.parametrize("name", ["phi", "gpt2", "gpt-neox"])
 def test_what_is_not_known_to_be_the_same_is_left_alone(make_model: Make, name: str) -> None:
     assert fused_decoder(make_model(name)) is None
 

@@ -14,7 +14,7 @@ from brulee.data.batching import pack, pad, pad_pairs
 from brulee.data.encoding import Encoded
 from brulee.methods import build_method
 from brulee.models.attention import packed
-from brulee.models.head import CompletionLoss, linear_cross_entropy
+from brulee.models.head import CompletionLoss, Head, linear_cross_entropy
 from brulee.recipe import MethodSpec
 
 if TYPE_CHECKING:
@@ -59,6 +59,24 @@ def test_loss_and_gradients_are_cross_entropys(
     # Scaled after the fact, as the trainer does: backward must honour the incoming gradient.
     found = torch.autograd.grad(ours / 3, inputs)
     expected = torch.autograd.grad(theirs / 3, inputs)
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.usefixtures("chunks")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("head", [Head(4.0), Head(cap=1.5), Head(0.5, 2.0)], ids=str)
+def test_scaled_and_capped_logits_have_their_own_gradients(
+    dtype: torch.dtype, tolerance: float, head: Head
+) -> None:
+    hidden_ND, weight_VD, targets_N = _case(dtype)
+    inputs = [hidden_ND.requires_grad_(), weight_VD.requires_grad_()]
+    ours = head.loss(hidden_ND, weight_VD, targets_N)
+    logits_NV = hidden_ND @ weight_VD.T / head.over
+    if head.cap is not None:
+        logits_NV = head.cap * torch.tanh(logits_NV / head.cap)
+    theirs = F.cross_entropy(logits_NV, targets_N, reduction="sum")
+    torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
+    found, expected = (torch.autograd.grad(loss / 3, inputs) for loss in (ours, theirs))
     torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
 
 
@@ -141,12 +159,13 @@ def test_an_encoder_decoders_loss_is_transformers_own(make_model: Make, name: st
     assert found.item() == pytest.approx(sum(a.item() for a in alone), rel=1e-5)
 
 
-def test_a_head_that_scales_its_logits_is_left_to_the_model() -> None:
-    from transformers import GraniteConfig, GraniteForCausalLM
+def test_a_head_that_scales_its_logits_by_another_name_is_left_to_the_model() -> None:
+    from transformers import CohereConfig, CohereForCausalLM
 
     sizes = {"vocab_size": 60, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.3}
-    model = GraniteForCausalLM(GraniteConfig(**sizes, **heads, logits_scaling=4.0)).eval()
+    config = CohereConfig(**sizes, **heads, logit_scale=4.0, pad_token_id=0, eos_token_id=1)
+    model = CohereForCausalLM(config).eval()
     loss = CompletionLoss(model)
     assert not loss.fused
     with packed(model):

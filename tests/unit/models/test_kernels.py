@@ -15,7 +15,7 @@ from brulee.models import fused_attention, kernels
 from brulee.models.fused_attention import attend, reading
 from brulee.models.fused_norm import rms_norm
 from brulee.models.fused_rope import rotate
-from brulee.models.fused_swiglu import swiglu
+from brulee.models.fused_swiglu import gated
 from brulee.models.head import linear_cross_entropy
 from brulee.models.kernels import in_c
 from brulee.models.spans import spans_of
@@ -102,13 +102,14 @@ def test_norm_of_an_fp32_stream_for_bf16_products(monkeypatch: pytest.MonkeyPatc
 @compiled
 @pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("shape", [(1, 3), (7, 100)])
-def test_swiglu(
-    dtype: torch.dtype, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("by", ["silu", "gelu"])
+def test_gates(
+    by: str, dtype: torch.dtype, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate, up = (_draw(*shape, dtype=dtype, seed=seed) for seed in (0, 1))
     with torch.no_grad():
         gate[0, 0], gate[0, 1] = 60, -60
-    _compare(swiglu, [gate, up], monkeypatch, dtype)
+    _compare(lambda a, b: gated(a, b, by), [gate, up], monkeypatch, dtype)
 
 
 @compiled
@@ -139,7 +140,10 @@ def test_rotation_of_heads_that_lie_one_after_the_other() -> None:
 @compiled
 @pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("rows", [4, 256])
-def test_attention(dtype: torch.dtype, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("window", [None, 1, 7, 42])
+def test_attention(
+    window: int | None, dtype: torch.dtype, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fused_attention, "ROWS", rows)
     segments = (3, 5, 1, 40)
     size = sum(segments) + 2  # two rows fill up
@@ -147,7 +151,7 @@ def test_attention(dtype: torch.dtype, rows: int, monkeypatch: pytest.MonkeyPatc
     k, v = (_draw(size, 2, 8, dtype=dtype, seed=seed) for seed in (1, 2))
 
     def compute(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return attend(q, k, v, reading(spans_of(segments, 3), len(k), CPU), 0.3)
+        return attend(q, k, v, reading(spans_of(segments, 3), len(k), CPU), 0.3, window)
 
     _compare(compute, [q, k, v], monkeypatch, dtype)
 
@@ -186,7 +190,7 @@ def test_what_is_not_finite_is_not_lost(value: float, dtype: torch.dtype) -> Non
     out = rms_norm(x, torch.ones(16), 1e-5, dtype)
     assert not out[1].isfinite().all()
     assert out[0].isfinite().all()
-    assert not swiglu(x, x)[1, 3].isfinite()
+    assert not gated(x, x)[1, 3].isfinite()
     q, k, v = (_draw(4, 1, 16, dtype=dtype, seed=seed).detach() for seed in (0, 1, 2))
     k[1, 0, 0] = float("nan")
     out = attend(q, k, v, reading(spans_of((4,), 0), 4, CPU), 1.0)

@@ -37,6 +37,8 @@ SIGNATURES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "_norm_backward_kernel": ("xxfyx", "i", _ROW),
     "_swiglu_forward_kernel": ("yyy", "i", _ROW),
     "_swiglu_backward_kernel": ("yyyyy", "i", _ROW),
+    "_geglu_forward_kernel": ("yyy", "i", _ROW),
+    "_geglu_backward_kernel": ("yyyyy", "i", _ROW),
     "_rotate_kernel": ("yyyy", "iif", {"BACK": True, "HEADS": 16, "BLOCK": 32}),
     "_cross_entropy_kernel": ("yLf", "i", {"GRAD": True, "BLOCK": 4096}),
 }

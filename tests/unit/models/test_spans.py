@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from brulee.models.fused_attention import _kernel, attend, reading
-from brulee.models.spans import Span, asking, cut, spans_of
+from brulee.models.spans import Span, asking, cut, near, spans_of
 
 CPU = torch.device("cpu")
 
@@ -59,3 +59,22 @@ def test_the_cuda_kernel_gives_what_each_span_gives_alone() -> None:
     whole = attend(q, k, v, reading(spans, len(k), device), 0.125)
     alone = torch.cat([_kernel(q, k, v, span, 0.125) for span in spans])
     torch.testing.assert_close(whole, alone, rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("window", [1, 3, 5, 8, 40])
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_keys_that_a_window_hides_from_every_query_are_left_out(window: int, rows: int) -> None:
+    spans = cut(asking((4, 6, 9, 1), 4, (0, 6, 3, 1)), rows)
+    for whole, found in zip(spans, near(spans, window), strict=True):
+        assert found.queries == whole.queries
+        assert found.keys.stop == whole.keys.stop
+        assert _seen(found, window) == _seen(whole, window)
+        unseen = whole.read - whole.asked - window + 1
+        assert found.read <= whole.read - (unseen if unseen >= whole.shared else 0)
+
+
+def _seen(span: Span, window: int) -> list[list[int]]:
+    """The rows that each query of a span sees."""
+    keys = [*range(span.shared), *range(span.keys.start, span.keys.stop)]
+    last = [span.read - span.asked + query for query in range(span.asked)]
+    return [keys[max(0, at + 1 - window) : at + 1] for at in last]

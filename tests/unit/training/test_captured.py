@@ -83,6 +83,7 @@ def _by_document(
     bounds: tuple[torch.Tensor, torch.Tensor],
     longest: tuple[int, int],
     scale: float,
+    window: int | None = None,
 ) -> torch.Tensor:
     """What the varlen kernel computes, by masks made of the bounds without looking at them."""
     queries, keys = (
@@ -94,7 +95,8 @@ def _by_document(
         b[1:].index_select(0, of) - torch.arange(len(of))
         for of, b in zip((queries, keys), bounds, strict=True)
     )
-    seen = (queries[:, None] == keys) & (to_end_k >= to_end_q[:, None])
+    behind = to_end_k - to_end_q[:, None]
+    seen = (queries[:, None] == keys) & (behind >= 0) & (behind < (window or len(k)))
     groups = q.shape[1] // k.shape[1]
     k, v = (x.repeat_interleave(groups, 1).transpose(0, 1) for x in (k, v))
     scores = (q.transpose(0, 1) @ k.transpose(1, 2) * scale).masked_fill(~seen, -torch.inf)
@@ -167,7 +169,7 @@ def _assert_near(ours: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]) ->
 
 @pytest.mark.parametrize("method", ["lora", "full", "prefix", "bottleneck"])
 @pytest.mark.parametrize("shared", [0, 4])
-@pytest.mark.parametrize("name", ["llama", "qwen3"])
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma", "mistral"])
 def test_a_recording_holds_for_other_documents_of_its_sizes(
     make_model: Make, name: str, shared: int, method: str
 ) -> None:
@@ -410,6 +412,25 @@ def test_recordings_are_made_where_they_are_asked_for(
     found = captured.captured(CompletionLoss(model), nullcontext, torch.float32)
     assert (None if found is None else found._timed) is timed
     assert said == (["passes with dropout are not recorded as CUDA graphs"] if options else [])
+
+
+def test_scores_that_no_kernel_bends_are_not_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    monkeypatch.setenv("BRULEE_GRAPHS", "1")
+    monkeypatch.setattr(captured, "on_cuda", lambda _: _record)
+    sizes = {"vocab_size": 90, "hidden_size": 32, "intermediate_size": 48, "head_dim": 8}
+    depths = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    found = []
+    for cap in (None, 50.0):
+        config = Gemma2Config(**sizes, **depths, attn_logit_softcapping=cap)
+        loss = CompletionLoss(Gemma2ForCausalLM(config).eval())
+        assert loss.decoder is not None
+        found.append(captured.captured(loss, nullcontext, torch.float32))
+    assert found[0] is not None
+    assert found[1] is None
 
 
 def test_another_word_for_asking_is_refused(

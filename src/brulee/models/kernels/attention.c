@@ -33,10 +33,20 @@ static inline __m512 power_of_two(__m512 x) {
   return _mm512_scalef_ps(e, n);
 }
 
-// Columns 16 h to 16 h + 15 that read row j, where column i reads up to row first + i.
-static inline __mmask16 readers(long j, long first, int h) {
+// Columns 16 h to 16 h + 15 that read row j, where column i reads up to row first + i, and of a
+// window the last `window` rows up to there (all, if it is 0).
+static inline __mmask16 readers(long j, long first, long window, int h) {
   long hidden = j - first - 16 * h;
-  return hidden <= 0 ? 0xffff : hidden >= 16 ? 0 : (__mmask16)(0xffff << hidden);
+  __mmask16 found = hidden <= 0 ? 0xffff : hidden >= 16 ? 0 : (__mmask16)(0xffff << hidden);
+  if (window && hidden + window < 16)
+    found &= hidden + window <= 0 ? 0 : (__mmask16)((1 << (hidden + window)) - 1);
+  return found;
+}
+
+// The first row, a multiple of SIDE, of those that a block reads whose first query reads up to row
+// `first`.
+static inline long lowest(long first, long window) {
+  return window && first >= window ? (first - window + 1) / SIDE * SIDE : 0;
 }
 
 static inline void put_narrow(bf16 *to, __m512 x) {
@@ -235,11 +245,12 @@ static long longest(const span *spans, long many) {
 }
 
 // out, query (queries, query heads, width); key, value (keys, key heads, width); total (query
-// heads, queries): the logarithm of the sum of exp(scale * score). width is a multiple of 32.
+// heads, queries): the logarithm of the sum of exp(scale * score). width is a multiple of 32; of the
+// keys up to its own a query reads the last `window`, or all if it is 0.
 void attend_forward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const bf16 *value,
                                       const span *spans, bf16 *out, float *total, long many,
                                       long queries, long query_heads, long key_heads, long width,
-                                      float scale, int threads) {
+                                      long window, float scale, int threads) {
   long most = longest(spans, many), groups = query_heads / key_heads;
   in_tiles = tiles_allowed();
 #pragma omp parallel num_threads(threads)
@@ -267,21 +278,21 @@ void attend_forward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const 
         long here = s->asked - i0 < SIDE ? s->asked - i0 : SIDE;
         long at = ((s->query + i0) * query_heads + head) * width;
         long first = read - s->asked + i0;  // the last key that the first query sees
-        long n = whole(first + here);
+        long low = lowest(first, window), n = whole(first + here);
         float high[SIDE], sum[SIDE];
         rows_of(query + at, here, SIDE, query_heads * width, width, rows);
         turned((pair *)rows, SIDE, width / 2, q_turned);
-        for (long j = 0; j < n; j += SIDE)
+        for (long j = low; j < n; j += SIDE)
           product(score + j * SIDE, SIDE, k + j * width, width, q_turned, SIDE, width / SIDE, 0);
         for (int half = 0; half < 2; half++) {
           __m512 most_here = _mm512_set1_ps(-INFINITY), all = _mm512_setzero_ps();
-          for (long j = 0; j < n; j++)
-            most_here = _mm512_mask_max_ps(most_here, readers(j, first, half), most_here,
+          for (long j = low; j < n; j++)
+            most_here = _mm512_mask_max_ps(most_here, readers(j, first, window, half), most_here,
                                            _mm512_loadu_ps(score + j * SIDE + 16 * half));
           __m512 times = _mm512_set1_ps(scale * LOG2_E), less = _mm512_mul_ps(most_here, times);
-          for (long j = 0; j < n; j++) {
+          for (long j = low; j < n; j++) {
             __m512 x = _mm512_loadu_ps(score + j * SIDE + 16 * half);
-            __m512 p = _mm512_maskz_mov_ps(readers(j, first, half),
+            __m512 p = _mm512_maskz_mov_ps(readers(j, first, window, half),
                                            power_of_two(_mm512_fmsub_ps(x, times, less)));
             all = _mm512_add_ps(all, p);
             put_narrow(weight + j * SIDE + 16 * half, p);
@@ -289,11 +300,12 @@ void attend_forward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const 
           _mm512_storeu_ps(high + 16 * half, most_here);
           _mm512_storeu_ps(sum + 16 * half, all);
         }
-        in_pairs(weight, SIDE, n, SIDE, weight_pairs);
+        in_pairs(weight + low * SIDE, SIDE, n - low, SIDE, weight_pairs);
         for (long i = 0; i < here; i++)
           total[head * queries + s->query + i0 + i] = high[i] * scale + logf(sum[i]);
         for (long d = 0; d < width; d += SIDE)
-          product(o + d * SIDE, SIDE, v_turned + d * held, held, weight_pairs, SIDE, n / SIDE, 0);
+          product(o + d * SIDE, SIDE, v_turned + d * held + low, held, weight_pairs, SIDE,
+                  (n - low) / SIDE, 0);
         for (long i = 0; i < SIDE; i++) sum[i] = 1.0f / sum[i];
         rows_from(o, sum, here, query_heads * width, width, scratch, scratch_2, out + at);
       }
@@ -312,7 +324,7 @@ void attend_backward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const
                                        const span *spans, bf16 *d_query, bf16 *d_key,
                                        bf16 *d_value, float *common_key, float *common_value,
                                        long many, long queries, long query_heads, long key_heads,
-                                       long width, long front_rows, float scale, int threads) {
+                                       long width, long window, long front_rows, float scale, int threads) {
   long most = longest(spans, many), groups = query_heads / key_heads;
   in_tiles = tiles_allowed();
 #pragma omp parallel num_threads(threads)
@@ -352,7 +364,7 @@ void attend_backward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const
         long here = s->asked - i0 < SIDE ? s->asked - i0 : SIDE, row = query_heads * width;
         bf16 *weight = weights + g * SIDE, *d_score = d_scores + g * SIDE;
         long at = (s->query + i0) * row + head * width;
-        long first = read - s->asked + i0, n = whole(first + here);
+        long first = read - s->asked + i0, n = whole(first + here), low = lowest(first, window);
         float along[SIDE] = {0}, all[SIDE] = {0}, times[SIDE];
         rows_of(out + at, here, SIDE, row, width, o);
         rows_of(d_out + at, here, SIDE, row, width, d_o);
@@ -369,7 +381,7 @@ void attend_backward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const
         turned((pair *)d_o, SIDE, width / 2, d_o_turned);
         in_pairs(q, width, SIDE, width, q_pairs + g * PAIRS * width);
         in_pairs(d_o, width, SIDE, width, d_o_pairs + g * PAIRS * width);
-        for (long j = 0; j < n; j += SIDE) {
+        for (long j = low; j < n; j += SIDE) {
           product(score + j * SIDE, SIDE, k + j * width, width, q_turned, SIDE, width / SIDE, 0);
           product(d_weight + j * SIDE, SIDE, v + j * width, width, d_o_turned, SIDE,
                   width / SIDE, 0);
@@ -378,22 +390,23 @@ void attend_backward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const
           __m512 times = _mm512_set1_ps(scale * LOG2_E);
           __m512 less = _mm512_mul_ps(_mm512_loadu_ps(all + 16 * half), _mm512_set1_ps(LOG2_E));
           __m512 mean = _mm512_loadu_ps(along + 16 * half);
-          for (long j = 0; j < n; j++) {
+          for (long j = low; j < n; j++) {
             long to = j * SIDE + 16 * half;
             __m512 x = _mm512_fmsub_ps(_mm512_loadu_ps(score + to), times, less);
-            __m512 p = _mm512_maskz_mov_ps(readers(j, first, half), power_of_two(x));
+            __m512 p = _mm512_maskz_mov_ps(readers(j, first, window, half), power_of_two(x));
             put_narrow(weight + j * beside + 16 * half, p);
             __m512 d_p = _mm512_sub_ps(_mm512_loadu_ps(d_weight + to), mean);
             put_narrow(d_score + j * beside + 16 * half, _mm512_mul_ps(p, d_p));
           }
         }
-        in_pairs(d_score, beside, n, SIDE, d_score_pairs);
+        in_pairs(d_score + low * beside, beside, n - low, SIDE, d_score_pairs);
         for (long d = 0; d < width; d += SIDE)
-          product(d_q + d * SIDE, SIDE, k_turned + d * held, held, d_score_pairs, SIDE, n / SIDE, 0);
+          product(d_q + d * SIDE, SIDE, k_turned + d * held + low, held, d_score_pairs, SIDE,
+                  (n - low) / SIDE, 0);
         for (long i = 0; i < SIDE; i++) times[i] = scale;
         rows_from(d_q, times, here, row, width, scratch, scratch_2, d_query + at);
         if (g < groups - 1) continue;
-        for (long j = 0; j < n; j += SIDE)
+        for (long j = low; j < n; j += SIDE)
           for (long d = 0; d < width; d += SIDE) {
             long to = j * width + d;
             product(d_v + to, width, weights + j * beside, beside, d_o_pairs + d, width, groups, 1);

@@ -95,6 +95,42 @@ def _swiglu_backward_kernel(
 
 
 @triton.jit
+def _geglu_forward_kernel(
+    gate: tl.tensor, up: tl.tensor, y: tl.tensor, size: tl.tensor, BLOCK: tl.constexpr
+) -> None:
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < size
+    g = tl.load(gate + at, mask=inside, other=0.0).to(tl.float32)
+    u = tl.load(up + at, mask=inside, other=0.0).to(tl.float32)
+    # Lower, an exponential would overflow on its way to the same.
+    s = tl.sigmoid(tl.maximum(1.59576912 * (g + 0.044715 * g * g * g), -80.0))
+    tl.store(y + at, (g * s * u).to(y.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _geglu_backward_kernel(
+    gate: tl.tensor,
+    up: tl.tensor,
+    dy: tl.tensor,
+    dgate: tl.tensor,
+    dup: tl.tensor,
+    size: tl.tensor,
+    BLOCK: tl.constexpr,
+) -> None:
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < size
+    g = tl.load(gate + at, mask=inside, other=0.0).to(tl.float32)
+    u = tl.load(up + at, mask=inside, other=0.0).to(tl.float32)
+    grad = tl.load(dy + at, mask=inside, other=0.0).to(tl.float32)
+    # Lower, an exponential would overflow on its way to the same.
+    s = tl.sigmoid(tl.maximum(1.59576912 * (g + 0.044715 * g * g * g), -80.0))
+    slope = 1.59576912 * (1.0 + 0.134145 * g * g)
+    of_gate = grad * u * s * (1.0 + g * (1.0 - s) * slope)
+    tl.store(dup + at, (grad * g * s).to(dup.dtype.element_ty), mask=inside)
+    tl.store(dgate + at, of_gate.to(dgate.dtype.element_ty), mask=inside)
+
+
+@triton.jit
 def _rotate_kernel(
     x: tl.tensor,
     cos: tl.tensor,
@@ -208,6 +244,24 @@ def swiglu_backward(
     _swiglu_backward_kernel[grid](gate, up, dy, dgate, dup, size, BLOCK=_FLAT)
 
 
+def geglu_forward(gate: torch.Tensor, up: torch.Tensor, y: torch.Tensor, size: int) -> None:
+    """Y = gelu(gate) up, gelu by its hyperbolic tangent."""
+    _geglu_forward_kernel[(triton.cdiv(size, _FLAT),)](gate, up, y, size, BLOCK=_FLAT)
+
+
+def geglu_backward(
+    gate: torch.Tensor,
+    up: torch.Tensor,
+    dy: torch.Tensor,
+    dgate: torch.Tensor,
+    dup: torch.Tensor,
+    size: int,
+) -> None:
+    """The gradients of gate and up."""
+    grid = (triton.cdiv(size, _FLAT),)
+    _geglu_backward_kernel[grid](gate, up, dy, dgate, dup, size, BLOCK=_FLAT)
+
+
 def rotate(
     x: torch.Tensor,
     cos: torch.Tensor,
@@ -246,6 +300,7 @@ def _warps(block: int) -> int:
 LOOPS: dict[str, Callable[..., None]] = {
     loop.__name__: loop
     for loop in (
-        norm_forward, norm_backward, swiglu_forward, swiglu_backward, rotate, cross_entropy
+        norm_forward, norm_backward, swiglu_forward, swiglu_backward, geglu_forward,
+        geglu_backward, rotate, cross_entropy
     )
 }  # fmt: skip

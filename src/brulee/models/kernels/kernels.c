@@ -57,6 +57,29 @@ void NAME(swiglu_backward)(const Y *gate, const Y *up, const Y *dy, Y *dgate, Y 
   }
 }
 
+// y = gelu(gate) up, with gelu(g) = g sigmoid(2 z), z = sqrt(2 / pi) (g + 0.044715 g^3): what is
+// also written g (1 + tanh(z)) / 2.
+void NAME(geglu_forward)(const Y *gate, const Y *up, Y *y, long size, int threads) {
+#pragma omp parallel for simd num_threads(threads) schedule(static)
+  for (long i = 0; i < size; i++) {
+    float g = Y_WIDE(gate[i]);
+    float s = sigmoid(1.59576912f * (g + 0.044715f * g * g * g));
+    y[i] = Y_NARROW(g * s * Y_WIDE(up[i]));
+  }
+}
+
+void NAME(geglu_backward)(const Y *gate, const Y *up, const Y *dy, Y *dgate, Y *dup, long size,
+                          int threads) {
+#pragma omp parallel for simd num_threads(threads) schedule(static)
+  for (long i = 0; i < size; i++) {
+    float g = Y_WIDE(gate[i]), grad = Y_WIDE(dy[i]);
+    float s = sigmoid(1.59576912f * (g + 0.044715f * g * g * g));
+    float slope = 1.59576912f * (1.0f + 0.134145f * g * g);
+    dup[i] = Y_NARROW(grad * g * s);
+    dgate[i] = Y_NARROW(grad * Y_WIDE(up[i]) * s * (1.0f + g * (1.0f - s) * slope));
+  }
+}
+
 // A head's first half turned with its second, forward (turn = 1) or back (-1).
 // x, y (rows, heads, width); cos, sin (rows, width).
 void NAME(rotate)(const Y *x, const Y *cos, const Y *sin, Y *y, long rows, long heads, long width,
@@ -81,43 +104,48 @@ void NAME(rotate)(const Y *x, const Y *cos, const Y *sin, Y *y, long rows, long 
 }
 
 // Scores to weights, in place: softmax(scale * score) over the keys that a query may read, which
-// are the first `read - asked + i + 1` for query i; zeros for the rest, and in rows that fill up.
+// are the last `window` (all, if it is 0) of the first `read - asked + i + 1` for query i; zeros for
+// the rest, and in rows that fill up.
 // score (blocks, rows, columns), of which `asked` rows and `read` columns are real.
 void NAME(softmax_forward)(Y *score, long blocks, long rows, long columns, long asked, long read,
-                           float scale, int threads) {
+                           long window, float scale, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 16)
   for (long t = 0; t < blocks * rows; t++) {
     Y *p = score + t * columns;
     long i = t % rows, seen = i < asked ? read - asked + i + 1 : 0;
+    long from = window && seen > window ? seen - window : 0;
     float most = -INFINITY, sum = 0, e[columns];
 #pragma omp simd reduction(max : most)
-    for (long j = 0; j < seen; j++) {
+    for (long j = from; j < seen; j++) {
       float s = Y_WIDE(p[j]);
       most = s > most ? s : most;
     }
 #pragma omp simd reduction(+ : sum)
-    for (long j = 0; j < seen; j++) sum += e[j] = exponential((Y_WIDE(p[j]) - most) * scale);
+    for (long j = from; j < seen; j++) sum += e[j] = exponential((Y_WIDE(p[j]) - most) * scale);
     float share = 1.0f / sum;
 #pragma omp simd
-    for (long j = 0; j < seen; j++) p[j] = Y_NARROW(e[j] * share);
+    for (long j = from; j < seen; j++) p[j] = Y_NARROW(e[j] * share);
+    for (long j = 0; j < from; j++) p[j] = Y_NARROW(0.0f);
     for (long j = seen; j < columns; j++) p[j] = Y_NARROW(0.0f);
   }
 }
 
 // The gradient of the scores, in place of that of the weights p: scale p (dp - sum(dp p)).
 void NAME(softmax_backward)(Y *grad, const Y *weight, long blocks, long rows, long columns,
-                            long asked, long read, float scale, int threads) {
+                            long asked, long read, long window, float scale, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 16)
   for (long t = 0; t < blocks * rows; t++) {
     Y *dp = grad + t * columns;
     const Y *p = weight + t * columns;
     long i = t % rows, seen = i < asked ? read - asked + i + 1 : 0;
+    long from = window && seen > window ? seen - window : 0;
     float along = 0;
 #pragma omp simd reduction(+ : along)
-    for (long j = 0; j < seen; j++) along += Y_WIDE(dp[j]) * Y_WIDE(p[j]);
+    for (long j = from; j < seen; j++) along += Y_WIDE(dp[j]) * Y_WIDE(p[j]);
 #pragma omp simd
-    for (long j = 0; j < seen; j++)
+    for (long j = from; j < seen; j++)
       dp[j] = Y_NARROW(scale * Y_WIDE(p[j]) * (Y_WIDE(dp[j]) - along));
+    for (long j = 0; j < from; j++) dp[j] = Y_NARROW(0.0f);
     for (long j = seen; j < columns; j++) dp[j] = Y_NARROW(0.0f);
   }
 }

@@ -1,0 +1,163 @@
+"""Families of models through the fused decoder and through transformers' layers, side by side.
+
+    .venv/bin/python benchmarks/families.py [--repeats 3]
+
+Models of random weights in the shapes of Gemma 3 270M (its vocabulary cut to 32,768) and of a
+small Phi 3: LoRA of rank 16 on every linear map, bf16, one thread, two documents of about 300
+tokens whose last fifth is learned and which share the first 24, and one of 1,100 tokens, more than
+Gemma's window. The ways take turns step by step on one model, and ratios are of neighbours, in the
+thread's own time, so that they hold on a busy machine too. Both ways' losses have to agree within
+1%. Memory is what a step adds at its peak; through layers it is given in passes of 512 tokens,
+which is what training takes there, and in passes as large as the decoder's. Writes
+families-cpu.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import transformers
+
+import brulee.models.head as head
+from brulee.data.encoding import Encoded
+from brulee.methods import build_method
+from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
+from brulee.models.loading import Base
+from brulee.models.precision import FUSED_PASS_TOKENS
+from brulee.pipeline.origin import machine
+from brulee.recipe import MethodSpec
+from brulee.training.memory import current_bytes, peak_bytes, reset_peak
+from brulee.training.passes import Passes
+
+HERE = Path(__file__).parent
+CPU = torch.device("cpu")
+VOCABULARY, SHARED = 32_768, 24
+SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "gemma-3-270m": (
+        "Gemma3Text",
+        {
+            "hidden_size": 640, "intermediate_size": 2048, "num_hidden_layers": 18,
+            "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256,
+            "sliding_window": 512, "query_pre_attn_scalar": 256, "vocab_size": VOCABULARY,
+        },
+    ),
+    "phi-small": (
+        "Phi3",
+        {
+            "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12,
+            "num_attention_heads": 12, "num_key_value_heads": 12, "vocab_size": VOCABULARY,
+        },
+    ),
+}  # fmt: skip
+CASES = (
+    ("gemma-3-270m", (280, 320)),
+    ("phi-small", (280, 320)),
+    ("gemma-3-270m", (1_100,)),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder to write to")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    cases = []
+    for shape, lengths in CASES:
+        cases.append(case(shape, lengths, arguments.repeats))
+        print(json.dumps(cases[-1]), flush=True)
+    result = {
+        "what": "LoRA r16 on every linear map, bf16, random weights, forward and backward",
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "cases": cases,
+    }
+    target = arguments.results / "families-cpu.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def case(shape: str, lengths: Sequence[int], repeats: int) -> dict[str, Any]:
+    fused, layers, parameters = _two_ways(shape)
+    documents = [_document(length, seed) for seed, length in enumerate(lengths)]
+    runs: dict[str, list[dict[str, float]]] = {"fused": [], "layers": []}
+    for at in range(repeats + 1):  # the first warms up
+        for passes in (fused, layers) if at % 2 else (layers, fused):
+            found = _step(passes, documents, parameters)
+            if at:
+                runs["fused" if passes.fused else "layers"].append(found)
+    layers.pass_tokens = FUSED_PASS_TOKENS["cpu"]
+    together = _step(layers, documents, parameters)
+    pairs = list(zip(runs["fused"], runs["layers"], strict=True))
+    assert all(abs(one["loss"] / other["loss"] - 1) < 0.01 for one, other in pairs), pairs
+    memory = {way: statistics.median(run["extra_mib"] for run in runs[way]) for way in runs}
+    speed = {way: statistics.median(run["tokens_per_second"] for run in runs[way]) for way in runs}
+    return {
+        "shape": shape,
+        "documents": list(lengths),
+        "tokens_per_second": speed,
+        "speed_ratios": sorted(
+            round(one["tokens_per_second"] / other["tokens_per_second"], 2) for one, other in pairs
+        ),
+        "extra_mib": {**memory, "layers in the same passes": together["extra_mib"]},
+    }
+
+
+def _two_ways(shape: str) -> tuple[Passes, Passes, list[torch.nn.Parameter]]:
+    """Through the decoder and through layers, and what both train."""
+    kind, sizes = SHAPES[shape]
+    config = getattr(transformers, f"{kind}Config")(**sizes, pad_token_id=0)
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
+    tokenizer: Any = SimpleNamespace(pad_token_id=0, eos_token_id=2)
+    base = Base(model, tokenizer, shape, "0" * 64, "causal", Path())
+    spec = MethodSpec.model_validate({"name": "lora", "rank": 16, "target": "all-linear"})
+    attached = build_method(spec).attach(model, 0)
+    fused = Passes(base, most=8)
+    look_for = head.fused_decoder  # type: ignore[attr-defined]
+    setattr(head, "fused_decoder", lambda _: None)  # noqa: B010 (mypy: not exported there)
+    layers = Passes(base, most=8)
+    setattr(head, "fused_decoder", look_for)  # noqa: B010
+    assert (fused.fused, layers.fused) == (True, False)
+    return fused, layers, [p for group in attached.groups() for p in group.parameters]
+
+
+def _step(
+    passes: Passes, documents: list[Encoded], parameters: list[torch.nn.Parameter]
+) -> dict[str, float]:
+    give_back_freed_memory()
+    before = current_bytes(CPU)
+    reset_peak(CPU)
+    with passes.boundary():
+        began = time.process_time()
+        loss, tokens = passes.backward(documents)
+        seconds = time.process_time() - began
+    extra = peak_bytes(CPU) - before
+    for parameter in parameters:
+        parameter.grad = None
+    return {
+        "tokens_per_second": round(tokens / seconds, 1),
+        "extra_mib": round(extra / 2**20),
+        "loss": float(loss),
+    }
+
+
+def _document(length: int, seed: int) -> Encoded:
+    draw = torch.Generator().manual_seed(seed)
+    own = torch.randint(3, VOCABULARY, (length - SHARED,), generator=draw).tolist()
+    return Encoded.ending((*range(3, 3 + SHARED), *own), length // 5)
+
+
+if __name__ == "__main__":
+    main()

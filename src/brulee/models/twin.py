@@ -1,0 +1,78 @@
+"""A small model of a model's class, in fp32, that uses every property of its architecture.
+
+Some properties show in no short document (a sliding window), some in no untrained model (the cap of
+a score), and none in bf16 if it changes less than that rounds. A twin has the same configuration
+but for its sizes: few heads and layers, a window of a few tokens. Its weights are drawn so that
+scores are large, and norms tell which value they belong to.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+WINDOW = 5  # tokens
+_VOCABULARY = 64
+# How long a document may be before it is read in another way.
+_REACHES = ("sliding_window", "attention_chunk_size")
+
+
+def twin_of(model: PreTrainedModel, layers: int) -> PreTrainedModel | None:
+    """The twin on the CPU, in training mode; None where this class cannot be built so small.
+
+    It has the model's first `layers`, heads as wide as the model's, and little of anything else.
+    In training mode, so that a dropout of the architecture's own is noticed. Leaves the state of
+    random numbers as it is.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.manual_seed(0)
+        try:
+            twin = type(model)(_shrunk(model, layers))
+        except (TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError):
+            return None
+        _draw(twin.float())
+    return twin.train()
+
+
+def _shrunk(model: PreTrainedModel, layers: int) -> PretrainedConfig:
+    config = copy.deepcopy(model.config)
+    depth, width = config.num_hidden_layers, model.base_model.layers[0].self_attn.head_dim
+    grouped = config.num_attention_heads > getattr(config, "num_key_value_heads", 1)
+    changes: dict[str, Any] = {
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1 if grouped else 2,
+        "hidden_size": 2 * width,
+        "intermediate_size": 3 * width,
+        "vocab_size": _VOCABULARY,
+        "pad_token_id": None,
+        "_attn_implementation": "eager",
+        "dtype": torch.float32,
+    }
+    for key, value in vars(config).items():
+        if isinstance(value, list) and len(value) == depth:  # one for each layer
+            changes[key] = value[:layers]
+    changes |= {key: WINDOW for key in _REACHES if getattr(config, key, None)}
+    for key, value in changes.items():
+        if hasattr(config, key):
+            setattr(config, key, value)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    return config
+
+
+@torch.no_grad()
+def _draw(twin: PreTrainedModel) -> None:
+    """Maps that make 1.5 times the spread of what they read, and norms about their first values."""
+    embedding = twin.get_input_embeddings().weight
+    for parameter in twin.parameters():
+        drawn = torch.randn(parameter.shape)
+        if parameter is embedding:
+            parameter.copy_(drawn)
+        elif parameter.ndim > 1:
+            parameter.copy_(1.5 * drawn / parameter.shape[-1] ** 0.5)
+        else:
+            parameter.add_(0.3 * drawn)

@@ -1,0 +1,92 @@
+"""Tiny models of the families that the fused decoder knows, made so that every property matters.
+
+Windows are shorter than the tests' documents, caps lower than many scores, and weights of norms
+away from what they begin with.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+_SIZES: dict[str, Any] = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.25,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_KINDS = ["sliding_attention", "sliding_attention", "full_attention"]
+_SLIDES: dict[str, Any] = {"sliding_window": 5, "layer_types": _KINDS}
+# A kind of configuration, and what differs from its defaults.
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", {}),
+    "qwen2": ("Qwen2", {}),
+    "qwen3": ("Qwen3", {}),
+    "smollm3": ("SmolLM3", {"num_hidden_layers": 5}),
+    "mistral": ("Mistral", {"sliding_window": 5}),
+    "ministral": ("Ministral", _SLIDES),
+    "gemma": ("Gemma", {}),
+    "gemma2": (
+        "Gemma2",
+        {
+            **_SLIDES,
+            "attn_logit_softcapping": 3.0,
+            "final_logit_softcapping": 5.0,
+            "query_pre_attn_scalar": 10,
+        },
+    ),
+    "gemma3": ("Gemma3Text", {**_SLIDES, "query_pre_attn_scalar": 10}),
+    "phi3": ("Phi3", {"sliding_window": 6}),
+    "phi4": (
+        "Phi3",
+        {
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "partial_rotary_factor": 0.75,
+            }
+        },
+    ),
+    "granite": (
+        "Granite",
+        {
+            "residual_multiplier": 0.22,
+            "embedding_multiplier": 6.0,
+            "logits_scaling": 4.0,
+            "attention_multiplier": 0.5,
+        },
+    ),
+    "olmo2": ("Olmo2", {}),
+    "olmo3": ("Olmo3", _SLIDES),
+    "glm": ("Glm", {}),
+    "glm4": ("Glm4", {}),
+    "ernie": ("Ernie4_5", {}),
+    "helium": ("Helium", {}),
+    "exaone4": ("Exaone4", {**_SLIDES, "sliding_window_pattern": 3}),
+    "hunyuan": ("HunYuanDenseV1", {}),
+    "seed-oss": ("SeedOss", {"residual_dropout": 0.0, "attention_dropout": 0.0}),
+}
+
+
+def make_family(name: str, **changes: Any) -> PreTrainedModel:
+    """A fresh model in evaluation mode, in fp32."""
+    kind, own = FAMILIES[name]
+    config = getattr(transformers, f"{kind}Config")(**{**_SIZES, **own, **changes})
+    torch.manual_seed(0)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter += 0.3 * torch.randn(parameter.shape)
+    return model.eval()

@@ -1,0 +1,273 @@
+"""Every family that the fused decoder knows computes as its model does, under every kind of method.
+
+The reference is transformers' own forward of one document at a time; documents are longer than the
+windows of those that have one.
+"""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import PreTrainedModel
+
+from brulee.data.batching import common_start, pack
+from brulee.data.encoding import Encoded
+from brulee.methods import build_method
+from brulee.models import fused_attention, fused_decoder, fused_trial
+from brulee.models.fused_decoder import FusedDecoder
+from brulee.models.head import CompletionLoss
+from brulee.models.layer_form import Form, read_form
+from brulee.models.twin import WINDOW, twin_of
+from brulee.recipe import MethodSpec
+
+_FOUND = runpy.run_path(str(Path(__file__).parent / "families.py"))
+FAMILIES: list[str] = list(_FOUND["FAMILIES"])
+make_family: Callable[..., PreTrainedModel] = _FOUND["make_family"]
+
+METHODS: list[dict[str, Any]] = [
+    {"name": "lora", "rank": 4},
+    {"name": "full"},
+    {"name": "selective", "train": "norms"},
+    {"name": "bottleneck", "kind": "houlsby", "reduction": 4},
+    {"name": "prefix", "tokens": 4, "init": "random"},
+]
+# A common beginning of three; all but one are longer than the windows, the last one by far.
+DOCUMENTS = [
+    Encoded.ending((7, 8, 9, 10, 11, 12, 13, 14), 3),
+    Encoded((7, 8, 9, 21, 22, 23, 24, 25, 26), ((4, 6), (7, 8))),
+    Encoded.ending((7, 8, 9, 30, 31), 1),
+    Encoded.ending((7, 8, 9, *range(41, 55)), 9),
+]
+
+
+def _tuned(name: str, method: dict[str, Any], **changes: Any) -> PreTrainedModel:
+    """With values of the method that change what the model computes."""
+    model = make_family(name, **changes)
+    draw = torch.Generator().manual_seed(1)
+    for group in build_method(MethodSpec(**method)).attach(model).groups():
+        for parameter in group.parameters:
+            parameter.data += 0.05 * torch.randn(parameter.shape, generator=draw)
+    return model
+
+
+def _gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+def _ours(loss: CompletionLoss, shared: int) -> tuple[float, dict[str, torch.Tensor]]:
+    assert loss.decoder is not None
+    total = loss(pack(DOCUMENTS, shared))
+    total.backward()
+    return total.item(), _gradients(loss.model)
+
+
+def _own(model: PreTrainedModel) -> tuple[float, dict[str, torch.Tensor]]:
+    """By transformers' forward, one document at a time, and PyTorch's cross-entropy."""
+    total = 0.0
+    for document in DOCUMENTS:
+        logits = model(input_ids=torch.tensor([document.ids])).logits[0]
+        for start, end in document.spans:
+            wanted = torch.tensor(document.ids[start:end])
+            loss = F.cross_entropy(logits[start - 1 : end - 1], wanted, reduction="sum")
+            loss.backward(retain_graph=True)
+            total += loss.item()
+    return total, _gradients(model)
+
+
+def _assert_same(found: Any, expected: Any) -> None:
+    assert found[0] == pytest.approx(expected[0], rel=1e-5)
+    assert found[1].keys() == expected[1].keys()
+    for key, gradient in expected[1].items():
+        torch.testing.assert_close(
+            found[1][key], gradient, rtol=1e-4, atol=1e-4, msg=lambda m, k=key: f"{k}: {m}"
+        )
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m["name"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, Any]) -> None:
+    model = _tuned(name, method)
+    loss, expected = CompletionLoss(model), _own(model)
+    for shared in (0, common_start(DOCUMENTS)):
+        _assert_same(_ours(loss, shared), expected)
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3", "phi3", "mistral"])
+def test_without_loops_in_c_and_in_small_products(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Products of a window leave out keys that none of their queries sees."""
+    model = _tuned(name, METHODS[0])
+    loss, expected = CompletionLoss(model), _own(model)
+    monkeypatch.setenv("BRULEE_KERNELS", "torch")
+    _assert_same(_ours(loss, 3), expected)
+    for rows in (1, 3):
+        monkeypatch.setattr(fused_attention, "ROWS", rows)
+        _assert_same(_ours(loss, 3), expected)
+        _assert_same(_ours(loss, 0), expected)
+    monkeypatch.setattr(fused_attention, "LONGEST", 2)  # by torch's own attention
+    _assert_same(_ours(loss, 3), expected)
+
+
+@pytest.mark.parametrize("name", ["gemma3", "phi3", "glm4"])
+def test_what_is_computed_again_is_the_same_to_the_bit(name: str) -> None:
+    loss = CompletionLoss(_tuned(name, METHODS[0]))
+    assert loss.decoder is not None
+    first = _ours(loss, 3)
+    loss.decoder.recomputes = True
+    again = _ours(loss, 3)
+    assert first[0] == again[0]
+    assert all(torch.equal(first[1][key], again[1][key]) for key in first[1])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_in_bf16_it_is_as_near_to_fp32_as_the_model_itself(name: str) -> None:
+    """Heads are as wide as the loops in C need, which take bf16 where a processor has it."""
+    sizes = {"head_dim": 32, "hidden_size": 128, "initializer_range": 0.1}
+    model = _tuned(name, METHODS[0], **sizes)
+    exact, expected = _own(model)
+    model.to(torch.bfloat16)
+    loss = CompletionLoss(model)
+    (found, ours), (own, theirs) = _ours(loss, 3), _own(model)
+    assert abs(found - exact) <= 2 * abs(own - exact) + 0.01 * exact
+    error, other = (
+        sum(float((grads[k].float() - g).square().sum()) for k, g in expected.items()) ** 0.5
+        for grads in (ours, theirs)
+    )
+    assert error <= 1.3 * other
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_twin_has_every_kind_of_layer_of_its_model(name: str) -> None:
+    form = read_form(make_family(name))
+    assert form is not None
+    depth = fused_trial._layers_of_all_kinds(form)
+    twin = twin_of(make_family(name), depth)
+    assert twin is not None
+    own = read_form(twin)
+    assert own is not None
+    assert len(own.layers) == depth <= len(form.layers)
+    assert fused_trial._kinds(own.layers) == fused_trial._kinds(form.layers)
+    windows = {layer.window for layer in own.layers}
+    assert windows <= {None, WINDOW}
+
+
+# What a reader might have overlooked or taken for something else, in a model that has it.
+MISREAD: list[tuple[str, dict[str, Any]]] = [
+    ("gemma", {"beyond": 0.0}),
+    ("gemma", {"gate": "silu"}),
+    ("gemma3", {"window": None}),
+    ("gemma3", {"window": WINDOW + 1}),
+    ("gemma3", {"window": WINDOW - 1}),
+    ("gemma3", {"angles": "full_attention"}),
+    ("gemma3", {"scale": 0.35}),
+    ("gemma3", {"head_norms": None}),
+    ("gemma3", {"after_mlp": None}),
+    ("gemma2", {"cap": None}),
+    ("gemma2", {"cap": 3.1}),
+    ("mistral", {"window": None}),
+    ("granite", {"residual": 1.0}),
+    ("olmo2", {"before_mlp": "post_attention_layernorm", "after_attention": None}),
+    ("glm4", {"neighbours": False}),
+    ("ernie", {"neighbours": False}),
+    ("llama", {"neighbours": True}),
+    ("exaone4", {"turns": True}),
+    ("hunyuan", {"after_angles": False}),
+    ("qwen3", {"after_angles": True}),
+]
+
+
+@pytest.mark.parametrize(("name", "wrong"), MISREAD, ids=str)
+def test_the_trial_fails_for_each_property_that_is_misread(
+    name: str, wrong: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_family(name)
+    form = read_form(model)
+    assert form is not None
+    assert fused_trial.form_is_right(model, form, FusedDecoder)
+
+    def misread(model: PreTrainedModel) -> Form:
+        found = read_form(model)
+        assert found is not None
+        return Form(tuple(replace(layer, **wrong) for layer in found.layers), found.embedding)
+
+    monkeypatch.setattr(fused_trial, "read_form", misread)
+    assert not fused_trial.form_is_right(model, misread(model), FusedDecoder)
+    monkeypatch.setattr(fused_decoder, "read_form", misread)
+    assert fused_decoder.fused_decoder(model) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("granite", {"attention_dropout": 0.1}),
+        ("phi3", {"resid_pdrop": 0.1}),
+        ("seed-oss", {"residual_dropout": 0.1}),
+    ],
+)
+def test_dropout_of_the_architecture_is_left_alone(name: str, changes: dict[str, Any]) -> None:
+    assert fused_decoder.fused_decoder(make_family(name, **changes)) is None
+
+
+def test_scores_that_depend_on_the_position_are_found_by_the_twin() -> None:
+    """Ministral 3 scales queries beyond the positions that it was first trained with."""
+    from transformers import Ministral3Config, Ministral3ForCausalLM
+
+    scaled = {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "llama_4_scaling_beta": 0.1,
+        "original_max_position_embeddings": 128,
+    }
+    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "head_dim": 8}
+    depths = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    found = []
+    for beta in (0.0, 0.1):
+        scaled["llama_4_scaling_beta"] = beta
+        config = Ministral3Config(
+            **sizes, **depths, max_position_embeddings=512, rope_parameters=scaled
+        )
+        found.append(fused_decoder.fused_decoder(Ministral3ForCausalLM(config).eval()))
+    assert found[0] is not None
+    assert found[1] is None
+
+
+def test_a_class_without_a_twin_is_taken_only_where_its_modules_say_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fused_trial, "twin_of", lambda *_: None)
+    taken = {name: fused_decoder.fused_decoder(make_family(name)) is not None for name in FAMILIES}
+    assert {name for name, is_taken in taken.items() if is_taken} == {
+        "llama", "qwen2", "qwen3", "seed-oss"
+    }  # fmt: skip
+
+
+def test_a_twin_leaves_random_numbers_as_they_are() -> None:
+    model = make_family("llama")
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    assert fused_decoder.fused_decoder(model) is not None
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_window_of_thousands_is_kept_where_documents_are_longer() -> None:
+    """No short document shows it, so that it was overlooked once."""
+    model = make_family("mistral", sliding_window=40)
+    document = Encoded.ending(tuple(range(7, 107)), 30)
+    loss = CompletionLoss(model)
+    assert loss.decoder is not None
+    with torch.no_grad():
+        found = float(loss(pack([document])))
+        logits = model(input_ids=torch.tensor([document.ids])).logits[0, 69:99]
+        expected = float(F.cross_entropy(logits, torch.tensor(document.ids[70:]), reduction="sum"))
+    assert found == pytest.approx(expected, rel=1e-5)
