@@ -68,6 +68,7 @@ def test_a_finished_run_may_be_asked_for_ranked_choices(
     assert ("tuned", "ranked_macro_f1") in scores()
 
 
+@pytest.mark.slow
 def test_choices_are_ranked_on_validation_rows_of_a_sweep(reviews: Any, brulee: Any) -> None:
     pytest.importorskip("optuna")
     reviews.recipe["data"]["split"] = {"test": 0.25, "validation": 0.25}

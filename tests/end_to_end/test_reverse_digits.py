@@ -124,6 +124,7 @@ def test_full_tuning_learns_to_reverse(
     assert _share_right(base, _reverse, held_out) >= 0.95
 
 
+@pytest.mark.slow
 def test_lora_teaches_a_frozen_copier_to_reverse(
     base: Base, strings: tuple[list[str], list[str]], tmp_path: Path
 ) -> None:

@@ -91,7 +91,7 @@ def test_an_interrupt_that_is_swallowed_comes_again(
 
 
 def test_stopped_scoring_keeps_its_answers(
-    at: Any, brulee: Any, environment: dict[str, str]
+    at: Any, brulee: Any, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So much to score that the signal comes in time on a machine with other work to do.
     at.rows([BAD["good_row"](i) for i in range(200)])
@@ -103,6 +103,13 @@ def test_stopped_scoring_keeps_its_answers(
     assert (done.code, done.err) == (2, line)
     kept = (at.folder / answers).read_text().splitlines(keepends=True)
     whole = {line for line in kept if line.endswith("\n")}
+
+    def quickly(_: Any, prompts: Any, __: Any, done: Any, *___: Any) -> None:
+        assert len(prompts) <= 50, "what was answered is asked again"
+        for i in range(len(prompts)):
+            done(i, [7])
+
+    monkeypatch.setattr("brulee.inference.engine.Engine.generate", quickly)
     assert brulee("resume", "runs/recipe", "--json").json["run"] == "recipe"
     assert whole
     assert whole <= {*(at.folder / answers).read_text().splitlines(keepends=True)}

@@ -79,6 +79,7 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
     assert values(at.folder / "cut") == values(at.folder / "whole")
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_trials(at: Any, environment: dict[str, str]) -> None:
     axis = ("--set", "train.learning_rate=1e-3,2e-3,3e-3,5e-3,1e-2,2e-2,3e-2,5e-2")
     recipe = at.write(train__epochs=15)
