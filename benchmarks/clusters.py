@@ -30,9 +30,8 @@ KEPT: Final = ("base", "tuned", "difference", "low", "high", "p")
 # Nested: each case is tuned on its own clusters and on those of the cases before.
 CASES: Final[dict[str, tuple[str, ...]]] = {
     "1 cluster": ("summarization",),
-    "3 clusters": ("sentiment", "translation"),
-    "6 clusters": ("intent", "grammar", "paraphrase"),
-    "9 clusters": ("similarity", "coreference", "chain-of-thought"),
+    "5 clusters": ("sentiment", "translation", "grammar", "paraphrase"),
+    "9 clusters": ("intent", "similarity", "coreference", "chain-of-thought"),
 }
 
 
@@ -225,8 +224,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=Path("runs/clusters"))
     parser.add_argument("--out", type=Path, help="a file for the numbers")
     parser.add_argument("--model", default="bundled")
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--limit", type=int, help="test rows of each task")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
