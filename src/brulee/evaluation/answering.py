@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from brulee.data.encoding import Encoded, Encoder
@@ -18,9 +18,9 @@ from brulee.errors import InputError
 from brulee.evaluation.answers import (
     Answer,
     append,
-    generate_answers,
     known_answers,
     likelihoods_of,
+    score,
     with_likelihoods,
     worth,
 )
@@ -29,6 +29,18 @@ from brulee.evaluation.ranking import Ranked
 from brulee.inference.engine import Engine, Likelihood
 from brulee.inference.sampling import Sampling
 from brulee.progress import bar
+
+
+@dataclass(frozen=True)
+class _Put:
+    """Items that are put to a model; its replies go to `file`, under `task`."""
+
+    engine: Engine
+    encoder: Encoder
+    items: Sequence[Item]
+    task: str
+    file: Path
+    title: str
 
 
 def answer_items(
@@ -46,14 +58,13 @@ def answer_items(
 
     Raises InputError for an item without the choices that a ranked metric needs.
     """
+    put = _Put(engine, encoder, items, task, file, title)
     ranked = [metric for metric in metrics if isinstance(metric, Ranked)]
     written = [metric for metric in metrics if not isinstance(metric, Ranked)]
-    chosen = _ranked_answers(engine, encoder, items, ranked, task, file, title) if ranked else []
+    chosen = _ranked_answers(put, ranked) if ranked else []
     if ranked and not written:
         return chosen
-    texts = generate_answers(
-        engine, encoder, items, written, sampling, task=task, file=file, title=title
-    )
+    texts = _written_answers(put, written, sampling)
     if not ranked:
         return texts
     return [
@@ -67,43 +78,68 @@ def answer_items(
     ]
 
 
-def _ranked_answers(
-    engine: Engine,
-    encoder: Encoder,
-    items: Sequence[Item],
-    metrics: Sequence[Ranked],
-    task: str,
-    file: Path,
-    title: str,
-) -> list[Answer]:
+def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -> list[Answer]:
+    """What is written to every item."""
+    prompts = [put.encoder.encode_question(item.asked) for item in put.items]
+    requests = [_digest_of_prompt(prompt, sampling, at) for at, prompt in enumerate(prompts)]
+    known = {answer.request: answer for answer in known_answers(put.file)}
+    open_at = [at for at, request in enumerate(requests) if request not in known]
+    put.file.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        bar(put.title, total=len(put.items), unit="items") as progress,
+        put.file.open("a", encoding="utf-8") as out,
+    ):
+        progress.advance(len(put.items) - len(open_at))
+
+        def done(i: int, ids: list[int]) -> None:
+            at = open_at[i]
+            output = put.encoder.decode(ids)
+            answer = score(put.items[at], output, len(ids), metrics, put.task, requests[at])
+            known[answer.request] = answer
+            append(out, answer)
+            progress.advance()
+
+        # By their places among all, so that resuming draws what would have been drawn.
+        put.engine.generate([prompts[at] for at in open_at], sampling, done, open_at)
+    replies = [known[request] for request in requests]
+    # With what else was replied to the item, so that it is not asked again when it is wanted.
+    return [
+        replace(score(item, r.output, r.tokens, metrics, put.task, r.request), reply=r.reply)
+        for item, r in zip(put.items, replies, strict=True)
+    ]
+
+
+def _ranked_answers(put: _Put, metrics: Sequence[Ranked]) -> list[Answer]:
     """The likeliest choice of every item; all its likelihoods are in `reply`."""
-    requests = [_requests(encoder, item, task, metrics[0]) for item in items]
-    digests = [_digest(own) for own in requests]
+    requests = [_requests(put.encoder, item, put.task, metrics[0]) for item in put.items]
+    digests = [_digest_of_choices(own) for own in requests]
     known = {
-        a.reply["ranked"]: likelihoods_of(a) for a in known_answers(file) if "ranked" in a.reply
+        a.reply["ranked"]: likelihoods_of(a) for a in known_answers(put.file) if "ranked" in a.reply
     }
     open_at = [at for at, digest in enumerate(digests) if digest not in known]
     owners = [(at, k) for at in open_at for k in range(len(requests[at]))]
     found: dict[int, dict[int, Likelihood]] = {at: {} for at in open_at}
-    file.parent.mkdir(parents=True, exist_ok=True)
+    put.file.parent.mkdir(parents=True, exist_ok=True)
     with (
-        bar(f"{title}, choices", total=len(items), unit="items") as progress,
-        file.open("a", encoding="utf-8") as out,
+        bar(f"{put.title}, choices", total=len(put.items), unit="items") as progress,
+        put.file.open("a", encoding="utf-8") as out,
     ):
-        progress.advance(len(items) - len(open_at))
+        progress.advance(len(put.items) - len(open_at))
 
         def note(i: int, likelihood: Likelihood) -> None:
             at, k = owners[i]
             found[at][k] = likelihood
             if len(found[at]) == len(requests[at]):
                 known[digests[at]] = [found[at][j] for j in range(len(requests[at]))]
-                append(out, _chosen(items[at], known[digests[at]], metrics, task, digests[at]))
+                append(
+                    out, _chosen(put.items[at], known[digests[at]], metrics, put.task, digests[at])
+                )
                 progress.advance()
 
-        engine.loglikelihood([requests[at][k] for at, k in owners], note)
+        put.engine.loglikelihood([requests[at][k] for at, k in owners], note)
     return [
-        _chosen(item, known[digest], metrics, task, digest)
-        for item, digest in zip(items, digests, strict=True)
+        _chosen(item, known[digest], metrics, put.task, digest)
+        for item, digest in zip(put.items, digests, strict=True)
     ]
 
 
@@ -127,7 +163,15 @@ def _requests(encoder: Encoder, item: Item, task: str, metric: Ranked) -> list[E
     ]
 
 
-def _digest(requests: Sequence[Encoded]) -> str:
+def _digest_of_prompt(prompt: Sequence[int], sampling: Sampling, place: int) -> str:
+    """Identifies what a model is asked: the same digest has the same reply."""
+    drawn = place if sampling.temperature else None
+    found = hashlib.sha256(repr((sampling, drawn)).encode())
+    found.update(array("q", prompt).tobytes())
+    return found.hexdigest()[:32]
+
+
+def _digest_of_choices(requests: Sequence[Encoded]) -> str:
     """Identifies what a model is asked: the same digest has the same reply."""
     found = hashlib.sha256(b"choices")
     for one in requests:

@@ -16,9 +16,7 @@ TASK.spare.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,12 +24,9 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from brulee.data.encoding import Encoder
 from brulee.data.task import Item
 from brulee.evaluation.base import Array, Metric
-from brulee.inference.engine import Engine, Likelihood
-from brulee.inference.sampling import Sampling
-from brulee.progress import bar
+from brulee.inference.engine import Likelihood
 
 
 @dataclass(frozen=True)
@@ -49,54 +44,6 @@ class Answer:
     request: str = ""
     cluster: str = ""
     reply: dict[str, Any] = field(default_factory=dict)
-
-
-def generate_answers(
-    engine: Engine,
-    encoder: Encoder,
-    items: Sequence[Item],
-    metrics: Sequence[Metric],
-    sampling: Sampling,
-    *,
-    task: str,
-    file: Path,
-    title: str,
-) -> list[Answer]:
-    """Every item's answer, in their order; what `file` holds no reply to is generated."""
-    prompts = [encoder.encode_question(item.asked) for item in items]
-    requests = [_digest(prompt, sampling, at) for at, prompt in enumerate(prompts)]
-    known = {answer.request: answer for answer in known_answers(file)}
-    open_at = [at for at, request in enumerate(requests) if request not in known]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        bar(title, total=len(items), unit="items") as progress,
-        file.open("a", encoding="utf-8") as out,
-    ):
-        progress.advance(len(items) - len(open_at))
-
-        def done(i: int, ids: list[int]) -> None:
-            at = open_at[i]
-            output = encoder.decode(ids)
-            answer = score(items[at], output, len(ids), metrics, task, requests[at])
-            known[answer.request] = answer
-            append(out, answer)
-            progress.advance()
-
-        # By their places among all, so that resuming draws what would have been drawn.
-        engine.generate([prompts[at] for at in open_at], sampling, done, open_at)
-    replies = [known[request] for request in requests]
-    return [
-        score(item, reply.output, reply.tokens, metrics, task, reply.request)
-        for item, reply in zip(items, replies, strict=True)
-    ]
-
-
-def _digest(prompt: Sequence[int], sampling: Sampling, place: int) -> str:
-    """Identifies what a model is asked: the same digest has the same reply."""
-    drawn = place if sampling.temperature else None
-    found = hashlib.sha256(repr((sampling, drawn)).encode())
-    found.update(array("q", prompt).tobytes())
-    return found.hexdigest()[:32]
 
 
 def score(

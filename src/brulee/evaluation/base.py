@@ -27,9 +27,7 @@ class Metric(Protocol):
 
     keys: tuple[str, ...]
     against: Against = "references"  # what `statistics` gets: right answers, or what was read
-    asks: Asks = (
-        "text"  # what it judges: what a model writes, or the choice that it finds likeliest
-    )
+    asks: Asks = "text"  # what it judges: what is written, or which choice is likeliest
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """The statistics of one item: key -> (S,).

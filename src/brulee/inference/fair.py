@@ -56,7 +56,8 @@ class FairQueue(Generic[T]):
     def count(self, who: Hashable, tokens: int) -> None:
         """An asker has had so many more."""
         self._had[who] = self._had.get(who, self._least) + tokens
-        self._tidy()
+        if len(self._had) - len(self._waiting) > _REMEMBERED:
+            self._tidy()
 
     def keep(self, wanted: Callable[[T], bool]) -> None:
         """Forget what is not wanted any more."""

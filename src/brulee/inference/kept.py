@@ -104,7 +104,7 @@ class Kept:
 
     def only(self, voices: Collection[Voice]) -> None:
         """Forget what others than these have read."""
-        for voice in [voice for voice in self._texts if voice not in voices]:
+        for voice in self._texts.keys() - set(voices):
             self._forget(self._texts.pop(voice))
 
     def _path(self, voice: Voice, ids: Sequence[int]) -> list[_Block]:

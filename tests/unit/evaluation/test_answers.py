@@ -12,7 +12,8 @@ from brulee.data.encoding import Encoder
 from brulee.data.task import Item
 from brulee.data.template import Rendered
 from brulee.evaluation import metric
-from brulee.evaluation.answers import Answer, generate_answers
+from brulee.evaluation.answering import answer_items
+from brulee.evaluation.answers import Answer
 from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
 
@@ -34,7 +35,7 @@ def test_resuming_draws_what_would_have_been_drawn(
     ]
 
     def answers(file: str) -> list[Answer]:
-        return generate_answers(
+        return answer_items(
             engine,
             encoder,
             items,

@@ -131,6 +131,7 @@ def test_texts_and_choices_of_an_item_are_one_line_and_are_not_asked_again(
     keep_just(file, found)
     assert read_lines(file) == found
     assert not file.with_suffix(".spare").exists()
+    keep_just(file, asked(base, file, "bleu")[0])  # does not lose what is not wanted now
     again, engine = asked(base, file, *names, "ranked_accuracy_norm", "bleu")
     assert (engine.texts, engine.choices) == (0, 0)
     assert [one.output for one in again] == [one.output for one in found]
