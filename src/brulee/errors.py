@@ -6,6 +6,10 @@ import difflib
 from collections.abc import Iterable
 
 _MOST_SHOWN = 30
+_NOT_NUMBERS = (
+    "the model's probabilities are not numbers (NaN): its weights are damaged, or too large for the"
+    " number format (--precision float32, train.precision in a recipe)."
+)
 
 
 class BruleeError(Exception):
@@ -22,6 +26,13 @@ class InputError(BruleeError):
     """Bad usage or bad input; the message names the file, line, key or row and what is valid."""
 
     exit_code = 2
+
+
+class NotNumbersError(BruleeError):
+    """A model's probabilities are NaN: the first token or choice would pass for the likeliest."""
+
+    def __init__(self, sentence: str = _NOT_NUMBERS) -> None:
+        super().__init__(sentence)
 
 
 class StoppedError(BruleeError):

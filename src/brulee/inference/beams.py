@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from brulee.errors import NotNumbersError
 from brulee.inference.generation import Decoder, Order
 from brulee.inference.sampling import Sampling
 
@@ -81,7 +82,10 @@ def _best(
     """Of each search the 2 W best ways on: sum, beam and token, best first."""
     sums = torch.tensor([one.sums for one in live], device=logits.device)
     vocabulary = logits.shape[-1]
-    scores = logits.float().log_softmax(dim=-1).view(len(live), width, vocabulary) + sums[..., None]
+    scores = logits.float().log_softmax(dim=-1).view(len(live), width, vocabulary)
+    if scores[..., 0].isnan().any():
+        raise NotNumbersError
+    scores = scores + sums[..., None]
     values, at = scores.flatten(1).topk(min(2 * width, width * vocabulary), dim=-1)
     return [
         [

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from brulee.data.encoding import Encoded
-from brulee.errors import InputError
+from brulee.errors import InputError, NotNumbersError
 from brulee.inference.beams import search
 from brulee.inference.completion import Completion, Decode, StopTexts
 from brulee.inference.generation import Decoder, Order, write
@@ -19,7 +19,7 @@ from brulee.inference.likelihood import Likelihood, score_stream
 from brulee.inference.padded import padded_parts, score_padded
 from brulee.inference.padded_decoder import PaddedDecoder
 from brulee.inference.row import Voice
-from brulee.inference.sampling import Sampling, generators, next_tokens
+from brulee.inference.sampling import NO_TOKEN, Sampling, generators, next_tokens
 from brulee.inference.stream_decoder import StreamDecoder
 from brulee.inference.trial import reads_streams
 from brulee.inference.waves import waves
@@ -71,6 +71,7 @@ class Engine:
 
         `streams` number the random stream of each request, which is its place among them by
         default: some of the requests, asked later by their numbers, are answered as all were.
+        Raises NotNumbersError where the model gives no numbers, as all that write do.
         """
         outputs: list[list[int]] = [[] for _ in prompts]
         for i, ids in self._written(prompts, sampling, streams):
@@ -108,6 +109,8 @@ class Engine:
         _, logits_BV = decoder.admit(1)
         for written in range(1, most + 1):
             token = int(next_tokens(logits_BV, sampling, streams)[0])
+            if token == NO_TOKEN:
+                raise NotNumbersError
             if token in self.stop_ids:
                 return
             yield token

@@ -12,8 +12,9 @@ from typing import Protocol
 
 import torch
 
+from brulee.errors import NotNumbersError
 from brulee.inference.guesses import Guesses, shared_out
-from brulee.inference.sampling import Sampling, generators, next_tokens
+from brulee.inference.sampling import NO_TOKEN, Sampling, generators, next_tokens
 
 TOGETHER = 64  # tokens that a pass reads at little more cost than one
 
@@ -72,7 +73,8 @@ class Live:
     """A row that is being written: how its tokens are chosen, and those it has.
 
     It ends before a token of its order's `stop_ids`, after one with which it is `stopped`, or with
-    as many as it may have; `cut` says that it was this last.
+    as many as it may have; `cut` says that it was this last. One whose next token the model gives
+    no numbers for ends there, `broken`.
     """
 
     order: Order
@@ -83,6 +85,7 @@ class Live:
     ids: list[int] = field(default_factory=list)
     ended: bool = False
     cut: bool = False
+    broken: bool = False
 
     @classmethod
     def begun(
@@ -102,7 +105,8 @@ class Live:
 
     def take(self, token: int) -> None:
         """Go on with a token."""
-        self.ended = token in self.order.stop_ids
+        self.broken = token == NO_TOKEN
+        self.ended = self.broken or token in self.order.stop_ids
         if self.ended:
             return
         self.ids.append(token)
@@ -120,13 +124,15 @@ def write(
 ) -> Iterator[tuple[int, list[int]]]:
     """Each request and its ids, as soon as it is finished; orders[i] is of the decoder's prompt i.
 
-    A completion ends as a `Live` does.
+    A completion ends as a `Live` does. Raises NotNumbersError for one that is broken.
     """
     live: list[Live] = []
 
     def finished() -> list[tuple[int, list[int]]]:
         nonlocal live
         live, gone = without_ended(decoder, live)
+        if any(row.broken for row in gone):
+            raise NotNumbersError
         return [(row.order.request, row.ids) for row in gone]
 
     while live or decoder.waiting:

@@ -17,7 +17,7 @@ import torch
 from transformers import PreTrainedModel
 
 from brulee.data.encoding import Encoded
-from brulee.errors import BruleeError
+from brulee.errors import NotNumbersError
 from brulee.inference.branches import Ints, Stream, lay_out
 from brulee.inference.path_reader import PathReader
 
@@ -88,17 +88,14 @@ def token_scores(
 ) -> Iterator[tuple[float, bool]]:
     """Log-probability of each target after its row, and whether it is the likeliest token.
 
-    Raises BruleeError where the model gives no number: of such answers the first would be chosen.
+    Raises NotNumbersError where the model gives none.
     """
     rows = torch.from_numpy(rows_M).to(logits_NV.device)
     targets = torch.from_numpy(targets_M).to(logits_NV.device)
     # Not logsumexp, whose sum over a single row is cut among the threads, and rounded otherwise.
     picked_M = logits_NV.float().log_softmax(dim=-1)[rows, targets]
     if picked_M.isnan().any():
-        raise BruleeError(
-            "the model's probabilities are not numbers (NaN): its weights are damaged, or too large"
-            " for the number format (--precision float32, train.precision in a recipe)."
-        )
+        raise NotNumbersError
     greedy_M = logits_NV.argmax(dim=-1)[rows] == targets
     return zip(picked_M.tolist(), greedy_M.tolist(), strict=True)
 

@@ -11,6 +11,7 @@ import torch
 
 from brulee.errors import InputError
 
+NO_TOKEN: Final = -1  # what is chosen where the model's logits are not numbers
 _SEEDS: Final = 2**64  # what a generator takes as its seed
 _COLDEST: Final = 1e-30  # below it logits would no longer be finite; the likeliest token is certain
 
@@ -55,15 +56,18 @@ def generators(sampling: Sampling, numbers: Sequence[int]) -> list[torch.Generat
 def next_tokens(
     logits_BV: torch.Tensor, sampling: Sampling, streams: Sequence[torch.Generator]
 ) -> torch.Tensor:
-    """The chosen token of each row, shape (B,)."""
+    """The chosen token of each row, shape (B,); NO_TOKEN where a logit is NaN."""
     if sampling.temperature == 0.0:
-        return logits_BV.argmax(dim=-1)
+        tokens_B = logits_BV.argmax(dim=-1)  # a NaN is the largest
+        wrong_B = logits_BV.gather(-1, tokens_B[:, None])[:, 0].isnan()
+        return tokens_B.masked_fill(wrong_B, NO_TOKEN)
     temperature = max(sampling.temperature, _COLDEST)
     probabilities_BV = torch.softmax(logits_BV.float() / temperature, dim=-1).cpu()
     if sampling.top_p < 1.0:
         probabilities_BV = _nucleus(probabilities_BV, sampling.top_p)
+    unknown = torch.tensor([NO_TOKEN])
     drawn = [
-        torch.multinomial(row_V, 1, generator=stream)
+        unknown if row_V[0].isnan() else torch.multinomial(row_V, 1, generator=stream)
         for row_V, stream in zip(probabilities_BV, streams, strict=True)
     ]
     return torch.cat(drawn).to(logits_BV.device)

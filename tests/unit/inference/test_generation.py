@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from brulee.errors import NotNumbersError
 from brulee.inference.completion import StopTexts
 from brulee.inference.engine import Engine
 from brulee.inference.sampling import Sampling
@@ -148,3 +149,27 @@ def test_the_attention_of_a_model_is_its_own_again_between_tokens(make_model: Ma
     tokens = _engine(model).stream([5, 6, 7], Sampling(5))
     next(tokens)
     assert model.config._attn_implementation == before
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(4), Sampling(4, temperature=1.0), Sampling(4, temperature=1.0, top_p=0.9)],
+    ids=["greedy", "drawn", "nucleus"],
+)
+def test_a_model_without_numbers_writes_nothing(make_model: Make, sampling: Sampling) -> None:
+    model = make_model("llama", seed=1)
+    with torch.no_grad():
+        model.get_output_embeddings().weight[7] = torch.nan
+    engine = _engine(model)
+    with pytest.raises(NotNumbersError, match="not numbers"):
+        engine.generate([[5, 6], [8, 9, 10]], sampling)
+    with pytest.raises(NotNumbersError):
+        list(engine.stream([5, 6], sampling))
+
+
+def test_beams_without_numbers_are_refused(make_model: Make) -> None:
+    model = make_model("llama", seed=1)
+    with torch.no_grad():
+        model.get_output_embeddings().weight[:] = torch.nan
+    with pytest.raises(NotNumbersError):
+        _engine(model).generate([[5, 6]], Sampling(4, beams=2))
