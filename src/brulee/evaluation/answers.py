@@ -17,6 +17,7 @@ TASK.spare.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from brulee.data.task import Item
+from brulee.errors import BruleeError, InputError
 from brulee.evaluation.base import Array, Metric
 from brulee.inference.engine import Likelihood
 
@@ -65,15 +67,27 @@ def score(
 def worth(
     item: Item, outputs: Iterable[tuple[Metric, str]]
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """The statistics of an item's outputs by each metric's own, and the scores of it alone."""
+    """The statistics of an item's outputs by each metric's own, and the scores of it alone.
+
+    Raises BruleeError for a statistic that is not finite, naming metric and item.
+    """
     statistics: dict[str, list[float]] = {}
     scores: dict[str, float] = {}
     for metric, output in outputs:
         against = (item.prompt,) if metric.against == "source" else item.references
         for key, values in metric.statistics(output, against).items():
-            statistics[key] = [float(v) for v in values]
+            statistics[key] = [_finite(v, key, item) for v in values]
             scores[key] = metric.item(key, values)
     return statistics, scores
+
+
+def _finite(value: float, key: str, item: Item) -> float:
+    if not math.isfinite(value):
+        raise BruleeError(
+            f"the metric {key!r} gave {float(value)} for item {item.id!r}: every statistic must be"
+            " finite."
+        )
+    return float(value)
 
 
 def with_likelihoods(found: Iterable[Likelihood]) -> dict[str, Any]:
@@ -148,7 +162,10 @@ def read_answers(file: Path) -> dict[str, Answer]:
 
 
 def read_lines(file: Path) -> list[Answer]:
-    """Every whole answer of a file, in its order; see `read_answers`."""
+    """Every whole answer of a file, in its order; see `read_answers`.
+
+    Raises InputError for a line that is none, naming it.
+    """
     if not file.is_file():
         return []
     # As bytes: a kill may cut a character in two.
@@ -158,8 +175,23 @@ def read_lines(file: Path) -> list[Answer]:
         with file.open("r+b") as torn:
             torn.truncate(len(whole))
     # Not splitlines(): JSON leaves U+2028 and its like as they are.
-    answers = [json.loads(line) for line in whole.split(b"\n")[:-1]]
-    return [Answer(**{**a, "references": tuple(a["references"])}) for a in answers]
+    lines = whole.split(b"\n")[:-1]
+    return [_read_line(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _read_line(line: bytes, where: str) -> Answer:
+    try:
+        held = json.loads(line, parse_constant=_no_number)
+        return Answer(**{**held, "references": tuple(held["references"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{where}: not an answer as a run writes them ({error}); delete the line to have it"
+            " asked again."
+        ) from None
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no score")
 
 
 def _line(answer: Answer) -> str:

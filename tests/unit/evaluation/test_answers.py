@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from brulee.data.encoding import Encoder
 from brulee.data.task import Item
 from brulee.data.template import Rendered
+from brulee.errors import BruleeError, InputError
 from brulee.evaluation import metric
 from brulee.evaluation.answering import answer_items
-from brulee.evaluation.answers import Answer
+from brulee.evaluation.answers import Answer, append, read_lines, worth
+from brulee.evaluation.base import Array, Metric
 from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
 
@@ -51,3 +54,33 @@ def test_resuming_draws_what_would_have_been_drawn(
     lines = (tmp_path / "whole.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "resumed.jsonl").write_text("".join(lines[:3]))
     assert answers("resumed.jsonl") == whole
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"id": "1"',
+        '{"id": "1", "task": "t"}',
+        "[]",
+        '{"references": ["a"], "scores": {"f1": NaN}}',
+    ],
+    ids=["torn", "keys", "list", "nan"],
+)
+def test_a_line_that_is_no_answer_is_named(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "t.jsonl"
+    with file.open("w") as out:
+        append(out, Answer("0", "t", "Q", "A", ("A",), {}, {}, 1))
+        out.write(line + "\n")
+    with pytest.raises(InputError, match=r"t\.jsonl, line 2: not an answer"):
+        read_lines(file)
+
+
+def test_a_metric_without_a_number_is_named() -> None:
+    class Broken(type(metric("exact_match"))):  # type: ignore[misc]
+        def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
+            return {"exact_match": np.array([np.inf])}
+
+    broken: Metric = Broken()
+    item = Item("17", Rendered("Q", "A", None), ("A",))
+    with pytest.raises(BruleeError, match="'exact_match' gave inf for item '17'"):
+        worth(item, [(broken, "A")])
