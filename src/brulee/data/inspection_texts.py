@@ -103,8 +103,7 @@ def _read(task: Task, chosen: dict[str, tuple[int, ...]]) -> Iterator[_Read]:
     template = task.templates.templates[0]
     columns = task.templates.source_columns
     for name, rows in chosen.items():
-        for row in rows:
-            values = task.rows[row]
+        for row, values in zip(rows, task.rows.some(rows), strict=True):
             try:
                 rendered = template.render(values, "")
             except InputError as error:
