@@ -106,8 +106,8 @@ def space(recipe: Recipe, axes: Sequence[Axis]) -> Space:
     """
     if not axes:
         raise InputError(
-            "a sweep needs an axis to go along: --set KEY=A,B,C or --set KEY=LOW..HIGH, for "
-            "instance --set train.learning_rate=1e-4..3e-3:log."
+            "a sweep needs an axis to go along: --set KEY=A,B,C (commas, no brackets) or --set "
+            "KEY=LOW..HIGH, for instance --set train.learning_rate=1e-4..3e-3:log."
         )
     if (count := math.prod(len(axis.ends) for axis in axes)) > _MOST:
         raise InputError(

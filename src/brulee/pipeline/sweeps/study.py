@@ -304,8 +304,8 @@ def _storage(url: str, given: bool) -> Any:
         if isinstance(error, errors.ArgumentError):
             said = "not the URL of a database"
         raise InputError(
-            f"--storage: {said}; write sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME "
-            "with its driver installed (pip install psycopg2-binary)."
+            f"--storage: {said}; write sqlite:///FILE, or postgresql+psycopg://USER:PASSWORD@HOST/"
+            "NAME with its driver installed (pip install 'psycopg[binary]')."
         ) from None
 
 
