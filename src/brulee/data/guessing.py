@@ -9,6 +9,7 @@ from typing import Any
 
 from brulee.data.formats import Detected
 from brulee.data.row_checks import MOST_EMPTY
+from brulee.data.template import SEPARATOR
 from brulee.errors import InputError
 
 SAMPLE = 50
@@ -39,6 +40,8 @@ _MOST_LABELS, _LONGEST_LABEL = 20, 40
 def guess(detected: Detected) -> dict[str, Any]:
     """Templates that ask with all columns but one, which is learned; and `columns`, if need be.
 
+    Where it holds labels they are the answer choices.
+
     Raises InputError, with what the format says, where there is nothing to ask or to learn.
     """
     rows = detected.rows
@@ -55,12 +58,16 @@ def guess(detected: Detected) -> dict[str, Any]:
         raise InputError(f"{rows.name}: {detected.why}")
     many = len(asked) > 1
     texts = [f"{_shown(c)}: {{{{{names[c]}}}}}" if many else f"{{{{{names[c]}}}}}" for c in asked]
-    labels = [str(row[target]) for row in rows if row[target] is not None]
-    one_of = f" Answer with one of: {', '.join(sorted(set(labels)))}." if are_labels(labels) else ""
-    prompt = "\n\n".join([*texts, f"What is the {_shown(target)}?{one_of}"])
+    templates = {"prompt": "", "completion": f"{{{{{names[target]}}}}}"}
+    question = f"What is the {_shown(target)}?"
+    answers = [text for row in rows if (text := _text(row[target]))]
+    if are_labels(answers):
+        labels = sorted(set(answers))
+        question += f" Answer with one of: {', '.join(labels)}."
+        templates["answer_choices"] = f" {SEPARATOR} ".join(labels)
+    templates["prompt"] = "\n\n".join([*texts, question])
     used = {names[c]: c for c in (*asked, target) if names[c] not in (c, c.replace("-", "_"))}
-    mapped = {"columns": used} if used else {}
-    return {"templates": {"prompt": prompt, "completion": f"{{{{{names[target]}}}}}"}, **mapped}
+    return {"templates": templates} | ({"columns": used} if used else {})
 
 
 def _name(column: str) -> str:
@@ -82,7 +89,7 @@ def _is_told(column: str, sample: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _target(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str | None:
-    """The column that is learned: by its name, else the last that has no gap."""
+    """The column that is learned: by its name, else the one of labels, else the last full one."""
     full = [c for c in columns if all(row[c] not in (None, "") for row in sample)]
     # A few empty answers are left out; more are refused.
     nearly = [c for c in columns if _gaps(c, sample) <= MOST_EMPTY * len(sample)]
@@ -93,7 +100,14 @@ def _target(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str 
         (found[name] for found in (named, ending) for name in _TARGETS if name in found), None
     )
     nested = any(isinstance(value, list | dict) for row in sample for value in row.values())
-    return by_name or (full[-1] if full and not nested else None)
+    if by_name or not full or nested:
+        return by_name
+    labels = [c for c in full if are_labels([_text(row[c]) for row in sample])]
+    return labels[0] if len(labels) == 1 else full[-1]
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).strip()
 
 
 def _gaps(column: str, sample: Sequence[Mapping[str, Any]]) -> float:

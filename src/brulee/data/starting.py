@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from brulee.yaml_lines import quoted
 
 _SHARES = (0.15, 0.3, 0.5)
 _COUNTED = 1000  # rows
+_WORKED = "gsm8k/step-by-step-cot"
+_NUMBER_LAST = re.compile(r"\n#### *\S+\s*$")
+_FEW_WORDS = 5
 # Tokens that an answer may have: a third of its characters, within reason.
 _LEAST_TOKENS, _MOST_TOKENS = 16, 512
 
@@ -93,6 +97,9 @@ class _Said:
 def _phrased(source: str, rows: Rows, detected: Detected) -> tuple[dict[str, Any], _Said]:
     """The data section without its split."""
     if detected.templates is not None:
+        if _ends_in_numbers(rows):
+            why = "answers end in #### and a number, as those of GSM8K do"
+            return {"source": source, "templates": _WORKED}, _Said(why, (why,))
         read_as = f"read as {detected.name}: {detected.why}"
         return {"source": source}, _Said(detected.why, (read_as,))
     fitting = _families(rows)
@@ -109,6 +116,14 @@ def _phrased(source: str, rows: Rows, detected: Detected) -> tuple[dict[str, Any
         "and what is to be written, with {{column}} for a row's own",
     )
     return data, _Said("guessed from the columns' names", comments, guessed=True)
+
+
+def _ends_in_numbers(rows: Rows) -> bool:
+    """Whether rows are problems whose solution ends in `#### NUMBER`, as GSM8K's do."""
+    if not {"question", "answer"} <= set(rows.columns):
+        return False
+    answers = [rows[i]["answer"] for i in range(min(SAMPLE, len(rows)))]
+    return all(isinstance(text, str) and _NUMBER_LAST.search(text) for text in answers)
 
 
 def _families(rows: Rows) -> list[str]:
@@ -217,7 +232,22 @@ def _metrics(task: Task, targets: Sequence[str]) -> list[str]:
         return ["final_answer"]
     if task.labels:
         return ["accuracy", "ranked_accuracy", "macro_f1"]
-    return ["exact_match"] if are_labels(targets) else ["rouge", "bleu"]
+    if task.templates.templates[0].answer_choices:  # of each row its own
+        return ["accuracy", "ranked_accuracy"]
+    if are_labels(targets):
+        return ["exact_match"]
+    if all(map(_is_number, targets)):
+        whole = all(float(text).is_integer() for text in targets)
+        return ["exact_match"] if whole else ["pearson", "spearman"]
+    few = sum(len(text.split()) <= _FEW_WORDS for text in targets) > len(targets) / 2
+    return ["exact_match", "token_f1"] if few else ["rouge", "bleu"]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _section(key: str, value: Any) -> Iterator[str]:

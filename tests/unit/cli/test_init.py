@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,8 @@ def test_a_table_is_asked_about_in_full_and_told_to_be_a_guess(brulee, here: Pat
     assert rendered.prompt.startswith(f"Message Text: {said(1)}\n\nnote: x\n\n")
     assert rendered.prompt.endswith("Answer with one of: billing, other, shipping.")
     assert rendered.completion == "shipping"
-    assert recipe.evaluate.metrics == ["exact_match"]
+    assert task.labels == ("billing", "other", "shipping")
+    assert recipe.evaluate.metrics == ["accuracy", "ranked_accuracy", "macro_f1"]
     assert recipe.tasks[0][1].split.group == "customer_id"
     sides = [{task.rows[i]["customer_id"] for i in part} for part in (task.train, task.test)]
     assert not sides[0] & sides[1]
@@ -144,6 +145,43 @@ def test_a_family_that_ignores_the_passage_is_none_that_fits(brulee, here: Path)
     assert done.code == 2
     assert "do not say what is asked and what is learned" in done.err
     assert "data.templates: {prompt: ..., completion: ...}" in done.err
+
+
+def test_labels_are_learned_whatever_their_column_is_called(brulee, here: Path) -> None:
+    table(here / "avis.csv", ["catégorie", "avis"], [(TEAMS[i % 3], said(i)) for i in range(60)])
+    assert brulee("init", "avis.csv", "--quiet").code == 0
+    (task,) = open_corpus(load_recipe("avis.yaml")).tasks.values()
+    rendered = task.templates.templates[0].render(task.rows[1])
+    assert rendered is not None
+    assert (rendered.prompt.split("\n")[0], rendered.completion) == (said(1), "shipping")
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "expected"),
+    [
+        (["text", "score"], lambda i: [said(i), i * 0.31], ["pearson", "spearman"]),
+        (["text", "score"], lambda i: [said(i), i * 7], ["exact_match"]),
+        (["question", "answer"], lambda i: [said(i), f"{WORDS[i % 12]} {i}"],
+         ["exact_match", "token_f1"]),
+        (["question", "answer"], lambda i: [said(i), said(i + 1)], ["rouge", "bleu"]),
+        (["question", "answer"], lambda i: [said(i), f"{i}+1 = <<{i}+1={i + 1}>>\n#### {i + 1}"],
+         ["final_answer"]),
+        (["premise", "choice1", "choice2", "question", "label"],
+         lambda i: [said(i), said(i + 1), said(i + 2), "cause", i % 2],
+         ["accuracy", "ranked_accuracy"]),
+    ],
+    ids=["scores", "counts", "short", "long", "worked", "choices"],
+)  # fmt: skip
+def test_what_is_written_says_how_it_is_scored(
+    brulee, here: Path, columns: list[str], row: Callable[[int], list[Any]], expected: list[str]
+) -> None:
+    rows = [dict(zip(columns, row(i), strict=True)) for i in range(60)]
+    (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert brulee("init", "rows.jsonl", "--quiet").code == 0
+    recipe = load_recipe("rows.yaml")
+    assert recipe.evaluate.metrics == expected
+    (task,) = open_corpus(recipe).tasks.values()
+    assert task.train
 
 
 def test_so_few_rows_still_have_one_to_be_scored_on(brulee, here: Path) -> None:
