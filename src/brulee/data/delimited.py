@@ -16,6 +16,14 @@ from brulee.errors import InputError
 _LONGEST_FIELD = 2**31 - 1
 
 
+class NamelessError(InputError):
+    """A table whose first line holds values and no names of columns, of which it has `width`."""
+
+    def __init__(self, message: str, width: int = 0) -> None:
+        super().__init__(message)
+        self.width = width
+
+
 def delimited(
     delimiter: str, name: str, numbered: bool = False
 ) -> Callable[[Raw, int | None], Piece]:
@@ -125,10 +133,11 @@ def _check_header(source: Raw, header: list[str], line: int, delimiter: str, nam
     for cell in header:
         if not cell.strip() or re.fullmatch(r"[-+.\d]+", cell.strip()) or len(cell) > 100:
             shown = repr(cell if len(cell) <= 40 else cell[:37] + "...")
-            source.fail(
-                f"the first line has to name the columns, but it holds {shown}; a file without "
-                'such a line has the columns 1, 2, ..., as in data.columns: {text: "1"}.',
-                line,
+            raise NamelessError(
+                f"{source.label}, line {line}: the first line has to name the columns, but it holds"
+                f" {shown}; a file without such a line has the columns 1, 2, ..., as in "
+                'data.columns: {text: "1"}.',
+                len(header),
             )
         if header.count(cell) > 1:
             source.fail(f"the header names the column {cell!r} twice.", line)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from brulee.data.corpus import open_corpus
+from brulee.data.delimited import NamelessError
 from brulee.data.encoding import Encoder
 from brulee.data.formats import TABLE, Detected, describe, detect
 from brulee.data.guessing import GROUP, SAMPLE, are_labels, guess
@@ -73,16 +74,34 @@ def start(source: str, model: str = "bundled", file: Path = Path("my.yaml")) -> 
     The format, or else the first library family that fits, or else a guess from the columns' names
     says what is asked. Raises InputError for rows that cannot be trained on.
     """
-    rows = open_source(source)
+    rows, numbers = _open(source)
     detected = detect(rows)
     if detected.templates is None and detected.name != TABLE:
         raise InputError(f"{rows.name}: {detected.why}")
     data, said = _phrased(source, rows, detected)
+    if numbers:
+        data["columns"] = {name: numbers[own] for name, own in _named(data, rows).items()}
     task, data = _opened(data, model)
     text = "\n".join([*_lines(data, said, task, model, file), ""])
     phrased = Detected(detected.name, said.why, task.templates, task.rows)
     described = describe(phrased, task.rows[task.train[0]])
     return Start(text, described, len(task.rows), len(task.test), said.guessed, task)
+
+
+def _open(source: str) -> tuple[Rows, dict[str, str]]:
+    """The rows; where a file names no columns, by names made up, with the number of each."""
+    try:
+        return open_source(source), {}
+    except NamelessError as error:
+        numbers = {f"column {at}": str(at) for at in range(1, error.width + 1)}
+    return open_source(source, columns=numbers), numbers
+
+
+def _named(data: Mapping[str, Any], rows: Rows) -> dict[str, str]:
+    """The columns that a recipe's templates read, by the name they have there."""
+    mapped: dict[str, str] = data.get("columns", {})
+    used = load_templates(data["templates"]).columns
+    return mapped | {c: c for c in rows.columns if c in used and c not in mapped}
 
 
 @dataclass(frozen=True)

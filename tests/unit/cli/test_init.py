@@ -156,6 +156,19 @@ def test_labels_are_learned_whatever_their_column_is_called(brulee, here: Path) 
     assert (rendered.prompt.split("\n")[0], rendered.completion) == (said(1), "shipping")
 
 
+def test_a_file_that_names_no_columns_gets_a_recipe_that_does(brulee, here: Path) -> None:
+    rows = [[i, f"{said(i)}?", TEAMS[i % 3]] for i in range(60)]
+    table(here / "bare.csv", rows[0], rows[1:])
+    assert brulee("init", "bare.csv", "--quiet").code == 0
+    recipe = load_recipe("bare.yaml")
+    assert recipe.tasks[0][1].columns == {"column_2": "2", "column_3": "3"}
+    (task,) = open_corpus(recipe).tasks.values()
+    rendered = task.templates.templates[0].render(task.rows[0])
+    assert rendered is not None
+    assert (rendered.prompt.split("\n")[0], rendered.completion) == (f"{said(0)}?", "billing")
+    assert len(task.rows) == 60
+
+
 @pytest.mark.parametrize(
     ("columns", "row", "expected"),
     [
