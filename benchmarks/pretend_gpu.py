@@ -324,6 +324,7 @@ def _trust_what_is_tried() -> None:
     import brulee.models.fused_decoder as fused
     import brulee.models.head as head
     import brulee.models.layer_form as layer_form
+    import brulee.models.kernels.trying as trying
     import brulee.training.passes as passes
 
     found: tuple[tuple[Any, str, Any], ...] = (
@@ -331,6 +332,7 @@ def _trust_what_is_tried() -> None:
         (fused, "errors_of", []),
         (fused, "only_round", True),
         (layer_form, "_beyond", 0.0),
+        (trying, "fault", None),
         (head, "_head_of", head.Head()),
         (passes, "packs_exactly", True),
     )

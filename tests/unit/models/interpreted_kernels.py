@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from brulee.models.kernels import in_c, in_triton
+from brulee.models.kernels import in_c, in_triton, trying
 
 FP32, BF16 = FORMATS = [torch.float32, torch.bfloat16]
 compiled = pytest.mark.skipif(shutil.which("gcc") is None, reason="compares with loops in C")
@@ -119,3 +119,10 @@ def test_a_gain_in_bf16_is_read_as_it_is() -> None:
         in_triton.norm_forward(x, held, out, torch.zeros(3), 3, 50, 1e-5)
     assert outs[0].abs().sum() > 0
     assert torch.equal(*outs)
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("name", in_triton.LOOPS)
+def test_the_trial_before_its_use_finds_nothing_wrong(name: str, dtype: torch.dtype) -> None:
+    run = in_triton.LOOPS[name]
+    assert trying.fault(name, run, torch.device("cpu"), dtype, dtype) is None

@@ -2,20 +2,21 @@
 
 PyTorch normalises, gates, rotates and weighs in three to eight passes over memory each; a loop of
 ours does it in one. On a CPU they are in C and compiled at their first use (in_c.py), on a GPU in
-Triton (in_triton.py). Where neither can be had everything is computed by PyTorch's own operations,
-which give the same within rounding; `BRULEE_KERNELS=torch` asks for that. What was gained is in
-docs/performance.md.
+Triton (in_triton.py), and each is tried there before it is used (trying.py). What has none, or one
+that is wrong, is computed by PyTorch's own operations, which give the same within rounding;
+`BRULEE_KERNELS=torch` asks for that. What was gained is in docs/performance.md.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Callable
 
 import torch
 
-from brulee.models.kernels import in_c
+from brulee.models.kernels import in_c, trying
 
 
 def kernel(
@@ -38,8 +39,21 @@ def language(device: torch.device) -> str:
 def _found(
     name: str, device: torch.device, x: torch.dtype, y: torch.dtype, asked: str | None
 ) -> Callable[..., None] | None:
-    if asked == "torch":
-        return None
+    run = None if asked == "torch" else _of_device(name, device, x, y)
+    wrong = None if run is None else trying.fault(name, run, device, x, y)
+    if wrong is None:
+        return run
+    warnings.warn(
+        f"PyTorch's own operations are used instead, somewhat slower: a loop does not compute what "
+        f"it should on {device} in {x}: {wrong}",
+        stacklevel=2,
+    )
+    return None
+
+
+def _of_device(
+    name: str, device: torch.device, x: torch.dtype, y: torch.dtype
+) -> Callable[..., None] | None:
     if device.type == "cpu":
         return in_c.loop(name, x, y)
     if device.type == "cuda":

@@ -1,0 +1,146 @@
+"""Whether a loop computes what it is for, tried on small tensors where it is to run.
+
+Another compiler, processor or GPU may get one wrong, and a wrong gradient trains on, unseen: the
+trial of a whole model (fused_trial.py) goes forward only. What is expected is worked out in float64
+on the CPU; the errors are those of a whole output, as long as what is expected.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+_ROWS, _WIDTH, _EPS = 6, 80, 1e-5
+_SIZE = 1100  # of a flat tensor: more than a program of in_triton.py takes
+_COLUMNS = 4200  # of logits: the same
+_HEADS = (5, 3, 32)  # tokens, heads, width
+_TURN_UP: Final = 2 * math.sqrt(2 / math.pi)  # gelu by its tangent is x sigmoid(_TURN_UP (...))
+
+
+@dataclass(frozen=True)
+class Case:
+    """Arguments of a loop, on a CPU, and what it should leave in some of them, by their place."""
+
+    arguments: tuple[Any, ...]
+    expected: dict[int, torch.Tensor]
+
+
+def fault(
+    name: str, run: Callable[..., None], device: torch.device, x: torch.dtype, y: torch.dtype
+) -> str | None:
+    """What is wrong with a loop on a device, for inputs in `x` and products in `y`; None: nothing.
+
+    Of loops that have no trial here nothing is known, and so nothing is wrong.
+    """
+    for case in _CASES[name](x, y) if name in _CASES else ():
+        there = [a.to(device) if isinstance(a, torch.Tensor) else a for a in case.arguments]
+        try:
+            run(*there)
+            found = {place: there[place].cpu().double() for place in case.expected}
+        except RuntimeError as error:  # a loop that another one's trial says nothing about
+            return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        for place, expected in case.expected.items():
+            most = 1e-4 if there[place].dtype == torch.float32 else 5e-3
+            off = float((found[place] - expected).norm() / expected.norm())
+            if not off <= most:  # NaN is not
+                return f"{name} is off by {off:.1e} of its result"
+    return None
+
+
+def _drawn(seed: int, *shape: int, dtype: torch.dtype) -> torch.Tensor:
+    with torch.device("cpu"):
+        draw = torch.Generator().manual_seed(seed)
+        return torch.randn(shape, generator=draw, dtype=torch.float32).to(dtype)
+
+
+def _empty(*shape: int, dtype: torch.dtype) -> torch.Tensor:
+    return torch.full(shape, math.nan, dtype=dtype, device="cpu")
+
+
+def _norm_forward(x: torch.dtype, y: torch.dtype) -> Iterator[Case]:
+    rows, gain, r = _normed(x)
+    out = rows.double() * r * gain.double()
+    there = _empty(*rows.shape, dtype=y), _empty(_ROWS, 1, dtype=torch.float32)
+    yield Case((rows, gain, *there, _ROWS, _WIDTH, _EPS), {2: out, 3: r})
+
+
+def _norm_backward(x: torch.dtype, y: torch.dtype) -> Iterator[Case]:
+    rows, gain, r = _normed(x)
+    d_y = _drawn(2, _ROWS, _WIDTH, dtype=y)
+    wide, grad = rows.double(), d_y.double() * gain.double()
+    d_x = r * (grad - wide * r.square() * (grad * wide).mean(-1, keepdim=True))
+    there = _empty(*rows.shape, dtype=x)
+    yield Case((rows, gain, r.float(), d_y, there, _ROWS, _WIDTH), {4: d_x})
+
+
+def _normed(x: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rows = _drawn(0, _ROWS, _WIDTH, dtype=x)
+    r = (rows.double().square().mean(-1, keepdim=True) + _EPS).rsqrt()
+    return rows, _drawn(1, _WIDTH, dtype=torch.float32), r
+
+
+def _gate_forward(by: str, _: torch.dtype, y: torch.dtype) -> Iterator[Case]:
+    gate, up = (_drawn(seed, _SIZE, dtype=y) for seed in range(2))
+    active, _slope = _activated(by, gate.double())
+    there = _empty(_SIZE, dtype=y)
+    yield Case((gate, up, there, _SIZE), {2: active * up.double()})
+
+
+def _gate_backward(by: str, _: torch.dtype, y: torch.dtype) -> Iterator[Case]:
+    gate, up, d_y = (_drawn(seed, _SIZE, dtype=y) for seed in range(3))
+    active, slope = _activated(by, gate.double())
+    wide = d_y.double()
+    there = _empty(_SIZE, dtype=y), _empty(_SIZE, dtype=y)
+    expected = {3: wide * up.double() * slope, 4: wide * active}
+    yield Case((gate, up, d_y, *there, _SIZE), expected)
+
+
+def _activated(by: str, gate: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The activation and its slope."""
+    inner = gate if by == "silu" else _TURN_UP * (gate + 0.044715 * gate**3)
+    steep = torch.ones_like(gate) if by == "silu" else _TURN_UP * (1 + 3 * 0.044715 * gate**2)
+    s = torch.sigmoid(inner)
+    return gate * s, s + gate * s * (1 - s) * steep
+
+
+def _rotate(_: torch.dtype, y: torch.dtype) -> Iterator[Case]:
+    tokens, heads, width = _HEADS
+    given = _drawn(0, tokens, heads, width, dtype=y)
+    cos, sin = (_drawn(seed, tokens, width, dtype=y) for seed in (1, 2))
+    c, s, half = cos.double()[:, None], sin.double()[:, None], width // 2
+    first, second = given.double()[..., :half], given.double()[..., half:]
+    for turn in (1, -1):
+        s1, s2 = (s[..., :half], s[..., half:])[::turn]
+        one = first * c[..., :half] - turn * second * s1
+        two = second * c[..., half:] + turn * first * s2
+        there = _empty(tokens, heads, width, dtype=y)
+        yield Case((given, cos, sin, there, *_HEADS, turn), {3: torch.cat([one, two], -1)})
+
+
+def _cross_entropy(_: torch.dtype, y: torch.dtype) -> Iterator[Case]:
+    logits = _drawn(0, 3, _COLUMNS, dtype=y)
+    target = torch.tensor([_COLUMNS - 1, -1, 7], device="cpu")
+    counts = (target >= 0).double()
+    logs = logits.double().log_softmax(-1)
+    wanted = target.clamp(min=0)[:, None]
+    loss = -logs.gather(1, wanted)[:, 0] * counts
+    grad = (logs.exp() - torch.zeros_like(logs).scatter_(1, wanted, 1.0)) * counts[:, None]
+    there = _empty(3, dtype=torch.float32)
+    yield Case((logits, target, there, 3, _COLUMNS, 1), {0: grad, 2: loss})
+
+
+_CASES: Final[dict[str, Callable[[torch.dtype, torch.dtype], Iterator[Case]]]] = {
+    "norm_forward": _norm_forward,
+    "norm_backward": _norm_backward,
+    "swiglu_forward": functools.partial(_gate_forward, "silu"),
+    "swiglu_backward": functools.partial(_gate_backward, "silu"),
+    "geglu_forward": functools.partial(_gate_forward, "gelu"),
+    "geglu_backward": functools.partial(_gate_backward, "gelu"),
+    "rotate": _rotate,
+    "cross_entropy": _cross_entropy,
+}
