@@ -118,7 +118,7 @@ def _of_map(
 
 def _gradient(a: torch.Tensor, b: torch.Tensor, wide: torch.dtype | None) -> torch.Tensor:
     """A b; on a GPU in the format of what is trained, which autograd would convert it to."""
-    if wide == torch.float32 != a.dtype and a.is_cuda:
+    if wide == torch.float32 != a.dtype and a.is_cuda and _widens(a.device, a.dtype):
         return torch.mm(a, b, out_dtype=wide)
     return a @ b
 
@@ -131,6 +131,17 @@ def _scaled_gradient(
         nothing = a.new_empty((), dtype=wide)
         return torch.addmm(nothing, a, b, out_dtype=wide, beta=0, alpha=times)
     return _product(a, b, times)
+
+
+@functools.cache
+def _widens(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether this torch multiplies and widens in one launch there, which is tried."""
+    one = torch.eye(16, dtype=dtype, device=device)
+    try:
+        found = torch.mm(one, 3 * one, out_dtype=torch.float32)
+    except (RuntimeError, TypeError):
+        return False
+    return torch.equal(found, 3.0 * one.float())
 
 
 @functools.cache
