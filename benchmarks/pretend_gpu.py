@@ -323,8 +323,8 @@ def _trust_what_is_tried() -> None:
     """Whether a way of computing is right is told by values."""
     import brulee.models.fused_decoder as fused
     import brulee.models.head as head
-    import brulee.models.layer_form as layer_form
     import brulee.models.kernels.trying as trying
+    import brulee.models.layer_form as layer_form
     import brulee.training.passes as passes
 
     found: tuple[tuple[Any, str, Any], ...] = (
