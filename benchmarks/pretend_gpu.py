@@ -321,6 +321,7 @@ def _launch_nothing_in_triton(launches: Counter[str]) -> None:
 
 def _trust_what_is_tried() -> None:
     """Whether a way of computing is right is told by values."""
+    import brulee.models.attention as attention
     import brulee.models.fused_decoder as fused
     import brulee.models.head as head
     import brulee.models.kernels.trying as trying
@@ -328,6 +329,7 @@ def _trust_what_is_tried() -> None:
     import brulee.training.passes as passes
 
     found: tuple[tuple[Any, str, Any], ...] = (
+        (attention, "_varlen_is_right", True),
         (fused, "form_is_right", True),
         (fused, "errors_of", []),
         (fused, "only_round", True),

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from transformers import AttentionInterface, PreTrainedModel
 
 from brulee.data.batching import pack_arguments
+from brulee.models.attention_trial import is_right, scale
 from brulee.models.turns import turn
 
 NAME = "brulee_packed"
@@ -127,7 +128,8 @@ def _varlen(
 def takes_all_documents(query: torch.Tensor) -> bool:
     """Whether torch's kernel for many documents computes with queries like these (..., D).
 
-    It is FlashAttention 2: half-precision, heads of at most 256 values, GPUs since Ampere.
+    It is FlashAttention 2: half-precision, heads of at most 256 values, GPUs since Ampere; and it
+    is tried.
     """
     width = query.shape[-1]
     return (
@@ -135,7 +137,22 @@ def takes_all_documents(query: torch.Tensor) -> bool:
         and query.dtype in (torch.float16, torch.bfloat16)
         and width % 8 == 0
         and width <= 256
+        and _varlen_is_right(query.device, query.dtype, width)
     )
+
+
+@functools.cache
+def _varlen_is_right(device: torch.device, dtype: torch.dtype, width: int) -> bool:
+    """On two documents, of which the second has keys before its own."""
+    bounds = [torch.tensor(b, dtype=torch.int32, device=device) for b in ([0, 3, 7], [0, 3, 9])]
+
+    def attend(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None
+    ) -> torch.Tensor:
+        return varlen(q, k, v, (bounds[0], bounds[1]), (4, 6), scale(width), window)
+
+    reads = [(slice(0, 3), range(3)), (slice(3, 7), range(3, 9))]
+    return is_right(attend, reads, device, dtype, width)
 
 
 @functools.cache

@@ -10,11 +10,14 @@ width, `N` spans, `F` rows that several spans read.
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
+from brulee.models import attention_trial
 from brulee.models.kernels import kernel
 from brulee.models.spans import Span
 
@@ -41,10 +44,39 @@ def attend_in_c(
     With a `window`, of the last so many of them up to its own.
     """
     alike = q_QHD.dtype == k_TKD.dtype == v_TKD.dtype
-    if not alike or q_QHD.shape[2] % _SIDE or kernel("attend_forward", q_QHD) is None:
+    width = q_QHD.shape[2]
+    if not alike or width % _SIDE or kernel("attend_forward", q_QHD) is None:
         return None
+    if not _is_right(q_QHD.device, q_QHD.dtype, width, os.environ.get("BRULEE_KERNELS")):
+        return None
+    return _attended(q_QHD, k_TKD, v_TKD, table_N5, scale, window)
+
+
+def _attended(
+    q_QHD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKD: torch.Tensor,
+    table_N5: torch.Tensor,
+    scale: float,
+    window: int | None,
+) -> torch.Tensor:
     apply: Callable[..., torch.Tensor] = _Attend.apply  # torch leaves it untyped
     return apply(q_QHD, k_TKD, v_TKD, table_N5, scale, window or 0)
+
+
+@functools.cache
+def _is_right(device: torch.device, dtype: torch.dtype, width: int, _: str | None) -> bool:
+    """On two documents of which the second is longer than a block, with keys that both read."""
+    spans = [Span(slice(0, 3), slice(2, 5), 2), Span(slice(3, 40), slice(5, 42), 2)]
+    table = table_of(spans)
+
+    def attend(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None
+    ) -> torch.Tensor:
+        return _attended(q, k, v, table, attention_trial.scale(width), window)
+
+    reads = [(s.queries, [0, 1, *range(s.keys.start, s.keys.stop)]) for s in spans]
+    return attention_trial.is_right(attend, reads, device, dtype, width)
 
 
 class _Attend(torch.autograd.Function):
