@@ -19,8 +19,10 @@ NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 def test_they_compute_what_the_loops_in_c_do() -> None:
     tests = Path(__file__).parent / "interpreted_kernels.py"
+    # An older interpreter of Triton warns of itself with a newer numpy.
+    own = ["-p", "no:cacheprovider", "-W", "ignore::DeprecationWarning"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tests)],
+        [sys.executable, "-m", "pytest", *own, str(tests)],
         env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
