@@ -8,7 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import torch
+
 from brulee.errors import StoppedError
+from brulee.methods.base import largest
 from brulee.progress import note
 from brulee.training.events import EventLog
 
@@ -18,10 +21,20 @@ _WINDOW, _LEAST, _DEVIATIONS, _RISE = 50, 16, 8.0, 4 / 3
 
 
 class Guards:
-    """Skips steps that are not finite, `most` in a row at most; tells of losses that jump."""
+    """Skips steps that are not finite, `most` in a row at most; tells of losses that jump.
 
-    def __init__(self, events: EventLog, most: int, learning_rate: float) -> None:
+    `damaged` names a frozen tensor that is not finite, for which no row and no rate is to blame.
+    """
+
+    def __init__(
+        self,
+        events: EventLog,
+        most: int,
+        learning_rate: float,
+        damaged: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self.events, self.most, self.learning_rate = events, most, learning_rate
+        self.damaged = damaged
         self.skipped = 0  # in a row
         self._losses: deque[float] = deque(maxlen=_WINDOW)
 
@@ -41,9 +54,9 @@ class Guards:
     ) -> None:
         """Record a step that is not taken.
 
-        Raises StoppedError, naming the step's rows, when as many in a row as are allowed were not,
-        and for the `final` step of a training: no step after it would show that the weights before
-        it are of any use. `rows` gives their names, `saved` is the step of the newest checkpoint, 0
+        Raises StoppedError, naming the step's rows or a damaged tensor, when as many in a row as
+        are allowed were not, and for the `final` step of a training: no step after it would show
+        that the weights before it are of any use. `rows` gives their names, `saved` is the step of the newest checkpoint, 0
         for none.
         """
         self.skipped += 1
@@ -56,6 +69,11 @@ class Guards:
         if not last:
             note(f"step {step} is skipped: {what}; its rows: {_named(named)}")
             return
+        if (name := self.damaged()) is not None:
+            raise StoppedError(
+                f"step {step}: {what}; the model's tensor {name!r}, which is not trained, holds "
+                "NaN or infinite values: it is damaged, or too large for its number format."
+            )
         before = f", as in the {self.skipped - 1} before it" if self.skipped > 1 else ""
         more = f" (all {len(named)} in {self.events.path})" if len(named) > _ROWS_NAMED else ""
         raise diverged(
@@ -86,6 +104,15 @@ class Guards:
         # 1.4826 times the median deviation estimates the standard deviation, outliers or not.
         deviation = 1.4826 * statistics.median(abs(x - middle) for x in self._losses)
         return middle, max(middle + _DEVIATIONS * deviation, _RISE * middle)
+
+
+def frozen_damage(model: torch.nn.Module) -> str | None:
+    """The first tensor that is not trained and not finite."""
+    for name, tensor in model.named_parameters():
+        frozen = not tensor.requires_grad and tensor.is_floating_point()
+        if frozen and not math.isfinite(largest(tensor)):
+            return name
+    return None
 
 
 def diverged(what: str, saved: int, learning_rate: float, more: str = "") -> StoppedError:

@@ -24,7 +24,7 @@ from brulee.training import checkpoint, together
 from brulee.training.documents import Document, Documents, course
 from brulee.training.events import EventLog, read_events
 from brulee.training.exhaustion import Relief, is_exhaustion
-from brulee.training.guards import Guards, diverged
+from brulee.training.guards import Guards, diverged, frozen_damage
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import optimizer_of, schedule, set_learning_rate
 from brulee.training.passes import Passes
@@ -110,7 +110,9 @@ class Trainer:
         self.optimizer = optimizer_of(spec.optimizer, groups, learning_rate, *adam)
         self.events = EventLog(folder / "events.jsonl", world.writes)
         self.recorder = Recorder(self.events, trackers)
-        self.guards = Guards(self.events, spec.max_skips, learning_rate)
+        self.guards = Guards(
+            self.events, spec.max_skips, learning_rate, lambda: frozen_damage(base.model)
+        )
         self.untouched = Untouched(base.model)
         self.relief = Relief(self.passes, allowed=not world.shards)
         self.best = Best()

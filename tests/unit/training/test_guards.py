@@ -99,6 +99,16 @@ def test_too_many_in_a_row_stop_with_the_rows_named(
     assert [e["step"] for e in events_of(tmp_path, "stopped")] == [5]
 
 
+def test_a_damaged_model_is_named_and_no_row_blamed(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(max_skips=2)
+    frozen = [(n, p) for n, p in trainer.base.model.named_parameters() if not p.requires_grad]
+    name, tensor = frozen[3]
+    with torch.no_grad():
+        tensor.view(-1)[5] = torch.nan
+    with pytest.raises(StoppedError, match=f"step 2: the loss is nan; the model's tensor '{name}'"):
+        trainer.train()
+
+
 def test_skips_in_a_row_are_remembered_over_a_resume(
     make_trainer: MakeTrainer, documents: list[Encoded], tmp_path: Path
 ) -> None:
