@@ -56,8 +56,8 @@ class Guards:
 
         Raises StoppedError, naming the step's rows or a damaged tensor, when as many in a row as
         are allowed were not, and for the `final` step of a training: no step after it would show
-        that the weights before it are of any use. `rows` gives their names, `saved` is the step of the newest checkpoint, 0
-        for none.
+        that the weights before it are of any use. `rows` gives their names, `saved` is the step
+        of the newest checkpoint, 0 for none.
         """
         self.skipped += 1
         bad_loss = not math.isfinite(loss)
