@@ -192,5 +192,5 @@ def _chosen(
     kept = {"ranked": request, "choices": list(choices), **with_likelihoods(likelihoods)}
     return Answer(
         item.id, task, item.prompt, chosen[0], item.references, scores, statistics,
-        sum(f.tokens for f in likelihoods), request, item.group, kept,
+        sum(f.tokens for f in likelihoods), request, item.group, kept, item.phrasing,
     )  # fmt: skip
