@@ -22,8 +22,8 @@ def over_phrasings(results: Results) -> str:
         return ""
     figures = "".join(map(_figure, phrasings.firsts(results)))
     rows = [
-        [escape(label), *(number(cell) for cell in cells)]
-        for label, cells in phrasings.rows(results)
+        [_name(task, what), *(number(cell) for cell in cells)]
+        for task, what, cells in phrasings.rows(results)
     ]
     heads = ("Score", *phrasings.HEADS)
     shown = table("Scores over phrasings", heads, rows)
@@ -37,8 +37,12 @@ def over_phrasings(results: Results) -> str:
     )
 
 
+def _name(task: str, what: str) -> str:
+    return f"{escape(task)}<small>{escape(what)}</small>" if task else escape(what)
+
+
 def _figure(one: Phrasings) -> str:
-    name = escape(f"{wording.metric_name(one.metric)} on {one.task}")
+    name = escape(f"{one.task}: {wording.metric_name(one.metric)}")
     chart = both_widths(partial(phrasing_chart, one))
     clause = phrasings.clause(one)
     said = number(f"{clause[:1].upper()}{clause[1:]}.")

@@ -62,13 +62,16 @@ def clauses(results: Results, most: int = 2) -> list[str]:
     return [clause(one) for one in firsts(results)[:most]]
 
 
-def rows(results: Results) -> list[tuple[str, Sequence[str]]]:
-    """Before and after of each score over phrasings: what it is, and its cells."""
+def rows(results: Results) -> list[tuple[str, str, Sequence[str]]]:
+    """Before and after of each score over phrasings: its task, what it is, and its cells.
+
+    The task is "" where there is one alone.
+    """
     tasks = {pair.task for pair in results.comparisons}
-    found: list[tuple[str, Sequence[str]]] = []
+    found: list[tuple[str, str, Sequence[str]]] = []
     for one in results.phrasings:
         name = wording.metric_name(one.metric)
-        label = name if len(tasks) == 1 else f"{one.task} {name}"
-        found.append((f"{label} before", cells(one.base, one.higher_is_better)))
-        found.append((f"{label} after", cells(one.tuned, one.higher_is_better)))
+        task = one.task if len(tasks) > 1 else ""
+        found.append((task, f"{name} before", cells(one.base, one.higher_is_better)))
+        found.append((task, f"{name} after", cells(one.tuned, one.higher_is_better)))
     return found

@@ -91,8 +91,8 @@ def _scores(results: Results) -> Rows:
 
 def _phrasings(results: Results) -> Rows:
     table = Rows(("Over phrasings", *phrasings.HEADS))
-    for label, cells in phrasings.rows(results):
-        table.add(label, *cells)
+    for task, what, cells in phrasings.rows(results):
+        table.add(f"{task} {what}".strip(), *cells)
     return table
 
 
