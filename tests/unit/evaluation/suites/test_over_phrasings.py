@@ -17,6 +17,7 @@ from brulee.evaluation.suites import SUITES
 from brulee.evaluation.suites.over_phrasings import OverPhrasings
 from brulee.evaluation.tasks import Reply, SuiteTask, TaskScores
 from brulee.inference.engine import Likelihood
+from brulee.pipeline.evaluation import rows_of
 
 CB = ("entailment", "contradiction", "neutral")
 ROWS: dict[str, list[dict[str, Any]]] = {
@@ -112,3 +113,10 @@ def test_tasks_without_a_family_are_named(data: Path) -> None:
         opened(data, phrasings=0)
     assert "superglue/cb" in opened(data)
     assert len(opened(data)["superglue/cb"].examples()) == 6
+
+
+def test_a_limit_is_one_of_items_and_not_of_their_phrasings(data: Path) -> None:
+    asked = opened(data, phrasings="all", tasks="cb")["superglue/cb"].examples(4)
+    assert (len(asked), rows_of(asked)) == (40, 4)
+    assert rows_of(opened(data, tasks="cb")["superglue/cb"].examples()) == 6
+    assert rows_of([]) == 0
