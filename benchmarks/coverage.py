@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,15 @@ from mixture import machine
 from brulee.evaluation import metric
 from brulee.evaluation.averages import Part, average
 from brulee.evaluation.base import Array
+from brulee.evaluation.phrasings import Table
+from brulee.evaluation.phrasings import change as spread_change
 from brulee.evaluation.stats import compare, interval, resampled
 
 RESULT = Path(__file__).parent / "results" / "coverage.json"
 SIZES = (5, 10, 20, 50, 200)
+_APART, _CLOSE = np.linspace(-0.8, 1.2, 8).tolist(), np.linspace(1.9, 2.1, 8).tolist()
+_OF_ITEM = 1.5  # how far items lie apart, in logits
+_WHOLE = (_OF_ITEM**2 + 1) ** 0.5  # and with what is an item's and a phrasing's own
 Rng = np.random.Generator
 Bounds = tuple[float, float]
 Case = Callable[[Rng, int, int], tuple[Bounds, float]]  # rng, items, resamples -> bounds, truth
@@ -141,6 +146,30 @@ def subjects(each: int) -> Case:
     return case
 
 
+def phrased(before: Sequence[float], after: Sequence[float]) -> Case:
+    """Right or wrong answers under phrasings of so many logits; an item is as hard in all."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    weights = weights / weights.sum()
+
+    def truth(side: Sequence[float]) -> float:
+        logits_P1 = np.array(side)[:, None]
+        right_P = (weights / (1 + np.exp(-logits_P1 - _WHOLE * nodes))).sum(1)
+        return float(right_P.std(ddof=1))
+
+    def case(rng: Rng, items: int, resamples: int) -> tuple[Bounds, float]:
+        hard_N1 = rng.normal(0, _OF_ITEM, (items, 1))
+        tables = []
+        for side in (before, after):
+            logits_NP = hard_N1 + np.array(side) + rng.normal(0, 1, (items, len(side)))
+            right_NP = (rng.random(logits_NP.shape) < 1 / (1 + np.exp(-logits_NP))) * 1.0
+            means_N1 = right_NP.mean(1, keepdims=True)
+            tables.append(Table(means_N1, mean, right_NP, lambda mean_K, _: mean_K))
+        found = spread_change(tables[0], tables[1], resamples)
+        return (found.low, found.high), truth(after) - truth(before)
+
+    return case
+
+
 @cache
 def cases() -> dict[str, Case]:
     corpus = Corpus()
@@ -160,6 +189,9 @@ def cases() -> dict[str, Case]:
         "average over tasks of 1": subjects(1),
         "average over tasks of 2": subjects(2),
         "average over tasks of 5": subjects(5),
+        "spread over 8 phrasings, before large and after small": phrased(_APART, _CLOSE),
+        "spread over 8 phrasings, the same before and after": phrased(_APART, _APART),
+        "spread over 8 phrasings, none before or after": phrased([0.5] * 8, [2.0] * 8),
     }
 
 

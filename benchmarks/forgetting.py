@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from brulee.evaluation.answers import Answer, read_answers, statistics_array
+from brulee.evaluation.answers import Answer, read_lines, statistics_array
 from brulee.evaluation.guards import Guard, open_guards
 from brulee.evaluation.stats import Comparison, compare
 from brulee.pipeline import run
@@ -103,7 +103,7 @@ def _change(found: dict[str, Any], value: bool = True) -> str:
 
 
 def _answers(folder: Path, who: str, guard: str) -> list[Answer]:
-    return list(read_answers(folder / "eval" / who / f"{guard.replace('/', '-')}.jsonl").values())
+    return read_lines(folder / "eval" / who / f"{guard.replace('/', '-')}.jsonl")
 
 
 def _arguments() -> argparse.Namespace:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -95,18 +95,20 @@ def _tested(corpus: Corpus, spec: Recipe, against: Sequence[str], own: bool) -> 
 
 
 def _scores(run: Path, corpus: Corpus, matches: dict[str, list[Match]]) -> Iterator[Scored]:
-    from brulee.evaluation import metric
+    from brulee.data.corpus import number_of
     from brulee.evaluation.contaminated import check_rows, run_scores
+    from brulee.pipeline.asked import asked_of
     from brulee.pipeline.folder import reopen_run
+    from brulee.pipeline.preparation import task_metrics
 
     where = reopen_run(run)
-    for test in corpus.tests:
-        task = corpus.tasks[test.path]
+    for task in (task for task in corpus.tasks.values() if task.test):
         check_rows(where.manifest().get("data", {}), task.rows, run)
-        dirty = {match.row: match.dirty for match in matches[f"{test.path}/test"]}
-        names = task.spec.metrics or where.recipe.evaluate.metrics
-        metrics = [metric(name, task.labels) for name in names]
-        yield from run_scores(run, test.name, dirty, metrics)
+    scored = replace(corpus, phrasings=number_of(where.recipe))
+    for asked in asked_of(where.recipe, scored, task_metrics(where.recipe, scored)):
+        dirty = {match.row: match.dirty for match in matches[f"{asked.test.path}/test"]}
+        metrics = [wording.metrics for wording in asked.wordings]
+        yield from run_scores(run, asked.name, dirty, metrics)
 
 
 def _asked(spec: Recipe, corpus: Corpus, tested: Sequence[RowTexts]) -> dict[str, Familiarity]:

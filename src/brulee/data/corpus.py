@@ -9,6 +9,7 @@ from brulee.data.formats import describe, detect, require_templates
 from brulee.data.holding_out import held_out_tasks, hold_out_templates
 from brulee.data.mixture import Mixture
 from brulee.data.parts import Group, Part
+from brulee.data.phrasings import alike
 from brulee.data.rates import Rates
 from brulee.data.rationale import select
 from brulee.data.row_checks import require_columns, usable_rows
@@ -27,7 +28,10 @@ from brulee.yaml_lines import KeyPath
 
 @dataclass(frozen=True)
 class Test:
-    """Rows that are scored: under the first phrasing, or under phrasings no training row had."""
+    """Rows that are scored: under the first phrasings, or under phrasings no training row had.
+
+    Each row is scored under `every` template, or under one of them.
+    """
 
     __test__ = False  # not a test of pytest's
 
@@ -35,9 +39,10 @@ class Test:
     path: str
     rows: tuple[int, ...]
     templates: tuple[Template, ...]
+    every: bool = False
 
     def template_of(self, row: int) -> Template:
-        """The phrasing of a row, always the same."""
+        """The phrasing of a row that is scored under one alone, always the same."""
         return self.templates[row % len(self.templates)]
 
 
@@ -45,12 +50,14 @@ class Test:
 class Corpus:
     """The tasks of a recipe by their path in its mixture ("flan/rte").
 
-    A lone task stands under its name. `held_out` says why a task is scored and not trained on.
+    A lone task stands under its name. `held_out` says why a task is scored and not trained on,
+    `phrasings` under how many of its templates a test row is scored, None for all.
     """
 
     data: DataSpec | MixtureSpec
     tasks: dict[str, Task]
     held_out: dict[str, str]
+    phrasings: int | None = 1
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -60,7 +67,9 @@ class Corpus:
     @property
     def tests(self) -> tuple[Test, ...]:
         """What is scored before and after, in the recipe's order."""
-        return tuple(test for path, task in self.tasks.items() for test in _tests(path, task))
+        return tuple(
+            test for path, task in self.tasks.items() for test in _tests(path, task, self.phrasings)
+        )
 
     def mixture(self, rows: Mapping[str, Sequence[int]], seed: int) -> Mixture:
         """What is trained on in which order, given the rows of every trained task.
@@ -120,7 +129,13 @@ def open_corpus(recipe: Recipe) -> Corpus:
         where = source.at(("data", "hold_out"))
         held = held_out_tasks(recipe.data.hold_out, tasks, where)
         check_weights(recipe.data, source, {names[path][0] for path in held})
-    return Corpus(recipe.data, tasks, held)
+    return Corpus(recipe.data, tasks, held, number_of(recipe))
+
+
+def number_of(recipe: Recipe) -> int | None:
+    """Under how many phrasings a test row is scored, None for all."""
+    phrasings = recipe.evaluate.phrasings
+    return None if phrasings == "all" else phrasings
 
 
 @dataclass(frozen=True)
@@ -288,11 +303,19 @@ def _task(path: str, phrased: _Phrased, splits: Splits) -> Task:
     )
 
 
-def _tests(path: str, task: Task) -> Iterator[Test]:
-    if task.test:
-        yield Test(f"{path}/test", path, task.test, task.templates.templates[:1])
-        if task.held_out:
-            yield Test(f"{path}/test-unseen-phrasings", path, task.test, task.held_out)
+def _tests(path: str, task: Task, phrasings: int | None) -> Iterator[Test]:
+    if not task.test:
+        return
+    first, *_ = seen = task.templates.templates
+    asked = alike(seen, first)[:phrasings]
+    yield Test(f"{path}/test", path, task.test, asked, every=len(asked) > 1)
+    if task.held_out:
+        name = f"{path}/test-unseen-phrasings"
+        unseen = alike(task.held_out, first)[:phrasings] if phrasings != 1 else ()
+        if len(unseen) > 1:
+            yield Test(name, path, task.test, unseen, every=True)
+        else:
+            yield Test(name, path, task.test, task.held_out)
 
 
 def _rates(spec: MixSpec) -> Rates:

@@ -26,13 +26,15 @@ from brulee.recipe import DataSpec
 class Item:
     """A test row as it is scored: what is read, and what would be right.
 
-    `group` is shared by rows that are not independent, "" where the row has none to share it with.
+    `group` is shared by rows that are not independent, "" where the row has none to share it with;
+    `phrasing` is the name of its template.
     """
 
     id: str
     asked: Rendered
     references: tuple[str, ...]
     group: str = ""
+    phrasing: str = ""
 
     @property
     def prompt(self) -> str:
@@ -151,12 +153,12 @@ class Task:
             raise type(error)(f"{self.rows.place(row)}: {error}") from None
         if asked is None:
             raise InputError(
-                f"{self.rows.place(row)}: its prompt does not fit into the {room} tokens that the "
-                "model can read beside evaluate.generation.max_new_tokens, even with the source "
-                "text cut."
+                f"{self.rows.place(row)}: its prompt under template {template.name!r} does not fit "
+                f"into the {room} tokens that the model can read beside "
+                "evaluate.generation.max_new_tokens, even with the source text cut."
             )
         references = (answer, *self._references(row, values))
-        return Item(str(row), asked, references, self._group(row))
+        return Item(str(row), asked, references, self._group(row), template.name)
 
     def _group(self, row: int) -> str:
         """The number of a row's group in the split, where it holds more than this row."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.task import Item
@@ -29,6 +30,9 @@ from brulee.evaluation.ranking import Ranked
 from brulee.inference.engine import Engine, Likelihood
 from brulee.inference.sampling import Sampling
 from brulee.progress import bar
+
+WAVE_TOKENS: Final = 1 << 18  # of choices held at once: 10 MB, and many rows that begin alike
+_SHOWN: Final = 40  # characters of a choice in a message
 
 
 @dataclass(frozen=True)
@@ -110,41 +114,66 @@ def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -
 
 
 def _ranked_answers(put: _Put, metrics: Sequence[Ranked]) -> list[Answer]:
-    """The likeliest choice of every item; all its likelihoods are in `reply`."""
-    requests = [_requests(put.encoder, item, put.task, metrics[0]) for item in put.items]
-    digests = [_digest_of_choices(own) for own in requests]
+    """The likeliest choice of every item; all its likelihoods are in `reply`.
+
+    Choices become tokens a wave at a time, so that those of all items are never held at once.
+    """
+    for item in put.items:
+        _check_choices(item, put.task, metrics[0])
     known = {
         a.reply["ranked"]: likelihoods_of(a) for a in known_answers(put.file) if "ranked" in a.reply
     }
-    open_at = [at for at, digest in enumerate(digests) if digest not in known]
-    owners = [(at, k) for at in open_at for k in range(len(requests[at]))]
-    found: dict[int, dict[int, Likelihood]] = {at: {} for at in open_at}
+    digests: list[str] = []
     put.file.parent.mkdir(parents=True, exist_ok=True)
     with (
         bar(f"{put.title}, choices", total=len(put.items), unit="items") as progress,
         put.file.open("a", encoding="utf-8") as out,
     ):
-        progress.advance(len(put.items) - len(open_at))
 
-        def note(i: int, likelihood: Likelihood) -> None:
-            at, k = owners[i]
-            found[at][k] = likelihood
-            if len(found[at]) == len(requests[at]):
-                known[digests[at]] = [found[at][j] for j in range(len(requests[at]))]
-                append(
-                    out, _chosen(put.items[at], known[digests[at]], metrics, put.task, digests[at])
-                )
+        def done(at: int, likelihoods: list[Likelihood]) -> None:
+            known[digests[at]] = likelihoods
+            append(out, _chosen(put.items[at], likelihoods, metrics, put.task, digests[at]))
+            progress.advance()
+
+        wave: dict[int, list[Encoded]] = {}
+        held = 0
+        for at, item in enumerate(put.items):
+            requests = _requests(put, item)
+            digests.append(_digest_of_choices(requests))
+            if digests[at] in known:
                 progress.advance()
-
-        put.engine.loglikelihood([requests[at][k] for at, k in owners], note)
+                continue
+            wave[at] = requests
+            held += sum(len(one.ids) for one in requests)
+            if held >= WAVE_TOKENS:
+                _rank(put.engine, wave, done)
+                wave, held = {}, 0
+        _rank(put.engine, wave, done)
     return [
         _chosen(item, known[digest], metrics, put.task, digest)
         for item, digest in zip(put.items, digests, strict=True)
     ]
 
 
-def _requests(encoder: Encoder, item: Item, task: str, metric: Ranked) -> list[Encoded]:
-    """Every choice as the whole answer to an item, with its end."""
+def _rank(
+    engine: Engine,
+    wave: Mapping[int, Sequence[Encoded]],
+    done: Callable[[int, list[Likelihood]], None],
+) -> None:
+    """Ask how likely every choice of some items is; an item is done with the last of its own."""
+    owners = [(at, k) for at, requests in wave.items() for k in range(len(requests))]
+    found: dict[int, dict[int, Likelihood]] = {at: {} for at in wave}
+
+    def note(i: int, likelihood: Likelihood) -> None:
+        at, k = owners[i]
+        found[at][k] = likelihood
+        if len(found[at]) == len(wave[at]):
+            done(at, [found[at][j] for j in range(len(wave[at]))])
+
+    engine.loglikelihood([wave[at][k] for at, k in owners], note)
+
+
+def _check_choices(item: Item, task: str, metric: Ranked) -> None:
     choices = item.asked.choices or ()
     if len(set(choices)) < 2:
         raise InputError(
@@ -157,7 +186,16 @@ def _requests(encoder: Encoder, item: Item, task: str, metric: Ranked) -> list[E
             f"{task}, row {item.id}: {metric.keys[0]} compares answer choices, and the right "
             f"answer {item.references[0]!r} is none of them: {' ||| '.join(choices)}."
         )
-    documents = [encoder.encode_rendered(replace(item.asked, completion=c)) for c in choices]
+
+
+def _requests(put: _Put, item: Item) -> list[Encoded]:
+    """Every choice as the whole answer to an item, with its end."""
+    choices = item.asked.choices or ()
+    asked = [replace(item.asked, completion=choice) for choice in choices]
+    documents = put.encoder.encode_all(asked)
+    for document, choice in zip(documents, choices, strict=True):
+        shown = choice if len(choice) <= _SHOWN else f"{choice[:_SHOWN]}..."
+        put.engine.check_document(document, f"{put.task}, row {item.id}: choice {shown!r}, a text")
     return [
         Encoded.ending((*one.prompt, *one.completion), len(one.completion)) for one in documents
     ]
@@ -192,5 +230,5 @@ def _chosen(
     kept = {"ranked": request, "choices": list(choices), **with_likelihoods(likelihoods)}
     return Answer(
         item.id, task, item.prompt, chosen[0], item.references, scores, statistics,
-        sum(f.tokens for f in likelihoods), request, item.group, kept,
+        sum(f.tokens for f in likelihoods), request, item.group, kept, item.phrasing,
     )  # fmt: skip

@@ -8,8 +8,9 @@ A line of eval/WHO/TASK.jsonl:
 `request` is the digest of what the model was asked, by which a reply is found again: a killed
 evaluation goes on where the file ends, a finished one asks nothing, a changed prompt asks anew.
 What a reply is worth is judged afresh every time. `cluster` is there where items are not
-independent (rows of one group of the split, questions on one passage). A line of a suite's task
-also holds `reply`, what the model replied before it was judged, and so does one whose choices were
+independent (rows of one group of the split, questions on one passage). `phrasing` is the name of
+the template; a row that is scored under several has a line for each. A line of a suite's task also
+holds `reply`, what the model replied before it was judged, and so does one whose choices were
 ranked (answering.py). Replies that are no longer among those scored lie beside the file, in
 TASK.spare.
 """
@@ -46,6 +47,7 @@ class Answer:
     request: str = ""
     cluster: str = ""
     reply: dict[str, Any] = field(default_factory=dict)
+    phrasing: str = ""
 
 
 def score(
@@ -60,7 +62,7 @@ def score(
     statistics, scores = worth(item, ((metric, output) for metric in metrics))
     return Answer(
         item.id, task, item.prompt, output, item.references, scores, statistics, tokens, request,
-        item.group,
+        item.group, phrasing=item.phrasing,
     )  # fmt: skip
 
 
@@ -156,13 +158,8 @@ def grouped(answers: Mapping[str, Sequence[Answer]]) -> dict[str, int]:
     return {task: count for task, count in counts.items() if count < len(answers[task])}
 
 
-def read_answers(file: Path) -> dict[str, Answer]:
-    """The whole answers of a file by id; a last line cut short by a kill is dropped from it."""
-    return {answer.id: answer for answer in read_lines(file)}
-
-
 def read_lines(file: Path) -> list[Answer]:
-    """Every whole answer of a file, in its order; see `read_answers`.
+    """Every whole answer of a file; a last line cut short by a kill is dropped from it.
 
     Raises InputError for a line that is none, naming it.
     """
@@ -195,8 +192,8 @@ def _no_number(name: str) -> float:
 
 
 def _line(answer: Answer) -> str:
-    suite_only = ("request", "cluster", "reply")
-    kept = {k: v for k, v in asdict(answer).items() if v or k not in suite_only}
+    not_always = ("request", "cluster", "phrasing", "reply")
+    kept = {k: v for k, v in asdict(answer).items() if v or k not in not_always}
     return json.dumps(kept, ensure_ascii=False) + "\n"
 
 

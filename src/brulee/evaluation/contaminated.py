@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -13,8 +12,9 @@ from numpy.typing import ArrayLike
 
 from brulee.data.rows import Rows
 from brulee.errors import InputError
-from brulee.evaluation.answers import Answer, clusters, read_answers, statistics_array
+from brulee.evaluation.answers import Answer, clusters, read_lines
 from brulee.evaluation.base import Metric
+from brulee.evaluation.phrasings import by_phrasing, table
 from brulee.evaluation.resampling import Reduce
 from brulee.evaluation.stats import Interval, interval
 
@@ -63,12 +63,13 @@ def by_contamination(
 
 
 def run_scores(
-    run: Path, task: str, dirty: Mapping[int, bool], metrics: Sequence[Metric]
+    run: Path, task: str, dirty: Mapping[int, bool], metrics: Sequence[Sequence[Metric]]
 ) -> Iterator[Scored]:
     """What base and tuned scored in a run on a task's all, clean and dirty items.
 
     `task` is the name in the answers ("support-chats/test"), `dirty` says of each test row whether
-    it is. Raises InputError where the run did not answer the task, or answered other rows.
+    it is, `metrics` are those of each phrasing. Raises InputError where the run did not answer the
+    task, or answered other rows.
     """
     base, tuned = (_answers(run, who, task) for who in ("base", "tuned"))
     for answer in (*base, *tuned):
@@ -77,17 +78,19 @@ def run_scores(
                 f"{run}: it answered row {answer.id} of {task}, which is no test row of this "
                 f"recipe; give the recipe of the run, {run / 'recipe.yaml'}."
             )
-    for metric in metrics:
+    parts = [by_phrasing(answers) for answers in (base, tuned)]
+    for number, metric in enumerate(metrics[0]):
+        each = [of_phrasing[number] for of_phrasing in metrics]
         for key in metric.keys:
-            reduce = partial(metric.reduce, key)
+            tables = [table(side, key, each) for side in parts]
             found = [
                 by_contamination(
-                    [dirty[int(a.id)] for a in answers],
-                    statistics_array(answers, key),
-                    reduce,
-                    clusters=clusters(answers),
+                    [dirty[int(a.id)] for a in side[0]],
+                    one.stats,
+                    one.reduce,
+                    clusters=clusters(side[0]),
                 )
-                for answers in (base, tuned)
+                for side, one in zip(parts, tables, strict=True)
             ]
             for items in ITEMS:
                 yield Scored(task, key, items, found[0][items], found[1][items])
@@ -105,7 +108,7 @@ def check_rows(digests: Mapping[str, str], rows: Rows, run: Path) -> None:
 
 def _answers(run: Path, who: str, task: str) -> list[Answer]:
     folder = run / "eval" / who
-    every = [a for file in sorted(folder.glob("*.jsonl")) for a in read_answers(file).values()]
+    every = [a for file in sorted(folder.glob("*.jsonl")) for a in read_lines(file)]
     answers = [answer for answer in every if answer.task == task]
     if not answers:
         tasks = ", ".join(dict.fromkeys(answer.task for answer in every)) or "nothing"

@@ -130,8 +130,7 @@ class Engine:
         read.
         """
         for request in requests:
-            # The last token is predicted, not read; an encoder-decoder reads a start before.
-            self._check_length(len(request.ids) - (not self.seq2seq))
+            self.check_document(request)
         results: dict[int, Likelihood] = {}
 
         def note(i: int, likelihood: Likelihood) -> None:
@@ -148,6 +147,11 @@ class Engine:
     def check_prompt(self, prompt: Sequence[int], place: str = "a text") -> None:
         """Raise InputError naming its place for a prompt that leaves no room for a completion."""
         self._check_length(len(prompt) + (not self.seq2seq), place)
+
+    def check_document(self, document: Encoded, place: str = "a text") -> None:
+        """Raise InputError naming its place for a document longer than the model can read."""
+        # The last token is predicted, not read; an encoder-decoder reads a start before.
+        self._check_length(len(document.ids) - (not self.seq2seq), place)
 
     def _written(
         self,

@@ -22,7 +22,7 @@ from brulee.inference.branches import Ints, Stream, lay_out
 from brulee.inference.path_reader import PathReader
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Likelihood:
     """Log-probability (natural log) of a completion, its token count, and whether it is greedy."""
 

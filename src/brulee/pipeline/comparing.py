@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from brulee.evaluation import stats
-from brulee.reporting.results import Comparison, Paired
+from brulee.evaluation.phrasings import Change
+from brulee.reporting.results import Comparison, Paired, Phrasings, Spread
 
 Pair = TypeVar("Pair", bound=Paired)
 
@@ -22,6 +23,23 @@ def comparison(
         values["wins"], values["losses"] = found.losses, found.wins
     return Comparison(
         task=task, metric=metric, higher_is_better=higher_is_better, trained=trained, **values
+    )
+
+
+def phrasings(
+    task: str, metric: str, names: Sequence[str], found: Change, higher_is_better: bool
+) -> Phrasings:
+    """The scores under each phrasing, before and after, and how the spread over them changed."""
+    return Phrasings(
+        task=task,
+        metric=metric,
+        names=tuple(names),
+        base=Spread(**found.base._asdict()),
+        tuned=Spread(**found.tuned._asdict()),
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        higher_is_better=higher_is_better,
     )
 
 

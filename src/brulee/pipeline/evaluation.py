@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -108,7 +108,7 @@ class Evaluation:
         found = self.suite.aggregates(self.scored)
         limit = self.limit
         # Whether a task has more than so many items was not looked at.
-        if limit is None or all(len(examples) < limit for examples in self.examples.values()):
+        if limit is None or all(rows_of(examples) < limit for examples in self.examples.values()):
             return found
         return [of_the_first(average, limit) for average in found]
 
@@ -125,6 +125,11 @@ class Evaluation:
                 for name, scores in self.scored.items()
             }
         )
+
+
+def rows_of(examples: Sequence[Example]) -> int:
+    """How many items they are, of which each may be asked in several phrasings."""
+    return len(examples) // max(1, len({one.about.get("phrasing") for one in examples}))
 
 
 def evaluate(

@@ -13,7 +13,7 @@ from brulee.data.instruction import instruction
 from brulee.data.lengths import Fitting, fitting_rows
 from brulee.data.mixture import Mixture
 from brulee.errors import InputError
-from brulee.evaluation import LABELLED, metric
+from brulee.evaluation import LABELLED
 from brulee.evaluation.base import Metric
 from brulee.evaluation.guards import Guard, open_guards
 from brulee.methods import Attached, Method, build_method
@@ -21,29 +21,31 @@ from brulee.methods.whole import check_whole
 from brulee.models.context import context_length
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
+from brulee.pipeline.asked import Asked, asked_of, metrics_of, names_of
 from brulee.pipeline.folder import RunFolder
 from brulee.pipeline.record import record
 from brulee.progress import note, waiting
-from brulee.recipe import DataSpec, Recipe
+from brulee.recipe import Recipe
 from brulee.training.documents import course
 from brulee.training.noise import check_noise
 from brulee.training.selection import idle_patience
 from brulee.training.trackers import check_trackers
 from brulee.training.world import ALONE, World
-from brulee.yaml_lines import KeyPath
 
 
 @dataclass(frozen=True)
 class Prepared:
     """Everything that is loaded and checked before the first forward pass.
 
-    `metrics` are by task, `fitting` by task that is trained on.
+    `metrics` are by task, those of its first phrasing; `asked` is what they are asked of; `fitting`
+    is by task that is trained on.
     """
 
     where: RunFolder
     recipe: Recipe
     method: Method
     metrics: dict[str, tuple[Metric, ...]]
+    asked: list[Asked]
     guards: dict[str, Guard]
     corpus: Corpus
     base: Base
@@ -79,6 +81,7 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
     corpus = open_corpus(recipe)
     _check_validation(recipe, corpus)
     metrics = task_metrics(recipe, corpus)
+    asked = asked_of(recipe, corpus, metrics)
     # Trained weights keep fp32 precision; what is frozen can be held in bf16.
     held = torch.float32 if method.stores_model else dtype
     spec = recipe.base
@@ -112,6 +115,7 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
         recipe,
         method,
         metrics,
+        asked,
         guards,
         corpus,
         base,
@@ -135,8 +139,8 @@ def task_metrics(recipe: Recipe, corpus: Corpus) -> dict[str, tuple[Metric, ...]
     """
     found = {}
     for path, (path_at, spec) in zip(corpus.tasks, recipe.tasks, strict=True):
-        names, where = _asked(recipe, path_at, spec)
-        found[path] = _metrics(names, where, corpus.tasks[path].labels)
+        names, where = names_of(recipe, path_at, spec)
+        found[path] = metrics_of(names, where, corpus.tasks[path].labels)
         for key in (m.keys[0] for m in found[path] if m.asks == "choices"):
             _check_choices(corpus, path, key, where)
     return found
@@ -156,8 +160,8 @@ def _check_choices(corpus: Corpus, path: str, key: str, where: str) -> None:
 def _check_names(recipe: Recipe) -> None:
     # Metrics of labels are made when the rows have shown which labels there are.
     for at, spec in recipe.tasks:
-        names, where = _asked(recipe, at, spec)
-        _metrics([name for name in names if name not in LABELLED], where)
+        names, where = names_of(recipe, at, spec)
+        metrics_of([name for name in names if name not in LABELLED], where)
 
 
 def _guards(recipe: Recipe) -> dict[str, Guard]:
@@ -165,13 +169,6 @@ def _guards(recipe: Recipe) -> dict[str, Guard]:
     folders = {name: recipe.source.resolve(folder) for name, folder in spec.data.items()}
     where = recipe.source.at(("evaluate", "guards"))
     return open_guards(spec.guards, folders, spec.guard_limit, where)
-
-
-def _asked(recipe: Recipe, at: KeyPath, spec: DataSpec) -> tuple[list[str], str]:
-    """The names of a task's metrics, and where the recipe gives them."""
-    if spec.metrics is None:
-        return recipe.evaluate.metrics, recipe.source.at(("evaluate", "metrics"))
-    return spec.metrics, recipe.source.at((*at, "metrics"))
 
 
 def _check_trainable(recipe: Recipe, method: Method) -> None:
@@ -238,12 +235,3 @@ def _check_context(recipe: Recipe, context: int | None) -> None:
                 f"{recipe.source.at(path)}: {'.'.join(path)} = {tokens} is more than the {context} "
                 "tokens that this model can read."
             )
-
-
-def _metrics(
-    names: list[str], where: str, labels: tuple[str, ...] | None = None
-) -> tuple[Metric, ...]:
-    try:
-        return tuple(metric(name, labels) for name in names)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None

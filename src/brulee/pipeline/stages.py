@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import time
 
-from brulee.data.corpus import Test
 from brulee.data.encoding import Encoder
 from brulee.data.task import Item
+from brulee.data.template import Template
 from brulee.errors import InputError
 from brulee.evaluation.answering import answer_items
 from brulee.evaluation.answers import Answer, keep_just
@@ -16,6 +16,7 @@ from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
 from brulee.methods.checkpoint import CARD
 from brulee.models.context import context_length
+from brulee.pipeline.asked import Asked
 from brulee.pipeline.card import model_card
 from brulee.pipeline.preparation import Prepared
 from brulee.pipeline.summary import Scored, summarise
@@ -46,23 +47,29 @@ def _answers(
     context = context_length(prepared.base.model)
     reserved = attached.reserved if attached else 0
     room = None if context is None else context - reserved - spec.generation.max_new_tokens
+    sampling = Sampling(spec.generation.max_new_tokens, spec.generation.temperature)
     answers: dict[str, list[Answer]] = {}
-    for test in prepared.corpus.tests:
-        items = _items(prepared, test, encoder, room)
-        if not items:
-            continue
-        file = prepared.where.answers(who, test.name)
-        answers[test.name] = answer_items(
-            engine,
-            encoder,
-            items,
-            prepared.metrics[test.path],
-            Sampling(spec.generation.max_new_tokens, spec.generation.temperature),
-            task=test.name,
-            file=file,
-            title=f"{whose} model: {test.name.removesuffix('/test')}",
-        )
-        keep_just(file, answers[test.name])
+    for asked in prepared.asked:
+        file = prepared.where.answers(who, asked.name)
+        title = f"{whose} model: {asked.name.removesuffix('/test')}"
+        found: list[Answer] = []
+        for number, wording in enumerate(asked.wordings, start=1):
+            items = _items(prepared, asked, wording.template, encoder, room)
+            several = len(asked.wordings) > 1
+            count = f", phrasing {number} of {len(asked.wordings)}" if several else ""
+            found += answer_items(
+                engine,
+                encoder,
+                items,
+                wording.metrics,
+                sampling,
+                task=asked.name,
+                file=file,
+                title=title + count,
+            )
+        if found:
+            answers[asked.name] = found
+            keep_just(file, found)
     room = None if context is None else context - reserved
     model = Model(engine, encoder, room)
     guards = {
@@ -94,9 +101,16 @@ def write_up(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) ->
     html.write_report(prepared.where.path)
 
 
-def _items(prepared: Prepared, test: Test, encoder: Encoder, room: int | None) -> list[Item]:
+def _items(
+    prepared: Prepared,
+    asked: Asked,
+    template: Template | None,
+    encoder: Encoder,
+    room: int | None,
+) -> list[Item]:
     """The first rows of a test that its templates apply to, as many as are asked for."""
+    test = asked.test
     task = prepared.corpus.tasks[test.path]
-    found = (task.item(row, encoder, room, test.template_of(row)) for row in test.rows)
+    found = (task.item(row, encoder, room, template or test.template_of(row)) for row in asked.rows)
     items = (item for item in found if item is not None)
-    return list(itertools.islice(items, prepared.recipe.evaluate.limit))
+    return list(itertools.islice(items, asked.limit))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from brulee.evaluation import bleu, chrf, ter
-from brulee.evaluation.answers import Answer, clusters, grouped, statistics_array
+from brulee.evaluation.answers import Answer, clusters, grouped
 from brulee.evaluation.base import Metric
+from brulee.evaluation.phrasings import Table, by_phrasing, change, table
 from brulee.evaluation.stats import compare, interval
-from brulee.pipeline.comparing import adjusted, comparison, swaps
+from brulee.pipeline.comparing import adjusted, comparison, phrasings, swaps
 from brulee.pipeline.forgetting import forgotten, guard_scores, judged, suites_forgotten
 from brulee.pipeline.mix import mix
 from brulee.pipeline.origin import machine, versions
@@ -23,6 +23,7 @@ from brulee.reporting.results import (
     Forgetting,
     Lengths,
     Method,
+    Phrasings,
     Results,
     Score,
     Who,
@@ -30,9 +31,8 @@ from brulee.reporting.results import (
 from brulee.reporting.verdict import with_verdict
 
 if TYPE_CHECKING:
+    from brulee.pipeline.asked import Asked
     from brulee.pipeline.preparation import Prepared
-
-Reduce = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -47,24 +47,16 @@ class Scored:
 def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -> Results:
     """Scores with intervals, paired comparisons, guards and costs, and the verdict on them."""
     resamples = prepared.recipe.evaluate.resamples
-    scores: list[Score] = []
-    comparisons: list[Comparison] = []
     keys = max((len(_by_key(metrics)) for metrics in prepared.metrics.values()), default=1)
     tests = swaps(resamples, max(len(after.tasks), keys))
-    for test in prepared.corpus.tests:
-        if test.name not in after.tasks:
-            continue
-        trained = test.path not in prepared.corpus.held_out
-        for key, metric in _by_key(prepared.metrics[test.path]).items():
-            reduce = partial(metric.reduce, key)
-            base_NS = metric.join(key, statistics_array(before.tasks[test.name], key))
-            tuned_NS = metric.join(key, statistics_array(after.tasks[test.name], key))
-            of = clusters(before.tasks[test.name])
-            scores.append(_score("base", test.name, key, base_NS, reduce, resamples, of))
-            scores.append(_score("tuned", test.name, key, tuned_NS, reduce, resamples, of))
-            found = compare(base_NS, tuned_NS, reduce, resamples, clusters=of, swaps=tests)
-            better = metric.higher_is_better(key)
-            comparisons.append(comparison(test.name, key, found, better, trained))
+    tested = [
+        found
+        for asked in prepared.asked
+        if asked.name in after.tasks
+        for found in _of_test(prepared, asked, before, after, tests)
+    ]
+    scores = [score for one in tested for score in one.scores]
+    comparisons = [one.comparison for one in tested]
     forgetting: list[Forgetting] = []
     guarded = swaps(resamples, len(prepared.guards))
     for name, guard in prepared.guards.items():
@@ -92,11 +84,52 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
             training=tuned.trained.training,
             lengths=tuple(_lengths("base", before) + _lengths("tuned", after)),
             mixture=mix(prepared) if len(prepared.corpus.tasks) > 1 else (),
-            groups=grouped({**before.tasks, **before.guards}),
+            groups=grouped(
+                {
+                    **{task: by_phrasing(found)[0] for task, found in before.tasks.items()},
+                    **before.guards,
+                }
+            ),
+            phrasings=tuple(one.phrasings for one in tested if one.phrasings),
             signatures=_signatures(comparisons),
             environment=Environment(versions=versions(), machine=machine()),
         )
     )
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """One score of one test, of both models."""
+
+    scores: tuple[Score, Score]
+    comparison: Comparison
+    phrasings: Phrasings | None
+
+
+def _of_test(
+    prepared: Prepared, asked: Asked, before: Scored, after: Scored, tests: int
+) -> Iterator[_Tested]:
+    """Every score of a test; what is drawn is an item with all its phrasings."""
+    name, resamples = asked.name, prepared.recipe.evaluate.resamples
+    trained = asked.test.path not in prepared.corpus.held_out
+    parts = [by_phrasing(side.tasks[name]) for side in (before, after)]
+    first, of = parts[0], clusters(parts[0][0])
+    names = [answers[0].phrasing for answers in first]
+    for key, metric in _by_key(asked.wordings[0].metrics).items():
+        each = [_by_key(wording.metrics)[key] for wording in asked.wordings]
+        base, tuned = (table(side, key, each) for side in parts)
+        better = metric.higher_is_better(key)
+        found = compare(base.stats, tuned.stats, base.reduce, resamples, clusters=of, swaps=tests)
+        yield _Tested(
+            (
+                _score("base", name, key, base, resamples, of),
+                _score("tuned", name, key, tuned, resamples, of),
+            ),
+            comparison(name, key, found, better, trained),
+            phrasings(name, key, names, change(base, tuned, resamples, of), better)
+            if len(first) > 1
+            else None,
+        )
 
 
 def _by_key(metrics: Sequence[Metric]) -> dict[str, Metric]:
@@ -110,15 +143,9 @@ def _signatures(comparisons: Sequence[Comparison]) -> dict[str, str]:
 
 
 def _score(
-    who: Who,
-    task: str,
-    key: str,
-    stats_NS: Any,
-    reduce: Reduce,
-    resamples: int,
-    of: Sequence[str] | None,
+    who: Who, task: str, key: str, of_side: Table, resamples: int, of: Sequence[str] | None
 ) -> Score:
-    found = interval(stats_NS, reduce, resamples, clusters=of)
+    found = interval(of_side.stats, of_side.reduce, resamples, clusters=of)
     return Score(who=who, task=task, metric=key, **found._asdict())
 
 

@@ -152,6 +152,9 @@ class EvaluateSpec(Strict):
     )
     generation: GenerationSpec = GenerationSpec()
     limit: Count | None = Field(None, description="score only the first N test rows")
+    phrasings: Literal["all"] | Count = Field(
+        1, description="score each test row under the first N phrasings of its task; their mean"
+    )
     guard_limit: Count | None = Field(None, description="score only the first N items of a guard")
     batch_tokens: Count = Field(8192, description="tokens held at once while scoring")
     resamples: Count = Field(2000, description="bootstrap and permutation draws")

@@ -59,17 +59,17 @@ def loss_curve(events: Sequence[Mapping[str, Any]], width: int = 720) -> str:
         return ""
     height, left, bottom = (300, 44, 46) if width >= NARROW else (230, 36, 46)
     shown, window = _thin(train), max(1, len(train) // 12)
-    x = _padded([p[0] for p in train + validation], left, width - 14, 0.0)
-    y = _padded([p[1] for p in shown + validation], height - bottom, 30, 0.06)
-    parts = [_y_axis(y, left, width), _x_axis(x, height - bottom, integers=True)]
-    parts += [_text(left, 14, "loss", "axis-name"), _text(width - 14, height - 4, "step", "end")]
+    x = padded([p[0] for p in train + validation], left, width - 14, 0.0)
+    y = padded([p[1] for p in shown + validation], height - bottom, 30, 0.06)
+    parts = [_y_axis(y, left, width), x_axis(x, height - bottom, integers=True)]
+    parts += [words(left, 14, "loss", "axis-name"), words(width - 14, height - 4, "step", "end")]
     parts.append(_line(shown, x, y, "raw"))
     if window > 1:
         parts.append(_line(_thin(moving_mean(train, window)), x, y, "smooth"))
     parts += [_hover(point, x, y, "training loss") for point in shown]
     parts.append(_line(validation, x, y, "validation"))
     parts += [_validation_dot(point, x, y) for point in validation]
-    return _svg(width, height, _loss_label(train, validation), parts)
+    return svg(width, height, _loss_label(train, validation), parts)
 
 
 def score_chart(rows: Sequence[tuple[str, Sequence[Score]]], width: int = 720) -> str:
@@ -122,7 +122,8 @@ def _thin(points: list[Point]) -> list[Point]:
     return [(chunk[-1][0], math.fsum(p[1] for p in chunk) / len(chunk)) for chunk in chunks]
 
 
-def _padded(values: Sequence[float], start: float, end: float, share: float) -> Scale:
+def padded(values: Sequence[float], start: float, end: float, share: float) -> Scale:
+    """A scale of the values' range and a share of it more at each end."""
     low, high = min(values), max(values)
     if high == low:
         low, high = low - 0.5, high + 0.5
@@ -148,27 +149,28 @@ def _forest(
         cursor += 24 if narrow else 14
         middle = cursor + gap * (len(dots) - 1) / 2
         at = (left, cursor - 12) if narrow else (0.0, middle + 4)
-        body.append(_text(*at, _short(name, _LABEL), "label"))
+        body.append(words(*at, _short(name, _LABEL), "label"))
         body += [_dot(dot, x, cursor + gap * i) for i, dot in enumerate(dots)]
         cursor += gap * (len(dots) - 1) + 14
     floor = cursor + 2
-    axis = [_x_axis(x, floor, grid_top=top)]
+    axis = [x_axis(x, floor, grid_top=top)]
     if zero:
-        axis.append(_rule(x(0), top, x(0), floor, "zero"))
-        axis.append(_text(x(0) - 10, 14, "← worse", "end"))
-        axis.append(_text(x(0) + 10, 14, "better →", "start"))
-    return _svg(width, floor + 26, label, axis + body)
+        axis.append(rule(x(0), top, x(0), floor, "zero"))
+        axis.append(words(x(0) - 10, 14, "← worse", "end"))
+        axis.append(words(x(0) + 10, 14, "better →", "start"))
+    return svg(width, floor + 26, label, axis + body)
 
 
-def _x_axis(x: Scale, y: float, integers: bool = False, grid_top: float | None = None) -> str:
+def x_axis(x: Scale, y: float, integers: bool = False, grid_top: float | None = None) -> str:
+    """The axis at a height with its ticks, and grid lines from it up to `grid_top`."""
     marks = ticks(x.low, x.high, max(3, round((x.end - x.start) / 90)))
     marks = [m for m in marks if not integers or float(m).is_integer()]
     shown = _tick_labels(marks)
-    parts = [_rule(x.start, y, x.end, y, "axis")]
+    parts = [rule(x.start, y, x.end, y, "axis")]
     for mark, text in zip(marks, shown, strict=True):
         if grid_top is not None:
-            parts.append(_rule(x(mark), grid_top, x(mark), y, "grid"))
-        parts.append(_text(x(mark), y + 18, text, "middle"))
+            parts.append(rule(x(mark), grid_top, x(mark), y, "grid"))
+        parts.append(words(x(mark), y + 18, text, "middle"))
     return "".join(parts)
 
 
@@ -176,8 +178,8 @@ def _y_axis(y: Scale, left: float, width: float) -> str:
     marks = ticks(y.low, y.high, 4)
     parts = []
     for mark, text in zip(marks, _tick_labels(marks), strict=True):
-        parts.append(_rule(left, y(mark), width - 14, y(mark), "grid"))
-        parts.append(_text(left - 8, y(mark) + 4, text, "end"))
+        parts.append(rule(left, y(mark), width - 14, y(mark), "grid"))
+        parts.append(words(left - 8, y(mark) + 4, text, "end"))
     return "".join(parts)
 
 
@@ -204,7 +206,7 @@ def _dot(dot: Dot, x: Scale, y: float) -> str:
     low, high = (min(max(v, x.low), x.high) for v in (dot.low, dot.high))
     return (
         f'<g class="dot {dot.kind}"><title>{escape(dot.title)}</title>'
-        f"{_rule(x(low), y, x(high), y, 'whisker')}"
+        f"{rule(x(low), y, x(high), y, 'whisker')}"
         f'<circle cx="{x(dot.value):.1f}" cy="{y:.1f}" r="5"/></g>'
     )
 
@@ -238,12 +240,14 @@ def _line(points: Sequence[Point], x: Scale, y: Scale, kind: str) -> str:
     return f'<polyline class="curve {kind}" points="{path}"/>'
 
 
-def _rule(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+def rule(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+    """A straight line; `kind` names its style."""
     ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
     return f'<line class="{kind}" {ends}/>'
 
 
-def _text(x: float, y: float, text: str, kind: str) -> str:
+def words(x: float, y: float, text: str, kind: str) -> str:
+    """Text at a place; `kind` names its style."""
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
 
 
@@ -251,7 +255,8 @@ def _short(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def _svg(width: float, height: float, label: str, parts: Sequence[str]) -> str:
+def svg(width: float, height: float, label: str, parts: Sequence[str]) -> str:
+    """The whole drawing; `label` is what a screen reader says of it."""
     return (
         f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'width="{width:.0f}" height="{height:.0f}">{"".join(parts)}</svg>'

@@ -15,6 +15,7 @@ from brulee.reporting import results as results_file
 from brulee.reporting import several_tasks, wording
 from brulee.reporting.items import Item, read_items
 from brulee.reporting.page_items import examples
+from brulee.reporting.page_phrasings import over_phrasings
 from brulee.reporting.page_style import STYLE
 from brulee.reporting.page_tables import (
     comparisons,
@@ -67,6 +68,7 @@ def render(
         _figures(results),
         scores(results),
         comparisons(results),
+        over_phrasings(results),
         forgetting(results),
         cost(results),
         mixture(results),

@@ -26,6 +26,12 @@ class Answer(BaseModel):
     references: tuple[str, ...]
     scores: dict[str, float]
     tokens: int = 0
+    phrasing: str = ""
+
+    @property
+    def key(self) -> tuple[str | int, str]:
+        """What tells it from the others of its task: a row may be asked in several phrasings."""
+        return self.id, self.phrasing
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ def pick(items: Sequence[Item], metric: str, higher_is_better: bool = True, most
 
 
 def read_items(folder: str | Path) -> list[Item]:
-    """Pair eval/base with eval/tuned of a run folder by task and id, in the files' order.
+    """Pair eval/base with eval/tuned of a run folder by task, id and phrasing, in the files' order.
 
     A task only one of the two answered is left out. Raises InputError naming file and line for a
     malformed line, and naming the item where a task was answered for different items.
@@ -90,7 +96,7 @@ def read_items(folder: str | Path) -> list[Item]:
     for task in before:
         if task not in after:
             continue
-        odd = sorted(map(str, before[task].keys() ^ after[task].keys()))
+        odd = sorted({str(key) for key, _ in before[task].keys() ^ after[task].keys()})
         if odd:
             raise InputError(
                 f"{root}: item {odd[0]!r} of {task} was answered by one of base and tuned only; "
@@ -100,15 +106,18 @@ def read_items(folder: str | Path) -> list[Item]:
     return items
 
 
-def _answers(folder: Path) -> dict[str, dict[str | int, Answer]]:
-    found: dict[str, dict[str | int, Answer]] = {}
+def _answers(folder: Path) -> dict[str, dict[tuple[str | int, str], Answer]]:
+    found: dict[str, dict[tuple[str | int, str], Answer]] = {}
     for file in sorted(folder.rglob("*.jsonl")):
         for place, values in read_lines(file):
             answer = _answer(place, values)
             of_task = found.setdefault(answer.task, {})
-            if answer.id in of_task:
-                raise InputError(f"{place}: item {answer.id!r} of {answer.task} stands twice.")
-            of_task[answer.id] = answer
+            if answer.key in of_task:
+                under = f" under {answer.phrasing!r}" if answer.phrasing else ""
+                raise InputError(
+                    f"{place}: item {answer.id!r} of {answer.task} stands twice{under}."
+                )
+            of_task[answer.key] = answer
     return found
 
 

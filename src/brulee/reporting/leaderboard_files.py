@@ -98,7 +98,8 @@ def _of_file(file: Path, name: str | None) -> list[Entry]:
 def _ours(found: Results, base: str, tuned: str, source: str) -> list[Entry]:
     """Entries of a results.json; both models of a run, one of an evaluation.
 
-    A suite that was asked otherwise than by default is not the same task: its tasks say how.
+    A suite that was asked otherwise than by default is not the same task, nor is the mean over
+    several phrasings: its tasks say how.
     """
     mains, better = _mains(found), _directions(found)
     asked = found.suite.asked if found.suite else ""
@@ -106,13 +107,17 @@ def _ours(found: Results, base: str, tuned: str, source: str) -> list[Entry]:
     return [
         Entry(
             base if score.who == "base" else tuned,
-            score.task + otherwise, score.metric, score.value, score.low, score.high, score.n,
-            source,
+            score.task + otherwise + _over(found.over(score.task)),
+            score.metric, score.value, score.low, score.high, score.n, source,
             (score.task, score.metric) in mains,
             better.get((score.task, score.metric), not lower_is_better(score.metric)),
         )
         for score in found.scores
     ]  # fmt: skip
+
+
+def _over(phrasings: int) -> str:
+    return f" [{phrasings} phrasings]" if phrasings > 1 else ""
 
 
 def _directions(found: Results) -> dict[tuple[str, str], bool]:

@@ -32,9 +32,11 @@ def examples(results: Results, items: Sequence[Item]) -> str:
                 _group("In the middle", picks.median, pair.metric),
             )
             name = escape(wording.metric_name(pair.metric))
+            several = results.over(pair.task) > 1
+            count = f"{len(chosen)} {'answers' if several else 'test items'}"
             return (
                 f"<section><h2>Read the answers</h2><p>Chosen by the change in {name} among "
-                f"{len(chosen)} test items. <mark>Tinted words</mark> stand in the reference."
+                f"{count}. <mark>Tinted words</mark> stand in the reference."
                 f"{_NOT_IN_PROMPT if is_checked(chosen[0].after) else ''}</p>"
                 f"{''.join(groups)}</section>"
             )
@@ -56,7 +58,7 @@ def _item(item: Item, metric: str) -> str:
     )
     references = item.after.references
     return (
-        f'<article class="item"><header><h4>{escape(str(item.after.id))}</h4>'
+        f'<article class="item"><header><h4>{_called(item)}</h4>'
         f"<span>{number(change)}</span></header>"
         f'<div class="prompt"><h5>Prompt</h5>{_prompt(item.after.prompt)}</div>'
         f'<div class="texts"><div><h5>Reference</h5>{_references(references)}</div>'
@@ -64,6 +66,12 @@ def _item(item: Item, metric: str) -> str:
         f'<div><h5 class="after">After</h5>{_marked(references, item.after)}</div></div>'
         f"{_changes(item)}</article>"
     )
+
+
+def _called(item: Item) -> str:
+    """The item, and in which phrasing it was asked."""
+    phrasing = f" · {item.after.phrasing}" if item.after.phrasing else ""
+    return escape(f"{item.after.id}{phrasing}")
 
 
 def _prompt(text: str) -> str:

@@ -86,6 +86,9 @@ svg text.label { fill: var(--ink); font-size: 13px; } svg text.end { text-anchor
 svg text.middle { text-anchor: middle; }
 svg line { stroke: var(--rule); } svg .axis, svg .zero { stroke: var(--faint); }
 svg .curve { fill: none; stroke: var(--accent); stroke-linejoin: round; }
+svg .link { stroke: var(--faint); opacity: .45; }
+svg .median { stroke: var(--ink); stroke-width: 1.5; }
+svg .quartiles { stroke: var(--faint); stroke-width: 16; opacity: .25; }
 svg .raw { stroke-width: 1; opacity: .35; } svg .smooth { stroke-width: 2.25; }
 svg .validation { stroke: var(--base); stroke-width: 1.25; stroke-dasharray: 3 3; }
 svg .validation-dot { fill: var(--paper); stroke: var(--base); stroke-width: 2; }

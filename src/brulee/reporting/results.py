@@ -123,6 +123,46 @@ class Forgetting(Paired):
     kept: Kept
 
 
+class Spread(Record):
+    """One model's score under each phrasing, and their standard deviation.
+
+    `spread` is that freed of what the chance of so many items adds to it.
+    """
+
+    scores: tuple[float, ...]
+    deviation: float
+    spread: float
+
+    def at(self, share: float) -> float:
+        """The score below which so large a share of the phrasings' lie, between two of them."""
+        ordered = sorted(self.scores)
+        place = share * (len(ordered) - 1)
+        below = min(int(place), len(ordered) - 2)
+        return ordered[below] + (place - below) * (ordered[below + 1] - ordered[below])
+
+
+class Phrasings(Record):
+    """One score of a task under two or more phrasings, base against tuned.
+
+    `difference` is the change of the spread, with its 95% interval over items.
+    """
+
+    task: str
+    metric: str
+    names: tuple[str, ...]
+    base: Spread
+    tuned: Spread
+    difference: float
+    low: float
+    high: float
+    higher_is_better: bool = True
+
+    @property
+    def direction(self) -> int:
+        """-1 where the spread shrank, 1 where it grew, 0 where the interval has both in it."""
+        return 0 if self.low <= 0 <= self.high else 1 if self.difference > 0 else -1
+
+
 class Cost(OpenRecord):
     """What the run took: parameters, bytes, seconds, tokens; 0 where a run had no such part."""
 
@@ -214,7 +254,8 @@ class Environment(OpenRecord):
 class Results(OpenRecord):
     """Everything a run measured; `verdict` is the one sentence `reporting.verdict` writes.
 
-    `groups` counts those of each task whose items are not independent; they were drawn whole.
+    `groups` counts those of each task whose items are not independent; they were drawn whole. A
+    score of a task in `phrasings` is the mean over them.
     """
 
     schema_: Literal[1] = Field(default=1, alias="schema")
@@ -228,11 +269,16 @@ class Results(OpenRecord):
     training: Training | None = None
     lengths: tuple[Lengths, ...] = ()
     mixture: tuple[MixtureLine, ...] = ()
+    phrasings: tuple[Phrasings, ...] = ()
     verdict: str = ""
     groups: dict[str, int] = Field(default_factory=dict)
     signatures: dict[str, str] = Field(default_factory=dict)
     environment: Environment = Environment()
     suite: SuiteUse | None = None
+
+    def over(self, task: str) -> int:
+        """The number of phrasings that a task's scores are the mean of."""
+        return next((len(one.names) for one in self.phrasings if one.task == task), 1)
 
     def score(self, who: Who, task: str, metric: str) -> Score | None:
         """The score of that model, task and metric; None where it was not measured."""

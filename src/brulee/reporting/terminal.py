@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from brulee.errors import InputError
-from brulee.reporting import wording
+from brulee.reporting import phrasings, wording
 from brulee.reporting.results import Paired, Results, Who
 from brulee.reporting.tables import Rows
 from brulee.reporting.verdict import verdict
@@ -43,9 +43,9 @@ def printed(show: Callable[[Console], None]) -> str:
     return out.getvalue().strip("\n")
 
 
-def tables(results: Results) -> tuple[Rows, Rows]:
-    """The scores and the guards, each a row a metric; without rows where there are none."""
-    return _scores(results), _guards(results)
+def tables(results: Results) -> tuple[Rows, Rows, Rows]:
+    """The scores, those over phrasings, the guards; without rows where there are none."""
+    return _scores(results), _phrasings(results), _guards(results)
 
 
 def compare(results: Sequence[Results], console: Console) -> None:
@@ -62,6 +62,7 @@ def compare(results: Sequence[Results], console: Console) -> None:
         metrics = [metric for of, metric in keys if of == task]
         _comparison(results, task, metrics, (task, metrics[0]) in guards).show(console)
     console.print(Text("± is half the 95% interval", style="dim"))
+    _apart(results).show(console)
     _costs(results).show(console)
 
 
@@ -85,6 +86,13 @@ def _scores(results: Results) -> Rows:
         label = name if len(tasks) == 1 else f"{pair.task} {name}"
         style = {1: "green", 0: "", -1: "bold red"}[pair.direction]
         table.add(label, *_values(pair, style), wording.p_value(pair.corrected_p))
+    return table
+
+
+def _phrasings(results: Results) -> Rows:
+    table = Rows(("Over phrasings", *phrasings.HEADS))
+    for task, what, cells in phrasings.rows(results):
+        table.add(f"{task} {what}".strip(), *cells)
     return table
 
 
@@ -122,15 +130,35 @@ def _comparison(results: Sequence[Results], task: str, metrics: Sequence[str], g
     table = Rows(("Run", *(wording.metric_name(metric) for metric in metrics)), title)
     # Runs on one base, measured alike, show it once.
     bases = dict.fromkeys(
-        (run.base.name, tuple(_cell(run, "base", task, metric) for metric in metrics))
+        (
+            f"{run.base.name} (before{phrasings.over(run, task)})",
+            tuple(_cell(run, "base", task, metric) for metric in metrics),
+        )
         for run in results
         if _shown_as(run) == "tuned"
     )
     for name, cells in bases:
         if any(cell != "-" for cell in cells):
-            table.add(Text(f"{name} (before)", style="dim"), *cells)
+            table.add(Text(name, style="dim"), *cells)
     for run in results:
-        table.add(run.run, *(_cell(run, _shown_as(run), task, metric) for metric in metrics))
+        name = f"{run.run}{phrasings.over(run, task)}"
+        table.add(name, *(_cell(run, _shown_as(run), task, metric) for metric in metrics))
+    return table
+
+
+def _apart(results: Sequence[Results]) -> Rows:
+    """How far the phrasings of each task's first score lie apart, of all runs and their bases."""
+    table = Rows(("Over phrasings", *phrasings.HEADS))
+    shown: set[tuple[str, ...]] = set()
+    for run in results:
+        for one in phrasings.firsts(run):
+            sides = ((f"{run.base.name} (before)", one.base), (run.run, one.tuned))
+            for name, side in sides:
+                what = f"{name} {one.task} {wording.metric_name(one.metric)}"
+                row = (what, *phrasings.cells(side, one.higher_is_better))
+                if row not in shown:
+                    table.add(*row)
+                shown.add(row)
     return table
 
 

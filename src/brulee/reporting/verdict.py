@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from brulee.reporting import several_tasks, wording
+from brulee.reporting import phrasings, several_tasks, wording
 from brulee.reporting.results import Comparison, Forgetting, Results
 
 _NAMED_GUARDS = 3
@@ -21,7 +21,8 @@ def verdict(results: Results) -> str:
         gained = [several_tasks.sentence(results, _cost(results))]
     else:
         gained = [_main(results), *_contrary(results.comparisons)]
-    return "; ".join([*gained, _guards(results.forgetting)]) + "."
+    parts = [*gained, *phrasings.clauses(results), _guards(results.forgetting)]
+    return "; ".join(parts) + "."
 
 
 def with_verdict(results: Results) -> Results:
@@ -45,6 +46,8 @@ def _main(results: Results) -> str:
         f"{wording.p_phrase(pair.p)}{_limits(pair)})"
     )
     ending = f", {cost}" if cost else ""
+    over = phrasings.over(results, task)
+    task = f"{task}{over}," if over else task
     return f"{method} {_verb(pair)} {metric} on {task} {_from_to(pair)} {evidence}{ending}"
 
 

@@ -64,7 +64,7 @@ def test_a_run_is_scored_by_its_answers(tmp_path: Path) -> None:
     answered(tmp_path, "tuned", {2: "no", 4: "yes", 7: "yes"})
     answered(tmp_path, "base", {0: "yes"}, task="other/test")
     dirty = {2: False, 4: True, 7: True, 9: False}  # row 9 was past the run's evaluate.limit
-    found = list(run_scores(tmp_path, "rows/test", dirty, [ACCURACY]))
+    found = list(run_scores(tmp_path, "rows/test", dirty, [[ACCURACY]]))
     values = {s.items: (s.base and s.base.value, s.tuned and s.tuned.value) for s in found}
     assert values == {"all": (pytest.approx(1 / 3), pytest.approx(2 / 3)), "clean": (0.0, 0.0),
                       "dirty": (0.5, 1.0)}  # fmt: skip
@@ -75,9 +75,9 @@ def test_a_run_of_other_rows_is_refused(tmp_path: Path) -> None:
     for who in ("base", "tuned"):
         answered(tmp_path, who, {7: "yes", 2: "no"})
     with pytest.raises(InputError, match=r"row 2 of rows/test.*recipe\.yaml"):
-        list(run_scores(tmp_path, "rows/test", {7: True}, [ACCURACY]))
+        list(run_scores(tmp_path, "rows/test", {7: True}, [[ACCURACY]]))
     with pytest.raises(InputError, match="no answers to chats/test; answered: rows/test"):
-        list(run_scores(tmp_path, "chats/test", {7: True}, [ACCURACY]))
+        list(run_scores(tmp_path, "chats/test", {7: True}, [[ACCURACY]]))
 
 
 def test_a_run_of_other_data_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from brulee.data.encoding import Encoder
+from brulee.data.encoding import Encoded, Encoder
 from brulee.data.task import Item
 from brulee.data.template import Rendered
 from brulee.errors import InputError
-from brulee.evaluation import metric
+from brulee.evaluation import answering, metric
 from brulee.evaluation.answering import answer_items
 from brulee.evaluation.answers import Answer, keep_just, read_lines
 from brulee.evaluation.ranking import Ranked
@@ -177,3 +179,55 @@ def test_a_row_without_fitting_choices_is_refused(
     with pytest.raises(InputError, match="t/test, row 7: ranked_accuracy") as caught:
         asked(make_base("llama"), tmp_path / "a.jsonl", "ranked_accuracy", items=[item])
     assert said in str(caught.value)
+
+
+def test_choices_are_held_a_wave_at_a_time_and_their_likelihoods_are_the_same(
+    make_base: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make_base("llama")
+    items = [replace(ITEMS[i % 4], id=str(i), asked=replace(ITEMS[i % 4].asked, prompt=f"{i}: {i}"))
+             for i in range(24)]  # fmt: skip
+    whole, engine = asked(base, tmp_path / "whole.jsonl", *RANKED, items=items)
+    assert engine.choices == 72
+    held: list[weakref.ref[Encoded]] = []
+    alive: list[int] = []
+    original = Engine.loglikelihood
+
+    def watched(self: Engine, requests: Any, *rest: Any) -> Any:
+        gc.collect()
+        alive.append(sum(one() is not None for one in held))
+        held.extend(weakref.ref(one) for one in requests)
+        return original(self, requests, *rest)
+
+    monkeypatch.setattr(Engine, "loglikelihood", watched)
+    monkeypatch.setattr(answering, "WAVE_TOKENS", 200)
+    in_waves, engine = asked(base, tmp_path / "waves.jsonl", *RANKED, items=items)
+    assert in_waves == whole
+    assert engine.choices == 72
+    assert len(alive) > 4
+    assert max(alive) <= 3, "what was asked is let go, but for the last item's, before the next is"
+
+
+def test_a_row_without_its_answer_is_refused_before_any_is_asked(
+    make_base: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answering, "WAVE_TOKENS", 1)
+    wrong = replace(ITEMS[3], references=("Perhaps.",))
+    with pytest.raises(InputError, match=r"row 3: .*'Perhaps.' is none of them"):
+        asked(make_base("llama"), tmp_path / "a.jsonl", *RANKED, items=[*ITEMS[:3], wrong])
+    assert not (tmp_path / "a.jsonl").exists()
+
+
+def test_a_choice_that_the_model_cannot_read_is_named(make_base: Make, tmp_path: Path) -> None:
+    long = Rendered("?", "Yes.", ("Yes.", "very " * 600))
+    base = make_base("llama", max_position_embeddings=256)
+    said = r"t/test, row 9: choice 'very .{35}\.\.\.', a text of \d+ tokens is too long: this model"
+    with pytest.raises(InputError, match=said):
+        asked(base, tmp_path / "a.jsonl", *RANKED, items=[Item("9", long, ("Yes.",))])
+
+
+def test_documents_are_the_same_together_and_alone(make_base: Make) -> None:
+    base = make_base("llama")
+    encoder = Encoder(base.tokenizer, kind=base.kind)
+    asked_ = [replace(ITEMS[0].asked, completion=choice) for choice in CHOICES]
+    assert encoder.encode_all(asked_) == [encoder.encode_rendered(one) for one in asked_]

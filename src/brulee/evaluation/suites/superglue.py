@@ -19,6 +19,7 @@ from brulee.evaluation.classification import MacroF1, Matthews
 from brulee.evaluation.matching import ExactMatch
 from brulee.evaluation.scores import mean
 from brulee.evaluation.suites.labels import LabelTask
+from brulee.evaluation.suites.over_phrasings import Asked, OverPhrasings, over_all
 from brulee.evaluation.suites.parity import PARITY, PairedLabels
 from brulee.evaluation.suites.reading import MultiRC, ReCoRD, multirc_from_hub, record_from_hub
 from brulee.evaluation.suites.rows import Row, check_folder, read_hub, read_jsonl
@@ -26,10 +27,28 @@ from brulee.evaluation.suites.superglue_bundle import FILES, check_rows, supergl
 from brulee.evaluation.suites.superglue_table import ENTRIES, Entry, gold
 from brulee.evaluation.tasks import Aggregate, Answered, Example, Suite, SuiteTask, TaskScores
 from brulee.recipe import Strict
+from brulee.recipe.base import Count
 
 Split = Literal["val", "test"]
 _HUB: Final = "aps/super_glue"
 _DIAGNOSTIC: Final = ("axb", "axg")
+# What the library's families read, by the official files' names or the Hub's.
+_SENTENCES: Final[dict[str, tuple[str, ...]]] = {
+    "sentence1": ("premise", "sentence1"),
+    "sentence2": ("hypothesis", "sentence2"),
+}
+_COLUMNS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    "boolq": {name: (name,) for name in ("passage", "question")},
+    "cb": {name: (name,) for name in ("premise", "hypothesis")},
+    "copa": {name: (name,) for name in ("premise", "choice1", "choice2", "question")},
+    "rte": _SENTENCES,
+    "wic": {
+        name: (name,)
+        for name in ("word", "sentence1", "sentence2", "start1", "end1", "start2", "end2")
+    },
+    "wsc": {name: (name,) for name in ("text", "span1_text", "span2_text", "span2_index")},
+    "axb": _SENTENCES,
+}
 _AVERAGED: Final = tuple(name for name in FILES if name not in _DIAGNOSTIC)
 
 
@@ -38,6 +57,9 @@ class Options(Strict):
 
     tasks: list[str] = Field(default_factory=list)
     split: Split | None = None
+    phrasings: Literal["all"] | Count | None = Field(
+        None, description="ask in the first N phrasings of the template library, or in all"
+    )
 
 
 @final
@@ -53,6 +75,8 @@ class SuperGLUE(Suite):
         for name in options.tasks:
             if name not in FILES:
                 raise unknown("task of superglue", name, FILES)
+            if options.phrasings and name not in _COLUMNS:
+                raise unknown("task of superglue with phrasings", name, _COLUMNS)
         if data is not None:
             check_folder(data)
         found = []
@@ -60,14 +84,16 @@ class SuperGLUE(Suite):
             file = None if data is None else _file(data, name, options.split)
             if data is not None and file is None and options.tasks:
                 raise InputError(f"{data}: no file of {name} here; looked for {_wanted(name)}.")
+            if options.phrasings and name not in _COLUMNS:
+                continue
             if data is None or file is not None:
-                found.append(_task(name, file, options.split or "val"))
+                found.append(_task(name, file, options.split or "val", options.phrasings))
         return found
 
     def aggregates(self, scored: Mapping[str, TaskScores]) -> list[Aggregate]:
         """The leaderboard's average; AX-b and AX-g do not count."""
         of = [scored[f"superglue/{n}"].scores for n in _AVERAGED if f"superglue/{n}" in scored]
-        parts = [list(scores.values()) for scores in of if scores]
+        parts = [over_all(scores) for scores in of if scores]
         label = "mean over tasks, each the mean of its scores"
         return [mean("superglue", "average", parts, len(_AVERAGED), label)] if parts else []
 
@@ -95,7 +121,9 @@ def _wanted(name: str) -> str:
     return " or ".join(_places(name, None))
 
 
-def _task(name: str, file: Path | None, split: Split) -> SuiteTask:
+def _task(
+    name: str, file: Path | None, split: Split, phrasings: int | Literal["all"] | None
+) -> SuiteTask:
     full = f"superglue/{name}"
     if name == "multirc":
         return MultiRC(full, partial(_rows, file, name, split))
@@ -103,6 +131,8 @@ def _task(name: str, file: Path | None, split: Split) -> SuiteTask:
         return ReCoRD(full, partial(_rows, file, name, split))
     entry = ENTRIES[name]
     task = LabelTask(full, entry.labels, _metrics(entry), partial(_examples, entry, file, split))
+    if phrasings:
+        return OverPhrasings(task, name, partial(_columns, entry, file, split), phrasings)
     return PairedLabels(task) if PARITY in entry.scores else task
 
 
@@ -130,6 +160,23 @@ def _examples(entry: Entry, file: Path | None, split: Split, limit: int | None) 
     rows = _rows(file, entry.name, split)[:limit]
     pairs = PARITY in entry.scores
     return [_example(entry, row, i, pairs) for i, row in enumerate(rows)]
+
+
+def _columns(entry: Entry, file: Path | None, split: Split, limit: int | None) -> list[Asked]:
+    """The items, each with the columns that the library's family of its name reads."""
+    rows = _rows(file, entry.name, split)[:limit]
+    found: list[Asked] = []
+    for i, row in enumerate(rows):
+        flat = Row(row.place, {**row.values, **_inside(row)})
+        columns = {name: flat.get(*of) for name, of in _COLUMNS[entry.name].items()}
+        found.append((_example(entry, row, i, False), columns))
+    return found
+
+
+def _inside(row: Row) -> Mapping[str, Any]:
+    """What the official file of WSC has in an object of its own."""
+    target = row.values.get("target")
+    return target if isinstance(target, dict) else {}
 
 
 def _example(entry: Entry, row: Row, number: int, pairs: bool) -> Example:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from brulee import pipeline
-from brulee.evaluation.answers import Answer, read_lines, statistics_array
+from brulee.evaluation.answers import Answer, read_lines
+from brulee.evaluation.phrasings import by_phrasing, table
 from brulee.evaluation.stats import compare
 from brulee.methods import METHODS
+from brulee.pipeline.asked import asked_of
 from brulee.pipeline.comparing import adjusted, comparison, swaps
 from brulee.pipeline.preparation import task_metrics
 from brulee.pipeline.sweeps.outline import Outline
@@ -39,28 +40,33 @@ def tested(run: Path) -> BeforeAfter:
 def against(own: Path, chosen: Path, outline: Outline) -> list[Comparison]:
     """The chosen trial minus the recipe's own setting, on the test items that both answered."""
     recipe, corpus = outline.recipe, outline.ground.corpus
-    metrics, found = task_metrics(recipe, corpus), []
+    found = []
     resamples, tests = (
         recipe.evaluate.resamples,
         swaps(recipe.evaluate.resamples, len(corpus.tests)),
     )
-    for test in corpus.tests:
-        name = f"{test.name.replace('/', '-')}.jsonl"
-        own_answers, answers = _both(own / "eval/tuned" / name, chosen / "eval/tuned" / name)
-        if not answers:
+    for asked in asked_of(recipe, corpus, task_metrics(recipe, corpus)):
+        name = f"{asked.name.replace('/', '-')}.jsonl"
+        sides = _both(own / "eval/tuned" / name, chosen / "eval/tuned" / name)
+        if not sides[0]:
             continue
-        for key, metric in ((key, m) for m in metrics[test.path] for key in m.keys):
-            own_NS = metric.join(key, statistics_array(own_answers, key))
-            chosen_NS = metric.join(key, statistics_array(answers, key))
-            got = compare(own_NS, chosen_NS, partial(metric.reduce, key), resamples, swaps=tests)
-            trained, better = test.path not in corpus.held_out, metric.higher_is_better(key)
-            found.append(comparison(test.name, key, got, better, trained))
+        parts = [by_phrasing(answers) for answers in sides]
+        for number, metric in enumerate(asked.wordings[0].metrics):
+            each = [wording.metrics[number] for wording in asked.wordings]
+            for key in metric.keys:
+                one, other = (table(side, key, each) for side in parts)
+                got = compare(one.stats, other.stats, one.reduce, resamples, swaps=tests)
+                trained = asked.test.path not in corpus.held_out
+                better = metric.higher_is_better(key)
+                found.append(comparison(asked.name, key, got, better, trained))
     return list(adjusted(found))
 
 
 def _both(a: Path, b: Path) -> tuple[list[Answer], list[Answer]]:
     """The answers of two runs to the same items: one may have room for fewer."""
-    of_a, of_b = ({answer.id: answer for answer in read_lines(file)} for file in (a, b))
+    of_a, of_b = (
+        {(answer.id, answer.phrasing): answer for answer in read_lines(file)} for file in (a, b)
+    )
     shared = [name for name in of_a if name in of_b]
     return [of_a[name] for name in shared], [of_b[name] for name in shared]
 

@@ -1,0 +1,121 @@
+"""What is asked of a model before and after: each test's rows, their phrasings, the metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from brulee.data.corpus import Corpus, Test
+from brulee.data.phrasings import phrased
+from brulee.data.template import Template
+from brulee.errors import InputError
+from brulee.evaluation import LABELLED, metric
+from brulee.evaluation.base import Metric
+from brulee.progress import note
+from brulee.recipe import DataSpec, Recipe
+from brulee.yaml_lines import KeyPath
+
+
+@dataclass(frozen=True)
+class Wording:
+    """A phrasing of a test, and the metrics that judge its answers.
+
+    Without a template each row has that of its test.
+    """
+
+    template: Template | None
+    metrics: tuple[Metric, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A test with the rows to be scored, the first `limit` of those that are not known yet."""
+
+    test: Test
+    rows: tuple[int, ...]
+    limit: int | None
+    wordings: tuple[Wording, ...]
+
+    @property
+    def name(self) -> str:
+        """What the test is called."""
+        return self.test.name
+
+
+def asked_of(recipe: Recipe, corpus: Corpus, metrics: dict[str, tuple[Metric, ...]]) -> list[Asked]:
+    """Every test of a recipe, as it is scored; `metrics` are by task, of its first phrasing.
+
+    Says which phrasings are left out, as they do not apply to every row. Raises InputError for a
+    metric that a phrasing has no labels or choices for.
+    """
+    specs = dict(zip(corpus.tasks, recipe.tasks, strict=True))
+    return [_asked(recipe, corpus, test, *specs[test.path], metrics) for test in corpus.tests]
+
+
+def _asked(
+    recipe: Recipe,
+    corpus: Corpus,
+    test: Test,
+    at: KeyPath,
+    spec: DataSpec,
+    metrics: dict[str, tuple[Metric, ...]],
+) -> Asked:
+    limit, wanted = recipe.evaluate.limit, corpus.phrasings
+    names, where = names_of(recipe, at, spec)
+    if not test.every:
+        _say_fewer(test, wanted)
+        _check_one_list(corpus, test, names, where)
+        return Asked(test, test.rows, limit, (Wording(None, metrics[test.path]),))
+    found = phrased(corpus.tasks[test.path], test.rows, test.templates, limit)
+    for name, count in found.left_out.items():
+        note(
+            f"{test.name}: not scored under template {name!r}, which applies to {count} of its "
+            f"{len(found.rows)} rows: phrasings are compared on the same rows."
+        )
+    _say_fewer(test, wanted)
+    judged = tuple(
+        Wording(
+            one.template, metrics_of(names, f"{where}: template {one.template.name!r}", one.labels)
+        )
+        for one in found.phrasings
+    )
+    return Asked(test, found.rows, None, judged)
+
+
+def _say_fewer(test: Test, wanted: int | None) -> None:
+    count = len(test.templates)
+    if wanted not in (None, 1) and count != wanted:
+        said = f"{count} phrasing{'' if count == 1 else 's'}"
+        note(f"{test.name}: evaluate.phrasings = {wanted}, and it has {said} of its question.")
+
+
+def _check_one_list(corpus: Corpus, test: Test, names: list[str], where: str) -> None:
+    """Refuse one table of labels over templates that have labels of their own."""
+    key = next((name for name in names if name in LABELLED), None)
+    if key is None or len(test.templates) == 1:
+        return
+    task = corpus.tasks[test.path]
+    for one in test.templates:
+        (own,) = phrased(task, test.rows, (one,), None).phrasings
+        if own.labels != task.labels:
+            raise InputError(
+                f"{where}: {key} counts one list of labels, and {test.name} is scored under "
+                f"templates of several: {one.name!r} has others than {list(task.labels or ())}. "
+                "Set evaluate.phrasings to all, which judges each template by its own."
+            )
+
+
+def names_of(recipe: Recipe, at: KeyPath, spec: DataSpec) -> tuple[list[str], str]:
+    """The names of a task's metrics, and where the recipe gives them."""
+    if spec.metrics is None:
+        return recipe.evaluate.metrics, recipe.source.at(("evaluate", "metrics"))
+    return spec.metrics, recipe.source.at((*at, "metrics"))
+
+
+def metrics_of(
+    names: list[str], where: str, labels: tuple[str, ...] | None = None
+) -> tuple[Metric, ...]:
+    """The metrics of those names, for these labels. Raises InputError naming `where`."""
+    try:
+        return tuple(metric(name, labels) for name in names)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None

@@ -1,0 +1,67 @@
+"""The part of the report page on phrasings: how far their scores lie apart, before and after."""
+
+from __future__ import annotations
+
+from functools import partial
+from html import escape
+
+from brulee.reporting import phrasings, wording
+from brulee.reporting.page_tables import both_widths, number, table
+from brulee.reporting.phrasing_chart import phrasing_chart
+from brulee.reporting.results import Phrasings, Results
+
+_KEY = (
+    '<span class="key"><i class="base"></i>before</span>'
+    '<span class="key"><i></i>after</span>a dot for each phrasing; the band holds the middle half'
+)
+
+
+def over_phrasings(results: Results) -> str:
+    """Strips of dots for each task's first score, then a table of all; "" without phrasings."""
+    if not results.phrasings:
+        return ""
+    figures = "".join(map(_figure, phrasings.firsts(results)))
+    rows = [
+        [_name(task, what), *(number(cell) for cell in cells)]
+        for task, what, cells in phrasings.rows(results)
+    ]
+    heads = ("Score", *phrasings.HEADS)
+    shown = table("Scores over phrasings", heads, rows)
+    each = "".join(map(_each, phrasings.firsts(results)))
+    return (
+        "<section><h2>How much the phrasing matters</h2>"
+        "<p>Every item was asked in each phrasing, and the scores above are means over them. The "
+        "spread is the standard deviation of the phrasings' scores, freed of what the chance of so "
+        "many items adds to it; its change is judged over items, of these phrasings.</p>"
+        f"{figures}{shown}{each}</section>"
+    )
+
+
+def _name(task: str, what: str) -> str:
+    return f"{escape(task)}<small>{escape(what)}</small>" if task else escape(what)
+
+
+def _figure(one: Phrasings) -> str:
+    name = escape(f"{one.task}: {wording.metric_name(one.metric)}")
+    chart = both_widths(partial(phrasing_chart, one))
+    clause = phrasings.clause(one)
+    said = number(f"{clause[:1].upper()}{clause[1:]}.")
+    return f"<h3>{name}</h3><p>{said}</p><figure><figcaption>{_KEY}</figcaption>{chart}</figure>"
+
+
+def _each(one: Phrasings) -> str:
+    """Every phrasing's score, best after first."""
+    sign = -1 if one.higher_is_better else 1
+    found = zip(one.names, one.base.scores, one.tuned.scores, strict=True)
+    rows = [
+        [
+            escape(name),
+            number(wording.fixed(before)),
+            number(wording.fixed(after)),
+            number(wording.signed(after - before)),
+        ]
+        for name, before, after in sorted(found, key=lambda each: sign * each[2])
+    ]
+    heads = ("Phrasing", "Before", "After", "Difference")
+    name = f"{wording.metric_name(one.metric)} on {one.task}, phrasing by phrasing"
+    return f"<details><summary>{escape(name)}</summary>{table(name, heads, rows)}</details>"

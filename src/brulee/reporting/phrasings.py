@@ -1,0 +1,77 @@
+"""What scores over phrasings come to, in words and as rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from brulee.reporting import wording
+from brulee.reporting.results import Phrasings, Results, Spread
+
+HEADS = ("Worst", "Quartiles", "Median", "Best", "Deviation", "Spread")
+
+
+def firsts(results: Results) -> list[Phrasings]:
+    """Of each task the first score, if it is over phrasings."""
+    first: dict[str, Phrasings] = {}
+    for one in results.phrasings:
+        first.setdefault(one.task, one)
+    return list(first.values())
+
+
+def over(results: Results, task: str) -> str:
+    """`, mean of 7 phrasings` where a task's scores are that, else ""."""
+    count = results.over(task)
+    return f", mean of {count} phrasings" if count > 1 else ""
+
+
+def cells(side: Spread, higher_is_better: bool, decimals: int = 2) -> list[str]:
+    """A model's scores over phrasings under HEADS."""
+    ends = (0.0, 1.0) if higher_is_better else (1.0, 0.0)
+    worst, best, low, median, high = (
+        wording.fixed(side.at(share), decimals) for share in (*ends, 0.25, 0.5, 0.75)
+    )
+    spread = [
+        wording.fixed(value, wording.places(value)) for value in (side.deviation, side.spread)
+    ]
+    return [worst, f"{low} to {high}", median, best, *spread]
+
+
+def changed(one: Phrasings) -> str:
+    """`0.09 → 0.01, interval of the change -0.11 to -0.05`."""
+    before, after = one.base.spread, one.tuned.spread
+    decimals = wording.places(before, after, one.difference, one.low, one.high)
+    low, high = (wording.signed(value, decimals) for value in (one.low, one.high))
+    return (
+        f"{wording.fixed(before, decimals)} → {wording.fixed(after, decimals)}, interval of the "
+        f"change {low} to {high}"
+    )
+
+
+def clause(one: Phrasings) -> str:
+    """Whether a task came to depend less on the phrasing, with the evidence."""
+    said = {
+        -1: f"the phrasing of {one.task} matters less",
+        0: f"no measurable change in how much the phrasing of {one.task} matters",
+        1: f"the phrasing of {one.task} matters more",
+    }
+    return f"{said[one.direction]} (spread over {len(one.names)}: {changed(one)})"
+
+
+def clauses(results: Results, most: int = 2) -> list[str]:
+    """A clause for each task over phrasings, of the first few."""
+    return [clause(one) for one in firsts(results)[:most]]
+
+
+def rows(results: Results) -> list[tuple[str, str, Sequence[str]]]:
+    """Before and after of each score over phrasings: its task, what it is, and its cells.
+
+    The task is "" where there is one alone.
+    """
+    tasks = {pair.task for pair in results.comparisons}
+    found: list[tuple[str, str, Sequence[str]]] = []
+    for one in results.phrasings:
+        name = wording.metric_name(one.metric)
+        task = one.task if len(tasks) > 1 else ""
+        found.append((task, f"{name} before", cells(one.base, one.higher_is_better)))
+        found.append((task, f"{name} after", cells(one.tuned, one.higher_is_better)))
+    return found
