@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from brulee import progress
 from brulee.errors import InputError
 from brulee.models.loading import Base
 from brulee.training import world
@@ -62,7 +63,7 @@ def alone(model: Path, folder: Path, case: str) -> Path:
 
 
 def test_two_processes_give_the_losses_of_one(
-    tiny_model_folder: Path, tmp_path: Path, one_thread: None
+    tiny_model_folder: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     launch(tiny_model_folder, tmp_path, "lora", "full", "lora:halt=3")
     for method in ("lora", "full"):
@@ -75,7 +76,9 @@ def test_two_processes_give_the_losses_of_one(
     # Halted after step 3 by a signal to one of the two; one process goes on.
     halted = tmp_path / "lora:halt=3"
     assert [p.name for p in sorted((halted / "checkpoints").iterdir())] == ["step-2", "step-3"]
-    ONE["train"]("lora", tiny_model_folder, halted)
+    with progress.shown(True):
+        ONE["train"]("lora", tiny_model_folder, halted)
+    assert "step 3 was reached by 2 processes, and 1 goes on: " in capsys.readouterr().err
     assert_same_curve(halted, tmp_path / "lora")
 
 
