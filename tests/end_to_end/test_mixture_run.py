@@ -92,3 +92,17 @@ def test_a_resumed_mixture_ends_where_an_unbroken_one_does(at: Any, brulee: Any)
     newest.rmdir()
     assert brulee("resume", "half").code == 0
     assert (half / "adapter/adapter_model.safetensors").read_bytes() == whole
+
+
+def test_a_task_without_validation_rows_leaves_the_others_their_completions(
+    at: Any, brulee: Any
+) -> None:
+    Path("other.jsonl").write_text(Path("rows.jsonl").read_text().replace("order", "parcel"))
+    one = at.recipe["data"]
+    none = {**one, "name": "none", "source": "other.jsonl", "split": {"test": 0.25}}
+    data = [none, {**one, "name": "some"}]
+    assert brulee("train", at.write(data=data, train__generate_every=2)).code == 0
+    lines = (RUN / "events.jsonl").read_text().splitlines()
+    found = [e for e in map(json.loads, lines) if e["event"] == "completions"]
+    assert found[0]["samples"]
+    assert "some/rouge1" in found[0]["scores"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.errors import InputError, unknown
 from brulee.methods import METHODS, build_method, unknown_method
@@ -128,4 +128,10 @@ def _attach(method: Method, model: PreTrainedModel) -> Attached:
     if method.documents():
         # Which values a mask chooses decides nothing here, only how many.
         method.adopt(method.prepare(model, [torch.zeros((), requires_grad=True)]))
+    # Nor does the text that a soft prompt starts as, which is why no tokenizer is read.
+    method.instruct(cast(PreTrainedTokenizerBase, _one_token), "")
     return method.attach(model)
+
+
+def _one_token(text: str, add_special_tokens: bool) -> dict[str, list[int]]:  # noqa: ARG001
+    return {"input_ids": [0]}

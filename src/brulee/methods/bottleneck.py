@@ -93,8 +93,9 @@ class Bottleneck(Method):
         return cls(read_as(BottleneckOptions, "a bottleneck", values, {}), stored=True)
 
     def options(self) -> dict[str, Any]:
-        """The options, every default written out."""
-        return self._options.model_dump()
+        """The options that are read, every default written out: no reduction beside a width."""
+        unread = set() if self._options.width is None else {"reduction"}
+        return self._options.model_dump(exclude=unread)
 
     def label(self) -> str:
         """For instance "pfeiffer /16"."""

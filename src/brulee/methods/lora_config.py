@@ -6,6 +6,8 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from torch import nn
+
 from brulee.methods.lora_sizes import orderless
 from brulee.methods.peft_config import refuse_unsupported, required
 from brulee.methods.targets import PATTERN
@@ -17,6 +19,7 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
     "qalora_group_size": (16,),
     "megatron_core": ("megatron.core",),
 }
+_OF_EXPERTS = ("gate", "gate_proj", "up_proj", "down_proj")
 # What the file calls the options.
 WRITTEN = {
     "rank": "r",
@@ -67,6 +70,20 @@ def _target(modules: Any) -> Any:
 def _layers(given: Any) -> Any:
     """Numbers of layers, of which PEFT takes a single one as it is; none and [] are all of them."""
     return [given] if isinstance(given, int) else given or None
+
+
+def taken_for_experts(config: Mapping[str, Any], model: nn.Module) -> list[str]:
+    """Those targets of a stored LoRA that PEFT 0.21 takes for the model's experts.
+
+    Where experts are one tensor for all, it believes an adapter that names their maps to be of the
+    time when they were many, though a shared expert or a dense layer has maps of these names; what
+    it then computes is something else. It does so for most architectures with such experts.
+    """
+    if config["peft_type"] != "LORA":
+        return []
+    fused = any(name.endswith("experts.gate_up_proj") for name, _ in model.named_parameters())
+    targets = config["target_modules"] if fused else []
+    return [target for target in targets if target.rsplit(".", 1)[-1] in _OF_EXPERTS]
 
 
 def stored_size(options: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

@@ -93,8 +93,8 @@ def _layer(path: str, layer: nn.Module) -> Layer:
     own = [f"{path}.{name}" for name, child in layer.named_children() if is_linear(child)]
     if not attention or not feed_forward or (len(feed_forward) > 1 and feed_forward != own):
         raise InputError(
-            f"{path}: one attention and one feed-forward were expected in every layer; found "
-            f"{', '.join(attention + feed_forward) or 'neither'}."
+            f"method bottleneck: {path}: one attention and one feed-forward were expected in every "
+            f"layer; found {', '.join(attention + feed_forward) or 'neither'}."
         )
     return Layer(path, tuple(attention), feed_forward[0], feed_forward[-1])
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from brulee.errors import InputError, nearest
+from brulee.methods.linear import sizes, weight_of
 
 KEYWORDS = ("all-linear", "attention", "mlp")
 EMBEDDINGS = "embeddings"
@@ -22,8 +24,25 @@ def linear_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module is not head
+        if isinstance(module, nn.Linear | Conv1D) and module is not head and _maps(module, model)
     }
+
+
+@torch.no_grad()
+def _maps(module: nn.Module, model: PreTrainedModel) -> bool:
+    """Whether a linear map by its class gives what one gives, which is tried.
+
+    An architecture may derive its own from it, and a router chooses too (PhiMoE, Llama 4). The
+    classes of quantised maps are of nobody's architecture.
+    """
+    if type(module).__module__ != type(model).__module__:
+        return True
+    outputs, inputs = sizes(module)
+    try:
+        found = module(weight_of(module).new_zeros(1, inputs))
+    except RuntimeError:  # one that takes its inputs in groups (DeepSeek V4)
+        return False
+    return isinstance(found, torch.Tensor) and found.shape == (1, outputs)
 
 
 def head_module(model: PreTrainedModel) -> dict[str, nn.Module]:

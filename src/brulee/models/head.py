@@ -183,7 +183,7 @@ class CompletionLoss:
         if self.fused and self._head is not None:
             hidden_BTD = self.model.base_model(**batch.inputs, use_cache=False).last_hidden_state
             head = self.model.get_output_embeddings()
-            hidden_ND = hidden_BTD.flatten(0, 1)[batch.positions]
+            hidden_ND = _as_held(hidden_BTD.flatten(0, 1)[batch.positions], head.weight)
             return self._head.loss(hidden_ND, head.weight, batch.targets)
         if batch.packed:
             output = self.model(**batch.inputs, use_cache=False, logits_to_keep=batch.positions)
@@ -214,6 +214,11 @@ def _head_of(model: PreTrainedModel) -> Head | None:
     with torch.no_grad():
         hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         expected = model(input_ids=ids, use_cache=False).logits
-        given = found.finished(head(hidden)).float()
+        given = found.finished(head(_as_held(hidden, head.weight))).float()
     model.train(training)
     return found if torch.allclose(given, expected.float(), rtol=1e-3, atol=1e-3) else None
+
+
+def _as_held(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Rounded as a model with residuals in fp32 rounds them for a head in bf16 (Mamba)."""
+    return hidden.to(weight.dtype) if hidden.dtype.itemsize > weight.dtype.itemsize else hidden

@@ -28,8 +28,10 @@ def glimpse(prepared: Prepared, attached: Attached) -> Callable[[], Glimpse] | N
     context = context_length(prepared.base.model)
     reserved = attached.reserved + spec.generation.max_new_tokens
     room = None if context is None else context - reserved
-    found = zip(*(_items(prepared, p, room) for p in prepared.corpus.trained), strict=False)
-    items = list(itertools.islice(itertools.chain.from_iterable(found), train.generate_rows))
+    # A task may have fewer validation rows than another, or none.
+    found = itertools.zip_longest(*(_items(prepared, p, room) for p in prepared.corpus.trained))
+    there = (one for turn in found for one in turn if one is not None)
+    items = list(itertools.islice(there, train.generate_rows))
     prompts = [encoder.encode_question(item.asked) for _, item in items]
     # What is written is what is shown; choices are ranked before and after.
     metrics = {

@@ -48,12 +48,8 @@ class Apart:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
+        """End it, hearing what it still has to say: it may be preparing what nobody asked for."""
+        self._process.communicate()
 
     def run(self, trial: Callable[..., T], *arguments: Any) -> T:
         """What `trial` gives of what was prepared and these arguments; raises what it raised.

@@ -26,6 +26,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from brulee.errors import InputError
 from brulee.models.bundled import sha256
 from brulee.models.disk import as_umask_says, disk_errors
+from brulee.progress import note
 from brulee.training.world import ALONE, World
 
 _STEP = re.compile(r"step-\d+")
@@ -109,13 +110,14 @@ def restore(
     optimizer: torch.optim.Optimizer,
     world: World = ALONE,
 ) -> None:
-    """Put weights, moments and the random state back.
+    """Put weights, moments and the random state back; told is another number of processes.
 
     Raises InputError where they are not of these parameters.
     """
     restore_weights(checkpoint, parameters)
     moments = load_file(checkpoint.folder / "optimizer.safetensors")
     _draw_on(moments, parameters, world)
+    _tell_of_processes(checkpoint.step, sum(key.startswith("rng.") for key in moments), world.size)
     for i, parameter in enumerate(parameters):
         names = [key.split("/", 1)[1] for key in moments if key.startswith(f"{i}/")]
         optimizer.state[parameter] = {n: _part(moments[f"{i}/{n}"], parameter) for n in names}
@@ -220,6 +222,16 @@ def _draw_on(
         torch.set_rng_state(held)
     if (held := moments.get(f"cuda_rng.{world.rank}")) is not None and parameters[0].is_cuda:
         torch.cuda.set_rng_state(held, parameters[0].device)
+
+
+def _tell_of_processes(step: int, before: int, now: int) -> None:
+    if before != now:
+        by = "one process" if before == 1 else f"{before} processes"
+        note(
+            f"step {step} was reached by {by}, and {now} {'goes' if now == 1 else 'go'} on: the "
+            "documents of every step stay, losses are the same within rounding, and what is drawn "
+            "by chance (dropout, noise) is drawn otherwise."
+        )
 
 
 def _write(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -35,11 +35,16 @@ class Share:
 def combine(
     world: World, parameters: Sequence[torch.nn.Parameter], own: Share, constant: float
 ) -> Share:
-    """Add up the shares and the gradients, in place; every process gets the same."""
-    counts = torch.tensor([own.tokens, own.learned, own.stop], dtype=torch.float64)
+    """Add up the shares and the gradients, in place; every process gets the same.
+
+    A parameter that has no gradient in any process is left without, as it is in one alone: AdamW
+    then takes no step with it.
+    """
+    moved = [parameter.grad is not None for parameter in parameters]
+    counts = torch.tensor([own.tokens, own.learned, own.stop, *moved], dtype=torch.float64)
     held = torch.cat([own.loss.double().reshape(1), counts.to(own.loss.device)])
-    loss, tokens, learned, stop = world.sum(held).tolist()
-    world.sum_gradients(parameters)
+    loss, tokens, learned, stop, *known = world.sum(held).tolist()
+    world.sum_gradients([p for p, by in zip(parameters, known, strict=True) if by])
     # Sharded gradients arrive as the mean over the processes.
     scale = constant / learned * (world.size if world.shards else 1)
     for parameter in parameters:

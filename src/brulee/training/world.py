@@ -7,6 +7,7 @@ so the effective batch, the losses and the checkpoints are those of a single pro
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -90,7 +91,7 @@ ALONE: Final = World()
 
 @contextmanager
 def joined(device: str) -> Iterator[World]:
-    """The world that this process was started in; left again at the end.
+    """The world that this process was started in; one after another may be joined.
 
     torchrun and accelerate name it in the environment: WORLD_SIZE and the like, and for sharded
     weights ACCELERATE_USE_FSDP. Raises InputError where there is no GPU for each of them, or
@@ -104,13 +105,18 @@ def joined(device: str) -> Iterator[World]:
     from accelerate.utils import parse_flag_from_env
 
     on_cpu = device.startswith("cpu") or not torch.cuda.is_available()
+    # A group cannot be made twice: it is left when the process ends, and by who made it.
+    if not dist.is_initialized():
+        atexit.register(_leave)
     state = PartialState(cpu=on_cpu, timeout=_PATIENCE)
-    try:
-        yield World(
-            state.process_index, state.num_processes, parse_flag_from_env("ACCELERATE_USE_FSDP")
-        )
-    finally:
-        state.destroy_process_group()
+    yield World(
+        state.process_index, state.num_processes, parse_flag_from_env("ACCELERATE_USE_FSDP")
+    )
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _check_gpus(device: str, here: int) -> None:

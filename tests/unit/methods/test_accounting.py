@@ -103,6 +103,16 @@ def test_a_mask_that_wants_documents_is_counted_without_any(folder: Path, mask: 
     assert counted.trainable == by_size.trainable > 0
 
 
+@pytest.mark.parametrize("name", ["prompt", "prefix"])
+def test_a_text_to_start_from_is_counted_without_a_tokenizer(
+    tiny_model_folder: Path, name: str
+) -> None:
+    def of(**options: Any) -> Any:
+        return count(lambda: load_skeleton(str(tiny_model_folder)), options, (name,))[0]
+
+    assert of(tokens=4, init_text="Say it short") == of(tokens=4)
+
+
 def test_options_go_to_the_methods_that_have_them(tiny_model_folder: Path) -> None:
     make = lambda: load_skeleton(str(tiny_model_folder))  # noqa: E731
     plain = {c.method: c.trainable for c in count(make)}

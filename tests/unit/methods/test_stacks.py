@@ -72,5 +72,5 @@ def test_a_model_without_layers_is_refused(make_model: MakeModel) -> None:
 def test_a_layer_with_two_feed_forwards_is_refused(make_model: MakeModel) -> None:
     model = make_model("llama")
     model.model.layers[1].other = nn.Sequential(nn.Linear(2, 2))
-    with pytest.raises(InputError, match=r"model\.layers\.1: one attention and one feed-forward"):
+    with pytest.raises(InputError, match=r"bottleneck: model\.layers\.1: one attention and one"):
         layers(model)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from brulee.errors import InputError
 from brulee.methods.targets import leaf_names, linear_modules, select
@@ -31,6 +32,29 @@ MLP = {
 
 def _leaves(chosen: Mapping[str, object]) -> set[str]:
     return {name.rsplit(".", 1)[-1] for name in chosen}
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "expected"),
+    [
+        # Its router is an nn.Linear by its class, and chooses.
+        ("Phimoe", {"num_local_experts": 4}, ATTENTION["llama"]),
+        # Its own class of linear maps computes what they do.
+        ("Falcon", {}, {"query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"}),
+    ],
+)
+def test_an_architectures_own_linear_class_is_tried(
+    kind: str, more: dict[str, Any], expected: set[str]
+) -> None:
+    import transformers
+
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    sizes |= {"vocab_size": 300, "num_attention_heads": 4, "num_key_value_heads": 4}
+    config = getattr(transformers, f"{kind}Config")(**sizes, **more)
+    with torch.device("meta"):
+        counted = transformers.AutoModelForCausalLM.from_config(config)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    assert _leaves(linear_modules(model)) == _leaves(linear_modules(counted)) == expected
 
 
 @pytest.mark.parametrize("name", ATTENTION)

@@ -117,6 +117,17 @@ def test_the_loss_of_a_bfloat16_model_is_summed_in_float32() -> None:
     torch.testing.assert_close(ours, F.cross_entropy(logits_NV, targets_N, reduction="sum"))
 
 
+def test_a_bfloat16_head_may_read_residuals_in_float32(make_model: Make) -> None:
+    model = make_model("mamba").to(torch.bfloat16)
+    batch = pad(DOCUMENTS, 0)
+    loss = CompletionLoss(model)
+    assert loss.fused
+    logits_BTV = model(**batch.inputs).logits
+    logits_NV = logits_BTV.flatten(0, 1)[batch.positions].float()
+    expected = F.cross_entropy(logits_NV, batch.targets, reduction="sum")
+    torch.testing.assert_close(loss(batch), expected, rtol=1e-2, atol=0)
+
+
 def test_nothing_is_learned_from_no_targets() -> None:
     hidden_ND, weight_VD, targets_N = _case(torch.float32)
     hidden_ND.requires_grad_(True)

@@ -24,9 +24,23 @@ def _recipe(tmp_path: Path, method: dict[str, Any], **train: Any) -> Recipe:
     return load_recipe(file)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_methods_defaults_are_written_out_and_read_back(tmp_path: Path, name: str) -> None:
-    where = open_run(_recipe(tmp_path, {"name": name}), "train", None, False)
+# Options that leave another one unread.
+INSTEAD: list[dict[str, Any]] = [
+    {"name": "bottleneck", "width": 4},
+    {"name": "selective", "train": "layers", "layers": [0]},
+    {"name": "selective", "train": "sparse", "mask": "magnitude"},
+    {"name": "prefix", "projection": True, "hidden": 5},
+    {"name": "prompt", "init_text": "Say it short"},
+    {"name": "lora", "layers": {"last": 1}},
+]
+
+
+@pytest.mark.parametrize("given", [*({"name": name} for name in METHODS), *INSTEAD])
+def test_a_methods_defaults_are_written_out_and_read_back(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
+    name = given["name"]
+    where = open_run(_recipe(tmp_path, given), "train", None, False)
     where.begin({"base": 1, "framing": 1, "data": 1, "templates": 1}, {})
     written = yaml.safe_load((where.path / "recipe.yaml").read_text())
     method = build_method(where.recipe.method)

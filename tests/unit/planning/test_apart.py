@@ -50,3 +50,11 @@ def test_what_cannot_be_prepared_is_raised_here(trials: Any) -> None:
         pytest.raises(InputError, match="this is not valid"),
     ):
         apart.run(trials.add, "second")
+
+
+def test_where_nothing_is_tried_nothing_is_said(
+    trials: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Apart((), trials.prepared, "first"):
+        pass
+    assert capfd.readouterr().err == ""

@@ -1,6 +1,6 @@
 """What each of several processes does in test_several.py; started by torchrun.
 
-    several.py MODEL FOLDER CASE...      CASE: METHOD[:halt=STEP][:go=on]
+    several.py MODEL FOLDER CASE...      CASE: METHOD[:halt=STEP][:go=on][:decay=WEIGHT]
 
 A case trains in FOLDER/CASE, where the first process writes; the others are given a folder that
 nobody may make. What each process read goes to FOLDER/CASE-RANK.json.
@@ -41,7 +41,10 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
     method, *rest = case.split(":")
     options = dict(option.split("=") for option in rest)
     base = load_base(str(model), torch.float32, torch.device("cpu"))
-    spec = TrainSpec(batch_size=2, accumulation=2, epochs=float(EPOCHS), save_every=2)
+    decay = float(options.get("decay", 0))
+    spec = TrainSpec(
+        batch_size=2, accumulation=2, epochs=float(EPOCHS), save_every=2, weight_decay=decay
+    )
     held, read = documents(), []
 
     def document(i: int) -> Document:
@@ -71,8 +74,8 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
 def main() -> None:
     torch.set_num_threads(1)
     model, root = Path(sys.argv[1]), Path(sys.argv[2])
-    with joined("cpu") as world:
-        for case in sys.argv[3:]:
+    for case in sys.argv[3:]:
+        with joined("cpu") as world:  # as each training does for itself
             folder = root / case.split(":go")[0]
             if world.writes:
                 folder.mkdir(exist_ok=True)

@@ -7,13 +7,17 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from brulee import progress
 from brulee.errors import InputError
+from brulee.models.loading import Base
 from brulee.training import world
 from brulee.training.events import read_events
 from brulee.training.world import joined
@@ -59,7 +63,7 @@ def alone(model: Path, folder: Path, case: str) -> Path:
 
 
 def test_two_processes_give_the_losses_of_one(
-    tiny_model_folder: Path, tmp_path: Path, one_thread: None
+    tiny_model_folder: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     launch(tiny_model_folder, tmp_path, "lora", "full", "lora:halt=3")
     for method in ("lora", "full"):
@@ -72,7 +76,9 @@ def test_two_processes_give_the_losses_of_one(
     # Halted after step 3 by a signal to one of the two; one process goes on.
     halted = tmp_path / "lora:halt=3"
     assert [p.name for p in sorted((halted / "checkpoints").iterdir())] == ["step-2", "step-3"]
-    ONE["train"]("lora", tiny_model_folder, halted)
+    with progress.shown(True):
+        ONE["train"]("lora", tiny_model_folder, halted)
+    assert "step 3 was reached by 2 processes, and 1 goes on: " in capsys.readouterr().err
     assert_same_curve(halted, tmp_path / "lora")
 
 
@@ -97,6 +103,24 @@ def test_sharded_weights_give_the_losses_of_one_process(
     halted = tmp_path / "full:halt=3"
     ONE["train"]("full", tiny_model_folder, halted)
     assert_same_curve(halted, straight)
+
+
+@pytest.mark.slow
+def test_what_no_process_has_a_gradient_of_is_told_and_left_as_it_began(
+    make_base: Callable[..., Base], tmp_path: Path
+) -> None:
+    base = make_base("mamba")  # whose dt_proj is never called
+    base.model.save_pretrained(tmp_path / "mamba")
+    base.tokenizer.save_pretrained(tmp_path / "mamba")
+    case = "lora:decay=0.5"
+    launch(tmp_path / "mamba", tmp_path, case)
+    two, one = tmp_path / case, alone(tmp_path / "mamba", tmp_path, case)
+    told = [[e for e in read_events(f / "events.jsonl") if "reason" in e] for f in (two, one)]
+    assert told[0] == told[1] != []
+    assert_same_curve(two, one)
+    weights = [load_file(f / "checkpoints/step-6/weights.safetensors") for f in (two, one)]
+    for key, value in weights[0].items():
+        assert torch.allclose(value, weights[1][key], atol=1e-4), key
 
 
 @pytest.mark.parametrize(
