@@ -105,6 +105,10 @@ class PlainFraming:
             text = "\n\n"
         return [*found, Segment(f"{text}Assistant:\n")]
 
+    def call_text(self) -> str:
+        """There is no form for calls."""
+        return ""
+
     def added(self, messages: Sequence[Message], answer: Message, tools: str = "") -> Segment:
         """An answer as it is written after a chat. Raises FramingError as `turns`."""
         _require_texts([*messages, answer], tools)
@@ -214,6 +218,16 @@ class ChatFraming:
                 "be lost; write it into the answer's text, or remove it."
             )
         return Segment(text, True, end)
+
+    def call_text(self) -> str:
+        """What the template writes for an answer that calls a tool; "" where it shows none."""
+        calls = example()
+        if not self._tools.shows_calls:
+            return ""
+        try:
+            return self.added(calls[:-1], calls[-1]).text
+        except InputError:
+            return ""
 
     @functools.cached_property
     def ends(self) -> tuple[int, ...]:

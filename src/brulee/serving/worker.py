@@ -110,6 +110,7 @@ class Worker:
 
     def start(self) -> None:
         """Begin to compute."""
+        _ = self.held.asked  # a copy of the tokenizer, made while nobody uses it
         self._thread.start()
 
     def stop(self) -> None:
