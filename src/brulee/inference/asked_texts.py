@@ -31,9 +31,11 @@ class AskedTexts:
         self._turn = threading.Lock()
 
     def chat(self, encoder: Encoder, messages: Sequence[Message], tools: str = "") -> list[int]:
-        """As `Encoder.encode_chat`."""
+        """As `Encoder.encode_chat`. Raises InputError for a speaker's name that is not shown."""
         with self._turn:
-            return self._own(encoder).encode_chat(messages, tools)
+            own = self._own(encoder)
+            own.check_names(messages)
+            return own.encode_chat(messages, tools)
 
     def text(self, encoder: Encoder, text: str) -> list[int]:
         """As `Encoder.encode_raw`."""
