@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar
 
 from brulee.data.drafting import Draft, Drafts, is_lone
 from brulee.data.framing import ChatFraming, FramingError, PlainFraming, Segment
-from brulee.data.messages import NAME, Message
+from brulee.data.messages import Message
 from brulee.data.shortening import Phrasing, Shortened, shortened
 from brulee.data.template import Rendered
 from brulee.data.tokens import Tokens, control_tokens, is_shielded
@@ -270,15 +270,10 @@ class Encoder:
         text = str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
         return text.removeprefix(self._shown_before).lstrip()
 
-    def check_names(self, messages: Sequence[Message]) -> None:
-        """Raise InputError for a name of a speaker's that the framing does not show."""
-        for number, message in enumerate(messages):
-            role = message["role"]
-            if message.get(NAME) and role != "tool" and role not in self._framing.naming_roles:
-                raise InputError(
-                    f"messages[{number}].name = {message[NAME]!r}: this model is not shown the "
-                    f"name of {role!r}, which would be lost; write it into the text."
-                )
+    @property
+    def naming_roles(self) -> frozenset[str]:
+        """The roles of which the model is shown who speaks by name."""
+        return self._framing.naming_roles
 
     @functools.cached_property
     def written_calls(self) -> WrittenCalls | None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 from brulee.data.encoding import Encoder
-from brulee.data.messages import Message
+from brulee.data.messages import NAME, Message
 from brulee.data.written_calls import WrittenCalls
+from brulee.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,7 +35,7 @@ class AskedTexts:
         """As `Encoder.encode_chat`. Raises InputError for a speaker's name that is not shown."""
         with self._turn:
             own = self._own(encoder)
-            own.check_names(messages)
+            check_names(messages, own.naming_roles)
             return own.encode_chat(messages, tools)
 
     def text(self, encoder: Encoder, text: str) -> list[int]:
@@ -65,3 +66,14 @@ class AskedTexts:
         if key not in self._encoders:
             self._encoders[key] = encoder.over(self._tokenizer)
         return self._encoders[key].with_prefix(encoder.prefix_ids)
+
+
+def check_names(messages: Sequence[Message], shown: Collection[str]) -> None:
+    """Raise InputError for a speaker's name that the model is not shown, by the roles it is."""
+    for number, message in enumerate(messages):
+        role = message["role"]
+        if message.get(NAME) and role != "tool" and role not in shown:
+            raise InputError(
+                f"messages[{number}].name = {message[NAME]!r}: this model is not shown the name of "
+                f"{role!r}, which would be lost; write it into the text."
+            )

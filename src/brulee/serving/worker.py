@@ -1,4 +1,4 @@
-"""The one thread that computes: it owns the model, its adapters and its tokenizer.
+"""The one thread that computes: it owns the model, its adapters and the tokenizer of answers.
 
     event loop      submit(a)  submit(b)          cancel(a)      call(load)
                         |          |                  |              |

@@ -11,7 +11,6 @@ import pytest
 from brulee.data.encoding import Encoder
 from brulee.data.messages import CALLS, as_json
 from brulee.data.written_calls import WrittenCalls
-from brulee.errors import InputError
 
 TAGGED = WrittenCalls("<tool_call>", "</tool_call>")
 BARE = WrittenCalls("", "")
@@ -111,22 +110,3 @@ def test_nothing_of_a_call_is_safe_to_show_while_it_is_written() -> None:
             assert not calls or form.safe(text) <= len(said)
     assert TAGGED.safe("It is <b>late</b>.") == 18
     assert BARE.safe("It is [late].") == 13
-
-
-def test_a_name_is_refused_where_the_template_does_not_show_it(
-    make_tokenizer: Callable[..., Any],
-) -> None:
-    template = (
-        "{% for m in messages %}<|im_start|>{{ m.role }}"
-        "{% if m.role == 'user' and m.name %} {{ m.name }}{% endif %}"
-        "{{ '\n' + m.content }}<|im_end|>\n"
-        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    )
-    encoder = Encoder(make_tokenizer(template))
-    user = {"role": "user", "content": "Hi", "name": "Ann"}
-    encoder.check_names([user, {"role": "tool", "content": "1", "name": "f"}])
-    assert "user Ann" in encoder.chat_text([user])
-    with pytest.raises(InputError, match=r"messages\[1\].name = 'Bob': .* name of 'assistant'"):
-        encoder.check_names([user, {"role": "assistant", "content": "Hi", "name": "Bob"}])
-    with pytest.raises(InputError, match="the name of 'user'"):
-        Encoder(make_tokenizer(template), chat_template="none").check_names([user])

@@ -7,8 +7,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from brulee.data.encoding import Encoder
+from brulee.errors import InputError
 from brulee.inference.adapters import Adapters
+from brulee.inference.asked_texts import check_names
 from brulee.models.loading import Base
 
 MakeBase = Callable[..., Base]
@@ -56,3 +62,24 @@ def test_a_part_of_a_text_tells_that_it_is_much_too_long(make_base: MakeBase) ->
     assert asked.more_than(["a b "] * 5000, 100)
     assert not asked.more_than(["a b " * 50], 100)  # no more characters than may be few tokens
     assert not asked.more_than(["a b " * 300], 100)  # nor where one has to look
+
+
+def test_a_name_is_refused_where_the_template_does_not_show_it(
+    make_tokenizer: Callable[..., Any],
+) -> None:
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}"
+        "{% if m.role == 'user' and m.name %} {{ m.name }}{% endif %}"
+        "{{ '\n' + m.content }}<|im_end|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    encoder = Encoder(make_tokenizer(template))
+    user = {"role": "user", "content": "Hi", "name": "Ann"}
+    roles = encoder.naming_roles
+    check_names([user, {"role": "tool", "content": "1", "name": "f"}], roles)
+    assert "user Ann" in encoder.chat_text([user])
+    with pytest.raises(InputError, match=r"messages\[1\].name = 'Bob': .* name of 'assistant'"):
+        check_names([user, {"role": "assistant", "content": "Hi", "name": "Bob"}], roles)
+    plain = Encoder(make_tokenizer(template), chat_template="none")
+    with pytest.raises(InputError, match="the name of 'user'"):
+        check_names([user], plain.naming_roles)
