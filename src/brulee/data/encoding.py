@@ -22,7 +22,8 @@ from brulee.data.framing import ChatFraming, FramingError, PlainFraming, Segment
 from brulee.data.messages import Message
 from brulee.data.shortening import Phrasing, Shortened, shortened
 from brulee.data.template import Rendered
-from brulee.data.tokens import Tokens, is_shielded
+from brulee.data.tokens import Tokens, control_tokens, is_shielded
+from brulee.data.written_calls import WrittenCalls
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
@@ -129,6 +130,18 @@ class Encoder:
         other.prefix_ids = prefix_ids
         return other
 
+    def over(self, tokenizer: PreTrainedTokenizerBase) -> Encoder:
+        """The same encoder with another copy of its tokenizer, for another thread."""
+        template: Literal["auto", "none"] = "auto" if self.chat else "none"
+        return Encoder(
+            tokenizer,
+            kind=self.kind,
+            chat_template=template,
+            system=self.system,
+            max_length=self.max_length,
+            prefix_ids=self.prefix_ids,
+        )
+
     def prompt_text(self, prompt: str) -> str:
         """The text the model reads before it writes, control tokens included."""
         return self._framing.prompt(prompt)
@@ -176,6 +189,13 @@ class Encoder:
     def encode_text(self, text: str) -> list[int]:
         """Token ids of a framed prompt. A chat template brings its own beginning-of-text token."""
         return self._ids([Segment(text)])
+
+    def encode_raw(self, text: str) -> list[int]:
+        """Token ids of a text that is continued as it is, however many they are."""
+        ids = list(self.tokenizer(text)["input_ids"])
+        if self.kind == "causal" and ids[-1:] == [self.tokenizer.eos_token_id]:
+            ids = ids[:-1]
+        return [*self.prefix_ids, *ids]
 
     def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of texts as they are, unframed, with the token that the tokenizer begins a text with.
@@ -253,6 +273,16 @@ class Encoder:
         kept = [i for i in ids if i not in stops]
         text = str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
         return text.removeprefix(self._shown_before).lstrip()
+
+    @property
+    def naming_roles(self) -> frozenset[str]:
+        """The roles of which the model is shown who speaks by name."""
+        return self._framing.naming_roles
+
+    @functools.cached_property
+    def written_calls(self) -> WrittenCalls | None:
+        """How tool calls are found in what the model writes; None where that is not known."""
+        return WrittenCalls.of(self._framing.call_text(), control_tokens(self.tokenizer))
 
     @functools.cached_property
     def _shown_before(self) -> str:

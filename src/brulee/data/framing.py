@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jinja2 import TemplateError
 
-from brulee.data.messages import CALLS, REASONING, Message, is_learned
+from brulee.data.messages import CALLS, NAME, REASONING, Message, is_learned
 from brulee.data.tool_template import FAILURES, FramingError, ToolTemplate, example, needs_tools
 from brulee.errors import InputError
 
@@ -104,6 +104,12 @@ class PlainFraming:
             found += [Segment(text + named), Segment(content, learned, self.end)]
             text = "\n\n"
         return [*found, Segment(f"{text}Assistant:\n")]
+
+    naming_roles: frozenset[str] = frozenset()
+
+    def call_text(self) -> str:
+        """There is no form for calls."""
+        return ""
 
     def added(self, messages: Sequence[Message], answer: Message, tools: str = "") -> Segment:
         """An answer as it is written after a chat. Raises FramingError as `turns`."""
@@ -214,6 +220,35 @@ class ChatFraming:
                 "be lost; write it into the answer's text, or remove it."
             )
         return Segment(text, True, end)
+
+    @functools.cached_property
+    def naming_roles(self) -> frozenset[str]:
+        """The roles of which the template shows who speaks by name."""
+        user: Message = {"role": "user", "content": "?"}
+        chats: dict[str, list[Message]] = {
+            "system": [{"role": "system", "content": "!"}, user],
+            "user": [user],
+            "assistant": [user, {"role": "assistant", "content": "!"}],
+        }
+        found = set()
+        for role, chat in chats.items():
+            named = [{**m, NAME: _MARK} if m["role"] == role else m for m in chat]
+            try:
+                if _MARK in self._apply(named, generate=False):
+                    found.add(role)
+            except InputError:
+                continue
+        return frozenset(found)
+
+    def call_text(self) -> str:
+        """What the template writes for an answer that calls a tool; "" where it shows none."""
+        calls = example()
+        if not self._tools.shows_calls:
+            return ""
+        try:
+            return self.added(calls[:-1], calls[-1]).text
+        except InputError:
+            return ""
 
     @functools.cached_property
     def ends(self) -> tuple[int, ...]:

@@ -40,7 +40,7 @@ class Tokens:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
-        self._control = _pattern(_control_tokens(tokenizer))
+        self._control = _pattern(control_tokens(tokenizer))
         self._backend = self._proven_backend()
         self._joins = self._joins_as_it_stands()
 
@@ -166,7 +166,8 @@ def _directly(core: Any, texts: Sequence[str], bounds: bool, plain: bool) -> lis
     return [e.ids for e in core.encode_batch_fast(list(texts), add_special_tokens=bounds)]
 
 
-def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    """The tokens that a text which is decoded does not show."""
     added = tokenizer.added_tokens_decoder.values()
     return {*tokenizer.all_special_tokens, *(t.content for t in added if t.special)}
 

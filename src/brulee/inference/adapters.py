@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from brulee.data.messages import Message
+from brulee.data.written_calls import WrittenCalls
 from brulee.errors import InputError, unknown
+from brulee.inference.asked_texts import AskedTexts
 from brulee.inference.mixed import MixedEngine, Request
 from brulee.inference.routing import Learned
 from brulee.inference.sampling import Sampling
@@ -45,6 +48,11 @@ class Adapters:
         plain = session_of(base, None, record or {}, base.folder)
         self._sessions: dict[str | None, Session] = {None: plain}
         self.engine = MixedEngine(self._swap, plain.engine)
+
+    @functools.cached_property
+    def asked(self) -> AskedTexts:
+        """What makes token ids of texts in any thread."""
+        return AskedTexts(self.base.tokenizer)
 
     @property
     def names(self) -> list[str]:
@@ -160,13 +168,21 @@ class Adapters:
     ) -> list[int]:
         """Token ids of a chat up to where an adapter is to answer, however many they are.
 
-        Raises InputError for a chat that cannot be framed, and for an adapter that is not held.
+        Any thread may ask, beside the one that computes. Raises InputError for a chat that cannot
+        be framed, and for an adapter that is not held.
         """
-        return self._of(name).encoder.encode_chat(messages, tools)
+        return self.asked.chat(self._of(name).encoder, messages, tools)
 
     def encode_text(self, name: str | None, text: str) -> list[int]:
-        """Token ids of a text that an adapter is to continue as it is, however many they are."""
-        return self._of(name).encode_raw(text)
+        """Token ids of a text that an adapter is to continue as it is, however many they are.
+
+        Any thread may ask, as of `encode_chat`.
+        """
+        return self.asked.text(self._of(name).encoder, text)
+
+    def written_calls(self, name: str | None) -> WrittenCalls | None:
+        """How tool calls are found in what an adapter writes; None where that is not known."""
+        return self.asked.written_calls(self._of(name).encoder)
 
     def _of(self, name: str | None, place: str = "") -> Session:
         if name not in self._sessions:

@@ -1,14 +1,16 @@
 """Requests that come at any time, answered together: each joins the others at the next token.
 
-    step         1          2          3          4
-    reading      b's prompt            c's prompt
-    lane         a          a b        a b        a b c      the base and every mixed adapter
-    lane                    m          m          m          an adapter that cannot be mixed
+    step         1          2          3          4          5
+    reading      b, a part  c          b          d          b, the rest
+    lane         a          a c        a c        a c d      a b c d    the base, mixed adapters
+    lane                    m          m          m          m          one that cannot be mixed
 
-A step reads some tokens of prompts that wait, then writes a token of every row, or several where
-they are guessed rightly. Whose prompt is next is a matter of fairness (fair.py), and what it begins
-with is not read again where it is kept (kept.py). A text depends on its request alone, as `Engine`
-has it, not on what is answered beside it nor on when it came.
+A step reads some tokens of prompts that wait, as many as take about as long as ever (pace.py), then
+writes a token of every row, or several where they are guessed rightly. Whose prompt is next is a
+matter of fairness (fair.py); of every two passes one is of the shortest that waits, where that is
+shorter than what is left to be read. What a prompt begins with is not read again where it is kept
+(kept.py). A text depends on its request alone, as `Engine` has it, not on what is answered beside
+it nor on when it came.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from brulee.inference.generation import Live, Order, advance, follow, without_en
 from brulee.inference.joining import Arriving, JoinedRows, lies_aside
 from brulee.inference.kept import BLOCK, Kept
 from brulee.inference.mixed import MixedEngine, Request
+from brulee.inference.pace import Pace
 from brulee.inference.padded_decoder import PaddedDecoder
+from brulee.inference.same_bits import ROWS
 from brulee.inference.sampling import Sampling
 
 
@@ -36,7 +40,7 @@ class Room:
 
     rows: int = 16
     tokens: int = 32_768
-    pass_tokens: int = 256  # of prompts, between two tokens
+    pass_tokens: int = 256  # of prompts in a step, at their beginnings; half where others write
     kept_bytes: int = 0  # of keys and values for what begins alike
 
 
@@ -80,6 +84,21 @@ class _Lane:
         return [job.live for job in self.jobs if job.live is not None]
 
 
+@dataclass(eq=False)
+class _Reading:
+    """A prompt of which some is read."""
+
+    job: Job
+    arriving: Arriving | PaddedDecoder
+
+    @property
+    def left(self) -> int:
+        """Tokens that are not read yet."""
+        if isinstance(self.arriving, Arriving):
+            return self.arriving.left
+        return len(self.job.request.prompt)
+
+
 class Continuous:
     """Jobs for the adapters that an engine holds; one thread adds, cancels and steps.
 
@@ -92,14 +111,16 @@ class Continuous:
         self._waiting: FairQueue[Job] = FairQueue()
         self._kept = Kept(room.kept_bytes)
         self._answered: deque[Job] = deque(maxlen=_ANSWERS)
-        self._reading: tuple[Job, Arriving | PaddedDecoder] | None = None
+        self._pace = Pace.of(self._base.model)
+        self._readings: list[_Reading] = []  # whose turn it was, and one that has overtaken it
+        self._overtook = False
         self._lanes: dict[object, _Lane] = {}
         self._aside = self._base.reads_streams and lies_aside(self._base.voice)
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
-        return not (self._waiting or self._reading or self._lanes)
+        return not (self._waiting or self._readings or self._lanes)
 
     @property
     def running(self) -> int:
@@ -181,7 +202,7 @@ class Continuous:
             return False
         with self._in_force(self._alone(job)):
             # One pass and no more: what is read of it is kept, and the next begins after that.
-            Arriving(voice, whole[: known + _AHEAD], _AHEAD, self._kept).read()
+            Arriving(voice, whole[: known + _AHEAD], self._kept).read_out()
         return self._kept.find(voice, whole).tokens > known  # else there is no more room
 
     def _count_written(self, job: Job) -> None:
@@ -195,8 +216,7 @@ class Continuous:
     def _let_go(self) -> None:
         self._kept.only(self._engine.voices.values())
         self._waiting.keep(lambda job: not job.cancelled)
-        if self._reading is not None and self._reading[0].cancelled:
-            self._reading = None
+        self._readings = [one for one in self._readings if not one.job.cancelled]
         for key, lane in list(self._lanes.items()):
             for job in lane.jobs:
                 if job.live is not None and job.cancelled:
@@ -214,43 +234,69 @@ class Continuous:
     def _read_on(self) -> list[Job]:
         """Read some tokens of prompts; the jobs that have become rows."""
         begun: list[Job] = []
-        left = self.room.pass_tokens
-        while left > 0 and (self._reading is not None or self._take()):
-            assert self._reading is not None
-            job, arriving = self._reading
-            with self._in_force(self._alone(job)):
-                if isinstance(arriving, Arriving) and not arriving.last:
-                    read = arriving.read()
-                    left -= read
-                    self._waiting.count(job.who, read)
-                    continue
-                read = arriving.left if isinstance(arriving, Arriving) else len(job.request.prompt)
-                left -= read
-                self._waiting.count(job.who, read)
-                self._reading = None
-                self._begin(job, arriving)
-            begun.append(job)
+        left = float(self.room.pass_tokens // 2 if self.running else self.room.pass_tokens)
+        first = True
+        while left > 0 and (reading := self._next()) is not None:
+            depth = len(reading.job.request.prompt) - reading.left
+            most = self._pace.tokens(left, depth)
+            if not first and most < min(ROWS, reading.left):
+                break  # a pass of its own costs more than it would read
+            self._overtook = reading is not self._readings[0]
+            with self._in_force(self._alone(reading.job)):
+                read = self._read(reading, most)
+            self._waiting.count(reading.job.who, read)
+            left, first = left - self._pace.cost(read, depth), False
+            if reading not in self._readings:
+                begun.append(reading.job)
         return begun
 
-    def _take(self) -> bool:
-        """Begin to read the next prompt, if there is room for its row."""
-        if not self._waiting or self.running >= self.room.rows:
-            return False
-        job = self._waiting.first()
+    def _read(self, reading: _Reading, most: int) -> int:
+        """Read a pass, after which its job may be a row; how many tokens it had."""
+        left, arriving = reading.left, reading.arriving
+        if isinstance(arriving, Arriving) and not arriving.ready(most):
+            return arriving.read_on(most)
+        self._readings.remove(reading)
+        self._begin(reading.job, arriving)
+        return left
+
+    def _next(self) -> _Reading | None:
+        """The prompt to be read on: in turn whose turn it is, and one that overtakes it."""
+        if not self._readings:
+            return self._take(self._waiting.first()) if self._waiting else None
+        overtaking = None if self._overtook else self._overtaking()
+        return overtaking or self._readings[0]
+
+    def _overtaking(self) -> _Reading | None:
+        """The prompt that overtakes the one whose turn it is, the shortest that waits."""
+        if len(self._readings) > 1:
+            return self._readings[1]
+        if not self._waiting or not isinstance(self._readings[0].arriving, Arriving):
+            return None
+        job = self._waiting.least(lambda one: len(one.request.prompt))
+        if len(job.request.prompt) >= self._readings[0].left:
+            return None
+        return self._take(job)
+
+    def _take(self, job: Job) -> _Reading | None:
+        """Begin to read a prompt that waits, if there is room for its row; to be read at once."""
+        if self.running + len(self._readings) >= self.room.rows:
+            return None
         voice, prompt = self._engine.voices[job.request.adapter], job.request.prompt
-        if not self._base.reads_streams:
-            padded = PaddedDecoder(voice.model, [prompt], self._base.pad_id)
-            self._reading = self._waiting.take(), padded
-            return True
-        key = self._alone(job)
-        rows = self._lanes[key].decoder if key in self._lanes else self._rows(key)
-        assert isinstance(rows, JoinedRows)
-        if not rows.fits(len(prompt), job.most, self._left_for(rows)):
-            return False
-        arriving = Arriving(voice, prompt, self.room.pass_tokens, self._kept)
-        job.spared = arriving.spared
-        self._reading = self._waiting.take(), arriving
-        return True
+        arriving: Arriving | PaddedDecoder
+        if self._base.reads_streams:
+            key = self._alone(job)
+            if self._needed(key, job) > self._left_for(key):
+                return None
+            arriving = Arriving(voice, prompt, self._kept, self._aside)
+            job.spared = arriving.spared
+        else:
+            arriving = PaddedDecoder(voice.model, [prompt], self._base.pad_id)
+        if self._readings:
+            self._waiting.remove(job)
+        else:
+            self._waiting.take()
+        self._readings.append(_Reading(job, arriving))
+        return self._readings[-1]
 
     def _begin(self, job: Job, arriving: Arriving | PaddedDecoder) -> None:
         """Make a row of a prompt that is read but for its last pass, and write its first token."""
@@ -260,10 +306,10 @@ class Continuous:
             lane = self._lanes.setdefault(key, _Lane(alone, arriving, []))
             _, logits = arriving.admit(1)
         else:
-            key, rows = alone, self._rows(alone)
-            lane = self._lanes.setdefault(key, _Lane(alone, rows, []))
+            key = alone
+            lane = self._lanes.setdefault(key, _Lane(alone, self._rows(alone), []))
             assert isinstance(lane.decoder, JoinedRows)
-            logits = lane.decoder.join(arriving, job.most, self._left_for(lane.decoder))
+            logits = lane.decoder.join(arriving, job.most, self._left_for(key))
         texts = self._base.texts(job.sampling)
         assert job.order is not None
         job.live = Live.begun(job.order, job.sampling, texts.reached, lane.decoder.several)
@@ -272,12 +318,26 @@ class Continuous:
         self._without_ended(key)
 
     def _rows(self, alone: str | None) -> JoinedRows:
+        """The rows of a lane, which are none where there is no such lane yet."""
+        if alone in self._lanes:
+            rows = self._lanes[alone].decoder
+            assert isinstance(rows, JoinedRows)
+            return rows
         router = self._engine.router if alone is None else None
         return JoinedRows(self.room.rows, self._base.device, self._aside, router)
 
-    def _left_for(self, rows: JoinedRows) -> int:
-        """Tokens that these rows may have, beside those of other lanes."""
-        return self.room.tokens - (self.tokens - rows.tokens)
+    def _left_for(self, alone: str | None) -> int:
+        """Tokens that a lane's rows may have, beside those of others that write or are read."""
+        lanes = {lane.in_force for lane in self._lanes.values()}
+        others = {*lanes, *(self._alone(one.job) for one in self._readings)} - {alone}
+        return self.room.tokens - sum(map(self._needed, others))
+
+    def _needed(self, alone: str | None, *more: Job) -> int:
+        """Tokens of a lane, once what is being read and these are its rows."""
+        jobs = [one.job for one in self._readings if self._alone(one.job) == alone]
+        sizes = [(len(job.request.prompt), job.most) for job in (*jobs, *more)]
+        rows = self._rows(alone)
+        return max(rows.tokens if not more else 0, rows.needed(sizes))
 
     def _alone(self, job: Job) -> str | None:
         """The adapter that has to be in force, alone, while a job is computed."""

@@ -53,6 +53,15 @@ class FairQueue(Generic[T]):
         self._tidy()
         return one
 
+    def least(self, size: Callable[[T], int]) -> T:
+        """The smallest of all, whoever is next; it stays. Something has to wait."""
+        found = [pair for own in self._waiting.values() for pair in own]
+        return min(found, key=lambda pair: (size(pair[1]), pair[0]))[1]
+
+    def remove(self, wanted: T) -> None:
+        """Take one out of its turn: who waits may have had less than its asker."""
+        self.keep(lambda one: one is not wanted)
+
     def count(self, who: Hashable, tokens: int) -> None:
         """An asker has had so many more."""
         self._had[who] = self._had.get(who, self._least) + tokens

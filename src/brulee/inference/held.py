@@ -31,10 +31,17 @@ class HeldTensors:
         self._groups: list[tuple[Shared, torch.Tensor, int]] = []
         self._at = self._counts = torch.empty(0, dtype=torch.long)
 
-    def common(self, stack: Pair, length: int) -> Pair:
-        """The first `length` positions of a stack, (K, L, D)."""
-        keys, values = (held[0, :, :length].clone() for held in stack)
+    @staticmethod
+    def common(stack: Pair, length: int) -> Pair:
+        """Room for the first `length` positions of a stack, (K, L, D)."""
+        keys, values = (x.new_empty(x.shape[1], length, x.shape[3]) for x in stack)
         return keys, values
+
+    @staticmethod
+    def lay(common: Pair, stack: Pair, start: int, stop: int) -> None:
+        """Put positions from start to stop of a stack there."""
+        for aside, held in zip(common, stack, strict=True):
+            aside[:, start:stop] = held[0, :, start:stop]
 
     def fill(self, layer: int, at: int, stack: Pair, bottom: int, top: int) -> None:
         """Keep positions from bottom to top of a stack (1, K, S, D) as row `at`'s own."""
@@ -49,13 +56,13 @@ class HeldTensors:
                 old = buffer[rows.to(buffer.device), :, :own]
                 buffer[places.to(buffer.device), :, :own] = old
 
-    def reserve(self, most: int, room: int, rows: int) -> None:
-        """Buffers for `most` rows of `room` tokens, with what is in the first so many rows."""
+    def reserve(self, most: int, room: int, rows: int, own: int) -> None:
+        """Buffers for `most` rows of `room` tokens, with `own` of the first so many rows."""
         self.most, self.room, old = most, room, self._buffers
         self._buffers = {}
         for layer, pair in old.items():
             for buffer, held in zip(self._own(layer, pair), pair, strict=True):
-                buffer[:rows, :, : held.shape[2]] = held[:rows]
+                buffer[:rows, :, :own] = held[:rows, :, :own]
 
     def begin(self, rows: Sequence[Row], counts: Sequence[int], device: torch.device) -> None:
         """Before the rows read a token each."""

@@ -47,13 +47,17 @@ class HeldInC:
             and kernel("attend_rows", keys) is not None
         )
 
-    def common(self, stack: Pair, length: int) -> Pair:
-        """The first `length` positions of a stack: (K, D, L and spare), (K, L, D)."""
-        keys, values = (held[0, :, :length] for held in stack)
-        K, _, D = keys.shape
-        aside = keys.new_zeros(K, D, up(length, STEP))
-        aside[..., :length] = keys.transpose(1, 2)
-        return aside, values.clone()
+    @staticmethod
+    def common(stack: Pair, length: int) -> Pair:
+        """Room for the first `length` positions of a stack: (K, D, L and spare), (K, L, D)."""
+        _, K, _, D = stack[0].shape
+        return stack[0].new_zeros(K, D, up(length, STEP)), stack[1].new_empty(K, length, D)
+
+    @staticmethod
+    def lay(common: Pair, stack: Pair, start: int, stop: int) -> None:
+        """Put positions from start to stop of a stack there."""
+        common[0][..., start:stop] = stack[0][0, :, start:stop].transpose(1, 2)
+        common[1][:, start:stop] = stack[1][0, :, start:stop]
 
     def fill(self, layer: int, at: int, stack: Pair, bottom: int, top: int) -> None:
         """Keep positions from bottom to top of a stack (1, K, S, D) as row `at`'s own."""
@@ -71,14 +75,14 @@ class HeldInC:
             keys[places, :, :, :own] = keys[rows, :, :, :own]
             values[places, :, :own] = values[rows, :, :own]
 
-    def reserve(self, most: int, room: int, rows: int) -> None:
-        """Buffers for `most` rows of `room` tokens, with what is in the first so many rows."""
+    def reserve(self, most: int, room: int, rows: int, own: int) -> None:
+        """Buffers for `most` rows of `room` tokens, with `own` of the first so many rows."""
         self.most, self.room = most, up(room, STEP)
         for layer, (keys, values) in self._buffers.items():
-            _, K, D, old = keys.shape
+            _, K, D, _ = keys.shape
             wider = self._empty(keys, K, D)
-            wider[0][:rows, :, :, :old] = keys[:rows]
-            wider[1][:rows, :, :old] = values[:rows]
+            wider[0][:rows, :, :, :own] = keys[:rows, :, :, :own]
+            wider[1][:rows, :, :own] = values[:rows, :, :own]
             self._buffers[layer] = wider
 
     def _empty(self, like: torch.Tensor, heads: int, width: int) -> Pair:

@@ -53,6 +53,7 @@ class PathReader:
         self.stacks: dict[int, Pair] = {}
         self.trained = 0
         self._known = known or Beginning()
+        self._cleared: dict[int, int] = {}
         self._masks: dict[tuple[int, int | None], torch.Tensor] = {}
         self._pass = Pass(0, 0, ())
         self._endings: Sequence[Ending] = ()
@@ -88,6 +89,7 @@ class PathReader:
         out = torch.empty_like(query.transpose(1, 2))
         for at, branch in enumerate(self._pass.branches):
             tokens, bottom = branch.tokens, trained + branch.depth
+            self._clear(layer, stack, up(bottom + tokens, KEYS))
             for held, given in zip(stack, new, strict=True):
                 fresh = given[:, :, trained + branch.start : trained + branch.stop]
                 held[:, :, bottom : bottom + tokens] = fresh
@@ -105,12 +107,21 @@ class PathReader:
     def _stack(self, layer: int, new: Pair, trained: int) -> Pair:
         if layer not in self.stacks:
             room = up(trained + self.stream.deepest, KEYS)
-            stack = tuple(x.new_zeros(1, x.shape[1], room, x.shape[3]) for x in new)
+            stack = tuple(x.new_empty(1, x.shape[1], room, x.shape[3]) for x in new)
             for held, given in zip(stack, new, strict=True):
                 held[:, :, :trained] = given[:, :, :trained]
             self.stacks[layer] = (stack[0], stack[1])
             self._known.put(layer, self.stacks[layer], trained)
+            self._cleared[layer] = trained + self._known.tokens
         return self.stacks[layer]
+
+    def _clear(self, layer: int, stack: Pair, stop: int) -> None:
+        """Have a stack hold numbers up to `stop`; all of a long one at once would take a while."""
+        start = self._cleared[layer]
+        if start < stop:
+            for held in stack:
+                held[:, :, start:stop] = 0
+            self._cleared[layer] = stop
 
     def _mask(
         self, at: int, asked: torch.Tensor, bottom: int, keys: int, window: int | None

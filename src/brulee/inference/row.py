@@ -22,9 +22,22 @@ class Voice:
 
 @dataclass(eq=False)
 class Shared:
-    """What the rows of a group have in common: L tokens' keys and values by layer."""
+    """What the rows of a group have in common: L tokens' keys and values by layer.
+
+    Of each layer's so many are `laid` there yet.
+    """
 
     layers: dict[int, Pair] = field(default_factory=dict)
+    laid: dict[int, int] = field(default_factory=dict)
+
+    def lay(self, kind: type[Held], layer: int, stack: Pair, length: int, stop: int) -> None:
+        """Lay aside what a stack holds up to `stop`, of `length` positions, if it is not yet."""
+        if layer not in self.layers:
+            self.layers[layer] = kind.common(stack, length)
+        start = self.laid.get(layer, 0)
+        if start < stop:
+            kind.lay(self.layers[layer], stack, start, stop)
+            self.laid[layer] = stop
 
 
 @dataclass
@@ -46,8 +59,16 @@ class Held(Reader, Protocol):
 
     several: bool  # whether a row may be given several tokens at once
 
-    def common(self, stack: Pair, length: int) -> Pair:
-        """The first `length` positions of a stack, to be shared by a group."""
+    def __init__(self, most: int, room: int) -> None:
+        """Room for `most` rows of `room` tokens."""
+
+    @staticmethod
+    def common(stack: Pair, length: int) -> Pair:
+        """Room for the first `length` positions of a stack, to be shared by a group."""
+
+    @staticmethod
+    def lay(common: Pair, stack: Pair, start: int, stop: int) -> None:
+        """Put positions from start to stop of a stack there."""
 
     def fill(self, layer: int, at: int, stack: Pair, bottom: int, top: int) -> None:
         """Keep positions from bottom to top of a stack as row `at`'s own."""
@@ -55,8 +76,8 @@ class Held(Reader, Protocol):
     def copy(self, moves: Sequence[tuple[int, int]], own: int) -> None:
         """For each (place, row): put the first `own` positions of that row, as it was, there."""
 
-    def reserve(self, most: int, room: int, rows: int) -> None:
-        """Have room for `most` rows of `room` tokens, which are not fewer; keep so many rows."""
+    def reserve(self, most: int, room: int, rows: int, own: int) -> None:
+        """Have room for `most` rows of `room` tokens, not fewer; keep `own` of so many rows."""
 
     def begin(self, rows: Sequence[Row], counts: Sequence[int], device: torch.device) -> None:
         """Before so many tokens of each row are read, which stand in the pass in this order."""

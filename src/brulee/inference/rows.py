@@ -36,18 +36,18 @@ class Rows:
     def reserve(self, most: int, room: int) -> None:
         """Have room for so many rows, at least those there are, with so many own tokens."""
         if self._held is not None and (most, room) != (self.most, self.room):
-            self._held.reserve(most, room, len(self.rows))
+            own = max((row.own for row in self.rows), default=0)
+            self._held.reserve(most, room, len(self.rows), own)
         self.most, self.room = most, room
 
     def keep(self, layer: int, at: int, stack: Pair, top: int) -> None:
         """Keep what a stack holds up to `top` for row `at`, as it is read."""
         row = self.rows[at]
         row.shared = top - row.own
+        kind = kind_of(stack)
         if self._held is None:
-            kind = HeldInC if HeldInC.fits(stack) else HeldTensors
             self._held = kind(self.most, self.room)
-        if layer not in row.group.layers:
-            row.group.layers[layer] = self._held.common(stack, row.shared)
+        row.group.lay(kind, layer, stack, row.shared, row.shared)
         self._held.fill(layer, at, stack, row.shared, top)
 
     def drop(self, gone: Sequence[int]) -> list[int]:
@@ -83,3 +83,8 @@ class Rows:
         for row, count in zip(self.rows, counts, strict=True):
             row.own += count
             row.position += count
+
+
+def kind_of(stack: Pair) -> type[Held]:
+    """How rows hold keys and values such as these."""
+    return HeldInC if HeldInC.fits(stack) else HeldTensors

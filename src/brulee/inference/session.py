@@ -87,7 +87,8 @@ class Session:
 
         Raises InputError naming the prompt's place if it is empty or too long.
         """
-        ids = self.encode_raw(prompt) if raw else self.encoder.encode_prompt(prompt)
+        encode = self.encoder.encode_raw if raw else self.encoder.encode_prompt
+        ids = encode(prompt)
         if not ids:
             raise InputError(f"{place} is empty: nothing to go on from.")
         self.engine.check_prompt(ids, place)
@@ -120,13 +121,6 @@ class Session:
         if self.encoder.chat:
             return self.encoder.chat_text(messages)
         return self.encoder.prompt_text("\n".join(m["content"] for m in messages))
-
-    def encode_raw(self, text: str) -> list[int]:
-        """Token ids of a text that is continued as it is, however many they are."""
-        ids = self.encoder.tokenizer(text)["input_ids"]
-        if not self.engine.seq2seq and ids[-1:] == [self.encoder.tokenizer.eos_token_id]:
-            ids = ids[:-1]
-        return [*self.encoder.prefix_ids, *ids]
 
 
 def check_texts(prompts: Sequence[str]) -> None:

@@ -178,9 +178,9 @@ class Whole(Tuned):
 class Sparse(Tuned):
     """Chosen values of a parameter; the rest of it is the base's, in the base's own memory.
 
-    Per chosen value: 4 bytes of value, 4 of gradient, 8 of AdamW's moments, 8 a dimension of
-    position, and the base's own value. Nothing is as large as the parameter but its gradient while
-    autograd is at it.
+    Per chosen value: 4 bytes of value, 4 of gradient, 8 of AdamW's moments, 8 of position (as many
+    a dimension more, where gradients are not contiguous), and the base's own value. Nothing is as
+    large as the parameter but its gradient while autograd is at it.
     """
 
     def __init__(
@@ -195,9 +195,8 @@ class Sparse(Tuned):
 
     def _place(self, index_K: torch.Tensor) -> None:
         self.index_K = index_K.to(self.base.device, torch.int64)
-        # By coordinates, so that a gradient that is not contiguous is never copied.
-        self._at = torch.unravel_index(self.index_K, self.base.shape)
-        self._original_K = self.base.detach()[self._at]
+        self._coordinates: tuple[torch.Tensor, ...] | None = None
+        self._original_K = self._chosen(self.base.detach())
 
     def write(self) -> None:
         """Write the chosen values into the base's memory."""
@@ -210,7 +209,7 @@ class Sparse(Tuned):
 
     def gradient(self, grad: torch.Tensor) -> torch.Tensor:
         """Its values at the chosen positions."""
-        return grad[self._at]
+        return self._chosen(grad)
 
     def original(self) -> torch.Tensor:
         """The base's values at the chosen positions."""
@@ -239,4 +238,20 @@ class Sparse(Tuned):
         super().off()
 
     def _put(self, values_K: torch.Tensor) -> None:
-        self.held[self._at] = values_K.to(self.held.dtype)
+        values_K = values_K.to(self.held.dtype)
+        if self.held.is_contiguous():
+            self.held.view(-1).index_copy_(0, self.index_K, values_K)
+        else:
+            self.held[self._at] = values_K
+
+    def _chosen(self, tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.is_contiguous():
+            return tensor.view(-1)[self.index_K]
+        return tensor[self._at]
+
+    @property
+    def _at(self) -> tuple[torch.Tensor, ...]:
+        """The positions by coordinates, for a tensor that would have to be copied to be flat."""
+        if self._coordinates is None:
+            self._coordinates = torch.unravel_index(self.index_K, self.base.shape)
+        return self._coordinates

@@ -18,7 +18,9 @@ _ROLES: Final = {
     "assistant": "assistant",
     "tool": "tool",
 }
-_KEYS: Final = {"role", "content", NAME, CALLS, CALL_ID, REASONING, "refusal", "annotations"}
+_KEYS: Final = {"role", "content", NAME, CALLS, CALL_ID, REASONING}
+# Keys of answers of OpenAI's, that clients send back as they came: without a value.
+_EMPTY: Final = {"refusal", "annotations", "audio", "function_call"}
 
 
 def read_messages(given: Sequence[Mapping[str, Any]]) -> list[Message]:
@@ -35,15 +37,31 @@ def read_messages(given: Sequence[Mapping[str, Any]]) -> list[Message]:
 
 def read_tool_list(given: Sequence[Mapping[str, Any]] | None) -> str:
     """Tools as JSON text, "" where there are none. Raises ApiError for what describes no tool."""
+    for number, tool in enumerate(given or []):
+        function = tool.get("function")
+        if isinstance(function, Mapping) and function.get("strict"):
+            place = f"tools[{number}].function.strict"
+            raise ApiError(
+                400,
+                f"{place} = {as_json(function['strict'])[:60]} is not supported here: arguments "
+                "are what the model writes; leave it out.",
+                place,
+                "unsupported_parameter",
+            )
     try:
         return read_tools([dict(tool) for tool in given or []], "tools")
     except InputError as error:
         raise ApiError(400, str(error), "tools") from None
 
 
+def called(tools: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """The names of tools that were read by `read_tool_list`."""
+    return frozenset(tool.get("function", tool)["name"] for tool in tools)
+
+
 def _message(given: Mapping[str, Any], place: str) -> Message:
     for key in given:
-        if key not in _KEYS or (key in ("refusal", "annotations") and given[key]):
+        if key not in _KEYS and not (key in _EMPTY and not given[key]):
             raise ApiError(400, f"{place}: the key {key!r} is not supported.", f"{place}.{key}")
     role = given.get("role")
     if not isinstance(role, str) or role not in _ROLES:

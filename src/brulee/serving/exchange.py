@@ -9,13 +9,15 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.types import Receive
 
 from brulee.errors import InputError
 from brulee.inference.sampling import Sampling
+from brulee.serving.calls import Listening
 from brulee.serving.failures import ApiError, error_body
 from brulee.serving.limits import DEFAULT_TOKENS, Limits
 from brulee.serving.metrics import Metrics
@@ -24,7 +26,6 @@ from brulee.serving.shapes import DONE, Choice, Shape, Usage, event
 from brulee.serving.store import Store, Version
 from brulee.serving.worker import Answer, Asked, BusyError, DeadError, Heard, Worker
 
-Encode = Callable[[str | None], list[int]]
 _DEAD = "the server can compute no more; its log says why."
 
 
@@ -33,20 +34,38 @@ class GoneError(Exception):
 
 
 @dataclass(frozen=True)
+class Question:
+    """The texts of a prompt, and what makes its token ids of them, given who is asked.
+
+    `tools` may be called in its answers, `one` of them alone if it says so.
+    """
+
+    texts: Sequence[str]
+    encode: Callable[[str | None], list[int]]
+    tools: frozenset[str] = frozenset()
+    one: bool = False
+
+
+@dataclass(frozen=True)
 class Serving:
-    """What answers requests."""
+    """What answers requests.
+
+    Token ids are made in a thread of its own: beside what is computed, and beside whoever waits
+    for an adapter to be loaded.
+    """
 
     worker: Worker
     store: Store
     limits: Limits
     metrics: Metrics
+    encoding: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "brulee-encoding"))
 
 
 class Exchange:
     """The answers to one request, `n` to each of its prompts. Is to be closed."""
 
-    def __init__(self, serving: Serving, asked: Common, encodes: Sequence[Encode], shape: str):
-        self._serving, self._asked, self._encodes = serving, asked, encodes
+    def __init__(self, serving: Serving, asked: Common, questions: Sequence[Question], shape: str):
+        self._serving, self._asked, self._questions = serving, asked, questions
         self._kept = ExitStack()
         version = self._kept.enter_context(serving.store.pinned(asked.model))
         self._model = serving.store.base if version is None else version.name
@@ -56,6 +75,7 @@ class Exchange:
         self._answers: list[Answer] = []
         self._prompt_tokens = 0
         self._spared: dict[int, int] = {}
+        self._listening: list[Listening] = []
         options = asked.stream_options
         self.shape = Shape(
             "chat" if shape == "chat" else "text",
@@ -69,11 +89,9 @@ class Exchange:
         worker = self._serving.worker
         self._check_count()
         try:
-            prompts = await asyncio.wrap_future(
-                worker.call(lambda: [encode(self._adapter) for encode in self._encodes])
-            )
-            wanted = self._wanted(prompts)
             loop = asyncio.get_running_loop()
+            prompts = await loop.run_in_executor(self._serving.encoding, self._encoded)
+            wanted = self._wanted(prompts)
 
             def hear(index: int) -> Callable[[Heard], None]:
                 def told(heard: Heard) -> None:
@@ -105,7 +123,7 @@ class Exchange:
         written = 0
         async for index, heard in self._all():
             if heard.finish is not None:
-                choices[index] = Choice(heard.whole, heard.finish)
+                choices[index], _ = self._ended(index, heard)
                 written += heard.tokens
         ordered = [choices[i] for i in range(len(self._answers))]
         return self.shape.whole(ordered, self._usage(written))
@@ -117,16 +135,49 @@ class Exchange:
             yield self.shape.begun(index)
         try:
             async for index, heard in self._all():
-                if heard.piece:
-                    yield self.shape.piece(index, heard.piece)
-                if heard.finish is not None:
-                    written += heard.tokens
-                    yield self.shape.ended(index, heard.finish)
+                if heard.finish is None:
+                    yield self.shape.piece(index, self._shown(index, heard.piece))
+                    continue
+                written += heard.tokens
+                choice, rest = self._ended(index, heard)
+                yield self.shape.piece(index, rest)
+                yield self.shape.called(index, choice.calls)
+                yield self.shape.ended(index, choice.finish)
         except ApiError as error:
             yield event(error_body(error.status, error.message, error.param, error.code))
             return
         yield self.shape.usage(self._usage(written))
         yield DONE
+
+    def _shown(self, index: int, piece: str) -> str:
+        """What a client is told of a piece of an answer."""
+        return self._listening[index].piece(piece) if self._listening else piece
+
+    def _ended(self, index: int, heard: Heard) -> tuple[Choice, str]:
+        """An answer that is finished, and what of its text no client was told yet."""
+        assert heard.finish is not None, "it is finished"
+        if not self._listening:
+            return Choice(heard.whole, heard.finish), heard.piece
+        text, rest, calls = self._listening[index].ended(heard.whole)
+        finish = "tool_calls" if calls and heard.finish == "stop" else heard.finish
+        return Choice(text, finish, calls), rest
+
+    def _encoded(self) -> list[list[int]]:
+        """Token ids of the prompts. Raises ApiError where one is much too long."""
+        found, room = [], self._room()
+        for question in self._questions:
+            if self._serving.worker.held.asked.more_than(question.texts, room):
+                raise self._too_long(f"more than {room}", room)
+            found.append(question.encode(self._adapter))
+            self._listen(question)
+        return found
+
+    def _listen(self, question: Question) -> None:
+        form = self._serving.worker.held.written_calls(self._adapter) if question.tools else None
+        if form is not None:
+            self._listening = [
+                Listening(form, question.tools, question.one) for _ in range(self._asked.n or 1)
+            ]
 
     async def _all(self) -> AsyncIterator[tuple[int, Heard]]:
         """What is heard of the answers until all are finished."""
@@ -176,9 +227,9 @@ class Exchange:
         return "messages" if self.shape.kind == "chat" else "prompt"
 
     def _check_count(self) -> None:
-        count, most = (self._asked.n or 1) * len(self._encodes), self._serving.limits.choices
+        count, most = (self._asked.n or 1) * len(self._questions), self._serving.limits.choices
         if count > most:
-            about = "n" if len(self._encodes) == 1 else self._about
+            about = "n" if len(self._questions) == 1 else self._about
             raise ApiError(
                 400, f"{count} answers are wanted of one request; at most {most}.", about
             )
@@ -218,15 +269,21 @@ class Exchange:
             if engine.seq2seq and prompt > engine.context:
                 room = 0
         if room < (asked or 1):
-            reads = limits.cache_tokens if engine.context is None else engine.context
-            raise ApiError(
-                400,
-                f"too long: the prompt has {prompt} tokens and {asked or 1} are to be written, of "
-                f"{min(reads, limits.cache_tokens)} that there is room for.",
-                self._about,
-                "context_length_exceeded",
-            )
+            raise self._too_long(str(prompt), self._room())
         return min(asked or DEFAULT_TOKENS, room, limits.tokens)
+
+    def _room(self) -> int:
+        """Tokens that there is room for, of a prompt and its answer."""
+        context = self._serving.worker.held.engine.engines[self._adapter].context
+        most = self._serving.limits.cache_tokens
+        return most if context is None else min(context, most)
+
+    def _too_long(self, prompt: str, room: int) -> ApiError:
+        told = (
+            f"too long: the prompt has {prompt} tokens and {self._asked.most or 1} are to be "
+            f"written, of {room} that there is room for."
+        )
+        return ApiError(400, told, self._about, "context_length_exceeded")
 
 
 def _fingerprint(base: str, version: Version | None) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import re
+import uuid
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ class Guard:
 
     Of `hosts`, if they are given, one has to be what a client calls the server: a web page whose
     name is made to lead to this machine calls it by that name. `paths` are counted by their names,
-    all others as one.
+    all others as one. Every answer has a number, x-request-id.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Guard:
             return
         path = scope["path"] if scope["path"] in self._paths else "other"
 
-        begun = False
+        begun, number = False, uuid.uuid4().hex.encode()
 
         async def counted(message: Message) -> None:
             nonlocal begun
@@ -52,6 +53,7 @@ class Guard:
                 begun = True
                 status = str(message["status"])
                 self._metrics.count("requests_total", path=path, status=status)
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", number)]
             await send(message)
 
         try:

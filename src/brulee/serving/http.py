@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from brulee.serving.chats import read_messages, read_tool_list
-from brulee.serving.exchange import Exchange, GoneError, Serving
+from brulee.serving.chats import called, read_messages, read_tool_list
+from brulee.serving.exchange import Exchange, GoneError, Question, Serving
 from brulee.serving.failures import ENDED, ApiError, error_body
 from brulee.serving.guard import Guard
 from brulee.serving.schema import (
@@ -95,17 +95,22 @@ class EventStream(Response):
 
 async def _chat(serving: Serving, request: Request) -> Response:
     asked = check(ChatRequest, await _body(serving, request))
-    messages, tools = read_messages(asked.messages), read_tool_list(asked.tools)
+    shown = asked.tools_shown()
+    messages, tools = read_messages(asked.messages), read_tool_list(shown)
     held = serving.worker.held
     encode = partial(held.encode_chat, messages=messages, tools=tools)
-    return await _answered(Exchange(serving, asked, [encode], "chat"), request, asked.stream)
+    # Of an answer a template may leave out what was thought.
+    texts = [message["content"] for message in messages if message["role"] != "assistant"]
+    question = Question(texts, encode, called(shown), asked.parallel_tool_calls is False)
+    exchange = Exchange(serving, asked, [question], "chat")
+    return await _answered(exchange, request, asked.stream)
 
 
 async def _text(serving: Serving, request: Request) -> Response:
     asked = check(TextRequest, await _body(serving, request))
     held = serving.worker.held
-    encodes = [partial(held.encode_text, text=text) for text in asked.prompts()]
-    return await _answered(Exchange(serving, asked, encodes, "text"), request, asked.stream)
+    questions = [Question([text], partial(held.encode_text, text=text)) for text in asked.prompts()]
+    return await _answered(Exchange(serving, asked, questions, "text"), request, asked.stream)
 
 
 async def _answered(exchange: Exchange, request: Request, stream: bool | None) -> Response:

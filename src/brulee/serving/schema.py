@@ -22,6 +22,10 @@ _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "response_format": ({"type": "text"}, None),
     "tool_choice": ("auto", "none", None),
     "parallel_tool_calls": (True, False, None),
+    "verbosity": (None,),
+    "web_search_options": (None,),
+    "prompt_cache_retention": (None,),
+    "moderation": (None,),
     "echo": (False, None),
     "suffix": ("", None),
     "best_of": (1, None),
@@ -46,7 +50,7 @@ class StreamOptions(Strict):
     """What a stream tells beside its text."""
 
     include_usage: bool | None = None
-    include_obfuscation: bool | None = None  # a padding of OpenAI's, which there is none of here
+    include_obfuscation: Literal[False] | None = None  # a padding of OpenAI's: there is none here
 
 
 class Common(Strict):
@@ -91,6 +95,20 @@ class ChatRequest(Common):
     messages: list[dict[str, Any]]
     max_completion_tokens: Tokens | None = None
     tools: list[dict[str, Any]] | None = None
+    tool_choice: Any = None
+    parallel_tool_calls: bool | None = None
+
+    def tools_shown(self) -> list[dict[str, Any]]:
+        """The tools that the model may call. Raises ApiError where it would have to call one."""
+        if self.tool_choice not in (None, "auto", "none"):
+            raise ApiError(
+                400,
+                f"tool_choice = {_shown(self.tool_choice)} is not supported here: auto (the model "
+                "calls a tool or does not), or none (it is shown none).",
+                "tool_choice",
+                "unsupported_parameter",
+            )
+        return [] if self.tool_choice == "none" else self.tools or []
 
     @property
     def most(self) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,10 +16,11 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True)
 class Choice:
-    """A finished answer."""
+    """A finished answer, with its tool calls as clients read them."""
 
     text: str
     finish: str
+    calls: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,15 @@ class Shape:
         return self._chunk(index, {"role": "assistant", "content": ""}, None)
 
     def piece(self, index: int, text: str) -> bytes:
-        """A chunk with more text."""
-        return self._chunk(index, {"content": text}, None)
+        """A chunk with more text; nothing without any."""
+        return self._chunk(index, {"content": text}, None) if text else b""
+
+    def called(self, index: int, calls: Sequence[Mapping[str, Any]]) -> bytes:
+        """A chunk with tool calls, each whole; nothing without any."""
+        if not calls:
+            return b""
+        told = [{"index": number, **call} for number, call in enumerate(calls)]
+        return self._chunk(index, {"tool_calls": told}, None)
 
     def ended(self, index: int, finish: str) -> bytes:
         """The last chunk of a choice."""
@@ -95,10 +103,12 @@ class Shape:
         end = {"logprobs": None, "finish_reason": one.finish}
         if self.kind == "text":
             return {"index": index, "text": one.text, **end}
-        message = {"role": "assistant", "content": one.text, "refusal": None}
+        message: dict[str, Any] = {"role": "assistant", "content": one.text, "refusal": None}
+        if one.calls:
+            message |= {"content": one.text or None, "tool_calls": list(one.calls)}
         return {"index": index, "message": message, **end}
 
-    def _chunk(self, index: int, delta: dict[str, str], finish: str | None) -> bytes:
+    def _chunk(self, index: int, delta: dict[str, Any], finish: str | None) -> bytes:
         own: dict[str, Any] = {"delta": delta}
         if self.kind == "text":
             own = {"text": delta.get("content", "")}

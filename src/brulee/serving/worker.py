@@ -1,4 +1,4 @@
-"""The one thread that computes: it owns the model, its adapters and its tokenizer.
+"""The one thread that computes: it owns the model, its adapters and the tokenizer of answers.
 
     event loop      submit(a)  submit(b)          cancel(a)      call(load)
                         |          |                  |              |
@@ -110,6 +110,7 @@ class Worker:
 
     def start(self) -> None:
         """Begin to compute."""
+        _ = self.held.asked  # a copy of the tokenizer, made while nobody uses it
         self._thread.start()
 
     def stop(self) -> None:

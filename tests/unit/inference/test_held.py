@@ -36,7 +36,7 @@ class _Case:
             group, shared = groups[which]
             stack = _stack(draw, heads, shared + own, width, dtype)
             if not group.layers:
-                group.layers[0] = held.common(stack, shared)
+                group.lay(type(held), 0, stack, shared, shared)
             held.fill(0, at, stack, shared, shared + own)
             self.rows.append(Row(group, shared, own, shared + own, NOBODY))
 
@@ -120,7 +120,8 @@ def test_where_what_is_shared_ends_changes_no_bit() -> None:
     query, keys, values = new.split([9, 3, 3], dim=1)
     for shared in (0, 5, 64, 74):
         held, group = HeldInC(2, 80), Shared()
-        group.layers[0] = held.common(stack, shared)
+        for stop in (0, shared // 3, shared // 2, shared):  # a prompt is laid as it is read
+            group.lay(HeldInC, 0, stack, shared, stop)
         held.fill(0, 0, stack, shared, 75)
         held.begin([Row(group, shared, 75 - shared, 75, NOBODY)], [1], new.device)
         found.append(held.attend(0, query, (keys, values), None, None))

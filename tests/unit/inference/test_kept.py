@@ -155,9 +155,9 @@ def test_logits_after_a_text_are_to_the_bit_those_of_one_that_is_read_whole(
     assert len(text) > 130
 
     def logits(ids: list[int], kept: Kept | None, tokens: int) -> torch.Tensor:
-        arriving = Arriving(voice, ids, tokens, kept)
-        while not arriving.last:
-            arriving.read()
+        arriving = Arriving(voice, ids, kept)
+        while not arriving.ready(tokens):
+            arriving.read_on(tokens)
         return arriving.become_row(Rows(1, len(ids) + 1), len(ids))
 
     with torch.no_grad():

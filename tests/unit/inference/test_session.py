@@ -58,9 +58,9 @@ def test_a_base_answers_in_its_chat_template(plain: Session) -> None:
 
 
 def test_raw_text_is_gone_on_from_as_it_is(plain: Session, tiny_t5_folder: Path) -> None:
-    assert plain.encode_raw("Hi") == plain.encoder.tokenizer("Hi")["input_ids"]
+    assert plain.encoder.encode_raw("Hi") == plain.encoder.tokenizer("Hi")["input_ids"]
     # An encoder-decoder's text keeps its end.
-    assert _open(tiny_t5_folder).encode_raw("Hi")[-1] == 2
+    assert _open(tiny_t5_folder).encoder.encode_raw("Hi")[-1] == 2
 
 
 def test_an_empty_raw_prompt_is_refused(plain: Session) -> None:

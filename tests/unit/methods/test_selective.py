@@ -18,6 +18,7 @@ from brulee.methods.base import Attached
 from brulee.methods.checkpoint import CONFIG, OURS, attach_adapter, open_adapter, save_adapter
 from brulee.methods.selective import Selective, SelectiveOptions
 from brulee.methods.selective_masks import highest
+from brulee.methods.selective_tuned import Sparse
 from brulee.models.attention import packed
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base
@@ -401,3 +402,31 @@ def test_a_spoilt_configuration(
 def test_the_recommended_rate_follows_what_is_trained() -> None:
     assert _selective(train="norms").learning_rate == 3e-3
     assert _selective(train="layers", layers=[0]).learning_rate == 1e-4
+
+
+def test_values_are_chosen_alike_however_a_tensor_lies() -> None:
+    draw = torch.Generator().manual_seed(0)
+    values, index = torch.randn(6, 8, generator=draw), torch.tensor([0, 9, 13, 47])
+    found = []
+    for lies in (values.clone(), values.t().contiguous().t()):
+        parameter = torch.nn.Parameter(lies)
+        sparse = Sparse("w", parameter, [], index)
+        with torch.no_grad():
+            sparse.parameter += 1
+        sparse.write()
+        written = parameter.detach().clone()
+        sparse.off()
+        assert torch.equal(parameter, values)
+        gradients = [sparse.gradient(g) for g in (values, values.t().contiguous().t())]
+        found.append((written, *gradients))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert torch.equal(found[0][0].view(-1)[index], values.view(-1)[index] + 1)
+    assert int((found[0][0] != values).sum()) == 4
+
+
+def test_where_all_lie_flat_no_coordinates_are_made() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(6, 8))
+    sparse = Sparse("w", parameter, [], torch.tensor([3]))
+    sparse.write()
+    sparse.gradient(torch.ones(6, 8))
+    assert sparse._coordinates is None  # a served mask is put on and off between two tokens

@@ -196,6 +196,22 @@ USER = [{"role": "user", "content": "a"}]
         ),
         ({"model": "tiny", "messages": [{**USER[0], "wait": 1}]}, "messages[0].wait", "'wait'"),
         (
+            {"model": "tiny", "messages": [{**USER[0], "name": "Ann"}]},
+            "messages",
+            "messages[0].name = 'Ann': this model is not shown the name of 'user'",
+        ),
+        ({"model": "tiny", "messages": USER, "verbosity": "low"}, "verbosity", "not supported"),
+        (
+            {"model": "tiny", "messages": USER, "stream_options": {"include_obfuscation": True}},
+            "stream_options.include_obfuscation",
+            "True is not valid",
+        ),
+        (
+            {"model": "tiny", "messages": [{**USER[0], "function_call": {"name": "f"}}]},
+            "messages[0].function_call",
+            "not supported",
+        ),
+        (
             {"model": "tiny", "messages": USER, "tools": [{"type": "function"}]},
             "tools",
             "has a name",
@@ -256,6 +272,24 @@ def test_keys_that_many_clients_send_change_nothing(serve: Serve) -> None:
         messages=[{"role": "user", "content": parts}],
     )
     assert answer.json()["choices"][0]["message"]["content"] == plain
+    # An answer as a client of OpenAI sends it back, every key of it.
+    empty = ("refusal", "annotations", "audio", "function_call", "tool_calls")
+    back = {"role": "assistant", "content": plain, **dict.fromkeys(empty)}
+    bare = {"role": "assistant", "content": plain}
+    first, second = (
+        server.post(
+            "chat/completions", model="tiny", max_tokens=5, messages=[*USER, said, *USER]
+        ).json()["choices"]
+        for said in (back, bare)
+    )
+    assert first == second
+
+
+def test_every_answer_has_a_number_of_its_own(serve: Serve) -> None:
+    server = serve()
+    answers = [server.chat("tiny", "a", max_tokens=1), server.chat("tiny", "a", max_tokens=0)]
+    answers += [server.client.get(path) for path in ("/health", "/nowhere")]
+    assert len({answer.headers["x-request-id"] for answer in answers}) == 4
 
 
 def test_what_is_too_long_is_refused_with_the_numbers(serve: Serve) -> None:

@@ -121,6 +121,37 @@ def test_when_the_thread_ends_everybody_is_told(
         server.serving.worker.call(lambda: None)
 
 
+@pytest.mark.parametrize("path", ["completions", "chat/completions"])
+def test_a_text_much_too_long_is_refused_while_others_are_computed(
+    serve: Serve, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve("lora")
+    holding, said = threading.Event(), "Which of these reviews is positive? " * 3000
+    server.serving.worker.call(lambda: holding.wait(30))
+    encoder, whole = server.held._of(None).encoder, list[int]()
+    body = {"prompt": ["a", said]}
+    if path == "chat/completions":
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        body = {"messages": [*turns, {"role": "user", "content": said}]}  # type: ignore[list-item]
+    for name in ("encode_raw", "encode_chat"):
+        read = getattr(type(encoder), name)
+
+        def counted(self: Any, text: Any, *more: Any, read: Any = read) -> list[int]:
+            ids = read(self, text, *more)
+            whole.append(len(ids))
+            return list(ids)
+
+        monkeypatch.setattr(type(encoder), name, counted)
+    answer = server.post(path, model="lora", max_tokens=3, **body)
+    assert not holding.is_set()
+    holding.set()
+    error = answer.json()["error"]
+    assert answer.status_code == 400
+    assert error["code"] == "context_length_exceeded"
+    assert "more than 512 tokens and 3 are to be written, of 512" in error["message"]
+    assert max(whole, default=0) < 10  # no more of it was read than tells
+
+
 def test_a_fault_in_one_request_is_its_own(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     server = serve()
 

@@ -1,0 +1,141 @@
+"""Tool calls in what a model writes, found by the form that its chat template gives them.
+
+    <tool_call>                               [{"name": "weather", "arguments": {"place": "Rome"}}]
+    {"name": "weather", "arguments": {...}}
+    </tool_call>                              {"name": "weather", "parameters": {"place": "Rome"}}
+
+The template is asked to write a call. What it puts round the call's JSON is the form, but for
+control tokens, which a completion's text does not show: where there is nothing else, an answer is
+calls if it is JSON from its beginning to its end. What is no call, or half of one, is text. A
+template that writes a call's name outside of JSON has no form here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from brulee.data.messages import as_json
+from brulee.data.raw import repeated_key
+from brulee.data.tool_calls import read_calls
+from brulee.errors import InputError
+
+_ARGUMENTS: Final = ("arguments", "parameters")
+_OPENINGS: Final = ("{", "[")
+_MORE: Final = ";,"  # what may part calls, beside spaces
+
+
+@dataclass(frozen=True)
+class WrittenCalls:
+    """What stands before and after the JSON of a call, or of a list of them; may be nothing."""
+
+    before: str
+    after: str
+
+    @classmethod
+    def of(cls, written: str, control: Collection[str]) -> WrittenCalls | None:
+        """The form of an answer that is one call and nothing else; None where it is not JSON.
+
+        `control` are the tokens that a completion's text does not show.
+        """
+        for token in sorted(control, key=len, reverse=True):
+            written = written.replace(token, "")
+        for start in (at for at, sign in enumerate(written) if sign in _OPENINGS):
+            found, stop = _json_at(written, start)
+            if list(_calls_in(found)):
+                # What stands next to it: before that may be thoughts, left empty.
+                ends = [*written[:start].split()[-1:], ""], [*written[stop:].split()[:1], ""]
+                return cls(ends[0][0], ends[1][0])
+        return None
+
+    def read(self, text: str, names: Collection[str]) -> tuple[str, list[dict[str, Any]]]:
+        """The text before the calls of an answer, and the calls, of tools of these names.
+
+        Each is {"name": ..., "arguments": {...}}. Where an answer has none, or anything in it after
+        the first is no call, it is text as it stands.
+        """
+        start = text.find(self.before) if self.before else len(text) - len(text.lstrip())
+        if start < 0:
+            return text, []
+        try:
+            calls = list(self._calls(text, start, names))
+        except (InputError, ValueError, RecursionError):
+            return text, []
+        return (text[:start].rstrip(), calls) if calls else (text, [])
+
+    def safe(self, text: str) -> int:
+        """How much of an answer that goes on is text before any call, whatever follows."""
+        if not self.before:
+            begun = text.lstrip()
+            return 0 if not begun or begun.startswith(_OPENINGS) else len(text)
+        at = text.find(self.before)
+        if at >= 0:
+            return len(text[:at].rstrip())
+        half = (n for n in range(len(self.before) - 1, 0, -1) if text.endswith(self.before[:n]))
+        return len(text[: len(text) - next(half, 0)].rstrip())
+
+    def _calls(self, text: str, at: int, names: Collection[str]) -> Iterator[dict[str, Any]]:
+        while text[at:].strip():
+            if not text.startswith(self.before, at):
+                raise ValueError("more than calls")
+            found, at = _json_at(text, _after_spaces(text, at + len(self.before)))
+            calls = list(_calls_in(found))
+            if not calls or any(call["name"] not in names for call in calls):
+                raise ValueError("no call of these tools")
+            yield from calls
+            at = _after_spaces(text, at)
+            if text.startswith(self.after, at):
+                at += len(self.after)
+            elif at < len(text):  # the end of the answer may stand for it
+                raise ValueError("more than calls")
+            at = _after_spaces(text, at, _MORE)
+
+
+def _json_at(text: str, start: int) -> tuple[Any, int]:
+    """The JSON value that begins there, None where it is none, and where it ends."""
+    try:
+        return _DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return None, start
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if repeated_key(pairs) is not None:
+        raise ValueError("a key is given twice")
+    return dict(pairs)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=_refuse)
+
+
+def _calls_in(found: Any) -> Iterator[dict[str, Any]]:
+    """The calls of a JSON value that is one, or a list of them; none where it is anything else."""
+    calls = found if isinstance(found, list) else [found]
+    read = [_call(call) for call in calls]
+    yield from (call for call in read if call is not None and None not in read)
+
+
+def _call(call: Any) -> dict[str, Any] | None:
+    if not isinstance(call, Mapping) or set(call) - {"name", "id", "type", *_ARGUMENTS}:
+        return None
+    given = [call[key] for key in _ARGUMENTS if key in call]
+    if len(given) != 1:
+        return None
+    try:
+        bare = {"name": call.get("name"), "arguments": given[0]}
+        read = json.loads(read_calls(as_json(bare), "a call"))[0]["function"]
+    except InputError:
+        return None
+    return {"name": read["name"], "arguments": read["arguments"]}
+
+
+def _after_spaces(text: str, at: int, more: str = "") -> int:
+    while at < len(text) and (text[at].isspace() or text[at] in more):
+        at += 1
+    return at

@@ -1,0 +1,79 @@
+"""Token ids of what is asked, in a thread beside the one that computes.
+
+A tokenizer is set anew by whoever uses it (to spell control tokens out, to cut nothing), so that
+two threads may not share one: what is asked has a copy of its own. A tokenizer's core lets other
+threads have Python while it works, for seconds where a text has millions of characters.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Final
+
+from brulee.data.encoding import Encoder
+from brulee.data.messages import NAME, Message
+from brulee.data.written_calls import WrittenCalls
+from brulee.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_LONG: Final = 16  # characters a token, which no text has on the whole
+
+
+class AskedTexts:
+    """A copy of a tokenizer, and encoders over it. Threads take turns."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = copy.deepcopy(tokenizer)
+        self._encoders: dict[tuple[bool, str | None], Encoder] = {}
+        self._turn = threading.Lock()
+
+    def chat(self, encoder: Encoder, messages: Sequence[Message], tools: str = "") -> list[int]:
+        """As `Encoder.encode_chat`. Raises InputError for a speaker's name that is not shown."""
+        with self._turn:
+            own = self._own(encoder)
+            check_names(messages, own.naming_roles)
+            return own.encode_chat(messages, tools)
+
+    def text(self, encoder: Encoder, text: str) -> list[int]:
+        """As `Encoder.encode_raw`."""
+        with self._turn:
+            return self._own(encoder).encode_raw(text)
+
+    def written_calls(self, encoder: Encoder) -> WrittenCalls | None:
+        """As `Encoder.written_calls`."""
+        with self._turn:
+            return self._own(encoder).written_calls
+
+    def more_than(self, texts: Sequence[str], room: int) -> bool:
+        """Whether texts have more tokens than there is room for, where a part of them tells.
+
+        False where it does not: they have to be tokenised to know.
+        """
+        most = _LONG * room
+        if sum(map(len, texts)) <= most:
+            return False
+        begun = "".join(texts)[:most]
+        with self._turn:
+            found = self._tokenizer(begun, add_special_tokens=False)["input_ids"]
+        return len(found) > 2 * room  # where it was cut, it may have a few more than in the whole
+
+    def _own(self, encoder: Encoder) -> Encoder:
+        key = (encoder.chat, encoder.system)
+        if key not in self._encoders:
+            self._encoders[key] = encoder.over(self._tokenizer)
+        return self._encoders[key].with_prefix(encoder.prefix_ids)
+
+
+def check_names(messages: Sequence[Message], shown: Collection[str]) -> None:
+    """Raise InputError for a speaker's name that the model is not shown, by the roles it is."""
+    for number, message in enumerate(messages):
+        role = message["role"]
+        if message.get(NAME) and role != "tool" and role not in shown:
+            raise InputError(
+                f"messages[{number}].name = {message[NAME]!r}: this model is not shown the name of "
+                f"{role!r}, which would be lost; write it into the text."
+            )
