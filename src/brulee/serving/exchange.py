@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import Receive
 
-from brulee.errors import InputError
+from brulee.errors import InputError, NotNumbersError
 from brulee.inference.sampling import Sampling
 from brulee.serving.calls import Listening
 from brulee.serving.failures import ApiError, error_body
@@ -190,6 +190,8 @@ class Exchange:
             index, heard = told
             if isinstance(heard.failed, InputError):
                 raise ApiError(400, str(heard.failed), self._about)
+            if isinstance(heard.failed, NotNumbersError):
+                raise ApiError(500, str(heard.failed), self._about)
             if heard.failed is not None:
                 raise ApiError(503, _DEAD)
             if first:

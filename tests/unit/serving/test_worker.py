@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from brulee.inference.continuous import Continuous
 from brulee.inference.sampling import Sampling
+from brulee.methods.checkpoint import tensors_digest
 from brulee.serving.worker import Asked, BusyError, DeadError, Heard
 
 Serve = Callable[..., Any]
@@ -49,8 +54,6 @@ def test_threads_that_come_at_random_times_each_get_the_text_generate_gives(serv
 
 
 def _streamed(answer: Any) -> str:
-    import json
-
     events = [line.removeprefix("data: ") for line in answer.text.split("\n\n") if line]
     assert events[-1] == "[DONE]"
     found = [json.loads(event)["choices"][0]["delta"].get("content", "") for event in events[:-1]]
@@ -94,6 +97,39 @@ def test_a_cancelled_answer_is_written_no_further_and_others_are(serve: Serve) -
     assert len(heard) <= count + 1
     assert heard[-1].finish is None
     assert worker.running == worker.waiting == worker.cache_tokens == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("heat", [0, 1])
+def test_an_adapter_whose_numbers_overflow_fails_alone(
+    serve: Serve, adapters: Path, tmp_path: Path, heat: int, stream: bool
+) -> None:
+    """It, and neither those beside it nor the thread."""
+    server = serve("lora")
+    large = tmp_path / "large"
+    shutil.copytree(adapters / "lora", large)
+    (weights,) = large.glob("*.safetensors")
+    tensors = {k: v * 1e25 for k, v in load_file(weights).items()}
+    save_file(tensors, weights, {"format": "pt"})
+    ours = json.loads((large / "brulee.json").read_text())
+    ours["tensors_digest"] = tensors_digest(tensors)
+    (large / "brulee.json").write_text(json.dumps(ours))
+    server.serving.store.add("large", large, 1)
+    expected = server.text("lora", "a", max_tokens=30)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [
+            pool.submit(server.chat, model, "a", max_tokens=30, temperature=heat, stream=stream)
+            if model == "large"
+            else pool.submit(server.chat, model, "a", max_tokens=30)
+            for model in ("lora", "large", "lora", "large")
+        ]
+        answers = [one.result() for one in asked]
+    texts = [a.json()["choices"][0]["message"]["content"] for a in answers[::2]]
+    assert texts == [expected] * 2
+    for failed in answers[1::2]:
+        assert failed.status_code == (200 if stream else 500)
+        assert "probabilities are not numbers (NaN)" in failed.text
+    assert server.client.get("/health").status_code == 200
 
 
 def test_when_the_thread_ends_everybody_is_told(
