@@ -268,8 +268,12 @@ class FusedDecoder:
         return self._norm(of_q, q), self._norm(of_k, k)
 
     def _mlp(self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor) -> torch.Tensor:
-        own = layer.mlp
+        own = getattr(layer, form.mlp)
         x_TD, again = self._read(layer, form.before_mlp, hidden_TD)
+        if form.experts:  # with its hooks; which experts a token goes to is the router's own choice
+            made = own(x_TD[None])
+            made_TD: torch.Tensor = (made[0] if isinstance(made, tuple) else made)[0]
+            return made_TD
         halves = project(x_TD, [getattr(own, name) for name in form.gate_maps], self.held, again)
         if len(halves) == 1:  # copied once, not by everything that reads them
             halves = tuple(half.contiguous() for half in halves[0].chunk(2, dim=1))

@@ -25,6 +25,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from brulee.models.experts import expert_modules
 from brulee.models.fused_swiglu import activation_of
 from brulee.models.hooks import Prefixes, additions
 
@@ -53,6 +54,7 @@ _NORMS: dict[frozenset[str], tuple[str | None, str | None, str | None, str | Non
 _HEAD_NORMS = (("q_norm", "k_norm", False), ("query_layernorm", "key_layernorm", True))
 _QUERIES_KEYS_VALUES = (("q_proj", "k_proj", "v_proj"), ("qkv_proj",))
 _GATES = (("gate_proj", "up_proj"), ("gate_up_proj",))
+_MLPS = ("mlp", "block_sparse_moe")
 _EPSILONS = ("variance_epsilon", "eps")
 _ACTIVATIONS = ("act_fn", "activation_fn")
 
@@ -65,7 +67,8 @@ class LayerForm:
     head or over `whole` rows, and come before their positions' angles or `after_angles`; `angles`
     is what the rotary module has to be asked for, `turns` whether there are any, `neighbours`
     whether they turn a head's values in pairs side by side. A query sees `window` keys up to its
-    own, or all; `cap` bends the scores (fused_attention.py). `gate` is the MLP's activation.
+    own, or all; `cap` bends the scores (fused_attention.py). `gate` is the MLP's activation; a
+    module `mlp` of `experts` has neither that nor maps that are known, and is called as it is.
     """
 
     before_attention: str | None
@@ -86,6 +89,8 @@ class LayerForm:
     cap: float | None = None
     residual: float = 1.0
     beyond: float = 0.0
+    mlp: str = "mlp"
+    experts: bool = False
 
     @property
     def plain(self) -> bool:
@@ -129,10 +134,14 @@ def read_form(model: PreTrainedModel) -> Form | None:
 
 
 def _layer(layer: Any, body: Any, beyond: float | None, at: int) -> LayerForm | None:
-    if not children(layer) >= {"self_attn", "mlp"}:
+    mlp = _mlp_of(layer)
+    if mlp is None or "self_attn" not in children(layer):
         return None
-    own = layer.self_attn
-    names, inner = _names(layer), _inner(layer.mlp)
+    own, inside = layer.self_attn, getattr(layer, mlp)
+    if any(True for _ in own.parameters(recurse=False)):  # sinks of gpt-oss
+        return None
+    experts = bool(expert_modules(inside))
+    names, inner = _names(layer), ((), "") if experts else _inner(inside)
     maps = _first(own, _QUERIES_KEYS_VALUES)
     if names is None or inner is None or maps is None or not hasattr(own, "scaling"):
         return None
@@ -160,13 +169,19 @@ def _layer(layer: Any, body: Any, beyond: float | None, at: int) -> LayerForm | 
         cap=getattr(own, "attn_logit_softcapping", None),
         residual=float(getattr(layer, "residual_multiplier", 1.0)),
         beyond=beyond or 0.0,
+        mlp=mlp,
+        experts=experts,
     )
+
+
+def _mlp_of(layer: Any) -> str | None:
+    return next((name for name in _MLPS if name in children(layer)), None)
 
 
 def _names(layer: Any) -> tuple[str | None, str | None, str | None, str | None] | None:
     """The norms of a layer that has nothing else but what its hooks add, and dropout of nothing."""
     branches = {id(hook.branch) for module in places(layer) for hook in additions(module)}
-    others = children(layer) - {"self_attn", "mlp"}
+    others = children(layer) - {"self_attn", _mlp_of(layer)}
     known = {name for name in others if id(getattr(layer, name)) in branches}
     idle = {name for name in others if getattr(getattr(layer, name), "p", None) == 0}
     dropouts = {name for name in idle if isinstance(getattr(layer, name), nn.Dropout)}
@@ -175,7 +190,7 @@ def _names(layer: Any) -> tuple[str | None, str | None, str | None, str | None] 
 
 def places(layer: Any) -> tuple[nn.Module, ...]:
     """Where additions are made."""
-    return layer, layer.self_attn, layer.mlp
+    return layer, layer.self_attn, getattr(layer, _mlp_of(layer) or "mlp")
 
 
 def _inner(mlp: Any) -> tuple[tuple[str, ...], str] | None:
