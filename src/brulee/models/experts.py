@@ -72,11 +72,15 @@ def is_own_kind(module: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class Experts:
-    """What a model has of them: `each` in a layer, of which a token goes through `used`."""
+    """What a model has of them: `each` in a layer, of which a token goes through `used`.
+
+    `inner` is how many values one of them makes of a token before its last map.
+    """
 
     values: int
     each: int
     used: int
+    inner: int
     balance: float  # what the loss of balance counts in the model's own loss
 
 
@@ -89,7 +93,9 @@ def experts_in(model: Any) -> Experts | None:
     config = model.config.get_text_config()
     used = next((int(n) for key in _USED if (n := getattr(config, key, None))), 1)
     each = max(int(module.num_experts) for module in found.values())  # type: ignore[arg-type]
-    return Experts(values, each, used, float(getattr(config, "router_aux_loss_coef", 0) or 0))
+    inner = max(stacks_of(module)[-1].inputs for module in found.values())
+    balance = getattr(config, "router_aux_loss_coef", None) or 0.0
+    return Experts(values, each, used, inner, float(balance))
 
 
 # What configurations call the number of experts that a token goes through.
