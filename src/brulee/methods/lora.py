@@ -24,7 +24,7 @@ from brulee.methods.linear import sizes as outer_sizes
 from brulee.methods.lora_chosen import Chosen, Told, chosen_by, told_of
 from brulee.methods.lora_config import WRITTEN, read_options, stored_size
 from brulee.methods.lora_embedding import LoRAEmbedding
-from brulee.methods.lora_experts import LoRAParameters
+from brulee.methods.lora_experts import LoRAParameters, stacks_with
 from brulee.methods.lora_layer import LoRALinear
 from brulee.methods.lora_sizes import Size, sizes_of
 from brulee.methods.peft_config import PREFIX, read_as, task_type
@@ -131,7 +131,8 @@ def _check_ranks(chosen: Iterable[Chosen], options: LoRAOptions) -> None:
 def _longest_side(chosen: Chosen) -> int:
     module = chosen.module
     if chosen.parameters:
-        return max(side for n in chosen.parameters for side in module.get_parameter(n).shape[-2:])
+        own = [stack for stack in stacks_with(module) if stack.name in chosen.parameters]
+        return max(max(stack.outputs, stack.inputs) for stack in own)
     # A vocabulary is long without its vectors having more directions.
     return module.embedding_dim if isinstance(module, nn.Embedding) else max(outer_sizes(module))
 

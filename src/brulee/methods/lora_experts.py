@@ -17,10 +17,11 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from brulee.errors import InputError
 from brulee.methods.lora_sizes import Size
 from brulee.methods.wrapping import Wrapper
 from brulee.models.expert_products import Correction, computes_as_known, experts_with
-from brulee.models.experts import Stack, stacks_of
+from brulee.models.experts import HELD, Stack, stacks_of
 
 
 class LoRAParameters(Wrapper):
@@ -37,10 +38,11 @@ class LoRAParameters(Wrapper):
     ) -> None:
         super().__init__(base_layer)
         self.sizes = dict(sizes)
-        self.stacks = {stack.name: stack for stack in _stacks(base_layer) if stack.name in sizes}
+        self.stacks = {s.name: s for s in stacks_with(base_layer) if s.name in sizes}
+        device = next(base_layer.parameters()).device
         self.lora_A, self.lora_B = nn.ParameterDict(), nn.ParameterDict()
         for name, stack in self.stacks.items():
-            rank, device = sizes[name].rank, base_layer.get_parameter(name).device
+            rank = sizes[name].rank
             # Drawn on the CPU so that a seed means the same values on every device.
             a_ERI = torch.empty(stack.experts, rank, stack.inputs)
             a_ERI.uniform_(-1, 1, generator=generator)
@@ -87,7 +89,12 @@ class LoRAParameters(Wrapper):
 
     @torch.no_grad()
     def merged(self) -> dict[str, torch.Tensor]:
-        """The parameters with the corrections folded in, in fp32."""
+        """The parameters with the corrections folded in, in fp32.
+
+        Raises InputError where they are quantised.
+        """
+        if HELD in vars(self.base_layer):
+            raise InputError("this base is quantised: merging needs the weights themselves.")
         return {
             name: self.base_layer.get_parameter(name).float() + self._product(name).float()
             for name in self.stacks
@@ -115,8 +122,8 @@ class LoRAParameters(Wrapper):
         return {name: "base_layer." * at for at, name in enumerate(reversed([*self.stacks]))}
 
 
-def _stacks(module: nn.Module) -> list[Stack]:
-    """Of a router its weight, which is one matrix."""
+def stacks_with(module: nn.Module) -> list[Stack]:
+    """The matrices of experts, and of a router its weight, which is one."""
     found = stacks_of(module)
     if found:
         return found

@@ -93,7 +93,8 @@ def _is_meant(path: str, kind: str, word: str) -> bool:
 def _shortest(model: PreTrainedModel, paths: Sequence[str]) -> list[str]:
     """Ends of paths that name these parameters and no others, or the paths."""
     ends = sorted({".".join(path.split(".")[-2:]) for path in paths})
-    every = {n for n, _ in model.named_parameters() if any(n.endswith(f".{e}") for e in ends)}
+    names = {*(name for name, _ in model.named_parameters()), *_there(model)}
+    every = {name for name in names if any(name.endswith(f".{end}") for end in ends)}
     return ends if every == set(paths) else sorted(paths)
 
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from brulee.models.experts import stacks_of
+from brulee.models.experts import HELD, stacks_of
 
 _FLAGS = ("has_gate", "has_bias", "is_transposed", "is_concatenated", "_apply_gate")
 
@@ -65,7 +65,7 @@ def experts_with(
 class _Map:
     """One of the two maps of all experts, in the format of the products."""
 
-    weight: torch.Tensor
+    matrix: Callable[[int], torch.Tensor]
     bias: torch.Tensor | None
     transposed: bool
     a: torch.Tensor | None
@@ -75,7 +75,7 @@ class _Map:
 
     def of(self, expert: int) -> torch.Tensor:
         """An expert's matrix (O, I)."""
-        own = self.weight[expert]
+        own = self.matrix(expert)
         return (own.T if self.transposed else own).to(self.dtype)
 
     def forward(self, x_NI: torch.Tensor, expert: int) -> torch.Tensor:
@@ -185,12 +185,21 @@ def _maps(
     cast = [None if side is None else side.detach().to(dtype) for side in factors]
     found = []
     for at, name in enumerate((_up(module), "down_proj")):
-        weight: nn.Parameter = getattr(module, name)
         bias = getattr(module, f"{name}_bias") if module.has_bias else None
         sides = cast[2 * at], cast[2 * at + 1]
         turned = module.is_transposed
-        found.append(_Map(weight, bias, turned, *sides, scale=scales[at], dtype=dtype))
+        found.append(
+            _Map(_matrices(module, name), bias, turned, *sides, scale=scales[at], dtype=dtype)
+        )
     return found[0], found[1]
+
+
+def _matrices(module: Any, name: str) -> Callable[[int], torch.Tensor]:
+    """An expert's matrix by its number, as it is held or unpacked from four bits."""
+    if HELD in vars(module):
+        return partial(module.matrix, name)
+    weight: torch.Tensor = getattr(module, name)
+    return weight.detach().__getitem__
 
 
 def _sorted(index_TK: torch.Tensor, experts: int) -> tuple[torch.Tensor, list[int]]:
@@ -213,5 +222,5 @@ def _format(module: Any, x: torch.Tensor) -> torch.dtype:
     kind = x.device.type
     if torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)
-    dtype: torch.dtype = module.down_proj.dtype
+    dtype: torch.dtype = module.dtype if HELD in vars(module) else module.down_proj.dtype
     return dtype

@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import nn
 
+HELD = "held_stacks"  # what a module says that holds its experts' matrices in another way
 ROUTERS = ("gate", "router")  # what a module that has experts calls the one beside them
 
 
@@ -31,6 +32,9 @@ class Stack:
 
 def stacks_of(module: nn.Module) -> list[Stack]:
     """The parameters of a module that hold a matrix for each of its experts, in its order."""
+    held = vars(module).get(HELD)
+    if held is not None:
+        return list(held)
     count = getattr(module, "num_experts", None)
     turned = bool(getattr(module, "is_transposed", False))
     found = []
@@ -60,9 +64,16 @@ def _beside(model: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
         if name == own or name not in ROUTERS:
             continue
         for inner, module in child.named_modules(prefix=f"{above}.{name}" if above else name):
-            weight = module._parameters.get("weight")
-            if weight is not None and weight.ndim == 2 and len(weight) == experts.num_experts:
+            if _outputs(module) == experts.num_experts:
                 yield inner, module
+
+
+def _outputs(module: nn.Module) -> int | None:
+    """Of what has one weight of two dimensions; a quantised map's shape does not say it."""
+    if isinstance(module, nn.Linear):
+        return module.out_features
+    weight = module._parameters.get("weight")
+    return len(weight) if weight is not None and weight.ndim == 2 else None
 
 
 def is_own_kind(module: nn.Module) -> bool:
@@ -89,10 +100,11 @@ def experts_in(model: Any) -> Experts | None:
     found = expert_modules(model)
     if not found:
         return None
-    values = sum(p.numel() for module in found.values() for p in module.parameters(recurse=False))
+    every = [stack for module in found.values() for stack in stacks_of(module)]
+    values = sum(stack.experts * stack.outputs * stack.inputs for stack in every)
     config = model.config.get_text_config()
     used = next((int(n) for key in _USED if (n := getattr(config, key, None))), 1)
-    each = max(int(module.num_experts) for module in found.values())  # type: ignore[arg-type]
+    each = max(stack.experts for stack in every)
     inner = max(stacks_of(module)[-1].inputs for module in found.values())
     balance = getattr(config, "router_aux_loss_coef", None) or 0.0
     return Experts(values, each, used, inner, float(balance))
