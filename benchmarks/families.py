@@ -57,6 +57,21 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
             "num_attention_heads": 12, "num_key_value_heads": 12, "vocab_size": VOCABULARY,
         },
     ),
+    "starcoder2-small": (
+        "Starcoder2",
+        {
+            "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
+            "num_attention_heads": 12, "num_key_value_heads": 2, "vocab_size": VOCABULARY,
+            "residual_dropout": 0.0, "embedding_dropout": 0.0,
+        },
+    ),
+    "cohere-small": (
+        "Cohere",
+        {
+            "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12,
+            "num_attention_heads": 12, "num_key_value_heads": 12, "vocab_size": VOCABULARY,
+        },
+    ),
     "qwen3-moe-small": (
         "Qwen3Moe",
         {
@@ -71,6 +86,8 @@ CASES = (
     ("gemma-3-270m", (280, 320)),
     ("phi-small", (280, 320)),
     ("gemma-3-270m", (1_100,)),
+    ("starcoder2-small", (280, 320)),
+    ("cohere-small", (280, 320)),
     ("qwen3-moe-small", (280, 320)),
 )
 
