@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from transformers import PreTrainedModel
 
-from brulee.data.batching import common_start, pack
+from brulee.data.batching import common_start, pack, pad
 from brulee.data.encoding import Encoded
 from brulee.methods import build_method
 from brulee.models import fused_decoder, fused_trial
+from brulee.models.attention import packed, packs_exactly
 from brulee.models.experts import experts_in, router_modules
 from brulee.models.fused_decoder import FusedDecoder
 from brulee.models.head import CompletionLoss
@@ -134,6 +136,24 @@ def _form(model: PreTrainedModel) -> Form:
 @pytest.mark.parametrize("name", ["gpt-oss", "deepseek2", "deepseek3", "phi", "llama4"])
 def test_others_are_left_to_their_layers(name: str) -> None:
     assert fused_decoder.fused_decoder(make_experts(name)) is None
+
+
+@pytest.mark.parametrize("name", ["gpt-oss", "deepseek2", "deepseek3", "phi", "llama4"])
+def test_others_give_their_own_losses_through_packs_or_padding(name: str) -> None:
+    model = _tuned(name, METHODS[0])
+    loss, expected = CompletionLoss(model), _alone(model)
+    expected.backward()
+    gradients = _taken(model)
+    packs = packs_exactly(model)
+    assert packs == (name not in ("gpt-oss", "llama4"))
+    with packed(model) if packs else nullcontext():
+        found = loss(pack(DOCUMENTS, 0) if packs else pad(DOCUMENTS, 0))
+        found.backward()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    ours = _taken(model)
+    assert ours.keys() == gradients.keys()
+    for key, gradient in gradients.items():
+        torch.testing.assert_close(ours[key], gradient, rtol=1e-4, atol=1e-4, msg=key)
 
 
 def test_what_is_misread_in_a_layer_of_experts_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
