@@ -57,11 +57,38 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
             "num_attention_heads": 12, "num_key_value_heads": 12, "vocab_size": VOCABULARY,
         },
     ),
+    "starcoder2-small": (
+        "Starcoder2",
+        {
+            "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
+            "num_attention_heads": 12, "num_key_value_heads": 2, "vocab_size": VOCABULARY,
+            "residual_dropout": 0.0, "embedding_dropout": 0.0,
+        },
+    ),
+    "cohere-small": (
+        "Cohere",
+        {
+            "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12,
+            "num_attention_heads": 12, "num_key_value_heads": 12, "vocab_size": VOCABULARY,
+        },
+    ),
+    "qwen3-moe-small": (
+        "Qwen3Moe",
+        {
+            "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 8,
+            "num_attention_heads": 12, "num_key_value_heads": 4, "head_dim": 64,
+            "moe_intermediate_size": 384, "num_experts": 32, "num_experts_per_tok": 4,
+            "norm_topk_prob": True, "vocab_size": VOCABULARY,
+        },
+    ),
 }  # fmt: skip
 CASES = (
     ("gemma-3-270m", (280, 320)),
     ("phi-small", (280, 320)),
     ("gemma-3-270m", (1_100,)),
+    ("starcoder2-small", (280, 320)),
+    ("cohere-small", (280, 320)),
+    ("qwen3-moe-small", (280, 320)),
 )
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from brulee.errors import InputError
 from brulee.methods.base import Attached
 from brulee.methods.checkpoint import WEIGHTS, attach_adapter, open_adapter, save_adapter
 from brulee.methods.lora import LoRA, LoRAOptions
-from brulee.methods.lora_config import taken_for_experts
 from brulee.models.loading import Base
 
 peft = pytest.importorskip("peft")
@@ -282,41 +279,3 @@ def test_the_file_holds_what_peft_would_have_written(make_base: MakeBase, tmp_pa
         for key in ours.keys():  # noqa: SIM118 (not a mapping)
             assert ours.get_slice(key).get_shape() == theirs.get_slice(key).get_shape()
             assert ours.get_slice(key).get_dtype() == theirs.get_slice(key).get_dtype()
-
-
-@pytest.mark.parametrize("target", ["all-linear", "attention"])
-def test_what_peft_takes_for_experts_is_named(
-    make_base: MakeBase, tmp_path: Path, target: str
-) -> None:
-    """Should PEFT come to read it as it is, the note and the sentence in the docs can go."""
-    base = replace(make_base("llama"), model=_with_experts())
-    attached = _attach(base, target)
-    _move(base.model)
-    save_adapter(tmp_path, attached, base, "tiny", "", {})
-    named = taken_for_experts(attached.config(), base.model)
-    assert named == (["down_proj", "gate_proj", "up_proj"] if target == "all-linear" else [])
-    with warnings.catch_warnings():
-        if named:  # it warns of what it has made of the patterns of ranks
-            warnings.simplefilter("ignore")
-        theirs = peft.PeftModel.from_pretrained(_with_experts(), tmp_path).eval()
-    same = torch.allclose(_logits(base.model), _logits(theirs), atol=1e-5)
-    assert same == (not named)
-
-
-def test_nothing_is_taken_for_experts_where_there_are_none(make_base: MakeBase) -> None:
-    base = make_base("llama")
-    assert taken_for_experts(_attach(base).config(), base.model) == []
-
-
-def _with_experts() -> Any:
-    """A dense layer and one of experts, which also has one that all tokens go to."""
-    from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
-
-    torch.manual_seed(0)
-    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": 8}
-    parts = {"kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8}
-    experts = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
-    groups = {"n_group": 1, "topk_group": 1, "first_k_dense_replace": 1}
-    config = DeepseekV3Config(**sizes, **heads, **parts, **experts, **groups)
-    return DeepseekV3ForCausalLM(config).eval()

@@ -194,6 +194,19 @@ def test_trl_ends_at_its_steps_and_takes_its_own_defaults(tmp_path: Path) -> Non
     assert left(found) == {"assistant_only_loss"}
 
 
+@pytest.mark.parametrize(
+    "given", ["[experts.down_proj, router.weight]", "experts.down_proj,router.weight"]
+)
+def test_parameters_of_experts_are_targets_too(given: str, tmp_path: Path) -> None:
+    recipe, _ = converted(f"{TRL}lora_target_parameters: {given}\n", tmp_path)
+    weights = ["parameter:experts.down_proj", "parameter:router.weight"]
+    assert recipe.method.options()["target"] == ["q_proj", "v_proj", *weights]
+    (tmp_path / "alone").mkdir()
+    alone = TRL.replace("lora_target_modules: [q_proj, v_proj]", "lora_target_modules: all-linear")
+    recipe, _ = converted(f"{alone}lora_target_parameters: {given}\n", tmp_path / "alone")
+    assert recipe.method.options()["target"] == ["all-linear", *weights]
+
+
 def test_unsloths_sections_are_read(tmp_path: Path) -> None:
     recipe, found = converted(UNSLOTH, tmp_path)
     assert found.tool == "Unsloth"

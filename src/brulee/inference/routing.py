@@ -197,7 +197,7 @@ def _differences(plain: PreTrainedModel, view: PreTrainedModel) -> Iterator[tupl
     for path, module in plain.named_modules():
         other = view.get_submodule(path)
         if isinstance(other, Wrapper):
-            if list(module.children()):
+            if list(module.children()) or not other.by_token:
                 raise UnroutableError(f"{path!r} is wrapped, and is no single map")
             yield path, other, False
             continue

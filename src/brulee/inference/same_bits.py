@@ -5,6 +5,7 @@ What PyTorch calls on a CPU does not see to that. MKL's matrix products sum in a
 rows, for some numbers of rows in the middle, and for other numbers of terms; fused attention cuts
 its work by the number of queries and of keys. Here
 - a linear map goes through oneDNN, whose sums do not depend on the number of rows from two on;
+- experts' products of all their tokens at once are taken an expert at a time, by the same maps;
 - attention is two plain products, of which the second, over the keys, is taken in blocks of as many
   terms each and added up in their order.
 Tried with MKL's and oneDNN's kernels for AVX-512 and AMX. MKL's for AVX2 do not keep to this where
@@ -25,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 # MKL sums a row of a small product in another way where there are fewer than about eight.
 ROWS = 16
 KEYS = 192
+_GROUPED = getattr(torch, "_grouped_mm", None)  # what transformers computes experts with
 # PyTorch is built without it for some systems, where linear maps stay as they are.
 _ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
@@ -51,7 +53,23 @@ class SameBits(TorchFunctionMode):
         if func is torch.addmm and not kwargs and _plain(args[1]) and _plain(args[2]):
             bias, rows, weight = args  # GPT-2's maps, whose weights lie the other way
             return _linear(rows, weight.t(), bias)
+        if _is_grouped(func) and _plain(args[0]) and _plain(args[1]):
+            return _grouped(args[0], args[1], kwargs["offs"] if kwargs else args[2])
         return func(*args, **(kwargs or {}))
+
+
+def _is_grouped(func: Any) -> bool:
+    return func is _GROUPED or str(func) == "transformers.grouped_mm_fallback"
+
+
+def _grouped(rows_SI: torch.Tensor, weight_EIO: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+    """Rows that are sorted by expert, each times its expert's weight: the last row is at an end."""
+    out_SO, start = rows_SI.new_zeros(len(rows_SI), weight_EIO.shape[2]), 0
+    for weight_IO, end in zip(weight_EIO, ends.tolist(), strict=True):
+        if end > start:
+            out_SO[start:end] = _linear(rows_SI[start:end], weight_IO.t())
+        start = end
+    return out_SO
 
 
 def _plain(x: torch.Tensor) -> bool:

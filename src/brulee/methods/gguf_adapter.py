@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError
 from brulee.methods.checkpoint import CONFIG, WEIGHTS, Adapter, check_made_on
 from brulee.methods.lora import LoRA
+from brulee.methods.lora_experts import LoRAParameters
 from brulee.methods.lora_layer import LoRALinear
 from brulee.methods.soundness import check_sizes
 from brulee.models.gguf_model import Written, add_matrix, finish
@@ -85,8 +86,9 @@ def _layers(adapter: Adapter, method: LoRA, skeleton: PreTrainedModel) -> dict[s
     found = {}
     for path, layer in attached.layers.items():
         if not isinstance(layer, LoRALinear):
+            kind = "parameters of" if isinstance(layer, LoRAParameters) else "the embedding"
             raise InputError(
-                f"{adapter.folder}: it corrects the embedding {path!r}, which a GGUF adapter "
+                f"{adapter.folder}: it corrects {kind} {path!r}, which a GGUF adapter "
                 "does not hold here; merge it: --to gguf."
             )
         if layer.weight is skeleton.get_input_embeddings().weight:

@@ -18,15 +18,16 @@ from transformers import PreTrainedModel
 
 from brulee.errors import InputError
 from brulee.methods.base import Attached, Group, Method, check_tensors
-from brulee.methods.layer_choice import Last, layer_prefixes
+from brulee.methods.layer_choice import Last
 from brulee.methods.linear import is_transposed
 from brulee.methods.linear import sizes as outer_sizes
+from brulee.methods.lora_chosen import Chosen, Told, chosen_by, told_of
 from brulee.methods.lora_config import WRITTEN, read_options, stored_size
 from brulee.methods.lora_embedding import LoRAEmbedding
+from brulee.methods.lora_experts import LoRAParameters, stacks_with
 from brulee.methods.lora_layer import LoRALinear
 from brulee.methods.lora_sizes import Size, sizes_of
 from brulee.methods.peft_config import PREFIX, read_as, task_type
-from brulee.methods.targets import leaf_names, select
 from brulee.methods.tying import untie
 from brulee.methods.wrapping import Wrapping
 from brulee.recipe import Strict
@@ -97,45 +98,27 @@ class LoRA(Method):
         Raises InputError for a target that the model lacks, and for an option that none reads.
         """
         own = self._options
-        chosen = _in_layers(model, select(model, own.target, vocabulary=True), own.layers)
-        _check_ranks(chosen.values(), own)
+        chosen = chosen_by(model, own.target, own.layers)
+        _check_ranks(chosen, own)
         # PEFT writes a dropout whatever the target, and it computes nothing once it is trained.
         if own.dropout and not self._stored:
             _check_dropout(chosen)
-        sizes = sizes_of(chosen, own.rank, own.alpha, own.ranks, own.alphas, own.rslora)
+        given = own.rank, own.alpha, own.ranks, own.alphas, own.rslora
+        sizes = sizes_of([name for each in chosen for name in each.names], *given)
         generator = torch.Generator().manual_seed(seed)
-        targets = leaf_names(model, chosen)
-        layers = {
-            name: _layer(module, own, sizes[name], generator, name)
-            for name, module in chosen.items()
-        }
-        return _LoRAAttached(Wrapping(model, layers), own, targets)
+        layers = {each.path: _layer(each, own, sizes, generator) for each in chosen}
+        return _LoRAAttached(model, layers, own, told_of(model, chosen))
 
 
-def _in_layers(
-    model: PreTrainedModel, chosen: dict[str, nn.Module], layers: Last | list[int] | None
-) -> dict[str, nn.Module]:
-    """Those of the modules that are in these layers. Raises InputError where none is."""
-    if layers is None:
-        return chosen
-    prefixes = layer_prefixes(model, layers)
-    within = {name: module for name, module in chosen.items() if name.startswith(prefixes)}
-    if not within:
-        raise InputError(
-            f"method.layers: nothing that method.target names is in a layer: {', '.join(chosen)}."
-        )
-    return within
+Layer = LoRALinear | LoRAEmbedding | LoRAParameters
 
 
-Layer = LoRALinear | LoRAEmbedding
-
-
-def _check_ranks(chosen: Iterable[nn.Module], options: LoRAOptions) -> None:
+def _check_ranks(chosen: Iterable[Chosen], options: LoRAOptions) -> None:
     """Refuse a rank before it fills the memory: past a side of the weight it adds nothing.
 
     PiSSA is stored at twice its rank, and whoever tries what adds nothing may; slips are far above.
     """
-    most = _HIGHEST * max(_longest_side(module) for module in chosen)
+    most = _HIGHEST * max(_longest_side(each) for each in chosen)
     given = {"rank": options.rank, **{f"ranks {p!r}": r for p, r in options.ranks.items()}}
     for key, rank in given.items():
         if rank > most:
@@ -145,34 +128,56 @@ def _check_ranks(chosen: Iterable[nn.Module], options: LoRAOptions) -> None:
             )
 
 
-def _longest_side(module: nn.Module) -> int:
+def _longest_side(chosen: Chosen) -> int:
+    module = chosen.module
+    if chosen.parameters:
+        own = [stack for stack in stacks_with(module) if stack.name in chosen.parameters]
+        return max(max(stack.outputs, stack.inputs) for stack in own)
     # A vocabulary is long without its vectors having more directions.
     return module.embedding_dim if isinstance(module, nn.Embedding) else max(outer_sizes(module))
 
 
-def _check_dropout(chosen: Mapping[str, nn.Module]) -> None:
-    if all(isinstance(module, nn.Embedding) for module in chosen.values()):
+def _check_dropout(chosen: Iterable[Chosen]) -> None:
+    weights = [name for each in chosen if each.parameters for name in each.names]
+    if weights:
         raise InputError(
-            f"method.dropout: not for an embedding, and only {', '.join(chosen)} is targeted; "
+            f"method.dropout: not for experts and routers, and {weights[0]} is targeted; "
             "leave it out."
+        )
+    if all(isinstance(each.module, nn.Embedding) for each in chosen):
+        raise InputError(
+            "method.dropout: not for an embedding, and only "
+            f"{', '.join(each.path for each in chosen)} is targeted; leave it out."
         )
 
 
 def _layer(
-    module: nn.Module, options: LoRAOptions, size: Size, generator: torch.Generator, name: str
+    chosen: Chosen, options: LoRAOptions, sizes: Mapping[str, Size], generator: torch.Generator
 ) -> Layer:
-    if not isinstance(module, nn.Embedding):
+    name, module = chosen.path, chosen.module
+    if not (chosen.parameters or isinstance(module, nn.Embedding)):
         pissa = name if options.init == "pissa" else None
+        size = sizes[chosen.names[0]]
         return LoRALinear(module, size, options.dropout, generator, options.dora, pissa)
     if options.dora or options.init != "default":
         option = "dora" if options.dora else "init"
-        raise InputError(f"method.{option}: not for an embedding, and {name!r} is one.")
-    return LoRAEmbedding(module, size, generator, name)
+        kind = "an expert or a router" if chosen.parameters else "an embedding"
+        raise InputError(f"method.{option}: not for {kind}, and {name!r} is one.")
+    if isinstance(module, nn.Embedding):
+        return LoRAEmbedding(module, sizes[name], generator, name)
+    own = {each: sizes[f"{name}.{each}"] for each in chosen.parameters}
+    return LoRAParameters(module, own, generator)
 
 
 class _LoRAAttached(Attached):
-    def __init__(self, wrapping: Wrapping[Layer], options: LoRAOptions, targets: list[str]) -> None:
-        self.model, self._wrapping = wrapping.model, wrapping
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        layers: Mapping[str, Layer],
+        options: LoRAOptions,
+        targets: Told,
+    ) -> None:
+        self.model, self._wrapping = model, Wrapping(model, layers)
         self._options, self._targets = options, targets
 
     @property
@@ -182,14 +187,14 @@ class _LoRAAttached(Attached):
 
     def groups(self) -> list[Group]:
         ratio = self._options.plus_ratio
-        linears = [
-            layer for layer in self._wrapping.layers.values() if isinstance(layer, LoRALinear)
-        ]
-        tables = [
-            layer for layer in self._wrapping.layers.values() if isinstance(layer, LoRAEmbedding)
-        ]
+        layers = self._wrapping.layers.values()
+        linears = [layer for layer in layers if isinstance(layer, LoRALinear)]
+        tables = [layer for layer in layers if isinstance(layer, LoRAEmbedding)]
+        stacks = [layer for layer in layers if isinstance(layer, LoRAParameters)]
         a = [layer.lora_A for layer in linears]
+        a += [each for layer in stacks for each in layer.lora_A.values()]
         b = [layer.lora_B for layer in linears]
+        b += [each for layer in stacks for each in layer.lora_B.values()]
         # Of an embedding it is A that starts at zero: LoRA+ says nothing about its two.
         a += [p for t in tables for p in (t.lora_embedding_A, t.lora_embedding_B)]
         lengths = [m for layer in linears if (m := layer.lora_magnitude_vector) is not None]
@@ -206,21 +211,35 @@ class _LoRAAttached(Attached):
         return {k: t.float().cpu().contiguous() for k, t in self._stored().items()}
 
     def config(self) -> dict[str, Any]:
+        told, layers = self._targets, self._wrapping.layers
+        by_weight = {"target_parameters": told.parameters} if told.parameters else {}
         return {
             "peft_type": "LORA",
             "task_type": task_type(self.model),
-            **stored_size(self._options.model_dump(), self._wrapping.layers),
-            "lora_dropout": self._options.dropout,
-            "target_modules": self._targets,
-            "fan_in_fan_out": any(
-                is_transposed(t.base_layer) for t in self._wrapping.layers.values()
-            ),
+            **stored_size(self._options.model_dump(), self._names(), told.renamed),
+            # PEFT refuses one beside parameters, and it computes nothing once it is trained.
+            "lora_dropout": 0.0 if told.parameters else self._options.dropout,
+            "target_modules": told.modules,
+            **by_weight,
+            "fan_in_fan_out": any(is_transposed(layer.base_layer) for layer in layers.values()),
             "bias": "none",
             "use_rslora": self._options.rslora,
             "use_dora": self._options.dora,
             "init_lora_weights": True,
             "inference_mode": True,
         }
+
+    def _names(self) -> list[str]:
+        """What the sizes of all corrections go by."""
+        return [
+            name
+            for path, layer in self._wrapping.layers.items()
+            for name in (
+                [f"{path}.{each}" for each in layer.sizes]
+                if isinstance(layer, LoRAParameters)
+                else [path]
+            )
+        ]
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         given = self._without_base(tensors)
@@ -230,7 +249,7 @@ class _LoRAAttached(Attached):
 
     def merge(self) -> None:
         layers = self._wrapping.layers.values()
-        untie(self.model, [layer.base_layer for layer in layers])
+        untie(self.model, [m.base_layer for m in layers if not isinstance(m, LoRAParameters)])
         self._wrapping.fold()
 
     def detach(self) -> None:

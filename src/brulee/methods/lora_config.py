@@ -6,9 +6,8 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from torch import nn
-
 from brulee.methods.lora_sizes import orderless
+from brulee.methods.parameter_targets import PARAMETER
 from brulee.methods.peft_config import refuse_unsupported, required
 from brulee.methods.targets import PATTERN
 
@@ -19,7 +18,6 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
     "qalora_group_size": (16,),
     "megatron_core": ("megatron.core",),
 }
-_OF_EXPERTS = ("gate", "gate_proj", "up_proj", "down_proj")
 # What the file calls the options.
 WRITTEN = {
     "rank": "r",
@@ -38,6 +36,7 @@ _READ = {
     "fan_in_fan_out",
     "layers_pattern",
     "runtime_config",
+    "target_parameters",
 }
 
 
@@ -50,7 +49,7 @@ def read_options(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "rank": required(config, "r"),
         "alpha": required(config, "lora_alpha"),
-        "target": _target(required(config, "target_modules")),
+        "target": _target(required(config, "target_modules"), config.get("target_parameters")),
         "layers": _layers(config.get("layers_to_transform")),
         "dropout": config.get("lora_dropout") or 0.0,
         "rslora": config.get("use_rslora") or False,
@@ -60,11 +59,14 @@ def read_options(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _target(modules: Any) -> Any:
+def _target(modules: Any, parameters: Any) -> Any:
     """In PEFT one string is a regular expression, and only in a list a name."""
     if isinstance(modules, str) and modules != "all-linear":
-        return f"{PATTERN}{modules}"
-    return modules
+        modules = f"{PATTERN}{modules}"
+    if not parameters or not isinstance(parameters, list):
+        return modules
+    named = [modules] if isinstance(modules, str) else modules or []
+    return [*named, *(f"{PARAMETER}{name}" for name in parameters)]
 
 
 def _layers(given: Any) -> Any:
@@ -72,22 +74,10 @@ def _layers(given: Any) -> Any:
     return [given] if isinstance(given, int) else given or None
 
 
-def taken_for_experts(config: Mapping[str, Any], model: nn.Module) -> list[str]:
-    """Those targets of a stored LoRA that PEFT 0.21 takes for the model's experts.
-
-    Where experts are one tensor for all, it believes an adapter that names their maps to be of the
-    time when they were many, though a shared expert or a dense layer has maps of these names; what
-    it then computes is something else. It does so for most architectures with such experts.
-    """
-    if config["peft_type"] != "LORA":
-        return []
-    fused = any(name.endswith("experts.gate_up_proj") for name, _ in model.named_parameters())
-    targets = config["target_modules"] if fused else []
-    return [target for target in targets if target.rsplit(".", 1)[-1] in _OF_EXPERTS]
-
-
-def stored_size(options: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """Ranks and alphas of the named modules as they are stored.
+def stored_size(
+    options: Mapping[str, Any], names: Collection[str], renamed: Mapping[str, str]
+) -> dict[str, Any]:
+    """Ranks and alphas of the named modules as they are stored, of some under other names.
 
     PiSSA's frozen start is stored beside what was trained, as PEFT's conversion does: twice the
     rank, and the alpha that leaves the scale as it is. The adapter then fits the pristine base.
@@ -98,6 +88,13 @@ def stored_size(options: Mapping[str, Any], names: Collection[str]) -> dict[str,
     return {
         "r": rank * options["rank"],
         "lora_alpha": alpha * options["alpha"],
-        "rank_pattern": {k: rank * v for k, v in orderless(options["ranks"], names).items()},
-        "alpha_pattern": {k: alpha * v for k, v in orderless(options["alphas"], names).items()},
+        "rank_pattern": _patterns(options["ranks"], rank, names, renamed),
+        "alpha_pattern": _patterns(options["alphas"], alpha, names, renamed),
     }
+
+
+def _patterns(
+    given: Mapping[str, Any], times: float, names: Collection[str], renamed: Mapping[str, str]
+) -> dict[str, Any]:
+    found = orderless(given, names, renamed)
+    return {pattern: times * value for pattern, value in found.items()}

@@ -9,8 +9,11 @@ import torch
 from brulee.errors import InputError
 from brulee.methods.checkpoint import CONFIG, Adapter
 from brulee.methods.lora_sizes import sizes_of
+from brulee.methods.parameter_targets import PARAMETER, parted
 from brulee.methods.peft_config import PREFIX
+from brulee.models.experts import ROUTERS
 
+_WEIGHT = ".weight"
 # A and B of one correction, by how their names end.
 ENDS = {".lora_A.weight": ".lora_B.weight", ".lora_embedding_A": ".lora_embedding_B"}
 
@@ -30,7 +33,8 @@ def pairs_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[str, str]]:
 def scales_of(adapter: Adapter, modules: Sequence[str]) -> dict[str, float]:
     """What each module's product is multiplied with.
 
-    Raises InputError for an adapter that is of another method.
+    Raises InputError for an adapter that is of another method, and for one that corrects experts or
+    routers: all experts of a module have their factors in one tensor.
     """
     if not modules:
         return {}
@@ -42,5 +46,20 @@ def scales_of(adapter: Adapter, modules: Sequence[str]) -> dict[str, float]:
         )
     options = method.options()
     wanted = {key: options[key] for key in ("rank", "alpha", "ranks", "alphas", "rslora")}
-    sizes = sizes_of([name.removeprefix(PREFIX) for name in modules], **wanted)
-    return {name: sizes[name.removeprefix(PREFIX)].scale for name in modules}
+    weights = [name.removeprefix(PARAMETER) for name in parted(options["target"])[1]]
+    for name in weights:
+        if not name.endswith(_WEIGHT) or name.removesuffix(_WEIGHT).endswith(ROUTERS):
+            raise InputError(
+                f"{adapter.folder}: it corrects {name!r}, of experts or a router; such are "
+                "not compared or combined; merge it instead: brulee adapters merge."
+            )
+    called = {name: _called(name.removeprefix(PREFIX), weights) for name in modules}
+    sizes = sizes_of([*called.values()], **wanted)
+    return {name: sizes[own].scale for name, own in called.items()}
+
+
+def _called(path: str, weights: Sequence[str]) -> str:
+    """What a module's size goes by: its weight's path where that is how it was chosen."""
+    whole = path + _WEIGHT
+    named = any(whole == name or whole.endswith(f".{name}") for name in weights)
+    return whole if named else path

@@ -45,12 +45,18 @@ def sizes_of(
     return found
 
 
-def orderless(patterns: Mapping[str, N], names: Collection[str]) -> dict[str, N]:
-    """The same values for these modules whatever the order: PEFT sorts what it stores by key."""
+def orderless(
+    patterns: Mapping[str, N], names: Collection[str], renamed: Mapping[str, str] | None = None
+) -> dict[str, N]:
+    """The same values for these modules whatever the order: PEFT sorts what it stores by key.
+
+    `renamed` are what some are called there.
+    """
     matched = {name: [v for p, v in patterns.items() if _matches(p, name)] for name in names}
-    if all(len(set(values)) <= 1 for values in matched.values()):
+    if not renamed and all(len(set(values)) <= 1 for values in matched.values()):
         return dict(patterns)
-    return {f"^{re.escape(name)}": values[0] for name, values in matched.items() if values}
+    called = {name: (renamed or {}).get(name, name) for name in names}
+    return {f"^{re.escape(called[name])}": values[0] for name, values in matched.items() if values}
 
 
 def _first(patterns: Mapping[str, N], name: str, default: N) -> N:

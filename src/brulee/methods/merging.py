@@ -28,6 +28,7 @@ from brulee.methods.linear import is_transposed
 from brulee.methods.whole import write_model_record
 from brulee.models.disk import as_umask_says, check_new_folder, disk_errors, new_folder
 from brulee.models.loading import Base, load_base
+from brulee.models.quantised_experts import restore_experts
 from brulee.models.quantising import held_bytes
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -141,6 +142,7 @@ def _fold(adapter: Adapter, base: Base, dtype: torch.dtype) -> tuple[Base, Cost]
 
 def _dequantised(base: Base) -> PreTrainedModel:
     """The model with the values its quantised weights stand for, in fp32."""
+    restore_experts(base.model)
     try:
         model: PreTrainedModel = base.model.dequantize()
     except (NotImplementedError, ValueError) as error:

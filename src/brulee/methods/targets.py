@@ -11,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from brulee.errors import InputError, nearest
 from brulee.methods.linear import sizes, weight_of
+from brulee.models.experts import expert_modules, is_own_kind, router_modules, stacks_of
 
 KEYWORDS = ("all-linear", "attention", "mlp")
 EMBEDDINGS = "embeddings"
@@ -19,12 +20,18 @@ _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 
 
 def linear_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """Every linear map of the model but its output head, by module path."""
-    head = model.get_output_embeddings()
+    """Every linear map of the model but its output head, by module path.
+
+    A router of an architecture's own class is none: it gives more than a product (Phi-MoE).
+    """
+    head, routers = model.get_output_embeddings(), router_modules(model)
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module is not head and _maps(module, model)
+        if isinstance(module, nn.Linear | Conv1D)
+        and module is not head
+        and not (name in routers and is_own_kind(module))
+        and _maps(module, model)
     }
 
 
@@ -71,9 +78,10 @@ def select(
 ) -> dict[str, nn.Module]:
     """The modules that `target` names, in the model's order.
 
-    `all-linear` is every linear map but the head; `attention` those inside an attention module;
-    `mlp` the others; any other name is the last part of a path (`q_proj`) or several, or the whole.
-    `re:` begins a regular expression for the whole path, as PEFT's target_modules may be one.
+    `all-linear` is every linear map but the head and routers; `attention` those of them inside an
+    attention module; `mlp` the others; any other name is the last part of a path (`q_proj`) or
+    several, or the whole. `re:` begins a regular expression for the whole path, as PEFT's
+    target_modules may be one.
     A list chooses what any of its names chooses. With `vocabulary`, a name may be an embedding's or
     the head's, and the word `embeddings` is those of tokens. `option` is what a recipe calls it.
     Raises InputError for a name that matches nothing, with the names there are.
@@ -99,10 +107,11 @@ def _named(
     option: str,
 ) -> set[str]:
     """The paths among `modules`, of which `linears` are some, that one word or name chooses."""
-    if wanted == "all-linear":
-        return linears
-    if wanted in ("attention", "mlp"):
-        return {n for n in linears if in_attention(model, n) == (wanted == "attention")}
+    if wanted in KEYWORDS:
+        found = linears - router_modules(model).keys()
+        if wanted == "all-linear":
+            return found
+        return {n for n in found if in_attention(model, n) == (wanted == "attention")}
     if wanted == EMBEDDINGS:
         tables = {n: m for n, m in modules.items() if isinstance(m, nn.Embedding)}
         tokens = model.get_input_embeddings().weight if tables else None
@@ -152,7 +161,18 @@ def _unknown_target(
     leaves, linears = sorted({n.rsplit(".", 1)[-1] for n in modules}), set(linear_modules(model))
     words = [*KEYWORDS, *([EMBEDDINGS] if vocabulary else [])]
     words = [word for word in words if _named(model, modules, linears, word, option)]
+    if vocabulary:
+        words += _of_experts(model)
     close = nearest(name, [*leaves, *words])
     hint = f"did you mean {close[0]!r}? " if close else ""
     valid = ", ".join([*words, *leaves])
     return InputError(f"method.{option}: no {kind} is called {name!r}; {hint}Valid: {valid}.")
+
+
+def _of_experts(model: PreTrainedModel) -> list[str]:
+    """What a LoRA may be put on in a mixture of experts that is no linear map."""
+    found = expert_modules(model)
+    if not found:
+        return []
+    weights = {stack.name for module in found.values() for stack in stacks_of(module)}
+    return ["experts", "router", *(f"parameter:{name}" for name in sorted(weights))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -20,8 +20,10 @@ class Wrapper(nn.Module, ABC):
 
     What it does to a token is `after(x, base_layer(before(x)))`, so that the tokens of several
     adapters can go through the original at once (inference/routing.py). While `enabled` is False it
-    computes what the original computes.
+    computes what the original computes. One that is not `by_token` does something else.
     """
+
+    by_token: ClassVar[bool] = True
 
     def __init__(self, base_layer: nn.Module) -> None:
         super().__init__()

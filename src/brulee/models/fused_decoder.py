@@ -25,14 +25,14 @@ from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
 from brulee.models.fused_attention import Reading, attend, reading
-from brulee.models.fused_norm import gain_of, rms_norm, rms_norm_again
+from brulee.models.fused_layer_norm import normed, normed_again
 from brulee.models.fused_projection import Again, project
 from brulee.models.fused_rope import even_first, rotate
 from brulee.models.fused_swiglu import gated, gated_again
 from brulee.models.fused_trial import errors_of, form_is_right, hooks_are_known, only_round
 from brulee.models.held import Held
 from brulee.models.hooks import Prefixes, Refreshes, owners, with_additions
-from brulee.models.layer_form import Form, LayerForm, eps_of, read_form
+from brulee.models.layer_form import Form, LayerForm, read_form
 from brulee.models.rounding import filled, step_of
 from brulee.models.spans import after_prefix, asking, spans_of
 
@@ -167,8 +167,8 @@ class FusedDecoder:
         """The rows of every layer but the last, and those of the last."""
         positions = filled(prepared.positions, step_of(hidden_TD, STEP, self.held.dtype))
         angles = {
-            kind: self._angles(body, hidden_TD, positions, kind)
-            for kind in {form.angles: None for form in self.form.layers}
+            form.angles: self._angles(body, hidden_TD, positions, form)
+            for form in {form.angles: form for form in self.form.layers}.values()
         }
         every = _Rows(None, prepared.every, angles, angles)
         # Filled up with the pack's last row, whatever that is: nothing reads it.
@@ -181,10 +181,12 @@ class FusedDecoder:
         return every, _Rows(index, prepared.last, asked, angles)
 
     def _angles(
-        self, body: Any, hidden_TD: torch.Tensor, positions: torch.Tensor, kind: str | None
+        self, body: Any, hidden_TD: torch.Tensor, positions: torch.Tensor, form: LayerForm
     ) -> _Angles:
-        own = {} if kind is None else {"layer_type": kind}
+        own = {} if form.angles is None else {"layer_type": form.angles}
         cos, sin = body.rotary_emb(hidden_TD[None], position_ids=positions[None], **own)
+        if form.twice:
+            cos, sin = (torch.cat([x[..., ::2]] * 2, dim=-1) for x in (cos, sin))
         return cos[0].to(self.held.dtype), sin[0].to(self.held.dtype)
 
     def _layer(
@@ -203,7 +205,7 @@ class FusedDecoder:
         mixed_QD = self._attention(layer, form, hidden_TD, rows)
         hidden_QD = _taken(hidden_TD, rows.index)
         stream_QD = _sum(hidden_QD, self._named(layer, form.after_attention, mixed_QD), form)
-        made_QD = self._mlp(layer, form, stream_QD)
+        made_QD = self._mlp(layer, form, hidden_QD if form.parallel else stream_QD)
         stream_QD = _sum(stream_QD, self._named(layer, form.after_mlp, made_QD), form)
         return with_additions(layer, hidden_QD, stream_QD)
 
@@ -268,11 +270,20 @@ class FusedDecoder:
         return self._norm(of_q, q), self._norm(of_k, k)
 
     def _mlp(self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor) -> torch.Tensor:
-        own = layer.mlp
+        own = getattr(layer, form.mlp)
         x_TD, again = self._read(layer, form.before_mlp, hidden_TD)
+        if form.experts:  # with its hooks; which experts a token goes to is the router's own choice
+            made = own(x_TD[None])
+            made_TD: torch.Tensor = (made[0] if isinstance(made, tuple) else made)[0]
+            return made_TD
         halves = project(x_TD, [getattr(own, name) for name in form.gate_maps], self.held, again)
-        if len(halves) == 1:  # copied once, not by everything that reads them
+        if form.gate and len(halves) == 1:  # copied once, not by everything that reads them
             halves = tuple(half.contiguous() for half in halves[0].chunk(2, dim=1))
+        if not form.gate:
+            (out_TD,) = project(
+                getattr(own, form.act)(halves[0]), [getattr(own, form.down)], self.held
+            )
+            return with_additions(own, x_TD, out_TD)
         gate, up = halves
         made_again = None if self.recomputes else gated_again(gate, up, form.gate)
         (out_TD,) = project(gated(gate, up, form.gate), [own.down_proj], self.held, made_again)
@@ -291,14 +302,12 @@ class FusedDecoder:
         return x if name is None else self._norm(getattr(layer, name), x)
 
     def _norm(self, own: Any, x: torch.Tensor) -> torch.Tensor:
-        gain = gain_of(own.weight, self.form.beyond)
-        return rms_norm(x, gain, eps_of(own), self.held.dtype)
+        return normed(own, x, self.form.beyond, self.form.centred, self.held.dtype)
 
     def _norm_again(self, own: Any, x: torch.Tensor) -> Again | None:
         if self.recomputes:
             return None  # the whole layer is; what this holds on to would stay
-        gain = gain_of(own.weight, self.form.beyond)
-        return rms_norm_again(x, gain, eps_of(own), self.held.dtype)
+        return normed_again(own, x, self.form.beyond, self.form.centred, self.held.dtype)
 
 
 def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:

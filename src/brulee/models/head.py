@@ -138,7 +138,7 @@ def linear_cross_entropy(
 class Head:
     """What is done to the logits z of a linear map: cap * tanh(z / over / cap), or z / over.
 
-    Granite divides them by a number, Gemma 2 caps them.
+    Granite divides them by a number, Cohere multiplies them with one, Gemma 2 caps them.
     """
 
     over: float = 1.0
@@ -206,7 +206,8 @@ def _head_of(model: PreTrainedModel) -> Head | None:
     head = model.get_output_embeddings()
     if type(head) is not nn.Linear or head.bias is not None or model.base_model is model:
         return None
-    over = float(getattr(model.config, "logits_scaling", None) or 1.0)
+    times = float(getattr(model.config, "logit_scale", None) or 1.0)  # Cohere
+    over = float(getattr(model.config, "logits_scaling", None) or 1.0) / times
     found = Head(over, getattr(model.config, "final_logit_softcapping", None))
     ids = torch.arange(4, device=head.weight.device).unsqueeze(0)
     training = model.training

@@ -28,6 +28,7 @@ from brulee.errors import InputError, nearest
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
 from brulee.models.bundled import NAME, bundled_folder, sha256
 from brulee.models.gguf_tokens import gguf_tokenizer
+from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
 from brulee.models.vocabulary import refuse_unknown_tokens
 
@@ -164,8 +165,10 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
     )
     _check_weights(folder, model, info)
     keep_values(model)
-    if not more:
+    if asked.quantise is None:
         model = model.to(asked.device)
+    else:
+        quantise_experts(model, asked.quantise, asked.dtype, str(folder))
     tokenizer = _read(lambda: AutoTokenizer.from_pretrained(folder), folder, "its tokenizer")
     return Base(model.eval(), tokenizer, name, _digest(weights), kind, folder, asked.quantise)
 

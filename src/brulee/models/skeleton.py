@@ -23,6 +23,7 @@ from brulee.errors import InputError
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
 from brulee.models.bundled import NAME, bundled_folder, cache_folder
 from brulee.models.loading import check_gguf, looks_like_path, no_such_model
+from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
 
 # What the kinds of configuration call their number of layers.
@@ -83,6 +84,7 @@ def load_shallow(
                 folder, dtype=dtype, quantization_config=how, device_map={"": device}
             )
         keep_values(model)
+        quantise_experts(model, quantise, dtype, name)
     model = model.to(device).eval()
     if device.type == "cpu":
         give_back_freed_memory()

@@ -16,6 +16,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 WINDOW = 5  # tokens
 _VOCABULARY = 64
+_EXPERTS = 16
+_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+_OF_EXPERTS = ("moe_intermediate_size", "shared_expert_intermediate_size")  # widths
 # How long a document may be before it is read in another way.
 _REACHES = ("sliding_window", "attention_chunk_size")
 
@@ -47,6 +50,7 @@ def _shrunk(model: PreTrainedModel, layers: int) -> PretrainedConfig:
         "num_key_value_heads": 1 if grouped else 2,
         "hidden_size": 2 * width,
         "intermediate_size": 3 * width,
+        **dict.fromkeys(_OF_EXPERTS, width),
         "vocab_size": _VOCABULARY,
         "pad_token_id": None,
         "_attn_implementation": "eager",
@@ -56,6 +60,7 @@ def _shrunk(model: PreTrainedModel, layers: int) -> PretrainedConfig:
         if isinstance(value, list) and len(value) == depth:  # one for each layer
             changes[key] = value[:layers]
     changes |= {key: WINDOW for key in _REACHES if getattr(config, key, None)}
+    changes |= {key: min(_EXPERTS, getattr(config, key, None) or _EXPERTS) for key in _COUNTS}
     for key, value in changes.items():
         if hasattr(config, key):
             setattr(config, key, value)

@@ -9,14 +9,12 @@ from typing import Any
 
 from brulee.methods import Attached
 from brulee.methods.checkpoint import CARD, attach_adapter, open_adapter, save_adapter
-from brulee.methods.lora_config import taken_for_experts
 from brulee.methods.whole import write_model_record
 from brulee.models.disk import as_umask_says, disk_errors
 from brulee.models.loading import load_base, no_bars
 from brulee.pipeline.card import model_card
 from brulee.pipeline.preparation import Prepared
 from brulee.pipeline.trained import Trained, Tuned
-from brulee.progress import note
 from brulee.reporting.results import Training
 from brulee.training.sharding import gathered
 
@@ -68,12 +66,6 @@ def from_disk(prepared: Prepared, trained: Trained) -> tuple[Prepared, Tuned]:
 
 
 def _store_adapter(prepared: Prepared, attached: Attached, folder: Path, card: str) -> int:
-    if named := taken_for_experts(attached.config(), prepared.base.model):
-        note(
-            f"{', '.join(named)}: PEFT 0.21 takes these for the experts of most such models, and "
-            "computes something else with the adapter. For PEFT, merge it or train method.target "
-            "= attention."
-        )
     source = prepared.recipe.base.name
     return save_adapter(folder, attached, prepared.base, source, card, _made_by(prepared))
 

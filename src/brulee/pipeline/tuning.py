@@ -18,11 +18,13 @@ from brulee.methods import Attached
 from brulee.models.disk import as_umask_says, disk_errors
 from brulee.models.loading import check_safetensors
 from brulee.models.quantising import parameter_count
+from brulee.pipeline.experts_said import ExpertsSaid
 from brulee.pipeline.glimpses import glimpse
 from brulee.pipeline.preparation import Prepared
 from brulee.pipeline.storing import from_disk, result_folder, store
 from brulee.pipeline.trained import Trained, Tuned, course_of, seal
 from brulee.planning.micro_batch import fitting_tokens
+from brulee.progress import note
 from brulee.reporting.results import Cost
 from brulee.training.documents import Document, Documents
 from brulee.training.events import read_events
@@ -85,7 +87,11 @@ def tune(prepared: Prepared, watch: Watch | None = None) -> Tuned:
 def trainer_of(prepared: Prepared) -> Trainer:
     """The method on its model, and the loop over the recipe's mixture."""
     train, where, world = prepared.recipe.train, prepared.where, prepared.world
+    experts = ExpertsSaid(prepared.base.model)
     attached = attach(prepared, where.path / _CHOSEN)
+    said = experts.told(prepared.method.name)
+    if said and world.writes:
+        note(said)
     encoder = prepared.encoder_for(attached)
     return Trainer(
         prepared.base,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
+from brulee.models.experts import experts_in
 from brulee.models.quantising import held_bytes
 from brulee.planning.memory import room
 
@@ -32,7 +33,11 @@ def fitting_tokens(
     width = int(config.hidden_size)
     inner = int(getattr(config, "intermediate_size", None) or 4 * width)
     layers = int(config.num_hidden_layers)
-    token_bytes = layers * (_WIDTHS * width + _INNER * inner) * model.dtype.itemsize
+    experts = experts_in(model)
+    widths = _WIDTHS
+    if experts is not None:  # each has a copy of what it reads, and of what it makes
+        inner, widths = max(inner, experts.used * experts.inner), widths + 2 * experts.used
+    token_bytes = layers * (widths * width + _INNER * inner) * model.dtype.itemsize
     trained = sum(p.numel() for p in parameters) * _TRAINED_BYTES
     free = _SHARE * room(device) - held_bytes(model) - trained
     return max(_LEAST, int(free / token_bytes))

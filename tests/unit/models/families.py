@@ -75,6 +75,12 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "helium": ("Helium", {}),
     "exaone4": ("Exaone4", {**_SLIDES, "sliding_window_pattern": 3}),
     "hunyuan": ("HunYuanDenseV1", {}),
+    "arcee": ("Arcee", {}),
+    "stablelm": ("StableLm", {"use_qkv_bias": True}),
+    "stablelm-parallel": ("StableLm", {"use_parallel_residual": True}),
+    "starcoder2": ("Starcoder2", {"sliding_window": 6, "residual_dropout": 0.0}),
+    "nemotron": ("Nemotron", {}),
+    "cohere": ("Cohere", {"logit_scale": 0.5}),
     "seed-oss": ("SeedOss", {"residual_dropout": 0.0, "attention_dropout": 0.0}),
 }
 

@@ -183,6 +183,11 @@ MISREAD: list[tuple[str, dict[str, Any]]] = [
     ("exaone4", {"turns": True}),
     ("hunyuan", {"after_angles": False}),
     ("qwen3", {"after_angles": True}),
+    ("stablelm", {"centred": False}),
+    ("stablelm-parallel", {"parallel": False}),
+    ("nemotron", {"beyond": 0.0}),
+    ("cohere", {"twice": False}),
+    ("cohere", {"neighbours": False}),
 ]
 
 

@@ -170,15 +170,18 @@ def test_an_encoder_decoders_loss_is_transformers_own(make_model: Make, name: st
     assert found.item() == pytest.approx(sum(a.item() for a in alone), rel=1e-5)
 
 
-def test_a_head_that_scales_its_logits_by_another_name_is_left_to_the_model() -> None:
+@pytest.mark.parametrize("known", [False, True])
+def test_a_head_that_scales_its_logits_by_an_unknown_name_is_left_to_the_model(known: bool) -> None:
     from transformers import CohereConfig, CohereForCausalLM
 
     sizes = {"vocab_size": 60, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.3}
     config = CohereConfig(**sizes, **heads, logit_scale=4.0, pad_token_id=0, eos_token_id=1)
     model = CohereForCausalLM(config).eval()
+    if not known:  # the model has read it
+        model.config.logit_scale = None
     loss = CompletionLoss(model)
-    assert not loss.fused
+    assert loss.fused == known
     with packed(model):
         found = loss(pack(DOCUMENTS))
     expected = 0.0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,6 +126,28 @@ def test_less_memory_makes_smaller_passes(
     monkeypatch.setattr(micro_batch, "room", lambda _: 10**9)
     monkeypatch.setattr(micro_batch, "held_bytes", lambda _: 4 * 10**8)  # half of what may be used
     assert fitting_tokens(model, [], torch.device("cpu")) == pytest.approx(found[0] / 2, rel=0.01)
+
+
+def test_every_expert_that_a_token_goes_through_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against what autograd saves of a token in a pass through transformers' layers."""
+    make = runpy.run_path(str(Path(__file__).parents[2] / "experts.py"))["make_experts"]
+    model = make("olmoe", hidden_size=128, intermediate_size=64, num_experts_per_tok=6)
+    monkeypatch.setattr(micro_batch, "held_bytes", lambda _: 0)
+    monkeypatch.setattr(micro_batch, "room", lambda _: 10**9)
+    token_bytes = 0.8 * 10**9 / fitting_tokens(model, [], torch.device("cpu"))
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    model.requires_grad_(False).enable_input_require_grads()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        model.model(input_ids=torch.randint(3, 300, (1, 256)), use_cache=False)
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    measured = sum(size for place, size in kept.items() if place not in weights) / 256
+    assert measured < token_bytes < 2 * measured
 
 
 def test_a_method_that_is_not_valid_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,9 @@
 """What each of several processes does in test_several.py; started by torchrun.
 
     several.py MODEL FOLDER CASE...      CASE: METHOD[:halt=STEP][:go=on][:decay=WEIGHT]
+                                               [:model=NAME][:target=T]
+
+NAME is a folder in MODEL instead of that, T what a LoRA is put on.
 
 A case trains in FOLDER/CASE, where the first process writes; the others are given a folder that
 nobody may make. What each process read goes to FOLDER/CASE-RANK.json.
@@ -40,7 +43,8 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
     """Train a case; returns the documents that this process read, in order."""
     method, *rest = case.split(":")
     options = dict(option.split("=") for option in rest)
-    base = load_base(str(model), torch.float32, torch.device("cpu"))
+    base = load_base(str(model / options.get("model", "")), torch.float32, torch.device("cpu"))
+    on = {"target": options["target"]} if "target" in options else {}
     decay = float(options.get("decay", 0))
     spec = TrainSpec(
         batch_size=2, accumulation=2, epochs=float(EPOCHS), save_every=2, weight_decay=decay
@@ -55,7 +59,7 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
 
     trainer = Trainer(
         base,
-        build_method(MethodSpec(name=method)).attach(base.model),
+        build_method(MethodSpec(name=method, **on)).attach(base.model),
         document,
         COUNT,
         spec,

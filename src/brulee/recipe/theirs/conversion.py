@@ -27,6 +27,7 @@ _JOINT: Final = frozenset(
             "load_in_4bit",
             "quantization_bit",
             "lora_target_linear",
+            "lora_target_parameters",
             "bf16",
             "fp16",
             "output_dir",

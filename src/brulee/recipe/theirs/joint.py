@@ -113,6 +113,14 @@ def _lora(found: Converted, flat: Mapping[str, Any]) -> None:
         why = "PEFT takes q_proj and v_proj of most models then; here every linear map is targeted"
         found.leave("lora_target_modules", None, why)
         found.put("method.target", "all-linear", "not said there")
+    parameters = listed(flat.get("lora_target_parameters") or [])
+    if parameters:
+        named = [f"parameter:{name}" for name in parameters]
+        found.put("method.target", [*_names(found.values["method.target"]), *named])
+
+
+def _names(target: str | list[str]) -> list[str]:
+    return [target] if isinstance(target, str) else target
 
 
 def batch(found: Converted, flat: Mapping[str, Any], at: At) -> None:

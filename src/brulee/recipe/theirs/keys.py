@@ -127,7 +127,8 @@ KEYS: Final[dict[str, Key]] = {
         Key("", "method.name: selective says what is tuned of the model itself", matters=True),
     ),
     **dict.fromkeys(("lora_rank_pattern", "lora_alpha_pattern", "rank_pattern"), _WHOLE),
-    **dict.fromkeys(("peft_init_lora_weights", "lora_target_parameters"), _WHOLE),
+    "peft_init_lora_weights": _WHOLE,
+    "lora_target_parameters": Key("method.target", "experts, router or parameter:NAME"),
     "create_new_adapter": _lost("an adapter begins new, from no other"),
     "use_loftq": _lost("LoRA begins as in its paper, or with method.init: pissa"),
     **dict.fromkeys(

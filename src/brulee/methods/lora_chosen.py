@@ -1,0 +1,91 @@
+"""What a LoRA is put on: linear maps, embeddings, and parameters of experts and routers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from brulee.errors import InputError
+from brulee.methods.layer_choice import Last, layer_prefixes
+from brulee.methods.parameter_targets import (
+    by_module,
+    parted,
+    select_parameters,
+    stored_targets,
+)
+from brulee.methods.targets import leaf_names, linear_modules, select
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A module that gets corrections; `parameters` are those of it that do, if it is no map.
+
+    `named` is how it was chosen where it was by its parameter's path.
+    """
+
+    path: str
+    module: nn.Module
+    parameters: tuple[str, ...] = ()
+    named: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """What each correction's size goes by."""
+        if self.named:
+            return [f"{self.path}.weight"]
+        return [f"{self.path}.{name}" for name in self.parameters] or [self.path]
+
+
+def chosen_by(
+    model: PreTrainedModel, target: str | list[str], layers: Last | list[int] | None
+) -> list[Chosen]:
+    """What the options name, in the model's order."""
+    names, weights = parted(target)
+    modules = select(model, names, vocabulary=True) if names else {}
+    paths = by_module(select_parameters(model, weights))
+    maps = linear_modules(model).keys()
+    found = []
+    for path, module in model.named_modules():
+        if path in modules or (path in paths and path in maps):
+            found.append(Chosen(path, module, named=path not in modules))
+        elif path in paths:
+            found.append(Chosen(path, module, tuple(paths[path])))
+    return _in_layers(model, found, layers)
+
+
+def _in_layers(
+    model: PreTrainedModel, chosen: list[Chosen], layers: Last | list[int] | None
+) -> list[Chosen]:
+    """Those of the modules that are in these layers. Raises InputError where none is."""
+    if layers is None:
+        return chosen
+    prefixes = layer_prefixes(model, layers)
+    within = [each for each in chosen if each.path.startswith(prefixes)]
+    if not within:
+        raise InputError(
+            "method.layers: nothing that method.target names is in a layer: "
+            f"{', '.join(each.path for each in chosen)}."
+        )
+    return within
+
+
+def told_of(model: PreTrainedModel, chosen: list[Chosen]) -> Told:
+    """What the file says of what was chosen, read off the model before anything is wrapped."""
+    plain = {each.path: each.module for each in chosen if not (each.parameters or each.named)}
+    paths = [name for each in chosen if each.parameters or each.named for name in each.names]
+    modules, parameters = stored_targets(model, plain, paths)
+    leaves = leaf_names(model, {name: plain[name] for name in modules})
+    renamed = {name: f"{name}.weight" for name in plain if name not in modules}
+    return Told(leaves, parameters, renamed)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What PEFT is told; `renamed` are linear maps that it is to know by their weights' paths."""
+
+    modules: list[str]
+    parameters: list[str]
+    renamed: Mapping[str, str]

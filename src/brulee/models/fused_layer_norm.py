@@ -1,0 +1,55 @@
+"""Norms of a decoder by what its form says of them: by mean square, or centred.
+
+Centred ones are layer normalisation (Ba et al. 2016, arXiv 1607.06450), with a bias or without, and
+PyTorch's own function computes them; the others are those of fused_norm.py.
+
+Shapes: `T` tokens, `D` width; more dimensions may stand before D.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from brulee.models.fused_norm import gain_of, rms_norm, rms_norm_again
+
+_EPSILONS = ("variance_epsilon", "eps")
+
+
+def eps_of(norm: Any) -> float | None:
+    """What a norm adds to the mean of squares, None where it is none."""
+    return next((float(getattr(norm, name)) for name in _EPSILONS if hasattr(norm, name)), None)
+
+
+def normed(
+    norm: Any, x_TD: torch.Tensor, beyond: float, centred: bool, dtype: torch.dtype
+) -> torch.Tensor:
+    """X (..., D) normalised, in `dtype`; the norm's weight is what its gain has beyond `beyond`."""
+    gain_D, eps = gain_of(norm.weight, beyond), eps_of(norm) or 0.0
+    if not centred:
+        return rms_norm(x_TD, gain_D, eps, dtype)
+    bias_D = getattr(norm, "bias", None)
+    wide = x_TD.dtype
+    for side in (gain_D, bias_D):
+        wide = wide if side is None else torch.promote_types(wide, side.dtype)
+    bias_D = None if bias_D is None else bias_D.to(wide)
+    return F.layer_norm(x_TD.to(wide), gain_D.shape, gain_D.to(wide), bias_D, eps).to(dtype)
+
+
+def normed_again(
+    norm: Any, x_TD: torch.Tensor, beyond: float, centred: bool, dtype: torch.dtype
+) -> Callable[[], torch.Tensor]:
+    """Computes the same once more, without a gradient, when it is called."""
+    if not centred:
+        gain_D = gain_of(norm.weight, beyond)
+        return rms_norm_again(x_TD, gain_D, eps_of(norm) or 0.0, dtype)
+    x_TD = x_TD.detach()
+
+    def again() -> torch.Tensor:
+        with torch.no_grad():
+            return normed(norm, x_TD, beyond, centred, dtype)
+
+    return again

@@ -1,0 +1,102 @@
+"""Experts held in four bits, each matrix by itself, and unpacked when tokens are sent to it.
+
+bitsandbytes and transformers put linear maps into four bits and leave experts, which are most of a
+model that has them, as they are. Here every expert's matrix is what a linear map's is there
+(quantising.py), so that a pass unpacks only those of the experts that it reaches.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from brulee.errors import InputError
+from brulee.models.expert_products import computes_as_known, experts_with
+from brulee.models.experts import HELD, expert_modules, stacks_of
+from brulee.models.quantising import unpacked
+
+
+class QuantisedExperts(nn.Module):
+    """Stands where experts stood; `own` is what is left of them, their biases and activation.
+
+    Takes the matrices out of the experts one by one, so that they are not there twice.
+    """
+
+    def __init__(self, own: nn.Module, kind: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        setattr(self, HELD, stacks_of(own))
+        self.packed = nn.ModuleDict()
+        self._shapes: dict[str, torch.Size] = {}
+        for stack in stacks_of(own):
+            weight = own._parameters.pop(stack.name)
+            assert weight is not None, "it is a stack"
+            self._shapes[stack.name] = weight.shape[1:]
+            self.packed[stack.name] = nn.ParameterList(_pack(each, kind) for each in weight.data)
+        self.own = own
+        self.train(own.training)
+
+    def __getattr__(self, name: str) -> Any:
+        """Of the experts what they are asked for: how many there are, how they compute."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("own"), name)
+
+    def matrix(self, name: str, expert: int) -> torch.Tensor:
+        """An expert's matrix as it was held, its values rounded to four bits."""
+        packed: Any = self.packed[name]
+        return unpacked(packed[expert], self.dtype).view(self._shapes[name])
+
+    def forward(
+        self, x_TD: torch.Tensor, index_TK: torch.Tensor, weights_TK: torch.Tensor
+    ) -> torch.Tensor:
+        """The experts' weighted outputs (T, D)."""
+        return experts_with(self, x_TD, index_TK, weights_TK, None, None)
+
+
+def quantise_experts(model: PreTrainedModel, kind: str, dtype: torch.dtype, name: str) -> None:
+    """Put all experts of a model into four bits, with products in `dtype`.
+
+    Raises InputError for experts that compute in a way of their own; `name` is the model's.
+    """
+    found = expert_modules(model)
+    for path, module in found.items():
+        if not computes_as_known(module):
+            raise InputError(
+                f"{name}: model.quantise: {path} ({type(module).__name__}) computes its experts in "
+                "a way of its own, and they cannot be held in four bits; leave model.quantise out."
+            )
+    for path, module in found.items():
+        _put(model, path, QuantisedExperts(module, kind, dtype))
+
+
+def restore_experts(model: PreTrainedModel) -> None:
+    """Put the experts back with the values that their four bits stand for, in fp32."""
+    found = {n: m for n, m in model.named_modules() if isinstance(m, QuantisedExperts)}
+    for path, module in found.items():
+        for stack in stacks_of(module):
+            each = [module.matrix(stack.name, at).float() for at in range(stack.experts)]
+            module.own.register_parameter(stack.name, nn.Parameter(torch.stack(each)))
+        _put(model, path, module.own)
+
+
+def _put(model: PreTrainedModel, path: str, module: nn.Module) -> None:
+    above, _, leaf = path.rpartition(".")
+    setattr(model.get_submodule(above), leaf, module)
+
+
+def _pack(matrix: torch.Tensor, kind: str) -> nn.Parameter:
+    """As one row: on a CPU bitsandbytes 0.50 unpacks rows of no multiple of 64 wrongly."""
+    from bitsandbytes.nn import Params4bit
+
+    packed: nn.Parameter = Params4bit(
+        matrix.reshape(1, -1).clone(),
+        requires_grad=False,
+        quant_type=kind,
+        compress_statistics=True,
+    ).to(matrix.device)
+    return packed
