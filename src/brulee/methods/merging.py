@@ -29,7 +29,7 @@ from brulee.methods.whole import write_model_record
 from brulee.models.disk import as_umask_says, check_new_folder, disk_errors, new_folder
 from brulee.models.loading import Base, load_base
 from brulee.models.quantised_experts import restore_experts
-from brulee.models.quantising import held_bytes
+from brulee.models.quantising import held_bytes, is_misread, unpacked
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -143,6 +143,11 @@ def _fold(adapter: Adapter, base: Base, dtype: torch.dtype) -> tuple[Base, Cost]
 def _dequantised(base: Base) -> PreTrainedModel:
     """The model with the values its quantised weights stand for, in fp32."""
     restore_experts(base.model)
+    own = {
+        f"{name}.weight": unpacked(module.weight, torch.float32)
+        for name, module in base.model.named_modules()
+        if is_misread(getattr(module, "weight", None))
+    }
     try:
         model: PreTrainedModel = base.model.dequantize()
     except (NotImplementedError, ValueError) as error:
@@ -155,7 +160,7 @@ def _dequantised(base: Base) -> PreTrainedModel:
         del config.quantization_config
     # One that was loaded quantised remembers how, and cannot be saved.
     plain: PreTrainedModel = type(model)(config).eval()
-    plain.load_state_dict(_as_held_by(plain, model.state_dict()))
+    plain.load_state_dict(_as_held_by(plain, {**model.state_dict(), **own}))
     return plain
 
 

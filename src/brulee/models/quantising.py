@@ -8,16 +8,20 @@ the base keeps its digest and an adapter belongs to it whether it is quantised o
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+from types import MethodType
 from typing import Any, Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError, unknown
 
 Quantised = Literal["nf4"]
+_BLOCK = 64  # values that share a scale
 _REARRANGES = "support_avx512bf16_for_cpu"  # what bitsandbytes calls the switch
 
 
@@ -55,11 +59,26 @@ def keep_values(model: nn.Module) -> None:
 
     On a CPU with bfloat16 instructions bitsandbytes rearranges a map the first time that it infers,
     and rounds its scales again on the way there and back: what is measured before training would
-    not be the model that is trained.
+    not be the model that is trained. And on a CPU it unpacks rows that are no multiple of a block
+    long as something else (bitsandbytes 0.50.2); such a map is multiplied here.
     """
     for module in model.modules():
         if hasattr(module, _REARRANGES):
             setattr(module, _REARRANGES, False)
+        if is_misread(getattr(module, "weight", None)):
+            module.forward = MethodType(_multiply, module)
+
+
+def is_misread(weight: Any) -> bool:
+    """Whether a weight is one in four bits that bitsandbytes itself unpacks as something else."""
+    if not in_four_bits(weight) or weight.device.type != "cpu":
+        return False
+    return bool(weight.quant_state.shape[-1] % _BLOCK)
+
+
+def _multiply(module: Any, x: torch.Tensor) -> torch.Tensor:
+    bias = None if module.bias is None else module.bias.to(x.dtype)
+    return F.linear(x, unpacked(module.weight, x.dtype), bias)
 
 
 def is_quantised(model: PreTrainedModel) -> bool:
@@ -73,12 +92,16 @@ def in_four_bits(weight: object) -> bool:
 
 
 def unpacked(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The values (O, I) that a weight in four bits stands for, as bitsandbytes multiplies them."""
+    """The values (O, I) that a weight in four bits stands for, in its quantisation's own shape."""
     from bitsandbytes.functional import dequantize_4bit
 
-    state: Any = getattr(weight, "quant_state", None)
+    held: Any = weight
+    state = held.quant_state
+    if is_misread(weight):  # as one row, which is read rightly
+        state = copy.copy(state)
+        state.shape = torch.Size((1, state.shape.numel()))
     values: torch.Tensor = dequantize_4bit(weight.data, state)
-    return values.to(dtype)
+    return values.view(held.quant_state.shape).to(dtype)
 
 
 def parameter_count(model: nn.Module) -> int:

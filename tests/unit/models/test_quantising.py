@@ -16,9 +16,11 @@ from brulee.models.attention import packs_exactly
 from brulee.models.loading import Base, load_base
 from brulee.models.quantising import (
     held_bytes,
+    in_four_bits,
     is_quantised,
     parameter_count,
     quantisation,
+    unpacked,
 )
 
 HAS = importlib.util.find_spec("bitsandbytes") is not None
@@ -143,3 +145,29 @@ def test_an_encoder_decoder_too(make_base: Callable[..., Base], tmp_path: Path) 
     assert is_quantised(quantised.model)
     assert quantised.kind == "seq2seq"
     assert json.loads((tmp_path / "config.json").read_text()).get("quantization_config") is None
+
+
+@needs
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_that_are_no_multiple_of_a_block_stand_for_what_was_packed(
+    make_base: Callable[..., Base], tmp_path: Path, dtype: torch.dtype
+) -> None:
+    """NF4 is off by a tenth of normal weights; what bitsandbytes reads of these by a quarter."""
+    base = make_base("llama", hidden_size=80, intermediate_size=144)
+    with torch.no_grad():
+        for parameter in base.model.parameters():
+            parameter.normal_(0, 0.1)
+    base.model.save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    plain, quantised = _load(tmp_path, None, dtype), _load(tmp_path, dtype=dtype)
+    packed = [
+        n for n, m in quantised.model.named_modules() if in_four_bits(m._parameters.get("weight"))
+    ]
+    assert len(packed) == 14
+    for name in packed:
+        module, exact = quantised.model.get_submodule(name), plain.model.get_submodule(name).weight
+        found = unpacked(module.weight, torch.float32)
+        assert (found - exact.float()).norm() < 0.11 * exact.float().norm(), name
+        x = torch.randn(3, exact.shape[1], generator=torch.Generator().manual_seed(0)).to(dtype)
+        ours, expected = module(x).float(), x.float() @ found.T
+        assert (ours - expected).norm() < 0.01 * expected.norm(), name
