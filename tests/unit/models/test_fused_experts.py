@@ -138,6 +138,14 @@ def test_others_are_left_to_their_layers(name: str) -> None:
     assert fused_decoder.fused_decoder(make_experts(name)) is None
 
 
+def test_tokens_that_are_sent_by_chance_in_training_are_left_to_their_layers() -> None:
+    """Phi-MoE always draws; here a jitter of what a router sees does."""
+    state = torch.random.get_rng_state()
+    assert fused_decoder.fused_decoder(make_experts("mixtral", router_jitter_noise=0.3)) is None
+    assert fused_decoder.fused_decoder(make_experts("mixtral")) is not None
+    torch.random.set_rng_state(state)
+
+
 @pytest.mark.parametrize("name", ["gpt-oss", "deepseek2", "deepseek3", "phi", "llama4"])
 def test_others_give_their_own_losses_through_packs_or_padding(name: str) -> None:
     model = _tuned(name, METHODS[0])
