@@ -99,6 +99,8 @@ def test_every_row_is_asked_in_every_phrasing_of_its_question(reviews: Any, brul
     assert "How much the phrasing matters" in page
     assert "mean of 3 phrasings" in " ".join(done.out.split())
     assert "in digits: after" in page
+    card = (RUN / "adapter/README.md").read_text()
+    assert "| rows/test, mean of 3 phrasings | ranked_accuracy |" in card
 
 
 def test_more_phrasings_ask_only_for_what_is_missing(
