@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from brulee.data.raw import Piece, Raw
@@ -18,11 +18,11 @@ _INDEX = "index"
 
 
 class NamelessError(InputError):
-    """A table whose first line holds values and no names of columns, of which it has `width`."""
+    """A table whose first line holds values, `first`, where it should name the columns."""
 
-    def __init__(self, message: str, width: int = 0) -> None:
+    def __init__(self, message: str, first: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.width = width
+        self.first = first
 
 
 def delimited(
@@ -136,7 +136,7 @@ def _check_header(source: Raw, header: list[str], line: int, delimiter: str, nam
         source.fail(f"{len(header):,} columns, and a table has at most {MOST_KEYS:,}.", line)
     for cell in header:
         if re.fullmatch(r"[-+.\d]+", cell.strip()) or len(cell) > 100:
-            raise NamelessError(_nameless(source, cell, line), len(header))
+            raise NamelessError(_nameless(source, cell, line), header)
     for at, cell in enumerate(header):
         if not cell.strip() and (at or len(header) == 1):
             raise InputError(_nameless(source, cell, line))

@@ -133,6 +133,11 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value).strip()
 
 
+def says_what(name: str) -> bool:
+    """Whether a cell is what a column of a task is often called."""
+    return name.strip().lower() in {*_TARGETS, *_ANYTHING}
+
+
 def _gaps(column: str, sample: Sequence[Mapping[str, Any]]) -> float:
     values = [row[column] for row in sample]
     return float("inf") if None in values else float(values.count(""))

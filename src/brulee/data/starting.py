@@ -13,7 +13,7 @@ from brulee.data.corpus import open_corpus
 from brulee.data.delimited import NamelessError
 from brulee.data.encoding import Encoder
 from brulee.data.formats import TABLE, Detected, describe, detect
-from brulee.data.guessing import GROUP, SAMPLE, are_labels, guess, words
+from brulee.data.guessing import GROUP, SAMPLE, are_labels, guess, says_what, words
 from brulee.data.packing import TOOLS
 from brulee.data.sources import Rows, open_source
 from brulee.data.table_hints import families_for
@@ -94,14 +94,19 @@ def start(source: str, model: str = "bundled", file: Path = Path("my.yaml")) -> 
 
 
 def _open(source: str) -> tuple[Rows, dict[str, str]]:
-    """The rows; where a file names no columns, by names made up, with the number of each."""
+    """The rows; where a file names no columns, by names made up, with the number of each.
+
+    Raises InputError where it names some of them.
+    """
     try:
         rows = open_source(source)
         if not (_TABLE_FILE.search(source) and _named_by_a_row(rows)):
             return rows, {}
         width = len(rows.columns)
     except NamelessError as error:
-        width = error.width
+        if any(map(says_what, error.first)):
+            raise
+        width = len(error.first)
     numbers = {f"column {at}": str(at) for at in range(1, width + 1)}
     return open_source(source, columns=numbers), numbers
 

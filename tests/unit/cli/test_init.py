@@ -189,6 +189,19 @@ def test_names_that_only_look_like_rows_stay_names(brulee, here: Path, columns: 
     assert len(task.rows) == 60
 
 
+def test_a_header_with_a_number_in_it_is_not_read_as_a_row(brulee, here: Path) -> None:
+    table(
+        here / "years.csv",
+        ["text", "2019", "label"],
+        [(said(i), i, "ab"[i % 2]) for i in range(60)],
+    )
+    done = brulee("init", "years.csv")
+    assert done.code == 2
+    assert (
+        "years.csv, line 1: the first line has to name the columns, but it holds '2019'" in done.err
+    )
+
+
 def test_numbers_of_rows_without_a_name_are_no_text_and_no_row(brulee, here: Path) -> None:
     table(
         here / "frame.csv", ["", "text", "label"], [(i, said(i), TEAMS[i % 3]) for i in range(60)]
