@@ -99,6 +99,8 @@ def test_every_row_is_asked_in_every_phrasing_of_its_question(reviews: Any, brul
     assert "How much the phrasing matters" in page
     assert "mean of 3 phrasings" in " ".join(done.out.split())
     assert "in digits: after" in page
+    card = (RUN / "adapter/README.md").read_text()
+    assert "| rows/test, mean of 3 phrasings | ranked_accuracy |" in card
 
 
 def test_more_phrasings_ask_only_for_what_is_missing(
@@ -196,6 +198,36 @@ def test_means_over_phrasings_are_not_mixed_with_single_ones(reviews: Any, brule
     assert score is not None
     assert whole["tuned"]["value"] == pytest.approx(score.value)
     assert whole["tuned"]["n"] == score.n
+
+
+def test_a_lone_unseen_phrasing_is_judged_by_its_own_labels(reviews: Any, brulee: Any) -> None:
+    reviews.recipe["data"]["hold_out_templates"] = ["in digits"]
+    run(reviews, brulee, metrics=["ranked_macro_f1", "ranked_accuracy"])
+    pairs = [(a["output"], a["references"][0]) for a in lines(task="rows-test-unseen-phrasings")]
+    labels = sorted({right for _, right in pairs})
+    assert labels == ["1", "2", "3"]
+    each = [
+        2 * pairs.count((k, k)) / (sum(a == k for a, _ in pairs) + sum(b == k for _, b in pairs))
+        for k in labels
+    ]
+    score = results.read(RUN).score("tuned", "rows/test-unseen-phrasings", "ranked_macro_f1")
+    assert score is not None
+    assert score.value == pytest.approx(sum(each) / 3)
+    assert score.value > 0
+
+
+def test_contamination_takes_some_of_a_runs_tasks(reviews: Any, brulee: Any) -> None:
+    own = reviews.recipe["data"] | {"name": "one"}
+    other = own | {"name": "two", "templates": {"jinja": "{{ body }} ||| {{ stars }}"}}
+    other |= {"metrics": ["exact_match"]}
+    reviews.recipe["data"] = [other, own]
+    run(reviews, brulee, phrasings="all")
+    reviews.recipe["data"] = own
+    some = brulee("data", "contamination", reviews.write("some.yaml"), "--run", RUN, "--json")
+    assert some.code == 0, some.err
+    assert {(one["task"], one["metric"]) for one in some.json["scores"]} == {
+        ("one/test", "ranked_accuracy")
+    }
 
 
 @pytest.mark.parametrize("wrong", [0, "al", 1.5])

@@ -62,7 +62,7 @@ def contamination(
     index = Index([trained_texts(corpus.tasks[path], path) for path in corpus.trained])
     tested = _tested(corpus, spec, against or (), own=not against or run is not None)
     matches = {one.name: index.search(one) for one in tested}
-    scores = [] if run is None else list(_scores(run, corpus, matches))
+    scores = [] if run is None else list(_scores(run, spec, corpus, matches))
     known = _asked(spec, corpus, tested) if model else {}
     if as_json:
         print_json(_values(index, matches, scores, known))
@@ -94,7 +94,10 @@ def _tested(corpus: Corpus, spec: Recipe, against: Sequence[str], own: bool) -> 
     return found
 
 
-def _scores(run: Path, corpus: Corpus, matches: dict[str, list[Match]]) -> Iterator[Scored]:
+def _scores(
+    run: Path, spec: Recipe, corpus: Corpus, matches: dict[str, list[Match]]
+) -> Iterator[Scored]:
+    """The run's scores on the tasks of a recipe, which may be some of the run's own."""
     from brulee.data.corpus import number_of
     from brulee.evaluation.contaminated import check_rows, run_scores
     from brulee.pipeline.asked import asked_of
@@ -105,7 +108,8 @@ def _scores(run: Path, corpus: Corpus, matches: dict[str, list[Match]]) -> Itera
     for task in (task for task in corpus.tasks.values() if task.test):
         check_rows(where.manifest().get("data", {}), task.rows, run)
     scored = replace(corpus, phrasings=number_of(where.recipe))
-    for asked in asked_of(where.recipe, scored, task_metrics(where.recipe, scored)):
+    recipe = spec.model_copy(update={"evaluate": where.recipe.evaluate})
+    for asked in asked_of(recipe, scored, task_metrics(recipe, scored)):
         dirty = {match.row: match.dirty for match in matches[f"{asked.test.path}/test"]}
         metrics = [wording.metrics for wording in asked.wordings]
         yield from run_scores(run, asked.name, dirty, metrics)

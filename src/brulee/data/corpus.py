@@ -312,10 +312,7 @@ def _tests(path: str, task: Task, phrasings: int | None) -> Iterator[Test]:
     if task.held_out:
         name = f"{path}/test-unseen-phrasings"
         unseen = alike(task.held_out, first)[:phrasings] if phrasings != 1 else ()
-        if len(unseen) > 1:
-            yield Test(name, path, task.test, unseen, every=True)
-        else:
-            yield Test(name, path, task.test, task.held_out)
+        yield Test(name, path, task.test, unseen or task.held_out, every=len(unseen) > 1)
 
 
 def _rates(spec: MixSpec) -> Rates:

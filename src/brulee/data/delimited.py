@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from brulee.data.raw import Piece, Raw
@@ -14,14 +14,15 @@ from brulee.data.tables import MOST_KEYS, to_table
 from brulee.errors import InputError
 
 _LONGEST_FIELD = 2**31 - 1
+_INDEX = "index"
 
 
 class NamelessError(InputError):
-    """A table whose first line holds values and no names of columns, of which it has `width`."""
+    """A table whose first line holds values, `first`, where it should name the columns."""
 
-    def __init__(self, message: str, width: int = 0) -> None:
+    def __init__(self, message: str, first: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.width = width
+        self.first = first
 
 
 def delimited(
@@ -44,6 +45,8 @@ def delimited(
         else:
             _check_header(source, header, header_line, own, name)
         kept = list(itertools.islice(_even(source, records, len(header), numbered), limit))
+        if not header[0].strip():
+            header = _with_index(source, header, header_line, [fields[0] for _, fields in kept])
         lines = [line for line, _ in kept]
         columns = {
             column: _typed([fields[c] for _, fields in kept]) for c, column in enumerate(header)
@@ -128,21 +131,36 @@ def _quoted(source: Raw, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _check_header(source: Raw, header: list[str], line: int, delimiter: str, name: str) -> None:
+    """Refuse what names no columns, but for a first one that may be an index (`_with_index`)."""
     if len(header) > MOST_KEYS:
         source.fail(f"{len(header):,} columns, and a table has at most {MOST_KEYS:,}.", line)
     for cell in header:
-        if not cell.strip() or re.fullmatch(r"[-+.\d]+", cell.strip()) or len(cell) > 100:
-            shown = repr(cell if len(cell) <= 40 else cell[:37] + "...")
-            raise NamelessError(
-                f"{source.label}, line {line}: the first line has to name the columns, but it holds"
-                f" {shown}; a file without such a line has the columns 1, 2, ..., as in "
-                'data.columns: {text: "1"}.',
-                len(header),
-            )
+        if re.fullmatch(r"[-+.\d]+", cell.strip()) or len(cell) > 100:
+            raise NamelessError(_nameless(source, cell, line), header)
+    for at, cell in enumerate(header):
+        if not cell.strip() and (at or len(header) == 1):
+            raise InputError(_nameless(source, cell, line))
         if header.count(cell) > 1:
             source.fail(f"the header names the column {cell!r} twice.", line)
     if len(header) == 1 and any(other in header[0] for other in ",;\t|" if other != delimiter):
         source.fail(f"one column named {header[0]!r}; the separator has to be a {name}.", line)
+
+
+def _with_index(source: Raw, header: list[str], line: int, cells: list[str]) -> list[str]:
+    """The header with a name for the numbers of rows, which pandas writes without one."""
+    numbers = len(set(cells)) == len(cells) and all(map(str.isdecimal, cells))
+    if not numbers or _INDEX in header:
+        raise InputError(_nameless(source, header[0], line))
+    return [_INDEX, *header[1:]]
+
+
+def _nameless(source: Raw, cell: str, line: int) -> str:
+    shown = repr(cell if len(cell) <= 40 else cell[:37] + "...")
+    return (
+        f"{source.label}, line {line}: the first line has to name the columns, but it holds"
+        f" {shown}; a file without such a line has the columns 1, 2, ..., as in "
+        'data.columns: {text: "1"}.'
+    )
 
 
 def _typed(cells: list[str]) -> list[Any]:

@@ -35,6 +35,9 @@ _RESERVED = frozenset(
     )
 )
 _MOST_LABELS, _LONGEST_LABEL = 20, 40
+_TEXT_WORDS = 8
+_HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_WORD = re.compile(rf"[{_HAN}]|[^\s{_HAN}]+")
 
 
 def guess(detected: Detected) -> dict[str, Any]:
@@ -52,7 +55,7 @@ def guess(detected: Detected) -> dict[str, Any]:
         names[column] = f"column_{at}" if taken or not name else name
     sample = [rows[i] for i in range(min(SAMPLE, len(rows)))]
     told = [c for c in rows.columns if _is_told(c, sample)]
-    target = _target(told, sample)
+    target = _target(rows.name, told, sample)
     asked = [c for c in told if c != target and any(isinstance(r[c], str) for r in sample)]
     if target is None or not asked:
         raise InputError(f"{rows.name}: {detected.why}")
@@ -85,11 +88,21 @@ def _is_told(column: str, sample: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a column holds texts or numbers that say something about a row."""
     values = [row[column] for row in sample if row[column] not in (None, "")]
     plain = all(isinstance(value, str | int | float) for value in values)
-    return bool(values) and plain and not (_ABOUT.search(column) or GROUP.match(column))
+    names = _ABOUT.search(column) or (GROUP.match(column) and not _are_texts(values))
+    return bool(values) and plain and not names
 
 
-def _target(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str | None:
-    """The column that is learned: by its name, else the one of labels, else the last full one."""
+def _are_texts(values: Sequence[Any]) -> bool:
+    """Whether values are texts, of which a column called "document" may hold the names or these."""
+    count = sum(len(words(str(value))) >= _TEXT_WORDS for value in values)
+    return count > len(values) / 2 and not any("://" in str(value)[:12] for value in values)
+
+
+def _target(name: str, columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str | None:
+    """The column that is learned: by its name, else the one of labels, else the last full one.
+
+    Raises InputError where that name is of a column with too many gaps.
+    """
     full = [c for c in columns if all(row[c] not in (None, "") for row in sample)]
     # A few empty answers are left out; more are refused.
     nearly = [c for c in columns if _gaps(c, sample) <= MOST_EMPTY * len(sample)]
@@ -100,14 +113,29 @@ def _target(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str 
         (found[name] for found in (named, ending) for name in _TARGETS if name in found), None
     )
     nested = any(isinstance(value, list | dict) for row in sample for value in row.values())
-    if by_name or not full or nested:
+    if by_name:
         return by_name
+    for column in columns:
+        if column.lower() in _TARGETS and column not in nearly:
+            count = sum(row[column] in (None, "") for row in sample)
+            raise InputError(
+                f"{name}: the column {column!r} seems to be what is learned, and {count} of the "
+                f"first {len(sample)} rows have nothing in it; leave such rows out of the file, or "
+                "say in data.templates what is learned: {prompt: ..., completion: ...}."
+            )
+    if not full or nested:
+        return None
     labels = [c for c in full if are_labels([_text(row[c]) for row in sample])]
     return labels[0] if len(labels) == 1 else full[-1]
 
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value).strip()
+
+
+def says_what(name: str) -> bool:
+    """Whether a cell is what a column of a task is often called."""
+    return name.strip().lower() in {*_TARGETS, *_ANYTHING}
 
 
 def _gaps(column: str, sample: Sequence[Mapping[str, Any]]) -> float:
@@ -127,3 +155,8 @@ def are_labels(answers: Sequence[str]) -> bool:
     kinds = Counter(answers)
     few = 1 < len(kinds) <= min(_MOST_LABELS, len(answers) // 3)
     return few and max(map(len, kinds)) <= _LONGEST_LABEL and not set(",{") & set("".join(kinds))
+
+
+def words(text: str) -> list[str]:
+    """What stands between spaces; of Han and kana, which write none, every character."""
+    return _WORD.findall(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from brulee.data.corpus import open_corpus
 from brulee.data.delimited import NamelessError
 from brulee.data.encoding import Encoder
 from brulee.data.formats import TABLE, Detected, describe, detect
-from brulee.data.guessing import GROUP, SAMPLE, are_labels, guess
+from brulee.data.guessing import GROUP, SAMPLE, are_labels, guess, says_what, words
 from brulee.data.packing import TOOLS
 from brulee.data.sources import Rows, open_source
 from brulee.data.table_hints import families_for
@@ -24,13 +24,17 @@ from brulee.errors import InputError
 from brulee.recipe import recipe_from_dict
 from brulee.yaml_lines import quoted
 
+_NAMELESS = "the file's first line names no columns and is read as a row; they are called 1, 2, ..."
 _SHARES = (0.15, 0.3, 0.5)
 _COUNTED = 1000  # rows
 _WORKED = "gsm8k/step-by-step-cot"
 _NUMBER_LAST = re.compile(r"\n#### *\S+\s*$")
 _FEW_WORDS = 5
-# Tokens that an answer may have: a third of its characters, within reason.
+_NAME_WORDS = 4
+# Tokens that an answer may have, within reason.
 _LEAST_TOKENS, _MOST_TOKENS = 16, 512
+_PLAIN = re.compile(r"[A-Za-z\s]")
+_TABLE_FILE = re.compile(r"\.[ct]sv(\.\w+)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ def start(source: str, model: str = "bundled", file: Path = Path("my.yaml")) -> 
         raise InputError(f"{rows.name}: {detected.why}")
     data, said = _phrased(source, rows, detected)
     if numbers:
+        said = replace(said, comments=(*said.comments, _NAMELESS))
         data["columns"] = {name: numbers[own] for name, own in _named(data, rows).items()}
     task, data = _opened(data, model)
     text = "\n".join([*_lines(data, said, task, model, file), ""])
@@ -89,12 +94,30 @@ def start(source: str, model: str = "bundled", file: Path = Path("my.yaml")) -> 
 
 
 def _open(source: str) -> tuple[Rows, dict[str, str]]:
-    """The rows; where a file names no columns, by names made up, with the number of each."""
+    """The rows; where a file names no columns, by names made up, with the number of each.
+
+    Raises InputError where it names some of them.
+    """
     try:
-        return open_source(source), {}
+        rows = open_source(source)
+        if not (_TABLE_FILE.search(source) and _named_by_a_row(rows)):
+            return rows, {}
+        width = len(rows.columns)
     except NamelessError as error:
-        numbers = {f"column {at}": str(at) for at in range(1, error.width + 1)}
+        if any(map(says_what, error.first)):
+            raise
+        width = len(error.first)
+    numbers = {f"column {at}": str(at) for at in range(1, width + 1)}
     return open_source(source, columns=numbers), numbers
+
+
+def _named_by_a_row(rows: Rows) -> bool:
+    """Whether the columns' names are a row: a text, and a label that others have in its column."""
+    return any(len(words(column)) >= _NAME_WORDS for column in rows.columns) and any(
+        column in values and are_labels(values)
+        for column in rows.columns
+        for values in [list(map(str, rows.column(column)))]
+    )
 
 
 def _named(data: Mapping[str, Any], rows: Rows) -> dict[str, str]:
@@ -258,8 +281,12 @@ def _metrics(task: Task, targets: Sequence[str]) -> list[str]:
     if all(map(_is_number, targets)):
         whole = all(float(text).is_integer() for text in targets)
         return ["exact_match"] if whole else ["pearson", "spearman"]
-    few = sum(len(text.split()) <= _FEW_WORDS for text in targets) > len(targets) / 2
-    return ["exact_match", "token_f1"] if few else ["rouge", "bleu"]
+    if sum(len(words(text)) <= _FEW_WORDS for text in targets) > len(targets) / 2:
+        return ["exact_match", "token_f1"]
+    # In other scripts ROUGE finds no words, and BLEU few.
+    letters = [letter for text in targets for letter in text if letter.isalpha()]
+    latin = sum(map(str.isascii, letters)) >= len(letters) / 2
+    return ["rouge", "bleu"] if latin else ["chrf", "rougeL:unicode"]
 
 
 def _is_number(text: str) -> bool:
@@ -279,9 +306,18 @@ def _section(key: str, value: Any) -> Iterator[str]:
 
 
 def _tokens(targets: Sequence[str]) -> int:
-    longest = max(map(len, targets), default=0)
-    asked = -(-longest // (3 * _LEAST_TOKENS)) * _LEAST_TOKENS
+    longest = max(map(_length, targets), default=0)
+    asked = -(-longest // _LEAST_TOKENS) * _LEAST_TOKENS
     return min(max(asked, _LEAST_TOKENS), _MOST_TOKENS)
+
+
+def _length(text: str) -> int:
+    """As many tokens as a text may be: one for three Latin letters, one for each other byte.
+
+    Digits are often tokens of their own, and characters of other scripts two or three.
+    """
+    plain = len(_PLAIN.findall(text))
+    return -(-plain // 3) + len(text.encode()) - plain
 
 
 def default_file(source: str) -> Path:

@@ -69,7 +69,7 @@ def run_scores(
 
     `task` is the name in the answers ("support-chats/test"), `dirty` says of each test row whether
     it is, `metrics` are those of each phrasing. Raises InputError where the run did not answer the
-    task, or answered other rows.
+    task, or answered other rows or under another number of phrasings.
     """
     base, tuned = (_answers(run, who, task) for who in ("base", "tuned"))
     for answer in (*base, *tuned):
@@ -79,6 +79,11 @@ def run_scores(
                 f"recipe; give the recipe of the run, {run / 'recipe.yaml'}."
             )
     parts = [by_phrasing(answers) for answers in (base, tuned)]
+    if any(len(side) != len(metrics) for side in parts):
+        raise InputError(
+            f"{run}: it answered {task} under {len(parts[0])} of its templates, and this recipe has"
+            f" {len(metrics)} to score it under; give the recipe of the run, {run / 'recipe.yaml'}."
+        )
     for number, metric in enumerate(metrics[0]):
         each = [of_phrasing[number] for of_phrasing in metrics]
         for key in metric.keys:

@@ -64,7 +64,8 @@ def _asked(
     if not test.every:
         _say_fewer(test, wanted)
         _check_one_list(corpus, test, names, where)
-        return Asked(test, test.rows, limit, (Wording(None, metrics[test.path]),))
+        judged_by = _of_one(corpus, test, names, where) or metrics[test.path]
+        return Asked(test, test.rows, limit, (Wording(None, judged_by),))
     found = phrased(corpus.tasks[test.path], test.rows, test.templates, limit)
     for name, count in found.left_out.items():
         note(
@@ -102,6 +103,15 @@ def _check_one_list(corpus: Corpus, test: Test, names: list[str], where: str) ->
                 f"templates of several: {one.name!r} has others than {list(task.labels or ())}. "
                 "Set evaluate.phrasings to all, which judges each template by its own."
             )
+
+
+def _of_one(corpus: Corpus, test: Test, names: list[str], where: str) -> tuple[Metric, ...] | None:
+    """The metrics of a test under one template that is not its task's first, by its own labels."""
+    task = corpus.tasks[test.path]
+    if len(test.templates) > 1 or test.templates[0] is task.templates.templates[0]:
+        return None
+    (one,) = phrased(task, test.rows, test.templates, None).phrasings
+    return metrics_of(names, f"{where}: template {one.template.name!r}", one.labels)
 
 
 def names_of(recipe: Recipe, at: KeyPath, spec: DataSpec) -> tuple[list[str], str]:

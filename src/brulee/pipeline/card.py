@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from brulee.models.hub_names import hub_name
-from brulee.reporting import wording
+from brulee.reporting import phrasings, wording
 from brulee.reporting.results import Results, Training
 
 if TYPE_CHECKING:
@@ -94,8 +94,9 @@ def _scores(found: Results) -> list[str]:
         "|---|---|--:|--:|--:|---|--:|",
     ]
     for pair in pairs:
+        task = f"{pair.task}{phrasings.over(found, pair.task)}"
         table.append(
-            f"| {pair.task} | {pair.metric} | {pair.base:.4f} | {pair.tuned:.4f} | "
+            f"| {task} | {pair.metric} | {pair.base:.4f} | {pair.tuned:.4f} | "
             f"{pair.difference:+.4f} | {pair.low:+.4f} to {pair.high:+.4f} | "
             f"{pair.corrected_p:.4f} |"
         )

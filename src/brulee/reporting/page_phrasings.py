@@ -30,9 +30,10 @@ def over_phrasings(results: Results) -> str:
     each = "".join(map(_each, phrasings.firsts(results)))
     return (
         "<section><h2>How much the phrasing matters</h2>"
-        "<p>Every item was asked in each phrasing, and the scores above are means over them. The "
-        "spread is the standard deviation of the phrasings' scores, freed of what the chance of so "
-        "many items adds to it; its change is judged over items, of these phrasings.</p>"
+        "<p>Every item of these tasks was asked in each phrasing, and their scores above are means "
+        "over them. The spread is the standard deviation of the phrasings' scores, freed of what "
+        "the chance of so many items adds to it; its change is judged over items, of these "
+        "phrasings.</p>"
         f"{figures}{shown}{each}</section>"
     )
 

@@ -169,12 +169,99 @@ def test_a_file_that_names_no_columns_gets_a_recipe_that_does(brulee, here: Path
     assert len(task.rows) == 60
 
 
+def test_a_first_line_of_texts_and_labels_is_a_row(brulee, here: Path) -> None:
+    rows = [[said(i), TEAMS[i % 3]] for i in range(60)]
+    table(here / "bare.csv", rows[0], rows[1:])
+    assert brulee("init", "bare.csv", "--quiet").code == 0
+    recipe = load_recipe("bare.yaml")
+    assert recipe.tasks[0][1].columns == {"column_1": "1", "column_2": "2"}
+    (task,) = open_corpus(recipe).tasks.values()
+    assert (len(task.rows), task.labels) == (60, ("billing", "other", "shipping"))
+    assert "the file's first line names no columns" in Path("bare.yaml").read_text()
+
+
+@pytest.mark.parametrize("columns", [["What do you say of it?", "ham"], ["text", "spam"]])
+def test_names_that_only_look_like_rows_stay_names(brulee, here: Path, columns: list[str]) -> None:
+    rows = [[said(i), ("spam", "eggs")[i % 2]] for i in range(60)]
+    table(here / "mail.csv", columns, rows)
+    assert brulee("init", "mail.csv", "--quiet").code == 0
+    (task,) = open_corpus(load_recipe("mail.yaml")).tasks.values()
+    assert len(task.rows) == 60
+
+
+def test_a_header_with_a_number_in_it_is_not_read_as_a_row(brulee, here: Path) -> None:
+    table(
+        here / "years.csv",
+        ["text", "2019", "label"],
+        [(said(i), i, "ab"[i % 2]) for i in range(60)],
+    )
+    done = brulee("init", "years.csv")
+    assert done.code == 2
+    assert (
+        "years.csv, line 1: the first line has to name the columns, but it holds '2019'" in done.err
+    )
+
+
+def test_numbers_of_rows_without_a_name_are_no_text_and_no_row(brulee, here: Path) -> None:
+    table(
+        here / "frame.csv", ["", "text", "label"], [(i, said(i), TEAMS[i % 3]) for i in range(60)]
+    )
+    assert brulee("init", "frame.csv", "--quiet").code == 0
+    (task,) = open_corpus(load_recipe("frame.yaml")).tasks.values()
+    assert (len(task.rows), task.labels) == (60, ("billing", "other", "shipping"))
+    rendered = task.templates.templates[0].render(task.rows[1])
+    assert rendered is not None
+    assert rendered.prompt.split("\n")[0] == said(1)
+
+
+@pytest.mark.parametrize("column", ["document", "conversation", "Thread"])
+def test_a_text_is_asked_about_though_its_name_could_be_an_id(
+    brulee, here: Path, column: str
+) -> None:
+    table(here / "long.csv", [column, "label"], [(said(i), TEAMS[i % 3]) for i in range(60)])
+    assert brulee("init", "long.csv", "--quiet").code == 0
+    (task,) = open_corpus(load_recipe("long.yaml")).tasks.values()
+    rendered = task.templates.templates[0].render(task.rows[1])
+    assert rendered is not None
+    assert rendered.prompt.split("\n")[0] == said(1)
+
+
+def test_answers_with_gaps_are_not_taken_for_what_is_asked(brulee, here: Path) -> None:
+    rows = [(said(i), TEAMS[i % 3] if i % 5 else "") for i in range(60)]
+    table(here / "gaps.csv", ["text", "label"], rows)
+    done = brulee("init", "gaps.csv")
+    assert done.code == 2
+    assert "the column 'label' seems to be what is learned, and 10 of the first 50" in done.err
+
+
+@pytest.mark.parametrize(
+    ("answer", "metrics", "least"),
+    [
+        ("第{i}号订单预计将于三天之内送达您指定的收货地址。", ["chrf", "rougeL:unicode"], 50),
+        ("Заказ {i} будет доставлен в течение трёх рабочих дней.", ["chrf", "rougeL:unicode"], 45),
+        ("La commande {i} sera livrée à l'adresse indiquée demain.", ["rouge", "bleu"], 25),
+        ("DE8937040044053201300{i}", ["exact_match", "token_f1"], 22),
+    ],
+    ids=["chinese", "russian", "french", "digits"],
+)
+def test_answers_in_any_script_have_room_and_a_score_that_reads_them(
+    brulee, here: Path, answer: str, metrics: list[str], least: int
+) -> None:
+    table(here / "any.csv", ["问题", "答案"], [(said(i), answer.format(i=i)) for i in range(60)])
+    assert brulee("init", "any.csv", "--quiet").code == 0
+    recipe = load_recipe("any.yaml")
+    assert recipe.evaluate.metrics == metrics
+    assert recipe.evaluate.generation.max_new_tokens >= least
+
+
 @pytest.mark.parametrize(
     ("columns", "row", "expected"),
     [
         (["text", "score"], lambda i: [said(i), i * 0.31], ["pearson", "spearman"]),
         (["text", "score"], lambda i: [said(i), i * 7], ["exact_match"]),
         (["question", "answer"], lambda i: [said(i), f"{WORDS[i % 12]} {i}"],
+         ["exact_match", "token_f1"]),
+        (["question", "answer"], lambda i: [said(i), f"2024-01-{i % 28 + 1} 10:20:{i}"],
          ["exact_match", "token_f1"]),
         (["question", "answer"], lambda i: [said(i), said(i + 1)], ["rouge", "bleu"]),
         (["question", "answer"], lambda i: [said(i), f"{i}+1 = <<{i}+1={i + 1}>>\n#### {i + 1}"],
@@ -183,7 +270,7 @@ def test_a_file_that_names_no_columns_gets_a_recipe_that_does(brulee, here: Path
          lambda i: [said(i), said(i + 1), said(i + 2), "cause", i % 2],
          ["accuracy", "ranked_accuracy"]),
     ],
-    ids=["scores", "counts", "short", "long", "worked", "choices"],
+    ids=["scores", "counts", "short", "times", "long", "worked", "choices"],
 )  # fmt: skip
 def test_what_is_written_says_how_it_is_scored(
     brulee, here: Path, columns: list[str], row: Callable[[int], list[Any]], expected: list[str]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 from brulee.data.corpus import Corpus, open_corpus
 from brulee.data.phrasings import alike, phrased
@@ -27,16 +30,25 @@ def test_inverted_and_reasoning_templates_ask_another_question() -> None:
 Asks = list[tuple[str, str, str | None]]
 
 
-def opened(folder: Path, templates: Asks, **evaluate: object) -> Corpus:
+def opened(
+    folder: Path, templates: Asks, hold_out: Sequence[str] = (), **evaluate: object
+) -> Corpus:
     rows = [{"a": f"text {i}", "b": "yes" if i % 2 else "no", "c": i} for i in range(30)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     said = {
-        name: {"name": name, "jinja": jinja, "answer_choices": choices}
+        name: {
+            "name": name,
+            "jinja": jinja,
+            "answer_choices": choices,
+            "metadata": {"original_task": name != "inverted"},
+        }
         for name, jinja, choices in templates
     }
     (folder / "t.yaml").write_text(json.dumps({"dataset": "t", "templates": said}))
     data = {"source": str(folder / "rows.jsonl"), "templates": str(folder / "t.yaml")}
     data |= {"split": {"test": 0.5}}  # type: ignore[dict-item]
+    if hold_out:
+        data["hold_out_templates"] = list(hold_out)  # type: ignore[assignment]
     return open_corpus(recipe_from_dict({"data": data, "evaluate": evaluate}))
 
 
@@ -72,3 +84,16 @@ def test_one_phrasing_is_the_first_alone(tmp_path: Path) -> None:
     assert (test.every, [t.name for t in test.templates]) == (False, ["first"])
     (two,) = opened(tmp_path, ASKS, phrasings=2).tests
     assert (two.every, [t.name for t in two.templates]) == (True, ["first", "some"])
+
+
+@pytest.mark.parametrize(
+    ("phrasings", "asked"), [("all", ["all"]), (2, ["all"]), (1, ["all", "inverted"])]
+)
+def test_inverted_templates_are_not_among_unseen_phrasings_of_the_question(
+    tmp_path: Path, phrasings: object, asked: list[str]
+) -> None:
+    asks = [*ASKS, ("inverted", "{{ b }} ||| {{ a }}", None)]
+    held = ["all", "inverted"]
+    *_, unseen = opened(tmp_path, asks, held, phrasings=phrasings).tests
+    assert unseen.name == "rows/test-unseen-phrasings"
+    assert (unseen.every, [t.name for t in unseen.templates]) == (False, asked)

@@ -195,6 +195,10 @@ def test_a_comma_table_may_begin_with_what_another_would_part(tmp_path: Path) ->
         ("a.csv", 'a,b\n"x\ny",2\n1,2,3\n', "line 4: 3 fields"),
         ("a.csv", 'a,b\n1,"2\n', "not a valid table"),
         ("a.csv", "1,2\n3,4\n", "line 1: the first line has to name the columns"),
+        ("a.csv", "a,,b\n3,4,5\n", "line 1: the first line has to name the columns"),
+        ("a.csv", ",a\nx,1\ny,2\n", "line 1: the first line has to name the columns"),
+        ("a.csv", ",a\n1,x\n1,y\n", "line 1: the first line has to name the columns"),
+        ("a.csv", ",index\n1,x\n2,y\n", "line 1: the first line has to name the columns"),
         ("a.csv", "a,a\n3,4\n", "names the column 'a' twice"),
         ("a.csv", ",".join(f"c{i}" for i in range(1001)) + "\n", "line 1: 1,001 columns, and"),
         ("a.csv", "a|b\n3|4\n", "the separator has to be a comma, a semicolon or a tab"),
@@ -421,3 +425,8 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
         writer.write_table(table)
     assert "two columns are called 'a'" in refused(str(tmp_path / "a.arrow"))
+
+
+def test_numbers_of_rows_that_pandas_names_nothing_are_an_index(tmp_path: Path) -> None:
+    rows = open_source(write(tmp_path / "a.csv", ",text\n0,x\n3,y\n"))
+    assert [rows[i] for i in range(2)] == [{"index": 0, "text": "x"}, {"index": 3, "text": "y"}]

@@ -80,6 +80,13 @@ def test_a_run_of_other_rows_is_refused(tmp_path: Path) -> None:
         list(run_scores(tmp_path, "chats/test", {7: True}, [[ACCURACY]]))
 
 
+def test_a_run_under_another_number_of_phrasings_is_refused(tmp_path: Path) -> None:
+    for who in ("base", "tuned"):
+        answered(tmp_path, who, {7: "a"})
+    with pytest.raises(InputError, match="under 1 of its templates, and this recipe has 2"):
+        list(run_scores(tmp_path, "rows/test", {7: True}, [[ACCURACY], [ACCURACY]]))
+
+
 def test_a_run_of_other_data_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n')
     table = Rows.of([{"text": "a"}])

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+from brulee.data.corpus import open_corpus
 from brulee.evaluation.answers import Answer, write_answers
 from brulee.evaluation.phrasings import by_phrasing
-from brulee.pipeline.sweeps.finals import _both
+from brulee.pipeline.sweeps.finals import _both, against
+from brulee.recipe import recipe_from_dict
 
 
 def answer(item: int, phrasing: str, output: str) -> Answer:
@@ -20,3 +25,28 @@ def test_every_phrasing_of_an_item_is_compared_with_its_own(tmp_path: Path) -> N
     own, chosen = _both(*files)
     assert [one.output for one in own] == [one.output for one in chosen] == ["a0", "a1", "b0", "b1"]
     assert [len(part) for part in by_phrasing(own)] == [2, 2]
+
+
+def test_rows_of_one_group_are_drawn_together(tmp_path: Path) -> None:
+    rows = [{"a": f"text {i}", "b": "x"} for i in range(24)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"source": str(tmp_path / "rows.jsonl"), "name": "t", "split": {"test": 0.5}}
+    data["templates"] = {"prompt": "{{ a }}", "completion": "{{ b }}"}
+    recipe = recipe_from_dict({"data": data, "evaluate": {"metrics": ["accuracy"]}})
+    ground = SimpleNamespace(corpus=open_corpus(recipe))
+    outline = cast("Any", SimpleNamespace(recipe=recipe, ground=ground))
+
+    def p(of: int) -> float:
+        """Of answers to eight rows in groups of `of`, all of which the chosen one alone has."""
+        for who, right in (("own", 0.0), ("chosen", 1.0)):
+            answers = [
+                Answer(str(i), "t/test", "", "", ("x",), {}, {"accuracy": [right]}, 1,
+                       cluster=f"g{i // of}" if of > 1 else "")
+                for i in range(8)
+            ]  # fmt: skip
+            write_answers(tmp_path / who / "eval/tuned/t-test.jsonl", answers)
+        (found,) = against(tmp_path / "own", tmp_path / "chosen", outline)
+        return found.p
+
+    assert p(of=1) < 0.05
+    assert p(of=4) >= 0.5
