@@ -186,9 +186,9 @@ def test_choices_are_held_a_wave_at_a_time_and_their_likelihoods_are_the_same(
 ) -> None:
     base = make_base("llama")
     items = [replace(ITEMS[i % 4], id=str(i), asked=replace(ITEMS[i % 4].asked, prompt=f"{i}: {i}"))
-             for i in range(24)]  # fmt: skip
+             for i in range(12)]  # fmt: skip
     whole, engine = asked(base, tmp_path / "whole.jsonl", *RANKED, items=items)
-    assert engine.choices == 72
+    assert engine.choices == 36
     held: list[weakref.ref[Encoded]] = []
     alive: list[int] = []
     original = Engine.loglikelihood
@@ -203,7 +203,7 @@ def test_choices_are_held_a_wave_at_a_time_and_their_likelihoods_are_the_same(
     monkeypatch.setattr(answering, "WAVE_TOKENS", 200)
     in_waves, engine = asked(base, tmp_path / "waves.jsonl", *RANKED, items=items)
     assert in_waves == whole
-    assert engine.choices == 72
+    assert engine.choices == 36
     assert len(alive) > 4
     assert max(alive) <= 3, "what was asked is let go, but for the last item's, before the next is"
 

@@ -78,7 +78,7 @@ def test_whatever_is_answered_beside_it_a_text_is_the_one_it_is_alone(
     expected = [_alone(held, job) for job in _jobs(held, names, 30)]
     assert len({tuple(ids) for ids in expected}) > 12
     batch = Continuous(held.engine, room)
-    for seed in range(3):
+    for seed in range(3 if room.rows > 3 else 1):  # with little room there are many steps
         jobs = _jobs(held, names, 30)
         order = list(range(30))
         random.Random(seed).shuffle(order)
