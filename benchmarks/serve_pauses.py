@@ -55,7 +55,8 @@ def main() -> None:
             print(name, found[name][-1], file=sys.stderr)
     result = {
         "what": f"seconds, of {asked.streams} streams of SmolLM2-135M in fp32, and of who comes",
-        "command": "python benchmarks/serve_pauses.py " + " ".join(sys.argv[1:]),
+        "command": f"python benchmarks/serve_pauses.py --streams {asked.streams} --rounds "
+        f"{asked.rounds}" + (" --source SRC" if asked.source else ""),
         **{name: summary(rounds) for name, rounds in found.items()},
         **machine(),
     }
