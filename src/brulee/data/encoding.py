@@ -1,10 +1,6 @@
-"""Token ids of a document, and which of them are learned.
+"""From rows, prompts and chats to token ids, as long as the model or the recipe lets them be.
 
-A document is built from segments whose role is known (framing.py), each tokenised by itself, so
-that what carries loss is counted and never searched for:
-
-    <|im_start|>user ... <|im_end|> <|im_start|>assistant | The customer asked ... <|im_end|>
-    '---------------------- prompt ---------------------' '------------ learned -----------'
+What a document of ids is, and how it is made of segments, is in encoded.py.
 """
 
 from __future__ import annotations
@@ -13,11 +9,12 @@ import copy
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar
 
 from brulee.data.drafting import Draft, Drafts, is_lone
+from brulee.data.encoded import DraftIds, Encoded, Kind
 from brulee.data.framing import ChatFraming, FramingError, PlainFraming, Segment
 from brulee.data.messages import Message
 from brulee.data.shortening import Phrasing, Shortened, shortened
@@ -38,42 +35,6 @@ Item = tuple[Phrasing, Mapping[str, Any], str]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """A document's token ids; those in `spans`, from start to before end, carry loss.
-
-    Raises InputError where nothing is learned.
-    """
-
-    ids: tuple[int, ...]
-    spans: tuple[tuple[int, int], ...]
-    cut: int = 0  # tokens left out of the source field, or of a chat's beginning, to fit
-
-    def __post_init__(self) -> None:
-        if self.learned < 1:
-            raise InputError("nothing of the document would be learned.")
-
-    @classmethod
-    def ending(cls, ids: Sequence[int], learned: int, cut: int = 0) -> Encoded:
-        """A document whose last `learned` ids carry loss."""
-        return cls(tuple(ids), ((len(ids) - learned, len(ids)),), cut)
-
-    @property
-    def learned(self) -> int:
-        """How many ids carry loss."""
-        return sum(end - start for start, end in self.spans)
-
-    @property
-    def prompt(self) -> tuple[int, ...]:
-        """What the model reads before the last answer."""
-        return self.ids[: self.spans[-1][0]]
-
-    @property
-    def completion(self) -> tuple[int, ...]:
-        """The last answer, which it must write, with its end-of-turn token."""
-        return self.ids[slice(*self.spans[-1])]
-
-
 class Encoder:
     """Turns prompt and completion into token ids, the same way for training and inference.
 
@@ -84,7 +45,7 @@ class Encoder:
         self,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        kind: Literal["causal", "seq2seq"] = "causal",
+        kind: Kind = "causal",
         chat_template: Literal["auto", "none"] = "auto",
         system: str | None = None,
         max_length: int = 1024,
@@ -98,6 +59,7 @@ class Encoder:
         self._tokens = Tokens(tokenizer)
         self._framing = self._find_framing()
         self._drafts = Drafts(self._framing, self._tokens)
+        self._ids = DraftIds(tokenizer, self._tokens, self._framing, kind)
 
     @property
     def end_ids(self) -> tuple[int, ...]:
@@ -162,12 +124,14 @@ class Encoder:
 
         As `chat_text`, but that a message with a control token in its text stays one message.
         """
-        return self._ids(self._drafts.reading(messages, False, tools))
+        return self._ids.of(self._drafts.reading(messages, False, tools), self.prefix_ids)
 
     def encode_question(self, rendered: Rendered) -> list[int]:
         """Token ids of all that stands before a rendered row's last answer."""
         messages, tools = rendered.messages, rendered.tools
-        return self._ids(self._drafts.reading(messages, rendered.learn_history, tools))
+        return self._ids.of(
+            self._drafts.reading(messages, rendered.learn_history, tools), self.prefix_ids
+        )
 
     def question_text(self, rendered: Rendered) -> str:
         """The text that the model reads before a rendered row's last answer."""
@@ -188,7 +152,7 @@ class Encoder:
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of a framed prompt. A chat template brings its own beginning-of-text token."""
-        return self._ids([Segment(text)])
+        return self._ids.of([Segment(text)], self.prefix_ids)
 
     def encode_raw(self, text: str) -> list[int]:
         """Token ids of a text that is continued as it is, however many they are."""
@@ -214,11 +178,11 @@ class Encoder:
 
     def encode_rendered(self, rendered: Rendered) -> Encoded:
         """The ids of a rendered row, however long. Raises InputError for an empty completion."""
-        return self._encode([self._drafts.document(rendered)])[0]
+        return self._documents([self._drafts.document(rendered)])[0]
 
     def encode_all(self, rendered: Sequence[Rendered]) -> list[Encoded]:
         """As `encode_rendered` of each, in one call of the tokenizer."""
-        return self._encode([self._drafts.document(one) for one in rendered])
+        return self._documents([self._drafts.document(one) for one in rendered])
 
     def fit(self, phrasing: Phrasing, row: Mapping[str, Any], key: str = "") -> Encoded | None:
         """Render and encode a row within `max_length` tokens; None where the phrasing says so.
@@ -243,7 +207,7 @@ class Encoder:
             done += len(part)
             found = zip(part, places, strict=True)
             drafts = [_attempt(self._draft_of, item, where) for item, where in found]
-            encoded = iter(self._encode([d for d in drafts if _is_usual(d)]))
+            encoded = iter(self._documents([d for d in drafts if _is_usual(d)]))
             for item, draft, where in zip(part, drafts, places, strict=True):
                 if not isinstance(draft, list):
                     yield draft
@@ -293,7 +257,7 @@ class Encoder:
         draft = self._draft_of(item)
         if draft is None:
             return None
-        full = self._encode([draft])[0]
+        full = self._documents([draft])[0]
         if len(full.ids) <= self.max_length:
             return full
         answer = len(full.ids) - full.spans[-1][0]
@@ -303,7 +267,7 @@ class Encoder:
                 f"{len(full.ids)} tokens, of which {answer} are the completion, do not fit into "
                 f"train.max_length = {self.max_length}, even with the source text cut."
             )
-        encoded = self._encode([self._drafts.document(found.rendered)])[0]
+        encoded = self._documents([self._drafts.document(found.rendered)])[0]
         cut = len(full.ids) - len(encoded.ids) if found.cut else 0
         return replace(encoded, cut=cut)
 
@@ -330,48 +294,8 @@ class Encoder:
         rendered = phrasing.render(row, key)
         return None if rendered is None else self._drafts.document(rendered)
 
-    def _encode(self, drafts: Sequence[Draft]) -> list[Encoded]:
-        """One document each, from segments tokenised all at once."""
-        documents = []
-        for draft, parts in zip(drafts, self._tokenise(drafts), strict=True):
-            ids, spans = list(self.prefix_ids), []
-            for segment, part in zip(draft, parts, strict=True):
-                start = len(ids)
-                ids += part
-                ids += segment.end
-                if segment.learned:
-                    spans.append((start, len(ids)))
-            documents.append(Encoded(tuple(ids), tuple(spans)))
-        return documents
-
-    def _ids(self, draft: Draft) -> list[int]:
-        parts = zip(draft, self._tokenise([draft])[0], strict=True)
-        return [*self.prefix_ids, *(i for s, part in parts for i in (*part, *s.end))]
-
-    def _tokenise(self, drafts: Sequence[Draft]) -> list[list[list[int]]]:
-        """The ids of every segment of every draft."""
-        firsts = self._tokens.batch([d[0].text for d in drafts], bounds=self._framing.bounds)
-        later = iter(self._later([pair for draft in drafts for pair in pairwise(draft)]))
-        return [
-            [self._open(first), *(next(later) for _ in draft[1:])]
-            for first, draft in zip(firsts, drafts, strict=True)
-        ]
-
-    def _later(self, pairs: Sequence[tuple[Segment, Segment]]) -> list[list[int]]:
-        """The ids of each second segment, which goes on from the first."""
-        texts = [segment.text for _, segment in pairs]
-        if self.kind == "seq2seq":  # the decoder begins with its answer
-            return self._tokens.batch(texts, bounds=False)
-        return self._tokens.continued(texts, [self._said(before) for before, _ in pairs])
-
-    def _said(self, segment: Segment) -> str:
-        end = [str(self.tokenizer.convert_ids_to_tokens(i)) for i in segment.end[-1:]]
-        return "".join(end) or segment.text
-
-    def _open(self, ids: list[int]) -> list[int]:
-        """Without the end that some tokenizers put after every text: a prompt is not at its end."""
-        ends = self.kind == "causal" and not self.chat and ids and ids[-1] == self._eos()
-        return ids[:-1] if ends else ids
+    def _documents(self, drafts: Sequence[Draft]) -> list[Encoded]:
+        return self._ids.documents(drafts, self.prefix_ids)
 
     def _find_framing(self) -> ChatFraming | PlainFraming:
         if self.chat:

@@ -10,6 +10,7 @@ from typing import Any
 from brulee.data.formats import Detected
 from brulee.data.row_checks import MOST_EMPTY
 from brulee.data.template import SEPARATOR
+from brulee.data.words import words
 from brulee.errors import InputError
 
 SAMPLE = 50
@@ -36,8 +37,6 @@ _RESERVED = frozenset(
 )
 _MOST_LABELS, _LONGEST_LABEL = 20, 40
 _TEXT_WORDS = 8
-_HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-_WORD = re.compile(rf"[{_HAN}]|[^\s{_HAN}]+")
 
 
 def guess(detected: Detected) -> dict[str, Any]:
@@ -61,14 +60,15 @@ def guess(detected: Detected) -> dict[str, Any]:
         raise InputError(f"{rows.name}: {detected.why}")
     many = len(asked) > 1
     texts = [f"{_shown(c)}: {{{{{names[c]}}}}}" if many else f"{{{{{names[c]}}}}}" for c in asked]
-    templates = {"prompt": "", "completion": f"{{{{{names[target]}}}}}"}
-    question = f"What is the {_shown(target)}?"
     answers = [text for row in rows if (text := _text(row[target]))]
-    if are_labels(answers):
-        labels = sorted(set(answers))
-        question += f" Answer with one of: {', '.join(labels)}."
+    labels = sorted(set(answers)) if are_labels(answers) else []
+    one_of = f" Answer with one of: {', '.join(labels)}." if labels else ""
+    templates = {
+        "prompt": "\n\n".join([*texts, f"What is the {_shown(target)}?{one_of}"]),
+        "completion": f"{{{{{names[target]}}}}}",
+    }
+    if labels:
         templates["answer_choices"] = f" {SEPARATOR} ".join(labels)
-    templates["prompt"] = "\n\n".join([*texts, question])
     used = {names[c]: c for c in (*asked, target) if names[c] not in (c, c.replace("-", "_"))}
     return {"templates": templates} | ({"columns": used} if used else {})
 
@@ -94,7 +94,7 @@ def _is_told(column: str, sample: Sequence[Mapping[str, Any]]) -> bool:
 
 def _are_texts(values: Sequence[Any]) -> bool:
     """Whether values are texts, of which a column called "document" may hold the names or these."""
-    count = sum(len(words(str(value))) >= _TEXT_WORDS for value in values)
+    count = sum(word_count(str(value)) >= _TEXT_WORDS for value in values)
     return count > len(values) / 2 and not any("://" in str(value)[:12] for value in values)
 
 
@@ -157,6 +157,7 @@ def are_labels(answers: Sequence[str]) -> bool:
     return few and max(map(len, kinds)) <= _LONGEST_LABEL and not set(",{") & set("".join(kinds))
 
 
-def words(text: str) -> list[str]:
-    """What stands between spaces; of Han and kana, which write none, every character."""
-    return _WORD.findall(text)
+def word_count(text: str) -> int:
+    """How many words: what stands between spaces, and letters of scripts that write none."""
+    parts = text.split()
+    return sum(1 if part.isascii() else max(1, len(words(part))) for part in parts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from brulee.data.row_checks import render
 from brulee.data.task import Task
@@ -52,17 +53,17 @@ def phrased(
     Raises InputError naming a row that cannot be rendered.
     """
     first, *others = templates
-    chosen: list[int] = []
+    chosen: dict[int, dict[str, Any]] = {}
     found: list[Rendered] = []
-    for row in rows:
+    for row, values in zip(rows, task.rows.some(rows), strict=True):
         if len(chosen) == limit:
             break
-        if (rendered := _applied(task, row, first)) is not None:
-            chosen.append(row)
+        if (rendered := _applied(task, row, values, first)) is not None:
+            chosen[row] = values
             found.append(rendered)
     kept, left_out = [Phrasing(first, _labels(found))], {}
     for template in others:
-        of_rows = (_applied(task, row, template) for row in chosen)
+        of_rows = (_applied(task, row, values, template) for row, values in chosen.items())
         applied = [rendered for rendered in of_rows if rendered is not None]
         if len(applied) == len(chosen):
             kept.append(Phrasing(template, _labels(applied)))
@@ -71,9 +72,9 @@ def phrased(
     return Phrased(tuple(chosen), tuple(kept), left_out)
 
 
-def _applied(task: Task, row: int, template: Template) -> Rendered | None:
+def _applied(task: Task, row: int, values: dict[str, Any], template: Template) -> Rendered | None:
     """A row as a template phrases it; None where there is nothing to read or to answer."""
-    rendered = render(task.rows, row, task.rows[row], template)
+    rendered = render(task.rows, row, values, template)
     return rendered if rendered is not None and rendered.completion else None
 
 

@@ -59,3 +59,8 @@ def repeated_key(pairs: Sequence[tuple[str, Any]]) -> str | None:
             return key
         seen.add(key)
     return None
+
+
+def no_number(constant: str) -> NoReturn:
+    """Refuse NaN and the infinities, which Python would read. Raises ValueError."""
+    raise ValueError(f"{constant} is no JSON number")

@@ -13,7 +13,7 @@ from brulee.data.corpus import open_corpus
 from brulee.data.delimited import NamelessError
 from brulee.data.encoding import Encoder
 from brulee.data.formats import TABLE, Detected, describe, detect
-from brulee.data.guessing import GROUP, SAMPLE, are_labels, guess, says_what, words
+from brulee.data.guessing import GROUP, SAMPLE, are_labels, guess, says_what, word_count
 from brulee.data.packing import TOOLS
 from brulee.data.sources import Rows, open_source
 from brulee.data.table_hints import families_for
@@ -113,7 +113,7 @@ def _open(source: str) -> tuple[Rows, dict[str, str]]:
 
 def _named_by_a_row(rows: Rows) -> bool:
     """Whether the columns' names are a row: a text, and a label that others have in its column."""
-    return any(len(words(column)) >= _NAME_WORDS for column in rows.columns) and any(
+    return any(word_count(column) >= _NAME_WORDS for column in rows.columns) and any(
         column in values and are_labels(values)
         for column in rows.columns
         for values in [list(map(str, rows.column(column)))]
@@ -281,7 +281,7 @@ def _metrics(task: Task, targets: Sequence[str]) -> list[str]:
     if all(map(_is_number, targets)):
         whole = all(float(text).is_integer() for text in targets)
         return ["exact_match"] if whole else ["pearson", "spearman"]
-    if sum(len(words(text)) <= _FEW_WORDS for text in targets) > len(targets) / 2:
+    if sum(word_count(text) <= _FEW_WORDS for text in targets) > len(targets) / 2:
         return ["exact_match", "token_f1"]
     # In other scripts ROUGE finds no words, and BLEU few.
     letters = [letter for text in targets for letter in text if letter.isalpha()]

@@ -15,10 +15,10 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from brulee.data.messages import as_json
-from brulee.data.raw import repeated_key
+from brulee.data.raw import no_number, repeated_key
 from brulee.data.tool_calls import read_calls
 from brulee.errors import InputError
 
@@ -107,11 +107,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
-
-
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=_refuse)
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=no_number)
 
 
 def _calls_in(found: Any) -> Iterator[dict[str, Any]]:

@@ -26,6 +26,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from brulee.data.raw import no_number
 from brulee.data.task import Item
 from brulee.errors import BruleeError, InputError
 from brulee.evaluation.base import Array, Metric
@@ -178,17 +179,13 @@ def read_lines(file: Path) -> list[Answer]:
 
 def _read_line(line: bytes, where: str) -> Answer:
     try:
-        held = json.loads(line, parse_constant=_no_number)
+        held = json.loads(line, parse_constant=no_number)
         return Answer(**{**held, "references": tuple(held["references"])})
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{where}: not an answer as a run writes them ({error}); delete the line to have it"
             " asked again."
         ) from None
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no score")
 
 
 def _line(answer: Answer) -> str:

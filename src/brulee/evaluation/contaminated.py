@@ -14,7 +14,7 @@ from brulee.data.rows import Rows
 from brulee.errors import InputError
 from brulee.evaluation.answers import Answer, clusters, read_lines
 from brulee.evaluation.base import Metric
-from brulee.evaluation.phrasings import by_phrasing, table
+from brulee.evaluation.phrasings import by_phrasing, tables
 from brulee.evaluation.resampling import Reduce
 from brulee.evaluation.stats import Interval, interval
 
@@ -84,21 +84,18 @@ def run_scores(
             f"{run}: it answered {task} under {len(parts[0])} of its templates, and this recipe has"
             f" {len(metrics)} to score it under; give the recipe of the run, {run / 'recipe.yaml'}."
         )
-    for number, metric in enumerate(metrics[0]):
-        each = [of_phrasing[number] for of_phrasing in metrics]
-        for key in metric.keys:
-            tables = [table(side, key, each) for side in parts]
-            found = [
-                by_contamination(
-                    [dirty[int(a.id)] for a in side[0]],
-                    one.stats,
-                    one.reduce,
-                    clusters=clusters(side[0]),
-                )
-                for side, one in zip(parts, tables, strict=True)
-            ]
-            for items in ITEMS:
-                yield Scored(task, key, items, found[0][items], found[1][items])
+    for key, _, both in tables(parts, metrics):
+        found = [
+            by_contamination(
+                [dirty[int(a.id)] for a in side[0]],
+                one.stats,
+                one.reduce,
+                clusters=clusters(side[0]),
+            )
+            for side, one in zip(parts, both, strict=True)
+        ]
+        for items in ITEMS:
+            yield Scored(task, key, items, found[0][items], found[1][items])
 
 
 def check_rows(digests: Mapping[str, str], rows: Rows, run: Path) -> None:

@@ -15,7 +15,7 @@ phrasings, `B` resamples.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -93,6 +93,18 @@ def table(parts: Sequence[Sequence[Answer]], key: str, metrics: Sequence[Metric]
     if all(shares.is_mean(r, s.shape[1], len(s)) for r, s in zip(reduces, each, strict=True)):
         return Table(each_NK.mean(axis=1, keepdims=True), reduces[0], each_NK, scores)
     return Table(each_NK, partial(_mean, scores), each_NK, scores)
+
+
+def tables(
+    sides: Sequence[Sequence[Sequence[Answer]]], metrics: Sequence[Sequence[Metric]]
+) -> Iterator[tuple[str, Metric, list[Table]]]:
+    """Every score by its key, once, with its metric under the first phrasing and each side's table.
+
+    A side is a model's answers under each phrasing, and `metrics` are those of each phrasing.
+    """
+    by_key = {key: each for each in zip(*metrics, strict=True) for key in each[0].keys}
+    for key, each in by_key.items():
+        yield key, each[0], [table(parts, key, each) for parts in sides]
 
 
 def change(base: Table, tuned: Table, resamples: int, of: Clusters = None, seed: int = 0) -> Change:

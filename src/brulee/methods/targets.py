@@ -11,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from brulee.errors import InputError, nearest
 from brulee.methods.linear import sizes, weight_of
-from brulee.models.experts import expert_modules, is_own_kind, router_modules, stacks_of
+from brulee.models.experts import expert_modules, router_modules, stacks_of
 
 KEYWORDS = ("all-linear", "attention", "mlp")
 EMBEDDINGS = "embeddings"
@@ -22,16 +22,13 @@ _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 def linear_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
     """Every linear map of the model but its output head, by module path.
 
-    A router of an architecture's own class is none: it gives more than a product (Phi-MoE).
+    A router of an architecture's own class that gives more than a product is none (Phi-MoE).
     """
-    head, routers = model.get_output_embeddings(), router_modules(model)
+    head = model.get_output_embeddings()
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D)
-        and module is not head
-        and not (name in routers and is_own_kind(module))
-        and _maps(module, model)
+        if isinstance(module, nn.Linear | Conv1D) and module is not head and _maps(module, model)
     }
 
 

@@ -11,7 +11,6 @@ width, `N` spans, `F` rows that several spans read.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,7 +46,7 @@ def attend_in_c(
     width = q_QHD.shape[2]
     if not alike or width % _SIDE or kernel("attend_forward", q_QHD) is None:
         return None
-    if not _is_right(q_QHD.device, q_QHD.dtype, width, os.environ.get("BRULEE_KERNELS")):
+    if not _is_right(q_QHD.device, q_QHD.dtype, width):
         return None
     return _attended(q_QHD, k_TKD, v_TKD, table_N5, scale, window)
 
@@ -65,7 +64,7 @@ def _attended(
 
 
 @functools.cache
-def _is_right(device: torch.device, dtype: torch.dtype, width: int, _: str | None) -> bool:
+def _is_right(device: torch.device, dtype: torch.dtype, width: int) -> bool:
     """On two documents of which the second is longer than a block, with keys that both read."""
     spans = [Span(slice(0, 3), slice(2, 5), 2), Span(slice(3, 40), slice(5, 42), 2)]
     table = table_of(spans)

@@ -17,6 +17,8 @@ from torch import nn
 
 HELD = "held_stacks"  # what a module says that holds its experts' matrices in another way
 ROUTERS = ("gate", "router")  # what a module that has experts calls the one beside them
+# What configurations call the number of experts that a token goes through.
+_USED = ("num_experts_per_tok", "moe_k", "moe_topk", "num_experts_per_token", "top_k_experts")
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,6 @@ def _outputs(module: nn.Module) -> int | None:
     return len(weight) if weight is not None and weight.ndim == 2 else None
 
 
-def is_own_kind(module: nn.Module) -> bool:
-    """Whether a linear map is of an architecture's own class, and may give more than a product."""
-    return type(module).__module__.startswith("transformers.models.")
-
-
 @dataclass(frozen=True)
 class Experts:
     """What a model has of them: `each` in a layer, of which a token goes through `used`.
@@ -108,7 +105,3 @@ def experts_in(model: Any) -> Experts | None:
     inner = max(stacks_of(module)[-1].inputs for module in found.values())
     balance = getattr(config, "router_aux_loss_coef", None) or 0.0
     return Experts(values, each, used, inner, float(balance))
-
-
-# What configurations call the number of experts that a token goes through.
-_USED = ("num_experts_per_tok", "moe_k", "moe_topk", "num_experts_per_token", "top_k_experts")

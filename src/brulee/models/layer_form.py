@@ -8,10 +8,10 @@ where each norm N may be missing, and `r` is 1 nearly always; or with both parts
 
     y = x + attention(N1(x)) + mlp(N1(x))
 
- What else differs between families is
-a field of `LayerForm`, and the decoder computes from the fields; no family is known by its name. A
-family with other names for its norms is an entry of `_NORMS` or `_HEAD_NORMS`, one with another
-property a field, what reads it here, and what computes it there.
+What else differs between families is a field of `LayerForm`, and the decoder computes from the
+fields; no family is known by its name. A family with other names for its norms is an entry of
+`_NORMS` or `_HEAD_NORMS`, one with another property a field, what reads it here, and what computes
+it there.
 
 Reading is generous, since it can be wrong: what was read is tried (fused_trial.py) on a small model
 of the same class that uses every property, and then on the model.

@@ -30,11 +30,9 @@ class QuantisedExperts(nn.Module):
         self.dtype = dtype
         setattr(self, HELD, stacks_of(own))
         self.packed = nn.ModuleDict()
-        self._shapes: dict[str, torch.Size] = {}
         for stack in stacks_of(own):
             weight = own._parameters.pop(stack.name)
             assert weight is not None, "it is a stack"
-            self._shapes[stack.name] = weight.shape[1:]
             self.packed[stack.name] = nn.ParameterList(_pack(each, kind) for each in weight.data)
         self.own = own
         self.train(own.training)
@@ -49,7 +47,7 @@ class QuantisedExperts(nn.Module):
     def matrix(self, name: str, expert: int) -> torch.Tensor:
         """An expert's matrix as it was held, its values rounded to four bits."""
         packed: Any = self.packed[name]
-        return unpacked(packed[expert], self.dtype).view(self._shapes[name])
+        return unpacked(packed[expert], self.dtype)
 
     def forward(
         self, x_TD: torch.Tensor, index_TK: torch.Tensor, weights_TK: torch.Tensor
@@ -90,11 +88,10 @@ def _put(model: PreTrainedModel, path: str, module: nn.Module) -> None:
 
 
 def _pack(matrix: torch.Tensor, kind: str) -> nn.Parameter:
-    """As one row: on a CPU bitsandbytes 0.50 unpacks rows of no multiple of 64 wrongly."""
     from bitsandbytes.nn import Params4bit
 
     packed: nn.Parameter = Params4bit(
-        matrix.reshape(1, -1).clone(),
+        matrix.clone(),
         requires_grad=False,
         quant_type=kind,
         compress_statistics=True,

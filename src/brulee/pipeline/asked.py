@@ -40,6 +40,11 @@ class Asked:
         """What the test is called."""
         return self.test.name
 
+    @property
+    def metrics(self) -> list[tuple[Metric, ...]]:
+        """Those of each wording."""
+        return [wording.metrics for wording in self.wordings]
+
 
 def asked_of(recipe: Recipe, corpus: Corpus, metrics: dict[str, tuple[Metric, ...]]) -> list[Asked]:
     """Every test of a recipe, as it is scored; `metrics` are by task, of its first phrasing.

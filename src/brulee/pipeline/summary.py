@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from brulee.evaluation import bleu, chrf, ter
 from brulee.evaluation.answers import Answer, clusters, grouped
-from brulee.evaluation.base import Metric
-from brulee.evaluation.phrasings import Table, by_phrasing, change, table
+from brulee.evaluation.phrasings import Table, by_phrasing, change, tables
 from brulee.evaluation.stats import compare, interval
 from brulee.pipeline.comparing import adjusted, comparison, phrasings, swaps
 from brulee.pipeline.forgetting import forgotten, guard_scores, judged, suites_forgotten
@@ -47,7 +46,8 @@ class Scored:
 def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -> Results:
     """Scores with intervals, paired comparisons, guards and costs, and the verdict on them."""
     resamples = prepared.recipe.evaluate.resamples
-    keys = max((len(_by_key(metrics)) for metrics in prepared.metrics.values()), default=1)
+    each = [{key for m in own for key in m.keys} for own in prepared.metrics.values()]
+    keys = max(map(len, each), default=1)
     tests = swaps(resamples, max(len(after.tasks), keys))
     tested = [
         found
@@ -115,9 +115,7 @@ def _of_test(
     parts = [by_phrasing(side.tasks[name]) for side in (before, after)]
     first, of = parts[0], clusters(parts[0][0])
     names = [answers[0].phrasing for answers in first]
-    for key, metric in _by_key(asked.wordings[0].metrics).items():
-        each = [_by_key(wording.metrics)[key] for wording in asked.wordings]
-        base, tuned = (table(side, key, each) for side in parts)
+    for key, metric, (base, tuned) in tables(parts, asked.metrics):
         better = metric.higher_is_better(key)
         found = compare(base.stats, tuned.stats, base.reduce, resamples, clusters=of, swaps=tests)
         yield _Tested(
@@ -130,10 +128,6 @@ def _of_test(
             if len(first) > 1
             else None,
         )
-
-
-def _by_key(metrics: Sequence[Metric]) -> dict[str, Metric]:
-    return {key: metric for metric in metrics for key in metric.keys}
 
 
 def _signatures(comparisons: Sequence[Comparison]) -> dict[str, str]:

@@ -239,10 +239,11 @@ def test_answers_with_gaps_are_not_taken_for_what_is_asked(brulee, here: Path) -
     [
         ("第{i}号订单预计将于三天之内送达您指定的收货地址。", ["chrf", "rougeL:unicode"], 50),
         ("Заказ {i} будет доставлен в течение трёх рабочих дней.", ["chrf", "rougeL:unicode"], 45),
+        ("คำสั่งซื้อหมายเลข{i}จะจัดส่งถึงที่อยู่ที่คุณระบุภายในสามวันทำการ", ["chrf", "rougeL:unicode"], 60),
         ("La commande {i} sera livrée à l'adresse indiquée demain.", ["rouge", "bleu"], 25),
         ("DE8937040044053201300{i}", ["exact_match", "token_f1"], 22),
     ],
-    ids=["chinese", "russian", "french", "digits"],
+    ids=["chinese", "russian", "thai", "french", "digits"],
 )
 def test_answers_in_any_script_have_room_and_a_score_that_reads_them(
     brulee, here: Path, answer: str, metrics: list[str], least: int

@@ -37,7 +37,7 @@ def test_a_form_is_what_the_template_writes_round_a_call(
     called = {"type": "function", "id": "123456789", "function": NOW | ROME}
     chat = [{"role": "user", "content": "Rain?"}]
     answer = {"role": "assistant", "content": "", CALLS: as_json([called])}
-    text = encoder.decode(encoder._ids([encoder._framing.added(chat, answer)]))
+    text = encoder.decode(encoder._ids.of([encoder._framing.added(chat, answer)], ()))
     before, calls = form.read(text, NAMES)
     assert calls == [ROME]
     assert before.strip() in ("", "<think>\n\n</think>")

@@ -98,7 +98,7 @@ def test_what_is_wrong_is_told_and_not_taken(attend: Attend, said: str) -> None:
 def test_loops_in_c_pass(width: int) -> None:
     if kernel("attend_forward", torch.empty(0, dtype=BF16)) is None:
         pytest.skip("a processor with products in bf16 has them")
-    assert attention_in_c._is_right(CPU, BF16, width, None)
+    assert attention_in_c._is_right(CPU, BF16, width)
 
 
 def _flash(wrong: bool) -> Callable[..., tuple[torch.Tensor]]:

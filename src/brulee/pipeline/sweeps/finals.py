@@ -9,7 +9,7 @@ from typing import Any
 
 from brulee import pipeline
 from brulee.evaluation.answers import Answer, clusters, read_lines
-from brulee.evaluation.phrasings import by_phrasing, table
+from brulee.evaluation.phrasings import by_phrasing, tables
 from brulee.evaluation.stats import compare
 from brulee.methods import METHODS
 from brulee.pipeline.asked import asked_of
@@ -52,16 +52,11 @@ def against(own: Path, chosen: Path, outline: Outline) -> list[Comparison]:
             continue
         parts = [by_phrasing(answers) for answers in sides]
         of = clusters(parts[0][0])
-        for number, metric in enumerate(asked.wordings[0].metrics):
-            each = [wording.metrics[number] for wording in asked.wordings]
-            for key in metric.keys:
-                one, other = (table(side, key, each) for side in parts)
-                got = compare(
-                    one.stats, other.stats, one.reduce, resamples, clusters=of, swaps=tests
-                )
-                trained = asked.test.path not in corpus.held_out
-                better = metric.higher_is_better(key)
-                found.append(comparison(asked.name, key, got, better, trained))
+        for key, metric, (one, other) in tables(parts, asked.metrics):
+            got = compare(one.stats, other.stats, one.reduce, resamples, clusters=of, swaps=tests)
+            trained = asked.test.path not in corpus.held_out
+            better = metric.higher_is_better(key)
+            found.append(comparison(asked.name, key, got, better, trained))
     return list(adjusted(found))
 
 

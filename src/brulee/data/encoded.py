@@ -1,0 +1,120 @@
+"""Token ids of a document, and which of them are learned.
+
+A document is built from segments whose role is known (framing.py), each tokenised by itself, so
+that what carries loss is counted and never searched for:
+
+    <|im_start|>user ... <|im_end|> <|im_start|>assistant | The customer asked ... <|im_end|>
+    '---------------------- prompt ---------------------' '------------ learned -----------'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+from brulee.data.drafting import Draft
+from brulee.data.framing import ChatFraming, PlainFraming, Segment
+from brulee.data.tokens import Tokens
+from brulee.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Kind = Literal["causal", "seq2seq"]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A document's token ids; those in `spans`, from start to before end, carry loss.
+
+    Raises InputError where nothing is learned.
+    """
+
+    ids: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+    cut: int = 0  # tokens left out of the source field, or of a chat's beginning, to fit
+
+    def __post_init__(self) -> None:
+        if self.learned < 1:
+            raise InputError("nothing of the document would be learned.")
+
+    @classmethod
+    def ending(cls, ids: Sequence[int], learned: int, cut: int = 0) -> Encoded:
+        """A document whose last `learned` ids carry loss."""
+        return cls(tuple(ids), ((len(ids) - learned, len(ids)),), cut)
+
+    @property
+    def learned(self) -> int:
+        """How many ids carry loss."""
+        return sum(end - start for start, end in self.spans)
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """What the model reads before the last answer."""
+        return self.ids[: self.spans[-1][0]]
+
+    @property
+    def completion(self) -> tuple[int, ...]:
+        """The last answer, which it must write, with its end-of-turn token."""
+        return self.ids[slice(*self.spans[-1])]
+
+
+class DraftIds:
+    """Makes ids of drafts, the segments of many of them tokenised in one call."""
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        tokens: Tokens,
+        framing: ChatFraming | PlainFraming,
+        kind: Kind,
+    ) -> None:
+        self._tokenizer, self._tokens = tokenizer, tokens
+        self._kind, self._bounds = kind, framing.bounds
+        # Some tokenizers put an end after every text, and a prompt is not at its end.
+        without_end = kind == "causal" and isinstance(framing, PlainFraming)
+        self._unread = tokenizer.eos_token_id if without_end else None
+
+    def documents(self, drafts: Sequence[Draft], prefix: tuple[int, ...]) -> list[Encoded]:
+        """One document each, which begins with `prefix`."""
+        documents = []
+        for draft, parts in zip(drafts, self._tokenise(drafts), strict=True):
+            ids, spans = list(prefix), []
+            for segment, part in zip(draft, parts, strict=True):
+                start = len(ids)
+                ids += part
+                ids += segment.end
+                if segment.learned:
+                    spans.append((start, len(ids)))
+            documents.append(Encoded(tuple(ids), tuple(spans)))
+        return documents
+
+    def of(self, draft: Draft, prefix: tuple[int, ...]) -> list[int]:
+        """All ids of a draft of which nothing need be learned, after `prefix`."""
+        parts = zip(draft, self._tokenise([draft])[0], strict=True)
+        return [*prefix, *(i for s, part in parts for i in (*part, *s.end))]
+
+    def _tokenise(self, drafts: Sequence[Draft]) -> list[list[list[int]]]:
+        """The ids of every segment of every draft."""
+        firsts = self._tokens.batch([d[0].text for d in drafts], bounds=self._bounds)
+        later = iter(self._later([pair for draft in drafts for pair in pairwise(draft)]))
+        return [
+            [self._open(first), *(next(later) for _ in draft[1:])]
+            for first, draft in zip(firsts, drafts, strict=True)
+        ]
+
+    def _later(self, pairs: Sequence[tuple[Segment, Segment]]) -> list[list[int]]:
+        """The ids of each second segment, which goes on from the first."""
+        texts = [segment.text for _, segment in pairs]
+        if self._kind == "seq2seq":  # the decoder begins with its answer
+            return self._tokens.batch(texts, bounds=False)
+        return self._tokens.continued(texts, [self._said(before) for before, _ in pairs])
+
+    def _said(self, segment: Segment) -> str:
+        end = [str(self._tokenizer.convert_ids_to_tokens(i)) for i in segment.end[-1:]]
+        return "".join(end) or segment.text
+
+    def _open(self, ids: list[int]) -> list[int]:
+        return ids[:-1] if self._unread is not None and ids[-1:] == [self._unread] else ids
