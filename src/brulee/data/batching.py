@@ -5,6 +5,8 @@
              |- b -|.......|                      B x T, for models that cannot pack
              |---- c ------|
 
+    pairs    |-- a --|- b -|  |- a -|-- b --|     prompts of an encoder, completions of a decoder
+
 Shapes: `B` documents, `T` tokens, `N` learned tokens.
 """
 
@@ -31,7 +33,8 @@ class Batch:
 
     `lengths` are the documents' token counts; `positions` (N) and `targets` (N) on the inputs'
     device. The first `shared` tokens of every document stand once, at the front of a pack; of each
-    of its `segments`, the last `asked` tokens begin where something is learned.
+    of its `segments`, the last `asked` tokens begin where something is learned. Of documents that
+    are read in two halves, `written` are the token counts of what a decoder writes.
     """
 
     inputs: dict[str, Any]
@@ -41,6 +44,7 @@ class Batch:
     packed: bool
     shared: int = 0
     asked: tuple[int, ...] = ()
+    written: tuple[int, ...] = ()
 
     @property
     def segments(self) -> tuple[int, ...]:
@@ -155,8 +159,7 @@ def pad_pairs(documents: Sequence[Encoded], pad_id: int, start_id: int) -> Batch
     """
     import torch
 
-    if any(len(d.spans) > 1 for d in documents):
-        raise ValueError("an encoder-decoder document has one learned span")
+    _check_pairs(documents)
     ids_BT, mask_BT = _right_padded([d.prompt for d in documents], pad_id)
     shifted = [(start_id, *d.completion[:-1]) for d in documents]
     decoder_BT, decoder_mask_BT = _right_padded(shifted, pad_id)
@@ -171,6 +174,29 @@ def pad_pairs(documents: Sequence[Encoded], pad_id: int, start_id: int) -> Batch
     }
     lengths = tuple(len(d.ids) for d in documents)
     return Batch(inputs, torch.tensor(positions), torch.tensor(targets), lengths, False)
+
+
+def pack_pairs(documents: Sequence[Encoded], start_id: int) -> Batch:
+    """The same two halves, each packed into one row without padding.
+
+    Raises ValueError for a document with more than one learned span: the decoder writes one.
+    """
+    _check_pairs(documents)
+    shifted = [token for d in documents for token in (start_id, *d.completion[:-1])]
+    targets = _whole_numbers([token for d in documents for token in d.completion])
+    inputs = {
+        "input_ids": _whole_numbers([t for d in documents for t in d.prompt]).unsqueeze(0),
+        "decoder_input_ids": _whole_numbers(shifted).unsqueeze(0),
+    }
+    lengths = tuple(len(d.ids) for d in documents)
+    positions = _whole_numbers(list(range(len(shifted))))
+    written = tuple(d.learned for d in documents)
+    return Batch(inputs, positions, targets, lengths, True, written=written)
+
+
+def _check_pairs(documents: Sequence[Encoded]) -> None:
+    if any(len(d.spans) > 1 for d in documents):
+        raise ValueError("an encoder-decoder document has one learned span")
 
 
 def _predict(document: Encoded, begin: int, positions: list[int], targets: list[int]) -> None:

@@ -135,7 +135,7 @@ class _Attend(torch.autograd.Function):
         out_QHD[spans[-1].queries.stop :] = 0
         for span in spans:
             _, _, v, p_KnS, _ = _weighed(q_QHD, k_TKD, v_TKD, span, read, scale, window, cap)
-            _put(p_KnS @ v, out_QHD[span.queries])
+            put(p_KnS @ v, out_QHD[span.queries])
         return out_QHD
 
     @staticmethod
@@ -154,10 +154,10 @@ class _Attend(torch.autograd.Function):
             q, k, v, p_KnS, slope = _weighed(
                 q_QHD, k_TKD, v_TKD, span, ctx.read, ctx.scale, ctx.window, ctx.cap
             )
-            d_o = _by_key_head(d_out[span.queries], heads)
+            d_o = by_key_head(d_out[span.queries], heads)
             d_s = _through_softmax(d_o @ v.transpose(1, 2), p_KnS, span, ctx.scale, ctx.window)
             d_s = d_s if slope is None else d_s.mul_(slope)
-            _put(d_s @ k, d_q[span.queries])
+            put(d_s @ k, d_q[span.queries])
             for own, common, of_seen in (
                 (d_k, common_k, d_s.transpose(1, 2) @ q),
                 (d_v, common_v, p_KnS.transpose(1, 2) @ d_o),
@@ -191,7 +191,7 @@ def _weighed(
 
     With them the slope of capped scores, as large as the weights; None without a cap.
     """
-    q = _by_key_head(q_QHD[span.queries], k_TKD.shape[1])
+    q = by_key_head(q_QHD[span.queries], k_TKD.shape[1])
     k, v = _seen(k_TKD, span), _seen(v_TKD, span)
     run = kernel("softmax_forward", q) if cap is None else None
     if run is not None:
@@ -228,7 +228,7 @@ def _sizes(x_KnS: torch.Tensor, span: Span) -> tuple[int, ...]:
     return heads * many // rows, rows, columns, span.asked, span.read
 
 
-def _by_key_head(x_nHD: torch.Tensor, heads: int) -> torch.Tensor:
+def by_key_head(x_nHD: torch.Tensor, heads: int) -> torch.Tensor:
     """(n, H, D) -> (K, G N, D): the queries of one key head under each other, n filled up to N."""
     asked, every, width = x_nHD.shape
     groups, rows = every // heads, rounded(asked, step_of(x_nHD, STEP))
@@ -238,7 +238,7 @@ def _by_key_head(x_nHD: torch.Tensor, heads: int) -> torch.Tensor:
     return found.view(heads, -1, width)
 
 
-def _put(x_KnD: torch.Tensor, into_nHD: torch.Tensor) -> None:
+def put(x_KnD: torch.Tensor, into_nHD: torch.Tensor) -> None:
     """(K, G N, D) -> (n, H, D), without what n was filled up with."""
     asked, every, width = into_nHD.shape
     heads = x_KnD.shape[0]

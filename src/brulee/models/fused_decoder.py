@@ -137,7 +137,7 @@ class FusedDecoder:
         """
         body = self.model.base_model
         hidden_TD = self.model.get_input_embeddings()(prepared.ids[None])[0]
-        self._compute_in(_format(hidden_TD))
+        self._compute_in(format_of(hidden_TD))
         hidden_TD = filled(hidden_TD, step_of(hidden_TD, STEP, self.held.dtype))
         if self.form.embedding != 1.0:
             hidden_TD = hidden_TD * self.form.embedding
@@ -342,7 +342,7 @@ def _taken(x_TD: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
     return x_TD if rows is None else x_TD.index_select(0, rows)
 
 
-def _format(hidden: torch.Tensor) -> torch.dtype:
+def format_of(hidden: torch.Tensor) -> torch.dtype:
     """What products are computed in: autocast's format where it is on."""
     kind = hidden.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype

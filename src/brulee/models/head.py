@@ -9,6 +9,7 @@ Shapes: `N` learned positions, `D` width, `V` vocabulary, `C` positions in a chu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
-from brulee.models.fused_decoder import Prepared, fused_decoder
+from brulee.models.fused_decoder import FusedDecoder, Prepared, fused_decoder
+from brulee.models.fused_pair import FusedPair, fused_pair
 from brulee.models.held import Held
 from brulee.models.kernels import kernel
 from brulee.models.rounding import filled, step_of
@@ -172,15 +174,23 @@ class CompletionLoss:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
-        self._head = None if model.config.is_encoder_decoder else _head_of(model)
+        self.decoder: FusedDecoder | FusedPair | None
+        self._pair = bool(model.config.is_encoder_decoder)
+        if self._pair:
+            self.decoder = fused_pair(model)
+            self._head = None if self.decoder is None else _head_of_pair(model)
+        else:
+            self._head = _head_of(model)
+            self.decoder = None if self._head is None else fused_decoder(model)
         self.fused = self._head is not None
-        self.decoder = fused_decoder(model) if self.fused else None
+        if not self.fused:
+            self.decoder = None
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """Sum of the losses of the batch's N targets, an fp32 scalar."""
-        if self.fused and self.decoder is not None and batch.packed:
-            return self.of_prepared(self.decoder.prepared(batch))
-        if self.fused and self._head is not None:
+        if self.decoder is not None and batch.packed:
+            return self._of_hidden(self.decoder(batch), batch.targets)
+        if self._head is not None and not self._pair:
             hidden_BTD = self.model.base_model(**batch.inputs, use_cache=False).last_hidden_state
             head = self.model.get_output_embeddings()
             hidden_ND = _as_held(hidden_BTD.flatten(0, 1)[batch.positions], head.weight)
@@ -195,11 +205,37 @@ class CompletionLoss:
 
     def of_prepared(self, prepared: Prepared) -> torch.Tensor:
         """The same of what the decoder has prepared; targets below 0 are left out."""
-        assert self.decoder is not None, "prepared by it"
+        assert isinstance(self.decoder, FusedDecoder), "prepared by it"
+        return self._of_hidden(self.decoder.hidden(prepared), prepared.targets)
+
+    def _of_hidden(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+        assert self.decoder is not None, "what made them"
         assert self._head is not None, "what a decoder is for"
-        hidden_ND = self.decoder.hidden(prepared)
         weight_VD = self.model.get_output_embeddings().weight
-        return self._head.loss(hidden_ND, weight_VD, prepared.targets, self.decoder.held)
+        return self._head.loss(hidden_ND, weight_VD, targets_N, self.decoder.held)
+
+
+def _head_of_pair(model: PreTrainedModel) -> Head | None:
+    """T5 divides by the root of the width where the head is the embedding."""
+    head = model.get_output_embeddings()
+    if type(head) is not nn.Linear or head.bias is not None:
+        return None
+    ids = torch.arange(4, device=head.weight.device).unsqueeze(0)
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        given = model.encoder(input_ids=ids).last_hidden_state
+        hidden = model.decoder(input_ids=ids, encoder_hidden_states=given, use_cache=False)
+        expected = model(input_ids=ids, decoder_input_ids=ids, use_cache=False).logits.float()
+        logits = head(_as_held(hidden.last_hidden_state, head.weight)).float()
+    model.train(training)
+    overs = (1.0, math.sqrt(head.weight.shape[1]))
+    right = (over for over in overs if _alike(logits / over, expected))
+    return next((Head(over) for over in right), None)
+
+
+def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    return float((found - expected).norm() / expected.norm()) <= 1e-2
 
 
 def _head_of(model: PreTrainedModel) -> Head | None:

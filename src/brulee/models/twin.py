@@ -9,6 +9,7 @@ scores are large, and norms tell which value they belong to.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 WINDOW = 5  # tokens
 _VOCABULARY = 64
+_PAIR_LAYERS = 2
 _EXPERTS = 16
+_AS_IT_IS = {"_attn_implementation": "eager", "dtype": torch.float32}
 _COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _OF_EXPERTS = ("moe_intermediate_size", "shared_expert_intermediate_size")  # widths
 # How long a document may be before it is read in another way.
@@ -30,14 +33,50 @@ def twin_of(model: PreTrainedModel, layers: int) -> PreTrainedModel | None:
     In training mode, so that a dropout of the architecture's own is noticed. Leaves the state of
     random numbers as it is.
     """
+    twin = _built(model, lambda: _shrunk(model, layers))
+    return None if twin is None else twin.train()
+
+
+def pair_twin_of(model: PreTrainedModel) -> PreTrainedModel | None:
+    """The twin of an encoder-decoder, of two layers on each side, on the CPU; None as above.
+
+    Not in training mode. Its heads are as wide as the model's.
+    """
+    twin = _built(model, lambda: _shrunk_pair(model))
+    return None if twin is None else twin.eval()
+
+
+def _built(
+    model: PreTrainedModel, config: Callable[[], PretrainedConfig]
+) -> PreTrainedModel | None:
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(0)
         try:
-            twin = type(model)(_shrunk(model, layers))
+            twin = type(model)(config())
         except (TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError):
             return None
         _draw(twin.float())
-    return twin.train()
+    return twin
+
+
+def _shrunk_pair(model: PreTrainedModel) -> PretrainedConfig:
+    config = copy.deepcopy(model.config)
+    width = int(config.d_kv)
+    _change(
+        config,
+        {
+            "num_layers": _PAIR_LAYERS,
+            "num_decoder_layers": _PAIR_LAYERS,
+            "num_heads": 2,
+            "d_model": 3 * width,
+            "d_ff": 4 * width,
+            "vocab_size": _VOCABULARY,
+            "pad_token_id": 0,
+            "decoder_start_token_id": 0,
+            **_AS_IT_IS,
+        },
+    )
+    return config
 
 
 def _shrunk(model: PreTrainedModel, layers: int) -> PretrainedConfig:
@@ -53,20 +92,23 @@ def _shrunk(model: PreTrainedModel, layers: int) -> PretrainedConfig:
         **dict.fromkeys(_OF_EXPERTS, width),
         "vocab_size": _VOCABULARY,
         "pad_token_id": None,
-        "_attn_implementation": "eager",
-        "dtype": torch.float32,
+        **_AS_IT_IS,
     }
     for key, value in vars(config).items():
         if isinstance(value, list) and len(value) == depth:  # one for each layer
             changes[key] = value[:layers]
     changes |= {key: WINDOW for key in _REACHES if getattr(config, key, None)}
     changes |= {key: min(_EXPERTS, getattr(config, key, None) or _EXPERTS) for key in _COUNTS}
+    _change(config, changes)
+    return config
+
+
+def _change(config: PretrainedConfig, changes: dict[str, Any]) -> None:
     for key, value in changes.items():
         if hasattr(config, key):
             setattr(config, key, value)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    return config
 
 
 @torch.no_grad()

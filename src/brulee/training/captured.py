@@ -144,7 +144,7 @@ class Captured:
 
     @property
     def _decoder(self) -> FusedDecoder:
-        assert self._loss.decoder is not None, "only what it runs is recorded"
+        assert isinstance(self._loss.decoder, FusedDecoder), "only what it runs is recorded"
         return self._loss.decoder
 
     def _take_gradients(self, reached: Sequence[int]) -> None:
@@ -314,7 +314,9 @@ def captured(loss: CompletionLoss, precision: Precision, dtype: torch.dtype) -> 
     mode, device = os.environ.get(SWITCH, ""), loss.model.device
     if mode not in _MODES:
         raise InputError(f"{SWITCH}={mode!r} in the environment; valid: 0, 1, auto.")
-    if mode in ("", "0") or loss.decoder is None or loss.decoder.refreshes:
+    if mode in ("", "0") or not isinstance(loss.decoder, FusedDecoder):
+        return None
+    if loss.decoder.refreshes:
         return None  # a replay would not be noticed by what writes trained values after each pass
     if any(layer.cap is not None for layer in loss.decoder.form.layers):
         return None  # no kernel bends scores, so a pass's launches depend on each document's length

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from brulee.data.batching import Batch, common_start, pack, pad, pad_pairs
+from brulee.data.batching import Batch, common_start, pack, pack_pairs, pad, pad_pairs
 from brulee.data.encoding import Encoded
 from brulee.models.attention import packed, packs_exactly
 from brulee.models.head import CompletionLoss
@@ -159,11 +159,15 @@ class Passes:
         yield from within(others, self.most, self.pass_tokens)
 
     def _batch(self, part: Sequence[Encoded], apart: bool = False) -> Batch:
-        if self.packs:
-            batch = pack(part, common_start(part) if self._decoder and not apart else 0)
-        elif self.base.kind == "seq2seq":
+        if self.base.kind == "seq2seq":
             start = int(self.base.model.config.decoder_start_token_id)
-            batch = pad_pairs(part, self.base.pad_id, start)
+            batch = (
+                pad_pairs(part, self.base.pad_id, start)
+                if self._decoder is None
+                else pack_pairs(part, start)
+            )
+        elif self.packs:
+            batch = pack(part, common_start(part) if self._decoder and not apart else 0)
         else:
             batch = pad(part, self.base.pad_id)
         return batch.to(self.base.device)

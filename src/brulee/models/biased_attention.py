@@ -1,0 +1,219 @@
+"""Attention of a pack's documents with a bias for each distance, as the stacks of T5 compute it.
+
+    weights = softmax(q k^T + bias)        out = dropout(weights) v
+
+Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text
+Transformer". On a CPU a document is a few matrix products (`_Attend`), whose weights are computed
+again on the way back. On a GPU documents are put side by side, padded, for torch's own kernels.
+
+Shapes: `Q` queries and `T` keys of a pack, `H` heads, `W` head width; of one document `n` queries
+and `s` keys, filled up to `N` and `S` (rounding.py); `B` documents.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from brulee.models.dropping import kept_of, times_of
+from brulee.models.fused_attention import STEP, by_key_head, put
+from brulee.models.rounding import rounded, step_of
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Which rows of the queries read which rows of the keys: one pair of slices a document.
+
+    `queries` (B, n) and `keys` (B, s) are the same rows, padded, for a GPU, with what is real.
+    """
+
+    pairs: tuple[tuple[slice, slice], ...]
+    queries: Padded | None = None
+    keys: Padded | None = None
+
+    @property
+    def longest(self) -> int:
+        """The most rows of one document, on either side."""
+        return max(max(q.stop - q.start, k.stop - k.start) for q, k in self.pairs)
+
+
+@dataclass(frozen=True)
+class Padded:
+    """`rows` (B, n) of a pack, some of which only fill up; `real` (B, n) tells which do not.
+
+    `back` (R) are the places of the real ones among all B n.
+    """
+
+    rows: torch.Tensor
+    real: torch.Tensor
+    back: torch.Tensor
+
+    def of(self, x_THW: torch.Tensor) -> torch.Tensor:
+        """(B, H, n, W)."""
+        return x_THW[self.rows].transpose(1, 2)
+
+
+def blocks_of(
+    queries: Sequence[int], keys: Sequence[int], device: torch.device, by_kernel: bool
+) -> Blocks:
+    """Documents of so many queries and keys, end to end on both sides."""
+    pairs = tuple(zip(_slices(queries), _slices(keys), strict=True))
+    if not by_kernel:
+        return Blocks(pairs)
+    return Blocks(pairs, _padded(queries, device), _padded(keys, device))
+
+
+def _slices(sizes: Sequence[int]) -> list[slice]:
+    return [slice(stop - n, stop) for n, stop in zip(sizes, itertools.accumulate(sizes))]
+
+
+def _padded(sizes: Sequence[int], device: torch.device) -> Padded:
+    at = torch.arange(max(sizes))
+    first = torch.tensor([part.start for part in _slices(sizes)])
+    real = at[None, :] < torch.tensor(sizes)[:, None]
+    rows = torch.where(real, first[:, None] + at, first[:, None])
+    back = real.flatten().nonzero()[:, 0]
+    return Padded(*(x.to(device, non_blocking=True) for x in (rows, real, back)))
+
+
+def by_distance(bias_HL: torch.Tensor, causal: bool) -> torch.Tensor:
+    """The bias of each query and key (H, n, n), of one for each distance, (H, 2 n - 1).
+
+    The first is that of a key n - 1 before its query; with `causal`, keys after it have minus
+    infinity.
+    """
+    size = (bias_HL.shape[1] + 1) // 2
+    bias_Hnn = bias_HL.unfold(1, size, 1).flip(1)
+    if not causal:
+        return bias_Hnn
+    late = torch.ones(size, size, dtype=torch.bool, device=bias_HL.device).triu_(1)
+    return bias_Hnn.masked_fill(late, -torch.inf)
+
+
+def attend_biased(
+    q_QHW: torch.Tensor,
+    k_THW: torch.Tensor,
+    v_THW: torch.Tensor,
+    blocks: Blocks,
+    bias_Hnn: torch.Tensor | None,
+    dropout: float,
+) -> torch.Tensor:
+    """What each query reads of the keys of its document, (Q, H, W); scores are not scaled.
+
+    The bias is of the longest document's sizes or larger. Rows that belong to no document give
+    zeros.
+    """
+    if blocks.queries is not None and blocks.keys is not None:
+        return _by_kernel(q_QHW, k_THW, v_THW, blocks.queries, blocks.keys, bias_Hnn, dropout)
+    apply: Callable[..., torch.Tensor] = _Attend.apply  # torch leaves it untyped
+    return apply(q_QHW, k_THW, v_THW, bias_Hnn, blocks, dropout)
+
+
+def _by_kernel(
+    q_QHW: torch.Tensor,
+    k_THW: torch.Tensor,
+    v_THW: torch.Tensor,
+    queries: Padded,
+    keys: Padded,
+    bias_Hnn: torch.Tensor | None,
+    dropout: float,
+) -> torch.Tensor:
+    n, s = queries.rows.shape[1], keys.rows.shape[1]
+    mask_B1ns = keys.real[:, None, None, :].expand(-1, 1, n, s)
+    if bias_Hnn is not None:
+        mask_B1ns = bias_Hnn[None, :, :n, :s].masked_fill(~mask_B1ns, -torch.inf)
+    out_BHnW = F.scaled_dot_product_attention(
+        queries.of(q_QHW),
+        keys.of(k_THW),
+        keys.of(v_THW),
+        attn_mask=mask_B1ns,
+        dropout_p=dropout,
+        scale=1.0,
+    )
+    real_RHW = out_BHnW.transpose(1, 2).flatten(0, 1).index_select(0, queries.back)
+    more = len(q_QHW) - len(real_RHW)
+    return F.pad(real_RHW, (0, 0, 0, 0, 0, more)) if more else real_RHW
+
+
+class _Attend(torch.autograd.Function):
+    """Keeps what attention was dropped out, a byte for each weight, and nothing else that grows."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q_QHW: torch.Tensor,
+        k_THW: torch.Tensor,
+        v_THW: torch.Tensor,
+        bias_Hnn: torch.Tensor | None,
+        blocks: Blocks,
+        dropout: float,
+    ) -> torch.Tensor:
+        out_QHW, kept = torch.empty_like(q_QHW), []
+        out_QHW[blocks.pairs[-1][0].stop :] = 0
+        for queries, keys in blocks.pairs:
+            _, _, p_HNS = _weighed(q_QHW, k_THW, bias_Hnn, queries, keys)
+            if dropout:
+                kept.append(kept_of(p_HNS, dropout))
+                p_HNS.mul_(kept[-1]).mul_(times_of(dropout))
+            put(p_HNS @ _rows(v_THW[keys]), out_QHW[queries])
+        ctx.save_for_backward(q_QHW, k_THW, v_THW, bias_Hnn, *kept)
+        ctx.blocks, ctx.dropout = blocks, dropout
+        return out_QHW
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (d_out,) = grads
+        q_QHW, k_THW, v_THW, bias_Hnn, *kept = ctx.saved_tensors
+        d_q, d_k, d_v = (torch.zeros_like(x) for x in (q_QHW, k_THW, v_THW))
+        d_bias = None
+        if ctx.needs_input_grad[3]:
+            d_bias = torch.zeros_like(bias_Hnn, dtype=torch.promote_types(d_q.dtype, torch.float32))
+        for at, (queries, keys) in enumerate(ctx.blocks.pairs):
+            q, k, p_HNS = _weighed(q_QHW, k_THW, bias_Hnn, queries, keys)
+            d_o, v = _rows(d_out[queries]), _rows(v_THW[keys])
+            d_p, read_HNS = d_o @ v.transpose(1, 2), p_HNS
+            if kept:
+                times = times_of(ctx.dropout)
+                read_HNS = p_HNS.mul(kept[at]).mul_(times)
+                d_p.mul_(kept[at]).mul_(times)
+            put(read_HNS.transpose(1, 2) @ d_o, d_v[keys])
+            d_s = torch.ops.aten._softmax_backward_data(d_p, p_HNS, -1, p_HNS.dtype)
+            put(d_s @ k, d_q[queries])
+            put(d_s.transpose(1, 2) @ q, d_k[keys])
+            if d_bias is not None:
+                n, s = queries.stop - queries.start, keys.stop - keys.start
+                d_bias[:, :n, :s] += d_s[:, :n, :s]
+        return d_q, d_k, d_v, None if d_bias is None else d_bias.to(bias_Hnn.dtype), None, None
+
+
+def _weighed(
+    q_QHW: torch.Tensor,
+    k_THW: torch.Tensor,
+    bias_Hnn: torch.Tensor | None,
+    queries: slice,
+    keys: slice,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A document's queries (H, N, W), keys (H, S, W) and weights (H, N, S)."""
+    q, k = _rows(q_QHW[queries]), _rows(k_THW[keys])
+    if bias_Hnn is None:
+        s_HNS = q @ k.transpose(1, 2)
+    else:
+        own = bias_Hnn[:, : q.shape[1], : k.shape[1]]
+        s_HNS = torch.baddbmm(own, q, k.transpose(1, 2))
+    s_HNS[:, :, keys.stop - keys.start :] = -torch.inf
+    return q, k, s_HNS.softmax(-1)
+
+
+def _rows(x_nHW: torch.Tensor) -> torch.Tensor:
+    """(H, N, W), n filled up to N."""
+    return by_key_head(x_nHW, x_nHW.shape[1])
+
+
+def filled_size(size: int, like: torch.Tensor) -> int:
+    """How many rows of a document are computed, with those that fill it up."""
+    return rounded(size, step_of(like, STEP))

@@ -1,0 +1,237 @@
+"""The forward pass of an encoder-decoder over two packs, for training, by a description of it.
+
+Prompts stand end to end in the encoder's pack, completions in the decoder's, without padding; a
+document attends to itself alone. As in fused_decoder.py, projections of one input are computed
+together, and nothing is kept for the backward pass that it does not need. What the model is, is read
+from its modules (pair_form.py) and tried (pair_trial.py).
+
+Shapes: `T` rows of the encoder's pack, `U` of the decoder's, `N` learned positions, `D` width, `H`
+heads, `W` head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from brulee.data.batching import Batch
+from brulee.models.attention import by_kernel
+from brulee.models.biased_attention import Blocks, attend_biased, blocks_of, by_distance
+from brulee.models.dropping import dropped
+from brulee.models.fused_decoder import STEP, format_of
+from brulee.models.fused_layer_norm import normed, normed_again
+from brulee.models.fused_projection import Again, project
+from brulee.models.fused_swiglu import gated, gated_again
+from brulee.models.held import Held
+from brulee.models.hooks import Refreshes, owners, with_additions
+from brulee.models.pair_form import PairForm, Part, parts_of_block, read_pair_form
+from brulee.models.pair_trial import pair_form_is_right, pair_hooks_are_known, pair_is_right
+from brulee.models.rounding import filled, rounded, step_of
+
+
+@dataclass(frozen=True)
+class PreparedPair:
+    """What a pass reads beside weights: ids of both packs, who reads whom, and what is predicted.
+
+    `ids` (T), `shifted` (U), `targets` (N), and the rows that predict them, `learned` (N). `within`
+    are the encoder's documents and the decoder's, `across` the second reading the first.
+    """
+
+    ids: torch.Tensor
+    shifted: torch.Tensor
+    learned: torch.Tensor
+    targets: torch.Tensor
+    within: tuple[Blocks, Blocks]
+    across: Blocks
+
+
+class FusedPair:
+    """Runs a model of this form; `held` has its trained values in the format of the products.
+
+    With `recomputes` a block keeps its input alone, and what its backward pass needs is computed
+    again then, with the same values dropped.
+    """
+
+    def __init__(self, model: PreTrainedModel, form: PairForm) -> None:
+        self.model, self.form, self.held = model, form, Held(model.dtype)
+        self.recomputes = False
+        self._refreshers: list[Refreshes] = owners(model, Refreshes)
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether trained values are written somewhere before modules compute."""
+        return bool(self._refreshers)
+
+    def renew(self) -> None:
+        """Take notice that trained values may have changed."""
+        for each in self._refreshers:
+            each.refresh()
+        self.held.renew()
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        """The normalised last hidden state at the learned positions, (N, D)."""
+        return self.hidden(self.prepared(batch))
+
+    def prepared(self, batch: Batch) -> PreparedPair:
+        """What the pass over two packs will read, on their device."""
+        ids, shifted = (batch.inputs[n][0] for n in ("input_ids", "decoder_input_ids"))
+        device, written = ids.device, batch.written
+        read = [n - own for n, own in zip(batch.lengths, written, strict=True)]
+        kernel = by_kernel(device)
+        within, across = (
+            blocks_of(queries, keys, device, kernel)
+            for queries, keys in ((read, read), (written, read))
+        )
+        own = blocks_of(written, written, device, kernel)
+        return PreparedPair(ids, shifted, batch.positions, batch.targets, (within, own), across)
+
+    def hidden(self, prepared: PreparedPair) -> torch.Tensor:
+        """The normalised last hidden state at the learned positions, (N, D)."""
+        within, own = prepared.within
+        given_TD = self._stack(self.model.encoder, prepared.ids, within)
+        hidden_UD = self._stack(
+            self.model.decoder, prepared.shifted, own, (given_TD, prepared.across)
+        )
+        return hidden_UD.index_select(0, prepared.learned)
+
+    def _stack(
+        self,
+        stack: Any,
+        ids: torch.Tensor,
+        within: Blocks,
+        across: tuple[torch.Tensor, Blocks] | None = None,
+    ) -> torch.Tensor:
+        """What a stack gives, (T, D); a decoder reads what the encoder gave `across`."""
+        hidden_TD = stack.embed_tokens(ids[None])[0]
+        self._compute_in(format_of(hidden_TD))
+        hidden_TD = filled(hidden_TD, step_of(hidden_TD, STEP, self.held.dtype))
+        hidden_TD = self._dropped(hidden_TD)
+        bias = None
+        for block in stack.block:
+            parts = parts_of_block(block)
+            if parts[0].own.has_relative_attention_bias:  # the first block's is all blocks'
+                bias = self._bias(parts[0].own, within, causal=across is not None)
+            hidden_TD = self._maybe_again(
+                self._block, block, parts, hidden_TD, within, bias, across
+            )
+        return self._dropped(self._norm(stack.final_layer_norm, hidden_TD))
+
+    def _compute_in(self, dtype: torch.dtype) -> None:
+        if dtype != self.held.dtype:
+            self.held = Held(dtype)
+
+    def _maybe_again(self, run: Callable[..., torch.Tensor], *given: Any) -> torch.Tensor:
+        if not (self.recomputes and torch.is_grad_enabled()):
+            return run(*given)
+        found: torch.Tensor = checkpoint(run, *given, use_reentrant=False)
+        return found
+
+    def _bias(self, own: Any, within: Blocks, causal: bool) -> torch.Tensor:
+        """What is added to scores, (H, n, n) for n rows of the longest document, filled up."""
+        size = rounded(
+            within.longest, step_of(own.relative_attention_bias.weight, STEP, self.held.dtype)
+        )
+        bias_1H1L = own.compute_bias(1, 2 * size - 1, past_seen_tokens=size - 1)
+        return by_distance(bias_1H1L[0, :, 0].to(self.held.dtype), causal)
+
+    def _block(
+        self,
+        block: Any,
+        parts: list[Part],
+        hidden_TD: torch.Tensor,
+        within: Blocks,
+        bias: torch.Tensor | None,
+        across: tuple[torch.Tensor, Blocks] | None,
+    ) -> torch.Tensor:
+        first, *middle, last = parts
+        stream_TD = self._within(first, hidden_TD, within, bias)
+        for part in middle:
+            assert across is not None, "of a decoder"
+            stream_TD = self._across(part, stream_TD, *across)
+        return with_additions(block, hidden_TD, self._mlp(last, stream_TD))
+
+    def _within(
+        self, part: Part, hidden_TD: torch.Tensor, blocks: Blocks, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        own = part.own
+        x_TD, again = self._read(part, hidden_TD)
+        q, k, v = project(x_TD, [own.q, own.k, own.v], self.held, again)
+        return self._added(part, hidden_TD, x_TD, self._mixed(own, q, k, v, blocks, bias))
+
+    def _across(
+        self, part: Part, hidden_UD: torch.Tensor, given_TD: torch.Tensor, blocks: Blocks
+    ) -> torch.Tensor:
+        own = part.own
+        x_UD, again = self._read(part, hidden_UD)
+        (q,) = project(x_UD, [own.q], self.held, again)
+        k, v = project(given_TD, [own.k, own.v], self.held)
+        return self._added(part, hidden_UD, x_UD, self._mixed(own, q, k, v, blocks, None))
+
+    def _mixed(
+        self,
+        own: Any,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        blocks: Blocks,
+        bias: torch.Tensor | None,
+    ) -> torch.Tensor:
+        q_UHW, k_THW, v_THW = (x.view(len(x), own.n_heads, -1) for x in (q, k, v))
+        mixed_UHW = attend_biased(q_UHW, k_THW, v_THW, blocks, bias, self._share)
+        (made_UD,) = project(mixed_UHW.flatten(1), [own.o], self.held)
+        return made_UD
+
+    def _mlp(self, part: Part, hidden_TD: torch.Tensor) -> torch.Tensor:
+        own = part.own
+        x_TD, again = self._read(part, hidden_TD)
+        halves = project(x_TD, [getattr(own, n) for n in self.form.gate_maps], self.held, again)
+        made_again = None
+        if self.form.gate:
+            inner_TF = self._dropped(gated(*halves, self.form.gate))
+            if not (self.recomputes or self._share):
+                made_again = gated_again(*halves, self.form.gate)
+        else:
+            inner_TF = self._dropped(own.act(halves[0]))
+        (made_TD,) = project(inner_TF, [own.wo], self.held, made_again)
+        return self._added(part, hidden_TD, x_TD, made_TD)
+
+    def _added(
+        self, part: Part, hidden_TD: torch.Tensor, x_TD: torch.Tensor, made_TD: torch.Tensor
+    ) -> torch.Tensor:
+        """What a sub-layer gives that made this of x, which is the norm of its hidden states."""
+        stream_TD = hidden_TD + self._dropped(with_additions(part.own, x_TD, made_TD))
+        return with_additions(part.whole, hidden_TD, stream_TD)
+
+    def _read(self, part: Part, hidden_TD: torch.Tensor) -> tuple[torch.Tensor, Again | None]:
+        """What a sub-layer reads, and how that is computed once more."""
+        norm, dtype = part.norm, self.held.dtype
+        again = None if self.recomputes else normed_again(norm, hidden_TD, 0.0, False, dtype)
+        return self._norm(norm, hidden_TD), again
+
+    def _norm(self, norm: Any, hidden_TD: torch.Tensor) -> torch.Tensor:
+        return normed(norm, hidden_TD, 0.0, False, self.held.dtype)
+
+    def _dropped(self, x: torch.Tensor) -> torch.Tensor:
+        return dropped(x, self._share)
+
+    @property
+    def _share(self) -> float:
+        return self.form.dropout if self.model.training else 0.0
+
+
+def fused_pair(model: PreTrainedModel) -> FusedPair | None:
+    """A faster way through this encoder-decoder, or None where it is not known to give the same."""
+    form = read_pair_form(model)
+    if form is None or not pair_hooks_are_known(model):
+        return None
+    if not pair_form_is_right(model, form, FusedPair):
+        return None
+    found = FusedPair(model, form)
+    right = pair_is_right(model, found, found.held.dtype)
+    found.renew()
+    return found if right else None

@@ -1,0 +1,87 @@
+"""Whether the faster way through an encoder-decoder gives what the model gives, which is tried.
+
+As in fused_trial.py: on a small twin of the model's class in fp32, then on the model itself with
+all that a method put into it. Dropout is off in both; where it is applied is read from the modules
+(pair_form.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from transformers import PreTrainedModel
+
+from brulee.data.batching import Batch, pack_pairs
+from brulee.data.encoding import Encoded
+from brulee.models.fused_trial import only_round
+from brulee.models.hooks import Adds, Refreshes, owners
+from brulee.models.pair_form import PairForm, places_of, read_pair_form
+from brulee.models.twin import pair_twin_of
+
+Reader = Callable[[Batch], torch.Tensor]
+_PAIRS = 5  # of documents that a model is tried on
+_SIZES = (45, 21), (7, 3)  # of prompts and completions: beyond where distances share a bias
+
+
+def pair_hooks_are_known(model: PreTrainedModel) -> bool:
+    """Whether the hooks on a model's modules say what they do; what others do is theirs to know."""
+    asked = {id(module) for module in places_of(model)}
+    hooked = [(m, hook) for m in model.modules() for hook in m._forward_hooks.values()]
+    # Embeddings are called as they are, with all that they call.
+    called = {m for stack in (model.encoder, model.decoder) for m in stack.embed_tokens.modules()}
+    before = owners(model, object, without=called)
+    adds = all(isinstance(hook, Adds) and id(m) in asked for m, hook in hooked if m not in called)
+    return adds and len(before) == len(owners(model, Refreshes, without=called))
+
+
+def pair_form_is_right(
+    model: PreTrainedModel, form: PairForm, reader_of: Callable[[PreTrainedModel, PairForm], Reader]
+) -> bool:
+    """Whether readers of this form compute what a model of this class does, by its twin."""
+    twin = pair_twin_of(model)
+    if twin is None or read_pair_form(twin) != form:
+        return False
+    return max(errors_of_pairs(reader_of(twin, form), twin)) <= 1e-4
+
+
+def pair_is_right(model: PreTrainedModel, reader: Reader, dtype: torch.dtype) -> bool:
+    """Whether a reader gives what the model does, within rounding; products are in `dtype`."""
+    return only_round(errors_of_pairs(reader, model), dtype)
+
+
+def errors_of_pairs(reader: Reader, model: PreTrainedModel) -> list[float]:
+    """Of packs of two documents beside the model alone."""
+    training = model.training
+    model.eval()
+    try:
+        return [_error(reader, model, seed) for seed in range(_PAIRS)]
+    finally:
+        model.train(training)
+
+
+@torch.no_grad()
+def _error(reader: Reader, model: PreTrainedModel, seed: int) -> float:
+    high = model.encoder.embed_tokens.weight.shape[0]
+    draw = torch.Generator().manual_seed(seed)
+    documents = [
+        Encoded.ending(torch.randint(high, (read + written,), generator=draw).tolist(), written)
+        for read, written in zip(*_SIZES, strict=True)
+    ]
+    start = int(model.config.decoder_start_token_id or 0)
+    batch = pack_pairs(documents, start).to(next(model.parameters()).device)
+    found = reader(batch).float()
+    expected = torch.cat([_alone(model, document, start) for document in documents]).float()
+    return float((found - expected).norm() / expected.norm())
+
+
+def _alone(model: PreTrainedModel, document: Encoded, start: int) -> torch.Tensor:
+    device = next(model.parameters()).device
+    ids, shifted = (
+        torch.tensor([row], device=device)
+        for row in (document.prompt, (start, *document.completion[:-1]))
+    )
+    given = model.encoder(input_ids=ids).last_hidden_state
+    written = model.decoder(input_ids=shifted, encoder_hidden_states=given, use_cache=False)
+    hidden_TD: torch.Tensor = written.last_hidden_state[0]
+    return hidden_TD
