@@ -20,9 +20,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from brulee.models.dropping import kept_of, times_of
-from brulee.models.fused_attention import STEP, by_key_head, put
-from brulee.models.rounding import rounded, step_of
+from brulee.models.dropping import drawn_seed, drop
+from brulee.models.fused_attention import by_key_head, put
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Blocks:
     @property
     def longest(self) -> int:
         """The most rows of one document, on either side."""
-        return max(max(q.stop - q.start, k.stop - k.start) for q, k in self.pairs)
+        return max(int(rows.stop - rows.start) for pair in self.pairs for rows in pair)
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,9 @@ def blocks_of(
 
 
 def _slices(sizes: Sequence[int]) -> list[slice]:
-    return [slice(stop - n, stop) for n, stop in zip(sizes, itertools.accumulate(sizes))]
+    return [
+        slice(stop - n, stop) for n, stop in zip(sizes, itertools.accumulate(sizes), strict=True)
+    ]
 
 
 def _padded(sizes: Sequence[int], device: torch.device) -> Padded:
@@ -141,7 +142,7 @@ def _by_kernel(
 
 
 class _Attend(torch.autograd.Function):
-    """Keeps what attention was dropped out, a byte for each weight, and nothing else that grows."""
+    """Keeps its inputs alone; which weights were dropped is known by a seed for each document."""
 
     @staticmethod
     def forward(
@@ -153,34 +154,35 @@ class _Attend(torch.autograd.Function):
         blocks: Blocks,
         dropout: float,
     ) -> torch.Tensor:
-        out_QHW, kept = torch.empty_like(q_QHW), []
+        out_QHW, ctx.seeds = (
+            torch.empty_like(q_QHW),
+            [drawn_seed() if dropout else 0 for _ in blocks.pairs],
+        )
         out_QHW[blocks.pairs[-1][0].stop :] = 0
-        for queries, keys in blocks.pairs:
+        for (queries, keys), seed in zip(blocks.pairs, ctx.seeds, strict=True):
             _, _, p_HNS = _weighed(q_QHW, k_THW, bias_Hnn, queries, keys)
             if dropout:
-                kept.append(kept_of(p_HNS, dropout))
-                p_HNS.mul_(kept[-1]).mul_(times_of(dropout))
+                drop(p_HNS, dropout, seed, into=p_HNS)
             put(p_HNS @ _rows(v_THW[keys]), out_QHW[queries])
-        ctx.save_for_backward(q_QHW, k_THW, v_THW, bias_Hnn, *kept)
+        ctx.save_for_backward(q_QHW, k_THW, v_THW, bias_Hnn)
         ctx.blocks, ctx.dropout = blocks, dropout
         return out_QHW
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (d_out,) = grads
-        q_QHW, k_THW, v_THW, bias_Hnn, *kept = ctx.saved_tensors
+        q_QHW, k_THW, v_THW, bias_Hnn = ctx.saved_tensors
         d_q, d_k, d_v = (torch.zeros_like(x) for x in (q_QHW, k_THW, v_THW))
         d_bias = None
         if ctx.needs_input_grad[3]:
             d_bias = torch.zeros_like(bias_Hnn, dtype=torch.promote_types(d_q.dtype, torch.float32))
-        for at, (queries, keys) in enumerate(ctx.blocks.pairs):
+        for (queries, keys), seed in zip(ctx.blocks.pairs, ctx.seeds, strict=True):
             q, k, p_HNS = _weighed(q_QHW, k_THW, bias_Hnn, queries, keys)
             d_o, v = _rows(d_out[queries]), _rows(v_THW[keys])
             d_p, read_HNS = d_o @ v.transpose(1, 2), p_HNS
-            if kept:
-                times = times_of(ctx.dropout)
-                read_HNS = p_HNS.mul(kept[at]).mul_(times)
-                d_p.mul_(kept[at]).mul_(times)
+            if ctx.dropout:
+                read_HNS = drop(p_HNS, ctx.dropout, seed)
+                drop(d_p, ctx.dropout, seed, into=d_p)
             put(read_HNS.transpose(1, 2) @ d_o, d_v[keys])
             d_s = torch.ops.aten._softmax_backward_data(d_p, p_HNS, -1, p_HNS.dtype)
             put(d_s @ k, d_q[queries])
@@ -212,8 +214,3 @@ def _weighed(
 def _rows(x_nHW: torch.Tensor) -> torch.Tensor:
     """(H, N, W), n filled up to N."""
     return by_key_head(x_nHW, x_nHW.shape[1])
-
-
-def filled_size(size: int, like: torch.Tensor) -> int:
-    """How many rows of a document are computed, with those that fill it up."""
-    return rounded(size, step_of(like, STEP))

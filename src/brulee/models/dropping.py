@@ -1,10 +1,11 @@
-"""Dropout from a quarter of the random numbers, and a mask of one byte a value.
+"""Dropout of which nothing is held for the backward pass but a seed.
 
 Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting": while a
-model trains, each value is zero with probability p and otherwise divided by 1 - p. torch draws a
-number of 32 bits and keeps four bytes for each value; on a CPU that took a ninth of a T5's training
-step. Here one word of 64 bits is drawn for four values, so that p is what is nearest to it among
-multiples of 1 / 65,536, which is what kept values are divided by one less of.
+model trains, each value is zero with probability p, and multiplied with 1 / (1 - p) otherwise.
+Which values are kept is a function of a seed, so that the backward pass, and a layer that is
+computed again, can find out once more; torch keeps a mask of every value, and took a ninth of a
+T5's training step on a CPU to draw it. The seed comes from torch's own random numbers, and p is the
+nearest multiple of 1 / 65,536.
 """
 
 from __future__ import annotations
@@ -14,41 +15,55 @@ from typing import Any
 
 import torch
 
-_STEPS = 2**16
+from brulee.models.kernels import kernel
+
+_STEPS = 2**16  # of the probability
 
 
 class _Dropped(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, share: float) -> torch.Tensor:
-        kept = kept_of(x, share)
-        ctx.save_for_backward(kept)
-        ctx.times = times_of(share)
-        return x.mul(kept).mul_(ctx.times)
+        ctx.seed, ctx.share = drawn_seed(), share
+        return drop(x, share, ctx.seed)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (kept,) = ctx.saved_tensors
-        return grads[0].mul(kept).mul_(ctx.times), None
+        return drop(grads[0], ctx.share, ctx.seed), None
 
 
 def dropped(x: torch.Tensor, share: float) -> torch.Tensor:
-    """X with about `share` of its values zero and the others multiplied with `times_of(share)`.
-
-    Drawn from torch's own random numbers.
-    """
+    """X with about `share` of its values zero, and the others so much larger."""
     if not share:
         return x
     apply: Callable[..., torch.Tensor] = _Dropped.apply  # torch leaves it untyped
     return apply(x, share)
 
 
-def kept_of(x: torch.Tensor, share: float) -> torch.Tensor:
-    """Which values of a tensor like x stay, drawn by chance, in booleans."""
+def drawn_seed() -> int:
+    """62 bits of torch's random numbers of the CPU, on whatever device values are dropped."""
+    return int(torch.randint(2**62, (), device="cpu"))
+
+
+def drop(
+    x: torch.Tensor, share: float, seed: int, into: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The same values of x dropped for the same seed, shape and number format.
+
+    Written `into` that tensor, which may be x, or into a new one.
+    """
+    out = torch.empty_like(x, memory_format=torch.contiguous_format) if into is None else into
+    asked = round(share * _STEPS)
+    times = _STEPS / (_STEPS - asked)
+    run = kernel("drop", x)
+    if run is None or not (x.is_contiguous() and out.is_contiguous()):
+        return torch.mul(x, _kept(x, asked, seed), out=out).mul_(times)
+    run(x, out, x.numel(), seed % 2**31, seed // 2**31, asked * _STEPS, times)
+    return out
+
+
+def _kept(x: torch.Tensor, asked: int, seed: int) -> torch.Tensor:
+    """Ones and zeros, by draws of 16 bits, four of which are one of torch's."""
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
-    draws = words.random_(-(2**63), None).view(torch.int16)[: x.numel()]
-    return draws.ge(round(share * _STEPS) - _STEPS // 2).view(x.shape)
-
-
-def times_of(share: float) -> float:
-    """What values that stay are multiplied with, so that the mean stays as it was."""
-    return _STEPS / (_STEPS - round(share * _STEPS))
+    draw = torch.Generator(x.device).manual_seed(seed)
+    draws = words.random_(-(2**63), None, generator=draw).view(torch.int16)[: x.numel()]
+    return draws.ge(asked - _STEPS // 2).view(x.shape).to(x.dtype)

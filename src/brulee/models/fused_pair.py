@@ -2,8 +2,8 @@
 
 Prompts stand end to end in the encoder's pack, completions in the decoder's, without padding; a
 document attends to itself alone. As in fused_decoder.py, projections of one input are computed
-together, and nothing is kept for the backward pass that it does not need. What the model is, is read
-from its modules (pair_form.py) and tried (pair_trial.py).
+together, and nothing is kept for the backward pass that it does not need. What the model is, is
+read from its modules (pair_form.py) and tried (pair_trial.py).
 
 Shapes: `T` rows of the encoder's pack, `U` of the decoder's, `N` learned positions, `D` width, `H`
 heads, `W` head width.
@@ -192,9 +192,10 @@ class FusedPair:
         halves = project(x_TD, [getattr(own, n) for n in self.form.gate_maps], self.held, again)
         made_again = None
         if self.form.gate:
-            inner_TF = self._dropped(gated(*halves, self.form.gate))
+            gate, up = halves
+            inner_TF = self._dropped(gated(gate, up, self.form.gate))
             if not (self.recomputes or self._share):
-                made_again = gated_again(*halves, self.form.gate)
+                made_again = gated_again(gate, up, self.form.gate)
         else:
             inner_TF = self._dropped(own.act(halves[0]))
         (made_TD,) = project(inner_TF, [own.wo], self.held, made_again)

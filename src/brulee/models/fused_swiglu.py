@@ -68,7 +68,7 @@ def activation_of(module: nn.Module) -> str | None:
     at = torch.linspace(-4, 4, 9)
     if list(module.parameters()):
         return None
-    # Within rounding: there are several ways to write gelu's tangent, and its other form is 1e-4 off.
+    # Within rounding: gelu's tangent is written in several ways, and its other form is 1e-4 off.
     close = (by for by in _LOOPS if torch.allclose(module(at), _activated(at, by), atol=1e-6))
     return next(close, None)
 

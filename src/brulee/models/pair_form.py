@@ -1,6 +1,6 @@
 """What the two stacks of an encoder-decoder of T5's family compute, read from its modules.
 
-    h = x + attention(N(x))      z = h + attention(N(h), what the encoder gives)      y = z + mlp(N(z))
+    h = x + attention(N(x))    z = h + attention(N(h), what the encoder gives)    y = z + mlp(N(z))
 
 T5, its versions 1.1 and FLAN-T5, mT5, ByT5 and umT5 are of this form; what differs between them is
 a field of `PairForm`. Reading is generous, since it can be wrong: what was read is tried
@@ -29,7 +29,9 @@ _GATED, _PLAIN = ("wi_0", "wi_1"), ("wi",)
 
 @dataclass(frozen=True)
 class PairForm:
-    """`gate` is the activation of a gated MLP, "" where nothing is gated and the module `act` is
+    """What differs between models of the form.
+
+    `gate` is the activation of a gated MLP, "" where nothing is gated and the module `act` is
     called; `dropout` the share of values that are dropped in training wherever T5 drops any.
     """
 
@@ -53,7 +55,7 @@ class Part:
 
 def read_pair_form(model: PreTrainedModel) -> PairForm | None:
     """How this model's stacks look, None where something in them is not known."""
-    stacks = [getattr(model, name, None) for name in ("encoder", "decoder")]
+    stacks: list[Any] = [getattr(model, name, None) for name in ("encoder", "decoder")]
     if any(stack is None or _own_children(stack) != _STACK for stack in stacks):
         return None
     blocks = [(block, 2 + at) for at, stack in enumerate(stacks) for block in stack.block]
@@ -124,7 +126,8 @@ def _attends(module: Any) -> bool:
 
 def _is_plain(norm: Any) -> bool:
     """By mean square, with a gain and no bias."""
-    return eps_of(norm) is not None and {n for n, _ in norm.named_parameters()} == {"weight"}
+    weight, bias = (getattr(norm, name, None) for name in ("weight", "bias"))
+    return eps_of(norm) is not None and weight is not None and bias is None
 
 
 def _own_children(module: nn.Module) -> set[str]:

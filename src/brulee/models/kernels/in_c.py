@@ -35,6 +35,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "swiglu_backward": (_P, _P, _P, _P, _P, _L),
     "geglu_forward": (_P, _P, _P, _L),
     "geglu_backward": (_P, _P, _P, _P, _P, _L),
+    "drop": (_P, _P, _L, _L, _L, _L, _F),
     "rotate": (_P, _P, _P, _P, _L, _L, _L, _F),
     "softmax_forward": (_P, _L, _L, _L, _L, _L, _L, _F),
     "softmax_backward": (_P, _P, _L, _L, _L, _L, _L, _L, _F),

@@ -80,6 +80,17 @@ void NAME(geglu_backward)(const Y *gate, const Y *up, const Y *dy, Y *dgate, Y *
   }
 }
 
+// y = x where chance keeps it, times a number, and 0 elsewhere; y may be x. Which value is kept is a
+// function of the two seeds and its place: the same in the backward pass, with nothing held.
+void NAME(drop)(const Y *x, Y *y, long size, long seed, long seed_2, long least, float times,
+                int threads) {
+#pragma omp parallel for simd num_threads(threads) schedule(static)
+  for (long i = 0; i < size; i++) {
+    float kept = scattered((uint32_t)i, (uint32_t)seed, (uint32_t)seed_2) >= (uint32_t)least;
+    y[i] = Y_NARROW(kept * times * Y_WIDE(x[i]));
+  }
+}
+
 // A head's first half turned with its second, forward (turn = 1) or back (-1).
 // x, y (rows, heads, width); cos, sin (rows, width).
 void NAME(rotate)(const Y *x, const Y *cos, const Y *sin, Y *y, long rows, long heads, long width,

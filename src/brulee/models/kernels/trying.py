@@ -108,6 +108,24 @@ def _activated(by: str, gate: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
     return gate * s, s + gate * s * (1 - s) * steep
 
 
+def _drop(_: torch.dtype, y: torch.dtype) -> Iterator[Case]:
+    x, seeds, least = _drawn(0, _SIZE, dtype=y), (7, 2**32 - 3), 2**30
+    drawn = [_scattered(place, *seeds) for place in range(_SIZE)]
+    kept = torch.tensor([float(number >= least) for number in drawn], device="cpu")
+    there = _empty(_SIZE, dtype=y)
+    yield Case((x, there, _SIZE, *seeds, least, 1.5), {1: 1.5 * kept.double() * x.double()})
+
+
+def _scattered(place: int, seed: int, seed_2: int) -> int:
+    """The number of 32 bits that formats.c has for a place."""
+    h = place ^ seed
+    for key in (seed_2, 0):
+        h = (h ^ h >> 16) * 0x21F0AAAD % 2**32
+        h = (h ^ key ^ h >> 15) * 0xD35A2D97 % 2**32
+        h ^= h >> 15
+    return h
+
+
 def _rotate(_: torch.dtype, y: torch.dtype) -> Iterator[Case]:
     tokens, heads, width = _HEADS
     given = _drawn(0, tokens, heads, width, dtype=y)
@@ -141,6 +159,7 @@ _CASES: Final[dict[str, Callable[[torch.dtype, torch.dtype], Iterator[Case]]]] =
     "swiglu_backward": functools.partial(_gate_backward, "silu"),
     "geglu_forward": functools.partial(_gate_forward, "gelu"),
     "geglu_backward": functools.partial(_gate_backward, "gelu"),
+    "drop": _drop,
     "rotate": _rotate,
     "cross_entropy": _cross_entropy,
 }

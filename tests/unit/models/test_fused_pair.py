@@ -1,0 +1,291 @@
+"""Encoder-decoders of T5's family compute in packs what transformers' own layers compute.
+
+The reference is transformers' forward of one document at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+import transformers
+from transformers import PreTrainedModel
+
+from brulee.data.batching import pack_pairs, pad_pairs
+from brulee.data.encoding import Encoded
+from brulee.methods import build_method
+from brulee.models import biased_attention, fused_pair, pair_form
+from brulee.models.fused_pair import FusedPair
+from brulee.models.head import CompletionLoss
+from brulee.models.pair_form import PairForm, read_pair_form
+from brulee.models.twin import pair_twin_of
+from brulee.recipe import MethodSpec
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 200, "d_model": 24, "d_kv": 8, "d_ff": 40, "num_layers": 3,
+    "num_decoder_layers": 2, "num_heads": 4, "dropout_rate": 0.0, "pad_token_id": 0,
+    "decoder_start_token_id": 0, "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 16, "initializer_factor": 0.8,
+}  # fmt: skip
+GATED = {"feed_forward_proj": "gated-gelu"}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "t5": ("T5", {}),
+    "flan-t5": ("T5", {**GATED, "tie_word_embeddings": False}),
+    "gated-silu": ("T5", {"feed_forward_proj": "gated-silu"}),
+    "mt5": ("MT5", GATED),
+    "umt5": ("UMT5", GATED),
+}
+METHODS: list[dict[str, Any]] = [
+    {"name": "full"},
+    {"name": "lora", "rank": 3, "target": "all-linear"},
+    {"name": "lora", "rank": 3, "dora": True},
+    {"name": "selective", "train": "norms"},
+    {"name": "selective", "train": "layers", "layers": {"last": 1}},
+    {"name": "bottleneck", "kind": "houlsby", "reduction": 4, "cross_attention": True},
+    {"name": "bottleneck", "kind": "pfeiffer", "reduction": 4},
+    {"name": "bottleneck", "kind": "parallel", "reduction": 4},
+    {"name": "ia3"},
+    {"name": "prompt", "tokens": 4, "init": "random"},
+]
+# Longer and shorter than the distances that have a bias of their own.
+DOCUMENTS = [
+    Encoded.ending(tuple(range(3, 33)), 11),
+    Encoded.ending((40, 41, 42), 1),
+    Encoded.ending(tuple(range(50, 80)), 5),
+]
+
+
+def _model(name: str, **changes: Any) -> PreTrainedModel:
+    kind, own = FAMILIES[name]
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**{**SIZES, **own, **changes})
+    model: PreTrainedModel = getattr(transformers, f"{kind}ForConditionalGeneration")(config)
+    draw = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter += 0.3 * torch.randn(parameter.shape, generator=draw)
+    return model.eval()
+
+
+def _tuned(name: str, method: dict[str, Any], **changes: Any) -> PreTrainedModel:
+    """With values of the method that change what the model computes."""
+    model = _model(name, **changes)
+    draw = torch.Generator().manual_seed(1)
+    for group in build_method(MethodSpec(**method)).attach(model).groups():
+        for parameter in group.parameters:
+            parameter.data += 0.05 * torch.randn(parameter.shape, generator=draw)
+    return model
+
+
+def _gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+def _packed(loss: CompletionLoss) -> tuple[float, dict[str, torch.Tensor]]:
+    assert isinstance(loss.decoder, FusedPair), "another way would be tested against itself"
+    total = loss(pack_pairs(DOCUMENTS, 0))
+    total.backward()
+    return total.item(), _gradients(loss.model)
+
+
+def _alone(model: PreTrainedModel) -> tuple[float, dict[str, torch.Tensor]]:
+    total = 0.0
+    for document in DOCUMENTS:
+        read, shifted = ([d] for d in (document.prompt, (0, *document.completion[:-1])))
+        logits = model(
+            input_ids=torch.tensor(read), decoder_input_ids=torch.tensor(shifted)
+        ).logits[0]
+        loss = F.cross_entropy(logits, torch.tensor(document.completion), reduction="sum")
+        loss.backward()
+        total += loss.item()
+    return total, _gradients(model)
+
+
+def _assert_same(found: Any, expected: Any) -> None:
+    assert found[0] == pytest.approx(expected[0], rel=1e-5)
+    assert found[1].keys() == expected[1].keys()
+    for key, gradient in expected[1].items():
+        off = (found[1][key] - gradient).norm() / gradient.norm().clamp(min=1e-3)
+        assert off < 1e-4, key
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: "-".join(map(str, m.values())))
+@pytest.mark.parametrize("name", ["flan-t5", "umt5"])
+def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, Any]) -> None:
+    model = _tuned(name, method)
+    _assert_same(_packed(CompletionLoss(model)), _alone(model))
+
+
+@pytest.mark.parametrize("name", ["t5", "gated-silu", "mt5"])
+def test_of_every_family(name: str) -> None:
+    """Plain and gated MLPs; a head that is the embedding, and one that is not."""
+    model = _model(name)
+    _assert_same(_packed(CompletionLoss(model)), _alone(model))
+
+
+@pytest.mark.parametrize("name", ["flan-t5", "umt5"])
+def test_padded_for_a_kernel_they_are_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU computes: documents side by side, through torch's own attention."""
+    monkeypatch.setattr(fused_pair, "by_kernel", lambda _: True)
+    model = _model(name)
+    _assert_same(_packed(CompletionLoss(model)), _alone(model))
+
+
+@pytest.mark.parametrize("kernels", ["", "torch"])
+def test_in_bfloat16_they_are_close(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRULEE_KERNELS", kernels)
+    model = _tuned("flan-t5", METHODS[1])
+    expected = _alone(model)
+    model.to(torch.bfloat16)
+    found = _packed(CompletionLoss(model))
+    assert found[0] == pytest.approx(expected[0], rel=2e-2)
+    for key, gradient in expected[1].items():
+        assert (found[1][key] - gradient).norm() <= 0.1 * gradient.norm() + 1e-2, key
+
+
+def _scales_instead(monkeypatch: pytest.MonkeyPatch, times: float) -> None:
+    """Have dropout multiply everything, on both ways, so that places can be compared."""
+
+    def scaled(x: torch.Tensor, p: float = 0.5, training: bool = True, *_: Any) -> torch.Tensor:
+        return x * times if training and p else x
+
+    def drop(
+        x: torch.Tensor, share: float, _seed: int, into: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        assert share == pytest.approx(0.1)
+        return torch.mul(x, times, out=torch.empty_like(x) if into is None else into)
+
+    monkeypatch.setattr(F, "dropout", scaled)
+    monkeypatch.setattr("brulee.models.dropping.drop", drop)
+    monkeypatch.setattr(biased_attention, "drop", drop)
+
+
+@pytest.mark.parametrize("name", ["t5", "flan-t5", "umt5"])
+def test_dropout_is_where_the_model_has_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _model(name, dropout_rate=0.1)
+    model.set_attn_implementation("eager")
+    loss = CompletionLoss(model)
+    assert _packed(loss)[0] == pytest.approx(_alone(model)[0], rel=1e-5), "none in evaluation"
+    model.train()
+    _scales_instead(monkeypatch, 0.8)
+    _assert_same(_packed(loss), _alone(model))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_computed_again_they_are_the_same(share: float) -> None:
+    """With the same values dropped the second time."""
+    model = _tuned("flan-t5", METHODS[1], dropout_rate=share).train()
+    loss, found = CompletionLoss(model), []
+    assert isinstance(loss.decoder, FusedPair)
+    for again in (False, True):
+        loss.decoder.recomputes = again
+        torch.manual_seed(3)
+        found.append(_packed(loss))
+    _assert_same(*found)
+
+
+def test_a_gradient_is_that_of_the_values_that_were_kept() -> None:
+    """By a difference in one direction, in float64, the same values dropped in every pass."""
+    model = _model("flan-t5", dropout_rate=0.3).double().train()
+    loss = CompletionLoss(model)
+    torch.manual_seed(5)
+    value, gradients = _packed(loss)
+    name, step = "encoder.block.1.layer.0.SelfAttention.k.weight", 1e-6
+    parameter = model.get_parameter(name)
+    direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)).double()
+    parameter.data += step * direction
+    assert loss.decoder is not None
+    loss.decoder.renew()
+    torch.manual_seed(5)
+    moved, _ = _packed(loss)
+    torch.manual_seed(6)
+    other, _ = _packed(loss)
+    along = float((gradients[name] * direction).sum())
+    assert (moved - value) / step == pytest.approx(along, rel=1e-3, abs=1e-5)
+    assert abs(other - value) > 1e-3, "nothing was dropped"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda b, causal: biased_attention.by_distance(b.flip(1), causal),
+        lambda b, _: biased_attention.by_distance(b, False),
+        lambda b, causal: biased_attention.by_distance(0 * b, causal),
+    ],
+    ids=["backwards", "sees-what-comes", "without"],
+)
+def test_what_computes_something_else_is_not_taken(
+    broken: Callable[..., torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = _model("flan-t5")
+    assert fused_pair.fused_pair(model) is not None
+    monkeypatch.setattr(fused_pair, "by_distance", broken)
+    assert fused_pair.fused_pair(model) is None
+
+
+def _scaled(model: PreTrainedModel) -> None:
+    model.encoder.block[1].layer[0].SelfAttention.scaling = 0.5
+
+
+def _another_share(model: PreTrainedModel) -> None:
+    model.decoder.block[0].layer[1].dropout.p = 0.3
+
+
+def _another_activation(model: PreTrainedModel) -> None:
+    model.decoder.block[1].layer[2].DenseReluDense.act = torch.nn.GELU()
+
+
+def _another_module(model: PreTrainedModel) -> None:
+    model.encoder.block[0].layer[1].add_module("more", torch.nn.Identity())
+
+
+def _hooked(model: PreTrainedModel) -> None:
+    model.encoder.block[0].register_forward_hook(lambda _m, _i, out: out)
+
+
+@pytest.mark.parametrize(
+    "change", [_scaled, _another_share, _another_activation, _another_module, _hooked]
+)
+def test_what_is_not_known_is_left_to_the_models_layers(
+    change: Callable[[PreTrainedModel], None],
+) -> None:
+    model = _model("flan-t5")
+    change(model)
+    loss = CompletionLoss(model)
+    assert loss.decoder is None
+    total = loss(pad_pairs(DOCUMENTS, 0, 0))
+    assert total.item() == pytest.approx(_alone(model)[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bart", "marian"])
+def test_other_families_are_left_to_their_layers(
+    name: str, make_model: Callable[..., PreTrainedModel]
+) -> None:
+    loss = CompletionLoss(make_model(name))
+    assert loss.decoder is None
+    assert not loss.fused
+
+
+def test_a_twin_has_the_models_form() -> None:
+    for name in FAMILIES:
+        model = _model(name, dropout_rate=0.2)
+        twin = pair_twin_of(model)
+        assert twin is not None
+        assert read_pair_form(twin) == read_pair_form(model)
+    expected = PairForm(gate="gelu", dropout=0.2)
+    assert pair_form.read_pair_form(_model("mt5", dropout_rate=0.2)) == expected
+
+
+def test_packed_pairs_hold_no_padding() -> None:
+    batch = pack_pairs(DOCUMENTS, 99)
+    assert batch.inputs["input_ids"].shape == (1, 19 + 2 + 25)
+    assert batch.inputs["decoder_input_ids"][0].tolist()[:2] == [99, DOCUMENTS[0].completion[0]]
+    assert (batch.tokens, batch.learned, batch.written) == (63, 17, (11, 1, 5))
+    with pytest.raises(ValueError, match="one learned span"):
+        pack_pairs([Encoded((1, 2, 3, 4, 5), ((1, 2), (3, 5)))], 0)
