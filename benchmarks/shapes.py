@@ -2,10 +2,10 @@
 
     python benchmarks/shapes.py 1b FOLDER [--device cuda]
 
-Llama models as transformers writes them, in bfloat16, from a fixed seed; a folder that is there
-already is left alone. Weights are drawn with Llama's own spread of 0.02: logits then have a spread
-of 0.02 times the root of the width, and the first loss is a little above that of a uniform guess
-(`1b`: 11.8 + 0.4). The tokenizer holds a place: documents come as token ids.
+Llama models, and one of T5's family, as transformers writes them, in bfloat16, from a fixed seed; a
+folder that is there already is left alone. Weights are drawn with Llama's own spread of 0.02 (of a
+T5 those of the head): logits then have a spread of 0.02 times the root of the width, and the first
+loss is a little above that of a uniform guess (`1b`: 11.8 + 0.4). The tokenizer holds a place: documents come as token ids.
 """
 
 from __future__ import annotations
@@ -63,11 +63,36 @@ SHAPES: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 4_096,
     },
 }
+# `t5` is FLAN-T5 base, which is T5 1.1 base.
+PAIR_SHAPES: dict[str, dict[str, Any]] = {
+    "t5": {
+        "vocab_size": 32_128,
+        "d_model": 768,
+        "d_ff": 2_048,
+        "num_layers": 12,
+        "num_heads": 12,
+        "d_kv": 64,
+        "feed_forward_proj": "gated-gelu",
+        "tie_word_embeddings": False,
+        "decoder_start_token_id": 0,
+    },
+    "t5-tiny": {
+        "vocab_size": 32_128,
+        "d_model": 128,
+        "d_ff": 256,
+        "num_layers": 2,
+        "num_heads": 2,
+        "d_kv": 64,
+        "feed_forward_proj": "gated-gelu",
+        "tie_word_embeddings": False,
+        "decoder_start_token_id": 0,
+    },
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=list(SHAPES))
+    parser.add_argument("name", choices=[*SHAPES, *PAIR_SHAPES])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--device", default="cpu", help="where the weights are drawn")
     arguments = parser.parse_args()
@@ -77,14 +102,17 @@ def main() -> None:
 def write(name: str, folder: Path, device: str) -> None:
     """Draw a shape's weights and save them; aside first, so that no half of a model is left."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     if folder.is_dir():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
+    kind: Any = AutoModelForSeq2SeqLM if name in PAIR_SHAPES else AutoModelForCausalLM
     with torch.device(device):
-        model = AutoModelForCausalLM.from_config(config(name), dtype=torch.bfloat16)
+        model = kind.from_config(config(name), dtype=torch.bfloat16)
+        if name in PAIR_SHAPES:  # T5 draws its head as widely as its embeddings
+            torch.nn.init.normal_(model.lm_head.weight, std=SPREAD)
     with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
         whole = Path(aside) / name
         model.save_pretrained(whole)
@@ -94,8 +122,10 @@ def write(name: str, folder: Path, device: str) -> None:
 
 def config(name: str) -> Any:
     """A shape as transformers describes it."""
-    from transformers import LlamaConfig
+    from transformers import LlamaConfig, T5Config
 
+    if name in PAIR_SHAPES:
+        return T5Config(**PAIR_SHAPES[name], pad_token_id=0, eos_token_id=1)
     ids = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1}
     return LlamaConfig(**SHAPES[name], **ids, initializer_range=SPREAD, rms_norm_eps=1e-5)
 

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from shapes import PAIR_SHAPES, SHAPES
+
 HERE = Path(__file__).parent
 IDS = ".ids.json"
 RATES = {"lora": 1e-3, "full": 1e-4}
@@ -37,6 +39,7 @@ class Pair:
     again. The peer's frozen weights are held as `peer_dtype`; the products of a `bf16` pair are in
     bfloat16 on both sides. `graphs` is what BRULEE_GRAPHS says on our side; sizes of passes have to
     come again to be recorded. `steps` are how many on a GPU, and how many of them warm up.
+    `dropout` is that of an encoder-decoder.
     """
 
     method: str = "lora"
@@ -51,6 +54,7 @@ class Pair:
     steps: tuple[int, int] = (15, 5)
     peer_dtype: str = "float32"
     peer_checkpointing: bool = False
+    dropout: float = 0.0
 
 
 PAIRS = {
@@ -58,6 +62,11 @@ PAIRS = {
     "lora-fp32": Pair(bf16=False),
     "full-bf16": Pair("full"),
     "full-fp32": Pair("full", bf16=False),
+    # Encoder-decoders, beside transformers' Seq2SeqTrainer (--against seq2seq).
+    "t5-lora-bf16": Pair(model="t5"),
+    "t5-lora-fp32": Pair(model="t5", bf16=False),
+    "t5-full-bf16": Pair("full", model="t5"),
+    "t5-lora-bf16-dropout": Pair(model="t5", dropout=0.1),
     # On one GPU. SFTTrainer holds weights in float32 unless it is told otherwise.
     "lora-16": Pair(batch_size=16),
     "lora-64": Pair(batch_size=64),
@@ -91,6 +100,8 @@ def job_of(
     """Everything that a side reads, for JSON; `models` is where shapes are kept."""
     count = pair.batch_size * steps
     documents = _conversations(data, count) if pair.tokens is None else _random(pair, count)
+    if pair.model in PAIR_SHAPES:
+        documents = [(_folded(ids, pair.model), learned) for ids, learned in documents]
     return {
         **asdict(pair),
         "model": str(_folder(pair.model, models, device)),
@@ -104,6 +115,12 @@ def job_of(
         # Written by our side, which is the first to run: both begin with it.
         "adapter": str(scratch / "start") if pair.method == "lora" else None,
     }
+
+
+def _folded(ids: Sequence[int], model: str) -> list[int]:
+    """Ids of the bundled tokenizer within a smaller vocabulary, none of them a special one."""
+    most = PAIR_SHAPES[model]["vocab_size"] - FIRST_ID
+    return [FIRST_ID + token % most for token in ids]
 
 
 def told(pair: Pair, data: str | None) -> str:
@@ -121,8 +138,6 @@ def random_documents(count: int, tokens: int, vocabulary: int) -> list[Document]
 
 
 def _random(pair: Pair, count: int) -> list[Document]:
-    from shapes import SHAPES
-
     if pair.model not in SHAPES:
         sys.exit(f"random ids are for a shape ({', '.join(SHAPES)}), not for {pair.model!r}")
     assert pair.tokens is not None

@@ -56,7 +56,13 @@ def train(model: Any, tokenizer: Any, job: dict[str, Any], *packages: str) -> No
     reset_peak(cuda)
     before = usage()
     trainer.train()
-    used = usage(before)
+    finish(trainer, clock, job, usage(before), (*packages, "trl"))
+
+
+def finish(
+    trainer: Any, clock: Clock, job: dict[str, Any], used: dict[str, Any], packages: tuple[str, ...]
+) -> None:
+    """Write the report of a training that has ended."""
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     size = job["batch_size"]
     lengths = [len(ids) for ids, _ in job["documents"][: size * job["steps"]]]
@@ -65,9 +71,9 @@ def train(model: Any, tokenizer: Any, job: dict[str, Any], *packages: str) -> No
         "losses": [entry["loss"] for entry in history],
         "grad_norms": [float(entry["grad_norm"]) for entry in history],
         "tokens": [sum(lengths[at : at + size]) for at in range(0, len(lengths), size)],
-        **peaks(cuda),
+        **peaks(clock.cuda),
         "usage": used,
-        "versions": {name: version(name) for name in (*packages, "trl", "transformers", "torch")},
+        "versions": {name: version(name) for name in (*packages, "transformers", "torch")},
     }
     Path(job["report"]).write_text(json.dumps(found))
 

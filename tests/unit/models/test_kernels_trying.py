@@ -41,7 +41,7 @@ def test_every_loop_of_a_gpu_is_tried() -> None:
     pytest.importorskip("triton")
     from brulee.models.kernels.in_triton import LOOPS
 
-    assert set(LOOPS) == set(trying._CASES)
+    assert set(LOOPS) <= set(trying._CASES)
 
 
 @pytest.mark.parametrize(("x", "y"), PAIRS)
