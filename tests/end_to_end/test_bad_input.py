@@ -101,3 +101,15 @@ def test_damaged_run_folder_is_named(at: Any, brulee: Any, file: str) -> None:
 def contents(folder: Path) -> dict[str, bytes]:
     files = (file for file in folder.rglob("*") if file.is_file())
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def test_a_target_that_the_model_lacks_is_refused_before_anything_is_written(
+    at: Any, brulee: Any
+) -> None:
+    done = brulee(*at.run(method={"name": "lora", "target": "q_prj"}))
+    assert done.code == 2
+    assert "did you mean 'q_proj'" in done.err
+    assert not Path("runs/recipe").exists()
+    assert (
+        brulee(*at.run(method={"name": "lora", "target": "q_proj"}, train__max_steps=1)).code == 0
+    )

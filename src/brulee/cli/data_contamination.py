@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,6 +36,20 @@ def contamination(
             metavar="SOURCE", help="Compare with these rows instead of the recipe's own test rows."
         ),
     ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="Compare with the items of this suite of `brulee eval`, task by task."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the suite's official files [default: the Hub's copy]."),
+    ] = None,
+    suite_set: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="An option of the suite, as of `brulee eval --set`."
+        ),
+    ] = None,
     run: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="Show the scores of this run on clean and dirty items."),
@@ -53,6 +67,8 @@ def contamination(
     """
     from brulee.recipe import load_recipe
 
+    if suite is None and (data is not None or suite_set):
+        raise InputError("--data and --suite-set are of a suite; name it with --suite.")
     spec = load_recipe(recipe, overrides or ())
     progress.enable(not quiet)
     from brulee.data.contamination import Index, trained_texts
@@ -60,10 +76,20 @@ def contamination(
 
     corpus = open_corpus(spec)
     index = Index([trained_texts(corpus.tasks[path], path) for path in corpus.trained])
-    tested = _tested(corpus, spec, against or (), own=not against or run is not None)
-    matches = {one.name: index.search(one) for one in tested}
+    forms = [
+        *((one,) for one in _sources(corpus, spec, against or ())),
+        *_items(suite, data, suite_set or ()),
+    ]
+    if run is not None or not forms:
+        forms = [*((one,) for one in _own(corpus)), *forms]
+    if not forms:
+        raise InputError(
+            "no test rows to compare with: the recipe's split holds out none; name some with "
+            "--against SOURCE or --suite NAME."
+        )
+    matches = {several[0].name: _worst(map(index.search, several)) for several in forms}
     scores = [] if run is None else list(_scores(run, spec, corpus, matches))
-    known = _asked(spec, corpus, tested) if model else {}
+    known = _asked(spec, corpus, [several[0] for several in forms]) if model else {}
     if as_json:
         print_json(_values(index, matches, scores, known))
         return
@@ -74,24 +100,35 @@ def contamination(
         print(f"\n{name}: does the base model know it already? {familiarity.sentence()}")
 
 
-def _tested(corpus: Corpus, spec: Recipe, against: Sequence[str], own: bool) -> list[RowTexts]:
+def _own(corpus: Corpus) -> Iterator[RowTexts]:
     from brulee.data.contamination import scored_texts
+
+    for path, task in corpus.tasks.items():
+        if task.test:
+            yield scored_texts(task, f"{path}/test")
+
+
+def _sources(corpus: Corpus, spec: Recipe, against: Sequence[str]) -> Iterator[RowTexts]:
     from brulee.data.row_texts import row_texts
     from brulee.data.sources import open_source
 
     labels = {label for task in corpus.tasks.values() for label in task.labels or ()}
-    found = []
-    if own:
-        tasks = {path: task for path, task in corpus.tasks.items() if task.test}
-        found += [scored_texts(task, f"{path}/test") for path, task in tasks.items()]
     for name in dict.fromkeys(against):
-        found.append(row_texts(name, open_source(name, spec.source.resolve), labels=labels))
-    if not found:
-        raise InputError(
-            "no test rows to compare with: the recipe's split holds out none; name some with "
-            "--against SOURCE."
-        )
-    return found
+        yield row_texts(name, open_source(name, spec.source.resolve), labels=labels)
+
+
+def _items(
+    suite: str | None, data: Path | None, settings: Sequence[str]
+) -> Iterator[tuple[RowTexts, ...]]:
+    from brulee.evaluation.suite_options import parse_settings
+    from brulee.evaluation.suite_texts import suite_texts
+
+    return iter(()) if suite is None else suite_texts(suite, data, parse_settings(settings))
+
+
+def _worst(found: Iterable[list[Match]]) -> list[Match]:
+    """Of several forms of the same items, for each that with most in common."""
+    return [min(forms, key=_badness) for forms in zip(*found, strict=True)]
 
 
 def _scores(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Generic, NamedTuple, TypeVar
 
@@ -59,9 +60,13 @@ def score(
 
     Every score comes with its 95% interval.
     """
-    from brulee.evaluation import metric
+    from brulee.evaluation import LABELLED, metric
+    from brulee.evaluation.scripts import unread
 
     known = _names(labels) if labels else None
+    for name in _names(metrics):
+        if known is None and name in LABELLED:
+            raise InputError(f"metric {name} needs --labels, for instance --labels yes,no.")
     measures = [metric(name, known) for name in _names(metrics)]
     if not measures:
         raise InputError("--metrics names none; for instance: --metrics rouge,bleu.")
@@ -69,6 +74,8 @@ def score(
     wanted = {"references": _matching(predictions, predicted, references, "reference")}
     if sources:
         wanted["source"] = _matching(predictions, predicted, sources, "source")
+    if said := unread(measures, (text for one in wanted["references"] for text in one.value)):
+        print(said, file=sys.stderr)
     of = _groups(_matching(predictions, predicted, groups, "group")) if groups else None
     scores: dict[str, Interval] = {}
     for measure in measures:

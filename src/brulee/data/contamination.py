@@ -105,7 +105,7 @@ class Index:
         long = Grams(kept, LONG, windows(kept, LONG))
         self._grams = {SHORT: short.firsts(), LONG: long.firsts()}
         starts, lengths = self._texts.segments()
-        self._whole = {n: Grams(kept, n, starts[lengths == n]) for n in range(1, SHORT)}
+        self._whole = {n: Grams(kept, n, starts[lengths == n]) for n in range(1, LONG)}
 
     @property
     def words(self) -> int:
@@ -126,8 +126,9 @@ class Index:
           copies with a word changed here and there, and rows too short for the first rule. PaLM
           (Chowdhery et al. 2022, arXiv:2204.02311) asks for 70 % of the 8-grams; a share of words
           is asked for here, of which a changed word spoils fewer;
-        - or it has no text of eight words, and each of its texts is a whole text of one and the
-          same training row ("whole text").
+        - or it has no text of 13 words, and each of its texts is a whole text of one and the same
+          training row ("whole text"): a copied question with short choices in columns of their own
+          has few words in 8-grams.
 
         As in GPT-3, what stands in more than ten training rows is left out on both sides; a row of
         eight words or more that says nothing else is dirty by its 8-grams. The span is the longest
@@ -148,7 +149,7 @@ class Index:
         coverage_13 = overlap.covered(long, LONG) / np.maximum(words, 1)
         mostly = set(np.flatnonzero((coverage_8 >= COVERED) | boilerplate_only).tolist())
         whole = overlap.whole(self._whole)
-        spans = whole | overlap.spans([short, long])
+        spans = overlap.spans([short, long]) | whole
         reasons: dict[int, Reason] = dict.fromkeys(whole, "whole text")
         reasons |= dict.fromkeys(mostly, "8-grams")
         reasons |= dict.fromkeys(overlap.items_of(long), "13-gram")

@@ -106,6 +106,8 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
     }
     first = corpus.tasks[corpus.trained[0]].templates.templates[0]
     method.instruct(base.tokenizer, instruction(first))
+    if begin and not where.begun:
+        _check_fits(method, base)
     mixture = corpus.mixture({p: found.rows for p, found in fitting.items()}, recipe.train.seed)
     _warn_of_patience(recipe, len(mixture))
     _warn_of_steps(recipe, len(mixture))
@@ -130,6 +132,16 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
         record(prepared, dtype)
     world.wait()
     return prepared
+
+
+def _check_fits(method: Method, base: Base) -> None:
+    """Refuse targets and layers that the model lacks before it is scored and anything is written.
+
+    Where attaching takes long or twice the memory, training alone does it.
+    """
+    if method.documents() or method.stores_model or method.options().get("init") == "pissa":
+        return
+    method.attach(base.model).detach()
 
 
 def task_metrics(recipe: Recipe, corpus: Corpus) -> dict[str, tuple[Metric, ...]]:

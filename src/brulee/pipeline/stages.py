@@ -11,6 +11,7 @@ from brulee.data.template import Template
 from brulee.errors import InputError
 from brulee.evaluation.answering import answer_items
 from brulee.evaluation.answers import Answer, keep_just
+from brulee.evaluation.scripts import unread
 from brulee.evaluation.suite_run import Model, answer
 from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
@@ -21,6 +22,7 @@ from brulee.pipeline.card import model_card
 from brulee.pipeline.preparation import Prepared
 from brulee.pipeline.summary import Scored, summarise
 from brulee.pipeline.trained import Tuned
+from brulee.progress import note
 from brulee.reporting import html, results
 
 
@@ -55,6 +57,8 @@ def _answers(
         found: list[Answer] = []
         for number, wording in enumerate(asked.wordings, start=1):
             items = _items(prepared, asked, wording.template, encoder, room)
+            if who == "base" and number == 1:
+                _say_unread(asked, items)
             several = len(asked.wordings) > 1
             count = f", phrasing {number} of {len(asked.wordings)}" if several else ""
             found += answer_items(
@@ -77,6 +81,12 @@ def _answers(
         for name in prepared.guards
     }
     return answers, guards
+
+
+def _say_unread(asked: Asked, items: list[Item]) -> None:
+    references = (text for item in items for text in item.references)
+    if said := unread(asked.wordings[0].metrics, references):
+        note(f"{asked.name}: {said}")
 
 
 def _guard_answers(

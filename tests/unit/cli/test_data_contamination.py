@@ -84,11 +84,51 @@ def test_another_file_is_compared_instead(place: Path, call: Call) -> None:
     assert [test["dirty"] for test in json.loads(several.out)["tests"]] == [1, 13]
 
 
+LEAKED = ("The Moon's phases are caused by", "clouds", "Earth's shadow", "tides")
+ANGLE = "the angle between Sun and Moon seen from Earth"
+
+
+@pytest.mark.parametrize(
+    ("columns", "of"),
+    [
+        ({"q": LEAKED[0], "o": [LEAKED[1], ANGLE, *LEAKED[2:]]}, "{{ q }} {{ o }}"),
+        (
+            {"q": f"{LEAKED[0]}\nA. clouds\nB. {ANGLE}\nC. Earth's shadow\nD. tides", "o": []},
+            "{{ q }}",
+        ),
+    ],
+    ids=["options in a column", "options in the text"],
+)
+def test_items_of_a_suite_are_looked_for_as_rows_hold_them(
+    place: Path, call: Call, columns: dict[str, Any], of: str
+) -> None:
+    rows = [{"q": row(20)["text"], "o": [], "a": "x"}, {**columns, "a": "B"}]
+    (place / "leak.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    templates = json.dumps({"prompt": of, "completion": "{{ a }}"})
+    recipe = f"data: {{source: leak.jsonl, templates: {templates}, split: {{test: 0}}}}\n"
+    (place / "leak.yaml").write_text(recipe)
+    files = Path(__file__).parents[2] / "fixtures" / "mmlu"
+    chosen = ["--suite-set", "subjects=astronomy,prehistory"]
+    asked = ["--suite", "mmlu", "--data", str(files), *chosen]
+    called = call("leak.yaml", *asked, "--json")
+    assert called.code == 0, called.err
+    tests = {test["name"]: test for test in json.loads(called.out)["tests"]}
+    assert {name: test["dirty"] for name, test in tests.items()} == {
+        "mmlu/astronomy": 1, "mmlu/prehistory": 0
+    }  # fmt: skip
+    (match,) = tests["mmlu/astronomy"]["matches"]
+    assert (match["place"], match["trained_row"]) == ("mmlu/astronomy, row 1", 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["recipe.yaml", "--against", "bar.jsonl"], "Did you mean bare.jsonl"),
         (["recipe.yaml", "--against", "empty.jsonl"], "empty"),
+        (["recipe.yaml", "--suite", "mmlo"], "did you mean 'mmlu'"),
+        (["recipe.yaml", "--suite", "mmlu", "--data", "nowhere"], "nowhere"),
+        (["recipe.yaml", "--suite", "mmlu", "--suite-set", "subject=x"], "'subjects'"),
+        (["recipe.yaml", "--data", "rows"], "name it with --suite"),
         (["recipe.yaml", "--run", "runs/none"], "no run is here"),
         (["none.yaml", "--set", "data.source=x"], "none.yaml"),
     ],

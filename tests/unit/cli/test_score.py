@@ -134,3 +134,19 @@ def test_labels_reach_the_metrics_that_need_them(brulee, tmp_path: Path) -> None
     assert brulee("score", *both, "--metrics", "macro_f1").code == 2
     done = brulee("score", *both, "--metrics", "macro_f1", "--labels", "yes,no", "--json")
     assert done.json["scores"][0]["value"] == 1.0
+
+
+def test_scores_that_cannot_read_the_script_say_so(brulee, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("привет мир\n", encoding="utf-8")
+    both = ["--predictions", tmp_path / "p.txt", "--references", tmp_path / "p.txt"]
+    done = brulee("score", *both, "--metrics", "rouge1,bleu", "--json")
+    assert done.json["scores"][0]["value"] == 0.0  # as rouge_score has it
+    assert done.err.startswith("rouge1: words of a-z and 0-9 alone are counted")
+    done = brulee("score", *both, "--metrics", "rouge1:unicode", "--json")
+    assert (done.json["scores"][0]["value"], done.err) == (1.0, "")
+
+
+def test_missing_labels_name_the_option(brulee, files: list[str]) -> None:
+    done = brulee("score", *files, "--metrics", "macro_f1")
+    assert done.code == 2
+    assert "metric macro_f1 needs --labels" in done.err

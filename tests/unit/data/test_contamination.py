@@ -120,6 +120,17 @@ def test_short_rows_are_dirty_only_where_one_row_holds_all_their_texts(
         assert (found.trained_row, found.span) == (0, "what is the capital of france")
 
 
+def test_a_copied_question_with_short_choices_of_its_own_is_dirty() -> None:
+    question = "Which of these cells can be activated by a virus and how"  # 12 words
+    choices = [["by budding", "by antibodies"], ["by complement", "by nothing"]]
+    train = [{"question": question, "choices": own} for own in choices]
+    (copied,) = search(train, [{"question": question, "choices": choices[1]}])
+    assert (copied.reason, copied.trained_row) == ("whole text", 1)
+    assert copied.coverage_8 < 0.8
+    (other,) = search(train, [{"question": question, "choices": ["by budding", "by nothing"]}])
+    assert other.reason is None
+
+
 def test_label_columns_do_not_count() -> None:
     labels = ["clearly positive", "clearly negative"]
     train = [{**row, "label": labels[i % 2]} for i, row in enumerate(TRAIN)]
