@@ -5,7 +5,8 @@
 Llama models, and one of T5's family, as transformers writes them, in bfloat16, from a fixed seed; a
 folder that is there already is left alone. Weights are drawn with Llama's own spread of 0.02 (of a
 T5 those of the head): logits then have a spread of 0.02 times the root of the width, and the first
-loss is a little above that of a uniform guess (`1b`: 11.8 + 0.4). The tokenizer holds a place: documents come as token ids.
+loss is a little above that of a uniform guess (`1b`: 11.8 + 0.4). The tokenizer holds a place:
+documents come as token ids.
 """
 
 from __future__ import annotations
