@@ -37,13 +37,13 @@ def cells(side: Spread, higher_is_better: bool, decimals: int = 2) -> list[str]:
 
 
 def changed(one: Phrasings) -> str:
-    """`0.09 → 0.01, interval of the change -0.11 to -0.05`."""
+    """`0.09 → 0.01, interval of the change -0.11 to -0.05, p = 0.002`."""
     before, after = one.base.spread, one.tuned.spread
     decimals = wording.places(before, after, one.difference, one.low, one.high)
     low, high = (wording.signed(value, decimals) for value in (one.low, one.high))
     return (
         f"{wording.fixed(before, decimals)} → {wording.fixed(after, decimals)}, interval of the "
-        f"change {low} to {high}"
+        f"change {low} to {high}, {wording.p_phrase(one.corrected_p)}"
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from brulee.reporting import phrasings, terminal
+from brulee.reporting import phrasings, terminal, wording
 from brulee.reporting.html import render
 from brulee.reporting.items import Answer, read_items
 from brulee.reporting.page_items import examples
@@ -47,18 +47,22 @@ def test_the_worst_of_an_error_is_the_largest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("high", "p", "p_holm", "said"),
     [
-        (-0.083, -0.031, "the phrasing of support-chats/test matters less (spread over 12: "),
-        (-0.083, 0.01, "no measurable change in how much the phrasing of support-chats/test"),
+        (-0.031, 0.01, None, "the phrasing of support-chats/test matters less (spread over 12: "),
+        (0.01, 0.01, None, "no measurable change in how much the phrasing of support-chats/test"),
+        (-0.031, 0.06, None, "no measurable change in how much the phrasing of"),
+        (-0.031, 0.04, 0.08, "no measurable change in how much the phrasing of"),
     ],
 )
-def test_a_change_of_the_spread_counts_by_its_interval(
-    found: Phrasings, low: float, high: float, said: str
+def test_a_change_of_the_spread_counts_where_interval_and_p_agree(
+    found: Phrasings, high: float, p: float, p_holm: float | None, said: str
 ) -> None:
-    clause = phrasings.clause(found.model_copy(update={"low": low, "high": high}))
+    other = {"high": high, "p": p, "p_holm": p_holm}
+    clause = phrasings.clause(found.model_copy(update=other))
     assert clause.startswith(said)
-    assert f"0.060 → 0.004, interval of the change -0.083 to {high:+.3f}" in clause
+    assert f"0.060 → 0.004, interval of the change -0.083 to {high:+.3f}, p = " in clause
+    assert clause.endswith(f", {wording.p_phrase(p_holm or p)})")
 
 
 def test_the_verdict_says_that_a_score_is_a_mean(phrased: Results) -> None:
