@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from brulee.evaluation.tasks import UNDER
 from brulee.reporting import wording
 from brulee.reporting.results import Phrasings, Results, Spread
 
@@ -22,6 +23,52 @@ def over(results: Results, task: str) -> str:
     """`, mean of 7 phrasings` where a task's scores are that, else ""."""
     count = results.over(task)
     return f", mean of {count} phrasings" if count > 1 else ""
+
+
+def asked_in(results: Results, task: str) -> tuple[str, ...]:
+    """The phrasings that a task's scores are the mean over; () where they are of one alone.
+
+    Of a suite's average those of each of its tasks.
+    """
+    if results.suite is None or "phrasings" not in results.suite.changed:
+        return next((one.names for one in results.phrasings if one.task == task), ())
+    each: dict[str, dict[str, None]] = {}
+    for score in results.scores:
+        _, under, name = score.metric.partition(UNDER)
+        if under:
+            each.setdefault(score.task, {})[name] = None
+    if task in each:
+        return tuple(each[task])
+    return tuple(f"{of}: {name}" for of, names in each.items() for name in names)
+
+
+def marks(results: Sequence[Results], task: str) -> list[str]:
+    """` (A)`, ` (B)` ... for each run by the phrasings that a task was scored in.
+
+    "" for a run with one phrasing, and for all where their phrasings are the same.
+    """
+    names = [frozenset(asked_in(run, task)) for run in results]
+    found = list(dict.fromkeys(filter(None, names)))
+    if len(found) < 2:
+        return [""] * len(results)
+    return [f" ({_letter(found.index(own))})" if own else "" for own in names]
+
+
+def unlike(results: Sequence[Results], task: str) -> str:
+    """Which phrasings the marks of `marks` stand for, "" where there are none."""
+    marked = zip(marks(results, task), results, strict=True)
+    named = {mark: asked_in(run, task) for mark, run in reversed(list(marked)) if mark}
+    each = (f"{mark.strip(' ()')}: {', '.join(named[mark])}" for mark in sorted(named, key=_order))
+    return f"{task} was scored in other phrasings. {'; '.join(each)}." if named else ""
+
+
+def _letter(number: int) -> str:
+    """A, B ... Z, A1, B1 ..."""
+    return f"{chr(ord('A') + number % 26)}{number // 26 or ''}"
+
+
+def _order(mark: str) -> tuple[int, str]:
+    return len(mark), mark
 
 
 def cells(side: Spread, higher_is_better: bool, decimals: int = 2) -> list[str]:

@@ -113,6 +113,28 @@ def test_page_and_terminal_show_them_only_where_there_are_some(
     assert "mean of 12 phrasings" in text
 
 
+def test_runs_in_other_phrasings_of_the_same_number_are_marked(
+    phrased: Results, found: Phrasings, example: Results
+) -> None:
+    names = ("another", *found.names[1:])
+    other = phrased.model_copy(
+        update={"run": "other", "phrasings": (found.model_copy(update={"names": names}),)}
+    )
+    on = Console(file=StringIO(), width=200, color_system=None)
+    terminal.compare([phrased, other, example, phrased], on)
+    assert isinstance(on.file, StringIO)
+    text = " ".join(on.file.getvalue().split())
+    assert text.count(f"{phrased.run}, mean of 12 phrasings (A) ") == 2
+    assert "other, mean of 12 phrasings (B) " in text
+    assert "(before, mean of 12 phrasings (B))" in text
+    assert "support-chats/test was scored in other phrasings. A: wording-0, wording-1," in text
+    assert "; B: another, wording-1, wording-2," in text
+    alike = found.model_copy(update={"names": found.names[::-1]})
+    turned = phrased.model_copy(update={"phrasings": (alike,)})
+    assert phrasings.marks([phrased, turned, example], found.task) == ["", "", ""]
+    assert phrasings.unlike([phrased, turned, example], found.task) == ""
+
+
 def test_names_of_phrasings_cannot_break_the_page(phrased: Results, found: Phrasings) -> None:
     odd = found.model_copy(update={"names": ("<script>alert(1)</script>", *found.names[1:])})
     page = render(phrased.model_copy(update={"phrasings": (odd,)}), [], [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 
@@ -14,10 +14,9 @@ from brulee.data.templates import library
 from brulee.errors import InputError
 from brulee.evaluation.base import Array
 from brulee.evaluation.suites.labels import LabelTask
-from brulee.evaluation.tasks import Example, Judged, Reply, SuiteTask
+from brulee.evaluation.tasks import UNDER, Example, Judged, Reply, SuiteTask
 
 Asked = tuple[Example, Mapping[str, Any]]  # an item as it is asked otherwise, a template's columns
-_UNDER: Final = "@"
 
 
 @final
@@ -42,7 +41,7 @@ class OverPhrasings(SuiteTask):
         found = [t for t in alike(templates, templates[0]) if t.answer_choices is not None]
         self._templates = found if phrasings == "all" else found[:phrasings]
         self.name = labels.name
-        each = (f"{key}{_UNDER}{t.name}" for key in labels.metrics for t in self._templates)
+        each = (f"{key}{UNDER}{t.name}" for key in labels.metrics for t in self._templates)
         self.metrics = (*labels.metrics, *each)
 
     def examples(self, limit: int | None = None) -> list[Example]:
@@ -57,7 +56,7 @@ class OverPhrasings(SuiteTask):
         """As the label task does, under the names of the phrasing's scores."""
         found = self._labels.judge(example, reply)
         phrasing = example.about["phrasing"]
-        named = {f"{key}{_UNDER}{phrasing}": values for key, values in found.statistics.items()}
+        named = {f"{key}{UNDER}{phrasing}": values for key, values in found.statistics.items()}
         return Judged(found.output, named)
 
     def join(self, examples: Sequence[Example], judged: Sequence[Judged]) -> list[Judged]:
@@ -68,7 +67,7 @@ class OverPhrasings(SuiteTask):
             first, every = found[at], found[at : at + count]
             statistics = {k: v for one in every for k, v in one.statistics.items()}
             over = {
-                key: [v for t in self._templates for v in statistics[f"{key}{_UNDER}{t.name}"]]
+                key: [v for t in self._templates for v in statistics[f"{key}{UNDER}{t.name}"]]
                 for key in self._labels.metrics
                 if statistics
             }
@@ -77,7 +76,7 @@ class OverPhrasings(SuiteTask):
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
         """As the label task has it, averaged over phrasings unless it is the score of one."""
-        plain, under, _ = key.partition(_UNDER)
+        plain, under, _ = key.partition(UNDER)
         if under:
             return self._labels.reduce(plain, mean_S, items)
         parts = np.split(np.asarray(mean_S, dtype=np.float64), len(self._templates), axis=-1)
@@ -86,7 +85,7 @@ class OverPhrasings(SuiteTask):
 
     def higher_is_better(self, key: str) -> bool:
         """As the label task has it."""
-        return self._labels.higher_is_better(key.partition(_UNDER)[0])
+        return self._labels.higher_is_better(key.partition(UNDER)[0])
 
     def _example(self, item: Example, columns: Mapping[str, Any], template: Template) -> Example:
         """An item as a template phrases it; its choices are the answers for each label in turn."""
@@ -99,7 +98,7 @@ class OverPhrasings(SuiteTask):
             )
         return replace(
             item,
-            id=f"{item.id}{_UNDER}{template.name}",
+            id=f"{item.id}{UNDER}{template.name}",
             question=rendered[0].prompt,
             choices=tuple(f" {one.completion}" for one in rendered),
             about={**item.about, "phrasing": template.name},
@@ -108,4 +107,4 @@ class OverPhrasings(SuiteTask):
 
 def over_all(scores: Mapping[str, Any]) -> list[Any]:
     """The scores of a task without those of its single phrasings."""
-    return [score for key, score in scores.items() if _UNDER not in key]
+    return [score for key, score in scores.items() if UNDER not in key]
