@@ -213,6 +213,17 @@ def test_means_over_phrasings_are_not_mixed_with_single_ones(reviews: Any, brule
     assert whole["tuned"]["n"] == score.n
 
 
+def test_contamination_refuses_answers_in_other_phrasings(reviews: Any, brulee: Any) -> None:
+    reviews.recipe["data"]["hold_out_templates"] = ["as a mark"]
+    run(reviews, brulee, phrasings="all")
+    reviews.recipe["data"]["hold_out_templates"] = ["in digits"]
+    other = reviews.write("other.yaml")
+    done = brulee("data", "contamination", other, "--run", RUN)
+    assert done.code == 2
+    assert "it answered rows/test under templates 'in words', 'in digits'" in done.errors[0]
+    assert "this recipe has 'in words', 'as a mark'" in done.errors[0]
+
+
 def test_a_lone_unseen_phrasing_is_judged_by_its_own_labels(reviews: Any, brulee: Any) -> None:
     reviews.recipe["data"]["hold_out_templates"] = ["in digits"]
     run(reviews, brulee, metrics=["ranked_macro_f1", "ranked_accuracy"])
