@@ -4,7 +4,8 @@
 
 Prints a table and writes benchmarks/results/coverage.json. Items are drawn from distributions whose
 score is known, or from a population of items whose score is; each trial draws so many and asks
-`stats.interval`, `stats.compare` or an average over tasks for bounds.
+`stats.interval`, `stats.compare` or an average over tasks for bounds. Of the change of the spread
+over phrasings it also counts how often p is below 0.05.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mixture import machine
 from brulee.evaluation import metric
 from brulee.evaluation.averages import Part, average
 from brulee.evaluation.base import Array
-from brulee.evaluation.phrasings import Table
+from brulee.evaluation.phrasings import Change, Table
 from brulee.evaluation.phrasings import change as spread_change
 from brulee.evaluation.stats import compare, interval, resampled
 
@@ -157,17 +158,32 @@ def phrased(before: Sequence[float], after: Sequence[float]) -> Case:
         return float(right_P.std(ddof=1))
 
     def case(rng: Rng, items: int, resamples: int) -> tuple[Bounds, float]:
-        hard_N1 = rng.normal(0, _OF_ITEM, (items, 1))
-        tables = []
-        for side in (before, after):
-            logits_NP = hard_N1 + np.array(side) + rng.normal(0, 1, (items, len(side)))
-            right_NP = (rng.random(logits_NP.shape) < 1 / (1 + np.exp(-logits_NP))) * 1.0
-            means_N1 = right_NP.mean(1, keepdims=True)
-            tables.append(Table(means_N1, mean, right_NP, lambda mean_K, _: mean_K))
-        found = spread_change(tables[0], tables[1], resamples)
+        found = _spread(before, after, rng, items, resamples)
         return (found.low, found.high), truth(after) - truth(before)
 
     return case
+
+
+def _spread(
+    before: Sequence[float], after: Sequence[float], rng: Rng, items: int, resamples: int
+) -> Change:
+    hard_N1 = rng.normal(0, _OF_ITEM, (items, 1))
+    tables = []
+    for side in (before, after):
+        logits_NP = hard_N1 + np.array(side) + rng.normal(0, 1, (items, len(side)))
+        right_NP = (rng.random(logits_NP.shape) < 1 / (1 + np.exp(-logits_NP))) * 1.0
+        means_N1 = right_NP.mean(1, keepdims=True)
+        tables.append(Table(means_N1, mean, right_NP, lambda mean_K, _: mean_K))
+    return spread_change(tables[0], tables[1], resamples)
+
+
+def refused(
+    before: Sequence[float], after: Sequence[float], items: int, trials: int, resamples: int = 1000
+) -> float:
+    """The share of trials in which p of the change of the spread is below 0.05."""
+    rng = np.random.default_rng([1, items])
+    found = (_spread(before, after, rng, items, resamples).p < 0.05 for _ in range(trials))
+    return sum(found) / trials
 
 
 @cache
@@ -195,6 +211,14 @@ def cases() -> dict[str, Case]:
     }
 
 
+SPREADS = {
+    "the same before and after": (_APART, _APART),
+    "as large, of phrasings in reverse order": (_APART, _APART[::-1]),
+    "none before or after": ([0.5] * 8, [2.0] * 8),
+    "large before, small after": (_APART, _CLOSE),
+}
+
+
 def covered(case: Case, items: int, trials: int, resamples: int = 1000, seed: int = 0) -> float:
     """The share of trials whose bounds hold the truth."""
     rng, held = np.random.default_rng([seed, items]), 0
@@ -213,8 +237,14 @@ def main() -> None:
     for name, case in cases().items():
         found[name] = {str(n): round(covered(case, n, trials), 4) for n in SIZES}
         print(name.ljust(50), *(f"{share:6.1%}" for share in found[name].values()), flush=True)
+    print("p of the change of the spread below 0.05")
+    below = {}
+    for name, sides in SPREADS.items():
+        below[name] = {str(n): round(refused(*sides, n, trials), 4) for n in SIZES}
+        print(name.ljust(50), *(f"{share:6.1%}" for share in below[name].values()), flush=True)
     what = "how often 95% intervals hold the truth"
-    result = {"what": what, "trials": trials, "covered": found, **machine()}
+    result = {"what": what, "trials": trials, "covered": found, "spread_p_below_0.05": below}
+    result |= machine()
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 

@@ -191,6 +191,19 @@ def test_means_over_phrasings_are_not_mixed_with_single_ones(reviews: Any, brule
     assert "Over phrasings Worst Quartiles" in shown
     board = brulee("leaderboard", RUN, STRAIGHT, "--json").json
     assert "rows/test [3 phrasings]" in json.dumps(board)
+    reviews.recipe["data"]["hold_out_templates"] = ["as a mark"]
+    run(reviews, brulee, "--folder", "runs/two", phrasings="all")
+    reviews.recipe["data"]["hold_out_templates"] = ["in digits"]
+    run(reviews, brulee, "--folder", "runs/others", phrasings="all")
+    shown = " ".join(brulee("compare", "runs/two", "runs/others").out.split())
+    assert "two, mean of 2 phrasings (A)" in shown
+    assert "A: in words, in digits; B: in words, as a mark." in shown
+    board = brulee("leaderboard", "runs/two", "runs/others", "--json").json
+    assert {score["task"] for score in board["scores"]} == {
+        "rows/test-unseen-phrasings",
+        "rows/test [2 phrasings] [with 'in digits']",
+        "rows/test [2 phrasings] [with 'as a mark']",
+    }
     dirty = brulee("data", "contamination", STRAIGHT / "recipe.yaml", "--run", STRAIGHT, "--json")
     assert dirty.code == 0, dirty.err
     (whole,) = [one for one in dirty.json["scores"] if one["items"] == "all"]
@@ -198,6 +211,17 @@ def test_means_over_phrasings_are_not_mixed_with_single_ones(reviews: Any, brule
     assert score is not None
     assert whole["tuned"]["value"] == pytest.approx(score.value)
     assert whole["tuned"]["n"] == score.n
+
+
+def test_contamination_refuses_answers_in_other_phrasings(reviews: Any, brulee: Any) -> None:
+    reviews.recipe["data"]["hold_out_templates"] = ["as a mark"]
+    run(reviews, brulee, phrasings="all")
+    reviews.recipe["data"]["hold_out_templates"] = ["in digits"]
+    other = reviews.write("other.yaml")
+    done = brulee("data", "contamination", other, "--run", RUN)
+    assert done.code == 2
+    assert "it answered rows/test under templates 'in words', 'in digits'" in done.errors[0]
+    assert "this recipe has 'in words', 'as a mark'" in done.errors[0]
 
 
 def test_a_lone_unseen_phrasing_is_judged_by_its_own_labels(reviews: Any, brulee: Any) -> None:

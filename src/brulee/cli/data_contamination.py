@@ -148,7 +148,7 @@ def _scores(
     recipe = spec.model_copy(update={"evaluate": where.recipe.evaluate})
     for asked in asked_of(recipe, scored, task_metrics(recipe, scored)):
         dirty = {match.row: match.dirty for match in matches[f"{asked.test.path}/test"]}
-        yield from run_scores(run, asked.name, dirty, asked.metrics)
+        yield from run_scores(run, asked.name, dirty, asked.metrics, asked.phrasings)
 
 
 def _asked(spec: Recipe, corpus: Corpus, tested: Sequence[RowTexts]) -> dict[str, Familiarity]:

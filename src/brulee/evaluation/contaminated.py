@@ -63,13 +63,18 @@ def by_contamination(
 
 
 def run_scores(
-    run: Path, task: str, dirty: Mapping[int, bool], metrics: Sequence[Sequence[Metric]]
+    run: Path,
+    task: str,
+    dirty: Mapping[int, bool],
+    metrics: Sequence[Sequence[Metric]],
+    phrasings: Sequence[str] = (),
 ) -> Iterator[Scored]:
     """What base and tuned scored in a run on a task's all, clean and dirty items.
 
     `task` is the name in the answers ("support-chats/test"), `dirty` says of each test row whether
-    it is, `metrics` are those of each phrasing. Raises InputError where the run did not answer the
-    task, or answered other rows or under another number of phrasings.
+    it is, `metrics` are those of each phrasing, whose names are `phrasings` where they are several.
+    Raises InputError where the run did not answer the task, or answered other rows or under other
+    phrasings.
     """
     base, tuned = (_answers(run, who, task) for who in ("base", "tuned"))
     for answer in (*base, *tuned):
@@ -83,6 +88,13 @@ def run_scores(
         raise InputError(
             f"{run}: it answered {task} under {len(parts[0])} of its templates, and this recipe has"
             f" {len(metrics)} to score it under; give the recipe of the run, {run / 'recipe.yaml'}."
+        )
+    named = [answers[0].phrasing for answers in parts[0]]
+    if len(metrics) > 1 and named != list(phrasings):
+        raise InputError(
+            f"{run}: it answered {task} under templates {', '.join(map(repr, named))}, and this "
+            f"recipe has {', '.join(map(repr, phrasings))} to score it under; give the recipe of "
+            f"the run, {run / 'recipe.yaml'}."
         )
     for key, _, both in tables(parts, metrics):
         found = [

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from brulee.evaluation import resampling, shares
+from brulee.evaluation import resampling, shares, stats
 from brulee.evaluation.answers import Answer, statistics_array
 from brulee.evaluation.base import Array, Metric
 from brulee.evaluation.resampling import TIE, Clusters, Reduce
@@ -52,13 +52,17 @@ class Spread(NamedTuple):
 
 
 class Change(NamedTuple):
-    """The spread of two models over the same phrasings of the same items, tuned minus base."""
+    """The spread of two models over the same phrasings of the same items, tuned minus base.
+
+    `p` is two-sided, of no change.
+    """
 
     base: Spread
     tuned: Spread
     difference: float
     low: float
     high: float
+    p: float
 
 
 def by_phrasing(answers: Sequence[Answer]) -> list[list[Answer]]:
@@ -107,16 +111,33 @@ def tables(
         yield key, each[0], [table(parts, key, each) for parts in sides]
 
 
-def change(base: Table, tuned: Table, resamples: int, of: Clusters = None, seed: int = 0) -> Change:
-    """Both models' spread over two or more phrasings, and its change with a 95% interval.
+def change(
+    base: Table,
+    tuned: Table,
+    resamples: int,
+    of: Clusters = None,
+    seed: int = 0,
+    swaps: int | None = None,
+) -> Change:
+    """Both models' spread over two or more phrasings, and its change with a 95% interval and p.
 
     The interval is of percentiles of paired resamples, taken out for few items (Hesterberg 2015).
+    p comes from random signs, `swaps` of them, of what each item or cluster adds to the change of
+    the squared spread, to first order, as in `stats.compare` of a score that is no mean. Swapping
+    the answers themselves would ask whether both models do as well under each phrasing: two that
+    are equally uneven, but in favour of other phrasings, would differ.
     """
     before, after = (_drawn(one, resamples, seed, of) for one in (base, tuned))
     value = after.found.spread - before.found.spread
     count = len(resampling.units(base.each, of).sizes)
-    low, high = _bounds(after.spreads - before.spreads, value, count)
-    return Change(before.found, after.found, value, low, high)
+    changes_B = after.spreads - before.spreads
+    if count > 1 and float(np.ptp(changes_B)) <= TIE and _bounded(base) and _bounded(tuned):
+        low, high = _unseen(before.found, after.found, count)
+    else:
+        low, high = _bounds(changes_B, value, count)
+    added_C = _added(tuned, of) - _added(base, of)
+    p = stats.randomisation(added_C, swaps or resamples, seed) if count > 1 else 1.0
+    return Change(before.found, after.found, value, low, high, p)
 
 
 class _Drawn(NamedTuple):
@@ -152,6 +173,26 @@ def _chance(scores_BP: Array) -> float:
     return total
 
 
+def _added(one: Table, of: Clusters) -> Array:
+    """What each unit adds to the squared spread, to first order: (C,), with that as their sum.
+
+    The square, freed of chance, is the mean over pairs of units of how alike their marks are over
+    the phrasings; a unit is in twice as many pairs as its share of that mean.
+    """
+    units = resampling.units(one.each, of)
+    count, items = len(units.sizes), float(len(one.each))
+    if count == 1:
+        return np.zeros(1)
+    marks_CP = one.scores(one.each.mean(axis=0), items) + count * resampling.pulls(
+        units, one.scores
+    )
+    marks_CP = marks_CP - marks_CP.mean(axis=1, keepdims=True)
+    others_CP = (marks_CP.sum(axis=0) - marks_CP) / (count - 1)
+    alike_C = (marks_CP * others_CP).sum(axis=1) / (marks_CP.shape[1] - 1)
+    added_C: Array = (2 * alike_C - alike_C.mean()) / count
+    return added_C
+
+
 def _bounds(drawn_B: Array, value: float, count: int) -> tuple[float, float]:
     from scipy.special import ndtr
 
@@ -160,6 +201,28 @@ def _bounds(drawn_B: Array, value: float, count: int) -> tuple[float, float]:
     reach = math.sqrt(count / (count - 1)) * resampling.t_quantile(count, 0.95)
     low, high = np.quantile(drawn_B, [float(ndtr(-reach)), float(ndtr(reach))])
     return min(float(low), value), max(float(high), value)
+
+
+def _bounded(one: Table) -> bool:
+    """Whether every phrasing's score is the plain mean of values between 0 and 1."""
+    inside = bool(((one.each >= 0) & (one.each <= 1)).all())
+    return inside and shares.is_mean(one.reduce, one.stats.shape[1], len(one.stats))
+
+
+def _unseen(base: Spread, tuned: Spread, count: int) -> tuple[float, float]:
+    """Bounds of a change that no resample moved: what no unit showed, some may do.
+
+    Two models that put a share of the units right under half of the phrasings and wrong under the
+    others lie as far apart over phrasings as they can.
+    """
+    phrasings, may = len(base.scores), shares.unseen(count)
+    half = phrasings // 2
+    far = may * math.sqrt(half * (phrasings - half) / (phrasings * (phrasings - 1)))
+    (least, most), (fewest, largest) = (
+        (max(0.0, (1 - may) * side.spread - far), (1 - may) * side.spread + far)
+        for side in (base, tuned)
+    )
+    return fewest - most, largest - least
 
 
 def _scores(

@@ -93,6 +93,8 @@ def check_number(resamples: int) -> None:
 def pulls(drawn: Units, reduce: Reduce) -> Array:
     """How far the score falls where a unit is left out (the jackknife): (C,), zero on average.
 
+    Of several scores at once, (..., P) of `reduce`, it is (C, P).
+
     Weighed by what is left, so that of a mean these are exactly what each unit adds beyond its
     size's share (Efron and Tibshirani 1993, chapter 11).
     """
@@ -107,9 +109,10 @@ def pulls(drawn: Units, reduce: Reduce) -> Array:
             for at in range(0, len(left_C), step)
         ]
     )
-    pulls_C = (score(sums_S, size, reduce) - without_C) * left_C / size
+    fallen_C = score(sums_S, size, reduce) - without_C
+    pulls_C = fallen_C * (left_C / size).reshape(-1, *[1] * (fallen_C.ndim - 1))
     # They sum to nothing for a mean; for a curved score, to the jackknife's estimate of its bias.
-    centred_C: Array = pulls_C - pulls_C.mean()
+    centred_C: Array = pulls_C - pulls_C.mean(axis=0)
     return centred_C
 
 

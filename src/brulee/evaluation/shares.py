@@ -107,6 +107,16 @@ def unseen(items: float, level: float = 0.95) -> float:
     return wilson(0.0, items, level)[1]
 
 
+def of_alike(value: float, items: float, level: float = 0.95) -> tuple[float, float]:
+    """Bounds of a mean of values between 0 and 1 that was the same on all of so many items.
+
+    The largest share of items that may be otherwise may have any value. Of 0 and 1 it is Wilson's
+    interval.
+    """
+    may = unseen(items, level)
+    return (1 - may) * value, (1 - may) * value + may
+
+
 def _tango(gained: float, lost: float, items: float, change: float) -> float:
     """How many standard errors the difference lies above `change`, were that the true one."""
     two, rest = 2 * items, -lost * change * (1 - change)

@@ -92,8 +92,9 @@ def bounds(
 
     A share of right items has a score interval, for as many independent items as its clusters are
     worth. Other scores have bootstrap bounds, or for a mean of fewer than eight units the
-    t-interval. Where all resamples are one and the same 0 or 1, the score may still differ on as
-    many units as a share could.
+    t-interval. Where all resamples are one and the same 0 or 1, or a mean of values between these
+    is the same on all of two units or more, the score may still differ on as many units as a share
+    could.
     """
     if shares.is_share(reduce, stats_NS):
         return _of_share(stats_NS, clusters, level)
@@ -104,11 +105,19 @@ def bounds(
     if value in (0.0, 1.0) and bool((np.abs(scores_B - value) <= TIE).all()):
         return shares.wilson(value, count, level)
     pulls_C = resampling.pulls(drawn, reduce)
-    if 1 < count < FEW and shares.is_mean(reduce, stats_NS.shape[1], items):
+    inside = bool(((stats_NS >= 0) & (stats_NS <= 1)).all())
+    is_mean = shares.is_mean(reduce, stats_NS.shape[1], items)
+    if is_mean and inside and _alike(pulls_C):
+        return shares.of_alike(value, count, level)
+    if 1 < count < FEW and is_mean:
         low, high = resampling.t_bounds(value, pulls_C, level)
-        inside = bool(((stats_NS >= 0) & (stats_NS <= 1)).all())
         return (max(0.0, low), min(1.0, high)) if inside else (low, high)
     return resampling.drawn_bounds(scores_B, value, pulls_C, level)
+
+
+def _alike(pulls_C: Array) -> bool:
+    """Whether two units or more have all the same value, of which resampling finds no other."""
+    return len(pulls_C) > 1 and bool((np.abs(pulls_C) <= TIE / len(pulls_C)).all())
 
 
 def _of_share(right_N1: Array, clusters: Clusters, level: float) -> tuple[float, float]:
@@ -211,7 +220,10 @@ def _of_difference(
     else:
         differences_B = _paired_bootstrap(before, after, reduce, resamples, seed)
         low, high = resampling.drawn_bounds(differences_B, value, pulls_C, 0.95)
-    if _bounded_mean(reduce, base_NS, tuned_NS):
+    bounded = _bounded_mean(reduce, base_NS, tuned_NS)
+    if bounded and _alike(pulls_C):
+        low, high = _of_alike_changes(value, count)
+    elif bounded:
         low, high = _with_the_unseen(low, high, tuned_NS - base_NS, count)
     spread = resampling.spread(pulls_C)  # all alike but for rounding have none
     return low, high, _DETECTABLE * spread if count >= FEWEST and spread > TIE else None
@@ -235,6 +247,12 @@ def _with_the_unseen(low: float, high: float, changes_N1: Array, count: int) -> 
     if not (changes_N1 > TIE).any() and abs(high) <= TIE:
         high = may
     return low, high
+
+
+def _of_alike_changes(change: float, count: int) -> tuple[float, float]:
+    """Bounds of a mean change that was the same on all units: what they did not show may be any."""
+    may = shares.unseen(count)
+    return (1 - may) * change - may, (1 - may) * change + may
 
 
 def mcnemar(base_correct: ArrayLike, tuned_correct: ArrayLike) -> float:

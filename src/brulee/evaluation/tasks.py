@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
 
 import numpy as np
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from brulee.inference.engine import Likelihood
 
 Framing = Literal["plain", "chat"]
+UNDER: Final = "@"  # between a score and the phrasing that it is of alone
 
 
 @dataclass(frozen=True)

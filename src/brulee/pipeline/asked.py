@@ -41,6 +41,11 @@ class Asked:
         return self.test.name
 
     @property
+    def phrasings(self) -> list[str]:
+        """The names of the templates under which each row is scored."""
+        return [wording.template.name for wording in self.wordings if wording.template]
+
+    @property
     def metrics(self) -> list[tuple[Metric, ...]]:
         """Those of each wording."""
         return [wording.metrics for wording in self.wordings]

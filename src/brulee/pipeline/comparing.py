@@ -7,9 +7,9 @@ from typing import Final, TypeVar
 
 from brulee.evaluation import stats
 from brulee.evaluation.phrasings import Change
-from brulee.reporting.results import Comparison, Paired, Phrasings, Spread
+from brulee.reporting.results import Comparison, Forgetting, Phrasings, Spread
 
-Pair = TypeVar("Pair", bound=Paired)
+Pair = TypeVar("Pair", Comparison, Forgetting, Phrasings)
 
 _SWAPS_A_TEST: Final = 100
 
@@ -39,6 +39,7 @@ def phrasings(
         difference=found.difference,
         low=found.low,
         high=found.high,
+        p=found.p,
         higher_is_better=higher_is_better,
     )
 
@@ -56,7 +57,9 @@ def adjusted(comparisons: Sequence[Pair]) -> tuple[Pair, ...]:
 
     The first scores of all tasks are corrected together, so are the second ones, and so on: tasks
     with the same metrics are thus corrected metric by metric. Of one task the first score is the
-    one that was asked about, and the further ones are corrected together.
+    one that was asked about, and the further ones are corrected together. Changes of the spread
+    over phrasings are corrected among themselves: whether scores changed is another question, which
+    is not to be answered less surely for this one.
     """
     families: dict[int, list[int]] = {}
     seen: dict[str, int] = {}

@@ -90,7 +90,7 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
                     **before.guards,
                 }
             ),
-            phrasings=tuple(one.phrasings for one in tested if one.phrasings),
+            phrasings=adjusted([one.phrasings for one in tested if one.phrasings]),
             signatures=_signatures(comparisons),
             environment=Environment(versions=versions(), machine=machine()),
         )
@@ -124,7 +124,7 @@ def _of_test(
                 _score("tuned", name, key, tuned, resamples, of),
             ),
             comparison(name, key, found, better, trained),
-            phrasings(name, key, names, change(base, tuned, resamples, of), better)
+            phrasings(name, key, names, change(base, tuned, resamples, of, swaps=tests), better)
             if len(first) > 1
             else None,
         )

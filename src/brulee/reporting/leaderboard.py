@@ -7,13 +7,14 @@ leaderboard_page.py and leaderboard_text.py show it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from brulee.evaluation.win_rate import Column as Compared
 from brulee.evaluation.win_rate import mean_win_rates
 
 PARTIAL: Final = "_partial"  # what results.json adds to the average of some parts only
+_NAMED: Final = 3  # phrasings in a column's name
 # Scores of which less is better, for files that do not say so.
 _LOWER: Final = (
     "ece", "brier", "ter", "invented", "invalid", "bits_per_byte", "perplexity", "toxic", "bias",
@@ -24,7 +25,8 @@ _LOWER: Final = (
 class Entry:
     """One score of one model. `low` and `high` are its 95% interval, None where there is none.
 
-    `main` marks what a suite is known by: its average, or a task's first score.
+    `main` marks what a suite is known by: its average, or a task's first score. `phrasings` are
+    those that it is the mean over, if several.
     """
 
     model: str
@@ -37,6 +39,7 @@ class Entry:
     source: str
     main: bool = True
     higher_is_better: bool = True
+    phrasings: tuple[str, ...] = ()
 
     @property
     def partial(self) -> bool:
@@ -103,6 +106,34 @@ def leaderboard(entries: Iterable[Entry], tasks: bool = False) -> Leaderboard:
     models = dict.fromkeys(entry.model for entry in kept)
     ranked = sorted(models, key=lambda model: -wins.get(model, -1.0))
     return Leaderboard(tuple(ranked), columns, kept, wins)
+
+
+def in_unlike_phrasings(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries, those of one task in different phrasings as different tasks.
+
+    Each then says with which phrasings beside those that all have, or without which.
+    """
+    sets: dict[str, set[frozenset[str]]] = {}
+    for entry in entries:
+        if entry.phrasings:
+            sets.setdefault(entry.task, set()).add(frozenset(entry.phrasings))
+    return [
+        replace(entry, task=entry.task + _unlike(entry.phrasings, sets[entry.task]))
+        if entry.phrasings
+        else entry
+        for entry in entries
+    ]
+
+
+def _unlike(names: Sequence[str], sets: set[frozenset[str]]) -> str:
+    if len(sets) < 2:
+        return ""
+    shared = frozenset.intersection(*sets)
+    own = [name for name in names if name not in shared]
+    missing = sorted(frozenset.union(*sets).difference(names))
+    listed = own or missing
+    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+    return f" [{'with' if own else 'without'} {', '.join(map(repr, listed[:_NAMED]))}{more}]"
 
 
 def _fewer(entry: Entry, other: Entry | None) -> bool:

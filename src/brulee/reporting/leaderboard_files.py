@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from brulee.data.json_text import parse_json
 from brulee.errors import InputError
 from brulee.reporting import results as results_file
-from brulee.reporting.leaderboard import Entry, lower_is_better
+from brulee.reporting.leaderboard import Entry, in_unlike_phrasings, lower_is_better
+from brulee.reporting.phrasings import asked_in
 from brulee.reporting.results import Results
 from brulee.reporting.wording import method_name
 
@@ -24,9 +26,15 @@ def read_all(arguments: Sequence[str]) -> list[Entry]:
     """The scores under each PATH or NAME=PATH, as `read_entries` reads them.
 
     Models that go by one name, which no NAME gave them, and differ in a score are not one model as
-    it was measured: they go by their paths, too.
+    it was measured: they go by their paths, too. Means over different phrasings are different
+    columns.
     """
-    read = [(*_split(argument), read_entries(argument)) for argument in arguments]
+    given = [read_entries(argument) for argument in arguments]
+    apart = iter(in_unlike_phrasings([entry for entries in given for entry in entries]))
+    read = [
+        (*_split(argument), list(islice(apart, len(entries))))
+        for argument, entries in zip(arguments, given, strict=True)
+    ]
     values: dict[tuple[str, tuple[str, str]], set[float]] = {}
     for name, _, entries in read:
         latest = {(e.model, e.column): e.value for e in entries if e.model != name}
@@ -111,6 +119,7 @@ def _ours(found: Results, base: str, tuned: str, source: str) -> list[Entry]:
             score.metric, score.value, score.low, score.high, score.n, source,
             (score.task, score.metric) in mains,
             better.get((score.task, score.metric), not lower_is_better(score.metric)),
+            asked_in(found, score.task),
         )
         for score in found.scores
     ]  # fmt: skip

@@ -33,7 +33,7 @@ def over_phrasings(results: Results) -> str:
         "<p>Every item of these tasks was asked in each phrasing, and their scores above are means "
         "over them. The spread is the standard deviation of the phrasings' scores, freed of what "
         "the chance of so many items adds to it; its change is judged over items, of these "
-        "phrasings.</p>"
+        "phrasings, and counts where its interval and p agree.</p>"
         f"{figures}{shown}{each}</section>"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from brulee.evaluation.tasks import UNDER
 from brulee.reporting import wording
 from brulee.reporting.results import Phrasings, Results, Spread
 
@@ -24,6 +25,52 @@ def over(results: Results, task: str) -> str:
     return f", mean of {count} phrasings" if count > 1 else ""
 
 
+def asked_in(results: Results, task: str) -> tuple[str, ...]:
+    """The phrasings that a task's scores are the mean over; () where they are of one alone.
+
+    Of a suite's average those of each of its tasks.
+    """
+    if results.suite is None or "phrasings" not in results.suite.changed:
+        return next((one.names for one in results.phrasings if one.task == task), ())
+    each: dict[str, dict[str, None]] = {}
+    for score in results.scores:
+        _, under, name = score.metric.partition(UNDER)
+        if under:
+            each.setdefault(score.task, {})[name] = None
+    if task in each:
+        return tuple(each[task])
+    return tuple(f"{of}: {name}" for of, names in each.items() for name in names)
+
+
+def marks(results: Sequence[Results], task: str) -> list[str]:
+    """` (A)`, ` (B)` ... for each run by the phrasings that a task was scored in.
+
+    "" for a run with one phrasing, and for all where their phrasings are the same.
+    """
+    names = [frozenset(asked_in(run, task)) for run in results]
+    found = list(dict.fromkeys(filter(None, names)))
+    if len(found) < 2:
+        return [""] * len(results)
+    return [f" ({_letter(found.index(own))})" if own else "" for own in names]
+
+
+def unlike(results: Sequence[Results], task: str) -> str:
+    """Which phrasings the marks of `marks` stand for, "" where there are none."""
+    marked = zip(marks(results, task), results, strict=True)
+    named = {mark: asked_in(run, task) for mark, run in reversed(list(marked)) if mark}
+    each = (f"{mark.strip(' ()')}: {', '.join(named[mark])}" for mark in sorted(named, key=_order))
+    return f"{task} was scored in other phrasings. {'; '.join(each)}." if named else ""
+
+
+def _letter(number: int) -> str:
+    """A, B ... Z, A1, B1 ..."""
+    return f"{chr(ord('A') + number % 26)}{number // 26 or ''}"
+
+
+def _order(mark: str) -> tuple[int, str]:
+    return len(mark), mark
+
+
 def cells(side: Spread, higher_is_better: bool, decimals: int = 2) -> list[str]:
     """A model's scores over phrasings under HEADS."""
     ends = (0.0, 1.0) if higher_is_better else (1.0, 0.0)
@@ -37,13 +84,13 @@ def cells(side: Spread, higher_is_better: bool, decimals: int = 2) -> list[str]:
 
 
 def changed(one: Phrasings) -> str:
-    """`0.09 → 0.01, interval of the change -0.11 to -0.05`."""
+    """`0.09 → 0.01, interval of the change -0.11 to -0.05, p = 0.002`."""
     before, after = one.base.spread, one.tuned.spread
     decimals = wording.places(before, after, one.difference, one.low, one.high)
     low, high = (wording.signed(value, decimals) for value in (one.low, one.high))
     return (
         f"{wording.fixed(before, decimals)} → {wording.fixed(after, decimals)}, interval of the "
-        f"change {low} to {high}"
+        f"change {low} to {high}, {wording.p_phrase(one.corrected_p)}"
     )
 
 

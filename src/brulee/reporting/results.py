@@ -144,7 +144,8 @@ class Spread(Record):
 class Phrasings(Record):
     """One score of a task under two or more phrasings, base against tuned.
 
-    `difference` is the change of the spread, with its 95% interval over items.
+    `difference` is the change of the spread, with its 95% interval over items and its p. `p_holm`
+    is corrected as that of `Paired` is, among changes of spreads.
     """
 
     task: str
@@ -155,12 +156,19 @@ class Phrasings(Record):
     difference: float
     low: float
     high: float
+    p: float
+    p_holm: float | None = None
     higher_is_better: bool = True
 
     @property
+    def corrected_p(self) -> float:
+        """p, corrected where there were several tests."""
+        return self.p if self.p_holm is None else self.p_holm
+
+    @property
     def direction(self) -> int:
-        """-1 where the spread shrank, 1 where it grew, 0 where the interval has both in it."""
-        return 0 if self.low <= 0 <= self.high else 1 if self.difference > 0 else -1
+        """-1 where the spread shrank, 1 where it grew, 0 where interval and p do not agree."""
+        return _sign(self.low, self.high, self.corrected_p)
 
 
 class Cost(OpenRecord):

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from brulee.errors import InputError
+from brulee.printable import printable
 from brulee.reporting import phrasings, wording
 from brulee.reporting.results import Paired, Results, Who
 from brulee.reporting.tables import Rows
@@ -61,6 +62,8 @@ def compare(results: Sequence[Results], console: Console) -> None:
     for task in dict.fromkeys(task for task, _ in keys):
         metrics = [metric for of, metric in keys if of == task]
         _comparison(results, task, metrics, (task, metrics[0]) in guards).show(console)
+        if said := phrasings.unlike(results, task):
+            console.print(Text(printable(said), style="yellow"))
     console.print(Text("± is half the 95% interval", style="dim"))
     _apart(results).show(console)
     _costs(results).show(console)
@@ -128,20 +131,21 @@ def cost(results: Results) -> str:
 def _comparison(results: Sequence[Results], task: str, metrics: Sequence[str], guard: bool) -> Rows:
     title = f"{task} (guard)" if guard else task
     table = Rows(("Run", *(wording.metric_name(metric) for metric in metrics)), title)
+    marked = list(zip(results, phrasings.marks(results, task), strict=True))
     # Runs on one base, measured alike, show it once.
     bases = dict.fromkeys(
         (
-            f"{run.base.name} (before{phrasings.over(run, task)})",
+            f"{run.base.name} (before{phrasings.over(run, task)}{mark})",
             tuple(_cell(run, "base", task, metric) for metric in metrics),
         )
-        for run in results
+        for run, mark in marked
         if _shown_as(run) == "tuned"
     )
     for name, cells in bases:
         if any(cell != "-" for cell in cells):
             table.add(Text(name, style="dim"), *cells)
-    for run in results:
-        name = f"{run.run}{phrasings.over(run, task)}"
+    for run, mark in marked:
+        name = f"{run.run}{phrasings.over(run, task)}{mark}"
         table.add(name, *(_cell(run, _shown_as(run), task, metric) for metric in metrics))
     return table
 
@@ -150,11 +154,12 @@ def _apart(results: Sequence[Results]) -> Rows:
     """How far the phrasings of each task's first score lie apart, of all runs and their bases."""
     table = Rows(("Over phrasings", *phrasings.HEADS))
     shown: set[tuple[str, ...]] = set()
-    for run in results:
+    for number, run in enumerate(results):
         for one in phrasings.firsts(run):
+            mark = phrasings.marks(results, one.task)[number]
             sides = ((f"{run.base.name} (before)", one.base), (run.run, one.tuned))
             for name, side in sides:
-                what = f"{name} {one.task} {wording.metric_name(one.metric)}"
+                what = f"{name} {one.task}{mark} {wording.metric_name(one.metric)}"
                 row = (what, *phrasings.cells(side, one.higher_is_better))
                 if row not in shown:
                     table.add(*row)

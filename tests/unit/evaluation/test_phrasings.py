@@ -11,6 +11,7 @@ from brulee.evaluation import metric
 from brulee.evaluation.answers import Answer
 from brulee.evaluation.base import Array
 from brulee.evaluation.phrasings import Table, by_phrasing, change, table
+from brulee.evaluation.shares import unseen
 from brulee.evaluation.stats import interval
 
 ACCURACY = metric("accuracy")
@@ -106,6 +107,43 @@ def test_the_change_of_the_spread_lies_in_its_interval_as_often_as_it_says() -> 
     assert moved >= 50
 
 
+@pytest.mark.parametrize(
+    ("after", "least", "most"),
+    [
+        ([-1.0, -0.5, 0.0, 0.6, 1.1, 0.2], 0, 0.1),  # as far apart
+        ([1.1, 0.6, 0.2, -0.5, -1.0, 0.0], 0, 0.1),  # as far apart in another order
+        ([2.0, 2.1, 2.0, 1.9, 2.0, 2.1], 0.85, 1),
+    ],
+)
+def test_p_of_the_spread_is_low_where_the_spread_changed_and_seldom_elsewhere(
+    after: list[float], least: float, most: float
+) -> None:
+    rng, trials, low = np.random.default_rng(5), 100, 0
+    for _ in range(trials):
+        sides = [tabled(drawn(rng, 120, of)) for of in ([-1.0, -0.5, 0.0, 0.6, 1.1, 0.2], after)]
+        low += change(*sides, 200).p < 0.05
+    assert least <= low / trials <= most
+
+
+def test_p_of_the_spread_is_of_what_items_add_to_it() -> None:
+    rng = np.random.default_rng(6)
+    sides = [drawn(rng, 9, of) for of in ([0.0, 0.5, 2.0], [0.0, 0.1, 0.2])]
+    added = []
+    for right_NP in sides:
+        apart_NP = right_NP - right_NP.mean(axis=1, keepdims=True)
+        pairs = [
+            [float(a @ b) / 2 for j, b in enumerate(apart_NP) if j != i]
+            for i, a in enumerate(apart_NP)
+        ]
+        each = np.array([sum(of) / 8 for of in pairs])
+        added.append((2 * each - each.mean()) / 9)
+    change_9 = added[1] - added[0]
+    signs = np.array([[1 - 2 * (k >> i & 1) for i in range(9)] for k in range(1 << 9)])
+    expected = (np.abs(signs @ change_9) >= abs(change_9.sum()) - 1e-12).mean()
+    assert 0 < expected < 1
+    assert change(*[tabled(of) for of in sides], 50).p == pytest.approx(expected)
+
+
 def test_items_of_one_cluster_are_drawn_together() -> None:
     rng = np.random.default_rng(3)
     right_NP = drawn(rng, 30, [0.0, 0.4, 1.0])
@@ -115,8 +153,28 @@ def test_items_of_one_cluster_are_drawn_together() -> None:
     found, alone = change(copies, copies, 200, of), change(once, once, 200)
     assert found.base.spread == pytest.approx(alone.base.spread)
     assert change(copies, copies, 200).base.spread > alone.base.spread
+    other = drawn(rng, 30, [0.0, 0.1, 0.0])
+    paired = change(copies, tabled(other.repeat(4, axis=0)), 200, of)
+    assert paired.p == pytest.approx(change(once, tabled(other), 200).p)
 
 
 def test_a_single_item_has_no_interval_of_its_spread() -> None:
     found = change(tabled(np.array([[1.0, 0.0]])), tabled(np.array([[1.0, 1.0]])), 50)
     assert found.low == found.difference == found.high
+    assert found.p == 1.0
+
+
+def test_few_items_that_are_all_alike_leave_room_for_others() -> None:
+    alike = tabled(np.array([[1.0, 0.0, 0.0]] * 12))
+    score = interval(alike.stats, alike.reduce)
+    may = unseen(12)
+    assert (score.low, score.high) == pytest.approx(((1 - may) / 3, (1 - may) / 3 + may))
+    none = tabled(np.ones((12, 4)))
+    found = change(none, none, 50)
+    far = may * float(np.std([1, 1, 0, 0], ddof=1))
+    assert (found.difference, found.p) == (0, 1)
+    assert (found.low, found.high) == pytest.approx((-far, far))
+    apart = tabled(np.array([[1.0, 0.0, 0.0, 1.0]] * 12))
+    grown = change(none, apart, 50)
+    assert 0 < grown.low < grown.difference <= grown.high
+    assert grown.p < 0.01

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from brulee.evaluation import metric, resampling
+from brulee.evaluation import metric, resampling, shares
 from brulee.evaluation.base import Array
 from brulee.evaluation.stats import compare, holm, interval, mcnemar, resampled
 
@@ -120,6 +120,20 @@ def test_drawing_in_chunks_covers_every_resample(monkeypatch: pytest.MonkeyPatch
 def test_one_item_has_an_interval_of_no_width_unless_it_is_right_or_wrong() -> None:
     assert interval(column(0.4), mean) == (0.4, 0.4, 0.4, 1)
     assert interval(column(1), mean) == (1.0, pytest.approx(0.2065, abs=1e-4), 1.0, 1)
+
+
+@pytest.mark.parametrize("items", [2, 4, 12, 200])
+def test_items_that_are_all_alike_do_not_show_what_others_are(items: int) -> None:
+    may = shares.unseen(items)
+    found = interval(np.full((items, 1), 0.3), mean)
+    assert (found.low, found.high) == pytest.approx((0.3 * (1 - may), 0.3 * (1 - may) + may))
+    of_groups = interval(np.full((2 * items, 1), 0.3), mean, clusters=[*range(items)] * 2)
+    assert of_groups[:3] == pytest.approx(found[:3])
+    assert interval(np.full((items, 1), 7.0), mean)[:3] == (7.0, 7.0, 7.0)  # of no known range
+    base, tuned = np.full((items, 1), 0.3), np.full((items, 1), 0.6)
+    gained = compare(base, tuned, mean)
+    middle = 0.3 * (1 - may)
+    assert (gained.low, gained.high) == pytest.approx((middle - may, middle + may))
 
 
 @pytest.mark.parametrize("items", [1, 4, 30])

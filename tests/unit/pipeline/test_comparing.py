@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from brulee.evaluation import stats
-from brulee.pipeline.comparing import adjusted, comparison, swaps
+from brulee.evaluation.phrasings import Change, Spread
+from brulee.pipeline.comparing import adjusted, comparison, phrasings, swaps
 from brulee.reporting.results import Comparison
 
 
@@ -39,6 +40,17 @@ def test_further_scores_of_one_task_are_corrected_together() -> None:
     corrected = adjusted([pair("a", metric, p) for metric, p in values.items()])
     assert [p.p_holm for p in corrected] == [None, *map(pytest.approx, (0.06, 0.2, 0.03))]
     assert [p.direction for p in corrected] == [1, 0, 0, 1]
+
+
+def test_changes_of_the_spread_are_corrected_among_tasks() -> None:
+    side = Spread((0.1, 0.5), 0.2, 0.2)
+    found = [
+        phrasings(task, metric, ("a", "b"), Change(side, side, 0.1, 0.02, 0.18, p), True)
+        for task, metric, p in (("x", "f1", 0.04), ("x", "bleu", 0.01), ("y", "f1", 0.03))
+    ]
+    assert [one.p_holm for one in adjusted(found)] == [0.06, None, 0.06]
+    assert [one.direction for one in found] == [1, 1, 1]
+    assert [one.direction for one in adjusted(found)] == [0, 1, 0]
 
 
 def test_a_correction_can_take_the_verdict_away() -> None:

@@ -17,6 +17,7 @@ from brulee.reporting.leaderboard_files import read_all, read_entries
 from brulee.reporting.leaderboard_page import page
 from brulee.reporting.leaderboard_text import as_csv, as_json, terminal
 from brulee.reporting.results import Base, Method, Results, Score, SuiteUse
+from brulee.reporting.terminal import compare
 
 
 def entry(model: str, task: str, value: float, half: float = 0.05, **others: Any) -> Entry:
@@ -40,6 +41,37 @@ def evaluated(folder: Path, suite: str, who: str, scores: list[tuple[str, str, f
         folder,
     )  # fmt: skip
     return folder
+
+
+def test_a_suite_in_other_phrasings_is_another_task(tmp_path: Path) -> None:
+    """Those of the library may be others after an update."""
+
+    def asked(folder: str, *names: str) -> str:
+        scores = [("cb", "accuracy", 0.5), *(("cb", f"accuracy@{name}", 0.5) for name in names)]
+        scores += [("superglue", "average", 0.5)]
+        path = evaluated(tmp_path / folder, "superglue", "base", scores)
+        found = results_file.read(path)
+        suite = SuiteUse(name="superglue", changed={"phrasings": "all"})
+        results_file.write(found.model_copy(update={"suite": suite}), path)
+        return f"{folder}={path}"
+
+    old, new = asked("old", "a", "b"), asked("new", "a", "b", "c", "d", "e", "f")
+    every = {(e.model, e.task) for e in read_all([old, new]) if "@" not in e.metric}
+    how = "[phrasings=all]"
+    assert every == {
+        ("old", f"cb {how} [without 'c', 'd', 'e' and 1 more]"),
+        ("new", f"cb {how} [with 'c', 'd', 'e' and 1 more]"),
+        ("old", f"superglue {how} [without 'cb: c', 'cb: d', 'cb: e' and 1 more]"),
+        ("new", f"superglue {how} [with 'cb: c', 'cb: d', 'cb: e' and 1 more]"),
+    }
+    on = Console(file=io.StringIO(), width=200, color_system=None)
+    compare([results_file.read(tmp_path / name) for name in ("old", "new")], on)
+    assert isinstance(on.file, io.StringIO)
+    assert "A: a, b; B: a, b, c, d, e, f." in on.file.getvalue()
+    assert {e.task for e in read_all([old, asked("again", "b", "a")])} == {
+        f"cb {how}",
+        f"superglue {how}",
+    }
 
 
 HARNESS = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from brulee.reporting import phrasings, terminal
+from brulee.reporting import phrasings, terminal, wording
 from brulee.reporting.html import render
 from brulee.reporting.items import Answer, read_items
 from brulee.reporting.page_items import examples
@@ -47,18 +47,22 @@ def test_the_worst_of_an_error_is_the_largest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("high", "p", "p_holm", "said"),
     [
-        (-0.083, -0.031, "the phrasing of support-chats/test matters less (spread over 12: "),
-        (-0.083, 0.01, "no measurable change in how much the phrasing of support-chats/test"),
+        (-0.031, 0.01, None, "the phrasing of support-chats/test matters less (spread over 12: "),
+        (0.01, 0.01, None, "no measurable change in how much the phrasing of support-chats/test"),
+        (-0.031, 0.06, None, "no measurable change in how much the phrasing of"),
+        (-0.031, 0.04, 0.08, "no measurable change in how much the phrasing of"),
     ],
 )
-def test_a_change_of_the_spread_counts_by_its_interval(
-    found: Phrasings, low: float, high: float, said: str
+def test_a_change_of_the_spread_counts_where_interval_and_p_agree(
+    found: Phrasings, high: float, p: float, p_holm: float | None, said: str
 ) -> None:
-    clause = phrasings.clause(found.model_copy(update={"low": low, "high": high}))
+    other = {"high": high, "p": p, "p_holm": p_holm}
+    clause = phrasings.clause(found.model_copy(update=other))
     assert clause.startswith(said)
-    assert f"0.060 → 0.004, interval of the change -0.083 to {high:+.3f}" in clause
+    assert f"0.060 → 0.004, interval of the change -0.083 to {high:+.3f}, p = " in clause
+    assert clause.endswith(f", {wording.p_phrase(p_holm or p)})")
 
 
 def test_the_verdict_says_that_a_score_is_a_mean(phrased: Results) -> None:
@@ -107,6 +111,28 @@ def test_page_and_terminal_show_them_only_where_there_are_some(
     before = " ".join(phrasings.cells(phrased.phrasings[0].base, True))
     assert f"ROUGE-1 before {before} ROUGE-1 after" in text
     assert "mean of 12 phrasings" in text
+
+
+def test_runs_in_other_phrasings_of_the_same_number_are_marked(
+    phrased: Results, found: Phrasings, example: Results
+) -> None:
+    names = ("another", *found.names[1:])
+    other = phrased.model_copy(
+        update={"run": "other", "phrasings": (found.model_copy(update={"names": names}),)}
+    )
+    on = Console(file=StringIO(), width=200, color_system=None)
+    terminal.compare([phrased, other, example, phrased], on)
+    assert isinstance(on.file, StringIO)
+    text = " ".join(on.file.getvalue().split())
+    assert text.count(f"{phrased.run}, mean of 12 phrasings (A) ") == 2
+    assert "other, mean of 12 phrasings (B) " in text
+    assert "(before, mean of 12 phrasings (B))" in text
+    assert "support-chats/test was scored in other phrasings. A: wording-0, wording-1," in text
+    assert "; B: another, wording-1, wording-2," in text
+    alike = found.model_copy(update={"names": found.names[::-1]})
+    turned = phrased.model_copy(update={"phrasings": (alike,)})
+    assert phrasings.marks([phrased, turned, example], found.task) == ["", "", ""]
+    assert phrasings.unlike([phrased, turned, example], found.task) == ""
 
 
 def test_names_of_phrasings_cannot_break_the_page(phrased: Results, found: Phrasings) -> None:

@@ -2,8 +2,9 @@
 
 prompt=likelihood compares the answers that lm-evaluation-harness compares (it has neither STS-B nor
 AX; those prompts are ours and MNLI's). prompt=text-to-text is T5's form, in which a label is
-written and what is no label is counted. Without a split named, the development rows are scored, or
-where only they are there, the test rows; their answers are published for MRPC alone.
+written and what is no label is counted. phrasings= asks in the library's phrasings instead.
+Without a split named, the development rows are scored, or where only they are there, the test rows;
+their answers are published for MRPC alone.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from brulee.evaluation.suites.glue_bundle import check_rows, glue_bundle
 from brulee.evaluation.suites.glue_table import AVERAGED, ENTRIES, Entry
 from brulee.evaluation.suites.label_f1 import LabelF1
 from brulee.evaluation.suites.labels import LabelTask
+from brulee.evaluation.suites.over_phrasings import Asked, OverPhrasings, check_one_phrasing
 from brulee.evaluation.suites.rows import Row, check_folder, read_hub, read_tsv
 from brulee.evaluation.suites.similarity import GRADES, Similarity
 from brulee.evaluation.tasks import (
@@ -37,11 +39,14 @@ from brulee.evaluation.tasks import (
     TaskScores,
 )
 from brulee.recipe import Strict
+from brulee.recipe.base import Count
 
 Split = Literal["dev", "test"]
 _SPLITS: Final[tuple[Split, ...]] = ("dev", "test")
 _HUB: Final = "nyu-mll/glue"
 _GRADE: Final = re.compile(r"\d+(?:\.\d*)?")
+# The library's families of tasks that have none of their own name.
+_FAMILIES: Final = {"mnli-m": "mnli", "mnli-mm": "mnli", "ax": "mnli"}
 _WRITTEN: Final = Generation(16, ("\n",))
 
 
@@ -51,6 +56,9 @@ class Options(Strict):
     prompt: Literal["likelihood", "text-to-text"] = "likelihood"
     tasks: list[str] = Field(default_factory=list)
     split: Split | None = None
+    phrasings: Literal["all"] | Count | None = Field(
+        None, description="ask in the first N phrasings of the template library, or in all"
+    )
 
 
 @final
@@ -66,6 +74,11 @@ class GLUE(Suite):
         for name in options.tasks:
             if name not in ENTRIES:
                 raise unknown("task of glue", name, ENTRIES)
+        if options.phrasings and options.prompt != "likelihood":
+            raise InputError(
+                f"--set, suite glue: phrasings = {options.phrasings} compares the answers of each "
+                f"phrasing, and prompt = {options.prompt} has them written; leave out one of both."
+            )
         if data is not None:
             check_folder(data)
         found = []
@@ -91,6 +104,7 @@ class GLUE(Suite):
 
     def check_bundle(self, examples: Mapping[str, Sequence[Example]]) -> None:
         """Raise InputError for other rows than the leaderboard's."""
+        check_one_phrasing(examples)
         check_rows(examples)
 
     def bundle(self, answered: Mapping[str, Answered]) -> dict[str, str]:
@@ -120,14 +134,17 @@ def _task(entry: Entry, files: Mapping[Split, Sequence[Path]], options: Options)
     load = partial(_examples, entry, files, options)
     generation = _WRITTEN if written else None
     name = f"glue/{entry.name}"
-    if not entry.labels:
-        return Similarity(name, load, generation)
     by_word = dict(zip(entry.t5, entry.labels, strict=True))
-    return LabelTask(
+    task = Similarity(name, load, generation) if not entry.labels else LabelTask(
         name, entry.labels, _metrics(entry), load, generation,
         # What is no label is quoted, so that it equals none.
         lambda text: by_word.get(text.strip(), repr(text)),
     )  # fmt: skip
+    if options.phrasings:
+        family = _FAMILIES.get(entry.name, entry.name)
+        columns = partial(_columns, entry, files, options)
+        return OverPhrasings(task, family, columns, options.phrasings)
+    return task
 
 
 def _metrics(entry: Entry) -> list[Metric]:
@@ -142,13 +159,34 @@ def _metrics(entry: Entry) -> list[Metric]:
 def _examples(
     entry: Entry, files: Mapping[Split, Sequence[Path]], options: Options, limit: int | None
 ) -> list[Example]:
-    split: Split = next(iter(files), options.split or "dev")
-    rows = [row for file in files.get(split, ()) for row in _read(entry, file)]
-    if not files:
-        hub = entry.hub_dev if split == "dev" else entry.hub_test
-        rows = read_hub(f"{_HUB}:{entry.hub}", hub)
+    split, rows = _rows(entry, files, options)
     make = _written if options.prompt == "text-to-text" else _compared
     return [make(entry, row, i, split) for i, row in enumerate(rows[:limit])]
+
+
+def _columns(
+    entry: Entry, files: Mapping[Split, Sequence[Path]], options: Options, limit: int | None
+) -> list[Asked]:
+    """The items, each with the columns that the library's family reads."""
+    split, rows = _rows(entry, files, options)
+    return [
+        (
+            _compared(entry, row, i, split),
+            {name: row.text(*columns) for name, columns in entry.texts.items()},
+        )
+        for i, row in enumerate(rows[:limit])
+    ]
+
+
+def _rows(
+    entry: Entry, files: Mapping[Split, Sequence[Path]], options: Options
+) -> tuple[Split, list[Row]]:
+    split: Split = next(iter(files), options.split or "dev")
+    if files:
+        return split, [row for file in files[split] for row in _read(entry, file)]
+    return split, read_hub(
+        f"{_HUB}:{entry.hub}", entry.hub_dev if split == "dev" else entry.hub_test
+    )
 
 
 def _read(entry: Entry, file: Path) -> list[Row]:

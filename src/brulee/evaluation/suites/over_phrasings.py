@@ -1,10 +1,10 @@
-"""A label task in the phrasings of the template library: their mean, and the score of each."""
+"""A task in the phrasings of the template library: their mean, and the score of each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 
@@ -14,36 +14,41 @@ from brulee.data.templates import library
 from brulee.errors import InputError
 from brulee.evaluation.base import Array
 from brulee.evaluation.suites.labels import LabelTask
-from brulee.evaluation.tasks import Example, Judged, Reply, SuiteTask
+from brulee.evaluation.suites.similarity import GRADES, Similarity
+from brulee.evaluation.tasks import UNDER, Example, Judged, Reply, SuiteTask
 
 Asked = tuple[Example, Mapping[str, Any]]  # an item as it is asked otherwise, a template's columns
-_UNDER: Final = "@"
 
 
 @final
 class OverPhrasings(SuiteTask):
-    """The items of a label task, each asked in several phrasings of a library family.
+    """The items of a task, each asked in several phrasings of a library family.
 
     A score is the mean over phrasings, and what is drawn is an item with all of them; beside it
     stands "accuracy@NAME" for each. `load(limit)` gives the items with the columns that the family
-    reads but for `label`, which numbers the task's labels. Raises InputError for a row to which a
-    phrasing does not apply.
+    reads but for `label`, which is a label's number, or a grade of similarity. Raises InputError
+    for a row to which a phrasing does not apply.
     """
 
     def __init__(
         self,
-        labels: LabelTask,
+        task: LabelTask | Similarity,
         family: str,
         load: Callable[[int | None], list[Asked]],
         phrasings: int | Literal["all"],
     ) -> None:
-        self._labels, self._load = labels, load
+        self._task, self._load = task, load
         templates = library()[family].templates
-        found = [t for t in alike(templates, templates[0]) if t.answer_choices is not None]
+        found = alike(templates, templates[0])
+        if isinstance(task, LabelTask):
+            found = tuple(t for t in found if t.answer_choices is not None)
+        self._answers = (
+            range(len(task.labels)) if isinstance(task, LabelTask) else tuple(map(float, GRADES))
+        )
         self._templates = found if phrasings == "all" else found[:phrasings]
-        self.name = labels.name
-        each = (f"{key}{_UNDER}{t.name}" for key in labels.metrics for t in self._templates)
-        self.metrics = (*labels.metrics, *each)
+        self.name = task.name
+        each = (f"{key}{UNDER}{t.name}" for key in task.metrics for t in self._templates)
+        self.metrics = (*task.metrics, *each)
 
     def examples(self, limit: int | None = None) -> list[Example]:
         """Every item in every phrasing, one item after the other."""
@@ -54,43 +59,43 @@ class OverPhrasings(SuiteTask):
         ]
 
     def judge(self, example: Example, reply: Reply) -> Judged:
-        """As the label task does, under the names of the phrasing's scores."""
-        found = self._labels.judge(example, reply)
-        phrasing = example.about["phrasing"]
-        named = {f"{key}{_UNDER}{phrasing}": values for key, values in found.statistics.items()}
-        return Judged(found.output, named)
+        """As the task does, under the names of the phrasing's scores."""
+        return _named(self._task.judge(example, reply), example.about["phrasing"])
 
     def join(self, examples: Sequence[Example], judged: Sequence[Judged]) -> list[Judged]:
-        """With what an item counts over its phrasings at the first of them."""
-        del examples
+        """As the task does in each phrasing, with what an item counts over all at the first."""
         found, count = list(judged), len(self._templates)
+        for k, template in enumerate(self._templates):
+            alone = [_unnamed(one) for one in found[k::count]]
+            joined = self._task.join(examples[k::count], alone)
+            found[k::count] = [_named(one, template.name) for one in joined]
         for at in range(0, len(found), count):
             first, every = found[at], found[at : at + count]
             statistics = {k: v for one in every for k, v in one.statistics.items()}
             over = {
-                key: [v for t in self._templates for v in statistics[f"{key}{_UNDER}{t.name}"]]
-                for key in self._labels.metrics
+                key: [v for t in self._templates for v in statistics[f"{key}{UNDER}{t.name}"]]
+                for key in self._task.metrics
                 if statistics
             }
             found[at] = Judged(first.output, {**over, **first.statistics})
         return found
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
-        """As the label task has it, averaged over phrasings unless it is the score of one."""
-        plain, under, _ = key.partition(_UNDER)
+        """As the task has it, averaged over phrasings unless it is the score of one."""
+        plain, under, _ = key.partition(UNDER)
         if under:
-            return self._labels.reduce(plain, mean_S, items)
+            return self._task.reduce(plain, mean_S, items)
         parts = np.split(np.asarray(mean_S, dtype=np.float64), len(self._templates), axis=-1)
-        mean: Array = np.mean([self._labels.reduce(plain, part, items) for part in parts], axis=0)
+        mean: Array = np.mean([self._task.reduce(plain, part, items) for part in parts], axis=0)
         return mean
 
     def higher_is_better(self, key: str) -> bool:
-        """As the label task has it."""
-        return self._labels.higher_is_better(key.partition(_UNDER)[0])
+        """As the task has it."""
+        return self._task.higher_is_better(key.partition(UNDER)[0])
 
     def _example(self, item: Example, columns: Mapping[str, Any], template: Template) -> Example:
         """An item as a template phrases it; its choices are the answers for each label in turn."""
-        asked = [template.render({**columns, "label": k}) for k in range(len(self._labels.labels))]
+        asked = [template.render({**columns, "label": k}) for k in self._answers]
         rendered = [one for one in asked if one is not None and one.completion]
         if len(rendered) < len(asked) or len({one.prompt for one in rendered}) > 1:
             raise InputError(
@@ -99,13 +104,34 @@ class OverPhrasings(SuiteTask):
             )
         return replace(
             item,
-            id=f"{item.id}{_UNDER}{template.name}",
+            id=f"{item.id}{UNDER}{template.name}",
             question=rendered[0].prompt,
             choices=tuple(f" {one.completion}" for one in rendered),
             about={**item.about, "phrasing": template.name},
         )
 
 
+def _named(one: Judged, phrasing: str) -> Judged:
+    named = {f"{key}{UNDER}{phrasing}": values for key, values in one.statistics.items()}
+    return Judged(one.output, named)
+
+
+def _unnamed(one: Judged) -> Judged:
+    plain = {key.partition(UNDER)[0]: values for key, values in one.statistics.items()}
+    return Judged(one.output, plain)
+
+
+def check_one_phrasing(examples: Mapping[str, Sequence[Example]]) -> None:
+    """Raise InputError where items of a leaderboard were asked in several phrasings."""
+    for task, found in examples.items():
+        count = len({example.about.get("phrasing") for example in found})
+        if count > 1:
+            raise InputError(
+                f"--bundle: the leaderboard takes one answer an item, and {task} is asked in "
+                f"{count} phrasings; leave phrasings out, or set it to 1."
+            )
+
+
 def over_all(scores: Mapping[str, Any]) -> list[Any]:
     """The scores of a task without those of its single phrasings."""
-    return [score for key, score in scores.items() if _UNDER not in key]
+    return [score for key, score in scores.items() if UNDER not in key]

@@ -19,7 +19,12 @@ from brulee.evaluation.classification import MacroF1, Matthews
 from brulee.evaluation.matching import ExactMatch
 from brulee.evaluation.scores import mean
 from brulee.evaluation.suites.labels import LabelTask
-from brulee.evaluation.suites.over_phrasings import Asked, OverPhrasings, over_all
+from brulee.evaluation.suites.over_phrasings import (
+    Asked,
+    OverPhrasings,
+    check_one_phrasing,
+    over_all,
+)
 from brulee.evaluation.suites.parity import PARITY, PairedLabels
 from brulee.evaluation.suites.reading import MultiRC, ReCoRD, multirc_from_hub, record_from_hub
 from brulee.evaluation.suites.rows import Row, check_folder, read_hub, read_jsonl
@@ -99,6 +104,7 @@ class SuperGLUE(Suite):
 
     def check_bundle(self, examples: Mapping[str, Sequence[Example]]) -> None:
         """Raise InputError for other rows than the leaderboard's."""
+        check_one_phrasing(examples)
         check_rows(examples)
 
     def bundle(self, answered: Mapping[str, Answered]) -> dict[str, str]:
