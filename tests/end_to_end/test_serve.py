@@ -23,6 +23,7 @@ from brulee.models.loading import load_base
 ROOT = Path(__file__).parents[2]
 store_adapter = runpy.run_path(str(ROOT / "tests/unit/inference/test_adapters.py"))["_store"]
 TEXT = "Which of these reviews is the most positive?"
+KEY = "correct-horse"
 LONG = {"max_tokens": 400, "temperature": 1.5, "seed": 11}
 
 
@@ -68,23 +69,40 @@ def _ended(process: subprocess.Popen[str]) -> str:
     return errors
 
 
-def _metric(url: str, name: str) -> float:
-    lines = httpx.get(f"{url}/metrics").text.splitlines()
-    return next(float(line.split()[-1]) for line in lines if line.startswith(f"brulee_{name}"))
+def _metric(client: httpx.Client, name: str, unsaid: float | None = None) -> float:
+    """A number, or `unsaid` where it has not been counted yet."""
+    lines = client.get("/metrics").raise_for_status().text.splitlines()
+    found = [float(line.split()[-1]) for line in lines if line.startswith(f"brulee_{name}")]
+    return found[0] if unsaid is None or found else unsaid
 
 
-def test_a_server_answers_what_generate_writes_and_ends_when_told(
-    tiny_model_folder: Path, adapters: Path, brulee: Callable[..., Any]
+@pytest.fixture(scope="module")
+def server(tiny_model_folder: Path, adapters: Path) -> Iterator[httpx.Client]:
+    """Asks a server that has a base and two adapters, wants a key and answers one at a time.
+
+    It ends when told, without a word on stderr about whatever was asked.
+    """
+    pairs = [f"--adapter={name}={adapters / name}" for name in ("lora", "ia3")]
+    arguments = (tiny_model_folder, *pairs, "--max-running", "1")
+    headers = {"Authorization": f"Bearer {KEY}"}
+    with (
+        _serving(*arguments, BRULEE_API_KEY=KEY) as (process, url),
+        httpx.Client(base_url=url, headers=headers, timeout=60) as client,
+    ):
+        yield client
+        process.send_signal(signal.SIGINT)
+        assert _ended(process) == ""
+
+
+def test_a_server_answers_what_generate_writes(
+    tiny_model_folder: Path, adapters: Path, server: httpx.Client, brulee: Callable[..., Any]
 ) -> None:
     pairs = [f"--adapter={name}={adapters / name}" for name in ("lora", "ia3")]
     said = brulee("generate", tiny_model_folder, *pairs, "--prompt", TEXT, "--json")
     expected = [one["completion"] for one in said.json]
-    with _serving(tiny_model_folder, *pairs) as (process, url):
-        for model, text in zip((tiny_model_folder.name, "lora", "ia3"), expected, strict=True):
-            answer = httpx.post(f"{url}/v1/chat/completions", json=_body(model), timeout=60)
-            assert answer.json()["choices"][0]["message"]["content"] == text
-        process.send_signal(signal.SIGINT)
-        assert _ended(process) == ""
+    for model, text in zip((tiny_model_folder.name, "lora", "ia3"), expected, strict=True):
+        answer = server.post("/v1/chat/completions", json=_body(model))
+        assert answer.json()["choices"][0]["message"]["content"] == text
 
 
 def test_a_stream_comes_in_pieces_and_is_finished_before_the_end(
@@ -103,7 +121,7 @@ def test_a_stream_comes_in_pieces_and_is_finished_before_the_end(
             lines = (line.removeprefix("data: ") for line in stream.iter_lines() if line)
             for _ in range(5):
                 pieces.append(next(lines))
-            assert _metric(url, "running") == 1
+            assert _metric(client, "running") == 1
             process.send_signal(signal.SIGTERM)
             pieces += lines
         assert pieces.pop() == "[DONE]"
@@ -115,27 +133,23 @@ def test_a_stream_comes_in_pieces_and_is_finished_before_the_end(
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_what_nobody_waits_for_is_not_written(tiny_model_folder: Path, stream: bool) -> None:
-    with _serving(tiny_model_folder, "--max-running", "1") as (process, url):
-        body = _body(tiny_model_folder.name, stream=stream, **LONG)
-        began = time.monotonic()
-        if stream:
-            with httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
-                next(answer.iter_lines())
-        else:
-            with pytest.raises(httpx.ReadTimeout):
-                httpx.post(f"{url}/v1/chat/completions", json=body, timeout=0.3)
-        while _metric(url, "running"):
-            assert time.monotonic() < began + 30
-        assert _metric(url, "cancelled_total") == 1
-        process.terminate()
-        assert _ended(process) == ""
+def test_what_nobody_waits_for_is_not_written(
+    tiny_model_folder: Path, server: httpx.Client, stream: bool
+) -> None:
+    body = _body(tiny_model_folder.name, stream=stream, **LONG)
+    cancelled = _metric(server, "cancelled_total", 0)
+    began = time.monotonic()
+    if stream:
+        with server.stream("POST", "/v1/chat/completions", json=body) as answer:
+            next(answer.iter_lines())
+    else:
+        with pytest.raises(httpx.ReadTimeout):
+            server.post("/v1/chat/completions", json=body, timeout=0.3)
+    while _metric(server, "running"):
+        assert time.monotonic() < began + 30
+    assert _metric(server, "cancelled_total") == cancelled + 1
 
 
-def test_a_key_of_the_environment_is_wanted(tiny_model_folder: Path) -> None:
-    with _serving(tiny_model_folder, BRULEE_API_KEY="correct-horse") as (process, url):
-        assert httpx.get(f"{url}/v1/models").status_code == 401
-        headers = {"Authorization": "Bearer correct-horse"}
-        assert httpx.get(f"{url}/v1/models", headers=headers).status_code == 200
-        process.terminate()
-        assert _ended(process) == ""
+def test_a_key_of_the_environment_is_wanted(server: httpx.Client) -> None:
+    assert httpx.get(f"{server.base_url}/v1/models").status_code == 401
+    assert server.get("/v1/models").status_code == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import re
 import subprocess
@@ -18,6 +19,8 @@ from brulee.recipe import load_recipe
 from brulee.training import trackers
 from brulee.training.range_test import Found
 from brulee.training.recorder import Recorder
+
+plans: Any = importlib.import_module("brulee.pipeline.plan")
 
 
 def events(at: Any, kind: str) -> list[dict[str, Any]]:
@@ -220,7 +223,12 @@ def test_a_damaged_line_of_events_is_a_sentence_on_resume(at: Any, brulee: Any) 
     assert "runs/recipe/events.jsonl, line 2: damaged" in done.err
 
 
-def test_a_plan_tells_every_method_and_writes_nothing(at: Any, brulee: Any) -> None:
+def test_a_plan_tells_every_method_and_writes_nothing(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    plan = plans.plan
+    monkeypatch.setattr(plans, "plan", lambda *given: made.append(plan(*given)) or made[-1])
     recipe = at.write()
     before = sorted(p.name for p in at.folder.iterdir())
     found = brulee("plan", recipe, "--json", "--quiet").json
@@ -239,7 +247,10 @@ def test_a_plan_tells_every_method_and_writes_nothing(at: Any, brulee: Any) -> N
     assert full["gradients"] == lines["full"]["trainable"] * 4
     assert full["optimizer"] > 2 * full["gradients"]
     assert full["optimizer"] > 5 * lora["optimizer"]
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(plans, "plan", lambda _, names: asked.append(names) or made[0])
     shown = brulee("plan", recipe, "--method", "ia3", "--quiet").out
+    assert asked == [("ia3",)]
     assert "activations" in shown
     assert "run's folder: the result and the checkpoints that are kept" in shown
     assert "in float32; this machine has" in shown

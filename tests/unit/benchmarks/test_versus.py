@@ -52,7 +52,13 @@ def test_what_is_given_changes_a_pair_and_nothing_else_does(jobs: ModuleType) ->
     assert changed.quantise == pair.quantise == "nf4"
 
 
-def test_too_few_conversations_begin_again(jobs: ModuleType, tmp_path) -> None:
+@pytest.fixture
+def tiny(tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny model instead of the bundled one, which is unpacked in half a minute."""
+    monkeypatch.setattr("brulee.models.bundled.bundled_folder", lambda: tiny_model_folder)
+
+
+def test_too_few_conversations_begin_again(jobs: ModuleType, tiny: None, tmp_path: Path) -> None:
     file = tmp_path / "two.jsonl"
     rows = ['{"dialogue": "A: Hello.", "summary": "A greets."}']
     rows += ['{"dialogue": "A: Good night.", "summary": "A leaves."}']
@@ -150,7 +156,7 @@ def test_what_was_measured_is_kept_where_the_peer_fails(
     assert list(found["unpaired"]) == ["lora-64"]
 
 
-def test_conversations_travel_as_token_ids(jobs: ModuleType, tmp_path: Path) -> None:
+def test_conversations_travel_as_token_ids(jobs: ModuleType, tiny: None, tmp_path: Path) -> None:
     """To a machine that has no tokenizer to make them."""
     file = tmp_path / "two.jsonl"
     rows = ['{"dialogue": "A: Hello.", "summary": "A greets."}']

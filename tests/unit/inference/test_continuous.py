@@ -68,15 +68,23 @@ def _alone(held: Adapters, job: Job) -> list[int]:
     return list(held.engine.complete([job.request], job.sampling)[0].ids)
 
 
-@pytest.mark.parametrize("sizes", SIZES)
+@pytest.fixture(scope="module", params=SIZES)
+def answered(
+    make_base: MakeBase, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> tuple[Adapters, list[list[int]]]:
+    """Adapters, not to be changed, and what each of thirty jobs is answered alone."""
+    held = HELD(make_base("llama", **request.param), tmp_path_factory.mktemp("adapters"), WAYS)
+    expected = [_alone(held, job) for job in _jobs(held, [None, *WAYS], 30)]
+    assert len({tuple(ids) for ids in expected}) > 12
+    return held, expected
+
+
 @pytest.mark.parametrize("room", [Room(), Room(rows=3, tokens=600, pass_tokens=7)])
 def test_whatever_is_answered_beside_it_a_text_is_the_one_it_is_alone(
-    make_base: MakeBase, tmp_path: Path, sizes: dict[str, Any], room: Room
+    answered: tuple[Adapters, list[list[int]]], room: Room
 ) -> None:
-    held = HELD(make_base("llama", **sizes), tmp_path, WAYS)
+    held, expected = answered
     names = [None, *WAYS]
-    expected = [_alone(held, job) for job in _jobs(held, names, 30)]
-    assert len({tuple(ids) for ids in expected}) > 12
     batch = Continuous(held.engine, room)
     for seed in range(3 if room.rows > 3 else 1):  # with little room there are many steps
         jobs = _jobs(held, names, 30)

@@ -1,4 +1,4 @@
-"""What each of several processes does in test_several.py; started by torchrun.
+"""What each of several processes does in test_several.py; started by torchrun, or else forked.
 
     several.py MODEL FOLDER CASE...      CASE: METHOD[:halt=STEP][:go=on][:decay=WEIGHT]
                                                [:model=NAME][:target=T]
@@ -12,8 +12,10 @@ nobody may make. What each process read goes to FOLDER/CASE-RANK.json.
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -75,7 +77,35 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
     return read
 
 
+def become(count: int) -> None:
+    """Go on as each of so many processes, named as torchrun names them.
+
+    They share what was imported, which takes longer than what they do.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    os.environ |= {**place, "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    started = []
+    for rank in range(count):
+        process = os.fork()
+        if process == 0:
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            return
+        started.append(process)
+    while started:
+        process, status = os.wait()
+        started.remove(process)
+        if status:
+            for other in started:
+                os.kill(other, signal.SIGKILL)
+            sys.exit(f"a process ended with {status}")
+    sys.exit(0)
+
+
 def main() -> None:
+    if "WORLD_SIZE" not in os.environ:
+        become(2)
     torch.set_num_threads(1)
     model, root = Path(sys.argv[1]), Path(sys.argv[2])
     for case in sys.argv[3:]:

@@ -7,7 +7,7 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,16 @@ from brulee.training.events import read_events
 from brulee.training.world import joined
 
 WORKER = Path(__file__).with_name("several.py")
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 ONE: dict[str, Any] = runpy.run_path(str(WORKER))
 
 
-def launch(model: Path, folder: Path, *cases: str, **more: str) -> None:
+def launch(model: Path, folder: Path, *cases: str, by: Sequence[str] = (), **more: str) -> None:
+    """Train in two processes, started with the arguments `by` or else forked from one."""
     source = str(Path(__file__).parents[3] / "src")
     environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", **more}
-    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
-        [*command, "--nproc-per-node", "2", WORKER, model, folder, *cases],
+        [sys.executable, "-W", "ignore", *by, WORKER, model, folder, *cases],
         env=environment,
         capture_output=True,
         text=True,
@@ -65,7 +66,7 @@ def alone(model: Path, folder: Path, case: str) -> Path:
 def test_two_processes_give_the_losses_of_one(
     tiny_model_folder: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    launch(tiny_model_folder, tmp_path, "lora", "full", "lora:halt=3")
+    launch(tiny_model_folder, tmp_path, "lora", "full", "lora:halt=3", by=TORCHRUN)
     for method in ("lora", "full"):
         assert_same_curve(tmp_path / method, alone(tiny_model_folder, tmp_path, method))
         read = [json.loads((tmp_path / f"{method}-{rank}.json").read_text()) for rank in (0, 1)]
