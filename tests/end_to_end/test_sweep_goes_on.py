@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from brulee.training.trainer import Trainer
+
 pytestmark = pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed")
 
 AXIS = ("--set", "train.learning_rate=1e-3,3e-3,1e-2,3e-2")
@@ -72,9 +74,17 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
         assert "brulee resume" not in error
     first = at.folder / "cut/trial-000/events.jsonl"
     before = first.stat().st_mtime_ns
+    steps: list[int] = []
+    one_step = Trainer._one_step
+
+    def counted(trainer: Trainer, *given: Any) -> bool:
+        steps.append(1)
+        return one_step(trainer, *given)
+
+    monkeypatch.setattr(Trainer, "_one_step", counted)
     again = brulee("sweep", recipe, *axis, "--folder", "cut")
     assert again.code == 0, again.err
-    assert re.search(r"Training: (?!1/)\d+/80 steps", again.err), "it began anew"
+    assert 0 < len(steps) <= 80 - 10, "it began anew"
     assert "trial-000 of" not in again.err
     assert first.stat().st_mtime_ns == before, "a finished trial was run again"
     assert values(at.folder / "cut") == values(at.folder / "whole")
