@@ -66,7 +66,8 @@ def score(
     if not measures:
         raise InputError("--metrics names none; for instance: --metrics rouge,bleu.")
     predicted = _predicted(predictions)
-    wanted = {"references": _matching(predictions, predicted, references, "reference")}
+    right = _matching(predictions, predicted, references, "reference")
+    wanted = {"references": right, "calls": right}
     if sources:
         wanted["source"] = _matching(predictions, predicted, sources, "source")
     of = _groups(_matching(predictions, predicted, groups, "group")) if groups else None
@@ -128,8 +129,12 @@ def _score(
     items = [_statistics(measure, p, r) for p, r in zip(predictions, against, strict=True)]
     found = {}
     for key in measure.keys:
-        stats_NS = measure.join(key, np.array([item[key] for item in items]))
-        found[key] = interval(stats_NS, partial(measure.reduce, key), resamples, seed, clusters=of)
+        having = [i for i, item in enumerate(items) if key in item]
+        if not having:
+            continue
+        stats_NS = measure.join(key, np.array([items[i][key] for i in having]))
+        own = [of[i] for i in having] if of else None
+        found[key] = interval(stats_NS, partial(measure.reduce, key), resamples, seed, clusters=own)
     return found
 
 
