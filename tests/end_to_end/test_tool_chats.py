@@ -121,6 +121,24 @@ def test_calls_are_judged_where_they_are_due_and_where_not(
     assert "no call where none is due" in Path("runs/recipe/report.html").read_text()
 
 
+def test_calls_are_judged_while_the_model_is_trained(
+    at: Any, brulee: Any, tool_model: Callable[[str], str]
+) -> None:
+    changes = recipe(at, tool_model("hermes"))
+    file = at.write(**changes, evaluate__metrics=["tool_calls"], train__generate_every=3)
+    called = brulee("train", file)
+    assert called.code == 0, called.err
+    events = map(json.loads, Path("runs/recipe/events.jsonl").read_text().splitlines())
+    looked = [one["scores"] for one in events if one["event"] == "completions"]
+    assert looked
+    # What was drawn at random calls nothing, and a score that no row has a part in is not there.
+    for scores in looked:
+        assert 0 <= scores["tool_calls"] <= 1
+        assert scores.get("no_call", 1) == 1
+        assert scores.get("call_made", 0) == 0
+        assert scores.keys() != {"tool_calls"}
+
+
 def test_calls_that_cannot_be_read_are_not_judged(
     at: Any, brulee: Any, tool_model: Callable[[str], str]
 ) -> None:
