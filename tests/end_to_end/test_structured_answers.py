@@ -103,6 +103,12 @@ def test_score_takes_both(brulee: Any, tmp_path: Path, monkeypatch: pytest.Monke
         "tool_calls": 3, "call_made": 1, "call_functions": 1, "call_arguments": 1, "no_call": 2,
     }  # fmt: skip
     assert of["no_call"]["low"] < 0.5  # Wilson's interval of two, not of three
+    Path("g.txt").write_text("one\none\ntwo\n")
+    plain = [word for word in asked if word != "--json"]
+    shown = brulee(*plain, "tool_calls", "--groups", "g.txt").out
+    lines = {line.split()[0]: line for line in shown.splitlines() if line.strip()}
+    assert lines["tool_calls"].rstrip().endswith("3 in 2 groups")
+    assert lines["no_call"].rstrip().endswith(" 2")  # in two groups of their own
     refused = brulee(*asked, "json")
     assert refused.code == 2
     assert "p.jsonl, line 2, and r.jsonl, line 2: metric json" in refused.err

@@ -88,7 +88,9 @@ def score(
         found = [{"metric": key, **s._asdict()} for key, s in scores.items()]
         print_json({"scores": found} | ({"groups": count} if of else {}))
     else:
-        shown = [(key, *_cells(s, count)) for key, s in scores.items()]
+        # Groups are those of all texts, of which a score may be of some.
+        each = {key: count if s.n == len(predicted) else None for key, s in scores.items()}
+        shown = [(key, *_cells(s, each[key])) for key, s in scores.items()]
         print_table(["metric", "score", "95% interval", "items"], shown)
 
 
