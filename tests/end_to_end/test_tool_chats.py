@@ -139,6 +139,17 @@ def test_calls_are_judged_while_the_model_is_trained(
         assert scores.keys() != {"tool_calls"}
 
 
+def test_a_sweep_does_not_choose_by_a_score_that_no_row_has_a_part_in(
+    at: Any, brulee: Any, tool_model: Callable[[str], str]
+) -> None:
+    changes = recipe(at, tool_model("hermes"))
+    at.rows([row(i) for i in range(0, 108, 3)])  # all of them call
+    file = at.write(**changes, evaluate__metrics=["tool_calls"], train__max_steps=1)
+    swept = brulee("sweep", file, "--set", "method.rank=1,2", "--objective", "no_call")
+    assert swept.code == 2
+    assert "no validation row has a part in no_call" in swept.err
+
+
 def test_calls_that_cannot_be_read_are_not_judged(
     at: Any, brulee: Any, tool_model: Callable[[str], str]
 ) -> None:
