@@ -87,12 +87,25 @@ def _population(seed: int) -> Array:
     return np.array(found)
 
 
-class Corpus:
-    """BLEU of items drawn from a population, or the difference of two."""
+def _records(seed: int) -> Array:
+    """Statistics of 3,000 JSON answers: some fields wrong or left out, one in ten no JSON."""
+    of, rng, found = metric("json"), np.random.default_rng(seed), []
+    for _ in range(3000):
+        wanted = {f"k{i}": int(rng.integers(3)) for i in range(rng.integers(1, 12))}
+        right = rng.beta(6, 1 + seed)  # of the item: its fields are right or wrong together
+        said = [k for k in wanted if rng.random() < 0.9]
+        kept = {k: wanted[k] if rng.random() < right else 9 for k in said}
+        text = json.dumps(kept) if rng.random() < 0.9 else "I cannot say."
+        found.append(of.statistics(text, [json.dumps(wanted)])["json_f1"])
+    return np.array(found)
 
-    def __init__(self) -> None:
-        self.base, self.tuned = _population(0), _population(1)
-        self.reduce = partial(metric("bleu").reduce, "bleu")
+
+class Corpus:
+    """A corpus score of items drawn from a population, or the difference of two."""
+
+    def __init__(self, name: str, key: str, population: Callable[[int], Array]) -> None:
+        self.base, self.tuned = population(0), population(1)
+        self.reduce = partial(metric(name).reduce, key)
 
     def case(self, rng: Rng, items: int, resamples: int) -> tuple[Bounds, float]:
         truth = float(self.reduce(self.base.mean(0), float(items)))
@@ -188,7 +201,8 @@ def refused(
 
 @cache
 def cases() -> dict[str, Case]:
-    corpus = Corpus()
+    corpus = Corpus("bleu", "bleu", _population)
+    fields = Corpus("json", "json_f1", _records)
     return {
         "right or wrong, 50% right": share(0.5),
         "right or wrong, 90% right": share(0.9),
@@ -202,6 +216,8 @@ def cases() -> dict[str, Case]:
         "difference, right or wrong, 2% lost, 2% gained": answers(0.02, 0.02),
         "difference, overlap": change,
         "difference, BLEU": corpus.paired,
+        "F1 of JSON fields": fields.case,
+        "difference, F1 of JSON fields": fields.paired,
         "average over tasks of 1": subjects(1),
         "average over tasks of 2": subjects(2),
         "average over tasks of 5": subjects(5),

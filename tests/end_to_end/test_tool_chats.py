@@ -11,6 +11,7 @@ import pytest
 from brulee.data.corpus import open_corpus
 from brulee.data.encoding import Encoder
 from brulee.data.lengths import fitting_rows
+from brulee.inference.engine import Engine
 from brulee.recipe import load_recipe
 
 TOOL = {
@@ -83,6 +84,85 @@ def test_calls_are_trained_on_and_are_the_reference(
     assert "track(parcel): Where a parcel is." in page
 
 
+def test_calls_are_judged_where_they_are_due_and_where_not(
+    at: Any,
+    brulee: Any,
+    tool_model: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The base never calls, what is tuned always calls the right tool for parcel 0."""
+    written = {"base": "No.", "tuned": '<tool_call>{"name": "track", "arguments": {"parcel": 0, '}
+    written["tuned"] += '"\\u00b0": "<|im_end|>0"}}</tool_call>'
+    who = iter(["base", "tuned"])
+
+    def generate(_self: Any, prompts: Any, _sampling: Any, done: Any, _places: Any) -> None:
+        monkeypatch.setattr(Encoder, "decode", lambda *_: written[name])
+        name = next(who)
+        for place in range(len(prompts)):
+            done(place, [place])
+
+    monkeypatch.setattr(Engine, "generate", generate)
+    changes = recipe(at, tool_model("hermes"))
+    called = brulee(*at.run(**changes, evaluate__metrics=["tool_calls", "tool_calls:loose"]))
+    assert called.code == 0, called.err
+    lines = Path("runs/recipe/eval/tuned/rows-test.jsonl").read_text().splitlines()
+    ids = [int(one["id"]) for one in map(json.loads, lines)]
+    due = sum(i % 3 == 0 for i in ids)
+    assert 0 < due < len(ids)
+    found = json.loads(Path("runs/recipe/results.json").read_text())["scores"]
+    scores = {(one["who"], one["metric"]): (one["value"], one["n"]) for one in found}
+    right = sum(i == 0 for i in ids)
+    assert scores["base", "tool_calls"] == (pytest.approx(1 - due / len(ids)), len(ids))
+    assert scores["base", "call_made"] == (0, due)
+    assert scores["base", "no_call"] == (1, len(ids) - due)
+    assert scores["tuned", "call_made"] == scores["tuned", "call_functions:loose"] == (1, due)
+    assert scores["tuned", "call_arguments"] == (pytest.approx(right / due), due)
+    assert scores["tuned", "no_call"] == (0, len(ids) - due)
+    assert "no call where none is due" in Path("runs/recipe/report.html").read_text()
+
+
+def test_calls_are_judged_while_the_model_is_trained(
+    at: Any, brulee: Any, tool_model: Callable[[str], str]
+) -> None:
+    changes = recipe(at, tool_model("hermes"))
+    file = at.write(**changes, evaluate__metrics=["tool_calls"], train__generate_every=3)
+    called = brulee("train", file)
+    assert called.code == 0, called.err
+    events = map(json.loads, Path("runs/recipe/events.jsonl").read_text().splitlines())
+    looked = [one["scores"] for one in events if one["event"] == "completions"]
+    assert looked
+    # What was drawn at random calls nothing, and a score that no row has a part in is not there.
+    for scores in looked:
+        assert 0 <= scores["tool_calls"] <= 1
+        assert scores.get("no_call", 1) == 1
+        assert scores.get("call_made", 0) == 0
+        assert scores.keys() != {"tool_calls"}
+
+
+def test_a_sweep_does_not_choose_by_a_score_that_no_row_has_a_part_in(
+    at: Any, brulee: Any, tool_model: Callable[[str], str]
+) -> None:
+    changes = recipe(at, tool_model("hermes"))
+    at.rows([row(i) for i in range(0, 108, 3)])  # all of them call
+    file = at.write(**changes, evaluate__metrics=["tool_calls"], train__max_steps=1)
+    swept = brulee("sweep", file, "--set", "method.rank=1,2", "--objective", "no_call")
+    assert swept.code == 2
+    assert "no validation row has a part in no_call" in swept.err
+
+
+def test_calls_that_cannot_be_read_are_not_judged(
+    at: Any, brulee: Any, tool_model: Callable[[str], str]
+) -> None:
+    changes = recipe(at, tool_model("glues"))
+    called = brulee(*at.run(**changes, evaluate__metrics=["tool_calls"]))
+    assert called.code == 2
+    assert "metric tool_calls reads the calls that a model writes" in called.err
+    linted = brulee("data", "lint", "recipe.yaml", "--json")
+    assert "not-judged" in {one["code"] for one in linted.json}
+    assert brulee("init", "rows.jsonl", "--model", changes["model"]).code == 0
+    assert "tool_calls" not in Path("rows.yaml").read_text()
+
+
 def test_inspect_and_lint_show_what_is_read(
     at: Any, brulee: Any, tool_model: Callable[[str], str]
 ) -> None:
@@ -137,4 +217,12 @@ def test_a_recipe_is_begun_for_tools_only_where_the_model_shows_them(
     assert not Path("rows.yaml").exists()
     begun = brulee("init", "rows.jsonl", "--model", tool_model("hermes"))
     assert begun.code == 0, begun.err
-    assert Path("rows.yaml").is_file()
+    assert "metrics: [tool_calls, exact_match, token_f1]" in Path("rows.yaml").read_text()
+    at.rows([row(i) for i in range(0, 108, 3)])
+    assert (
+        brulee("init", "rows.jsonl", "--model", tool_model("hermes"), "--out", "b.yaml").code == 0
+    )
+    assert "metrics: [tool_calls]" in Path("b.yaml").read_text()
+    # As long as a call with all that is round it, not as it is shown to people.
+    call = '<tool_call>{"name": "track", "arguments": {"parcel": 99, "\N{DEGREE SIGN}": "99"}}'
+    assert load_recipe(Path("b.yaml")).evaluate.generation.max_new_tokens > len(call) / 2

@@ -15,6 +15,8 @@ from brulee.cli.output import print_json
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
+    from brulee.data.corpus import Corpus
+    from brulee.data.encoding import Encoder
     from brulee.data.finding import Finding
     from brulee.recipe import Recipe
 
@@ -52,7 +54,27 @@ def _findings(spec: Recipe) -> list[Finding]:
     encoder = load_encoder(spec)
     try:
         corpus = open_corpus(spec)
-        return lint_data(spec, corpus, inspect(spec, corpus, encoder, rows=0))
+        found = lint_data(spec, corpus, inspect(spec, corpus, encoder, rows=0))
     except InputError as error:
         # The run would stop here as well; a machine gets it in the same form as the rest.
         return [Finding("unusable", "error", str(error), spec.source.at(("data",)))]
+    return [*_not_judged(spec, corpus, encoder), *found]
+
+
+def _not_judged(spec: Recipe, corpus: Corpus, encoder: Encoder) -> list[Finding]:
+    """What keeps the recipe's metrics from judging its rows, if anything does."""
+    from brulee.data.finding import Finding
+    from brulee.evaluation.answering import how_calls_are_written
+    from brulee.pipeline.asked import asked_of
+    from brulee.pipeline.preparation import task_metrics
+    from brulee.pipeline.reference_check import check_references
+
+    try:
+        metrics = task_metrics(spec, corpus)
+        check_references(corpus, asked_of(spec, corpus, metrics))
+        for own in metrics.values():
+            how_calls_are_written(encoder, own)
+    except InputError as error:
+        where = spec.source.at(("evaluate", "metrics"))
+        return [Finding("not-judged", "error", str(error).removesuffix("."), where)]
+    return []

@@ -71,7 +71,10 @@ def _started(source: str, model: str, out: Path | None, as_json: bool) -> None:
             "data": {"source": source},
             "train": {"max_length": 2**20},
         }
-        found.read_by(load_encoder(recipe_from_dict(values)))
+        encoder = load_encoder(recipe_from_dict(values))
+        found.read_by(encoder)
+        if encoder.written_calls is None:
+            found = start(source, model, file, reads_calls=False)
     _write(file, found.text)
     if as_json:
         values = {"recipe": str(file), "described": found.described, "guessed": found.guessed}

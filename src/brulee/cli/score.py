@@ -71,7 +71,8 @@ def score(
     if not measures:
         raise InputError("--metrics names none; for instance: --metrics rouge,bleu.")
     predicted = _predicted(predictions)
-    wanted = {"references": _matching(predictions, predicted, references, "reference")}
+    right = _matching(predictions, predicted, references, "reference")
+    wanted = {"references": right, "calls": right}
     if sources:
         wanted["source"] = _matching(predictions, predicted, sources, "source")
     if said := unread(measures, (text for one in wanted["references"] for text in one.value)):
@@ -94,7 +95,9 @@ def score(
         found = [{"metric": key, **s._asdict()} for key, s in scores.items()]
         print_json({"scores": found} | ({"groups": count} if of else {}))
     else:
-        shown = [(key, *_cells(s, count)) for key, s in scores.items()]
+        # Groups are those of all texts, of which a score may be of some.
+        each = {key: count if s.n == len(predicted) else None for key, s in scores.items()}
+        shown = [(key, *_cells(s, each[key])) for key, s in scores.items()]
         print_table(["metric", "score", "95% interval", "items"], shown)
 
 
@@ -135,8 +138,12 @@ def _score(
     items = [_statistics(measure, p, r) for p, r in zip(predictions, against, strict=True)]
     found = {}
     for key in measure.keys:
-        stats_NS = measure.join(key, np.array([item[key] for item in items]))
-        found[key] = interval(stats_NS, partial(measure.reduce, key), resamples, seed, clusters=of)
+        having = [i for i, item in enumerate(items) if key in item]
+        if not having:
+            continue
+        stats_NS = measure.join(key, np.array([items[i][key] for i in having]))
+        own = [of[i] for i in having] if of else None
+        found[key] = interval(stats_NS, partial(measure.reduce, key), resamples, seed, clusters=own)
     return found
 
 

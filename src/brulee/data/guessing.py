@@ -42,7 +42,8 @@ _TEXT_WORDS = 8
 def guess(detected: Detected) -> dict[str, Any]:
     """Templates that ask with all columns but one, which is learned; and `columns`, if need be.
 
-    Where it holds labels they are the answer choices.
+    Where it holds labels they are the answer choices. A single column of objects is what is
+    learned, as JSON.
 
     Raises InputError, with what the format says, where there is nothing to ask or to learn.
     """
@@ -54,7 +55,8 @@ def guess(detected: Detected) -> dict[str, Any]:
         names[column] = f"column_{at}" if taken or not name else name
     sample = [rows[i] for i in range(min(SAMPLE, len(rows)))]
     told = [c for c in rows.columns if _is_told(c, sample)]
-    target = _target(rows.name, told, sample)
+    records = [c for c in rows.columns if all(_is_record(row[c]) for row in sample)]
+    target = records[0] if len(records) == 1 else _target(rows.name, told, sample)
     asked = [c for c in told if c != target and any(isinstance(r[c], str) for r in sample)]
     if target is None or not asked:
         raise InputError(f"{rows.name}: {detected.why}")
@@ -65,7 +67,7 @@ def guess(detected: Detected) -> dict[str, Any]:
     one_of = f" Answer with one of: {', '.join(labels)}." if labels else ""
     templates = {
         "prompt": "\n\n".join([*texts, f"What is the {_shown(target)}?{one_of}"]),
-        "completion": f"{{{{{names[target]}}}}}",
+        "completion": f"{{{{{names[target]}{' | tojson' if target in records else ''}}}}}",
     }
     if labels:
         templates["answer_choices"] = f" {SEPARATOR} ".join(labels)
@@ -90,6 +92,11 @@ def _is_told(column: str, sample: Sequence[Mapping[str, Any]]) -> bool:
     plain = all(isinstance(value, str | int | float) for value in values)
     names = _ABOUT.search(column) or (GROUP.match(column) and not _are_texts(values))
     return bool(values) and plain and not names
+
+
+def _is_record(value: Any) -> bool:
+    """Whether a value is an object of fields, and not one of lists, as a question's answers are."""
+    return isinstance(value, dict) and any(isinstance(v, str | int | float) for v in value.values())
 
 
 def _are_texts(values: Sequence[Any]) -> bool:

@@ -8,6 +8,7 @@ templates append to lists) with every loop, call, filter, test, operator and lit
 from __future__ import annotations
 
 import functools
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -52,6 +53,7 @@ class LimitedEnvironment(SandboxedEnvironment):
             "choice": _watched("choice", _choice),
             "random": _watched("random", _choice),
             "most_frequent": _watched("most_frequent", _most_frequent),
+            "tojson": _watched("tojson", _to_json),
             "highlight": _highlight,
             _TICK: _tick,
             _SIZED: _sized,
@@ -235,6 +237,11 @@ def _most_frequent(items: Iterable[Any]) -> list[Any]:
     counts = Counter(items)
     most = max(counts.values(), default=0)
     return [item for item, count in counts.items() if count == most]
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, in its own order and characters: Jinja's own is escaped for a web page."""
+    return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
 
 
 def _highlight(value: Any) -> Any:

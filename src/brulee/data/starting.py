@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,13 +11,15 @@ from typing import Any
 from brulee.data.corpus import open_corpus
 from brulee.data.delimited import NamelessError
 from brulee.data.encoding import Encoder
+from brulee.data.fitting_metrics import metrics_for
 from brulee.data.formats import TABLE, Detected, describe, detect
 from brulee.data.guessing import GROUP, SAMPLE, are_labels, guess, says_what, word_count
+from brulee.data.messages import CALLS
 from brulee.data.packing import TOOLS
 from brulee.data.sources import Rows, open_source
 from brulee.data.table_hints import families_for
 from brulee.data.task import Task
-from brulee.data.template import Template
+from brulee.data.template import Rendered, Template
 from brulee.data.templates import TemplateSet, load_templates
 from brulee.errors import InputError
 from brulee.recipe import recipe_from_dict
@@ -29,7 +30,6 @@ _SHARES = (0.15, 0.3, 0.5)
 _COUNTED = 1000  # rows
 _WORKED = "gsm8k/step-by-step-cot"
 _NUMBER_LAST = re.compile(r"\n#### *\S+\s*$")
-_FEW_WORDS = 5
 _NAME_WORDS = 4
 # Tokens that an answer may have, within reason.
 _LEAST_TOKENS, _MOST_TOKENS = 16, 512
@@ -72,9 +72,12 @@ class Start:
             raise reasons[0]
 
 
-def start(source: str, model: str = "bundled", file: Path = Path("my.yaml")) -> Start:
+def start(
+    source: str, model: str = "bundled", file: Path = Path("my.yaml"), reads_calls: bool = True
+) -> Start:
     """A recipe that trains on a source as it is, with comments, to be written to `file`.
 
+    `reads_calls`: tool calls can be found in what the model writes.
     The format, or else the first library family that fits, or else a guess from the columns' names
     says what is asked. Raises InputError for rows that cannot be trained on.
     """
@@ -87,7 +90,7 @@ def start(source: str, model: str = "bundled", file: Path = Path("my.yaml")) -> 
         said = replace(said, comments=(*said.comments, _NAMELESS))
         data["columns"] = {name: numbers[own] for name, own in _named(data, rows).items()}
     task, data = _opened(data, model)
-    text = "\n".join([*_lines(data, said, task, model, file), ""])
+    text = "\n".join([*_lines(data, said, task, model, file, reads_calls), ""])
     phrased = Detected(detected.name, said.why, task.templates, task.rows)
     described = describe(phrased, task.rows[task.train[0]])
     return Start(text, described, len(task.rows), len(task.test), said.guessed, task)
@@ -213,15 +216,20 @@ def _group(rows: Rows) -> str | None:
     return None
 
 
-def _targets(task: Task) -> list[str]:
-    """The answers of the training rows, as far as they are looked at."""
+def _targets(task: Task) -> list[Rendered]:
+    """The rows with their answers, as far as they are looked at; first those that are scored."""
     template: Template = task.templates.templates[0]
-    found = (template.render(task.rows[i]) for i in task.train[: 40 * SAMPLE])
-    return [one.completion for one in found if one is not None]
+    found = (template.render(task.rows[i]) for i in (*task.test, *task.train)[: 40 * SAMPLE])
+    return [one for one in found if one is not None]
+
+
+def _written(one: Rendered) -> str:
+    """A text as long as what a chat template writes for an answer: calls are JSON in full."""
+    return one.completion + one.answered_with.get(CALLS, "")
 
 
 def _lines(
-    data: Mapping[str, Any], said: _Said, task: Task, model: str, file: Path
+    data: Mapping[str, Any], said: _Said, task: Task, model: str, file: Path, reads_calls: bool
 ) -> Iterator[str]:
     split, targets = data["split"], _targets(task)
     yield f"# {len(task.rows):,} rows; written by `brulee init`, to be changed as you like."
@@ -262,38 +270,12 @@ def _lines(
     yield "  max_length: 1024  # tokens; of a longer document the source text is cut"
     yield ""
     yield "evaluate:"
-    yield f"  metrics: [{', '.join(_metrics(task, targets))}]"
+    metrics = metrics_for(task, [one.completion for one in targets], reads_calls)
+    yield f"  metrics: [{', '.join(map(quoted, metrics))}]"
     yield "  guards: [common-knowledge, plain-prose]  # what must not get worse"
     yield "  guard_limit: 40  # items of each; null asks all, which finds smaller losses"
     yield "  generation:"
-    yield f"    max_new_tokens: {_tokens(targets)}  # what an answer may have"
-
-
-def _metrics(task: Task, targets: Sequence[str]) -> list[str]:
-    if task.templates.templates[0].metadata.rationale:
-        return ["final_answer"]
-    if task.labels:
-        return ["accuracy", "ranked_accuracy", "macro_f1"]
-    if task.templates.templates[0].answer_choices:  # of each row its own
-        return ["accuracy", "ranked_accuracy"]
-    if are_labels(targets):
-        return ["exact_match"]
-    if all(map(_is_number, targets)):
-        whole = all(float(text).is_integer() for text in targets)
-        return ["exact_match"] if whole else ["pearson", "spearman"]
-    if sum(word_count(text) <= _FEW_WORDS for text in targets) > len(targets) / 2:
-        return ["exact_match", "token_f1"]
-    # In other scripts ROUGE finds no words, and BLEU few.
-    letters = [letter for text in targets for letter in text if letter.isalpha()]
-    latin = sum(map(str.isascii, letters)) >= len(letters) / 2
-    return ["rouge", "bleu"] if latin else ["chrf", "rougeL:unicode"]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+    yield f"    max_new_tokens: {_tokens(list(map(_written, targets)))}  # what an answer may have"
 
 
 def _section(key: str, value: Any) -> Iterator[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from brulee.data.encoding import Encoded, Encoder
-from brulee.data.messages import listed, spoken
+from brulee.data.messages import CALLS, listed, spoken
 from brulee.data.row_checks import render
 from brulee.data.shots import Exemplars, FewShot
 from brulee.data.sources import Rows
@@ -43,6 +43,11 @@ class Item:
             return self.asked.prompt
         tools = [f"tools:\n{listed(self.asked.tools)}"] if self.asked.tools else []
         return "\n\n".join([*tools, *map(spoken, self.asked.messages)])
+
+    @property
+    def called(self) -> str:
+        """The tool calls that would be right, as JSON text; "" where none is."""
+        return self.asked.answered_with.get(CALLS) or ""
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,18 @@ class Task:
             )
         references = (answer, *self._references(row, values))
         return Item(str(row), asked, references, self._group(row), template.name)
+
+    def references(self, row: int, template: Template) -> tuple[Rendered, list[str]] | None:
+        """A row as a template phrases it with the answers that would be right, whatever the model.
+
+        A turn with more to it than text is there as people read it. None where the row is no item.
+        Raises InputError naming the row, as `item`.
+        """
+        values = self.rows[row]
+        rendered = render(self.rows, row, values, template)
+        if rendered is None or not rendered.completion:
+            return None
+        return rendered, [rendered.completion, *self._references(row, values)]
 
     def _group(self, row: int) -> str:
         """The number of a row's group in the split, where it holds more than this row."""

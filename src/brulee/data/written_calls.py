@@ -50,8 +50,8 @@ class WrittenCalls:
                 return cls(ends[0][0], ends[1][0])
         return None
 
-    def read(self, text: str, names: Collection[str]) -> tuple[str, list[dict[str, Any]]]:
-        """The text before the calls of an answer, and the calls, of tools of these names.
+    def read(self, text: str, names: Collection[str] | None) -> tuple[str, list[dict[str, Any]]]:
+        """The text before the calls of an answer, and the calls, of tools of these names or of any.
 
         Each is {"name": ..., "arguments": {...}}. Where an answer has none, or anything in it after
         the first is no call, it is text as it stands.
@@ -76,13 +76,13 @@ class WrittenCalls:
         half = (n for n in range(len(self.before) - 1, 0, -1) if text.endswith(self.before[:n]))
         return len(text[: len(text) - next(half, 0)].rstrip())
 
-    def _calls(self, text: str, at: int, names: Collection[str]) -> Iterator[dict[str, Any]]:
+    def _calls(self, text: str, at: int, names: Collection[str] | None) -> Iterator[dict[str, Any]]:
         while text[at:].strip():
             if not text.startswith(self.before, at):
                 raise ValueError("more than calls")
             found, at = _json_at(text, _after_spaces(text, at + len(self.before)))
             calls = list(_calls_in(found))
-            if not calls or any(call["name"] not in names for call in calls):
+            if not calls or any(names is not None and call["name"] not in names for call in calls):
                 raise ValueError("no call of these tools")
             yield from calls
             at = _after_spaces(text, at)

@@ -14,15 +14,17 @@ from brulee.evaluation.classification import MacroF1, Matthews
 from brulee.evaluation.correlation import Pearson, Spearman
 from brulee.evaluation.extractiveness import Extractiveness
 from brulee.evaluation.faithfulness import Faithfulness
+from brulee.evaluation.json_fields import JsonFields
 from brulee.evaluation.matching import ExactMatch, FinalAnswer, QuasiExactMatch, TokenF1
 from brulee.evaluation.ranking import Ranked
 from brulee.evaluation.rouge import Rouge
 from brulee.evaluation.rouge_kinds import EXAMPLES
 from brulee.evaluation.ter import Ter
+from brulee.evaluation.tool_calls import ToolCalls
 
 __all__ = [
-    "LABELLED", "METRICS", "NUMERIC", "RANKED", "SOURCED", "SUMMARIES", "Array", "MeanMetric",
-    "Metric", "metric",
+    "LABELLED", "METRICS", "NUMERIC", "RANKED", "SOURCED", "STRUCTURED", "SUMMARIES", "Array",
+    "MeanMetric", "Metric", "metric",
 ]  # fmt: skip
 
 METRICS: dict[str, Metric] = {
@@ -44,6 +46,16 @@ NUMERIC: dict[str, Metric] = {
     "brier": Brier(),
     "ece": CalibrationError(),
     "ece_equal_width": CalibrationError("ece_equal_width", equal_mass=False),
+}
+
+# Scores of what a program is to read.
+STRUCTURED: dict[str, Metric] = {
+    "json": JsonFields(),
+    "json:fenced": JsonFields(fenced=True),
+    "json:unordered": JsonFields(unordered=True),
+    "json:fenced:unordered": JsonFields(fenced=True, unordered=True),
+    "tool_calls": ToolCalls(),
+    "tool_calls:loose": ToolCalls(loose=True),
 }
 
 # Scores against what the model read, not against references.
@@ -81,6 +93,9 @@ SUMMARIES: dict[str, str] = {
     "brier": "squared distance of a probability from the outcome; less is better",
     "ece": "calibration error of probabilities, bins of equal mass; less is better",
     "ece_equal_width": "the same with bins of equal width",
+    "json": "answers that are JSON, or the reference; precision, recall, F1 of their fields",
+    "json:fenced": "the same of JSON that may stand in a ```json fence, beside other text",
+    "tool_calls": "whether the tools that are called, or not, are those of the reference",
     "faithfulness": "the share of names and numbers that the prompt has; answers that invent one",
     "extractiveness": "how much of the prompt is copied, and how much is new",
     "macro_f1": "F1 averaged over the task's labels",
@@ -98,13 +113,14 @@ def metric(name: str, labels: Sequence[str] | None = None) -> Metric:
     `labels` are needed by macro_f1 and matthews, ranked or not, and ignored by the others.
     Raises InputError for an unknown name (with the nearest valid ones) or for missing labels.
     """
-    for known in (METRICS, NUMERIC, SOURCED, RANKED):
+    for known in (METRICS, NUMERIC, STRUCTURED, SOURCED, RANKED):
         if name in known:
             return known[name]
     if rouge.is_rouge(name):
         return rouge.parse(name)
     if name not in LABELLED:
-        raise unknown("metric", name, [*METRICS, *NUMERIC, *SOURCED, *RANKED, *LABELLED, *EXAMPLES])
+        every = [*METRICS, *NUMERIC, *STRUCTURED, *SOURCED, *RANKED, *LABELLED, *EXAMPLES]
+        raise unknown("metric", name, every)
     if labels is None:
         raise InputError(f"metric {name} needs the task's labels (its answer choices).")
     return LABELLED[name](labels)

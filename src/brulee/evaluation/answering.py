@@ -15,6 +15,7 @@ from typing import Final
 
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.task import Item
+from brulee.data.written_calls import WrittenCalls
 from brulee.errors import InputError
 from brulee.evaluation.answers import (
     Answer,
@@ -82,8 +83,25 @@ def answer_items(
     ]
 
 
+def how_calls_are_written(encoder: Encoder, metrics: Sequence[Metric]) -> WrittenCalls | None:
+    """The form in which a model writes tool calls; None where no metric asks for it.
+
+    Raises InputError where one does, and its chat template has no form that can be read.
+    """
+    asking = [metric.keys[0] for metric in metrics if metric.against == "calls"]
+    if not asking:
+        return None
+    if encoder.written_calls is None:
+        raise InputError(
+            f"metric {asking[0]} reads the calls that a model writes, and the chat template of "
+            "this model writes none as JSON; leave it out of the metrics, or take another model."
+        )
+    return encoder.written_calls
+
+
 def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -> list[Answer]:
     """What is written to every item."""
+    calls = how_calls_are_written(put.encoder, metrics)
     prompts = [put.encoder.encode_question(item.asked) for item in put.items]
     requests = [_digest_of_prompt(prompt, sampling, at) for at, prompt in enumerate(prompts)]
     known = {answer.request: answer for answer in known_answers(put.file)}
@@ -98,7 +116,8 @@ def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -
         def done(i: int, ids: list[int]) -> None:
             at = open_at[i]
             output = put.encoder.decode(ids)
-            answer = score(put.items[at], output, len(ids), metrics, put.task, requests[at])
+            item, request = put.items[at], requests[at]
+            answer = score(item, output, len(ids), metrics, put.task, request, calls)
             known[answer.request] = answer
             append(out, answer)
             progress.advance()
@@ -108,7 +127,7 @@ def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -
     replies = [known[request] for request in requests]
     # With what else was replied to the item, so that it is not asked again when it is wanted.
     return [
-        replace(score(item, r.output, r.tokens, metrics, put.task, r.request), reply=r.reply)
+        replace(score(item, r.output, r.tokens, metrics, put.task, r.request, calls), reply=r.reply)
         for item, r in zip(put.items, replies, strict=True)
     ]
 

@@ -28,8 +28,10 @@ import numpy as np
 
 from brulee.data.raw import no_number
 from brulee.data.task import Item
+from brulee.data.written_calls import WrittenCalls
 from brulee.errors import BruleeError, InputError
 from brulee.evaluation.base import Array, Metric
+from brulee.evaluation.tool_calls import made
 from brulee.inference.engine import Likelihood
 
 
@@ -58,9 +60,13 @@ def score(
     metrics: Sequence[Metric],
     task: str,
     request: str = "",
+    calls: WrittenCalls | None = None,
 ) -> Answer:
-    """An answer with the statistics of every metric."""
-    statistics, scores = worth(item, ((metric, output) for metric in metrics))
+    """An answer with the statistics of every metric; `calls` is how its tool calls are written."""
+    judged = (
+        (m, made(output, calls) if calls and m.against == "calls" else output) for m in metrics
+    )
+    statistics, scores = worth(item, judged)
     return Answer(
         item.id, task, item.prompt, output, item.references, scores, statistics, tokens, request,
         item.group, phrasing=item.phrasing,
@@ -77,11 +83,15 @@ def worth(
     statistics: dict[str, list[float]] = {}
     scores: dict[str, float] = {}
     for metric, output in outputs:
-        against = (item.prompt,) if metric.against == "source" else item.references
-        for key, values in metric.statistics(output, against).items():
+        for key, values in metric.statistics(output, _against(metric, item)).items():
             statistics[key] = [_finite(v, key, item) for v in values]
             scores[key] = metric.item(key, values)
     return statistics, scores
+
+
+def _against(metric: Metric, item: Item) -> tuple[str, ...]:
+    found = {"source": (item.prompt,), "calls": (item.called,), "references": item.references}
+    return found[metric.against]
 
 
 def _finite(value: float, key: str, item: Item) -> float:
@@ -195,5 +205,5 @@ def _line(answer: Answer) -> str:
 
 
 def statistics_array(answers: Sequence[Answer], key: str) -> Array:
-    """The statistics of one score over all answers, shape (N, S)."""
-    return np.array([a.statistics[key] for a in answers], dtype=np.float64)
+    """The statistics of one score over all answers that have a part in it, shape (N, S)."""
+    return np.array([a.statistics[key] for a in answers if key in a.statistics], dtype=np.float64)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from brulee.errors import InputError
 
 Array: TypeAlias = NDArray[np.float64]
-Against: TypeAlias = Literal["references", "source"]
+Against: TypeAlias = Literal["references", "source", "calls"]
 Asks: TypeAlias = Literal["text", "choices"]
 
 
@@ -26,14 +26,20 @@ class Metric(Protocol):
     """What every metric gives: score names, statistics of one item, a score from their mean."""
 
     keys: tuple[str, ...]
-    against: Against = "references"  # what `statistics` gets: right answers, or what was read
+    # What `statistics` gets: right answers, what was read, or as JSON the tool calls of both sides.
+    against: Against = "references"
     asks: Asks = "text"  # what it judges: what is written, or which choice is likeliest
+    refuses: bool = False  # whether `check` refuses some texts as references
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """The statistics of one item: key -> (S,).
+        """The statistics of one item: key -> (S,); without the keys that it has no part in.
 
         Raises InputError when there is no reference.
         """
+
+    def check(self, references: Sequence[str]) -> None:
+        """Raise InputError for references that nothing can be judged by."""
+        check_references(references)
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
         """The score in [0, 1] that mean statistics (..., S) of so many items stand for: (...).

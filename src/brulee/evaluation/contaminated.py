@@ -99,12 +99,12 @@ def run_scores(
     for key, _, both in tables(parts, metrics):
         found = [
             by_contamination(
-                [dirty[int(a.id)] for a in side[0]],
+                [dirty[int(a.id)] for a in one.answers],
                 one.stats,
                 one.reduce,
-                clusters=clusters(side[0]),
+                clusters=clusters(one.answers),
             )
-            for side, one in zip(parts, both, strict=True)
+            for one in both
         ]
         for items in ITEMS:
             yield Scored(task, key, items, found[0][items], found[1][items])

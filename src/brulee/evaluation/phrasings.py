@@ -34,13 +34,14 @@ class Table(NamedTuple):
     """A score's statistics over phrasings.
 
     `stats` (N, ...) with `reduce` give the mean over phrasings; `each` (N, K) with `scores`, which
-    makes (..., P) of means (..., K), every phrasing's.
+    makes (..., P) of means (..., K), every phrasing's. `answers` (N) are those under the first.
     """
 
     stats: Array
     reduce: Reduce
     each: Array
     scores: Callable[[Array, float | Array], Array]
+    answers: Sequence[Answer] = ()
 
 
 class Spread(NamedTuple):
@@ -93,10 +94,10 @@ def table(parts: Sequence[Sequence[Answer]], key: str, metrics: Sequence[Metric]
     scores = partial(_scores, reduces, ends)
     each_NK = np.concatenate(each, axis=1)
     if len(each) == 1:
-        return Table(each_NK, reduces[0], each_NK, scores)
+        return Table(each_NK, reduces[0], each_NK, scores, parts[0])
     if all(shares.is_mean(r, s.shape[1], len(s)) for r, s in zip(reduces, each, strict=True)):
-        return Table(each_NK.mean(axis=1, keepdims=True), reduces[0], each_NK, scores)
-    return Table(each_NK, partial(_mean, scores), each_NK, scores)
+        return Table(each_NK.mean(axis=1, keepdims=True), reduces[0], each_NK, scores, parts[0])
+    return Table(each_NK, partial(_mean, scores), each_NK, scores, parts[0])
 
 
 def tables(
@@ -104,11 +105,14 @@ def tables(
 ) -> Iterator[tuple[str, Metric, list[Table]]]:
     """Every score by its key, once, with its metric under the first phrasing and each side's table.
 
-    A side is a model's answers under each phrasing, and `metrics` are those of each phrasing.
+    A side is a model's answers under each phrasing, and `metrics` are those of each phrasing. A
+    score is of the items that have a part in it, and left out where none has.
     """
     by_key = {key: each for each in zip(*metrics, strict=True) for key in each[0].keys}
     for key, each in by_key.items():
-        yield key, each[0], [table(parts, key, each) for parts in sides]
+        own = [[[a for a in p if key in a.statistics] for p in parts] for parts in sides]
+        if all(parts[0] for parts in own):
+            yield key, each[0], [table(parts, key, each) for parts in own]
 
 
 def change(

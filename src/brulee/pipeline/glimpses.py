@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from brulee.data.task import Item
+from brulee.evaluation.answering import how_calls_are_written
 from brulee.evaluation.answers import Answer, score, statistics_array
 from brulee.evaluation.base import Metric
 from brulee.inference.sampling import Sampling
@@ -38,12 +39,13 @@ def glimpse(prepared: Prepared, attached: Attached) -> Callable[[], Glimpse] | N
         path: tuple(metric for metric in own if metric.asks == "text")
         for path, own in prepared.metrics.items()
     }
+    calls = {path: how_calls_are_written(encoder, own) for path, own in metrics.items()}
 
     def look() -> Glimpse:
         engine = open_engine(prepared.base, encoder, spec.batch_tokens, attached)
         outputs = engine.generate(prompts, Sampling(spec.generation.max_new_tokens, 0.0))
         answers = [
-            score(item, encoder.decode(ids), len(ids), metrics[path], path)
+            score(item, encoder.decode(ids), len(ids), metrics[path], path, calls=calls[path])
             for (path, item), ids in zip(items, outputs, strict=True)
         ]
         samples = [
@@ -69,7 +71,9 @@ def _means(answers: Sequence[Answer], metrics: dict[str, tuple[Metric, ...]]) ->
         own = [a for a in answers if a.task == path]
         for metric in metrics[path]:
             for key in metric.keys:
-                reduced = metric.reduce(key, statistics_array(own, key).mean(axis=0), len(own))
+                stats = statistics_array(own, key)
+                if not len(stats):  # of its few items none has a part in it
+                    continue
                 name = key if len(metrics) == 1 else f"{path}/{key}"
-                found[name] = float(reduced)
+                found[name] = float(metric.reduce(key, stats.mean(axis=0), len(stats)))
     return found

@@ -14,6 +14,7 @@ from brulee.data.lengths import Fitting, fitting_rows
 from brulee.data.mixture import Mixture
 from brulee.errors import InputError
 from brulee.evaluation import LABELLED
+from brulee.evaluation.answering import how_calls_are_written
 from brulee.evaluation.base import Metric
 from brulee.evaluation.guards import Guard, open_guards
 from brulee.methods import Attached, Method, build_method
@@ -24,6 +25,7 @@ from brulee.models.precision import pick_device, pick_dtype
 from brulee.pipeline.asked import Asked, asked_of, metrics_of, names_of
 from brulee.pipeline.folder import RunFolder
 from brulee.pipeline.record import record
+from brulee.pipeline.reference_check import check_references
 from brulee.progress import note, waiting
 from brulee.recipe import Recipe
 from brulee.training.documents import course
@@ -82,6 +84,7 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
     _check_validation(recipe, corpus)
     metrics = task_metrics(recipe, corpus)
     asked = asked_of(recipe, corpus, metrics)
+    check_references(corpus, asked)
     # Trained weights keep fp32 precision; what is frozen can be held in bf16.
     held = torch.float32 if method.stores_model else dtype
     spec = recipe.base
@@ -98,6 +101,8 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
         system=recipe.system,
         max_length=recipe.train.max_length,
     )
+    for own in metrics.values():
+        how_calls_are_written(encoder, own)
     # What a method reads before every document takes room in it; any id will do to measure.
     measured = encoder.with_prefix((0,) * method.virtual_tokens())
     fitting = {

@@ -113,9 +113,9 @@ def _of_test(
     name, resamples = asked.name, prepared.recipe.evaluate.resamples
     trained = asked.test.path not in prepared.corpus.held_out
     parts = [by_phrasing(side.tasks[name]) for side in (before, after)]
-    first, of = parts[0], clusters(parts[0][0])
-    names = [answers[0].phrasing for answers in first]
+    names = [answers[0].phrasing for answers in parts[0]]
     for key, metric, (base, tuned) in tables(parts, asked.metrics):
+        of = clusters(base.answers)
         better = metric.higher_is_better(key)
         found = compare(base.stats, tuned.stats, base.reduce, resamples, clusters=of, swaps=tests)
         yield _Tested(
@@ -125,7 +125,7 @@ def _of_test(
             ),
             comparison(name, key, found, better, trained),
             phrasings(name, key, names, change(base, tuned, resamples, of, swaps=tests), better)
-            if len(first) > 1
+            if len(names) > 1
             else None,
         )
 

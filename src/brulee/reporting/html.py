@@ -14,6 +14,7 @@ from brulee.errors import InputError
 from brulee.reporting import results as results_file
 from brulee.reporting import several_tasks, wording
 from brulee.reporting.items import Item, read_items
+from brulee.reporting.page_fields import fields
 from brulee.reporting.page_items import examples
 from brulee.reporting.page_phrasings import over_phrasings
 from brulee.reporting.page_style import STYLE
@@ -68,6 +69,7 @@ def render(
         _figures(results),
         scores(results),
         comparisons(results),
+        fields(results, items),
         over_phrasings(results),
         forgetting(results),
         cost(results),

@@ -61,12 +61,14 @@ def scores(results: Results) -> str:
     if not pairs:
         return ""
     tasks = len({task for task, _ in pairs})
+    most = {task: max(of[0].n for (t, _), of in pairs.items() if t == task) for task, _ in pairs}
     rows = [
         [
             _name(task, metric, tasks),
             _score("base", of),
             _score("tuned", of),
-            wording.items(of[0].n, results.groups.get(task)),
+            # Groups were counted over all items, of which a score may be of some.
+            wording.items(of[0].n, results.groups.get(task) if of[0].n == most[task] else None),
         ]
         for (task, metric), of in pairs.items()
     ]

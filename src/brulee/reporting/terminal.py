@@ -71,7 +71,9 @@ def compare(results: Sequence[Results], console: Console) -> None:
 
 def _grouped(results: Results) -> str:
     """Which items are not independent, and what was made of that."""
-    counts = {score.task: score.n for score in results.scores}
+    counts: dict[str, int] = {}
+    for score in results.scores:  # of which some may be of some items only
+        counts[score.task] = max(score.n, counts.get(score.task, 0))
     said = (
         f"{task}: {wording.items(counts[task], groups)}"
         for task, groups in results.groups.items()

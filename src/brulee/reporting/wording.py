@@ -17,6 +17,16 @@ _METRICS = {
     "ece_equal_width": "ECE (equal width)",
     "brier": "Brier score",
     "f1": "F1",
+    "json_f1": "F1 of JSON fields",
+    "json_precision": "precision of JSON fields",
+    "json_recall": "recall of JSON fields",
+    "json_match": "JSON equal to a reference",
+    "json_valid": "answers that are JSON",
+    "tool_calls": "right tool calls, or none",
+    "call_made": "a call where one is due",
+    "call_functions": "the right functions called",
+    "call_arguments": "with the right arguments",
+    "no_call": "no call where none is due",
     "macro_f1": "macro F1",
     "exact_match": "exact match",
     "ranked_accuracy": "accuracy of ranked choices",
@@ -40,9 +50,10 @@ def metric_name(key: str) -> str:
     """The metric's name as papers print it."""
     kind, colon, options = key.partition(":")
     if kind.startswith("rouge"):
-        options = options.replace(":", ", ")
-        return f"ROUGE-{kind.removeprefix('rouge')}{f' ({options})' if colon else ''}"
-    return _METRICS.get(key, key.replace("_", " "))
+        name = f"ROUGE-{kind.removeprefix('rouge')}"
+    else:
+        name = _METRICS.get(kind, kind.replace("_", " "))
+    return f"{name} ({options.replace(':', ', ')})" if colon else name
 
 
 def method_name(method: Method) -> str:

@@ -256,6 +256,37 @@ def test_answers_in_any_script_have_room_and_a_score_that_reads_them(
 
 
 @pytest.mark.parametrize(
+    ("answer", "metrics"),
+    [
+        ('{{"a": {i}, "of": "{w}"}}', "[json]"),
+        ('[{i}, "{w}"]', "[json]"),
+        ('```json\n{{"a": {i}}}\n```', '["json:fenced"]'),
+    ],
+)
+def test_answers_that_are_json_are_judged_as_such(
+    brulee, here: Path, answer: str, metrics: str
+) -> None:
+    rows = [(f"{w} of order {i}", answer.format(i=i, w=w)) for i, w in enumerate(WORDS * 2)]
+    assert brulee("init", table(here / "orders.csv", ("text", "answer"), rows)).code == 0
+    assert f"  metrics: {metrics}\n" in (here / "orders.yaml").read_text()
+    load_recipe(here / "orders.yaml")
+    rows[1] = (rows[1][0], "no JSON in any way")
+    assert brulee("init", table(here / "mixed.csv", ("text", "answer"), rows)).code == 0
+    assert "json" not in load_recipe(here / "mixed.yaml").evaluate.metrics[0]
+
+
+def test_a_column_of_objects_is_learned_as_json(brulee, here: Path) -> None:
+    rows = [{"note": f"{w} {i}", "record": {"n": i, "w": f"<{w}>"}} for i, w in enumerate(WORDS)]
+    (here / "orders.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = brulee("init", "orders.jsonl")
+    assert done.code == 0, done.err
+    assert '"w": "<shade>"}' in done.out
+    text = (here / "orders.yaml").read_text()
+    assert '"{{record | tojson}}"' in text
+    assert "metrics: [json]" in text
+
+
+@pytest.mark.parametrize(
     ("columns", "row", "expected"),
     [
         (["text", "score"], lambda i: [said(i), i * 0.31], ["pearson", "spearman"]),

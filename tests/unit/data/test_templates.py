@@ -129,6 +129,17 @@ def test_promptsource_functions() -> None:
     )
 
 
+def test_a_value_written_as_json_keeps_its_order_and_its_characters() -> None:
+    value = {"z": "O'Neil <b> & \N{LATIN SMALL LETTER E WITH ACUTE}", "a": [1.5, True, None]}
+    made = Template("t", "{{ x }} ||| {{ value | tojson }}").render({"x": "?", "value": value}, "")
+    assert made is not None
+    assert made.completion == json.dumps(value, ensure_ascii=False)
+    indented = Template("t", "{{ x }} ||| {{ value | tojson(indent=2) }}")
+    found = indented.render({"x": "?", "value": value}, "")
+    assert found is not None
+    assert found.completion == json.dumps(value, ensure_ascii=False, indent=2)
+
+
 def test_choice_is_drawn_by_key_and_uniform_over_keys() -> None:
     template = Template("t", "{{ ['a', 'b', 'c'] | choice }}{{ choice('xyz') }} ||| {{n}}")
     results = [template.render({"n": 1}, f"row {i}") for i in range(900)]

@@ -18,6 +18,15 @@ def printed(on: Console) -> str:
     return on.file.getvalue()
 
 
+def test_items_in_groups_are_all_of_them_though_a_score_is_of_some(example: Results) -> None:
+    task = example.scores[0].task
+    few = example.scores[0].model_copy(update={"metric": "no_call", "n": example.scores[0].n - 9})
+    scores, groups = (*example.scores, few), {task: 12}
+    on = console(200)
+    terminal.show(example.model_copy(update={"scores": scores, "groups": groups}), on)
+    assert f"{task}: {example.scores[0].n} in 12 groups" in printed(on)
+
+
 def test_one_run_shows_verdict_scores_guards_cost_report(example: Results) -> None:
     on = console()
     terminal.show(example, on, Path("runs/demo/report.html"))

@@ -51,8 +51,8 @@ def against(own: Path, chosen: Path, outline: Outline) -> list[Comparison]:
         if not sides[0]:
             continue
         parts = [by_phrasing(answers) for answers in sides]
-        of = clusters(parts[0][0])
         for key, metric, (one, other) in tables(parts, asked.metrics):
+            of = clusters(one.answers)
             got = compare(one.stats, other.stats, one.reduce, resamples, clusters=of, swaps=tests)
             trained = asked.test.path not in corpus.held_out
             better = metric.higher_is_better(key)

@@ -72,7 +72,10 @@ def _score(prepared: Prepared, tuned: Tuned, path: str, key: str) -> float:
         title=f"Validation rows: {path}",
     )
     metric = _metric(prepared.metrics[path], key)
-    stats_NS = metric.join(key, statistics_array(answers, key))
+    own_NS = statistics_array(answers, key)
+    if not len(own_NS):
+        raise InputError(f"{path}: no validation row has a part in {key}; choose by another score.")
+    stats_NS = metric.join(key, own_NS)
     return interval(stats_NS, partial(metric.reduce, key), resamples=1).value
 
 

@@ -1,0 +1,76 @@
+"""Which metrics suit a task, by what its answers are: for a recipe to begin with."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+from brulee.data import strict_json
+from brulee.data.conversations import ANSWERED_WITH
+from brulee.data.guessing import SAMPLE, are_labels, word_count
+from brulee.data.messages import CALLS
+from brulee.data.task import Task
+
+_FEW_WORDS = 5
+
+
+def metrics_for(task: Task, targets: Sequence[str], reads_calls: bool) -> list[str]:
+    """The names of metrics for answers such as `targets`.
+
+    `reads_calls`: tool calls can be found in what the model writes.
+    """
+    calling = _calling(task) if reads_calls else 0.0
+    if calling == 1:
+        return ["tool_calls"]
+    return [*(["tool_calls"] if calling else []), *_of_texts(task, targets)]
+
+
+def _calling(task: Task) -> float:
+    """The share of the training rows that are looked at whose answer calls a tool."""
+    if ANSWERED_WITH not in task.rows.columns:
+        return 0.0
+    answers = task.rows.column(ANSWERED_WITH)
+    calls = [bool(json.loads(answers[i] or "{}").get(CALLS)) for i in task.train[: 40 * SAMPLE]]
+    return sum(calls) / max(1, len(calls))
+
+
+def _as_json(targets: Sequence[str]) -> str | None:
+    """The metric of answers that are all JSON objects or lists."""
+    for name, read in (("json", strict_json.read), ("json:fenced", strict_json.read_fenced)):
+        try:
+            if targets and all(isinstance(read(text), dict | list) for text in targets):
+                return name
+        except strict_json.NotJsonError:
+            continue
+    return None
+
+
+def _of_texts(task: Task, targets: Sequence[str]) -> list[str]:
+    if task.templates.templates[0].metadata.rationale:
+        return ["final_answer"]
+    if task.labels:
+        return ["accuracy", "ranked_accuracy", "macro_f1"]
+    if task.templates.templates[0].answer_choices:  # of each row its own
+        return ["accuracy", "ranked_accuracy"]
+    read_as = _as_json(targets)
+    if read_as:
+        return [read_as]
+    if are_labels(targets):
+        return ["exact_match"]
+    if all(map(_is_number, targets)):
+        whole = all(float(text).is_integer() for text in targets)
+        return ["exact_match"] if whole else ["pearson", "spearman"]
+    if sum(word_count(text) <= _FEW_WORDS for text in targets) > len(targets) / 2:
+        return ["exact_match", "token_f1"]
+    # In other scripts ROUGE finds no words, and BLEU few.
+    letters = [letter for text in targets for letter in text if letter.isalpha()]
+    latin = sum(map(str.isascii, letters)) >= len(letters) / 2
+    return ["rouge", "bleu"] if latin else ["chrf", "rougeL:unicode"]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -1,0 +1,151 @@
+"""Scores of answers that are to be JSON: whether they are, and how many of their fields are right.
+
+A field is a text, number, true or false with the keys that lead to it (`json_values.leaves`). Over
+the whole test are counted those that the answers have, those that the references have, and those
+that both have, repeats included: precision, recall and F1 are of these sums (Chinchor 1992, "MUC-4
+Evaluation Metrics"; Kim et al. 2022, "OCR-free Document Understanding Transformer", whose code
+flattens and counts so). An item with ten fields weighs ten times one with a single field; the mean
+of the items' own F1 is another number, which is not reported.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+import numpy as np
+
+from brulee.data import strict_json
+from brulee.data.strict_json import NotJsonError
+from brulee.errors import InputError
+from brulee.evaluation.base import Array, Metric, check_references
+from brulee.evaluation.json_values import Leaf, leaves, same
+
+_COUNTED: Final = ("json_f1", "json_precision", "json_recall")
+_SHARES: Final = ("json_match", "json_valid")
+_SHOWN: Final = 60  # characters of a reference in a message
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a text says as JSON: its value, as it is compared, and its fields."""
+
+    whole: Hashable
+    fields: Counter[Leaf]
+
+
+@final
+class JsonFields(Metric):
+    """F1, precision and recall of fields; the shares of answers that are the reference, and JSON.
+
+    `fenced`: JSON may stand in a fence beside other text, in answers and references. `unordered`:
+    an answer is the reference even where a list has another order; it changes `json_match` alone.
+    """
+
+    refuses = True
+
+    def __init__(self, fenced: bool = False, unordered: bool = False) -> None:
+        self._fenced, self._unordered = fenced, unordered
+        options = ":fenced" * fenced + ":unordered" * unordered
+        self.keys = tuple(f"{key}{options}" for key in (*_COUNTED, *_SHARES))
+
+    def read(self, text: str) -> Read | None:
+        """A text as JSON; None where it is none."""
+        try:
+            return self._read(text)
+        except NotJsonError:
+            return None
+
+    def check(self, references: Sequence[str]) -> None:
+        """Raises InputError for no reference, and for one that is not JSON."""
+        self._wanted(references)
+
+    def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
+        """Fields that are right, that the answer has, that the reference has (3,); shares (1,).
+
+        Of several references the one that the answer is, else the one with the best F1. An answer
+        that is no JSON has no fields, or one wrong field where the reference has none. Raises as
+        `check`.
+        """
+        found, wanted = self.pair(prediction, references)
+        counts, shares = _counts(found, wanted), (_is_match(found, wanted), found is not None)
+        values = [*[counts] * len(_COUNTED), *(np.array([float(share)]) for share in shares)]
+        return dict(zip(self.keys, values, strict=True))
+
+    def pair(self, prediction: str, references: Sequence[str]) -> tuple[Read | None, Read]:
+        """An answer, None where it is no JSON, and the reference that it is judged by."""
+        found = self.read(prediction)
+
+        def nearness(one: Read) -> tuple[bool, float]:
+            return _is_match(found, one), float(_f1(_counts(found, one)))
+
+        return found, max(self._wanted(references), key=nearness)
+
+    def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
+        """Of fields the ratio of their sums, else the mean.
+
+        Where nothing is said and nothing was to be said all is right; where only one side says
+        nothing, its ratio is 0.
+        """
+        del items
+        mean = np.asarray(mean_S, dtype=np.float64)
+        name = key.partition(":")[0]
+        if name in _SHARES:
+            return mean[..., 0]
+        if name == "json_f1":
+            return _f1(mean)
+        of, other = (1, 2) if name == "json_precision" else (2, 1)
+        return _ratio(mean[..., 0], mean[..., of], mean[..., other] == 0)
+
+    def _read(self, text: str) -> Read:
+        value: Any = (strict_json.read_fenced if self._fenced else strict_json.read)(text)
+        return Read(same(value, self._unordered), Counter(leaves(value)))
+
+    def _wanted(self, references: Sequence[str]) -> list[Read]:
+        check_references(references)
+        return [self._reference(text) for text in references]
+
+    def _reference(self, text: str) -> Read:
+        try:
+            return self._read(text)
+        except NotJsonError as error:
+            shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+            raise InputError(
+                f"metric json compares JSON, and the reference {shown!r} is none: {error}."
+                f"{self._hint(text)}"
+            ) from None
+
+    def _hint(self, text: str) -> str:
+        """What may have been meant."""
+        if not self._fenced and JsonFields(fenced=True).read(text) is not None:
+            return " json:fenced reads what stands in a fence."
+        if text.lstrip().startswith(("{'", "[{'", "['")):
+            return " It is Python's; in a template {{ column | tojson }} writes JSON."
+        return ""
+
+
+def _is_match(found: Read | None, wanted: Read) -> bool:
+    return found is not None and found.whole == wanted.whole
+
+
+def _counts(found: Read | None, wanted: Read) -> Array:
+    """Fields that are right, that are found, that are wanted: (3,)."""
+    said = wanted.fields.total()
+    if found is None:
+        return np.array([0.0, float(said == 0), float(said)])
+    right = (found.fields & wanted.fields).total()
+    return np.array([right, found.fields.total(), said], dtype=np.float64)
+
+
+def _f1(counts_S: Array) -> Array:
+    """F1 of counts (..., 3): (...)."""
+    both = counts_S[..., 1] + counts_S[..., 2]
+    return _ratio(2 * counts_S[..., 0], both, both == 0)
+
+
+def _ratio(part: Array, whole: Array, right: Array) -> Array:
+    """Part of the whole; where that is 0, 1 if it is `right` so."""
+    safe = np.where(whole > 0, whole, 1.0)
+    return np.where(whole > 0, part / safe, np.asarray(right, dtype=np.float64))

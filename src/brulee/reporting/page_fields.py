@@ -1,0 +1,70 @@
+"""Which fields of JSON answers are wrong most often, before and after."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Final
+
+from brulee.evaluation import STRUCTURED
+from brulee.evaluation.json_fields import JsonFields
+from brulee.evaluation.json_values import Path
+from brulee.reporting import wording
+from brulee.reporting.items import Answer, Item
+from brulee.reporting.page_tables import table
+from brulee.reporting.results import Results
+
+_MOST: Final = 12  # fields of a table
+
+
+def fields(results: Results, items: Sequence[Item]) -> str:
+    """A table of fields for each task whose answers are judged as JSON, the worst first."""
+    judged = {key: m for m in STRUCTURED.values() if isinstance(m, JsonFields) for key in m.keys}
+    tables = [
+        _table(pair.task, judged[pair.metric], [i for i in items if i.task == pair.task])
+        for pair in results.comparisons
+        if pair.metric in judged and pair.metric == judged[pair.metric].keys[0]
+    ]
+    shown = "".join(filter(None, tables))
+    if not shown:
+        return ""
+    return (
+        "<section><h2>Which fields are right?</h2><p>F1 of the values of each field that the "
+        "references have, the one that is wrong most often after training first.</p>"
+        f"{shown}</section>"
+    )
+
+
+def _table(task: str, metric: JsonFields, items: Sequence[Item]) -> str:
+    # Only answers that were judged so have references that are JSON.
+    own = [item for item in items if item.has(metric.keys[0])]
+    before, wanted = _counted(metric, (item.before for item in own))
+    after, _ = _counted(metric, (item.after for item in own))
+    ordered = sorted(wanted, key=lambda path: (after[path], -wanted[path], path))
+    rows = [
+        [escape(".".join(path) or "the whole answer"), wording.fixed(before[path]),
+         wording.fixed(after[path]), str(wanted[path])]
+        for path in ordered[:_MOST]
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    left = len(ordered) - len(rows)
+    more = f", the {len(rows)} worst of {len(ordered)}" if left else ""
+    options = metric.keys[0].partition(":")[2].replace(":", ", ")
+    read = f" ({options})" if options else ""
+    return table(f"Fields of {task}{read}{more}", ("Field", "Before", "After", "Values"), rows)
+
+
+def _counted(
+    metric: JsonFields, answers: Iterable[Answer]
+) -> tuple[dict[Path, float], Counter[Path]]:
+    """The F1 of each field that the references have, and how many values they have."""
+    right, found, wanted = Counter[Path](), Counter[Path](), Counter[Path]()
+    for answer in answers:
+        said, due = metric.pair(answer.output, answer.references)
+        wanted.update(path for path, _ in due.fields.elements())
+        if said is not None:
+            found.update(path for path, _ in said.fields.elements())
+            right.update(path for path, _ in (said.fields & due.fields).elements())
+    return {p: 2 * right[p] / (found[p] + wanted[p]) for p in wanted}, wanted
