@@ -1,12 +1,12 @@
 """Whether rows of an encoder-decoder come out together as they do alone: tried, not looked up.
 
-    pass      1   2   3   4
-    a, 9      o   o   o   o      who is asked, and how many tokens its prompt has
-    a, 5      o   o   o   o
-    b, 12             o   o      joins when the others have written, after a longer prompt
-    a, 7              o   o
+    pass      1   2   3
+    a, 9      o   o   o      who is asked, and how many tokens its prompt has
+    a, 5      o   o   o
+    b, 12             o      joins when the others have written, after a longer prompt
+    a, 7              o
 
-An adapter's rows and its base's are tried so in one pass, by turns as a and as b.
+For an adapter, a is the adapter and b its base.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from brulee.models.turns import turn
 
 _FIRST: Final = (9, 5)
 _LATER: Final = (12, 7)
-_PASSES: Final = 2  # before others join, and with them
+_BEFORE: Final = 2  # passes before others join
 
 
 def joins_pairs(model: PreTrainedModel, pad_id: int) -> bool:
@@ -56,50 +56,46 @@ class PairTrial:
         self, router: Router, plain: PreTrainedModel, name: str, view: PreTrainedModel
     ) -> Iterator[Compared]:
         """Logits after the adapter's rows and the base's in one pass, and after each alone."""
-        adapter, base = Voice(name, view), Voice(None, plain)
-        yield from _tried(router, adapter, base, self._pad_id)
-        yield from _tried(router, base, adapter, self._pad_id)
+        yield from _tried(router, Voice(name, view), Voice(None, plain), self._pad_id)
+
+
+class _Text:
+    """A prompt that a voice answers with tokens of the prompt, alone and in a row."""
+
+    def __init__(self, voice: Voice, length: int, pad_id: int) -> None:
+        self.voice, self.prompt = voice, _drawn(voice.model, length, pad_id)
+        self.coming = list(self.prompt)
+        self.alone = PaddedDecoder(voice.model, [self.prompt], pad_id)
+        self.alone.admit(1)
 
 
 @torch.no_grad()
 def _tried(router: Router | None, a: Voice, b: Voice, pad_id: int) -> Iterator[Compared]:
     """What rows of a and b give together, and each alone."""
     rows = PairRows(2, a.model.device, router)
-    asked = [(a, _drawn(a.model, n, pad_id)) for n in _FIRST]
-    _join(rows, asked, pad_id)
-    written: list[list[int]] = [[], []]
-    for _ in range(_PASSES):
-        yield from _compared(rows, asked, written, pad_id)
+    texts = [_Text(a, length, pad_id) for length in _FIRST]
+    _join(rows, texts, pad_id)
+    for _ in range(_BEFORE):
+        yield from _compared(rows, texts)
     for voice, length in zip((b, a), _LATER, strict=True):
-        asked.append((voice, _drawn(voice.model, length, pad_id)))
-        written.append([])
-        _join(rows, asked[-1:], pad_id)
-    for _ in range(_PASSES):
-        yield from _compared(rows, asked, written, pad_id)
+        texts.append(_Text(voice, length, pad_id))
+        _join(rows, texts[-1:], pad_id)
+    yield from _compared(rows, texts)
 
 
-def _join(rows: PairRows, asked: Sequence[tuple[Voice, list[int]]], pad_id: int) -> None:
-    voice = asked[0][0]
-    read = PaddedDecoder(voice.model, [prompt for _, prompt in asked], pad_id)
-    read.admit(len(asked))
-    rows.join(read, voice, [(len(prompt), 2 * _PASSES + 1) for _, prompt in asked])
+def _join(rows: PairRows, texts: Sequence[_Text], pad_id: int) -> None:
+    voice, prompts = texts[0].voice, [text.prompt for text in texts]
+    read = PaddedDecoder(voice.model, prompts, pad_id)
+    read.admit(len(texts))
+    rows.join(read, voice, [(len(prompt), _BEFORE + 2) for prompt in prompts])
 
 
-def _compared(
-    rows: PairRows,
-    asked: Sequence[tuple[Voice, list[int]]],
-    written: list[list[int]],
-    pad_id: int,
-) -> Iterator[Compared]:
-    """One more token of every row, and all its tokens alone."""
-    for (_, prompt), own in zip(asked, written, strict=True):
-        own.append(prompt[len(own)])
-    found = rows.push([own[-1:] for own in written])
-    for row, (voice, prompt), own in zip(found, asked, written, strict=True):
-        alone = PaddedDecoder(voice.model, [prompt], pad_id)
-        alone.admit(1)
-        expected = torch.cat([alone.push([[token]]) for token in own])
-        yield row, expected[-1]
+def _compared(rows: PairRows, texts: Sequence[_Text]) -> Iterator[Compared]:
+    """One more token of every row."""
+    tokens = [[text.coming.pop()] for text in texts]
+    found = rows.push(tokens)
+    for row, text, token in zip(found, texts, tokens, strict=True):
+        yield row, text.alone.push([token])[0]
 
 
 def _drawn(model: PreTrainedModel, length: int, pad_id: int) -> list[int]:
