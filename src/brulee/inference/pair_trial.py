@@ -32,6 +32,8 @@ def joins_pairs(model: PreTrainedModel, pad_id: int) -> bool:
     """Whether a model's rows may begin at different tokens; no for what has no encoder."""
     if not model.config.is_encoder_decoder:
         return False
+    if getattr(model.config, "attention_type", None) == "block_sparse":
+        return False  # BigBird: a short text, tried or not, turns it to full attention for good
     with turn(model):
         training = model.training
         model.eval()  # dropout would make two runs differ

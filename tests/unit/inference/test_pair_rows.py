@@ -147,6 +147,17 @@ def test_what_joins_is_tried(make_model: MakeModel, name: str) -> None:
     assert not joins_pairs(make_model("llama"), 0)
 
 
+def test_trying_does_not_change_what_a_model_computes() -> None:
+    from transformers import BigBirdPegasusConfig, BigBirdPegasusForConditionalGeneration
+
+    parts = ("layers", "attention_heads", "ffn_dim")
+    sizes = {f"{stack}_{part}": 2 for stack in ("encoder", "decoder") for part in parts}
+    config = BigBirdPegasusConfig(vocab_size=300, d_model=32, **sizes)
+    model = BigBirdPegasusForConditionalGeneration(config).eval()
+    assert not joins_pairs(model, 0)
+    assert model.get_encoder().attention_type == "block_sparse"
+
+
 def test_a_model_whose_positions_nobody_can_tell_does_not_join(
     make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
