@@ -91,18 +91,22 @@ def test_prompts_are_read_and_tokens_written_in_passes_of_many_rows(make_base: M
     assert len(written) <= 9 + 2 * len(read)
 
 
-def test_never_more_rows_nor_tokens_than_there_is_room_for(make_base: MakeBase) -> None:
-    held = Adapters(make_base("t5"))
+def test_never_more_rows_nor_tokens_than_there_is_room_for(
+    make_base: MakeBase, tmp_path: Path
+) -> None:
+    held = HELD(make_base("t5"), tmp_path, ["ia3", "sparse"])
     batch = Continuous(held.engine, Room(rows=5, tokens=300))
-    jobs = [Job(Request(None, [5 + i] * (40 - i)), Sampling(20 + i)) for i in range(12)]
+    names = [None, "ia3", "sparse"]
+    jobs = [Job(Request(names[i % 3], [5 + i] * (60 - 3 * i)), Sampling(10 + i)) for i in range(15)]
     for job in jobs:
         batch.add(job)
-    most = 0
+    most, lanes = 0, 0
     while not batch.idle:
         batch.step()
-        most = max(most, batch.running)
+        most, lanes = max(most, batch.running), max(lanes, len(batch._lanes))
         assert batch.tokens <= 300
     assert 2 <= most <= 5
+    assert lanes == 2
     assert all(job.live is not None and job.live.ended for job in jobs)
     with pytest.raises(InputError, match=r"of 290 tokens and 20 to be written .* the 300 that"):
         batch.add(Job(Request(None, [9] * 290), Sampling(20)))
