@@ -328,7 +328,7 @@ def _compare_training(
         learning_rate=rate,
         folder=folder,
     )
-    assert trainer.passes.packs == (base.kind == "causal")
+    assert trainer.passes.packs, "padded ones were compared"
     losses = []
     for step in range(steps):
         part = documents[step * per_step : (step + 1) * per_step]

@@ -38,7 +38,8 @@ class Adapters:
     """Adapters over one base; a request names the one that is asked, or None for the base.
 
     A prompt is framed as the adapter's training framed it. What an answer is does not depend on
-    what else is asked; on a CPU in fp32 it is the same to the bit.
+    what else is asked; on a CPU in fp32 it is the same to the bit, an encoder-decoder's but for
+    rounding.
     """
 
     def __init__(self, base: Base, record: Mapping[str, Any] | None = None) -> None:

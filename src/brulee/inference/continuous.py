@@ -10,93 +10,35 @@ writes a token of every row, or several where they are guessed rightly. Whose pr
 matter of fairness (fair.py); of every two passes one is of the shortest that waits, where that is
 shorter than what is left to be read. What a prompt begins with is not read again where it is kept
 (kept.py). A text depends on its request alone, as `Engine` has it, not on what is answered beside
-it nor on when it came.
+it nor on when it came. An encoder reads prompts whole, those of a step and of one adapter together.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 
 from brulee.errors import InputError
 from brulee.inference.fair import WRITTEN, FairQueue
-from brulee.inference.generation import Live, Order, advance, follow, without_ended
+from brulee.inference.generation import Live, advance, follow, without_ended
+from brulee.inference.jobs import Job, Lane, Reading, Room
 from brulee.inference.joining import Arriving, JoinedRows, lies_aside
 from brulee.inference.kept import BLOCK, Kept
-from brulee.inference.mixed import MixedEngine, Request
-from brulee.inference.pace import Pace
+from brulee.inference.mixed import MixedEngine
+from brulee.inference.pace import PASS, Pace
+from brulee.inference.padded import padded_parts
 from brulee.inference.padded_decoder import PaddedDecoder
+from brulee.inference.pair_rows import PairRows
+from brulee.inference.row import Voice
 from brulee.inference.same_bits import ROWS
-from brulee.inference.sampling import Sampling
 
-
-@dataclass(frozen=True)
-class Room:
-    """What is held at once: rows that are written, and tokens of theirs and of their prompts."""
-
-    rows: int = 16
-    tokens: int = 32_768
-    pass_tokens: int = 256  # of prompts in a step, at their beginnings; half where others write
-    kept_bytes: int = 0  # of keys and values for what begins alike
-
+__all__ = ["Continuous", "Job", "Room"]
 
 _AHEAD = 64  # tokens of an answer that are read at a time while nobody asks
 _ANSWERS = 64  # of which that is still to be done
-
-
-@dataclass(eq=False)
-class Job:
-    """A request on its way; `stream` numbers what it draws, `who` shares with others.
-
-    `live` is what is written of it, and its first `spared` tokens were not read, but kept.
-    """
-
-    request: Request
-    sampling: Sampling
-    stream: int = 0
-    who: Hashable = None
-    spared: int = 0
-    counted: int = 0
-    order: Order | None = None
-    live: Live | None = None
-    cancelled: bool = False
-
-    @property
-    def most(self) -> int:
-        """Tokens that may be written."""
-        assert self.order is not None, "a job has its order once it is added"
-        return self.order.most
-
-
-@dataclass(eq=False)
-class _Lane:
-    """Rows that go through the model together, while an adapter is in force."""
-
-    in_force: str | None
-    decoder: PaddedDecoder | JoinedRows
-    jobs: list[Job]
-
-    def live(self) -> list[Live]:
-        return [job.live for job in self.jobs if job.live is not None]
-
-
-@dataclass(eq=False)
-class _Reading:
-    """A prompt of which some is read."""
-
-    job: Job
-    arriving: Arriving | PaddedDecoder
-
-    @property
-    def left(self) -> int:
-        """Tokens that are not read yet."""
-        if isinstance(self.arriving, Arriving):
-            return self.arriving.left
-        return len(self.job.request.prompt)
 
 
 class Continuous:
@@ -112,9 +54,10 @@ class Continuous:
         self._kept = Kept(room.kept_bytes)
         self._answered: deque[Job] = deque(maxlen=_ANSWERS)
         self._pace = Pace.of(self._base.model)
-        self._readings: list[_Reading] = []  # whose turn it was, and one that has overtaken it
+        self._readings: list[Reading] = []  # whose turn it was, and one that has overtaken it
+        self._together: list[Job] = []  # whose prompts an encoder reads at the end of this step
         self._overtook = False
-        self._lanes: dict[object, _Lane] = {}
+        self._lanes: dict[object, Lane] = {}
         self._aside = self._base.reads_streams and lies_aside(self._base.voice)
 
     @property
@@ -131,7 +74,8 @@ class Continuous:
     def tokens(self) -> int:
         """Tokens that rows have room for."""
         lanes = self._lanes.values()
-        return sum(one.decoder.tokens for one in lanes if isinstance(one.decoder, JoinedRows))
+        joined = [lane.decoder for lane in lanes if not isinstance(lane.decoder, PaddedDecoder)]
+        return sum(rows.tokens for rows in joined)
 
     @property
     def kept_tokens(self) -> int:
@@ -239,34 +183,46 @@ class Continuous:
         while left > 0 and (reading := self._next()) is not None:
             depth = len(reading.job.request.prompt) - reading.left
             most = self._pace.tokens(left, depth)
-            if not first and most < min(ROWS, reading.left):
+            whole = reading.arriving is None
+            if not first and most < (reading.left if whole else min(ROWS, reading.left)):
                 break  # a pass of its own costs more than it would read
             self._overtook = reading is not self._readings[0]
             with self._in_force(self._alone(reading.job)):
                 read = self._read(reading, most)
             self._waiting.count(reading.job.who, read)
-            left, first = left - self._pace.cost(read, depth), False
+            left, first = left - self._cost(reading, read, depth), False
             if reading not in self._readings:
                 begun.append(reading.job)
+        self._begin_together()
         return begun
 
-    def _read(self, reading: _Reading, most: int) -> int:
+    def _cost(self, reading: Reading, read: int, depth: int) -> float:
+        """What was read costs; a pass with others of its voice is counted once."""
+        asked = reading.job.request.adapter
+        others = [job for job in self._together if job is not reading.job]
+        shared = reading.arriving is None and asked in {job.request.adapter for job in others}
+        return self._pace.cost(read, depth) - PASS * shared
+
+    def _read(self, reading: Reading, most: int) -> int:
         """Read a pass, after which its job may be a row; how many tokens it had."""
         left, arriving = reading.left, reading.arriving
         if isinstance(arriving, Arriving) and not arriving.ready(most):
             return arriving.read_on(most)
         self._readings.remove(reading)
-        self._begin(reading.job, arriving)
+        if arriving is None:
+            self._together.append(reading.job)
+        else:
+            self._begin(reading.job, arriving)
         return left
 
-    def _next(self) -> _Reading | None:
+    def _next(self) -> Reading | None:
         """The prompt to be read on: in turn whose turn it is, and one that overtakes it."""
         if not self._readings:
             return self._take(self._waiting.first()) if self._waiting else None
         overtaking = None if self._overtook else self._overtaking()
         return overtaking or self._readings[0]
 
-    def _overtaking(self) -> _Reading | None:
+    def _overtaking(self) -> Reading | None:
         """The prompt that overtakes the one whose turn it is, the shortest that waits."""
         if len(self._readings) > 1:
             return self._readings[1]
@@ -277,25 +233,26 @@ class Continuous:
             return None
         return self._take(job)
 
-    def _take(self, job: Job) -> _Reading | None:
+    def _take(self, job: Job) -> Reading | None:
         """Begin to read a prompt that waits, if there is room for its row; to be read at once."""
-        if self.running + len(self._readings) >= self.room.rows:
+        if self.running + len(self._readings) + len(self._together) >= self.room.rows:
             return None
         voice, prompt = self._engine.voices[job.request.adapter], job.request.prompt
-        arriving: Arriving | PaddedDecoder
-        if self._base.reads_streams:
+        arriving: Arriving | PaddedDecoder | None = None
+        if joins := self._engine.joins(job.request.adapter):
             key = self._alone(job)
             if self._needed(key, job) > self._left_for(key):
                 return None
+        if self._base.reads_streams:
             arriving = Arriving(voice, prompt, self._kept, self._aside)
             job.spared = arriving.spared
-        else:
+        elif not joins:
             arriving = PaddedDecoder(voice.model, [prompt], self._base.pad_id)
         if self._readings:
             self._waiting.remove(job)
         else:
             self._waiting.take()
-        self._readings.append(_Reading(job, arriving))
+        self._readings.append(Reading(job, arriving))
         return self._readings[-1]
 
     def _begin(self, job: Job, arriving: Arriving | PaddedDecoder) -> None:
@@ -303,45 +260,80 @@ class Continuous:
         alone = self._alone(job)
         if isinstance(arriving, PaddedDecoder):
             key: object = job
-            lane = self._lanes.setdefault(key, _Lane(alone, arriving, []))
+            lane = self._lanes.setdefault(key, Lane(alone, arriving, []))
             _, logits = arriving.admit(1)
         else:
             key = alone
-            lane = self._lanes.setdefault(key, _Lane(alone, self._rows(alone), []))
+            lane = self._lanes.setdefault(key, Lane(alone, self._rows(alone), []))
             assert isinstance(lane.decoder, JoinedRows)
             logits = lane.decoder.join(arriving, job.most, self._left_for(key))
-        texts = self._base.texts(job.sampling)
-        assert job.order is not None
-        job.live = Live.begun(job.order, job.sampling, texts.reached, lane.decoder.several)
-        lane.jobs.append(job)
-        follow([job.live], [[]], logits)
+        self._write_first(key, [job], logits)
+
+    def _begin_together(self) -> None:
+        """Have encoders read what prompts are to be read whole, a voice's together, into rows."""
+        jobs, most = self._together, self.room.pass_tokens
+        voices = dict.fromkeys(job.request.adapter for job in jobs)
+        for voice, alone in ((self._engine.voices[name], self._apart(name)) for name in voices):
+            own = [job for job in jobs if job.request.adapter == voice.name]
+            for part in padded_parts([len(job.request.prompt) for job in own], most):
+                with self._in_force(alone):
+                    self._join(voice, alone, [own[i] for i in part])
+        self._together = []
+
+    def _join(self, voice: Voice, alone: str | None, jobs: Sequence[Job]) -> None:
+        lane = self._lanes.setdefault(alone, Lane(alone, self._rows(alone), []))
+        assert isinstance(lane.decoder, PairRows)
+        read = PaddedDecoder(voice.model, [job.request.prompt for job in jobs], self._base.pad_id)
+        _, logits = read.admit(len(jobs))
+        lane.decoder.join(read, voice, [job.sizes for job in jobs], self._left_for(alone))
+        self._write_first(alone, jobs, logits)
+
+    def _write_first(self, key: object, jobs: Sequence[Job], logits: torch.Tensor) -> None:
+        """Write the first tokens of jobs that have become the last rows of a lane."""
+        lane = self._lanes[key]
+        live = []
+        for job in jobs:
+            texts = self._base.texts(job.sampling)
+            assert job.order is not None, "a job has its order once it is added"
+            job.live = Live.begun(job.order, job.sampling, texts.reached, lane.decoder.several)
+            live.append(job.live)
+        lane.jobs += jobs
+        follow(live, [[]] * len(live), logits)
         self._without_ended(key)
 
-    def _rows(self, alone: str | None) -> JoinedRows:
+    def _rows(self, alone: str | None) -> JoinedRows | PairRows:
         """The rows of a lane, which are none where there is no such lane yet."""
         if alone in self._lanes:
             rows = self._lanes[alone].decoder
-            assert isinstance(rows, JoinedRows)
+            assert not isinstance(rows, PaddedDecoder)
             return rows
         router = self._engine.router if alone is None else None
+        if self._engine.pairs:
+            return PairRows(self.room.rows, self._base.device, router)
         return JoinedRows(self.room.rows, self._base.device, self._aside, router)
 
     def _left_for(self, alone: str | None) -> int:
         """Tokens that a lane's rows may have, beside those of others that write or are read."""
         lanes = {lane.in_force for lane in self._lanes.values()}
-        others = {*lanes, *(self._alone(one.job) for one in self._readings)} - {alone}
+        others = {*lanes, *map(self._alone, self._begun())} - {alone}
         return self.room.tokens - sum(map(self._needed, others))
 
     def _needed(self, alone: str | None, *more: Job) -> int:
         """Tokens of a lane, once what is being read and these are its rows."""
-        jobs = [one.job for one in self._readings if self._alone(one.job) == alone]
-        sizes = [(len(job.request.prompt), job.most) for job in (*jobs, *more)]
+        jobs = [job for job in self._begun() if self._alone(job) == alone]
+        sizes = [job.sizes for job in (*jobs, *more)]
         rows = self._rows(alone)
         return max(rows.tokens if not more else 0, rows.needed(sizes))
 
+    def _begun(self) -> list[Job]:
+        """Jobs whose prompts are being read, and are no rows yet."""
+        return [*(one.job for one in self._readings), *self._together]
+
     def _alone(self, job: Job) -> str | None:
         """The adapter that has to be in force, alone, while a job is computed."""
-        name = job.request.adapter
+        return self._apart(job.request.adapter)
+
+    def _apart(self, name: str | None) -> str | None:
         return name if name in self._engine.apart else None
 
     @contextmanager

@@ -4,8 +4,9 @@
     prompts      read by each adapter's own view, what its own have in common once
     rows         go on in one pass a token, each as its adapter has it (routing.py)
 
-An adapter that cannot be mixed, and every adapter of a model that reads no streams, answers its
-requests by itself, one adapter after another.
+Of an encoder-decoder whose rows may join (pair_trial.py), prompts are read by each adapter's own
+encoder, and the decoder's rows go on in one pass. An adapter that cannot be mixed, and every
+adapter of any other model, answers its requests by itself, one adapter after another.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from transformers import PreTrainedModel
 from brulee.inference.completion import Completion
 from brulee.inference.engine import Engine
 from brulee.inference.generation import Order
+from brulee.inference.padded import padded_parts
+from brulee.inference.pair_decoder import PairDecoder
+from brulee.inference.pair_trial import PairTrial, joins_pairs
 from brulee.inference.routed import UnroutableError
 from brulee.inference.routing import Learned, Router
 from brulee.inference.row import Voice
@@ -41,14 +45,17 @@ class MixedEngine:
     """Engines of adapters held in `swap`, by name, over one base; None is the base's own.
 
     `apart` says why an adapter cannot be mixed with others; `router` computes those that can, None
-    where requests are padded. Threads take turns; who changes what `swap` holds takes the `turn`.
+    where there is none for a model; `pairs`: whether rows of an encoder-decoder join. Threads take
+    turns; who changes what `swap` holds takes the `turn`.
     """
 
     def __init__(self, swap: Swap, base: Engine) -> None:
         self.swap, self.turn = swap, threading.RLock()
         self.engines: dict[str | None, Engine] = {None: base}
         self.voices: dict[str | None, Voice] = {None: base.voice}
-        self.router = Router(base.model) if base.reads_streams else None
+        self.pairs = joins_pairs(base.model, base.pad_id)
+        mixes = base.reads_streams or self.pairs
+        self.router = self._router_of(base.model) if mixes else None
         self._trial: Router | None = None  # what adapters are tried with, beside what is computed
         self.apart: dict[str, str] = {}
 
@@ -58,13 +65,16 @@ class MixedEngine:
         May be asked in a thread beside the one that computes, as `Swap.made` has it.
         """
         if self.router is None:
-            return "this model's requests are padded, not read as a stream"
+            return "this model's requests are padded, and neither read as a stream nor joined"
         if self._trial is None:
-            self._trial = Router(self.swap.pattern)
+            self._trial = self._router_of(self.swap.pattern)
         try:
             return self._trial.learn(view, attached)
         except UnroutableError as error:
             return str(error)
+
+    def _router_of(self, model: PreTrainedModel) -> Router:
+        return Router(model, PairTrial(self.engines[None].pad_id) if self.pairs else None)
 
     def add(self, name: str, engine: Engine, learned: Learned | str) -> None:
         """Answer for an adapter that `swap` holds, with the engine of its view."""
@@ -84,6 +94,14 @@ class MixedEngine:
             self.apart.pop(name, None)
             if self.router is not None:
                 self.router.remove(name)
+
+    def joins(self, name: str | None) -> bool:
+        """Whether an adapter's rows go on together, those that cannot be mixed with their own."""
+        if self.engines[None].reads_streams or name not in self.apart:
+            return self.router is not None
+        # In its own view an adapter's prefix would be put before every row's mask once more.
+        _, attached = self.swap.view(name)
+        return self.pairs and attached is not None and not attached.reserved
 
     def complete(
         self,
@@ -120,7 +138,8 @@ class MixedEngine:
             else:
                 mixed.append(i)
         self.swap.use(None)
-        yield from self._together([orders[i] for i in mixed], requests, sampling)
+        together = self._paired if self.pairs else self._together
+        yield from together([orders[i] for i in mixed], requests, sampling)
         for name, own in alone.items():
             yield from self._apart(name, [orders[i] for i in own], sampling)
 
@@ -143,6 +162,25 @@ class MixedEngine:
             voices = [self.voices[names[i]] for i in wave.prompts]
             prompts = [order.prompt for order in own]
             decoder = StreamDecoder(prompts, voices, wave, base.pass_tokens, self.router)
+            yield from base.carry_out(decoder, own, sampling)
+
+    def _paired(
+        self, orders: Sequence[Order], requests: Sequence[Request], sampling: Sampling
+    ) -> Iterator[tuple[int, list[int]]]:
+        """In batches of any adapters, the longest first, an adapter's own standing together."""
+        base, numbers = self.engines[None], {name: at for at, name in enumerate(self.engines)}
+        sizes = [sampling.beams * (len(order.prompt) + order.most) for order in orders]
+        for part in padded_parts(sizes, base.batch_tokens):
+            part.sort(key=lambda i: numbers[requests[orders[i].request].adapter])
+            own = [orders[i] for i in part]
+            decoder = PairDecoder(
+                [order.prompt for order in own],
+                [self.voices[requests[order.request].adapter] for order in own],
+                [order.most for order in own],
+                self.router,
+                base.pad_id,
+                sampling.beams,
+            )
             yield from base.carry_out(decoder, own, sampling)
 
     def _apart(

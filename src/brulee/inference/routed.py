@@ -84,12 +84,15 @@ class Routes:
         return self._masks[key]
 
     def rows(self, x: torch.Tensor) -> torch.Tensor:
-        """The tokens of x, (1, T, ...) or (T, ...), as (T, ...) in the same memory.
+        """The tokens of x, (1, T, ...), (T, 1, ...) or (T, ...), as (T, ...) in the same memory.
 
         Raises UnroutableError where they are not to be told apart.
         """
         if x.ndim >= 3 and x.shape[:2] == (1, self.tokens):
             return x[0]
+        # A width of one is no sequence of one, but where these are ids.
+        if x.shape[:2] == (self.tokens, 1) and (x.ndim >= 3 or not x.is_floating_point()):
+            return x[:, 0]
         if x.shape[0] == self.tokens:
             return x
         if x.shape[:2] == (1, self.tokens):  # ids

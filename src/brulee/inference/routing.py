@@ -27,7 +27,7 @@ Shapes: `T` tokens of a pass, `H` query heads, `K` key heads, `D` head width, `P
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +48,8 @@ from brulee.models.turns import turn
 _TRIED = 2 * ROWS  # tokens
 _TRIAL = ""  # what an adapter is called while it is tried
 
+Compared = tuple[torch.Tensor, torch.Tensor]  # logits beside others', and alone
+
 
 @dataclass(frozen=True)
 class Learned:
@@ -61,11 +63,17 @@ class Router:
     """A view of the base in which every token is computed as the adapter that it belongs to does.
 
     `names` are those that can be mixed. Whatever is in force is so for the thread that holds the
-    model's turn.
+    model's turn. `trial` gives logits to be compared of (router, base, name, view), an adapter's
+    that the router was just told of; without it tokens are tried as they stand in a stream.
     """
 
-    def __init__(self, plain: PreTrainedModel) -> None:
-        self._plain = plain
+    def __init__(
+        self,
+        plain: PreTrainedModel,
+        trial: Callable[[Router, PreTrainedModel, str, PreTrainedModel], Iterable[Compared]]
+        | None = None,
+    ) -> None:
+        self._plain, self._trial = plain, trial
         self.model = view_of(plain)
         self._routes = Routes()
         self._shifts: dict[str, int] = {}  # positions that stand before an adapter's documents
@@ -141,21 +149,28 @@ class Router:
 
     @torch.no_grad()
     def _try(self, name: str, view: PreTrainedModel) -> None:
-        """Every other token is the adapter's, none sees another: each as it comes out alone."""
-        names = [name if at % 2 else None for at in range(_TRIED)]
+        """Everything comes out as it does alone, or an UnroutableError is raised."""
         try:
-            with self.computing(names, self._plain.device) as shifts:
-                found = self._tokens(self.model, shifts)
+            for found, alone in (
+                self._in_a_stream(name, view)
+                if self._trial is None
+                else self._trial(self, self._plain, name, view)
+            ):
+                if not come_out_alike(found, alone):
+                    difference = (found - alone).abs().max()
+                    raise UnroutableError(
+                        f"a token comes out {difference:.2g} from what it is alone"
+                    )
         except (IndexError, RuntimeError, TypeError, ValueError) as error:
             raise UnroutableError(str(error)) from None
-        for alone, own in (
-            (self._of_base, slice(0, None, 2)),
-            (self._tokens(view), slice(1, None, 2)),
-        ):
-            tolerance = 1e-3 if alone.dtype == torch.float32 else 0.05
-            difference = (found[own] - alone[own]).abs().max()
-            if not difference <= tolerance * alone.abs().max():
-                raise UnroutableError(f"a token comes out {difference:.2g} from what it is alone")
+
+    def _in_a_stream(self, name: str, view: PreTrainedModel) -> Iterator[Compared]:
+        """Every other token is the adapter's, none sees another."""
+        names = [name if at % 2 else None for at in range(_TRIED)]
+        with self.computing(names, self._plain.device) as shifts:
+            found = self._tokens(self.model, shifts)
+        yield found[0::2], self._of_base[0::2]
+        yield found[1::2], self._tokens(view)[1::2]
 
     @functools.cached_property
     def _of_base(self) -> torch.Tensor:
@@ -170,6 +185,12 @@ class Router:
         at = torch.arange(_TRIED, device=device)
         shift = torch.tensor(shifts or [0] * _TRIED, device=device)
         return read(model, ids.to(device), at + shift, _OwnValues(), at)
+
+
+def come_out_alike(found: torch.Tensor, alone: torch.Tensor) -> bool:
+    """Whether logits are the same but for rounding."""
+    tolerance = 1e-3 if alone.dtype == torch.float32 else 0.05
+    return bool((found - alone).abs().max() <= tolerance * alone.abs().max())
 
 
 class _OwnValues:

@@ -1,0 +1,107 @@
+"""Whether rows of an encoder-decoder come out together as they do alone: tried, not looked up.
+
+    pass      1   2   3
+    a, 9      o   o   o      who is asked, and how many tokens its prompt has
+    a, 5      o   o   o
+    b, 12             o      joins when the others have written, after a longer prompt
+    a, 7              o
+
+For an adapter, a is the adapter and b its base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import torch
+from transformers import PreTrainedModel
+
+from brulee.inference.padded_decoder import PaddedDecoder
+from brulee.inference.pair_rows import PairRows
+from brulee.inference.routing import Compared, Router, come_out_alike
+from brulee.inference.row import Voice
+from brulee.models.turns import turn
+
+_FIRST: Final = (9, 5)
+_LATER: Final = (12, 7)
+_BEFORE: Final = 2  # passes before others join
+
+
+def joins_pairs(model: PreTrainedModel, pad_id: int) -> bool:
+    """Whether a model's rows may begin at different tokens; no for what has no encoder."""
+    if not model.config.is_encoder_decoder:
+        return False
+    if getattr(model.config, "attention_type", None) == "block_sparse":
+        return False  # BigBird: a short text, tried or not, turns it to full attention for good
+    with turn(model):
+        training = model.training
+        model.eval()  # dropout would make two runs differ
+        try:
+            voice = Voice(None, model)
+            return all(come_out_alike(*one) for one in _tried(None, voice, voice, pad_id))
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+            return False  # it is called otherwise, or keeps something else than keys and values
+        finally:
+            model.train(training)
+
+
+class PairTrial:
+    """Tries an adapter of an encoder-decoder beside its base, in a router that knows it."""
+
+    def __init__(self, pad_id: int) -> None:
+        self._pad_id = pad_id
+
+    def __call__(
+        self, router: Router, plain: PreTrainedModel, name: str, view: PreTrainedModel
+    ) -> Iterator[Compared]:
+        """Logits after the adapter's rows and the base's in one pass, and after each alone."""
+        yield from _tried(router, Voice(name, view), Voice(None, plain), self._pad_id)
+
+
+class _Text:
+    """A prompt that a voice answers with tokens of the prompt, alone and in a row."""
+
+    def __init__(self, voice: Voice, length: int, pad_id: int) -> None:
+        self.voice, self.prompt = voice, _drawn(voice.model, length, pad_id)
+        self.coming = list(self.prompt)
+        self.alone = PaddedDecoder(voice.model, [self.prompt], pad_id)
+        self.alone.admit(1)
+
+
+@torch.no_grad()
+def _tried(router: Router | None, a: Voice, b: Voice, pad_id: int) -> Iterator[Compared]:
+    """What rows of a and b give together, and each alone."""
+    rows = PairRows(2, a.model.device, router)
+    texts = [_Text(a, length, pad_id) for length in _FIRST]
+    _join(rows, texts, pad_id)
+    for _ in range(_BEFORE):
+        yield from _compared(rows, texts)
+    for voice, length in zip((b, a), _LATER, strict=True):
+        texts.append(_Text(voice, length, pad_id))
+        _join(rows, texts[-1:], pad_id)
+    yield from _compared(rows, texts)
+
+
+def _join(rows: PairRows, texts: Sequence[_Text], pad_id: int) -> None:
+    voice, prompts = texts[0].voice, [text.prompt for text in texts]
+    read = PaddedDecoder(voice.model, prompts, pad_id)
+    read.admit(len(texts))
+    rows.join(read, voice, [(len(prompt), _BEFORE + 2) for prompt in prompts])
+
+
+def _compared(rows: PairRows, texts: Sequence[_Text]) -> Iterator[Compared]:
+    """One more token of every row."""
+    tokens = [[text.coming.pop()] for text in texts]
+    found = rows.push(tokens)
+    for row, text, token in zip(found, texts, tokens, strict=True):
+        yield row, text.alone.push([token])[0]
+
+
+def _drawn(model: PreTrainedModel, length: int, pad_id: int) -> list[int]:
+    """Tokens of a prompt, none of which fills up rows."""
+    high = model.get_input_embeddings().weight.shape[0]
+    drawn = torch.randint(high, (length,), generator=torch.Generator().manual_seed(length))
+    return [(token + 1) % high if token == pad_id else token for token in drawn.tolist()]
