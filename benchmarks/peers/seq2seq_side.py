@@ -5,13 +5,11 @@ SFTTrainer trains none of them; this is what FLAN-T5 is tuned with.
 
 from __future__ import annotations
 
-from typing import Any
-
 import peft
 import torch
 import transformers
 from datasets import Dataset
-from sft import Clock, finish, job, reset_peak
+from sft import Clock, finish, job, reset_peak, settings
 from usage import usage
 
 
@@ -27,7 +25,7 @@ def main() -> None:
     clock = Clock(cuda)
     trainer = transformers.Seq2SeqTrainer(
         model=model,
-        args=arguments(given),
+        args=transformers.Seq2SeqTrainingArguments(**settings(given)),
         train_dataset=Dataset.from_list([row(*document) for document in given["documents"]]),
         data_collator=transformers.DataCollatorForSeq2Seq(tokenizer, model),
         callbacks=[clock],
@@ -42,29 +40,6 @@ def row(ids: list[int], learned: int) -> dict[str, list[int]]:
     """A document in its two halves; what pads labels is left out of the loss by the collator."""
     read = ids[: len(ids) - learned]
     return {"input_ids": read, "attention_mask": [1] * len(read), "labels": ids[-learned:]}
-
-
-def arguments(given: dict[str, Any]) -> transformers.Seq2SeqTrainingArguments:
-    return transformers.Seq2SeqTrainingArguments(
-        output_dir=given["scratch"],
-        per_device_train_batch_size=given["batch_size"],
-        gradient_accumulation_steps=1,
-        max_steps=given["steps"],
-        learning_rate=given["learning_rate"],
-        lr_scheduler_type="constant",
-        warmup_steps=0,
-        optim="adamw_torch_fused",
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        logging_steps=1,
-        save_strategy="no",
-        report_to=[],
-        gradient_checkpointing=given["peer_checkpointing"],
-        bf16=given["bf16"],
-        use_cpu=given["device"] == "cpu",
-        disable_tqdm=True,
-        train_sampling_strategy="sequential",
-    )
 
 
 if __name__ == "__main__":

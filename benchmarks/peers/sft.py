@@ -88,27 +88,34 @@ def row(ids: list[int], learned: int) -> dict[str, list[int]]:
 
 def arguments(job: dict[str, Any]) -> trl.SFTConfig:
     return trl.SFTConfig(
-        output_dir=job["scratch"],
-        per_device_train_batch_size=job["batch_size"],
-        gradient_accumulation_steps=1,
-        max_steps=job["steps"],
-        learning_rate=job["learning_rate"],
-        lr_scheduler_type="constant",
-        warmup_steps=0,
-        optim="adamw_torch_fused",
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        logging_steps=1,
-        save_strategy="no",
-        report_to=[],
+        **settings(job),
         max_length=max(len(ids) for ids, _ in job["documents"]),
         completion_only_loss=True,
-        gradient_checkpointing=job["peer_checkpointing"],
-        bf16=job["bf16"],
-        use_cpu=job["device"] == "cpu",
-        disable_tqdm=True,
-        train_sampling_strategy="sequential",
     )
+
+
+def settings(job: dict[str, Any]) -> dict[str, Any]:
+    """What every trainer of transformers is told."""
+    return {
+        "output_dir": job["scratch"],
+        "per_device_train_batch_size": job["batch_size"],
+        "gradient_accumulation_steps": 1,
+        "max_steps": job["steps"],
+        "learning_rate": job["learning_rate"],
+        "lr_scheduler_type": "constant",
+        "warmup_steps": 0,
+        "optim": "adamw_torch_fused",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": [],
+        "gradient_checkpointing": job["peer_checkpointing"],
+        "bf16": job["bf16"],
+        "use_cpu": job["device"] == "cpu",
+        "disable_tqdm": True,
+        "train_sampling_strategy": "sequential",
+    }
 
 
 def reset_peak(cuda: bool) -> None:
