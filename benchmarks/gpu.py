@@ -79,6 +79,7 @@ ROWS = (
     Row("lora-64-graphs", "trl", speed=10, memory=0.25),
     Row("lora-16-narrow", "trl"),
     Row("lora-1b-packed-narrow", "trl"),
+    Row("t5-16", "seq2seq"),
 )
 
 
@@ -155,7 +156,7 @@ def command_of(row: Row, arguments: argparse.Namespace, results: Path) -> list[s
     if row.file == "head":
         sizes = ["--tokens", TINY["tokens"], "--vocabulary", TINY["vocabulary"]]
         return _python("head.py", *common, *(sizes if arguments.tiny else []))
-    peer = getattr(arguments, row.against)
+    peer = getattr(arguments, "trl" if row.against == "seq2seq" else row.against)
     if peer is None:
         return None
     named = ["--pairs", row.pair, "--against", row.against, "--peer", peer]
@@ -171,7 +172,8 @@ def _tiny(row: Row) -> list[str]:
     packed = PAIRS[row.pair].tokens is not None
     sizes = ["--tokens", TINY["tokens"]] if packed else []
     steps = ["--steps", "3", "--warm-up", "1"]
-    return ["--model", "tiny", "--batch-size", "2", *steps, *sizes]
+    model = "t5-tiny" if PAIRS[row.pair].model == "t5" else "tiny"
+    return ["--model", model, "--batch-size", "2", *steps, *sizes]
 
 
 def _python(script: str, *arguments: str) -> list[str]:

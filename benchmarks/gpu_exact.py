@@ -4,9 +4,10 @@
 
 Every loop in Triton, attention by the kernel for many documents with its gradients, and whole
 passes of a small model with a common beginning: plain, with layers computed again, and replayed
-from CUDA graphs; and likelihoods and texts. Errors are lengths of differences over lengths; each
-check is told beside its tolerance, in the order in which things build on each other, so that the
-first that fails is where to look. Writes gpu-exact-DEVICE.json; exits 1 where a check fails.
+from CUDA graphs; an encoder-decoder's passes, and its dropout; and likelihoods and texts. Errors
+are lengths of differences over lengths; each check is told beside its tolerance, in the order in
+which things build on each other, so that the first that fails is where to look. Writes
+gpu-exact-DEVICE.json; exits 1 where a check fails.
 `--device cpu` tries the script.
 """
 
@@ -21,7 +22,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.empty(0, device=arguments.device).device
     rows, failures = {}, []
-    for check in (loops, attention, passes, recomputed, replayed, inference):
+    for check in (loops, attention, passes, recomputed, replayed, pairs, dropout, inference):
         try:
             found, error = check(device), ""
         except Exception:  # the others are wanted too
@@ -215,6 +216,30 @@ def replayed(device: torch.device) -> Found:
         os.environ["BRULEE_GRAPHS"] = ""
 
 
+def pairs(device: torch.device) -> Found:
+    """The same of an encoder-decoder: plain, with blocks computed again, and all of it trained."""
+    plain = _compared(device, "lora", model_of=_pair_model)
+    again = _compared(device, "lora", recompute=True, model_of=_pair_model)
+    found = {**plain, **{f"{key}, again": value for key, value in again.items()}}
+    return {**found, **_compared(device, "full", model_of=_pair_model)}
+
+
+def dropout(device: torch.device) -> Found:
+    """How many values are dropped, and whether the gradient is that of those that are not."""
+    from brulee.models.dropping import dropped
+
+    x, share = torch.ones(1000, 1000, device=device, requires_grad=True), 0.1
+    y = dropped(x, share)
+    torch.autograd.backward(y, torch.ones_like(y))
+    assert x.grad is not None
+    gone = (y == 0).double().mean()
+    return {
+        "share dropped": (abs(float(gone) - share), 2e-3),
+        "gradient": (_off(x.grad, y), 0.0),
+        "mean": (abs(float(y.detach().mean()) - 1), 2e-3),
+    }
+
+
 def inference(device: torch.device) -> Found:
     """Likelihoods, and texts written after prompts, in fp32."""
     sums, texts = _answers(device)
@@ -235,14 +260,21 @@ def _answers(device: torch.device) -> tuple[torch.Tensor, list[list[int]]]:
     return torch.tensor([one.log_probability for one in found]), texts
 
 
-def _compared(device: torch.device, method: str, recompute: bool = False, times: int = 1) -> Found:
+def _compared(
+    device: torch.device,
+    method: str,
+    recompute: bool = False,
+    times: int = 1,
+    model_of: Callable[[], Any] | None = None,
+) -> Found:
     """A pass over the last of some steps' documents, beside the same in fp32 on a CPU."""
     from brulee.progress import enable
 
     enable()
     steps = [_documents(seed) for seed in range(times)]
-    loss, grads, found = _pass(device, method, steps, recompute)
-    exact_loss, exact_grads, _ = _pass(torch.device("cpu"), method, steps[-1:], False)
+    model_of, cpu = model_of or _model, torch.device("cpu")
+    loss, grads, found = _pass(model_of(), device, method, steps, recompute)
+    exact_loss, exact_grads, _ = _pass(model_of(), cpu, method, steps[-1:], False)
     every, exact = (torch.cat([g.flatten().cpu() for g in x]) for x in (grads, exact_grads))
     rows: Found = {
         f"loss, {method}": (_off(loss, exact_loss), ROUNDED),
@@ -254,7 +286,7 @@ def _compared(device: torch.device, method: str, recompute: bool = False, times:
 
 
 def _pass(
-    device: torch.device, method: str, steps: Sequence[Any], recompute: bool
+    model: Any, device: torch.device, method: str, steps: Sequence[Any], recompute: bool
 ) -> tuple[torch.Tensor, list[torch.Tensor], Any]:
     from brulee.methods import build_method
     from brulee.models.loading import Base
@@ -262,9 +294,10 @@ def _pass(
     from brulee.training.passes import Passes
 
     narrow = device.type == "cuda" and method == "lora"
-    model = _model().to(device, torch.bfloat16 if narrow else torch.float32)
+    model = model.to(device, torch.bfloat16 if narrow else torch.float32)
+    kind: Literal["causal", "seq2seq"] = "seq2seq" if model.config.is_encoder_decoder else "causal"
     tokenizer: Any = SimpleNamespace(pad_token_id=0, eos_token_id=2)
-    base = Base(model, tokenizer, "small", "0" * 64, "causal", Path())
+    base = Base(model, tokenizer, "small", "0" * 64, kind, Path())
     options = {"rank": 8} if method == "lora" else {}
     attached = build_method(MethodSpec.model_validate({"name": method, **options})).attach(model, 0)
     parameters = [p for group in attached.groups() for p in group.parameters]
@@ -272,7 +305,7 @@ def _pass(
         if method == "lora":  # of B, which begins with zeros, too
             parameter.data.copy_(0.05 * _drawn(i, *parameter.shape))
     found = Passes(base, most=8, autocast=device.type == "cuda" and method == "full")
-    assert found.fused, "the model does not go through the fused decoder here"
+    assert found.fused, "the model does not go through the fast path here"
     if recompute:
         found.recompute()
     loss = torch.zeros(())
@@ -296,9 +329,28 @@ def _model() -> Any:
         num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True,
         initializer_range=0.05,
     )  # fmt: skip
-    model = LlamaForCausalLM(config).eval().requires_grad_(False)
+    return _as_narrow(LlamaForCausalLM(config))
+
+
+def _pair_model() -> Any:
+    """Two layers on each side, of FLAN-T5's form, without dropout."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(0)
+    config = T5Config(
+        d_model=256, d_kv=64, d_ff=512, num_layers=2, num_heads=4, vocab_size=4096,
+        feed_forward_proj="gated-gelu", tie_word_embeddings=False, dropout_rate=0.0,
+        decoder_start_token_id=0,
+    )  # fmt: skip
+    model = T5ForConditionalGeneration(config)
+    torch.nn.init.normal_(model.lm_head.weight, std=0.05)
+    return _as_narrow(model)
+
+
+def _as_narrow(model: Any) -> Any:
+    """With values that bfloat16 has too, so that both sides have the same weights."""
+    model = model.eval().requires_grad_(False)
     for parameter in model.parameters():
-        # Values that bfloat16 has too, so that both sides have the same weights.
         parameter.data = parameter.data.bfloat16().float()
     return model
 

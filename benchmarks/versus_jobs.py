@@ -72,6 +72,7 @@ PAIRS = {
     "lora-64": Pair(batch_size=64),
     "lora-16-graphs": Pair(batch_size=16, graphs="1", steps=(120, 90)),
     "lora-64-graphs": Pair(batch_size=64, graphs="auto", steps=(60, 45)),
+    "t5-16": Pair(model="t5", batch_size=16),
     "lora-16-narrow": Pair(batch_size=16, peer_dtype="bfloat16"),
     "lora-1b": Pair(model="1b"),
     "lora-1b-packed": Pair(model="1b", tokens=1024),

@@ -19,7 +19,7 @@ def exact(script: Callable[[str], ModuleType]) -> ModuleType:
     return script("gpu_exact")
 
 
-@pytest.mark.parametrize("check", ["attention", "recomputed", "inference"])
+@pytest.mark.parametrize("check", ["attention", "recomputed", "pairs", "dropout", "inference"])
 def test_a_cpu_computes_what_is_expected(exact: ModuleType, check: str) -> None:
     found = getattr(exact, check)(CPU)
     assert found
@@ -40,8 +40,8 @@ def test_a_check_that_fails_is_told_and_the_others_run(
 
     monkeypatch.setattr(loops, "__name__", "loops")
     monkeypatch.setattr(exact, "loops", loops)
-    others = {"attention": 0.1, "passes": 0.3, "recomputed": 0.0, "replayed": 0.0, "inference": 0.0}
-    for name, off in others.items():
+    right = ["attention", "recomputed", "replayed", "pairs", "dropout", "inference"]
+    for name, off in {**dict.fromkeys(right, 0.1), "passes": 0.3}.items():
 
         def check(_: torch.device, off: float = off) -> dict[str, tuple[float, float]]:
             return {"something": (off, 0.2)}
@@ -52,10 +52,5 @@ def test_a_check_that_fails_is_told_and_the_others_run(
     with pytest.raises(SystemExit, match="not as expected: loops, passes"):
         exact.main()
     checks = json.loads((tmp_path / "gpu-exact-cpu.json").read_text())["checks"]
-    assert [name for name, one in checks.items() if one["ok"]] == [
-        "attention",
-        "recomputed",
-        "replayed",
-        "inference",
-    ]
+    assert [name for name, one in checks.items() if one["ok"]] == right
     assert "no such kernel" in checks["loops"]["raised"]
