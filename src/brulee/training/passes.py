@@ -162,9 +162,9 @@ class Passes:
         if self.base.kind == "seq2seq":
             start = int(self.base.model.config.decoder_start_token_id)
             batch = (
-                pad_pairs(part, self.base.pad_id, start)
-                if self._decoder is None
-                else pack_pairs(part, start)
+                pack_pairs(part, start)
+                if self.packs
+                else pad_pairs(part, self.base.pad_id, start)
             )
         elif self.packs:
             batch = pack(part, common_start(part) if self._decoder and not apart else 0)
