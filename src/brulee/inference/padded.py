@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from brulee.data.batching import pad, pad_pairs
 from brulee.data.encoding import Encoded
 from brulee.inference.likelihood import Note, Tally, token_scores
+from brulee.models.decoder_start import decoder_start
 from brulee.models.turns import turn
 
 
@@ -50,8 +51,7 @@ def _logits(
 ) -> tuple[torch.Tensor, np.ndarray[tuple[int], np.dtype[np.int64]]]:
     """Logits (N, V) before each scored token, and these tokens (N)."""
     if model.config.is_encoder_decoder:
-        start = getattr(model.config, "decoder_start_token_id", None)
-        batch = pad_pairs(documents, pad_id, int(start or 0))
+        batch = pad_pairs(documents, pad_id, decoder_start(model))
     else:
         batch = pad(documents, pad_id)
     targets = np.array(batch.targets.numpy())

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from brulee.inference.cache import gather, is_plain
 from brulee.models.cache_names import cache_name, cache_of
+from brulee.models.decoder_start import decoder_start
 from brulee.models.precision import PASS_TOKENS
 from brulee.models.turns import turn
 
@@ -46,7 +47,7 @@ class PaddedDecoder:
             encoder = self.model.get_encoder()
             with turn(self.model):
                 self.encoded = encoder(input_ids=ids_BT, attention_mask=self.mask_BT)
-            start = int(self.model.config.decoder_start_token_id)
+            start = decoder_start(self.model)
             self._forward(torch.full((len(self._prompts), 1), start, device=self.device))
         else:
             self._prefill(self._prompts)

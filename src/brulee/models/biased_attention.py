@@ -82,14 +82,14 @@ def _padded(sizes: Sequence[int], device: torch.device) -> Padded:
     return Padded(*(x.to(device, non_blocking=True) for x in (rows, real, back)))
 
 
-def by_distance(bias_HL: torch.Tensor, causal: bool) -> torch.Tensor:
-    """The bias of each query and key (H, n, n), of one for each distance, (H, 2 n - 1).
+def by_distance(bias_HL: torch.Tensor, causal: bool, dtype: torch.dtype) -> torch.Tensor:
+    """The bias of each query and key (H, n, n) in `dtype`, of one for each distance, (H, 2 n - 1).
 
     The first is that of a key n - 1 before its query; with `causal`, keys after it have minus
-    infinity.
+    infinity. The gradient of a distance is a sum of up to n, in the format of `bias_HL`.
     """
     size = (bias_HL.shape[1] + 1) // 2
-    bias_Hnn = bias_HL.unfold(1, size, 1).flip(1)
+    bias_Hnn = bias_HL.unfold(1, size, 1).to(dtype).flip(1)
     if not causal:
         return bias_Hnn
     late = torch.ones(size, size, dtype=torch.bool, device=bias_HL.device).triu_(1)

@@ -47,15 +47,19 @@ def drawn_seed() -> int:
 def drop(
     x: torch.Tensor, share: float, seed: int, into: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The same values of x dropped for the same seed, shape and number format.
+    """The same values of x dropped for the same seed, shape and number format, however x lies.
 
-    Written `into` that tensor, which may be x, or into a new one.
+    Written `into` that contiguous tensor, which may be x, or into a new one.
     """
-    out = torch.empty_like(x, memory_format=torch.contiguous_format) if into is None else into
+    x = x.contiguous()  # a loop and torch's own operations would drop others
+    out = torch.empty_like(x) if into is None else into
+    assert out.is_contiguous(), "as what a loop writes into"
     asked = round(share * _STEPS)
+    if asked == _STEPS:
+        return out.zero_()
     times = _STEPS / (_STEPS - asked)
     run = kernel("drop", x)
-    if run is None or not (x.is_contiguous() and out.is_contiguous()):
+    if run is None:
         return torch.mul(x, _kept(x, asked, seed), out=out).mul_(times)
     run(x, out, x.numel(), seed % 2**31, seed // 2**31, asked * _STEPS, times)
     return out

@@ -137,7 +137,7 @@ class FusedPair:
             within.longest, step_of(own.relative_attention_bias.weight, STEP, self.held.dtype)
         )
         bias_1H1L = own.compute_bias(1, 2 * size - 1, past_seen_tokens=size - 1)
-        return by_distance(bias_1H1L[0, :, 0].to(self.held.dtype), causal)
+        return by_distance(bias_1H1L[0, :, 0], causal, self.held.dtype)
 
     def _block(
         self,

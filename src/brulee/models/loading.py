@@ -27,6 +27,7 @@ from transformers.utils import logging as hf_logging
 from brulee.errors import InputError, nearest
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
 from brulee.models.bundled import NAME, bundled_folder, sha256
+from brulee.models.decoder_start import decoder_start
 from brulee.models.gguf_tokens import gguf_tokenizer
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
@@ -84,7 +85,8 @@ def load_base(
 
     `quantise` ("nf4") holds its linear maps in four bits. Raises InputError for an unknown folder
     (with the nearest name), a folder without a model, one that cannot be quantised, and corrupt
-    safetensors or GGUF files, naming the file; what the model then reads is refused where it holds
+    safetensors or GGUF files, naming the file, and an encoder-decoder that names no token for its
+    decoder to begin with; what the model then reads is refused where it holds
     a token that the tokenizer has and the model has not.
     """
     if device.type == "cpu":
@@ -92,6 +94,8 @@ def load_base(
     with _loading, no_bars():
         base = _load(name, _Held(dtype, device, quantise), revision, resolve)
     refuse_unknown_tokens(base.model, base.tokenizer, name)
+    if base.kind == "seq2seq":
+        decoder_start(base.model)  # refused before anything slow happens
     if device.type == "cpu":
         give_back_freed_memory()  # loading held a copy, which nothing will need again
     return base

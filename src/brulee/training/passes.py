@@ -12,6 +12,7 @@ import torch
 from brulee.data.batching import Batch, common_start, pack, pack_pairs, pad, pad_pairs
 from brulee.data.encoding import Encoded
 from brulee.models.attention import packed, packs_exactly
+from brulee.models.decoder_start import decoder_start
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base
 from brulee.models.precision import FUSED_PASS_TOKENS, PASS_TOKENS
@@ -160,11 +161,9 @@ class Passes:
 
     def _batch(self, part: Sequence[Encoded], apart: bool = False) -> Batch:
         if self.base.kind == "seq2seq":
-            start = int(self.base.model.config.decoder_start_token_id)
+            start = decoder_start(self.base.model)
             batch = (
-                pad_pairs(part, self.base.pad_id, start)
-                if self._decoder is None
-                else pack_pairs(part, start)
+                pack_pairs(part, start) if self.packs else pad_pairs(part, self.base.pad_id, start)
             )
         elif self.packs:
             batch = pack(part, common_start(part) if self._decoder and not apart else 0)

@@ -60,6 +60,23 @@ def test_the_gradient_goes_where_values_went(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("lies", ["expanded", "transposed"])
+def test_a_gradient_that_lies_otherwise_in_memory_goes_there_too(lies: str) -> None:
+    x = torch.ones(30, 40, requires_grad=True)
+    y = dropped(x, 0.4)
+    grad = torch.ones(()).expand(30, 40) if lies == "expanded" else torch.ones(40, 30).T
+    y.backward(grad)
+    assert x.grad is not None
+    assert torch.equal(x.grad, y)
+
+
+@pytest.mark.usefixtures("kernels")
+def test_all_can_be_dropped() -> None:
+    assert not dropped(torch.ones(30, 40), 1.0).any()
+    assert not dropped(torch.ones(30, 40), 1 - 2**-20).any(), "the nearest multiple is all"
+
+
+@pytest.mark.usefixtures("kernels")
 def test_the_same_numbers_of_torch_drop_the_same_values() -> None:
     x = torch.ones(1000)
     torch.manual_seed(4)
@@ -74,7 +91,8 @@ def test_the_same_numbers_of_torch_drop_the_same_values() -> None:
 def test_in_its_own_place_and_across_rows() -> None:
     x = torch.arange(1.0, 25).view(4, 6)
     expected = drop(x, 0.5, 9)
-    assert torch.equal(drop(x.T.contiguous().T, 0.5, 9) == 0, drop(x.T.contiguous().T, 0.5, 9) == 0)
+    assert torch.equal(drop(x.T.contiguous().T, 0.5, 9), expected)
+    assert torch.equal(drop(x[:1].expand(4, 6), 0.5, 9) == 0, expected == 0)
     assert torch.equal(drop(x, 0.5, 9, into=x), expected)
     assert torch.equal(x, expected)
 

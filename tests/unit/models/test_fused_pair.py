@@ -214,9 +214,9 @@ def test_a_gradient_is_that_of_the_values_that_were_kept() -> None:
 @pytest.mark.parametrize(
     "broken",
     [
-        lambda b, causal: biased_attention.by_distance(b.flip(1), causal),
-        lambda b, _: biased_attention.by_distance(b, False),
-        lambda b, causal: biased_attention.by_distance(0 * b, causal),
+        lambda b, causal, dtype: biased_attention.by_distance(b.flip(1), causal, dtype),
+        lambda b, _, dtype: biased_attention.by_distance(b, False, dtype),
+        lambda b, causal, dtype: biased_attention.by_distance(0 * b, causal, dtype),
     ],
     ids=["backwards", "sees-what-comes", "without"],
 )
@@ -227,6 +227,17 @@ def test_what_computes_something_else_is_not_taken(
     assert fused_pair.fused_pair(model) is not None
     monkeypatch.setattr(fused_pair, "by_distance", broken)
     assert fused_pair.fused_pair(model) is None
+
+
+def test_the_gradient_of_a_distance_is_summed_as_it_is_held() -> None:
+    """In bfloat16, a sum of 600 would stop growing."""
+    bias_HL = torch.zeros(2, 1199, requires_grad=True)
+    bias_Hnn = biased_attention.by_distance(bias_HL, False, torch.bfloat16)
+    assert bias_Hnn.dtype == torch.bfloat16
+    bias_Hnn.backward(torch.ones_like(bias_Hnn))
+    assert bias_HL.grad is not None
+    sums = torch.arange(1.0, 601)
+    assert torch.equal(bias_HL.grad[1], torch.cat([sums, sums[:-1].flip(0)]))
 
 
 def _scaled(model: PreTrainedModel) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from brulee.errors import InputError
+from brulee.models.decoder_start import decoder_start
 from brulee.models.loading import Base, check_safetensors, load_base, no_such_model
 from brulee.models.precision import pick_device, pick_dtype
 
@@ -48,6 +50,43 @@ def test_a_folder_gives_the_saved_model_at_rest(tiny_model_folder: Path) -> None
 
 def test_an_encoder_decoder_is_recognised(tiny_t5_folder: Path) -> None:
     assert _load(tiny_t5_folder).kind == "seq2seq"
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "found"),
+    [
+        ({"decoder_start_token_id": 7, "bos_token_id": 8}, {"bos_token_id": 9}, 7),
+        ({"bos_token_id": 8}, {"decoder_start_token_id": 9}, 9),
+        ({"bos_token_id": 8}, {}, 8),
+        ({}, {"bos_token_id": 0}, 0),
+    ],
+)
+def test_a_decoder_begins_as_transformers_begins_it(
+    make_base: Callable[..., Base],
+    config: dict[str, int],
+    generation: dict[str, int],
+    found: int,
+) -> None:
+    model = make_base("t5").model
+    for place, own in ((model.config, config), (model.generation_config, generation)):
+        for key in ("decoder_start_token_id", "bos_token_id"):
+            setattr(place, key, own.get(key))
+    assert decoder_start(model) == found
+
+
+def test_an_encoder_decoder_that_cannot_begin_is_refused(
+    make_base: Callable[..., Base], tmp_path: Path
+) -> None:
+    """Before it is trained or asked; and one that begins as texts do is not."""
+    base = make_base("t5")
+    base.model.config.decoder_start_token_id = None
+    base.model.generation_config.decoder_start_token_id = None
+    base.model.save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    assert "its config.json has no decoder_start_token_id, so" in _refusal(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "bos_token_id": 1}))
+    assert decoder_start(_load(tmp_path).model) == 1
 
 
 def test_the_wanted_precision_is_the_loaded_one(tiny_model_folder: Path) -> None:

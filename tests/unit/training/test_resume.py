@@ -31,6 +31,7 @@ CASES: list[dict[str, Any]] = [
     {"name": "gpt2", "method": "full", "config": {"resid_pdrop": 0.2, "attn_pdrop": 0.2}},
     {"name": "t5", "method": "full", "config": {"dropout_rate": 0.2}, "weight_decay": 0.1},
     {"name": "t5", "options": {"dropout": 0.3}},
+    {"name": "t5-gated", "method": "full", "config": {"dropout_rate": 0.1}, "autocast": True},
 ]
 if importlib.util.find_spec("bitsandbytes"):  # rank 128: enough values to be held in 8 bits
     CASES.append({"name": "llama", "options": {"rank": 128}, "optimizer": "adamw8bit"})

@@ -107,6 +107,24 @@ def test_sharded_weights_give_the_losses_of_one_process(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["t5", "t5-gated"])
+def test_encoder_decoders_do_so_too(
+    name: str, make_base: Callable[..., Base], tmp_path: Path, one_thread: None
+) -> None:
+    """In packs in every process, or sharded and by their own layers; heads tied and not."""
+    base, model = make_base(name), tmp_path / "model"
+    base.model.save_pretrained(model)
+    base.tokenizer.save_pretrained(model)
+    straight = alone(model, tmp_path, "full")
+    launch(model, tmp_path, "full")
+    assert_same_curve(tmp_path / "full", straight)
+    sharded = tmp_path / "sharded"
+    sharded.mkdir()
+    launch(model, sharded, "full", ACCELERATE_USE_FSDP="true")
+    assert_same_curve(sharded / "full", straight)
+
+
+@pytest.mark.slow
 def test_what_no_process_has_a_gradient_of_is_told_and_left_as_it_began(
     make_base: Callable[..., Base], tmp_path: Path
 ) -> None:

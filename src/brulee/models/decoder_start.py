@@ -1,0 +1,27 @@
+"""The token that a decoder of an encoder-decoder reads before the first of its own.
+
+As transformers' `generate` finds it: where a configuration names none, a completion begins after
+the token that texts begin with (T5Gemma, whose own `_shift_right` does so too).
+"""
+
+from __future__ import annotations
+
+from transformers import PreTrainedModel
+
+from brulee.errors import InputError
+
+_KEYS = ("decoder_start_token_id", "bos_token_id")
+
+
+def decoder_start(model: PreTrainedModel) -> int:
+    """The id of that token. Raises InputError for a model that names none."""
+    places = (model.config, model.generation_config)
+    ids = (getattr(place, key, None) for key in _KEYS for place in places)
+    found = next((own for own in ids if isinstance(own, int)), None)
+    if found is None:
+        raise InputError(
+            f"{model.name_or_path or 'the model'}: its config.json has no decoder_start_token_id, "
+            "so that nobody knows what its decoder begins with; put the id of a token there, for "
+            "T5's family that of the padding."
+        )
+    return found
