@@ -26,6 +26,7 @@ from brulee.methods.linear import is_transposed, oriented, sizes, weight_of
 from brulee.methods.lora_sizes import Size
 from brulee.methods.lora_start import principal
 from brulee.methods.wrapping import Wrapper
+from brulee.models.dropping import dropped
 from brulee.models.linear_parts import LinearParts, parts_of
 
 
@@ -91,7 +92,7 @@ class LoRALinear(Wrapper):
     def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """X (N, I) and W x (N, O), which is written over -> (N, O)."""
         if self.dropout and self.training:
-            x = F.dropout(x, self.dropout)
+            x = dropped(x, self.dropout)
         a_RI, b_OR = self.factors()
         h_NR = F.linear(x, a_RI.to(x.dtype))
         # In place: the base's output is nobody else's, and a frozen linear map does not save it.
@@ -105,19 +106,14 @@ class LoRALinear(Wrapper):
         return out
 
     def linear_parts(self) -> LinearParts | None:
-        """W, bias, A and B; None where they are not all: dropout, DoRA, PiSSA."""
+        """W, bias, A and B; None where they are not all: DoRA, PiSSA."""
         if not self.enabled:
             return parts_of(self.base_layer)
         base = parts_of(self.base_layer)
-        drops = self.dropout and self.training
-        if (
-            base is None
-            or drops
-            or self.lora_magnitude_vector is not None
-            or self.start_a is not None
-        ):
+        if base is None or self.lora_magnitude_vector is not None or self.start_a is not None:
             return None
-        return LinearParts(base.weight, base.bias, self.lora_A, self.lora_B, self.scale)
+        share = self.dropout if self.training else 0.0
+        return LinearParts(base.weight, base.bias, self.lora_A, self.lora_B, self.scale, share)
 
     def factors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """A and B as they are applied and stored: of rank 2 R with PiSSA, its start taken off."""

@@ -8,6 +8,9 @@ are one product, and the gradient of x is accumulated inside the products:
     H  = x [A_1; A_2; ...]^T                 y_i = x W_i^T + bias_i + s_i H_i B_i^T
     dH = [s_i dy_i B_i]                      dx  = sum_i dy_i W_i + dH [A_1; A_2; ...]
 
+Where x is dropped out of before A, each correction reads an x of its own, which is made again from
+a seed on the way back (dropping.py) and not kept.
+
 Shapes: `T` tokens, `I` inputs, `O` outputs of one map, `R` rank of one map, `S` ranks of all.
 """
 
@@ -20,6 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from brulee.models.dropping import drawn_seed, drop
 from brulee.models.held import Held
 from brulee.models.linear_parts import LinearParts, parts_of
 
@@ -36,7 +40,8 @@ def project(
     """
     parts = [parts_of(module) for module in modules]
     separable = [part for part in parts if part is not None]
-    if len(separable) < len(parts):
+    # On a GPU torch's own dropout is one launch.
+    if len(separable) < len(parts) or (x_TI.is_cuda and any(p.dropout for p in separable)):
         return tuple(module(x_TI) for module in modules)
     x_TI = x_TI.to(held.dtype)
     tensors = [t for p in separable for t in (p.trainable_weight, p.bias, p.a, p.b)]
@@ -55,8 +60,8 @@ class _Project(torch.autograd.Function):
         again: Again | None,
         *trained: torch.Tensor | None,
     ) -> tuple[torch.Tensor, ...]:
-        a_SI = _stacked([m.a for m in maps])
-        h_TS = None if a_SI is None else x_TI @ a_SI.T
+        a_SI, ctx.seeds = _stacked([m.a for m in maps]), _seeds(maps)
+        h_TS = _first_halves(x_TI, maps, a_SI, ctx.seeds)
         outs = []
         for m, h_TR in zip(maps, _shares(h_TS, maps), strict=True):
             y_TO = _affine(x_TI, m)
@@ -84,12 +89,59 @@ class _Project(torch.autograd.Function):
             for m, d_y in zip(maps[1:], d_outs[1:], strict=True):
                 d_x.addmm_(d_y, m.matrix(d_y.dtype))
         if a_SI is not None:
-            d_h_TS = _joined([d_h for d_h in d_hs if d_h is not None], dim=1)
-            d_a_SI = _gradient(d_h_TS.T, x_TI, ctx.wide)
-            d_x = None if d_x is None else d_x.addmm_(d_h_TS, a_SI)
+            present = [d_h for d_h in d_hs if d_h is not None]
+            if ctx.seeds is None:
+                d_h_TS = _joined(present, dim=1)
+                d_a_SI = _gradient(d_h_TS.T, x_TI, ctx.wide)
+                d_x = None if d_x is None else d_x.addmm_(d_h_TS, a_SI)
+            else:
+                d_a_SI = _through_dropout(present, x_TI, maps, ctx.seeds, d_x)
         own = zip(maps, d_outs, _shares(h_TS, maps), _ranks(d_a_SI, maps), wanted, strict=True)
         grads = [grad for each in own for grad in _of_map(ctx.wide, x_TI, *each)]
         return d_x, None, None, *grads
+
+
+def _seeds(maps: Sequence[LinearParts]) -> list[int] | None:
+    """One for each correction, None where nothing is dropped."""
+    corrected = [m for m in maps if m.a is not None]
+    return [drawn_seed() for _ in corrected] if any(m.dropout for m in corrected) else None
+
+
+def _first_halves(
+    x_TI: torch.Tensor,
+    maps: Sequence[LinearParts],
+    a_SI: torch.Tensor | None,
+    seeds: Sequence[int] | None,
+) -> torch.Tensor | None:
+    """H (T, S), None where no map has a correction."""
+    if a_SI is None or seeds is None:
+        return None if a_SI is None else x_TI @ a_SI.T
+    each = zip((m for m in maps if m.a is not None), seeds, strict=True)
+    return _joined([drop(x_TI, m.dropout, seed) @ _a(m).T for m, seed in each], dim=1)
+
+
+def _through_dropout(
+    d_hs: Sequence[torch.Tensor],
+    x_TI: torch.Tensor,
+    maps: Sequence[LinearParts],
+    seeds: Sequence[int],
+    d_x: torch.Tensor | None,
+) -> torch.Tensor:
+    """The gradients of the stacked A (S, I); that of x is added to `d_x`."""
+    d_as = []
+    each = zip((m for m in maps if m.a is not None), seeds, d_hs, strict=True)
+    for m, seed, d_h in each:
+        read_TI = drop(x_TI, m.dropout, seed)
+        d_as.append(d_h.T @ read_TI)
+        if d_x is not None:
+            torch.mm(d_h, _a(m), out=read_TI)
+            d_x.add_(drop(read_TI, m.dropout, seed, into=read_TI))
+    return torch.cat(d_as)
+
+
+def _a(m: LinearParts) -> torch.Tensor:
+    assert m.a is not None, "one with a correction"
+    return m.a
 
 
 def _d_h(m: LinearParts, d_y: torch.Tensor) -> torch.Tensor | None:

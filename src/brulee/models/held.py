@@ -35,6 +35,7 @@ class Held:
             None if parts.a is None else self.tensor(parts.a),
             None if parts.b is None else self.tensor(parts.b),
             parts.scale,
+            parts.dropout,
         )
 
     def tensor(self, original: torch.Tensor) -> torch.Tensor:

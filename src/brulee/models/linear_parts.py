@@ -2,6 +2,8 @@
 
     y = x W^T + bias + scale * (x A^T) B^T        A and B only with a low-rank correction
 
+of which the second x may be dropped out of, in training.
+
 Shapes: `I` inputs, `O` outputs, `R` rank.
 """
 
@@ -20,7 +22,8 @@ from brulee.models.quantising import in_four_bits, unpacked
 class LinearParts:
     """A linear map's weight (O, I), bias (O), and the A (R, I) and B (O, R) of its correction.
 
-    The weight may be held in four bits; `matrix` has its values.
+    The weight may be held in four bits; `matrix` has its values. `dropout` is the share of x that
+    is dropped before A just now.
     """
 
     weight: torch.Tensor
@@ -28,6 +31,7 @@ class LinearParts:
     a: torch.Tensor | None = None
     b: torch.Tensor | None = None
     scale: float = 1.0
+    dropout: float = 0.0
 
     @property
     def trainable_weight(self) -> torch.Tensor | None:
@@ -43,7 +47,7 @@ class Separable(Protocol):
     """A module that can say what it computes as parts, or that just now it cannot."""
 
     def linear_parts(self) -> LinearParts | None:
-        """None where the module computes anything else (dropout, another decomposition)."""
+        """None where the module computes anything else (another decomposition)."""
 
 
 def parts_of(module: nn.Module) -> LinearParts | None:

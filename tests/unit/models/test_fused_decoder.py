@@ -233,7 +233,7 @@ def test_a_norm_that_computes_something_else_is_found_by_trying(make_model: Make
     assert fused_decoder(model) is None
 
 
-def test_dropout_of_the_method_is_drawn_by_its_own_modules(make_model: Make) -> None:
+def test_dropout_of_the_method_is_drawn_anew_in_every_pass(make_model: Make) -> None:
     model = _tuned(make_model, "llama", {"name": "lora", "dropout": 0.5}).train()
     decoder = fused_decoder(model)
     assert decoder is not None

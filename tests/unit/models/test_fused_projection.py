@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from brulee.models import fused_projection
+from brulee.models.dropping import drop
 from brulee.models.fused_projection import _joined, _scales_and_widens
+from brulee.models.linear_parts import LinearParts
 
 CPU = torch.device("cpu")
 
@@ -77,3 +79,58 @@ def test_one_matrix_is_not_copied() -> None:
     one, other = torch.ones(2, 3), torch.zeros(2, 3)
     assert _joined([one], dim=1) is one
     assert _joined([one, other], dim=1).shape == (2, 6)
+
+
+def _maps(shares: tuple[float, ...]) -> list[LinearParts]:
+    """Maps of one input, the second of which has no correction."""
+    draw = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=draw, dtype=torch.float64).requires_grad_()
+
+    plain = LinearParts(drawn(4, 6), drawn(4))
+    corrected = [
+        LinearParts(drawn(5, 6), None, drawn(2 + i, 6), drawn(5, 2 + i), 0.5, share)
+        for i, share in enumerate(shares)
+    ]
+    return [corrected[0], plain, *corrected[1:]]
+
+
+@pytest.mark.parametrize("shares", [(0.3, 0.3), (0.3, 0.0, 0.6)])
+def test_each_correction_reads_an_x_of_its_own_that_is_dropped_out_of(
+    shares: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outputs and all gradients are those of the formula with the values that were dropped."""
+    maps, seeds = _maps(shares), iter(range(1, 9))
+    x = torch.randn(7, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    ours, plain = (x.clone().requires_grad_() for _ in range(2))
+    trained = [t for m in maps for t in (m.weight, m.bias, m.a, m.b)]
+    monkeypatch.setattr(fused_projection, "drawn_seed", lambda: next(seeds))
+    found = fused_projection._Project.apply(ours, maps, None, *trained)
+    expected, seed = [], 0
+    for m in maps:
+        y = plain @ m.weight.T + (0 if m.bias is None else m.bias)
+        if m.a is not None and m.b is not None:
+            seed += 1
+            kept = drop(torch.ones_like(plain), m.dropout, seed).detach()
+            y = y + m.scale * (plain * kept) @ m.a.T @ m.b.T
+        expected.append(y)
+    leaves = [t for t in trained if t is not None]
+    weights = [torch.randn_like(y) for y in expected]
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+    mine, exact = (
+        torch.autograd.grad(ys, [given, *leaves], weights)
+        for ys, given in ((found, ours), (expected, plain))
+    )
+    for a, b in zip(mine, exact, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_every_map_has_a_seed_of_its_own() -> None:
+    """As in PEFT: two corrections of one input do not drop the same values."""
+    torch.manual_seed(0)
+    found = fused_projection._seeds(_maps((0.5, 0.5)))
+    assert found is not None
+    assert len(set(found)) == 2
+    assert fused_projection._seeds(_maps((0.0, 0.0))) is None
