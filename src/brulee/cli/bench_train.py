@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from brulee.training.bench import Measured
 
 
+# What needs validation rows, of which there are none while steps are timed.
+_WITHOUT_VALIDATION = ("train.keep_best=false", "train.patience=null", "train.generate_every=null")
+
+
 def train(
     recipe: options.RecipeFile,
     overrides: options.Overrides = None,
@@ -27,7 +31,7 @@ def train(
     """
     from brulee.recipe import load_recipe
 
-    timed = [f"train.max_steps={steps}", "data.split.validation=0"]
+    timed = [f"train.max_steps={steps}", "data.split.validation=0", *_WITHOUT_VALIDATION]
     spec = load_recipe(recipe, [*timed, *(overrides or ())])
     progress.enable(not quiet)
     with progress.waiting("Loading PyTorch"):

@@ -22,6 +22,9 @@ import torch.nn.functional as F
 
 from brulee.models.dropping import drawn_seed, drop
 from brulee.models.fused_attention import by_key_head, put
+from brulee.models.rounding import rounded
+
+_STEP = 16  # of rows on a GPU: of other sizes the kernel copies the bias, in every layer
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ class Blocks:
 
     @property
     def longest(self) -> int:
-        """The most rows of one document, on either side."""
+        """The most rows of one document, on either side; filled up, where they are."""
+        if self.queries is not None and self.keys is not None:
+            return max(self.queries.rows.shape[1], self.keys.rows.shape[1])
         return max(int(rows.stop - rows.start) for pair in self.pairs for rows in pair)
 
 
@@ -74,7 +79,7 @@ def _slices(sizes: Sequence[int]) -> list[slice]:
 
 
 def _padded(sizes: Sequence[int], device: torch.device) -> Padded:
-    at = torch.arange(max(sizes))
+    at = torch.arange(rounded(max(sizes), _STEP))
     first = torch.tensor([part.start for part in _slices(sizes)])
     real = at[None, :] < torch.tensor(sizes)[:, None]
     rows = torch.where(real, first[:, None] + at, first[:, None])
@@ -96,23 +101,34 @@ def by_distance(bias_HL: torch.Tensor, causal: bool, dtype: torch.dtype) -> torc
     return bias_Hnn.masked_fill(late, -torch.inf)
 
 
+def for_blocks(bias_Hnn: torch.Tensor, blocks: Blocks) -> torch.Tensor:
+    """The bias as `attend_biased` takes it, to be made once for all layers.
+
+    For a GPU (B, H, n, s), with minus infinity for keys that only fill up.
+    """
+    if blocks.queries is None or blocks.keys is None:
+        return bias_Hnn
+    n, s = blocks.queries.rows.shape[1], blocks.keys.rows.shape[1]
+    return bias_Hnn[None, :, :n, :s].masked_fill(~blocks.keys.real[:, None, None, :], -torch.inf)
+
+
 def attend_biased(
     q_QHW: torch.Tensor,
     k_THW: torch.Tensor,
     v_THW: torch.Tensor,
     blocks: Blocks,
-    bias_Hnn: torch.Tensor | None,
+    bias: torch.Tensor | None,
     dropout: float,
 ) -> torch.Tensor:
     """What each query reads of the keys of its document, (Q, H, W); scores are not scaled.
 
-    The bias is of the longest document's sizes or larger. Rows that belong to no document give
-    zeros.
+    The bias is what `for_blocks` gives, of the longest document's sizes or larger. Rows that belong
+    to no document give zeros.
     """
     if blocks.queries is not None and blocks.keys is not None:
-        return _by_kernel(q_QHW, k_THW, v_THW, blocks.queries, blocks.keys, bias_Hnn, dropout)
+        return _by_kernel(q_QHW, k_THW, v_THW, blocks.queries, blocks.keys, bias, dropout)
     apply: Callable[..., torch.Tensor] = _Attend.apply  # torch leaves it untyped
-    return apply(q_QHW, k_THW, v_THW, bias_Hnn, blocks, dropout)
+    return apply(q_QHW, k_THW, v_THW, bias, blocks, dropout)
 
 
 def _by_kernel(
@@ -121,18 +137,16 @@ def _by_kernel(
     v_THW: torch.Tensor,
     queries: Padded,
     keys: Padded,
-    bias_Hnn: torch.Tensor | None,
+    bias_BHns: torch.Tensor | None,
     dropout: float,
 ) -> torch.Tensor:
     n, s = queries.rows.shape[1], keys.rows.shape[1]
-    mask_B1ns = keys.real[:, None, None, :].expand(-1, 1, n, s)
-    if bias_Hnn is not None:
-        mask_B1ns = bias_Hnn[None, :, :n, :s].masked_fill(~mask_B1ns, -torch.inf)
+    real_B1ns = keys.real[:, None, None, :].expand(-1, 1, n, s)
     out_BHnW = F.scaled_dot_product_attention(
         queries.of(q_QHW),
         keys.of(k_THW),
         keys.of(v_THW),
-        attn_mask=mask_B1ns,
+        attn_mask=real_B1ns if bias_BHns is None else bias_BHns,
         dropout_p=dropout,
         scale=1.0,
     )

@@ -21,7 +21,13 @@ from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
 from brulee.models.attention import by_kernel
-from brulee.models.biased_attention import Blocks, attend_biased, blocks_of, by_distance
+from brulee.models.biased_attention import (
+    Blocks,
+    attend_biased,
+    blocks_of,
+    by_distance,
+    for_blocks,
+)
 from brulee.models.dropping import dropped
 from brulee.models.fused_decoder import STEP, format_of
 from brulee.models.fused_layer_norm import normed, normed_again
@@ -132,12 +138,13 @@ class FusedPair:
         return found
 
     def _bias(self, own: Any, within: Blocks, causal: bool) -> torch.Tensor:
-        """What is added to scores, (H, n, n) for n rows of the longest document, filled up."""
+        """What is added to scores, for as many rows as the longest document has, filled up."""
         size = rounded(
             within.longest, step_of(own.relative_attention_bias.weight, STEP, self.held.dtype)
         )
         bias_1H1L = own.compute_bias(1, 2 * size - 1, past_seen_tokens=size - 1)
-        return by_distance(bias_1H1L[0, :, 0], causal, self.held.dtype)
+        bias_Hnn = by_distance(bias_1H1L[0, :, 0], causal, self.held.dtype)
+        return for_blocks(bias_Hnn, within)
 
     def _block(
         self,

@@ -6,6 +6,7 @@ nothing else.
 
 from __future__ import annotations
 
+import re
 import time
 
 import torch
@@ -18,6 +19,8 @@ from brulee.models.quantising import value_count
 # computes this in less time than it takes to ask for it, and is asked for a larger one.
 _SMALL, _LARGE = (1024, 1536, 2304), (8192, 8192, 8192)
 _TRIES = 30
+# Keys and values that a decoder makes of what the encoder gives, in T5's family and in BART's.
+_ACROSS = re.compile(r"\b(EncDecAttention|encoder_attn|cross_attn)\.(k|v|k_proj|v_proj)(\.|$)")
 
 
 def product_rate(dtype: torch.dtype, device: torch.device) -> float:
@@ -43,18 +46,30 @@ def training_operations(model: PreTrainedModel, tokens: int, learned: int) -> in
     """Multiplications and additions of a forward and a backward pass over so many tokens.
 
     Each weight of a linear map is used once forward and once for the gradient of its input, and
-    once more where it is trained. The head counts for `learned` tokens only; attention's own
-    products and what a method adds beside linear maps are not counted.
+    once more where it is trained. The head counts for `learned` tokens only, as does an
+    encoder-decoder's decoder, and its encoder for the others; attention's own products and what a
+    method adds beside linear maps are not counted.
     """
     head = model.get_output_embeddings()
     body, seen = 0, set()
-    for module in model.modules():
+    read = _readers(model)
+    for name, module in model.named_modules():
+        through = tokens
+        if model.config.is_encoder_decoder:
+            through = tokens - learned if read.search(name) else learned
         for parameter in _matrices(module):
             if parameter is not head.weight and id(parameter) not in seen:
                 seen.add(id(parameter))
-                body += _uses(parameter) * value_count(parameter)
+                body += through * _uses(parameter) * value_count(parameter)
     of_head = _uses(head.weight) * int(head.weight.numel())
-    return 2 * (tokens * body + learned * of_head)
+    return 2 * (body + learned * of_head)
+
+
+def _readers(model: PreTrainedModel) -> re.Pattern[str]:
+    """The names of an encoder-decoder's modules that compute with what is read."""
+    found = model.get_encoder() if model.config.is_encoder_decoder else None
+    encoder = next((name for name, module in model.named_modules() if module is found), "")
+    return re.compile(rf"^{re.escape(encoder)}\.|{_ACROSS.pattern}")
 
 
 def _matrices(module: nn.Module) -> list[nn.Parameter]:

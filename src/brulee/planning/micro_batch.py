@@ -31,8 +31,12 @@ def fitting_tokens(
     """
     config = model.config.get_text_config()
     width = int(config.hidden_size)
-    inner = int(getattr(config, "intermediate_size", None) or 4 * width)
-    layers = int(config.num_hidden_layers)
+    given = getattr(config, "intermediate_size", None) or getattr(config, "d_ff", None)
+    inner, layers = int(given or 4 * width), int(config.num_hidden_layers)
+    if model.config.is_encoder_decoder:  # a token goes through one stack
+        layers = max(layers, int(getattr(config, "num_decoder_layers", None) or 0))
+        # T5's queries of all heads are up to 16 times as wide as what they are made of.
+        width = max(width, int(config.num_attention_heads * (getattr(config, "d_kv", None) or 0)))
     experts = experts_in(model)
     widths = _WIDTHS
     if experts is not None:  # each has a copy of what it reads, and of what it makes

@@ -37,3 +37,14 @@ def test_people_get_a_line_a_step_and_the_share_of_the_machines_products(
     assert not done.code, done.err
     assert "gradient norm" in out
     assert "of this machine's own bfloat16 products" in out
+
+
+def test_what_needs_validation_rows_is_left_out(
+    brulee, tiny_model_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = RECIPE.format(folder=tiny_model_folder).replace("0.5}}", "0.5, validation: 0.2}}")
+    wants = "train: {keep_best: true, patience: 3, generate_every: 1, "
+    Path("chats.yaml").write_text(recipe.replace("train: {", wants))
+    done = brulee("bench", "train", "chats.yaml", "--steps", 1, "--quiet")
+    assert not done.code, done.err

@@ -134,7 +134,19 @@ def test_padded_for_a_kernel_they_are_the_same(name: str, monkeypatch: pytest.Mo
     """What a GPU computes: documents side by side, through torch's own attention."""
     monkeypatch.setattr(fused_pair, "by_kernel", lambda _: True)
     model = _model(name)
-    _assert_same(_packed(CompletionLoss(model)), _alone(model))
+    loss, expected = CompletionLoss(model), _alone(model)
+    attend, masks = F.scaled_dot_product_attention, []
+
+    def noted(*given: torch.Tensor, **more: Any) -> torch.Tensor:
+        masks.append(more["attn_mask"])
+        return attend(*given, **more)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", noted)
+    _assert_same(_packed(loss), expected)
+    biases = {id(mask): mask for mask in masks if mask.dtype != torch.bool}
+    if name == "flan-t5":
+        assert len(biases) == 2, "one for all layers of a stack"
+    assert all(mask.shape[-1] % 16 == 0 for mask in masks)
 
 
 @pytest.mark.parametrize("kernels", ["", "torch"])

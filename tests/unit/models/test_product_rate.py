@@ -35,6 +35,22 @@ def test_operations_are_those_of_the_linear_maps(
     assert training_operations(model, 7, 7) == linear
 
 
+@pytest.mark.parametrize("name", ["t5", "t5-gated", "bart"])
+def test_of_an_encoder_decoder_a_token_goes_through_one_stack(
+    name: str, make_model: Callable[..., PreTrainedModel]
+) -> None:
+    """Seven are read, three written; keys and values across are made of what was read."""
+    model = make_model(name)
+    embed = model.get_input_embeddings()
+    read, written = (embed(torch.arange(5, 5 + n)[None]).detach().requires_grad_() for n in (7, 3))
+    with FlopCounterMode(display=False) as counter:
+        model(inputs_embeds=read, decoder_inputs_embeds=written).logits.sum().backward()
+    counts = counter.get_flop_counts()["Global"]
+    maps = ("aten.mm", "aten.addmm")
+    linear = sum(count for operation, count in counts.items() if str(operation) in maps)
+    assert training_operations(model, 10, 3) == linear
+
+
 def test_a_tied_head_counts_for_learned_tokens_only(
     make_model: Callable[..., PreTrainedModel],
 ) -> None:

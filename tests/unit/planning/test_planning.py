@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import runpy
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 import torch
 
+from brulee.data.batching import pack_pairs
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
 from brulee.methods import build_method
+from brulee.models.head import CompletionLoss
 from brulee.pipeline.plan import plan
 from brulee.planning import micro_batch
 from brulee.planning.cost import cost
@@ -135,6 +138,14 @@ def test_every_expert_that_a_token_goes_through_counts(monkeypatch: pytest.Monke
     monkeypatch.setattr(micro_batch, "held_bytes", lambda _: 0)
     monkeypatch.setattr(micro_batch, "room", lambda _: 10**9)
     token_bytes = 0.8 * 10**9 / fitting_tokens(model, [], torch.device("cpu"))
+    model.requires_grad_(False).enable_input_require_grads()
+    ids = torch.randint(3, 300, (1, 256))
+    measured = _kept(model, lambda: model.model(input_ids=ids, use_cache=False)) / 256
+    assert measured < token_bytes < 2 * measured
+
+
+def _kept(model: torch.nn.Module, work: Callable[[], object]) -> int:
+    """The bytes that autograd saves on the way forward, beside weights."""
     kept: dict[int, int] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
@@ -142,12 +153,32 @@ def test_every_expert_that_a_token_goes_through_counts(monkeypatch: pytest.Monke
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    model.requires_grad_(False).enable_input_require_grads()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        model.model(input_ids=torch.randint(3, 300, (1, 256)), use_cache=False)
+        work()
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    measured = sum(size for place, size in kept.items() if place not in weights) / 256
-    assert measured < token_bytes < 2 * measured
+    return sum(size for place, size in kept.items() if place not in weights)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"d_ff": 704}, {"d_ff": 1024, "d_model": 64}, {"d_ff": 2048, "d_model": 32, "d_kv": 64}],
+    ids=["base", "3b", "11b"],
+)
+def test_heads_and_mlps_wider_than_a_t5_is_count(
+    sizes: dict[str, int], make_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether tokens are read or written, of which a pass may have either alone."""
+    sizes = {"d_model": 256, "d_kv": 32, "num_heads": 8, **sizes}
+    model = make_model("t5-gated", dropout_rate=0.1, num_decoder_layers=2, **sizes)
+    monkeypatch.setattr(micro_batch, "held_bytes", lambda _: 0)
+    monkeypatch.setattr(micro_batch, "room", lambda _: 10**9)
+    token_bytes = 0.8 * 10**9 / fitting_tokens(model, [], torch.device("cpu"))
+    loss = CompletionLoss(model)
+    model.train()
+    for written in (2, 254):
+        batch = pack_pairs([Encoded.ending(tuple(range(3, 259)), written)], 0)
+        measured = _kept(model, functools.partial(loss, batch)) / 256
+        assert measured < token_bytes < 3 * measured
 
 
 def test_a_method_that_is_not_valid_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
