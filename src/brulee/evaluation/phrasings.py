@@ -135,7 +135,8 @@ def change(
     value = after.found.spread - before.found.spread
     count = len(resampling.units(base.each, of).sizes)
     changes_B = after.spreads - before.spreads
-    if count > 1 and float(np.ptp(changes_B)) <= TIE and _bounded(base) and _bounded(tuned):
+    inside = all(resampling.inside(one.each, one.scores) for one in (base, tuned))
+    if count > 1 and float(np.ptp(changes_B)) <= TIE and inside:
         low, high = _unseen(before.found, after.found, count)
     else:
         low, high = _bounds(changes_B, value, count)
@@ -205,12 +206,6 @@ def _bounds(drawn_B: Array, value: float, count: int) -> tuple[float, float]:
     reach = math.sqrt(count / (count - 1)) * resampling.t_quantile(count, 0.95)
     low, high = np.quantile(drawn_B, [float(ndtr(-reach)), float(ndtr(reach))])
     return min(float(low), value), max(float(high), value)
-
-
-def _bounded(one: Table) -> bool:
-    """Whether every phrasing's score is the plain mean of values between 0 and 1."""
-    inside = bool(((one.each >= 0) & (one.each <= 1)).all())
-    return inside and shares.is_mean(one.reduce, one.stats.shape[1], len(one.stats))
 
 
 def _unseen(base: Spread, tuned: Spread, count: int) -> tuple[float, float]:

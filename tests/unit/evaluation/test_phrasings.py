@@ -178,3 +178,21 @@ def test_few_items_that_are_all_alike_leave_room_for_others() -> None:
     grown = change(none, apart, 50)
     assert 0 < grown.low < grown.difference <= grown.high
     assert grown.p < 0.01
+
+
+def test_fields_that_are_never_right_under_any_phrasing_leave_room_for_others() -> None:
+    json_fields = metric("json")
+
+    def under(output: str) -> Table:
+        counted = json_fields.statistics(output, ['{"a": 1}'])
+        statistics = {key: list(map(float, of)) for key, of in counted.items()}
+        parts = [
+            [Answer(str(i), "t", "", output, (), {}, statistics, 1, phrasing=p) for i in range(12)]
+            for p in "xy"
+        ]
+        return table(parts, "json_f1", [json_fields] * 2)
+
+    found = change(under("no JSON"), under('{"a": 1}'), 50)
+    assert (found.base.scores, found.tuned.scores) == ((0, 0), (1, 1))
+    assert found.low == pytest.approx(-found.high)
+    assert found.high > 0.1
