@@ -84,13 +84,14 @@ def cells(side: Spread, higher_is_better: bool, decimals: int = 2) -> list[str]:
 
 
 def changed(one: Phrasings) -> str:
-    """`0.09 → 0.01, interval of the change -0.11 to -0.05, p = 0.002`."""
+    """`0.09 → 0.01, interval of the change -0.11 to -0.05, p = 0.002`; p only where it is known."""
     before, after = one.base.spread, one.tuned.spread
     decimals = wording.places(before, after, one.difference, one.low, one.high)
     low, high = (wording.signed(value, decimals) for value in (one.low, one.high))
+    p = "" if one.corrected_p is None else f", {wording.p_phrase(one.corrected_p)}"
     return (
         f"{wording.fixed(before, decimals)} → {wording.fixed(after, decimals)}, interval of the "
-        f"change {low} to {high}, {wording.p_phrase(one.corrected_p)}"
+        f"change {low} to {high}{p}"
     )
 
 
@@ -101,7 +102,9 @@ def clause(one: Phrasings) -> str:
         0: f"no measurable change in how much the phrasing of {one.task} matters",
         1: f"the phrasing of {one.task} matters more",
     }
-    return f"{said[one.direction]} (spread over {len(one.names)}: {changed(one)})"
+    untested = f"whether the phrasing of {one.task} matters less or more was not tested"
+    what = untested if one.p is None else said[one.direction]
+    return f"{what} (spread over {len(one.names)}: {changed(one)})"
 
 
 def clauses(results: Results, most: int = 2) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import xml.etree.ElementTree as ET
 from io import StringIO
@@ -15,7 +16,7 @@ from brulee.reporting.html import render
 from brulee.reporting.items import Answer, read_items
 from brulee.reporting.page_items import examples
 from brulee.reporting.phrasing_chart import phrasing_chart
-from brulee.reporting.results import Phrasings, Results, Spread
+from brulee.reporting.results import Phrasings, Results, Spread, read, write
 from brulee.reporting.verdict import with_verdict
 
 _EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "example_run.py"))
@@ -63,6 +64,22 @@ def test_a_change_of_the_spread_counts_where_interval_and_p_agree(
     assert clause.startswith(said)
     assert f"0.060 → 0.004, interval of the change -0.083 to {high:+.3f}, p = " in clause
     assert clause.endswith(f", {wording.p_phrase(p_holm or p)})")
+
+
+def test_a_file_from_before_the_spread_was_tested_is_read_and_claims_no_test(
+    phrased: Results, tmp_path: Path
+) -> None:
+    file = write(phrased, tmp_path)
+    kept = json.loads(file.read_text())
+    for key in ("p", "p_holm"):
+        del kept["phrasings"][0][key]
+    file.write_text(json.dumps(kept))
+    (one,) = read(tmp_path).phrasings
+    assert one.direction == 0
+    clause = phrasings.clause(one)
+    assert clause.startswith("whether the phrasing of support-chats/test matters less or more was ")
+    assert clause.endswith("interval of the change -0.083 to -0.031)")
+    assert "p = " not in clause
 
 
 def test_the_verdict_says_that_a_score_is_a_mean(phrased: Results) -> None:
