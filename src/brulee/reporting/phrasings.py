@@ -112,14 +112,14 @@ def clauses(results: Results, most: int = 2) -> list[str]:
     return [clause(one) for one in firsts(results)[:most]]
 
 
-def rows(results: Results) -> list[tuple[str, str, Sequence[str]]]:
+def rows(results: Results, every: bool = True) -> list[tuple[str, str, Sequence[str]]]:
     """Before and after of each score over phrasings: its task, what it is, and its cells.
 
-    The task is "" where there is one alone.
+    Without `every` of each task's first score alone. The task is "" where there is one alone.
     """
     tasks = {pair.task for pair in results.comparisons}
     found: list[tuple[str, str, Sequence[str]]] = []
-    for one in results.phrasings:
+    for one in results.phrasings if every else firsts(results):
         name = wording.metric_name(one.metric)
         task = one.task if len(tasks) > 1 else ""
         found.append((task, f"{name} before", cells(one.base, one.higher_is_better)))

@@ -130,6 +130,19 @@ def test_page_and_terminal_show_them_only_where_there_are_some(
     assert "mean of 12 phrasings" in text
 
 
+def test_a_terminal_shows_each_tasks_first_score_over_phrasings_and_the_page_all(
+    phrased: Results, found: Phrasings
+) -> None:
+    second = found.model_copy(update={"metric": "json_valid"})
+    both = phrased.model_copy(update={"phrasings": (found, second)})
+    on = Console(file=StringIO(), width=80, color_system=None)
+    terminal.show(both, on)
+    assert isinstance(on.file, StringIO)
+    assert "ROUGE-1 before" in on.file.getvalue()
+    assert "JSON before" not in on.file.getvalue()
+    assert "answers that are JSON before" in render(both, [], [])
+
+
 def test_runs_in_other_phrasings_of_the_same_number_are_marked(
     phrased: Results, found: Phrasings, example: Results
 ) -> None:
