@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from brulee.errors import BruleeError
 from brulee.evaluation import resampling, shares, stats
 from brulee.evaluation.answers import Answer, statistics_array
 from brulee.evaluation.base import Array, Metric
@@ -106,12 +107,20 @@ def tables(
     """Every score by its key, once, with its metric under the first phrasing and each side's table.
 
     A side is a model's answers under each phrasing, and `metrics` are those of each phrasing. A
-    score is of the items that have a part in it, and left out where none has.
+    score is of the items that have a part in it, and left out where none has. Raises BruleeError
+    where that is not the same items on every side, which would pair one with another.
     """
     by_key = {key: each for each in zip(*metrics, strict=True) for key in each[0].keys}
     for key, each in by_key.items():
         own = [[[a for a in p if key in a.statistics] for p in parts] for parts in sides]
-        if all(parts[0] for parts in own):
+        first, *others = [[a.id for a in part] for parts in own for part in parts]
+        if any(other != first for other in others):
+            raise BruleeError(
+                f"the metric {key!r} judged some items of one model, or under one phrasing, and not"
+                " of another: which items have a part in a score must depend on their references "
+                "alone."
+            )
+        if first:
             yield key, each[0], [table(parts, key, each) for parts in own]
 
 

@@ -145,8 +145,8 @@ class Phrasings(Record):
     """One score of a task under two or more phrasings, base against tuned.
 
     `difference` is the change of the spread, with its 95% interval over items and its p. `p_holm`
-    is corrected as that of `Paired` is, among changes of spreads. Without p it was not tested, as in
-    files from before it was.
+    is corrected as that of `Paired` is, among changes of spreads. Without p it was not tested, as
+    in files from before it was.
     """
 
     task: str
