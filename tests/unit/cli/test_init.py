@@ -450,3 +450,19 @@ def test_a_column_of_json_is_learned_wherever_it_stands_unless_another_has_label
     table(here / "sparse.csv", ["meta", "text", "note"], sparse)
     assert brulee("init", "sparse.csv", "--quiet").code == 0
     assert 'completion: "{{note}}"' in (here / "sparse.yaml").read_text()
+
+
+@pytest.mark.parametrize("lacking", [True, False])
+def test_init_says_that_a_key_which_an_object_lacks_is_learned_as_null(
+    brulee, here: Path, lacking: bool
+) -> None:
+    at = [{"x": i} | ({"y": 1} if i % 2 or not lacking else {}) for i in range(40)]
+    rows = [{"text": f"Note {i} of A{i}", "order": {"n": i, "at": [at[i]]}} for i in range(40)]
+    (here / "keys.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = brulee("init", "keys.jsonl")
+    assert done.code == 0, done.err
+    says = "a key that an object lacks is learned as null"
+    assert (says in " ".join(done.out.split()), says in (here / "keys.yaml").read_text()) == (
+        lacking,
+        lacking,
+    )
