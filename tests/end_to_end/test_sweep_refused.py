@@ -62,6 +62,15 @@ def test_without_validation_rows_there_is_nothing_to_choose_by(at: Any, brulee: 
     assert "a sweep chooses by validation rows, and there are none" in done.err
 
 
+def test_a_score_of_some_tasks_alone_is_no_objective(at: Any, brulee: Any) -> None:
+    data = at.recipe["data"]
+    tasks = [{**data, "name": "labels", "metrics": ["accuracy"]}, {**data, "name": "others"}]
+    at.recipe["data"] = {"tasks": tasks}
+    done = brulee("sweep", at.write(), "--set", "method.rank=2,4", "--objective", "accuracy")
+    assert done.code == 2
+    assert "--objective: accuracy is no score of others, and a sweep chooses by one of" in done.err
+
+
 def test_another_sweep_in_the_folder_is_refused(at: Any, brulee: Any) -> None:
     assert brulee("sweep", at.write(), "--set", "method.rank=2,4").code == 0
     for words, says in (

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from brulee.data import strict_json
 from brulee.data.formats import Detected
 from brulee.data.row_checks import MOST_EMPTY
 from brulee.data.template import SEPARATOR
@@ -43,7 +44,7 @@ def guess(detected: Detected) -> dict[str, Any]:
     """Templates that ask with all columns but one, which is learned; and `columns`, if need be.
 
     Where it holds labels they are the answer choices. A single column of objects is what is
-    learned, as JSON.
+    learned, as JSON; so is one of texts that are objects in JSON.
 
     Raises InputError, with what the format says, where there is nothing to ask or to learn.
     """
@@ -106,9 +107,9 @@ def _are_texts(values: Sequence[Any]) -> bool:
 
 
 def _target(name: str, columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str | None:
-    """The column that is learned: by its name, else the one of labels, else the last full one.
+    """The column that is learned: by its name, else the one of labels, or JSON, or the last.
 
-    Raises InputError where that name is of a column with too many gaps.
+    Raises InputError where the name, or JSON, is of a column with too many gaps.
     """
     full = [c for c in columns if all(row[c] not in (None, "") for row in sample)]
     # A few empty answers are left out; more are refused.
@@ -122,8 +123,11 @@ def _target(name: str, columns: Sequence[str], sample: Sequence[Mapping[str, Any
     nested = any(isinstance(value, list | dict) for row in sample for value in row.values())
     if by_name:
         return by_name
+    labels = [c for c in full if are_labels([_text(row[c]) for row in sample])]
+    written = [c for c in columns if _is_written_json([_text(row[c]) for row in sample])]
     for column in columns:
-        if column.lower() in _TARGETS and column not in nearly:
+        seems = column.lower() in _TARGETS or (len(labels) != 1 and [column] == written)
+        if seems and column not in nearly:
             count = sum(row[column] in (None, "") for row in sample)
             raise InputError(
                 f"{name}: the column {column!r} seems to be what is learned, and {count} of the "
@@ -132,8 +136,16 @@ def _target(name: str, columns: Sequence[str], sample: Sequence[Mapping[str, Any
             )
     if not full or nested:
         return None
-    labels = [c for c in full if are_labels([_text(row[c]) for row in sample])]
-    return labels[0] if len(labels) == 1 else full[-1]
+    return next((one[0] for one in (labels, written) if len(one) == 1), full[-1])
+
+
+def _is_written_json(texts: Sequence[str]) -> bool:
+    """Whether half of the texts or more are JSON objects, and the others empty."""
+    try:
+        objects = [isinstance(strict_json.read(text), dict) for text in texts if text]
+    except strict_json.NotJsonError:
+        return False
+    return all(objects) and 2 * len(objects) >= len(texts) > 0
 
 
 def _text(value: Any) -> str:

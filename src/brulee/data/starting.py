@@ -26,6 +26,7 @@ from brulee.recipe import recipe_from_dict
 from brulee.yaml_lines import quoted
 
 _NAMELESS = "the file's first line names no columns and is read as a row; they are called 1, 2, ..."
+_NULL = "a key that an object lacks is learned as null; kept as a text of JSON it stays as it is"
 _SHARES = (0.15, 0.3, 0.5)
 _COUNTED = 1000  # rows
 _WORKED = "gsm8k/step-by-step-cot"
@@ -160,7 +161,22 @@ def _phrased(source: str, rows: Rows, detected: Detected) -> tuple[dict[str, Any
         f"guessed from the columns ({', '.join(rows.columns)}): say here what is asked",
         "and what is to be written, with {{column}} for a row's own",
     )
-    return data, _Said("guessed from the columns' names", comments, guessed=True)
+    why = "guessed from the columns' names"
+    if data["templates"]["completion"].endswith("| tojson}}") and _lacks_keys(rows):
+        why = f"{why}; {_NULL}"
+        comments = (*comments, _NULL)
+    return data, _Said(why, comments, guessed=True)
+
+
+def _lacks_keys(rows: Rows) -> bool:
+    """Whether an object of the first rows has a null, or lacks a key, which a table cannot tell."""
+
+    def lacking(value: Any) -> bool:
+        inside = value.values() if isinstance(value, dict) else value
+        return any(one is None or (isinstance(one, dict | list) and lacking(one)) for one in inside)
+
+    found = (one for i in range(min(SAMPLE, len(rows))) for one in rows[i].values())
+    return any(lacking(one) for one in found if isinstance(one, dict))
 
 
 def _ends_in_numbers(rows: Rows) -> bool:

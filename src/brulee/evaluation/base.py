@@ -34,7 +34,8 @@ class Metric(Protocol):
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """The statistics of one item: key -> (S,); without the keys that it has no part in.
 
-        Raises InputError when there is no reference.
+        Which those are must be a matter of the references alone: two models are compared on the
+        same items. Raises InputError when there is no reference.
         """
 
     def check(self, references: Sequence[str]) -> None:

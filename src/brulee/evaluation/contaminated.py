@@ -73,8 +73,8 @@ def run_scores(
 
     `task` is the name in the answers ("support-chats/test"), `dirty` says of each test row whether
     it is, `metrics` are those of each phrasing, whose names are `phrasings` where they are several.
-    Raises InputError where the run did not answer the task, or answered other rows or under other
-    phrasings.
+    Raises InputError where the run did not answer the task, answered other rows or under other
+    phrasings, or was not scored by one of the metrics.
     """
     base, tuned = (_answers(run, who, task) for who in ("base", "tuned"))
     for answer in (*base, *tuned):
@@ -94,6 +94,13 @@ def run_scores(
         raise InputError(
             f"{run}: it answered {task} under templates {', '.join(map(repr, named))}, and this "
             f"recipe has {', '.join(map(repr, phrasings))} to score it under; give the recipe of "
+            f"the run, {run / 'recipe.yaml'}."
+        )
+    judged = {key for answer in base for key in answer.statistics}
+    missing = next((m.keys[0] for m in metrics[0] if judged.isdisjoint(m.keys)), None)
+    if missing is not None:
+        raise InputError(
+            f"{run}: it has no {missing} of {task}, which this recipe asks for; give the recipe of "
             f"the run, {run / 'recipe.yaml'}."
         )
     for key, _, both in tables(parts, metrics):
@@ -127,4 +134,4 @@ def _answers(run: Path, who: str, task: str) -> list[Answer]:
     if not answers:
         tasks = ", ".join(dict.fromkeys(answer.task for answer in every)) or "nothing"
         raise InputError(f"{folder}: no answers to {task}; answered: {tasks}.")
-    return answers
+    return sorted(answers, key=lambda answer: int(answer.id))  # the same order for both models

@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from brulee.errors import BruleeError
 from brulee.evaluation import resampling, shares, stats
 from brulee.evaluation.answers import Answer, statistics_array
 from brulee.evaluation.base import Array, Metric
@@ -106,12 +107,20 @@ def tables(
     """Every score by its key, once, with its metric under the first phrasing and each side's table.
 
     A side is a model's answers under each phrasing, and `metrics` are those of each phrasing. A
-    score is of the items that have a part in it, and left out where none has.
+    score is of the items that have a part in it, and left out where none has. Raises BruleeError
+    where that is not the same items on every side, which would pair one with another.
     """
     by_key = {key: each for each in zip(*metrics, strict=True) for key in each[0].keys}
     for key, each in by_key.items():
         own = [[[a for a in p if key in a.statistics] for p in parts] for parts in sides]
-        if all(parts[0] for parts in own):
+        first, *others = [[a.id for a in part] for parts in own for part in parts]
+        if any(other != first for other in others):
+            raise BruleeError(
+                f"the metric {key!r} judged some items of one model, or under one phrasing, and not"
+                " of another: which items have a part in a score must depend on their references "
+                "alone."
+            )
+        if first:
             yield key, each[0], [table(parts, key, each) for parts in own]
 
 
@@ -135,7 +144,8 @@ def change(
     value = after.found.spread - before.found.spread
     count = len(resampling.units(base.each, of).sizes)
     changes_B = after.spreads - before.spreads
-    if count > 1 and float(np.ptp(changes_B)) <= TIE and _bounded(base) and _bounded(tuned):
+    inside = all(resampling.inside(one.each, one.scores) for one in (base, tuned))
+    if count > 1 and float(np.ptp(changes_B)) <= TIE and inside:
         low, high = _unseen(before.found, after.found, count)
     else:
         low, high = _bounds(changes_B, value, count)
@@ -205,12 +215,6 @@ def _bounds(drawn_B: Array, value: float, count: int) -> tuple[float, float]:
     reach = math.sqrt(count / (count - 1)) * resampling.t_quantile(count, 0.95)
     low, high = np.quantile(drawn_B, [float(ndtr(-reach)), float(ndtr(reach))])
     return min(float(low), value), max(float(high), value)
-
-
-def _bounded(one: Table) -> bool:
-    """Whether every phrasing's score is the plain mean of values between 0 and 1."""
-    inside = bool(((one.each >= 0) & (one.each <= 1)).all())
-    return inside and shares.is_mean(one.reduce, one.stats.shape[1], len(one.stats))
 
 
 def _unseen(base: Spread, tuned: Spread, count: int) -> tuple[float, float]:

@@ -60,6 +60,12 @@ def score(sums: Array, sizes: Array, reduce: Reduce) -> Array:
     return reduce(sums / np.asarray(sizes)[..., None], sizes)
 
 
+def inside(stats_NS: Array, reduce: Reduce) -> bool:
+    """Whether every item alone scores between 0 and 1."""
+    alone = reduce(stats_NS, 1.0)
+    return bool(((alone >= 0) & (alone <= 1)).all())
+
+
 def draws(count: int, resamples: int, seed: int) -> Iterator[Array]:
     """How often each of `count` units is drawn, for chunks of resamples: (b, count) each."""
     rng = np.random.default_rng([seed, 0])

@@ -92,9 +92,9 @@ def bounds(
 
     A share of right items has a score interval, for as many independent items as its clusters are
     worth. Other scores have bootstrap bounds, or for a mean of fewer than eight units the
-    t-interval. Where all resamples are one and the same 0 or 1, or a mean of values between these
-    is the same on all of two units or more, the score may still differ on as many units as a share
-    could.
+    t-interval. Where all resamples are one and the same 0 or 1, or a score that no item leaves
+    [0, 1] by is the same on all of two units or more, it may still differ on as many units as a
+    share could.
     """
     if shares.is_share(reduce, stats_NS):
         return _of_share(stats_NS, clusters, level)
@@ -105,14 +105,16 @@ def bounds(
     if value in (0.0, 1.0) and bool((np.abs(scores_B - value) <= TIE).all()):
         return shares.wilson(value, count, level)
     pulls_C = resampling.pulls(drawn, reduce)
-    inside = bool(((stats_NS >= 0) & (stats_NS <= 1)).all())
     is_mean = shares.is_mean(reduce, stats_NS.shape[1], items)
-    if is_mean and inside and _alike(pulls_C):
-        return shares.of_alike(value, count, level)
+    inside = resampling.inside(stats_NS, reduce)
     if 1 < count < FEW and is_mean:
         low, high = resampling.t_bounds(value, pulls_C, level)
-        return (max(0.0, low), min(1.0, high)) if inside else (low, high)
-    return resampling.drawn_bounds(scores_B, value, pulls_C, level)
+        low, high = (max(0.0, low), min(1.0, high)) if inside else (low, high)
+    else:
+        low, high = resampling.drawn_bounds(scores_B, value, pulls_C, level)
+    if inside and _alike(pulls_C) and high - low <= TIE:
+        return shares.of_alike(value, count, level)
+    return low, high
 
 
 def _alike(pulls_C: Array) -> bool:
@@ -220,20 +222,13 @@ def _of_difference(
     else:
         differences_B = _paired_bootstrap(before, after, reduce, resamples, seed)
         low, high = resampling.drawn_bounds(differences_B, value, pulls_C, 0.95)
-    bounded = _bounded_mean(reduce, base_NS, tuned_NS)
-    if bounded and _alike(pulls_C):
+    inside = all(resampling.inside(side, reduce) for side in (base_NS, tuned_NS))
+    if inside and _alike(pulls_C) and high - low <= TIE:
         low, high = _of_alike_changes(value, count)
-    elif bounded:
+    elif inside and shares.is_mean(reduce, base_NS.shape[1], items):
         low, high = _with_the_unseen(low, high, tuned_NS - base_NS, count)
     spread = resampling.spread(pulls_C)  # all alike but for rounding have none
     return low, high, _DETECTABLE * spread if count >= FEWEST and spread > TIE else None
-
-
-def _bounded_mean(reduce: Reduce, *sides_NS: Array) -> bool:
-    """Whether both scores are the plain mean of values between 0 and 1."""
-    items, statistics = sides_NS[0].shape
-    inside = all(bool(((s >= 0) & (s <= 1)).all()) for s in sides_NS)
-    return inside and shares.is_mean(reduce, statistics, items)
 
 
 def _with_the_unseen(low: float, high: float, changes_N1: Array, count: int) -> tuple[float, float]:
@@ -250,7 +245,7 @@ def _with_the_unseen(low: float, high: float, changes_N1: Array, count: int) -> 
 
 
 def _of_alike_changes(change: float, count: int) -> tuple[float, float]:
-    """Bounds of a mean change that was the same on all units: what they did not show may be any."""
+    """Bounds of a change that was the same on all units: what they did not show may be any."""
     may = shares.unseen(count)
     return (1 - may) * change - may, (1 - may) * change + may
 

@@ -71,6 +71,7 @@ def adjusted(comparisons: Sequence[Pair]) -> tuple[Pair, ...]:
     found = list(comparisons)
     for members in families.values():
         if len(members) > 1:
-            for i, p in zip(members, stats.holm([found[i].p for i in members]), strict=True):
-                found[i] = found[i].model_copy(update={"p_holm": p})
+            each = [1.0 if (p := found[i].p) is None else p for i in members]
+            for i, corrected in zip(members, stats.holm(each), strict=True):
+                found[i] = found[i].model_copy(update={"p_holm": corrected})
     return tuple(found)

@@ -22,7 +22,11 @@ def fields(results: Results, items: Sequence[Item]) -> str:
     """A table of fields for each task whose answers are judged as JSON, the worst first."""
     judged = {key: m for m in STRUCTURED.values() if isinstance(m, JsonFields) for key in m.keys}
     tables = [
-        _table(pair.task, judged[pair.metric], [i for i in items if i.task == pair.task])
+        _table(
+            f"{pair.task}{_together(results.over(pair.task))}",
+            judged[pair.metric],
+            [i for i in items if i.task == pair.task],
+        )
         for pair in results.comparisons
         if pair.metric in judged and pair.metric == judged[pair.metric].keys[0]
     ]
@@ -34,6 +38,10 @@ def fields(results: Results, items: Sequence[Item]) -> str:
         "references have, the one that is wrong most often after training first.</p>"
         f"{shown}</section>"
     )
+
+
+def _together(phrasings: int) -> str:
+    return f", {phrasings} phrasings together" if phrasings > 1 else ""
 
 
 def _table(task: str, metric: JsonFields, items: Sequence[Item]) -> str:

@@ -61,6 +61,7 @@ thead th { font-weight: 500; font-size: .8125rem; color: var(--soft);
   border-bottom-color: var(--faint); }
 tbody th { font-weight: 500; }
 td.words, th.words { text-align: left; white-space: normal; min-width: 15rem; }
+td.note { white-space: normal; min-width: 8rem; }
 td small, th small { color: var(--soft); font-size: .8125rem; margin-left: .5rem;
   font-weight: 400; }
 td.up { color: var(--good); font-weight: 600; } td.down { color: var(--bad); font-weight: 600; }

@@ -221,7 +221,7 @@ def _change(pair: Paired, direction: int) -> str:
 def _detectable(pair: Comparison) -> str:
     value = pair.minimum_detectable
     if value is None:
-        return wording.undetectable(pair)
+        return f'<td class="note">{wording.undetectable(pair)}</td>'
     return number(wording.fixed(value, wording.places(value)))
 
 

@@ -84,13 +84,14 @@ def cells(side: Spread, higher_is_better: bool, decimals: int = 2) -> list[str]:
 
 
 def changed(one: Phrasings) -> str:
-    """`0.09 → 0.01, interval of the change -0.11 to -0.05, p = 0.002`."""
+    """`0.09 → 0.01, interval of the change -0.11 to -0.05, p = 0.002`; p only where it is known."""
     before, after = one.base.spread, one.tuned.spread
     decimals = wording.places(before, after, one.difference, one.low, one.high)
     low, high = (wording.signed(value, decimals) for value in (one.low, one.high))
+    p = "" if one.corrected_p is None else f", {wording.p_phrase(one.corrected_p)}"
     return (
         f"{wording.fixed(before, decimals)} → {wording.fixed(after, decimals)}, interval of the "
-        f"change {low} to {high}, {wording.p_phrase(one.corrected_p)}"
+        f"change {low} to {high}{p}"
     )
 
 
@@ -101,7 +102,9 @@ def clause(one: Phrasings) -> str:
         0: f"no measurable change in how much the phrasing of {one.task} matters",
         1: f"the phrasing of {one.task} matters more",
     }
-    return f"{said[one.direction]} (spread over {len(one.names)}: {changed(one)})"
+    untested = f"whether the phrasing of {one.task} matters less or more was not tested"
+    what = untested if one.p is None else said[one.direction]
+    return f"{what} (spread over {len(one.names)}: {changed(one)})"
 
 
 def clauses(results: Results, most: int = 2) -> list[str]:
@@ -109,14 +112,14 @@ def clauses(results: Results, most: int = 2) -> list[str]:
     return [clause(one) for one in firsts(results)[:most]]
 
 
-def rows(results: Results) -> list[tuple[str, str, Sequence[str]]]:
+def rows(results: Results, every: bool = True) -> list[tuple[str, str, Sequence[str]]]:
     """Before and after of each score over phrasings: its task, what it is, and its cells.
 
-    The task is "" where there is one alone.
+    Without `every` of each task's first score alone. The task is "" where there is one alone.
     """
     tasks = {pair.task for pair in results.comparisons}
     found: list[tuple[str, str, Sequence[str]]] = []
-    for one in results.phrasings:
+    for one in results.phrasings if every else firsts(results):
         name = wording.metric_name(one.metric)
         task = one.task if len(tasks) > 1 else ""
         found.append((task, f"{name} before", cells(one.base, one.higher_is_better)))

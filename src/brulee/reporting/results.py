@@ -145,7 +145,8 @@ class Phrasings(Record):
     """One score of a task under two or more phrasings, base against tuned.
 
     `difference` is the change of the spread, with its 95% interval over items and its p. `p_holm`
-    is corrected as that of `Paired` is, among changes of spreads.
+    is corrected as that of `Paired` is, among changes of spreads. Without p it was not tested, as
+    in files from before it was.
     """
 
     task: str
@@ -156,19 +157,20 @@ class Phrasings(Record):
     difference: float
     low: float
     high: float
-    p: float
+    p: float | None = None
     p_holm: float | None = None
     higher_is_better: bool = True
 
     @property
-    def corrected_p(self) -> float:
+    def corrected_p(self) -> float | None:
         """p, corrected where there were several tests."""
         return self.p if self.p_holm is None else self.p_holm
 
     @property
     def direction(self) -> int:
         """-1 where the spread shrank, 1 where it grew, 0 where interval and p do not agree."""
-        return _sign(self.low, self.high, self.corrected_p)
+        p = self.corrected_p
+        return 0 if p is None else _sign(self.low, self.high, p)
 
 
 class Cost(OpenRecord):

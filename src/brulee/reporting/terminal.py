@@ -45,7 +45,7 @@ def printed(show: Callable[[Console], None]) -> str:
 
 
 def tables(results: Results) -> tuple[Rows, Rows, Rows]:
-    """The scores, those over phrasings, the guards; without rows where there are none."""
+    """The scores, each task's first over phrasings, the guards; no rows where there are none."""
     return _scores(results), _phrasings(results), _guards(results)
 
 
@@ -96,7 +96,7 @@ def _scores(results: Results) -> Rows:
 
 def _phrasings(results: Results) -> Rows:
     table = Rows(("Over phrasings", *phrasings.HEADS))
-    for task, what, cells in phrasings.rows(results):
+    for task, what, cells in phrasings.rows(results, every=False):
         table.add(f"{task} {what}".strip(), *cells)
     return table
 

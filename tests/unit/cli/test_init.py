@@ -421,3 +421,48 @@ def test_init_wants_rows_or_a_file(arguments: list[str], said: str, brulee, here
     (here / "ax.yml").write_text(THEIRS)
     done = brulee("init", *arguments)
     assert (done.code, said in done.err) == (2, True), done.err
+
+
+def test_a_column_of_json_is_learned_wherever_it_stands_unless_another_has_labels(
+    brulee, here: Path
+) -> None:
+    def orders(gap: int) -> list[str]:
+        return ["" if i % gap == 1 else json.dumps({"who": f"A{i}", "n": i}) for i in range(60)]
+
+    texts = [f"Note {i} of somebody called A{i}, for {i}." for i in range(60)]
+    table(here / "full.csv", ["order", "text"], [*zip(orders(60), texts, strict=True)])
+    assert brulee("init", "full.csv", "--quiet").code == 0
+    recipe = load_recipe("full.yaml")
+    assert recipe.evaluate.metrics == ["json"]
+    (task,) = open_corpus(recipe).tasks.values()
+    rendered = task.templates.templates[0].render(task.rows[2])
+    assert rendered is not None
+    assert rendered.completion == orders(60)[2]
+    table(here / "gaps.csv", ["order", "text"], [*zip(orders(6), texts, strict=True)])
+    done = brulee("init", "gaps.csv")
+    assert done.code == 2
+    assert "the column 'order' seems to be what is learned, and 9 of the first 50" in done.err
+    teams = [TEAMS[i % 3] for i in range(60)]
+    table(here / "teams.csv", ["order", "team"], [*zip(orders(6), teams, strict=True)])
+    assert brulee("init", "teams.csv", "--quiet").code == 0
+    assert "{{team}}" in (here / "teams.yaml").read_text()
+    sparse = [(orders(61)[0] if i % 3 == 0 else "", text, text) for i, text in enumerate(texts)]
+    table(here / "sparse.csv", ["meta", "text", "note"], sparse)
+    assert brulee("init", "sparse.csv", "--quiet").code == 0
+    assert 'completion: "{{note}}"' in (here / "sparse.yaml").read_text()
+
+
+@pytest.mark.parametrize("lacking", [True, False])
+def test_init_says_that_a_key_which_an_object_lacks_is_learned_as_null(
+    brulee, here: Path, lacking: bool
+) -> None:
+    at = [{"x": i} | ({"y": 1} if i % 2 or not lacking else {}) for i in range(40)]
+    rows = [{"text": f"Note {i} of A{i}", "order": {"n": i, "at": [at[i]]}} for i in range(40)]
+    (here / "keys.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = brulee("init", "keys.jsonl")
+    assert done.code == 0, done.err
+    says = "a key that an object lacks is learned as null"
+    assert (says in " ".join(done.out.split()), says in (here / "keys.yaml").read_text()) == (
+        lacking,
+        lacking,
+    )

@@ -80,6 +80,13 @@ def test_a_run_of_other_rows_is_refused(tmp_path: Path) -> None:
         list(run_scores(tmp_path, "chats/test", {7: True}, [[ACCURACY]]))
 
 
+def test_a_run_that_was_scored_by_other_metrics_is_refused(tmp_path: Path) -> None:
+    for who in ("base", "tuned"):
+        answered(tmp_path, who, {7: "yes"})
+    with pytest.raises(InputError, match="it has no json_f1 of rows/test, which this recipe asks"):
+        list(run_scores(tmp_path, "rows/test", {7: True}, [[ACCURACY, metric("json")]]))
+
+
 def test_a_run_under_another_number_of_phrasings_is_refused(tmp_path: Path) -> None:
     for who in ("base", "tuned"):
         answered(tmp_path, who, {7: "a"})

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from brulee.errors import BruleeError
 from brulee.evaluation import metric
 from brulee.evaluation.answers import Answer
 from brulee.evaluation.base import Array
-from brulee.evaluation.phrasings import Table, by_phrasing, change, table
+from brulee.evaluation.phrasings import Table, by_phrasing, change, table, tables
 from brulee.evaluation.shares import unseen
 from brulee.evaluation.stats import interval
 
@@ -178,3 +179,36 @@ def test_few_items_that_are_all_alike_leave_room_for_others() -> None:
     grown = change(none, apart, 50)
     assert 0 < grown.low < grown.difference <= grown.high
     assert grown.p < 0.01
+
+
+def test_fields_that_are_never_right_under_any_phrasing_leave_room_for_others() -> None:
+    json_fields = metric("json")
+
+    def under(output: str) -> Table:
+        counted = json_fields.statistics(output, ['{"a": 1}'])
+        statistics = {key: list(map(float, of)) for key, of in counted.items()}
+        parts = [
+            [Answer(str(i), "t", "", output, (), {}, statistics, 1, phrasing=p) for i in range(12)]
+            for p in "xy"
+        ]
+        return table(parts, "json_f1", [json_fields] * 2)
+
+    found = change(under("no JSON"), under('{"a": 1}'), 50)
+    assert (found.base.scores, found.tuned.scores) == ((0, 0), (1, 1))
+    assert found.low == pytest.approx(-found.high)
+    assert found.high > 0.1
+
+
+def test_a_score_of_other_items_before_than_after_is_not_paired() -> None:
+    def side(having: str) -> list[Answer]:
+        return [
+            Answer(i, "t", "", "", (), {}, {"accuracy": [1.0]} if i in having else {}, 1)
+            for i in "123"
+        ]
+
+    metrics = [[ACCURACY]]
+    assert [key for key, *_ in tables([[side("12")], [side("12")]], metrics)] == ["accuracy"]
+    assert not list(tables([[side("")], [side("")]], metrics))
+    for odd in ("23", "1", ""):
+        with pytest.raises(BruleeError, match="metric 'accuracy' judged some items of one model"):
+            list(tables([[side("12")], [side(odd)]], metrics))

@@ -136,6 +136,21 @@ def test_items_that_are_all_alike_do_not_show_what_others_are(items: int) -> Non
     assert (gained.low, gained.high) == pytest.approx((middle - may, middle + may))
 
 
+@pytest.mark.parametrize("items", [2, 4, 12, 200])
+def test_a_ratio_that_is_alike_on_all_items_does_not_show_what_others_are(items: int) -> None:
+    may = shares.unseen(items)
+    four_of_five, none, all_ = (np.array([[n, 5.0]] * items) for n in (4.0, 0.0, 5.0))
+    found = interval(four_of_five, ratio)
+    assert (found.low, found.high) == pytest.approx((0.8 * (1 - may), 0.8 * (1 - may) + may))
+    never, learned = compare(none, none, ratio), compare(none, all_, ratio)
+    assert (never.difference, never.low, never.high) == pytest.approx((0, -may, may))
+    assert (learned.low, learned.high) == pytest.approx((1 - 2 * may, 1))
+    of_no_known_range = np.array([[7.0, 5.0]] * items)
+    assert interval(of_no_known_range, ratio)[:3] == pytest.approx((1.4, 1.4, 1.4))
+    grown = compare(none, of_no_known_range, ratio)
+    assert (grown.low, grown.high) == pytest.approx((1.4, 1.4))
+
+
 @pytest.mark.parametrize("items", [1, 4, 30])
 def test_all_right_and_all_wrong_are_wilsons(items: int) -> None:
     all_right = scipy_stats.binomtest(items, items).proportion_ci(method="wilson")

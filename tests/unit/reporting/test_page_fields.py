@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
+from pathlib import Path
 from typing import Any
 
 from brulee.evaluation import metric
@@ -13,6 +15,7 @@ from brulee.reporting.page_tables import scores
 from brulee.reporting.results import Results
 
 TASK = "orders/test"
+_EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "example_run.py"))
 
 
 def answer(output: str, reference: dict[str, Any], key: str = "json_f1") -> Answer:
@@ -56,6 +59,14 @@ def test_fields_are_counted_and_the_worst_stands_first(example: Results) -> None
     assert rows(html) == [["at.&lt;b&gt;", "0.00", "0.50", "2"], ["who", "0.67", "1.00", "3"]]
     assert "more" not in html
     assert html.count("<table>") == 1
+
+
+def test_fields_of_several_phrasings_are_said_to_be_counted_together(example: Results) -> None:
+    phrased = _EXAMPLE["phrasings"]().model_copy(update={"task": TASK, "metric": "json_f1"})
+    results = judged(example, "json_f1").model_copy(update={"phrasings": (phrased,)})
+    html = fields(results, [item({"a": 1}, {"a": 1}, {"a": 1})])
+    assert f"Fields of {TASK}, {len(phrased.names)} phrasings together" in html
+    assert "phrasings" not in fields(judged(example, "json_f1"), [item({}, {}, {"a": 1})])
 
 
 def test_many_fields_are_cut_to_the_worst(example: Results) -> None:

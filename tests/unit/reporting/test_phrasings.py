@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import xml.etree.ElementTree as ET
 from io import StringIO
@@ -15,7 +16,7 @@ from brulee.reporting.html import render
 from brulee.reporting.items import Answer, read_items
 from brulee.reporting.page_items import examples
 from brulee.reporting.phrasing_chart import phrasing_chart
-from brulee.reporting.results import Phrasings, Results, Spread
+from brulee.reporting.results import Phrasings, Results, Spread, read, write
 from brulee.reporting.verdict import with_verdict
 
 _EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "example_run.py"))
@@ -65,6 +66,22 @@ def test_a_change_of_the_spread_counts_where_interval_and_p_agree(
     assert clause.endswith(f", {wording.p_phrase(p_holm or p)})")
 
 
+def test_a_file_from_before_the_spread_was_tested_is_read_and_claims_no_test(
+    phrased: Results, tmp_path: Path
+) -> None:
+    file = write(phrased, tmp_path)
+    kept = json.loads(file.read_text())
+    for key in ("p", "p_holm"):
+        del kept["phrasings"][0][key]
+    file.write_text(json.dumps(kept))
+    (one,) = read(tmp_path).phrasings
+    assert one.direction == 0
+    clause = phrasings.clause(one)
+    assert clause.startswith("whether the phrasing of support-chats/test matters less or more was ")
+    assert clause.endswith("interval of the change -0.083 to -0.031)")
+    assert "p = " not in clause
+
+
 def test_the_verdict_says_that_a_score_is_a_mean(phrased: Results) -> None:
     assert "on support-chats/test, mean of 12 phrasings, from 0.31 to 0.45" in phrased.verdict
     assert "; the phrasing of support-chats/test matters less (spread" in phrased.verdict
@@ -111,6 +128,19 @@ def test_page_and_terminal_show_them_only_where_there_are_some(
     before = " ".join(phrasings.cells(phrased.phrasings[0].base, True))
     assert f"ROUGE-1 before {before} ROUGE-1 after" in text
     assert "mean of 12 phrasings" in text
+
+
+def test_a_terminal_shows_each_tasks_first_score_over_phrasings_and_the_page_all(
+    phrased: Results, found: Phrasings
+) -> None:
+    second = found.model_copy(update={"metric": "json_valid"})
+    both = phrased.model_copy(update={"phrasings": (found, second)})
+    on = Console(file=StringIO(), width=80, color_system=None)
+    terminal.show(both, on)
+    assert isinstance(on.file, StringIO)
+    assert "ROUGE-1 before" in on.file.getvalue()
+    assert "JSON before" not in on.file.getvalue()
+    assert "answers that are JSON before" in render(both, [], [])
 
 
 def test_runs_in_other_phrasings_of_the_same_number_are_marked(

@@ -30,12 +30,20 @@ def higher_is_better(recipe: Recipe, corpus: Corpus, objective: str) -> bool:
     """
     if objective == LOSS:
         return False
-    measured = [metrics for path, metrics in task_metrics(recipe, corpus).items()
-                if path in corpus.trained]  # fmt: skip
-    shared = set.intersection(*({key for m in one for key in m.keys} for one in measured))
-    if objective not in shared:
+    measured = {path: metrics for path, metrics in task_metrics(recipe, corpus).items()
+                if path in corpus.trained}  # fmt: skip
+    keys = {path: {key for m in one for key in m.keys} for path, one in measured.items()}
+    shared = set.intersection(*keys.values())
+    lacking = [path for path, own in keys.items() if objective not in own]
+    if lacking and len(lacking) < len(keys):
+        valid = ", ".join(sorted([LOSS, *shared]))
+        raise InputError(
+            f"--objective: {objective} is no score of {lacking[0]}, and a sweep chooses by one of "
+            f"every task. Valid: {valid}."
+        )
+    if lacking:
         raise unknown("objective", objective, [LOSS, *shared], "--objective")
-    return _metric(measured[0], objective).higher_is_better(objective)
+    return _metric(next(iter(measured.values())), objective).higher_is_better(objective)
 
 
 def validation_score(recipe: Recipe, run: Path, key: str) -> float:
