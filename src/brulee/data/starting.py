@@ -259,17 +259,22 @@ def _lines(
     yield "train:"
     yield "  epochs: 3  # how often each row is seen"
     yield "  batch_size: 8  # documents of a step"
-    yield "  max_length: 1024  # tokens; of a longer document the source text is cut"
+    longer = "a longer text is divided" if task.plain else "of a longer one the source text is cut"
+    yield f"  max_length: 1024  # tokens of a document; {longer}"
     yield ""
     yield "evaluate:"
     yield f"  metrics: [{', '.join(_metrics(task, targets))}]"
     yield "  guards: [common-knowledge, plain-prose]  # what must not get worse"
     yield "  guard_limit: 40  # items of each; null asks all, which finds smaller losses"
+    if task.plain:
+        return
     yield "  generation:"
     yield f"    max_new_tokens: {_tokens(targets)}  # what an answer may have"
 
 
 def _metrics(task: Task, targets: Sequence[str]) -> list[str]:
+    if task.plain:
+        return ["bits_per_byte"]
     if task.templates.templates[0].metadata.rationale:
         return ["final_answer"]
     if task.labels:

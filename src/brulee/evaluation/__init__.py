@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from brulee.errors import InputError, unknown
 from brulee.evaluation import rouge
 from brulee.evaluation.base import Array, MeanMetric, Metric
+from brulee.evaluation.bits import BitsPerByte
 from brulee.evaluation.bleu import Bleu
 from brulee.evaluation.calibration import Brier, CalibrationError
 from brulee.evaluation.chrf import Chrf
@@ -21,8 +22,8 @@ from brulee.evaluation.rouge_kinds import EXAMPLES
 from brulee.evaluation.ter import Ter
 
 __all__ = [
-    "LABELLED", "METRICS", "NUMERIC", "RANKED", "SOURCED", "SUMMARIES", "Array", "MeanMetric",
-    "Metric", "metric",
+    "LABELLED", "LIKELIHOOD", "METRICS", "NUMERIC", "RANKED", "SOURCED", "SUMMARIES", "Array",
+    "MeanMetric", "Metric", "metric",
 ]  # fmt: skip
 
 METRICS: dict[str, Metric] = {
@@ -58,6 +59,9 @@ RANKED: dict[str, Metric] = {
     "ranked_accuracy_norm": Ranked("ranked_accuracy_norm", ExactMatch(), per_byte=True),
 }
 
+# How likely a plain text is, of which no part is an answer.
+LIKELIHOOD: dict[str, BitsPerByte] = {"bits_per_byte": BitsPerByte()}
+
 # Scores of a confusion table, which exist only for a known list of labels.
 LABELLED: dict[str, Callable[[Sequence[str]], Metric]] = {
     "macro_f1": MacroF1,
@@ -89,6 +93,7 @@ SUMMARIES: dict[str, str] = {
     "ranked_accuracy_norm": "the same, by the likelihood for each byte of a choice",
     "ranked_macro_f1": "macro_f1 of the likeliest answer choices",
     "ranked_matthews": "matthews of the likeliest answer choices",
+    "bits_per_byte": "of plain text: bits of surprise for each byte; fewer are better",
 }
 
 
@@ -98,13 +103,14 @@ def metric(name: str, labels: Sequence[str] | None = None) -> Metric:
     `labels` are needed by macro_f1 and matthews, ranked or not, and ignored by the others.
     Raises InputError for an unknown name (with the nearest valid ones) or for missing labels.
     """
-    for known in (METRICS, NUMERIC, SOURCED, RANKED):
+    for known in (METRICS, NUMERIC, SOURCED, RANKED, LIKELIHOOD):
         if name in known:
             return known[name]
     if rouge.is_rouge(name):
         return rouge.parse(name)
     if name not in LABELLED:
-        raise unknown("metric", name, [*METRICS, *NUMERIC, *SOURCED, *RANKED, *LABELLED, *EXAMPLES])
+        by_name = (METRICS, NUMERIC, SOURCED, RANKED, LIKELIHOOD, LABELLED, EXAMPLES)
+        raise unknown("metric", name, [other for known in by_name for other in known])
     if labels is None:
         raise InputError(f"metric {name} needs the task's labels (its answer choices).")
     return LABELLED[name](labels)

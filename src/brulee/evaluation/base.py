@@ -19,7 +19,7 @@ from brulee.errors import InputError
 
 Array: TypeAlias = NDArray[np.float64]
 Against: TypeAlias = Literal["references", "source"]
-Asks: TypeAlias = Literal["text", "choices"]
+Asks: TypeAlias = Literal["text", "choices", "likelihood"]
 
 
 class Metric(Protocol):
@@ -27,7 +27,7 @@ class Metric(Protocol):
 
     keys: tuple[str, ...]
     against: Against = "references"  # what `statistics` gets: right answers, or what was read
-    asks: Asks = "text"  # what it judges: what is written, or which choice is likeliest
+    asks: Asks = "text"  # what it judges: what is written, the likeliest choice, a text by itself
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """The statistics of one item: key -> (S,).
