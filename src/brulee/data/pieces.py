@@ -23,6 +23,7 @@ from brulee.errors import InputError
 from brulee.progress import bar
 
 _TOGETHER: Final = 256  # texts counted in one call of the tokenizer
+_LONG: Final = 20  # characters of a token, past which hardly any text fits
 # What ends before a cut, or begins after it: the word after a space is one token with it.
 _ENDS: Final = (re.compile(r"\n[ \t]*\n+"), re.compile(r"\n"), re.compile(r"(?=\s)"))
 
@@ -129,9 +130,13 @@ def _texts(path: str, task: Task, encoder: Encoder) -> list[list[str]]:
     with bar(f"Dividing {path}", total=len(used), unit="texts") as progress:
         for start in range(0, len(used), _TOGETHER):
             part = used[start : start + _TOGETHER]
-            whole = [values[TEXT] for values in task.rows.some(part)]
-            for row, text, tokens in zip(part, whole, _count(encoder, whole), strict=True):
-                texts[row] = [text] if tokens <= most else _of_long(text, encoder, most, frame)
+            whole = {row: one[TEXT] for row, one in zip(part, task.rows.some(part), strict=True)}
+            # What is sure to be long, or as good as, need not be counted first.
+            counted = [row for row, text in whole.items() if len(text) < _LONG * most]
+            tokens = _count(encoder, [whole[row] for row in counted])
+            fits = {row for row, n in zip(counted, tokens, strict=True) if n <= most}
+            for row, text in whole.items():
+                texts[row] = [text] if row in fits else _of_long(text, encoder, most, frame)
                 progress.advance()
     return texts
 

@@ -53,6 +53,14 @@ def test_a_file_alone_is_cut_at_blank_lines_into_sections_with_their_lines(
     assert folder.column("text") == texts
 
 
+def test_a_file_with_a_document_a_line_is_cut_at_line_ends() -> None:
+    given = [f"{number}. {PARAGRAPH}" for number in range(40)]
+    found = sections("\n".join(given))
+    assert "\n".join(text for _, text in found) == "\n".join(given)
+    assert all(2 * SECTION <= len(text) < 2 * SECTION + 1100 for _, text in found[:-1])
+    assert [given[line - 1] for line, _ in found] == [text.split("\n")[0] for _, text in found]
+
+
 def test_sections_of_blank_lines_are_none() -> None:
     assert sections(" \n\n \t\n") == []
     assert sections("a") == [(1, "a")]
