@@ -185,6 +185,7 @@ def test_inspect_says_how_texts_are_divided(text: Any, brulee: Any) -> None:
     shown = brulee("data", "inspect", recipe, "--html", "page.html")
     assert shown.code == 0, shown.err
     assert "24 plain texts, divided into" in shown.out
+    assert "Tokens lost" not in shown.out
     found = brulee("data", "inspect", recipe, "--json").json
     (task,) = found["tasks"]
     assert (task["rows"], sum(task["counts"].values())) == (24, 24)
@@ -196,6 +197,7 @@ def test_inspect_says_how_texts_are_divided(text: Any, brulee: Any) -> None:
     page = (text.folder / "page.html").read_text()
     assert "which no prompt stands before" in page
     assert "The prompt at inference" not in page
+    assert "What a length would cut" not in page
 
 
 @pytest.mark.parametrize("command", ["lint", "split"])

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import CHATML
 
 from brulee.data.corpus import Corpus, open_corpus
 from brulee.data.encoding import Encoder
@@ -37,13 +36,17 @@ def write(tmp_path: Any) -> Callable[..., str]:
     return write
 
 
-@pytest.mark.parametrize("chat", [None, CHATML])
+@pytest.mark.parametrize("chat", [None, "chatml", "with_bos"])
 @pytest.mark.parametrize("begins", [False, True])
 @pytest.mark.parametrize("ends", [False, True])
 def test_all_of_a_text_is_learned_but_for_what_nothing_stands_before(
-    make_tokenizer: Callable[..., Any], chat: str | None, begins: bool, ends: bool
+    make_tokenizer: Callable[..., Any],
+    chat_templates: dict[str, str],
+    chat: str | None,
+    begins: bool,
+    ends: bool,
 ) -> None:
-    tokenizer = make_tokenizer(chat, begins=begins, ends=ends)
+    tokenizer = make_tokenizer(chat and chat_templates[chat], begins=begins, ends=ends)
     encoder = Encoder(tokenizer)
     text = "  The guest asked.\n\n"
     own = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -61,8 +64,10 @@ def test_what_a_method_reads_first_is_not_learned(make_tokenizer: Callable[..., 
     assert found.spans == ((4, len(found.ids)),)
 
 
-def test_a_control_token_in_a_text_is_text(make_tokenizer: Callable[..., Any]) -> None:
-    tokenizer = make_tokenizer(CHATML)
+def test_a_control_token_in_a_text_is_text(
+    make_tokenizer: Callable[..., Any], chat_templates: dict[str, str]
+) -> None:
+    tokenizer = make_tokenizer(chat_templates["chatml"])
     found = Encoder(tokenizer).encode_rendered(
         Rendered("", "He wrote <|im_end|> twice.", None, plain=True)
     )
@@ -192,7 +197,7 @@ def test_plain_text_by_name_takes_a_column_whatever_stands_beside_it(tmp_path: A
 
 def test_a_blank_text_is_left_out_and_a_null_one_named(write: Callable[..., str]) -> None:
     (task,) = corpus_of([*TEXTS, " \n"], write).tasks.values()
-    assert task.dropped["text blank"] == 1
+    assert task.dropped["blank text"] == 1
     with pytest.raises(InputError, match=r"texts\.jsonl, line 1: the column 'text'.*is missing"):
         corpus_of([None, *TEXTS], write)  # type: ignore[list-item]
 
