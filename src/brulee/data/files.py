@@ -91,7 +91,7 @@ def _data_files(folder: Path) -> list[Path]:
 
 
 def _texts(folder: Path) -> list[Path]:
-    """The texts in a folder and those inside it, but for hidden ones."""
+    """The texts in a folder and those inside it, but for hidden ones and folders by link."""
     return sorted(_walk(folder))
 
 
@@ -100,7 +100,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            yield from _walk(path)
+            yield from () if path.is_symlink() else _walk(path)
         elif _is_text(path):
             yield path
 

@@ -27,6 +27,13 @@ def test_files_of_a_folder_are_a_document_each_and_say_where_they_lay(tmp_path: 
     assert detect(rows).name == "text"
 
 
+def test_a_folder_that_links_to_itself_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "again").symlink_to(tmp_path)
+    (tmp_path / "b.txt").symlink_to(tmp_path / "a.txt")
+    assert len(open_source(str(tmp_path))) == 2
+
+
 def test_a_limit_counts_documents(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / f"{name}.txt").write_text(name)
