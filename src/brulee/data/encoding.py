@@ -305,6 +305,11 @@ class Encoder:
         return text[: offsets[keep - 1][1]].rstrip() if keep > 0 else ""
 
     def _offsets(self, text: str) -> list[tuple[int, int]]:
+        if not self.tokenizer.is_fast:
+            raise InputError(
+                "the model's tokenizer does not say where in a text its tokens stand, which is "
+                "needed to cut it; raise train.max_length, or shorten what is longer."
+            )
         found = self.tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True
         )

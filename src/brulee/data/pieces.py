@@ -126,7 +126,6 @@ def _texts(path: str, task: Task, encoder: Encoder) -> list[list[str]]:
     used = sorted({*task.train, *task.validation, *task.test})
     texts: list[list[str]] = [[""] for _ in range(len(task.rows))]
     most = encoder.max_length - len(encoder.prefix_ids)
-    frame = _count(encoder, ["a"])[0] - len(encoder.starts("a"))
     with bar(f"Dividing {path}", total=len(used), unit="texts") as progress:
         for start in range(0, len(used), _TOGETHER):
             part = used[start : start + _TOGETHER]
@@ -136,12 +135,13 @@ def _texts(path: str, task: Task, encoder: Encoder) -> list[list[str]]:
             tokens = _count(encoder, [whole[row] for row in counted])
             fits = {row for row, n in zip(counted, tokens, strict=True) if n <= most}
             for row, text in whole.items():
-                texts[row] = [text] if row in fits else _of_long(text, encoder, most, frame)
+                texts[row] = [text] if row in fits else _of_long(text, encoder, most)
                 progress.advance()
     return texts
 
 
-def _of_long(text: str, encoder: Encoder, most: int, frame: int) -> list[str]:
+def _of_long(text: str, encoder: Encoder, most: int) -> list[str]:
+    frame = _count(encoder, ["a"])[0] - len(encoder.starts("a"))
     try:
         found = pieces(
             text, encoder.starts(text), lambda piece: _count(encoder, [piece])[0], most, frame

@@ -93,7 +93,9 @@ class TrainSpec(Strict):
     )
     batch_size: Count = Field(8, description="documents of an optimiser step, times accumulation")
     accumulation: Count = Field(1, description="batches whose gradients make one optimiser step")
-    max_length: Annotated[int, Field(ge=8)] = Field(1024, description="tokens, prompt + completion")
+    max_length: Annotated[int, Field(ge=8)] = Field(
+        1024, description="tokens of a document: prompt and completion, or a piece of plain text"
+    )
     optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit"] = Field(
         "adamw", description="8bit: AdamW's moments in 8 bits, by bitsandbytes; paged: on a GPU"
     )

@@ -114,6 +114,16 @@ def test_no_room_for_a_token_is_refused(
         divide(corpus, encoder)
 
 
+def test_a_tokenizer_that_knows_no_places_divides_nothing(
+    make_tokenizer: Callable[..., Any], write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = make_tokenizer()
+    monkeypatch.setattr(type(tokenizer), "is_fast", False)
+    assert divide(corpus_of(TEXTS, write), Encoder(tokenizer, max_length=10_000)).tasks
+    with pytest.raises(InputError, match="does not say where in a text its tokens stand"):
+        divide(corpus_of(TEXTS, write), Encoder(tokenizer, max_length=64))
+
+
 def test_long_texts_are_divided_and_nothing_of_them_is_lost(
     make_tokenizer: Callable[..., Any], write: Callable[..., str]
 ) -> None:
