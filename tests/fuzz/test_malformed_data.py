@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from brulee.data.encoding import Encoder
 from brulee.data.formats import detect, require_templates
+from brulee.data.pieces import pieces
 from brulee.data.sources import open_source
+from brulee.data.template import Rendered
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
@@ -246,3 +248,43 @@ def test_fields_of_many_megabytes_are_read_and_refused_by_the_template(
     assert follow(tmp_path / "a.jsonl", huge.encode(), encoder) == 0
     row = next(iter(open_source(str(tmp_path / "a.jsonl"))))
     assert len(row["prompt"]) == 20_000_000
+
+
+def test_texts_of_any_bytes(tmp_path: Path, encoder: Encoder) -> None:
+    reached = 0
+    parts = st.lists(st.one_of(TEXTS.map(lambda t: t.encode("utf-8", "surrogatepass")),
+                               st.sampled_from([b"\n\n", b"\r\n", b"\n", b"word " * 900]),
+                               st.binary(max_size=3)), max_size=8)  # fmt: skip
+
+    @given(parts, st.sampled_from(["a.txt", "a.md"]))
+    def check(parts: list[bytes], name: str) -> None:
+        nonlocal reached
+        reached += follow(tmp_path / name, b"".join(parts), encoder)
+
+    check()
+    assert reached > 10
+
+
+def test_odd_texts_are_divided_without_loss(encoder: Encoder) -> None:
+    cut = 0
+
+    @given(st.lists(st.one_of(TEXTS, st.just("a word \u6f22\u5b57 ")), min_size=1, max_size=40))
+    def check(parts: list[str]) -> None:
+        nonlocal cut
+        text = "".join(parts).encode("utf-8", "replace").decode()
+        if not text.strip():
+            return
+        found = pieces(text, encoder.starts(text), lambda p: counted(encoder, p), 24, 1)
+        assert "".join(found) == text
+        assert max(counted(encoder, piece) for piece in found) <= 24
+        cut += len(found) > 1
+
+    check()
+    assert cut > 10
+
+
+def counted(encoder: Encoder, text: str) -> int:
+    """Tokens of a text with its end; a blank one is no document."""
+    if not text.strip():
+        return 1
+    return len(encoder.encode_rendered(Rendered("", text, None, plain=True)).ids)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from brulee.data.corpus import open_corpus
 from brulee.errors import InputError
 from brulee.recipe import MixtureSpec, ModelSpec, Recipe, load_recipe, recipe_from_dict
 from brulee.recipe.theirs.writing import Written, written
@@ -266,20 +267,51 @@ def test_files_beside_the_configuration_are_found_from_elsewhere(
 
 
 @pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        (LLAMA_FACTORY.replace("stage: sft", "stage: pt"), {"text": "instruction"}),
+        (AXOLOTL.replace("type: alpaca", "type: completion"), {}),
+        (AXOLOTL.replace("type: alpaca", "type: completion\n    field: body"), {"text": "body"}),
+        (UNSLOTH.replace("auto", "raw"), {}),
+    ],
+    ids=["llama-factory", "axolotl", "axolotl-field", "unsloth"],
+)
+def test_plain_text_there_is_plain_text_here(
+    text: str, columns: dict[str, str], tmp_path: Path
+) -> None:
+    recipe, found = converted(text, tmp_path)
+    _, task = recipe.tasks[0]
+    assert (task.templates, task.columns) == ("plain-text", columns)
+    assert "every piece is a document" in found.text
+    assert "field" not in {one.key for one in found.left}
+
+
+def test_an_entry_of_plain_text_is_read(tmp_path: Path) -> None:
+    info = {"wiki": {"file_name": "wiki.jsonl", "columns": {"prompt": "body"}}}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    rows = [{"body": f"Page {i} says that {i * i} is its square."} for i in range(20)]
+    (tmp_path / "wiki.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {"source": f"{tmp_path}/dataset_info.json:wiki", "templates": "plain-text"}
+    recipe = recipe_from_dict({"data": source | {"columns": {"text": "instruction"}}})
+    (task,) = open_corpus(recipe).tasks.values()
+    assert task.plain
+    assert task.rows[3]["text"] == rows[3]["body"]
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         (
             LLAMA_FACTORY.replace("stage: sft", "stage: dpo"),
             "HERE/theirs.yml, line 3: stage: dpo is learning from preferences (DPO), and brulee "
-            "tunes on instructions with their answers (sft).",
+            "tunes on instructions with their answers, or on plain text (sft, pt).",
         ),
         (f"{AXOLOTL}rl: kto", "line 32: rl: kto is learning from preferences or rewards"),
         (f"{TRL}reward_funcs: [accuracy]", "line 14: reward_funcs is for learning from rewards"),
         (f"{LLAMA_FACTORY}freeze_vision_tower: true", "is for images, videos or sound"),
-        (UNSLOTH.replace("auto", "raw"), "line 5: format_type: raw is plain text"),
         (
-            AXOLOTL.replace("type: alpaca", "type: completion"),
-            "line 5: datasets.0: type: completion is plain text without prompts",
+            AXOLOTL.replace("type: alpaca", "type: pretrain"),
+            "line 5: datasets.0: type: pretrain is plain text that is read as a stream",
         ),
         (
             AXOLOTL.replace("role: from", "role: speaker"),

@@ -85,6 +85,11 @@ def score(
                 f"metric {measure.keys[0]} asks a model for the likeliest answer choice, and texts "
                 "alone do not say it; it can stand in a recipe's metrics."
             )
+        if measure.asks == "likelihood":
+            raise InputError(
+                f"metric {measure.keys[0]} asks a model how likely a text is, and texts alone do "
+                "not say it; it is what plain text is measured by in a recipe."
+            )
         if measure.against not in wanted:
             raise InputError(
                 f"metric {measure.keys[0]} needs --sources, the texts that were summarised."

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from brulee.data.delimited import delimited
 from brulee.data.raw import Piece, Raw, not_utf8, repeated_key
 from brulee.data.tables import check_table, to_table
+from brulee.data.text_files import document, sections
 from brulee.errors import InputError
 
 _BOM = b"\xef\xbb\xbf"
@@ -41,6 +42,11 @@ def read_file(path: Path, label: str, limit: int | None = None, numbered: bool =
     if container in _BINARY:
         check_table(piece.table, label)
     return piece
+
+
+def read_document(path: Path, label: str) -> str:
+    """A whole text file, packed or not, as one document, which may be empty."""
+    return document(Raw(label, _load(path, label)).text())
 
 
 def read_lines(path: Path, label: str) -> list[str]:
@@ -202,6 +208,13 @@ def _arrow(source: Raw, limit: int | None) -> Piece:
     return Piece(table.slice(0, limit), None)
 
 
+def _text(source: Raw, limit: int | None) -> Piece:
+    found = sections(source.text())[:limit]
+    lines = [line for line, _ in found]
+    table = to_table([{"text": text} for _, text in found], lambda i: f"{source.label}, {lines[i]}")
+    return Piece(table, lines)
+
+
 _PACKED = {".gz": _gunzip, ".zst": _unzstd}
 _BINARY = (".parquet", ".arrow")
 CONTAINERS: dict[str, Callable[[Raw, int | None], Piece]] = {
@@ -211,6 +224,8 @@ CONTAINERS: dict[str, Callable[[Raw, int | None], Piece]] = {
     ".tsv": delimited("\t", "tab"),
     ".parquet": _parquet,
     ".arrow": _arrow,
+    ".txt": _text,
+    ".md": _text,
 }
 _NUMBERED: dict[str, Callable[[Raw, int | None], Piece]] = {
     ".csv": delimited(",", "comma", numbered=True),

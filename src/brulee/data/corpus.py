@@ -207,11 +207,23 @@ def _phrase(spec: DataSpec, source: Source, at: KeyPath, read: dict[object, Rows
         if column not in rows.columns:
             raise unknown("column", column, rows.columns, source.at((*at, "references")))
     require_columns(rows, templates)
+    if templates.plain:
+        _check_plain(spec, source, at)
     try:
         kept, held_out = hold_out_templates(templates, spec.hold_out_templates, spec.split.salt)
     except InputError as error:
         raise InputError(f"{source.at((*at, 'hold_out_templates'))}: {error}") from None
     return _Phrased(spec, at, rows, kept, held_out, noted)
+
+
+def _check_plain(spec: DataSpec, source: Source, at: KeyPath) -> None:
+    """Refuse what only a prompt or an answer has."""
+    given = {"system": spec.system, "shots": spec.shots, "references": spec.references or None}
+    for key in (key for key, value in given.items() if value is not None):
+        raise InputError(
+            f"{source.at((*at, key))}: {spec.source} is plain text, without prompts and answers, "
+            f"to which {key} would belong; take it out."
+        )
 
 
 def _templates(spec: DataSpec, source: Source, at: KeyPath) -> TemplateSet:
@@ -281,11 +293,11 @@ def _read(phrased: _Phrased, first: _Phrased) -> Iterator[str | None]:
 def _task(path: str, phrased: _Phrased, splits: Splits) -> Task:
     rows, spec = phrased.rows, phrased.spec
     usable = usable_rows(rows, phrased.templates)
-    parts = {
-        name: tuple(i for i in getattr(splits, name) if i in usable.rows)
-        for name in ("train", "validation", "test")
-    }
-    if not parts["train"]:
+    train, validation, test = (
+        tuple(i for i in chosen if i in usable.rows)
+        for chosen in (splits.train, splits.validation, splits.test)
+    )
+    if not train:
         out = ", ".join(f"{count:,} {why}" for why, count in usable.dropped.items() if count)
         raise InputError(f"{rows.name}: no row is left to train on; left out: {out or 'none'}.")
     if phrased.noted is not None:
@@ -297,7 +309,9 @@ def _task(path: str, phrased: _Phrased, splits: Splits) -> Task:
         phrased.templates,
         phrased.held_out,
         splits,
-        **parts,
+        train=train,
+        validation=validation,
+        test=test,
         dropped=usable.dropped,
         labels=usable.labels,
     )

@@ -17,13 +17,19 @@ _TEXTS = ("content", *FURTHER)
 class Drafts:
     """What a framing writes for rendered rows, their own control tokens shielded."""
 
-    def __init__(self, framing: ChatFraming | PlainFraming, tokens: Tokens) -> None:
-        self._framing, self._tokens = framing, tokens
+    def __init__(self, framing: ChatFraming | PlainFraming, tokens: Tokens, eos: int) -> None:
+        self._framing, self._tokens, self._eos = framing, tokens, eos
 
     def document(self, rendered: Rendered) -> Draft:
-        """A row with its answer. Raises InputError for an empty completion."""
+        """A row with its answer; a plain text is one segment, which nothing stands round.
+
+        Raises InputError for an empty completion.
+        """
         if not rendered.completion.strip():
             raise InputError("the completion is empty: there is nothing to learn.")
+        if rendered.plain:
+            end = (self._eos,) if rendered.ends else ()
+            return [Segment(self._tokens.shield(rendered.completion), True, end)]
         messages, tools = rendered.messages, rendered.tools
         reading = self.reading(messages, rendered.learn_history, tools)
         return [*reading, self._added(messages, rendered.answer, tools)]

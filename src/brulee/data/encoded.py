@@ -5,6 +5,11 @@ that what carries loss is counted and never searched for:
 
     <|im_start|>user ... <|im_end|> <|im_start|>assistant | The customer asked ... <|im_end|>
     '---------------------- prompt ---------------------' '------------ learned -----------'
+
+A draft that begins with what is learned is a text by itself. The tokenizer frames it as any text,
+and all is learned but its first token, which nothing stands before:
+
+    <s> | Once upon a time ... </s>          Once | upon a time ... <|endoftext|>
 """
 
 from __future__ import annotations
@@ -87,7 +92,7 @@ class DraftIds:
                 ids += part
                 ids += segment.end
                 if segment.learned:
-                    spans.append((start, len(ids)))
+                    spans.append((max(start, len(prefix) + 1), len(ids)))
             documents.append(Encoded(tuple(ids), tuple(spans)))
         return documents
 
@@ -98,11 +103,23 @@ class DraftIds:
 
     def _tokenise(self, drafts: Sequence[Draft]) -> list[list[list[int]]]:
         """The ids of every segment of every draft."""
-        firsts = self._tokens.batch([d[0].text for d in drafts], bounds=self._bounds)
+        firsts = self._firsts([draft[0] for draft in drafts])
         later = iter(self._later([pair for draft in drafts for pair in pairwise(draft)]))
         return [
-            [self._open(first), *(next(later) for _ in draft[1:])]
+            [first, *(next(later) for _ in draft[1:])]
             for first, draft in zip(firsts, drafts, strict=True)
+        ]
+
+    def _firsts(self, segments: Sequence[Segment]) -> list[list[int]]:
+        """The ids of first segments, with what stands before them and without any end."""
+        prompts = [segment.text for segment in segments if not segment.learned]
+        read = iter(self._tokens.batch(prompts, bounds=self._bounds))
+        texts = [segment.text for segment in segments if segment.learned]
+        alone = iter(self._tokens.batch(texts, bounds=True))
+        eos = self._tokenizer.eos_token_id
+        return [
+            _open(next(alone), eos) if segment.learned else _open(next(read), self._unread)
+            for segment in segments
         ]
 
     def _later(self, pairs: Sequence[tuple[Segment, Segment]]) -> list[list[int]]:
@@ -116,5 +133,6 @@ class DraftIds:
         end = [str(self._tokenizer.convert_ids_to_tokens(i)) for i in segment.end[-1:]]
         return "".join(end) or segment.text
 
-    def _open(self, ids: list[int]) -> list[int]:
-        return ids[:-1] if self._unread is not None and ids[-1:] == [self._unread] else ids
+
+def _open(ids: list[int], end: int | None) -> list[int]:
+    return ids[:-1] if end is not None and ids[-1:] == [end] else ids

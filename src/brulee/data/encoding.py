@@ -58,7 +58,7 @@ class Encoder:
             raise InputError("data.system: this model has no chat template to put it into.")
         self._tokens = Tokens(tokenizer)
         self._framing = self._find_framing()
-        self._drafts = Drafts(self._framing, self._tokens)
+        self._drafts = Drafts(self._framing, self._tokens, self._eos())
         self._ids = DraftIds(tokenizer, self._tokens, self._framing, kind)
 
     @property
@@ -184,12 +184,24 @@ class Encoder:
         """As `encode_rendered` of each, in one call of the tokenizer."""
         return self._documents([self._drafts.document(one) for one in rendered])
 
+    def text_alone(self, rendered: Rendered) -> Encoded | None:
+        """A plain text without its end, as it is measured; None where it is a single token."""
+        draft = self._drafts.document(replace(rendered, ends=False))
+        if len(self._ids.of(draft, ())) < 2:
+            return None
+        return self._documents([draft])[0]
+
+    def starts(self, text: str) -> list[int]:
+        """The character that each token of a text by itself begins at."""
+        return [start for start, _ in self._offsets(text)]
+
     def fit(self, phrasing: Phrasing, row: Mapping[str, Any], key: str = "") -> Encoded | None:
         """Render and encode a row within `max_length` tokens; None where the phrasing says so.
 
         Too long a document loses exemplars, then a chat's oldest exchanges, then the end of its
         longest source column: never the instruction, the last answer or its end-of-turn token.
-        Raises InputError when even an empty source is too long.
+        Raises InputError when even an empty source is too long, and for a plain text that is too
+        long, which loses nothing and has to be divided (pieces.py).
         """
         return self._fit((phrasing, row, key))
 
@@ -260,6 +272,11 @@ class Encoder:
         full = self._documents([draft])[0]
         if len(full.ids) <= self.max_length:
             return full
+        if draft[0].learned:
+            raise InputError(
+                f"a text of {len(full.ids):,} tokens does not fit into {self.max_length:,}; it has "
+                "to be divided."
+            )
         answer = len(full.ids) - full.spans[-1][0]
         found = self._shortened(*item, self.max_length - answer)
         if found is None:
@@ -280,14 +297,23 @@ class Encoder:
         return shortened(phrasing, row, key, room, read, self._without_end)
 
     def _without_end(self, text: str, excess: int) -> str:
-        offsets = self.tokenizer(
-            text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True
-        )["offset_mapping"]
+        offsets = self._offsets(text)
         keep = len(offsets) - excess
         # Where one character is several tokens, it goes as a whole: half of it would be all of it.
         while keep > 0 and offsets[keep - 1][1] > offsets[keep][0]:
             keep -= 1
         return text[: offsets[keep - 1][1]].rstrip() if keep > 0 else ""
+
+    def _offsets(self, text: str) -> list[tuple[int, int]]:
+        if not self.tokenizer.is_fast:
+            raise InputError(
+                "the model's tokenizer does not say where in a text its tokens stand, which is "
+                "needed to cut it; raise train.max_length, or shorten what is longer."
+            )
+        found = self.tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True
+        )
+        return list(found["offset_mapping"])
 
     def _draft_of(self, item: Item) -> Draft | None:
         phrasing, row, key = item

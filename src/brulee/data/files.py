@@ -1,20 +1,22 @@
-"""A data file, or a folder whose files are named after splits."""
+"""A data file, or a folder: of files named after splits, or of texts that are a document each."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from brulee.data.containers import CONTAINERS, container_of, digest, read_file
+from brulee.data.containers import CONTAINERS, container_of, digest, read_document, read_file
 from brulee.data.dataset_info import FILE_NAME, entry_names
 from brulee.data.rows import Found, Part
 from brulee.data.split_names import SPLIT_NAMES, SPLIT_ORDER
-from brulee.data.tables import join_tables
+from brulee.data.tables import join_tables, to_table
+from brulee.data.text_files import SUFFIXES
 from brulee.errors import InputError
 
 # What `datasets` writes beside its data.
 _ABOUT = (FILE_NAME, "state.json", "dataset_dict.json")
+_BESIDE = frozenset(("readme", "license", "licence", "notice"))  # texts beside splits
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
 
@@ -34,12 +36,17 @@ def open_folder(path: Path, label: str, limit: int | None = None, numbered: bool
     """The rows of a folder, whose files or subfolders are called train, validation and test.
 
     A split may be in shards (`train-00000-of-00002.parquet`). Without such names the folder holds
-    one data set, which publishes no split. Raises InputError where that leaves a choice.
+    one data set, which publishes no split: a file of rows, or texts, each a document, in it and in
+    the folders inside it. Beside files of rows, texts say something about these and are not read.
+    Texts are splits where all of them are called so: a page on training is no split of a manual.
+    Raises InputError where that leaves a choice.
     """
     by_split = {split: _files_of(path, split) for split in SPLIT_ORDER}
+    if _are_texts([f for files in by_split.values() for f in files]) and not _all_splits(path):
+        by_split = {}
     parts = []
     for split, files in by_split.items():
-        if len(files) > 1 and not _are_shards(files):
+        if len(files) > 1 and not (_are_shards(files) or _are_texts(files)):
             raise InputError(f"{label}: two files for {split}: {', '.join(f.name for f in files)}.")
         if files:
             parts.append(_read(_labelled(files, path, label), split, limit, numbered))
@@ -71,14 +78,47 @@ def _files_of(folder: Path, split: str) -> list[Path]:
         file
         for sub in sorted(folder.iterdir())
         if sub.is_dir() and SPLIT_NAMES.get(sub.name.lower()) == split
-        for file in _data_files(sub)
+        for file in _data_files(sub) or _texts(sub)
     ]
     return [f for f in _data_files(folder) if SPLIT_NAMES.get(_stem(f).lower()) == split] + inside
 
 
 def _data_files(folder: Path) -> list[Path]:
+    """The files of rows in a folder; where it has none, its texts."""
     files = [p for p in folder.iterdir() if p.is_file() and container_of(p)]
-    return sorted(p for p in files if p.name not in _ABOUT)
+    known = sorted(p for p in files if p.name not in _ABOUT)
+    return [p for p in known if not _is_text(p)] or known
+
+
+def _texts(folder: Path) -> list[Path]:
+    """The texts in a folder and those inside it, but for hidden ones and folders by link."""
+    return sorted(_walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from () if path.is_symlink() else _walk(path)
+        elif _is_text(path):
+            yield path
+
+
+def _all_splits(folder: Path) -> bool:
+    """Whether a folder of texts is of splits, but for what says something about them."""
+    files = [_stem(path) for path in _data_files(folder)]
+    inside = [sub.name for sub in folder.iterdir() if sub.is_dir() and _texts(sub)]
+    names = {name.lower() for name in (*files, *inside)} - _BESIDE
+    return names <= SPLIT_NAMES.keys()
+
+
+def _is_text(path: Path) -> bool:
+    return container_of(path) in SUFFIXES
+
+
+def _are_texts(files: Sequence[Path]) -> bool:
+    return all(map(_is_text, files))
 
 
 def _stem(file: Path) -> str:
@@ -97,20 +137,25 @@ def _labelled(files: Sequence[Path], folder: Path, label: str) -> list[tuple[Pat
 
 def _whole_folder(path: Path, label: str, limit: int | None, numbered: bool) -> Found:
     files = _data_files(path)
-    if len(files) == 1 or _are_shards(files):
+    if not files or _are_texts(files):
+        files = _texts(path)
+    if len(files) == 1 or (files and (_are_shards(files) or _are_texts(files))):
         return _read(_labelled(files, path, label), None, limit, numbered)
     held = f"it holds {', '.join(f.name for f in files)}" if files else "it holds no data file"
     entry = f"{label.rstrip('/')}/{FILE_NAME}"
     hint = f" {entry}:NAME is an entry of that file." if (path / FILE_NAME).is_file() else ""
     raise InputError(
         f"{label}: a folder needs files named train, validation and test "
-        f"({', '.join(CONTAINERS)}), or one file; {held}.{hint}"
+        f"({', '.join(CONTAINERS)}), one file, or texts alone ({', '.join(SUFFIXES)}); "
+        f"{held}.{hint}"
     )
 
 
 def _read(
     files: Sequence[tuple[Path, str]], split: str | None, limit: int | None, numbered: bool
 ) -> Found:
+    if len(files) > 1 and _are_texts([path for path, _ in files]):
+        return _read_texts(files[:limit], split)
     tables, parts, digests = [], [], {}
     left = limit
     for path, label in files:
@@ -123,3 +168,11 @@ def _read(
         parts.append(Part(label, count, piece.lines, split))
         digests[label] = digest(path)
     return Found(join_tables(tables, list(digests)), parts, digests)
+
+
+def _read_texts(files: Sequence[tuple[Path, str]], split: str | None) -> Found:
+    """A row for each file, which says in the column `file` where it lay."""
+    rows = [{"text": read_document(path, label), "file": label} for path, label in files]
+    parts = [Part(label, 1, None, split, "") for _, label in files]
+    digests = {label: digest(path) for path, label in files}
+    return Found(to_table(rows, lambda i: files[i][1]), parts, digests)

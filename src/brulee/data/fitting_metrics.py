@@ -20,6 +20,8 @@ def metrics_for(task: Task, targets: Sequence[str], reads_calls: bool) -> list[s
 
     `reads_calls`: tool calls can be found in what the model writes.
     """
+    if task.plain:
+        return ["bits_per_byte"]
     calling = _calling(task) if reads_calls else 0.0
     if calling == 1:
         return ["tool_calls"]

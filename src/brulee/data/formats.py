@@ -62,7 +62,8 @@ def detect(rows: Rows, limit: int | None = None, turns: Turns = "every") -> Dete
             continue
         if found.jinja is None:
             return Detected(name, found.why, None, rows)
-        template = Template(name, found.jinja, chat=turns if found.chat else None)
+        chat = turns if found.chat else None
+        template = Template(name, found.jinja, chat=chat, plain=found.plain)
         templates = TemplateSet(name, (template,))
         made = found.convert(rows, limit) if found.convert else rows
         return Detected(name, found.why, templates, made)
@@ -82,6 +83,8 @@ def describe(detected: Detected, row: Mapping[str, Any]) -> str:
     rendered = require_templates(detected).templates[0].render(row)
     if rendered is None:
         return f"{line}\n  (the row renders no prompt)"
+    if rendered.plain:
+        return f"{line}\n  text: {_cut(rendered.completion)}"
     before = "\n".join(map(spoken, rendered.history))
     parts = {"tools": listed(rendered.tools), "history": before}
     shown = {part: text for part, text in parts.items() if text}

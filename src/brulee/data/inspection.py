@@ -27,6 +27,7 @@ from brulee.data.inspection_lengths import (
 from brulee.data.inspection_mix import Mix, mix_of_tasks, mix_of_templates
 from brulee.data.inspection_rows import Shown, show
 from brulee.data.inspection_texts import Texts, read_texts
+from brulee.data.pieces import divide
 from brulee.data.splits import NAMES
 from brulee.data.task import Task
 from brulee.errors import InputError
@@ -43,7 +44,8 @@ class TaskFacts:
     """One task: its rows, where they went, what its texts show.
 
     `counts` are the rows of each split; `dropped` those left out, by reason; `held_out` says why
-    the task is not trained on.
+    the task is not trained on. `pieces` are those of each split that plain texts are divided into,
+    none where there are no such texts.
     """
 
     path: str
@@ -58,6 +60,7 @@ class TaskFacts:
     duplicates: int
     near_duplicates: int
     texts: Texts
+    pieces: dict[str, int]
 
     @property
     def leaks(self) -> bool:
@@ -132,7 +135,7 @@ def inspect(
     200,000 rows read, shared by the tasks. Raises InputError
     where no row fits, with the first row's reason.
     """
-    train = recipe.train
+    train, corpus = recipe.train, divide(corpus, encoder)
     mixture = corpus.mixture({p: corpus.tasks[p].train for p in corpus.trained}, train.seed)
     draws = max(1, math.ceil(train.epochs * len(mixture)))
     if train.max_steps is not None:
@@ -145,6 +148,7 @@ def inspect(
     after = [m.after(encoder.max_length) for m in drawn.used]
     shown, left_out = _shown(corpus, encoder, drawn, rows, most_shown, train.seed)
     share = TEXTS // len(corpus.tasks)
+    facts = (_facts(corpus, path, task, share) for path, task in corpus.tasks.items())
     return Inspection(
         name=recipe.name or recipe.source.label,
         model=recipe.base.name,
@@ -155,7 +159,7 @@ def inspect(
         failed=drawn.failed,
         problem=drawn.problem,
         longest=_place(corpus, max(measured, key=lambda m: m.length)),
-        tasks=tuple(_facts(corpus, path, task, share) for path, task in corpus.tasks.items()),
+        tasks=tuple(facts),
         prompt=lengths([m.prompt for m in measured]),
         completion=lengths([m.learned for m in measured]),
         total=lengths([m.length for m in measured]),
@@ -183,7 +187,8 @@ def _place(corpus: Corpus, document: Measured) -> str:
     return f"{corpus.tasks[document.part].rows.place(document.row)} ({document.length:,} tokens)"
 
 
-def _facts(corpus: Corpus, path: str, task: Task, most: int) -> TaskFacts:
+def _facts(corpus: Corpus, path: str, divided: Task, most: int) -> TaskFacts:
+    task = divided.whole
     return TaskFacts(
         path,
         task.rows.name,
@@ -197,6 +202,7 @@ def _facts(corpus: Corpus, path: str, task: Task, most: int) -> TaskFacts:
         task.splits.duplicates,
         task.splits.near_duplicates,
         read_texts(path, task, most),
+        {name: len(getattr(divided, name)) for name in NAMES} if divided.division else {},
     )
 
 
@@ -240,12 +246,14 @@ def _spread(rows: Sequence[int], each: int) -> Iterator[int]:
 
 
 def _framing(encoder: Encoder, shown: Sequence[Shown]) -> Framing:
-    written = [one for one in shown if one.pieces]
+    # A plain text is no answer: it ends where it ends, and is not read at inference.
+    written = [one for one in shown if one.pieces and not one.plain]
     start = encoder.tokenizer.bos_token_id
     documents = [[i for piece in one.pieces for i in piece.ids] for one in written]
+    begun = [[i for piece in one.pieces[:2] for i in piece.ids] for one in shown]
     return Framing(
         len(written),
         sum(ids[-1] in encoder.stop_ids for ids in documents),
         sum(one.same for one in written),
-        sum(start is not None and ids[:2] == [start, start] for ids in documents),
+        sum(start is not None and ids[:2] == [start, start] for ids in begun),
     )

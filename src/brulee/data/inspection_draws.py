@@ -114,10 +114,11 @@ def _phrasings(
         if isinstance(full, Encoded):
             fewer: tuple[int, ...] = ()
             least: int | None = None
-            if len(full.ids) > min(most, _SHORT):
+            if len(full.ids) > min(most, _SHORT) and not task.plain:
                 fewer, least = _shorter(phrasing, task.rows[draw.row], key, full, uncut)
             prompt = len(full.ids) - full.learned
-            measured = Measured(draw.part, draw.row, number, prompt, full.learned, least, fewer)
+            own = (draw.part, draw.row, number)
+            measured = Measured(*own, prompt, full.learned, least, fewer, task.plain)
             yield measured
             if measured.fits(most):
                 return

@@ -18,7 +18,8 @@ class Measured:
     """One training document as it is before anything is cut.
 
     `prompt` and `learned` are tokens; `fewer` its lengths with one example less each; `least` its
-    length with an empty source and no examples, None where nothing of it can be cut.
+    length with an empty source and no examples, None where nothing of it can be cut. A `plain` text
+    is divided at every length, and loses nothing.
     """
 
     part: str
@@ -28,6 +29,7 @@ class Measured:
     learned: int
     least: int | None = None
     fewer: tuple[int, ...] = ()
+    plain: bool = False
 
     @property
     def length(self) -> int:
@@ -36,7 +38,11 @@ class Measured:
 
     def fits(self, most: int) -> bool:
         """Whether it fits into so many tokens, cut or not."""
-        return self.whole(most) is not None or (self.least is not None and self.least <= most)
+        return (
+            self.plain
+            or self.whole(most) is not None
+            or (self.least is not None and self.least <= most)
+        )
 
     def whole(self, most: int) -> int | None:
         """Its length with as many of its examples as fit; None where its source has to be cut."""
@@ -129,7 +135,7 @@ def cuts(measured: Sequence[Measured], candidates: Iterable[int]) -> tuple[Cut, 
     """What each length would cut; a document that fits in no way is not cut short."""
     found = []
     for most in candidates:
-        long = [m for m in measured if m.length > most]
+        long = [m for m in measured if m.length > most and not m.plain]
         fitting = [m for m in long if m.fits(most)]
         fewer = sum(m.whole(most) is not None for m in fitting)
         lost = sum(m.length - m.after(most) for m in fitting)

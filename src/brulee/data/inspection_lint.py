@@ -85,7 +85,7 @@ class _Sample:
 def _scores(recipe: Recipe, at: KeyPath, task: Task) -> Iterator[Finding]:
     own = task.spec.metrics
     where = recipe.source.at((*at, "metrics") if own is not None else ("evaluate", "metrics"))
-    whole = [name for name in own or recipe.evaluate.metrics if name in _WHOLE]
+    whole = [name for name in own or recipe.evaluate.of_answers if name in _WHOLE]
     first = task.templates.templates[0]
     if whole and first.metadata.rationale:
         message = (

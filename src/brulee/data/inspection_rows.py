@@ -33,7 +33,7 @@ class Shown:
 
     `pieces` are the document that is trained on; `prompt` is the exact text that the model reads at
     inference, `same` whether its tokens are those of the document; `cut` counts the tokens taken
-    out of the source. `problem` says why there is no document.
+    out of the source. `problem` says why there is no document. A `plain` text has no prompt.
     """
 
     task: str
@@ -48,6 +48,7 @@ class Shown:
     same: bool
     pieces: tuple[Piece, ...]
     problem: str = ""
+    plain: bool = False
 
 
 def show(
@@ -71,6 +72,10 @@ def show(
         return Shown(path, chosen.name, held_out, row, place, 0, 0, 0, "", False, (), str(error))
     if encoded is None:
         return None
+    if chosen.plain:
+        found = tuple(pieces(encoder.tokenizer, encoded))
+        return Shown(path, chosen.name, held_out, row, place, len(encoded.ids), encoded.learned,
+                     0, "", True, found, plain=True)  # fmt: skip
     room = encoder.max_length - (len(encoded.ids) - encoded.spans[-1][0])
     rendered = encoder.fit_rendered(phrasing, values, room, key)
     assert rendered is not None, "a row that was encoded renders, cut in the same way"

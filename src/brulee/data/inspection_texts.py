@@ -112,7 +112,9 @@ def _read(task: Task, chosen: dict[str, tuple[int, ...]]) -> Iterator[_Read]:
             spelled = spellings(values)
             said = [values[spelled[c]] for c in columns if c in spelled]
             alone = "\n".join(str(value) for value in said if value not in (None, "", []))
-            echo = normalise(alone or rendered.prompt) == normalise(rendered.completion)
+            echo = not rendered.plain and normalise(alone or rendered.prompt) == normalise(
+                rendered.completion
+            )
             source = input_text(said, rendered.prompt)
             yield _Read(name, row, source, rendered.completion, echo)
 

@@ -59,7 +59,8 @@ def usable_rows(rows: Rows, templates: TemplateSet) -> Usable:
             f"rows; at most {MOST_EMPTY:.0%} may be (they are left out). Check the column that "
             f"template {template.name!r} learns from."
         )
-    dropped = {"empty completion": len(empty), "template not applicable": inapplicable}
+    none = "blank text" if template.plain else "template not applicable"
+    dropped = {"empty completion": len(empty), none: inapplicable}
     labels = choices.pop() if len(choices) == 1 else None
     return Usable(frozenset(usable), dropped, labels)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from brulee.data.tables import to_table
 from brulee.errors import unknown
@@ -18,12 +21,16 @@ _TOGETHER: Final = 100  # rows read at once
 
 @dataclass(frozen=True)
 class Part:
-    """A run of rows that came from one place: `count` rows of one file or one Hub split."""
+    """A run of rows that came from one place: `count` rows of one file or one Hub split.
+
+    Without lines they are counted by `unit`; "" says that the label is the place of all.
+    """
 
     label: str
     count: int
     lines: list[int] | None
     split: str | None = None
+    unit: Literal["row", "piece", ""] = "row"
 
 
 @dataclass(frozen=True)
@@ -96,10 +103,25 @@ class Rows:
         kept = {c: self._dataset.data[c] for c in self.columns if c not in gone}
         return Rows(self.name, pa.table({**added, **kept}), self._parts, self.digests)
 
+    def divided(self, column: str, pieces: Sequence[Sequence[str]]) -> Rows:
+        """Each row as several, which hold the pieces of a column's text in their order."""
+        import pyarrow as pa
+
+        of = pa.array([i for i, found in enumerate(pieces) for _ in found], pa.int64())
+        kept = {c: self._dataset.data[c].take(of) for c in self.columns if c != column}
+        texts = pa.array([text for found in pieces for text in found], pa.large_string())
+        splits = {i: name for name, rows in self.published.items() for i in rows}
+        parts = [
+            Part(self.place(i), len(found), None, splits.get(i), "piece" if len(found) > 1 else "")
+            for i, found in enumerate(pieces)
+        ]
+        return Rows(self.name, pa.table({**kept, column: texts}), parts, self.digests)
+
     def place(self, i: int) -> str:
         """Where a row stands: "chats.jsonl, line 12", or "row 12" for parquet and the Hub."""
         part, number = self._found(i)
-        return f"{part.label}, {'row' if part.lines is None else 'line'} {number}"
+        unit = part.unit if part.lines is None else "line"
+        return f"{part.label}, {unit} {number}" if unit else part.label
 
     def origin(self, i: int) -> tuple[str, str, int]:
         """Where a row stands whatever its file is called: the file's sha256, where in it, number.
@@ -114,11 +136,17 @@ class Rows:
 
     def _found(self, i: int) -> tuple[Part, int]:
         """The part that a row is of, and the row's number or line in it."""
-        for part in self._parts:
-            if i < part.count:
-                return part, i + 1 if part.lines is None else part.lines[i]
-            i -= part.count
-        raise IndexError(f"{self.name} has {len(self)} rows")
+        if not 0 <= i < len(self):
+            raise IndexError(f"{self.name} has {len(self)} rows")
+        # Of parts that begin at one row, all but the last are empty.
+        at = bisect_right(self._starts, i) - 1
+        part, within = self._parts[at], i - self._starts[at]
+        return part, within + 1 if part.lines is None else part.lines[within]
+
+    @functools.cached_property
+    def _starts(self) -> list[int]:
+        """The number of each part's first row."""
+        return list(accumulate((part.count for part in self._parts), initial=0))[:-1]
 
 
 def spellings(columns: Iterable[str]) -> dict[str, str]:

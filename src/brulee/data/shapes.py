@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from brulee.data.conversations import (
 from brulee.data.messages import WEIGHT
 from brulee.data.packing import TOOLS
 from brulee.data.sources import Rows
-from brulee.data.template import SEPARATOR
+from brulee.data.template import PLAIN, SEPARATOR
 
 OPENAI, SHAREGPT = ("role", "content"), ("from", "value")
 
@@ -75,8 +76,14 @@ _PREFERENCES = (("chosen", "rejected"), ("chosen_response", "rejected_response")
 _ABOUT_TEXT = frozenset(
     (
         *("id", "idx", "index", "uuid", "url", "source", "meta", "metadata", "timestamp", "date"),
-        *("title", "lang", "language"),
+        *("title", "lang", "language", "file", "path", "file_path", "dump", "created", "added"),
+        *("language_score", "token_count", "license"),
     )
+)
+# What only a chat has that was made into one text.
+_WRITTEN_OUT = re.compile(
+    r"<\|(?:im_start|start_header_id|assistant|user)\|>|\[/INST\]|<start_of_turn>"
+    r"|#{2,3} ?(?:Assistant|Response):"
 )
 _NUMBER_OR_TEXT = (str, int, float)
 
@@ -87,12 +94,14 @@ class Found:
 
     `convert` makes the rows that the Jinja reads, where those are not the source's own; its second
     argument bounds how many rows it makes from one. `chat`: these say what came before the prompt.
+    `plain`: they are texts without one.
     """
 
     why: str
     jinja: str | None = None
     convert: Callable[[Rows, int | None], Rows] | None = None
     chat: bool = False
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,14 +242,17 @@ def pair(look: Look) -> Found | None:
 
 
 def plain_text(look: Look) -> Found | None:
-    """Text without a prompt: recognised to say what to do."""
+    """Text without a prompt, all of it to be learned."""
     if not look.holds("text", str) or set(look.rows.columns) - {"text"} - _ABOUT_TEXT:
         return None
-    return Found(
-        "the column 'text' is plain text for language modelling, in which no prompt and no "
-        "completion can be told apart. Give two columns (prompt, completion) or chats (messages), "
-        "or say with data.templates which part of the row is learned."
-    )
+    texts = look.values("text")
+    if 2 * sum(bool(_WRITTEN_OUT.search(text)) for text in texts) > len(texts):
+        return Found(
+            "the column 'text' holds chats written out as text, whose prompts would be learned as "
+            "well, and in other signs than the model's own. Give them as messages, or say so: "
+            "data.templates: plain-text learns all of it as it stands."
+        )
+    return Found("column text: plain text, of which everything is learned", PLAIN, plain=True)
 
 
 def _chat(look: Look, keys: tuple[str, str]) -> Found | None:

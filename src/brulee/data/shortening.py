@@ -59,7 +59,7 @@ def shortened(
         rendered = phrasing.render(row, key)
     if rendered is None:
         return None
-    if read(rendered) <= room:
+    if rendered.plain or read(rendered) <= room:  # a text by itself has nothing before it
         return Shortened(rendered, False)
     history = _history_that_fits(rendered, room, read)
     found = _with_source_cut(phrasing, row, key, history, room, read, without_end)

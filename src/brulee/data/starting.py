@@ -283,13 +283,16 @@ def _lines(
     yield "train:"
     yield "  epochs: 3  # how often each row is seen"
     yield "  batch_size: 8  # documents of a step"
-    yield "  max_length: 1024  # tokens; of a longer document the source text is cut"
+    longer = "a longer text is divided" if task.plain else "of a longer one the source text is cut"
+    yield f"  max_length: 1024  # tokens of a document; {longer}"
     yield ""
     yield "evaluate:"
     metrics = metrics_for(task, [one.completion for one in targets], reads_calls)
     yield f"  metrics: [{', '.join(map(quoted, metrics))}]"
     yield "  guards: [common-knowledge, plain-prose]  # what must not get worse"
     yield "  guard_limit: 40  # items of each; null asks all, which finds smaller losses"
+    if task.plain:
+        return
     yield "  generation:"
     yield f"    max_new_tokens: {_tokens(list(map(_written, targets)))}  # what an answer may have"
 

@@ -26,10 +26,24 @@ def advice(rows: Rows, sample: Sequence[Mapping[str, Any]]) -> str:
     said = f"the columns ({columns}) do not say what is asked and what is learned"
     if not fitting:
         own = "data.templates: {prompt: ..., completion: ...}"
-        return f"{said}, and no library family has them; write {own}, or map data.columns."
+        said = f"{said}, and no library family has them; write {own}, or map data.columns."
+        return said + _alone(sample)
     return (
         f"{said}; choose data.templates. Library families that fit these columns: "
         f"{', '.join(fitting)}."
+    )
+
+
+def _alone(sample: Sequence[Mapping[str, Any]]) -> str:
+    """What to do about a lone column of texts, which may be plain text under another name."""
+    texts = [
+        column for column, value in (sample[0] if sample else {}).items() if isinstance(value, str)
+    ]
+    if len(texts) != 1 or not texts[0].isidentifier():
+        return ""
+    return (
+        f" To learn {texts[0]!r} as plain text: data.templates: plain-text with data.columns: "
+        f"{{text: {texts[0]}}}."
     )
 
 

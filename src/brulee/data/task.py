@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import sys
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -51,12 +52,42 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Division:
+    """The task whose texts were divided into pieces, and of which of its rows each piece is."""
+
+    whole: Task
+    of: tuple[int, ...]
+
+    def name(self, piece: int) -> str:
+        """The row that a piece is of, with which piece of it this is, where it is one of several.
+
+        "12" and "12/3", for what names test items.
+        """
+        row = self.of[piece]
+        first, end = bisect_left(self.of, row), bisect_right(self.of, row)
+        return f"{row}/{piece - first + 1}" if end - first > 1 else str(row)
+
+    def told(self, most: int) -> str:
+        """How many texts became how many pieces, in a sentence."""
+        used = {*self.whole.train, *self.whole.validation, *self.whole.test}
+        pieces = sum(row in used for row in self.of)
+        texts = f"{len(used):,} text{'' if len(used) == 1 else 's'}"
+        if pieces == len(used):
+            return f"{self.whole.name}: {texts}, none longer than train.max_length = {most:,}."
+        return (
+            f"{self.whole.name}: {texts} in {pieces:,} pieces, each a document of at most "
+            f"train.max_length = {most:,} tokens."
+        )
+
+
+@dataclass(frozen=True)
 class Task:
     """Rows that can be trained on and scored.
 
     `templates` are those trained on, `held_out` those kept for the test. `train`, `validation` and
     `test` are row indices with an applicable template and a completion; `dropped` counts the others
-    by reason. `labels` are the answer choices, where every row has the same.
+    by reason. `labels` are the answer choices, where every row has the same. `division` is that of
+    plain texts, whose rows are their pieces then.
     """
 
     name: str
@@ -70,6 +101,17 @@ class Task:
     test: tuple[int, ...]
     dropped: dict[str, int]
     labels: tuple[str, ...] | None
+    division: Division | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether its rows are texts without a prompt."""
+        return self.templates.plain
+
+    @property
+    def whole(self) -> Task:
+        """The task with its rows as its source has them."""
+        return self.division.whole if self.division else self
 
     @property
     def cluster(self) -> str | None:
@@ -141,14 +183,20 @@ class Task:
         """A row under a template (the first), with every reference it has.
 
         The prompt is cut to `room` tokens as a training document is. None where the template does
-        not apply to the row. Raises InputError naming the row where its prompt cannot be cut to
-        fit, for a reference that is no text, and for what the chat template does not show.
+        not apply to the row, and for a plain text of which nothing can be predicted. Raises
+        InputError naming the row where its prompt cannot be cut to fit, for a reference that is no
+        text, and for what the chat template does not show.
         """
         values = self.rows[row]
         template = template or self.templates.templates[0]
         rendered = render(self.rows, row, values, template)
         if rendered is None or not rendered.completion:
             return None
+        if rendered.plain:
+            if encoder.text_alone(rendered) is None:
+                return None
+            name = self.division.name(row) if self.division else str(row)
+            return Item(name, rendered, (rendered.completion,), self._group(row))
         shots = self.spec.shots.test if self.spec.shots else 0
         phrasing = self.phrasing(template, row, shots, "test")
         try:

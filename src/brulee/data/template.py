@@ -18,6 +18,8 @@ from brulee.data.sandbox import LimitedEnvironment, render
 from brulee.errors import InputError
 
 SEPARATOR = "|||"
+TEXT, GOES_ON = "text", "goes_on"
+PLAIN = f"{SEPARATOR} {{{{ {TEXT} }}}}"  # how a plain text would be written as a template
 # Stands for the separator inside a row's own text: a private-use character, never in a template.
 _SHIELD = "\ue0b0\ue0b1\ue0b2"
 # A separator that the template wrote: the `|` at the end of a value before it is no part of it.
@@ -62,7 +64,8 @@ class Rendered:
     `history` are the turns of a chat before the prompt, each with its role and content; its answers
     are learned too where `learn_history` says so. `speaker` is the role that says the prompt,
     `asked_with` what its turn holds beside that, `answered_with` what the answer's turn does;
-    `tools` describes those that may be called, as JSON text.
+    `tools` describes those that may be called, as JSON text. `plain`: there is nothing to read, the
+    completion is a text by itself, which is at its end where `ends` says so.
     """
 
     prompt: str
@@ -74,6 +77,8 @@ class Rendered:
     tools: str = ""
     asked_with: Message = field(default_factory=dict)
     answered_with: Message = field(default_factory=dict)
+    plain: bool = False
+    ends: bool = True
 
     @property
     def messages(self) -> list[Message]:
@@ -92,7 +97,8 @@ class Template:
     Rendering follows promptsource (values may hold `|||`, a column `a-b` is read as `a_b`, parts
     are stripped) with four differences: it is sandboxed, `choice` is seeded, a null prints
     nothing, and a missing column is an error. `chat` says that rows bring what was said before the
-    prompt in a column `history` (and more, `chat_columns`); and which answers are learned. Raises
+    prompt in a column `history` (and more, `chat_columns`); and which answers are learned. `plain`
+    says that a row is a text without a prompt, given as it stands; its Jinja is not run. Raises
     InputError naming `where` if the Jinja is malformed.
     """
 
@@ -107,9 +113,11 @@ class Template:
         reference: str = "",
         where: str = "",
         chat: Literal["every", "last"] | None = None,
+        plain: bool = False,
     ) -> None:
         self.name, self.jinja, self.answer_choices, self.chat = name, jinja, answer_choices, chat
         self.metadata, self.reference, self.where = metadata, reference, where
+        self.plain = plain
         self.tree = self._parse(jinja, "jinja")
         self._choices_tree = self._parse(answer_choices or "", _CHOICES)
         if SEPARATOR not in jinja:
@@ -135,7 +143,12 @@ class Template:
 
     @functools.cached_property
     def source_columns(self) -> tuple[str, ...]:
-        """The columns that the prompt reads and the completion does not, in reading order."""
+        """The columns that the prompt reads and the completion does not, in reading order.
+
+        Of a plain text the text, by which rows are told apart.
+        """
+        if self.plain:
+            return (TEXT,)
         found = _source_columns(self.tree, self.columns, self.choice_columns)
         return ("history", *found) if self.chat else found
 
@@ -152,6 +165,8 @@ class Template:
         without a label. Raises InputError naming the template for a column the row lacks, for an
         attribute the sandbox refuses, and past 1.5 seconds or a million characters.
         """
+        if self.plain:
+            return _plain(row)
         if _CHOICES in row:
             raise InputError(f"{self.label}: a column may not be called {_CHOICES!r}; rename it.")
         seed = f"{key}\x1f{self.name}"
@@ -183,7 +198,7 @@ class Template:
     def called(self, name: str) -> Template:
         """The same template under another name."""
         rest = (self.answer_choices, self.metadata, self.reference, self.where, self.chat)
-        return Template(name, self.jinja, *rest)
+        return Template(name, self.jinja, *rest, self.plain)
 
     @property
     def label(self) -> str:
@@ -241,6 +256,16 @@ class Template:
             present = f"; columns present: {', '.join(row)}"
             shown = present if isinstance(error, jinja2.UndefinedError) else ""
             raise InputError(f"{self.label}: {reason or type(error).__name__}{shown}.") from None
+
+
+def _plain(row: Mapping[str, Any]) -> Rendered | None:
+    """A row's text as it stands; None where it is blank."""
+    text = row[TEXT]
+    if text is not None and not isinstance(text, str):
+        raise InputError(f"the column {TEXT!r} holds {type(text).__name__} where a text is needed.")
+    if text is None or not text.strip():
+        return None
+    return Rendered("", text, None, plain=True, ends=not row.get(GOES_ON))
 
 
 def _check_names(tree: nodes.Template) -> None:

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from brulee.data.template import SEPARATOR, Rendered, Template, TemplateMetadata
+from brulee.data.template import PLAIN, SEPARATOR, TEXT, Rendered, Template, TemplateMetadata
 from brulee.errors import InputError, nearest, unknown
 from brulee.yaml_lines import parse
 
@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 Spec = str | list[str] | dict[str, Any]
+PLAIN_TEXT = "plain-text"  # a text without a prompt, which no template phrases
 # `cluster`, `sources` and a template's `rationale` are ours; promptsource's files have none.
 _FILE_KEYS = ("dataset", "subset", "cluster", "sources", "templates")
 # `task_template` is a key that some promptsource files still carry; it never meant anything.
@@ -72,6 +73,11 @@ class TemplateSet:
         text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def plain(self) -> bool:
+        """Whether a row is a text without a prompt."""
+        return any(template.plain for template in self.templates)
+
     @functools.cached_property
     def columns(self) -> frozenset[str]:
         """Every row column that some template reads."""
@@ -94,8 +100,9 @@ def load_templates(spec: Spec, resolve: Callable[[str], Path] = Path) -> Templat
 
     `spec` is a library family ("dialogue-summary"), one of its templates
     ("dialogue-summary/plain"), a YAML file, a list of these, or an inline template with the keys
-    jinja (or prompt, completion), answer_choices, name. Raises InputError with the nearest names
-    for an unknown one, and with file and line for a malformed file.
+    jinja (or prompt, completion), answer_choices, name; or `plain-text`, which takes the column
+    text as it stands and stands alone. Raises InputError with the nearest names for an unknown one,
+    and with file and line for a malformed file.
     """
     if isinstance(spec, Mapping):
         return TemplateSet("inline", (_inline(spec),))
@@ -104,6 +111,8 @@ def load_templates(spec: Spec, resolve: Callable[[str], Path] = Path) -> Templat
     if not spec:
         raise InputError("templates: the list is empty; name at least one.")
     sets = [load_templates(item, resolve) for item in spec]
+    if len(sets) > 1 and any(one.plain for one in sets):
+        raise InputError(f"templates: {PLAIN_TEXT} has no prompt, and stands in no list of others.")
     templates = _told_apart(sets)
     _refuse_repeats([t.name for t in templates], "templates")
     clusters = {one.cluster for one in sets}
@@ -154,11 +163,13 @@ def _shared_sources(templates: Iterable[Template]) -> tuple[str, ...]:
 def _named(spec: str, resolve: Callable[[str], Path]) -> TemplateSet:
     if spec.endswith((".yaml", ".yml")):
         return _file(spec, resolve(spec))
+    if spec == PLAIN_TEXT:
+        return TemplateSet(PLAIN_TEXT, (Template(TEXT, PLAIN, plain=True),))
     family, slash, name = spec.partition("/")
     if family not in families():
         if resolve(spec).is_file():
             raise InputError(f"{spec}: a template file ends in .yaml or .yml.")
-        raise unknown("template family", family, families(), "templates")
+        raise unknown("template family", family, [*families(), PLAIN_TEXT], "templates")
     found = _family(family)
     if not slash:
         return found

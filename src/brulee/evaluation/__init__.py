@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from brulee.errors import InputError, unknown
 from brulee.evaluation import rouge
 from brulee.evaluation.base import Array, MeanMetric, Metric
+from brulee.evaluation.bits import BitsPerByte
 from brulee.evaluation.bleu import Bleu
 from brulee.evaluation.calibration import Brier, CalibrationError
 from brulee.evaluation.chrf import Chrf
@@ -23,7 +24,8 @@ from brulee.evaluation.ter import Ter
 from brulee.evaluation.tool_calls import ToolCalls
 
 __all__ = [
-    "LABELLED", "METRICS", "NUMERIC", "RANKED", "SOURCED", "STRUCTURED", "SUMMARIES", "Array",
+    "LABELLED", "LIKELIHOOD", "METRICS", "NUMERIC", "RANKED", "SOURCED", "STRUCTURED", "SUMMARIES",
+    "Array",
     "MeanMetric", "Metric", "metric",
 ]  # fmt: skip
 
@@ -70,6 +72,9 @@ RANKED: dict[str, Metric] = {
     "ranked_accuracy_norm": Ranked("ranked_accuracy_norm", ExactMatch(), per_byte=True),
 }
 
+# How likely a plain text is, of which no part is an answer.
+LIKELIHOOD: dict[str, BitsPerByte] = {"bits_per_byte": BitsPerByte()}
+
 # Scores of a confusion table, which exist only for a known list of labels.
 LABELLED: dict[str, Callable[[Sequence[str]], Metric]] = {
     "macro_f1": MacroF1,
@@ -107,6 +112,7 @@ SUMMARIES: dict[str, str] = {
     "ranked_accuracy_norm": "the same, by the likelihood for each byte of a choice",
     "ranked_macro_f1": "macro_f1 of the likeliest answer choices",
     "ranked_matthews": "matthews of the likeliest answer choices",
+    "bits_per_byte": "of plain text: bits of surprise for each byte; fewer are better",
 }
 
 
@@ -116,14 +122,14 @@ def metric(name: str, labels: Sequence[str] | None = None) -> Metric:
     `labels` are needed by macro_f1 and matthews, ranked or not, and ignored by the others.
     Raises InputError for an unknown name (with the nearest valid ones) or for missing labels.
     """
-    for known in (METRICS, NUMERIC, STRUCTURED, SOURCED, RANKED):
+    for known in (METRICS, NUMERIC, STRUCTURED, SOURCED, RANKED, LIKELIHOOD):
         if name in known:
             return known[name]
     if rouge.is_rouge(name):
         return rouge.parse(name)
     if name not in LABELLED:
-        every = [*METRICS, *NUMERIC, *STRUCTURED, *SOURCED, *RANKED, *LABELLED, *EXAMPLES]
-        raise unknown("metric", name, every)
+        named = (METRICS, NUMERIC, STRUCTURED, SOURCED, RANKED, LIKELIHOOD, LABELLED, EXAMPLES)
+        raise unknown("metric", name, [other for known in named for other in known])
     if labels is None:
         raise InputError(f"metric {name} needs the task's labels (its answer choices).")
     return LABELLED[name](labels)

@@ -1,6 +1,7 @@
 """One model's answers to a task's test rows: what it writes, which choice it finds likeliest.
 
-Which of the two is asked is the metrics' to say (`Metric.asks`). Each reply is kept in the task's
+Which of the two is asked is the metrics' to say (`Metric.asks`), and of plain texts neither: how
+likely they are is in texts.py. Each reply is kept in the task's
 file as soon as it is given (answers.py); where both are asked, an item's end up in one line.
 """
 
@@ -27,7 +28,9 @@ from brulee.evaluation.answers import (
     worth,
 )
 from brulee.evaluation.base import Metric
+from brulee.evaluation.bits import BitsPerByte
 from brulee.evaluation.ranking import Ranked
+from brulee.evaluation.texts import read_texts
 from brulee.inference.engine import Engine, Likelihood
 from brulee.inference.sampling import Sampling
 from brulee.progress import bar
@@ -63,6 +66,9 @@ def answer_items(
 
     Raises InputError for an item without the choices that a ranked metric needs.
     """
+    for metric in metrics:
+        if isinstance(metric, BitsPerByte):
+            return read_texts(engine, encoder, items, metric, task=task, file=file, title=title)
     put = _Put(engine, encoder, items, task, file, title)
     ranked = [metric for metric in metrics if isinstance(metric, Ranked)]
     written = [metric for metric in metrics if not isinstance(metric, Ranked)]

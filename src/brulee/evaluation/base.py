@@ -19,7 +19,7 @@ from brulee.errors import InputError
 
 Array: TypeAlias = NDArray[np.float64]
 Against: TypeAlias = Literal["references", "source", "calls"]
-Asks: TypeAlias = Literal["text", "choices"]
+Asks: TypeAlias = Literal["text", "choices", "likelihood"]
 
 
 class Metric(Protocol):
@@ -28,7 +28,7 @@ class Metric(Protocol):
     keys: tuple[str, ...]
     # What `statistics` gets: right answers, what was read, or as JSON the tool calls of both sides.
     against: Against = "references"
-    asks: Asks = "text"  # what it judges: what is written, or which choice is likeliest
+    asks: Asks = "text"  # what it judges: what is written, the likeliest choice, a text by itself
     refuses: bool = False  # whether `check` refuses some texts as references
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:

@@ -78,7 +78,7 @@ def run_scores(
     """
     base, tuned = (_answers(run, who, task) for who in ("base", "tuned"))
     for answer in (*base, *tuned):
-        if int(answer.id) not in dirty:
+        if _row(answer) not in dirty:
             raise InputError(
                 f"{run}: it answered row {answer.id} of {task}, which is no test row of this "
                 f"recipe; give the recipe of the run, {run / 'recipe.yaml'}."
@@ -106,7 +106,7 @@ def run_scores(
     for key, _, both in tables(parts, metrics):
         found = [
             by_contamination(
-                [dirty[int(a.id)] for a in one.answers],
+                [dirty[_row(a)] for a in one.answers],
                 one.stats,
                 one.reduce,
                 clusters=clusters(one.answers),
@@ -125,6 +125,11 @@ def check_rows(digests: Mapping[str, str], rows: Rows, run: Path) -> None:
     odd = [file for file, digest in rows.digests.items() if digest not in digests.values()]
     if odd:
         raise InputError(f"{run}: this run was made from other data than {odd[0]} is now.")
+
+
+def _row(answer: Answer) -> int:
+    """The row that was asked, of which the answer may be to a piece ("12/3")."""
+    return int(answer.id.partition("/")[0])
 
 
 def _answers(run: Path, who: str, task: str) -> list[Answer]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from brulee.data.corpus import Corpus, Test
 from brulee.data.phrasings import phrased
 from brulee.data.template import Template
 from brulee.errors import InputError
-from brulee.evaluation import LABELLED, metric
+from brulee.evaluation import LABELLED, LIKELIHOOD, metric
 from brulee.evaluation.base import Metric
 from brulee.progress import note
 from brulee.recipe import DataSpec, Recipe
@@ -70,7 +70,7 @@ def _asked(
     metrics: dict[str, tuple[Metric, ...]],
 ) -> Asked:
     limit, wanted = recipe.evaluate.limit, corpus.phrasings
-    names, where = names_of(recipe, at, spec)
+    names, where = names_of(recipe, corpus, test.path, at, spec)
     if not test.every:
         _say_fewer(test, wanted)
         _check_one_list(corpus, test, names, where)
@@ -124,11 +124,58 @@ def _of_one(corpus: Corpus, test: Test, names: list[str], where: str) -> tuple[M
     return metrics_of(names, f"{where}: template {one.template.name!r}", one.labels)
 
 
-def names_of(recipe: Recipe, at: KeyPath, spec: DataSpec) -> tuple[list[str], str]:
-    """The names of a task's metrics, and where the recipe gives them."""
-    if spec.metrics is None:
-        return recipe.evaluate.metrics, recipe.source.at(("evaluate", "metrics"))
-    return spec.metrics, recipe.source.at((*at, "metrics"))
+def of_pieces(asked: list[Asked], corpus: Corpus, limit: int | None) -> list[Asked]:
+    """The same with the pieces of plain texts, which `corpus` has, in their place.
+
+    A limit counts texts, and takes all pieces of each.
+    """
+    return [_of_pieces(one, corpus, limit) if corpus.tasks[one.test.path].plain else one
+            for one in asked]  # fmt: skip
+
+
+def _of_pieces(asked: Asked, corpus: Corpus, limit: int | None) -> Asked:
+    division = corpus.tasks[asked.test.path].division
+    assert division is not None, "plain texts were divided"
+    texts = set(asked.rows[:limit])
+    test = next(test for test in corpus.tests if test.name == asked.name)
+    rows = tuple(row for row in test.rows if division.of[row] in texts)
+    return replace(asked, test=test, rows=rows, limit=None)
+
+
+def names_of(
+    recipe: Recipe, corpus: Corpus, path: str, at: KeyPath, spec: DataSpec
+) -> tuple[list[str], str]:
+    """The names of a task's metrics, and where the recipe gives them.
+
+    `evaluate.metrics` are of the tasks that they can judge: answers, or plain texts. Raises
+    InputError for one that judges none, and for a task's own that cannot judge it.
+    """
+    own = spec.metrics is not None
+    names = recipe.evaluate.of_answers if spec.metrics is None else spec.metrics
+    where = recipe.source.at((*at, "metrics") if own else ("evaluate", "metrics"))
+    plain = corpus.tasks[path].plain
+    unnamed = not own and recipe.evaluate.metrics is None
+    fitting = [name for name in names if (name in LIKELIHOOD) == plain]
+    others = {task.plain for task in corpus.tasks.values()} - {plain}
+    if plain and (unnamed or (not fitting and not own and others)):
+        return list(LIKELIHOOD), where
+    wrong = [name for name in names if name not in fitting]
+    if wrong and (own or not others or not fitting):
+        raise InputError(f"{where}: {_misjudged(path, wrong[0], plain)}")
+    return fitting, where
+
+
+def _misjudged(path: str, name: str, plain: bool) -> str:
+    (known,) = LIKELIHOOD
+    if plain:
+        return (
+            f"{name} judges an answer, and {path} is plain text, which has none; it is measured in "
+            f"bits per byte: write metrics: [{known}], or leave them out."
+        )
+    return (
+        f"{name} is of plain text, and {path} has answers, which other metrics judge: "
+        "`brulee metrics list` names them."
+    )
 
 
 def metrics_of(

@@ -38,8 +38,9 @@ def model_card(prepared: Prepared, training: Training, found: Results | None = N
         f"{_what(prepared)}, trained on:",
         "",
         *(
-            f"- {len(fitting.rows)} rows of `{tasks[path].rows.name}` with the templates "
-            f"`{tasks[path].templates.name}`"
+            f"- {len(fitting.rows)} {'pieces of the texts' if tasks[path].plain else 'rows'} of "
+            f"`{tasks[path].rows.name}`"
+            + ("" if tasks[path].plain else f" with the templates `{tasks[path].templates.name}`")
             for path, fitting in prepared.fitting.items()
         ),
         "",

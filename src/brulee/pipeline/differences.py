@@ -35,6 +35,8 @@ def _training(recipe: Recipe) -> dict[str, Any]:
 def _scoring(recipe: Recipe) -> dict[str, Any]:
     values = recipe.to_dict()
     metrics = [task["metrics"] for task in _tasks(values["data"])]
+    # Named or left out, the metrics of answers are the same.
+    values["evaluate"]["metrics"] = recipe.evaluate.of_answers
     own = {at: spec for (at, _), spec in zip(recipe.tasks, metrics, strict=True)}
     named = {".".join(map(str, (*at, "metrics"))): spec for at, spec in own.items()}
     return {"evaluate": values["evaluate"], **named}

@@ -30,7 +30,8 @@ def glimpse(prepared: Prepared, attached: Attached) -> Callable[[], Glimpse] | N
     reserved = attached.reserved + spec.generation.max_new_tokens
     room = None if context is None else context - reserved
     # A task may have fewer validation rows than another, or none.
-    found = itertools.zip_longest(*(_items(prepared, p, room) for p in prepared.corpus.trained))
+    asked = [p for p in prepared.corpus.trained if not prepared.corpus.tasks[p].plain]
+    found = itertools.zip_longest(*(_items(prepared, p, room) for p in asked))
     there = (one for turn in found for one in turn if one is not None)
     items = list(itertools.islice(there, train.generate_rows))
     prompts = [encoder.encode_question(item.asked) for _, item in items]

@@ -15,6 +15,7 @@ from brulee.data.corpus import open_corpus
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.instruction import instruction
 from brulee.data.lengths import fitting_rows
+from brulee.data.pieces import divide
 from brulee.methods import Method, build_method
 from brulee.methods.base import Attached
 from brulee.models.loading import Base
@@ -47,19 +48,25 @@ class Sample:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe, self.encoder = recipe, load_encoder(recipe)
-        self.corpus = open_corpus(recipe)
+        self.whole = open_corpus(recipe)
+        self._begin(self.encoder)
+
+    def _begin(self, encoder: Encoder) -> None:
+        """Draw as a training with this encoder would, which decides how texts are divided."""
+        self.corpus = divide(self.whole, encoder)
         tasks = self.corpus.tasks
         fitting = {
-            p: fitting_rows(tasks[p], self.encoder, tasks[p].train).rows
-            for p in self.corpus.trained
+            p: fitting_rows(tasks[p], encoder, tasks[p].train).rows for p in self.corpus.trained
         }
-        self.mixture = self.corpus.mixture(fitting, recipe.train.seed)
-        spec = recipe.train
+        spec = self.recipe.train
+        self.mixture = self.corpus.mixture(fitting, spec.seed)
         self.course = course(spec, len(self.mixture))
         self.documents = planned_documents(spec, len(self.mixture))
 
     def steps(self, encoder: Encoder) -> list[list[Encoded]]:
         """The first documents, read with a method's encoder, step by step."""
+        if self.corpus is not self.whole:
+            self._begin(encoder)
         size = self.course.per_step
         count = min(self.documents, max(_SAMPLE, size))
         read = [self._document(encoder, i) for i in range(count)]

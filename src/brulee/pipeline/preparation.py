@@ -12,6 +12,7 @@ from brulee.data.encoding import Encoder
 from brulee.data.instruction import instruction
 from brulee.data.lengths import Fitting, fitting_rows
 from brulee.data.mixture import Mixture
+from brulee.data.pieces import divide
 from brulee.errors import InputError
 from brulee.evaluation import LABELLED
 from brulee.evaluation.answering import how_calls_are_written
@@ -22,7 +23,7 @@ from brulee.methods.whole import check_whole
 from brulee.models.context import context_length
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
-from brulee.pipeline.asked import Asked, asked_of, metrics_of, names_of
+from brulee.pipeline.asked import Asked, asked_of, metrics_of, names_of, of_pieces
 from brulee.pipeline.folder import RunFolder
 from brulee.pipeline.record import record
 from brulee.pipeline.reference_check import check_references
@@ -40,7 +41,7 @@ class Prepared:
     """Everything that is loaded and checked before the first forward pass.
 
     `metrics` are by task, those of its first phrasing; `asked` is what they are asked of; `fitting`
-    is by task that is trained on.
+    is by task that is trained on. Plain texts are in pieces.
     """
 
     where: RunFolder
@@ -105,6 +106,8 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
         how_calls_are_written(encoder, own)
     # What a method reads before every document takes room in it; any id will do to measure.
     measured = encoder.with_prefix((0,) * method.virtual_tokens())
+    corpus = divide(corpus, measured)
+    asked = of_pieces(asked, corpus, recipe.evaluate.limit)
     fitting = {
         path: fitting_rows(corpus.tasks[path], measured, corpus.tasks[path].train)
         for path in corpus.trained
@@ -156,7 +159,7 @@ def task_metrics(recipe: Recipe, corpus: Corpus) -> dict[str, tuple[Metric, ...]
     """
     found = {}
     for path, (path_at, spec) in zip(corpus.tasks, recipe.tasks, strict=True):
-        names, where = names_of(recipe, path_at, spec)
+        names, where = names_of(recipe, corpus, path, path_at, spec)
         found[path] = metrics_of(names, where, corpus.tasks[path].labels)
         for key in (m.keys[0] for m in found[path] if m.asks == "choices"):
             _check_choices(corpus, path, key, where)
@@ -177,7 +180,9 @@ def _check_choices(corpus: Corpus, path: str, key: str, where: str) -> None:
 def _check_names(recipe: Recipe) -> None:
     # Metrics of labels are made when the rows have shown which labels there are.
     for at, spec in recipe.tasks:
-        names, where = names_of(recipe, at, spec)
+        own = spec.metrics is not None
+        where = recipe.source.at((*at, "metrics") if own else ("evaluate", "metrics"))
+        names = recipe.evaluate.of_answers if spec.metrics is None else spec.metrics
         metrics_of([name for name in names if name not in LABELLED], where)
 
 
@@ -203,6 +208,11 @@ def _check_validation(recipe: Recipe, corpus: Corpus) -> None:
         "patience": train.patience,
         "generate_every": train.generate_every,
     }
+    if train.generate_every and all(corpus.tasks[path].plain for path in corpus.trained):
+        raise InputError(
+            f"{recipe.source.at(('train', 'generate_every'))}: train.generate_every completes "
+            "prompts, and plain text has none; the validation loss is measured without it."
+        )
     if any(corpus.tasks[path].validation for path in corpus.trained):
         return
     for key in (key for key, value in asked.items() if value):

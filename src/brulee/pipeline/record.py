@@ -40,7 +40,10 @@ def record(prepared: Prepared, dtype: torch.dtype) -> None:
     for path, split in splits.items():
         if any(split["rows"].values()):
             counts = ", ".join(f"{n} {reason}" for reason, n in split["rows"].items() if n)
-            note(f"{path}: of {len(tasks[path].rows)} rows: {counts}.")
+            note(f"{path}: of {len(tasks[path].whole.rows)} rows: {counts}.")
+    for task in tasks.values():
+        if task.division:
+            note(task.division.told(prepared.encoder.max_length))
     for path, reason in prepared.corpus.held_out.items():
         note(f"{path}: held out, scored only ({reason}).")
     if lines:
@@ -91,7 +94,8 @@ def _split(prepared: Prepared, path: str) -> dict[str, Any]:
             "source text cut": fitting.cut,
         }
     held_out = {"held_out": prepared.corpus.held_out[path]} if not fitting else {}
-    return {**task.splits.manifest(task.rows), **held_out, "used": used, "rows": left_out}
+    whole = task.whole  # of texts in pieces, what was split are the texts
+    return {**whole.splits.manifest(whole.rows), **held_out, "used": used, "rows": left_out}
 
 
 def _base(prepared: Prepared) -> dict[str, str]:

@@ -56,6 +56,8 @@ def _answers(
         title = f"{whose} model: {asked.name.removesuffix('/test')}"
         found: list[Answer] = []
         for number, wording in enumerate(asked.wordings, start=1):
+            if not wording.metrics and prepared.corpus.tasks[asked.test.path].plain:
+                continue  # there is nothing to write
             items = _items(prepared, asked, wording.template, encoder, room)
             if who == "base" and number == 1:
                 _say_unread(asked, items)

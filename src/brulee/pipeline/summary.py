@@ -82,7 +82,7 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
                 update={"evaluation_seconds": before.seconds + after.seconds}
             ),
             training=tuned.trained.training,
-            lengths=tuple(_lengths("base", before) + _lengths("tuned", after)),
+            lengths=tuple(_lengths(prepared, "base", before) + _lengths(prepared, "tuned", after)),
             mixture=mix(prepared) if len(prepared.corpus.tasks) > 1 else (),
             groups=grouped(
                 {
@@ -143,9 +143,12 @@ def _score(
     return Score(who=who, task=task, metric=key, **found._asdict())
 
 
-def _lengths(who: Who, scored: Scored) -> list[Lengths]:
+def _lengths(prepared: Prepared, who: Who, scored: Scored) -> list[Lengths]:
     found = []
-    for task, answers in scored.tasks.items():
+    tasks = prepared.corpus.tasks
+    written = [one.name for one in prepared.asked if not tasks[one.test.path].plain]
+    for task in (task for task in written if task in scored.tasks):
+        answers = scored.tasks[task]
         words = sum(len(a.output.split()) for a in answers)
         wanted = sum(sum(len(r.split()) for r in a.references) / len(a.references) for a in answers)
         found.append(

@@ -43,12 +43,12 @@ class DataSpec(Strict):
 
     source: Text = Field(
         description="bundled/NAME, a file, a folder, a Hub id, or an entry of a dataset_info.json; "
-        "from Python also rows"
+        "from Python also rows; .txt and .md are plain text"
     )
     name: str | None = Field(None, description="what the task is called; default: by its source")
     templates: str | list[str] | dict[str, Any] | None = Field(
         None,
-        description="library entry, ENTRY/TEMPLATE, a YAML file, or an inline template; "
+        description="library entry, ENTRY/TEMPLATE, a YAML file, an inline template, plain-text; "
         "default: by the format that the source is found to have",
     )
     columns: dict[str, str] = Field(
@@ -70,7 +70,9 @@ class DataSpec(Strict):
     hold_out_templates: Fraction | list[str] = Field(
         0.0, description="share or names of the phrasings kept for the test"
     )
-    metrics: list[str] | None = Field(None, description="default: those of evaluate.metrics")
+    metrics: list[str] | None = Field(
+        None, description="default: those of evaluate.metrics that can judge it"
+    )
     cluster: str | None = Field(None, description="kind of task; default: its templates' cluster")
     dataset: str | None = Field(
         None, description="the data set the rows are from, for holding out; default: the source"

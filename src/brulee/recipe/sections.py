@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from brulee.errors import nearest
 from brulee.recipe.base import Count, Fraction, Strict
 
+METRICS: Final = ("rouge", "bleu")  # of answers, where a recipe names none
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
@@ -92,7 +93,9 @@ class TrainSpec(Strict):
     )
     batch_size: Count = Field(8, description="documents of an optimiser step, times accumulation")
     accumulation: Count = Field(1, description="batches whose gradients make one optimiser step")
-    max_length: Annotated[int, Field(ge=8)] = Field(1024, description="tokens, prompt + completion")
+    max_length: Annotated[int, Field(ge=8)] = Field(
+        1024, description="tokens of a document: prompt and completion, or a piece of plain text"
+    )
     optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit"] = Field(
         "adamw", description="8bit: AdamW's moments in 8 bits, by bitsandbytes; paged: on a GPU"
     )
@@ -141,7 +144,10 @@ class GenerationSpec(Strict):
 class EvaluateSpec(Strict):
     """What is measured before and after."""
 
-    metrics: list[str] = Field(default_factory=lambda: ["rouge", "bleu"])
+    metrics: list[str] | None = Field(
+        None,
+        description="of tasks with answers; default: rouge, bleu, and of plain text bits_per_byte",
+    )
     guards: list[str] = Field(
         default_factory=list,
         description="tasks that must not get worse: common-knowledge, mmlu/marketing, glue/rte ...",
@@ -151,10 +157,17 @@ class EvaluateSpec(Strict):
         description="suite -> folder of its official files, for guards; otherwise the Hub's copy",
     )
     generation: GenerationSpec = GenerationSpec()
-    limit: Count | None = Field(None, description="score only the first N test rows")
+    limit: Count | None = Field(
+        None, description="score only the first N test rows; of plain text, all pieces of N texts"
+    )
     phrasings: Literal["all"] | Count = Field(
         1, description="score each test row under the first N phrasings of its task; their mean"
     )
     guard_limit: Count | None = Field(None, description="score only the first N items of a guard")
     batch_tokens: Count = Field(8192, description="tokens held at once while scoring")
     resamples: Count = Field(2000, description="bootstrap and permutation draws")
+
+    @property
+    def of_answers(self) -> list[str]:
+        """The metrics of tasks with answers that have none of their own."""
+        return list(METRICS) if self.metrics is None else self.metrics

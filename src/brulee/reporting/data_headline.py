@@ -35,6 +35,7 @@ def headline(found: Inspection) -> str:
 def clauses(found: Inspection) -> list[Clause]:
     """Cuts, tokens with loss, batches, splits, repeats, odd epochs, framing."""
     said = [
+        *_pieces(found),
         *_cut(found),
         Clause(f"{wording.percent(found.learned_share)} of the tokens carry loss"),
         _batches(found),
@@ -46,7 +47,27 @@ def clauses(found: Inspection) -> list[Clause]:
     return sorted(said, key=lambda clause: not clause.alarm)
 
 
+def _pieces(found: Inspection) -> list[Clause]:
+    """What plain texts are divided into."""
+    said = []
+    for task in (task for task in found.tasks if task.pieces):
+        texts, pieces = sum(task.counts.values()), sum(task.pieces.values())
+        name = f"{task.path}: " if len(found.tasks) > 1 else ""
+        text = f"{name}{texts:,} plain text{'' if texts == 1 else 's'}"
+        if pieces > texts:
+            text += (
+                f", divided into {pieces:,} pieces of at most {found.max_length:,} tokens, each a "
+                f"document; {task.pieces['train']:,} are trained on"
+            )
+        else:
+            text += f", none of them longer than max_length, {found.max_length:,} tokens"
+        said.append(Clause(text))
+    return said
+
+
 def _cut(found: Inspection) -> list[Clause]:
+    if all(task.pieces for task in found.tasks):
+        return []
     here, limit = found.cut_here, f"{found.max_length:,} tokens"
     if not here.rows_cut and not here.misfits and not here.fewer_examples:
         return [Clause(f"no row is longer than max_length, {limit}")]

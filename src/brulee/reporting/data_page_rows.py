@@ -31,15 +31,18 @@ def rendered_rows(found: Inspection) -> str:
             for at, (name, rows) in enumerate(by_template)
         )
         tasks.append(_task(path, len(by_template), folded, opened=not tasks) if many else folded)
+    beside = "; beside it the exact text that the model reads at inference"
     return (
-        "<section><h2>Read the rows</h2><p>Each row as it is trained on, token by token; beside it "
-        f"the exact text that the model reads at inference. {_checked(found)}</p>"
+        "<section><h2>Read the rows</h2><p>Each row as it is trained on, token by token"
+        f"{'' if all(row.plain for row in found.rows) else beside}. {_checked(found)}</p>"
         f"{_LEGEND}{''.join(tasks)}{_left_out(found)}</section>"
     )
 
 
 def _checked(found: Inspection) -> str:
     framing = found.framing
+    if all(row.plain for row in found.rows):
+        return "They are plain texts, which no prompt stands before."
     if framing.checked and framing.same_prompt == framing.checked:
         return f"In all {framing.checked} rows shown, both begin with the same tokens."
     return f"They begin with the same tokens in {framing.same_prompt} of {framing.checked} rows."
@@ -78,6 +81,11 @@ def _row(row: Shown) -> str:
     cut = f' <span class="badge">cut by {row.cut:,} tokens</span>' if row.cut else ""
     differs = "" if row.same else ' <span class="badge">other tokens than in training</span>'
     counts = f"{row.tokens:,} tokens, {row.learned:,} learned"
+    if row.plain:
+        return (
+            f'<article class="item"><header>{head}<span>{counts}</span></header>'
+            f"<div><h5>What is trained on</h5>{_tokens(row.pieces)}</div></article>"
+        )
     return (
         f'<article class="item"><header>{head}<span>{counts}{cut}</span></header>'
         f'<div class="two"><div><h5>What is trained on</h5>{_tokens(row.pieces)}</div>'

@@ -35,7 +35,9 @@ def spreads(found: Inspection) -> str:
 
 
 def truncation(found: Inspection) -> str:
-    """What each length would cut; completions are never cut."""
+    """What each length would cut; completions are never cut, and plain texts are divided."""
+    if all(task.pieces for task in found.tasks):
+        return ""
     rows = []
     shots = any(cut.fewer_examples for cut in found.cuts)
     for cut in found.cuts:

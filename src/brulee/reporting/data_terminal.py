@@ -39,7 +39,9 @@ def show(found: Inspection, console: Console, rows: int | None, page: Path | Non
         console.print(Text(f"· {clause.text}", style="bold red" if clause.alarm else ""))
     console.print()
     console.print(_histogram(found))
-    parts = (_spreads(found), _cuts(found), _mix(found), _splits(found), *_labels(found))
+    # Of plain texts nothing is cut, at any length.
+    cuts = [] if all(task.pieces for task in found.tasks) else [_cuts(found)]
+    parts = (_spreads(found), *cuts, _mix(found), _splits(found), *_labels(found))
     for table in parts:
         table.show(console)
     _rows(found, console, rows)

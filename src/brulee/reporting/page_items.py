@@ -32,6 +32,8 @@ def examples(results: Results, items: Sequence[Item]) -> str:
                 _group("In the middle", picks.median, pair.metric),
             )
             name = escape(wording.metric_name(pair.metric))
+            if not any(item.after.prompt for item in chosen):
+                return _texts(pair.metric, len(chosen), groups)
             several = results.over(pair.task) > 1
             count = f"{len(chosen)} {'answers' if several else 'test items'}"
             return (
@@ -41,6 +43,15 @@ def examples(results: Results, items: Sequence[Item]) -> str:
                 f"{''.join(groups)}</section>"
             )
     return ""
+
+
+def _texts(metric: str, count: int, groups: Sequence[str]) -> str:
+    """Plain texts: nothing was asked and nothing written."""
+    name = escape(wording.metric_name(metric))
+    return (
+        f"<section><h2>Read the texts</h2><p>Chosen by the change in {name} among {count} held-out "
+        f"texts, a long one in pieces.</p>{''.join(groups)}</section>"
+    )
 
 
 def _group(title: str, items: Sequence[Item], metric: str) -> str:
@@ -57,6 +68,12 @@ def _item(item: Item, metric: str) -> str:
         f"{wording.fixed(after, decimals)} ({wording.signed(item.change(metric), decimals)})"
     )
     references = item.after.references
+    if not item.after.prompt:
+        return (
+            f'<article class="item"><header><h4>{_called(item)}</h4>'
+            f"<span>{number(change)}</span></header>"
+            f'<div class="prompt"><h5>Text</h5>{_prompt(references[0])}</div></article>'
+        )
     return (
         f'<article class="item"><header><h4>{_called(item)}</h4>'
         f"<span>{number(change)}</span></header>"

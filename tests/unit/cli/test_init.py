@@ -337,7 +337,7 @@ def test_a_recipe_that_is_there_is_left_as_it_is(brulee, here: Path) -> None:
     ("rows", "says"),
     [
         ([{"chosen": "a", "rejected": "b"}], "preference data"),
-        ([{"text": "only a text"}], "plain text for language modelling"),
+        ([{"text": "<|im_start|>user"}], "chats written out as text"),
         ([{"a": 1, "b": 2}], "do not say what is asked"),
     ],
 )

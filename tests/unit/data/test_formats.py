@@ -104,6 +104,15 @@ def test_a_format_is_recognised_and_phrased(
     assert "answer_choices" not in detected.rows.columns
 
 
+def test_text_without_a_prompt_is_learned_as_it_stands() -> None:
+    row = {"text": "  Once upon\n", "url": "u", "language_score": 0.9}
+    detected = detect(Rows.of([row]))
+    rendered = require_templates(detected).templates[0].render(detected.rows[0])
+    assert rendered is not None
+    assert (rendered.prompt, rendered.completion, rendered.plain) == ("", "  Once upon\n", True)
+    assert describe(detected, row).endswith("everything is learned).\n  text:   Once upon\n    ")
+
+
 @pytest.mark.parametrize(
     ("name", "row", "reason"),
     [
@@ -118,9 +127,11 @@ def test_a_format_is_recognised_and_phrased(
             {"inputs_pretokenized": "a", "targets_pretokenized": "b", "is_correct": False},
             "the wrong answers as well",
         ),
-        ("text", {"text": "Once upon", "url": "u"}, "plain text for language modelling"),
+        ("text", {"text": "### Human: Hi### Assistant: Hello"}, "chats written out as text"),
+        ("text", {"text": "[INST] Hi [/INST] Hello"}, "chats written out as text"),
         ("labelled-table", {"text": "good", "label": 1}, "the columns (text, label) do not say"),
         ("labelled-table", {"a": "x", "b": "y"}, "no library family has them"),
+        ("labelled-table", {"body": "x"}, "plain-text with data.columns: {text: body}"),
         ("labelled-table", {"source": "a", "target": "b", "source_language": "en"}, "do not say"),
         ("labelled-table", {"question": "q", "answer": "a", "context": "c"}, "do not say"),
         ("labelled-table", {"question": "q", "answer": ["a", "b"]}, "do not say"),

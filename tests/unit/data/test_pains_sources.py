@@ -141,12 +141,12 @@ def test_p3_rows_lose_their_spaces_and_not_their_words() -> None:
     assert (rendered.prompt, rendered.completion) == ("Is it?", "Yes")
 
 
-# Preference data and text without a prompt
+# Preference data, and chats that are one text
 
 
-def test_preference_data_and_plain_text_are_refused_with_the_reason() -> None:
+def test_preference_data_and_chats_in_one_text_are_refused_with_the_reason() -> None:
     assert "preference data" in refused([{"prompt": "a", "chosen": "b", "rejected": "c"}])
-    assert "no prompt and no completion can be told apart" in refused([{"text": "a"}])
+    assert "data.templates: plain-text learns all of it" in refused([{"text": "### Response: a"}])
 
 
 # Labels as texts: answer_choices[stars - 1] needs a number

@@ -27,6 +27,15 @@ def test_every_phrasing_of_an_item_is_compared_with_its_own(tmp_path: Path) -> N
     assert [len(part) for part in by_phrasing(own)] == [2, 2]
 
 
+def test_pieces_of_a_text_that_were_cut_otherwise_are_not_compared(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("own.jsonl", "chosen.jsonl")]
+    for file, cut in zip(files, (5, 4), strict=True):
+        texts = {"1": "short", "2/1": "a text"[:cut], "2/2": "a text"[cut:]}
+        write_answers(file, [Answer(i, "t", "", "", (x,), {}, {}, 1) for i, x in texts.items()])
+    own, chosen = _both(*files)
+    assert [one.id for one in own] == [one.id for one in chosen] == ["1"]
+
+
 def test_rows_of_one_group_are_drawn_together(tmp_path: Path) -> None:
     rows = [{"a": f"text {i}", "b": "x"} for i in range(24)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 import transformers
 from packaging.version import Version
 
-from brulee.data.encoding import Encoded
+from brulee.data.encoding import Encoded, Encoder
+from brulee.data.template import Rendered
 from brulee.models.loading import Base
 from brulee.models.rope import changes_beyond
 from brulee.training.passes import Passes
@@ -61,3 +63,25 @@ def test_other_models_have_no_such_length(make_base: Callable[..., Base]) -> Non
     assert changes_beyond(make_base("gpt2").model) is None
     yarn = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4}
     assert changes_beyond(make_base("llama", rope_parameters=yarn).model) is None
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@pytest.mark.parametrize("begins", [False, True])
+def test_plain_texts_in_a_pass_have_the_loss_that_the_model_gives_each_alone(
+    make_base: Callable[..., Base], make_tokenizer: Callable[..., Any], name: str, begins: bool
+) -> None:
+    base = make_base(name)
+    encoder = Encoder(make_tokenizer(begins=begins))
+    texts = ["The guest asked.", "Which room?\n\nThe one that was not ready.", "No."]
+    plain = [Rendered("", text, None, plain=True) for text in texts]
+    documents = encoder.encode_all(plain)
+    expected = 0.0
+    for document in documents:
+        ids = torch.tensor([document.ids])
+        mean = base.model(input_ids=ids, labels=ids).loss  # of all tokens but the first
+        expected += mean.item() * (len(document.ids) - 1)
+    passes = Passes(base, most=4)
+    with passes.boundary():
+        total, learned = passes.total_loss(documents)
+    assert learned == sum(len(document.ids) - 1 for document in documents)
+    assert total == pytest.approx(expected, rel=1e-4)

@@ -7,16 +7,14 @@ plain-prose         60 paragraphs of ordinary English; bits per byte
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, final
 
-import numpy as np
-
 from brulee.data.sources import open_source
 from brulee.data.templates import load_templates
 from brulee.errors import InputError
+from brulee.evaluation import LIKELIHOOD
 from brulee.evaluation.base import Array
 from brulee.evaluation.suites.labels import likeliest
 from brulee.evaluation.tasks import Example, Framing, Judged, Reply, Suite, SuiteTask
@@ -65,27 +63,26 @@ class CommonKnowledge(SuiteTask):
         return Judged(picked, {"accuracy": [float(picked in example.references)]})
 
 
+_BITS = LIKELIHOOD["bits_per_byte"]
+
+
 class BitsPerByte(SuiteTask):
     """Cross-entropy of each example's only choice, which does not depend on the tokenizer."""
 
-    metrics = ("bits_per_byte",)
+    metrics = _BITS.keys
 
     def judge(self, example: Example, reply: Reply) -> Judged:
         """Bits, and bytes."""
         (text,) = example.choices
-        bits = -reply.likelihoods[0].log_probability / math.log(2)
-        return Judged(text, {"bits_per_byte": [bits, float(len(text.encode()))]})
+        return Judged(text, {self.metrics[0]: _BITS.of(text, reply.likelihoods[0].log_probability)})
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
         """Mean bits over mean bytes."""
-        del key, items
-        mean = np.asarray(mean_S, dtype=np.float64)
-        return np.asarray(mean[..., 0] / mean[..., 1])
+        return _BITS.reduce(key, mean_S, items)
 
     def higher_is_better(self, key: str) -> bool:
         """Fewer bits are better."""
-        del key
-        return False
+        return _BITS.higher_is_better(key)
 
 
 @final

@@ -61,9 +61,12 @@ def against(own: Path, chosen: Path, outline: Outline) -> list[Comparison]:
 
 
 def _both(a: Path, b: Path) -> tuple[list[Answer], list[Answer]]:
-    """The answers of two runs to the same items: one may have room for fewer."""
+    """The answers of two runs to the same items: one may have room for fewer.
+
+    Pieces of a plain text are the same where both had them: a soft prompt leaves less room for one.
+    """
     of_a, of_b = (
-        {(answer.id, answer.phrasing): answer for answer in read_lines(file)} for file in (a, b)
+        {(one.id, one.phrasing, one.references): one for one in read_lines(file)} for file in (a, b)
     )
     shared = [name for name in of_a if name in of_b]
     return [of_a[name] for name in shared], [of_b[name] for name in shared]

@@ -8,7 +8,9 @@ from typing import Any
 
 from brulee.data.corpus import Corpus, open_corpus
 from brulee.data.lengths import fitting_rows
+from brulee.data.pieces import divide
 from brulee.errors import InputError
+from brulee.methods import build_method
 from brulee.models.tokenizers import load_encoder
 from brulee.pipeline.record import facts_of
 from brulee.pipeline.sweeps.space import Space
@@ -36,12 +38,15 @@ class Ground:
 def look(recipe: Recipe) -> Ground:
     """Read the rows as a training would. Raises InputError where there are none to validate on."""
     corpus, encoder = open_corpus(recipe), load_encoder(recipe)
-    tasks = [corpus.tasks[path] for path in corpus.trained]
-    if not any(task.validation for task in tasks):
+    if not any(corpus.tasks[path].validation for path in corpus.trained):
         raise InputError(
             f"{recipe.source.at(('data',))}: a sweep chooses by validation rows, and there are "
             "none; set data.split.validation, for instance to 0.1."
         )
+    # A method's own ids take room in every piece of a plain text.
+    reserved = build_method(recipe.method, recipe.source).virtual_tokens()
+    whole, corpus = corpus, divide(corpus, encoder.with_prefix((0,) * reserved))
+    tasks = [corpus.tasks[path] for path in corpus.trained]
     rows = learned = 0
     for task in tasks:
         for row in fitting_rows(task, encoder, task.validation, "validation").rows:
@@ -53,7 +58,7 @@ def look(recipe: Recipe) -> Ground:
         for path in corpus.trained
     }
     documents = len(corpus.mixture(fitting, recipe.train.seed))
-    return Ground(corpus, rows, learned, documents, facts_of(recipe, corpus))
+    return Ground(whole, rows, learned, documents, facts_of(recipe, whole))
 
 
 def check_pruning(space: Space, ground: Ground) -> None:

@@ -16,10 +16,12 @@ Place = Callable[[str], str]  # a path as the recipe is to name it
 _CHATS = ("messages", "conversations", "conversation")
 _TURNS = ({"role": "role", "content": "content"}, {"role": "from", "content": "value"})
 _TYPES = {
-    **dict.fromkeys(("completion", "pretrain"), "plain text without prompts"),
+    "pretrain": "plain text that is read as a stream",
     "input_output": "texts cut into segments by hand",
     "stepwise_supervised": "reward models of single steps",
 }
+_PLAIN = {"templates": "plain-text"}
+_DIVIDED = "of a text longer than train.max_length every piece is a document, and none overlap"
 UNKNOWN = "not known here"
 # Keys of an entry without which other rows are learned, or the same otherwise.
 TELLING = frozenset(("split", "chat_template", "chat_template_jinja", "conversation"))
@@ -61,6 +63,12 @@ def entries(
         raise InputError(
             f"{at['']}: no data set is named (datasets, dataset, dataset_name, local_dataset)."
         )
+    if values.get("stage") == "pt" or values.get("format_type") == "raw":
+        for entry in found:
+            # Whichever column there is called the prompt, an entry's is called instruction here.
+            named = {"columns": {"text": "instruction"}} if tool == "LLaMA-Factory" else {}
+            entry.data |= {**_PLAIN, **named}
+            entry.remarks.append(_DIVIDED)
     if limit := values.get("max_samples"):
         for entry in found:
             entry.data["limit"] = limit
@@ -100,8 +108,9 @@ def _listed(entry: Any, place: Place, where: str) -> Iterator[Entry]:
     remarks: list[str] = []
     left: dict[str, tuple[Any, str]] = {}
     data: dict[str, Any] = {}
+    completes = entry.get("type") == "completion"
     for key, value in entry.items():
-        if key not in _READ and value is not None:
+        if key not in (*_READ, *(["field"] if completes else [])) and value is not None:
             left[key] = (value, _why(key, value))
     _check_turns(entry, where)
     data |= _of_type(entry, remarks, where)
@@ -147,8 +156,12 @@ def _of_type(entry: Mapping[str, Any], remarks: list[str], where: str) -> dict[s
     if name in _TYPES:
         raise InputError(
             f"{where}: type: {kind} is {_TYPES[name]}, and brulee tunes on instructions with their "
-            "answers."
+            "answers, or on plain text."
         )
+    if name == "completion":
+        remarks.append(_DIVIDED)
+        field = entry.get("field") or "text"
+        return _PLAIN | ({"columns": {"text": field}} if field != "text" else {})
     if name == "alpaca":
         remarks.extend(_ALPACA)
     elif name not in ("", "sharegpt", "chat_template"):

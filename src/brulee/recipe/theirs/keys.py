@@ -229,7 +229,10 @@ KEYS: Final[dict[str, Key]] = {
     ),
     **dict.fromkeys(
         ("dataset_text_field", "text_column"),
-        _lost("plain text has no answer to learn; prompts and answers are columns of their own"),
+        _lost(
+            "rows with text alone are plain text; a column of another name is given by "
+            "data.templates: plain-text with data.columns: {text: COLUMN}"
+        ),
     ),
     **dict.fromkeys(
         ("enable_thinking", "chat_template_kwargs"),

@@ -123,7 +123,7 @@ _OTHERS: Final = {
         "learning from preferences",
     ),
     "ref_model": "learning from preferences",
-    "pretraining_dataset": "plain text without prompts (pre-training)",
+    "pretraining_dataset": "plain text that is read as a stream",
     **dict.fromkeys(
         ("processor_type", "image_max_pixels", "video_max_pixels", "image_size", "mm_plugin"),
         "images, videos or sound",
@@ -134,13 +134,12 @@ _OTHERS: Final = {
     ),
 }
 _STAGES = {
-    "pt": "plain text without prompts (pre-training)",
     "rm": "reward models",
     "ppo": "learning from rewards (PPO)",
     "dpo": "learning from preferences (DPO)",
     "kto": "learning from preferences (KTO)",
 }
-_HERE = "brulee tunes on instructions with their answers"
+_HERE = "brulee tunes on instructions with their answers, or on plain text"
 
 
 def tool_of(values: Mapping[str, Any], flat: Mapping[str, Any], label: str) -> Tool:
@@ -164,15 +163,13 @@ def tool_of(values: Mapping[str, Any], flat: Mapping[str, Any], label: str) -> T
 def refuse(values: Mapping[str, Any], at: Mapping[str, str]) -> None:
     """Raise InputError for what is not trained here, by name: preferences, rewards, images."""
     stage = values.get("stage")
-    if stage not in (None, "sft"):
+    if stage not in (None, "sft", "pt"):
         what = _STAGES.get(str(stage), "another kind of training")
-        raise InputError(f"{at['stage']}: stage: {stage} is {what}, and {_HERE} (sft).")
+        raise InputError(f"{at['stage']}: stage: {stage} is {what}, and {_HERE} (sft, pt).")
     if kind := values.get("rl"):
         raise InputError(
             f"{at['rl']}: rl: {kind} is learning from preferences or rewards, and {_HERE}."
         )
-    if values.get("format_type") == "raw":
-        raise InputError(f"{at['format_type']}: format_type: raw is {_STAGES['pt']}, and {_HERE}.")
     for key, what in _OTHERS.items():
         if values.get(key):
             raise InputError(f"{at[key]}: {key} is for {what}, and {_HERE}.")

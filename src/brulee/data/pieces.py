@@ -1,0 +1,160 @@
+"""Plain texts that are too long for one document, divided into pieces that are a document each.
+
+Pieces join up to the text: nothing is lost at a cut, and nothing stands in two of them. A cut is
+made where a paragraph, a line or a word ends within the last quarter of what would fit, in this
+order of choice, and else after the last token that fits. A piece that goes on in the next is not
+followed by the end of text, which the last one is. Blank pieces are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from brulee.data.corpus import Corpus
+from brulee.data.encoding import Encoder
+from brulee.data.splits import Splits
+from brulee.data.task import Division, Task
+from brulee.data.template import GOES_ON, TEXT, Rendered
+from brulee.errors import InputError
+from brulee.progress import bar
+
+_TOGETHER: Final = 256  # texts counted in one call of the tokenizer
+_LONG: Final = 20  # characters of a token, past which hardly any text fits
+# What ends before a cut, or begins after it: the word after a space is one token with it.
+_ENDS: Final = (re.compile(r"\n[ \t]*\n+"), re.compile(r"\n"), re.compile(r"(?=\s)"))
+
+
+def divide(corpus: Corpus, encoder: Encoder) -> Corpus:
+    """The corpus with every plain text in pieces of at most `encoder.max_length` tokens.
+
+    The ids that a method puts before every document are among them. Raises InputError naming the
+    task for an encoder-decoder, which reads a prompt, and where there is no room for text.
+    """
+    if not any(task.plain for task in corpus.tasks.values()):
+        return corpus
+    tasks = {
+        path: _divided(path, task, encoder) if task.plain else task
+        for path, task in corpus.tasks.items()
+    }
+    return replace(corpus, tasks=tasks)
+
+
+def pieces(
+    text: str, starts: Sequence[int], count: Callable[[str], int], most: int, frame: int
+) -> list[str]:
+    """The pieces of a text, each of at most `most` tokens together with the `frame` round it.
+
+    `starts` are the characters that the text's tokens begin at; `count` gives the tokens of a piece
+    with its frame, which may be others by itself than within the text. Raises ValueError where not
+    one token fits.
+    """
+    found, at = [], 0
+    while at < len(text):
+        room = most - frame
+        piece = _next(text, at, starts, room)
+        while (excess := count(piece) - most) > 0:
+            room -= excess
+            piece = _next(text, at, starts, room)
+        found.append(piece)
+        at += len(piece)
+    return found
+
+
+def _next(text: str, at: int, starts: Sequence[int], room: int) -> str:
+    first = bisect_left(starts, at)
+    if room < 1:
+        raise ValueError("not one token fits")
+    if first + room >= len(starts):
+        return text[at:]
+    end = starts[first + room]
+    if end <= at:
+        raise ValueError("a character has more tokens than fit")
+    return text[at : _good_end(text, at, end)]
+
+
+def _good_end(text: str, at: int, end: int) -> int:
+    least = end - max(1, (end - at) // 4)
+    for pattern in _ENDS:
+        found = (match.end() for match in pattern.finditer(text, least, end + 1))
+        ends = [one for one in found if at < one <= end]
+        if ends:
+            return ends[-1]
+    return end
+
+
+def _divided(path: str, task: Task, encoder: Encoder) -> Task:
+    if encoder.kind == "seq2seq":
+        raise InputError(
+            f"{path}: {task.rows.name} is plain text, in which an encoder-decoder has no prompt to "
+            "read; take a model that only writes, or give prompts with their completions."
+        )
+    texts = _texts(path, task, encoder)
+    of = tuple(row for row, found in enumerate(texts) for _ in found)
+    rows = task.rows.divided(TEXT, texts)
+    goes_on = [a == b for a, b in zip(of, (*of[1:], -1), strict=True)]
+    numbers: dict[int, list[int]] = {}
+    for number, row in enumerate(of):
+        numbers.setdefault(row, []).append(number)
+
+    def numbered(chosen: Sequence[int]) -> tuple[int, ...]:
+        return tuple(n for row in chosen for n in numbers[row])
+
+    splits = Splits(
+        train=numbered(task.train),
+        validation=numbered(task.validation),
+        test=numbered(task.test),
+        spec=task.splits.spec,
+        groups=tuple(task.splits.groups[row] if task.splits.groups else row for row in of),
+    )
+    return replace(
+        task,
+        rows=rows.replaced({GOES_ON: goes_on}),
+        splits=splits,
+        train=splits.train,
+        validation=splits.validation,
+        test=splits.test,
+        division=Division(task, of),
+    )
+
+
+def _texts(path: str, task: Task, encoder: Encoder) -> list[list[str]]:
+    """The pieces of every row's text; those of a row that is in no split are not looked at."""
+    used = sorted({*task.train, *task.validation, *task.test})
+    texts: list[list[str]] = [[""] for _ in range(len(task.rows))]
+    most = encoder.max_length - len(encoder.prefix_ids)
+    with bar(f"Dividing {path}", total=len(used), unit="texts") as progress:
+        for start in range(0, len(used), _TOGETHER):
+            part = used[start : start + _TOGETHER]
+            whole = {row: one[TEXT] for row, one in zip(part, task.rows.some(part), strict=True)}
+            # What is sure to be long, or as good as, need not be counted first.
+            counted = [row for row, text in whole.items() if len(text) < _LONG * most]
+            tokens = _count(encoder, [whole[row] for row in counted])
+            fits = {row for row, n in zip(counted, tokens, strict=True) if n <= most}
+            for row, text in whole.items():
+                texts[row] = [text] if row in fits else _of_long(text, encoder, most)
+                progress.advance()
+    return texts
+
+
+def _of_long(text: str, encoder: Encoder, most: int) -> list[str]:
+    frame = _count(encoder, ["a"])[0] - len(encoder.starts("a"))
+    try:
+        found = pieces(
+            text, encoder.starts(text), lambda piece: _count(encoder, [piece])[0], most, frame
+        )
+    except ValueError:
+        raise InputError(
+            f"train.max_length leaves {most} tokens for a piece of a text, which is too few; "
+            "raise it."
+        ) from None
+    return [piece for piece in found if piece.strip()]
+
+
+def _count(encoder: Encoder, texts: Sequence[str]) -> list[int]:
+    """The tokens of each text as a document, without what a method puts before it."""
+    shown = [Rendered("", text, None, plain=True) for text in texts]
+    return [len(one.ids) - len(encoder.prefix_ids) for one in encoder.encode_all(shown)]

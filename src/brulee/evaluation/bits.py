@@ -1,0 +1,44 @@
+"""Bits per byte: how well a model predicts a text, whatever its tokens are.
+
+Cross-entropy of the text's tokens in bits, over its bytes in UTF-8 (Gao et al. 2020,
+arXiv:2101.00027, section 3.1). A first token that nothing stands before is given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+
+from brulee.errors import InputError
+from brulee.evaluation.base import Array, Asks, Metric
+
+
+@final
+class BitsPerByte(Metric):
+    """Of texts without a prompt: bits and bytes of each, the sum of one over that of the other."""
+
+    keys = ("bits_per_byte",)
+    asks: Asks = "likelihood"
+
+    def of(self, text: str, log_probability: float) -> list[float]:
+        """Bits, and bytes, of a text of this natural log-probability."""
+        return [-log_probability / math.log(2), float(len(text.encode()))]
+
+    def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
+        """Raises InputError: texts alone do not say how likely they are."""
+        del prediction, references
+        raise InputError(f"{self.keys[0]} asks a model how likely a text is.")
+
+    def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
+        """Mean bits over mean bytes: (..., 2) -> (...)."""
+        del key, items
+        mean = np.asarray(mean_S, dtype=np.float64)
+        return np.asarray(mean[..., 0] / mean[..., 1])
+
+    def higher_is_better(self, key: str) -> bool:
+        """Fewer bits are better."""
+        del key
+        return False
