@@ -139,4 +139,5 @@ def _answers(run: Path, who: str, task: str) -> list[Answer]:
     if not answers:
         tasks = ", ".join(dict.fromkeys(answer.task for answer in every)) or "nothing"
         raise InputError(f"{folder}: no answers to {task}; answered: {tasks}.")
-    return sorted(answers, key=lambda answer: int(answer.id))  # the same order for both models
+    # The same order for both models, of rows and their pieces.
+    return sorted(answers, key=lambda answer: [int(part) for part in answer.id.split("/")])
