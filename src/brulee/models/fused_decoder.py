@@ -88,22 +88,11 @@ class FusedDecoder:
     """
 
     def __init__(self, model: PreTrainedModel, form: Form) -> None:
-        self.model, self.form, self.held = model, form, Held(model.dtype)
-        self.recomputes = False
+        self.model, self.form = model, form
         # Looked for once: a model has a thousand modules.
-        self._refreshers: list[Refreshes] = owners(model, Refreshes)
+        self.held = Held(model.dtype, owners(model, Refreshes))
+        self.recomputes = False
         self._prefixes: list[Prefixes] = owners(model, Prefixes)
-
-    @property
-    def refreshes(self) -> bool:
-        """Whether trained values are written somewhere before modules compute."""
-        return bool(self._refreshers)
-
-    def renew(self) -> None:
-        """Take notice that trained values may have changed."""
-        for each in self._refreshers:
-            each.refresh()
-        self.held.renew()
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The normalised last hidden state at the learned positions, (N, D)."""
@@ -137,7 +126,7 @@ class FusedDecoder:
         """
         body = self.model.base_model
         hidden_TD = self.model.get_input_embeddings()(prepared.ids[None])[0]
-        self._compute_in(format_of(hidden_TD))
+        self.held = self.held.within(format_of(hidden_TD))
         hidden_TD = filled(hidden_TD, step_of(hidden_TD, STEP, self.held.dtype))
         if self.form.embedding != 1.0:
             hidden_TD = hidden_TD * self.form.embedding
@@ -158,10 +147,6 @@ class FusedDecoder:
         return [
             (k.to(self.held.dtype), v.to(self.held.dtype)) for k, v in prefixes[0].keys_and_values()
         ]
-
-    def _compute_in(self, dtype: torch.dtype) -> None:
-        if dtype != self.held.dtype:
-            self.held = Held(dtype)
 
     def _rows(self, body: Any, hidden_TD: torch.Tensor, prepared: Prepared) -> tuple[_Rows, _Rows]:
         """The rows of every layer but the last, and those of the last."""
@@ -327,7 +312,7 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
         return found if only_round(errors, found.held.dtype) else None
     finally:
         model.train(training)
-        found.renew()
+        found.held.renew()
 
 
 def _after(before: tuple[torch.Tensor, torch.Tensor] | None, rows: _Rows) -> _Rows:

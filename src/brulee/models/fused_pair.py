@@ -64,20 +64,10 @@ class FusedPair:
     """
 
     def __init__(self, model: PreTrainedModel, form: PairForm) -> None:
-        self.model, self.form, self.held = model, form, Held(model.dtype)
+        self.model, self.form = model, form
+        # Looked for once: a model has a thousand modules.
+        self.held = Held(model.dtype, owners(model, Refreshes))
         self.recomputes = False
-        self._refreshers: list[Refreshes] = owners(model, Refreshes)
-
-    @property
-    def refreshes(self) -> bool:
-        """Whether trained values are written somewhere before modules compute."""
-        return bool(self._refreshers)
-
-    def renew(self) -> None:
-        """Take notice that trained values may have changed."""
-        for each in self._refreshers:
-            each.refresh()
-        self.held.renew()
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The normalised last hidden state at the learned positions, (N, D)."""
@@ -114,7 +104,7 @@ class FusedPair:
     ) -> torch.Tensor:
         """What a stack gives, (T, D); a decoder reads what the encoder gave `across`."""
         hidden_TD = stack.embed_tokens(ids[None])[0]
-        self._compute_in(format_of(hidden_TD))
+        self.held = self.held.within(format_of(hidden_TD))
         hidden_TD = filled(hidden_TD, step_of(hidden_TD, STEP, self.held.dtype))
         hidden_TD = self._dropped(hidden_TD)
         bias = None
@@ -126,10 +116,6 @@ class FusedPair:
                 self._block, block, parts, hidden_TD, within, bias, across
             )
         return self._dropped(self._norm(stack.final_layer_norm, hidden_TD))
-
-    def _compute_in(self, dtype: torch.dtype) -> None:
-        if dtype != self.held.dtype:
-            self.held = Held(dtype)
 
     def _maybe_again(self, run: Callable[..., torch.Tensor], *given: Any) -> torch.Tensor:
         if not (self.recomputes and torch.is_grad_enabled()):
@@ -241,5 +227,5 @@ def fused_pair(model: PreTrainedModel) -> FusedPair | None:
         return None
     found = FusedPair(model, form)
     right = pair_is_right(model, found, found.held.dtype)
-    found.renew()
+    found.held.renew()
     return found if right else None

@@ -7,22 +7,43 @@ Autocast converts them anew in every pass; here they are converted when they are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
+from brulee.models.hooks import Refreshes
 from brulee.models.linear_parts import LinearParts
 from brulee.models.quantising import in_four_bits
 
 
 class Held:
-    """Copies of tensors in `dtype`, as they were at the last `renew` or at their first use."""
+    """Copies of tensors in `dtype`, as they were at the last `renew` or at their first use.
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
+    `refreshers` write trained values to where they are read, before they are.
+    """
+
+    def __init__(self, dtype: torch.dtype, refreshers: Sequence[Refreshes] = ()) -> None:
+        self.dtype, self._refreshers = dtype, refreshers
         self._copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # original and copy, by id
 
-    @torch.no_grad()
+    def within(self, dtype: torch.dtype) -> Held:
+        """The same values in that format; these themselves where it is theirs."""
+        return self if dtype == self.dtype else Held(dtype, self._refreshers)
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether trained values are written somewhere before modules compute."""
+        return bool(self._refreshers)
+
     def renew(self) -> None:
-        """The originals may have changed: all of them in as few launches as a GPU needs."""
+        """Trained values may have changed."""
+        for each in self._refreshers:
+            each.refresh()
+        self._copy()
+
+    @torch.no_grad()
+    def _copy(self) -> None:
+        """All of the originals in as few launches as a GPU needs."""
         if self._copies:
             originals, copies = zip(*self._copies.values(), strict=True)
             torch._foreach_copy_(list(copies), list(originals))

@@ -165,7 +165,7 @@ class Captured:
 
     def _pass(self, inputs: Prepared) -> None:
         """Forward and backward; adds the gradients to their sums."""
-        self._decoder.renew()
+        self._decoder.held.renew()
         with self._precision():
             loss = self._loss.of_prepared(inputs)
         share = self._share.to(loss.dtype)
@@ -316,7 +316,7 @@ def captured(loss: CompletionLoss, precision: Precision, dtype: torch.dtype) -> 
         raise InputError(f"{SWITCH}={mode!r} in the environment; valid: 0, 1, auto.")
     if mode in ("", "0") or not isinstance(loss.decoder, FusedDecoder):
         return None
-    if loss.decoder.refreshes:
+    if loss.decoder.held.refreshes:
         return None  # a replay would not be noticed by what writes trained values after each pass
     if any(layer.cap is not None for layer in loss.decoder.form.layers):
         return None  # no kernel bends scores, so a pass's launches depend on each document's length

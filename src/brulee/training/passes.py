@@ -174,7 +174,7 @@ class Passes:
     def _renew(self) -> None:
         """Trained values may have changed since the last call."""
         if self._decoder is not None:
-            self._decoder.renew()
+            self._decoder.held.renew()
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         if not self.autocast:

@@ -182,11 +182,11 @@ def test_values_chosen_of_a_base_in_bfloat16_are_written_before_each_pass(
     trained = [p for group in attached.groups() for p in group.parameters]
     loss = CompletionLoss(model)
     assert loss.decoder is not None
-    assert loss.decoder.refreshes
+    assert loss.decoder.held.refreshes
     batch = pack(DOCUMENTS, 3)
     losses = []
     for _ in range(12):
-        loss.decoder.renew()
+        loss.decoder.held.renew()
         total = loss(batch) / batch.learned
         total.backward()
         losses.append(float(total.detach()))
@@ -197,7 +197,7 @@ def test_values_chosen_of_a_base_in_bfloat16_are_written_before_each_pass(
                 parameter -= 0.05 * parameter.grad / parameter.grad.abs().max()
                 parameter.grad = None
     assert losses[-1] < losses[0] - 0.05
-    loss.decoder.renew()
+    loss.decoder.held.renew()
     decoder, loss.decoder = loss.decoder, None
     with packed(model), torch.no_grad():
         own = float(loss(pack(DOCUMENTS)) / batch.learned)

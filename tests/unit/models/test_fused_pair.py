@@ -213,7 +213,7 @@ def test_a_gradient_is_that_of_the_values_that_were_kept() -> None:
     direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)).double()
     parameter.data += step * direction
     assert loss.decoder is not None
-    loss.decoder.renew()
+    loss.decoder.held.renew()
     torch.manual_seed(5)
     moved, _ = _packed(loss)
     torch.manual_seed(6)
