@@ -435,7 +435,7 @@ def test_killed_at_ten_random_moments_it_ends_like_an_undisturbed_one(
         return sum(file.stat().st_size for file in cache.rglob("*.jsonl"))
 
     asked, *expected = start("undisturbed").communicate()[0].splitlines()
-    assert int(asked) == 160 * 4 + 60 + 60
+    assert int(asked) == 220 * 4 + 60 + 60
     whole = sum(file.stat().st_size for file in Path("undisturbed").rglob("*.jsonl"))
     draw = random.Random(0)
     for moment in sorted(draw.uniform(0, 0.9) * whole for _ in range(10)):

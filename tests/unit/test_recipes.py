@@ -30,7 +30,7 @@ def test_recipe_names_only_what_exists(file: Path) -> None:
     for _, task in recipe.tasks:
         assert task.templates is not None
         assert len(load_templates(task.templates)) >= 1
-        for name in task.metrics or recipe.evaluate.metrics:
+        for name in task.metrics or recipe.evaluate.metrics or ():
             metric(name)
     build_method(recipe.method, recipe.source)
     assert recipe.name == file.stem
