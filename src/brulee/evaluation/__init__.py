@@ -25,8 +25,7 @@ from brulee.evaluation.tool_calls import ToolCalls
 
 __all__ = [
     "LABELLED", "LIKELIHOOD", "METRICS", "NUMERIC", "RANKED", "SOURCED", "STRUCTURED", "SUMMARIES",
-    "Array",
-    "MeanMetric", "Metric", "metric",
+    "Array", "MeanMetric", "Metric", "metric",
 ]  # fmt: skip
 
 METRICS: dict[str, Metric] = {

@@ -1,8 +1,8 @@
 """One model's answers to a task's test rows: what it writes, which choice it finds likeliest.
 
 Which of the two is asked is the metrics' to say (`Metric.asks`), and of plain texts neither: how
-likely they are is in texts.py. Each reply is kept in the task's
-file as soon as it is given (answers.py); where both are asked, an item's end up in one line.
+likely they are is in texts.py. Each reply is kept in the task's file as soon as it is given
+(answers.py); where both are asked, an item's end up in one line.
 """
 
 from __future__ import annotations

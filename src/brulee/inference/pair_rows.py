@@ -32,7 +32,7 @@ from brulee.inference.cache import RoomyLayer
 from brulee.inference.padded_decoder import PaddedDecoder
 from brulee.inference.reading import Pair
 from brulee.inference.routing import Router
-from brulee.inference.row import Voice
+from brulee.inference.row import Voice, closed_up
 from brulee.models.cache_names import cache_name
 from brulee.models.turns import turn
 
@@ -126,11 +126,7 @@ class PairRows:
 
         Without rows there is no room held either.
         """
-        order = list(range(len(self.rows)))
-        for at in sorted(gone, reverse=True):
-            last = order.pop()
-            if at < len(order):
-                order[at] = last
+        order = closed_up(len(self.rows), gone)
         for at, old in enumerate(order):
             if at != old:
                 for buffer in self._buffers():

@@ -54,6 +54,16 @@ class Row:
     voice: Voice
 
 
+def closed_up(count: int, gone: Sequence[int]) -> list[int]:
+    """Which of so many rows are where, once the last ones have taken the places of those gone."""
+    order = list(range(count))
+    for at in sorted(gone, reverse=True):
+        last = order.pop()
+        if at < len(order):
+            order[at] = last
+    return order
+
+
 class Held(Reader, Protocol):
     """Keys and values of rows. Shapes: stacks (1, K, S, D); the rest is for each kind to say."""
 

@@ -17,7 +17,7 @@ import torch
 from brulee.inference.held import HeldTensors
 from brulee.inference.held_in_c import HeldInC
 from brulee.inference.reading import Pair, Reader
-from brulee.inference.row import Held, Row
+from brulee.inference.row import Held, Row, closed_up
 
 
 class Rows:
@@ -52,11 +52,7 @@ class Rows:
 
     def drop(self, gone: Sequence[int]) -> list[int]:
         """Forget rows; returns which of the rows before is now at each place."""
-        order = list(range(len(self.rows)))
-        for at in sorted(gone, reverse=True):
-            last = order.pop()
-            if at < len(order):
-                order[at] = last
+        order = closed_up(len(self.rows), gone)
         for at, old in enumerate(order):
             if at != old and self._held is not None:
                 self._held.copy([(at, old)], self.rows[old].own)

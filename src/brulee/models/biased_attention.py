@@ -168,10 +168,8 @@ class _Attend(torch.autograd.Function):
         blocks: Blocks,
         dropout: float,
     ) -> torch.Tensor:
-        out_QHW, ctx.seeds = (
-            torch.empty_like(q_QHW),
-            [drawn_seed() if dropout else 0 for _ in blocks.pairs],
-        )
+        out_QHW = torch.empty_like(q_QHW)
+        ctx.seeds = [drawn_seed() if dropout else 0 for _ in blocks.pairs]
         out_QHW[blocks.pairs[-1][0].stop :] = 0
         for (queries, keys), seed in zip(blocks.pairs, ctx.seeds, strict=True):
             _, _, p_HNS = _weighed(q_QHW, k_THW, bias_Hnn, queries, keys)

@@ -21,12 +21,12 @@ def check_references(corpus: Corpus, asked: Sequence[Asked]) -> None:
     """
     for one in asked:
         task = corpus.tasks[one.test.path]
-        for wording in one.wordings:
+        for at, wording in enumerate(one.wordings):
             metrics = [metric for metric in wording.metrics if metric.refuses]
             _check_tools(task, metrics)
             for row in one.rows if metrics else ():
                 _check_row(task, row, wording.template or one.test.template_of(row), metrics)
-            for row in task.validation if metrics else ():
+            for row in task.validation if metrics and at == 0 else ():
                 _check_row(task, row, task.templates.templates[0], metrics)
 
 

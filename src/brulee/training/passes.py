@@ -51,7 +51,7 @@ class Passes:
 
     @property
     def fused(self) -> bool:
-        """Whether the model goes through the fused decoder."""
+        """Whether the model goes through code of ours instead of its own layers."""
         return self._decoder is not None
 
     @property

@@ -12,6 +12,9 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from brulee.methods import build_method
+from brulee.recipe import MethodSpec
+
 _SIZES: dict[str, Any] = {
     "vocab_size": 300,
     "hidden_size": 32,
@@ -83,6 +86,22 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "cohere": ("Cohere", {"logit_scale": 0.5}),
     "seed-oss": ("SeedOss", {"residual_dropout": 0.0, "attention_dropout": 0.0}),
 }
+
+
+def perturbed(model: PreTrainedModel, method: dict[str, Any]) -> PreTrainedModel:
+    """The model with a method put on it whose values change what it computes."""
+    draw = torch.Generator().manual_seed(1)
+    for group in build_method(MethodSpec(**method)).attach(model).groups():
+        for parameter in group.parameters:
+            parameter.data += 0.05 * torch.randn(parameter.shape, generator=draw)
+    return model
+
+
+def gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """All gradients by name, taken off the model."""
+    found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad(set_to_none=True)
+    return found
 
 
 def make_family(name: str, **changes: Any) -> PreTrainedModel:

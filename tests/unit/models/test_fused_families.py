@@ -19,17 +19,17 @@ from transformers import PreTrainedModel
 
 from brulee.data.batching import common_start, pack
 from brulee.data.encoding import Encoded
-from brulee.methods import build_method
 from brulee.models import fused_attention, fused_decoder, fused_trial
 from brulee.models.fused_decoder import FusedDecoder
 from brulee.models.head import CompletionLoss
 from brulee.models.layer_form import Form, read_form
 from brulee.models.twin import WINDOW, twin_of
-from brulee.recipe import MethodSpec
 
 _FOUND = runpy.run_path(str(Path(__file__).parent / "families.py"))
 FAMILIES: list[str] = list(_FOUND["FAMILIES"])
 make_family: Callable[..., PreTrainedModel] = _FOUND["make_family"]
+perturbed: Callable[..., PreTrainedModel] = _FOUND["perturbed"]
+gradients: Callable[[PreTrainedModel], dict[str, torch.Tensor]] = _FOUND["gradients"]
 
 METHODS: list[dict[str, Any]] = [
     {"name": "lora", "rank": 4},
@@ -49,25 +49,14 @@ DOCUMENTS = [
 
 def _tuned(name: str, method: dict[str, Any], **changes: Any) -> PreTrainedModel:
     """With values of the method that change what the model computes."""
-    model = make_family(name, **changes)
-    draw = torch.Generator().manual_seed(1)
-    for group in build_method(MethodSpec(**method)).attach(model).groups():
-        for parameter in group.parameters:
-            parameter.data += 0.05 * torch.randn(parameter.shape, generator=draw)
-    return model
-
-
-def _gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad(set_to_none=True)
-    return found
+    return perturbed(make_family(name, **changes), method)
 
 
 def _ours(loss: CompletionLoss, shared: int) -> tuple[float, dict[str, torch.Tensor]]:
     assert loss.decoder is not None
     total = loss(pack(DOCUMENTS, shared))
     total.backward()
-    return total.item(), _gradients(loss.model)
+    return total.item(), gradients(loss.model)
 
 
 def _own(model: PreTrainedModel) -> tuple[float, dict[str, torch.Tensor]]:
@@ -80,7 +69,7 @@ def _own(model: PreTrainedModel) -> tuple[float, dict[str, torch.Tensor]]:
             loss = F.cross_entropy(logits[start - 1 : end - 1], wanted, reduction="sum")
             loss.backward(retain_graph=True)
             total += loss.item()
-    return total, _gradients(model)
+    return total, gradients(model)
 
 
 def _assert_same(found: Any, expected: Any) -> None:

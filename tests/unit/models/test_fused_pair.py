@@ -5,7 +5,9 @@ The reference is transformers' forward of one document at a time.
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +18,15 @@ from transformers import PreTrainedModel
 
 from brulee.data.batching import pack_pairs, pad_pairs
 from brulee.data.encoding import Encoded
-from brulee.methods import build_method
 from brulee.models import biased_attention, fused_pair, pair_form
 from brulee.models.fused_pair import FusedPair
 from brulee.models.head import CompletionLoss
 from brulee.models.pair_form import PairForm, read_pair_form
 from brulee.models.twin import pair_twin_of
-from brulee.recipe import MethodSpec
+
+_FOUND = runpy.run_path(str(Path(__file__).parent / "families.py"))
+perturbed: Callable[..., PreTrainedModel] = _FOUND["perturbed"]
+gradients: Callable[[PreTrainedModel], dict[str, torch.Tensor]] = _FOUND["gradients"]
 
 SIZES: dict[str, Any] = {
     "vocab_size": 200, "d_model": 24, "d_kv": 8, "d_ff": 40, "num_layers": 3,
@@ -73,25 +77,14 @@ def _model(name: str, **changes: Any) -> PreTrainedModel:
 
 def _tuned(name: str, method: dict[str, Any], **changes: Any) -> PreTrainedModel:
     """With values of the method that change what the model computes."""
-    model = _model(name, **changes)
-    draw = torch.Generator().manual_seed(1)
-    for group in build_method(MethodSpec(**method)).attach(model).groups():
-        for parameter in group.parameters:
-            parameter.data += 0.05 * torch.randn(parameter.shape, generator=draw)
-    return model
-
-
-def _gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad(set_to_none=True)
-    return found
+    return perturbed(_model(name, **changes), method)
 
 
 def _packed(loss: CompletionLoss) -> tuple[float, dict[str, torch.Tensor]]:
     assert isinstance(loss.decoder, FusedPair), "another way would be tested against itself"
     total = loss(pack_pairs(DOCUMENTS, 0))
     total.backward()
-    return total.item(), _gradients(loss.model)
+    return total.item(), gradients(loss.model)
 
 
 def _alone(model: PreTrainedModel) -> tuple[float, dict[str, torch.Tensor]]:
@@ -104,7 +97,7 @@ def _alone(model: PreTrainedModel) -> tuple[float, dict[str, torch.Tensor]]:
         loss = F.cross_entropy(logits, torch.tensor(document.completion), reduction="sum")
         loss.backward()
         total += loss.item()
-    return total, _gradients(model)
+    return total, gradients(model)
 
 
 def _assert_same(found: Any, expected: Any) -> None:
