@@ -217,12 +217,13 @@ def _of_difference(
         return low, high, _DETECTABLE * error if count >= FEWEST else None
     value = _whole(after, reduce) - _whole(before, reduce)
     pulls_C = resampling.pulls(after, reduce) - resampling.pulls(before, reduce)
+    inside = all(resampling.inside(side, reduce) for side in (base_NS, tuned_NS))
     if 1 < count < FEW:
         low, high = resampling.t_bounds(value, pulls_C, 0.95)
+        low, high = (max(-1.0, low), min(1.0, high)) if inside else (low, high)
     else:
         differences_B = _paired_bootstrap(before, after, reduce, resamples, seed)
         low, high = resampling.drawn_bounds(differences_B, value, pulls_C, 0.95)
-    inside = all(resampling.inside(side, reduce) for side in (base_NS, tuned_NS))
     if inside and _alike(pulls_C) and high - low <= TIE:
         low, high = _of_alike_changes(value, count)
     elif inside and shares.is_mean(reduce, base_NS.shape[1], items):
