@@ -433,6 +433,10 @@ def test_a_single_item_proves_nothing() -> None:
     assert found.p == 1.0
     assert found.low < 0 < found.high
     assert found.minimum_detectable is None
+    wrong = np.array([[0.0, 4, 5]])  # a ratio of counts, 0 as a share of right ones may be
+    ratio = partial(metric("json").reduce, "json_f1")
+    shown = compare(column(0), column(0), mean)[3:5]
+    assert compare(wrong, wrong, ratio)[3:5] == pytest.approx(shown)
     one = compare(column(0.2), column(0.6), mean)
     assert (one.low, one.high) == (one.difference, one.difference)  # no spread is known of it
 
