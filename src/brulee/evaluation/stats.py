@@ -221,7 +221,8 @@ def _of_difference(
     inside = all(resampling.inside(side, reduce) for side in (base_NS, tuned_NS))
     if 1 < count < FEW:
         low, high = resampling.t_bounds(value, pulls_C, 0.95)
-        low, high = (max(-1.0, low), min(1.0, high)) if inside else (low, high)
+        if inside:  # Matthews, 0 of any item alone, may change by more
+            low, high = max(min(-1.0, value), low), min(max(1.0, value), high)
     else:
         differences_B = _paired_bootstrap(before, after, reduce, resamples, seed)
         low, high = resampling.drawn_bounds(differences_B, value, pulls_C, 0.95)
