@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from brulee.recipe import Recipe
 
 _WORST = 5
+_SUITE_SET = "--suite-set"
 _SPAN = 160  # characters of a span that are shown
 
 
@@ -123,7 +124,9 @@ def _items(
     from brulee.evaluation.suite_options import parse_settings
     from brulee.evaluation.suite_texts import suite_texts
 
-    return iter(()) if suite is None else suite_texts(suite, data, parse_settings(settings))
+    if suite is None:
+        return iter(())
+    return suite_texts(suite, data, parse_settings(settings, _SUITE_SET), _SUITE_SET)
 
 
 def _worst(found: Iterable[list[Match]]) -> list[Match]:

@@ -46,7 +46,7 @@ def read_file(path: Path, label: str, limit: int | None = None, numbered: bool =
 
 def read_document(path: Path, label: str) -> str:
     """A whole text file, packed or not, as one document, which may be empty."""
-    return document(Raw(label, _load(path, label)).text())
+    return document(_written(Raw(label, _load(path, label))))
 
 
 def read_lines(path: Path, label: str) -> list[str]:
@@ -209,10 +209,25 @@ def _arrow(source: Raw, limit: int | None) -> Piece:
 
 
 def _text(source: Raw, limit: int | None) -> Piece:
-    found = sections(source.text())[:limit]
+    found = sections(_written(source))[:limit]
     lines = [line for line, _ in found]
-    table = to_table([{"text": text} for _, text in found], lambda i: f"{source.label}, {lines[i]}")
+    table = to_table(
+        [{"text": text} for _, text in found], lambda i: f"{source.label}, line {lines[i]}"
+    )
     return Piece(table, lines)
+
+
+def _written(source: Raw) -> str:
+    """A plain text whole; InputError naming the line of a NUL character."""
+    text = source.text()
+    at = source.data.find(b"\0")
+    if at >= 0:
+        source.fail(
+            "the text holds a NUL character; remove it, or save the file as UTF-8 "
+            "(iconv -f UTF-16LE -t UTF-8, if that is what it is).",
+            source.data.count(b"\n", 0, at) + 1,
+        )
+    return text
 
 
 _PACKED = {".gz": _gunzip, ".zst": _unzstd}

@@ -49,14 +49,14 @@ def pieces(
     """The pieces of a text, each of at most `most` tokens together with the `frame` round it.
 
     `starts` are the characters that the text's tokens begin at; `count` gives the tokens of a piece
-    with its frame, which may be others by itself than within the text. Raises ValueError where not
-    one token fits.
+    with its frame, which may be others by itself than within the text; it is not asked for a blank
+    one, which is no document. Raises ValueError where not one token fits.
     """
     found, at = [], 0
     while at < len(text):
         room = most - frame
         piece = _next(text, at, starts, room)
-        while (excess := count(piece) - most) > 0:
+        while piece.strip() and (excess := count(piece) - most) > 0:
             room -= excess
             piece = _next(text, at, starts, room)
         found.append(piece)

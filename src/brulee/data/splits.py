@@ -112,9 +112,10 @@ def split_rows(
         why = f", {groups.joined} rows joined as near-duplicates (split.near_duplicates: false)"
         joined = why if groups.joined else ""
         had = f"{_many(len(kept['train']), 'row')} in {_many(len(members), 'group')}"
+        alone = "; a group is never divided, so give others or hold out none (split: {test: 0})"
         raise InputError(
             f"{rows.name}: the split leaves no rows to train on; {had} by "
-            f"{', '.join(columns)}{joined}."
+            f"{', '.join(columns)}{joined}{alone if len(members) == 1 else ''}."
         )
     return Splits(
         **final,

@@ -9,6 +9,7 @@ the chat templates of `transformers` expect them.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -75,8 +76,16 @@ def parsed(value: Any, place: str) -> Any:
     def refuse(constant: str) -> NoReturn:
         raise InputError(f"{place}: not valid JSON: {constant} is no JSON number.")
 
+    def finite(number: str) -> float:
+        found = float(number)
+        if math.isinf(found):
+            raise InputError(f"{place}: the number {number} is too large to be held.")
+        return found
+
     try:
-        found = json.loads(value, object_pairs_hook=distinct, parse_constant=refuse)
+        found = json.loads(
+            value, object_pairs_hook=distinct, parse_constant=refuse, parse_float=finite
+        )
     except json.JSONDecodeError as error:
         shown = value if len(value) <= 40 else f"{value[:37]}..."
         raise InputError(

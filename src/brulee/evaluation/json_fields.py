@@ -47,7 +47,7 @@ class JsonFields(Metric):
     refuses = True
 
     def __init__(self, fenced: bool = False, unordered: bool = False) -> None:
-        self._fenced, self._unordered = fenced, unordered
+        self.fenced, self._unordered = fenced, unordered
         options = ":fenced" * fenced + ":unordered" * unordered
         self.keys = tuple(f"{key}{options}" for key in (*_COUNTED, *_SHARES))
 
@@ -100,7 +100,7 @@ class JsonFields(Metric):
         return _ratio(mean[..., 0], mean[..., of], mean[..., other] == 0)
 
     def _read(self, text: str) -> Read:
-        value: Any = (strict_json.read_fenced if self._fenced else strict_json.read)(text)
+        value: Any = (strict_json.read_fenced if self.fenced else strict_json.read)(text)
         return Read(same(value, self._unordered), Counter(leaves(value)))
 
     def _wanted(self, references: Sequence[str]) -> list[Read]:
@@ -119,7 +119,7 @@ class JsonFields(Metric):
 
     def _hint(self, text: str) -> str:
         """What may have been meant."""
-        if not self._fenced and JsonFields(fenced=True).read(text) is not None:
+        if not self.fenced and JsonFields(fenced=True).read(text) is not None:
             return " json:fenced reads what stands in a fence."
         if text.lstrip().startswith(("{'", "[{'", "['")):
             return " It is Python's; in a template {{ column | tojson }} writes JSON."

@@ -215,15 +215,20 @@ def _of_difference(
         low, high = shares.paired(gained, lost, items * part)
         error = shares.paired_error(gained, lost, items * part)
         return low, high, _DETECTABLE * error if count >= FEWEST else None
-    value = _whole(after, reduce) - _whole(before, reduce)
+    ends = _whole(before, reduce), _whole(after, reduce)
+    value = ends[1] - ends[0]
     pulls_C = resampling.pulls(after, reduce) - resampling.pulls(before, reduce)
+    inside = all(resampling.inside(side, reduce) for side in (base_NS, tuned_NS))
     if 1 < count < FEW:
         low, high = resampling.t_bounds(value, pulls_C, 0.95)
+        if inside:  # Matthews, 0 of any item alone, may change by more
+            low, high = max(min(-1.0, value), low), min(max(1.0, value), high)
     else:
         differences_B = _paired_bootstrap(before, after, reduce, resamples, seed)
         low, high = resampling.drawn_bounds(differences_B, value, pulls_C, 0.95)
-    inside = all(resampling.inside(side, reduce) for side in (base_NS, tuned_NS))
-    if inside and _alike(pulls_C) and high - low <= TIE:
+    # A single unit shows no spread, unless it is right or wrong.
+    shows = _alike(pulls_C) or {*ends} <= {0.0, 1.0}
+    if inside and shows and high - low <= TIE:
         low, high = _of_alike_changes(value, count)
     elif inside and shares.is_mean(reduce, base_NS.shape[1], items):
         low, high = _with_the_unseen(low, high, tuned_NS - base_NS, count)

@@ -14,18 +14,18 @@ _CHOOSING: Final = frozenset(("tasks", "subjects", "scenarios", "preset"))
 _PLACES: Final = frozenset(("prompts",))
 
 
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+def parse_settings(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """`key=value` texts as values, each read as YAML. Raises InputError for one without `=`."""
     values = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
-            raise InputError(f"--set {setting!r}: write it as key=value.")
+            raise InputError(f"{option} {setting!r}: write it as key=value.")
         values[key.strip()] = parse_scalar(text)
     return values
 
 
-def suite_options(suite: Suite, values: Mapping[str, Any]) -> Strict:
+def suite_options(suite: Suite, values: Mapping[str, Any], option: str = "--set") -> Strict:
     """A suite's options with these values; a list may be given as `a,b,c`.
 
     Raises InputError naming an unknown key, with the nearest valid one, or a wrong value.
@@ -39,7 +39,7 @@ def suite_options(suite: Suite, values: Mapping[str, Any]) -> Strict:
         else value
         for key, value in values.items()
     }
-    return check(suite.Options, split, Source(f"--set, suite {suite.name}", {}, None), ())
+    return check(suite.Options, split, Source(f"{option}, suite {suite.name}", {}, None), ())
 
 
 def changed(options: Strict) -> dict[str, Any]:

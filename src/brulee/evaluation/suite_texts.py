@@ -25,20 +25,24 @@ Record = dict[str, list[str]]
 
 
 def suite_texts(
-    name: str, data: Path | None, options: Mapping[str, Any] | None = None
+    name: str,
+    data: Path | None,
+    options: Mapping[str, Any] | None = None,
+    option: str = "--set",
 ) -> Iterator[tuple[RowTexts, ...]]:
     """The items of each task of a suite, as its options (default: its own) ask them.
 
     An item's texts are its question, its choices and its right answers; solved examples and what
     stands before them are no part of it, nor are short lines ("Answer:") that more than ten of the
     questions share, or more than half of them. Where questions list options ("A. ...") a second
-    form of the same items has them apart, as rows have them in columns of their own. Items that
+    form of the same items has them apart, as rows have them in columns of their own, and a third
+    behind the question without their letters, as other templates write them. Items that
     were changed on purpose are left out, and tasks that ask another's questions again. Without
-    `data` the Hub's copy is read. Raises InputError for an unknown suite or option, and for files
-    that are missing or malformed.
+    `data` the Hub's copy is read. `option` is what messages call that which gave the options.
+    Raises InputError for an unknown suite or option, and for files that are missing or malformed.
     """
     found = suite(name)
-    tasks = found.open(data, suite_options(found, options or {}))
+    tasks = found.open(data, suite_options(found, options or {}, option))
     if not tasks:
         raise InputError(f"suite {name}: nothing of it is in {data}.")
     seen: set[tuple[str, ...]] = set()
@@ -49,7 +53,7 @@ def suite_texts(
             seen.add(asked)
             whole = _records(examples)
             apart = [_options_apart(record) for record in whole]
-            forms = [whole, apart] if apart != whole else [whole]
+            forms = [whole, apart, list(map(_joined, apart))] if apart != whole else [whole]
             yield tuple(row_texts(task.name, Rows.of(form, task.name)) for form in forms)
 
 
@@ -79,3 +83,9 @@ def _options_apart(record: Record) -> Record:
         return record
     rest = "\n".join(line for line in lines if not _OPTION.match(line))
     return {"question": [rest], "choices": options, "answers": []}
+
+
+def _joined(record: Record) -> Record:
+    """An item in one text."""
+    texts = [*record["question"], *record["choices"]]
+    return {"question": ["\n".join(texts)], "choices": [], "answers": record["answers"]}

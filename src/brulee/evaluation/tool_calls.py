@@ -29,6 +29,11 @@ from brulee.evaluation.json_values import nfc, same
 
 _BROKEN: Final = "<tool_call>"  # a call is begun, and is none
 _FORMS: Final = (WrittenCalls("<tool_call>", "</tool_call>"), WrittenCalls("[TOOL_CALLS]", ""))
+_BARE: Final = WrittenCalls("", "")
+# JSON that holds what a call does, whole or cut off.
+_BEGUN: Final = re.compile(
+    r"""[\s\[]*\{(?=.*"name"\s*:)(?=.*"(?:arguments|parameters)"\s*:)""", re.DOTALL
+)
 _PASSED_OVER: Final = re.compile(r"[ ,./\-_*^]")
 _DUE: Final = ("call_made", "call_functions", "call_arguments")
 
@@ -43,7 +48,8 @@ def made(text: str, form: WrittenCalls) -> str:
     _, calls = form.read(text, None)
     if calls:
         return as_json(calls)
-    return _BROKEN if form.before and form.before in text else ""
+    begun = form.before in text if form.before else _BEGUN.match(text)
+    return _BROKEN if begun else ""
 
 
 @final
@@ -98,10 +104,12 @@ def _calls(text: str) -> Calls | None:
     form = next((form for form in _FORMS if form.before in text), None)
     if form:
         return form.read(text, None)[1] or None
+    if calls := _BARE.read(text, None)[1]:
+        return calls
     try:
         return _parsed(text)
     except InputError:
-        return []
+        return None if _BEGUN.match(text) else []
 
 
 def _wanted(text: str) -> Calls:

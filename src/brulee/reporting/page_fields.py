@@ -20,15 +20,17 @@ _MOST: Final = 12  # fields of a table
 
 def fields(results: Results, items: Sequence[Item]) -> str:
     """A table of fields for each task whose answers are judged as JSON, the worst first."""
-    judged = {key: m for m in STRUCTURED.values() if isinstance(m, JsonFields) for key in m.keys}
+    first = {m.keys[0]: m for m in STRUCTURED.values() if isinstance(m, JsonFields)}
+    # What is taken in any order has the same fields.
+    judged: dict[tuple[str, bool], JsonFields] = {}
+    for pair in results.comparisons:
+        if metric := first.get(pair.metric):
+            judged.setdefault((pair.task, metric.fenced), metric)
     tables = [
         _table(
-            f"{pair.task}{_together(results.over(pair.task))}",
-            judged[pair.metric],
-            [i for i in items if i.task == pair.task],
+            f"{task}{_together(results.over(task))}", metric, [i for i in items if i.task == task]
         )
-        for pair in results.comparisons
-        if pair.metric in judged and pair.metric == judged[pair.metric].keys[0]
+        for (task, _), metric in judged.items()
     ]
     shown = "".join(filter(None, tables))
     if not shown:
@@ -59,8 +61,7 @@ def _table(task: str, metric: JsonFields, items: Sequence[Item]) -> str:
         return ""
     left = len(ordered) - len(rows)
     more = f", the {len(rows)} worst of {len(ordered)}" if left else ""
-    options = metric.keys[0].partition(":")[2].replace(":", ", ")
-    read = f" ({options})" if options else ""
+    read = " (fenced)" if metric.fenced else ""
     return table(f"Fields of {task}{read}{more}", ("Field", "Before", "After", "Values"), rows)
 
 

@@ -183,6 +183,8 @@ def undetectable(pair: Comparison) -> str:
     count = pair.wins + pair.losses + pair.ties
     if count >= FEWEST and count == pair.ties:
         return "items none of which changed"
+    if pair.p < 2 / 2 ** (FEWEST - 1):  # which fewer would not come below
+        return "items that all changed alike"
     return "too few items to show any difference"
 
 

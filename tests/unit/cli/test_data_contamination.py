@@ -128,6 +128,8 @@ def test_items_of_a_suite_are_looked_for_as_rows_hold_them(
         (["recipe.yaml", "--suite", "mmlo"], "did you mean 'mmlu'"),
         (["recipe.yaml", "--suite", "mmlu", "--data", "nowhere"], "nowhere"),
         (["recipe.yaml", "--suite", "mmlu", "--suite-set", "subject=x"], "'subjects'"),
+        (["recipe.yaml", "--suite", "mmlu", "--suite-set", "split"], "--suite-set 'split'"),
+        (["recipe.yaml", "--suite", "mmlu", "--suite-set", "split=x"], "--suite-set, suite mmlu"),
         (["recipe.yaml", "--data", "rows"], "name it with --suite"),
         (["recipe.yaml", "--run", "runs/none"], "no run is here"),
         (["none.yaml", "--set", "data.source=x"], "none.yaml"),

@@ -105,6 +105,18 @@ def test_a_piece_that_has_more_tokens_by_itself_is_cut_shorter() -> None:
     assert max(map(len, found)) == 17
 
 
+def test_a_piece_of_white_space_is_left_out(
+    make_tokenizer: Callable[..., Any], write: Callable[..., str]
+) -> None:
+    texts = [f"Document {number}.{' ' * 2000}The end of {number}." for number in range(20)]
+    divided = divide(corpus_of(texts, write), Encoder(make_tokenizer(), max_length=64))
+    (task,) = divided.tasks.values()
+    pieces = [task.rows[row]["text"] for row in (*task.train, *task.validation, *task.test)]
+    assert all(piece.strip() for piece in pieces)
+    words = " ".join("".join(pieces).replace("Document", " Document").split())
+    assert all(f"Document {n}. The end of {n}." in words for n in range(20))
+
+
 def test_no_room_for_a_token_is_refused(
     make_tokenizer: Callable[..., Any], write: Callable[..., str]
 ) -> None:

@@ -113,7 +113,12 @@ def test_texts_called_as_splits_are_splits(
         (b"", "a.txt: the file is empty"),
         (b"\n \n", "a.txt: the file is empty"),
         (b"one\ntwo \xff", "a.txt, line 2: byte 0xff is not UTF-8 text"),
-        (b"a\x00b", "NUL character"),
+        (b"a\n\nb\nc\x00d", "a.txt, line 4: the text holds a NUL character"),
+        (
+            "one\ntwo".encode("utf-16-le"),
+            "a.txt, line 1: the text holds a NUL character; remove it",
+        ),
+        ("one\ntwo".encode("utf-16"), "iconv -f UTF-16 "),
     ],
 )
 def test_a_text_that_cannot_be_read_says_why(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -127,6 +132,13 @@ def test_one_of_several_texts_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("fine")
     (tmp_path / "b.txt").write_bytes(b"caf\xe9")
     with pytest.raises(InputError, match=r"b\.txt, line 1: byte 0xe9 is not UTF-8 text"):
+        open_source(str(tmp_path))
+
+
+def test_one_of_several_texts_that_holds_nul_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("fine")
+    (tmp_path / "b.txt").write_bytes(b"one\ntwo\x00")
+    with pytest.raises(InputError, match=r"b\.txt, line 2: the text holds a NUL character"):
         open_source(str(tmp_path))
 
 

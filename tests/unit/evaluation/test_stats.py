@@ -347,6 +347,19 @@ def test_a_gain_on_few_items_rules_no_loss_out() -> None:
     assert 0.01 < found.high < 0.1
 
 
+def test_no_difference_of_scores_between_0_and_1_is_beyond_1() -> None:
+    def f1(mean_S: np.ndarray, items: object) -> np.ndarray:
+        return 2 * mean_S[..., 0] / np.maximum(mean_S[..., 1] + mean_S[..., 2], 1e-9)
+
+    base, tuned = np.array([[0.0, 4, 5]] * 2), np.array([[5.0, 5, 5], [2, 5, 5]])
+    found = compare(base, tuned, f1)
+    assert found.high == 1.0
+    assert compare(tuned, base, f1).low == -1.0
+    ones = compare(column(0.0, 0.0, 0.1), column(1.0, 0.5, 0.9), mean)
+    assert ones.high == 1.0
+    assert compare(column(0.0, 0.0), column(9.0, 3.0), mean).high > 1.0  # a score beyond 1
+
+
 def test_shares_of_the_same_items_have_tangos_interval() -> None:
     """The bounds are where a difference is as far off as the score test allows."""
     base, tuned = column(*[0] * 9, *[1] * 3, *[1] * 28), column(*[1] * 9, *[0] * 3, *[1] * 28)
@@ -420,6 +433,10 @@ def test_a_single_item_proves_nothing() -> None:
     assert found.p == 1.0
     assert found.low < 0 < found.high
     assert found.minimum_detectable is None
+    wrong = np.array([[0.0, 4, 5]])  # a ratio of counts, 0 as a share of right ones may be
+    ratio = partial(metric("json").reduce, "json_f1")
+    shown = compare(column(0), column(0), mean)[3:5]
+    assert compare(wrong, wrong, ratio)[3:5] == pytest.approx(shown)
     one = compare(column(0.2), column(0.6), mean)
     assert (one.low, one.high) == (one.difference, one.difference)  # no spread is known of it
 

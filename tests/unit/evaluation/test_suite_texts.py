@@ -6,19 +6,39 @@ from pathlib import Path
 
 import pytest
 
+from brulee.data.contamination import Index
+from brulee.data.row_texts import row_texts
+from brulee.data.rows import Rows
+from brulee.data.words import words
 from brulee.evaluation.suite_texts import suite_texts
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
 def test_questions_stand_without_shots_and_options_also_apart() -> None:
-    whole, apart = next(suite_texts("mmlu", FIXTURES / "mmlu", {"subjects": "astronomy"}))
+    whole, apart, joined = next(suite_texts("mmlu", FIXTURES / "mmlu", {"subjects": "astronomy"}))
     assert whole.name == "mmlu/astronomy"
     first = next(iter(whole.rows))
     assert first["question"][0].startswith("The Moon's phases are caused by\nA. clouds\nB. the")
     assert "multiple choice questions" not in first["question"][0]
     options = next(iter(apart.rows))["choices"]
     assert options[:2] == ["clouds", "the angle between Sun and Moon seen from Earth"]
+    question = (
+        "The Moon's phases are caused by\nclouds\nthe angle between Sun and Moon seen from Earth"
+    )
+    assert next(iter(joined.rows))["question"][0].startswith(question)
+
+
+def test_a_question_with_its_choices_in_other_signs_is_found(tmp_path: Path) -> None:
+    """As FLAN's templates write them."""
+    forms = next(suite_texts("mmlu", FIXTURES / "mmlu", {"subjects": "astronomy"}))
+    apart = list(forms[1].rows)
+    texts = ["\n- ".join([f"{row['question'][0]}\nOPTIONS:", *row["choices"]]) for row in apart]
+    train = Rows.of([{"text": text} for text in texts], "train")
+    index = Index([row_texts("train", train)])
+    for number, several in enumerate(zip(*map(index.search, forms), strict=True)):
+        if len(words(texts[number])) >= 20:
+            assert any(match.dirty for match in several)
 
 
 def test_a_text_that_is_no_question_is_looked_for_once() -> None:

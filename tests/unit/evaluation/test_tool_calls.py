@@ -61,6 +61,10 @@ def test_where_a_call_is_due(prediction: str, reference: str, expected: tuple[in
     [
         ("It is sunny.", 1), ("", 1), ("[]", 1), ('{"weather": "sun"}', 1), ("[1, 2]", 1),
         (of(call()), 0), ("<tool_call>{broken", 0), ("[" * 1_000_000, 1),
+        ('{"name": "Ada"}', 1), ('{"name": "f", "parameters": {"a": 1}}', 0),
+        ('{"name": "f", "arguments": {"a": "Ro', 0), ('[{"name": "f", "parameters": {"a"', 0),
+        ('{"name": "f", "arguments": {"a": 1, "a": 2}}', 0),
+        ('{"name": "f", "arguments": {"a": 1e400}}', 0),
         (f"Well.\n<tool_call>{json.dumps(call())}</tool_call>", 0),
     ],
 )  # fmt: skip
@@ -73,7 +77,7 @@ def test_where_none_is_due(prediction: str, right: int) -> None:
     "text",
     [
         json.dumps(call(a=1)),
-        json.dumps({"name": "f", "parameters": {"a": 1}}).replace("parameters", "arguments"),
+        json.dumps({"name": "f", "parameters": {"a": 1}}),
         json.dumps([{"id": "x1", "type": "function",
                      "function": {"name": "f", "arguments": '{"a": 1}'}}]),
         f"<tool_call>\n{json.dumps(call(a=1))}\n</tool_call>",
@@ -86,8 +90,12 @@ def test_calls_of_texts_from_elsewhere(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "reference", ['{"name": "f", "args": {}}', "<tool_call>{broken", '[{"name": "f"', "[1]"]
-)
+    "reference",
+    [
+        '{"name": "f", "args": {}}', "<tool_call>{broken", '[{"name": "f"', "[1]",
+        '{"name": "f", "arguments": {"a": 1e400}}', '{"name": "f", "parameters": {"a": "Ro',
+    ],
+)  # fmt: skip
 def test_a_reference_whose_call_cannot_be_read_is_refused(reference: str) -> None:
     with pytest.raises(InputError, match="calls of a reference"):
         metric("tool_calls").check([reference])
@@ -123,6 +131,8 @@ def test_of_several_references_the_nearest_counts() -> None:
         (BARE, json.dumps({"name": "f", "parameters": {"a": 1}}), [call(a=1)]),
         (BARE, f"Sure: {json.dumps(call(a=1))}", []),
         (BARE, "{" * 100_000, []),
+        (BARE, '{"name": "Ada", "age": 3}', []),
+        (BARE, '{"name": "f", "parameters": {"a": "Ro', None),
     ],
 )
 def test_what_a_model_writes_is_read_in_its_own_form(

@@ -269,7 +269,7 @@ def test_several_tasks_are_counted_and_no_bracket_is_torn(example: Results) -> N
 
 
 def test_words_in_a_column_of_numbers_may_wrap(example: Results) -> None:
-    pair = example.comparisons[0].model_copy(update={"minimum_detectable": None})
+    pair = example.comparisons[0].model_copy(update={"p": 0.25, "minimum_detectable": None})
     page = render(example.model_copy(update={"comparisons": (pair,)}), [], [])
     assert '<td class="note">too few items' in page or '<td class="note">items none' in page
     assert "td.note { white-space: normal" in page

@@ -85,6 +85,15 @@ def test_fences_are_read_where_the_metric_reads_them(example: Results) -> None:
     assert "(fenced)" in html
 
 
+def test_lists_in_any_order_have_no_table_of_their_own(example: Results) -> None:
+    keys = [metric(f"json{options}").keys[0] for options in (":unordered", ":fenced", "")]
+    answers = [answer('{"a": 1}', {"a": 1}, key) for key in keys]
+    both = answers[0].model_copy(update={"scores": dict.fromkeys(keys, 1.0)})
+    html = fields(judged(example, *keys), [Item(both, both)])
+    assert html.count("<table>") == 2
+    assert html.index(f"Fields of {TASK}<") < html.index(f"Fields of {TASK} (fenced)<")
+
+
 def test_there_is_no_table_without_fields(example: Results) -> None:
     assert fields(example, []) == ""
     assert fields(judged(example, "json_f1"), [item("", {}, {})]) == ""

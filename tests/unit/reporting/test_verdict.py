@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 
+from brulee.evaluation.stats import compare
 from brulee.reporting import results as r
 from brulee.reporting.verdict import verdict, with_verdict
 
@@ -40,6 +42,15 @@ def changed(**values: object) -> r.Comparison:
 def test_a_test_of_so_few_items_is_said_to_show_nothing() -> None:
     few = changed(p=0.25, wins=3, losses=0, ties=0, minimum_detectable=None)
     assert "p = 0.25, on too few items to show any difference)" in verdict(results(few))
+
+
+def test_items_that_all_changed_alike_are_not_called_too_few() -> None:
+    base, tuned = np.zeros((12, 1)), np.full((12, 1), 0.3)
+    found = compare(base, tuned, lambda mean_S, _: mean_S[..., 0])
+    alike = changed(**found._asdict())
+    said = verdict(results(alike))
+    assert "on items that all changed alike" in said
+    assert "too few" not in said
 
 
 def test_many_items_that_stayed_the_same_are_not_called_too_few() -> None:
