@@ -1,7 +1,9 @@
 """What is done when memory runs out in the middle of a step: the same step in less of it.
 
 Neither how a step is cut into passes nor what is computed again changes its loss or its gradient,
-so the effective batch stays what the recipe says.
+so the effective batch stays what the recipe says. Chance is drawn from anew where the step began:
+layers that compute again drop what they would have dropped, and smaller passes what they would have
+dropped had they been so small before.
 """
 
 from __future__ import annotations

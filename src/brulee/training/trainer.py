@@ -28,7 +28,7 @@ from brulee.training.guards import Guards, diverged, frozen_damage
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import optimizer_of, schedule, set_learning_rate
 from brulee.training.passes import Passes
-from brulee.training.randomness import apart
+from brulee.training.randomness import apart, drawn_again
 from brulee.training.recorder import OpenTrackers, Recorder
 from brulee.training.selection import Best
 from brulee.training.signals import taken
@@ -224,6 +224,7 @@ class Trainer:
 
     def _backward(self, documents: Sequence[Encoded], over: int) -> tuple[torch.Tensor, int]:
         """The gradient of these documents' summed loss / `over`; in smaller passes if need be."""
+        rewind = drawn_again(self.base.device)
         try:
             return self.passes.backward(documents, over)
         except (MemoryError, RuntimeError) as error:
@@ -231,6 +232,7 @@ class Trainer:
                 raise
         # Outside of the handler, whose traceback holds on to what the pass had in memory.
         self.optimizer.zero_grad(set_to_none=True)
+        rewind()
         said = self.relief.take_less(self.step + 1, documents, self._resume_line)
         self.recorder.said("out_of_memory", self.step + 1, said)
         return self._backward(documents, over)

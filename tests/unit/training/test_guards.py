@@ -197,6 +197,58 @@ def test_where_a_pass_is_one_document_layers_keep_less(
     assert again.passes.recomputes, "a resumed training would run out of memory once more"
 
 
+_DROPPING: list[dict[str, Any]] = [
+    {"name": "t5", "method": "full", "config": {"dropout_rate": 0.2}},
+    {"name": "t5-gated", "config": {"dropout_rate": 0.2}},
+    {"name": "llama", "options": {"dropout": 0.3}},
+]
+
+
+@pytest.mark.parametrize("how", _DROPPING, ids=["t5-full", "t5-lora", "llama"])
+def test_a_step_that_is_tried_again_drops_what_it_would_have_dropped(
+    make_trainer: MakeTrainer, tmp_path: Path, how: dict[str, Any]
+) -> None:
+    how = {**how, "batch_size": 1, "accumulation": 1}
+    straight = make_trainer(folder=tmp_path / "straight", **how)
+    straight.train()
+    trainer = make_trainer(folder=tmp_path / "scarce", **how)
+    before = trainer.passes.loss
+
+    def scarce(batch: Batch) -> torch.Tensor:
+        found = before(batch)  # what was dropped was drawn when memory ran out
+        if trainer.step == 4 and not trainer.passes.recomputes:
+            raise MemoryError
+        return found
+
+    trainer.passes.loss = scarce
+    trainer.train()
+    assert trainer.passes.recomputes
+    for a, b in zip(straight.parameters, trainer.parameters, strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_smaller_passes_drop_what_they_would_have_dropped_from_the_start(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    how: dict[str, Any] = {"batch_size": 4, "accumulation": 1, "config": {"dropout_rate": 0.2}}
+    trainer = make_trainer("t5", folder=tmp_path / "scarce", **how)
+    before = trainer.passes.loss
+
+    def scarce(batch: Batch) -> torch.Tensor:
+        found = before(batch)
+        if not trainer.relief.used:
+            raise MemoryError
+        return found
+
+    trainer.passes.loss = scarce
+    trainer.train()
+    small = make_trainer("t5", folder=tmp_path / "small", **how)
+    small.passes.pass_tokens = trainer.passes.pass_tokens
+    small.train()
+    for a, b in zip(small.parameters, trainer.parameters, strict=True):
+        assert torch.equal(a, b)
+
+
 class _Hoard:
     """Recordings that leave no memory for a pass."""
 
