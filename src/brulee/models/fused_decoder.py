@@ -305,6 +305,7 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     if not form_is_right(model, form, FusedDecoder):
         return None
     found = FusedDecoder(model, form)
+    found.held.renew()  # a method's values may have been loaded since modules last computed
     training = model.training
     model.eval()
     try:

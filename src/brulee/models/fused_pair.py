@@ -226,6 +226,7 @@ def fused_pair(model: PreTrainedModel) -> FusedPair | None:
     if not pair_form_is_right(model, form, FusedPair):
         return None
     found = FusedPair(model, form)
+    found.held.renew()  # a method's values may have been loaded since modules last computed
     right = pair_is_right(model, found, found.held.dtype)
     found.held.renew()
     return found if right else None

@@ -93,7 +93,8 @@ def perturbed(model: PreTrainedModel, method: dict[str, Any]) -> PreTrainedModel
     draw = torch.Generator().manual_seed(1)
     for group in build_method(MethodSpec(**method)).attach(model).groups():
         for parameter in group.parameters:
-            parameter.data += 0.05 * torch.randn(parameter.shape, generator=draw)
+            with torch.no_grad():  # in the open, as loading does: `.data` would hide it
+                parameter += 0.05 * torch.randn(parameter.shape, generator=draw)
     return model
 
 

@@ -48,6 +48,7 @@ METHODS: list[dict[str, Any]] = [
     {"name": "lora", "rank": 3, "dora": True},
     {"name": "selective", "train": "norms"},
     {"name": "selective", "train": "layers", "layers": {"last": 1}},
+    {"name": "selective", "train": "sparse", "mask": "magnitude", "density": 0.1},
     {"name": "bottleneck", "kind": "houlsby", "reduction": 4, "cross_attention": True},
     {"name": "bottleneck", "kind": "pfeiffer", "reduction": 4},
     {"name": "bottleneck", "kind": "parallel", "reduction": 4},
