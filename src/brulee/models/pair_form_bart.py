@@ -102,7 +102,8 @@ def _is_stack(stack: Any) -> bool:
 def _is_block(block: Any, across: bool) -> bool:
     names = [_WITHIN, _ACROSS] if across else [_WITHIN]
     norms = [f"{name}_layer_norm" for name in names]
-    if own_children(block) != {*names, *norms, *_MLP}:
+    shares = all(hasattr(block, name) for name in ("dropout", "activation_dropout"))
+    if own_children(block) != {*names, *norms, *_MLP} or not shares:
         return False
     # Called as it is, a map would make its additions itself.
     called = bool(block.fc2._forward_hooks) and parts_of(block.fc2) is None
@@ -111,7 +112,8 @@ def _is_block(block: Any, across: bool) -> bool:
 
 
 def _is_attention(own: Any) -> bool:
-    known = own_children(own) == {*_MAPS} and hasattr(own, "scaling") and hasattr(own, "num_heads")
+    read = all(hasattr(own, name) for name in ("scaling", "num_heads", "dropout"))
+    known = read and own_children(own) == {*_MAPS}
     return known and not any(True for _ in own.parameters(recurse=False))
 
 

@@ -47,6 +47,7 @@ SIZES: dict[str, Any] = {
 SCALED = {"scale_embedding": True}
 FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bart": ("Bart", "ForConditionalGeneration", {}),
+    "mvp": ("Mvp", "ForConditionalGeneration", SCALED),
     "plbart": ("PLBart", "ForConditionalGeneration", SCALED),
     "marian": ("Marian", "MTModel", {**SCALED, "activation_function": "silu"}),
     "mbart": ("MBart", "ForConditionalGeneration", SCALED),
@@ -83,6 +84,21 @@ def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, An
 def test_of_every_family(name: str) -> None:
     """Positions learned and computed, embeddings scaled or not, a bias of the logits."""
     model = _model(name)
+    _assert_same(_packed(CompletionLoss(model)), _alone(model))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"name": "selective", "train": "bias"},
+        {"name": "selective", "train": "sparse", "mask": "magnitude"},
+        {"name": "lora", "rank": 3, "target": ["attention", "embeddings"]},
+    ],
+    ids=["bias", "sparse", "embeddings"],
+)
+def test_of_positions_that_are_trained(method: dict[str, Any]) -> None:
+    model = perturbed(_model("bart"), method)
+    _alone(model)  # values that are written to their places are written anew after a backward pass
     _assert_same(_packed(CompletionLoss(model)), _alone(model))
 
 
@@ -291,7 +307,7 @@ def test_a_twin_has_the_models_form(name: str) -> None:
     model = _model(name, **shares)
     twin = pair_twin_of(model)
     assert twin is not None
-    after = name in ("bart", "plbart", "marian")
+    after = name in ("bart", "mvp", "plbart", "marian")
     expected = PairForm("", 0.1, inner=0.3, weights=0.2, centred=True, after=after)
     assert read_pair_form(twin) == read_pair_form(model) == expected
 
