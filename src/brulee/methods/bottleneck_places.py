@@ -22,7 +22,6 @@ from transformers import PreTrainedModel
 
 from brulee.methods.stacks import Layer, is_norm, layers
 
-Branch = Callable[[torch.Tensor], torch.Tensor]
 Handles = list[RemovableHandle]
 
 
@@ -62,6 +61,50 @@ class Beside:
         return total
 
 
+class BesideBoth:
+    """Adds `branch(x)` to what the last of two modules gives, x being what the first was given."""
+
+    def __init__(self, branch: nn.Module) -> None:
+        self.branch = branch
+        self._given: list[torch.Tensor] = []
+
+    def take(self, _module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Keep what the first module is given."""
+        self._given = [inputs[0] if inputs else next(iter(named.values()))]
+
+    def __call__(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+        """What takes the last module's output's place."""
+        return with_first(output, self.added(self._given.pop(), first_of(output)))
+
+    def added(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        """H and the branch of x."""
+        total: torch.Tensor = h + self.branch(x)
+        return total
+
+
+class BeforeNorm:
+    """A forward hook on a norm that gives norm(z + branch(norm(z))) of z."""
+
+    def __init__(self, branch: nn.Module) -> None:
+        self.branch = branch
+        self._inside = False
+
+    def __call__(self, norm: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> Any:
+        """What takes the norm's output's place."""
+        if self._inside:
+            return output
+        self._inside = True
+        try:
+            return norm(self.again(inputs[0], output))
+        finally:
+            self._inside = False
+
+    def again(self, z: torch.Tensor, normed: torch.Tensor) -> torch.Tensor:
+        """What is normed the second time."""
+        total: torch.Tensor = z + self.branch(normed)
+        return total
+
+
 def after(module: nn.Module, branch: nn.Module) -> Handles:
     """Add `branch(h)` to what the module gives, h."""
     return [module.register_forward_hook(After(branch))]
@@ -71,35 +114,16 @@ def beside(first: nn.Module, last: nn.Module, branch: nn.Module) -> Handles:
     """Add `branch(x)` to what `last` gives, x being what `first` was given."""
     if first is last:
         return [last.register_forward_hook(Beside(branch), with_kwargs=True)]
-    given: list[torch.Tensor] = []
-
-    def take(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        given[:] = [inputs[0] if inputs else next(iter(named.values()))]
-
-    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        return with_first(output, first_of(output) + branch(given.pop()))
-
+    both = BesideBoth(branch)
     return [
-        first.register_forward_pre_hook(take, with_kwargs=True),
-        last.register_forward_hook(hook),
+        first.register_forward_pre_hook(both.take, with_kwargs=True),
+        last.register_forward_hook(both),
     ]
 
 
-def before_norm(norm: nn.Module, branch: Branch) -> Handles:
+def before_norm(norm: nn.Module, branch: nn.Module) -> Handles:
     """Have the norm give norm(z + branch(norm(z))) of what it is given, z."""
-    inside = False
-
-    def hook(_module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> Any:
-        nonlocal inside
-        if inside:
-            return output
-        inside = True
-        try:
-            return norm(inputs[0] + branch(output))
-        finally:
-            inside = False
-
-    return [norm.register_forward_hook(hook)]
+    return [norm.register_forward_hook(BeforeNorm(branch))]
 
 
 @torch.no_grad()

@@ -1,10 +1,11 @@
 """Attention of a pack's documents with a bias for each distance, as the stacks of T5 compute it.
 
-    weights = softmax(q k^T + bias)        out = dropout(weights) v
+    weights = softmax(scale q k^T + bias)        out = dropout(weights) v
 
 Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text
-Transformer". On a CPU a document is a few matrix products (`_Attend`), whose weights are computed
-again on the way back. On a GPU documents are put side by side, padded, for torch's own kernels.
+Transformer". BART's have no bias, and a scale. On a CPU a document is a few matrix products
+(`_Attend`), whose weights are computed again on the way back. On a GPU documents are put side by
+side, padded, for torch's own kernels.
 
 Shapes: `Q` queries and `T` keys of a pack, `H` heads, `W` head width; of one document `n` queries
 and `s` keys, filled up to `N` and `S` (rounding.py); `B` documents.
@@ -119,16 +120,17 @@ def attend_biased(
     blocks: Blocks,
     bias: torch.Tensor | None,
     dropout: float,
+    scale: float = 1.0,
 ) -> torch.Tensor:
-    """What each query reads of the keys of its document, (Q, H, W); scores are not scaled.
+    """What each query reads of the keys of its document, (Q, H, W).
 
-    The bias is what `for_blocks` gives, of the longest document's sizes or larger. Rows that belong
-    to no document give zeros.
+    The bias is what `for_blocks` gives, of the longest document's sizes or larger, for each head or
+    one for all. Rows that belong to no document give zeros.
     """
     if blocks.queries is not None and blocks.keys is not None:
-        return _by_kernel(q_QHW, k_THW, v_THW, blocks.queries, blocks.keys, bias, dropout)
+        return _by_kernel(q_QHW, k_THW, v_THW, blocks.queries, blocks.keys, bias, dropout, scale)
     apply: Callable[..., torch.Tensor] = _Attend.apply  # torch leaves it untyped
-    return apply(q_QHW, k_THW, v_THW, bias, blocks, dropout)
+    return apply(q_QHW, k_THW, v_THW, bias, blocks, dropout, scale)
 
 
 def _by_kernel(
@@ -139,6 +141,7 @@ def _by_kernel(
     keys: Padded,
     bias_BHns: torch.Tensor | None,
     dropout: float,
+    scale: float,
 ) -> torch.Tensor:
     n, s = queries.rows.shape[1], keys.rows.shape[1]
     real_B1ns = keys.real[:, None, None, :].expand(-1, 1, n, s)
@@ -148,7 +151,7 @@ def _by_kernel(
         keys.of(v_THW),
         attn_mask=real_B1ns if bias_BHns is None else bias_BHns,
         dropout_p=dropout,
-        scale=1.0,
+        scale=scale,
     )
     real_RHW = out_BHnW.transpose(1, 2).flatten(0, 1).index_select(0, queries.back)
     more = len(q_QHW) - len(real_RHW)
@@ -167,29 +170,31 @@ class _Attend(torch.autograd.Function):
         bias_Hnn: torch.Tensor | None,
         blocks: Blocks,
         dropout: float,
+        scale: float,
     ) -> torch.Tensor:
         out_QHW = torch.empty_like(q_QHW)
         ctx.seeds = [drawn_seed() if dropout else 0 for _ in blocks.pairs]
         out_QHW[blocks.pairs[-1][0].stop :] = 0
         for (queries, keys), seed in zip(blocks.pairs, ctx.seeds, strict=True):
-            _, _, p_HNS = _weighed(q_QHW, k_THW, bias_Hnn, queries, keys)
+            _, _, p_HNS = _weighed(q_QHW, k_THW, bias_Hnn, scale, queries, keys)
             if dropout:
                 drop(p_HNS, dropout, seed, into=p_HNS)
             put(p_HNS @ _rows(v_THW[keys]), out_QHW[queries])
         ctx.save_for_backward(q_QHW, k_THW, v_THW, bias_Hnn)
-        ctx.blocks, ctx.dropout = blocks, dropout
+        ctx.blocks, ctx.dropout, ctx.scale = blocks, dropout, scale
         return out_QHW
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (d_out,) = grads
         q_QHW, k_THW, v_THW, bias_Hnn = ctx.saved_tensors
+        scale: float = ctx.scale
         d_q, d_k, d_v = (torch.zeros_like(x) for x in (q_QHW, k_THW, v_THW))
         d_bias = None
         if ctx.needs_input_grad[3]:
             d_bias = torch.zeros_like(bias_Hnn, dtype=torch.promote_types(d_q.dtype, torch.float32))
         for (queries, keys), seed in zip(ctx.blocks.pairs, ctx.seeds, strict=True):
-            q, k, p_HNS = _weighed(q_QHW, k_THW, bias_Hnn, queries, keys)
+            q, k, p_HNS = _weighed(q_QHW, k_THW, bias_Hnn, scale, queries, keys)
             d_o, v = _rows(d_out[queries]), _rows(v_THW[keys])
             d_p, read_HNS = d_o @ v.transpose(1, 2), p_HNS
             if ctx.dropout:
@@ -197,30 +202,39 @@ class _Attend(torch.autograd.Function):
                 drop(d_p, ctx.dropout, seed, into=d_p)
             put(read_HNS.transpose(1, 2) @ d_o, d_v[keys])
             d_s = torch.ops.aten._softmax_backward_data(d_p, p_HNS, -1, p_HNS.dtype)
-            put(d_s @ k, d_q[queries])
-            put(d_s.transpose(1, 2) @ q, d_k[keys])
+            put(_product(d_s, k, scale), d_q[queries])
+            put(_product(d_s.transpose(1, 2), q, scale), d_k[keys])
             if d_bias is not None:
                 n, s = queries.stop - queries.start, keys.stop - keys.start
                 d_bias[:, :n, :s] += d_s[:, :n, :s]
-        return d_q, d_k, d_v, None if d_bias is None else d_bias.to(bias_Hnn.dtype), None, None
+        d_bias = None if d_bias is None else d_bias.to(bias_Hnn.dtype)
+        return d_q, d_k, d_v, d_bias, None, None, None
 
 
 def _weighed(
     q_QHW: torch.Tensor,
     k_THW: torch.Tensor,
     bias_Hnn: torch.Tensor | None,
+    scale: float,
     queries: slice,
     keys: slice,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """A document's queries (H, N, W), keys (H, S, W) and weights (H, N, S)."""
     q, k = _rows(q_QHW[queries]), _rows(k_THW[keys])
     if bias_Hnn is None:
-        s_HNS = q @ k.transpose(1, 2)
+        s_HNS = _product(q, k.transpose(1, 2), scale)
     else:
         own = bias_Hnn[:, : q.shape[1], : k.shape[1]]
-        s_HNS = torch.baddbmm(own, q, k.transpose(1, 2))
+        s_HNS = torch.baddbmm(own, q, k.transpose(1, 2), alpha=scale)
     s_HNS[:, :, keys.stop - keys.start :] = -torch.inf
     return q, k, s_HNS.softmax(-1)
+
+
+def _product(a: torch.Tensor, b: torch.Tensor, times: float) -> torch.Tensor:
+    """A b times a number, for each head."""
+    if times == 1.0:
+        return a @ b
+    return torch.baddbmm(a.new_empty(1, 1, 1), a, b, beta=0, alpha=times)
 
 
 def _rows(x_nHW: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@
 Prompts stand end to end in the encoder's pack, completions in the decoder's, without padding; a
 document attends to itself alone. As in fused_decoder.py, projections of one input are computed
 together, and nothing is kept for the backward pass that it does not need. What the model is, is
-read from its modules (pair_form.py) and tried (pair_trial.py).
+read from its modules (pair_form.py, pair_form_bart.py) and tried (pair_trial.py).
 
 Shapes: `T` rows of the encoder's pack, `U` of the decoder's, `N` learned positions, `D` width, `H`
 heads, `W` head width.
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
@@ -34,8 +35,10 @@ from brulee.models.fused_layer_norm import normed, normed_again
 from brulee.models.fused_projection import Again, project
 from brulee.models.fused_swiglu import gated, gated_again
 from brulee.models.held import Held
-from brulee.models.hooks import Refreshes, owners, with_additions
-from brulee.models.pair_form import PairForm, Part, parts_of_block, read_pair_form
+from brulee.models.hooks import Refreshes, owners, renormings, with_additions
+from brulee.models.pair_form import blocks_of_stack, last_norm, parts_of_block, read_pair_form
+from brulee.models.pair_form_bart import begun, first_norm
+from brulee.models.pair_parts import PairForm, Part, stacks_of
 from brulee.models.pair_trial import pair_form_is_right, pair_hooks_are_known, pair_is_right
 from brulee.models.rounding import filled, rounded, step_of
 
@@ -89,10 +92,9 @@ class FusedPair:
     def hidden(self, prepared: PreparedPair) -> torch.Tensor:
         """The normalised last hidden state at the learned positions, (N, D)."""
         within, own = prepared.within
-        given_TD = self._stack(self.model.encoder, prepared.ids, within)
-        hidden_UD = self._stack(
-            self.model.decoder, prepared.shifted, own, (given_TD, prepared.across)
-        )
+        encoder, decoder = stacks_of(self.model)
+        given_TD = self._stack(encoder, prepared.ids, within)
+        hidden_UD = self._stack(decoder, prepared.shifted, own, (given_TD, prepared.across))
         return hidden_UD.index_select(0, prepared.learned)
 
     def _stack(
@@ -103,19 +105,42 @@ class FusedPair:
         across: tuple[torch.Tensor, Blocks] | None = None,
     ) -> torch.Tensor:
         """What a stack gives, (T, D); a decoder reads what the encoder gave `across`."""
+        hidden_TD = self._begun(stack, ids, within)
+        bias = None
+        for block in blocks_of_stack(stack):
+            parts = parts_of_block(block)
+            own = parts[0].own
+            if _has_bias(own) or (bias is None and across is not None):
+                # The first block's is all blocks', but where each has its own.
+                bias = self._bias(own, hidden_TD, within, causal=across is not None)
+            if not self._skips(stack):
+                hidden_TD = self._maybe_again(
+                    self._block, block, parts, hidden_TD, within, bias, across
+                )
+        norm = last_norm(stack)
+        if norm is None:
+            return hidden_TD
+        return self._dropped(self._norm(norm, hidden_TD, self.held.dtype), self.form.last)
+
+    def _begun(self, stack: Any, ids: torch.Tensor, within: Blocks) -> torch.Tensor:
+        """What a stack's first block reads, (T, D), filled up."""
         hidden_TD = stack.embed_tokens(ids[None])[0]
         self.held = self.held.within(format_of(hidden_TD))
+        if hasattr(stack, "embed_positions"):
+            hidden_TD = begun(stack, hidden_TD, ids, within)
+        norm = first_norm(stack)
+        if norm is not None:
+            hidden_TD = self._norm(norm, hidden_TD, hidden_TD.dtype)
         hidden_TD = filled(hidden_TD, step_of(hidden_TD, STEP, self.held.dtype))
-        hidden_TD = self._dropped(hidden_TD)
-        bias = None
-        for block in stack.block:
-            parts = parts_of_block(block)
-            if parts[0].own.has_relative_attention_bias:  # the first block's is all blocks'
-                bias = self._bias(parts[0].own, within, causal=across is not None)
-            hidden_TD = self._maybe_again(
-                self._block, block, parts, hidden_TD, within, bias, across
-            )
-        return self._dropped(self._norm(stack.final_layer_norm, hidden_TD))
+        return self._dropped(hidden_TD, self.form.dropout)
+
+    def _skips(self, stack: Any) -> bool:
+        """Whether a block is left out, by chance, where the stack does so in training.
+
+        Fan et al. 2019, "Reducing Transformer Depth on Demand with Structured Dropout".
+        """
+        share = float(getattr(stack, "layerdrop", 0.0))
+        return self.model.training and share > 0 and float(torch.rand(())) < share
 
     def _maybe_again(self, run: Callable[..., torch.Tensor], *given: Any) -> torch.Tensor:
         if not (self.recomputes and torch.is_grad_enabled()):
@@ -123,14 +148,17 @@ class FusedPair:
         found: torch.Tensor = checkpoint(run, *given, use_reentrant=False)
         return found
 
-    def _bias(self, own: Any, within: Blocks, causal: bool) -> torch.Tensor:
+    def _bias(
+        self, own: Any, hidden_TD: torch.Tensor, within: Blocks, causal: bool
+    ) -> torch.Tensor:
         """What is added to scores, for as many rows as the longest document has, filled up."""
-        size = rounded(
-            within.longest, step_of(own.relative_attention_bias.weight, STEP, self.held.dtype)
-        )
-        bias_1H1L = own.compute_bias(1, 2 * size - 1, past_seen_tokens=size - 1)
-        bias_Hnn = by_distance(bias_1H1L[0, :, 0], causal, self.held.dtype)
-        return for_blocks(bias_Hnn, within)
+        size = rounded(within.longest, step_of(hidden_TD, STEP, self.held.dtype))
+        if _has_bias(own):
+            bias_1H1L = own.compute_bias(1, 2 * size - 1, past_seen_tokens=size - 1)
+            bias_HL = bias_1H1L[0, :, 0]
+        else:
+            bias_HL = hidden_TD.new_zeros(1, 2 * size - 1)
+        return for_blocks(by_distance(bias_HL, causal, self.held.dtype), within)
 
     def _block(
         self,
@@ -151,71 +179,100 @@ class FusedPair:
     def _within(
         self, part: Part, hidden_TD: torch.Tensor, blocks: Blocks, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        own = part.own
         x_TD, again = self._read(part, hidden_TD)
-        q, k, v = project(x_TD, [own.q, own.k, own.v], self.held, again)
-        return self._added(part, hidden_TD, x_TD, self._mixed(own, q, k, v, blocks, bias))
+        q, k, v = project(x_TD, part.maps[:3], self.held, again)
+        return self._added(part, hidden_TD, x_TD, self._mixed(part, q, k, v, blocks, bias))
 
     def _across(
         self, part: Part, hidden_UD: torch.Tensor, given_TD: torch.Tensor, blocks: Blocks
     ) -> torch.Tensor:
-        own = part.own
         x_UD, again = self._read(part, hidden_UD)
-        (q,) = project(x_UD, [own.q], self.held, again)
-        k, v = project(given_TD, [own.k, own.v], self.held)
-        return self._added(part, hidden_UD, x_UD, self._mixed(own, q, k, v, blocks, None))
+        (q,) = project(x_UD, part.maps[:1], self.held, again)
+        k, v = project(given_TD, part.maps[1:3], self.held)
+        return self._added(part, hidden_UD, x_UD, self._mixed(part, q, k, v, blocks, None))
 
     def _mixed(
         self,
-        own: Any,
+        part: Part,
         q: torch.Tensor,
         k: torch.Tensor,
         v: torch.Tensor,
         blocks: Blocks,
         bias: torch.Tensor | None,
     ) -> torch.Tensor:
-        q_UHW, k_THW, v_THW = (x.view(len(x), own.n_heads, -1) for x in (q, k, v))
-        mixed_UHW = attend_biased(q_UHW, k_THW, v_THW, blocks, bias, self._share)
-        (made_UD,) = project(mixed_UHW.flatten(1), [own.o], self.held)
+        q_UHW, k_THW, v_THW = (x.view(len(x), part.heads, -1) for x in (q, k, v))
+        share = self._now(self.form.weights)
+        mixed_UHW = attend_biased(q_UHW, k_THW, v_THW, blocks, bias, share, part.scale)
+        (made_UD,) = project(mixed_UHW.flatten(1), part.maps[3:], self.held)
         return made_UD
 
     def _mlp(self, part: Part, hidden_TD: torch.Tensor) -> torch.Tensor:
-        own = part.own
         x_TD, again = self._read(part, hidden_TD)
-        halves = project(x_TD, [getattr(own, n) for n in self.form.gate_maps], self.held, again)
-        made_again = None
+        halves = project(x_TD, part.maps[:-1], self.held, again)
         if self.form.gate:
-            gate, up = halves
-            inner_TF = self._dropped(gated(gate, up, self.form.gate))
-            if not (self.recomputes or self._share):
-                made_again = gated_again(gate, up, self.form.gate)
+            inner_TF, inner_again = self._gated(*halves)
         else:
-            inner_TF = self._dropped(own.act(halves[0]))
-        (made_TD,) = project(inner_TF, [own.wo], self.held, made_again)
+            inner_TF, inner_again = self._activated(part.act, *halves)
+        inner_TF = self._dropped(inner_TF, self.form.inner)
+        if self.recomputes or self._now(self.form.inner):
+            inner_again = None
+        (made_TD,) = project(inner_TF, part.maps[-1:], self.held, inner_again)
         return self._added(part, hidden_TD, x_TD, made_TD)
+
+    def _gated(self, gate: torch.Tensor, up: torch.Tensor) -> tuple[torch.Tensor, Again | None]:
+        return gated(gate, up, self.form.gate), gated_again(gate, up, self.form.gate)
+
+    def _activated(self, act: Any, x_TF: torch.Tensor) -> tuple[torch.Tensor, Again | None]:
+        if isinstance(act, nn.ReLU):  # keeps what it gives, which is then there for nothing
+            return act(x_TF), None
+        plain_TF = x_TF.detach()
+
+        def again() -> torch.Tensor:
+            with torch.no_grad():
+                found: torch.Tensor = act(plain_TF)
+                return found
+
+        return act(x_TF), again
 
     def _added(
         self, part: Part, hidden_TD: torch.Tensor, x_TD: torch.Tensor, made_TD: torch.Tensor
     ) -> torch.Tensor:
-        """What a sub-layer gives that made this of x, which is the norm of its hidden states."""
-        stream_TD = hidden_TD + self._dropped(with_additions(part.own, x_TD, made_TD))
+        """What a sub-layer gives that made this of x, which it read of its hidden states."""
+        made_TD = self._dropped(with_additions(part.own, x_TD, made_TD), self.form.dropout)
+        stream_TD = hidden_TD + made_TD
+        if self.form.after:
+            stream_TD = self._norm_after(part.norm, stream_TD)
+        if part.whole is None:
+            return stream_TD
         return with_additions(part.whole, hidden_TD, stream_TD)
 
     def _read(self, part: Part, hidden_TD: torch.Tensor) -> tuple[torch.Tensor, Again | None]:
         """What a sub-layer reads, and how that is computed once more."""
-        norm, dtype = part.norm, self.held.dtype
-        again = None if self.recomputes else normed_again(norm, hidden_TD, 0.0, False, dtype)
-        return self._norm(norm, hidden_TD), again
+        if self.form.after:
+            return hidden_TD, None
+        norm, centred, dtype = part.norm, self.form.centred, self.held.dtype
+        again = None if self.recomputes else normed_again(norm, hidden_TD, 0.0, centred, dtype)
+        return self._norm(norm, hidden_TD, dtype), again
 
-    def _norm(self, norm: Any, hidden_TD: torch.Tensor) -> torch.Tensor:
-        return normed(norm, hidden_TD, 0.0, False, self.held.dtype)
+    def _norm_after(self, norm: Any, stream_TD: torch.Tensor) -> torch.Tensor:
+        given_TD = self._norm(norm, stream_TD, stream_TD.dtype)
+        for hook in renormings(norm):
+            given_TD = self._norm(norm, hook.again(stream_TD, given_TD), stream_TD.dtype)
+        return given_TD
 
-    def _dropped(self, x: torch.Tensor) -> torch.Tensor:
-        return dropped(x, self._share)
+    def _norm(self, norm: Any, hidden_TD: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        return normed(norm, hidden_TD, 0.0, self.form.centred, dtype)
 
-    @property
-    def _share(self) -> float:
-        return self.form.dropout if self.model.training else 0.0
+    def _dropped(self, x: torch.Tensor, share: float) -> torch.Tensor:
+        return dropped(x, self._now(share))
+
+    def _now(self, share: float) -> float:
+        """The share that is dropped now."""
+        return share if self.model.training else 0.0
+
+
+def _has_bias(own: Any) -> bool:
+    return bool(getattr(own, "has_relative_attention_bias", False))
 
 
 def fused_pair(model: PreTrainedModel) -> FusedPair | None:

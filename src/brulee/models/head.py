@@ -24,6 +24,7 @@ from brulee.models.fused_decoder import FusedDecoder, Prepared, fused_decoder
 from brulee.models.fused_pair import FusedPair, fused_pair
 from brulee.models.held import Held
 from brulee.models.kernels import kernel
+from brulee.models.pair_parts import stacks_of
 from brulee.models.rounding import filled, step_of
 
 # Of a chunk, 128 MB in fp32: with half as many, a vocabulary of 128k leaves the matrix product so
@@ -44,6 +45,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         targets_N: torch.Tensor,
         held: Held | None,
         cap: float | None,
+        bias_V: torch.Tensor | None,
     ) -> torch.Tensor:
         need_hidden, need_weight, *_ = ctx.needs_input_grad
         rows = max(1, CHUNK_LOGITS[weight_VD.device.type] // weight_VD.shape[0])
@@ -57,6 +59,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             part = slice(start, start + rows)
             hidden_CD, learned = filled(hidden_ND[part], step), len(targets_N[part])
             logits_CV, bent_CV = hidden_CD @ weight.T, None
+            if bias_V is not None:
+                logits_CV += bias_V.to(logits_CV.dtype)
             if cap is not None:
                 bent_CV = logits_CV.div_(cap).tanh_()
                 logits_CV = bent_CV * cap
@@ -81,7 +85,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             d_hidden = d_hidden * scale.to(d_hidden.dtype)
         if d_weight is not None:
             d_weight = (d_weight * scale).to(ctx.weight_dtype)
-        return d_hidden, d_weight, None, None, None
+        return d_hidden, d_weight, None, None, None, None
 
 
 def _entropies(
@@ -122,33 +126,37 @@ def linear_cross_entropy(
     targets_N: torch.Tensor,
     held: Held | None = None,
     cap: float | None = None,
+    bias_V: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Sum over N of -log softmax(hidden @ weight.T)[target], as a scalar in fp32 (or fp64).
 
     Equal to `F.cross_entropy(hidden @ weight.T, targets, reduction="sum")`, with memory for one
     chunk of logits instead of N x V. The gradient is exact, not recomputed. `held` has the weight
     in the format of the hidden states where its own is another. With a `cap` the logits z are
-    cap * tanh(z / cap).
+    cap * tanh(z / cap). A bias is added to them that has no gradient.
     """
     if not torch.is_grad_enabled():  # autograd functions are not told
         hidden_ND, weight_VD = hidden_ND.detach(), weight_VD.detach()
     apply: Callable[..., torch.Tensor] = _LinearCrossEntropy.apply  # torch leaves it untyped
-    return apply(hidden_ND, weight_VD, targets_N, held, cap)
+    return apply(hidden_ND, weight_VD, targets_N, held, cap, bias_V)
 
 
 @dataclass(frozen=True)
 class Head:
     """What is done to the logits z of a linear map: cap * tanh(z / over / cap), or z / over.
 
-    Granite divides them by a number, Cohere multiplies them with one, Gemma 2 caps them.
+    Granite divides them by a number, Cohere multiplies them with one, Gemma 2 caps them. BART and
+    its relatives add a bias that nobody trains.
     """
 
     over: float = 1.0
     cap: float | None = None
+    bias: torch.Tensor | None = None  # (V)
 
     def finished(self, logits: torch.Tensor) -> torch.Tensor:
         """The logits of the map as the model gives them."""
         logits = logits / self.over
+        logits = logits if self.bias is None else logits + self.bias
         return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
 
     def loss(
@@ -161,7 +169,7 @@ class Head:
         """The summed cross-entropy of what the model gives (`linear_cross_entropy`)."""
         if self.over != 1.0:
             hidden_ND = hidden_ND / self.over
-        return linear_cross_entropy(hidden_ND, weight_VD, targets_N, held, self.cap)
+        return linear_cross_entropy(hidden_ND, weight_VD, targets_N, held, self.cap, self.bias)
 
 
 class CompletionLoss:
@@ -221,7 +229,7 @@ def _ways(model: PreTrainedModel) -> tuple[Head | None, FusedDecoder | FusedPair
 
 
 def _head_of_pair(model: PreTrainedModel) -> Head | None:
-    """T5 divides by the root of the width where the head is the embedding."""
+    """T5 divides by the root of the width where the head is the embedding; BART adds a bias."""
     head = model.get_output_embeddings()
     if type(head) is not nn.Linear or head.bias is not None:
         return None
@@ -229,14 +237,21 @@ def _head_of_pair(model: PreTrainedModel) -> Head | None:
     training = model.training
     model.eval()
     with torch.no_grad():
-        given = model.encoder(input_ids=ids).last_hidden_state
-        hidden = model.decoder(input_ids=ids, encoder_hidden_states=given, use_cache=False)
+        encoder, decoder = stacks_of(model)
+        given = encoder(input_ids=ids).last_hidden_state
+        hidden = decoder(input_ids=ids, encoder_hidden_states=given, use_cache=False)
         expected = model(input_ids=ids, decoder_input_ids=ids, use_cache=False).logits.float()
         logits = head(_as_held(hidden.last_hidden_state, head.weight)).float()
     model.train(training)
-    overs = (1.0, math.sqrt(head.weight.shape[1]))
-    right = (over for over in overs if _alike(logits / over, expected))
-    return next((Head(over) for over in right), None)
+    overs, bias = (1.0, math.sqrt(head.weight.shape[1])), _bias_of(model)
+    heads = (Head(over, bias=bias) for over in overs)
+    return next((found for found in heads if _alike(found.finished(logits), expected)), None)
+
+
+def _bias_of(model: PreTrainedModel) -> torch.Tensor | None:
+    """What is added to logits, None where that is nothing."""
+    bias: torch.Tensor | None = getattr(model, "final_logits_bias", None)
+    return None if bias is None or not bool(bias.any()) else bias.detach().flatten()
 
 
 def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:

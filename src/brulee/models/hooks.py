@@ -36,12 +36,32 @@ class Prefixes(Protocol):
 
 @runtime_checkable
 class Adds(Protocol):
-    """A forward hook that adds a branch to what its module gives, and does nothing else."""
+    """A forward hook that adds a branch to what its module gives, and does nothing else.
+
+    Where it reads what another module was given, the first of several that are one sub-layer, a
+    method of it is hooked before that one.
+    """
 
     branch: nn.Module
 
     def added(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-        """The sum, for a module that makes h (..., D) of x (..., D)."""
+        """The sum, for a module, or several, that make h (..., D) of x (..., D)."""
+
+
+@runtime_checkable
+class Renorms(Protocol):
+    """A forward hook on a norm that gives norm(z + branch(norm(z))) of z, and does nothing else."""
+
+    branch: nn.Module
+
+    def again(self, z: torch.Tensor, normed: torch.Tensor) -> torch.Tensor:
+        """What is normed the second time, of z and its norm."""
+
+
+def renormings(norm: nn.Module) -> list[Renorms]:
+    """What is added before a norm, of what it gave."""
+    hooks: list[Any] = list(norm._forward_hooks.values())
+    return [hook for hook in hooks if isinstance(hook, Renorms)]
 
 
 def additions(module: nn.Module) -> list[Adds]:

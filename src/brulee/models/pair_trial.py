@@ -14,9 +14,11 @@ from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch, pack_pairs
 from brulee.data.encoding import Encoded
+from brulee.models.context import context_length
 from brulee.models.fused_trial import only_round
-from brulee.models.hooks import Adds, Refreshes, owners
-from brulee.models.pair_form import PairForm, places_of, read_pair_form
+from brulee.models.hooks import Adds, Refreshes, Renorms, owners
+from brulee.models.pair_form import norms_after, places_of, read_pair_form
+from brulee.models.pair_parts import PairForm, stacks_of
 from brulee.models.twin import pair_twin_of
 
 Reader = Callable[[Batch], torch.Tensor]
@@ -27,12 +29,17 @@ _SIZES = (45, 21), (7, 3)  # of prompts and completions: beyond where distances 
 def pair_hooks_are_known(model: PreTrainedModel) -> bool:
     """Whether the hooks on a model's modules say what they do; what others do is theirs to know."""
     asked = {id(module) for module in places_of(model)}
+    norms = {id(module) for module in norms_after(model)}
     hooked = [(m, hook) for m in model.modules() for hook in m._forward_hooks.values()]
     # Embeddings are called as they are, with all that they call.
-    called = {m for stack in (model.encoder, model.decoder) for m in stack.embed_tokens.modules()}
+    called = {m for stack in stacks_of(model) for m in stack.embed_tokens.modules()}
     before = owners(model, object, without=called)
-    adds = all(isinstance(hook, Adds) and id(m) in asked for m, hook in hooked if m not in called)
-    return adds and len(before) == len(owners(model, Refreshes, without=called))
+    known = owners(model, Refreshes | Adds, without=called)
+    return len(before) == len(known) and all(
+        isinstance(hook, Adds) if id(m) in asked else isinstance(hook, Renorms) and id(m) in norms
+        for m, hook in hooked
+        if m not in called
+    )
 
 
 def pair_form_is_right(
@@ -62,11 +69,12 @@ def errors_of_pairs(reader: Reader, model: PreTrainedModel) -> list[float]:
 
 @torch.no_grad()
 def _error(reader: Reader, model: PreTrainedModel, seed: int) -> float:
-    high = model.encoder.embed_tokens.weight.shape[0]
+    high = min(stack.embed_tokens.weight.shape[0] for stack in stacks_of(model))
+    room = context_length(model) or max(map(sum, _SIZES))
     draw = torch.Generator().manual_seed(seed)
     documents = [
         Encoded.ending(torch.randint(high, (read + written,), generator=draw).tolist(), written)
-        for read, written in zip(*_SIZES, strict=True)
+        for read, written in ([min(n, room) for n in sizes] for sizes in zip(*_SIZES, strict=True))
     ]
     start = int(model.config.decoder_start_token_id or 0)
     batch = pack_pairs(documents, start).to(next(model.parameters()).device)
@@ -81,7 +89,8 @@ def _alone(model: PreTrainedModel, document: Encoded, start: int) -> torch.Tenso
         torch.tensor([row], device=device)
         for row in (document.prompt, (start, *document.completion[:-1]))
     )
-    given = model.encoder(input_ids=ids).last_hidden_state
-    written = model.decoder(input_ids=shifted, encoder_hidden_states=given, use_cache=False)
+    encoder, decoder = stacks_of(model)
+    given = encoder(input_ids=ids).last_hidden_state
+    written = decoder(input_ids=shifted, encoder_hidden_states=given, use_cache=False)
     hidden_TD: torch.Tensor = written.last_hidden_state[0]
     return hidden_TD

@@ -18,6 +18,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 WINDOW = 5  # tokens
 _VOCABULARY = 64
 _PAIR_LAYERS = 2
+_PAIR_DEPTHS = ("num_layers", "num_decoder_layers", "encoder_layers", "decoder_layers")
+_PAIR_HEADS = ("num_heads", "encoder_attention_heads", "decoder_attention_heads")
+_PAIR_INNER = ("d_ff", "encoder_ffn_dim", "decoder_ffn_dim")
 _EXPERTS = 16
 _AS_IT_IS = {"_attn_implementation": "eager", "dtype": torch.float32}
 _COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
@@ -61,16 +64,18 @@ def _built(
 
 def _shrunk_pair(model: PreTrainedModel) -> PretrainedConfig:
     config = copy.deepcopy(model.config)
-    width = int(config.d_kv)
+    heads, own = config.num_attention_heads, getattr(config, "d_kv", None)
+    width = int(own or config.hidden_size // heads)
     _change(
         config,
         {
-            "num_layers": _PAIR_LAYERS,
-            "num_decoder_layers": _PAIR_LAYERS,
-            "num_heads": 2,
-            "d_model": 3 * width,
-            "d_ff": 4 * width,
-            "vocab_size": _VOCABULARY,
+            **dict.fromkeys(_PAIR_DEPTHS, _PAIR_LAYERS),
+            **dict.fromkeys(_PAIR_HEADS, 2),
+            **dict.fromkeys(_PAIR_INNER, 4 * width),
+            # T5's heads need not be as wide together as what they read.
+            "d_model": 3 * width if own else 2 * width,
+            **dict.fromkeys(("vocab_size", "decoder_vocab_size"), _VOCABULARY),
+            "max_position_embeddings": _VOCABULARY,
             "pad_token_id": 0,
             "decoder_start_token_id": 0,
             **_AS_IT_IS,

@@ -16,6 +16,8 @@ _SHARE = 0.8
 # What a layer keeps of a token for the backward pass is at most so many times its width and the
 # width of its feed-forward part, in the format that it computes in.
 _WIDTHS, _INNER = 14, 5
+_DEPTHS = ("num_decoder_layers", "encoder_layers", "decoder_layers")
+_INNERS = ("encoder_ffn_dim", "decoder_ffn_dim")
 # Gradient and two moments of a trained value, in fp32.
 _TRAINED_BYTES = 12
 _LEAST = 256  # a pass of fewer tokens saves nothing worth having
@@ -34,7 +36,8 @@ def fitting_tokens(
     given = getattr(config, "intermediate_size", None) or getattr(config, "d_ff", None)
     inner, layers = int(given or 4 * width), int(config.num_hidden_layers)
     if model.config.is_encoder_decoder:  # a token goes through one stack
-        layers = max(layers, int(getattr(config, "num_decoder_layers", None) or 0))
+        layers = max(layers, *(int(getattr(config, name, None) or 0) for name in _DEPTHS))
+        inner = max(inner, *(int(getattr(config, name, None) or 0) for name in _INNERS))
         # T5's queries of all heads are up to 16 times as wide as what they are made of.
         width = max(width, int(config.num_attention_heads * (getattr(config, "d_kv", None) or 0)))
     experts = experts_in(model)

@@ -21,12 +21,17 @@ from brulee.data.encoding import Encoded
 from brulee.models import biased_attention, fused_pair, pair_form
 from brulee.models.fused_pair import FusedPair
 from brulee.models.head import CompletionLoss
-from brulee.models.pair_form import PairForm, read_pair_form
+from brulee.models.pair_form import read_pair_form
+from brulee.models.pair_parts import PairForm
 from brulee.models.twin import pair_twin_of
 
 _FOUND = runpy.run_path(str(Path(__file__).parent / "families.py"))
 perturbed: Callable[..., PreTrainedModel] = _FOUND["perturbed"]
-gradients: Callable[[PreTrainedModel], dict[str, torch.Tensor]] = _FOUND["gradients"]
+_PAIRS = runpy.run_path(str(Path(__file__).parent / "pairs.py"))
+METHODS: list[dict[str, Any]] = _PAIRS["METHODS"]
+DOCUMENTS: list[Encoded] = _PAIRS["DOCUMENTS"]
+_packed, _alone = _PAIRS["packed"], _PAIRS["alone"]
+_assert_same, _scales_instead = _PAIRS["assert_same"], _PAIRS["scales_instead"]
 
 SIZES: dict[str, Any] = {
     "vocab_size": 200, "d_model": 24, "d_kv": 8, "d_ff": 40, "num_layers": 3,
@@ -42,25 +47,6 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "mt5": ("MT5", GATED),
     "umt5": ("UMT5", GATED),
 }
-METHODS: list[dict[str, Any]] = [
-    {"name": "full"},
-    {"name": "lora", "rank": 3, "target": "all-linear"},
-    {"name": "lora", "rank": 3, "dora": True},
-    {"name": "selective", "train": "norms"},
-    {"name": "selective", "train": "layers", "layers": {"last": 1}},
-    {"name": "selective", "train": "sparse", "mask": "magnitude", "density": 0.1},
-    {"name": "bottleneck", "kind": "houlsby", "reduction": 4, "cross_attention": True},
-    {"name": "bottleneck", "kind": "pfeiffer", "reduction": 4},
-    {"name": "bottleneck", "kind": "parallel", "reduction": 4},
-    {"name": "ia3"},
-    {"name": "prompt", "tokens": 4, "init": "random"},
-]
-# Longer and shorter than the distances that have a bias of their own.
-DOCUMENTS = [
-    Encoded.ending(tuple(range(3, 33)), 11),
-    Encoded.ending((40, 41, 42), 1),
-    Encoded.ending(tuple(range(50, 80)), 5),
-]
 
 
 def _model(name: str, **changes: Any) -> PreTrainedModel:
@@ -79,34 +65,6 @@ def _model(name: str, **changes: Any) -> PreTrainedModel:
 def _tuned(name: str, method: dict[str, Any], **changes: Any) -> PreTrainedModel:
     """With values of the method that change what the model computes."""
     return perturbed(_model(name, **changes), method)
-
-
-def _packed(loss: CompletionLoss) -> tuple[float, dict[str, torch.Tensor]]:
-    assert isinstance(loss.decoder, FusedPair), "another way would be tested against itself"
-    total = loss(pack_pairs(DOCUMENTS, 0))
-    total.backward()
-    return total.item(), gradients(loss.model)
-
-
-def _alone(model: PreTrainedModel) -> tuple[float, dict[str, torch.Tensor]]:
-    total = 0.0
-    for document in DOCUMENTS:
-        read, shifted = ([d] for d in (document.prompt, (0, *document.completion[:-1])))
-        logits = model(
-            input_ids=torch.tensor(read), decoder_input_ids=torch.tensor(shifted)
-        ).logits[0]
-        loss = F.cross_entropy(logits, torch.tensor(document.completion), reduction="sum")
-        loss.backward()
-        total += loss.item()
-    return total, gradients(model)
-
-
-def _assert_same(found: Any, expected: Any) -> None:
-    assert found[0] == pytest.approx(expected[0], rel=1e-5)
-    assert found[1].keys() == expected[1].keys()
-    for key, gradient in expected[1].items():
-        off = (found[1][key] - gradient).norm() / gradient.norm().clamp(min=1e-3)
-        assert off < 1e-4, key
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: "-".join(map(str, m.values())))
@@ -155,23 +113,6 @@ def test_in_bfloat16_they_are_close(kernels: str, monkeypatch: pytest.MonkeyPatc
         assert (found[1][key] - gradient).norm() <= 0.1 * gradient.norm() + 1e-2, key
 
 
-def _scales_instead(monkeypatch: pytest.MonkeyPatch, times: float) -> None:
-    """Have dropout multiply everything, on both ways, so that places can be compared."""
-
-    def scaled(x: torch.Tensor, p: float = 0.5, training: bool = True, *_: Any) -> torch.Tensor:
-        return x * times if training and p else x
-
-    def drop(
-        x: torch.Tensor, share: float, _seed: int, into: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        assert share == pytest.approx(0.1)
-        return torch.mul(x, times, out=torch.empty_like(x) if into is None else into)
-
-    monkeypatch.setattr(F, "dropout", scaled)
-    monkeypatch.setattr("brulee.models.dropping.drop", drop)
-    monkeypatch.setattr(biased_attention, "drop", drop)
-
-
 @pytest.mark.parametrize("name", ["t5", "flan-t5", "umt5"])
 def test_dropout_is_where_the_model_has_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = _model(name, dropout_rate=0.1)
@@ -179,7 +120,7 @@ def test_dropout_is_where_the_model_has_it(name: str, monkeypatch: pytest.Monkey
     loss = CompletionLoss(model)
     assert _packed(loss)[0] == pytest.approx(_alone(model)[0], rel=1e-5), "none in evaluation"
     model.train()
-    _scales_instead(monkeypatch, 0.8)
+    _scales_instead(monkeypatch)
     _assert_same(_packed(loss), _alone(model))
 
 
@@ -280,22 +221,13 @@ def test_what_is_not_known_is_left_to_the_models_layers(
     assert total.item() == pytest.approx(_alone(model)[0], rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["bart", "marian"])
-def test_other_families_are_left_to_their_layers(
-    name: str, make_model: Callable[..., PreTrainedModel]
-) -> None:
-    loss = CompletionLoss(make_model(name))
-    assert loss.decoder is None
-    assert not loss.fused
-
-
 def test_a_twin_has_the_models_form() -> None:
     for name in FAMILIES:
         model = _model(name, dropout_rate=0.2)
         twin = pair_twin_of(model)
         assert twin is not None
         assert read_pair_form(twin) == read_pair_form(model)
-    expected = PairForm(gate="gelu", dropout=0.2)
+    expected = PairForm(gate="gelu", dropout=0.2, inner=0.2, weights=0.2, last=0.2)
     assert pair_form.read_pair_form(_model("mt5", dropout_rate=0.2)) == expected
 
 

@@ -181,6 +181,38 @@ def test_heads_and_mlps_wider_than_a_t5_is_count(
         assert measured < token_bytes < 3 * measured
 
 
+@pytest.mark.parametrize("shares", [{}, {"dropout": 0.1, "activation_dropout": 0.1}])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {},
+        {"encoder_ffn_dim": 4096},
+        {"decoder_layers": 6, "encoder_layers": 1},
+    ],
+    ids=["base", "wide-encoder", "deep-decoder"],
+)
+def test_both_stacks_of_a_bart_count(
+    sizes: dict[str, int],
+    shares: dict[str, float],
+    make_model: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The deeper of them, and the wider of their MLPs."""
+    own = {"encoder_ffn_dim": 1024, "decoder_ffn_dim": 1024, "max_position_embeddings": 512}
+    model = make_model("bart", d_model=256, init_std=0.05, **{**own, **sizes, **shares})
+    monkeypatch.setattr(micro_batch, "held_bytes", lambda _: 0)
+    monkeypatch.setattr(micro_batch, "room", lambda _: 10**9)
+    token_bytes = 0.8 * 10**9 / fitting_tokens(model, [], torch.device("cpu"))
+    loss = CompletionLoss(model)
+    assert loss.fused
+    model.train()
+    heaviest = 0.0
+    for written in (2, 254):
+        batch = pack_pairs([Encoded.ending(tuple(range(3, 259)), written)], 0)
+        heaviest = max(heaviest, _kept(model, functools.partial(loss, batch)) / 256)
+    assert heaviest < token_bytes < 4 * heaviest
+
+
 def test_a_method_that_is_not_valid_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("brulee.pipeline.plan.Apart", lambda *_: pytest.fail("started"))
     recipe = recipe_from_dict({"data": {"source": "rows.jsonl"}}, ["method.target=[]"])

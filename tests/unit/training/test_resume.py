@@ -32,6 +32,8 @@ CASES: list[dict[str, Any]] = [
     {"name": "t5", "method": "full", "config": {"dropout_rate": 0.2}, "weight_decay": 0.1},
     {"name": "t5", "options": {"dropout": 0.3}},
     {"name": "t5-gated", "method": "full", "config": {"dropout_rate": 0.1}, "autocast": True},
+    {"name": "bart", "method": "full", "config": {"dropout": 0.2, "decoder_layerdrop": 0.3}},
+    {"name": "bart", "config": {"attention_dropout": 0.2, "activation_dropout": 0.1}},
 ]
 if importlib.util.find_spec("bitsandbytes"):  # rank 128: enough values to be held in 8 bits
     CASES.append({"name": "llama", "options": {"rank": 128}, "optimizer": "adamw8bit"})
