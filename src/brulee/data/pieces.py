@@ -12,7 +12,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 from brulee.data.corpus import Corpus
 from brulee.data.encoding import Encoder
@@ -23,9 +24,13 @@ from brulee.errors import InputError
 from brulee.progress import bar
 
 _TOGETHER: Final = 256  # texts counted in one call of the tokenizer
+_AHEAD: Final = 64  # pieces of a text, likewise
 _LONG: Final = 20  # characters of a token, past which hardly any text fits
 # What ends before a cut, or begins after it: the word after a space is one token with it.
 _ENDS: Final = (re.compile(r"\n[ \t]*\n+"), re.compile(r"\n"), re.compile(r"(?=\s)"))
+
+
+Count: TypeAlias = Callable[[Sequence[str]], Sequence[int]]
 
 
 def divide(corpus: Corpus, encoder: Encoder) -> Corpus:
@@ -43,24 +48,40 @@ def divide(corpus: Corpus, encoder: Encoder) -> Corpus:
     return replace(corpus, tasks=tasks)
 
 
-def pieces(
-    text: str, starts: Sequence[int], count: Callable[[str], int], most: int, frame: int
-) -> list[str]:
+def pieces(text: str, starts: Sequence[int], count: Count, most: int, frame: int) -> list[str]:
     """The pieces of a text, each of at most `most` tokens together with the `frame` round it.
 
-    `starts` are the characters that the text's tokens begin at; `count` gives the tokens of a piece
-    with its frame, which may be others by itself than within the text. Raises ValueError where not
-    one token fits.
+    `starts` are the characters that the text's tokens begin at; `count` gives the tokens of pieces
+    with their frames, which may be others by themselves than within the text. Raises ValueError
+    where not one token fits.
     """
-    found, at = [], 0
+    found: list[str] = []
+    at, together = 0, 1
     while at < len(text):
-        room = most - frame
-        piece = _next(text, at, starts, room)
-        while (excess := count(piece) - most) > 0:
-            room -= excess
-            piece = _next(text, at, starts, room)
-        found.append(piece)
-        at += len(piece)
+        ahead = _ahead(text, at, starts, most - frame, together)
+        together = min(2 * together, _AHEAD)
+        for piece, tokens in zip(ahead, count(ahead), strict=True):
+            room, kept = most - frame, piece
+            while (excess := tokens - most) > 0:
+                room -= excess
+                kept = _next(text, at, starts, room)
+                (tokens,) = count([kept])
+            found.append(kept)
+            at += len(kept)
+            if kept != piece:
+                together = 1
+                break  # what was cut ahead began elsewhere
+    return found
+
+
+def _ahead(text: str, at: int, starts: Sequence[int], room: int, most: int) -> list[str]:
+    """So many of the next pieces, if none has more tokens by itself, to be counted in one go."""
+    found = [_next(text, at, starts, room)]
+    while (at := at + len(found[-1])) < len(text) and len(found) < most:
+        try:
+            found.append(_next(text, at, starts, room))
+        except ValueError:
+            break  # which may not be where a piece begins
     return found
 
 
@@ -126,6 +147,7 @@ def _texts(path: str, task: Task, encoder: Encoder) -> list[list[str]]:
     used = sorted({*task.train, *task.validation, *task.test})
     texts: list[list[str]] = [[""] for _ in range(len(task.rows))]
     most = encoder.max_length - len(encoder.prefix_ids)
+    frame: int | None = None
     with bar(f"Dividing {path}", total=len(used), unit="texts") as progress:
         for start in range(0, len(used), _TOGETHER):
             part = used[start : start + _TOGETHER]
@@ -134,18 +156,17 @@ def _texts(path: str, task: Task, encoder: Encoder) -> list[list[str]]:
             counted = [row for row, text in whole.items() if len(text) < _LONG * most]
             tokens = _count(encoder, [whole[row] for row in counted])
             fits = {row for row, n in zip(counted, tokens, strict=True) if n <= most}
+            if frame is None and len(fits) < len(whole):
+                frame = _count(encoder, ["a"])[0] - len(encoder.starts("a"))
             for row, text in whole.items():
-                texts[row] = [text] if row in fits else _of_long(text, encoder, most)
+                texts[row] = [text] if row in fits else _of_long(text, encoder, most, frame or 0)
                 progress.advance()
     return texts
 
 
-def _of_long(text: str, encoder: Encoder, most: int) -> list[str]:
-    frame = _count(encoder, ["a"])[0] - len(encoder.starts("a"))
+def _of_long(text: str, encoder: Encoder, most: int, frame: int) -> list[str]:
     try:
-        found = pieces(
-            text, encoder.starts(text), lambda piece: _count(encoder, [piece])[0], most, frame
-        )
+        found = pieces(text, encoder.starts(text), partial(_count, encoder), most, frame)
     except ValueError:
         raise InputError(
             f"train.max_length leaves {most} tokens for a piece of a text, which is too few; "

@@ -1,6 +1,7 @@
 """Plain texts: what is learned of them, and how one that is too long is divided."""
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -82,14 +83,14 @@ def test_a_control_token_in_a_text_is_text(
 def test_pieces_join_up_to_the_text_and_fit(text: str, most: int) -> None:
     # Four tokens a character, as of bytes, and a frame of two.
     starts = [at for at in range(len(text)) for _ in range(4)]
-    found = pieces(text, starts, lambda piece: 4 * len(piece) + 2, most, 2)
+    found = pieces(text, starts, lambda them: [4 * len(one) + 2 for one in them], most, 2)
     assert "".join(found) == text
     assert all(piece and 4 * len(piece) + 2 <= most for piece in found)
 
 
 def test_a_cut_is_made_where_a_paragraph_a_line_or_a_word_ends() -> None:
     def cut(text: str) -> str:
-        return pieces(text, range(len(text)), len, 20, 0)[0]
+        return pieces(text, range(len(text)), _lengths, 20, 0)[0]
 
     assert cut("aaaa aaaa aaaa a\n\naa\naaa aaa") == "aaaa aaaa aaaa a\n\n"
     assert cut("aaaa aaaa aaaa aa\naaa aaa") == "aaaa aaaa aaaa aa\n"
@@ -100,7 +101,9 @@ def test_a_cut_is_made_where_a_paragraph_a_line_or_a_word_ends() -> None:
 
 def test_a_piece_that_has_more_tokens_by_itself_is_cut_shorter() -> None:
     text = "a" * 40
-    found = pieces(text, range(40), lambda piece: len(piece) + 3 * (len(piece) > 5), 20, 0)
+    found = pieces(
+        text, range(40), lambda them: [len(one) + 3 * (len(one) > 5) for one in them], 20, 0
+    )
     assert "".join(found) == text
     assert max(map(len, found)) == 17
 
@@ -218,3 +221,49 @@ def test_repeated_and_nearly_repeated_texts_stay_on_one_side(write: Callable[...
     (task,) = corpus_of([texts[0], *texts, near], write, split={"test": 0.25}).tasks.values()
     assert (task.splits.duplicates, task.splits.near_duplicates) == (1, 1)
     assert task.splits.groups[3] == task.splits.groups[9]
+
+
+def _lengths(texts: Sequence[str]) -> list[int]:
+    return [len(text) for text in texts]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pieces_that_are_counted_together_are_those_of_one_by_one(seed: int) -> None:
+    chance = random.Random(seed)
+    text = "".join(chance.choices("abcdefg \n", k=3000))
+    starts = sorted({0, *chance.sample(range(len(text)), k=1500)})
+    asked = 0
+
+    def tokens(piece: str) -> int:
+        """Now and then more than a piece has within the text."""
+        return len(piece) // 2 + 9 * (sum(map(ord, piece)) % 5 == 0)
+
+    def counted(texts: Sequence[str]) -> list[int]:
+        nonlocal asked
+        asked += len(texts)
+        return [tokens(one) for one in texts]
+
+    found, at = [], 0
+    while at < len(text):  # a piece at a time
+        first = pieces(text[at:], [s - at for s in starts if s >= at], _alone(tokens), 40, 2)[0]
+        found.append(first)
+        at += len(first)
+    assert pieces(text, starts, counted, 40, 2) == found
+    assert "".join(found) == text
+    assert asked < 4 * len(found), "little is counted in vain"
+
+
+def _alone(tokens: Callable[[str], int]) -> Callable[[Sequence[str]], list[int]]:
+    return lambda texts: [tokens(one) for one in texts]
+
+
+def test_a_text_of_many_pieces_is_counted_in_few_calls() -> None:
+    calls: list[int] = []
+
+    def counted(texts: Sequence[str]) -> list[int]:
+        calls.append(len(texts))
+        return _lengths(texts)
+
+    text = "word " * 2000
+    assert len(pieces(text, range(len(text)), counted, 20, 0)) > 500
+    assert len(calls) < 20
