@@ -271,3 +271,25 @@ def test_a_phrasing_without_choices_is_named_before_anything_is_asked(
     done = brulee(*reviews.run(evaluate=ASKED | {"phrasings": "all"}))
     assert done.code == 2
     assert "template 'as a mark', under which rows is scored, has none" in done.errors[0]
+
+
+@pytest.mark.parametrize("phrasings", [1, "all"])
+def test_texts_edited_under_the_same_names_are_told(
+    reviews: Any, brulee: Any, phrasings: int | str
+) -> None:
+    run(reviews, brulee, phrasings=phrasings)
+    run(reviews, brulee, "--folder", STRAIGHT, phrasings=phrasings)
+    for command in ("compare", "leaderboard"):
+        assert "same texts" not in brulee(command, RUN, STRAIGHT).out
+    family = Path("stars.yaml")
+    family.write_text(family.read_text().replace("How many stars?", "How many of five stars?"))
+    run(reviews, brulee, "--folder", "runs/edited", phrasings=phrasings)
+    shown = " ".join(brulee("compare", RUN, STRAIGHT, "runs/edited").out.split())
+    assert "rows/test was not asked in the same texts" in shown
+    assert ": recipe, straight | edited." in shown
+    shown = " ".join(brulee("leaderboard", RUN, "runs/edited").out.split())
+    assert "Not all asked in the same texts" in shown
+    read = results.read(RUN)
+    results.write(read.model_copy(update={"wordings": {}}), RUN)
+    for command in ("compare", "leaderboard"):
+        assert "same texts" not in brulee(command, RUN, "runs/edited").out

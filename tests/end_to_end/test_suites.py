@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 import shutil
@@ -449,3 +450,60 @@ def test_killed_at_ten_random_moments_it_ends_like_an_undisturbed_one(
     assert 0 < int(resumed) < 160 * 4 + 60 + 60
     again, *found = start(str(cache)).communicate()[0].splitlines()
     assert (int(again), found) == (0, expected)
+
+
+def test_what_a_run_scored_on_a_suite_is_taken_apart_by_contamination(at: Any, brulee: Any) -> None:
+    with (FIXTURES / "mmlu" / "test" / "astronomy_test.csv").open() as file:
+        *question, answer = next(csv.reader(file))
+    rows = [{"dialogue": f"order {i} came late again", "summary": "late"} for i in range(20)]
+    at.rows(
+        [
+            *rows,
+            {"dialogue": "\n".join(["Exam 5.", *question]), "summary": f"The answer is {answer}."},
+        ]
+    )
+    guards = {"guards": ["mmlu/astronomy"], "data": {"mmlu": str(FIXTURES / "mmlu")}}
+    asked = at.run(
+        evaluate={"metrics": ["exact_match"], "generation": {"max_new_tokens": 2}} | guards,
+    )
+    done = brulee(*asked)
+    assert done.code == 0, done.err
+    look = ["data", "contamination", RUN / "recipe.yaml", *MMLU[:4], "--run", RUN]
+    look += ["--suite-set", "subjects=astronomy,prehistory", "--json"]
+    done = brulee(*look)
+    assert done.code == 0, done.err
+    guard = [s for s in done.json["scores"] if s["task"] == "mmlu/astronomy"]
+    assert [(s["items"], s["base"]["n"], s["tuned"]["n"]) for s in guard] == [
+        ("all", 4, 4), ("clean", 3, 3), ("dirty", 1, 1),
+    ]  # fmt: skip
+    assert brulee("eval", RUN, *MMLU, "--limit", 3).code == 0
+    scores = brulee(*look).json["scores"]
+    shown = {
+        (s["task"], s["metric"], s["items"]): s["tuned"] and (s["tuned"]["value"], s["tuned"]["n"])
+        for s in scores
+    }
+    folder = RUN / "suites" / PART
+    said = {(s.task, s.metric): s for s in results.read(folder).scores}
+    lines = (folder / "eval" / "tuned" / "mmlu-astronomy.jsonl").read_text().splitlines()
+    right = [json.loads(line)["scores"]["accuracy"] for line in lines]
+    at_it = f"mmlu/astronomy [{PART}]"
+    assert shown[at_it, "accuracy", "all"] == (said["mmlu/astronomy", "accuracy"].value, 3)
+    assert shown[at_it, "accuracy", "dirty"] == (right[0], 1)
+    assert shown[at_it, "accuracy", "clean"] == (sum(right[1:]) / 2, 2)
+    assert shown[f"mmlu/prehistory [{PART}]", "accuracy", "dirty"] is None
+    assert shown[f"mmlu [{PART}]", "accuracy_micro", "clean"][1] == 5
+    edited = json.loads(lines[1]) | {"prompt": "Another question?"}
+    (folder / "eval" / "tuned" / "mmlu-astronomy.jsonl").write_text(json.dumps(edited) + "\n")
+    refused = brulee(*look)
+    assert refused.code == 2
+    assert "was asked another question than these files have" in refused.err
+
+
+def test_a_run_without_scores_of_a_suite_says_how_to_get_them(at: Any, brulee: Any) -> None:
+    asked = at.run(evaluate={"metrics": ["exact_match"], "generation": {"max_new_tokens": 2}})
+    assert brulee(*asked).code == 0
+    look = ["data", "contamination", RUN / "recipe.yaml", *MMLU[:4], "--run", RUN]
+    done = brulee(*look, "--suite-set", "subjects=astronomy", "--json")
+    assert done.code == 0, done.err
+    assert {s["task"] for s in done.json["scores"]} == {"rows/test"}
+    assert f"brulee eval {RUN} --suite mmlu" in " ".join(done.err.split())

@@ -148,6 +148,7 @@ def test_a_sweep_does_not_choose_by_a_score_that_no_row_has_a_part_in(
     swept = brulee("sweep", file, "--set", "method.rank=1,2", "--objective", "no_call")
     assert swept.code == 2
     assert "no validation row has a part in no_call" in swept.err
+    assert not Path("runs").exists(), "before anything is trained"
 
 
 def test_calls_that_cannot_be_read_are_not_judged(

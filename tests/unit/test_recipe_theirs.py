@@ -283,6 +283,7 @@ def test_plain_text_there_is_plain_text_here(
     _, task = recipe.tasks[0]
     assert (task.templates, task.columns) == ("plain-text", columns)
     assert "every piece is a document" in found.text
+    assert ("a .txt file there is a document a line" in found.text) is ("stage: pt" in text)
     assert "field" not in {one.key for one in found.left}
 
 

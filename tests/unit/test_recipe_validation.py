@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from brulee.data.corpus import open_corpus
 from brulee.errors import InputError
-from brulee.methods import build_method
-from brulee.recipe import load_recipe, recipe_from_dict
+from brulee.methods import build_method, resolved
+from brulee.recipe import Source, load_recipe, recipe_from_dict
 
 ANY = {"data": {"source": "rows.jsonl"}}
 
@@ -206,3 +207,48 @@ def test_what_stands_in_a_section_given_with_set_is_not_sought_in_the_file(tmp_p
     with pytest.raises(InputError) as caught:
         load_recipe(file, ["data.split={test: x}"])
     assert str(caught.value).startswith("--set data.split: data.split.test = 'x' is not valid")
+
+
+def test_what_begins_with_a_key_is_given_its_place() -> None:
+    source = Source("mine.yaml", {("method",): 3, ("method", "width"): 5}, None)
+    for said, placed in (
+        ("method.width and method.reduction: one.", "mine.yaml, line 5: method.width and"),
+        ("method.rank: 9 is too many.", "mine.yaml, line 3: method.rank: 9"),
+        ("method ia3: nothing is left.", "mine.yaml, line 3: method ia3: nothing"),
+        ("train.optimizer: not here.", "mine.yaml: train.optimizer: not"),
+        ("rows.jsonl, line 2: method.rank", "rows.jsonl, line 2: method.rank"),
+    ):
+        with pytest.raises(InputError) as told, source.placing():
+            raise InputError(said)
+        assert str(told.value).startswith(placed)
+
+
+@pytest.mark.parametrize(
+    ("method", "line"),
+    [
+        ("name: bottleneck\n  width: 4\n  reduction: 2", 4),
+        ("name: bottleneck\n  cross_attention: true", 4),
+        ("name: prefix\n  hidden: 3", 4),
+        ("name: prompt\n  init: random\n  init_text: a", 5),
+        ("name: selective\n  train: layers", 4),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused_with_their_line(
+    tmp_path: Path, method: str, line: int
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"data: {{source: rows.jsonl}}\nmethod:\n  {method}\n")
+    recipe = load_recipe(file)
+    with pytest.raises(InputError) as told:
+        resolved(recipe)
+    assert str(told.value).startswith(f"{file}, line {line}: method.")
+
+
+def test_a_split_that_leaves_nothing_is_refused_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 3)
+    file = tmp_path / "mine.yaml"
+    split = "split: {test: 0.6, validation: 0.5}"
+    file.write_text(f"data:\n  source: {tmp_path / 'rows.jsonl'}\n  {split}\n")
+    with pytest.raises(InputError) as told:
+        open_corpus(load_recipe(file))
+    assert str(told.value).startswith(f"{file}, line 3: split: test 0.6")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from brulee.evaluation.contaminated import Scored
     from brulee.evaluation.memorised import Familiarity
     from brulee.evaluation.stats import Interval
+    from brulee.evaluation.suite_texts import SuiteTexts
     from brulee.recipe import Recipe
 
 _WORST = 5
@@ -77,9 +78,10 @@ def contamination(
 
     corpus = open_corpus(spec)
     index = Index([trained_texts(corpus.tasks[path], path) for path in corpus.trained])
+    items = _items(suite, data, suite_set or ())
     forms = [
         *((one,) for one in _sources(corpus, spec, against or ())),
-        *_items(suite, data, suite_set or ()),
+        *(one.forms for one in items),
     ]
     if run is not None or not forms:
         forms = [*((one,) for one in _own(corpus)), *forms]
@@ -90,6 +92,8 @@ def contamination(
         )
     matches = {several[0].name: _worst(map(index.search, several)) for several in forms}
     scores = [] if run is None else list(_scores(run, spec, corpus, matches))
+    if run is not None and suite is not None:
+        scores += _suite_scores(run, suite, data, items, matches)
     known = _asked(spec, corpus, [several[0] for several in forms]) if model else {}
     if as_json:
         print_json(_values(index, matches, scores, known))
@@ -118,14 +122,12 @@ def _sources(corpus: Corpus, spec: Recipe, against: Sequence[str]) -> Iterator[R
         yield row_texts(name, open_source(name, spec.source.resolve), labels=labels)
 
 
-def _items(
-    suite: str | None, data: Path | None, settings: Sequence[str]
-) -> Iterator[tuple[RowTexts, ...]]:
+def _items(suite: str | None, data: Path | None, settings: Sequence[str]) -> list[SuiteTexts]:
     from brulee.evaluation.suite_options import parse_settings
     from brulee.evaluation.suite_texts import suite_texts
 
     if suite is None:
-        return iter(())
+        return []
     return suite_texts(suite, data, parse_settings(settings, _SUITE_SET), _SUITE_SET)
 
 
@@ -145,13 +147,33 @@ def _scores(
     from brulee.pipeline.preparation import task_metrics
 
     where = reopen_run(run)
-    for task in (task for task in corpus.tasks.values() if task.test):
+    for task in corpus.tasks.values():
         check_rows(where.manifest().get("data", {}), task.rows, run)
     scored = replace(corpus, phrasings=number_of(where.recipe))
     recipe = spec.model_copy(update={"evaluate": where.recipe.evaluate})
     for asked in asked_of(recipe, scored, task_metrics(recipe, scored)):
         dirty = {match.row: match.dirty for match in matches[f"{asked.test.path}/test"]}
         yield from run_scores(run, asked.name, dirty, asked.metrics, asked.phrasings)
+
+
+def _suite_scores(
+    run: Path,
+    suite: str,
+    data: Path | None,
+    items: Sequence[SuiteTexts],
+    matches: dict[str, list[Match]],
+) -> Iterator[Scored]:
+    """The scores of a suite that a run has, on the items of the tasks that were looked for."""
+    from brulee.pipeline.contaminated_suites import suite_scores
+
+    dirty: dict[str, dict[str, bool]] = {}
+    for one in items:
+        flags = [match.dirty for match in matches[one.name]]
+        for task, units in one.units.items():
+            of = dirty.setdefault(task, {})
+            for unit, flag in zip(units, flags, strict=True):
+                of[unit] = of.get(unit, False) or flag
+    yield from suite_scores(run, suite, data, dirty)
 
 
 def _asked(spec: Recipe, corpus: Corpus, tested: Sequence[RowTexts]) -> dict[str, Familiarity]:

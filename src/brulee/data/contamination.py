@@ -2,7 +2,8 @@
 
 Texts are compared as the rows hold them, before any template, without labels and ids
 (row_texts.py). Boilerplate is left out as well: runs of eight words that stand in more than ten
-training rows, such as an instruction that every row repeats.
+training rows, such as an instruction that every row repeats. So are the letters, numbers and
+bullets of lists, by which one file's options differ from another's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from brulee.data.list_marks import unmarked
 from brulee.data.ngrams import BOUNDARY, Grams, Texts, Vocabulary, covered, windows
 from brulee.data.overlap import Overlap, Span
 from brulee.data.row_texts import RowTexts, row_texts
@@ -135,7 +137,7 @@ class Index:
         that the first place of one of its n-grams extends to. Raises InputError where the test rows
         hold no text.
         """
-        given = list(tested.texts(self._labels))
+        given = [(row, unmarked(text)) for row, text in tested.texts(self._labels)]
         read = self._vocabulary.read(given)
         if not np.any(read.words != BOUNDARY):
             raise InputError(f"{tested.name}: no row holds text to compare.")
@@ -191,7 +193,7 @@ class Index:
     def _numbered(self) -> Iterator[tuple[int, str]]:
         """Every training text with the number of its row among those of all sources."""
         return chain.from_iterable(
-            ((int(first) + number, text) for number, text in source.texts())
+            ((int(first) + number, unmarked(text)) for number, text in source.texts())
             for first, source in zip(self._first_rows, self._trained, strict=False)
         )
 

@@ -252,7 +252,12 @@ def _splits(phrased: Mapping[str, _Phrased], source: Source) -> dict[str, Splits
         read = dict.fromkeys(c for path in paths for c in _read(phrased[path], first))
         known = [column for column in read if column is not None]
         compared = known if len(known) == len(read) else ()  # else in all columns
-        shared = split_rows(first.rows, first.spec.split, first.templates.source_columns, compared)
+        try:
+            shared = split_rows(
+                first.rows, first.spec.split, first.templates.source_columns, compared
+            )
+        except InputError as error:
+            raise InputError(f"{source.at((*first.at, 'split'))}: {error}") from None
         splits |= dict.fromkeys(paths, shared)
     return splits
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
@@ -21,6 +22,7 @@ from brulee.progress import bar
 _UNCUT = 2**31
 # Shorter documents are cut at no length worth comparing.
 _SHORT = 64
+_TOGETHER = 1000  # draws whose rows are read in one go
 # Every task gets this many rows measured, however seldom it is drawn.
 _PER_TASK = 20
 
@@ -83,10 +85,14 @@ def _measured(
     uncut = copy.copy(encoder)
     uncut.max_length = _UNCUT
 
+    # What was read and not seen yet: documents are encoded many at a time.
+    read: deque[dict[str, object]] = deque()
+
     def items() -> Iterator[tuple[Phrasing, dict[str, object], str]]:
-        for draw in draws:
+        for draw, row in zip(draws, _rows(corpus, draws), strict=True):
             task, key = corpus.tasks[draw.part], key_of(seed, draw.epoch, draw.row)
-            yield _phrasing(task, draw, draw.template, key), task.rows[draw.row], key
+            read.append(row)
+            yield _phrasing(task, draw, draw.template, key), row, key
 
     def origin(number: int) -> str:
         return corpus.tasks[draws[number].part].rows.place(draws[number].row)
@@ -95,27 +101,43 @@ def _measured(
         documents = uncut.fit_many(items(), origin)
         for draw, first in zip(draws, documents, strict=True):
             task, key = corpus.tasks[draw.part], key_of(seed, draw.epoch, draw.row)
-            found = list(_phrasings(task, draw, key, first, encoder.max_length, uncut))
+            row = read.popleft()
+            found = list(_phrasings(task, draw, row, key, first, encoder.max_length, uncut))
             place = task.rows.place(draw.row)
             reason = first if isinstance(first, InputError) else "no template applies to it."
             yield found or InputError(f"{place}: {reason}")
             progress.advance()
 
 
+def _rows(corpus: Corpus, draws: Sequence[Draw]) -> Iterator[dict[str, object]]:
+    """The row of each draw, those of one task read many at a time."""
+    for start in range(0, len(draws), _TOGETHER):
+        part = draws[start : start + _TOGETHER]
+        each = {
+            path: corpus.tasks[path].rows.some([draw.row for draw in part if draw.part == path])
+            for path in {draw.part for draw in part}
+        }
+        yield from (next(each[draw.part]) for draw in part)
+
+
 def _phrasings(
-    task: Task, draw: Draw, key: str, first: object, most: int, uncut: Encoder
+    task: Task,
+    draw: Draw,
+    row: dict[str, object],
+    key: str,
+    first: object,
+    most: int,
+    uncut: Encoder,
 ) -> Iterator[Measured]:
     for offset in range(len(task.templates)):
         number = (draw.template + offset) % len(task.templates)
         phrasing = _phrasing(task, draw, number, key)
-        full = (
-            first if offset == 0 else next(uncut.fit_many([(phrasing, task.rows[draw.row], key)]))
-        )
+        full = first if offset == 0 else next(uncut.fit_many([(phrasing, row, key)]))
         if isinstance(full, Encoded):
             fewer: tuple[int, ...] = ()
             least: int | None = None
             if len(full.ids) > min(most, _SHORT) and not task.plain:
-                fewer, least = _shorter(phrasing, task.rows[draw.row], key, full, uncut)
+                fewer, least = _shorter(phrasing, row, key, full, uncut)
             prompt = len(full.ids) - full.learned
             own = (draw.part, draw.row, number)
             measured = Measured(*own, prompt, full.learned, least, fewer, task.plain)

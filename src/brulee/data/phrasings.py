@@ -7,6 +7,7 @@ answered otherwise, and one that applies to some of the rows only is scored on o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,17 @@ from brulee.data.template import Rendered, Template
 def alike(templates: Sequence[Template], first: Template) -> tuple[Template, ...]:
     """Those that ask what the first asks, with reasons before the answer if it has them."""
     return tuple(t for t in templates if _kind(t) == _kind(first))
+
+
+def wording(templates: Sequence[Template], shots: int = 0, every: bool = True) -> str:
+    """The sha256 of the texts that rows are asked in, and of how many examples stand before them.
+
+    Templates that `every` row is asked in may come in any order; otherwise which row has which one
+    depends on it.
+    """
+    texts = [template.digest for template in templates]
+    parts = [str(shots), *(sorted(texts) if every else texts)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _kind(template: Template) -> tuple[bool, bool]:

@@ -89,6 +89,8 @@ def render(rows: Rows, i: int, values: dict[str, Any], template: Template) -> Re
 
 def _require(rows: Rows, i: int, values: dict[str, Any], template: Template) -> None:
     """Refuse a row that lacks what the template prints; a null would train on nothing, unseen."""
+    if not any(_is_missing(values.get(column)) for column in template.required):
+        return
     filled = {name.replace("-", "_") for name, value in values.items() if not _is_missing(value)}
     missing = sorted(c for c in template.required - filled if _is_missing(values.get(c)))
     if not missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -130,6 +131,12 @@ class Template:
         """The row columns that prompt, completion or answer choices read."""
         read = _columns(self.tree) | self.choice_columns | self.chat_columns
         return read - {_CHOICES}
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The sha256 of its Jinja and its answer choices, whatever it is called."""
+        text = json.dumps([self.jinja, self.answer_choices], ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def chat_columns(self) -> frozenset[str]:

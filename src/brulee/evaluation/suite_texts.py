@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from brulee.data.contamination import COMMON_ROWS, SHORT
+from brulee.data.list_marks import entry
 from brulee.data.row_texts import RowTexts, row_texts
 from brulee.data.rows import Rows
 from brulee.data.words import words
 from brulee.errors import InputError
 from brulee.evaluation.suite_options import suite_options
 from brulee.evaluation.suites import suite
-from brulee.evaluation.tasks import Example
+from brulee.evaluation.tasks import UNDER, Example
 
 # Of an item that a suite asks in several ways, how the first is marked in `about`.
 _ORIGINAL: Final = {"perturbation": "", "kind": "answer"}
-_OPTION: Final = re.compile(r"\(?[A-Z][.)]\s+")  # "A. ", "(A) "
 
 Record = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class SuiteTexts:
+    """What the items of a task say, in one form or several, of the same rows.
+
+    `units` are what each row is a form of, by the task that asks it: the first is that after which
+    the texts are called, the others ask the same questions again.
+    """
+
+    forms: tuple[RowTexts, ...]
+    units: dict[str, tuple[str, ...]]
+
+    @property
+    def name(self) -> str:
+        """The task."""
+        return self.forms[0].name
 
 
 def suite_texts(
@@ -29,14 +46,14 @@ def suite_texts(
     data: Path | None,
     options: Mapping[str, Any] | None = None,
     option: str = "--set",
-) -> Iterator[tuple[RowTexts, ...]]:
+) -> list[SuiteTexts]:
     """The items of each task of a suite, as its options (default: its own) ask them.
 
     An item's texts are its question, its choices and its right answers; solved examples and what
     stands before them are no part of it, nor are short lines ("Answer:") that more than ten of the
-    questions share, or more than half of them. Where questions list options ("A. ...") a second
-    form of the same items has them apart, as rows have them in columns of their own, and a third
-    behind the question without their letters, as other templates write them. Items that
+    questions share, or more than half of them. Where questions list options ("A. ...", "- ...") a
+    second form of the same items has them apart, as rows have them in columns of their own, and a
+    last one has question and options as one text. Items that
     were changed on purpose are left out, and tasks that ask another's questions again. Without
     `data` the Hub's copy is read. `option` is what messages call that which gave the options.
     Raises InputError for an unknown suite or option, and for files that are missing or malformed.
@@ -45,16 +62,33 @@ def suite_texts(
     tasks = found.open(data, suite_options(found, options or {}, option))
     if not tasks:
         raise InputError(f"suite {name}: nothing of it is in {data}.")
-    seen: set[tuple[str, ...]] = set()
+    seen: dict[tuple[str, ...], SuiteTexts] = {}
     for task in tasks:
         examples = [one for one in task.examples(None) if _is_original(one)]
         asked = tuple(one.question or "\n".join(one.choices) for one in examples)
-        if examples and asked not in seen:
-            seen.add(asked)
-            whole = _records(examples)
-            apart = [_options_apart(record) for record in whole]
-            forms = [whole, apart, list(map(_joined, apart))] if apart != whole else [whole]
-            yield tuple(row_texts(task.name, Rows.of(form, task.name)) for form in forms)
+        if not examples:
+            continue
+        if asked not in seen:
+            seen[asked] = SuiteTexts(_forms(task.name, examples), {})
+        seen[asked].units[task.name] = tuple(map(unit, examples))
+    return list(seen.values())
+
+
+def unit(example: Example) -> str:
+    """What an example is a form of: the item that is asked in phrasings, or changed on purpose."""
+    if "kind" in example.about:
+        return example.cluster
+    return example.id.removesuffix(f"{UNDER}{example.about.get('phrasing', '')}")
+
+
+def _forms(name: str, examples: Sequence[Example]) -> tuple[RowTexts, ...]:
+    whole = _records(examples)
+    apart = [_options_apart(record) for record in whole]
+    forms = [whole]
+    for form in (apart, [_as_one(record) for record in apart]):
+        if form not in forms:
+            forms.append(form)
+    return tuple(row_texts(name, Rows.of(form, name)) for form in forms)
 
 
 def _is_original(example: Example) -> bool:
@@ -77,15 +111,21 @@ def _records(examples: Sequence[Example]) -> list[Record]:
 
 
 def _options_apart(record: Record) -> Record:
-    lines = "\n".join(record["question"]).splitlines()
-    options = [_OPTION.sub("", line) for line in lines if _OPTION.match(line)]
+    """Options that the question lists, by a mark or as its choices, in the place of the choices."""
+    choices = frozenset(record["choices"])
+    options: list[str] = []
+    rest: list[str] = []
+    for line in "\n".join(record["question"]).splitlines():
+        said = line.strip() if line.strip() in choices else entry(line)
+        (rest if said is None else options).append(line if said is None else said)
     if not options:
         return record
-    rest = "\n".join(line for line in lines if not _OPTION.match(line))
-    return {"question": [rest], "choices": options, "answers": []}
+    return {"question": ["\n".join(rest)], "choices": options, "answers": []}
 
 
-def _joined(record: Record) -> Record:
-    """An item in one text."""
-    texts = [*record["question"], *record["choices"]]
-    return {"question": ["\n".join(texts)], "choices": [], "answers": record["answers"]}
+def _as_one(record: Record) -> Record:
+    """Question and options as one text, without a mark before an option."""
+    if not record["question"] or not record["choices"]:
+        return record
+    text = "\n".join([*record["question"], *record["choices"]])
+    return {"question": [text], "choices": [], "answers": record["answers"]}

@@ -87,13 +87,15 @@ class SuiteTask(Protocol):
 
     `name` is that of results.json, such as "mmlu/virology"; the first of `metrics` is the main
     one. `framing` says whether the model reads plain text or its chat template round it.
-    `generation` is needed where examples have no choices.
+    `generation` is needed where examples have no choices. `wording` is a digest of the texts that
+    its items are put into, "" where these are ours and fixed.
     """
 
     name: str
     metrics: tuple[str, ...]
     framing: Framing = "plain"
     generation: Generation | None = None
+    wording: str = ""
 
     @abstractmethod
     def examples(self, limit: int | None = None) -> list[Example]:
@@ -123,6 +125,11 @@ class SuiteTask(Protocol):
         """Whether more of a score is better."""
         del key
         return True
+
+
+def worded(tasks: Mapping[str, SuiteTask]) -> dict[str, str]:
+    """The digests of the texts that tasks put their items into, of those that have any."""
+    return {name: task.wording for name, task in tasks.items() if task.wording}
 
 
 @dataclass(frozen=True)

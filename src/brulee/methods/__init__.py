@@ -65,7 +65,8 @@ def build_method(spec: MethodSpec, source: Source | None = None) -> Method:
         raise unknown_method(spec.name, source.at(("method", "name")))
     method = METHODS[spec.name]
     options = check(method.Options, spec.options(), source, ("method",))
-    return method(options)  # type: ignore[call-arg]
+    with source.placing():
+        return method(options)  # type: ignore[call-arg]
 
 
 def resolved(recipe: Recipe) -> Recipe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from brulee.data.corpus import Corpus, Test
-from brulee.data.phrasings import phrased
+from brulee.data.phrasings import phrased, wording
 from brulee.data.template import Template
 from brulee.errors import InputError
 from brulee.evaluation import LABELLED, LIKELIHOOD, metric
@@ -49,6 +49,18 @@ class Asked:
     def metrics(self) -> list[tuple[Metric, ...]]:
         """Those of each wording."""
         return [wording.metrics for wording in self.wordings]
+
+
+def wordings(asked: list[Asked], corpus: Corpus) -> dict[str, str]:
+    """The digest of the texts that each test was asked in; a plain text is asked nothing."""
+    found = {}
+    for one in asked:
+        task = corpus.tasks[one.test.path]
+        every = [w.template for w in one.wordings if w.template]
+        shots = task.spec.shots.test if task.spec.shots else 0
+        if not task.plain:
+            found[one.name] = wording(every or one.test.templates, shots, bool(every))
+    return found
 
 
 def asked_of(recipe: Recipe, corpus: Corpus, metrics: dict[str, tuple[Metric, ...]]) -> list[Asked]:

@@ -13,7 +13,7 @@ from brulee.evaluation.answers import grouped, write_answers
 from brulee.evaluation.stats import Interval
 from brulee.evaluation.suite_options import changed, protocol, suite_options
 from brulee.evaluation.suites import SUITES
-from brulee.evaluation.tasks import Suite
+from brulee.evaluation.tasks import Suite, worded
 from brulee.methods.checkpoint import with_combined
 from brulee.pipeline.harness_results import write_harness_results
 from brulee.pipeline.origin import machine, versions
@@ -69,6 +69,7 @@ def as_results(evaluation: Evaluation, name: str) -> Results:
         method=_method(asked.record),
         scores=tuple(scores),
         groups=grouped(evaluation.answers),
+        wordings=worded({task: found.task for task, found in evaluation.scored.items()}),
         environment=Environment(versions=versions(), machine=machine()),
         suite=about,
     )

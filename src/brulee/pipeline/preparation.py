@@ -71,6 +71,11 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
 
     Unless the run is to `begin`, nothing is written.
     """
+    with where.recipe.source.placing():
+        return _prepared(where, world, begin)
+
+
+def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     recipe = where.recipe
     method = build_method(recipe.method, recipe.source)
     _check_names(recipe)

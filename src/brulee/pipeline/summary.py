@@ -10,6 +10,8 @@ from brulee.evaluation import bleu, chrf, ter
 from brulee.evaluation.answers import Answer, clusters, grouped
 from brulee.evaluation.phrasings import Table, by_phrasing, change, tables
 from brulee.evaluation.stats import compare, interval
+from brulee.evaluation.tasks import worded
+from brulee.pipeline.asked import wordings
 from brulee.pipeline.comparing import adjusted, comparison, phrasings, swaps
 from brulee.pipeline.forgetting import forgotten, guard_scores, judged, suites_forgotten
 from brulee.pipeline.mix import mix
@@ -91,6 +93,8 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
                 }
             ),
             phrasings=adjusted([one.phrasings for one in tested if one.phrasings]),
+            wordings=wordings(prepared.asked, prepared.corpus)
+            | worded({name: guard.task for name, guard in prepared.guards.items()}),
             signatures=_signatures(comparisons),
             environment=Environment(versions=versions(), machine=machine()),
         )

@@ -86,6 +86,11 @@ def tune(prepared: Prepared, watch: Watch | None = None) -> Tuned:
 
 def trainer_of(prepared: Prepared) -> Trainer:
     """The method on its model, and the loop over the recipe's mixture."""
+    with prepared.recipe.source.placing():
+        return _trainer_of(prepared)
+
+
+def _trainer_of(prepared: Prepared) -> Trainer:
     train, where, world = prepared.recipe.train, prepared.where, prepared.world
     experts = ExpertsSaid(prepared.base.model)
     attached = attach(prepared, where.path / _CHOSEN)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
+import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from brulee.errors import InputError
 from brulee.recipe import given_rows
 from brulee.yaml_lines import KeyPath
+
+# A key of one of a recipe's sections, or "method NAME:".
+_KEY = re.compile(
+    r"(?P<key>(?:data|evaluate|method|model|train)(?:\.[a-z]\w*)+)\b|method \w+: ", re.ASCII
+)
 
 
 class Source:
@@ -51,6 +59,20 @@ class Source:
             typed for long, typed in self.overridden.items() if path and long[: len(path)] == path
         )
         return next((f"--set {typed}" for typed in under), self.label)
+
+    @contextlib.contextmanager
+    def placing(self) -> Iterator[None]:
+        """Gives an InputError that begins with one of the recipe's keys the place of that key.
+
+        For what knows values and not where they stand: "method.width and ...", "method ia3: ...".
+        """
+        try:
+            yield
+        except InputError as error:
+            if (found := _KEY.match(str(error))) is None:
+                raise
+            path = tuple((found["key"] or "method.name").split("."))
+            raise InputError(f"{self.at(path)}: {error}") from None
 
     def override(self, path: KeyPath, typed: str) -> None:
         """Know that a key, with all under it, was given on the command line and not in the file."""

@@ -26,6 +26,7 @@ from brulee.reporting.page_tables import (
     number,
     scores,
 )
+from brulee.reporting.page_texts import texts
 from brulee.reporting.page_training import read_events, training
 from brulee.reporting.results import Results
 from brulee.reporting.verdict import verdict
@@ -70,6 +71,7 @@ def render(
         scores(results),
         comparisons(results),
         fields(results, items),
+        texts(results, items),
         over_phrasings(results),
         forgetting(results),
         cost(results),

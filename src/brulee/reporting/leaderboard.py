@@ -26,7 +26,8 @@ class Entry:
     """One score of one model. `low` and `high` are its 95% interval, None where there is none.
 
     `main` marks what a suite is known by: its average, or a task's first score. `phrasings` are
-    those that it is the mean over, if several.
+    those that it is the mean over, if several; `wording` is a digest of the texts that its items
+    were asked in, "" where that is not known.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Entry:
     main: bool = True
     higher_is_better: bool = True
     phrasings: tuple[str, ...] = ()
+    wording: str = ""
 
     @property
     def partial(self) -> bool:
@@ -80,6 +82,14 @@ class Leaderboard:
         """The fewest and the most items of a column's scores, where they are not of as many."""
         found = {e.items for e in self.entries if e.column == column and e.items is not None}
         return (min(found), max(found)) if len(found) > 1 else None
+
+    def reworded(self, column: tuple[str, str]) -> list[list[str]]:
+        """The models by the texts that a column was asked in, where those are known to differ."""
+        found: dict[str, list[str]] = {}
+        for e in self.entries:
+            if e.column == column and e.wording:
+                found.setdefault(e.wording, []).append(e.model)
+        return list(found.values()) if len(found) > 1 else []
 
     def near_best(self, entry: Entry) -> bool:
         """Whether an entry's interval reaches the leading score, so that it may be as good."""

@@ -13,7 +13,7 @@ from brulee.data.json_text import parse_json
 from brulee.errors import InputError
 from brulee.reporting import results as results_file
 from brulee.reporting.leaderboard import Entry, in_unlike_phrasings, lower_is_better
-from brulee.reporting.phrasings import asked_in
+from brulee.reporting.phrasings import asked_in, texts_of
 from brulee.reporting.results import Results
 from brulee.reporting.wording import method_name
 
@@ -120,6 +120,7 @@ def _ours(found: Results, base: str, tuned: str, source: str) -> list[Entry]:
             (score.task, score.metric) in mains,
             better.get((score.task, score.metric), not lower_is_better(score.metric)),
             asked_in(found, score.task),
+            texts_of(found, score.task),
         )
         for score in found.scores
     ]  # fmt: skip

@@ -50,6 +50,13 @@ def notes(found: Leaderboard) -> list[str]:
     counts = [f"{heading(c)} ({n[0]:,} to {n[1]:,})" for c, n in differing.items() if n is not None]
     if counts:
         said.append(f"Not all on as many items: {', '.join(counts)}.")
+    texts = {column: found.reworded(column) for column in found.columns}
+    unlike = [f"{heading(c)} ({' | '.join(map(', '.join, m))})" for c, m in texts.items() if m]
+    if unlike:
+        said.append(
+            "Not all asked in the same texts (templates, answer choices, number of examples): "
+            f"{'; '.join(unlike)}."
+        )
     return said
 
 
@@ -94,6 +101,7 @@ def as_json(found: Leaderboard) -> dict[str, Any]:
             "items": entry.items,
             "partial": entry.partial,
             "higher_is_better": entry.higher_is_better,
+            "wording": entry.wording,
             "source": entry.source,
         }
         for model in found.models

@@ -62,6 +62,36 @@ def unlike(results: Sequence[Results], task: str) -> str:
     return f"{task} was scored in other phrasings. {'; '.join(each)}." if named else ""
 
 
+def texts_of(results: Results, task: str) -> str:
+    """The digest of the texts that a task was asked in, "" where the file has none.
+
+    Of a suite's average those of all its tasks.
+    """
+    labels = results.suite.labels if results.suite else {}
+    if task in results.wordings or task not in {name.rpartition(" ")[0] for name in labels}:
+        return results.wordings.get(task, "")
+    return " ".join(f"{of}:{digest}" for of, digest in sorted(results.wordings.items()))
+
+
+def reworded(results: Sequence[Results], task: str) -> str:
+    """Which runs asked a task in other texts than others, "" where none is known to.
+
+    Runs over phrasings of other names are told apart by those, and not here.
+    """
+    alike: dict[frozenset[str], dict[str, list[str]]] = {}
+    for run in results:
+        if own := texts_of(run, task):
+            of = alike.setdefault(frozenset(asked_in(run, task)), {})
+            of.setdefault(own, []).append(run.run)
+    told = [" | ".join(map(", ".join, of.values())) for of in alike.values() if len(of) > 1]
+    if not told:
+        return ""
+    return (
+        f"{task} was not asked in the same texts (templates, answer choices, number of examples): "
+        f"{'; '.join(told)}."
+    )
+
+
 def _letter(number: int) -> str:
     """A, B ... Z, A1, B1 ..."""
     return f"{chr(ord('A') + number % 26)}{number // 26 or ''}"

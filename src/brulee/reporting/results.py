@@ -265,7 +265,8 @@ class Results(OpenRecord):
     """Everything a run measured; `verdict` is the one sentence `reporting.verdict` writes.
 
     `groups` counts those of each task whose items are not independent; they were drawn whole. A
-    score of a task in `phrasings` is the mean over them.
+    score of a task in `phrasings` is the mean over them. `wordings` are digests of the texts that a
+    task's items were asked in, of those whose texts a user or the library may edit.
     """
 
     schema_: Literal[1] = Field(default=1, alias="schema")
@@ -282,6 +283,7 @@ class Results(OpenRecord):
     phrasings: tuple[Phrasings, ...] = ()
     verdict: str = ""
     groups: dict[str, int] = Field(default_factory=dict)
+    wordings: dict[str, str] = Field(default_factory=dict)
     signatures: dict[str, str] = Field(default_factory=dict)
     environment: Environment = Environment()
     suite: SuiteUse | None = None

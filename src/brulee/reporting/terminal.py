@@ -62,8 +62,9 @@ def compare(results: Sequence[Results], console: Console) -> None:
     for task in dict.fromkeys(task for task, _ in keys):
         metrics = [metric for of, metric in keys if of == task]
         _comparison(results, task, metrics, (task, metrics[0]) in guards).show(console)
-        if said := phrasings.unlike(results, task):
-            console.print(Text(printable(said), style="yellow"))
+        for said in (phrasings.unlike(results, task), phrasings.reworded(results, task)):
+            if said:
+                console.print(Text(printable(said), style="yellow"))
     console.print(Text("± is half the 95% interval", style="dim"))
     _apart(results).show(console)
     _costs(results).show(console)

@@ -306,24 +306,39 @@ def _drops(module: nn.Module) -> bool:
     return bool(module.dropout if isinstance(module, LoRALinear) else own)
 
 
-def captured(loss: CompletionLoss, precision: Precision, dtype: torch.dtype) -> Captured | None:
+def captured(
+    loss: CompletionLoss, precision: Precision, dtype: torch.dtype, noise: bool = False
+) -> Captured | None:
     """Recordings for a model's passes, where they are asked for and a kernel attends.
 
-    Raises InputError where BRULEE_GRAPHS asks for something else.
+    Says why there are none where they are asked for; `noise` is drawn anew in every pass. Raises
+    InputError where BRULEE_GRAPHS asks for something else.
     """
-    mode, device = os.environ.get(SWITCH, ""), loss.model.device
+    mode = os.environ.get(SWITCH, "")
     if mode not in _MODES:
         raise InputError(f"{SWITCH}={mode!r} in the environment; valid: 0, 1, auto.")
-    if mode in ("", "0") or not isinstance(loss.decoder, FusedDecoder):
+    if mode in ("", "0"):
         return None
-    if loss.decoder.held.refreshes:
-        return None  # a replay would not be noticed by what writes trained values after each pass
-    if any(layer.cap is not None for layer in loss.decoder.form.layers):
-        return None  # no kernel bends scores, so a pass's launches depend on each document's length
-    width = int(loss.decoder.model.base_model.layers[0].self_attn.head_dim)
-    if not takes_all_documents(torch.empty(0, width, dtype=dtype, device=device)):
+    if (passes := "passes with noise" if noise else _unrecorded(loss, dtype)) is not None:
+        note(f"{passes} are not recorded as CUDA graphs")
         return None
-    if any(map(_drops, loss.model.modules())):
-        note("passes with dropout are not recorded as CUDA graphs")
-        return None  # what a recording draws on its way would be missing from the numbers to come
-    return Captured(loss, precision, on_cuda(device), timed=mode == "auto")
+    return Captured(loss, precision, on_cuda(loss.model.device), timed=mode == "auto")
+
+
+def _unrecorded(loss: CompletionLoss, dtype: torch.dtype) -> str | None:
+    """Which passes a model's are, where those cannot be recorded."""
+    decoder = loss.decoder
+    if loss.model.config.is_encoder_decoder:
+        return "passes of an encoder-decoder"
+    if not isinstance(decoder, FusedDecoder):
+        return "passes through transformers' own code"
+    if decoder.held.refreshes:  # a replay would not be noticed by what writes trained values
+        return "passes after each of which trained values are written"
+    if any(layer.cap is not None for layer in decoder.form.layers):
+        # No kernel bends scores, so a pass's launches depend on each document's length.
+        return "passes with bent attention scores"
+    width = int(decoder.model.base_model.layers[0].self_attn.head_dim)
+    if not takes_all_documents(torch.empty(0, width, dtype=dtype, device=loss.model.device)):
+        return "passes in which no kernel attends to all documents at once"
+    # What a recording draws on its way would be missing from the numbers to come.
+    return "passes with dropout" if any(map(_drops, loss.model.modules())) else None

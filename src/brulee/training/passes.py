@@ -45,9 +45,7 @@ class Passes:
         self.loss: Callable[[Batch], torch.Tensor] = loss
         format_ = torch.bfloat16 if autocast else base.model.dtype
         self._noise = None if noise is None else Noise(base.model, noise)
-        # What is drawn anew in every pass is in no recording of one.
-        recorded = self.packs and self._noise is None
-        self._captured = captured(loss, self._precision, format_) if recorded else None
+        self._captured = captured(loss, self._precision, format_, noise=noise is not None)
 
     @property
     def fused(self) -> bool:

@@ -96,8 +96,17 @@ ANGLE = "the angle between Sun and Moon seen from Earth"
             {"q": f"{LEAKED[0]}\nA. clouds\nB. {ANGLE}\nC. Earth's shadow\nD. tides", "o": []},
             "{{ q }}",
         ),
+        ({"q": "\n".join([LEAKED[0], LEAKED[1], ANGLE, *LEAKED[2:]]), "o": []}, "{{ q }}"),
+        (
+            {"q": f"{LEAKED[0]} (a) clouds (b) {ANGLE} (c) Earth's shadow (d) tides", "o": []},
+            "{{ q }}",
+        ),
+        (
+            {"q": f"{LEAKED[0]}\n1) clouds\n2) {ANGLE}\n3) Earth's shadow\n4) tides", "o": []},
+            "{{ q }}",
+        ),
     ],
-    ids=["options in a column", "options in the text"],
+    ids=["in a column", "in the text", "without letters", "on one line", "numbered"],
 )
 def test_items_of_a_suite_are_looked_for_as_rows_hold_them(
     place: Path, call: Call, columns: dict[str, Any], of: str

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from brulee.data.corpus import Corpus, open_corpus
-from brulee.data.phrasings import alike, phrased
+from brulee.data.phrasings import alike, phrased, wording
 from brulee.data.template import Template, TemplateMetadata
 from brulee.recipe import recipe_from_dict
 
@@ -97,3 +97,17 @@ def test_inverted_templates_are_not_among_unseen_phrasings_of_the_question(
     *_, unseen = opened(tmp_path, asks, held, phrasings=phrasings).tests
     assert unseen.name == "rows/test-unseen-phrasings"
     assert (unseen.every, [t.name for t in unseen.templates]) == (False, asked)
+
+
+def test_a_wording_is_of_the_texts_and_not_of_names_or_order() -> None:
+    one, other = Template("a", "{{ x }} ||| y"), Template("b", "{{ x }}? ||| y", "y ||| n")
+    found = wording([one, other])
+    assert wording([other.called("c"), one]) == found
+    assert wording([other, one], every=False) != wording([one, other], every=False)
+    differing = [
+        wording([one]),
+        wording([one, other], shots=2),
+        wording([one, Template("b", "{{ x }}? ||| y", "y ||| no")]),
+        wording([one, Template("b", "{{ x }}! ||| y", "y ||| n")]),
+    ]
+    assert len({found, *differing}) == 5

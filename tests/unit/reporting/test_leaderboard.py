@@ -320,3 +320,31 @@ def test_a_score_on_a_few_items_does_not_take_the_place_of_one_on_more() -> None
         found = leaderboard([full, others])
         assert (said in " ".join(drawn(found).split())) == told
         assert (said in page(found)) == told
+
+
+def test_a_suites_average_over_edited_texts_is_told_and_an_old_file_says_nothing(
+    tmp_path: Path,
+) -> None:
+    def asked(name: str, **wordings: str) -> str:
+        scores = [("mine/a", "accuracy", 0.5), ("mine", "average", 0.5)]
+        path = evaluated(tmp_path / name, "mine", "base", scores)
+        found = results_file.read(path)
+        suite = SuiteUse(name="mine", labels={"mine average": "mean"})
+        results_file.write(found.model_copy(update={"suite": suite, "wordings": wordings}), path)
+        return f"{name}={path}"
+
+    def said(*names: str) -> str:
+        on = Console(file=io.StringIO(), width=300, color_system=None)
+        on.print(*terminal(leaderboard(read_all(names)), 300))
+        compare([results_file.read(name.partition("=")[2]) for name in names], on)
+        assert isinstance(on.file, io.StringIO)
+        return on.file.getvalue()
+
+    first = asked("first", **{"mine/a": "1", "mine/b": "1"})
+    edited = asked("edited", **{"mine/a": "1", "mine/b": "2"})
+    old, same = asked("old"), asked("same", **{"mine/a": "1", "mine/b": "1"})
+    assert "same texts" not in said(first, same, old)
+    text = said(first, edited, old)
+    assert "mine average (first | edited)." in text
+    assert "mine was not asked in the same texts" in text
+    assert "mine/a was not asked" not in text

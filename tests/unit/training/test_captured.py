@@ -27,9 +27,12 @@ from brulee.models.head import CompletionLoss
 from brulee.recipe import MethodSpec
 from brulee.training import captured
 from brulee.training.captured import Captured, Pass, filled_up, sizes_of
+from brulee.training.passes import Passes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from brulee.models.loading import Base
 
 Make = Callable[..., "PreTrainedModel"]
 
@@ -431,6 +434,19 @@ def test_scores_that_no_kernel_bends_are_not_recorded(
         found.append(captured.captured(loss, nullcontext, torch.float32))
     assert found[0] is not None
     assert found[1] is None
+
+
+def test_an_encoder_decoder_says_once_that_its_passes_are_not_recorded(
+    make_base: Callable[..., Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(captured, "note", said.append)
+    base = make_base("t5")
+    Passes(base, most=1)
+    assert said == []
+    monkeypatch.setenv("BRULEE_GRAPHS", "1")
+    assert Passes(base, most=1).replayed == 0
+    assert said == ["passes of an encoder-decoder are not recorded as CUDA graphs"]
 
 
 def test_another_word_for_asking_is_refused(

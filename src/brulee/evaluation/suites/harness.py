@@ -105,6 +105,7 @@ class HarnessTask(SuiteTask):
         self.name, self.task, self.documents = task.task, task, documents
         if task.output_type == "generate_until":
             self.generation = _generation(task)
+        self.wording = task.wording
         self.scores = scores_of(task.output_type, task.metric_list, task.task)
         self.filters: dict[str, Filter | None] = {_NONE: None}
         if task.filter_list:

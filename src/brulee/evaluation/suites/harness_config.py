@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -127,6 +128,12 @@ class TaskConfig(Strict):
     metadata: dict[str, Any] | None = None
 
     @property
+    def wording(self) -> str:
+        """The sha256 of what its prompts, choices and right answers are written by."""
+        texts = self.model_dump_json(include=set(_TEXTS))
+        return hashlib.sha256(texts.encode()).hexdigest()
+
+    @property
     def shots_config(self) -> ShotsConfig:
         """How solved examples are written, with the task's own keys where nothing else is said."""
         own = self.fewshot_config or ShotsConfig()
@@ -141,6 +148,13 @@ class TaskConfig(Strict):
         }
         missing = {k: v for k, v in inherited.items() if k not in own.model_fields_set}
         return own.model_copy(update=missing)
+
+
+# What a task's prompts, choices and right answers are written by.
+_TEXTS: Final = (
+    "doc_to_text", "doc_to_target", "doc_to_choice", "description", "target_delimiter",
+    "fewshot_delimiter", "fewshot_config", "num_fewshot", "gen_prefix",
+)  # fmt: skip
 
 
 class AverageConfig(Strict):

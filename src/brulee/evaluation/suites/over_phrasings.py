@@ -8,7 +8,7 @@ from typing import Any, Literal, final
 
 import numpy as np
 
-from brulee.data.phrasings import alike
+from brulee.data.phrasings import alike, wording
 from brulee.data.template import Template
 from brulee.data.templates import library
 from brulee.errors import InputError
@@ -46,7 +46,7 @@ class OverPhrasings(SuiteTask):
             range(len(task.labels)) if isinstance(task, LabelTask) else tuple(map(float, GRADES))
         )
         self._templates = found if phrasings == "all" else found[:phrasings]
-        self.name = task.name
+        self.name, self.wording = task.name, wording(self._templates)
         each = (f"{key}{UNDER}{t.name}" for key in task.metrics for t in self._templates)
         self.metrics = (*task.metrics, *each)
 

@@ -17,7 +17,7 @@ from brulee.pipeline.sweeps import finals
 from brulee.pipeline.sweeps.forecast import check_methods, forecast
 from brulee.pipeline.sweeps.ground import check_pruning, look
 from brulee.pipeline.sweeps.outline import Options, Outline, total_of
-from brulee.pipeline.sweeps.score import higher_is_better
+from brulee.pipeline.sweeps.score import check_part, higher_is_better
 from brulee.pipeline.sweeps.space import space
 from brulee.pipeline.sweeps.study import NAME, Study, check_installed, reached
 from brulee.pipeline.sweeps.summary import summarise
@@ -52,6 +52,7 @@ def outline(
     _check_folder(where, options, fresh)
     ground = look(recipe)
     maximise = higher_is_better(recipe, ground.corpus, options.objective)
+    check_part(recipe, ground.corpus, options.objective)
     if options.prune:
         check_pruning(found, ground)
     check_methods(found)

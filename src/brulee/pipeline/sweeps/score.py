@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from brulee.data.corpus import Corpus
+from brulee.data.messages import CALLS
+from brulee.data.task import Task
 from brulee.errors import InputError, unknown
 from brulee.evaluation.answering import answer_items
 from brulee.evaluation.answers import statistics_array
@@ -46,6 +48,37 @@ def higher_is_better(recipe: Recipe, corpus: Corpus, objective: str) -> bool:
     return _metric(next(iter(measured.values())), objective).higher_is_better(objective)
 
 
+def check_part(recipe: Recipe, corpus: Corpus, objective: str) -> None:
+    """Raise InputError where no validation row of a task can have a part in an objective.
+
+    That is so where a right answer has none, nor has an empty one.
+    """
+    if objective == LOSS:
+        return
+    for path, metrics in task_metrics(recipe, corpus).items():
+        task = corpus.tasks[path]
+        if path not in corpus.trained or not task.validation:
+            continue
+        metric = _metric(metrics, objective)
+        if metric.asks != "text" or metric.against == "source":
+            continue  # which every row has a part in, or which the answer alone decides
+        if not any(_has_part(task, row, metric, objective) for row in task.validation):
+            raise _without_part(path, objective)
+
+
+def _has_part(task: Task, row: int, metric: Metric, key: str) -> bool:
+    found = task.references(row, task.templates.templates[0])
+    if found is None:
+        return False
+    rendered, texts = found
+    right = [rendered.answered_with.get(CALLS) or ""] if metric.against == "calls" else texts
+    return any(key in metric.statistics(answer, right) for answer in (right[0], ""))
+
+
+def _without_part(path: str, key: str) -> InputError:
+    return InputError(f"{path}: no validation row has a part in {key}; choose by another score.")
+
+
 def validation_score(recipe: Recipe, run: Path, key: str) -> float:
     """The mean over the tasks of what a run's weights score on their validation rows.
 
@@ -82,7 +115,7 @@ def _score(prepared: Prepared, tuned: Tuned, path: str, key: str) -> float:
     metric = _metric(prepared.metrics[path], key)
     own_NS = statistics_array(answers, key)
     if not len(own_NS):
-        raise InputError(f"{path}: no validation row has a part in {key}; choose by another score.")
+        raise _without_part(path, key)
     stats_NS = metric.join(key, own_NS)
     return interval(stats_NS, partial(metric.reduce, key), resamples=1).value
 

@@ -23,6 +23,8 @@ _TYPES = {
 _PLAIN = {"templates": "plain-text"}
 _DIVIDED = "of a text longer than train.max_length every piece is a document, and none overlap"
 UNKNOWN = "not known here"
+# LLaMA-Factory 0.9.5 has the text loader of `datasets` read such a file, a row a line.
+_BY_LINES = "a .txt file there is a document a line; here it is read in sections of many lines"
 # Keys of an entry without which other rows are learned, or the same otherwise.
 TELLING = frozenset(("split", "chat_template", "chat_template_jinja", "conversation"))
 _CONTAINERS = ("json", "csv", "parquet", "text", "arrow")
@@ -69,6 +71,7 @@ def entries(
             named = {"columns": {"text": "instruction"}} if tool == "LLaMA-Factory" else {}
             entry.data |= {**_PLAIN, **named}
             entry.remarks.append(_DIVIDED)
+            entry.remarks += [_BY_LINES] if tool == "LLaMA-Factory" else []
     if limit := values.get("max_samples"):
         for entry in found:
             entry.data["limit"] = limit

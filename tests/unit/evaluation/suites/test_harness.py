@@ -15,6 +15,7 @@ from brulee.evaluation.asking import Asked
 from brulee.evaluation.scores import task_scores
 from brulee.evaluation.suite_run import answered
 from brulee.evaluation.suites import suite
+from brulee.evaluation.suites.harness import HarnessTask
 from brulee.evaluation.tasks import Example, Reply, Suite, SuiteTask, TaskScores
 from brulee.inference.engine import Likelihood
 
@@ -265,3 +266,12 @@ def test_a_file_that_includes_itself_is_refused(tmp_path: Path) -> None:
     found = suite(str(tmp_path / "a.yaml"))
     with pytest.raises(InputError, match="includes itself"):
         found.open(None, found.Options())
+
+
+def test_an_edited_prompt_of_a_task_file_has_another_wording() -> None:
+    _, (task,) = opened("choices")
+    assert isinstance(task, HarnessTask)
+    config = task.task
+    for key, text in (("doc_to_text", "other"), ("description", "Answer."), ("gen_prefix", "So:")):
+        assert config.model_copy(update={key: text}).wording != task.wording
+    assert config.model_copy(update={"task_alias": "other"}).wording == task.wording
