@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from brulee.data.raw import Raw
 from brulee.data.strict_json import DEEPEST, too_deep
 from brulee.data.tool_calls import parsed
 from brulee.errors import InputError
 
+Schema: TypeAlias = Mapping[str, Any] | str | os.PathLike[str]  # or the path of its file
 ANY_OBJECT: Final[Mapping[str, Any]] = {"type": "object"}  # what "a JSON object" asks for
 
 
-def read_schema(given: Mapping[str, Any] | str | os.PathLike[str]) -> dict[str, Any]:
+def read_schema(given: Schema) -> dict[str, Any]:
     """A schema, or the one in a file of that path.
 
     Raises InputError naming the file for what is no JSON object, gives a key twice, or is nested
@@ -35,6 +37,15 @@ def read_schema(given: Mapping[str, Any] | str | os.PathLike[str]) -> dict[str, 
     except OSError as error:
         raise InputError(f"{path}: no schema can be read there: {error.strerror}.") from None
     return check_schema(parsed(text.removeprefix("\ufeff"), str(path)), str(path))
+
+
+def need_llguidance(what: str) -> None:
+    """Raises InputError, with the command that mends it, where llguidance is not installed."""
+    if importlib.util.find_spec("llguidance") is None:
+        raise InputError(
+            f"{what}: answers are held to JSON by llguidance, which is not installed; run: "
+            "pip install 'brulee[json]'"
+        )
 
 
 def check_schema(found: Any, place: str) -> dict[str, Any]:

@@ -13,9 +13,9 @@ Shapes: `V` logits.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
+import os
 import re
 import weakref
 from collections.abc import Collection, Iterator, Mapping, MutableMapping
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import numpy as np
 import torch
 
+from brulee.data.json_schema import Schema, need_llguidance, read_schema
 from brulee.errors import InputError
 from brulee.inference.schema_place import place_of
 from brulee.inference.token_bytes import check_writable, read_tokens
@@ -126,13 +127,12 @@ def json_form(
     return Form(found, frozenset(known.eos_tokens))
 
 
-def need_llguidance(what: str) -> None:
-    """Raises InputError, with the command that mends it, where llguidance is not installed."""
-    if importlib.util.find_spec("llguidance") is None:
-        raise InputError(
-            f"{what}: answers are held to JSON by llguidance, which is not installed; run: "
-            "pip install 'brulee[json]'"
-        )
+def form_by(tokenizer: PreTrainedTokenizerBase, schema: Schema | None) -> Form | None:
+    """The form by a schema or the file of one, None without. Raises InputError naming the file."""
+    if schema is None:
+        return None
+    place = "the JSON schema" if isinstance(schema, Mapping) else os.fspath(schema)
+    return json_form(tokenizer, read_schema(schema), place)
 
 
 def _spelled(schema: Any) -> Iterator[str]:
