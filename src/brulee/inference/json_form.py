@@ -53,10 +53,13 @@ class FormError(InputError):
 
 @final
 class Form:
-    """What answers have to be, over one tokenizer's tokens; made by `json_form`."""
+    """What answers have to be, over one tokenizer's tokens; made by `json_form`.
 
-    def __init__(self, grammar: Any, ends: Collection[int]) -> None:
-        self._grammar, self._ends = grammar, ends
+    `schema` is the text of the schema that they are valid by.
+    """
+
+    def __init__(self, schema: str, grammar: Any, ends: Collection[int]) -> None:
+        self.schema, self._grammar, self._ends = schema, grammar, ends
 
     def begin(self) -> Walk:
         """The way of one answer."""
@@ -124,7 +127,7 @@ def json_form(
     if isinstance(found, str):
         where = place_of(schema, found, lambda part: _problem(known, part))
         raise InputError(f"{place}{where} cannot be held to: {found}.")
-    return Form(found, frozenset(known.eos_tokens))
+    return Form(json.dumps(schema), found, frozenset(known.eos_tokens))
 
 
 def form_by(tokenizer: PreTrainedTokenizerBase, schema: Schema | None) -> Form | None:

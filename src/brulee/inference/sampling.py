@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import torch
@@ -34,7 +34,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     beams: int = 1
     length_penalty: float = 1.0
-    form: Form | None = None
+    form: Form | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name, least in (("max_new_tokens", 1), ("beams", 1)):
