@@ -133,7 +133,7 @@ def test_answers_are_judged_by_a_schema_and_held_to_one(orders: Any, brulee: Any
     folder = Path(orders.write()).resolve().parent
     (folder / "order.json").write_text(json.dumps(ORDER))
     told = {"evaluate__metrics": ["json:schema=order.json"]}
-    done = brulee(*orders.run(**told))
+    done = brulee(*orders.run(**told, evaluate__generation={"max_new_tokens": 60}))
     assert done.code == 0, done.err
     assert by_key()["base", key]["value"] == 0.0
     assert by_key()["base", key]["high"] > 0.1  # of six items that is all that is known
