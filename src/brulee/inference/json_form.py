@@ -176,6 +176,8 @@ def _compiled(known: Any, schema: Mapping[str, Any]) -> Any:
 
 def _told(error: str) -> str:
     """A message of llguidance's in a line."""
+    if error.startswith("oneOf constraints"):  # it names an option that is none here
+        return "an answer may fit several parts of its oneOf; write anyOf"
     bare = _CONTEXT.sub("", error.replace("<non-verbose/>", ""))
     return " ".join(bare.split()).rstrip(".") or "it stopped"
 

@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from brulee.inference.json_form import Walk
+
 pytest.importorskip("llguidance")
 
 Serve = Callable[..., Any]
@@ -130,3 +132,30 @@ def test_json_beside_tools_that_may_be_called_is_refused(serve: Serve) -> None:
     assert answer.json()["error"]["param"] == "response_format"
     told = {"tools": tools, "tool_choice": "none", "max_tokens": 60}
     assert _stars(server.text("tiny", TEXT, response_format=BY_SCHEMA, **told))
+
+
+def test_an_answer_that_cannot_go_on_is_told_to_its_client_alone(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    plain = server.text("tiny", TEXT, max_tokens=12)
+    hide = Walk.hide
+
+    def stuck(self: Walk, *given: Any) -> None:
+        hide(self, *given)
+        self.problem = "the grammar is too large"
+
+    monkeypatch.setattr(Walk, "hide", stuck)
+    answer = server.chat("tiny", TEXT, response_format=BY_SCHEMA)
+    assert answer.status_code == 400
+    assert "cannot go on as its schema has it: the grammar is too large" in answer.text
+    assert answer.json()["error"]["param"] == "response_format.json_schema.schema"
+    assert server.text("tiny", TEXT, max_tokens=12) == plain
+
+
+def test_a_format_of_text_changes_nothing(serve: Serve) -> None:
+    server = serve("lora")
+    for asked in (None, {"type": "text"}):
+        assert server.text("lora", TEXT, max_tokens=9, response_format=asked) == server.text(
+            "lora", TEXT, max_tokens=9
+        )
