@@ -116,3 +116,53 @@ def test_score_takes_both(brulee: Any, tmp_path: Path, monkeypatch: pytest.Monke
     of = {one["metric"]: one["value"] for one in brulee(*asked, "json").json["scores"]}
     assert of == {"json_f1": 0, "json_precision": 0, "json_recall": 0, "json_match": 0,
                   "json_valid": pytest.approx(2 / 3)}  # fmt: skip
+
+
+ORDER = {
+    "type": "object",
+    "properties": {"n": {"enum": [1, 2]}, "of": {"type": "integer", "minimum": 0, "maximum": 99}},
+    "required": ["n", "of"],
+    "additionalProperties": False,
+}
+
+
+def test_answers_are_judged_by_a_schema_and_held_to_one(orders: Any, brulee: Any) -> None:
+    pytest.importorskip("llguidance")
+    pytest.importorskip("jsonschema")
+    key = "json_by_schema:order"
+    folder = Path(orders.write()).resolve().parent
+    (folder / "order.json").write_text(json.dumps(ORDER))
+    told = {"evaluate__metrics": ["json:schema=order.json"]}
+    done = brulee(*orders.run(**told, evaluate__generation={"max_new_tokens": 60}))
+    assert done.code == 0, done.err
+    assert by_key()["base", key]["value"] == 0.0
+    assert by_key()["base", key]["high"] > 0.1  # of six items that is all that is known
+    # The same prompts within a schema are other questions, whose answers are not yet there.
+    held = {"max_new_tokens": 60, "json_schema": ORDER}
+    again = brulee(*orders.run(**told, evaluate__generation=held))
+    assert again.code == 0, again.err
+    assert {by_key()[who, key]["value"] for who in ("base", "tuned")} == {1.0}
+    assert "valid by the schema (order)" in (RUN / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("never_asked")
+def test_a_schema_that_cannot_be_held_to_is_refused_before_the_model_is_asked(
+    orders: Any, brulee: Any
+) -> None:
+    pytest.importorskip("llguidance")
+    wrong = {"json_schema": {"properties": {"n": {"not": {}}}}}
+    done = brulee(*orders.run(evaluate__generation=wrong))
+    assert done.code == 2
+    (error,) = done.errors
+    assert "recipe.yaml, line " in error
+    assert "evaluate.generation.json_schema.properties.n cannot be held to" in error
+
+
+@pytest.mark.usefixtures("never_asked")
+def test_a_schema_that_is_none_is_refused_with_the_recipes_line(orders: Any, brulee: Any) -> None:
+    pytest.importorskip("jsonschema")
+    done = brulee(*orders.run(evaluate__metrics=["json:schema=none.json"]))
+    assert done.code == 2
+    (error,) = done.errors
+    assert "recipe.yaml, line " in error
+    assert "none.json: no schema can be read there" in error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from brulee.cli import options
 from brulee.cli.output import print_json
 from brulee.cli.pairs import named
 from brulee.cli.records import Record, read_records, texts
+from brulee.data.json_schema import ANY_OBJECT, Schema, need_llguidance, read_schema
 from brulee.errors import InputError, unknown
 
 
@@ -38,6 +40,15 @@ def generate(
     raw: Annotated[
         bool, typer.Option("--raw", help="Continue the text as it is: no chat template.")
     ] = False,
+    json_schema: Annotated[
+        Path | None,
+        typer.Option(
+            help="Have every completion be JSON that is valid by the schema of this file."
+        ),
+    ] = None,
+    json_object: Annotated[
+        bool, typer.Option("--json-object", help="Have every completion be a JSON object.")
+    ] = False,
     base: options.AdapterBase = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -50,6 +61,7 @@ def generate(
     """
     # Read before torch is imported, so that a mistyped file costs no wait.
     targets = named(adapter, base)
+    schema = _schema(json_schema, json_object)
     prompts, places, asked = _prompts(prompt, file, list(targets))
     sampling: dict[str, Any] = {
         "max_new_tokens": max_new_tokens,
@@ -58,6 +70,7 @@ def generate(
         "seed": seed,
         "raw": raw,
         "places": places,
+        "json_schema": schema,
     }
     progress.enable(not quiet)
     with progress.waiting("Loading PyTorch"):
@@ -66,10 +79,43 @@ def generate(
         from brulee.inference.adapters import open_adapters
 
         held = open_adapters(targets, base=target, device=device, precision=precision)
-        _show(prompts, held.complete(prompts, asked, **sampling), as_json, asked)
-        return
-    session = open_session(target, device=device, precision=precision, base=base)
-    _show(prompts, session.complete(prompts, **sampling), as_json)
+        answers = held.complete(prompts, asked, **sampling)
+        _show(prompts, answers, as_json, asked)
+    else:
+        session = open_session(target, device=device, precision=precision, base=base)
+        answers = session.complete(prompts, **sampling)
+        _show(prompts, answers, as_json)
+    if schema is not None:
+        _say_cut(answers)
+
+
+def _schema(file: Path | None, any_object: bool) -> Schema | None:
+    """What completions are to be valid by, checked as far as that goes without the model."""
+    if file is None and not any_object:
+        return None
+    need_llguidance("--json-object" if any_object else "--json-schema")
+    if file is None:
+        return ANY_OBJECT
+    if any_object:
+        raise InputError("give either --json-schema or --json-object, not both.")
+    read_schema(file)
+    return file
+
+
+def _say_cut(answers: list[str]) -> None:
+    """Say how many completions are not whole."""
+    cut = 0
+    for answer in answers:
+        try:
+            json.loads(answer)
+        except ValueError:
+            cut += 1
+    if cut:
+        print(
+            f"{cut} of {len(answers)} completions ended before their JSON was whole: "
+            "--max-new-tokens, or the model's context, is too small for them.",
+            file=sys.stderr,
+        )
 
 
 def _show(

@@ -15,6 +15,7 @@ from brulee.evaluation.classification import MacroF1, Matthews
 from brulee.evaluation.correlation import Pearson, Spearman
 from brulee.evaluation.extractiveness import Extractiveness
 from brulee.evaluation.faithfulness import Faithfulness
+from brulee.evaluation.json_by_schema import by_schema, is_by_schema
 from brulee.evaluation.json_fields import JsonFields
 from brulee.evaluation.matching import ExactMatch, FinalAnswer, QuasiExactMatch, TokenF1
 from brulee.evaluation.ranking import Ranked
@@ -101,6 +102,7 @@ SUMMARIES: dict[str, str] = {
     "json:fenced": "the same of JSON that may stand in a ```json fence, beside other text",
     "json:unordered": "json, with lists in any order",
     "json:fenced:unordered": "json:fenced, with lists in any order",
+    "json:schema=FILE": "the share of answers that are valid by the JSON Schema in a file",
     "tool_calls": "whether the tools that are called, or not, are those of the reference",
     "tool_calls:loose": "the same without case, spaces and some signs",
     "faithfulness": "the share of names and numbers that the prompt has; answers that invent one",
@@ -124,6 +126,8 @@ def metric(name: str, labels: Sequence[str] | None = None) -> Metric:
     for known in (METRICS, NUMERIC, STRUCTURED, SOURCED, RANKED, LIKELIHOOD):
         if name in known:
             return known[name]
+    if is_by_schema(name):
+        return by_schema(name)
     if rouge.is_rouge(name):
         return rouge.parse(name)
     if name not in LABELLED:

@@ -230,6 +230,8 @@ def _digest_of_prompt(prompt: Sequence[int], sampling: Sampling, place: int) -> 
     """Identifies what a model is asked: the same digest has the same reply."""
     drawn = place if sampling.temperature else None
     found = hashlib.sha256(repr((sampling, drawn)).encode())
+    if sampling.form is not None:
+        found.update(sampling.form.schema.encode())
     found.update(array("q", prompt).tobytes())
     return found.hexdigest()[:32]
 

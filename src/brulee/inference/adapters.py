@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brulee.data.json_schema import Schema
 from brulee.data.messages import Message
 from brulee.data.written_calls import WrittenCalls
 from brulee.errors import InputError, unknown
 from brulee.inference.asked_texts import AskedTexts
+from brulee.inference.json_form import form_by
 from brulee.inference.mixed import MixedEngine, Request
 from brulee.inference.routing import Learned
 from brulee.inference.sampling import Sampling
@@ -143,6 +145,7 @@ class Adapters:
         stop: Sequence[str] = (),
         beams: int = 1,
         places: Sequence[str] = (),
+        json_schema: Schema | None = None,
     ) -> list[str]:
         """A completion of prompts[i] by adapters[i]; the rest as `Session.complete` has it.
 
@@ -159,7 +162,8 @@ class Adapters:
             Request(name, self._of(name, place).encode(prompt, place, raw))
             for prompt, name, place in zip(prompts, adapters, named, strict=True)
         ]
-        sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams)
+        form = form_by(self.base.tokenizer, json_schema)
+        sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams, form=form)
         with own_defaults(), bar("Generating", total=len(requests), unit="prompts") as progress:
             written = self.engine.complete(requests, sampling, lambda *_: progress.advance())
         return [one.text.strip() for one in written]

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from brulee.data.encoding import Encoder
 from brulee.data.messages import NAME, Message
 from brulee.data.written_calls import WrittenCalls
 from brulee.errors import InputError
+from brulee.inference.json_form import Form, json_form
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,6 +43,11 @@ class AskedTexts:
         """As `Encoder.encode_raw`."""
         with self._turn:
             return self._own(encoder).encode_raw(text)
+
+    def form(self, schema: Mapping[str, Any], place: str) -> Form:
+        """As `json_form`."""
+        with self._turn:
+            return json_form(self._tokenizer, schema, place)
 
     def written_calls(self, encoder: Encoder) -> WrittenCalls | None:
         """As `Encoder.written_calls`."""

@@ -11,15 +11,15 @@ import torch
 from transformers import PreTrainedModel
 
 from brulee.data.encoding import Encoded
-from brulee.errors import InputError, NotNumbersError
+from brulee.errors import InputError
 from brulee.inference.beams import search
 from brulee.inference.completion import Completion, Decode, StopTexts
-from brulee.inference.generation import Decoder, Order, write
+from brulee.inference.generation import Decoder, Live, Order, follow, write
 from brulee.inference.likelihood import Likelihood, score_stream
 from brulee.inference.padded import padded_parts, score_padded
 from brulee.inference.padded_decoder import PaddedDecoder
 from brulee.inference.row import Voice
-from brulee.inference.sampling import NO_TOKEN, Sampling, generators, next_tokens
+from brulee.inference.sampling import Sampling
 from brulee.inference.stream_decoder import StreamDecoder
 from brulee.inference.trial import reads_streams
 from brulee.inference.waves import waves
@@ -103,19 +103,19 @@ class Engine:
 
     def stream(self, prompt: Sequence[int], sampling: Sampling) -> Iterator[int]:
         """The tokens of one completion, each as soon as it is chosen."""
-        most = self._most(prompt, sampling)
-        decoder = next(self._decoders([prompt], [most]))[0]
-        streams = generators(sampling, [0])
+        order = self.order(0, prompt, 0, sampling)
+        decoder = next(self._decoders([prompt], [order.most]))[0]
+        row = Live.begun(order, sampling, lambda _: False, several=False)
         _, logits_BV = decoder.admit(1)
-        for written in range(1, most + 1):
-            token = int(next_tokens(logits_BV, sampling, streams)[0])
-            if token == NO_TOKEN:
-                raise NotNumbersError
-            if token in self.stop_ids:
+        while True:
+            written = len(row.ids)
+            follow([row], [[]], logits_BV)
+            if row.broken is not None:
+                raise row.broken
+            yield from row.ids[written:]
+            if row.ended:
                 return
-            yield token
-            if written < most:
-                logits_BV = decoder.push([[token]])
+            logits_BV = decoder.push([row.ids[-1:]])
 
     @torch.no_grad()
     def loglikelihood(

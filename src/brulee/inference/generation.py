@@ -12,8 +12,9 @@ from typing import Protocol
 
 import torch
 
-from brulee.errors import NotNumbersError
+from brulee.errors import BruleeError, NotNumbersError
 from brulee.inference.guesses import Guesses, shared_out
+from brulee.inference.json_form import FormError, Walk
 from brulee.inference.sampling import NO_TOKEN, Sampling, generators, next_tokens
 
 TOGETHER = 64  # tokens that a pass reads at little more cost than one
@@ -73,8 +74,9 @@ class Live:
     """A row that is being written: how its tokens are chosen, and those it has.
 
     It ends before a token of its order's `stop_ids`, after one with which it is `stopped`, or with
-    as many as it may have; `cut` says that it was this last. One whose next token the model gives
-    no numbers for ends there, `broken`.
+    as many as it may have; `cut` says that it was this last. On a `walk` it also ends with the
+    token after which nothing may follow. One whose next token the model gives no numbers for, or
+    for which there is no next token on its walk, ends there, `broken` by that.
     """
 
     order: Order
@@ -82,10 +84,11 @@ class Live:
     stopped: Callable[[list[int]], bool]
     stream: torch.Generator
     guesses: Guesses
+    walk: Walk | None = None
     ids: list[int] = field(default_factory=list)
     ended: bool = False
     cut: bool = False
-    broken: bool = False
+    broken: BruleeError | None = None
 
     @classmethod
     def begun(
@@ -97,23 +100,38 @@ class Live:
     ) -> Live:
         """One without tokens; its guesses are of no use where a row takes one token at a time."""
         stream = generators(sampling, [order.stream])[0]
-        return cls(order, sampling, stopped, stream, Guesses(order.prompt if several else ()))
+        walk = None if sampling.form is None else sampling.form.begin()
+        return cls(order, sampling, stopped, stream, Guesses(order.prompt if several else ()), walk)
 
     def next(self, most: int) -> list[int]:
         """At most so many guesses at what follows, if there is room for what follows them."""
-        return self.guesses.next(min(most, self.order.most - len(self.ids) - 1))
+        room = min(most, self.order.most - len(self.ids) - 1)
+        forced = [] if self.walk is None else self.walk.forced()[: max(room, 0)]
+        return forced or self.guesses.next(room)
 
     def take(self, token: int) -> None:
         """Go on with a token."""
-        self.broken = token == NO_TOKEN
-        self.ended = self.broken or token in self.order.stop_ids
+        if self.walk is not None and self.walk.problem:
+            self.broken = FormError(
+                f"an answer cannot go on as its schema has it: {self.walk.problem}."
+            )
+        elif token == NO_TOKEN:
+            self.broken = NotNumbersError()
+        self.ended = self.broken is not None or token in self.order.stop_ids
         if self.ended:
             return
         self.ids.append(token)
         self.guesses.add([token])
-        stopped = self.stopped(self.ids)
+        stopped = self.stopped(self.ids) or self._walked(token)
         self.cut = not stopped and len(self.ids) == self.order.most
         self.ended = stopped or self.cut
+
+    def _walked(self, token: int) -> bool:
+        """Take the token on the walk, if there is one; whether it ends there."""
+        if self.walk is None:
+            return False
+        self.walk.take(token)
+        return self.walk.ended
 
 
 def write(
@@ -124,15 +142,16 @@ def write(
 ) -> Iterator[tuple[int, list[int]]]:
     """Each request and its ids, as soon as it is finished; orders[i] is of the decoder's prompt i.
 
-    A completion ends as a `Live` does. Raises NotNumbersError for one that is broken.
+    A completion ends as a `Live` does. Raises what one is broken by.
     """
     live: list[Live] = []
 
     def finished() -> list[tuple[int, list[int]]]:
         nonlocal live
         live, gone = without_ended(decoder, live)
-        if any(row.broken for row in gone):
-            raise NotNumbersError
+        for row in gone:
+            if row.broken is not None:
+                raise row.broken
         return [(row.order.request, row.ids) for row in gone]
 
     while live or decoder.waiting:
@@ -197,7 +216,11 @@ def _chosen(live: Sequence[Live], logits_NV: torch.Tensor, at: Sequence[int]) ->
     for own in alike.values():
         places = torch.tensor([at[i] for i in own], device=logits_NV.device)
         streams = [live[i].stream for i in own]
-        found = next_tokens(logits_NV[places], live[own[0]].sampling, streams).tolist()
+        logits_BV = logits_NV[places]  # a copy, of which rows are changed
+        for i, logits_V in zip(own, logits_BV, strict=True):
+            if (walk := live[i].walk) is not None:
+                walk.hide(logits_V, live[i].order.stop_ids)
+        found = next_tokens(logits_BV, live[own[0]].sampling, streams).tolist()
         for i, token in zip(own, found, strict=True):
             tokens[i] = token
     return tokens

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import torch
 
 from brulee.errors import InputError
+from brulee.inference.json_form import Form
 
 NO_TOKEN: Final = -1  # what is chosen where the model's logits are not numbers
 _SEEDS: Final = 2**64  # what a generator takes as its seed
@@ -22,7 +23,8 @@ class Sampling:
 
     A text of `stop` ends it and is not part of it. With `beams` above 1 the likeliest completion
     found by a search that wide is taken, its log-probability divided by tokens ** length_penalty.
-    Raises InputError for a number that means nothing, naming it.
+    With a `form` every completion has to be of it. Raises InputError for a number that means
+    nothing, naming it, and for a search within a form.
     """
 
     max_new_tokens: int = 96
@@ -32,6 +34,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     beams: int = 1
     length_penalty: float = 1.0
+    form: Form | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name, least in (("max_new_tokens", 1), ("beams", 1)):
@@ -44,6 +47,10 @@ class Sampling:
         if not 0.0 <= self.top_p <= 1.0:
             raise InputError(
                 f"top_p = {self.top_p!r} is not valid: it should be between 0 and 1 (no cut)."
+            )
+        if self.form is not None and self.beams > 1:
+            raise InputError(
+                f"beams = {self.beams!r} is not valid with a JSON schema; leave it out."
             )
 
 

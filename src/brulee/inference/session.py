@@ -12,8 +12,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.data.encoding import Encoder
+from brulee.data.json_schema import Schema
 from brulee.errors import InputError
 from brulee.inference.engine import Engine
+from brulee.inference.json_form import form_by
 from brulee.inference.sampling import Sampling
 from brulee.methods.base import Attached
 from brulee.methods.checkpoint import CONFIG, attach_adapter, open_adapter, read_record
@@ -67,17 +69,21 @@ class Session:
         stop: Sequence[str] = (),
         beams: int = 1,
         places: Sequence[str] = (),
+        json_schema: Schema | None = None,
     ) -> list[str]:
         """A completion for each prompt; `raw` continues the text as it is, without a template.
 
         One ends before a text of `stop`. With several `beams` it is the likeliest that a search of
-        that width finds. Raises InputError for a prompt that is empty or too long, which it names
-        by its number or, where these are given, by its `places`.
+        that width finds. By a `json_schema`, or the file of one, each is JSON that is valid by it,
+        but for one that ends by `max_new_tokens` or `stop` before it is whole. Raises InputError
+        for a prompt that is empty or too long, which it names by its number or, where these are
+        given, by its `places`, and for a schema that cannot be held to.
         """
         check_texts(prompts)
         named = places or [f"prompt {number}" for number in range(1, len(prompts) + 1)]
         ids = [self.encode(p, place, raw) for p, place in zip(prompts, named, strict=True)]
-        sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams)
+        form = form_by(self.tokenizer, json_schema)
+        sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams, form=form)
         with own_defaults(), bar("Generating", total=len(ids), unit="prompts") as progress:
             written = self.engine.complete(ids, sampling, lambda *_: progress.advance())
         return [one.text.strip() for one in written]

@@ -10,6 +10,7 @@ from brulee.data.template import Template
 from brulee.errors import InputError
 from brulee.evaluation import LABELLED, LIKELIHOOD, metric
 from brulee.evaluation.base import Metric
+from brulee.evaluation.json_by_schema import OPTION, is_by_schema
 from brulee.progress import note
 from brulee.recipe import DataSpec, Recipe
 from brulee.yaml_lines import KeyPath
@@ -163,7 +164,7 @@ def names_of(
     InputError for one that judges none, and for a task's own that cannot judge it.
     """
     own = spec.metrics is not None
-    names = recipe.evaluate.of_answers if spec.metrics is None else spec.metrics
+    names = given_names(recipe, spec)
     where = recipe.source.at((*at, "metrics") if own else ("evaluate", "metrics"))
     plain = corpus.tasks[path].plain
     unnamed = not own and recipe.evaluate.metrics is None
@@ -175,6 +176,16 @@ def names_of(
     if wrong and (own or not others or not fitting):
         raise InputError(f"{where}: {_misjudged(path, wrong[0], plain)}")
     return fitting, where
+
+
+def given_names(recipe: Recipe, spec: DataSpec) -> list[str]:
+    """The names of metrics that stand for a task; files in them are found as the recipe's are."""
+    names = recipe.evaluate.of_answers if spec.metrics is None else spec.metrics
+    return [
+        f"{kind}{OPTION}{recipe.source.resolve(file)}" if file and is_by_schema(name) else name
+        for name in names
+        for kind, _, file in [name.partition(OPTION)]
+    ]
 
 
 def _misjudged(path: str, name: str, plain: bool) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from brulee.data.task import Item
 from brulee.evaluation.answering import how_calls_are_written
 from brulee.evaluation.answers import Answer, score, statistics_array
 from brulee.evaluation.base import Metric
-from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
 from brulee.methods import Attached
 from brulee.models.context import context_length
+from brulee.pipeline.generating import sampling_of
 from brulee.pipeline.preparation import Prepared
 from brulee.training.trainer import Glimpse
 
@@ -40,11 +41,12 @@ def glimpse(prepared: Prepared, attached: Attached) -> Callable[[], Glimpse] | N
         path: tuple(metric for metric in own if metric.asks == "text")
         for path, own in prepared.metrics.items()
     }
+    sampling = replace(sampling_of(prepared.recipe, prepared.base.tokenizer), temperature=0.0)
     calls = {path: how_calls_are_written(encoder, own) for path, own in metrics.items()}
 
     def look() -> Glimpse:
         engine = open_engine(prepared.base, encoder, spec.batch_tokens, attached)
-        outputs = engine.generate(prompts, Sampling(spec.generation.max_new_tokens, 0.0))
+        outputs = engine.generate(prompts, sampling)
         answers = [
             score(item, encoder.decode(ids), len(ids), metrics[path], path, calls=calls[path])
             for (path, item), ids in zip(items, outputs, strict=True)

@@ -23,8 +23,9 @@ from brulee.methods.whole import check_whole
 from brulee.models.context import context_length
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
-from brulee.pipeline.asked import Asked, asked_of, metrics_of, names_of, of_pieces
+from brulee.pipeline.asked import Asked, asked_of, given_names, metrics_of, names_of, of_pieces
 from brulee.pipeline.folder import RunFolder
+from brulee.pipeline.generating import sampling_of
 from brulee.pipeline.record import record
 from brulee.pipeline.reference_check import check_references
 from brulee.progress import note, waiting
@@ -99,6 +100,7 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     )
     check_whole(recipe.source.resolve(spec.name), base)
     _check_context(recipe, context_length(base.model))
+    sampling_of(recipe, base.tokenizer)
     check_noise(base.model, recipe.train.neftune_alpha)
     encoder = Encoder(
         base.tokenizer,
@@ -187,7 +189,7 @@ def _check_names(recipe: Recipe) -> None:
     for at, spec in recipe.tasks:
         own = spec.metrics is not None
         where = recipe.source.at((*at, "metrics") if own else ("evaluate", "metrics"))
-        names = recipe.evaluate.of_answers if spec.metrics is None else spec.metrics
+        names = given_names(recipe, spec)
         metrics_of([name for name in names if name not in LABELLED], where)
 
 

@@ -13,12 +13,12 @@ from brulee.evaluation.answering import answer_items
 from brulee.evaluation.answers import Answer, keep_just
 from brulee.evaluation.scripts import unread
 from brulee.evaluation.suite_run import Model, answer
-from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
 from brulee.methods.checkpoint import CARD
 from brulee.models.context import context_length
 from brulee.pipeline.asked import Asked
 from brulee.pipeline.card import model_card
+from brulee.pipeline.generating import sampling_of
 from brulee.pipeline.preparation import Prepared
 from brulee.pipeline.summary import Scored, summarise
 from brulee.pipeline.trained import Tuned
@@ -49,7 +49,7 @@ def _answers(
     context = context_length(prepared.base.model)
     reserved = attached.reserved if attached else 0
     room = None if context is None else context - reserved - spec.generation.max_new_tokens
-    sampling = Sampling(spec.generation.max_new_tokens, spec.generation.temperature)
+    sampling = sampling_of(prepared.recipe, prepared.base.tokenizer)
     answers: dict[str, list[Answer]] = {}
     for asked in prepared.asked:
         file = prepared.where.answers(who, asked.name)

@@ -139,6 +139,9 @@ class GenerationSpec(Strict):
 
     max_new_tokens: Count = 96
     temperature: Annotated[float, Field(ge=0)] = Field(0.0, description="0 is greedy")
+    json_schema: dict[str, Any] | None = Field(
+        None, description="have every answer be JSON that is valid by this JSON Schema"
+    )
 
 
 class EvaluateSpec(Strict):

@@ -22,6 +22,7 @@ _METRICS = {
     "json_recall": "recall of JSON fields",
     "json_match": "JSON equal to a reference",
     "json_valid": "answers that are JSON",
+    "json_by_schema": "valid by the schema",
     "tool_calls": "right tool calls, or none",
     "call_made": "a call where one is due",
     "call_functions": "the right functions called",

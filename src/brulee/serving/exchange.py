@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from starlette.types import Receive
 
 from brulee.errors import InputError, NotNumbersError
+from brulee.inference.json_form import Form, FormError
 from brulee.inference.sampling import Sampling
 from brulee.serving.calls import Listening
 from brulee.serving.failures import ApiError, error_body
 from brulee.serving.limits import DEFAULT_TOKENS, Limits
 from brulee.serving.metrics import Metrics
+from brulee.serving.response_format import read_response_format
 from brulee.serving.schema import Common
 from brulee.serving.shapes import DONE, Choice, Shape, Usage, event
 from brulee.serving.store import Store, Version
@@ -66,6 +68,7 @@ class Exchange:
 
     def __init__(self, serving: Serving, asked: Common, questions: Sequence[Question], shape: str):
         self._serving, self._asked, self._questions = serving, asked, questions
+        self._schema = read_response_format(asked.response_format)
         self._kept = ExitStack()
         version = self._kept.enter_context(serving.store.pinned(asked.model))
         self._model = serving.store.base if version is None else version.name
@@ -76,6 +79,7 @@ class Exchange:
         self._prompt_tokens = 0
         self._spared: dict[int, int] = {}
         self._listening: list[Listening] = []
+        self._form: Form | None = None
         options = asked.stream_options
         self.shape = Shape(
             "chat" if shape == "chat" else "text",
@@ -163,14 +167,24 @@ class Exchange:
         return Choice(text, finish, calls), rest
 
     def _encoded(self) -> list[list[int]]:
-        """Token ids of the prompts. Raises ApiError where one is much too long."""
+        """Token ids of the prompts. Raises ApiError where one is much too long, or as `_formed`."""
         found, room = [], self._room()
+        self._form = self._formed()
         for question in self._questions:
             if self._serving.worker.held.asked.more_than(question.texts, room):
                 raise self._too_long(f"more than {room}", room)
             found.append(question.encode(self._adapter))
             self._listen(question)
         return found
+
+    def _formed(self) -> Form | None:
+        """What answers have to be. Raises ApiError where they cannot be held to it."""
+        if self._schema is None:
+            return None
+        try:
+            return self._serving.worker.held.asked.form(*self._schema)
+        except InputError as error:
+            raise ApiError(400, str(error), self._schema[1]) from None
 
     def _listen(self, question: Question) -> None:
         form = self._serving.worker.held.written_calls(self._adapter) if question.tools else None
@@ -188,6 +202,8 @@ class Exchange:
                 metrics.count("cancelled_total", left)
                 raise GoneError
             index, heard = told
+            if isinstance(heard.failed, FormError) and self._schema is not None:
+                raise ApiError(400, str(heard.failed), self._schema[1])
             if isinstance(heard.failed, InputError):
                 raise ApiError(400, str(heard.failed), self._about)
             if isinstance(heard.failed, NotNumbersError):
@@ -244,7 +260,9 @@ class Exchange:
         most = self._most(max(map(len, prompts)))
         seed = secrets.randbits(63) if asked.seed is None else asked.seed
         top_p = 1.0 if asked.top_p is None else asked.top_p
-        sampling = Sampling(most, asked.temperature or 0.0, top_p, seed, asked.stops())
+        sampling = Sampling(
+            most, asked.temperature or 0.0, top_p, seed, asked.stops(), form=self._form
+        )
         strip = self.shape.kind == "chat"
         return [
             Asked(self._adapter, prompt, sampling, k, strip, asked.who)

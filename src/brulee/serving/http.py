@@ -18,6 +18,7 @@ from brulee.serving.chats import called, read_messages, read_tool_list
 from brulee.serving.exchange import Exchange, GoneError, Question, Serving
 from brulee.serving.failures import ENDED, ApiError, error_body
 from brulee.serving.guard import Guard
+from brulee.serving.response_format import read_response_format
 from brulee.serving.schema import (
     ChatRequest,
     LoadRequest,
@@ -96,6 +97,14 @@ class EventStream(Response):
 async def _chat(serving: Serving, request: Request) -> Response:
     asked = check(ChatRequest, await _body(serving, request))
     shown = asked.tools_shown()
+    if shown and read_response_format(asked.response_format):
+        raise ApiError(
+            400,
+            "an answer that has to be JSON calls no tool: leave out tools (or say tool_choice: "
+            "none), or response_format.",
+            "response_format",
+            "unsupported_parameter",
+        )
     messages, tools = read_messages(asked.messages), read_tool_list(shown)
     held = serving.worker.held
     encode = partial(held.encode_chat, messages=messages, tools=tools)

@@ -19,7 +19,6 @@ _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "logit_bias": ({}, None),
     "logprobs": (False, None),
     "top_logprobs": (0, None),
-    "response_format": ({"type": "text"}, None),
     "tool_choice": ("auto", "none", None),
     "parallel_tool_calls": (True, False, None),
     "verbosity": (None,),
@@ -65,6 +64,7 @@ class Common(Strict):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     n: Annotated[int, Field(ge=1)] | None = None
     stop: Any = None
+    response_format: Any = None
     user: str | None = None
     safety_identifier: str | None = None  # what newer clients call the user
 

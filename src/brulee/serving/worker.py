@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from brulee.errors import InputError, NotNumbersError
+from brulee.errors import InputError
 from brulee.inference.adapters import Adapters
 from brulee.inference.continuous import Continuous, Job, Room
 from brulee.inference.mixed import Request
@@ -254,8 +254,8 @@ class Worker:
     def _heard(self, answer: Answer) -> Heard:
         live = answer.job.live
         assert live is not None, "a job that is told of has been begun"
-        if live.broken:
-            return Heard("", len(live.ids), failed=NotNumbersError())
+        if live.broken is not None:
+            return Heard("", len(live.ids), failed=live.broken)
         piece = answer.spoken.piece(live.ids)
         if not live.ended:
             return Heard(piece, len(live.ids), spared=answer.job.spared)

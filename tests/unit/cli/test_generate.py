@@ -38,7 +38,7 @@ def test_options_reach_the_session(brulee, session) -> None:
         *["--top-p", 0.9, "--seed", 3, "--raw", "--device", "cpu"],
     )
     expected = {"max_new_tokens": 7, "temperature": 0.5, "top_p": 0.9, "seed": 3, "raw": True}
-    assert session.asked == [{**expected, "places": []}]
+    assert session.asked == [{**expected, "places": [], "json_schema": None}]
     assert session.opened[1]["device"] == "cpu"
 
 
@@ -149,3 +149,49 @@ def test_names_of_adapters_that_do_not_fit(brulee, adapters, tmp_path: Path) -> 
     assert "'a' is 'runs/a' already" in done.err
     done = brulee(*WITH_TWO, "--base", "m", "--prompt", "x")
     assert "TARGET is the base" in done.err
+
+
+def test_a_schema_reaches_the_session_and_what_is_cut_is_said(
+    brulee, session, tmp_path: Path
+) -> None:
+    pytest.importorskip("llguidance")
+    file = tmp_path / "schema.json"
+    file.write_text('{"type": "object"}')
+    done = brulee("generate", "bundled", "--prompt", "x", "--json-schema", file)
+    assert session.asked[0]["json_schema"] == file
+    assert done.code == 0
+    assert "1 of 1 completions ended before their JSON was whole" in done.err
+    brulee("generate", "bundled", "--prompt", "x", "--json-object")
+    assert session.asked[1]["json_schema"] == {"type": "object"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "no schema can be read there"),
+        ("[1]", "a JSON schema is an object"),
+        ('{"type": 1, "type": 2}', "the key 'type' is given twice"),
+        ('{"a": ' * 120 + "1" + "}" * 120, "levels deep"),
+    ],
+)
+def test_a_file_that_is_no_schema_is_refused_before_the_model_is_loaded(
+    brulee, session, tmp_path: Path, text: str | None, said: str
+) -> None:
+    pytest.importorskip("llguidance")
+    file = tmp_path / "schema.json"
+    if text is not None:
+        file.write_text(text)
+    done = brulee("generate", "bundled", "--prompt", "x", "--json-schema", file)
+    assert done.code == 2
+    assert said in done.err
+    assert str(file) in done.err
+    assert not session.opened
+
+
+def test_a_schema_without_the_package_names_the_command(
+    brulee, session, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    done = brulee("generate", "bundled", "--prompt", "x", "--json-object")
+    assert done.code == 2
+    assert "pip install 'brulee[json]'" in done.err

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import runpy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 from brulee.errors import InputError
 from brulee.inference.adapters import Adapters
 from brulee.inference.continuous import Continuous, Job, Room
+from brulee.inference.json_form import json_form
 from brulee.inference.mixed import Request
 from brulee.inference.sampling import Sampling
 from brulee.models.loading import Base
@@ -167,3 +170,37 @@ def test_never_more_rows_nor_tokens_than_there_is_room_for(
     assert 2 <= most <= 5
     assert all(job.live is not None and job.live.ended for job in jobs)
     assert torch.is_grad_enabled()
+
+
+_SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "integer", "minimum": -99, "maximum": 99}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "bart"])
+def test_answers_held_to_a_schema_change_no_other_beside_them(
+    make_base: MakeBase, tmp_path: Path, name: str
+) -> None:
+    pytest.importorskip("llguidance")
+    ways = ["lora", "ia3", "sparse"]
+    held = HELD(make_base(name), tmp_path, ways)
+    form = json_form(held.base.tokenizer, _SCHEMA)
+    plain = _jobs(held, [None, *ways], 12)
+    held_to = [
+        Job(job.request, replace(job.sampling, form=form, max_new_tokens=40, stop=()))
+        for job in _jobs(held, [None, *ways], 12, seed=1)
+    ]
+    expected = [_alone(held, job) for job in plain]
+    within = [_alone(held, job) for job in held_to]
+    mixed = [job for pair in zip(plain, held_to, strict=True) for job in pair]
+    _run(Continuous(held.engine, Room(rows=6, pass_tokens=20)), mixed, random.Random(2))
+    assert [_ids(job) for job in plain] == expected
+    assert [_ids(job) for job in held_to] == within
+    whole = [job for job in held_to if job.live is not None and not job.live.cut]
+    assert len(whole) > 3
+    for job in whole:
+        found = json.loads(held.base.tokenizer.decode(_ids(job), skip_special_tokens=True))
+        assert isinstance(found["a"], int)

@@ -168,9 +168,9 @@ USER = [{"role": "user", "content": "a"}]
         ({"model": "tiny", "messages": USER, "logprobs": 0}, "logprobs", "not supported here"),
         ({"model": "tiny", "messages": USER, "presence_penalty": 0.5}, "presence_penalty", "0.5"),
         (
-            {"model": "tiny", "messages": USER, "response_format": {"type": "json_object"}},
-            "response_format",
-            "not supported here",
+            {"model": "tiny", "messages": USER, "response_format": {"type": "yaml"}},
+            "response_format.type",
+            "one of text, json_object, json_schema",
         ),
         ({"model": "tiny", "messages": USER, "tool_choice": "required"}, "tool_choice", "required"),
         ({"model": "tiny", "messages": USER, "prompt": "a"}, "prompt", "unknown key 'prompt'"),

@@ -14,10 +14,10 @@ from brulee.evaluation.answering import answer_items
 from brulee.evaluation.answers import statistics_array
 from brulee.evaluation.base import Metric
 from brulee.evaluation.stats import interval
-from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
 from brulee.models.context import context_length
 from brulee.pipeline.folder import open_run
+from brulee.pipeline.generating import sampling_of
 from brulee.pipeline.preparation import Prepared, prepare, task_metrics
 from brulee.pipeline.storing import from_disk
 from brulee.pipeline.trained import Tuned, ended
@@ -107,7 +107,7 @@ def _score(prepared: Prepared, tuned: Tuned, path: str, key: str) -> float:
         encoder,
         items,
         prepared.metrics[path],
-        Sampling(spec.generation.max_new_tokens, spec.generation.temperature),
+        sampling_of(prepared.recipe, prepared.base.tokenizer),
         task=path,
         file=prepared.where.answers("validation", path),
         title=f"Validation rows: {path}",

@@ -1,0 +1,57 @@
+"""A JSON Schema, from a file or in memory: an object that is not nested too deep."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from brulee.data.raw import Raw
+from brulee.data.strict_json import DEEPEST, too_deep
+from brulee.data.tool_calls import parsed
+from brulee.errors import InputError
+
+Schema: TypeAlias = Mapping[str, Any] | str | os.PathLike[str]  # or the path of its file
+ANY_OBJECT: Final[Mapping[str, Any]] = {"type": "object"}  # what "a JSON object" asks for
+
+
+def read_schema(given: Schema) -> dict[str, Any]:
+    """A schema, or the one in a file of that path.
+
+    Raises InputError naming the file for what is no JSON object, gives a key twice, or is nested
+    more than `DEEPEST` levels deep.
+    """
+    if isinstance(given, Mapping):
+        found = check_schema(dict(given), "the JSON schema")
+        try:
+            json.dumps(found, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the JSON schema is to be what JSON can hold: {error}.") from None
+        return found
+    path = Path(given)
+    try:
+        text = Raw(str(path), path.read_bytes()).text()
+    except OSError as error:
+        raise InputError(f"{path}: no schema can be read there: {error.strerror}.") from None
+    return check_schema(parsed(text.removeprefix("\ufeff"), str(path)), str(path))
+
+
+def need_llguidance(what: str) -> None:
+    """Raises InputError, with the command that mends it, where llguidance is not installed."""
+    if importlib.util.find_spec("llguidance") is None:
+        raise InputError(
+            f"{what}: answers are held to JSON by llguidance, which is not installed; run: "
+            "pip install 'brulee[json]'"
+        )
+
+
+def check_schema(found: Any, place: str) -> dict[str, Any]:
+    """A schema as it is. Raises InputError naming its place for what is none."""
+    if not isinstance(found, dict):
+        raise InputError(f'{place}: a JSON schema is an object, such as {{"type": "object"}}.')
+    if too_deep(found):
+        raise InputError(f"{place}: nested more than {DEEPEST} levels deep.")
+    return found

@@ -1,0 +1,192 @@
+"""Answers that have to be JSON by a schema: which tokens may come next in them.
+
+    written     {"name": "An
+    allowed     tokens that go on with a text, or end it; of all others the logit is -inf
+
+A schema is made into a grammar once; each answer then goes its own way through it, so that whatever
+is written beside it is chosen from its own logits as ever. Grammars are llguidance's, an optional
+package. Between two signs of JSON stands at most a space, or a new line with spaces: a model that
+is unsure would write them for ever.
+
+Shapes: `V` logits.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import weakref
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, Final, final
+
+import numpy as np
+import torch
+
+from brulee.data.json_schema import Schema, need_llguidance, read_schema
+from brulee.errors import InputError
+from brulee.inference.schema_place import place_of
+from brulee.inference.token_bytes import check_writable, read_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_SPACES: Final = r" |\n {0,32}"
+_STATES: Final = 25_000  # of a lexer, a kilobyte or two each
+_CONTEXT: Final = re.compile(r"\s*while processing json-schema:\S*")
+# All are said, as a schema may set what is not by itself ("x-guidance").
+_OPTIONS: Final[Mapping[str, Any]] = {
+    "item_separator": ",",
+    "key_separator": ":",
+    "whitespace_flexible": True,
+    "whitespace_pattern": _SPACES,
+    "coerce_one_of": False,
+    "lenient": False,
+    "json_allow_general_unicode_escapes": False,
+}
+
+
+class FormError(InputError):
+    """An answer that cannot go on within its schema."""
+
+
+@final
+class Form:
+    """What answers have to be, over one tokenizer's tokens; made by `json_form`.
+
+    `schema` is the text of the schema that they are valid by.
+    """
+
+    def __init__(self, schema: str, grammar: Any, ends: Collection[int]) -> None:
+        self.schema, self._grammar, self._ends = schema, grammar, ends
+
+    def begin(self) -> Walk:
+        """The way of one answer."""
+        return Walk(self._grammar.deep_copy(), self._ends)
+
+
+@final
+class Walk:
+    """One answer's way. `ended`: nothing may follow; `problem`: why nothing can, where it has to.
+
+    A token of `ends` is what the grammar takes for an end, which a model's stop ids decide.
+    """
+
+    def __init__(self, grammar: Any, ends: Collection[int]) -> None:
+        self._grammar, self._ends = grammar, ends
+        self.ended, self.problem = False, ""
+
+    def hide(self, logits_V: torch.Tensor, stop_ids: Collection[int]) -> None:
+        """Make -inf, in place, of every token that may not come next; what is NaN stays so.
+
+        A token of `stop_ids` may come where the JSON is whole. Where nothing may come all stay as
+        they are, and `problem` says why.
+        """
+        allowed_V = self._allowed(len(logits_V), stop_ids)
+        if not self.problem:
+            hidden_V = torch.zeros(len(logits_V), dtype=logits_V.dtype)
+            hidden_V[~torch.from_numpy(allowed_V)] = -math.inf
+            logits_V += hidden_V.to(logits_V.device)
+
+    def take(self, token: int) -> None:
+        """Go on with a token, no stop id."""
+        if not self._grammar.consume_token(token):
+            self.problem = _told(self._grammar.get_error())
+        else:
+            self.ended = bool(self._grammar.is_stopped())
+
+    def forced(self) -> list[int]:
+        """Tokens that write what has to follow, such as the rest of a key."""
+        return list(self._grammar.compute_ff_tokens())
+
+    def _allowed(self, count: int, stop_ids: Collection[int]) -> np.ndarray[Any, np.dtype[np.bool]]:
+        bits = np.frombuffer(self._grammar.compute_bitmask(), dtype=np.uint8)
+        if self._grammar.is_error():
+            self.problem = self.problem or _told(self._grammar.get_error())
+        found = np.unpackbits(bits, bitorder="little", count=count).astype(np.bool)
+        found[[i for i in self._ends if i < count]] = False
+        found[[i for i in stop_ids if i < count]] = self._grammar.is_accepting()
+        if not found.any():
+            self.problem = self.problem or "no token of the model's vocabulary goes on from there"
+        return found
+
+
+def json_form(
+    tokenizer: PreTrainedTokenizerBase, schema: Mapping[str, Any], place: str = "the JSON schema"
+) -> Form:
+    """What an answer has to be by a JSON Schema, of at most `strict_json.DEEPEST` levels.
+
+    Raises InputError naming the place in the schema that cannot be held to, or saying that the
+    vocabulary cannot write it, or that llguidance is missing.
+    """
+    need_llguidance(place)
+    known = _tokens(tokenizer)
+    check_writable(known, "".join(_spelled(schema)))
+    found = _compiled(known, schema)
+    if isinstance(found, str):
+        where = place_of(schema, found, lambda part: _problem(known, part))
+        raise InputError(f"{place}{where} cannot be held to: {found}.")
+    return Form(json.dumps(schema), found, frozenset(known.eos_tokens))
+
+
+def form_by(tokenizer: PreTrainedTokenizerBase, schema: Schema | None) -> Form | None:
+    """The form by a schema or the file of one, None without. Raises InputError naming the file."""
+    if schema is None:
+        return None
+    place = "the JSON schema" if isinstance(schema, Mapping) else os.fspath(schema)
+    return json_form(tokenizer, read_schema(schema), place)
+
+
+def _spelled(schema: Any) -> Iterator[str]:
+    """What answers have to spell as it stands: names of properties, and values that are given."""
+    left = [schema]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            names = part.get("properties")
+            yield from names if isinstance(names, dict) else ()
+            for key in ("required", "enum", "const"):
+                yield json.dumps(part.get(key), ensure_ascii=False)
+            left += part.values()
+        elif isinstance(part, list):
+            left += part
+
+
+def _problem(known: Any, schema: Mapping[str, Any]) -> str:
+    found = _compiled(known, schema)
+    return found if isinstance(found, str) else ""
+
+
+def _compiled(known: Any, schema: Mapping[str, Any]) -> Any:
+    """A grammar, or why there is none."""
+    from llguidance import LLMatcher, LLParserLimits
+
+    limits = LLParserLimits(max_lexer_states=_STATES, verbose_errors=False)
+    try:
+        text = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=dict(_OPTIONS))
+        grammar = LLMatcher(known, text, limits=limits, log_level=0)
+    except ValueError as error:
+        return _told(str(error))
+    if grammar.is_error():
+        return _told(grammar.get_error())
+    grammar.compute_bitmask()  # only then it shows that nothing fits
+    return "nothing is valid by it" if grammar.is_error() else grammar
+
+
+def _told(error: str) -> str:
+    """A message of llguidance's in a line."""
+    if error.startswith("oneOf constraints"):  # it names an option that is none here
+        return "an answer may fit several parts of its oneOf; write anyOf"
+    bare = _CONTEXT.sub("", error.replace("<non-verbose/>", ""))
+    return " ".join(bare.split()).rstrip(".") or "it stopped"
+
+
+# A tokenizer's tokens are read once: of 49,152 that takes a second.
+_READ: MutableMapping[Any, Any] = weakref.WeakKeyDictionary()
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase) -> Any:
+    if tokenizer not in _READ:
+        _READ[tokenizer] = read_tokens(tokenizer)
+    return _READ[tokenizer]

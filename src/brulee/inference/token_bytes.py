@@ -1,0 +1,94 @@
+"""A tokenizer's tokens as the bytes that each writes, for the grammars of llguidance.
+
+Llguidance reads most vocabularies itself. Of those whose decoder only marks spaces (T5's, mT5's,
+mBART's) and of ByT5's, whose tokens are bytes, it is told here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from brulee.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_SPACE: Final = "\u2581"
+_BYTE: Final = re.compile(r"<0x([0-9A-Fa-f]{2})>\Z")
+# What JSON cannot do without.
+_NEEDED: Final = '{}[]":,-.\\0123456789truefalsn'
+
+
+def read_tokens(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The tokenizer as llguidance has it. Raises InputError where no token's bytes are known."""
+    from llguidance import LLTokenizer, TokenizerWrapper
+    from llguidance.hf import from_tokenizer
+
+    slices = LLTokenizer.json_slices()  # kinds of tokens whose masks are made once
+    try:
+        return from_tokenizer(tokenizer, slices=slices)
+    except ValueError:
+        own = TokenizerWrapper(_Pieces(tokenizer))
+    return LLTokenizer(own, slices=slices)
+
+
+def check_writable(known: Any, text: str) -> None:
+    """Raise InputError for a vocabulary that lacks a sign of JSON, or of this text."""
+    # Halves of signs are no text, and nothing is to be written of them.
+    for sign in dict.fromkeys(_NEEDED + text.encode("utf-8", "ignore").decode()):
+        if known.decode_bytes(known.greedy_tokenize(sign)) != sign.encode():
+            raise InputError(
+                f"this model cannot be held to a JSON schema: its vocabulary has no {sign!r}."
+            )
+
+
+class _Pieces:
+    """What llguidance asks of a tokenizer: bytes by token id, and the ids of a text."""
+
+    bos_token_id = None
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.eos_token_id = tokenizer.eos_token_id
+        self.special_token_ids = sorted(tokenizer.all_special_ids)
+        pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        self.tokens = _bytes_of(tokenizer, pieces, set(self.special_token_ids))
+        self._ids = {token: i for i, token in reversed(list(enumerate(self.tokens))) if token}
+        self._longest = max(map(len, self._ids), default=0)
+
+    def __call__(self, text: bytes) -> list[int]:
+        """Ids that write a text and nothing besides: the longest token that fits comes next.
+
+        The tokenizer's own would put a space before it.
+        """
+        found, at = list[int](), 0
+        while at < len(text):
+            sizes = range(min(self._longest, len(text) - at), 0, -1)
+            size = next((n for n in sizes if text[at : at + n] in self._ids), 0)
+            if not size:
+                break
+            found.append(self._ids[text[at : at + size]])
+            at += size
+        return found
+
+
+def _bytes_of(
+    tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str], special: set[int]
+) -> list[bytes]:
+    """The bytes of each token, none of a special one."""
+    if type(tokenizer).__name__ == "ByT5Tokenizer":
+        written = [piece.encode("latin-1") if len(piece) == 1 else b"" for piece in pieces]
+    elif any(piece.startswith(_SPACE) for piece in pieces):
+        written = [_of_piece(piece) for piece in pieces]
+    else:
+        raise InputError(
+            "this model cannot be held to a JSON schema: what its tokens write is not known "
+            f"({type(tokenizer).__name__})."
+        )
+    return [b"" if i in special else token for i, token in enumerate(written)]
+
+
+def _of_piece(piece: str) -> bytes:
+    byte = _BYTE.match(piece)
+    return bytes([int(byte[1], 16)]) if byte else piece.replace(_SPACE, " ").encode()

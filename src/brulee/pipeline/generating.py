@@ -1,0 +1,25 @@
+"""How answers are written where a recipe's tests are scored."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedTokenizerBase
+
+from brulee.data.json_schema import check_schema
+from brulee.inference.json_form import json_form
+from brulee.inference.sampling import Sampling
+from brulee.recipe import Recipe
+
+_SCHEMA = ("evaluate", "generation", "json_schema")
+
+
+def sampling_of(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Sampling:
+    """What `evaluate.generation` asks for.
+
+    Raises InputError naming the recipe's line for a schema that cannot be held to.
+    """
+    spec = recipe.evaluate.generation
+    form = None
+    if spec.json_schema is not None:
+        place = f"{recipe.source.at(_SCHEMA)}: {'.'.join(_SCHEMA)}"
+        form = json_form(tokenizer, check_schema(spec.json_schema, place), place)
+    return Sampling(spec.max_new_tokens, spec.temperature, form=form)
