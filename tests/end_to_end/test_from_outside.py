@@ -28,6 +28,7 @@ class Capitals(MeanMetric):
     """The share of letters that are capitals, as near to the reference's as can be."""
 
     keys = ("capitals",)
+    summary = "how near the share of capitals is to the reference's"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         check_references(references)

@@ -40,6 +40,7 @@ class Bleu(Metric):
     """
 
     keys = ("bleu",)
+    summary = "BLEU of the whole test, sacrebleu's"
 
     def __init__(self, tokenizer: str = "13a") -> None:
         self.tokenizer = tokenizer

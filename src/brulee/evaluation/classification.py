@@ -85,6 +85,7 @@ class MacroF1(Confusion):
     """Macro-F1 over a fixed list of labels."""
 
     keys = ("macro_f1",)
+    summary = "F1 averaged over the task's labels"
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = _distinct(labels)
@@ -99,6 +100,7 @@ class Matthews(Confusion):
     """Matthews correlation over a fixed list of labels; the one score here that may be negative."""
 
     keys = ("matthews",)
+    summary = "Matthews' correlation over the task's labels"
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = _distinct(labels)

@@ -10,7 +10,8 @@ from pydantic_core import PydanticCustomError
 from brulee.errors import nearest
 from brulee.recipe.base import Count, Fraction, Strict
 
-METRICS: Final = ("rouge", "bleu")  # of answers, where a recipe names none
+OF_ANSWERS: Final = ("rouge", "bleu")  # the metrics where a recipe names none
+OF_TEXTS: Final = ("bits_per_byte",)  # of plain text
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
@@ -170,4 +171,4 @@ class EvaluateSpec(Strict):
     @property
     def of_answers(self) -> list[str]:
         """The metrics of tasks with answers that have none of their own."""
-        return list(METRICS) if self.metrics is None else self.metrics
+        return list(OF_ANSWERS) if self.metrics is None else self.metrics

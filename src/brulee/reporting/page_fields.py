@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
-from brulee.evaluation import STRUCTURED
+from brulee.evaluation import METRICS
 from brulee.evaluation.json_fields import JsonFields
 from brulee.evaluation.json_values import Path
 from brulee.reporting import wording
@@ -20,7 +20,7 @@ _MOST: Final = 12  # fields of a table
 
 def fields(results: Results, items: Sequence[Item]) -> str:
     """A table of fields for each task whose answers are judged as JSON, the worst first."""
-    judged = {key: m for m in STRUCTURED.values() if isinstance(m, JsonFields) for key in m.keys}
+    judged = {key: m for m in METRICS.values() if isinstance(m, JsonFields) for key in m.keys}
     tables = [
         _table(
             f"{pair.task}{_together(results.over(pair.task))}",
