@@ -16,7 +16,7 @@ import brulee
 from brulee.evaluation import METRICS, Array, MeanMetric
 from brulee.evaluation.base import check_references
 from brulee.evaluation.suites import SUITES
-from brulee.methods import METHODS, READERS, Attached, Group, Method
+from brulee.methods import METHODS, Attached, Group, Method
 from brulee.methods.base import copy_checked
 from brulee.methods.linear import sizes
 from brulee.methods.targets import select
@@ -46,6 +46,7 @@ class ShiftOptions(Strict):
 
 class Shift(Method):
     name = "shift"
+    peft_types = ("SHIFT",)
     summary = "a trained offset after every linear map of attention"
     learning_rate = 1e-2
     Options = ShiftOptions
@@ -111,7 +112,6 @@ def test_what_a_user_adds_is_trained_stored_scored_and_asked(
 ) -> None:
     monkeypatch.setitem(METRICS, "capitals", Capitals())
     monkeypatch.setitem(METHODS, "shift", Shift)
-    monkeypatch.setitem(READERS, "SHIFT", Shift.from_config)
     evaluate = {**at.recipe["evaluate"], "metrics": ["capitals"]}
     made = {**at.recipe, "name": "own", "method": {"name": "shift"}, "evaluate": evaluate}
     run = brulee.run(made)
