@@ -40,6 +40,7 @@ def test_suites_are_listed_with_what_they_ask_and_their_options(brulee) -> None:
     listed = {one["name"]: one for one in brulee("suites", "list", "--json").json}
     assert set(listed) == set(SUITES)
     assert listed["mmlu"]["options"] == ["prompt", "shots", "split", "subjects"]
+    assert len({one["summary"] for one in listed.values()} - {""}) == len(listed)
     shown = brulee("suites", "list").out
     assert all(f"\n{name} " in shown for name in SUITES)
     assert "FILE.yaml" in shown

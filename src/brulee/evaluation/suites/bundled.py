@@ -30,6 +30,7 @@ class Bundled(Suite):
     """All three; they need no data folder and no Hub."""
 
     name = "bundled"
+    summary = "the three bundled guards; needs no files"
     Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
