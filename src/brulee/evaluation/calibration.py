@@ -51,12 +51,6 @@ def calibration_error(mean_K: Array) -> Array:
     return np.asarray(np.abs(mean_K).sum(-1))
 
 
-def ece(confidence_N: Array, right_N: Array, edges_K: Array | None = None) -> float:
-    """The expected calibration error; ten bins of equal mass unless `edges_K` says otherwise."""
-    edges_K = edges_of_equal_mass(confidence_N) if edges_K is None else edges_K
-    return float(calibration_error(gaps(confidence_N, right_N, edges_K).mean(0)))
-
-
 @final
 class CalibrationError(Metric):
     """Expected calibration error, in bins of equal mass or of equal width."""
