@@ -1,4 +1,4 @@
-"""A metric, a method and a suite of a user's own file, added to the tables before a run."""
+"""What a user's own file adds to the tables before a run: one line for each thing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 import brulee
+from brulee.data.containers import CONTAINERS
+from brulee.data.raw import Piece, Raw
+from brulee.data.tables import to_table
 from brulee.evaluation import METRICS, Array, MeanMetric
 from brulee.evaluation.base import check_references
 from brulee.evaluation.suites import SUITES
@@ -22,6 +25,8 @@ from brulee.methods.linear import sizes
 from brulee.methods.targets import select
 from brulee.methods.wrapping import Wrapper, Wrapping
 from brulee.recipe import Strict
+from brulee.training.trackers import TRACKERS
+from brulee.training.trackers.base import Opening, Outcome
 
 
 class Capitals(MeanMetric):
@@ -105,6 +110,53 @@ class ShiftAttached(Attached):
 
     def _stored(self) -> dict[str, nn.Parameter]:
         return {f"{name}.shift": layer.shift for name, layer in self._wrapping.layers.items()}
+
+
+class Remembering:
+    """A tracker that keeps what it is told."""
+
+    package: str | None = None
+    name, id = "remembering", "1"
+    steps: list[int] = []  # noqa: RUF012 - of the class, to be read after the run
+    outcomes: list[str] = []  # noqa: RUF012
+
+    def __init__(self, at: Opening) -> None:
+        assert at.recipe["train.trackers"] == "['remembering']"
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        if "train/loss" in values:
+            self.steps.append(step)
+
+    def finish(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+
+def piped(source: Raw, limit: int | None) -> Piece:
+    """Lines of "column=value|column=value"."""
+    lines = source.text().splitlines()[:limit]
+    rows = [dict(part.split("=", 1) for part in line.split("|")) for line in lines]
+    return Piece(
+        to_table(rows, lambda i: f"{source.label}, line {i + 1}"), [*range(1, len(rows) + 1)]
+    )
+
+
+def test_a_tracker_and_a_format_of_a_users_own_take_part(
+    at: Any, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    monkeypatch.setitem(CONTAINERS, ".piped", piped)
+    monkeypatch.setitem(TRACKERS, "remembering", Remembering)
+    rows = [f"asked=How many are {i} and {i}?|answered={2 * i}" for i in range(40)]
+    (at.folder / "sums.piped").write_text("\n".join(rows) + "\n")
+    data = {
+        "source": "sums.piped",
+        "templates": {"prompt": "{{asked}}", "completion": "{{answered}}"},
+        "split": {"test": 0.1},
+    }
+    train = {**at.recipe["train"], "trackers": "remembering"}
+    run = brulee.train({**at.recipe, "name": "piped", "data": data, "train": train})
+    steps = [event["step"] for event in run.events if event["event"] == "step"]
+    assert Remembering.steps == steps != []
+    assert Remembering.outcomes == ["finished"]
 
 
 def test_what_a_user_adds_is_trained_stored_scored_and_asked(
