@@ -1,4 +1,4 @@
-"""A metric, a method and a suite of a user's own file, added to the tables before a run."""
+"""What a user's own file adds to the tables before a run: one line for each thing."""
 
 from __future__ import annotations
 
@@ -13,21 +13,27 @@ from torch import nn
 from transformers import PreTrainedModel
 
 import brulee
+from brulee.data.containers import CONTAINERS
+from brulee.data.raw import Piece, Raw
+from brulee.data.tables import to_table
 from brulee.evaluation import METRICS, Array, MeanMetric
 from brulee.evaluation.base import check_references
 from brulee.evaluation.suites import SUITES
-from brulee.methods import METHODS, READERS, Attached, Group, Method
+from brulee.methods import METHODS, Attached, Group, Method
 from brulee.methods.base import copy_checked
 from brulee.methods.linear import sizes
 from brulee.methods.targets import select
 from brulee.methods.wrapping import Wrapper, Wrapping
 from brulee.recipe import Strict
+from brulee.training.trackers import TRACKERS
+from brulee.training.trackers.base import Opening, Outcome
 
 
 class Capitals(MeanMetric):
     """The share of letters that are capitals, as near to the reference's as can be."""
 
     keys = ("capitals",)
+    summary = "how near the share of capitals is to the reference's"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         check_references(references)
@@ -45,6 +51,7 @@ class ShiftOptions(Strict):
 
 class Shift(Method):
     name = "shift"
+    peft_types = ("SHIFT",)
     summary = "a trained offset after every linear map of attention"
     learning_rate = 1e-2
     Options = ShiftOptions
@@ -105,12 +112,58 @@ class ShiftAttached(Attached):
         return {f"{name}.shift": layer.shift for name, layer in self._wrapping.layers.items()}
 
 
+class Remembering:
+    """A tracker that keeps what it is told."""
+
+    package: str | None = None
+    name, id = "remembering", "1"
+    steps: list[int] = []  # noqa: RUF012 - of the class, to be read after the run
+    outcomes: list[str] = []  # noqa: RUF012
+
+    def __init__(self, at: Opening) -> None:
+        assert at.recipe["train.trackers"] == "['remembering']"
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        if "train/loss" in values:
+            self.steps.append(step)
+
+    def finish(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+
+def piped(source: Raw, limit: int | None) -> Piece:
+    """Lines of "column=value|column=value"."""
+    lines = source.text().splitlines()[:limit]
+    rows = [dict(part.split("=", 1) for part in line.split("|")) for line in lines]
+    return Piece(
+        to_table(rows, lambda i: f"{source.label}, line {i + 1}"), [*range(1, len(rows) + 1)]
+    )
+
+
+def test_a_tracker_and_a_format_of_a_users_own_take_part(
+    at: Any, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    monkeypatch.setitem(CONTAINERS, ".piped", piped)
+    monkeypatch.setitem(TRACKERS, "remembering", Remembering)
+    rows = [f"asked=How many are {i} and {i}?|answered={2 * i}" for i in range(40)]
+    (at.folder / "sums.piped").write_text("\n".join(rows) + "\n")
+    data = {
+        "source": "sums.piped",
+        "templates": {"prompt": "{{asked}}", "completion": "{{answered}}"},
+        "split": {"test": 0.1},
+    }
+    train = {**at.recipe["train"], "trackers": "remembering"}
+    run = brulee.train({**at.recipe, "name": "piped", "data": data, "train": train})
+    steps = [event["step"] for event in run.events if event["event"] == "step"]
+    assert Remembering.steps == steps != []
+    assert Remembering.outcomes == ["finished"]
+
+
 def test_what_a_user_adds_is_trained_stored_scored_and_asked(
     at: Any, monkeypatch: pytest.MonkeyPatch, one_thread: None
 ) -> None:
     monkeypatch.setitem(METRICS, "capitals", Capitals())
     monkeypatch.setitem(METHODS, "shift", Shift)
-    monkeypatch.setitem(READERS, "SHIFT", Shift.from_config)
     evaluate = {**at.recipe["evaluate"], "metrics": ["capitals"]}
     made = {**at.recipe, "name": "own", "method": {"name": "shift"}, "evaluate": evaluate}
     run = brulee.run(made)

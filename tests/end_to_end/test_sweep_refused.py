@@ -55,6 +55,24 @@ def test_bad_axes_are_told_before_anything_is_trained(
     assert not (at.folder / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "says"),
+    [
+        ("evaluate", "metrics", "unknown metric 'mistyped'"),
+        ("evaluate", "guards", "unknown guard 'mistyped'"),
+        ("train", "trackers", "unknown tracker 'mistyped'"),
+    ],
+)
+def test_a_name_that_is_none_is_told_before_a_folder_is_made(
+    at: Any, brulee: Any, section: str, key: str, says: str
+) -> None:
+    at.recipe[section] = {**at.recipe[section], key: ["mistyped"]}
+    done = brulee("sweep", at.write(), "--set", "method.rank=2,4")
+    assert done.code == 2
+    assert says in done.err
+    assert not (at.folder / "runs").exists()
+
+
 def test_without_validation_rows_there_is_nothing_to_choose_by(at: Any, brulee: Any) -> None:
     at.recipe["data"]["split"]["validation"] = 0
     done = brulee("sweep", at.write(), "--set", "method.rank=2,4")

@@ -143,7 +143,7 @@ def test_a_tracker_that_is_not_installed_is_told(
 def test_an_unknown_tracker_is_told(at: Any, brulee: Any) -> None:
     done = brulee("train", at.write(train__trackers=["comet"]))
     assert done.code == 2
-    assert "'tensorboard', 'wandb' or 'mlflow'" in done.err
+    assert "recipe.yaml, line 4: unknown tracker 'comet'" in done.err
 
 
 def test_a_mask_from_gradients_is_chosen_once(at: Any, brulee: Any) -> None:

@@ -6,6 +6,7 @@ import re
 import resource
 import subprocess
 import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,50 @@ def test_module_imports_nothing_above_its_layer(file: Path) -> None:
     assert layer_of(module) in LAYERS, f"{module} is in no layer; add it to docs/architecture.md"
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     assert upward(module, imports(file.read_text(encoding="utf-8"), package)) == []
+
+
+def test_no_modules_import_each_other() -> None:
+    """Inside functions neither; what types alone need is not loaded."""
+    known = {name_of(file): file for file in FILES}
+    loads = {name: loaded(name, file, known.keys()) for name, file in known.items()}
+    assert cycle(loads) == []
+
+
+def test_a_cycle_is_found() -> None:
+    loads = {"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"e"}, "e": {"b"}}
+    assert cycle(loads) == ["b", "d", "e"]
+    assert cycle({**loads, "e": set()}) == []
+
+
+def loaded(name: str, file: Path, known: Collection[str]) -> set[str]:
+    """The modules of ours that a module loads when it is imported or called."""
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    tree = _Loaded().visit(ast.parse(file.read_text(encoding="utf-8")))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= whole & known if whole & known else _from(node, package)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found & known - {name}
+
+
+class _Loaded(ast.NodeTransformer):
+    """Without what is imported for types alone."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if "TYPE_CHECKING" in ast.unparse(node.test) else node
+
+
+def cycle(loads: Mapping[str, set[str]]) -> list[str]:
+    """The modules that can be reached from themselves; what loads nothing left goes, in turn."""
+    left = {name: set(others) for name, others in loads.items()}
+    while gone := {name for name, others in left.items() if not others & left.keys()}:
+        left = {name: others for name, others in left.items() if name not in gone}
+    while gone := left.keys() - set().union(*left.values()):
+        left = {name: others for name, others in left.items() if name not in gone}
+    return sorted(left)
 
 
 @pytest.mark.parametrize("module", ["errors", "progress", "yaml_lines"])

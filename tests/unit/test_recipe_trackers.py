@@ -1,4 +1,4 @@
-"""train.trackers: which names it takes, and what is said of the others."""
+"""train.trackers: how names are given; which there are is known where they are opened."""
 
 import json
 from typing import Any
@@ -23,14 +23,11 @@ def test_one_name_is_short_for_a_list() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["tensorbord"], "did you mean 'tensorboard'? It should be 'tensorboard', 'wandb' or "),
-        ("wandbb", "did you mean 'wandb'?"),
-        (["comet"], "train.trackers.0 = 'comet' is not valid: it should be 'tensorboard', 'wandb'"),
-        ([3], "it should be 'tensorboard', 'wandb' or 'mlflow'"),
+        ([3], "train.trackers.0 = 3 is not valid: it should be a valid string"),
         (["wandb", "mlflow", "wandb"], "is not valid: it names 'wandb' twice."),
     ],
 )
-def test_other_names_are_refused(given: Any, said: str) -> None:
+def test_what_is_no_list_of_names_is_refused(given: Any, said: str) -> None:
     with pytest.raises(InputError) as refused:
         trackers(given)
     assert said in str(refused.value)
@@ -42,4 +39,5 @@ def test_the_schema_takes_both() -> None:
 
     schema = json.dumps(Recipe.model_json_schema()["$defs"]["TrainSpec"]["properties"]["trackers"])
     assert '"array"' in schema
-    assert schema.count('"mlflow"') == 2
+    assert '"string"' in schema
+    assert "mlflow" in schema

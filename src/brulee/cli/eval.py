@@ -18,8 +18,8 @@ def evaluate(
     suite: Annotated[
         str,
         typer.Option(
-            help="bundled (three guards that need no files), glue, superglue, helm, mmlu, "
-            "bigbench, bbh, or FILE.yaml of lm-evaluation-harness."
+            help="A name of `brulee suites list`, such as bundled (three guards that need no "
+            "files), mmlu or glue; or FILE.yaml of lm-evaluation-harness."
         ),
     ],
     data: Annotated[

@@ -20,12 +20,12 @@ def _group() -> None:
 @sentences()
 def list_metrics(as_json: options.Json = False) -> None:
     """List the metrics with what each one measures."""
-    from brulee.evaluation import SUMMARIES
+    from brulee.evaluation import summaries
     from brulee.evaluation.rouge_kinds import EXAMPLES
 
     if as_json:
-        print_json([{"name": name, "summary": text} for name, text in SUMMARIES.items()])
+        print_json([{"name": name, "summary": text} for name, text in summaries().items()])
         return
-    print_table(["metric", "what it measures"], SUMMARIES.items())
+    print_table(["metric", "what it measures"], summaries().items())
     print_text(f"Single scores of ROUGE: {', '.join(EXAMPLES)}.")
     print_text("Options follow a colon, as in rougeL:recall; docs/evaluation.md has them.")

@@ -20,11 +20,9 @@ def _group() -> None:
 @sentences()
 def list_suites(as_json: options.Json = False) -> None:
     """List the suites with what each one asks and the options that --set takes."""
-    from brulee.evaluation.suites import SUITES, SUMMARIES
+    from brulee.evaluation.suites import SUITES
 
-    found = [
-        (name, SUMMARIES[name], sorted(of.Options.model_fields)) for name, of in SUITES.items()
-    ]
+    found = [(name, of.summary, sorted(of.Options.model_fields)) for name, of in SUITES.items()]
     if as_json:
         print_json([{"name": n, "summary": text, "options": keys} for n, text, keys in found])
         return

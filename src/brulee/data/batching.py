@@ -24,8 +24,6 @@ from brulee.data.encoding import Encoded
 if TYPE_CHECKING:
     import torch
 
-IGNORED = -100
-
 
 @dataclass(frozen=True)
 class Batch:

@@ -33,6 +33,7 @@ from brulee.data.messages import (
 from brulee.data.packing import FUNCTION_CALL, TOOLS
 from brulee.data.sources import Rows
 from brulee.data.tool_calls import are_tools, check_results, read_calls, read_tools
+from brulee.data.turn_names import KEYS, ROLES
 from brulee.errors import InputError, unknown
 
 Turns = Literal["every", "last"]
@@ -43,20 +44,6 @@ ASKED_WITH, ANSWERED_WITH = "asked_with", "answered_with"
 _OF_TOOLS = (TOOLS, ASKED_WITH, ANSWERED_WITH)
 FUNCTIONS = "functions"  # what OpenAI called tools at first
 COLUMNS = ("messages", "conversations", "conversation")
-KEYS = (("role", "content"), ("from", "value"))
-ROLES = {
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
-    "function_call": "assistant",
-    "system": "system",
-    "developer": "system",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
-}
 # What a turn may hold beside its text that would be lost, each with what it is.
 _LOST = {
     "training_detail": "a mask within the turn",

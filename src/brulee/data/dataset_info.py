@@ -14,6 +14,7 @@ from typing import Any
 
 from brulee.data.json_text import parse_json
 from brulee.data.raw import repeated_key
+from brulee.data.turn_names import KEYS, ROLES
 from brulee.errors import InputError, unknown
 
 FILE_NAME = "dataset_info.json"
@@ -157,9 +158,6 @@ def _split(entry: Mapping[str, Any], where: str) -> str | None:
 
 
 def _check_tags(tags: Mapping[str, str], where: str) -> None:
-    # Here, since chats are made from rows, which this module helps to open.
-    from brulee.data.conversations import KEYS, ROLES
-
     _check_keys(tags, _TAGS, f"{where}, tags")
     keys = (tags.get("role_tag", "from"), tags.get("content_tag", "value"))
     if keys not in KEYS:

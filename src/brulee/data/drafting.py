@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from brulee.data.framing import ChatFraming, PlainFraming, Segment
+from brulee.data.chat_framing import ChatFraming
+from brulee.data.framing import PlainFraming, Segment
 from brulee.data.messages import FURTHER, Message
 from brulee.data.template import Rendered
 from brulee.data.tokens import Tokens, unshielded

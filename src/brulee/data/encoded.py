@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
+from brulee.data.chat_framing import ChatFraming
 from brulee.data.drafting import Draft
-from brulee.data.framing import ChatFraming, PlainFraming, Segment
+from brulee.data.framing import PlainFraming, Segment
 from brulee.data.tokens import Tokens
 from brulee.errors import InputError
 

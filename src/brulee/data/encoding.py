@@ -13,9 +13,10 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar
 
+from brulee.data.chat_framing import ChatFraming
 from brulee.data.drafting import Draft, Drafts, is_lone
 from brulee.data.encoded import DraftIds, Encoded, Kind
-from brulee.data.framing import ChatFraming, FramingError, PlainFraming, Segment
+from brulee.data.framing import FramingError, PlainFraming, Segment
 from brulee.data.messages import Message
 from brulee.data.shortening import Phrasing, Shortened, shortened
 from brulee.data.template import Rendered

@@ -1,4 +1,4 @@
-"""The text round prompts and answers: what the chat template writes, or plain text without one.
+"""The text round prompts and answers, in segments; here without a chat template.
 
 A document is a list of segments. Each is tokenised by itself, where inference would stop reading
 and begin to write, so that what is learned is counted and never searched for:
@@ -13,44 +13,22 @@ its prompt names who speaks:
 
 A system message with nothing but the prompt after it is a paragraph before the prompt.
 
-Of a chat with tools an answer is what the chat template writes when it is added: calls and all.
+With one (chat_framing.py) all of that is what the template writes; of a chat with tools an answer
+is what it writes when the answer is added: calls and all.
 """
 
 from __future__ import annotations
 
-import functools
-import json
-import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple
 
-from jinja2 import TemplateError
+from brulee.data.messages import CALLS, REASONING, Message, is_learned
+from brulee.data.tool_template import FramingError
 
-from brulee.data.messages import CALLS, NAME, REASONING, Message, is_learned
-from brulee.data.tool_template import FAILURES, FramingError, ToolTemplate, example, needs_tools
-from brulee.errors import InputError
+__all__ = ["MEND", "FramingError", "PlainFraming", "Segment"]
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-__all__ = ["ChatFraming", "FramingError", "PlainFraming", "Segment"]
-
-_MARK = "brulee-text-goes-here"
-# What a chat template may take for more than text, or trim.
-_AWKWARD = (
-    "?",
-    "Two words.\n\nTwo lines",
-    "{{ messages }}{% if %}",
-    "<think>a</think>b",
-    "</think>",
-    "<tool_response>x</tool_response>",
-    "<tool_call>x</tool_call>",
-    "/no_think",
-    "<b>&amp;\\n\\u00e9\N{SNOWMAN}\u200b\t\"'",
-)
-_PADDED = ("\n\nbegins with lines", "  has spaces round it \n", "ends with lines\n\n")
-_EACH = " To learn the calls as well, write a row that ends with each, and set split.group."
-_EVERY = "data.turns: last learns the last answer only, and would work."
+# What to do where a document's earlier answers cannot be learned.
+MEND: Final = "data.turns: last learns the last answer only, and would work."
 
 
 class Segment(NamedTuple):
@@ -90,7 +68,7 @@ class PlainFraming:
         """
         _require_texts(messages, tools)
         if learn and self._seq2seq and any(map(is_learned, messages)):
-            raise FramingError(f"an encoder-decoder model learns one answer a document; {_EVERY}")
+            raise FramingError(f"an encoder-decoder model learns one answer a document; {MEND}")
         if [message["role"] for message in messages] == ["system", "user"]:
             return [Segment(self.prompt("\n\n".join(m["content"] for m in messages)))]
         found, text = [], ""
@@ -124,269 +102,3 @@ def _require_texts(messages: Sequence[Message], tools: str) -> None:
             "without a chat template there is no form for tools, tool calls and reasoning; take a "
             "model that has one, or write them into the turns' text."
         )
-
-
-class ChatFraming:
-    """What a tokenizer's chat template writes.
-
-    `system` is put before chats that have no system message of their own; where the template takes
-    none, it goes before the first user message. Raises InputError for a template that rewrites the
-    prompt once an answer follows it.
-    """
-
-    bounds = False
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, system: str | None, eos: int) -> None:
-        self._tokenizer, self._system = tokenizer, system
-        self._tools = ToolTemplate(self._applied)
-        user = [{"role": "user", "content": "?"}]
-        asked = self._apply(user, generate=True)
-        whole = self._apply([*user, {"role": "assistant", "content": _MARK}], generate=False)
-        self.before, found, after = whole.removeprefix(asked).partition(_MARK)
-        if not whole.startswith(asked) or not found:
-            raise InputError(
-                "the model's chat template rewrites the prompt once an answer follows it, so that "
-                "training and inference would differ; set model.chat_template=none."
-            )
-        self._asked, self._after = asked, after
-        self.end, self._end_text = self._end_of_turn(after, eos)
-        self._frame = self._frame_of_prompts()
-        self._answers_stand = self._writes_answers_as_they_are()
-
-    def prompt(self, text: str) -> str:
-        """What is read before the answer to a lone prompt."""
-        if self._frame is None:
-            return self.chat([{"role": "user", "content": text}])
-        head, tail, strips = self._frame
-        return f"{head}{text.strip() if strips else text}{tail}"
-
-    def answer(self, text: str) -> str:
-        """What is written, without its end.
-
-        Raises InputError for an answer that the template does not write after the same prompt.
-        """
-        if self._answers_stand:
-            return self.before + text
-        found = self._answered(text)
-        if found is None:
-            raise InputError(
-                "the model's chat template rewrites the prompt or the end of this answer; "
-                "model.chat_template=none does without it."
-            )
-        return found
-
-    def chat(self, messages: Sequence[Message], tools: str = "") -> str:
-        """A chat up to where its next answer is to be written."""
-        return self._apply(messages, tools, generate=True)
-
-    def turns(self, messages: Sequence[Message], learn: bool, tools: str = "") -> list[Segment]:
-        """As `chat`, in segments; `learn` the answers in it.
-
-        Raises FramingError where the template writes an earlier answer, or its prompt, otherwise
-        than it would have been read and written in its turn; and for what it does not show.
-        """
-        if needs_tools(messages, tools):
-            self._tools.check(messages, tools)
-        found: list[Segment] = []
-        written = ""
-        for at, message in enumerate(messages):
-            if not learn or not is_learned(message):
-                continue
-            asked = self._further(messages[:at], written, tools)
-            answer = self.added(messages[:at], message, tools)
-            found += [Segment(asked), answer]
-            written += asked + answer.text + self._text_of(answer.end)
-        return [*found, Segment(self._further(messages, written, tools))]
-
-    def added(self, messages: Sequence[Message], answer: Message, tools: str = "") -> Segment:
-        """An answer as it is written after a chat, with its end.
-
-        Raises InputError for an answer that the template does not write after the same prompt.
-        """
-        chat = [*messages, answer]
-        if not needs_tools(chat, tools):
-            return Segment(self.answer(answer["content"]), True, self.end)
-        self._tools.check(chat, tools)
-        asked, whole = self.chat(messages, tools), self._apply(chat, tools, generate=False)
-        if not whole.startswith(asked):
-            raise FramingError(
-                "the model's chat template rewrites the chat once this answer follows it, so that "
-                "training and inference would differ."
-            )
-        text, end = self._without_end(whole.removeprefix(asked))
-        if (answer.get(REASONING) or "").strip() not in text:
-            raise FramingError(
-                "the model's chat template does not show the reasoning of an answer, which would "
-                "be lost; write it into the answer's text, or remove it."
-            )
-        return Segment(text, True, end)
-
-    @functools.cached_property
-    def naming_roles(self) -> frozenset[str]:
-        """The roles of which the template shows who speaks by name."""
-        user: Message = {"role": "user", "content": "?"}
-        chats: dict[str, list[Message]] = {
-            "system": [{"role": "system", "content": "!"}, user],
-            "user": [user],
-            "assistant": [user, {"role": "assistant", "content": "!"}],
-        }
-        found = set()
-        for role, chat in chats.items():
-            named = [{**m, NAME: _MARK} if m["role"] == role else m for m in chat]
-            try:
-                if _MARK in self._apply(named, generate=False):
-                    found.add(role)
-            except InputError:
-                continue
-        return frozenset(found)
-
-    def call_text(self) -> str:
-        """What the template writes for an answer that calls a tool; "" where it shows none."""
-        calls = example()
-        if not self._tools.shows_calls:
-            return ""
-        try:
-            return self.added(calls[:-1], calls[-1]).text
-        except InputError:
-            return ""
-
-    @functools.cached_property
-    def ends(self) -> tuple[int, ...]:
-        """The tokens that an answer may end with."""
-        calls = example()
-        if not self._tools.shows_calls:
-            return self.end[-1:]
-        try:
-            end = self.added(calls[:-1], calls[-1]).end
-        except InputError:
-            return self.end[-1:]
-        return tuple(dict.fromkeys((self.end[-1], end[-1])))
-
-    def _without_end(self, said: str) -> tuple[str, tuple[int, ...]]:
-        """What an answer with more than text says, and the ids that end it."""
-        if said.endswith(self._after):
-            return said.removesuffix(self._after), self.end
-        # Llama has another token for the end of a call.
-        special = sorted(self._tokenizer.all_special_tokens, key=len, reverse=True)
-        found = re.search(rf"({'|'.join(map(re.escape, special))})\s*\Z", said)
-        if found is None:
-            raise FramingError(
-                "the model's chat template ends an answer with tool calls without a token that "
-                "says so, which the model could not learn."
-            )
-        return said[: found.start()], (int(self._tokenizer.convert_tokens_to_ids(found[1])),)
-
-    def _text_of(self, end: tuple[int, ...]) -> str:
-        """The text that ends an answer in the template; "" where it writes none."""
-        if end == self.end:
-            return self._end_text
-        return "".join(map(str, self._tokenizer.convert_ids_to_tokens(list(end))))
-
-    def _further(self, messages: Sequence[Message], written: str, tools: str) -> str:
-        """What the template writes for the messages after what stands there already."""
-        text = self.chat(messages, tools)
-        if written and not (self._end_text and text.startswith(written)):
-            raise FramingError(
-                "the model's chat template writes an answer otherwise once the chat goes on, so "
-                f"that earlier answers cannot be learned as the model would write them; {_EVERY}"
-                f"{_EACH if any(m.get(CALLS) for m in messages) else ''}"
-            )
-        return text[len(written) :]
-
-    def _frame_of_prompts(self) -> tuple[str, str, bool] | None:
-        """What stands before and after any prompt, and whether its outer spaces are taken off.
-
-        None where the text round a prompt depends on it, as a probe of awkward prompts shows.
-        """
-
-        def framed(text: str) -> str:
-            return self.chat([{"role": "user", "content": text}])
-
-        head, found, tail = framed(_MARK).partition(_MARK)
-        if not found:
-            return None
-        try:
-            probes = {text: framed(text) for text in (*_AWKWARD, *_PADDED)}
-        except InputError:
-            return None
-        for strips in (False, True):
-            if all(f"{head}{t.strip() if strips else t}{tail}" == f for t, f in probes.items()):
-                return head, tail, strips
-        return None
-
-    def _writes_answers_as_they_are(self) -> bool:
-        """Whether every answer stands behind `before` as it is, as a probe of awkward ones shows.
-
-        Reasoning models' templates take thoughts out of an answer and put them where they belong.
-        """
-        try:
-            return all(self._answered(text) == self.before + text for text in _AWKWARD)
-        except InputError:
-            return False
-
-    def _answered(self, text: str) -> str | None:
-        """What the template writes for an answer, without its end; None where that is not clear."""
-        chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]
-        whole = self._apply(chat, generate=False)
-        if not (whole.startswith(self._asked) and whole.endswith(self._after)):
-            return None
-        return whole.removeprefix(self._asked).removesuffix(self._after)
-
-    def _end_of_turn(self, after: str, eos: int) -> tuple[tuple[int, ...], str]:
-        """The ids that end an answer, and their text in the template, if it has any."""
-        tokenizer = self._tokenizer
-        said, ids = (
-            tokenizer(text, add_special_tokens=False)["input_ids"]
-            for text in (_MARK, _MARK + after)
-        )
-        # Behind an answer, since by itself some tokenizers would put a space before it.
-        ids = ids[len(said) :]
-        special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-        for count, token in enumerate(ids, start=1):
-            if token in special:
-                text, name, _ = after.partition(str(tokenizer.convert_ids_to_tokens(token)))
-                return tuple(ids[:count]), text + name
-        return (eos,), ""
-
-    @functools.cached_property
-    def _takes_system(self) -> bool:
-        chat = [{"role": "system", "content": _MARK}, {"role": "user", "content": "?"}]
-        try:
-            return _MARK in self._written(chat, generate=True)
-        except TemplateError:
-            return False
-
-    def _apply(self, messages: Sequence[Message], tools: str = "", *, generate: bool) -> str:
-        return self._applied([self._tools.taken(m) for m in messages], tools, generate)
-
-    def _applied(self, messages: Sequence[Mapping[str, Any]], tools: str, generate: bool) -> str:
-        """Messages in the template's form, with the system message where it takes one."""
-        if self._system and messages[0]["role"] != "system":
-            messages = [{"role": "system", "content": self._system}, *messages]
-        if messages[0]["role"] == "system" and messages[1:] and not self._takes_system:
-            system, first, *rest = messages
-            messages = [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
-        try:
-            return self._written(messages, tools, generate=generate)
-        except (TemplateError, *FAILURES) as error:
-            roles = ", ".join(m["role"] for m in messages)
-            if tools or any(CALLS in m for m in messages):
-                raise FramingError(
-                    f"the model's chat template refuses these tools or calls: {error} (roles: "
-                    f"{roles})."
-                ) from None
-            raise FramingError(
-                f"the model's chat template refuses the roles {roles}: {error}; "
-                "model.chat_template=none does without it."
-            ) from None
-
-    def _written(
-        self, messages: Sequence[Mapping[str, Any]], tools: str = "", *, generate: bool
-    ) -> str:
-        text = self._tokenizer.apply_chat_template(
-            [dict(m) for m in messages],
-            tools=json.loads(tools) if tools else None,
-            tokenize=False,
-            add_generation_prompt=generate,
-        )
-        return str(text)

@@ -14,7 +14,7 @@ from brulee.data.template_text import VALUE, Piece, names, pieces, readings
 from brulee.errors import nearest
 
 # promptsource's names, followed by those its files use besides.
-METRICS: Final = (
+_METRICS: Final = (
     *("Accuracy", "BLEU", "ROUGE", "Squad", "Trivia QA", "Pearson Correlation"),
     *("Spearman Correlation", "MultiRC", "AUC", "COQA F1", "Edit Distance"),
     *("Mean Reciprocal Rank", "Other"),
@@ -197,9 +197,9 @@ def repeated_choices(choices: Sequence[str]) -> Iterator[Finding]:
 
 def _metrics(template: Template) -> Iterator[Finding]:
     for metric in template.metadata.metrics:
-        if metric not in METRICS:
-            close = nearest(metric, METRICS, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; valid: {', '.join(METRICS)}"
+        if metric not in _METRICS:
+            close = nearest(metric, _METRICS, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; valid: {', '.join(_METRICS)}"
             yield Finding("unknown-metric", "warning", f"the metric {metric!r} is unknown{hint}")
 
 

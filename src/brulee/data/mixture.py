@@ -70,16 +70,6 @@ class Mixture:
         part, k = self._schedule.at(i)
         return self._orders[part].draw(k)
 
-    def shard(self, rank: int, world: int, samples: int, start: int = 0) -> range:
-        """The indices from `start` to `samples` that process `rank` of `world` draws.
-
-        Over all ranks every index comes once, and the ranks' j-th indices are neighbours, so a run
-        that resumes at another world size draws the same samples in the same order.
-        """
-        if not 0 <= rank < world:
-            raise ValueError(f"rank {rank} is not one of {world}")
-        return range(start + (rank - start) % world, samples, world)
-
     def describe(self, samples: int, tokens: Mapping[str, float] | None = None) -> list[PartReport]:
         """What the first `samples` draws hold, part by part; nothing is drawn to know it.
 

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from brulee.data.conversations import COLUMNS, KEYS, has_messages
+from brulee.data.conversations import COLUMNS, has_messages
 from brulee.data.shapes import CONTEXT
 from brulee.data.sources import Rows
 from brulee.data.templates import TemplateSet, library
+from brulee.data.turn_names import KEYS
 from brulee.errors import InputError
 
 _MOST = 6

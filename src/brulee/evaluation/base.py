@@ -26,6 +26,7 @@ class Metric(Protocol):
     """What every metric gives: score names, statistics of one item, a score from their mean."""
 
     keys: tuple[str, ...]
+    summary: str = ""  # what it measures, in a few words: `brulee metrics list` shows it
     # What `statistics` gets: right answers, what was read, or as JSON the tool calls of both sides.
     against: Against = "references"
     asks: Asks = "text"  # what it judges: what is written, the likeliest choice, a text by itself

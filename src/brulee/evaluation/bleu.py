@@ -20,7 +20,6 @@ import numpy as np
 from brulee.evaluation.base import Array, Metric, check_references
 
 ORDER: Final = 4  # n-grams of length 1 to 4
-STATISTICS: Final = 2 * ORDER + 2
 
 
 def signature(references: int | str = "var") -> str:
@@ -40,6 +39,7 @@ class Bleu(Metric):
     """
 
     keys = ("bleu",)
+    summary = "BLEU of the whole test, sacrebleu's"
 
     def __init__(self, tokenizer: str = "13a") -> None:
         self.tokenizer = tokenizer

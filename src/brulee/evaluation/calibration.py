@@ -51,12 +51,6 @@ def calibration_error(mean_K: Array) -> Array:
     return np.asarray(np.abs(mean_K).sum(-1))
 
 
-def ece(confidence_N: Array, right_N: Array, edges_K: Array | None = None) -> float:
-    """The expected calibration error; ten bins of equal mass unless `edges_K` says otherwise."""
-    edges_K = edges_of_equal_mass(confidence_N) if edges_K is None else edges_K
-    return float(calibration_error(gaps(confidence_N, right_N, edges_K).mean(0)))
-
-
 @final
 class CalibrationError(Metric):
     """Expected calibration error, in bins of equal mass or of equal width."""
@@ -64,6 +58,8 @@ class CalibrationError(Metric):
     def __init__(self, key: str = "ece", equal_mass: bool = True) -> None:
         self.keys = (key,)
         self.equal_mass = equal_mass
+        bins = "mass" if equal_mass else "width"
+        self.summary = f"calibration error of probabilities, bins of equal {bins}; less is better"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """Confidence and rightness: (2,); InputError for what is no probability, or not 0 or 1."""
@@ -100,6 +96,7 @@ class Brier(MeanMetric):
     """The mean squared distance between probability and outcome (Brier 1950)."""
 
     keys = ("brier",)
+    summary = "squared distance of a probability from the outcome; less is better"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """The squared distance: {"brier": (1,)}; InputError for what is no probability."""

@@ -1,4 +1,4 @@
-"""Scores of labels: accuracy, macro-F1, Matthews correlation, from confusion counts.
+"""Scores of labels: macro-F1, Matthews correlation, from confusion counts.
 
 Shape legend: `K` labels. A confusion (..., K, K+1) counts items by reference label (rows) and
 predicted label (columns); the last column holds predictions that are none of the labels.
@@ -14,11 +14,6 @@ import numpy as np
 
 from brulee.errors import InputError, unknown
 from brulee.evaluation.base import Array, Metric, check_references
-
-
-def accuracy(confusion: Array) -> Array:
-    """The share of items on the diagonal, invalid ones being wrong: (..., K, K+1) -> (...)."""
-    return _divide(np.trace(confusion[..., :-1], axis1=-2, axis2=-1), confusion.sum((-2, -1)))
 
 
 def macro_f1(confusion: Array) -> Array:
@@ -85,6 +80,7 @@ class MacroF1(Confusion):
     """Macro-F1 over a fixed list of labels."""
 
     keys = ("macro_f1",)
+    summary = "F1 averaged over the task's labels"
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = _distinct(labels)
@@ -99,6 +95,7 @@ class Matthews(Confusion):
     """Matthews correlation over a fixed list of labels; the one score here that may be negative."""
 
     keys = ("matthews",)
+    summary = "Matthews' correlation over the task's labels"
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = _distinct(labels)

@@ -37,6 +37,7 @@ class Pearson(Metric):
     """Pearson's correlation of numbers in [-1, 1]; 0 where one side is constant."""
 
     keys = ("pearson",)
+    summary = "Pearson's correlation of numbers"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """Both numbers, their squares and product: {"pearson": (5,)}.
@@ -61,6 +62,7 @@ class Spearman(Metric):
     """Spearman's rank correlation in [-1, 1], with mid-ranks; 0 where one side is constant."""
 
     keys = ("spearman",)
+    summary = "Spearman's rank correlation of numbers"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """Both numbers: {"spearman": (2,)}; InputError for a reference without one."""

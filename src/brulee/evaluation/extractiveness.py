@@ -39,6 +39,7 @@ class Extractiveness(Metric):
     """Coverage, density, and the shares of 1-, 2- and 3-grams that the source does not have."""
 
     keys = ("coverage", "density", *(f"novel_{n}grams" for n in NOVEL))
+    summary = "how much of the prompt is copied, and how much is new"
     against: Against = "source"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:

@@ -53,6 +53,8 @@ def by_schema(name: str) -> JsonBySchema:
 class JsonBySchema(MeanMetric):
     """The share of answers that are JSON and valid; `fenced` as `JsonFields` has it."""
 
+    summary = "the share of answers that are valid by the JSON Schema in a file"
+
     def __init__(self, validator: Any, name: str, fenced: bool, file: str) -> None:
         self._validator, self._fenced, self._file = validator, fenced, file
         self.keys = (f"json_by_schema:{name}{':fenced' * fenced}",)

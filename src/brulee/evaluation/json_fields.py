@@ -44,12 +44,16 @@ class JsonFields(Metric):
     an answer is the reference even where a list has another order; it changes `json_match` alone.
     """
 
+    summary = "answers that are JSON, or the reference; precision, recall, F1 of their fields"
     refuses = True
 
     def __init__(self, fenced: bool = False, unordered: bool = False) -> None:
         self.fenced, self._unordered = fenced, unordered
         options = ":fenced" * fenced + ":unordered" * unordered
         self.keys = tuple(f"{key}{options}" for key in (*_COUNTED, *_SHARES))
+        if options:
+            fence = ", in a ```json fence beside other text too" * fenced
+            self.summary = f"json{fence}{', with lists in any order' * unordered}"
 
     def read(self, text: str) -> Read | None:
         """A text as JSON; None where it is none."""

@@ -69,6 +69,8 @@ class _BestReference(MeanMetric, Protocol):
 class ExactMatch(_BestReference):
     """The share of items equal to a reference; as "accuracy" the same for a chosen label."""
 
+    summary = "the share of answers that are the reference"
+
     def __init__(self, key: str = "exact_match") -> None:
         self.keys = (key,)
 
@@ -82,6 +84,7 @@ class FinalAnswer(_BestReference):
     """The share of items whose answer, said after its reasoning, is a reference's."""
 
     keys = ("final_answer",)
+    summary = "the share whose text after the last 'answer is' is the reference's"
 
     def compare(self, prediction: str, reference: str) -> float:
         """See `final_answer`; both texts may reason first."""
@@ -93,6 +96,7 @@ class QuasiExactMatch(_BestReference):
     """The share of items equal to a reference once normalised."""
 
     keys = ("quasi_exact_match",)
+    summary = "exact match without case, articles and punctuation"
 
     def compare(self, prediction: str, reference: str) -> float:
         """See `quasi_exact_match`."""
@@ -104,6 +108,7 @@ class TokenF1(_BestReference):
     """The mean F1 of shared words."""
 
     keys = ("token_f1",)
+    summary = "F1 of the words shared with the best reference"
 
     def compare(self, prediction: str, reference: str) -> float:
         """See `token_f1`."""

@@ -77,6 +77,8 @@ class Rouge(MeanMetric):
     `suffix` is what follows the type in the metric's keys, for a metric asked for with options.
     """
 
+    summary = "ROUGE-1, -2 and -L: words, pairs and sequences shared with a reference"
+
     def __init__(
         self,
         types: Sequence[str] = USUAL,

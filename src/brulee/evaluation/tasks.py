@@ -197,6 +197,7 @@ class Suite(Protocol):
     """
 
     name: str
+    summary: str = ""  # what it asks, in a few words: `brulee suites list` shows it
     timed: ClassVar[bool] = False
     leaderboard: ClassVar[bool] = False
     Options: ClassVar[type[Strict]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from brulee.errors import InputError, unknown
 from brulee.methods.base import Attached, Group, Method
 from brulee.methods.bottleneck import Bottleneck
@@ -25,17 +23,6 @@ METHODS: dict[str, type[Method]] = {
     "prompt": Prompt,
 }
 
-# peft_type of a stored adapter -> the method that reads its configuration
-READERS: dict[str, Any] = {
-    "BRULEE_BOTTLENECK": Bottleneck.from_config,
-    "BRULEE_SELECTIVE": Selective.from_config,
-    "IA3": IA3.from_config,
-    "LORA": LoRA.from_config,
-    "PREFIX_TUNING": Prefix.from_config,
-    "PROMPT_TUNING": Prompt.from_config,
-    "P_TUNING": Prompt.from_config,
-}
-
 # What other tools call a method and a recipe says otherwise.
 _ELSEWHERE = {
     "qlora": "lora with model: {quantise: nf4}",
@@ -53,6 +40,11 @@ def unknown_method(name: str, where: str = "") -> InputError:
     prefix = f"{where}: " if where else ""
     valid = ", ".join(sorted(METHODS))
     return InputError(f"{prefix}unknown method {name!r}; here it is {here}. Valid: {valid}.")
+
+
+def readers() -> dict[str, type[Method]]:
+    """The methods by the `peft_type` of the adapters whose configuration they read."""
+    return {kind: method for method in METHODS.values() for kind in method.peft_types}
 
 
 def build_method(spec: MethodSpec, source: Source | None = None) -> Method:
@@ -84,11 +76,11 @@ def resolved(recipe: Recipe) -> Recipe:
 
 __all__ = [
     "METHODS",
-    "READERS",
     "Attached",
     "Group",
     "Method",
     "build_method",
+    "readers",
     "resolved",
     "unknown_method",
 ]

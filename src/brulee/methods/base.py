@@ -102,6 +102,17 @@ class Method(ABC):
     Options: ClassVar[type[Strict]]
     # Full fine-tuning stores a whole model; everything else stores an adapter.
     stores_model: ClassVar[bool] = False
+    # As adapter_config.json names what it stores, and whatever else it reads.
+    peft_types: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Method:
+        """The method that made an adapter, by its adapter_config.json of one of `peft_types`.
+
+        Raises InputError naming a setting that is missing, malformed or not computed here.
+        """
+        del config
+        raise NotImplementedError(f"method {cls.name} reads no adapters")
 
     @abstractmethod
     def options(self) -> dict[str, Any]:

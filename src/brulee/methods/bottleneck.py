@@ -69,6 +69,7 @@ class Bottleneck(Method):
     """Train small networks put between the sub-layers of every layer."""
 
     name = "bottleneck"
+    peft_types = ("BRULEE_BOTTLENECK",)
     summary = "small networks between the sub-layers: Houlsby, Pfeiffer, parallel"
     learning_rate = 1e-3
     Options = BottleneckOptions

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError
-from brulee.methods import METHODS, READERS, build_method
+from brulee.methods import METHODS, build_method, readers
 from brulee.methods.base import Attached, Method
 from brulee.methods.soundness import (
     check_base_name,
@@ -114,13 +114,14 @@ class Adapter:
         one that was saved; only its base's name may have been changed.
         """
         kind = str(self.config.get("peft_type", "")).upper()
-        if kind not in READERS:
+        known = readers()
+        if kind not in known:
             raise InputError(
                 f"{self.folder / CONFIG}: peft_type {kind or None!r} cannot be read here; "
-                f"valid: {', '.join(sorted(READERS))}."
+                f"valid: {', '.join(sorted(known))}."
             )
         with _naming(self.folder / CONFIG):
-            method: Method = READERS[kind](self.config)
+            method = known[kind].from_config(self.config)
         if self.ours.get("config_digest", config_digest(self.config)) != config_digest(self.config):
             raise InputError(
                 f"{self.folder / CONFIG}: its settings are not those that were saved (digest "

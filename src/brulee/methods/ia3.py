@@ -46,6 +46,7 @@ class IA3(Method):
     """Train scales of keys, values and inner activations."""
 
     name = "ia3"
+    peft_types = ("IA3",)
     summary = "a scale for every key, value and inner activation"
     learning_rate = 3e-3  # the paper's
     Options = IA3Options

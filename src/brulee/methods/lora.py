@@ -59,6 +59,7 @@ class LoRA(Method):
     """Train a low-rank correction of chosen linear maps and embeddings."""
 
     name = "lora"
+    peft_types = ("LORA",)
     summary = "a low-rank correction beside each chosen linear map"
     learning_rate = 1e-3
     Options = LoRAOptions

@@ -50,6 +50,7 @@ class Prefix(Method):
     """Train keys and values that every layer sees before a document's own."""
 
     name = "prefix"
+    peft_types = ("PREFIX_TUNING",)
     summary = "trained keys and values in every layer, before a document's own"
     learning_rate = 1e-2
     Options = PrefixOptions

@@ -55,6 +55,7 @@ class Prompt(Method):
     """Train the vectors of virtual tokens that every document begins with."""
 
     name = "prompt"
+    peft_types = ("PROMPT_TUNING", "P_TUNING")
     summary = "trained vectors before every document, read like words"
     learning_rate = 3e-2
     Options = PromptOptions

@@ -16,7 +16,8 @@ from brulee.methods.base import largest
 from brulee.methods.checkpoint import Adapter, open_adapter, read_record
 from brulee.methods.shelf import Stored, made_by
 from brulee.methods.whole import check_weights
-from brulee.models.loading import base_digest, check_safetensors
+from brulee.models.loading import base_digest
+from brulee.models.whole_files import check_safetensors
 
 # The methods that PEFT does not know are stored under types of our own.
 _OURS_ALONE = "BRULEE_"

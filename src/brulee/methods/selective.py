@@ -74,6 +74,7 @@ class Selective(Method):
     """Train chosen parameters of the base, or chosen values of them."""
 
     name = "selective"
+    peft_types = ("BRULEE_SELECTIVE",)
     summary = "some of the base's own parameters: biases, norms, layers, a sparse mask"
     learning_rate = _RATES["norms"]
     Options = SelectiveOptions

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from brulee.errors import InputError
 from brulee.methods.base import largest
-from brulee.models.loading import check_safetensors
+from brulee.models.whole_files import check_safetensors
 
 _LONGEST_JSON = 16 * 2**20  # bytes; a real one has a few thousand
 _DTYPES = ("BF16", "F16", "F32", "F64", "I32", "I64")

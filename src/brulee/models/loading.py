@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from brulee.models.gguf_tokens import gguf_tokenizer
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
 from brulee.models.vocabulary import refuse_unknown_tokens
+from brulee.models.whole_files import check_gguf, check_safetensors
 
 Kind = Literal["causal", "seq2seq"]
 # transformers makes tensors of the dtype asked for by changing the default of the whole process.
@@ -276,55 +276,6 @@ def _downloaded(name: str, revision: str | None) -> Path:
     except HfHubHTTPError as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"model {name!r}: the Hub refused it: {reason}") from None
-
-
-def check_safetensors(path: Path) -> None:
-    """Raise InputError unless a safetensors file is whole and consistent.
-
-    That is: not truncated, its header no longer than the file, its tensors of known types and
-    filling the file exactly. Reads the header only.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(8)
-    if len(head) < 8:
-        raise InputError(f"{path}: corrupt safetensors: the file has only {size} bytes.")
-    (length,) = struct.unpack("<Q", head)
-    if length > min(size - 8, 100_000_000):
-        raise InputError(
-            f"{path}: corrupt safetensors: its header claims {length} bytes, the file has {size}."
-        )
-    try:
-        with safe_open(path, framework="pt"):
-            pass
-    except SafetensorError as error:
-        reason = str(error).removeprefix("Error while deserializing header: ")[:160]
-        raise InputError(
-            f"{path}: corrupt safetensors: {reason} (the file has {size} bytes); fetch it again."
-        ) from None
-
-
-def check_gguf(path: Path) -> None:
-    """Raise InputError unless the file is a complete GGUF."""
-    with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise InputError(
-                f"{path}: not a GGUF file (its first four bytes are not 'GGUF'); "
-                "a model is a folder, a .gguf file or a Hub id."
-            )
-    from gguf import GGUFReader
-
-    try:
-        tensors = GGUFReader(path).tensors
-    except (ValueError, IndexError, KeyError, OverflowError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"{path}: corrupt or truncated GGUF ({reason}); fetch the file again."
-        ) from None
-    if not tensors:
-        raise InputError(f"{path}: a GGUF without tensors is not a model.")
 
 
 def _digest(files: list[Path]) -> str:

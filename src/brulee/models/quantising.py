@@ -16,7 +16,6 @@ from typing import Any, Literal, get_args
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import PreTrainedModel
 
 from brulee.errors import InputError, unknown
 
@@ -79,11 +78,6 @@ def is_misread(weight: Any) -> bool:
 def _multiply(module: Any, x: torch.Tensor) -> torch.Tensor:
     bias = None if module.bias is None else module.bias.to(x.dtype)
     return F.linear(x, unpacked(module.weight, x.dtype), bias)
-
-
-def is_quantised(model: PreTrainedModel) -> bool:
-    """Whether some weights of a model are held as something else than their values."""
-    return any(not p.is_floating_point() for p in model.parameters())
 
 
 def in_four_bits(weight: object) -> bool:

@@ -22,9 +22,10 @@ from transformers import (
 from brulee.errors import InputError
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
 from brulee.models.bundled import NAME, bundled_folder, cache_folder
-from brulee.models.loading import check_gguf, looks_like_path, no_such_model
+from brulee.models.loading import looks_like_path, no_such_model
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
+from brulee.models.whole_files import check_gguf
 
 # What the kinds of configuration call their number of layers.
 _DEPTHS = (

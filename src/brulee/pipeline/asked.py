@@ -8,11 +8,12 @@ from brulee.data.corpus import Corpus, Test
 from brulee.data.phrasings import phrased, wording
 from brulee.data.template import Template
 from brulee.errors import InputError
-from brulee.evaluation import LABELLED, LIKELIHOOD, metric
+from brulee.evaluation import LABELLED, METRICS, metric, of_texts
 from brulee.evaluation.base import Metric
 from brulee.evaluation.json_by_schema import OPTION, is_by_schema
 from brulee.progress import note
 from brulee.recipe import DataSpec, Recipe
+from brulee.recipe.sections import OF_TEXTS
 from brulee.yaml_lines import KeyPath
 
 
@@ -168,10 +169,10 @@ def names_of(
     where = recipe.source.at((*at, "metrics") if own else ("evaluate", "metrics"))
     plain = corpus.tasks[path].plain
     unnamed = not own and recipe.evaluate.metrics is None
-    fitting = [name for name in names if (name in LIKELIHOOD) == plain]
+    fitting = [name for name in names if of_texts(name) == plain]
     others = {task.plain for task in corpus.tasks.values()} - {plain}
     if plain and (unnamed or (not fitting and not own and others)):
-        return list(LIKELIHOOD), where
+        return list(OF_TEXTS), where
     wrong = [name for name in names if name not in fitting]
     if wrong and (own or not others or not fitting):
         raise InputError(f"{where}: {_misjudged(path, wrong[0], plain)}")
@@ -189,8 +190,8 @@ def given_names(recipe: Recipe, spec: DataSpec) -> list[str]:
 
 
 def _misjudged(path: str, name: str, plain: bool) -> str:
-    (known,) = LIKELIHOOD
     if plain:
+        known = ", ".join(filter(of_texts, METRICS))
         return (
             f"{name} judges an answer, and {path} is plain text, which has none; it is measured in "
             f"bits per byte: write metrics: [{known}], or leave them out."

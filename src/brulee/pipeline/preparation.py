@@ -79,10 +79,8 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
 def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     recipe = where.recipe
     method = build_method(recipe.method, recipe.source)
-    _check_names(recipe)
+    guards = check_named(recipe)
     _check_trainable(recipe, method)
-    guards = _guards(recipe)
-    check_trackers(recipe.train.trackers, recipe.source.at(("train", "trackers")))
     device = pick_device(recipe.train.device)
     # What was timed when the run began is kept: one run has one precision.
     precision = where.manifest().get("precision", recipe.train.precision)
@@ -93,22 +91,8 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     asked = asked_of(recipe, corpus, metrics)
     check_references(corpus, asked)
     # Trained weights keep fp32 precision; what is frozen can be held in bf16.
-    held = torch.float32 if method.stores_model else dtype
-    spec = recipe.base
-    base = load_base(
-        spec.name, held, device, spec.revision, recipe.source.resolve, quantise=spec.quantise
-    )
-    check_whole(recipe.source.resolve(spec.name), base)
-    _check_context(recipe, context_length(base.model))
-    sampling_of(recipe, base.tokenizer)
-    check_noise(base.model, recipe.train.neftune_alpha)
-    encoder = Encoder(
-        base.tokenizer,
-        kind=base.kind,
-        chat_template=recipe.base.chat_template,
-        system=recipe.system,
-        max_length=recipe.train.max_length,
-    )
+    base = _load(recipe, torch.float32 if method.stores_model else dtype, device)
+    encoder = _encoder(recipe, base)
     for own in metrics.values():
         how_calls_are_written(encoder, own)
     # What a method reads before every document takes room in it; any id will do to measure.
@@ -128,25 +112,46 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     _warn_of_steps(recipe, len(mixture))
     autocast = method.stores_model and dtype == torch.bfloat16
     prepared = Prepared(
-        where,
-        recipe,
-        method,
-        metrics,
-        asked,
-        guards,
-        corpus,
-        base,
-        encoder,
-        fitting,
-        mixture,
-        autocast,
-        world,
-    )
+        where, recipe, method, metrics, asked, guards,
+        corpus, base, encoder, fitting, mixture, autocast, world,
+    )  # fmt: skip
     world.wait()  # the others have looked into the folder before anything is written there
     if begin and world.writes:
         record(prepared, dtype)
     world.wait()
     return prepared
+
+
+def check_named(recipe: Recipe) -> dict[str, Guard]:
+    """Check the names of metrics, guards and trackers, and open the guards, which it returns.
+
+    Raises InputError for a name that is none; what it reads of the data is the guards' own.
+    """
+    _check_metrics(recipe)
+    guards = _guards(recipe)
+    check_trackers(recipe.train.trackers, recipe.source.at(("train", "trackers")))
+    return guards
+
+
+def _load(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> Base:
+    """The base model; InputError where it cannot be trained as the recipe says."""
+    spec, resolve = recipe.base, recipe.source.resolve
+    base = load_base(spec.name, dtype, device, spec.revision, resolve, quantise=spec.quantise)
+    check_whole(resolve(spec.name), base)
+    _check_context(recipe, context_length(base.model))
+    sampling_of(recipe, base.tokenizer)
+    check_noise(base.model, recipe.train.neftune_alpha)
+    return base
+
+
+def _encoder(recipe: Recipe, base: Base) -> Encoder:
+    return Encoder(
+        base.tokenizer,
+        kind=base.kind,
+        chat_template=recipe.base.chat_template,
+        system=recipe.system,
+        max_length=recipe.train.max_length,
+    )
 
 
 def _check_fits(method: Method, base: Base) -> None:
@@ -184,7 +189,7 @@ def _check_choices(corpus: Corpus, path: str, key: str, where: str) -> None:
             )
 
 
-def _check_names(recipe: Recipe) -> None:
+def _check_metrics(recipe: Recipe) -> None:
     # Metrics of labels are made when the rows have shown which labels there are.
     for at, spec in recipe.tasks:
         own = spec.metrics is not None

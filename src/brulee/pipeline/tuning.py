@@ -16,8 +16,8 @@ from brulee.data.task import Task
 from brulee.errors import InputError
 from brulee.methods import Attached
 from brulee.models.disk import as_umask_says, disk_errors
-from brulee.models.loading import check_safetensors
 from brulee.models.quantising import parameter_count
+from brulee.models.whole_files import check_safetensors
 from brulee.pipeline.experts_said import ExpertsSaid
 from brulee.pipeline.glimpses import glimpse
 from brulee.pipeline.preparation import Prepared

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from brulee.errors import nearest
 from brulee.recipe.base import Count, Fraction, Strict
 
-METRICS: Final = ("rouge", "bleu")  # of answers, where a recipe names none
-TrackerName = Literal["tensorboard", "wandb", "mlflow"]
+OF_ANSWERS: Final = ("rouge", "bleu")  # the metrics where a recipe names none
+OF_TEXTS: Final = ("bits_per_byte",)  # of plain text
 
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _spelled(value: Any) -> Any:
-    """A name that is nearly a tracker's gets it as a hint; the others are left to the type."""
-    valid = get_args(TrackerName)
-    if value not in valid and (close := nearest(str(value), valid)):
-        names = ", ".join(repr(name) for name in valid[:-1])
-        hint = f"did you mean {close[0]!r}? It should be {names} or {valid[-1]!r}"
-        raise PydanticCustomError("tracker", "{hint}", {"hint": hint})
-    return value
-
-
-def _once(names: list[TrackerName]) -> list[TrackerName]:
+def _once(names: list[str]) -> list[str]:
     for name in names:
         if names.count(name) > 1:
             raise PydanticCustomError("tracker", "it names {name} twice", {"name": repr(name)})
@@ -44,8 +33,8 @@ def _share_or_steps(warmup: float) -> float:
 
 # One name is short for a list of it.
 TrackerNames = Annotated[
-    list[Annotated[TrackerName, BeforeValidator(_spelled, json_schema_input_type=TrackerName)]],
-    BeforeValidator(_listed, json_schema_input_type=TrackerName | list[TrackerName]),
+    list[str],
+    BeforeValidator(_listed, json_schema_input_type=str | list[str]),
     AfterValidator(_once),
 ]
 
@@ -127,7 +116,8 @@ class TrainSpec(Strict):
         "auto", description="tokens in one pass at most; auto: as suits the device and its memory"
     )
     trackers: TrackerNames = Field(
-        default_factory=list, description="further places for the numbers of events.jsonl"
+        default_factory=list,
+        description="further places for the numbers of events.jsonl: tensorboard, wandb, mlflow",
     )
     max_skips: Count = Field(
         3, description="steps in a row whose loss or gradient is not finite, before it stops"
@@ -173,4 +163,4 @@ class EvaluateSpec(Strict):
     @property
     def of_answers(self) -> list[str]:
         """The metrics of tasks with answers that have none of their own."""
-        return list(METRICS) if self.metrics is None else self.metrics
+        return list(OF_ANSWERS) if self.metrics is None else self.metrics

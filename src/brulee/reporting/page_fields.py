@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
-from brulee.evaluation import STRUCTURED
+from brulee.evaluation import METRICS
 from brulee.evaluation.json_fields import JsonFields
 from brulee.evaluation.json_values import Path
 from brulee.reporting import wording
@@ -20,7 +20,7 @@ _MOST: Final = 12  # fields of a table
 
 def fields(results: Results, items: Sequence[Item]) -> str:
     """A table of fields for each task whose answers are judged as JSON, the worst first."""
-    first = {m.keys[0]: m for m in STRUCTURED.values() if isinstance(m, JsonFields)}
+    first = {m.keys[0]: m for m in METRICS.values() if isinstance(m, JsonFields)}
     # What is taken in any order has the same fields.
     judged: dict[tuple[str, bool], JsonFields] = {}
     for pair in results.comparisons:

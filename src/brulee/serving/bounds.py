@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from brulee.errors import InputError
 from brulee.methods.checkpoint import CONFIG, OURS, WEIGHTS, open_adapter
-from brulee.models.loading import check_safetensors
+from brulee.models.whole_files import check_safetensors
 from brulee.serving.limits import Limits
 
 _BLOCK = 2**20

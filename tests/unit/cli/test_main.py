@@ -9,7 +9,6 @@ import brulee as package
 from brulee.cli import bench_train, methods, models, templates
 from brulee.cli.main import COMMANDS
 from brulee.cli.noise import hush
-from brulee.evaluation.suites import SUITES
 
 LEAVES = {
     **COMMANDS,
@@ -74,11 +73,6 @@ def test_front_door_offers_its_names_lazily() -> None:
     assert {"run", "train", "load", "load_recipe"} <= set(dir(package))
     with pytest.raises(AttributeError, match="'brulee' has no attribute 'rnu'"):
         _ = package.rnu
-
-
-def test_the_help_of_eval_names_every_suite(brulee) -> None:
-    words = brulee("eval", "--help").out.replace(",", " ").split()
-    assert set(SUITES) <= set(words)
 
 
 @pytest.mark.skipif(

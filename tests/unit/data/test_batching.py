@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from brulee.data.batching import Batch, pack, pad, pad_pairs
+from brulee.data.batching import Batch, common_start, pack, pad, pad_pairs
 from brulee.data.encoding import Encoded
 
 DOCUMENTS = [
@@ -89,3 +89,12 @@ def test_moving_a_batch_keeps_what_it_says() -> None:
     assert moved.inputs["max_length_q"] == 4
     assert _predictions(moved) == _predictions(batch)
     assert moved.packed == batch.packed
+
+
+def test_what_documents_have_in_common_ends_before_what_predicts_an_answer() -> None:
+    """The token that the first learned one is read after stands in each document by itself."""
+    documents = [Encoded.ending((1, 2, 3, 4, last), 1) for last in (8, 9)]
+    assert common_start(documents) == 3
+    assert common_start(documents[:1]) == 0
+    assert common_start([*documents, Encoded.ending((1, 2, 7, 4, 8), 1)]) == 2
+    assert common_start([*documents, Encoded.ending((1, 2, 3), 2)]) == 0

@@ -10,7 +10,8 @@ import pytest
 
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.formats import detect, require_templates
-from brulee.data.framing import FramingError, Message
+from brulee.data.framing import FramingError
+from brulee.data.messages import Message
 from brulee.data.sources import Rows
 from brulee.data.template import Rendered, Template
 from brulee.errors import InputError

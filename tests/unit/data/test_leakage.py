@@ -135,6 +135,12 @@ def test_labels_that_splits_share_are_no_leak() -> None:
     ]
 
 
+@pytest.mark.parametrize(("rows", "labels"), [(8, True), (7, False)])
+def test_targets_are_labels_where_each_stands_for_four_rows(rows: int, labels: bool) -> None:
+    pairs = {i: (f"text {i}", "yes" if i % 2 else "no") for i in range(rows)}
+    assert leakage({"train": pairs}).labels == labels
+
+
 def test_a_leak_is_said_with_the_places_of_both_rows() -> None:
     found = leakage({"train": {0: ("a", "p")}, "test": {4: ("A", "q"), 5: ("b", "r")}})
     assert found.sentences(lambda row: f"line {row}") == [

@@ -170,15 +170,6 @@ def test_a_capped_part_still_has_every_row_once_an_epoch() -> None:
     assert sorted(draws[:70]) == sorted(draws[70:])
 
 
-@pytest.mark.parametrize(("world", "start"), [(1, 0), (3, 0), (4, 7), (5, 100)])
-def test_shards_hold_every_index_once(world: int, start: int) -> None:
-    mixture = Mixture(of_three(), seed=0, period=1_000)
-    shards = [mixture.shard(rank, world, samples=100, start=start) for rank in range(world)]
-    assert sorted(i for shard in shards for i in shard) == list(range(start, 100))
-    with pytest.raises(ValueError, match="not one of"):
-        mixture.shard(world, world, 100)
-
-
 def test_a_description_says_what_drawing_gives() -> None:
     group = Group("mix", [Part("a", range(100), 1, 3.0), Part("b", range(40), 1, 1.0, 10)], WEIGHTS)
     mixture = Mixture(group, seed=0, period=1_000)

@@ -57,6 +57,14 @@ def test_opposite_tasks_of_few_items_are_not_sure_of_their_mean(share: bool) -> 
     assert high > 0.65
 
 
+def test_a_task_of_one_question_varies_as_an_item_of_the_others_does() -> None:
+    """Not as the mean of their hundred: it would be taken for ten times as sure."""
+    rng = np.random.default_rng(5)
+    low, high = average([part(rng.random(n), False, n) for n in (100, 120, 1)])
+    spread = np.sqrt(1 / 12) / 3  # of one uniform value, a third of the average
+    assert high - low == pytest.approx(2 * 1.97 * spread * np.sqrt(1 + 1 / 55), rel=0.1)
+
+
 def test_parts_weigh_as_they_are_told() -> None:
     steady, wild = part(right(150, 300), True), part(right(2, 4), True)
     even, leaning = average([steady, wild]), average([steady, wild], [300, 4])

@@ -8,7 +8,12 @@ import pytest
 from brulee.errors import InputError
 from brulee.evaluation import metric
 from brulee.evaluation.base import Array
-from brulee.evaluation.calibration import ece, edges_of_equal_mass, edges_of_equal_width
+from brulee.evaluation.calibration import (
+    calibration_error,
+    edges_of_equal_mass,
+    edges_of_equal_width,
+    gaps,
+)
 from brulee.evaluation.stats import compare, interval
 
 
@@ -21,6 +26,11 @@ def by_hand(confidence: Array, right: Array, edges: Array) -> float:
             total += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
         lower = upper
     return total
+
+
+def ece(confidence: Array, right: Array, edges: Array | None = None) -> float:
+    edges = edges_of_equal_mass(confidence) if edges is None else edges
+    return float(calibration_error(gaps(confidence, right, edges).mean(0)))
 
 
 @pytest.mark.parametrize("count", [1, 7, 300])

@@ -7,7 +7,7 @@ import pytest
 
 from brulee.errors import InputError
 from brulee.evaluation.base import Array, Metric
-from brulee.evaluation.classification import MacroF1, Matthews, accuracy, macro_f1, matthews
+from brulee.evaluation.classification import MacroF1, Matthews, macro_f1, matthews
 
 PAIRS = [  # reference, prediction
     *[("yes", "yes")] * 6,
@@ -34,7 +34,6 @@ def test_binary_scores_by_hand() -> None:
     phi = (6 * 3 - 1 * 2) / math.sqrt(8 * 7 * 5 * 4)
     assert scored(MacroF1(["yes", "no"]), PAIRS) == pytest.approx(f1)
     assert scored(Matthews(["yes", "no"]), PAIRS) == pytest.approx(phi)
-    assert accuracy(confusion(MacroF1(["yes", "no"]), PAIRS)) == pytest.approx(9 / 12)
 
 
 def test_binary_matthews_is_the_correlation_of_the_codes() -> None:
@@ -57,7 +56,6 @@ def test_matthews_of_several_labels_follows_gorodkins_definition() -> None:
 def test_an_invalid_prediction_costs_recall_and_no_precision() -> None:
     pairs = [("yes", "yes"), ("yes", "maybe"), ("no", "no"), ("no", "no")]
     assert scored(MacroF1(["yes", "no"]), pairs) == pytest.approx((2 / 3 + 1) / 2)
-    assert accuracy(confusion(MacroF1(["yes", "no"]), pairs)) == pytest.approx(3 / 4)
     as_third_label = scored(Matthews(["yes", "no", "maybe"]), pairs)
     assert scored(Matthews(["yes", "no"]), pairs) == pytest.approx(as_third_label)
 
@@ -75,14 +73,14 @@ def test_constant_predictions_have_no_correlation() -> None:
 
 def test_resamples_reduced_together_score_as_one_by_one() -> None:
     tables = np.random.default_rng(1).integers(0, 4, (30, 3, 4)).astype(float)
-    for function in (accuracy, macro_f1, matthews):
+    for function in (macro_f1, matthews):
         alone = [float(function(table)) for table in tables]
         assert function(tables) == pytest.approx(alone)
 
 
 def test_nothing_counted_scores_zero() -> None:
     empty = np.zeros((2, 3))
-    assert [float(f(empty)) for f in (accuracy, macro_f1, matthews)] == [0.0, 0.0, 0.0]
+    assert [float(f(empty)) for f in (macro_f1, matthews)] == [0.0, 0.0]
 
 
 def test_any_of_several_references_may_match() -> None:

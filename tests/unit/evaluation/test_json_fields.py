@@ -12,7 +12,7 @@ import pytest
 
 from brulee.data.strict_json import read
 from brulee.errors import InputError
-from brulee.evaluation import STRUCTURED, metric
+from brulee.evaluation import METRICS, metric
 from brulee.evaluation.json_fields import JsonFields
 from brulee.evaluation.json_values import leaves, same
 from brulee.evaluation.stats import compare, interval
@@ -140,7 +140,7 @@ def test_a_fence_counts_only_where_asked_for() -> None:
 
 @pytest.mark.parametrize("answer", ["[" * 1_000_000, '{"a":' * 10_000, "9" * 200_000, "[NaN]", ""])
 def test_hostile_answers_are_wrong_and_nothing_else(answer: str) -> None:
-    for name in STRUCTURED:
+    for name in METRICS:
         if name.startswith("json"):
             found = scores(answer, '{"a": 1}', name=name)
             assert found["json_f1"] == found["json_match"] == 0
@@ -166,7 +166,7 @@ def test_a_reference_that_is_not_json_is_refused(reference: str, said: str) -> N
         metric("json").check([])
 
 
-@pytest.mark.parametrize("name", list(STRUCTURED))
+@pytest.mark.parametrize("name", [n for n, m in METRICS.items() if m.refuses])
 def test_an_option_that_is_none_is_answered_with_those_that_are(name: str) -> None:
     with pytest.raises(InputError, match="did you mean"):
         metric(f"{name}x")

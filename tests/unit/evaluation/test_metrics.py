@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 
 from brulee.errors import InputError
-from brulee.evaluation import LABELLED, METRICS, NUMERIC, SOURCED, Metric, metric
+from brulee.evaluation import LABELLED, METRICS, Metric, metric, of_texts, summaries
 from brulee.evaluation.rouge import TYPES
 
-EVERY = [*METRICS, *LABELLED, *TYPES]
+# Those that need a number, or the source: a text that is wrong need not score the worst.
+NUMERIC = ("pearson", "spearman", "brier", "ece", "ece_equal_width")
+SOURCED = ("faithfulness", "extractiveness")
+# Those that are asked no text, or read some texts alone, have tests of their own.
+PLAIN = [n for n, m in METRICS.items() if m.asks == "text" and not m.refuses]
+EVERY = [*(n for n in PLAIN if n not in (*NUMERIC, *SOURCED)), *LABELLED, *TYPES]
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -61,12 +66,12 @@ def test_every_metric_joins_and_reduces_as_the_statistics_are_told_to(name: str)
 
 
 def test_no_score_is_given_by_two_metrics_of_one_name() -> None:
-    kinds = [METRICS, NUMERIC, SOURCED, LABELLED]
-    names = [name for kind in kinds for name in kind]
-    assert len(names) == len(set(names)), "the first of them hides the other"
+    assert not METRICS.keys() & LABELLED.keys(), "the first of them hides the other"
+    keys = [(key, name) for name, one in METRICS.items() for key in one.keys]
+    assert len(dict(keys)) == len(keys)
 
 
-@pytest.mark.parametrize("name", [*NUMERIC, *(n for n in METRICS if n != "rouge")])
+@pytest.mark.parametrize("name", [name for name in METRICS if len(metric(name).keys) == 1])
 def test_a_metric_gives_the_key_it_is_asked_for_by(name: str) -> None:
     assert metric(name).keys == (name,)
 
@@ -98,3 +103,17 @@ def test_importing_the_metrics_loads_nothing_heavy() -> None:
     code = f"import brulee.evaluation, sys; print({heavy} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_every_metric_says_what_it_measures_in_words_of_its_own() -> None:
+    said = summaries()
+    assert said.keys() == METRICS.keys() | LABELLED.keys()
+    assert all(said.values())
+    twice = {text for text in said.values() if list(said.values()).count(text) > 1}
+    assert twice == {metric("accuracy").summary}, "only exact_match is another name for something"
+
+
+def test_what_judges_plain_texts_is_told_by_what_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [name for name in [*METRICS, *LABELLED, *TYPES] if of_texts(name)] == ["bits_per_byte"]
+    monkeypatch.setitem(METRICS, "mine", metric("bits_per_byte"))
+    assert of_texts("mine")

@@ -175,6 +175,14 @@ def test_copies_of_right_and_wrong_items_tell_no_more_than_one() -> None:
     assert interval(np.ones((30, 1)), mean, clusters=["a"] * 30).low < 0.1
 
 
+def test_clusters_that_vary_less_than_chance_make_nothing_surer() -> None:
+    """Pairs of one right and one wrong answer, but for two: no better known than by their items."""
+    right = column(*[1, 0] * 20, 1, 1, 0, 0)
+    plain = interval(right, mean)
+    paired = interval(right, mean, clusters=np.repeat(np.arange(22), 2))
+    assert paired.high - paired.low >= plain.high - plain.low
+
+
 def test_a_ratio_that_is_right_in_all_items_may_be_wrong_in_another() -> None:
     all_right = np.array([[2.0, 2.0]] * 20 + [[0.0, 0.0]] * 10)
     found = interval(all_right, ratio)
@@ -299,6 +307,12 @@ def test_smallest_sampled_p_is_never_zero() -> None:
     assert compare(np.zeros((40, 1)), np.full((40, 1), 0.9), mean, resamples=99).p == 1 / 100
 
 
+def test_signs_may_be_swapped_more_often_than_items_are_drawn() -> None:
+    base = np.random.default_rng(4).random((40, 1))
+    found = compare(base, base + np.linspace(0.1, 0.2, 40)[:, None], mean, 100, swaps=9999)
+    assert found.p == 1 / 10_000
+
+
 def test_p_of_right_and_wrong_is_mcnemars_whatever_their_number() -> None:
     rng = np.random.default_rng(16)
     base, tuned = (rng.random((400, 1)) < 0.5).astype(float), (rng.random((400, 1)) < 0.6) * 1.0
@@ -345,6 +359,8 @@ def test_a_gain_on_few_items_rules_no_loss_out() -> None:
     found = compare(base, tuned, mean)
     assert found.low == pytest.approx(-(1.96**2) / (12 + 1.96**2), abs=1e-4)
     assert 0.01 < found.high < 0.1
+    lost = compare(tuned, base, mean)  # nor a loss on few a gain
+    assert (lost.low, lost.high) == pytest.approx((-found.high, -found.low))
 
 
 def test_no_difference_of_scores_between_0_and_1_is_beyond_1() -> None:

@@ -12,7 +12,7 @@ from brulee.data.encoding import Encoder
 from brulee.data.task import Item
 from brulee.data.template import Rendered
 from brulee.errors import BruleeError, InputError
-from brulee.evaluation import LIKELIHOOD, metric
+from brulee.evaluation import metric
 from brulee.evaluation.answering import answer_items
 from brulee.inference.engine import Engine
 from brulee.inference.sampling import Sampling
@@ -27,7 +27,7 @@ def items_of(texts: list[str]) -> list[Item]:
 
 def asked(engine: Engine, encoder: Encoder, file: Path, texts: list[str] = TEXTS) -> list[Any]:
     return answer_items(
-        engine, encoder, items_of(texts), list(LIKELIHOOD.values()), Sampling(4),
+        engine, encoder, items_of(texts), [metric("bits_per_byte")], Sampling(4),
         task="notes/test", file=file, title="Base model: notes",
     )  # fmt: skip
 
@@ -85,7 +85,7 @@ def test_a_model_that_gives_no_number_is_named(tmp_path: Path) -> None:
 
     (item,) = items_of(["a text"])
     with pytest.raises(BruleeError, match=r"notes/test, item 0: the model gave it nan bits"):
-        _answer(item, Likelihood(math.nan, 2, False), LIKELIHOOD["bits_per_byte"], "notes/test", "")
+        _answer(item, Likelihood(math.nan, 2, False), metric("bits_per_byte"), "notes/test", "")
 
 
 def test_texts_alone_do_not_say_how_likely_they_are() -> None:

@@ -109,6 +109,8 @@ def test_rslora_divides_by_the_root_of_the_rank(make_model: Make) -> None:
 def test_plus_ratio_raises_bs_rate_alone(make_model: Make) -> None:
     attached = _attach(make_model("llama"), plus_ratio=16.0, dora=True)
     scales = {group.name: group.lr_scale for group in attached.groups()}
+    decays = {group.name: group.decay for group in attached.groups()}
+    assert decays == {"lora": True, "lora_B": True, "magnitude": False}, "DoRA's lengths stay"
     assert scales == {"lora": 1.0, "lora_B": 16.0, "magnitude": 1.0}
 
 

@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from brulee.errors import InputError
 from brulee.models.decoder_start import decoder_start
-from brulee.models.loading import Base, check_safetensors, load_base, no_such_model
+from brulee.models.loading import Base, load_base, no_such_model
 from brulee.models.precision import pick_device, pick_dtype
+from brulee.models.whole_files import check_safetensors
 
 CPU = torch.device("cpu")
 

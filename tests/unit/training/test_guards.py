@@ -318,6 +318,16 @@ def test_a_jump_of_the_loss_is_told_with_its_rows(tmp_path: Path) -> None:
     assert event["usual"] == pytest.approx(2.2)
 
 
+def test_of_losses_that_hardly_vary_a_small_rise_is_no_jump(tmp_path: Path) -> None:
+    guards = Guards(EventLog(tmp_path / "events.jsonl"), 3, 1e-3)
+    for step in range(1, 31):
+        guards.passed(step, 2.0 + 0.001 * (step % 3), lambda: ["row 1"])
+    guards.passed(31, 2.6, lambda: ["row 1"])  # 400 of their deviations, and less than a third
+    assert not events_of(tmp_path, "spike")
+    guards.passed(32, 2.7, lambda: ["row 1"])
+    assert [e["step"] for e in events_of(tmp_path, "spike")] == [32]
+
+
 def test_losses_before_a_resume_say_what_is_usual(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl")
     for step in range(1, 31):

@@ -14,7 +14,7 @@ from brulee.data.encoding import Encoded, Encoder
 from brulee.data.template import Rendered
 from brulee.models.loading import Base
 from brulee.models.rope import changes_beyond
-from brulee.training.passes import Passes
+from brulee.training.passes import Passes, within
 
 SCALED: dict[str, dict[str, Any]] = {
     "dynamic": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4},
@@ -56,6 +56,22 @@ def test_one_that_changes_the_angles_of_its_pass_has_a_pass_to_itself(
         together, learned = passes.total_loss(documents)
     assert learned == 24
     assert together == pytest.approx(2 * alone[0] + alone[1], rel=1e-5)
+
+
+def test_every_document_is_in_one_pass_whatever_its_length(make_base: Callable[..., Base]) -> None:
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 32}
+    passes = Passes(make_base("llama", rope_parameters=SCALED["longrope"], **sizes), most=4)
+    documents = [Encoded.ending(range(1, 1 + length), 2) for length in range(30, 36)]
+    parts = [[len(d.ids) for d in part] for part in passes.parts(documents)]
+    assert parts == [[33], [34], [35], [30, 31, 32]]
+
+
+def test_passes_are_as_few_and_as_even_as_they_can_be() -> None:
+    documents = [Encoded.ending(range(1, 7), 2)] * 4 + [Encoded.ending(range(1, 21), 2)]
+    parts = [[len(d.ids) for d in part] for part in within(documents, 8, 20)]
+    assert parts == [[6, 6], [6, 6], [20]], "three, as 18 + 6 + 20 are, of which the largest is 20"
+    even = [[len(d.ids) for d in part] for part in within(documents[:4], 8, 20)]
+    assert even == [[6, 6], [6, 6]], "and not three with one left over"
 
 
 def test_other_models_have_no_such_length(make_base: Callable[..., Base]) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from brulee import progress
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError, StoppedError
-from brulee.recipe.sections import TrackerName
+from brulee.recipe.theirs.values import TRACKERS as THEIRS
 from brulee.training import trackers
 from brulee.training.documents import Document
 from brulee.training.events import read_events
@@ -192,5 +192,36 @@ def test_without_trackers_no_folder_is_made(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_recipe_takes_the_trackers_there_are_and_nothing_else() -> None:
-    assert get_args(TrackerName) == tuple(trackers.TRACKERS)
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tensorbord", "unknown tracker 'tensorbord'; did you mean 'tensorboard'? Valid: mlflow, "),
+        ("comet", "unknown tracker 'comet'; none is close. Valid: mlflow, tensorboard, wandb."),
+    ],
+)
+def test_a_name_that_is_no_tracker_is_refused(name: str, said: str) -> None:
+    with pytest.raises(InputError) as refused:
+        trackers.check_trackers(["tensorboard", name], "r.yaml, line 4")
+    assert str(refused.value).startswith(f"r.yaml, line 4: {said}")
+
+
+def test_one_that_is_added_needs_a_package_of_another_name_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mine(Told):
+        package: str | None = None
+
+        def __init__(self, at: Opening) -> None:
+            super().__init__("mine")
+
+    monkeypatch.setitem(trackers.TRACKERS, "mine", Mine)
+    trackers.check_trackers(["mine"], "r.yaml, line 4")
+    (opened,) = trackers.open_trackers(["mine"], tmp_path, {}, "", 0)
+    assert isinstance(opened, Mine)
+    monkeypatch.setattr(Mine, "package", "not_there_at_all")
+    with pytest.raises(InputError, match="tracker 'mine' needs the package 'not_there_at_all'"):
+        trackers.check_trackers(["mine"], "r.yaml, line 4")
+
+
+def test_what_other_tools_call_a_tracker_is_one_here() -> None:
+    assert set(THEIRS) <= set(trackers.TRACKERS)

@@ -15,7 +15,7 @@ from brulee.evaluation.suites.mmlu import MMLU
 from brulee.evaluation.suites.superglue import SuperGLUE
 from brulee.evaluation.tasks import Suite
 
-__all__ = ["SUITES", "SUMMARIES", "suite"]
+__all__ = ["SUITES", "suite"]
 
 SUITES: dict[str, Suite] = {
     "bundled": Bundled(),
@@ -25,16 +25,6 @@ SUITES: dict[str, Suite] = {
     "mmlu": MMLU(),
     "bigbench": BigBench(),
     "bbh": BBH(),
-}
-
-SUMMARIES: dict[str, str] = {
-    "bundled": "the three bundled guards; needs no files",
-    "glue": "nine tasks of language understanding and a diagnostic set",
-    "superglue": "eight harder tasks of language understanding and two diagnostic sets",
-    "helm": "16 scenarios, each by accuracy, calibration, robustness, fairness, bias, toxicity",
-    "mmlu": "57 exams, four answers to a question",
-    "bigbench": "BIG-bench's JSON tasks",
-    "bbh": "BIG-bench Hard, with chains of thought",
 }
 
 

@@ -79,6 +79,7 @@ class BBH(Suite):
     """Exact match of the answer after the reasoning, averaged over tasks."""
 
     name = "bbh"
+    summary = "BIG-bench Hard, with chains of thought"
     Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:

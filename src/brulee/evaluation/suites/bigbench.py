@@ -49,6 +49,7 @@ class BigBench(Suite):
     """JSON tasks from a folder of them, by preset or by name."""
 
     name = "bigbench"
+    summary = "BIG-bench's JSON tasks"
     Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:

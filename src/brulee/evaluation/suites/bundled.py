@@ -14,7 +14,7 @@ from typing import Any, ClassVar, final
 from brulee.data.sources import open_source
 from brulee.data.templates import load_templates
 from brulee.errors import InputError
-from brulee.evaluation import LIKELIHOOD
+from brulee.evaluation import bits
 from brulee.evaluation.base import Array
 from brulee.evaluation.suites.labels import likeliest
 from brulee.evaluation.tasks import Example, Framing, Judged, Reply, Suite, SuiteTask
@@ -30,6 +30,7 @@ class Bundled(Suite):
     """All three; they need no data folder and no Hub."""
 
     name = "bundled"
+    summary = "the three bundled guards; needs no files"
     Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
@@ -63,7 +64,7 @@ class CommonKnowledge(SuiteTask):
         return Judged(picked, {"accuracy": [float(picked in example.references)]})
 
 
-_BITS = LIKELIHOOD["bits_per_byte"]
+_BITS = bits.BitsPerByte()
 
 
 class BitsPerByte(SuiteTask):

@@ -66,6 +66,7 @@ class GLUE(Suite):
     """Nine tasks, the diagnostic set, the leaderboard's average and files."""
 
     name = "glue"
+    summary = "nine tasks of language understanding and a diagnostic set"
     leaderboard: ClassVar[bool] = True
     Options: ClassVar[type[Strict]] = Options
 

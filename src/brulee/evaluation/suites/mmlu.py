@@ -49,6 +49,7 @@ class MMLU(Suite):
     """57 subjects, four categories, micro and macro."""
 
     name = "mmlu"
+    summary = "57 exams, four answers to a question"
     Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:

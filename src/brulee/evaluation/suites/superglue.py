@@ -72,6 +72,7 @@ class SuperGLUE(Suite):
     """Eight tasks, AX-b, AX-g, the leaderboard's average and files."""
 
     name = "superglue"
+    summary = "eight harder tasks of language understanding and two diagnostic sets"
     leaderboard: ClassVar[bool] = True
     Options: ClassVar[type[Strict]] = Options
 

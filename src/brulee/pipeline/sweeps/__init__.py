@@ -13,6 +13,7 @@ from brulee.errors import AskedToStopError, InputError
 from brulee.models.disk import nearest_folder, try_writing
 from brulee.pipeline.folder import SWEEP_LOCK
 from brulee.pipeline.lock import alone
+from brulee.pipeline.preparation import check_named
 from brulee.pipeline.sweeps import finals
 from brulee.pipeline.sweeps.forecast import check_methods, forecast
 from brulee.pipeline.sweeps.ground import check_pruning, look
@@ -48,6 +49,7 @@ def outline(
     _check_alone()
     options.check()
     found = space(recipe, axes)
+    check_named(recipe)
     where = folder or Path(recipe.runs) / f"{recipe.name or 'run'}-sweep"
     _check_folder(where, options, fresh)
     ground = look(recipe)

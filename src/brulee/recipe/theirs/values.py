@@ -28,6 +28,7 @@ PRECISIONS: Final = {
     "full": "bfloat16",
     "float32": "float32",
 }
+# Called alike there and here; whatever else a recipe takes, no other tool names.
 TRACKERS: Final = ("tensorboard", "wandb", "mlflow")
 
 

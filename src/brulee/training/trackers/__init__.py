@@ -6,20 +6,19 @@ variables say otherwise (WANDB_MODE=online, MLFLOW_TRACKING_URI=...).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from brulee.errors import InputError
+from brulee.errors import InputError, unknown
 from brulee.training.trackers.base import Opening, Plain, Tracker, words
 from brulee.training.trackers.ids import Ids
 from brulee.training.trackers.mlflow import Mlflow
 from brulee.training.trackers.tensorboard import TensorBoard
 from brulee.training.trackers.wandb import WeightsAndBiases
 
-# Each is called what its package is called.
-TRACKERS: Final[dict[str, Callable[[Opening], Tracker]]] = {
+TRACKERS: Final[dict[str, type[Tracker]]] = {
     "tensorboard": TensorBoard,
     "wandb": WeightsAndBiases,
     "mlflow": Mlflow,
@@ -27,11 +26,14 @@ TRACKERS: Final[dict[str, Callable[[Opening], Tracker]]] = {
 
 
 def check_trackers(names: Sequence[str], where: str) -> None:
-    """Raise InputError for a tracker whose package is not installed."""
+    """Raise InputError for a tracker that is none, or whose package is not installed."""
     for name in names:
-        if find_spec(name) is None:
+        if name not in TRACKERS:
+            raise unknown("tracker", name, TRACKERS, where)
+        package = TRACKERS[name].package
+        if package is not None and find_spec(package) is None:
             raise InputError(
-                f"{where}: the tracker {name!r} needs the package {name!r}; install it "
+                f"{where}: the tracker {name!r} needs the package {package!r}; install it "
                 "with: pip install 'brulee[trackers]'. Or go on without it: the recipe again, with "
                 f"{_without(names, name)}."
             )

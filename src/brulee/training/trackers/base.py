@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 # How a training ended: "stopped" is what somebody asked for, and can be gone on with.
 Outcome = Literal["finished", "stopped", "failed"]
@@ -20,8 +20,12 @@ class Tracker(Protocol):
     training was killed, that may be less than it was told, or more than the checkpoint knows.
     """
 
+    package: ClassVar[str | None]  # what has to be installed for it
     name: str
     id: str
+
+    def __init__(self, at: Opening) -> None:
+        """Open it. What it raises is told to whoever asked for the tracker."""
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Take in the numbers of a step."""

@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from brulee.training.trackers.base import Opening, Outcome
 
@@ -29,6 +29,7 @@ _DEFAULTS: Final = {
 class Mlflow:
     """One run by its id, however often the training starts."""
 
+    package: ClassVar[str | None] = "mlflow"
     name = "mlflow"
 
     def __init__(self, at: Opening) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from brulee.training.trackers.base import Opening, Outcome
 
@@ -20,6 +20,7 @@ class TensorBoard:
     by torch's SummaryWriter, whose thread prints a traceback of its own where the disk is full.
     """
 
+    package: ClassVar[str | None] = "tensorboard"
     name = "tensorboard"
 
     def __init__(self, at: Opening) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import ClassVar
 
 from brulee import progress
 from brulee.training.trackers.base import Opening, Outcome
@@ -16,6 +17,7 @@ class WeightsAndBiases:
     Offline, each start has a folder of its own under that id; `wandb sync` makes them one run.
     """
 
+    package: ClassVar[str | None] = "wandb"
     name = "wandb"
 
     def __init__(self, at: Opening) -> None:

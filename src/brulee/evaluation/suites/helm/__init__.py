@@ -52,6 +52,7 @@ class HELM(Suite):
     """The core scenarios, one task a part."""
 
     name = "helm"
+    summary = "16 scenarios, each by accuracy, calibration, robustness, fairness, bias, toxicity"
     timed: ClassVar[bool] = True
     Options: ClassVar[type[Strict]] = Options
 

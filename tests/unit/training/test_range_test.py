@@ -1,0 +1,36 @@
+"""What the range test reads from the losses that it saw."""
+
+from __future__ import annotations
+
+import pytest
+
+from brulee.errors import BruleeError
+from brulee.training.range_test import smoothed, suggest
+
+
+def test_a_loss_that_stays_is_its_own_mean_from_the_first_step_on() -> None:
+    """An exponential mean that begins at zero would seem to rise, and no rate to lower the loss."""
+    assert smoothed([3.0] * 6) == pytest.approx([3.0] * 6)
+
+
+def test_a_mean_weighs_the_last_loss_by_a_fifth_once_there_are_many() -> None:
+    assert smoothed([1.0] * 60 + [2.0])[-1] == pytest.approx(1.2, abs=1e-4)
+
+
+def test_the_rate_of_the_steepest_fall_is_suggested() -> None:
+    losses = [3.0, 3.0, 3.0, 2.9, 2.5, 1.9, 1.6, 1.5, 1.6, 4.0]
+    rates = [10.0 ** (i - 6) for i in range(len(losses))]
+    found = suggest(rates, losses)
+    assert found.suggestion == rates[4]  # from 3.0 two steps before to 1.6 two steps after
+    assert (found.rates, found.losses) == (tuple(rates), tuple(losses))
+
+
+def test_a_fall_after_the_lowest_loss_is_no_good_rate() -> None:
+    losses = [3.0, 2.9, 2.8, 2.0, 1.0, 9.0, 8.0, 3.0, 2.0, 1.5]
+    assert suggest([float(i) for i in range(10)], losses).suggestion <= 4
+
+
+@pytest.mark.parametrize("losses", [[1.0, 1.1, 1.2, 1.3, 1.4, 1.5], [2.0, 1.0], [2.0] * 8])
+def test_losses_that_fall_nowhere_suggest_nothing(losses: list[float]) -> None:
+    with pytest.raises(BruleeError, match="no learning rate lowered the loss"):
+        suggest([1.0] * len(losses), losses)
