@@ -67,6 +67,12 @@ def is_plain(cache: object) -> bool:
     return isinstance(cache, Cache) and all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
+def is_recurrent(cache: object) -> bool:
+    """Whether some layer holds a state that its tokens have been added up in."""
+    layers = getattr(cache, "layers", ())
+    return any(hasattr(layer, "recurrent_states") for layer in layers)
+
+
 def gather(parts: Sequence[Cache], width: int, prefix: int = 0) -> Cache:
     """One cache of all parts' rows, each part's tokens at the right end of `width` columns.
 

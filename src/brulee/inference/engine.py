@@ -18,6 +18,7 @@ from brulee.inference.generation import Decoder, Live, Order, follow, write
 from brulee.inference.likelihood import Likelihood, score_stream
 from brulee.inference.padded import padded_parts, score_padded
 from brulee.inference.padded_decoder import PaddedDecoder
+from brulee.inference.padding_trial import pads_rightly
 from brulee.inference.row import Voice
 from brulee.inference.sampling import Sampling
 from brulee.inference.stream_decoder import StreamDecoder
@@ -58,6 +59,8 @@ class Engine:
         self.voice = Voice(None, model)
         # Padding would stand between a prefix and its prompt, and a window counts it.
         self._unpadded = reserved > 0 and window_length(model) is not None
+        if not (self.reads_streams or self.seq2seq or self._unpadded):
+            self._unpadded = not pads_rightly(model, pad_id)
         self.pass_tokens = min(batch_tokens, PASS_TOKENS[self.device.type])
 
     def generate(

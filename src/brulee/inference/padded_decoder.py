@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from brulee.inference.cache import gather, is_plain
+from brulee.inference.cache import gather, is_plain, is_recurrent
 from brulee.models.cache_names import cache_name, cache_of
 from brulee.models.decoder_start import decoder_start
 from brulee.models.precision import PASS_TOKENS
@@ -21,7 +21,8 @@ from brulee.models.turns import turn
 class PaddedDecoder:
     """Continues prompts that are all read at once, in as many rows, or `copies` times as many.
 
-    Causal prompts are padded on the left, so that every row's last token is the last column.
+    Causal prompts are padded on the left, so that every row's last token is the last column. A
+    model that gives no cache reads all of its rows anew for every token.
     """
 
     def __init__(
@@ -31,7 +32,9 @@ class PaddedDecoder:
         self.device = next(model.parameters()).device
         self.seq2seq = bool(model.config.is_encoder_decoder)
         self.cache: Any = None
+        self._read_BT: torch.Tensor | None = None  # all that was read, where there is no cache
         self._prompts = [list(p) for p in prompts]
+        self._alike = len(set(map(len, prompts))) == 1
         self._logits_BV = torch.empty(0)
         self.cache_name = cache_name(model)
         self.waiting = len(prompts)
@@ -59,8 +62,7 @@ class PaddedDecoder:
         caches, logits = [], []
         for part in passes:
             ids_BT, self.mask_BT = self._padded(prompts[part], left=True)
-            self.cache = None
-            self._forward(ids_BT)
+            self._forward(ids_BT, anew=True)
             caches.append(self.cache)
             logits.append(self._logits_BV)
             if not is_plain(self.cache):
@@ -72,8 +74,7 @@ class PaddedDecoder:
             self.cache = gather(caches, whole_BT.shape[1], prefix)
             self._logits_BV = torch.cat(logits)
         elif len(passes) > 1:
-            self.cache = None
-            self._forward(whole_BT)
+            self._forward(whole_BT, anew=True)
 
     def _padded(self, prompts: list[list[int]], *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
         width = max(len(p) for p in prompts)
@@ -113,13 +114,22 @@ class PaddedDecoder:
             return
         at = torch.tensor(parents, device=self.device)
         self.mask_BT = self.mask_BT[at]
-        self.cache.batch_select_indices(at)
+        if self._read_BT is not None:
+            self._read_BT = self._read_BT[at]
+        else:  # not `batch_select_indices`, which leaves recurrent states as they are
+            self.cache.reorder_cache(at)
         if self.seq2seq:
             self.encoded.last_hidden_state = self.encoded.last_hidden_state[at]
 
-    def _forward(self, ids_BT: torch.Tensor) -> None:
+    def _forward(self, ids_BT: torch.Tensor, anew: bool = False) -> None:
+        if anew:
+            self.cache = self._read_BT = None
+        if self._read_BT is not None:
+            ids_BT = torch.cat([self._read_BT, ids_BT], dim=1)
         output = self._run(ids_BT, logits_to_keep=1)
         self.cache = cache_of(output)
+        if self.cache is None:
+            self._read_BT = ids_BT
         self._logits_BV = output.logits[:, -1]
 
     def _run(self, ids_BT: torch.Tensor, logits_to_keep: int) -> Any:
@@ -131,14 +141,20 @@ class PaddedDecoder:
             }
         else:
             positions_BT = (self.mask_BT.cumsum(dim=1) - 1).clamp_(min=0)
+            # Some recurrent layers take a mask of several rows for one of the tokens at hand.
+            unmasked = self._alike and is_recurrent(self.cache)
             inputs = {
                 "input_ids": ids_BT,
-                "attention_mask": self.mask_BT,
+                "attention_mask": None if unmasked else self.mask_BT,
                 "position_ids": positions_BT[:, -ids_BT.shape[1] :],
                 "logits_to_keep": logits_to_keep,
             }
+        if self._read_BT is None:
+            inputs |= {self.cache_name: self.cache, "use_cache": True}
+        else:
+            inputs["use_cache"] = False
         with turn(self.model):
-            return self.model(**inputs, **{self.cache_name: self.cache}, use_cache=True)
+            return self.model(**inputs)
 
 
 def _passes(lengths: Sequence[int], tokens: int) -> Iterator[slice]:

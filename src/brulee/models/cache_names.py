@@ -16,5 +16,6 @@ def cache_name(model: nn.Module) -> str:
 
 
 def cache_of(output: Any) -> Any:
-    """The cache that a model's output holds."""
-    return getattr(output, NEW) if hasattr(output, NEW) else getattr(output, OLD)
+    """The cache that a model's output holds; None where it has none (RWKV, RecurrentGemma)."""
+    found = getattr(output, NEW, None)
+    return getattr(output, OLD, None) if found is None else found

@@ -1,0 +1,52 @@
+"""Whether a model's rows may be padded on the left when they are written together: tried.
+
+Models with a recurrent state differ in whether it passes over padding, in whether it still does
+after the first token, and when a single row is left (Mamba 2 in transformers 5.12 does not); one
+with windows of its own may count padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from brulee.inference.padded_decoder import PaddedDecoder
+
+_SIZES = 11, 5  # of prompts
+_MORE = 4  # tokens after them, of which the longer prompt has half
+
+
+def pads_rightly(model: PreTrainedModel, pad_id: int) -> bool:
+    """Whether two prompts of unlike lengths, padded to one, are gone on with as each is alone.
+
+    The longer ends first, so that the shorter has tokens in company and without.
+    """
+    training = model.training
+    model.eval()
+    try:
+        high = model.get_input_embeddings().weight.shape[0]
+        draw = torch.Generator().manual_seed(0)
+        longer, shorter = (torch.randint(high, (n + _MORE,), generator=draw) for n in _SIZES)
+        found = _logits(model, [shorter.tolist(), longer.tolist()], pad_id)
+        expected = _logits(model, [shorter.tolist()], pad_id)
+    finally:
+        model.train(training)
+    tolerance = 1e-3 if found.dtype == torch.float32 else 0.05
+    error = (found.float() - expected.float()).abs().max()
+    return bool(error <= tolerance * expected.float().abs().max())
+
+
+def _logits(model: PreTrainedModel, texts: Sequence[Sequence[int]], pad_id: int) -> torch.Tensor:
+    """Logits (1 + _MORE, V) after the first text's prompt, and after each token behind it."""
+    decoder = PaddedDecoder(model, [text[:-_MORE] for text in texts], pad_id)
+    _, logits_BV = decoder.admit(len(texts))
+    found = [logits_BV[0]]
+    for at in range(-_MORE, 0):
+        if at == -_MORE // 2:
+            texts = texts[:1]
+            decoder.drop(list(range(1, len(logits_BV))))
+        logits_BV = decoder.push([[text[at]] for text in texts])
+        found.append(logits_BV[0])
+    return torch.stack(found)

@@ -1,0 +1,90 @@
+"""Rows of models with recurrent states, or without a cache, are written as each is alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from transformers import PreTrainedModel
+
+from brulee.inference import padded_decoder
+from brulee.inference.engine import Engine
+from brulee.inference.padding_trial import pads_rightly
+from brulee.inference.sampling import Sampling
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "head_dim": 8,
+    "pad_token_id": None,  # or its embedding were nought
+}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "mamba": {"state_size": 8},
+    "mamba2": {"state_size": 8, "num_heads": 8, "n_groups": 1},
+    "falcon_h1": {
+        "mamba_d_ssm": 32,
+        "mamba_n_heads": 4,
+        "mamba_d_head": 8,
+        "mamba_d_state": 8,
+    },
+    "lfm2": {"full_attn_idxs": [1]},
+    "recurrent_gemma": {"num_hidden_layers": 3, "lru_width": 32},
+    "rwkv": {"attention_hidden_size": 32},
+}
+PROMPTS = [[7, 11, 5, 3, 9, 30, 41], [13], [60, 61, 62], [8, 44, 91], [2, 3]]
+GREEDY = Sampling(max_new_tokens=10)
+
+
+def _model(name: str) -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(name, **(SIZES | FAMILIES[name]))
+    model: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter *= 3.0  # so that what is read tells in what is written
+    return model.eval()
+
+
+def _ending_apart(model: PreTrainedModel) -> Engine:
+    """An engine whose texts end at different tokens, so that rows are dropped one by one."""
+    engine = Engine(model, [], 0)
+    texts = [engine.generate([prompt], GREEDY)[0] for prompt in PROMPTS]
+    return Engine(model, [texts[0][3], texts[2][6]], 0)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_rows_are_written_together_as_alone(name: str) -> None:
+    model = _model(name)
+    engine = _ending_apart(model)
+    assert not engine.reads_streams
+    alone = [engine.generate([prompt], GREEDY)[0] for prompt in PROMPTS]
+    assert len({tuple(ids) for ids in alone}) > 3
+    assert len({len(ids) for ids in alone}) > 1
+    assert engine.generate(PROMPTS, GREEDY) == alone
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_beams_take_their_states_along(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a model does that reads all of a row anew."""
+    engine, beams = Engine(_model(name), [], 0), replace(GREEDY, beams=3)
+    found = engine.generate(PROMPTS, beams)
+    monkeypatch.setattr(padded_decoder, "cache_of", lambda _: None)
+    expected = [engine.generate([prompt], beams)[0] for prompt in PROMPTS]
+    assert found == expected
+    assert found != [engine.generate([prompt], GREEDY)[0] for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize(("name", "right"), [("rwkv", False), ("lfm2", True)])
+def test_whether_rows_are_padded_is_tried(name: str, right: bool) -> None:
+    """RWKV reads padding as it does any token."""
+    model = _model(name).train()
+    assert pads_rightly(model, 0) == right
+    assert model.training
