@@ -15,7 +15,7 @@ from brulee.models.precision import pick_device, pick_dtype
 from brulee.models.skeleton import depth, load_skeleton
 from brulee.pipeline.plan_trial import Sample, Tried, deeper, tried
 from brulee.planning.apart import Apart
-from brulee.planning.cost import Cost, cost
+from brulee.planning.cost import Cost, Saves, cost
 from brulee.planning.memory import Memory, memory, room
 from brulee.progress import bar
 from brulee.recipe import Recipe
@@ -143,7 +143,7 @@ def _line(trials: _Trials, name: str, options: Mapping[str, Any]) -> Line:
         document_seconds=last.document_seconds,
         steps=last.steps,
         result_bytes=counted.stored_bytes,
-        checkpoints=spec.keep_checkpoints + 1 + spec.keep_best,
+        saves=Saves(last.saves, spec.keep_checkpoints, spec.keep_best),
     )
     fits = needed.total <= room(trials.device)
     return Line(name, counted.label, counted.trainable, needed, price, fits)

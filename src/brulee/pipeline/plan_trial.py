@@ -40,6 +40,7 @@ class Tried:
     documents: int
     document_seconds: float
     steps: int
+    saves: int  # checkpoints that are written
     learned: int  # in the heaviest pass
 
 
@@ -122,6 +123,7 @@ def tried(
         documents=sample.documents,
         document_seconds=document_seconds,
         steps=sample.course.steps,
+        saves=sample.course.saves(recipe.train.save_every),
         learned=sum(d.learned for d in heaviest(steps, passes).heaviest),
     )
 
