@@ -2,8 +2,10 @@
 
     several.py MODEL FOLDER CASE...      CASE: METHOD[:halt=STEP][:go=on][:decay=WEIGHT]
                                                [:model=NAME][:target=T]
+                                               [:count=DOCUMENTS][:pass=DOCUMENTS]
 
-NAME is a folder in MODEL instead of that, T what a LoRA is put on.
+NAME is a folder in MODEL instead of that, T what a LoRA is put on. A count is read once instead of
+11 documents twice; a pass has two documents or as many as are given, a step four.
 
 A case trains in FOLDER/CASE, where the first process writes; the others are given a folder that
 nobody may make. What each process read goes to FOLDER/CASE-RANK.json.
@@ -48,8 +50,13 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
     base = load_base(str(model / options.get("model", "")), torch.float32, torch.device("cpu"))
     on = {"target": options["target"]} if "target" in options else {}
     decay = float(options.get("decay", 0))
+    count, most = int(options.get("count", COUNT)), int(options.get("pass", 2))
     spec = TrainSpec(
-        batch_size=2, accumulation=2, epochs=float(EPOCHS), save_every=2, weight_decay=decay
+        batch_size=most,
+        accumulation=4 // most,
+        epochs=1.0 if "count" in options else float(EPOCHS),
+        save_every=2,
+        weight_decay=decay,
     )
     held, read = documents(), []
 
@@ -63,7 +70,7 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
         base,
         build_method(MethodSpec(name=method, **on)).attach(base.model),
         document,
-        COUNT,
+        count,
         spec,
         learning_rate=1e-3,
         folder=folder if world.writes or "go" in options else folder / "nobody" / "may",

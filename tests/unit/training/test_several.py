@@ -106,6 +106,15 @@ def test_sharded_weights_give_the_losses_of_one_process(
     assert_same_curve(halted, straight)
 
 
+@pytest.mark.parametrize("case", ["full:count=9", "full:count=7:pass=1"])
+def test_sharded_weights_wait_for_no_pass_that_another_process_lacks(
+    case: str, tiny_model_folder: Path, tmp_path: Path, one_thread: None
+) -> None:
+    """The last step has one document, or three in passes of one."""
+    launch(tiny_model_folder, tmp_path, case, ACCELERATE_USE_FSDP="true")
+    assert_same_curve(tmp_path / case, alone(tiny_model_folder, tmp_path, case))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["t5", "t5-gated"])
 def test_encoder_decoders_do_so_too(
