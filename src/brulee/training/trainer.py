@@ -296,7 +296,7 @@ class Trainer:
         """Have the model write, leaving no trace in it or in the random numbers to come."""
         assert self.glimpse is not None
         self.base.model.eval()
-        with apart(self.base.device):
+        with apart(self.base.device), self.passes.whole():
             found = self.glimpse()
         self.base.model.train()
         self.recorder.completions(self.step, found.scores, found.samples)

@@ -3,9 +3,11 @@
     several.py MODEL FOLDER CASE...      CASE: METHOD[:halt=STEP][:go=on][:decay=WEIGHT]
                                                [:model=NAME][:target=T]
                                                [:count=DOCUMENTS][:pass=DOCUMENTS]
+                                               [:look=STEPS]
 
 NAME is a folder in MODEL instead of that, T what a LoRA is put on. A count is read once instead of
-11 documents twice; a pass has two documents or as many as are given, a step four.
+11 documents twice; a pass has two documents or as many as are given, a step four. After so many
+steps the model is looked at, past the loss that training calls.
 
 A case trains in FOLDER/CASE, where the first process writes; the others are given a folder that
 nobody may make. What each process read goes to FOLDER/CASE-RANK.json.
@@ -29,7 +31,7 @@ from brulee.methods import build_method
 from brulee.models.loading import load_base
 from brulee.recipe import MethodSpec, TrainSpec
 from brulee.training.documents import Document
-from brulee.training.trainer import Trainer
+from brulee.training.trainer import Glimpse, Trainer
 from brulee.training.world import ALONE, World, joined
 
 COUNT, EPOCHS = 11, 2
@@ -57,6 +59,7 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
         epochs=1.0 if "count" in options else float(EPOCHS),
         save_every=2,
         weight_decay=decay,
+        generate_every=int(options["look"]) if "look" in options else None,
     )
     held, read = documents(), []
 
@@ -65,6 +68,11 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
         if world.writes and i == 4 * int(options.get("halt", 99)) - 4:
             signal.raise_signal(signal.SIGTERM)
         return Document(f"row {i}", held[i % COUNT])
+
+    def look() -> Glimpse:
+        with torch.no_grad():
+            logits = base.model(torch.tensor([held[0].ids])).logits
+        return Glimpse({"spread": float(logits.std())}, [])
 
     trainer = Trainer(
         base,
@@ -76,6 +84,7 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
         folder=folder if world.writes or "go" in options else folder / "nobody" / "may",
         validation=held[:3],
         world=world,
+        glimpse=look,
     )
     try:
         trainer.train()
