@@ -87,8 +87,9 @@ class Passes:
 
     def whole(self) -> contextlib.AbstractContextManager[None]:
         """Within it the model has all its weights in this process, as it does unless sharded."""
-        sharded = isinstance(self.loss, ShardedLoss)
-        return held_whole(self.loss) if sharded else contextlib.nullcontext()
+        if isinstance(self.loss, ShardedLoss):
+            return held_whole(self.loss)
+        return contextlib.nullcontext()
 
     def boundary(self) -> contextlib.AbstractContextManager[Any]:
         """Within it the model's attention keeps packed documents apart."""

@@ -50,7 +50,7 @@ def held_whole(sharded: ShardedLoss) -> Iterator[None]:
     Every process enters it, after a first step.
     """
     parts = [module for module in sharded.modules() if isinstance(module, FSDPModule)]
-    inner = [part for part in parts if part is not sharded]
+    inner = parts[1:]  # the outermost comes first, and is not let go in a pass anyway
     for part in parts:
         part.unshard()
     for part in inner:
