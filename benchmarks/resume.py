@@ -2,11 +2,12 @@
 
     python benchmarks/resume.py [--kills 24] [--seed 0]
 
-For every method a tiny model is trained twice: once straight through, and again with SIGKILL at a
-moment drawn evenly from the whole life of the process, before the run begins and in the middle of a
-checkpoint too (one is written at every step). Then the run is carried on, as often as it takes, and
-its stored weights must be the same bytes. Writes benchmarks/results/resume.json; exits 1 where one
-differs.
+For every method, and for plain text, a mixture, chats of several turns and a T5 with dropout, a
+tiny model is trained twice: once straight through, and again with SIGKILL at a moment drawn evenly
+from the whole life of the process, before the run begins and in the middle of a checkpoint too (one
+is written at every step). Then the run is carried on, as often as it takes: its stored weights must
+be the same bytes, and events.jsonl must tell of the same steps and validations, each once. Writes
+benchmarks/results/resume.json; exits 1 where one differs.
 
 Children are forked from a process that has imported everything, so that the moments fall into the
 work and not into imports.
@@ -32,6 +33,20 @@ HERE = Path(__file__).parent
 BAD = runpy.run_path(str(HERE.parent / "tests" / "bad_inputs.py"))
 MAKE_MODEL = runpy.run_path(str(HERE / "bad_input.py"))["make_model"]
 
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "texts.jsonl": [{"text": " ".join(row.values()) * 3} for row in BAD["ROWS"]],
+    "chats.jsonl": [
+        {
+            "messages": [
+                {"role": role, "content": f"{text} {i}."}
+                for text in ("Where is parcel", "And the lamp", "Is it day")
+                for role, text in (("user", text), ("assistant", f"{text}? Yes"))
+            ]
+        }
+        for i in range(24)
+    ],
+}
+SPLIT = {"test": 0.25, "validation": 0.1}
 METHODS: dict[str, dict[str, Any]] = {
     "lora": {"name": "lora", "rank": 2, "dropout": 0.3},
     "dora": {"name": "lora", "rank": 2, "dora": True},
@@ -42,6 +57,36 @@ METHODS: dict[str, dict[str, Any]] = {
     "prefix": {"name": "prefix", "tokens": 4},
     "fisher mask": {"name": "selective", "train": "sparse", "mask": "fisher", "documents": 4},
 }
+# What is trained otherwise than by a method alone: the keys of the recipe that are others.
+OTHERS: dict[str, dict[str, Any]] = {
+    "plain text": {"data": {"source": "texts.jsonl", "templates": "plain-text", "split": SPLIT}},
+    "chats": {"data": {"source": "chats.jsonl", "split": SPLIT}},
+    "mixture": {
+        "data": {
+            "mix": {"kind": "equal"},
+            "tasks": [
+                {
+                    "name": name,
+                    "source": "rows.jsonl",
+                    "templates": {
+                        "prompt": f"{name}: {{{{ {one} }}}}",
+                        "completion": f"{{{{ {other} }}}}",
+                    },
+                    "split": SPLIT,
+                }
+                for name, one, other in (
+                    ("sum up", "dialogue", "summary"),
+                    ("back", "summary", "dialogue"),
+                )
+            ],
+        }
+    },
+    "neftune": {"train": {"neftune_alpha": 5}},
+    "T5 lora": {"model": "tiny-t5", "method": METHODS["lora"]},
+    "T5 full": {"model": "tiny-t5", "method": METHODS["full"]},
+    "T5 prefix": {"model": "tiny-t5", "method": METHODS["prefix"]},
+}
+CASES = {**{name: {"method": method} for name, method in METHODS.items()}, **OTHERS}
 TRAIN = {
     "epochs": 10,
     "batch_size": 2,
@@ -71,9 +116,13 @@ def main() -> None:
         root = Path(scratch)
         os.chdir(root)
         at = BAD["Place"](root, MAKE_MODEL(root / "tiny-llama"))
-        straight = {name: run_straight(at, name) for name in METHODS}
-        for number in range(arguments.kills):
-            name = list(METHODS)[number % len(METHODS)]
+        make_t5(root / "tiny-llama", root / "tiny-t5")
+        for file, rows in ROWS.items():
+            Path(file).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        # Those first whose turn it is: not every case is killed in a short trial.
+        names = [list(CASES)[(arguments.seed + i) % len(CASES)] for i in range(arguments.kills)]
+        straight = {name: run_straight(at, name) for name in dict.fromkeys(names)}
+        for number, name in enumerate(names):
             kills.append(kill_once(at, name, number, straight[name], draw))
             print(json.dumps(kills[-1]), file=sys.stderr, flush=True)
     same = sum(kill["identical"] for kill in kills)
@@ -107,7 +156,7 @@ def kill_once(
     left = sorted(p.name for p in (folder / "checkpoints").glob("*")) if folder.exists() else []
     code = os.waitstatus_to_exitcode(os.waitpid(child(lambda: train(at, name, folder)), 0)[1])
     return {
-        "method": name,
+        "case": name,
         "killed_after_seconds": [round(moment, 3) for moment in moments],
         "of_seconds": round(seconds, 3),
         "checkpoints_then": left,
@@ -124,8 +173,23 @@ def train(at: Any, name: str, folder: Path) -> None:
     if (folder / "recipe.yaml").is_file():
         pipeline.resume(folder)
         return
-    recipe = at.write(f"{folder.name}.yaml", method=METHODS[name], train=TRAIN)
+    changes = {**CASES[name], "train": {**TRAIN, **CASES[name].get("train", {})}}
+    recipe = at.write(f"{folder.name}.yaml", **changes)
     pipeline.train(load_recipe(Path(recipe)), folder=folder)
+
+
+def make_t5(like: Path, folder: Path) -> None:
+    """A T5 of two layers with random weights and dropout, and the tokenizer of another model."""
+    from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
+
+    tokenizer = AutoTokenizer.from_pretrained(like)
+    tokenizer.chat_template = None
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4,
+        dropout_rate=0.1, pad_token_id=0, eos_token_id=2, decoder_start_token_id=0,
+    )  # fmt: skip
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def child(work: Callable[[], None]) -> int:
@@ -142,11 +206,14 @@ def child(work: Callable[[], None]) -> int:
 
 
 def digest(folder: Path) -> str:
-    """Of the stored weights."""
+    """Of the stored weights, and what was told of every step but how long it took."""
     from brulee.models.bundled import sha256
 
     files = [*folder.glob("adapter/*.safetensors"), *folder.glob("model/*.safetensors")]
-    return " ".join(sha256(file) for file in sorted(files))
+    told = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    kept = ("event", "step", "loss", "grad_norm", "lr", "tokens")
+    course = [[event.get(key) for key in kept] for event in told]
+    return " ".join([*(sha256(file) for file in sorted(files)), json.dumps(course)])
 
 
 def result(kills: list[dict[str, Any]]) -> dict[str, Any]:

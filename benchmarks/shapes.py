@@ -77,6 +77,16 @@ PAIR_SHAPES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": False,
         "decoder_start_token_id": 0,
     },
+    # T5-small, with the bundled model's vocabulary.
+    "t5-small": {
+        "vocab_size": 49_152,
+        "d_model": 512,
+        "d_ff": 2_048,
+        "num_layers": 6,
+        "num_heads": 8,
+        "d_kv": 64,
+        "decoder_start_token_id": 0,
+    },
     "t5-tiny": {
         "vocab_size": 32_128,
         "d_model": 128,

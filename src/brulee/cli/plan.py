@@ -88,13 +88,12 @@ def _row(line: Line) -> list[str]:
     assert line.cost is not None
     m, c = line.memory, line.cost
     parts = [m.weights, m.gradients, m.optimizer, m.activations, m.logits, m.runtime + m.saving]
-    disk = c.result_bytes + c.checkpoint_bytes
     minutes, seconds = divmod(round(c.seconds), 60)
     return [
         line.label,
         *map(size, parts),
         size(m.total),
         f"{minutes} min {seconds:02} s",
-        size(disk),
+        size(c.folder_bytes),
         "yes" if line.fits else "no",
     ]

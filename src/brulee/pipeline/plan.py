@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from brulee.errors import InputError, unknown
 from brulee.methods import METHODS, build_method
@@ -15,8 +17,10 @@ from brulee.models.precision import pick_device, pick_dtype
 from brulee.models.skeleton import depth, load_skeleton
 from brulee.pipeline.plan_trial import Sample, Tried, deeper, tried
 from brulee.planning.apart import Apart
-from brulee.planning.cost import Cost, cost
+from brulee.planning.cost import Cost, Saves, cost
 from brulee.planning.memory import Memory, memory, room
+from brulee.planning.micro_batch import tokens_within
+from brulee.planning.probe import Probe
 from brulee.progress import bar
 from brulee.recipe import Recipe
 
@@ -85,7 +89,9 @@ class _Trials:
     device: torch.device
     dtype: torch.dtype
 
-    def of(self, counted: Count, options: Mapping[str, Any]) -> list[Tried]:
+    def of(
+        self, counted: Count, options: Mapping[str, Any], fitting: int | None = None
+    ) -> list[Tried]:
         """Trials at two depths from which the rest follows, or one at the full depth.
 
         What a method trains must grow evenly with depth: "the last four layers" do from four on.
@@ -96,7 +102,7 @@ class _Trials:
             try:
                 found = [
                     self.apart.run(
-                        tried, model, n, counted.method, options, self.device, self.dtype
+                        tried, model, n, counted.method, options, self.device, self.dtype, fitting
                     )
                     for n in depths
                 ]
@@ -131,9 +137,13 @@ def _line(trials: _Trials, name: str, options: Mapping[str, Any]) -> Line:
         refusal = "it trains the weights themselves, and a quantised base has none to train"
     if refusal:
         return Line(name, counted.label, 0, None, None, False, refusal)
+    layers, skeleton = depth(model, revision), load_skeleton(model, revision)
     found = trials.of(counted, options)
-    whole, last = deeper(found, depth(model, revision)), found[-1]
-    vocabulary = int(load_skeleton(model, revision).config.get_text_config().vocab_size)
+    fitting = _fitting(trials, deeper(found, layers), skeleton, counted, found[-1])
+    if found[-1].pass_tokens > fitting:
+        found = trials.of(counted, options, fitting)
+    whole, last = deeper(found, layers), found[-1]
+    vocabulary = int(skeleton.config.get_text_config().vocab_size)
     needed = memory(whole, vocabulary, last.learned, trials.device.type)
     spec = recipe.train
     price = cost(
@@ -143,10 +153,20 @@ def _line(trials: _Trials, name: str, options: Mapping[str, Any]) -> Line:
         document_seconds=last.document_seconds,
         steps=last.steps,
         result_bytes=counted.stored_bytes,
-        checkpoints=spec.keep_checkpoints + 1 + spec.keep_best,
+        saves=Saves(last.saves, spec.keep_checkpoints, spec.keep_best),
     )
     fits = needed.total <= room(trials.device)
     return Line(name, counted.label, counted.trainable, needed, price, fits)
+
+
+def _fitting(
+    trials: _Trials, whole: Probe, skeleton: PreTrainedModel, counted: Count, last: Tried
+) -> int:
+    """The tokens that a training would put into a pass at most, with the memory there is."""
+    if trials.recipe.train.micro_batch != "auto":
+        return sys.maxsize
+    trained = counted.gradient_bytes // 4  # of fp32 values
+    return tokens_within(room(trials.device), skeleton, int(whole.weights), trained, last.itemsize)
 
 
 def model_name(recipe: Recipe) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +41,10 @@ class Tried:
     documents: int
     document_seconds: float
     steps: int
+    saves: int  # checkpoints that are written
     learned: int  # in the heaviest pass
+    pass_tokens: int  # of the heaviest pass
+    itemsize: int  # bytes of a value in the format that the base is held in
 
 
 class Sample:
@@ -91,8 +95,11 @@ def tried(
     options: Mapping[str, Any],
     device: torch.device,
     dtype: torch.dtype,
+    fitting: int | None = None,
 ) -> Tried:
     """Train the method for a moment on so many layers of `model`, a name or a path.
+
+    A pass has `fitting` tokens at most where the recipe does not say how many.
 
     Raises InputError for a method that cannot be put on so few layers.
     """
@@ -112,9 +119,10 @@ def tried(
     document_seconds = (time.perf_counter() - began) / len(documents)
     noise = recipe.train.neftune_alpha
     passes = Passes(base, most=recipe.train.batch_size, autocast=autocast, noise=noise)
-    if recipe.train.micro_batch != "auto":
-        passes.pass_tokens = min(passes.pass_tokens, recipe.train.micro_batch)
+    bound = fitting if recipe.train.micro_batch == "auto" else recipe.train.micro_batch
+    passes.pass_tokens = min(passes.pass_tokens, bound or sys.maxsize)
     probe = prober.probe(passes, attached, steps, recipe.train.optimizer)
+    most = heaviest(steps, passes).heaviest
     return Tried(
         probe=probe.beside(unseen_bytes() if device.type == "cpu" else 0),
         trainable=attached.trainable(),
@@ -122,7 +130,10 @@ def tried(
         documents=sample.documents,
         document_seconds=document_seconds,
         steps=sample.course.steps,
-        learned=sum(d.learned for d in heaviest(steps, passes).heaviest),
+        saves=sample.course.saves(recipe.train.save_every),
+        learned=sum(d.learned for d in most),
+        pass_tokens=tokens_of(most),
+        itemsize=shallow.dtype.itemsize,
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-import psutil
 import torch
 
 from brulee.models.head import CHUNK_LOGITS
 from brulee.planning.probe import Probe
+from brulee.training.free import free_bytes
 from brulee.training.memory import current_bytes
 
 
@@ -57,4 +57,4 @@ def room(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device)
-    return int(psutil.virtual_memory().available) + current_bytes(device)
+    return free_bytes() + current_bytes(device)

@@ -31,6 +31,15 @@ def fitting_tokens(
     A bound from above on what a token takes, not a measurement: where there is plenty of memory,
     as nearly always on a CPU, more comes out than anybody would put into a pass.
     """
+    trained = sum(p.numel() for p in parameters)
+    return tokens_within(room(device), model, held_bytes(model), trained, model.dtype.itemsize)
+
+
+def tokens_within(free: int, model: PreTrainedModel, held: int, trained: int, itemsize: int) -> int:
+    """The same of a model of this shape, of which `held` bytes of weights lie in memory.
+
+    Its passes compute in a format of `itemsize` bytes, and so many values are trained.
+    """
     config = model.config.get_text_config()
     width = int(config.hidden_size)
     given = getattr(config, "intermediate_size", None) or getattr(config, "d_ff", None)
@@ -44,7 +53,6 @@ def fitting_tokens(
     widths = _WIDTHS
     if experts is not None:  # each has a copy of what it reads, and of what it makes
         inner, widths = max(inner, experts.used * experts.inner), widths + 2 * experts.used
-    token_bytes = layers * (widths * width + _INNER * inner) * model.dtype.itemsize
-    trained = sum(p.numel() for p in parameters) * _TRAINED_BYTES
-    free = _SHARE * room(device) - held_bytes(model) - trained
-    return max(_LEAST, int(free / token_bytes))
+    token_bytes = layers * (widths * width + _INNER * inner) * itemsize
+    left = _SHARE * free - held - trained * _TRAINED_BYTES
+    return max(_LEAST, int(left / token_bytes))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-import psutil
 import torch
 
 from brulee.errors import InputError
 from brulee.inference.continuous import Room
+from brulee.training.free import free_bytes
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def kept_bytes(asked_mb: int | None, device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
     else:
-        free = int(psutil.virtual_memory().available)
+        free = free_bytes()
     if asked_mb is None:
         return min(free // 4, _MOST_KEPT)
     if asked_mb * 2**20 > free:

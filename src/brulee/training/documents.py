@@ -36,6 +36,10 @@ class Course:
         first = step * self.per_step
         return range(first, min(first + self.per_step, self.documents))
 
+    def saves(self, every: int | None) -> int:
+        """How many checkpoints there are with one after so many steps, or epochs, and the last."""
+        return math.ceil(self.steps / (every or self.per_epoch))
+
 
 def course(spec: TrainSpec, count: int) -> Course:
     """The steps of a training where `count` documents are an epoch."""

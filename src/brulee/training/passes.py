@@ -19,7 +19,7 @@ from brulee.models.precision import FUSED_PASS_TOKENS, PASS_TOKENS
 from brulee.models.rope import changes_beyond
 from brulee.training.captured import captured
 from brulee.training.noise import Noise
-from brulee.training.sharding import shard
+from brulee.training.sharding import ShardedLoss, held_whole, shard
 
 
 class Passes:
@@ -82,6 +82,12 @@ class Passes:
         self.loss.decoder = self._decoder = self._captured = None
         self.packs = self._packs_itself
         self.loss = shard(self.base.model, self.loss)
+
+    def whole(self) -> contextlib.AbstractContextManager[None]:
+        """Within it the model has all its weights in this process, as it does unless sharded."""
+        if isinstance(self.loss, ShardedLoss):
+            return held_whole(self.loss)
+        return contextlib.nullcontext()
 
     def boundary(self) -> contextlib.AbstractContextManager[Any]:
         """Within it the model's attention keeps packed documents apart."""

@@ -7,11 +7,12 @@ own forward to project the learned positions only, becomes the outermost of them
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
@@ -40,6 +41,27 @@ def shard(model: PreTrainedModel, loss: Callable[[Batch], torch.Tensor]) -> Shar
             fully_shard(module)
     fully_shard(whole)
     return whole
+
+
+@contextmanager
+def held_whole(sharded: ShardedLoss) -> Iterator[None]:
+    """Within it each process holds all weights, for what goes past the modules' own forward.
+
+    Every process enters it, after a first step.
+    """
+    parts = [module for module in sharded.modules() if isinstance(module, FSDPModule)]
+    inner = parts[1:]  # the outermost comes first, and is not let go in a pass anyway
+    for part in parts:
+        part.unshard()
+    for part in inner:
+        part.set_reshard_after_forward(False, recurse=False)
+    try:
+        yield
+    finally:
+        for part in inner:
+            part.set_reshard_after_forward(True, recurse=False)
+        for part in parts:
+            part.reshard()
 
 
 def gathered(model: PreTrainedModel, writes: bool) -> dict[str, torch.Tensor]:

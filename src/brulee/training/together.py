@@ -54,15 +54,25 @@ def combine(
     return Share(loss_value, int(tokens), int(learned), stop > 0)
 
 
-def fill(world: World, passes: Passes, own: Sequence[Encoded], other: Encoded) -> None:
-    """Take part in the passes that other processes have more of, adding nothing to the gradient.
+def missing(world: World, passes: Passes, own: Sequence[Encoded]) -> int:
+    """How many more passes another process makes of its documents; 0 where none is waited for.
+
+    Processes meet here, so it is asked before the first pass: what they send each other has to be
+    in one order, and between the passes of one no other sends anything but parts of layers.
+    """
+    if not world.shards:
+        return 0
+    count = passes.count(own)
+    return world.most(count) - count
+
+
+def fill(passes: Passes, count: int, other: Encoded) -> None:
+    """Take part in so many passes that others have more of, adding nothing to the gradient.
 
     Sharded layers are gathered from all processes in every pass.
     """
-    if world.shards:
-        missing = world.most(passes.count(own)) - passes.count(own)
-        for loss in passes.each([other] * missing):
-            torch.autograd.backward(loss * 0.0)
+    for loss in passes.each([other] * count):
+        torch.autograd.backward(loss * 0.0)
 
 
 def clip(world: World, parameters: Sequence[torch.nn.Parameter], limit: float) -> torch.Tensor:

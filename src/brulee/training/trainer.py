@@ -216,9 +216,11 @@ class Trainer:
             loss, tokens = self._backward(documents, learned)
             return together.Share(loss, tokens, learned, False)
         constant = self.course.per_step
+        missing = together.missing(self.world, self.passes, documents)
         loss, tokens = self._backward(documents, constant)
-        filler = documents or [self.document(self.course.of(self.step)[0]).encoded]
-        together.fill(self.world, self.passes, documents, filler[0])
+        if missing:
+            filler = documents or [self.document(self.course.of(self.step)[0]).encoded]
+            together.fill(self.passes, missing, filler[0])
         own = together.Share(loss, tokens, learned, self._stop)
         return together.combine(self.world, self.parameters, own, constant)
 
@@ -296,7 +298,7 @@ class Trainer:
         """Have the model write, leaving no trace in it or in the random numbers to come."""
         assert self.glimpse is not None
         self.base.model.eval()
-        with apart(self.base.device):
+        with apart(self.base.device), self.passes.whole():
             found = self.glimpse()
         self.base.model.train()
         self.recorder.completions(self.step, found.scores, found.samples)

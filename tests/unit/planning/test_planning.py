@@ -19,7 +19,7 @@ from brulee.methods import build_method
 from brulee.models.head import CompletionLoss
 from brulee.pipeline.plan import plan
 from brulee.planning import micro_batch
-from brulee.planning.cost import cost
+from brulee.planning.cost import Saves, cost
 from brulee.planning.memory import memory
 from brulee.planning.micro_batch import fitting_tokens
 from brulee.planning.probe import Probe, Prober, Work, heaviest
@@ -109,10 +109,27 @@ def test_time_grows_with_tokens_documents_and_steps() -> None:
         document_seconds=0.1,
         steps=4,
         result_bytes=500,
-        checkpoints=3,
+        saves=Saves(written=9, keep=2, best=False),
     )
     assert found.seconds == pytest.approx(1000 * 0.02 + 4 * 0.5 + 3.0 + 40 * 0.1)
     assert (found.result_bytes, found.checkpoint_bytes) == (500, 3 * 1200)
+
+
+@pytest.mark.parametrize(
+    ("saves", "result", "expected"),
+    [
+        (Saves(written=9, keep=2, best=False), 500, 3 * 1200),  # the third is not whole yet
+        (Saves(written=9, keep=2, best=False), 5000, 2 * 1200 + 5000),
+        (Saves(written=9, keep=2, best=True), 500, 4 * 1200),
+        (Saves(written=1, keep=2, best=False), 500, 1200 + 500),  # no more than are written
+        (Saves(written=2, keep=2, best=True), 500, 3 * 1200 + 500),
+    ],
+)
+def test_a_folder_is_counted_at_its_fullest(saves: Saves, result: int, expected: int) -> None:
+    found = cost(
+        WHOLE, tokens=1, documents=1, document_seconds=0, steps=1, result_bytes=result, saves=saves
+    )
+    assert found.folder_bytes == expected
 
 
 def test_less_memory_makes_smaller_passes(

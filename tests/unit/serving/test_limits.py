@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -19,8 +17,7 @@ from brulee.serving.limits import Limits, kept_bytes
 def test_a_quarter_of_what_is_free_is_kept_or_what_was_asked_for(
     monkeypatch: pytest.MonkeyPatch, asked: int | None, free_mb: int, kept_mb: int
 ) -> None:
-    free = SimpleNamespace(available=free_mb * 2**20)
-    monkeypatch.setattr(limits.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(limits, "free_bytes", lambda: free_mb * 2**20)
     assert kept_bytes(asked, torch.device("cpu")) == kept_mb * 2**20
     with pytest.raises(InputError, match=rf"--cache {free_mb + 1}: only {free_mb} megabytes"):
         kept_bytes(free_mb + 1, torch.device("cpu"))

@@ -2,8 +2,12 @@
 
     several.py MODEL FOLDER CASE...      CASE: METHOD[:halt=STEP][:go=on][:decay=WEIGHT]
                                                [:model=NAME][:target=T]
+                                               [:count=DOCUMENTS][:pass=DOCUMENTS]
+                                               [:look=STEPS]
 
-NAME is a folder in MODEL instead of that, T what a LoRA is put on.
+NAME is a folder in MODEL instead of that, T what a LoRA is put on. A count is read once instead of
+11 documents twice; a pass has two documents or as many as are given, a step four. After so many
+steps the model is looked at, past the loss that training calls.
 
 A case trains in FOLDER/CASE, where the first process writes; the others are given a folder that
 nobody may make. What each process read goes to FOLDER/CASE-RANK.json.
@@ -27,7 +31,7 @@ from brulee.methods import build_method
 from brulee.models.loading import load_base
 from brulee.recipe import MethodSpec, TrainSpec
 from brulee.training.documents import Document
-from brulee.training.trainer import Trainer
+from brulee.training.trainer import Glimpse, Trainer
 from brulee.training.world import ALONE, World, joined
 
 COUNT, EPOCHS = 11, 2
@@ -48,8 +52,14 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
     base = load_base(str(model / options.get("model", "")), torch.float32, torch.device("cpu"))
     on = {"target": options["target"]} if "target" in options else {}
     decay = float(options.get("decay", 0))
+    count, most = int(options.get("count", COUNT)), int(options.get("pass", 2))
     spec = TrainSpec(
-        batch_size=2, accumulation=2, epochs=float(EPOCHS), save_every=2, weight_decay=decay
+        batch_size=most,
+        accumulation=4 // most,
+        epochs=1.0 if "count" in options else float(EPOCHS),
+        save_every=2,
+        weight_decay=decay,
+        generate_every=int(options["look"]) if "look" in options else None,
     )
     held, read = documents(), []
 
@@ -59,16 +69,22 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
             signal.raise_signal(signal.SIGTERM)
         return Document(f"row {i}", held[i % COUNT])
 
+    def look() -> Glimpse:
+        with torch.no_grad():
+            logits = base.model(torch.tensor([held[0].ids])).logits
+        return Glimpse({"spread": float(logits.std())}, [])
+
     trainer = Trainer(
         base,
         build_method(MethodSpec(name=method, **on)).attach(base.model),
         document,
-        COUNT,
+        count,
         spec,
         learning_rate=1e-3,
         folder=folder if world.writes or "go" in options else folder / "nobody" / "may",
         validation=held[:3],
         world=world,
+        glimpse=look,
     )
     try:
         trainer.train()

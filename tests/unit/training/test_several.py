@@ -106,6 +106,34 @@ def test_sharded_weights_give_the_losses_of_one_process(
     assert_same_curve(halted, straight)
 
 
+@pytest.mark.parametrize("case", ["full:count=9", "full:count=7:pass=1"])
+def test_sharded_weights_wait_for_no_pass_that_another_process_lacks(
+    case: str, tiny_model_folder: Path, tmp_path: Path, one_thread: None
+) -> None:
+    """The last step has one document, or three in passes of one."""
+    launch(tiny_model_folder, tmp_path, case, ACCELERATE_USE_FSDP="true")
+    assert_same_curve(tmp_path / case, alone(tiny_model_folder, tmp_path, case))
+
+
+def test_sharded_weights_are_whole_while_the_model_writes(
+    tiny_model_folder: Path, tmp_path: Path, one_thread: None
+) -> None:
+    case = "full:look=2"
+    launch(tiny_model_folder, tmp_path, case, ACCELERATE_USE_FSDP="true")
+    straight = alone(tiny_model_folder, tmp_path, case)
+    assert_same_curve(tmp_path / case, straight)
+    seen = [
+        [
+            (e["step"], e["scores"]["spread"])
+            for e in read_events(f / "events.jsonl")
+            if "scores" in e
+        ]
+        for f in (tmp_path / case, straight)
+    ]
+    assert [step for step, _ in seen[1]] == [2, 4, 6]
+    assert [s for _, s in seen[0]] == pytest.approx([s for _, s in seen[1]], rel=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["t5", "t5-gated"])
 def test_encoder_decoders_do_so_too(

@@ -99,4 +99,4 @@ def _seconds(line: Line, of: Recipe, recipe: Recipe, documents: int) -> float:
 
 def _bytes(line: Line) -> int:
     assert line.cost is not None
-    return line.cost.result_bytes + line.cost.checkpoint_bytes
+    return line.cost.folder_bytes

@@ -1,0 +1,51 @@
+"""What a plan says of a machine with little memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brulee.pipeline import plan as planning
+from brulee.recipe import recipe_from_dict
+
+
+@pytest.mark.parametrize(("micro_batch", "bounds"), [("auto", [None, 256]), (400, [None])])
+def test_passes_are_tried_as_small_as_training_would_make_them(
+    micro_batch: Any,
+    bounds: list[int | None],
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(
+        "".join(f'{{"question": "{"why " * 20}{i}", "answer": "{i}"}}\n' for i in range(40))
+    )
+    recipe = recipe_from_dict(
+        {
+            "model": str(tiny_model_folder),
+            "data": {
+                "source": str(rows),
+                "templates": {"prompt": "{{ question }}", "completion": "{{ answer }}"},
+            },
+            "method": {"name": "lora", "rank": 2},
+            "train": {"micro_batch": micro_batch, "max_steps": 2, "precision": "float32"},
+        }
+    )
+    asked, run = [], planning.Apart.run
+
+    def tell(apart: Any, trial: Any, *arguments: Any) -> Any:
+        found = run(apart, trial, *arguments)
+        asked.append((arguments[-1], found.pass_tokens))
+        return found
+
+    monkeypatch.setattr(planning.Apart, "run", tell)
+    monkeypatch.setattr(planning, "room", lambda _: 10**6)
+    (line,) = planning.plan(recipe, ["lora"]).lines
+    assert not line.fits
+    # A model of two layers is tried at its full depth.
+    assert [bound for bound, _ in asked] == bounds
+    assert asked[0][1] > 256
+    assert (asked[-1][1] <= 256) == (micro_batch == "auto")
