@@ -18,4 +18,8 @@ def print_findings(found: list[Finding]) -> None:
         about = f"{name}: " if name else ""
         print(printable(f"{place}{finding.severity}: {about}{finding.message} [{finding.code}]"))
     errors = sum(finding.severity == "error" for finding in found)
-    print(f"{errors} errors, {len(found) - errors} warnings")
+    print(f"{_counted(errors, 'error')}, {_counted(len(found) - errors, 'warning')}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

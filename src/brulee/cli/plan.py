@@ -19,7 +19,8 @@ def plan(
     recipe: options.RecipeFile,
     overrides: options.Overrides = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="Beside the recipe's own, this one only (repeatable).")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Beside the recipe's own, this one only (repeatable)."),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,

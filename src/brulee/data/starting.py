@@ -271,6 +271,8 @@ def _lines(
         yield f"  # the source's own splits ({names}) are kept"
     yield "  split:"
     yield f"    test: {split['test']}  # share of the rows that is scored and not trained on"
+    if not task.rows.published.get("validation"):
+        yield "    # validation: 0.1  # share that `brulee sweep` chooses settings by"
     if "group" in split:
         yield f"    group: {quoted(split['group'])}  # rows with one value in it stay on one side"
     else:

@@ -134,11 +134,14 @@ def forgetting(results: Results) -> str:
     p = "p (Holm)" if any(guard.p_holm is not None for guard in guards) else "p"
     heads = ("Guard", _IN_WORDS, "Difference", "95% interval", p, "Before → after")
     chart = both_widths(partial(charts.guard_chart, guards))
+    less = {wording.metric_name(guard.metric) for guard in guards if not guard.higher_is_better}
+    reading = f" Less is better of {' and '.join(sorted(less))}." if less else ""
     return (
         "<section><h2>What was lost</h2>"
         "<p>Guards are tasks the run was not meant to improve, measured before and after. "
         "A change counts where the whole interval lies on one side of zero and p"
-        f"{', corrected for the number of guards,' if p != 'p' else ''} is below 0.05.</p>"
+        f"{', corrected for the number of guards,' if p != 'p' else ''} is below 0.05."
+        f"{escape(reading)}</p>"
         f"<figure>{chart}</figure>{table('Guards, after minus before', heads, rows)}</section>"
     )
 

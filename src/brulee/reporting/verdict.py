@@ -122,7 +122,8 @@ def _guards(guards: Sequence[Forgetting]) -> str:
 
 
 def _guard(guard: Forgetting) -> str:
-    evidence = f"{wording.difference(guard)}, interval {wording.interval(guard)}"
+    change = _change(guard)
+    evidence = f"{change}, interval {wording.interval(guard)}"
     if guard.low * guard.high > 0 and not guard.direction:
         evidence += f", yet {wording.p_phrase(guard.corrected_p)}"
     if guard.kept == "forgot":
@@ -132,7 +133,13 @@ def _guard(guard: Forgetting) -> str:
     if guard.kept == "kept":
         return f"{guard.task} did not measurably change ({evidence})"
     if guard.low == guard.high:  # a text of its own, of which no spread is known
-        return f"{guard.task} was measured on one item alone ({wording.difference(guard)})"
+        return f"{guard.task} was measured on one item alone ({change})"
     worst = guard.low if guard.higher_is_better else guard.high
     bound = wording.signed(worst, wording.places(guard.difference, guard.low, guard.high))
     return f"{guard.task} did not measurably change ({evidence}: could be as bad as {bound})"
+
+
+def _change(guard: Forgetting) -> str:
+    """A guard's difference, with its score's name where less is better: a + is then a loss."""
+    change = wording.difference(guard)
+    return change if guard.higher_is_better else f"{change} {wording.metric_name(guard.metric)}"

@@ -53,6 +53,7 @@ def test_chats_are_read_as_such_and_the_recipe_opens(brulee, here: Path) -> None
     )
     text = (here / "chats.yaml").read_text()
     assert "# read as openai-chat: messages" in text
+    assert "    # validation: 0.1  # share that `brulee sweep` chooses settings by" in text
     recipe = load_recipe("chats.yaml")
     (task,) = open_corpus(recipe).tasks.values()
     assert task.train

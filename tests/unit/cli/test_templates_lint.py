@@ -28,13 +28,13 @@ def test_errors_exit_2_with_file_and_line(brulee, file: Path) -> None:
     assert first.startswith(f"{file}, line 2: error: chats/a: the letter 'n' stands right after")
     assert first.endswith("[stray-character]")
     assert second.endswith("[missing-space]")
-    assert last == "1 errors, 1 warnings"
+    assert last == "1 error, 1 warning"
 
 
 def test_warnings_alone_exit_0(brulee, file: Path) -> None:
     file.write_text(STRAY.replace("}}n", "}}"))
     done = brulee("templates", "lint", file)
-    assert (done.code, done.out.splitlines()[-1]) == (0, "0 errors, 1 warnings")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "0 errors, 1 warning")
 
 
 def test_json_lists_the_findings(brulee, file: Path) -> None:

@@ -255,6 +255,16 @@ def test_the_guards_show_the_p_that_decided(example: Results) -> None:
     assert "<td>0.030</td>" in lost
 
 
+def test_the_page_says_of_which_guards_less_is_better(example: Results) -> None:
+    more = [g.model_copy(update={"higher_is_better": True}) for g in example.forgetting]
+    assert "Less is better" not in render(
+        example.model_copy(update={"forgetting": tuple(more)}), [], []
+    )
+    less = more[0].model_copy(update={"metric": "bits_per_byte", "higher_is_better": False})
+    shown = render(example.model_copy(update={"forgetting": (less, *more[1:])}), [], [])
+    assert "Less is better of bits per byte." in shown
+
+
 def test_several_tasks_are_counted_and_no_bracket_is_torn(example: Results) -> None:
     first = example.comparisons[0]
     tasks = [first.model_copy(update={"task": task}) for task in ("a/test", "b/test", "c/test")]

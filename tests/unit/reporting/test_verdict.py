@@ -125,6 +125,14 @@ def test_a_guard_whose_p_does_not_agree_with_its_interval_did_not_change() -> No
     ) in verdict(results(GAIN, guards=(lost,)))
 
 
+def test_a_guard_of_which_less_is_better_names_its_unit_beside_the_sign() -> None:
+    worse = guard(0.02, 0.06).model_copy(
+        update={"metric": "bits_per_byte", "higher_is_better": False, "kept": "forgot"}
+    )
+    said = verdict(results(GAIN, guards=(worse,)))
+    assert "it forgot part of common-knowledge (+0.04 bits per byte, interval +0.02 to" in said
+
+
 def test_guards_that_are_not_named_are_not_said_to_be_safe() -> None:
     doubtful = tuple(guard(-0.1, 0.05, f"open-{i}") for i in range(5))
     said = verdict(results(GAIN, guards=(guard(-0.01, 0.01, "fine"), *doubtful)))

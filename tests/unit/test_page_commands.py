@@ -1,0 +1,58 @@
+"""Every `brulee ...` line in a block of the pages names commands and options that exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from brulee.cli.main import build_app
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(?:sh|bash)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PROMPT = re.compile(r"^\$ ")
+CALL = re.compile(r"(?:brulee|python -m brulee) (?=[a-z])")
+
+
+def lines(text: str) -> list[str]:
+    """The arguments of each `brulee` line in a page's blocks, continued lines joined."""
+    blocks = "\n".join(BLOCK.findall(text)).replace("\\\n", " ")
+    stripped = [PROMPT.sub("", line) for line in blocks.splitlines()]
+    return [CALL.sub("", line, count=1) for line in stripped if CALL.match(line)]
+
+
+def parse(line: str) -> None:
+    """Parse a line down to its subcommand as `brulee` does, and run nothing of it."""
+    words = shlex.split(line, comments=True)
+    stop = next((i for i, word in enumerate(words) if re.match(r"[|>;&]", word)), len(words))
+    command, rest, parent = get_command(build_app()), words[:stop], None
+    while hasattr(command, "commands"):
+        parent = command.make_context(command.name, rest, parent=parent)
+        name, *rest = [*parent._protected_args, *parent.args]
+        assert name in command.commands, f"no command {name!r}"
+        command = command.commands[name]
+    command.make_context(command.name, rest, parent=parent)
+
+
+def mistakes(text: str) -> list[str]:
+    wrong = []
+    for line in lines(text):
+        try:
+            parse(line)
+        except Exception as error:
+            wrong.append(f"brulee {line}: {getattr(error, 'message', error)}")
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_shows_no_command_or_option_that_does_not_exist(page: Path) -> None:
+    assert mistakes(page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("line", ["runn a.yaml", "run a.yaml --sett a=b", "adapters lst", "run"])
+def test_a_line_with_a_mistake_is_found(line: str) -> None:
+    assert len(mistakes(f"```\n$ brulee {line}\n```\n")) == 1
