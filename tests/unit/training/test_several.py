@@ -106,7 +106,9 @@ def test_sharded_weights_give_the_losses_of_one_process(
     assert_same_curve(halted, straight)
 
 
-@pytest.mark.parametrize("case", ["full:count=9", "full:count=7:pass=1"])
+@pytest.mark.parametrize(
+    "case", ["full:count=9", pytest.param("full:count=7:pass=1", marks=pytest.mark.slow)]
+)
 def test_sharded_weights_wait_for_no_pass_that_another_process_lacks(
     case: str, tiny_model_folder: Path, tmp_path: Path, one_thread: None
 ) -> None:
@@ -115,6 +117,7 @@ def test_sharded_weights_wait_for_no_pass_that_another_process_lacks(
     assert_same_curve(tmp_path / case, alone(tiny_model_folder, tmp_path, case))
 
 
+@pytest.mark.slow
 def test_sharded_weights_are_whole_while_the_model_writes(
     tiny_model_folder: Path, tmp_path: Path, one_thread: None
 ) -> None:
