@@ -84,7 +84,7 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
         folder=folder if world.writes or "go" in options else folder / "nobody" / "may",
         validation=held[:3],
         world=world,
-        glimpse=look,
+        glimpse=look if "look" in options else None,
     )
     try:
         trainer.train()
