@@ -217,9 +217,9 @@ def _chosen(live: Sequence[Live], logits_NV: torch.Tensor, at: Sequence[int]) ->
         places = torch.tensor([at[i] for i in own], device=logits_NV.device)
         streams = [live[i].stream for i in own]
         logits_BV = logits_NV[places]  # a copy, of which rows are changed
-        for i, logits_V in zip(own, logits_BV, strict=True):
+        for place, i in enumerate(own):
             if (walk := live[i].walk) is not None:
-                walk.hide(logits_V, live[i].order.stop_ids)
+                walk.hide(logits_BV[place], live[i].order.stop_ids)
         found = next_tokens(logits_BV, live[own[0]].sampling, streams).tolist()
         for i, token in zip(own, found, strict=True):
             tokens[i] = token

@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from brulee.inference.padded_decoder import PaddedDecoder
+from brulee.models.turns import turn
 
 _SIZES = 11, 5  # of prompts
 _MORE = 4  # tokens after them, of which the longer prompt has half
@@ -23,16 +24,17 @@ def pads_rightly(model: PreTrainedModel, pad_id: int) -> bool:
 
     The longer ends first, so that the shorter has tokens in company and without.
     """
-    training = model.training
-    model.eval()
-    try:
-        high = model.get_input_embeddings().weight.shape[0]
-        draw = torch.Generator().manual_seed(0)
-        longer, shorter = (torch.randint(high, (n + _MORE,), generator=draw) for n in _SIZES)
-        found = _logits(model, [shorter.tolist(), longer.tolist()], pad_id)
-        expected = _logits(model, [shorter.tolist()], pad_id)
-    finally:
-        model.train(training)
+    with turn(model):  # nobody else runs it while its dropout is off
+        training = model.training
+        model.eval()
+        try:
+            high = model.get_input_embeddings().weight.shape[0]
+            draw = torch.Generator().manual_seed(0)
+            longer, shorter = (torch.randint(high, (n + _MORE,), generator=draw) for n in _SIZES)
+            found = _logits(model, [shorter.tolist(), longer.tolist()], pad_id)
+            expected = _logits(model, [shorter.tolist()], pad_id)
+        finally:
+            model.train(training)
     tolerance = 1e-3 if found.dtype == torch.float32 else 0.05
     error = (found.float() - expected.float()).abs().max()
     return bool(error <= tolerance * expected.float().abs().max())

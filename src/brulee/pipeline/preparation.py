@@ -139,7 +139,7 @@ def _load(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> Base:
     base = load_base(spec.name, dtype, device, spec.revision, resolve, quantise=spec.quantise)
     check_whole(resolve(spec.name), base)
     _check_context(recipe, context_length(base.model))
-    sampling_of(recipe, base.tokenizer)
+    sampling_of(recipe, base.tokenizer)  # refuses a schema that its tokens cannot be held to
     check_noise(base.model, recipe.train.neftune_alpha)
     return base
 
