@@ -1,12 +1,12 @@
-"""Where the time of a training step goes: LoRA r16 on all linears, bf16, eight conversations.
+"""Where the time of a training step goes: LoRA r16 on all linears, eight conversations.
 
-    python benchmarks/profile_step.py --data dialogsum.dev.jsonl
+    python benchmarks/profile_step.py --data dialogsum.dev.jsonl [--precision float32]
 
 Trains a few steps of recipes/dialogsum.yaml and has torch.profiler watch the last two. Every
 operation counts with its own time, without that of what it calls, under the first of GROUPS that it
 or what called it belongs to; what is left of the wall time is Python and the profiler itself. The
 steps before, which nothing watches, tell how much the watching costs. Prints a Markdown table and
-writes benchmarks/results/profile-step.json.
+writes benchmarks/results/profile-step.json, or profile-step-float32.json.
 """
 
 from __future__ import annotations
@@ -58,9 +58,11 @@ GROUPS: list[tuple[str, str, str]] = [
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, help="a JSONL with dialogue, summary and fname")
+    parser.add_argument("--precision", default="bfloat16", choices=("bfloat16", "float32"))
     arguments = parser.parse_args()
+    asked = "" if arguments.precision == "bfloat16" else f"-{arguments.precision}"
     name_loops()
-    steps, seconds, found = watch(arguments.data)
+    steps, seconds, found = watch(arguments.data, arguments.precision)
     watched, plain = steps[-WATCHED:], steps[WARM:-WATCHED]
     spent = dict.fromkeys((group for group, *_ in GROUPS), 0.0)
     for event in found.events():  # type: ignore[no-untyped-call]
@@ -69,8 +71,10 @@ def main() -> None:
     largest = sorted(spent.items(), key=lambda each: -each[1])
     shares = {group: round(value / seconds, 4) for group, value in largest}
     result = {
-        "what": "one step of LoRA r16 on all linears, SmolLM2-135M in bf16, 8 conversations",
-        "command": f"python benchmarks/profile_step.py --data {Path(arguments.data).name}",
+        "what": "one step of LoRA r16 on all linears, SmolLM2-135M, 8 conversations",
+        "precision": arguments.precision,
+        "command": f"python benchmarks/profile_step.py --data {Path(arguments.data).name}"
+        + (f" --precision {arguments.precision}" if asked else ""),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
         "versions": versions(),
@@ -79,13 +83,13 @@ def main() -> None:
         "tokens_per_second": {"watched": speed(watched), "not watched": speed(plain)},
         "shares": shares,
     }
-    (HERE / "results" / "profile-step.json").write_text(json.dumps(result, indent=2) + "\n")
+    (HERE / "results" / f"profile-step{asked}.json").write_text(json.dumps(result, indent=2) + "\n")
     print(f"{result['tokens_per_second']}\n\n| part of a step | share |\n|---|--:|")
     for group, share in shares.items():
         print(f"| {group} | {share:.1%} |")
 
 
-def watch(data: str) -> tuple[list[dict[str, Any]], float, profile]:
+def watch(data: str, precision: str) -> tuple[list[dict[str, Any]], float, profile]:
     """The steps' events, the wall time of the watched ones, and what was seen."""
     recipe = load_recipe(
         HERE.parent / "recipes" / "dialogsum.yaml",
@@ -95,7 +99,7 @@ def watch(data: str) -> tuple[list[dict[str, Any]], float, profile]:
             "method.rank=16",
             "train.batch_size=8",
             f"train.max_steps={WARM + PLAIN + WATCHED}",
-            "train.precision=bfloat16",
+            f"train.precision={precision}",
         ],
     )
     first = (WARM + PLAIN) * recipe.train.batch_size

@@ -1,8 +1,8 @@
-"""Causal attention of a pack's documents in bf16 through loops in C (kernels/attention.c).
+"""Causal attention of a pack's documents through loops in C, in fp32 and in bf16.
 
-On processors with bf16 products (AVX512-BF16, AMX) they read queries, keys and values where they
-are, and compute in blocks that stay in the caches: nothing is held that grows with queries times
-keys. What it gives is in docs/performance.md.
+In fp32 on any processor (kernels/attention_fp32.c); in bf16 on those with products of it
+(AVX512-BF16, AMX; kernels/attention.c). They compute in blocks that stay in the caches: nothing is
+held that grows with queries times keys. What they give is in docs/performance.md.
 
 Shapes: `T` keys of the pack, `Q` queries of the pack, `H` query heads, `K` key heads, `D` head
 width, `N` spans, `F` rows that several spans read.
@@ -66,7 +66,7 @@ def _attended(
 @functools.cache
 def _is_right(device: torch.device, dtype: torch.dtype, width: int) -> bool:
     """On two documents of which the second is longer than a block, with keys that both read."""
-    spans = [Span(slice(0, 3), slice(2, 5), 2), Span(slice(3, 40), slice(5, 42), 2)]
+    spans = [Span(slice(0, 3), slice(2, 5), 2), Span(slice(3, 53), slice(5, 55), 2)]
     table = table_of(spans)
 
     def attend(

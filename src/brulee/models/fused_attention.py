@@ -1,10 +1,11 @@
 """Causal attention of a pack's documents as plain matrix products, with a backward of its own.
 
-On a CPU a document of a few hundred tokens is attended to faster by two matrix products and a
-softmax than by a kernel made for long ones: measured on two Zen 4 cores at 260 tokens, forward and
-backward, about a quarter of the time in bf16 (docs/performance.md). Query heads that share a key
-head are the rows of one product. Long documents, and CUDA, go to the kernels made for them; bf16 on
-processors with products of it to loops of our own, which are faster still (attention_in_c.py).
+On a CPU it goes to loops of our own where they can be compiled (attention_in_c.py), on CUDA to the
+kernels made for it. What is here computes the rest: other formats and widths, capped scores, and
+all of it on machines without a C compiler. A document of a few hundred tokens is attended to faster
+by two matrix products and a softmax than by a kernel made for long ones: measured on two Zen 4
+cores at 260 tokens, forward and backward, about a quarter of the time in bf16. Query heads that
+share a key head are the rows of one product. Long documents go to torch's kernel.
 
 A layer may have a window, how many keys a query sees up to its own, and a cap: a score s is then
 cap * tanh(s / cap) before the softmax (Gemma 2; Riviere et al. 2024), which no kernel computes.

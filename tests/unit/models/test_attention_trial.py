@@ -95,10 +95,11 @@ def test_what_is_wrong_is_told_and_not_taken(attend: Attend, said: str) -> None:
 
 
 @pytest.mark.parametrize("width", [32, 64, 96])
-def test_loops_in_c_pass(width: int) -> None:
-    if kernel("attend_forward", torch.empty(0, dtype=BF16)) is None:
-        pytest.skip("a processor with products in bf16 has them")
-    assert attention_in_c._is_right(CPU, BF16, width)
+@pytest.mark.parametrize("dtype", [torch.float32, BF16])
+def test_loops_in_c_pass(dtype: torch.dtype, width: int) -> None:
+    if kernel("attend_forward", torch.empty(0, dtype=dtype)) is None:
+        pytest.skip("needs gcc, and for bf16 a processor with products of it")
+    assert attention_in_c._is_right(CPU, dtype, width)
 
 
 def _flash(wrong: bool) -> Callable[..., tuple[torch.Tensor]]:

@@ -10,14 +10,8 @@
 #ifdef __AVX512BF16__
 #include <immintrin.h>
 
-enum { SIDE = 32, PAIRS = SIDE / 2 };
+enum { PAIRS = SIDE / 2 };
 typedef uint32_t pair;  // two bf16, the first in the lower half
-
-// What a document reads: `shared` rows at the pack's front, then `own` from `key` on. Its queries
-// are the last `asked` of these positions; they begin at row `query`.
-typedef struct {
-  int64_t query, asked, key, own, shared;
-} span;
 
 #define LOG2_E 1.44269504f
 
@@ -43,17 +37,9 @@ static inline __mmask16 readers(long j, long first, long window, int h) {
   return found;
 }
 
-// The first row, a multiple of SIDE, of those that a block reads whose first query reads up to row
-// `first`.
-static inline long lowest(long first, long window) {
-  return window && first >= window ? (first - window + 1) / SIDE * SIDE : 0;
-}
-
 static inline void put_narrow(bf16 *to, __m512 x) {
   _mm256_storeu_si256((void *)to, (__m256i)_mm512_cvtneps_pbh(x));
 }
-
-static inline long whole(long size) { return (size + SIDE - 1) / SIDE * SIDE; }
 
 static inline pair paired(bf16 low, bf16 high) { return (pair)high << 16 | low; }
 
@@ -226,22 +212,6 @@ static void rows_from(float *from, const float *times, long many, long row, long
                                     narrowed(from[(d + 1) * SIDE + i] * times[i]));
   turned(in, width / 2, SIDE, out);
   for (long i = 0; i < many; i++) memcpy(to + i * row, out + i * width / 2, 2 * width);
-}
-
-// Memory of one thread, handed out from its front.
-static void *taken(char **front, long bytes) {
-  char *found = *front;
-  *front += (bytes + 63) / 64 * 64;
-  return found;
-}
-
-static long longest(const span *spans, long many) {
-  long most = 0;
-  for (long i = 0; i < many; i++) {
-    long read = whole(spans[i].shared + spans[i].own);
-    most = read > most ? read : most;
-  }
-  return most;
 }
 
 // out, query (queries, query heads, width); key, value (keys, key heads, width); total (query

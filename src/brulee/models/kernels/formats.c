@@ -1,4 +1,4 @@
-// kernels.c in the number formats that training uses; exp, and bf16 to fp32 and back; attention.c.
+// kernels.c in the number formats that training uses; exp, and bf16 to fp32 and back; attention.
 
 #include <math.h>
 #include <stdint.h>
@@ -117,4 +117,7 @@ static inline lanes bf16_lanes(const bf16 *from) {
 #include "kernels.c"
 #undef NAME
 
+#include "spans.c"
+
 #include "attention.c"
+#include "attention_fp32.c"
