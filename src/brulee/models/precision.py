@@ -9,6 +9,7 @@ import time
 import torch
 
 from brulee.errors import InputError, unknown
+from brulee.progress import note
 
 # Tokens in one forward pass. On a CPU the activations of a few hundred tokens stay in its caches,
 # which is several times faster than a pass over thousands; a GPU wants all it can get. How work is
@@ -19,7 +20,11 @@ PASS_TOKENS = {"cpu": 512, "cuda": 65_536, "mps": 8_192}
 FUSED_PASS_TOKENS = {**PASS_TOKENS, "cpu": 2_560}
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_ROUNDS = 12  # of timing the two formats in turn; a tenth of a second in all
+# Of timing the two formats in turn: a tenth of a second in all where bfloat16 is fast, and where it
+# is slower by more than _CLEAR after a few.
+_ROUNDS, _FEW, _CLEAR = 12, 3, 4.0
+# Times of fp32's: bfloat16 below the first pays, from the second on is worth a word.
+_PAYS, _MUCH = 0.8, 2.0
 
 
 def pick_device(name: str) -> torch.device:
@@ -46,33 +51,42 @@ def pick_device(name: str) -> torch.device:
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     """What `precision` names; "auto" takes bfloat16 where its products are faster than fp32's.
 
-    Raises InputError for a name that is none of these.
+    Says where bfloat16 was asked for and is much slower. Raises InputError for a name that is none
+    of these.
     """
     if precision in _DTYPES:
+        if precision == "bfloat16" and device.type == "cpu" and _bfloat16_takes() >= _MUCH:
+            note(
+                f"Products in bfloat16 take at least {_bfloat16_takes():.0f} times as long as in "
+                "float32 on this processor; float32 and auto are faster."
+            )
         return _DTYPES[precision]
     if precision != "auto":
         raise unknown("precision", precision, ["auto", *_DTYPES])
     if device.type == "cuda":
         found = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if found else torch.float32
-    return torch.bfloat16 if _bfloat16_pays_on_cpu() else torch.float32
+    return torch.bfloat16 if _bfloat16_takes() < _PAYS else torch.float32
 
 
 @functools.cache
-def _bfloat16_pays_on_cpu() -> bool:
-    """Timed, not looked up: without AVX512-BF16 or AMX, bf16 is several times slower than fp32.
+def _bfloat16_takes() -> float:
+    """The time of a bfloat16 product on this CPU, of that of one in fp32.
 
-    The formats take turns and the best of many rounds counts, so that what else the machine does
-    for a moment cannot decide how a whole run is computed.
+    Timed, not looked up: without AVX512-BF16 or AMX it is several times as long. The formats take
+    turns and the best of many rounds counts, so that what else the machine does for a moment cannot
+    decide how a whole run is computed; few rounds will do where nothing of the kind could.
     """
     operands = {
         dtype: (torch.ones(512, 576, dtype=dtype), torch.ones(1536, 576, dtype=dtype))
         for dtype in (torch.float32, torch.bfloat16)
     }
     best = dict.fromkeys(operands, math.inf)
-    for _ in range(_ROUNDS):
+    for done in range(_ROUNDS):
         for dtype, (a, b) in operands.items():
             started = time.perf_counter()
             torch.nn.functional.linear(a, b)
             best[dtype] = min(best[dtype], time.perf_counter() - started)
-    return best[torch.bfloat16] < 0.8 * best[torch.float32]
+        if done >= _FEW and best[torch.bfloat16] > _CLEAR * best[torch.float32]:
+            break
+    return best[torch.bfloat16] / best[torch.float32]

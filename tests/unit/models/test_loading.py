@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from brulee.errors import InputError
+from brulee.models import precision
 from brulee.models.decoder_start import decoder_start
 from brulee.models.loading import Base, load_base, no_such_model
 from brulee.models.precision import pick_device, pick_dtype
@@ -231,6 +232,23 @@ def test_precision_is_what_was_asked_for() -> None:
     assert pick_dtype("float32", CPU) == torch.float32
     assert pick_dtype("bfloat16", CPU) == torch.bfloat16
     assert pick_dtype("auto", CPU) in (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("takes", "chosen", "told"),
+    [(0.5, torch.bfloat16, False), (1.0, torch.float32, False), (8.6, torch.float32, True)],
+)
+def test_a_format_that_is_slow_here_is_not_chosen_and_told_where_it_was_asked_for(
+    takes: float, chosen: torch.dtype, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(precision, "_bfloat16_takes", lambda: takes)
+    monkeypatch.setattr(precision, "note", said.append)
+    assert pick_dtype("auto", CPU) == chosen
+    assert not said
+    assert pick_dtype("bfloat16", CPU) == torch.bfloat16
+    assert [x for x in said if "at least 9 times as long as in float32" in x] == said
+    assert len(said) == told
 
 
 def test_loading_draws_no_bars_of_transformers(
