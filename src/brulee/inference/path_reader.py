@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 from brulee.inference.branches import Pass, Stream
 from brulee.inference.kept import Beginning
 from brulee.inference.reading import Pair, read
-from brulee.inference.same_bits import KEYS, ROWS, attended, up
+from brulee.inference.same_bits import KEYS, ROWS, attended, filled, up
 
 # Given a layer, its stack and how much of it a request fills, keeps what it needs.
 Keep = Callable[[int, Pair, int], None]
@@ -71,7 +71,7 @@ class PathReader:
             F.pad(ids, (0, spare), value=int(ids[0])).to(self.device),
             F.pad(depths, (0, spare)).to(self.device),
             self,
-            F.pad(rows, (0, up(len(rows)) - len(rows))),
+            F.pad(rows, (0, filled(len(rows), self.model) - len(rows))),
         )
         return logits_NV[: len(rows)]
 

@@ -13,7 +13,7 @@ from brulee.inference.reading import Reader, read
 from brulee.inference.routing import Router
 from brulee.inference.row import Voice
 from brulee.inference.rows import Rows
-from brulee.inference.same_bits import up
+from brulee.inference.same_bits import filled
 
 
 @torch.no_grad()
@@ -29,7 +29,7 @@ def push(
     """
     counts = [len(own) for own in tokens]
     total = sum(counts)
-    spare = up(total) - total
+    spare = filled(total, rows.rows[0].voice.model) - total
     ids = [token for own in tokens for token in own]
     every = [(row, i) for row, n in zip(rows.rows, counts, strict=True) for i in range(n)]
     voices = [row.voice for row, _ in every]

@@ -4,36 +4,52 @@ A score should depend on its request alone: not on the batch, nor on how work is
 What PyTorch calls on a CPU does not see to that. MKL's matrix products sum in another order for few
 rows, for some numbers of rows in the middle, and for other numbers of terms; fused attention cuts
 its work by the number of queries and of keys. Here
-- a linear map goes through oneDNN, whose sums do not depend on the number of rows from two on;
+- a linear map is a loop of ours, in which each value is one sum in the order of its terms
+  (kernels/products.c);
 - experts' products of all their tokens at once are taken an expert at a time, by the same maps;
-- attention is two plain products, of which the second, over the keys, is taken in blocks of as many
-  terms each and added up in their order.
-Tried with MKL's and oneDNN's kernels for AVX-512 and AMX. MKL's for AVX2 do not keep to this where
-attention multiplies, and scores depend on their batch there by rounding (docs/performance.md).
+- attention is two plain products by the same loop.
+Without a C compiler a linear map goes through oneDNN, whose sums do not depend on the number of
+rows from two on, and attention's second product, over the keys, is taken in blocks of as many terms
+each and added up in their order. Tried with MKL's and oneDNN's kernels for AVX-512 and AMX; MKL's
+for AVX2 do not keep to this where attention multiplies.
 
 Shapes: `T` queries, `S` keys, `H` query heads, `K` key heads, `G` = H / K, `D` head width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
+from transformers import PreTrainedModel
 
-# MKL sums a row of a small product in another way where there are fewer than about eight.
+from brulee.models.kernels import kernel
+
+# Of rows in a pass, a multiple, where linear maps are not loops of ours: MKL sums a row of a small
+# product in another way where there are fewer than about eight.
 ROWS = 16
 KEYS = 192
 _GROUPED = getattr(torch, "_grouped_mm", None)  # what transformers computes experts with
-# PyTorch is built without it for some systems, where linear maps stay as they are.
+# PyTorch is built without it for some systems, where linear maps stay as they are without our loop.
 _ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def up(count: int, step: int = ROWS) -> int:
     """The next multiple of step."""
     return -(-count // step) * step
+
+
+def filled(count: int, model: PreTrainedModel) -> int:
+    """How many rows a pass has to have for the bits of `count` of them to be theirs.
+
+    No more where linear maps are loops of ours: a single row then takes half the time of 16.
+    """
+    like = model.get_input_embeddings().weight
+    plain = like.dtype == torch.float32 and like.device.type == "cpu"
+    return count if plain and kernel("linear", like) is not None else up(count)
 
 
 class SameBits(TorchFunctionMode):
@@ -74,9 +90,9 @@ def _grouped(rows_SI: torch.Tensor, weight_EIO: torch.Tensor, ends: torch.Tensor
 
 def _plain(x: torch.Tensor) -> bool:
     return (
-        _ONEDNN
-        and x.dtype == torch.float32
+        x.dtype == torch.float32
         and x.device.type == "cpu"
+        and (_ONEDNN or kernel("linear", x) is not None)
         and x.layout == torch.strided
         and x.dim() >= 2
         and x.numel() > 0
@@ -88,10 +104,27 @@ def _linear(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
     rows = x.reshape(-1, x.shape[-1])
+    shape = *x.shape[:-1], len(weight)
+    run = kernel("linear", x)
+    if run is not None:
+        return _by_loop(run, rows, weight, bias).view(shape)
     if len(rows) == 1:  # one row has a kernel of its own
         rows = rows.expand(2, -1).contiguous()
     out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
-    return out[: x.shape[:-1].numel()].view(*x.shape[:-1], len(weight))
+    return out[: x.shape[:-1].numel()].view(shape)
+
+
+def _by_loop(
+    run: Callable[..., None],
+    rows: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Rows (N, I), a weight (O, I) however it lies in memory; (N, O)."""
+    rows, bias = rows.contiguous(), bias if bias is None else bias.contiguous()
+    out = rows.new_empty(len(rows), len(weight))
+    run(rows, weight, bias, out, len(rows), rows.shape[1], len(weight), *weight.stride())
+    return out
 
 
 def attended(
@@ -121,6 +154,12 @@ def _by_products(
     K, S, _ = key.shape
     grouped = query.view(K, H // K, T, D).reshape(K, -1, D)
     grouped = grouped * (D**-0.5 if scaling is None else scaling)
+    run = kernel("linear", query)
+    if run is not None:
+        scores = torch.stack([_by_loop(run, q, k) for q, k in zip(grouped, key, strict=True)])
+        weights = scores.view(H, T, S).add_(mask_TS).softmax(dim=-1).view(K, -1, S)
+        read = [_by_loop(run, w, v.t()) for w, v in zip(weights, value, strict=True)]
+        return torch.stack(read).view(H, T, D).transpose(0, 1)
     scores = torch.bmm(grouped, key.transpose(1, 2)).view(H, T, S)
     weights = scores.add_(mask_TS).softmax(dim=-1).view(K, -1, S)
     out = torch.bmm(weights[..., :KEYS], value[:, :KEYS])

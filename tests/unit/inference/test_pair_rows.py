@@ -24,6 +24,8 @@ MakeModel = Callable[..., PreTrainedModel]
 HELD = runpy.run_path(str(Path(__file__).with_name("test_adapters.py")))["_held"]
 NAMES = ["t5", "t5-gated", "bart", "marian"]
 WAYS = ["lora", "dora", "ia3", "prefix", "houlsby"]
+# Both are up to 1e-5 from what the model gives in fp64 (a gated T5, with MKL's kernels for AVX2).
+NEAR = 2e-5
 
 
 @dataclass
@@ -61,7 +63,7 @@ def _write(rows: PairRows, texts: list[_Text], draw: random.Random) -> None:
         text.ids.append(draw.randrange(3, 300))
     for found, text in zip(rows.push([text.ids[-1:] for text in texts]), texts, strict=True):
         expected = text.alone()
-        assert (found - expected).abs().max() <= 1e-5 * max(1.0, expected.abs().max().item())
+        assert (found - expected).abs().max() <= NEAR * max(1.0, expected.abs().max().item())
 
 
 def _held(base: Base, tmp_path: Path, ways: list[str]) -> tuple[list[Voice], Adapters]:

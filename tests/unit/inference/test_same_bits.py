@@ -1,4 +1,4 @@
-"""What experts make of a token does not depend on the tokens beside it, to the bit."""
+"""What is computed for a row does not depend on the rows beside it, to the bit."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from brulee.inference.same_bits import SameBits
+from brulee.inference.same_bits import SameBits, attended
 from brulee.methods import build_method
 from brulee.recipe import MethodSpec
 
@@ -44,3 +45,54 @@ def _of(block: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     made = block(x)
     out: torch.Tensor = (made[0] if isinstance(made, tuple) else made)[0]
     return out
+
+
+@pytest.mark.parametrize("lies", ["by outputs", "by inputs", "apart"])
+@pytest.mark.parametrize(("inputs", "outputs"), [(300, 70), (16, 5), (1, 33)])
+def test_a_row_of_a_linear_map_has_the_same_bits_beside_any_others(
+    inputs: int, outputs: int, lies: str
+) -> None:
+    draw = torch.Generator().manual_seed(0)
+    x, bias = torch.randn(500, inputs, generator=draw), torch.randn(outputs, generator=draw)
+    weight = torch.randn(outputs, inputs, generator=draw)
+    if lies == "by inputs":
+        weight = weight.t().contiguous().t()
+    elif lies == "apart":
+        weight = torch.stack([weight, weight], 2)[:, :, 0]
+    for beside in (bias, None):
+        with SameBits():
+            whole = F.linear(x, weight, beside)
+            for count in (1, 2, 5, 6, 7, 64, 241):
+                assert torch.equal(F.linear(x[7:][:count], weight, beside), whole[7:][:count])
+            assert torch.equal(F.linear(x.view(5, 100, -1), weight, beside).view_as(whole), whole)
+        exact = F.linear(x.double(), weight.double(), beside if beside is None else beside.double())
+        torch.testing.assert_close(whole.double(), exact, rtol=1e-5, atol=5e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_number_of_threads_changes_no_bit(threads: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(700, 90, generator=draw), torch.randn(75, 90, generator=draw)
+    before = torch.get_num_threads()
+    try:
+        with SameBits():
+            torch.set_num_threads(1)
+            alone = F.linear(x, weight)
+            torch.set_num_threads(threads)
+            assert torch.equal(F.linear(x, weight), alone)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_attention_has_the_same_bits_with_other_queries_and_with_keys_that_nobody_sees() -> None:
+    draw = torch.Generator().manual_seed(0)
+    query = torch.randn(1, 6, 40, 32, generator=draw)
+    keys, values = (torch.randn(1, 2, 400, 32, generator=draw) for _ in range(2))
+    mask = torch.zeros(40, 400)
+    mask[:, 150:] = -torch.inf
+    whole = attended(query, keys, values, mask, None)
+    for few in (1, 2, 7, 31):
+        some = attended(query[:, :, :few], keys, values, mask[:few], None)
+        assert torch.equal(some, whole[:, :few])
+    seen = attended(query, keys[:, :, :160], values[:, :, :160], mask[:, :160], None)
+    torch.testing.assert_close(seen, whole, rtol=1e-5, atol=1e-6)

@@ -5,64 +5,6 @@
 // again on the way back from the logarithm of their sum, as in FlashAttention (Dao et al. 2022). A
 // thread holds one block's scores; nothing grows with queries times keys.
 
-#if defined(__AVX512F__)
-#define WIDE 16
-#elif defined(__AVX__)
-#define WIDE 8
-#else
-#define WIDE 4
-#endif
-typedef float wide __attribute__((vector_size(4 * WIDE)));
-
-enum { STRIP = 2 * WIDE };  // columns of a product that are computed at a time
-
-ALWAYS wide wide_at(const float *from) {
-  wide out;
-  memcpy(&out, from, sizeof out);
-  return out;
-}
-
-// C (n, STRIP) = A (n, steps) B (steps, STRIP), to which C is added with `add`. The rows of A are
-// `a_row` values apart, its columns `a_step`.
-ALWAYS void strip(const int n, float *c, long c_row, const float *a, long a_row, long a_step,
-                  const float *b, long b_row, long steps, int add) {
-  wide sum[6][2];
-#pragma GCC unroll 6
-  for (int i = 0; i < n; i++)
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; h++) sum[i][h] = add ? wide_at(c + i * c_row + h * WIDE) : (wide){0};
-  for (long p = 0; p < steps; p++, a += a_step, b += b_row) {
-    wide first = wide_at(b), second = wide_at(b + WIDE);
-#pragma GCC unroll 6
-    for (int i = 0; i < n; i++) {
-      sum[i][0] += a[i * a_row] * first;
-      sum[i][1] += a[i * a_row] * second;
-    }
-  }
-#pragma GCC unroll 6
-  for (int i = 0; i < n; i++) memcpy(c + i * c_row, sum[i], sizeof sum[i]);
-}
-
-// The same for any number of rows and any number of columns that is a multiple of STRIP.
-static void product_fp32(long rows, long columns, float *c, long c_row, const float *a, long a_row,
-                         long a_step, const float *b, long b_row, long steps, int add) {
-  for (long j = 0; j < columns; j += STRIP)
-    for (long r = 0; r < rows; r += 6) {
-      float *to = c + r * c_row + j;
-      const float *from = a + r * a_row;
-#define OF_ROWS(n) strip(n, to, c_row, from, a_row, a_step, b + j, b_row, steps, add)
-      switch (rows - r) {
-        case 1: OF_ROWS(1); break;
-        case 2: OF_ROWS(2); break;
-        case 3: OF_ROWS(3); break;
-        case 4: OF_ROWS(4); break;
-        case 5: OF_ROWS(5); break;
-        default: OF_ROWS(6);
-      }
-#undef OF_ROWS
-    }
-}
-
 // The keys or values that a document reads of one head, (held, width), zeros after the last.
 static void seen_fp32(const float *from, const span *s, long row, long width, float *to) {
   long read = s->shared + s->own;

@@ -61,6 +61,10 @@ static inline uint32_t scattered(uint32_t place, uint32_t seed, uint32_t seed_2)
   return h ^ h >> 15;
 }
 
+// Vectors that are longer than this processor's are passed in another way than by those that have
+// them; nothing here is called from elsewhere with one.
+#pragma GCC diagnostic ignored "-Wpsabi"
+
 // LANES values side by side, wherever they lie in memory.
 #define LANES 16
 typedef float lanes __attribute__((vector_size(4 * LANES)));
@@ -117,6 +121,7 @@ static inline lanes bf16_lanes(const bf16 *from) {
 #include "kernels.c"
 #undef NAME
 
+#include "products.c"
 #include "spans.c"
 
 #include "attention.c"

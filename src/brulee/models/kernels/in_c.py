@@ -40,6 +40,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "softmax_forward": (_P, _L, _L, _L, _L, _L, _L, _F),
     "softmax_backward": (_P, _P, _L, _L, _L, _L, _L, _L, _F),
     "cross_entropy": (_P, _P, _P, _L, _L, _L),
+    "linear": (_P, _P, _P, _P, _L, _L, _L, _L, _L),
     "attend_rows": (_P,) * 8 + (_L,) * 6 + (_F,),
     "attend_forward": (_P,) * 6 + (_L,) * 6 + (_F,),
     "attend_backward": (_P,) * 12 + (_L,) * 7 + (_F,),

@@ -140,6 +140,19 @@ def _rotate(_: torch.dtype, y: torch.dtype) -> Iterator[Case]:
         yield Case((given, cos, sin, there, *_HEADS, turn), {3: torch.cat([one, two], -1)})
 
 
+def _linear(x: torch.dtype, _: torch.dtype) -> Iterator[Case]:
+    """Rows and columns beyond whole blocks; a weight that lies either way, one with a bias."""
+    rows, inputs, outputs = 13, 300, 45
+    given = _drawn(0, rows, inputs, dtype=x)
+    weight, bias = _drawn(1, outputs, inputs, dtype=x), _drawn(2, outputs, dtype=x)
+    plain = given.double() @ weight.double().t()
+    for lies, beside in ((weight, bias), (weight.t().contiguous().t(), None)):
+        out = _empty(rows, outputs, dtype=x)
+        sizes = (rows, inputs, outputs, *lies.stride())
+        expected = plain if beside is None else plain + beside.double()
+        yield Case((given, lies, beside, out, *sizes), {3: expected})
+
+
 def _cross_entropy(_: torch.dtype, y: torch.dtype) -> Iterator[Case]:
     logits = _drawn(0, 3, _COLUMNS, dtype=y)
     target = torch.tensor([_COLUMNS - 1, -1, 7], device="cpu")
@@ -160,6 +173,7 @@ _CASES: Final[dict[str, Callable[[torch.dtype, torch.dtype], Iterator[Case]]]] =
     "geglu_forward": functools.partial(_gate_forward, "gelu"),
     "geglu_backward": functools.partial(_gate_backward, "gelu"),
     "drop": _drop,
+    "linear": _linear,
     "rotate": _rotate,
     "cross_entropy": _cross_entropy,
 }
