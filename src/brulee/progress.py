@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -269,6 +270,7 @@ def _live(description: str, total: float, unit: str) -> Iterator[_Live]:
         TextColumn("left"),
         TimeRemainingColumn(table_column=Column(no_wrap=True)),
     )
-    progress = Progress(*columns, console=console)
+    # As it is, the time left would be forgotten where two steps are half a minute apart.
+    progress = Progress(*columns, console=console, speed_estimate_period=math.inf)
     with progress:
         yield _Live(progress, progress.add_task(description, total=total, shown=""))

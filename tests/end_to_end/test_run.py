@@ -66,6 +66,7 @@ def test_results_hold_scores_costs_and_forgetting(at: Any, done: Any) -> None:
     weights = RUN / "adapter" / "adapter_model.safetensors"
     assert found.cost.adapter_bytes == weights.stat().st_size
     assert 0 < found.cost.trainable_parameters < found.cost.total_parameters
+    assert found.cost.precision == json.loads((RUN / "manifest.json").read_text())["precision"]
 
 
 def test_card_tells_the_scores_and_the_recipe(at: Any, done: Any) -> None:
@@ -145,7 +146,9 @@ def test_full_tuning_stores_a_model_that_loads_again(at: Any, brulee: Any) -> No
     assert yaml.safe_load(card.split("---")[1])["library_name"] == "transformers"
     assert done.code == 0, done.err
     assert not (RUN / "adapter").exists()
-    assert results.read(RUN).cost.trainable_share == 1.0
+    cost = results.read(RUN).cost
+    assert cost.trainable_share == 1.0
+    assert cost.precision == json.loads((RUN / "manifest.json").read_text())["precision"]
     prompt = lines(RUN / "eval/tuned/rows-test.jsonl")[0]["prompt"]
     asked = ["--prompt", prompt, "--max-new-tokens", 4]
     assert brulee("generate", RUN, *asked).out == brulee("generate", RUN / "model", *asked).out

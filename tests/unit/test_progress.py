@@ -87,6 +87,20 @@ def test_a_terminal_cuts_no_number_of_a_training(
     assert "loss 1.234  tokens_s 14,039  validation 0.549" in told
 
 
+def test_a_terminal_says_how_long_steps_of_a_minute_will_take(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("rich.console.monotonic", lambda: clock[0])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(progress, "_enabled", True)
+    with progress.bar("Training", 10) as bar:
+        for _ in range(4):
+            clock[0] += 60
+            bar.advance()
+    assert "0:06:00" in capsys.readouterr().err
+
+
 def test_what_is_waited_for_is_said_on_a_terminal_and_gives_way_to_a_bar(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

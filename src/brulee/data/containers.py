@@ -141,12 +141,22 @@ def _json(source: Raw, text: str, first_line: int | None = None) -> Any:
     try:
         return json.loads(text, parse_constant=refuse, object_pairs_hook=distinct)
     except json.JSONDecodeError as error:
-        many = " (one object per line is a .jsonl file)" if error.msg == "Extra data" else ""
         what = error.msg.removesuffix(" at").removesuffix(" starting")
         at = f"{what[:1].lower()}{what[1:]} at column {error.colno}"
-        source.fail(f"not valid JSON: {at}{many}.", (first_line or 1) + error.lineno - 1)
+        source.fail(f"not valid JSON: {at}.", (first_line or 1) + error.lineno - 1)
     except (ValueError, RecursionError):
         source.fail("not usable JSON: nested too deeply or a number too long.", first_line)
+
+
+def _is_lines(source: Raw) -> bool:
+    """Whether a .json file holds an object a line, as pandas' `to_json(lines=True)` writes it."""
+    first, _, rest = source.data.lstrip().partition(b"\n")
+    if not rest.strip():
+        return False
+    try:
+        return isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _lines_before(constant: str, text: str) -> int:
@@ -156,6 +166,8 @@ def _lines_before(constant: str, text: str) -> int:
 
 
 def _json_array(source: Raw, limit: int | None) -> Piece:
+    if _is_lines(source):
+        return _jsonl(source, limit)
     value = _json(source, source.text())
     if isinstance(value, dict) and {"Definition", "Instances"} <= value.keys():
         value = [value]  # Natural Instructions: a file is one task, of several arrays

@@ -1,4 +1,8 @@
-"""Tables of text: fields between commas, semicolons or tabs, a line a row but within quotes."""
+"""Tables of text: fields between commas, semicolons or tabs, a line a row but within quotes.
+
+What a spreadsheet leaves round them, rows of empty cells and columns without name or content, is
+left out.
+"""
 
 from __future__ import annotations
 
@@ -38,18 +42,19 @@ def delimited(
         records = _records(source, own)
         if told:
             next(records)
-        header_line, header = next(records)
+        header_line, header = next(records, (0, []))
+        if not header:
+            source.fail("the file holds no rows.")
         if numbered:
             records = itertools.chain([(header_line, header)], records)
             header = [str(number) for number in range(1, len(header) + 1)]
         else:
             _check_header(source, header, header_line, own, name)
         kept = list(itertools.islice(_even(source, records, len(header), numbered), limit))
-        if not header[0].strip():
-            header = _with_index(source, header, header_line, [fields[0] for _, fields in kept])
         lines = [line for line, _ in kept]
         columns = {
-            column: _typed([fields[c] for _, fields in kept]) for c, column in enumerate(header)
+            column: _typed(cells)
+            for column, cells in _named(source, header, header_line, [f for _, f in kept])
         }
         rows = [
             dict(zip(columns, values, strict=True))
@@ -72,11 +77,16 @@ def _separator(source: Raw, delimiter: str, numbered: bool) -> tuple[str, bool]:
         return delimiter, False
     if said:
         return said[1].decode(), True
-    if not numbered and len(next(_quoted(source, delimiter))[1]) == 1:
+    if not numbered and _width(source, delimiter) == 1:
         for other in ";\t":
-            if len(next(_quoted(source, other))[1]) > 1:
+            if _width(source, other) > 1:
                 return other, False
     return delimiter, False
+
+
+def _width(source: Raw, delimiter: str) -> int:
+    """How many fields the first record has."""
+    return len(next(_quoted(source, delimiter), (0, []))[1])
 
 
 def _even(
@@ -110,8 +120,9 @@ def _records(source: Raw, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 def _unquoted(source: Raw, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     for number, line in enumerate(source.text().split("\n"), start=1):
-        if fields := line.removesuffix("\r"):
-            yield number, fields.split(delimiter)
+        fields = line.removesuffix("\r").split(delimiter)
+        if any(map(str.strip, fields)):
+            yield number, fields
 
 
 def _quoted(source: Raw, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -121,7 +132,7 @@ def _quoted(source: Raw, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     line = 1
     try:
         for fields in reader:
-            if fields:
+            if any(map(str.strip, fields)):
                 yield line, fields
             line = reader.line_num + 1
     except csv.Error as error:
@@ -131,27 +142,35 @@ def _quoted(source: Raw, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _check_header(source: Raw, header: list[str], line: int, delimiter: str, name: str) -> None:
-    """Refuse what names no columns, but for a first one that may be an index (`_with_index`)."""
+    """Refuse what names no columns; that some have no name is for `_named` to judge."""
     if len(header) > MOST_KEYS:
         source.fail(f"{len(header):,} columns, and a table has at most {MOST_KEYS:,}.", line)
     for cell in header:
         if re.fullmatch(r"[-+.\d]+", cell.strip()) or len(cell) > 100:
             raise NamelessError(_nameless(source, cell, line), header)
-    for at, cell in enumerate(header):
-        if not cell.strip() and (at or len(header) == 1):
-            raise InputError(_nameless(source, cell, line))
-        if header.count(cell) > 1:
+    for cell in header:
+        if cell.strip() and header.count(cell) > 1:
             source.fail(f"the header names the column {cell!r} twice.", line)
     if len(header) == 1 and any(other in header[0] for other in ",;\t|" if other != delimiter):
         source.fail(f"one column named {header[0]!r}; the separator has to be a {name}.", line)
 
 
-def _with_index(source: Raw, header: list[str], line: int, cells: list[str]) -> list[str]:
-    """The header with a name for the numbers of rows, which pandas writes without one."""
-    numbers = len(set(cells)) == len(cells) and all(map(str.isdecimal, cells))
-    if not numbers or _INDEX in header:
-        raise InputError(_nameless(source, header[0], line))
-    return [_INDEX, *header[1:]]
+def _named(
+    source: Raw, header: list[str], line: int, records: Sequence[Sequence[str]]
+) -> Iterator[tuple[str, list[str]]]:
+    """Each column's name and cells, but for those that have neither.
+
+    A first one of distinct numbers is an index, which pandas writes without a name.
+    """
+    for at, name in enumerate(header):
+        cells = [fields[at] for fields in records]
+        if name.strip():
+            yield name, cells
+        elif any(map(str.strip, cells)):
+            numbers = len(set(cells)) == len(cells) and all(map(str.isdecimal, cells))
+            if at or not numbers or _INDEX in header:
+                raise InputError(_nameless(source, name, line))
+            yield _INDEX, cells
 
 
 def _nameless(source: Raw, cell: str, line: int) -> str:

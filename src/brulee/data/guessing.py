@@ -43,8 +43,9 @@ _TEXT_WORDS = 8
 def guess(detected: Detected) -> dict[str, Any]:
     """Templates that ask with all columns but one, which is learned; and `columns`, if need be.
 
-    Where it holds labels they are the answer choices. A single column of objects is what is
-    learned, as JSON; so is one of texts that are objects in JSON.
+    Where it holds labels they are the answer choices, by their names where the source has these.
+    A single column of objects is what is learned, as JSON; so is one of texts that are objects in
+    JSON.
 
     Raises InputError, with what the format says, where there is nothing to ask or to learn.
     """
@@ -63,13 +64,20 @@ def guess(detected: Detected) -> dict[str, Any]:
         raise InputError(f"{rows.name}: {detected.why}")
     many = len(asked) > 1
     texts = [f"{_shown(c)}: {{{{{names[c]}}}}}" if many else f"{{{{{names[c]}}}}}" for c in asked]
+    classes = rows.class_names.get(target, ())
     answers = [text for row in rows if (text := _text(row[target]))]
-    labels = sorted(set(answers)) if are_labels(answers) else []
-    one_of = f" Answer with one of: {', '.join(labels)}." if labels else ""
+    labels = list(classes) or (sorted(set(answers)) if are_labels(answers) else [])
+    few = 0 < len(labels) <= _MOST_LABELS
+    one_of = f" Answer with one of: {', '.join(labels)}." if few else ""
     templates = {
         "prompt": "\n\n".join([*texts, f"What is the {_shown(target)}?{one_of}"]),
         "completion": f"{{{{{names[target]}{' | tojson' if target in records else ''}}}}}",
     }
+    if classes:
+        templates["completion"] = f"{{{{answer_choices[{names[target]}]}}}}"
+        if any(number is None or number < 0 for number in rows.column(target)):
+            known = f"{names[target]} is not none and {names[target]} >= 0"
+            templates["completion"] = f"{{% if {known} %}}{templates['completion']}{{% endif %}}"
     if labels:
         templates["answer_choices"] = f" {SEPARATOR} ".join(labels)
     used = {names[c]: c for c in (*asked, target) if names[c] not in (c, c.replace("-", "_"))}

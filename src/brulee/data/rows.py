@@ -43,16 +43,25 @@ class Found:
 
 
 class Rows:
-    """An Arrow table, held by `datasets`, that knows where each row came from."""
+    """An Arrow table, held by `datasets`, that knows where each of its rows came from.
+
+    `class_names`: what the numbers of a column stand for, where its source says so.
+    """
 
     def __init__(
-        self, name: str, table: pa.Table, parts: Sequence[Part], digests: Mapping[str, str]
+        self,
+        name: str,
+        table: pa.Table,
+        parts: Sequence[Part],
+        digests: Mapping[str, str],
+        class_names: Mapping[str, Sequence[str]] = {},
     ) -> None:
         import datasets
 
         self.name = name
         self.columns: list[str] = list(table.column_names)
         self.digests = dict(digests)
+        self.class_names = dict(class_names)
         self._parts = tuple(parts)
         # A fingerprint of our own: the one it would make pickles the table, which some versions of
         # pyarrow refuse.

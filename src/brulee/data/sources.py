@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brulee.data.class_names import class_names
 from brulee.data.containers import container_of
 from brulee.data.dataset_info import read_dataset_info, split_entry
 from brulee.data.files import open_file, open_folder, split_of
@@ -54,7 +55,8 @@ def open_source(
     numbered = bool(columns) and all(source.isdecimal() for source in columns.values())
     asked = _Asked(name, resolve, limit, numbered)
     found = SOURCES[_form(name, resolve)](asked)
-    return Rows(name, _rename(found.table, columns, name), found.parts, found.digests)
+    table = _rename(found.table, columns, name)
+    return Rows(name, table, found.parts, found.digests, class_names(found.table, columns))
 
 
 def bundled_names() -> list[str]:

@@ -189,7 +189,7 @@ def _ends_in_numbers(rows: Rows) -> bool:
 
 def _families(rows: Rows) -> list[str]:
     """The library families that fit the first rows."""
-    fitting = families_for(rows.columns, rows[0])
+    fitting = families_for(rows.columns, rows[0], rows.class_names)
     fitting = [name for name in fitting if _fits(load_templates(name), rows)]
     return sorted(fitting, key=lambda name: _unused(load_templates(name), rows))
 

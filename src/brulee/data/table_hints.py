@@ -22,7 +22,7 @@ def advice(rows: Rows, sample: Sequence[Mapping[str, Any]]) -> str:
     chats = _chats(sample)
     if chats:
         return chats
-    fitting = families_for(rows.columns, sample[0]) if sample else []
+    fitting = families_for(rows.columns, sample[0], rows.class_names) if sample else []
     columns = ", ".join(rows.columns)
     said = f"the columns ({columns}) do not say what is asked and what is learned"
     if not fitting:
@@ -65,23 +65,41 @@ def _chats(sample: Sequence[Mapping[str, Any]]) -> str:
     return ""
 
 
-def families_for(columns: list[str], row: Mapping[str, Any]) -> list[str]:
+def families_for(
+    columns: list[str],
+    row: Mapping[str, Any],
+    class_names: Mapping[str, Sequence[str]] = {},
+) -> list[str]:
     """Library families whose templates apply to a row, those that read most of it first.
 
-    None that leaves out a text which the question is about.
+    None that leaves out a text which the question is about, and none that calls the classes of any
+    `text` by other names than the source does.
     """
     about = CONTEXT & set(columns)
     fitting = {
         name: templates
         for name, templates in library().items()
-        if about <= templates.columns <= set(columns) and _applies(templates, row)
+        if about <= templates.columns <= set(columns) and _applies(templates, row, class_names)
     }
     return sorted(fitting, key=lambda name: (-len(fitting[name].columns), name))[:_MOST]
 
 
-def _applies(templates: TemplateSet, row: Mapping[str, Any]) -> bool:
+def _applies(
+    templates: TemplateSet, row: Mapping[str, Any], class_names: Mapping[str, Sequence[str]]
+) -> bool:
     try:
         rendered = templates.templates[0].render(row)
     except InputError:
         return False
-    return rendered is not None and bool(rendered.completion)
+    if rendered is None or not rendered.completion:
+        return False
+    named = [class_names[column] for column in templates.columns if column in class_names]
+    if not named or not templates.columns <= {"text", *class_names}:
+        return True
+    choices = {_stem(choice) for choice in rendered.choices or ()}
+    return any(_stem(name) in choices for name in named[0])
+
+
+def _stem(name: str) -> str:
+    """A class's name as far as two makers of data agree: "pos" is "positive"."""
+    return name.strip().lower()[:3]

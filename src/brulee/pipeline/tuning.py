@@ -68,6 +68,7 @@ def tune(prepared: Prepared, watch: Watch | None = None) -> Tuned:
     totals = trainer.train(prepared.where.resume_line)
     training = course_of(totals, read_events(trainer.events.path))
     size = store(prepared, attached, training)
+    dtype = torch.bfloat16 if prepared.autocast else prepared.base.model.dtype
     cost = Cost(
         trainable_parameters=trainable,
         total_parameters=total,
@@ -76,6 +77,7 @@ def tune(prepared: Prepared, watch: Watch | None = None) -> Tuned:
         train_seconds=totals.seconds,
         train_tokens=totals.tokens,
         tokens_per_second=totals.tokens_per_second,
+        precision=str(dtype).removeprefix("torch."),
     )
     trained = Trained(training=training, cost=cost, files={})
     if prepared.world.writes:

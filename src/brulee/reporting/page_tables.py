@@ -158,6 +158,7 @@ def cost(results: Results) -> str:
         ("Adapter on disk", spent.adapter_bytes, wording.size(spent.adapter_bytes)),
         ("Peak memory", spent.peak_memory_bytes, wording.size(spent.peak_memory_bytes)),
         ("Training", spent.train_seconds, wording.duration(spent.train_seconds)),
+        ("Computed in", len(spent.precision), spent.precision),
         ("Tokens trained on", spent.train_tokens, f"{spent.train_tokens:,}"),
         ("Tokens per second", spent.tokens_per_second, f"{spent.tokens_per_second:,.0f}"),
         ("Evaluation", spent.evaluation_seconds, wording.duration(spent.evaluation_seconds)),

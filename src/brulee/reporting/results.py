@@ -174,7 +174,10 @@ class Phrasings(Record):
 
 
 class Cost(OpenRecord):
-    """What the run took: parameters, bytes, seconds, tokens; 0 where a run had no such part."""
+    """What the run took: parameters, bytes, seconds, tokens; 0 where a run had no such part.
+
+    `precision` is the number format of the products it was trained in: bfloat16, float32.
+    """
 
     trainable_parameters: int = 0
     total_parameters: int = 0
@@ -184,6 +187,7 @@ class Cost(OpenRecord):
     train_tokens: int = 0
     tokens_per_second: float = 0.0
     evaluation_seconds: float = 0.0
+    precision: str = ""
 
     @property
     def trainable_share(self) -> float | None:

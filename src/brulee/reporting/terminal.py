@@ -120,10 +120,11 @@ def cost(results: Results) -> str:
     """What the run took, on one line."""
     spent = results.cost
     share = spent.trainable_share
+    held = f" in {spent.precision}" if spent.precision else ""
     parts = (
         (share, f"{wording.quantity(spent.trainable_parameters)} parameters trained"),
         (share, f"{wording.percent(share or 0)} of the model"),
-        (spent.train_seconds, f"{wording.duration(spent.train_seconds)} of training"),
+        (spent.train_seconds, f"{wording.duration(spent.train_seconds)} of training{held}"),
         (spent.tokens_per_second, f"{spent.tokens_per_second:,.0f} tokens/s"),
         (spent.peak_memory_bytes, f"{wording.size(spent.peak_memory_bytes)} peak memory"),
         (spent.adapter_bytes, f"{wording.size(spent.adapter_bytes)} on disk"),

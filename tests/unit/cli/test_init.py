@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 
 from brulee.data.corpus import open_corpus
@@ -123,6 +124,29 @@ def test_of_families_that_fit_the_one_with_as_many_answers_is_taken(brulee, here
     (task,) = open_corpus(recipe).tasks.values()
     found = [task.templates.templates[0].render(task.rows[i]) for i in range(3)]
     assert {one.completion for one in found if one} == set(found[0].choices or ())
+
+
+@pytest.mark.parametrize(
+    ("classes", "learned", "first"),
+    [
+        (["refund", "repair", "praise"], ["refund", "repair", "praise"], 0),
+        (["refund", "repair", "praise"], ["repair", "praise"], -1),  # as test rows without answers
+        (["neg", "neutral", "pos"], ["negative", "neutral", "positive"], 0),
+    ],
+)
+def test_classes_are_called_as_their_source_calls_them(
+    brulee, here: Path, classes: list[str], learned: list[str], first: int
+) -> None:
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=classes)}
+    )
+    labels = [first, *(i % 2 + 1 for i in range(60))]
+    rows = {"text": [said(i) for i in range(61)], "label": labels}
+    datasets.Dataset.from_dict(rows, features).to_parquet(here / "rows.parquet")
+    assert brulee("init", "rows.parquet", "--quiet").code == 0
+    (task,) = open_corpus(load_recipe("rows.yaml")).tasks.values()
+    found = [task.templates.templates[0].render(task.rows[i]) for i in range(3)]
+    assert sorted({one.completion for one in found if one and one.completion}) == sorted(learned)
 
 
 def test_an_answer_is_found_by_the_end_of_its_name_and_empty_columns_are_not_asked_about(

@@ -38,7 +38,7 @@ def test_jsonl_keeps_types_skips_blank_lines_and_counts_lines(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "suffix", [".json", ".wrapped.json", ".csv", ".tsv", ".jsonl.gz", ".csv.zst"]
+    "suffix", [".json", ".wrapped.json", ".lines.json", ".csv", ".tsv", ".jsonl.gz", ".csv.zst"]
 )
 def test_every_text_container_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
     records = [{"text": 'a, "b"\nc', "stars": 5}, {"text": "d", "stars": 1}]
@@ -46,6 +46,7 @@ def test_every_text_container_gives_the_same_rows(tmp_path: Path, suffix: str) -
     contents: dict[str, str | bytes] = {
         ".json": json.dumps(records, indent=1),
         ".wrapped.json": json.dumps({"version": 1, "data": records}),
+        ".lines.json": lines,
         ".csv": 'text,stars\r\n"a, ""b""\nc",5\r\nd,1\r\n',
         ".tsv": 'text\tstars\n"a, ""b""\nc"\t5\nd\t1\n',
         ".jsonl.gz": gzip.compress(lines.encode()),
@@ -184,7 +185,8 @@ def test_a_comma_table_may_begin_with_what_another_would_part(tmp_path: Path) ->
         ("a.jsonl", '{"a": ["x\\ud800"]}\n', "line 1: the text holds half a surrogate"),
         ("a.jsonl", '{"a": "x"}\n{"a": "\\u0000"}\n', "line 2: the text holds a NUL"),
         ("a.csv", "a\nx\x00y\n", "line 2: the text holds a NUL"),
-        ("a.json", '{"a": 1}\n{"a": 2}\n', "line 2: not valid JSON: extra data"),
+        ("a.json", '{"a": 1}\n{"a": 2\n', "a.json, line 2: not valid JSON"),
+        ("a.json", '[{"a": 1}]\n[{"a": 2}]\n', "line 2: not valid JSON: extra data"),
         ("a.json", '{"a": [{"b": 1}], "c": [{"b": 1}]}', "found a, c"),
         ("a.json", '[{"a": 1}, 2]', "row 2: a row is a JSON object, but this is a number"),
         ("a.jsonl", '{"a": ' + "[" * 40 + "]" * 40 + "}", "line 1: nested more than 32 levels"),
@@ -196,6 +198,8 @@ def test_a_comma_table_may_begin_with_what_another_would_part(tmp_path: Path) ->
         ("a.csv", 'a,b\n1,"2\n', "not a valid table"),
         ("a.csv", "1,2\n3,4\n", "line 1: the first line has to name the columns"),
         ("a.csv", "a,,b\n3,4,5\n", "line 1: the first line has to name the columns"),
+        ("a.csv", "a,b,,\n3,4,,\n5,6,,x\n", "line 1: the first line has to name the columns"),
+        ("a.csv", ",,\n,,\n", "the file holds no rows"),
         ("a.csv", ",a\nx,1\ny,2\n", "line 1: the first line has to name the columns"),
         ("a.csv", ",a\n1,x\n1,y\n", "line 1: the first line has to name the columns"),
         ("a.csv", ",index\n1,x\n2,y\n", "line 1: the first line has to name the columns"),
@@ -430,3 +434,16 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_numbers_of_rows_that_pandas_names_nothing_are_an_index(tmp_path: Path) -> None:
     rows = open_source(write(tmp_path / "a.csv", ",text\n0,x\n3,y\n"))
     assert [rows[i] for i in range(2)] == [{"index": 0, "text": "x"}, {"index": 3, "text": "y"}]
+
+
+def test_empty_rows_and_columns_round_a_spreadsheet_are_left_out(tmp_path: Path) -> None:
+    sheet = ";;;;\r\nquestion;;answer;;\r\nWhy?;;So.;;\r\n;;;;\r\nWhen?;; ;;\r\n;;;; \r\n"
+    rows = open_source(write(tmp_path / "sheet.csv", sheet))
+    assert list(rows) == [
+        {"question": "Why?", "answer": "So."},
+        {"question": "When?", "answer": " "},
+    ]
+    assert rows.place(1).endswith("line 5")
+    same = sheet.replace(";", "\t")
+    assert list(open_source(write(tmp_path / "sheet.tsv", same))) == list(rows)
+    assert open_source(write(tmp_path / "a.csv", ",text,\n,x,\n,y,\n")).columns == ["text"]

@@ -5,8 +5,8 @@ import pytest
 from rich.console import Console
 
 from brulee.errors import InputError
-from brulee.reporting import terminal
-from brulee.reporting.results import Results
+from brulee.reporting import page_tables, terminal
+from brulee.reporting.results import Cost, Results
 
 
 def console(width: int = 80) -> Console:
@@ -40,6 +40,13 @@ def test_one_run_shows_verdict_scores_guards_cost_report(example: Results) -> No
         "Report: runs/demo/report.html",
     ):
         assert part in text
+
+
+def test_a_run_says_in_which_precision_it_was_trained(example: Results) -> None:
+    held = example.model_copy(update={"cost": Cost(train_seconds=43, precision="bfloat16")})
+    assert terminal.cost(held) == "43 s of training in bfloat16"
+    assert "<dt>Computed in</dt><dd>bfloat16</dd>" in page_tables.cost(held)
+    assert "Computed in" not in page_tables.cost(example)
 
 
 @pytest.mark.parametrize("width", [60, 80])
