@@ -6,17 +6,19 @@ import importlib.util
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from brulee.data.encoding import Encoder
 from brulee.errors import InputError, NotNumbersError
 from brulee.inference.engine import Engine
 from brulee.inference.generation import Live, Order, follow
 from brulee.inference.json_form import Form, FormError, json_form
 from brulee.inference.sampling import Sampling
-from brulee.inference.session import Session, session_of
+from brulee.inference.session import Session, open_engine, session_of
 from brulee.models.loading import Base
 
 pytest.importorskip("llguidance")
@@ -236,6 +238,15 @@ def test_a_vocabulary_that_marks_spaces_writes_json() -> None:
         assert row.broken is None
         if not row.cut:
             jsonschema.validate(json.loads(tokenizer.decode(row.ids)), ORDER)
+
+
+def test_what_is_held_to_is_told_to_the_letter(make_base: MakeBase) -> None:
+    tokenizer = _marked(_SIGNS + "{}")
+    tokenizer.clean_up_tokenization_spaces = True
+    base = replace(make_base("llama"), tokenizer=tokenizer)
+    row = _drawn(json_form(tokenizer, {"const": "a , b"}), 0, stops=(1,), tokens=len(tokenizer))
+    engine = open_engine(base, Encoder(tokenizer, kind="causal"))
+    assert engine.texts(Sampling()).decode(row.ids) == '"a , b"'
 
 
 def test_a_vocabulary_that_cannot_write_json_is_refused() -> None:
