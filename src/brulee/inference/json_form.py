@@ -61,7 +61,7 @@ class FormError(InputError):
 class Form:
     """What answers have to be, over one tokenizer's tokens; made by `json_form`.
 
-    `schema` is the text of the schema that they are valid by.
+    `schema` is the text of the schema, or of the grammar, that they are valid by.
     """
 
     def __init__(self, schema: str, grammar: Any, ends: Collection[int]) -> None:
@@ -141,6 +141,24 @@ def json_form(
     return Form(json.dumps(schema), found, frozenset(known.eos_tokens))
 
 
+def form_of(tokenizer: PreTrainedTokenizerBase, grammar: str, spelled: str) -> Form:
+    """What an answer has to be by a grammar in llguidance's language, in which these signs stand.
+
+    Raises InputError for a vocabulary that lacks one, and for a grammar that is too large.
+    """
+    known = _tokens(tokenizer)
+    check_writable(known, spelled)
+    found = _matching(known, grammar)
+    if isinstance(found, str):
+        raise InputError(f"the answer cannot be held to its tools: {found}.")
+    return Form(grammar, found, frozenset(known.eos_tokens))
+
+
+def json_grammar(schema: Mapping[str, Any]) -> str:
+    """What is valid by a JSON Schema, within a grammar in llguidance's language."""
+    return f"%json {json.dumps({**schema, 'x-guidance': dict(_OPTIONS)})}"
+
+
 def form_by(tokenizer: PreTrainedTokenizerBase, schema: Schema | None) -> Form | None:
     """The form by a schema or the file of one, None without. Raises InputError naming the file."""
     if schema is None:
@@ -171,11 +189,20 @@ def _problem(known: Any, schema: Mapping[str, Any]) -> str:
 
 def _compiled(known: Any, schema: Mapping[str, Any]) -> Any:
     """A grammar, or why there is none."""
+    from llguidance import LLMatcher
+
+    try:
+        text = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=dict(_OPTIONS))
+    except ValueError as error:
+        return _told(str(error))
+    return _matching(known, text)
+
+
+def _matching(known: Any, text: str) -> Any:
     from llguidance import LLMatcher, LLParserLimits
 
     limits = LLParserLimits(max_lexer_states=_STATES, verbose_errors=False)
     try:
-        text = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=dict(_OPTIONS))
         grammar = LLMatcher(known, text, limits=limits, log_level=0)
     except ValueError as error:
         return _told(str(error))
