@@ -123,7 +123,8 @@ class ChatRequest(Common):
                 "unsupported_parameter",
             )
         if not self.tools:
-            raise ApiError(400, "tool_choice asks for a call, and there are no tools.", "tools")
+            told = f"tool_choice = {_shown(choice)} asks for a call, and there are no tools."
+            raise ApiError(400, told, "tool_choice")
         return name or ""
 
     @property

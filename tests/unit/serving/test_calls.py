@@ -163,7 +163,7 @@ def test_where_one_call_is_wanted_there_is_one_in_every_answer(ask: Callable[...
         ),
         ({"tool_choice": {"type": "function"}}, "tool_choice", "is not supported here: it is"),
         ({"tool_choice": NAMED | {"function": {"name": "x"}}}, "tool_choice", "are time, weather"),
-        ({"tool_choice": "required", "tools": []}, "tools", "and there are no tools"),
+        ({"tool_choice": "required", "tools": []}, "tool_choice", "and there are no tools"),
         ({"parallel_tool_calls": "no"}, "parallel_tool_calls", "valid boolean"),
         (
             {"tools": _tools(properties={"a": {"not": {}}}), "tool_choice": "required"},
