@@ -2,9 +2,11 @@
 
 Python reads more than JSON (NaN, Infinity, a key given twice) and less exactly (1e400 is infinite,
 12345678901234567890.5 rounded). Here the former is no JSON, and numbers are `Decimal`s of every
-digit. Text is brought into Unicode's form NFC, in which "e" with a combining accent is the letter.
+digit. Texts are as they were written; keys that are one in Unicode's form NFC, in which "e" with a
+combining accent is the letter, are one key.
 
-In a fence ("```json ... ```"), as models that chat put it, the JSON may stand beside other text.
+In a fence ("```json ... ```", or of ~~~), as models that chat put it, the JSON may stand beside
+other text. A fence is closed by as many of its signs as it has, or more; so it may hold others.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ from unicodedata import normalize
 from brulee.data.raw import no_number, repeated_key
 
 DEEPEST: Final = 100  # levels: few enough for any Python to read, and to be walked through
-# A fence that says json, or whose next sign begins no other language's name.
-_FENCE: Final = re.compile(r"```[ \t]*(?:(json)(?!\w)|(?=[^\w`]))", re.IGNORECASE)
-_CLOSED: Final = re.compile(r"\s*(```|\Z)")
+# Tildes also stand in plain words, so that a fence of them begins a line.
+_FENCE: Final = re.compile(r"`{3,}|^[ \t]*~{3,}", re.MULTILINE)
+# What says json, or whose next sign begins no other language's name.
+_JSON: Final = re.compile(r"[ \t]*(?:(json)(?!\w)|(?=\W))", re.IGNORECASE)
 _SPACES: Final = re.compile(r"[ \t\n\r]*")  # those of JSON
 _HALF: Final = re.compile("[\ud800-\udfff]")
 
@@ -55,21 +58,25 @@ def read_fenced(text: str) -> Any:
         fences = list(_fences(text))
         if not fences:
             raise
-    start = next((at for at, named in fences if named), fences[0][0])
+    start, signs, _ = next((fence for fence in fences if fence[2]), fences[0])
     found, end = _at(text, _after_spaces(text, start))
-    if not _CLOSED.match(text, end):
+    rest = text[end:].lstrip()
+    if rest and not rest.startswith(signs):
         raise NotJsonError("there is more than JSON in the fence")
     return found
 
 
-def _fences(text: str) -> Iterator[tuple[int, bool]]:
-    """Where fences that may hold JSON open, and whether they say that they do."""
-    opening = True
-    for found in re.finditer("```", text):
-        begun = _FENCE.match(text, found.start())
-        if opening and begun:
-            yield begun.end(), bool(begun[1])
-        opening = not opening
+def _fences(text: str) -> Iterator[tuple[int, str, bool]]:
+    """Where fences that may hold JSON begin it, their signs, and whether they say that they do."""
+    opened = ""
+    for found in _FENCE.finditer(text):
+        signs = found[0].lstrip(" \t")
+        if opened:
+            opened = "" if signs.startswith(opened) else opened
+            continue
+        opened = signs
+        if begun := _JSON.match(text, found.end()):
+            yield begun.end(), signs, bool(begun[1])
 
 
 def _at(text: str, start: int) -> tuple[Any, int]:
@@ -112,13 +119,12 @@ def _number(text: str) -> Decimal:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    named = [(normalize("NFC", key), value) for key, value in pairs]
-    twice = repeated_key(named)
+    twice = repeated_key([(normalize("NFC", key), value) for key, value in pairs])
     if twice is not None:
         raise NotJsonError(f"the key {twice!r} is given twice in one object")
-    if any(_HALF.search(key) for key, _ in named):
+    if any(_HALF.search(key) for key, _ in pairs):
         raise NotJsonError("a key holds half of a surrogate pair, which is no character")
-    return dict(named)
+    return dict(pairs)
 
 
 _DECODER: Final = json.JSONDecoder(

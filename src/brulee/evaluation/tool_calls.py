@@ -8,7 +8,8 @@ in that a reference has one value for an argument, and texts are equal as they s
 there, without case, spaces and the signs , . / - _ * ^).
 
 What is compared is JSON: the calls that `made` finds in what a model writes, and those of a row. In
-texts from elsewhere they may also stand in <tool_call> tags or behind [TOOL_CALLS].
+texts from elsewhere they may also stand in <tool_call> tags or behind [TOOL_CALLS], or in the JSON
+of an assistant's whole message, as clients of OpenAI print it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, Final, final
 import numpy as np
 
 from brulee.data.messages import CALLS, as_json, calls_of
-from brulee.data.tool_calls import read_calls
+from brulee.data.tool_calls import parsed, read_calls
 from brulee.data.written_calls import WrittenCalls
 from brulee.errors import InputError
 from brulee.evaluation.base import Against, Array, MeanMetric, check_references
@@ -127,7 +128,13 @@ def _parsed(text: str) -> Calls:
     """The calls of a text that is JSON. Raises InputError for one that is not, or no call."""
     if text.strip() in ("", "[]"):
         return []
-    read = read_calls(text, "the calls of a reference (empty where it calls nothing)")
+    place = "the calls of a reference (empty where it calls nothing)"
+    found = parsed(text, place)
+    if isinstance(found, dict) and (CALLS in found or found.get("role") == "assistant"):
+        if not found.get(CALLS):
+            return []
+        text = as_json(found[CALLS])
+    read = read_calls(text, place)
     return [called["function"] for called in calls_of({CALLS: read})]
 
 

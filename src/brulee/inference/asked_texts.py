@@ -16,6 +16,7 @@ from brulee.data.encoding import Encoder
 from brulee.data.messages import NAME, Message
 from brulee.data.written_calls import WrittenCalls
 from brulee.errors import InputError
+from brulee.inference.call_form import HeldCalls, call_form
 from brulee.inference.json_form import Form, json_form
 
 if TYPE_CHECKING:
@@ -48,6 +49,16 @@ class AskedTexts:
         """As `json_form`."""
         with self._turn:
             return json_form(self._tokenizer, schema, place)
+
+    def call_form(
+        self,
+        written: WrittenCalls,
+        held: HeldCalls,
+        answer: tuple[Mapping[str, Any], str] | None,
+    ) -> Form:
+        """As `call_form`."""
+        with self._turn:
+            return call_form(self._tokenizer, written, held, answer)
 
     def written_calls(self, encoder: Encoder) -> WrittenCalls | None:
         """As `Encoder.written_calls`."""

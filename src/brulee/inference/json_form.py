@@ -26,7 +26,7 @@ import torch
 
 from brulee.data.json_schema import Schema, need_llguidance, read_schema
 from brulee.errors import InputError
-from brulee.inference.schema_place import place_of
+from brulee.inference.schema_place import inexact_number, place_of
 from brulee.inference.token_bytes import check_writable, read_tokens
 
 if TYPE_CHECKING:
@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 
 _SPACES: Final = r" |\n {0,32}"
 _STATES: Final = 25_000  # of a lexer, a kilobyte or two each
+_FETCHED: Final = re.compile(r"Resource '([^']*)' is not present in a registry.*", re.DOTALL)
+# What is valid, where llguidance says only what is not.
+_VALID: Final = {
+    "Invalid type:": "array, boolean, integer, null, number, object, string",
+    "Unknown format:": "date, date-time, duration, email, hostname, ipv4, ipv6, time, uri, uuid",
+}
 _CONTEXT: Final = re.compile(r"\s*while processing json-schema:\S*")
 # All are said, as a schema may set what is not by itself ("x-guidance").
 _OPTIONS: Final[Mapping[str, Any]] = {
@@ -55,7 +61,7 @@ class FormError(InputError):
 class Form:
     """What answers have to be, over one tokenizer's tokens; made by `json_form`.
 
-    `schema` is the text of the schema that they are valid by.
+    `schema` is the text of the schema, or of the grammar, that they are valid by.
     """
 
     def __init__(self, schema: str, grammar: Any, ends: Collection[int]) -> None:
@@ -121,6 +127,11 @@ def json_form(
     vocabulary cannot write it, or that llguidance is missing.
     """
     need_llguidance(place)
+    if lost := inexact_number(schema):
+        raise InputError(
+            f"{place}{lost[0]} cannot be held to: {lost[1]} has more digits than are kept: 15, or "
+            f"of a whole number those of {2**53}; take a text in its place."
+        )
     known = _tokens(tokenizer)
     check_writable(known, "".join(_spelled(schema)))
     found = _compiled(known, schema)
@@ -128,6 +139,24 @@ def json_form(
         where = place_of(schema, found, lambda part: _problem(known, part))
         raise InputError(f"{place}{where} cannot be held to: {found}.")
     return Form(json.dumps(schema), found, frozenset(known.eos_tokens))
+
+
+def form_of(tokenizer: PreTrainedTokenizerBase, grammar: str, spelled: str) -> Form:
+    """What an answer has to be by a grammar in llguidance's language, in which these signs stand.
+
+    Raises InputError for a vocabulary that lacks one, and for a grammar that is too large.
+    """
+    known = _tokens(tokenizer)
+    check_writable(known, spelled)
+    found = _matching(known, grammar)
+    if isinstance(found, str):
+        raise InputError(f"the answer cannot be held to its tools: {found}.")
+    return Form(grammar, found, frozenset(known.eos_tokens))
+
+
+def json_grammar(schema: Mapping[str, Any]) -> str:
+    """What is valid by a JSON Schema, within a grammar in llguidance's language."""
+    return f"%json {json.dumps({**schema, 'x-guidance': dict(_OPTIONS)})}"
 
 
 def form_by(tokenizer: PreTrainedTokenizerBase, schema: Schema | None) -> Form | None:
@@ -160,11 +189,20 @@ def _problem(known: Any, schema: Mapping[str, Any]) -> str:
 
 def _compiled(known: Any, schema: Mapping[str, Any]) -> Any:
     """A grammar, or why there is none."""
+    from llguidance import LLMatcher
+
+    try:
+        text = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=dict(_OPTIONS))
+    except ValueError as error:
+        return _told(str(error))
+    return _matching(known, text)
+
+
+def _matching(known: Any, text: str) -> Any:
     from llguidance import LLMatcher, LLParserLimits
 
     limits = LLParserLimits(max_lexer_states=_STATES, verbose_errors=False)
     try:
-        text = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=dict(_OPTIONS))
         grammar = LLMatcher(known, text, limits=limits, log_level=0)
     except ValueError as error:
         return _told(str(error))
@@ -179,7 +217,10 @@ def _told(error: str) -> str:
     if error.startswith("oneOf constraints"):  # it names an option that is none here
         return "an answer may fit several parts of its oneOf; write anyOf"
     bare = _CONTEXT.sub("", error.replace("<non-verbose/>", ""))
-    return " ".join(bare.split()).rstrip(".") or "it stopped"
+    bare = _FETCHED.sub(r"it refers to \1, and nothing is fetched", bare)
+    found = " ".join(bare.split()).rstrip(".") or "it stopped"
+    valid = next((names for begun, names in _VALID.items() if found.startswith(begun)), "")
+    return f"{found}; valid: {valid}" if valid else found
 
 
 # A tokenizer's tokens are read once: of 49,152 that takes a second.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ class Session:
         shown = answer = ""
         for token in self.engine.stream(self.encoder.encode_text(text), sampling):
             ids.append(token)
-            answer = str(self.encoder.tokenizer.decode(ids, skip_special_tokens=True))
+            answer = text_of(self.encoder.tokenizer, ids)
             # A character may be several tokens long; it is held back until it is whole.
             if not answer.endswith("\ufffd") and len(answer) > len(shown):
                 yield answer[len(shown) :]
@@ -197,11 +198,15 @@ def open_engine(
     """An engine that stops where the encoder's completions end; `streams` as it has it."""
     reserved = attached.reserved if attached else 0
 
-    def decode(ids: list[int]) -> str:
-        return str(base.tokenizer.decode(ids, skip_special_tokens=True))
-
+    decode = partial(text_of, base.tokenizer)
     known = (base.pad_id, batch_tokens, reserved, decode, streams)
     return Engine(base.model, encoder.stop_ids, *known)
+
+
+def text_of(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    """What tokens write, to the letter: some tokenizers would take the space before a comma out."""
+    how = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    return str(tokenizer.decode(ids, **how))
 
 
 def _model_session(name: str, device: torch.device, dtype: torch.dtype) -> Session:

@@ -8,7 +8,9 @@ from typing import Any, Final
 from brulee.data.messages import CALL_ID, CALLS, NAME, REASONING, Message, as_json
 from brulee.data.tool_calls import check_results, read_calls, read_tools
 from brulee.errors import InputError
+from brulee.inference.call_form import HeldCalls
 from brulee.serving.failures import ApiError
+from brulee.serving.response_format import checked
 
 # What OpenAI calls the system's turn in newer models is one here.
 _ROLES: Final = {
@@ -37,17 +39,6 @@ def read_messages(given: Sequence[Mapping[str, Any]]) -> list[Message]:
 
 def read_tool_list(given: Sequence[Mapping[str, Any]] | None) -> str:
     """Tools as JSON text, "" where there are none. Raises ApiError for what describes no tool."""
-    for number, tool in enumerate(given or []):
-        function = tool.get("function")
-        if isinstance(function, Mapping) and function.get("strict"):
-            place = f"tools[{number}].function.strict"
-            raise ApiError(
-                400,
-                f"{place} = {as_json(function['strict'])[:60]} is not supported here: arguments "
-                "are what the model writes; leave it out.",
-                place,
-                "unsupported_parameter",
-            )
     try:
         return read_tools([dict(tool) for tool in given or []], "tools")
     except InputError as error:
@@ -57,6 +48,43 @@ def read_tool_list(given: Sequence[Mapping[str, Any]] | None) -> str:
 def called(tools: Sequence[Mapping[str, Any]]) -> frozenset[str]:
     """The names of tools that were read by `read_tool_list`."""
     return frozenset(tool.get("function", tool)["name"] for tool in tools)
+
+
+def held_calls(
+    tools: Sequence[Mapping[str, Any]], due: str | None, one: bool, in_json: bool
+) -> HeldCalls | None:
+    """What of such tools' calls an answer is held to; None where it may call whatever it likes.
+
+    `due` as `ChatRequest.tool_due`; `in_json`: an answer without calls is JSON. Raises ApiError
+    for parameters that are no schema, and for a tool that is due and is none of these.
+    """
+    strict = any(tool.get("function", tool).get("strict") for tool in tools)
+    if not tools or not (strict or in_json or due is not None):
+        return None
+    names = called(tools)
+    if due and due not in names:
+        raise ApiError(
+            400,
+            f"tool_choice names {due!r}; the tools are {', '.join(sorted(names))}.",
+            "tool_choice",
+        )
+    found = {
+        name: _parameters(tool.get("function", tool), f"tools[{number}].function.parameters")
+        for number, tool in enumerate(tools)
+        if due in (None, "", name := tool.get("function", tool)["name"])
+    }
+    besides = "" if due is not None else "json" if in_json else "text"
+    return HeldCalls(found, one, besides)
+
+
+def _parameters(function: Mapping[str, Any], place: str) -> tuple[dict[str, Any], str]:
+    """The schema of a tool's arguments, and its place; without one it has none, as at OpenAI."""
+    given = function.get("parameters") or {"additionalProperties": False}
+    if isinstance(given, Mapping):
+        given = {"type": "object", **given}
+        if given["type"] != "object":
+            raise ApiError(400, f'{place}.type is to be "object": arguments are one.', place)
+    return checked(given, place)
 
 
 def _message(given: Mapping[str, Any], place: str) -> Message:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from starlette.types import Receive
 
 from brulee.errors import InputError, NotNumbersError
+from brulee.inference.call_form import HeldCalls
 from brulee.inference.json_form import Form, FormError
 from brulee.inference.sampling import Sampling
 from brulee.serving.calls import Listening
@@ -39,13 +40,15 @@ class GoneError(Exception):
 class Question:
     """The texts of a prompt, and what makes its token ids of them, given who is asked.
 
-    `tools` may be called in its answers, `one` of them alone if it says so.
+    `tools` may be called in its answers, `one` of them alone if it says so. What of its calls is
+    `held` to a grammar is None where nothing is.
     """
 
     texts: Sequence[str]
     encode: Callable[[str | None], list[int]]
     tools: frozenset[str] = frozenset()
     one: bool = False
+    held: HeldCalls | None = None
 
 
 @dataclass(frozen=True)
@@ -169,22 +172,37 @@ class Exchange:
     def _encoded(self) -> list[list[int]]:
         """Token ids of the prompts. Raises ApiError where one is much too long, or as `_formed`."""
         found, room = [], self._room()
-        self._form = self._formed()
         for question in self._questions:
             if self._serving.worker.held.asked.more_than(question.texts, room):
                 raise self._too_long(f"more than {room}", room)
             found.append(question.encode(self._adapter))
             self._listen(question)
+        self._form = self._formed()
         return found
 
     def _formed(self) -> Form | None:
         """What answers have to be. Raises ApiError where they cannot be held to it."""
-        if self._schema is None:
-            return None
+        held, asked = self._questions[0].held, self._serving.worker.held.asked
         try:
-            return self._serving.worker.held.asked.form(*self._schema)
+            if held is None:
+                return None if self._schema is None else asked.form(*self._schema)
+            written = self._serving.worker.held.written_calls(self._adapter)
+            if written is None:
+                raise InputError(
+                    "the model's chat template writes a call's name outside of JSON, so that "
+                    "nothing makes it keep to the tools; leave out strict and response_format, or "
+                    "say tool_choice: auto."
+                )
+            return asked.call_form(written, held, None if not held.besides else self._schema)
         except InputError as error:
-            raise ApiError(400, str(error), self._schema[1]) from None
+            raise ApiError(400, str(error), self._held_by) from None
+
+    @property
+    def _held_by(self) -> str:
+        """The key by which answers are held to something."""
+        if self._schema is None or self._questions[0].held is not None:
+            return "tools"
+        return self._schema[1]
 
     def _listen(self, question: Question) -> None:
         form = self._serving.worker.held.written_calls(self._adapter) if question.tools else None
@@ -202,8 +220,8 @@ class Exchange:
                 metrics.count("cancelled_total", left)
                 raise GoneError
             index, heard = told
-            if isinstance(heard.failed, FormError) and self._schema is not None:
-                raise ApiError(400, str(heard.failed), self._schema[1])
+            if isinstance(heard.failed, FormError):
+                raise ApiError(400, str(heard.failed), self._held_by)
             if isinstance(heard.failed, InputError):
                 raise ApiError(400, str(heard.failed), self._about)
             if isinstance(heard.failed, NotNumbersError):

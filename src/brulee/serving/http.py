@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from brulee.serving.chats import called, read_messages, read_tool_list
+from brulee.serving.chats import called, held_calls, read_messages, read_tool_list
 from brulee.serving.exchange import Exchange, GoneError, Question, Serving
 from brulee.serving.failures import ENDED, ApiError, error_body
 from brulee.serving.guard import Guard
@@ -96,21 +96,16 @@ class EventStream(Response):
 
 async def _chat(serving: Serving, request: Request) -> Response:
     asked = check(ChatRequest, await _body(serving, request))
-    shown = asked.tools_shown()
-    if shown and read_response_format(asked.response_format):
-        raise ApiError(
-            400,
-            "an answer that has to be JSON calls no tool: leave out tools (or say tool_choice: "
-            "none), or response_format.",
-            "response_format",
-            "unsupported_parameter",
-        )
+    shown, due = asked.tools_shown(), asked.tool_due()
+    one = asked.parallel_tool_calls is False
     messages, tools = read_messages(asked.messages), read_tool_list(shown)
     held = serving.worker.held
     encode = partial(held.encode_chat, messages=messages, tools=tools)
     # Of an answer a template may leave out what was thought.
     texts = [message["content"] for message in messages if message["role"] != "assistant"]
-    question = Question(texts, encode, called(shown), asked.parallel_tool_calls is False)
+    in_json = read_response_format(asked.response_format) is not None
+    held_to = held_calls(shown, due, one or bool(due), in_json)
+    question = Question(texts, encode, called(shown), one, held_to)
     exchange = Exchange(serving, asked, [question], "chat")
     return await _answered(exchange, request, asked.stream)
 

@@ -32,15 +32,16 @@ def read_response_format(given: Any) -> tuple[dict[str, Any], str] | None:
         return None
     if kind == "json_object":
         own = given.get("schema")
-        return _checked(dict(ANY_OBJECT) if own is None else own, f"{KEY}.schema")
+        return checked(dict(ANY_OBJECT) if own is None else own, f"{KEY}.schema")
     named = given.get("json_schema")
     if not isinstance(named, dict) or "schema" not in named:
         raise _refused(f'{KEY}.json_schema is to be {{"schema": ...}}.', f"{KEY}.json_schema")
     _check_keys(named, {"name", "description", "schema", "strict"}, f"{KEY}.json_schema")
-    return _checked(named["schema"], SCHEMA)
+    return checked(named["schema"], SCHEMA)
 
 
-def _checked(schema: Any, place: str) -> tuple[dict[str, Any], str]:
+def checked(schema: Any, place: str) -> tuple[dict[str, Any], str]:
+    """A schema and its place in the request. Raises ApiError for what is none, or is too large."""
     try:
         found = check_schema(schema, place)
     except InputError as error:

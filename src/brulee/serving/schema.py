@@ -99,16 +99,33 @@ class ChatRequest(Common):
     parallel_tool_calls: bool | None = None
 
     def tools_shown(self) -> list[dict[str, Any]]:
-        """The tools that the model may call. Raises ApiError where it would have to call one."""
-        if self.tool_choice not in (None, "auto", "none"):
+        """The tools that the model is shown."""
+        return [] if self.tool_choice == "none" else self.tools or []
+
+    def tool_due(self) -> str | None:
+        """The tool that has to be called, "" for any of them, None where none has to be.
+
+        Raises ApiError for a choice that is none, and for one without tools.
+        """
+        choice = self.tool_choice
+        if choice in (None, "auto", "none"):
+            return None
+        named = choice.get("function") if isinstance(choice, dict) else None
+        name = named.get("name") if isinstance(named, dict) else None
+        if choice != "required" and not (
+            isinstance(name, str) and choice == {"type": "function", "function": {"name": name}}
+        ):
             raise ApiError(
                 400,
-                f"tool_choice = {_shown(self.tool_choice)} is not supported here: auto (the model "
-                "calls a tool or does not), or none (it is shown none).",
+                f"tool_choice = {_shown(choice)} is not supported here: it is auto, none, required "
+                'or {"type": "function", "function": {"name": ...}}.',
                 "tool_choice",
                 "unsupported_parameter",
             )
-        return [] if self.tool_choice == "none" else self.tools or []
+        if not self.tools:
+            told = f"tool_choice = {_shown(choice)} asks for a call, and there are no tools."
+            raise ApiError(400, told, "tool_choice")
+        return name or ""
 
     @property
     def most(self) -> int | None:

@@ -70,6 +70,14 @@ def test_numbers_keep_every_digit_and_values_their_kind() -> None:
         ('```python\nx = {}\n```\n```json\n{"a": 1}\n```', {"a": 1}),
         ('```\n{"old": 0}\n```\nbetter:\n```json\n{"a": 1}\n```', {"a": 1}),
         ('```json\n{"a": 1}\n```\n```json\n{"a": 2}\n```', {"a": 1}),
+        ('Here:\n~~~json\n{"a": 1}\n~~~\nBye.', {"a": 1}),
+        ('~~~\n{"code": "~~~"}\n~~~', {"code": "~~~"}),
+        ('````json\n{"a": 1}\n````', {"a": 1}),
+        ('`````\n{"code": "```"}\n`````', {"code": "```"}),
+        ('````markdown\n```json\n{"old": 0}\n```\n````\n```json\n{"a": 1}\n```', {"a": 1}),
+        ('~~~text\n```json\n{"old": 0}\n```\n~~~\n```json\n{"a": 1}\n```', {"a": 1}),
+        ('Here you go~~~\n```json\n{"a": 1}\n```', {"a": 1}),
+        ('```json\n{"a": 1}\n````', {"a": 1}),
     ],
 )
 def test_a_fence_is_found_beside_other_text(text: str, value: object) -> None:
@@ -83,6 +91,9 @@ def test_a_fence_is_found_beside_other_text(text: str, value: object) -> None:
         "```json5\n{}\n```",
         '```json\n{"a": 1} or so\n```',
         "```json\n```",
+        "~~~python\n{}\n~~~",
+        '````json\n{"a": 1}\n```',
+        '```json\n{"a": 1}\n~~~',
         "no",
     ],
 )

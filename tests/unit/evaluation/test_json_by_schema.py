@@ -55,6 +55,16 @@ def test_an_answer_is_valid_or_not(tmp_path: Path, text: str, valid: float) -> N
     assert found == valid
 
 
+def test_a_text_is_compared_as_it_was_written(tmp_path: Path) -> None:
+    composed, apart = "\u00e9", "e\u0301"
+    for name, other in ((composed, apart), (apart, composed)):
+        schema = {"properties": {name: {"const": name}}, "required": [name]}
+        assert _metric(tmp_path, schema).valid(json.dumps({name: name}))
+        assert not _metric(tmp_path, schema).valid(json.dumps({other: name}))
+        assert not _metric(tmp_path, schema).valid(json.dumps({name: other}))
+    assert not _metric(tmp_path, {}).valid(json.dumps({composed: 1, apart: 2}))
+
+
 def test_a_fence_is_read_where_that_is_said(tmp_path: Path) -> None:
     text = 'Here:\n```json\n{"count": 2}\n```'
     assert not _metric(tmp_path, ORDER).valid(text)

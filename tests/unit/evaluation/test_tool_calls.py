@@ -66,10 +66,14 @@ def test_where_a_call_is_due(prediction: str, reference: str, expected: tuple[in
         ('{"name": "f", "arguments": {"a": 1, "a": 2}}', 0),
         ('{"name": "f", "arguments": {"a": 1e400}}', 0),
         (f"Well.\n<tool_call>{json.dumps(call())}</tool_call>", 0),
+        ('{"role": "assistant", "content": "Sunny.", "tool_calls": null}', 1),
+        ('{"role": "assistant", "content": "Sunny."}', 1), ('{"tool_calls": 3}', 1),
+        ('{"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}', 0),
+        ('{"tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}', 0),
     ],
 )  # fmt: skip
 def test_where_none_is_due(prediction: str, right: int) -> None:
-    for reference in ("", "It is sunny.", "[]"):
+    for reference in ("", "It is sunny.", "[]", '{"role": "assistant", "content": "No."}'):
         assert scores(prediction, reference) == {"tool_calls": right, "no_call": right}
 
 
@@ -82,6 +86,10 @@ def test_where_none_is_due(prediction: str, right: int) -> None:
                      "function": {"name": "f", "arguments": '{"a": 1}'}}]),
         f"<tool_call>\n{json.dumps(call(a=1))}\n</tool_call>",
         f"[TOOL_CALLS] {of(call(a=1))}",
+        json.dumps({"tool_calls": [{"id": "x1", "type": "function",
+                                    "function": {"name": "f", "arguments": '{"a": 1}'}}]}),
+        json.dumps({"role": "assistant", "content": None, "refusal": None,
+                    "tool_calls": [{"function": call(a=1)}]}),
     ],
 )  # fmt: skip
 def test_calls_of_texts_from_elsewhere(text: str) -> None:

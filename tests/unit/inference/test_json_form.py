@@ -6,17 +6,19 @@ import importlib.util
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from brulee.data.encoding import Encoder
 from brulee.errors import InputError, NotNumbersError
 from brulee.inference.engine import Engine
 from brulee.inference.generation import Live, Order, follow
 from brulee.inference.json_form import Form, FormError, json_form
 from brulee.inference.sampling import Sampling
-from brulee.inference.session import Session, session_of
+from brulee.inference.session import Session, open_engine, session_of
 from brulee.models.loading import Base
 
 pytest.importorskip("llguidance")
@@ -147,7 +149,15 @@ def test_no_more_spaces_than_one_or_those_of_a_new_line(session: Session) -> Non
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"type": "strng"}, "s cannot be held to: Invalid type: strng."),
+    ({"type": "strng"}, "s cannot be held to: Invalid type: strng; valid: array, boolean, "),
+    ({"properties": {"a.b\n": {"format": "phone"}}},
+     r's.properties["a.b\n"] cannot be held to: Unknown format: phone; valid: date, date-time, '),
+    ({"items": [{"type": "strng"}]}, "s.items[0] cannot be held to: Invalid type"),
+    ({"$schema": "v9"}, "s cannot be held to: it refers to json-schema:///v9, and nothing is f"),
+    ({"properties": {"id": {"enum": ["a", {"b": 1234567890123456789}]}}},
+     "s.properties.id.enum[1].b cannot be held to: 1234567890123456789 has more digits than"),
+    ({"anyOf": [{"type": "null"}, {"const": 0.36712383142708804}]}, "s.anyOf[1].const cannot be"),
+    ({"items": {"minimum": 2**53 + 1}}, "s.items.minimum cannot be held to: 9007199254740993 has"),
     ({"properties": {"a": {"items": {"uniqueItems": True}}}},
      's.properties.a.items cannot be held to: Unimplemented keys: ["uniqueItems"].'),
     ({"anyOf": [{"type": "null"}, {"not": {"type": "null"}}]}, "s.anyOf[1] cannot be held to"),
@@ -162,6 +172,28 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"const": "\ud800"}, "s cannot be held to"),
     ({"enum": [f"value {i}" for i in range(100_000)]}, "s cannot be held to"),
 ]  # fmt: skip
+
+
+def test_formats_that_are_told_are_those_that_are_known(session: Session) -> None:
+    with pytest.raises(InputError) as caught:
+        json_form(session.tokenizer, {"type": "string", "format": "phone"})
+    named = str(caught.value).rstrip(".").partition("valid: ")[2].split(", ")
+    known = {*named, "idn-email", "uri-reference", "regex", "json-pointer", "iri", "binary"}
+    for name in sorted(known):
+        refused = False
+        try:
+            json_form(session.tokenizer, {"type": "string", "format": name})
+        except InputError:
+            refused = True
+        assert refused == (name not in named), name
+
+
+@pytest.mark.parametrize(
+    "number", [2**53, -(2**53), 0.1, 1e-7, 123456789012.345, 1e15, 99.99, 1.5e-10, 1e22, -0.0]
+)
+def test_a_number_that_is_given_is_written_to_the_digit(session: Session, number: float) -> None:
+    row = _drawn(json_form(session.tokenizer, {"const": number}), 0)
+    assert json.loads(session.tokenizer.decode(row.ids)) == number
 
 
 @pytest.mark.parametrize(("schema", "said"), WRONG, ids=[said for _, said in WRONG])
@@ -206,6 +238,15 @@ def test_a_vocabulary_that_marks_spaces_writes_json() -> None:
         assert row.broken is None
         if not row.cut:
             jsonschema.validate(json.loads(tokenizer.decode(row.ids)), ORDER)
+
+
+def test_what_is_held_to_is_told_to_the_letter(make_base: MakeBase) -> None:
+    tokenizer = _marked(_SIGNS + "{}")
+    tokenizer.clean_up_tokenization_spaces = True
+    base = replace(make_base("llama"), tokenizer=tokenizer)
+    row = _drawn(json_form(tokenizer, {"const": "a , b"}), 0, stops=(1,), tokens=len(tokenizer))
+    engine = open_engine(base, Encoder(tokenizer, kind="causal"))
+    assert engine.texts(Sampling()).decode(row.ids) == '"a , b"'
 
 
 def test_a_vocabulary_that_cannot_write_json_is_refused() -> None:

@@ -16,10 +16,15 @@ TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
     for name in ("weather", "time")
 ]
+NAMED = {"type": "function", "function": {"name": "weather"}}
 USER = [{"role": "user", "content": "Rain?"}]
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"place": "Rome"}}\n</tool_call>'
 ROME, NOW = ("weather", {"place": "Rome"}), ("time", dict[str, str]())
 TIME = '<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>'
+
+
+def _tools(**parameters: Any) -> list[dict[str, Any]]:
+    return [{"type": "function", "function": {"name": "weather", "parameters": parameters}}]
 
 
 @pytest.fixture
@@ -151,20 +156,113 @@ def test_where_one_call_is_wanted_there_is_one_in_every_answer(ask: Callable[...
 @pytest.mark.parametrize(
     ("more", "param", "told"),
     [
-        ({"tool_choice": "required"}, "tool_choice", "'required' is not supported here: auto"),
-        ({"tool_choice": {"type": "function"}}, "tool_choice", "is not supported here: auto"),
         (
-            {"tools": [{"type": "function", "function": {**TOOLS[0]["function"], "strict": True}}]},
-            "tools[0].function.strict",
-            "arguments are what the model writes",
+            {"tool_choice": "any"},
+            "tool_choice",
+            "'any' is not supported here: it is auto, none",
         ),
+        ({"tool_choice": {"type": "function"}}, "tool_choice", "is not supported here: it is"),
+        ({"tool_choice": NAMED | {"function": {"name": "x"}}}, "tool_choice", "are time, weather"),
+        ({"tool_choice": "required", "tools": []}, "tool_choice", "and there are no tools"),
         ({"parallel_tool_calls": "no"}, "parallel_tool_calls", "valid boolean"),
+        (
+            {"tools": _tools(properties={"a": {"not": {}}}), "tool_choice": "required"},
+            "tools",
+            'tools[0].function.parameters.properties.a cannot be held to: Unimplemented keys: ["n',
+        ),
+        (
+            {"tools": _tools(type="string"), "tool_choice": "required"},
+            "tools[0].function.parameters",
+            'type is to be "object"',
+        ),
     ],
 )
-def test_what_is_not_kept_to_is_refused(
+def test_what_cannot_be_kept_to_is_refused(
     ask: Callable[..., Any], more: dict[str, Any], param: str, told: str
 ) -> None:
+    pytest.importorskip("llguidance")
     answer = ask("a", **more)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param
     assert told in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("template", ["glues", "ignores"])
+def test_a_template_without_calls_in_json_keeps_nobody_to_them(
+    ask: Callable[..., Any], template: str
+) -> None:
+    answer = ask("a", template, tool_choice="required")
+    assert answer.status_code == 400
+    said = {"glues": "a call's name outside of JSON", "ignores": "the descriptions of tools"}
+    assert said[template] in answer.json()["error"]["message"]
+    param = {"glues": "tools", "ignores": "messages"}
+    assert answer.json()["error"]["param"] == param[template]
+
+
+@pytest.fixture
+def draw(
+    serve: Serve, make_base: Any, make_tool_tokenizer: Any, tmp_path: Path
+) -> Callable[..., Any]:
+    """`draw(template, **more)`: a server's answers whose model writes what comes to its mind."""
+    pytest.importorskip("llguidance")
+
+    def drawn(template: str, **more: Any) -> Any:
+        room = {"vocab_size": 320, "max_position_embeddings": 1024}
+        make_base("llama", **room).model.save_pretrained(tmp_path)
+        make_tool_tokenizer(template).save_pretrained(tmp_path)
+        body = {"model": "tiny", "messages": USER, "max_tokens": 120, "n": 8, "tools": HELD}
+        return serve(model=str(tmp_path)).post(
+            "chat/completions", **body | {"temperature": 1.0, "seed": 0} | more
+        )
+
+    return drawn
+
+
+PLACE = {
+    "type": "object",
+    "properties": {"place": {"enum": ["Rome", "Oslo"]}},
+    "required": ["place"],
+    "additionalProperties": False,
+}
+HELD = [{"type": "function", "function": {"name": "weather", "parameters": PLACE}}, TOOLS[1]]
+JSON = {"type": "json_schema", "json_schema": {"schema": {"enum": [1, {"sky": "blue"}]}}}
+
+
+def _drawn(answer: Any) -> list[Any]:
+    """The answers that were not cut, each in JSON or the arguments of its call."""
+    assert answer.status_code == 200, answer.text
+    found = []
+    for choice in answer.json()["choices"]:
+        message, finish = choice["message"], choice["finish_reason"]
+        if finish == "tool_calls":
+            called = [call["function"] for call in message["tool_calls"]]
+            assert {call["name"] for call in called} <= {"weather", "time"}
+            found += [json.loads(c["arguments"]) for c in called if c["name"] == "weather"]
+        elif finish == "stop":
+            found.append(json.loads(message["content"]))
+    return found
+
+
+@pytest.mark.parametrize("template", ["hermes", "llama"])
+def test_where_a_call_is_due_there_is_one(draw: Callable[..., Any], template: str) -> None:
+    places = ({"place": "Rome"}, {"place": "Oslo"})
+    found = _drawn(draw(template, tool_choice=NAMED))
+    assert len(found) > 3
+    assert all(one in places for one in found)
+
+
+def test_an_answer_is_json_or_calls_a_tool(draw: Callable[..., Any]) -> None:
+    found = _drawn(draw("hermes", response_format=JSON, parallel_tool_calls=False))
+    allowed = [1, {"sky": "blue"}, {"place": "Rome"}, {"place": "Oslo"}]
+    assert all(one in allowed for one in found)
+    assert any(one in allowed[:2] for one in found)
+
+
+def test_a_strict_tool_is_called_as_its_schema_says_or_not_at_all(ask: Callable[..., Any]) -> None:
+    pytest.importorskip("llguidance")
+    strict = [{"type": "function", "function": {**HELD[0]["function"], "strict": True}}]
+    assert _whole(ask(f"I look.\n{CALL}", tools=strict))["finish_reason"] == "tool_calls"
+    assert _whole(ask("I look.", tools=strict))["message"]["content"] == "I look."
+    answer = ask(CALL.replace("Rome", "Paris"), tools=strict)
+    assert answer.status_code == 400  # a model whose logits are looked at never comes there
+    assert "cannot go on as its schema has it" in answer.text
