@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from brulee import progress
 from brulee.cli import options
@@ -31,9 +31,22 @@ def split(
     from brulee.data.split_summary import summarise
 
     progress.enable(not quiet)
-    found = {path: summarise(path, task) for path, task in open_corpus(spec).tasks.items()}
+    tasks = open_corpus(spec).tasks
+    found: dict[str, SplitSummary] = {}
+    plain: dict[str, Any] = {}
+    # One task has a bar of its own for its rows.
+    watched = (
+        progress.bar("Comparing splits", len(tasks), "tasks")
+        if len(tasks) > 1
+        else progress.silent()
+    )
+    with watched as bar:
+        for path, task in tasks.items():
+            found[path] = summarise(path, task)
+            plain |= {path: found[path].to_dict()} if as_json else {}
+            bar.advance()
     if as_json:
-        print_json({path: summary.to_dict() for path, summary in found.items()})
+        print_json(plain)
         return
     for path, summary in found.items():
         _print(path, summary)

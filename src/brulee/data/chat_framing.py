@@ -255,11 +255,30 @@ class ChatFraming:
         # Behind an answer, since by itself some tokenizers would put a space before it.
         ids = ids[len(said) :]
         special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-        for count, token in enumerate(ids, start=1):
-            if token in special:
-                text, name, _ = after.partition(str(tokenizer.convert_ids_to_tokens(token)))
-                return tuple(ids[:count]), text + name
-        return (eos,), ""
+        count = next((n for n, token in enumerate(ids, start=1) if token in special), 0)
+        if not count:
+            return (eos,), ""
+        before, name, rest = after.partition(str(tokenizer.convert_ids_to_tokens(ids[count - 1])))
+        text = before + name
+        # Command R7B ends what it says and then its turn; what ends the chat is no end of a turn.
+        for token in ids[count:]:
+            name = str(tokenizer.convert_ids_to_tokens(token))
+            if token not in special or not rest.startswith(name):
+                break
+            if not self._goes_on_after(text + name):
+                break
+            count, text, rest = count + 1, text + name, rest.removeprefix(name)
+        return tuple(ids[:count]), text
+
+    def _goes_on_after(self, end: str) -> bool:
+        """Whether an answer ends so too where another question follows it."""
+        user = {"role": "user", "content": "?"}
+        chat = [user, {"role": "assistant", "content": _MARK}, user]
+        try:
+            written = self._apply(chat, generate=False)
+        except InputError:
+            return False
+        return written.partition(_MARK)[2].startswith(end)
 
     @functools.cached_property
     def _takes_system(self) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from brulee.data.formats import describe, detect, require_templates
+from brulee.data.formats import Described, describe, described, detect, require_templates
 from brulee.data.holding_out import held_out_tasks, hold_out_templates
 from brulee.data.mixture import Mixture
 from brulee.data.parts import Group, Part
@@ -64,7 +65,12 @@ class Corpus:
         """The paths of the tasks to train on."""
         return tuple(path for path in self.tasks if path not in self.held_out)
 
-    @property
+    @functools.cached_property
+    def kinds(self) -> frozenset[bool]:
+        """Whether its tasks are plain texts: of each, of none, or of some."""
+        return frozenset(task.plain for task in self.tasks.values())
+
+    @functools.cached_property
     def tests(self) -> tuple[Test, ...]:
         """What is scored before and after, in the recipe's order."""
         return tuple(
@@ -124,6 +130,8 @@ def open_corpus(recipe: Recipe) -> Corpus:
         for path in phrased:
             tasks[path] = _task(path, phrased[path], splits[path])
             progress.advance()
+    for said in described([one.noted for one in phrased.values() if one.noted is not None]):
+        note(said)
     held: dict[str, str] = {}
     if isinstance(recipe.data, MixtureSpec):
         where = source.at(("data", "hold_out"))
@@ -147,7 +155,7 @@ class _Phrased:
     rows: Rows
     templates: TemplateSet
     held_out: tuple[Template, ...]
-    noted: str | None
+    noted: Described | None
 
 
 def _paths(
@@ -156,8 +164,8 @@ def _paths(
     if isinstance(data, DataSpec):
         yield prefix.removesuffix("/") or _name(data), (at, data)
         return
-    names = _names(data)
-    for number, (name, member) in enumerate(zip(names, data.tasks, strict=True)):
+    known: set[str] = set()
+    for number, (name, member) in enumerate(zip(_names(data), data.tasks, strict=True)):
         here = (*at, "tasks", number)
         if not name:
             raise InputError(
@@ -165,10 +173,11 @@ def _paths(
             )
         if "/" in name:
             raise InputError(f"{source.at(here)}: {name!r} is not a name; it may hold no slash.")
-        if name in names[:number]:
+        if name in known:
             raise InputError(
                 f"{source.at(here)}: a second task is called {name!r}; give it a name of its own."
             )
+        known.add(name)
         if member.system is not None:
             raise InputError(
                 f"{source.at((*here, 'system'))}: a mixture has one system message, data.system."
@@ -200,7 +209,7 @@ def _phrase(spec: DataSpec, source: Source, at: KeyPath, read: dict[object, Rows
         detected = detect(rows, spec.limit, spec.turns)
         templates = require_templates(detected)
         rows = detected.rows
-        noted = describe(detected, rows[0])
+        noted = Described(detected.name, rows.name, describe(detected, rows[0]))
     else:
         templates = _templates(spec, source, at)
     for column in spec.references:
@@ -305,8 +314,6 @@ def _task(path: str, phrased: _Phrased, splits: Splits) -> Task:
     if not train:
         out = ", ".join(f"{count:,} {why}" for why, count in usable.dropped.items() if count)
         raise InputError(f"{rows.name}: no row is left to train on; left out: {out or 'none'}.")
-    if phrased.noted is not None:
-        note(phrased.noted)
     return Task(
         path.rsplit("/", 1)[-1],
         spec,

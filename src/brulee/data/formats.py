@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from brulee.data import shapes, table_hints
 from brulee.data.conversations import TURNS, Turns
@@ -30,6 +30,7 @@ FORMATS: dict[str, Callable[[Look], Found | None]] = {
 }
 _SAMPLE = 50
 _SHOWN = 400
+_MOST_DESCRIBED = 10
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,14 @@ class Detected:
     why: str
     templates: TemplateSet | None
     rows: Rows
+
+
+class Described(NamedTuple):
+    """A source's format, its name, and what `describe` says of it."""
+
+    format: str
+    source: str
+    said: str
 
 
 def detect(rows: Rows, limit: int | None = None, turns: Turns = "every") -> Detected:
@@ -90,6 +99,21 @@ def describe(detected: Detected, row: Mapping[str, Any]) -> str:
     shown = {part: text for part, text in parts.items() if text}
     shown |= {"prompt": rendered.prompt, "completion": rendered.completion}
     return "\n".join([line, *(f"  {part}: {_cut(text)}" for part, text in shown.items())])
+
+
+def described(sources: Sequence[Described]) -> Iterator[str]:
+    """What is to be said of many sources: of more than a few, one of each format for all of it."""
+    if len(sources) <= _MOST_DESCRIBED:
+        yield from (one.said for one in sources)
+        return
+    of_format: dict[str, list[Described]] = {}
+    for one in sources:
+        of_format.setdefault(one.format, []).append(one)
+    for first, *others in of_format.values():
+        yield first.said
+        if others:
+            names = f"from {others[0].source} to {others[-1].source}"
+            yield f"and {len(others):,} more read as {first.format}, {names}."
 
 
 def _cut(text: str) -> str:

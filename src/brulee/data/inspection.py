@@ -31,6 +31,7 @@ from brulee.data.pieces import divide
 from brulee.data.splits import NAMES
 from brulee.data.task import Task
 from brulee.errors import InputError
+from brulee.progress import bar, silent
 from brulee.recipe import Recipe
 
 DRAWS = 20_000
@@ -148,7 +149,15 @@ def inspect(
     after = [m.after(encoder.max_length) for m in drawn.used]
     shown, left_out = _shown(corpus, encoder, drawn, rows, most_shown, train.seed)
     share = TEXTS // len(corpus.tasks)
-    facts = (_facts(corpus, path, task, share) for path, task in corpus.tasks.items())
+    facts = []
+    # One task has a bar of its own.
+    watched = (
+        bar("Reading tasks", len(corpus.tasks), "tasks") if len(corpus.tasks) > 1 else silent()
+    )
+    with watched as progress:
+        for path, task in corpus.tasks.items():
+            facts.append(_facts(corpus, path, task, share))
+            progress.advance()
     return Inspection(
         name=recipe.name or recipe.source.label,
         model=recipe.base.name,

@@ -30,7 +30,7 @@ def fitting_rows(
     """
     template = task.templates.templates[0]
     fitting, cut, tokens, reason = [], 0, 0, ""
-    items = ((template, task.rows[row], "") for row in rows)
+    items = ((template, values, "") for values in task.rows.some(rows))
     documents = encoder.fit_many(items, lambda number: task.rows.place(rows[number]))
     with bar(f"Measuring {split} rows", total=len(rows), unit="rows") as progress:
         for row, found in zip(rows, documents, strict=True):

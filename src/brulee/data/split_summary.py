@@ -83,8 +83,8 @@ def _texts(path: str, task: Task) -> Texts:
     texts: Texts = {name: {} for name in NAMES}
     with bar(f"Comparing {path}", total=sum(map(len, rows.values())), unit="rows") as progress:
         for name, part in rows.items():
-            for i in part:
-                shown = render(task.rows, i, task.rows[i], task.templates.templates[0])
+            for i, values in zip(part, task.rows.some(part), strict=True):
+                shown = render(task.rows, i, values, task.templates.templates[0])
                 assert shown is not None, "rows that no template applies to were dropped"
                 source = input_text([column[i] for column in columns], shown.prompt)
                 texts[name][i] = (source, shown.completion)

@@ -229,7 +229,7 @@ def _histograms(
 
 
 def _ids_digest(rows: Rows, part: Sequence[int]) -> str:
-    ids = sorted(hashlib.sha256(_canonical(rows[i]).encode()).hexdigest() for i in part)
+    ids = sorted(hashlib.sha256(_canonical(r).encode()).hexdigest() for r in rows.some(part))
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from brulee.data.packing import packed
@@ -36,6 +36,40 @@ def to_table(records: Sequence[Mapping[str, Any]], place: Place) -> pa.Table:
     for column in table.schema:
         _check_type(column.type, column.name, place(0) if records else "")
     return table
+
+
+def to_table_by_parts(
+    parts: Iterable[Sequence[Mapping[str, Any]]], place: Place
+) -> pa.Table | None:
+    """As `to_table` of all records together, but that one part of them is held at a time.
+
+    None where that may come to other types than all records together, or to an error.
+    """
+    import pyarrow as pa
+
+    tables: list[pa.Table] = []
+    types: dict[str, pa.DataType] = {}
+    rows = 0
+    for part in parts:
+        try:
+            table = to_table(part, _after(rows, place))
+        except InputError:
+            return None
+        for column in table.schema:
+            known = types.setdefault(column.name, column.type)
+            if pa.types.is_null(known):
+                types[column.name] = column.type
+            elif column.type not in (known, pa.null()):
+                return None
+        tables.append(table)
+        rows += len(part)
+    if not tables or len(types) > MOST_KEYS:
+        return None
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def _after(rows: int, place: Place) -> Place:
+    return lambda i: place(rows + i)
 
 
 def join_tables(tables: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
@@ -144,14 +178,14 @@ def _check_nul(array: pa.Array, where: str) -> None:
 def _column(name: str, values: list[Any], place: Place) -> pa.Array:
     import pyarrow as pa
 
-    if _fits(values):
-        column = pa.array(values)
+    column = _array(values)
+    if column is not None:
         _check_finite(name, column, place)
         return column
     good, bad = 0, len(values)
     while bad - good > 1:
         middle = (good + bad) // 2
-        good, bad = (middle, bad) if _fits(values[:middle]) else (good, middle)
+        good, bad = (middle, bad) if _array(values[:middle]) is not None else (good, middle)
     shown = repr(values[good])
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
     if good == 0:
@@ -174,14 +208,14 @@ def _check_finite(name: str, column: pa.Array, place: Place) -> None:
             raise InputError(f"{place(row)}: column {name!r} holds a number too large to be read.")
 
 
-def _fits(values: list[Any]) -> bool:
+def _array(values: list[Any]) -> pa.Array | None:
+    """The values as Arrow holds them; None where they have no type in common."""
     import pyarrow as pa
 
     try:
-        pa.array(values)
+        return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        return False
-    return True
+        return None
 
 
 def _too_many_keys(where: str, count: int) -> InputError:

@@ -143,15 +143,19 @@ def of_pieces(asked: list[Asked], corpus: Corpus, limit: int | None) -> list[Ask
 
     A limit counts texts, and takes all pieces of each.
     """
-    return [_of_pieces(one, corpus, limit) if corpus.tasks[one.test.path].plain else one
-            for one in asked]  # fmt: skip
+    tests = {test.name: test for test in corpus.tests}
+    return [
+        _of_pieces(one, tests[one.name], corpus, limit)
+        if corpus.tasks[one.test.path].plain
+        else one
+        for one in asked
+    ]
 
 
-def _of_pieces(asked: Asked, corpus: Corpus, limit: int | None) -> Asked:
-    division = corpus.tasks[asked.test.path].division
+def _of_pieces(asked: Asked, test: Test, corpus: Corpus, limit: int | None) -> Asked:
+    division = corpus.tasks[test.path].division
     assert division is not None, "plain texts were divided"
     texts = set(asked.rows[:limit])
-    test = next(test for test in corpus.tests if test.name == asked.name)
     rows = tuple(row for row in test.rows if division.of[row] in texts)
     return replace(asked, test=test, rows=rows, limit=None)
 
@@ -170,7 +174,7 @@ def names_of(
     plain = corpus.tasks[path].plain
     unnamed = not own and recipe.evaluate.metrics is None
     fitting = [name for name in names if of_texts(name) == plain]
-    others = {task.plain for task in corpus.tasks.values()} - {plain}
+    others = corpus.kinds - {plain}
     if plain and (unnamed or (not fitting and not own and others)):
         return list(OF_TEXTS), where
     wrong = [name for name in names if name not in fitting]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
-from brulee.data.corpus import Corpus, open_corpus
+from brulee.data.corpus import Corpus, Test, open_corpus
 from brulee.data.encoding import Encoder
 from brulee.data.instruction import instruction
 from brulee.data.lengths import Fitting, fitting_rows
@@ -28,7 +29,7 @@ from brulee.pipeline.folder import RunFolder
 from brulee.pipeline.generating import sampling_of
 from brulee.pipeline.record import record
 from brulee.pipeline.reference_check import check_references
-from brulee.progress import note, waiting
+from brulee.progress import bar, note, silent, waiting
 from brulee.recipe import Recipe
 from brulee.training.documents import course
 from brulee.training.noise import check_noise
@@ -99,10 +100,7 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     measured = encoder.with_prefix((0,) * method.virtual_tokens())
     corpus = divide(corpus, measured)
     asked = of_pieces(asked, corpus, recipe.evaluate.limit)
-    fitting = {
-        path: fitting_rows(corpus.tasks[path], measured, corpus.tasks[path].train)
-        for path in corpus.trained
-    }
+    fitting = _fitting(corpus, measured)
     first = corpus.tasks[corpus.trained[0]].templates.templates[0]
     method.instruct(base.tokenizer, instruction(first))
     if begin and not where.begun:
@@ -120,6 +118,20 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
         record(prepared, dtype)
     world.wait()
     return prepared
+
+
+def _fitting(corpus: Corpus, encoder: Encoder) -> dict[str, Fitting]:
+    """The rows of each trained task that fit."""
+    rows = {path: corpus.tasks[path].train for path in corpus.trained}
+    total = sum(map(len, rows.values()))
+    # One task has a bar of its own.
+    watched = bar("Measuring train rows", total, "rows") if len(rows) > 1 else silent()
+    found = {}
+    with watched as progress:
+        for path, of_task in rows.items():
+            found[path] = fitting_rows(corpus.tasks[path], encoder, of_task)
+            progress.advance(len(of_task))
+    return found
 
 
 def check_named(recipe: Recipe) -> dict[str, Guard]:
@@ -170,18 +182,21 @@ def task_metrics(recipe: Recipe, corpus: Corpus) -> dict[str, tuple[Metric, ...]
     Raises InputError for a name that is none, and for ranked choices where templates have none.
     """
     found = {}
+    tests: dict[str, list[Test]] = {}
+    for test in corpus.tests:
+        tests.setdefault(test.path, []).append(test)
     for path, (path_at, spec) in zip(corpus.tasks, recipe.tasks, strict=True):
         names, where = names_of(recipe, corpus, path, path_at, spec)
         found[path] = metrics_of(names, where, corpus.tasks[path].labels)
         for key in (m.keys[0] for m in found[path] if m.asks == "choices"):
-            _check_choices(corpus, path, key, where)
+            _check_choices(tests.get(path, ()), path, key, where)
     return found
 
 
-def _check_choices(corpus: Corpus, path: str, key: str, where: str) -> None:
-    for test in corpus.tests:
+def _check_choices(tests: Iterable[Test], path: str, key: str, where: str) -> None:
+    for test in tests:
         bare = next((t for t in test.templates if t.answer_choices is None), None)
-        if test.path == path and bare is not None:
+        if bare is not None:
             raise InputError(
                 f"{where}: {key} compares answer choices, and template {bare.name!r}, under which "
                 f"{path} is scored, has none; add answer_choices to it, or give the task metrics "

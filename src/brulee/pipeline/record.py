@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +19,8 @@ from brulee.recipe import Recipe
 
 if TYPE_CHECKING:
     from brulee.pipeline.preparation import Prepared
+
+_MOST_SAID = 10
 
 
 def record(prepared: Prepared, dtype: torch.dtype) -> None:
@@ -37,17 +39,30 @@ def record(prepared: Prepared, dtype: torch.dtype) -> None:
     if lines:
         facts["mixture"] = [line.model_dump() for line in lines]
     prepared.where.begin(facts, alone or {"tasks": splits})
-    for path, split in splits.items():
-        if any(split["rows"].values()):
-            counts = ", ".join(f"{n} {reason}" for reason, n in split["rows"].items() if n)
-            note(f"{path}: of {len(tasks[path].whole.rows)} rows: {counts}.")
+    _say_some(
+        f"{path}: of {len(tasks[path].whole.rows)} rows: "
+        f"{', '.join(f'{n} {reason}' for reason, n in split['rows'].items() if n)}."
+        for path, split in splits.items()
+        if any(split["rows"].values())
+    )
     for task in tasks.values():
         if task.division:
             note(task.division.told(prepared.encoder.max_length))
-    for path, reason in prepared.corpus.held_out.items():
-        note(f"{path}: held out, scored only ({reason}).")
+    _say_some(
+        f"{path}: held out, scored only ({reason})."
+        for path, reason in prepared.corpus.held_out.items()
+    )
     if lines:
         note(table(lines))
+
+
+def _say_some(sentences: Iterable[str]) -> None:
+    """Say what is so of some tasks; of many, the first and how many there are more."""
+    found = list(sentences)
+    for sentence in found[:_MOST_SAID]:
+        note(sentence)
+    if len(found) > _MOST_SAID:
+        note(f"and {len(found) - _MOST_SAID:,} more such tasks in split.json.")
 
 
 def recheck(where: RunFolder) -> None:

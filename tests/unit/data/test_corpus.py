@@ -389,3 +389,31 @@ def test_what_left_no_row_is_said_in_words(tmp_path: Path) -> None:
     never = {"prompt": "{% if q == 1 %}{{ q }}{% endif %}", "completion": "{{ a }}"}
     with pytest.raises(InputError, match="train on; left out: 40 template not applicable"):
         opened(task(written(tmp_path, "one", 40), templates=never))
+
+
+def test_many_sources_are_described_once_a_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("brulee.data.corpus.note", said.append)
+    pairs, chats = [], []
+    for number in range(6):
+        asked, answer = f"Is {WORDS[number]} so?", f"It is {number}."
+        turns = [("user", asked), ("assistant", answer)]
+        pairs.append({"prompt": asked, "completion": answer})
+        chats.append({"messages": [{"role": r, "content": c} for r, c in turns]})
+    names = []
+    for number, rows in enumerate([pairs, chats] * 6):
+        names.append(str(tmp_path / f"{number}.jsonl"))
+        text = "\n".join(json.dumps({**row, "of": number}) for row in rows)
+        Path(names[-1]).write_text(text, encoding="utf-8")
+    opened([{"source": name} for name in names[:4]])
+    assert [text.partition(":")[0] for text in said] == names[:4]
+    said.clear()
+    opened([{"source": name} for name in names])
+    assert [text.partition("\n")[0].partition(" (")[0] for text in said] == [
+        f"{names[0]}: read as prompt-completion",
+        f"and 5 more read as prompt-completion, from {names[2]} to {names[10]}.",
+        f"{names[1]}: read as openai-chat",
+        f"and 5 more read as openai-chat, from {names[3]} to {names[11]}.",
+    ]

@@ -171,6 +171,31 @@ def test_a_template_without_an_end_of_turn_learns_the_last_answer_only(
     assert _fit(encoder, CHAT, "last").completion[-1] == EOS
 
 
+@pytest.mark.parametrize(
+    ("template", "end"),
+    [
+        # Ends what is said, then the turn (Command R7B).
+        ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+         "{% if m.role == 'assistant' %}</s>{% endif %}<|im_end|>{% endfor %}", "</s><|im_end|>"),
+        # Ends the turn, then the chat (Phi 3).
+        ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
+         "{% if not add_generation_prompt %}</s>{% endif %}", "<|im_end|>"),
+    ],
+    ids=["turn", "chat"],
+)  # fmt: skip
+def test_all_that_ends_a_turn_is_learned_and_what_ends_the_chat_is_not(
+    make_tokenizer: MakeTokenizer, template: str, end: str
+) -> None:
+    asked = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    encoder = Encoder(make_tokenizer(template + asked))
+    encoded = _fit(encoder, CHAT)
+    answers = [m["content"] + end for m in CHAT if m["role"] == "assistant"]
+    assert _learned(encoder, encoded) == answers
+    whole = encoder.tokenizer.apply_chat_template(CHAT)["input_ids"]
+    assert list(encoded.ids) == whole[: len(encoded.ids)]
+    assert encoder.decode(list(encoded.completion)) == CHAT[-1]["content"]
+
+
 def test_a_system_message_goes_before_the_first_question_where_a_template_takes_none(
     make_tokenizer: MakeTokenizer,
 ) -> None:

@@ -1,10 +1,17 @@
-"""Rows read many at a time are those read one by one."""
+"""Rows read many at a time are those read one by one, and all together."""
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from brulee.data.containers import read_file
 from brulee.data.rows import Rows
+from brulee.errors import InputError
 
 ROWS = Rows.of(
     [{"text": f"é {i}", "said": [{"of": i}] * (i % 3), "n": i or None} for i in range(250)]
@@ -18,3 +25,55 @@ def test_some_rows_are_those_read_one_by_one(chosen: tuple[int, ...]) -> None:
 
 def test_all_rows_come_in_order() -> None:
     assert [row["n"] for row in ROWS] == [None, *range(1, 250)]
+
+
+# Two rows are a part, or one where it is long: types that show only later are those of all rows.
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"a": "x", "b": 1}, {"a": "y", "b": 2}, {"a": None, "b": 3}, {"b": 4, "c": ["z"]}],
+        [{"a": 1}, {"a": 2}, {"a": 2.5}, {"a": 3}],
+        [{"a": {"b": 1}}, {"a": None}, {"a": {"c": "x"}}, {"a": {"b": 2, "c": "y"}}],
+        [{"a": None}, {"a": None}, {"a": [[1]]}, {"b": True, "a": []}],
+        [{"tools": [{"name": "f"}], "messages": None}, {"messages": []},
+         {"tools": [], "messages": [{"role": "user", "content": "a"}]}, {"tools": None}],
+    ],
+)  # fmt: skip
+def test_json_lines_are_read_in_parts_as_they_are_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]]
+) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text("\n\n".join(map(json.dumps, rows)), encoding="utf-8")
+    whole = read_file(file, "a")
+    monkeypatch.setattr("brulee.data.containers._PART", 1 + max(len(json.dumps(r)) for r in rows))
+    parts = read_file(file, "a")
+    assert parts.table.schema == whole.table.schema
+    assert parts.table.to_pylist() == whole.table.to_pylist()
+    assert parts.lines == whole.lines == [1, 3, 5, 7]
+
+
+def test_a_row_that_fits_no_column_is_named_in_whatever_part_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"a": 1}\n{"a": 2}\n{"a": 3}\n{"a": "x"}\n', encoding="utf-8")
+    monkeypatch.setattr("brulee.data.containers._PART", 1)
+    with pytest.raises(InputError, match="line 4: column 'a' holds 'x' but the rows before it"):
+        read_file(file, "a")
+
+
+def test_many_json_lines_are_not_held_as_objects_all_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.jsonl"
+    rows = [{"a": f"{number:0200}", "b": [number]} for number in range(4_000)]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    read_file(file, "a")  # imports and caches
+    monkeypatch.setattr("brulee.data.containers._PART", 50_000)
+    tracemalloc.start()
+    try:
+        read_file(file, "a")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * file.stat().st_size  # the bytes of the file, and little more
