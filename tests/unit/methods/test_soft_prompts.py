@@ -77,7 +77,7 @@ def test_packed_and_padded_give_the_loss_and_gradient_of_one_at_a_time(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["t5", "bart"])
+@pytest.mark.parametrize("name", ["t5", "bart", "t5gemma"])
 def test_padded_pairs_give_the_loss_and_gradient_of_one_at_a_time(
     make_base: MakeBase, name: str, kind: str
 ) -> None:
