@@ -2,11 +2,11 @@
 
     python benchmarks/shapes.py 1b FOLDER [--device cuda]
 
-Llama models, and one of T5's family, as transformers writes them, in bfloat16, from a fixed seed; a
-folder that is there already is left alone. Weights are drawn with Llama's own spread of 0.02 (of a
-T5 those of the head): logits then have a spread of 0.02 times the root of the width, and the first
-loss is a little above that of a uniform guess (`1b`: 11.8 + 0.4). The tokenizer holds a place:
-documents come as token ids.
+Llama models, and some of T5's and BART's families, as transformers writes them, in bfloat16, from a
+fixed seed; a folder that is there already is left alone. Weights are drawn with Llama's own spread
+of 0.02 (of a pair those of the head): logits then have a spread of 0.02 times the root of the
+width, and the first loss is a little above that of a uniform guess (`1b`: 11.8 + 0.4). The
+tokenizer holds a place: documents come as token ids.
 """
 
 from __future__ import annotations
@@ -64,9 +64,10 @@ SHAPES: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 4_096,
     },
 }
-# `t5` is FLAN-T5 base, which is T5 1.1 base.
+# `t5` is FLAN-T5 base, which is T5 1.1 base, and `bart` BART base.
 PAIR_SHAPES: dict[str, dict[str, Any]] = {
     "t5": {
+        "model_type": "t5",
         "vocab_size": 32_128,
         "d_model": 768,
         "d_ff": 2_048,
@@ -79,6 +80,7 @@ PAIR_SHAPES: dict[str, dict[str, Any]] = {
     },
     # T5-small, with the bundled model's vocabulary.
     "t5-small": {
+        "model_type": "t5",
         "vocab_size": 49_152,
         "d_model": 512,
         "d_ff": 2_048,
@@ -88,6 +90,7 @@ PAIR_SHAPES: dict[str, dict[str, Any]] = {
         "decoder_start_token_id": 0,
     },
     "t5-tiny": {
+        "model_type": "t5",
         "vocab_size": 32_128,
         "d_model": 128,
         "d_ff": 256,
@@ -97,6 +100,32 @@ PAIR_SHAPES: dict[str, dict[str, Any]] = {
         "feed_forward_proj": "gated-gelu",
         "tie_word_embeddings": False,
         "decoder_start_token_id": 0,
+    },
+    "bart": {
+        "model_type": "bart",
+        "vocab_size": 50_265,
+        "d_model": 768,
+        "encoder_layers": 6,
+        "decoder_layers": 6,
+        "encoder_attention_heads": 12,
+        "decoder_attention_heads": 12,
+        "encoder_ffn_dim": 3_072,
+        "decoder_ffn_dim": 3_072,
+        "max_position_embeddings": 1_024,
+        "decoder_start_token_id": 1,
+    },
+    "bart-tiny": {
+        "model_type": "bart",
+        "vocab_size": 50_265,
+        "d_model": 128,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 256,
+        "decoder_ffn_dim": 256,
+        "max_position_embeddings": 1_024,
+        "decoder_start_token_id": 1,
     },
 }
 
@@ -133,10 +162,10 @@ def write(name: str, folder: Path, device: str) -> None:
 
 def config(name: str) -> Any:
     """A shape as transformers describes it."""
-    from transformers import LlamaConfig, T5Config
+    from transformers import AutoConfig, LlamaConfig
 
     if name in PAIR_SHAPES:
-        return T5Config(**PAIR_SHAPES[name], pad_token_id=0, eos_token_id=1)
+        return AutoConfig.for_model(**PAIR_SHAPES[name], pad_token_id=0, eos_token_id=1)
     ids = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1}
     return LlamaConfig(**SHAPES[name], **ids, initializer_range=SPREAD, rms_norm_eps=1e-5)
 

@@ -67,6 +67,9 @@ PAIRS = {
     "t5-lora-fp32": Pair(model="t5", bf16=False),
     "t5-full-bf16": Pair("full", model="t5"),
     "t5-lora-bf16-dropout": Pair(model="t5", dropout=0.1),
+    "bart-lora-bf16": Pair(model="bart"),
+    "bart-lora-fp32": Pair(model="bart", bf16=False),
+    "bart-lora-fp32-dropout": Pair(model="bart", bf16=False, dropout=0.1),
     # On one GPU. SFTTrainer holds weights in float32 unless it is told otherwise.
     "lora-16": Pair(batch_size=16),
     "lora-64": Pair(batch_size=64),

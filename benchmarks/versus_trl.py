@@ -32,6 +32,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from peers.dropping import drop_share
 from peers.usage import usage
 from versus_jobs import PAIRS, Pair, changed, job_of, told
 
@@ -156,18 +157,6 @@ def our_side(job: dict[str, Any]) -> dict[str, Any]:
     if base.device.type == "cuda":
         found["peak_reserved_bytes"] = torch.cuda.max_memory_reserved()
     return found
-
-
-def drop_share(model: Any, share: float) -> None:
-    """Have an encoder-decoder drop this share wherever it drops any, as its configuration would."""
-    import torch
-
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = share
-        elif hasattr(module, "has_relative_attention_bias"):
-            module.dropout = share
-    model.config.dropout_rate = share
 
 
 def _narrow(job: dict[str, Any]) -> bool:

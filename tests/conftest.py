@@ -313,6 +313,21 @@ def _bart_sizes() -> dict[str, Any]:
     }
 
 
+def _t5gemma(changes: dict[str, Any]) -> PreTrainedModel:
+    """An encoder and a decoder with a configuration each: `encoder` and `decoder` change one."""
+    from transformers import T5GemmaConfig, T5GemmaForConditionalGeneration
+
+    of_encoder, of_decoder = (changes.get(name, {}) for name in ("encoder", "decoder"))
+    sizes = {**_SIZES, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 6}
+    config = T5GemmaConfig(
+        encoder={**sizes, **of_encoder},
+        decoder={**sizes, **of_decoder},
+        vocab_size=VOCABULARY,
+        **{key: value for key, value in changes.items() if key not in ("encoder", "decoder")},
+    )
+    return T5GemmaForConditionalGeneration(config)
+
+
 def _mamba(changes: dict[str, Any]) -> PreTrainedModel:
     from transformers import MambaConfig, MambaForCausalLM
 
@@ -333,5 +348,6 @@ _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "t5-gated": _t5_gated,
     "bart": _bart,
     "marian": _marian,
+    "t5gemma": _t5gemma,
     "mamba": _mamba,
 }

@@ -9,6 +9,7 @@ import peft
 import torch
 import transformers
 from datasets import Dataset
+from dropping import drop_share
 from sft import Clock, finish, job, reset_peak, settings
 from usage import usage
 
@@ -17,8 +18,9 @@ def main() -> None:
     given = job()
     tokenizer = transformers.AutoTokenizer.from_pretrained(given["model"])
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(
-        given["model"], dtype=getattr(torch, given["peer_dtype"]), dropout_rate=given["dropout"]
+        given["model"], dtype=getattr(torch, given["peer_dtype"])
     )
+    drop_share(model, given["dropout"])
     if given["adapter"]:
         model = peft.PeftModel.from_pretrained(model, given["adapter"], is_trainable=True)
     cuda = given["device"] == "cuda"

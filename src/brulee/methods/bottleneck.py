@@ -42,6 +42,7 @@ from brulee.methods.bottleneck_places import (
 )
 from brulee.methods.peft_config import read_as, required
 from brulee.methods.stacks import Layer, layers
+from brulee.models.stack_configs import stack_configs
 from brulee.recipe import Strict
 
 _WIDEST = 4  # times the model: as wide as a feed-forward, which is no bottleneck any more
@@ -147,7 +148,7 @@ class Adapter(nn.Module):
 class _BottleneckAttached(Attached):
     def __init__(self, model: PreTrainedModel, options: BottleneckOptions, seed: int) -> None:
         self.model, self._options = model, options
-        self.width = model.config.hidden_size
+        self.width = _width_of(model)
         self.bottleneck = options.width or max(1, int(self.width / options.reduction))
         if self.bottleneck > _WIDEST * self.width:
             raise InputError(
@@ -249,3 +250,15 @@ class _BottleneckAttached(Attached):
             for path, adapter in self._adapters.items()
             for name, parameter in adapter.named_parameters()
         }
+
+
+def _width_of(model: PreTrainedModel) -> int:
+    """What all layers read and give. Raises InputError where an encoder's is not its decoder's."""
+    widths = [int(config.hidden_size) for config in stack_configs(model.config)]
+    if len(set(widths)) > 1:
+        raise InputError(
+            f"method bottleneck: the encoder of {type(model).__name__} is {widths[0]} wide and its "
+            f"decoder {widths[1]}, but the adapters of a file are of one width; valid methods: "
+            "full, ia3, lora, prefix, prompt, selective."
+        )
+    return widths[0]

@@ -3,12 +3,12 @@
     weights = softmax(scale q k^T + bias)        out = dropout(weights) v
 
 Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text
-Transformer". BART's have no bias, and a scale. On a CPU a document is a few matrix products
-(`_Attend`), whose weights are computed again on the way back. On a GPU documents are put side by
-side, padded, for torch's own kernels.
+Transformer". BART's have no bias, and a scale. The first keys may be every document's: a prefix's.
+On a CPU a document is a few matrix products (`_Attend`), whose weights are computed again on the
+way back. On a GPU documents are put side by side, padded, for torch's own kernels.
 
-Shapes: `Q` queries and `T` keys of a pack, `H` heads, `W` head width; of one document `n` queries
-and `s` keys, filled up to `N` and `S` (rounding.py); `B` documents.
+Shapes: `Q` queries and `T` keys of a pack, `P` of which all read, `H` heads, `W` head width; of one
+document `n` queries and `s` keys, filled up to `N` and `S` (rounding.py); `B` documents.
 """
 
 from __future__ import annotations
@@ -32,19 +32,21 @@ _STEP = 16  # of rows on a GPU: of other sizes the kernel copies the bias, in ev
 class Blocks:
     """Which rows of the queries read which rows of the keys: one pair of slices a document.
 
-    `queries` (B, n) and `keys` (B, s) are the same rows, padded, for a GPU, with what is real.
+    Every document reads the first `before` keys too, ahead of its own. `queries` (B, n) and `keys`
+    (B, s) are the same rows, padded, for a GPU, with what is real.
     """
 
     pairs: tuple[tuple[slice, slice], ...]
+    before: int = 0
     queries: Padded | None = None
     keys: Padded | None = None
 
     @property
     def longest(self) -> int:
-        """The most rows of one document, on either side; filled up, where they are."""
-        if self.queries is not None and self.keys is not None:
-            return max(self.queries.rows.shape[1], self.keys.rows.shape[1])
-        return max(int(rows.stop - rows.start) for pair in self.pairs for rows in pair)
+        """The most queries of one document; filled up, where they are."""
+        if self.queries is not None:
+            return self.queries.rows.shape[1]
+        return max(int(rows.stop - rows.start) for rows, _ in self.pairs)
 
 
 @dataclass(frozen=True)
@@ -64,26 +66,29 @@ class Padded:
 
 
 def blocks_of(
-    queries: Sequence[int], keys: Sequence[int], device: torch.device, by_kernel: bool
+    queries: Sequence[int],
+    keys: Sequence[int],
+    device: torch.device,
+    by_kernel: bool,
+    before: int = 0,
 ) -> Blocks:
-    """Documents of so many queries and keys, end to end on both sides."""
-    pairs = tuple(zip(_slices(queries), _slices(keys), strict=True))
+    """Documents of so many queries and keys, end to end on both sides, the keys after `before`."""
+    pairs = tuple(zip(_slices(queries), _slices(keys, before), strict=True))
     if not by_kernel:
-        return Blocks(pairs)
-    return Blocks(pairs, _padded(queries, device), _padded(keys, device))
+        return Blocks(pairs, before)
+    return Blocks(pairs, before, _padded(queries, device), _padded(keys, device, before))
 
 
-def _slices(sizes: Sequence[int]) -> list[slice]:
-    return [
-        slice(stop - n, stop) for n, stop in zip(sizes, itertools.accumulate(sizes), strict=True)
-    ]
+def _slices(sizes: Sequence[int], begin: int = 0) -> list[slice]:
+    stops = itertools.accumulate(sizes, initial=begin)
+    return [slice(start, start + n) for n, start in zip(sizes, stops, strict=False)]
 
 
-def _padded(sizes: Sequence[int], device: torch.device) -> Padded:
-    at = torch.arange(rounded(max(sizes), _STEP))
-    first = torch.tensor([part.start for part in _slices(sizes)])
-    real = at[None, :] < torch.tensor(sizes)[:, None]
-    rows = torch.where(real, first[:, None] + at, first[:, None])
+def _padded(sizes: Sequence[int], device: torch.device, before: int = 0) -> Padded:
+    at = torch.arange(rounded(before + max(sizes), _STEP))
+    first = torch.tensor([part.start for part in _slices(sizes)])[:, None]
+    real = at[None, :] < before + torch.tensor(sizes)[:, None]
+    rows = torch.where(real, torch.where(at < before, at, first + at), first)
     back = real.flatten().nonzero()[:, 0]
     return Padded(*(x.to(device, non_blocking=True) for x in (rows, real, back)))
 
@@ -125,7 +130,7 @@ def attend_biased(
     """What each query reads of the keys of its document, (Q, H, W).
 
     The bias is what `for_blocks` gives, of the longest document's sizes or larger, for each head or
-    one for all. Rows that belong to no document give zeros.
+    one for all; its first keys are those that all read. Rows of no document give zeros.
     """
     if blocks.queries is not None and blocks.keys is not None:
         return _by_kernel(q_QHW, k_THW, v_THW, blocks.queries, blocks.keys, bias, dropout, scale)
@@ -176,10 +181,10 @@ class _Attend(torch.autograd.Function):
         ctx.seeds = [drawn_seed() if dropout else 0 for _ in blocks.pairs]
         out_QHW[blocks.pairs[-1][0].stop :] = 0
         for (queries, keys), seed in zip(blocks.pairs, ctx.seeds, strict=True):
-            _, _, p_HNS = _weighed(q_QHW, k_THW, bias_Hnn, scale, queries, keys)
+            _, _, p_HNS = _weighed(q_QHW, k_THW, bias_Hnn, scale, queries, keys, blocks.before)
             if dropout:
                 drop(p_HNS, dropout, seed, into=p_HNS)
-            put(p_HNS @ _rows(v_THW[keys]), out_QHW[queries])
+            put(p_HNS @ _seen(v_THW, keys, blocks.before), out_QHW[queries])
         ctx.save_for_backward(q_QHW, k_THW, v_THW, bias_Hnn)
         ctx.blocks, ctx.dropout, ctx.scale = blocks, dropout, scale
         return out_QHW
@@ -189,24 +194,27 @@ class _Attend(torch.autograd.Function):
         (d_out,) = grads
         q_QHW, k_THW, v_THW, bias_Hnn = ctx.saved_tensors
         scale: float = ctx.scale
+        before: int = ctx.blocks.before
         d_q, d_k, d_v = (torch.zeros_like(x) for x in (q_QHW, k_THW, v_THW))
-        d_bias = None
-        if ctx.needs_input_grad[3]:
-            d_bias = torch.zeros_like(bias_Hnn, dtype=torch.promote_types(d_q.dtype, torch.float32))
+        # Summed over documents, so in a format that does not lose the later ones.
+        wide = torch.promote_types(d_q.dtype, torch.float32)
+        common_k, common_v = (torch.zeros_like(x[:before], dtype=wide) for x in (d_k, d_v))
+        d_bias = torch.zeros_like(bias_Hnn, dtype=wide) if ctx.needs_input_grad[3] else None
         for (queries, keys), seed in zip(ctx.blocks.pairs, ctx.seeds, strict=True):
-            q, k, p_HNS = _weighed(q_QHW, k_THW, bias_Hnn, scale, queries, keys)
-            d_o, v = _rows(d_out[queries]), _rows(v_THW[keys])
+            q, k, p_HNS = _weighed(q_QHW, k_THW, bias_Hnn, scale, queries, keys, before)
+            d_o, v = _rows(d_out[queries]), _seen(v_THW, keys, before)
             d_p, read_HNS = d_o @ v.transpose(1, 2), p_HNS
             if ctx.dropout:
                 read_HNS = drop(p_HNS, ctx.dropout, seed)
                 drop(d_p, ctx.dropout, seed, into=d_p)
-            put(read_HNS.transpose(1, 2) @ d_o, d_v[keys])
+            _give(read_HNS.transpose(1, 2) @ d_o, d_v[keys], common_v)
             d_s = torch.ops.aten._softmax_backward_data(d_p, p_HNS, -1, p_HNS.dtype)
             put(_product(d_s, k, scale), d_q[queries])
-            put(_product(d_s.transpose(1, 2), q, scale), d_k[keys])
+            _give(_product(d_s.transpose(1, 2), q, scale), d_k[keys], common_k)
             if d_bias is not None:
-                n, s = queries.stop - queries.start, keys.stop - keys.start
+                n, s = queries.stop - queries.start, before + keys.stop - keys.start
                 d_bias[:, :n, :s] += d_s[:, :n, :s]
+        d_k[:before], d_v[:before] = common_k, common_v
         d_bias = None if d_bias is None else d_bias.to(bias_Hnn.dtype)
         return d_q, d_k, d_v, d_bias, None, None, None
 
@@ -218,15 +226,16 @@ def _weighed(
     scale: float,
     queries: slice,
     keys: slice,
+    before: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """A document's queries (H, N, W), keys (H, S, W) and weights (H, N, S)."""
-    q, k = _rows(q_QHW[queries]), _rows(k_THW[keys])
+    q, k = _rows(q_QHW[queries]), _seen(k_THW, keys, before)
     if bias_Hnn is None:
         s_HNS = _product(q, k.transpose(1, 2), scale)
     else:
         own = bias_Hnn[:, : q.shape[1], : k.shape[1]]
         s_HNS = torch.baddbmm(own, q, k.transpose(1, 2), alpha=scale)
-    s_HNS[:, :, keys.stop - keys.start :] = -torch.inf
+    s_HNS[:, :, before + keys.stop - keys.start :] = -torch.inf
     return q, k, s_HNS.softmax(-1)
 
 
@@ -235,6 +244,20 @@ def _product(a: torch.Tensor, b: torch.Tensor, times: float) -> torch.Tensor:
     if times == 1.0:
         return a @ b
     return torch.baddbmm(a.new_empty(1, 1, 1), a, b, beta=0, alpha=times)
+
+
+def _seen(x_THW: torch.Tensor, keys: slice, before: int) -> torch.Tensor:
+    """The keys or values that a document reads, (H, S, W)."""
+    own_sHW = x_THW[keys]
+    return _rows(torch.cat([x_THW[:before], own_sHW]) if before else own_sHW)
+
+
+def _give(seen_HSW: torch.Tensor, own_sHW: torch.Tensor, common_PHW: torch.Tensor) -> None:
+    """What a document gives to its own keys or values, and what it adds to those of all."""
+    before = len(common_PHW)
+    if before:
+        common_PHW += seen_HSW[:, :before].transpose(0, 1)
+    put(seen_HSW[:, before:], own_sHW)
 
 
 def _rows(x_nHW: torch.Tensor) -> torch.Tensor:

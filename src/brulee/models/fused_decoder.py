@@ -31,7 +31,14 @@ from brulee.models.fused_rope import even_first, rotate
 from brulee.models.fused_swiglu import gated, gated_again
 from brulee.models.fused_trial import errors_of, form_is_right, hooks_are_known, only_round
 from brulee.models.held import Held
-from brulee.models.hooks import Prefixes, Refreshes, owners, with_additions
+from brulee.models.hooks import (
+    KeysAndValues,
+    Prefixes,
+    Refreshes,
+    before_layers,
+    owners,
+    with_additions,
+)
 from brulee.models.layer_form import Form, LayerForm, read_form
 from brulee.models.rounding import filled, step_of
 from brulee.models.spans import after_prefix, asking, spans_of
@@ -77,7 +84,7 @@ class _Rows:
     reading: Reading
     query_angles: dict[str | None, _Angles]
     key_angles: dict[str | None, _Angles]
-    before: tuple[torch.Tensor, torch.Tensor] | None = None  # more keys and values, (P, K, W)
+    before: KeysAndValues | None = None  # more of them, (P, K, W)
 
 
 class FusedDecoder:
@@ -132,21 +139,13 @@ class FusedDecoder:
             hidden_TD = hidden_TD * self.form.embedding
         every, asked = self._rows(body, hidden_TD, prepared)
         forms = self.form.layers
-        layers = list(zip(body.layers[: len(forms)], forms, self._before(len(forms)), strict=True))
+        before = before_layers(self._prefixes, len(forms), self.held.dtype)
+        layers = list(zip(body.layers[: len(forms)], forms, before, strict=True))
         for layer, form, own in layers[:-1]:
             hidden_TD = self._layer(layer, form, hidden_TD, _after(own, every))
         layer, form, own = layers[-1]
         hidden_QD = self._layer(layer, form, hidden_TD, _after(own, asked))
         return self._norm(body.norm, hidden_QD.index_select(0, prepared.learned))
-
-    def _before(self, layers: int) -> list[tuple[torch.Tensor, torch.Tensor] | None]:
-        """Keys and values that stand before each layer's own."""
-        prefixes = [p for p in self._prefixes if p.count]
-        if not prefixes:
-            return [None] * layers
-        return [
-            (k.to(self.held.dtype), v.to(self.held.dtype)) for k, v in prefixes[0].keys_and_values()
-        ]
 
     def _rows(self, body: Any, hidden_TD: torch.Tensor, prepared: Prepared) -> tuple[_Rows, _Rows]:
         """The rows of every layer but the last, and those of the last."""
@@ -316,7 +315,7 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
         found.held.renew()
 
 
-def _after(before: tuple[torch.Tensor, torch.Tensor] | None, rows: _Rows) -> _Rows:
+def _after(before: KeysAndValues | None, rows: _Rows) -> _Rows:
     return rows if before is None else replace(rows, before=before)
 
 

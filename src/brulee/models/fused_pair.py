@@ -35,7 +35,15 @@ from brulee.models.fused_layer_norm import normed, normed_again
 from brulee.models.fused_projection import Again, project
 from brulee.models.fused_swiglu import gated, gated_again
 from brulee.models.held import Held
-from brulee.models.hooks import Refreshes, owners, renormings, with_additions
+from brulee.models.hooks import (
+    KeysAndValues,
+    Prefixes,
+    Refreshes,
+    before_layers,
+    owners,
+    renormings,
+    with_additions,
+)
 from brulee.models.pair_form import blocks_of_stack, last_norm, parts_of_block, read_pair_form
 from brulee.models.pair_form_bart import begun, first_norm
 from brulee.models.pair_parts import PairForm, Part, stacks_of
@@ -71,6 +79,7 @@ class FusedPair:
         # Looked for once: a model has a thousand modules.
         self.held = Held(model.dtype, owners(model, Refreshes))
         self.recomputes = False
+        self._prefixes: list[Prefixes] = owners(model, Prefixes)
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The normalised last hidden state at the learned positions, (N, D)."""
@@ -86,7 +95,8 @@ class FusedPair:
             blocks_of(queries, keys, device, kernel)
             for queries, keys in ((read, read), (written, read))
         )
-        own = blocks_of(written, written, device, kernel)
+        before = sum(prefix.count for prefix in self._prefixes)
+        own = blocks_of(written, written, device, kernel, before)
         return PreparedPair(ids, shifted, batch.positions, batch.targets, (within, own), across)
 
     def hidden(self, prepared: PreparedPair) -> torch.Tensor:
@@ -106,8 +116,10 @@ class FusedPair:
     ) -> torch.Tensor:
         """What a stack gives, (T, D); a decoder reads what the encoder gave `across`."""
         hidden_TD = self._begun(stack, ids, within)
-        bias = None
-        for block in blocks_of_stack(stack):
+        bias, blocks = None, blocks_of_stack(stack)
+        prefixes = self._prefixes if across is not None else []
+        before = before_layers(prefixes, len(blocks), self.held.dtype)
+        for block, prefix in zip(blocks, before, strict=True):
             parts = parts_of_block(block)
             own = parts[0].own
             if _has_bias(own) or (bias is None and across is not None):
@@ -115,7 +127,7 @@ class FusedPair:
                 bias = self._bias(own, hidden_TD, within, causal=across is not None)
             if not self._skips(stack):
                 hidden_TD = self._maybe_again(
-                    self._block, block, parts, hidden_TD, within, bias, across
+                    self._block, block, parts, hidden_TD, within, bias, prefix, across
                 )
         norm = last_norm(stack)
         if norm is None:
@@ -151,14 +163,19 @@ class FusedPair:
     def _bias(
         self, own: Any, hidden_TD: torch.Tensor, within: Blocks, causal: bool
     ) -> torch.Tensor:
-        """What is added to scores, for as many rows as the longest document has, filled up."""
-        size = rounded(within.longest, step_of(hidden_TD, STEP, self.held.dtype))
+        """What is added to scores, for as many rows as the longest document has, filled up.
+
+        And for as many keys, with those before them.
+        """
+        step = step_of(hidden_TD, STEP, self.held.dtype)
+        size = rounded(within.before, step) + rounded(within.longest, step)
         if _has_bias(own):
             bias_1H1L = own.compute_bias(1, 2 * size - 1, past_seen_tokens=size - 1)
             bias_HL = bias_1H1L[0, :, 0]
         else:
             bias_HL = hidden_TD.new_zeros(1, 2 * size - 1)
-        return for_blocks(by_distance(bias_HL, causal, self.held.dtype), within)
+        bias_Hns = by_distance(bias_HL, causal, self.held.dtype)[:, within.before :]
+        return for_blocks(bias_Hns, within)
 
     def _block(
         self,
@@ -167,20 +184,28 @@ class FusedPair:
         hidden_TD: torch.Tensor,
         within: Blocks,
         bias: torch.Tensor | None,
+        before: KeysAndValues | None,
         across: tuple[torch.Tensor, Blocks] | None,
     ) -> torch.Tensor:
         first, *middle, last = parts
-        stream_TD = self._within(first, hidden_TD, within, bias)
+        stream_TD = self._within(first, hidden_TD, within, bias, before)
         for part in middle:
             assert across is not None, "of a decoder"
             stream_TD = self._across(part, stream_TD, *across)
         return with_additions(block, hidden_TD, self._mlp(last, stream_TD))
 
     def _within(
-        self, part: Part, hidden_TD: torch.Tensor, blocks: Blocks, bias: torch.Tensor | None
+        self,
+        part: Part,
+        hidden_TD: torch.Tensor,
+        blocks: Blocks,
+        bias: torch.Tensor | None,
+        before: KeysAndValues | None,
     ) -> torch.Tensor:
         x_TD, again = self._read(part, hidden_TD)
         q, k, v = project(x_TD, part.maps[:3], self.held, again)
+        if before is not None:
+            k, v = (torch.cat([b.flatten(1), x]) for b, x in zip(before, (k, v), strict=True))
         return self._added(part, hidden_TD, x_TD, self._mixed(part, q, k, v, blocks, bias))
 
     def _across(

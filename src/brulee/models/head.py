@@ -20,6 +20,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
+from brulee.models.context import free_length
 from brulee.models.fused_decoder import FusedDecoder, Prepared, fused_decoder
 from brulee.models.fused_pair import FusedPair, fused_pair
 from brulee.models.held import Held
@@ -32,6 +33,7 @@ from brulee.models.rounding import filled, step_of
 # whole head for every chunk, and wants four times as many.
 CHUNK_LOGITS = {"cpu": 32_000_000, "cuda": 128_000_000, "mps": 32_000_000}
 STEP = 32  # rows of a chunk are filled up to a multiple of it (rounding.py)
+_TRIED = 4  # tokens that a head is tried on
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -233,7 +235,7 @@ def _head_of_pair(model: PreTrainedModel) -> Head | None:
     head = model.get_output_embeddings()
     if type(head) is not nn.Linear or head.bias is not None:
         return None
-    ids = torch.arange(4, device=head.weight.device).unsqueeze(0)
+    ids = torch.arange(free_length(model, _TRIED), device=head.weight.device).unsqueeze(0)
     training = model.training
     model.eval()
     with torch.no_grad():
@@ -265,7 +267,7 @@ def _head_of(model: PreTrainedModel) -> Head | None:
     times = float(getattr(model.config, "logit_scale", None) or 1.0)  # Cohere
     over = float(getattr(model.config, "logits_scaling", None) or 1.0) / times
     found = Head(over, getattr(model.config, "final_logit_softcapping", None))
-    ids = torch.arange(4, device=head.weight.device).unsqueeze(0)
+    ids = torch.arange(free_length(model, _TRIED), device=head.weight.device).unsqueeze(0)
     training = model.training
     model.eval()
     with torch.no_grad():

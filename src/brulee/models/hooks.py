@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+KeysAndValues = tuple[torch.Tensor, torch.Tensor]
+
 
 @runtime_checkable
 class Refreshes(Protocol):
@@ -30,8 +32,18 @@ class Prefixes(Protocol):
 
     count: int
 
-    def keys_and_values(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def keys_and_values(self) -> list[KeysAndValues]:
         """Those of each layer, (P, K, W), turned by no angle any more."""
+
+
+def before_layers(
+    prefixes: Collection[Prefixes], layers: int, dtype: torch.dtype
+) -> list[KeysAndValues | None]:
+    """The keys and values that stand before each layer's own; None for each where none do."""
+    found = [prefix for prefix in prefixes if prefix.count]
+    if not found:
+        return [None] * layers
+    return [(k.to(dtype), v.to(dtype)) for k, v in found[0].keys_and_values()]
 
 
 @runtime_checkable

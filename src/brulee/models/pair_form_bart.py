@@ -67,18 +67,19 @@ def first_norm(stack: Any) -> Any:
 def begun(stack: Any, words_TD: torch.Tensor, ids: torch.Tensor, blocks: Blocks) -> torch.Tensor:
     """Words as their embedding gives them, scaled, and with the vectors of their positions.
 
-    Positions are counted in each document. Those of M2M100 are computed by a module that leaves
-    out what fills up.
+    Positions are counted in each document, after all that stands before it. Those of M2M100 are
+    computed by a module that leaves out what fills up.
     """
     scale = float(getattr(stack, "embed_scale", 1.0))
     own = stack.embed_positions
     documents = [rows for rows, _ in blocks.pairs]
     if isinstance(own, nn.Embedding):
         at = np.concatenate([np.arange(rows.stop - rows.start) for rows in documents])
-        at_T = torch.from_numpy(at + getattr(own, "offset", 0)).to(ids.device, non_blocking=True)
+        at += blocks.before + getattr(own, "offset", 0)
+        at_T = torch.from_numpy(at).to(ids.device, non_blocking=True)
         places_TD = F.embedding(at_T, own.weight)
     else:
-        places_TD = torch.cat([own(ids[None, rows])[0] for rows in documents])
+        places_TD = torch.cat([own(ids[None, rows], None, blocks.before)[0] for rows in documents])
     return (words_TD if scale == 1.0 else words_TD * scale) + places_TD
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from brulee.models.hooks import additions, renormings
+from brulee.models.hooks import Prefixes, additions, renormings
 from brulee.models.layer_form import children
 
 
@@ -60,11 +60,12 @@ def stacks_of(model: PreTrainedModel) -> tuple[Any, Any]:
 
 
 def own_children(module: nn.Module) -> set[str]:
-    """The names of a module's own modules, without the branches that hooks add."""
+    """The names of a module's own modules, without prefixes and the branches that hooks add."""
     inside = list(module.modules())
-    branches = {id(hook.branch) for own in inside for hook in additions(own)}
-    branches |= {id(hook.branch) for own in inside for hook in renormings(own)}
-    return {name for name in children(module) if id(module.get_submodule(name)) not in branches}
+    added = {id(hook.branch) for own in inside for hook in additions(own)}
+    added |= {id(hook.branch) for own in inside for hook in renormings(own)}
+    added |= {id(own) for own in module.children() if isinstance(own, Prefixes)}
+    return {name for name in children(module) if id(module.get_submodule(name)) not in added}
 
 
 def share_of(owner: Any) -> float:

@@ -14,9 +14,9 @@ from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch, pack_pairs
 from brulee.data.encoding import Encoded
-from brulee.models.context import context_length
+from brulee.models.context import free_length
 from brulee.models.fused_trial import only_round
-from brulee.models.hooks import Adds, Refreshes, Renorms, owners
+from brulee.models.hooks import Adds, Prefixes, Refreshes, Renorms, owners
 from brulee.models.pair_form import norms_after, places_of, read_pair_form
 from brulee.models.pair_parts import PairForm, stacks_of
 from brulee.models.twin import pair_twin_of
@@ -34,12 +34,19 @@ def pair_hooks_are_known(model: PreTrainedModel) -> bool:
     # Embeddings are called as they are, with all that they call.
     called = {m for stack in stacks_of(model) for m in stack.embed_tokens.modules()}
     before = owners(model, object, without=called)
-    known = owners(model, Refreshes | Adds, without=called)
-    return len(before) == len(known) and all(
+    known = owners(model, Refreshes | Adds | Prefixes, without=called)
+    only_add = all(
         isinstance(hook, Adds) if id(m) in asked else isinstance(hook, Renorms) and id(m) in norms
         for m, hook in hooked
         if m not in called
     )
+    return only_add and len(before) == len(known) and _one_prefix_at_most(model)
+
+
+def _one_prefix_at_most(model: PreTrainedModel) -> bool:
+    _, decoder = stacks_of(model)
+    own = [module for module in decoder.children() if isinstance(module, Prefixes)]
+    return len(own) == len(owners(model, Prefixes)) < 2
 
 
 def pair_form_is_right(
@@ -70,7 +77,7 @@ def errors_of_pairs(reader: Reader, model: PreTrainedModel) -> list[float]:
 @torch.no_grad()
 def _error(reader: Reader, model: PreTrainedModel, seed: int) -> float:
     high = min(stack.embed_tokens.weight.shape[0] for stack in stacks_of(model))
-    room = context_length(model) or max(map(sum, _SIZES))
+    room = free_length(model, max(map(max, _SIZES)))
     draw = torch.Generator().manual_seed(seed)
     documents = [
         Encoded.ending(torch.randint(high, (read + written,), generator=draw).tolist(), written)

@@ -25,6 +25,7 @@ from brulee.models.bundled import NAME, bundled_folder, cache_folder
 from brulee.models.loading import looks_like_path, no_such_model
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
+from brulee.models.stack_configs import stack_configs
 from brulee.models.whole_files import check_gguf
 
 # What the kinds of configuration call their number of layers.
@@ -67,11 +68,12 @@ def load_shallow(
     Held as `load_base` would hold it. Raises InputError as `load_skeleton` does.
     """
     config = copy.deepcopy(_config(name, revision))
-    for key in _DEPTHS:
-        if getattr(config, key, None) is not None:
-            setattr(config, key, min(layers, getattr(config, key)))
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:layers]
+    for stack in _stacks(config):
+        for key in _DEPTHS:
+            if getattr(stack, key, None) is not None:
+                setattr(stack, key, min(layers, getattr(stack, key)))
+        if getattr(stack, "layer_types", None):
+            stack.layer_types = stack.layer_types[:layers]
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     if device.type == "cpu":
         keep_freed_memory()
@@ -94,8 +96,12 @@ def load_shallow(
 
 def depth(name: str, revision: str | None = None) -> int:
     """How many layers a model has; of an encoder and a decoder, those of the deeper."""
-    config = _config(name, revision)
-    return max(getattr(config, key, None) or 0 for key in _DEPTHS)
+    stacks = _stacks(_config(name, revision))
+    return max(getattr(stack, key, None) or 0 for stack in stacks for key in _DEPTHS)
+
+
+def _stacks(config: PretrainedConfig) -> list[PretrainedConfig]:
+    return stack_configs(config) if config.is_encoder_decoder else [config]
 
 
 class OneMap(nn.Module):

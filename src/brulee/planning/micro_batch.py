@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from brulee.models.experts import experts_in
 from brulee.models.quantising import held_bytes
+from brulee.models.stack_configs import stack_configs
 from brulee.planning.memory import room
 
 # Of what is free, the part that may be counted on.
@@ -40,15 +41,9 @@ def tokens_within(free: int, model: PreTrainedModel, held: int, trained: int, it
 
     Its passes compute in a format of `itemsize` bytes, and so many values are trained.
     """
-    config = model.config.get_text_config()
-    width = int(config.hidden_size)
-    given = getattr(config, "intermediate_size", None) or getattr(config, "d_ff", None)
-    inner, layers = int(given or 4 * width), int(config.num_hidden_layers)
-    if model.config.is_encoder_decoder:  # a token goes through one stack
-        layers = max(layers, *(int(getattr(config, name, None) or 0) for name in _DEPTHS))
-        inner = max(inner, *(int(getattr(config, name, None) or 0) for name in _INNERS))
-        # T5's queries of all heads are up to 16 times as wide as what they are made of.
-        width = max(width, int(config.num_attention_heads * (getattr(config, "d_kv", None) or 0)))
+    # A token goes through one stack, which is the larger one.
+    sizes = [_sizes(config) for config in stack_configs(model.config)]
+    layers, width, inner = (max(own) for own in zip(*sizes, strict=True))
     experts = experts_in(model)
     widths = _WIDTHS
     if experts is not None:  # each has a copy of what it reads, and of what it makes
@@ -56,3 +51,16 @@ def tokens_within(free: int, model: PreTrainedModel, held: int, trained: int, it
     token_bytes = layers * (widths * width + _INNER * inner) * itemsize
     left = _SHARE * free - held - trained * _TRAINED_BYTES
     return max(_LEAST, int(left / token_bytes))
+
+
+def _sizes(config: PretrainedConfig) -> tuple[int, int, int]:
+    """Layers, width and inner width; of an encoder and a decoder in one, the larger of both."""
+    width = int(config.hidden_size)
+    given = getattr(config, "intermediate_size", None) or getattr(config, "d_ff", None)
+    inner, layers = int(given or 4 * width), int(config.num_hidden_layers)
+    if config.is_encoder_decoder:
+        layers = max(layers, *(int(getattr(config, name, None) or 0) for name in _DEPTHS))
+        inner = max(inner, *(int(getattr(config, name, None) or 0) for name in _INNERS))
+        # T5's queries of all heads are up to 16 times as wide as what they are made of.
+        width = max(width, int(config.num_attention_heads * (getattr(config, "d_kv", None) or 0)))
+    return layers, width, inner

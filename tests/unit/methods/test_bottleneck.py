@@ -54,6 +54,8 @@ PLACES = {
     ("t5", "houlsby", True): 10,
     ("bart", "houlsby", True): 10,
     ("bart", "pfeiffer", False): 4,
+    ("t5gemma", "houlsby", True): 10,
+    ("t5gemma", "parallel", False): 4,
 }
 
 
@@ -189,6 +191,12 @@ def test_merging_is_refused_with_a_way_out(make_model: MakeModel) -> None:
 def test_options_that_do_not_go_together(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         Bottleneck(BottleneckOptions.model_validate(options))
+
+
+def test_stacks_of_different_widths_are_refused(make_model: MakeModel) -> None:
+    model = make_model("t5gemma", encoder={"hidden_size": 48})
+    with pytest.raises(InputError, match="48 wide and its decoder 32"):
+        Bottleneck(BottleneckOptions()).attach(model)
 
 
 def test_a_model_without_an_encoder_has_no_attention_to_one(make_base: MakeBase) -> None:

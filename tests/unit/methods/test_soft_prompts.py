@@ -77,7 +77,7 @@ def test_packed_and_padded_give_the_loss_and_gradient_of_one_at_a_time(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["t5", "bart"])
+@pytest.mark.parametrize("name", ["t5", "bart", "t5gemma"])
 def test_padded_pairs_give_the_loss_and_gradient_of_one_at_a_time(
     make_base: MakeBase, name: str, kind: str
 ) -> None:
@@ -88,6 +88,20 @@ def test_padded_pairs_give_the_loss_and_gradient_of_one_at_a_time(
     loss, gradient = _gradient(base, attached, [pad_pairs(documents, 0, 2)])
     assert loss == pytest.approx(expected[0], rel=1e-5)
     torch.testing.assert_close(gradient, expected[1], atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "context"), [("gpt2", "n_positions"), ("bart", "max_position_embeddings")]
+)
+def test_a_prefix_that_leaves_few_positions_is_trained(
+    make_base: MakeBase, name: str, context: str
+) -> None:
+    """What a model is tried on before its first pass has to fit behind it too."""
+    model = make_base(name, **{context: 20}).model
+    _method("prefix", tokens=18).attach(model)
+    document = Encoded.ending((5, 6), 1)
+    batch = pad_pairs([document], 0, 2) if name == "bart" else pad([document], 0)
+    assert CompletionLoss(model)(batch).isfinite()
 
 
 def test_a_pack_after_a_prefix_is_refused_where_attention_would_mix_documents(

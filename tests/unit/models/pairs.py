@@ -34,8 +34,10 @@ METHODS: list[dict[str, Any]] = [
     {"name": "bottleneck", "kind": "parallel", "reduction": 4},
     {"name": "ia3"},
     {"name": "prompt", "tokens": 4, "init": "random"},
+    {"name": "prefix", "tokens": 5},
     {"name": "selective", "train": "sparse", "mask": "magnitude", "density": 0.1},
 ]
+PREFIX = next(method for method in METHODS if method["name"] == "prefix")
 # Longer and shorter than the distances that have a bias of their own.
 DOCUMENTS = [
     Encoded.ending(tuple(range(3, 33)), 11),

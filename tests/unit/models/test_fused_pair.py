@@ -18,18 +18,21 @@ from transformers import PreTrainedModel
 
 from brulee.data.batching import pack_pairs, pad_pairs
 from brulee.data.encoding import Encoded
+from brulee.methods import build_method, prefix_cache
 from brulee.models import biased_attention, fused_pair, pair_form
 from brulee.models.fused_pair import FusedPair
 from brulee.models.head import CompletionLoss
 from brulee.models.pair_form import read_pair_form
 from brulee.models.pair_parts import PairForm
 from brulee.models.twin import pair_twin_of
+from brulee.recipe import MethodSpec
 
 _FOUND = runpy.run_path(str(Path(__file__).parent / "families.py"))
 perturbed: Callable[..., PreTrainedModel] = _FOUND["perturbed"]
 _PAIRS = runpy.run_path(str(Path(__file__).parent / "pairs.py"))
 METHODS: list[dict[str, Any]] = _PAIRS["METHODS"]
 DOCUMENTS: list[Encoded] = _PAIRS["DOCUMENTS"]
+PREFIX: dict[str, Any] = _PAIRS["PREFIX"]
 _packed, _alone = _PAIRS["packed"], _PAIRS["alone"]
 _assert_same, _scales_instead = _PAIRS["assert_same"], _PAIRS["scales_instead"]
 
@@ -81,11 +84,14 @@ def test_of_every_family(name: str) -> None:
     _assert_same(_packed(CompletionLoss(model)), _alone(model))
 
 
+@pytest.mark.parametrize("method", [METHODS[0], PREFIX], ids=lambda m: m["name"])
 @pytest.mark.parametrize("name", ["flan-t5", "umt5"])
-def test_padded_for_a_kernel_they_are_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_padded_for_a_kernel_they_are_the_same(
+    name: str, method: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a GPU computes: documents side by side, through torch's own attention."""
     monkeypatch.setattr(fused_pair, "by_kernel", lambda _: True)
-    model = _model(name)
+    model = _tuned(name, method)
     loss, expected = CompletionLoss(model), _alone(model)
     attend, masks = F.scaled_dot_product_attention, []
 
@@ -101,10 +107,14 @@ def test_padded_for_a_kernel_they_are_the_same(name: str, monkeypatch: pytest.Mo
     assert all(mask.shape[-1] % 16 == 0 for mask in masks)
 
 
-@pytest.mark.parametrize("kernels", ["", "torch"])
-def test_in_bfloat16_they_are_close(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kernels", "method"), [("", METHODS[1]), ("torch", METHODS[1]), ("", PREFIX)]
+)
+def test_in_bfloat16_they_are_close(
+    kernels: str, method: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BRULEE_KERNELS", kernels)
-    model = _tuned("flan-t5", METHODS[1])
+    model = _tuned("flan-t5", method)
     expected = _alone(model)
     model.to(torch.bfloat16)
     found = _packed(CompletionLoss(model))
@@ -113,9 +123,14 @@ def test_in_bfloat16_they_are_close(kernels: str, monkeypatch: pytest.MonkeyPatc
         assert (found[1][key] - gradient).norm() <= 0.1 * gradient.norm() + 1e-2, key
 
 
-@pytest.mark.parametrize("name", ["t5", "flan-t5", "umt5"])
-def test_dropout_is_where_the_model_has_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = _model(name, dropout_rate=0.1)
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [("t5", METHODS[0]), ("flan-t5", METHODS[0]), ("umt5", METHODS[0]), ("flan-t5", PREFIX)],
+)
+def test_dropout_is_where_the_model_has_it(
+    name: str, method: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = _tuned(name, method, dropout_rate=0.1)
     model.set_attn_implementation("eager")
     loss = CompletionLoss(model)
     assert _packed(loss)[0] == pytest.approx(_alone(model)[0], rel=1e-5), "none in evaluation"
@@ -124,10 +139,10 @@ def test_dropout_is_where_the_model_has_it(name: str, monkeypatch: pytest.Monkey
     _assert_same(_packed(loss), _alone(model))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1])
-def test_computed_again_they_are_the_same(share: float) -> None:
+@pytest.mark.parametrize(("share", "method"), [(0.0, METHODS[1]), (0.1, METHODS[1]), (0.1, PREFIX)])
+def test_computed_again_they_are_the_same(share: float, method: dict[str, Any]) -> None:
     """With the same values dropped the second time."""
-    model = _tuned("flan-t5", METHODS[1], dropout_rate=share).train()
+    model = _tuned("flan-t5", method, dropout_rate=share).train()
     loss, found = CompletionLoss(model), []
     assert isinstance(loss.decoder, FusedPair)
     for again in (False, True):
@@ -176,6 +191,58 @@ def test_what_computes_something_else_is_not_taken(
     assert fused_pair.fused_pair(model) is None
 
 
+def _from_the_first_key(size: int) -> Callable[..., torch.Tensor]:
+    def before(bias_HL: torch.Tensor, causal: bool, dtype: torch.dtype) -> torch.Tensor:
+        bias_Hnn = biased_attention.by_distance(bias_HL, causal, dtype)
+        return bias_Hnn.roll(size, 1) if causal else bias_Hnn
+
+    return before
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("by_distance", _from_the_first_key(PREFIX["tokens"])),
+        ("before_layers", lambda _prefixes, layers, _: [None] * layers),
+    ],
+    ids=["distances-without-it", "not-read"],
+)
+def test_a_prefix_that_is_read_otherwise_is_not_taken(
+    name: str, broken: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = _tuned("flan-t5", PREFIX)
+    assert fused_pair.fused_pair(model) is not None
+    monkeypatch.setattr(fused_pair, name, broken)
+    assert fused_pair.fused_pair(model) is None
+
+
+def test_a_prefix_that_is_switched_off_is_not_read() -> None:
+    model = _model("flan-t5")
+    expected = _alone(model)[0]
+    attached = build_method(MethodSpec(**PREFIX)).attach(model)
+    loss = CompletionLoss(model)
+    assert isinstance(loss.decoder, FusedPair)
+    batch = pack_pairs(DOCUMENTS, 0)
+    with torch.no_grad():
+        assert abs(loss(batch).item() - expected) > 1e-2 * expected
+        with attached.disabled():
+            assert loss(batch).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_gradient_of_a_prefix_is_summed_as_it_is_held() -> None:
+    """Over documents: in bfloat16, a sum of 300 times the same would stop growing."""
+    documents, heads, width = 300, 1, 2
+    sizes = [1] * documents
+    blocks = biased_attention.blocks_of(sizes, sizes, torch.device("cpu"), False, before=1)
+    draw = {"dtype": torch.bfloat16, "requires_grad": True}
+    q, k = torch.zeros(documents, heads, width, **draw), torch.zeros(documents + 1, heads, width)
+    v = torch.zeros(documents + 1, heads, width, **draw)
+    out = biased_attention.attend_biased(q, k.bfloat16(), v, blocks, None, 0.0)
+    out.backward(torch.ones_like(out))
+    assert v.grad is not None
+    assert v.grad[0].tolist() == [[documents / 2] * width]
+
+
 def test_the_gradient_of_a_distance_is_summed_as_it_is_held() -> None:
     """In bfloat16, a sum of 600 would stop growing."""
     bias_HL = torch.zeros(2, 1199, requires_grad=True)
@@ -207,8 +274,23 @@ def _hooked(model: PreTrainedModel) -> None:
     model.encoder.block[0].register_forward_hook(lambda _m, _i, out: out)
 
 
+def _prefix_somewhere_else(model: PreTrainedModel) -> None:
+    """What gives the decoder a prefix is a module of the encoder."""
+    perturbed(model, PREFIX)
+    model.encoder.add_module(prefix_cache.NAME, model.decoder.get_submodule(prefix_cache.NAME))
+    delattr(model.decoder, prefix_cache.NAME)
+
+
 @pytest.mark.parametrize(
-    "change", [_scaled, _another_share, _another_activation, _another_module, _hooked]
+    "change",
+    [
+        _scaled,
+        _another_share,
+        _another_activation,
+        _another_module,
+        _hooked,
+        _prefix_somewhere_else,
+    ],
 )
 def test_what_is_not_known_is_left_to_the_models_layers(
     change: Callable[[PreTrainedModel], None],

@@ -5,6 +5,7 @@ The reference is transformers' forward of one document at a time.
 
 from __future__ import annotations
 
+import copy
 import runpy
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,6 +33,7 @@ perturbed: Callable[..., PreTrainedModel] = _FOUND["perturbed"]
 _PAIRS = runpy.run_path(str(Path(__file__).parent / "pairs.py"))
 METHODS: list[dict[str, Any]] = _PAIRS["METHODS"]
 DOCUMENTS: list[Encoded] = _PAIRS["DOCUMENTS"]
+PREFIX: dict[str, Any] = _PAIRS["PREFIX"]
 _packed, _alone = _PAIRS["packed"], _PAIRS["alone"]
 _assert_same, _scales_instead = _PAIRS["assert_same"], _PAIRS["scales_instead"]
 
@@ -101,21 +103,25 @@ def test_of_positions_that_are_trained(method: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["pegasus", "marian", "nllb"])
-@pytest.mark.parametrize("method", [METHODS[0], METHODS[6], METHODS[7], METHODS[9]])
+@pytest.mark.parametrize("method", [METHODS[0], METHODS[6], METHODS[7], METHODS[9], PREFIX])
 def test_methods_where_positions_are_computed(name: str, method: dict[str, Any]) -> None:
     model = perturbed(_model(name), method)
     _assert_same(_packed(CompletionLoss(model)), _alone(model))
 
 
-@pytest.mark.parametrize("name", ["bart", "nllb"])
-def test_padded_for_a_kernel_they_are_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "method"), [("bart", METHODS[0]), ("nllb", METHODS[0]), ("nllb", PREFIX)]
+)
+def test_padded_for_a_kernel_they_are_the_same(
+    name: str, method: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a GPU computes: documents side by side, through torch's own attention."""
     monkeypatch.setattr(fused_pair, "by_kernel", lambda _: True)
-    model = _model(name)
+    model = perturbed(_model(name), method)
     _assert_same(_packed(CompletionLoss(model)), _alone(model))
 
 
-@pytest.mark.parametrize("method", [METHODS[0], METHODS[1], METHODS[6]])
+@pytest.mark.parametrize("method", [METHODS[0], METHODS[1], METHODS[6], PREFIX])
 @pytest.mark.parametrize("name", ["bart", "mbart"])
 def test_in_bfloat16_they_are_close(name: str, method: dict[str, Any]) -> None:
     """As close as transformers' layers are in that format."""
@@ -311,6 +317,8 @@ def test_a_twin_has_the_models_form(name: str) -> None:
 
 def test_a_model_of_few_positions_is_tried_on_short_documents() -> None:
     model = _model("bart", max_position_embeddings=20)
+    loss = CompletionLoss(perturbed(copy.deepcopy(model), {**PREFIX, "tokens": 17}))
+    assert isinstance(loss.decoder, FusedPair), "of three positions after a prefix"
     loss = CompletionLoss(model)
     assert isinstance(loss.decoder, FusedPair)
     document = Encoded.ending(tuple(range(3, 23)), 5)

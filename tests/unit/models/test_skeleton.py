@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -12,13 +13,15 @@ import torch
 
 from brulee.errors import InputError
 from brulee.models.loading import Base
-from brulee.models.skeleton import load_skeleton, one_map
+from brulee.models.pair_form import blocks_of_stack
+from brulee.models.pair_parts import stacks_of
+from brulee.models.skeleton import depth, load_shallow, load_skeleton, one_map
 
 
 def test_a_skeleton_has_the_shapes_and_ties_of_the_model(
     make_base: Callable[..., Base], tmp_path: Path
 ) -> None:
-    for name in ("gpt2", "t5", "bart", "gemma"):
+    for name in ("gpt2", "t5", "bart", "gemma", "t5gemma"):
         model = make_base(name).model
         model.config.save_pretrained(tmp_path / name)
         skeleton = load_skeleton(str(tmp_path / name))
@@ -26,6 +29,24 @@ def test_a_skeleton_has_the_shapes_and_ties_of_the_model(
         assert {n: tuple(p.shape) for n, p in skeleton.named_parameters()} == real
         assert not any(p.any() for p in skeleton.parameters())
         assert {p.device.type for p in skeleton.parameters()} == {"cpu"}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("t5", {"num_layers": 3, "num_decoder_layers": 2}),
+        ("bart", {"decoder_layers": 3}),
+        ("t5gemma", {"encoder": {"num_hidden_layers": 3}}),
+    ],
+)
+def test_both_stacks_have_so_many_layers(
+    name: str, changes: dict[str, Any], make_base: Callable[..., Base], tmp_path: Path
+) -> None:
+    """Whether one configuration says of how many they are, or each has its own."""
+    make_base(name, **changes).model.config.save_pretrained(tmp_path)
+    assert depth(str(tmp_path)) == 3
+    model = load_shallow(str(tmp_path), 1, torch.float32, torch.device("cpu"))
+    assert [len(blocks_of_stack(stack)) for stack in stacks_of(model)] == [1, 1]
 
 
 def test_a_gguf_says_its_shapes_in_its_metadata(tmp_path: Path) -> None:

@@ -242,3 +242,17 @@ def test_an_unknown_method_starts_no_process(monkeypatch: pytest.MonkeyPatch) ->
     recipe = recipe_from_dict({"data": {"source": "rows.jsonl"}})
     with pytest.raises(InputError, match=r"^--method: unknown method 'lra'; did you mean 'lora'"):
         plan(recipe, ["lora", "lra"])
+
+
+@pytest.mark.parametrize("wide", ["encoder", "decoder"])
+def test_the_larger_of_two_configurations_counts(
+    wide: str, make_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of T5Gemma, whose stacks may be of different models."""
+    larger = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4}
+    model = make_model("t5gemma", **{wide: larger})
+    monkeypatch.setattr(micro_batch, "held_bytes", lambda _: 0)
+    monkeypatch.setattr(micro_batch, "room", lambda _: 10**9)
+    alone = make_model("llama", **larger)
+    found = [fitting_tokens(each, [], torch.device("cpu")) for each in (model, alone)]
+    assert found[0] == found[1]
