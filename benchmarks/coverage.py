@@ -121,6 +121,29 @@ class Corpus:
         return (found.low, found.high), after - before
 
 
+def calibration(overconfident: float) -> Case:
+    """The calibration error, in bins of equal mass, of a model that is right less than it says."""
+    found = metric("ece")
+    reduce = partial(found.reduce, "ece")
+
+    def drawn(rng: Rng, items: int) -> Array:
+        said = rng.beta(3, 2, items)
+        right = rng.random(items) < np.clip(said - overconfident, 0, 1)
+        return found.join("ece", np.stack([said, right], axis=1))
+
+    # Of as many items that no bin's gap is chance; a calibrated model's is none.
+    truth = (
+        float(reduce(drawn(np.random.default_rng(0), 200_000).mean(0), 2e5))
+        if overconfident
+        else 0.0
+    )
+
+    def case(rng: Rng, items: int, resamples: int) -> tuple[Bounds, float]:
+        return interval(drawn(rng, items), reduce, resamples)[1:3], truth
+
+    return case
+
+
 def answers(lost: float, gained: float) -> Case:
     """Right answers before and after, on the same items."""
 
@@ -218,6 +241,8 @@ def cases() -> dict[str, Case]:
         "difference, BLEU": corpus.paired,
         "F1 of JSON fields": fields.case,
         "difference, F1 of JSON fields": fields.paired,
+        "calibration error, calibrated": calibration(0.0),
+        "calibration error of 0.38": calibration(0.4),
         "average over tasks of 1": subjects(1),
         "average over tasks of 2": subjects(2),
         "average over tasks of 5": subjects(5),

@@ -39,25 +39,60 @@ def average(parts: Sequence[Part], weights: Sequence[float] | None = None) -> tu
     if len(parts) == 1:
         return parts[0].low, parts[0].high
     weights_K = _shares_of(weights or [1.0] * len(parts))
-    values_K = np.array([part.value for part in parts])
-    units_K = np.array([part.units for part in parts])
-    variances_K = weights_K**2 * _variances(parts, values_K, units_K)
-    value, variance = float(weights_K @ values_K), float(variances_K.sum())
-    reach = t_quantile(_freedom(variances_K, units_K) + 1, 0.95)
+    found = _weighted(parts, weights_K)
+    value, variance, reach = found.value, found.variance, found.reach
     if all(part.share for part in parts):
-        items = 1 / float((weights_K**2 / units_K).sum())
-        if variance > 0 and 0 < value < 1:
-            items = value * (1 - value) / variance * (shares.normal(0.95) / reach) ** 2
-        return shares.wilson(value, items)
+        return shares.wilson(value, found.worth(value * (1 - value)))
     low, high = value - reach * variance**0.5, value + reach * variance**0.5
     if variance == 0:  # each alone has bounds that allow for what it did not show
         away_K2 = np.array([(part.value - part.low, part.high - part.value) for part in parts])
         below, above = np.sqrt(((weights_K[:, None] * away_K2) ** 2).sum(0))
         return value - float(below), value + float(above)
-    if units_K.min() > 1:
+    if min(part.units for part in parts) > 1:
         low = max(low, float(weights_K @ [part.low for part in parts]))
         high = min(high, float(weights_K @ [part.high for part in parts]))
     return low, high
+
+
+def average_change(parts: Sequence[Part], gained: float, lost: float) -> tuple[float, float]:
+    """95% bounds of the mean of paired changes of shares, all of which weigh the same.
+
+    `gained` and `lost` are the means over parts of the shares of items that became right and wrong.
+    The bounds are Tango's for as many items as would vary as much, so that a loss which no item of
+    any part showed is allowed for as in a single one, whether or not another item gained.
+    """
+    if len(parts) == 1:
+        return parts[0].low, parts[0].high
+    found = _weighted(parts, _shares_of([1.0] * len(parts)))
+    items = found.worth(gained + lost - (gained - lost) ** 2)
+    return shares.paired(gained * items, lost * items, items)
+
+
+class _Weighted(NamedTuple):
+    """A weighted mean, its variance, the standard errors of its interval, and its items."""
+
+    value: float
+    variance: float
+    reach: float
+    items: float  # as many, where none of them varies
+
+    def worth(self, of_one: float) -> float:
+        """How many items would vary as much as the mean does, where one varies by `of_one`."""
+        if self.variance <= 0 or of_one <= 0:
+            return self.items
+        return of_one / self.variance * (shares.normal(0.95) / self.reach) ** 2
+
+
+def _weighted(parts: Sequence[Part], weights_K: Array) -> _Weighted:
+    values_K = np.array([part.value for part in parts])
+    units_K = np.array([part.units for part in parts])
+    variances_K = weights_K**2 * _variances(parts, values_K, units_K)
+    return _Weighted(
+        float(weights_K @ values_K),
+        float(variances_K.sum()),
+        t_quantile(_freedom(variances_K, units_K) + 1, 0.95),
+        1 / float((weights_K**2 / units_K).sum()),
+    )
 
 
 def _shares_of(weights: Sequence[float]) -> Array:

@@ -37,8 +37,10 @@ def matthews(confusion: Array) -> Array:
     true, predicted = confusion.sum(-1), confusion.sum(-2)
     hits = np.trace(confusion[..., :-1], axis1=-2, axis2=-1)
     joint = hits * total - (true * predicted[..., :-1]).sum(-1)
-    spread = (total**2 - (true**2).sum(-1)) * (total**2 - (predicted**2).sum(-1))
-    return _divide(joint, np.sqrt(np.maximum(spread, 0.0)))
+    sides = (total**2 - (true**2).sum(-1), total**2 - (predicted**2).sum(-1))
+    # What rounding leaves of a constant side's spread is none.
+    varied = np.minimum(*sides) > 1e-12 * total**2
+    return _divide(joint, np.where(varied, np.sqrt(np.abs(sides[0] * sides[1])), 0.0))
 
 
 class Confusion(Metric, Protocol):

@@ -117,6 +117,36 @@ def of_alike(value: float, items: float, level: float = 0.95) -> tuple[float, fl
     return (1 - may) * value, (1 - may) * value + may
 
 
+def of_unvaried(
+    value: float, stats_NS: Array, sums_CS: Array, reduce: Reduce, level: float = 0.95
+) -> tuple[float, float]:
+    """Bounds of a score that is 0 or 1 in every resample of its units, of summed statistics (C, S).
+
+    A mean has Wilson's interval. Of confusion counts the largest share of items that may be
+    otherwise may fall into any cell: a model that always says the same has a correlation of 0, and
+    may have another. Of other ratios a unit without any count takes no part: ten items of which
+    none is wanted or found say nothing of F1.
+    """
+    items, count = len(stats_NS), len(sums_CS)
+    cells = stats_NS.shape[1]
+    if _are_confusions(stats_NS):
+        may = unseen(count, level)
+        mixed = (1 - may) * stats_NS.mean(0) + may * np.eye(cells)
+        scores = reduce(mixed, float(items))
+        return min(value, float(scores.min())), max(value, float(scores.max()))
+    if not is_mean(reduce, cells, items):
+        count = int((sums_CS != 0).any(1).sum())
+    return wilson(value, count, level) if count else (0.0, 1.0)
+
+
+def _are_confusions(stats_NS: Array) -> bool:
+    """Whether each item is counted in one cell of K labels by K + 1 (classification.py)."""
+    cells = stats_NS.shape[1]
+    labels = math.isqrt(cells)
+    alone = (stats_NS.max(1) == 1).all() and (np.abs(stats_NS).sum(1) == 1).all()
+    return labels > 1 and cells == labels * (labels + 1) and bool(alone)
+
+
 def _tango(gained: float, lost: float, items: float, change: float) -> float:
     """How many standard errors the difference lies above `change`, were that the true one."""
     two, rest = 2 * items, -lost * change * (1 - change)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from brulee.evaluation import resampling, shares
+from brulee.evaluation import distances, resampling, shares
 from brulee.evaluation.base import Array
 from brulee.evaluation.resampling import TIE, Clusters, Reduce, Units
 
@@ -92,9 +92,10 @@ def bounds(
 
     A share of right items has a score interval, for as many independent items as its clusters are
     worth. Other scores have bootstrap bounds, or for a mean of fewer than eight units the
-    t-interval. Where all resamples are one and the same 0 or 1, or a score that no item leaves
-    [0, 1] by is the same on all of two units or more, it may still differ on as many units as a
-    share could.
+    t-interval. Where all resamples are one and the same 0 or 1 (`shares.of_unvaried`), or a score
+    that no item leaves [0, 1] by is the same on all of two units or more, it may still differ on as
+    many units as a share could. Of a score that chance alone makes larger zero is tested too
+    (distances.py).
     """
     if shares.is_share(reduce, stats_NS):
         return _of_share(stats_NS, clusters, level)
@@ -103,13 +104,16 @@ def bounds(
     items, count = len(stats_NS), len(drawn.sizes)
     value = float(reduce(stats_NS.sum(0) / items, float(items)))
     if value in (0.0, 1.0) and bool((np.abs(scores_B - value) <= TIE).all()):
-        return shares.wilson(value, count, level)
+        return shares.of_unvaried(value, stats_NS, drawn.sums, reduce, level)
     pulls_C = resampling.pulls(drawn, reduce)
     is_mean = shares.is_mean(reduce, stats_NS.shape[1], items)
     inside = resampling.inside(stats_NS, reduce)
     if 1 < count < FEW and is_mean:
         low, high = resampling.t_bounds(value, pulls_C, level)
         low, high = (max(0.0, low), min(1.0, high)) if inside else (low, high)
+    elif count > 1 and value > 0 and distances.is_distance(reduce, stats_NS.shape[1], items):
+        low, high = distances.bounds(drawn, reduce, len(scores_B), level)
+        high = max(value, min(1.0, high)) if inside else high
     else:
         low, high = resampling.drawn_bounds(scores_B, value, pulls_C, level)
     if inside and _alike(pulls_C) and high - low <= TIE:

@@ -14,9 +14,10 @@ import numpy as np
 
 from brulee.evaluation import resampling
 from brulee.evaluation.answers import Answer, clusters, statistics_array, units
-from brulee.evaluation.averages import Part, average
+from brulee.evaluation.averages import Part, average, average_change
 from brulee.evaluation.base import Array
 from brulee.evaluation.guards import Guard
+from brulee.evaluation.shares import is_share
 from brulee.evaluation.stats import Comparison, added, compare, interval, randomisation, resampled
 from brulee.pipeline.comparing import adjusted
 from brulee.reporting.results import Forgetting, Score, outcome
@@ -115,7 +116,7 @@ def _mean_change(
     base, tuned = (
         float(np.mean([getattr(c.found, s) for c in changes])) for s in ("base", "tuned")
     )
-    low, high = average([change.part for change in changes])
+    low, high = _bounds_of_mean(changes)
     p = randomisation(np.concatenate([c.added for c in changes]) / len(changes), resamples)
     return Forgetting(
         task=f"{suite} ({len(members)} tasks)",
@@ -132,11 +133,38 @@ def _mean_change(
 
 @dataclass(frozen=True)
 class _Change:
-    """A guard's change as a part of an average, and what each of its units adds to it (C,)."""
+    """A guard's change as a part of an average, and what each of its units adds to it (C,).
+
+    `part` says whether it is one of shares; `gained` and `lost` are then those of its items.
+    """
 
     found: Comparison
     part: Part
     added: Array
+
+    @property
+    def gained(self) -> float:
+        """The share of items that got better."""
+        return self.found.wins / self.items
+
+    @property
+    def lost(self) -> float:
+        """The share of items that got worse."""
+        return self.found.losses / self.items
+
+    @property
+    def items(self) -> int:
+        """How many were asked."""
+        return self.found.wins + self.found.losses + self.found.ties
+
+
+def _bounds_of_mean(changes: Sequence[_Change]) -> tuple[float, float]:
+    parts = [change.part for change in changes]
+    if not all(part.share for part in parts):
+        return average(parts)
+    gained = float(np.mean([change.gained for change in changes]))
+    lost = float(np.mean([change.lost for change in changes]))
+    return average_change(parts, gained, lost)
 
 
 def _change(
@@ -148,7 +176,8 @@ def _change(
     found = compare(base_NS, tuned_NS, reduce, resamples, seed, of)
     base_B, tuned_B = (resampled(s, reduce, resamples, seed, of) for s in (base_NS, tuned_NS))
     drawn, count = tuned_B - base_B, units(sides[0])
-    part = Part(found.difference, found.low, found.high, drawn, count, share=False)
+    share = is_share(reduce, base_NS, tuned_NS)
+    part = Part(found.difference, found.low, found.high, drawn, count, share)
     base_C, tuned_C = (added(resampling.units(s, of), reduce) for s in (base_NS, tuned_NS))
     return _Change(found, part, tuned_C - base_C)
 

@@ -233,7 +233,7 @@ def _guard_words(guard: Forgetting) -> str:
     if guard.kept == "unclear" and guard.low == guard.high:
         return '<td class="words">Measured on one item alone, which says little of others</td>'
     worst = guard.low if guard.higher_is_better else guard.high
-    shown = wording.signed(worst, wording.places(guard.difference, guard.low, guard.high))
+    shown = wording.signed(worst, wording.places_of(guard))
     return f'<td class="words">{number(_GUARD_WORDS[guard.kept].format(worst=shown))}</td>'
 
 

@@ -36,6 +36,7 @@ def sentence(results: Results, cost: str) -> str:
         )
         more = f" and {len(worse) - _NAMED} more" if len(worse) > _NAMED else ""
         clauses.append(f"worse: {named}{more}")
+    clauses += _contrary(results.comparisons, counted)
     return f"{wording.method_name(results.method)} " + "; ".join(clauses)
 
 
@@ -45,8 +46,7 @@ def figures(results: Results) -> list[tuple[str, str]]:
     better = sum(direction > 0 for direction in _directions(firsts).values())
     found = [(f"{better} of {len(firsts)}", "tasks improved")]
     if len({pair.metric for pair in firsts}) == 1:
-        mean = sum(pair.gain[0] for pair in firsts) / len(firsts)
-        found.append((f"{mean:+.2f}", f"{wording.metric_name(firsts[0].metric)} on average"))
+        found.append((_mean(firsts), f"{wording.metric_name(firsts[0].metric)} on average"))
     return found
 
 
@@ -66,11 +66,34 @@ def _directions(firsts: Sequence[Comparison]) -> dict[str, int]:
     }
 
 
+def _mean(pairs: Sequence[Comparison]) -> str:
+    """The mean difference; of an error, fewer is a minus, as where each task has its own."""
+    mean = sum(pair.difference for pair in pairs) / len(pairs)
+    return wording.signed(mean, wording.places(mean))
+
+
+def _contrary(comparisons: Sequence[Comparison], counted: dict[str, int]) -> list[str]:
+    """Further scores that got worse on tasks whose first did not, counted by score."""
+    seen: set[str] = set()
+    tasks: dict[str, list[int]] = {}
+    for pair in comparisons:
+        if pair.task in seen:
+            tasks.setdefault(pair.metric, []).append(pair.direction)
+            if counted[pair.task] < 0:
+                tasks[pair.metric][-1] = 0  # said of the task already
+        seen.add(pair.task)
+    worse = {metric: found for metric, found in tasks.items() if -1 in found}
+    named = ", ".join(
+        f"{wording.metric_name(metric)} on {found.count(-1)} of {len(found)}"
+        for metric, found in worse.items()
+    )
+    return [f"but got worse: {named}"] if worse else []
+
+
 def _count(pairs: Sequence[Comparison], directions: dict[str, int]) -> str:
     found = [directions[pair.task] for pair in pairs]
     better, worse = found.count(1), found.count(-1)
-    mean = sum(pair.gain[0] for pair in pairs) / len(pairs)
     same = len({pair.metric for pair in pairs}) == 1
-    by = f"; {wording.metric_name(pairs[0].metric)} {mean:+.2f} on average" if same else ""
+    by = f"; {wording.metric_name(pairs[0].metric)} {_mean(pairs)} on average" if same else ""
     tasks = f"{len(pairs)} task{'s' if len(pairs) > 1 else ''}"
     return f"{better} of {tasks} ({worse} worse, {found.count(0)} unclear{by})"

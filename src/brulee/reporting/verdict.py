@@ -43,7 +43,7 @@ def _main(results: Results) -> str:
     metric, task = wording.metric_name(pair.metric), pair.task
     evidence = (
         f"({wording.difference(pair)}, 95% interval {wording.interval(pair)}, "
-        f"{wording.p_phrase(pair.p)}{_limits(pair)})"
+        f"{wording.p_phrase(pair.p)}{_limits(pair, results.groups.get(task))})"
     )
     ending = f", {cost}" if cost else ""
     over = phrasings.over(results, task)
@@ -62,18 +62,21 @@ def _verb(pair: Comparison) -> str:
 
 def _from_to(pair: Comparison | Forgetting) -> str:
     decimals = wording.places(pair.difference)
+    if float(wording.fixed(pair.difference, decimals)) == 0:
+        decimals = wording.places_of(pair)
     return f"from {wording.fixed(pair.base, decimals)} to {wording.fixed(pair.tuned, decimals)}"
 
 
-def _limits(pair: Comparison) -> str:
+def _limits(pair: Comparison, groups: int | None) -> str:
     """What the test could not have seen, said only where it saw nothing."""
     if pair.direction:
         return ""
     if pair.minimum_detectable is None:
-        return f", on {wording.undetectable(pair)}"
+        return f", on {wording.undetectable(pair, groups)}"
     n = pair.wins + pair.losses + pair.ties
+    some = f"{n} items" if groups is None else wording.items(n, groups)
     shown = wording.fixed(pair.minimum_detectable, wording.places(pair.minimum_detectable))
-    return f", the least that {n} items can show is {shown}"
+    return f", the least that {some} can show is {shown}"
 
 
 def _cost(results: Results) -> str:
@@ -114,10 +117,8 @@ def _guards(guards: Sequence[Forgetting]) -> str:
     clauses = [_guard(guard) for guard in named]
     if rest:
         open_ = sum(guard.kept == "unclear" for guard in ranked[len(named) :])
-        doubt = f", nor ruled out on {open_} of them" if open_ else ""
-        clauses.append(
-            f"no loss was measured on {rest} other guard{'s' if rest > 1 else ''}{doubt}"
-        )
+        doubt = f", nor is one ruled out on {open_} of them" if open_ else ""
+        clauses.append(f"no measurable loss on {rest} other guard{'s' if rest > 1 else ''}{doubt}")
     return "; ".join(clauses)
 
 
@@ -135,7 +136,7 @@ def _guard(guard: Forgetting) -> str:
     if guard.low == guard.high:  # a text of its own, of which no spread is known
         return f"{guard.task} was measured on one item alone ({change})"
     worst = guard.low if guard.higher_is_better else guard.high
-    bound = wording.signed(worst, wording.places(guard.difference, guard.low, guard.high))
+    bound = wording.signed(worst, wording.places_of(guard))
     return f"{guard.task} did not measurably change ({evidence}: could be as bad as {bound})"
 
 

@@ -35,6 +35,7 @@ _METRICS = {
     "ranked_macro_f1": "macro F1 of ranked choices",
     "ranked_matthews": "matthews of ranked choices",
 }
+_MOST_PLACES = 6
 _METHODS = {
     "full": "Full fine-tuning",
     "selective": "Selective tuning",
@@ -98,12 +99,12 @@ def fixed(number: float, decimals: int = 2) -> str:
 
 def difference(paired: Paired) -> str:
     """`+0.14`, as precise as the pair needs."""
-    return signed(paired.difference, _places_of(paired))
+    return signed(paired.difference, places_of(paired))
 
 
 def interval(paired: Paired) -> str:
     """`+0.10 to +0.18`."""
-    decimals = _places_of(paired)
+    decimals = places_of(paired)
     return f"{signed(paired.low, decimals)} to {signed(paired.high, decimals)}"
 
 
@@ -179,18 +180,30 @@ def quantity(count: float) -> str:
     return _three_digits(count, "T")
 
 
-def undetectable(pair: Comparison) -> str:
-    """What its items are, where no least difference is known that they would show."""
+def undetectable(pair: Comparison, groups: int | None = None) -> str:
+    """What its items are, where no least difference is known that they would show.
+
+    `groups` is how many of them are independent, if fewer.
+    """
     count = pair.wins + pair.losses + pair.ties
     if count >= FEWEST and count == pair.ties:
         return "items none of which changed"
     if pair.p < 2 / 2 ** (FEWEST - 1):  # which fewer would not come below
         return "items that all changed alike"
+    if groups is not None and groups < FEWEST <= count:
+        return f"{items(count, groups)}, which are too few to show any difference"
     return "too few items to show any difference"
 
 
-def _places_of(paired: Paired) -> int:
-    return places(paired.difference, paired.low, paired.high)
+def places_of(paired: Paired) -> int:
+    """As many decimals as show on which side of zero a change and its interval lie."""
+    numbers = paired.difference, paired.low, paired.high
+    decimals = places(*numbers)
+    if paired.low * paired.high <= 0:
+        return decimals
+    while decimals < _MOST_PLACES and any(float(f"{n:.{decimals}f}") == 0 for n in numbers):
+        decimals += 1
+    return decimals
 
 
 def _three_digits(count: float, unit: str) -> str:

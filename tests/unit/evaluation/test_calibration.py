@@ -92,3 +92,17 @@ def test_two_models_with_other_edges_can_be_compared() -> None:
 def test_what_is_no_probability_is_refused(prediction: str, reference: str) -> None:
     with pytest.raises(InputError, match="a calibration score needs"):
         metric("brier").statistics(prediction, [reference])
+
+
+@pytest.mark.parametrize("key", ["ece", "ece_equal_width"])
+def test_a_calibrated_model_is_not_proved_to_err(key: str) -> None:
+    """Resampling alone gave bounds above the error that chance had made of nothing."""
+    found, rng = metric(key), np.random.default_rng(3)
+    said = rng.beta(3, 2, 50)
+    chance = rng.random(50)
+    well, badly = (
+        interval(found.join(key, np.stack([said, right], axis=1)), partial(found.reduce, key))
+        for right in (chance < said, chance < said - 0.4)
+    )
+    assert well.low == 0.0 < well.value < well.high < 0.3
+    assert 0.2 < badly.low < badly.value < badly.high < 0.6

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from brulee.errors import InputError
 from brulee.evaluation.base import Array, Metric
 from brulee.evaluation.classification import MacroF1, Matthews, macro_f1, matthews
+from brulee.evaluation.stats import Interval, interval
+from brulee.evaluation.suites.label_f1 import LabelF1
 
 PAIRS = [  # reference, prediction
     *[("yes", "yes")] * 6,
@@ -97,3 +100,35 @@ def test_a_reference_that_is_no_label_is_refused_with_the_nearest() -> None:
 def test_labels_must_be_several_and_different(labels: list[str]) -> None:
     with pytest.raises(InputError, match="at least two different"):
         Matthews(labels)
+
+
+def bounds(metric: Metric, pairs: list[tuple[str, str]]) -> Interval:
+    key = metric.keys[0]
+    stats = np.array([metric.statistics(given, [truth])[key] for truth, given in pairs])
+    return interval(stats, partial(metric.reduce, key), 200)
+
+
+def test_rounding_of_mean_counts_gives_a_constant_side_no_correlation() -> None:
+    metric = Matthews(list("abcd"))
+    said = [*"a" * 16, *"b" * 11, *"c" * 6, *"d" * 7]
+    for items in range(2, 41):
+        for given in (said[:items], said[-items:]):
+            assert scored(metric, [("a", one) for one in given]) == 0.0
+            assert scored(metric, [(one, "a") for one in given]) == 0.0
+
+
+def test_a_model_that_always_says_yes_is_not_proved_to_have_no_correlation() -> None:
+    few, many = (
+        bounds(Matthews(["yes", "no"]), [("yes", "yes"), ("no", "yes")] * half)
+        for half in (10, 100)
+    )
+    assert few.value == many.value == 0.0
+    assert few.low < -0.3 < 0.3 < few.high
+    assert few.low < many.low < 0 < many.high < few.high
+
+
+def test_f1_without_any_hit_rests_on_what_was_wanted_or_said() -> None:
+    metric, wanted, neither = LabelF1("yes", "no"), ("yes", "no"), ("no", "no")
+    assert bounds(metric, [neither] * 30)[:3] == (0.0, 0.0, 1.0)
+    assert bounds(metric, [wanted] * 5 + [neither] * 30)[:3] == bounds(metric, [wanted] * 5)[:3]
+    assert bounds(metric, [wanted] * 40).high < 0.1

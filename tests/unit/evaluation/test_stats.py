@@ -187,7 +187,7 @@ def test_a_ratio_that_is_right_in_all_items_may_be_wrong_in_another() -> None:
     all_right = np.array([[2.0, 2.0]] * 20 + [[0.0, 0.0]] * 10)
     found = interval(all_right, ratio)
     assert (found.value, found.high) == (1.0, 1.0)
-    assert found.low == pytest.approx(0.886, abs=1e-3)
+    assert found.low == pytest.approx(0.839, abs=1e-3)  # of 20: ten had nothing to be right in
 
 
 def test_resamples_that_vary_cover_what_is_far_from_normal() -> None:

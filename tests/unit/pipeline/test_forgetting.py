@@ -150,6 +150,17 @@ def test_guards_of_a_suite_with_few_items_prove_nothing_together() -> None:
     assert found.kept == "unclear"
 
 
+@pytest.mark.parametrize("gained", [0, 1])
+def test_a_suite_of_too_few_items_rules_no_loss_out_whether_or_not_one_gained(gained: int) -> None:
+    """One item gained of a hundred showed a spread, and with it less than -0.02 was ruled out."""
+    guards = {f"x/{i}": Guard(Right(f"x/{i}"), []) for i in range(4)}
+    before = dict.fromkeys(guards, answers(12, of=25))
+    after = {**before, "x/0": answers(12 + gained, of=25)}
+    (found,) = suites_forgotten(guards, before, after, 500)
+    assert (found.kept, found.p) == ("unclear", 1.0)
+    assert found.low < -0.02 < 0.02 < found.high
+
+
 def test_items_of_one_passage_are_one_witness() -> None:
     guard = Guard(Right("x/a"), [])
 

@@ -136,19 +136,57 @@ def test_a_guard_of_which_less_is_better_names_its_unit_beside_the_sign() -> Non
 def test_guards_that_are_not_named_are_not_said_to_be_safe() -> None:
     doubtful = tuple(guard(-0.1, 0.05, f"open-{i}") for i in range(5))
     said = verdict(results(GAIN, guards=(guard(-0.01, 0.01, "fine"), *doubtful)))
-    assert said.endswith("no loss was measured on 3 other guards, nor ruled out on 2 of them.")
+    assert said.endswith("no measurable loss on 3 other guards, nor is one ruled out on 2 of them.")
 
 
 def test_every_forgotten_guard_is_named_however_many_there_are() -> None:
     lost = tuple(guard(-0.2, -0.1, f"lost-{i}") for i in range(5))
     said = verdict(results(GAIN, guards=(guard(-0.01, 0.01, "fine"), *lost)))
     assert said.count("it forgot part of") == 5
-    assert "no loss was measured on 1 other guard." in said
+    assert "no measurable loss on 1 other guard." in said
 
 
 def test_a_tiny_interval_is_not_rounded_to_zero() -> None:
     small = changed(tuned=0.314, difference=0.004, low=0.002, high=0.006)
     assert "from 0.310 to 0.314 (+0.004, 95% interval +0.002 to +0.006" in verdict(results(small))
+
+
+def test_a_proven_change_is_never_shown_as_nothing() -> None:
+    least = changed(tuned=0.3102, difference=0.0002, low=0.0001, high=0.0003)
+    assert "from 0.3100 to 0.3102 (+0.0002, 95% interval +0.0001 to +0.0003" in verdict(
+        results(least)
+    )
+    lost = guard(-0.0300, -0.0002)
+    assert "(-0.0151, interval -0.0300 to -0.0002)" in verdict(results(GAIN, guards=(lost,)))
+
+
+def test_many_items_of_few_groups_are_not_called_many() -> None:
+    grouped = {"support-chats/test": 4}
+    unsure = results(changed(p=0.2)).model_copy(update={"groups": grouped})
+    assert "the least that 30 in 4 groups can show is 0.05" in verdict(unsure)
+    few = results(changed(p=0.2, minimum_detectable=None)).model_copy(update={"groups": grouped})
+    assert "on 30 in 4 groups, which are too few to show any difference)" in verdict(few)
+
+
+def test_several_tasks_say_the_change_of_an_error_as_each_task_does() -> None:
+    bits = [
+        changed(task=task, metric="bits_per_byte", base=1.0, tuned=1.0 + change, difference=change,
+                low=change - 0.01, high=change + 0.01, higher_is_better=False)
+        for task, change in (("a", -0.1), ("b", -0.3), ("c", 0.1))
+    ]  # fmt: skip
+    said = verdict(results(*bits))
+    assert "improved 2 of 3 tasks (1 worse, 0 unclear; bits per byte -0.10 on average)" in said
+    assert "worse: c (bits per byte +0.10)" in said
+    hardly = [changed(task=task, difference=-0.001, low=-0.01, high=0.01, p=0.9) for task in "ab"]
+    assert "(0 worse, 2 unclear; ROUGE-1 -0.001 on average)" in verdict(results(*hardly))
+
+
+def test_a_further_score_that_fell_on_several_tasks_is_not_hidden_behind_the_first() -> None:
+    fell = {"metric": "faithfulness", "difference": -0.1, "low": -0.2, "high": -0.05}
+    both = [pair for task in "abc" for pair in (changed(task=task), changed(task=task, **fell))]
+    both[-1] = both[-1].model_copy(update={"p": 0.4})
+    assert "; but got worse: faithfulness on 2 of 3;" in verdict(results(*both))
+    assert "but got worse" not in verdict(results(*both[::2]))
 
 
 def test_the_sentence_is_stored_with_the_results() -> None:
