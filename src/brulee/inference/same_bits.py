@@ -5,19 +5,19 @@ What PyTorch calls on a CPU does not see to that. MKL's matrix products sum in a
 rows, for some numbers of rows in the middle, and for other numbers of terms; fused attention cuts
 its work by the number of queries and of keys. Here
 - a linear map is a loop of ours, in which each value is one sum in the order of its terms
-  (kernels/products.c);
-- experts' products of all their tokens at once are taken an expert at a time, by the same maps;
-- attention is two plain products by the same loop.
-Without a C compiler a linear map goes through oneDNN, whose sums do not depend on the number of
-rows from two on, and attention's second product, over the keys, is taken in blocks of as many terms
-each and added up in their order. Tried with MKL's and oneDNN's kernels for AVX-512 and AMX; MKL's
-for AVX2 do not keep to this where attention multiplies.
+  (kernels/products.c), and attention two products by the same loop;
+- experts' products of all their tokens at once are taken an expert at a time, by the same maps.
+With AVX-512 a linear map goes through oneDNN, whose sums were seen there not to depend on the
+number of rows from two on, and attention's second product, over the keys, is taken in blocks of as
+many terms each and added up in their order. So it is without a C compiler, where MKL's kernels for
+AVX2 do not keep to it.
 
 Shapes: `T` queries, `S` keys, `H` query heads, `K` key heads, `G` = H / K, `D` head width.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -49,7 +49,17 @@ def filled(count: int, model: PreTrainedModel) -> int:
     """
     like = model.get_input_embeddings().weight
     plain = like.dtype == torch.float32 and like.device.type == "cpu"
-    return count if plain and kernel("linear", like) is not None else up(count)
+    return count if plain and _loop(like) is not None else up(count)
+
+
+@functools.cache
+def _by_onednn() -> bool:
+    return _ONEDNN and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
+def _loop(x: torch.Tensor) -> Callable[..., None] | None:
+    """The loop that computes linear maps of x, (N, I) in fp32 on a CPU; None where oneDNN does."""
+    return None if _by_onednn() else kernel("linear", x)
 
 
 class SameBits(TorchFunctionMode):
@@ -92,7 +102,7 @@ def _plain(x: torch.Tensor) -> bool:
     return (
         x.dtype == torch.float32
         and x.device.type == "cpu"
-        and (_ONEDNN or kernel("linear", x) is not None)
+        and (_ONEDNN or _loop(x) is not None)
         and x.layout == torch.strided
         and x.dim() >= 2
         and x.numel() > 0
@@ -105,7 +115,7 @@ def _linear(
 ) -> torch.Tensor:
     rows = x.reshape(-1, x.shape[-1])
     shape = *x.shape[:-1], len(weight)
-    run = kernel("linear", x)
+    run = _loop(x)
     if run is not None:
         return _by_loop(run, rows, weight, bias).view(shape)
     if len(rows) == 1:  # one row has a kernel of its own
@@ -154,7 +164,7 @@ def _by_products(
     K, S, _ = key.shape
     grouped = query.view(K, H // K, T, D).reshape(K, -1, D)
     grouped = grouped * (D**-0.5 if scaling is None else scaling)
-    run = kernel("linear", query)
+    run = _loop(query)
     if run is not None:
         scores = torch.stack([_by_loop(run, q, k) for q, k in zip(grouped, key, strict=True)])
         weights = scores.view(H, T, S).add_(mask_TS).softmax(dim=-1).view(K, -1, S)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from brulee.inference import same_bits
 from brulee.inference.same_bits import SameBits, attended
 from brulee.methods import build_method
 from brulee.recipe import MethodSpec
@@ -47,10 +49,18 @@ def _of(block: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     return out
 
 
+@pytest.fixture
+def by_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linear maps are computed by the loop in C on processors too where oneDNN would do it."""
+    if shutil.which("gcc") is None:
+        pytest.skip("needs gcc")
+    monkeypatch.setattr(same_bits, "_by_onednn", lambda: False)
+
+
 @pytest.mark.parametrize("lies", ["by outputs", "by inputs", "apart"])
 @pytest.mark.parametrize(("inputs", "outputs"), [(300, 70), (16, 5), (1, 33)])
 def test_a_row_of_a_linear_map_has_the_same_bits_beside_any_others(
-    inputs: int, outputs: int, lies: str
+    by_loop: None, inputs: int, outputs: int, lies: str
 ) -> None:
     draw = torch.Generator().manual_seed(0)
     x, bias = torch.randn(500, inputs, generator=draw), torch.randn(outputs, generator=draw)
@@ -70,7 +80,7 @@ def test_a_row_of_a_linear_map_has_the_same_bits_beside_any_others(
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_the_number_of_threads_changes_no_bit(threads: int) -> None:
+def test_the_number_of_threads_changes_no_bit(by_loop: None, threads: int) -> None:
     draw = torch.Generator().manual_seed(0)
     x, weight = torch.randn(700, 90, generator=draw), torch.randn(75, 90, generator=draw)
     before = torch.get_num_threads()
@@ -84,7 +94,9 @@ def test_the_number_of_threads_changes_no_bit(threads: int) -> None:
         torch.set_num_threads(before)
 
 
-def test_attention_has_the_same_bits_with_other_queries_and_with_keys_that_nobody_sees() -> None:
+def test_attention_has_the_same_bits_with_other_queries_and_with_keys_that_nobody_sees(
+    by_loop: None,
+) -> None:
     draw = torch.Generator().manual_seed(0)
     query = torch.randn(1, 6, 40, 32, generator=draw)
     keys, values = (torch.randn(1, 2, 400, 32, generator=draw) for _ in range(2))
