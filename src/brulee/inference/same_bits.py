@@ -11,7 +11,8 @@ its work by the number of queries and of keys. Here
 Tried with MKL's and oneDNN's kernels for AVX-512 and AMX. MKL's for AVX2 do not keep to this where
 attention multiplies, and scores depend on their batch there by rounding (docs/performance.md).
 
-Shapes: `T` queries, `S` keys, `H` query heads, `K` key heads, `G` = H / K, `D` head width.
+Shapes: `T` queries, `S` keys, `H` query heads, `K` key heads, `G` = H / K, `D` head width, `E` that
+of values.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def attended(
     mask_TS: torch.Tensor,
     scaling: float | None,
 ) -> torch.Tensor:
-    """Attention with a mask that is added: query (1, H, T, D), key (1, K, S, D); (1, T, H, D)."""
+    """Attention with a mask that is added: query (1, H, T, D), key (1, K, S, D); (1, T, H, E)."""
     if query.dtype == torch.float32 and query.device.type == "cpu":
         return _by_products(query[0], key[0], value[0], mask_TS, scaling)[None]
     out = F.scaled_dot_product_attention(
@@ -127,4 +128,4 @@ def _by_products(
     for start in range(KEYS, S, KEYS):
         block = slice(start, start + KEYS)
         out.baddbmm_(weights[..., block], value[:, block])
-    return out.view(H, T, D).transpose(0, 1)
+    return out.view(H, T, value.shape[2]).transpose(0, 1)
