@@ -69,9 +69,9 @@ def one_thread() -> None:
 def make_model(one_thread: None) -> Callable[..., PreTrainedModel]:
     """`make_model("llama", seed=0, **config)`: a fresh model in evaluation mode, in fp32.
 
-    Names: llama (grouped queries), qwen3, gemma (tied, scaled embeddings), mistral (sliding window
-    6), phi (biases, its head's too), phi3 (fused qkv and gate), gpt2, gpt-neox (fused qkv), t5,
-    t5-gated, bart, marian (its positions are not stored).
+    Names: llama (grouped queries), deepseek (values narrower than keys), qwen3, gemma (tied, scaled
+    embeddings), mistral (sliding window 6), phi (biases, its head's too), phi3 (fused qkv and
+    gate), gpt2, gpt-neox (fused qkv), t5, t5-gated, bart, marian (its positions are not stored).
     """
     import torch
 
@@ -202,6 +202,21 @@ def _qwen3(changes: dict[str, Any]) -> PreTrainedModel:
 
     tied = {"head_dim": 8, "tie_word_embeddings": True}
     return Qwen3ForCausalLM(Qwen3Config(**{**_SIZES, **tied, **changes}))
+
+
+def _deepseek(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import DeepseekV2Config, DeepseekV2ForCausalLM
+
+    widths: dict[str, Any] = {
+        "kv_lora_rank": 8,
+        "q_lora_rank": None,
+        "qk_rope_head_dim": 4,
+        "qk_nope_head_dim": 8,
+        "v_head_dim": 8,
+        "num_key_value_heads": 4,
+        "first_k_dense_replace": 2,  # no experts
+    }
+    return DeepseekV2ForCausalLM(DeepseekV2Config(**{**_SIZES, **widths, **changes}))
 
 
 def _gemma(changes: dict[str, Any]) -> PreTrainedModel:
@@ -337,6 +352,7 @@ def _mamba(changes: dict[str, Any]) -> PreTrainedModel:
 
 _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "llama": _llama,
+    "deepseek": _deepseek,
     "qwen3": _qwen3,
     "gemma": _gemma,
     "mistral": _mistral,

@@ -102,10 +102,8 @@ class Adapters:
             self._sessions[name] = session
 
     def _session_of(self, held: Held) -> Session:
-        # As the base does: an adapter changes modules, not how attention is asked for.
-        streams = self._sessions[None].engine.reads_streams
         ours, folder = held.adapter.ours, held.adapter.folder
-        return session_of(held.base, held.attached, ours, folder, streams)
+        return session_of(held.base, held.attached, ours, folder, self._sessions[None].engine)
 
     def _prepared(self, adapter: Adapter) -> Prepared:
         held = self._swap.made(adapter)

@@ -36,7 +36,8 @@ class Engine:
     Rows that are generated hold at most `batch_tokens` tokens. `reserved` positions of the model's
     context are taken before a document's own begin, and `context` is what is left, None without
     bound. `decode` gives the text of token ids.
-    `streams`: whether the model reads them, which is tried if it is not known.
+    `like` is an engine of the same base with other adapters, or none, which change modules and not
+    how attention is asked for: what it was tried for is not tried again.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Engine:
         batch_tokens: int = 8192,
         reserved: int = 0,
         decode: Decode | None = None,
-        streams: bool | None = None,
+        like: Engine | None = None,
     ) -> None:
         self.model, self.stop_ids, self.pad_id = model, frozenset(stop_ids), pad_id
         self.batch_tokens, self._decode = batch_tokens, decode
@@ -55,12 +56,12 @@ class Engine:
         self.device = next(model.parameters()).device
         context = context_length(model)
         self.context = None if context is None else context - reserved
-        self.reads_streams = reads_streams(model) if streams is None else streams
+        self.reads_streams: bool = like.reads_streams if like else reads_streams(model)
         self.voice = Voice(None, model)
+        self.pads: bool = like.pads if like else self._pads()
         # Padding would stand between a prefix and its prompt, and a window counts it.
-        self._unpadded = reserved > 0 and window_length(model) is not None
-        if not (self.reads_streams or self.seq2seq or self._unpadded):
-            self._unpadded = not pads_rightly(model, pad_id)
+        counted = reserved > 0 and window_length(model) is not None
+        self._apart = counted or not self.pads
         self.pass_tokens = min(batch_tokens, PASS_TOKENS[self.device.type])
 
     def generate(
@@ -191,6 +192,10 @@ class Engine:
         continued = write if sampling.beams == 1 else search
         yield from continued(decoder, orders, sampling, stopped)
 
+    def _pads(self) -> bool:
+        """Whether prompts of unlike lengths may be padded, where they would be."""
+        return self.reads_streams or self.seq2seq or pads_rightly(self.model, self.pad_id)
+
     def _decoders(
         self, prompts: Sequence[Sequence[int]], most: Sequence[int], copies: int = 1
     ) -> Iterator[tuple[Decoder, Sequence[int]]]:
@@ -229,7 +234,7 @@ class Engine:
 
     def _padded(self, sizes: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
         """Indices in batches to be generated for: of one prompt length each, where it matters."""
-        if not self._unpadded:
+        if not self._apart:
             yield from padded_parts(sizes, self.batch_tokens)
             return
         for length in sorted(set(lengths), reverse=True):

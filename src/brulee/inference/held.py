@@ -3,8 +3,9 @@
 What a group shares is read once for the queries of all its rows; what a shorter row has no tokens
 for is hidden from it. A row is given one token at a time.
 
-Shapes: `B` rows, `H` query heads, `K` key heads, `G` = H / K, `D` head width, `C` room of a row,
-`S` own positions of the longest row, `L` shared positions, `T` tokens of the pass (B and spare).
+Shapes: `B` rows, `H` query heads, `K` key heads, `G` = H / K, `D` head width, `E` that of values,
+`C` room of a row, `S` own positions of the longest row, `L` shared positions, `T` tokens of the
+pass (B and spare).
 """
 
 from __future__ import annotations
@@ -87,14 +88,14 @@ class HeldTensors:
         scaling: float | None,
         window: int | None,
     ) -> torch.Tensor:
-        """Attention of one layer: query (1, H, T, D), new keys (1, K, P + T, D); (1, T, H, D)."""
+        """Attention of one layer: query (1, H, T, D), new keys (1, K, P + T, D); (1, T, H, E)."""
         _, H, T, D = query.shape
-        B, K = len(self._rows), new[0].shape[1]
+        B, K, E = len(self._rows), new[0].shape[1], new[1].shape[3]
         keys, values = self._written(layer, new, T)
         query_TKGD = query[0].transpose(0, 1).reshape(T, K, H // K, D)
         query_BKGD = query_TKGD[:B] * (D**-0.5 if scaling is None else scaling)
         scores = query_BKGD @ keys.transpose(-1, -2) + self._mask(window, keys)[:, None, None]
-        out = query.new_zeros(T, K, H // K, D)
+        out = query.new_zeros(T, K, H // K, E)
         weights = torch.empty_like(scores)
         for shared, rows, length in self._groups:
             asked = query_BKGD[rows]
@@ -104,7 +105,7 @@ class HeldTensors:
             weights[rows] = own
             out[rows] = found
         out[:B] += weights @ values
-        return out.view(1, T, H, D)
+        return out.view(1, T, H, E)
 
     def _shared(
         self,
@@ -125,7 +126,7 @@ class HeldTensors:
         both = torch.cat([common, scores], dim=-1).softmax(dim=-1, dtype=torch.float32)
         both = both.to(query.dtype)
         weights = both[..., :length].transpose(0, 1).reshape(K, n * G, length)
-        found = (weights @ held[1]).view(K, n, G, D).transpose(0, 1)
+        found = (weights @ held[1]).view(K, n, G, held[1].shape[2]).transpose(0, 1)
         return both[..., length:], found
 
     def _written(self, layer: int, new: Pair, tokens: int) -> Pair:

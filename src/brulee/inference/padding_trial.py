@@ -7,30 +7,37 @@ with windows of its own may count padding.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedModel
 
 from brulee.inference.padded_decoder import PaddedDecoder
+from brulee.models.context import context_length
 from brulee.models.turns import turn
 
-_SIZES = 11, 5  # of prompts
+_LONGER, _SHORTER = 11, 5  # prompts, where the model reads as much
 _MORE = 4  # tokens after them, of which the longer prompt has half
 
 
 def pads_rightly(model: PreTrainedModel, pad_id: int) -> bool:
     """Whether two prompts of unlike lengths, padded to one, are gone on with as each is alone.
 
-    The longer ends first, so that the shorter has tokens in company and without.
+    The longer ends first, so that the shorter has tokens in company and without. A model that
+    reads too little for that has its prompts apart.
     """
+    longest = min(_LONGER, (context_length(model) or sys.maxsize) - _MORE)
+    sizes = longest, min(_SHORTER, longest - 1)
+    if min(sizes) < 1:
+        return False
     with turn(model):  # nobody else runs it while its dropout is off
         training = model.training
         model.eval()
         try:
             high = model.get_input_embeddings().weight.shape[0]
             draw = torch.Generator().manual_seed(0)
-            longer, shorter = (torch.randint(high, (n + _MORE,), generator=draw) for n in _SIZES)
+            longer, shorter = (torch.randint(high, (n + _MORE,), generator=draw) for n in sizes)
             found = _logits(model, [shorter.tolist(), longer.tolist()], pad_id)
             expected = _logits(model, [shorter.tolist()], pad_id)
         finally:

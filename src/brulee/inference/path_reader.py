@@ -8,8 +8,8 @@ layer a branch's own go to their depth on it, and its queries read it from the b
 
 So nothing is padded, nothing is copied for those who share it, and only one path is ever held.
 
-Shapes: `T` tokens of a pass, `H` query heads, `K` key heads, `D` head width, `P` trained positions,
-`S` positions seen, `N` positions asked for, `V` vocabulary.
+Shapes: `T` tokens of a pass, `H` query heads, `K` key heads, `D` head width, `E` that of values,
+`P` trained positions, `S` positions seen, `N` positions asked for, `V` vocabulary.
 """
 
 from __future__ import annotations
@@ -83,10 +83,11 @@ class PathReader:
         scaling: float | None,
         window: int | None,
     ) -> torch.Tensor:
-        """Attention of one layer: query (1, H, T, D), new keys (1, K, P + T, D); (1, T, H, D)."""
+        """Attention of one layer: query (1, H, T, D), new keys (1, K, P + T, D); (1, T, H, E)."""
         self.trained = trained = new[0].shape[2] - query.shape[2]
         stack = self._stack(layer, new, trained)
-        out = torch.empty_like(query.transpose(1, 2))
+        _, H, T, _ = query.shape
+        out = query.new_empty(1, T, H, new[1].shape[3])  # values may be narrower (DeepSeek's)
         for at, branch in enumerate(self._pass.branches):
             tokens, bottom = branch.tokens, trained + branch.depth
             self._clear(layer, stack, up(bottom + tokens, KEYS))

@@ -12,7 +12,8 @@ number of rows from two on, and attention's second product, over the keys, is ta
 many terms each and added up in their order. So it is without a C compiler, where MKL's kernels for
 AVX2 do not keep to it.
 
-Shapes: `T` queries, `S` keys, `H` query heads, `K` key heads, `G` = H / K, `D` head width.
+Shapes: `T` queries, `S` keys, `H` query heads, `K` key heads, `G` = H / K, `D` head width, `E` that
+of values.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ def attended(
     mask_TS: torch.Tensor,
     scaling: float | None,
 ) -> torch.Tensor:
-    """Attention with a mask that is added: query (1, H, T, D), key (1, K, S, D); (1, T, H, D)."""
+    """Attention with a mask that is added: query (1, H, T, D), key (1, K, S, D); (1, T, H, E)."""
     if query.dtype == torch.float32 and query.device.type == "cpu":
         return _by_products(query[0], key[0], value[0], mask_TS, scaling)[None]
     out = F.scaled_dot_product_attention(
@@ -169,11 +170,11 @@ def _by_products(
         scores = torch.stack([_by_loop(run, q, k) for q, k in zip(grouped, key, strict=True)])
         weights = scores.view(H, T, S).add_(mask_TS).softmax(dim=-1).view(K, -1, S)
         read = [_by_loop(run, w, v.t()) for w, v in zip(weights, value, strict=True)]
-        return torch.stack(read).view(H, T, D).transpose(0, 1)
+        return torch.stack(read).view(H, T, value.shape[2]).transpose(0, 1)
     scores = torch.bmm(grouped, key.transpose(1, 2)).view(H, T, S)
     weights = scores.add_(mask_TS).softmax(dim=-1).view(K, -1, S)
     out = torch.bmm(weights[..., :KEYS], value[:, :KEYS])
     for start in range(KEYS, S, KEYS):
         block = slice(start, start + KEYS)
         out.baddbmm_(weights[..., block], value[:, block])
-    return out.view(H, T, D).transpose(0, 1)
+    return out.view(H, T, value.shape[2]).transpose(0, 1)

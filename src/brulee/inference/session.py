@@ -193,13 +193,13 @@ def open_engine(
     encoder: Encoder,
     batch_tokens: int = 8192,
     attached: Attached | None = None,
-    streams: bool | None = None,
+    like: Engine | None = None,
 ) -> Engine:
-    """An engine that stops where the encoder's completions end; `streams` as it has it."""
+    """An engine that stops where the encoder's completions end; `like` as it has it."""
     reserved = attached.reserved if attached else 0
 
     decode = partial(text_of, base.tokenizer)
-    known = (base.pad_id, batch_tokens, reserved, decode, streams)
+    known = (base.pad_id, batch_tokens, reserved, decode, like)
     return Engine(base.model, encoder.stop_ids, *known)
 
 
@@ -230,9 +230,9 @@ def session_of(
     attached: Attached | None,
     ours: Mapping[str, Any],
     folder: Path,
-    streams: bool | None = None,
+    like: Engine | None = None,
 ) -> Session:
-    """Frame prompts as training did, by its record `ours` in `folder`; `streams` as `Engine`."""
+    """Frame prompts as training did, by its record `ours` in `folder`; `like` as `Engine`."""
     encoder = Encoder(
         base.tokenizer,
         kind=base.kind,
@@ -245,5 +245,5 @@ def session_of(
             f"{folder}: trained with another chat template or tokenizer than {base.name!r} has "
             "now, so that it would read prompts it has never seen; bring back the one it had."
         )
-    engine = open_engine(base, encoder, attached=attached, streams=streams)
+    engine = open_engine(base, encoder, attached=attached, like=like)
     return Session(base, attached, encoder, engine, ours)

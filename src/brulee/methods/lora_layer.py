@@ -87,7 +87,8 @@ class LoRALinear(Wrapper):
             out: torch.Tensor = self.base_layer(x)
             return out
         x_NI = x.reshape(-1, x.shape[-1])
-        return self.after(x_NI, self.base_layer(x_NI)).view(*x.shape[:-1], -1)
+        out_NO = self.after(x_NI, self.base_layer(x_NI))
+        return out_NO.view(*x.shape[:-1], out_NO.shape[-1])  # not -1: N may be 0
 
     def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """X (N, I) and W x (N, O), which is written over -> (N, O)."""

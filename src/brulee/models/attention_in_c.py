@@ -42,8 +42,8 @@ def attend_in_c(
 
     With a `window`, of the last so many of them up to its own.
     """
-    alike = q_QHD.dtype == k_TKD.dtype == v_TKD.dtype
     width = q_QHD.shape[2]
+    alike = q_QHD.dtype == k_TKD.dtype == v_TKD.dtype and v_TKD.shape[2] == width
     if not alike or width % _SIDE or kernel("attend_forward", q_QHD) is None:
         return None
     if not _is_right(q_QHD.device, q_QHD.dtype, width):

@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from torch import nn
+from transformers.cache_utils import Cache
 
 OLD, NEW = "past_key_values", "cache"
 
@@ -16,6 +17,11 @@ def cache_name(model: nn.Module) -> str:
 
 
 def cache_of(output: Any) -> Any:
-    """The cache that a model's output holds; None where it has none (RWKV, RecurrentGemma)."""
+    """The cache that a model's output holds; None where it has none (RWKV, RecurrentGemma).
+
+    One of a class of the architecture's own is as good as none: rows cannot be chosen from it
+    (xLSTM), or are where only some of its states follow (MiniMax).
+    """
     found = getattr(output, NEW, None)
-    return getattr(output, OLD, None) if found is None else found
+    found = getattr(output, OLD, None) if found is None else found
+    return found if type(found).__module__ == Cache.__module__ else None

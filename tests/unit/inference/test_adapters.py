@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from brulee.errors import InputError
-from brulee.inference import adapters
+from brulee.inference import adapters, engine
 from brulee.inference.adapters import Adapters, open_adapters
 from brulee.methods import METHODS, build_method
 from brulee.methods.checkpoint import save_adapter
@@ -53,6 +53,23 @@ def _held(base: Base, tmp_path: Path, ways: list[str] | None = None) -> Adapters
     for way in ways or WAYS:
         held.add(way, tmp_path / way)
     return held
+
+
+def test_what_the_base_was_tried_for_is_not_tried_again(
+    make_base: MakeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten passes for every adapter that a server takes."""
+    tried: list[object] = []
+
+    def try_it(model: object, _: int) -> bool:
+        tried.append(model)
+        return False
+
+    monkeypatch.setattr(engine, "pads_rightly", try_it)
+    base = make_base("mamba")
+    held = _held(base, tmp_path, ["lora", "lora too"])
+    assert tried == [base.model]
+    assert [held.session(name).engine.pads for name in (None, "lora", "lora too")] == [False] * 3
 
 
 def _asked(names: list[str | None]) -> list[tuple[str, str | None]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Make = Callable[..., "PreTrainedModel"]
-MODELS = ["llama", "mistral", "gpt2", "t5", "bart"]
+MODELS = ["llama", "deepseek", "mistral", "gpt2", "t5", "bart"]
 NEW = 16
 # Long enough for several passes over the prompts of one batch on a CPU.
 LENGTHS = [13, 1, 250, 7, 180, 8, 190, 30]

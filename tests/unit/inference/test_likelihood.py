@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Make = Callable[..., "PreTrainedModel"]
-STREAMED = ["llama", "qwen3", "gemma", "mistral", "phi", "gpt2", "gpt-neox"]
+STREAMED = ["llama", "deepseek", "qwen3", "gemma", "mistral", "phi", "gpt2", "gpt-neox"]
 
 
 def _questions(count: int, answers: int) -> list[Encoded]:

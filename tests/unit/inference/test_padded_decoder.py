@@ -37,14 +37,20 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "lfm2": {"full_attn_idxs": [1]},
     "recurrent_gemma": {"num_hidden_layers": 3, "lru_width": 32},
     "rwkv": {"attention_hidden_size": 32},
+    "minimax": {  # whose cache is a class of its own
+        "layer_types": ["linear_attention", "full_attention"],
+        "num_local_experts": 4,
+        "block_size": 8,
+    },
 }
 PROMPTS = [[7, 11, 5, 3, 9, 30, 41], [13], [60, 61, 62], [8, 44, 91], [2, 3]]
 GREEDY = Sampling(max_new_tokens=10)
 
 
-def _model(name: str) -> PreTrainedModel:
+def _model(name: str, **changes: Any) -> PreTrainedModel:
     torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(name, **(SIZES | FAMILIES[name]))
+    own = FAMILIES.get(name, {}) | changes
+    config = transformers.AutoConfig.for_model(name, **(SIZES | own))
     model: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -88,3 +94,14 @@ def test_whether_rows_are_padded_is_tried(name: str, right: bool) -> None:
     model = _model(name).train()
     assert pads_rightly(model, 0) == right
     assert model.training
+
+
+@pytest.mark.parametrize("context", [5, 6, 14])
+def test_a_model_of_a_short_context_is_opened(context: int) -> None:
+    """The trial read fifteen tokens, which is more than such a model has positions for."""
+    model = _model("biogpt", max_position_embeddings=context)
+    engine = Engine(model, [], 0)
+    assert (engine.reads_streams, engine.pads) == (False, context > 5)
+    prompts = [list(range(7, 7 + n)) for n in range(1, context)]
+    alone = [engine.generate([prompt], GREEDY)[0] for prompt in prompts]
+    assert engine.generate(prompts, GREEDY) == alone

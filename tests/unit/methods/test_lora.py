@@ -189,6 +189,13 @@ def test_a_corrected_head_leaves_the_tied_embedding_alone(
     torch.testing.assert_close(_logits(again), tuned, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("options", [{}, {"dora": True}], ids=["lora", "dora"])
+def test_a_map_of_no_tokens_gives_none(options: dict[str, bool]) -> None:
+    """LongT5 sums up blocks of tokens, of which a short prompt has none."""
+    layer = LoRALinear(torch.nn.Linear(6, 8), _size(2), 0.0, torch.Generator(), **options)
+    assert layer(torch.zeros(1, 0, 6)).shape == (1, 0, 8)
+
+
 def test_dropout_falls_on_the_correction_only(make_model: Make) -> None:
     model = make_model("llama")
     plain = _logits(model)
