@@ -1,6 +1,6 @@
 """Families of models through the fused decoder and through transformers' layers, side by side.
 
-    .venv/bin/python benchmarks/families.py [--repeats 3] [--pairs]
+    .venv/bin/python benchmarks/families.py [--repeats 3] [--pairs | --gpt]
 
 Models of random weights in the shapes of Gemma 3 270M (its vocabulary cut to 32,768) and of a
 small Phi 3: LoRA of rank 16 on every linear map, bf16, one thread, two documents of about 300
@@ -10,7 +10,8 @@ thread's own time, so that they hold on a busy machine too. Both ways' losses ha
 1%. Memory is what a step adds at its peak; through layers it is given in passes of 512 tokens,
 which is what training takes there, and in passes as large as the decoder's. Writes
 families-cpu.json. With --pairs it is the shape of BART base with its dropout, on eight documents
-of 180 to 410 tokens, and families-pairs-cpu.json.
+of 180 to 410 tokens, and families-pairs-cpu.json. With --gpt it is the shape of GPT-2 with its
+dropout, in fp32, and families-gpt-cpu.json.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
             "norm_topk_prob": True, "vocab_size": VOCABULARY,
         },
     ),
+    "gpt2": ("GPT2", {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2}),
     "bart-base": (
         "Bart",
         {
@@ -99,35 +101,41 @@ CASES = (
     ("cohere-small", (280, 320)),
     ("qwen3-moe-small", (280, 320)),
 )
+GPT_CASES = (("gpt2", (280, 320)),)
 PAIR_CASES = (("bart-base", (180, 230, 300, 320, 250, 200, 410, 280)),)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--pairs", action="store_true", help="encoder-decoders instead")
+    others = parser.add_mutually_exclusive_group()
+    others.add_argument("--pairs", action="store_true", help="encoder-decoders instead")
+    others.add_argument("--gpt", action="store_true", help="GPT-2 instead, in fp32")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder to write to")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    cases = []
-    for shape, lengths in PAIR_CASES if arguments.pairs else CASES:
-        cases.append(case(shape, lengths, arguments.repeats))
+    cases, dtype = [], torch.float32 if arguments.gpt else torch.bfloat16
+    chosen = GPT_CASES if arguments.gpt else PAIR_CASES if arguments.pairs else CASES
+    for shape, lengths in chosen:
+        cases.append(case(shape, lengths, arguments.repeats, dtype))
         print(json.dumps(cases[-1]), flush=True)
     result = {
-        "what": "LoRA r16 on every linear map, bf16, random weights, forward and backward",
+        "what": "LoRA r16 on every linear map, random weights, forward and backward, "
+        + ("fp32" if arguments.gpt else "bf16"),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "cases": cases,
     }
-    target = arguments.results / f"families-{'pairs-' if arguments.pairs else ''}cpu.json"
+    which = "gpt-" if arguments.gpt else "pairs-" if arguments.pairs else ""
+    target = arguments.results / f"families-{which}cpu.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def case(shape: str, lengths: Sequence[int], repeats: int) -> dict[str, Any]:
-    fused, layers, parameters = _two_ways(shape)
+def case(shape: str, lengths: Sequence[int], repeats: int, dtype: torch.dtype) -> dict[str, Any]:
+    fused, layers, parameters = _two_ways(shape, dtype)
     documents = [_document(length, seed) for seed, length in enumerate(lengths)]
     runs: dict[str, list[dict[str, float]]] = {"fused": [], "layers": []}
     for at in range(repeats + 1):  # the first warms up
@@ -153,14 +161,14 @@ def case(shape: str, lengths: Sequence[int], repeats: int) -> dict[str, Any]:
     }
 
 
-def _two_ways(shape: str) -> tuple[Passes, Passes, list[torch.nn.Parameter]]:
+def _two_ways(shape: str, dtype: torch.dtype) -> tuple[Passes, Passes, list[torch.nn.Parameter]]:
     """Through the decoder and through layers, and what both train."""
     kind, sizes = SHAPES[shape]
     config = getattr(transformers, f"{kind}Config")(**sizes, pad_token_id=0)
     pair = bool(config.is_encoder_decoder)
     auto: Any = transformers.AutoModelForSeq2SeqLM if pair else transformers.AutoModelForCausalLM
     torch.manual_seed(0)
-    model = auto.from_config(config, dtype=torch.bfloat16).eval()
+    model = auto.from_config(config, dtype=dtype).eval()
     tokenizer: Any = SimpleNamespace(pad_token_id=0, eos_token_id=2)
     base = Base(model, tokenizer, shape, "0" * 64, "seq2seq" if pair else "causal", Path())
     spec = MethodSpec.model_validate({"name": "lora", "rank": 16, "target": "all-linear"})
@@ -171,7 +179,7 @@ def _two_ways(shape: str) -> tuple[Passes, Passes, list[torch.nn.Parameter]]:
     setattr(head, name, lambda _: None)
     layers = Passes(base, most=8)
     setattr(head, name, look_for)
-    model.train(pair)  # an encoder-decoder drops what its configuration says
+    model.train()  # it drops what its configuration says
     assert (fused.fused, layers.fused) == (True, False)
     return fused, layers, [p for group in attached.groups() for p in group.parameters]
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -114,7 +115,7 @@ class LoRALinear(Wrapper):
         if base is None or self.lora_magnitude_vector is not None or self.start_a is not None:
             return None
         share = self.dropout if self.training else 0.0
-        return LinearParts(base.weight, base.bias, self.lora_A, self.lora_B, self.scale, share)
+        return replace(base, a=self.lora_A, b=self.lora_B, scale=self.scale, dropout=share)
 
     def factors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """A and B as they are applied and stored: of rank 2 R with PiSSA, its start taken off."""

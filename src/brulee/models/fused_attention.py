@@ -9,6 +9,7 @@ share a key head are the rows of one product. Long documents go to torch's kerne
 
 A layer may have a window, how many keys a query sees up to its own, and a cap: a score s is then
 cap * tanh(s / cap) before the softmax (Gemma 2; Riviere et al. 2024), which no kernel computes.
+Weights may be dropped after it, those that a seed for each product says (dropping.py).
 
 Shapes: `T` keys of the pack, `Q` queries of the pack, `H` query heads, `K` key heads, `G` = H / K,
 `D` head width; of one span: `n` queries, `S` keys.
@@ -25,6 +26,7 @@ import torch.nn.functional as F
 
 from brulee.models.attention import by_kernel, takes_all_documents, varlen
 from brulee.models.attention_in_c import attend_in_c, table_of
+from brulee.models.dropping import drawn_seed, drop
 from brulee.models.kernels import kernel
 from brulee.models.key_order import KeyOrder, key_order, put_in_order
 from brulee.models.rounding import rounded, step_of
@@ -80,18 +82,19 @@ def attend(
     scale: float,
     window: int | None = None,
     cap: float | None = None,
+    dropout: float = 0.0,
 ) -> torch.Tensor:
     """What each query reads of the keys of its span, (Q, H, D)."""
     window = window if window is not None and window < read.longest[1] else None
-    if cap is None:
+    if cap is None and not dropout:
         out_QHD = _by_kernel(q_QHD, k_TKD, v_TKD, read, scale, window)
         if out_QHD is not None:
             return out_QHD
     at_once = read.longest[1] if window is None else min(read.longest[1], window)
     if cap is not None or (q_QHD.device.type == "cpu" and at_once <= LONGEST):
         apply: Callable[..., torch.Tensor] = _Attend.apply  # torch leaves it untyped
-        return apply(q_QHD, k_TKD, v_TKD, read, scale, window, cap)
-    parts = [_kernel(q_QHD, k_TKD, v_TKD, span, scale, window) for span in read.spans]
+        return apply(q_QHD, k_TKD, v_TKD, read, scale, window, cap, dropout)
+    parts = [_kernel(q_QHD, k_TKD, v_TKD, span, scale, window, dropout) for span in read.spans]
     return torch.cat([*parts, torch.zeros_like(q_QHD[read.spans[-1].queries.stop :])])
 
 
@@ -128,14 +131,18 @@ class _Attend(torch.autograd.Function):
         scale: float,
         window: int | None,
         cap: float | None,
+        dropout: float,
     ) -> torch.Tensor:
         ctx.save_for_backward(q_QHD, k_TKD, v_TKD)
         ctx.read, ctx.scale, ctx.window, ctx.cap = read, scale, window, cap
         out_QHD = torch.empty_like(q_QHD)
         spans = _products(read, window)
+        ctx.dropout, ctx.seeds = dropout, [drawn_seed() if dropout else 0 for _ in spans]
         out_QHD[spans[-1].queries.stop :] = 0
-        for span in spans:
+        for span, seed in zip(spans, ctx.seeds, strict=True):
             _, _, v, p_KnS, _ = _weighed(q_QHD, k_TKD, v_TKD, span, read, scale, window, cap)
+            if dropout:
+                drop(p_KnS, dropout, seed, into=p_KnS)
             put(p_KnS @ v, out_QHD[span.queries])
         return out_QHD
 
@@ -151,17 +158,21 @@ class _Attend(torch.autograd.Function):
         wide = torch.promote_types(d_out.dtype, torch.float32)
         common_k = torch.zeros_like(d_k[:shared], dtype=wide)
         common_v = torch.zeros_like(common_k)
-        for span in spans:
+        for span, seed in zip(spans, ctx.seeds, strict=True):
             q, k, v, p_KnS, slope = _weighed(
                 q_QHD, k_TKD, v_TKD, span, ctx.read, ctx.scale, ctx.window, ctx.cap
             )
             d_o = by_key_head(d_out[span.queries], heads)
-            d_s = _through_softmax(d_o @ v.transpose(1, 2), p_KnS, span, ctx.scale, ctx.window)
+            d_p, read_KnS = d_o @ v.transpose(1, 2), p_KnS
+            if ctx.dropout:
+                read_KnS = drop(p_KnS, ctx.dropout, seed)
+                drop(d_p, ctx.dropout, seed, into=d_p)
+            d_s = _through_softmax(d_p, p_KnS, span, ctx.scale, ctx.window)
             d_s = d_s if slope is None else d_s.mul_(slope)
             put(d_s @ k, d_q[span.queries])
             for own, common, of_seen in (
                 (d_k, common_k, d_s.transpose(1, 2) @ q),
-                (d_v, common_v, p_KnS.transpose(1, 2) @ d_o),
+                (d_v, common_v, read_KnS.transpose(1, 2) @ d_o),
             ):
                 seen_SKD = of_seen.transpose(0, 1)
                 own[span.keys] += seen_SKD[span.shared : span.read]
@@ -169,7 +180,7 @@ class _Attend(torch.autograd.Function):
         if shared:
             d_k[:shared] += common_k
             d_v[:shared] += common_v
-        return d_q, d_k, d_v, None, None, None, None
+        return d_q, d_k, d_v, None, None, None, None, None
 
 
 def _products(read: Reading, window: int | None) -> list[Span]:
@@ -284,6 +295,7 @@ def _kernel(
     span: Span,
     scale: float,
     window: int | None = None,
+    dropout: float = 0.0,
 ) -> torch.Tensor:
     """One span through torch's own attention, (n, H, D)."""
     q_HnD = q_QHD[span.queries].transpose(0, 1)
@@ -299,6 +311,7 @@ def _kernel(
         k_KSD[None],
         v_KSD[None],
         attn_mask=mask,
+        dropout_p=dropout,
         is_causal=mask is None,
         scale=scale,
         enable_gqa=q_QHD.shape[1] != k_TKD.shape[1],

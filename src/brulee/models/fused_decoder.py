@@ -13,18 +13,18 @@ width, `H` query heads, `K` key heads, `W` head width.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
-from brulee.models.fused_attention import Reading, attend, reading
+from brulee.models.dropping import dropped
+from brulee.models.fused_activation import activated
+from brulee.models.fused_attention import Reading, attend
 from brulee.models.fused_layer_norm import normed, normed_again
 from brulee.models.fused_projection import Again, project
 from brulee.models.fused_rope import even_first, rotate
@@ -40,34 +40,12 @@ from brulee.models.hooks import (
     with_additions,
 )
 from brulee.models.layer_form import Form, LayerForm, read_form
+from brulee.models.layer_parts import Body, added_to, head_width, heads_of, mlp_in, read_body
+from brulee.models.prepared import Prepared, prepare
 from brulee.models.rounding import filled, step_of
-from brulee.models.spans import after_prefix, asking, spans_of
 
 # Rows of a pack, and of its last layer, are filled up to a multiple (rounding.py).
 STEP, LAST_STEP = 64, 32
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a pass reads beside weights, made before anything is computed.
-
-    `ids` and `positions` (T). `every` is how the documents are read in all layers but the last,
-    `last` how in that one, whose queries are `index` (Q) among the pack's rows; `learned` (N) are
-    the learned positions among those, and `targets` (N) what they predict.
-    """
-
-    ids: torch.Tensor
-    positions: torch.Tensor
-    index: torch.Tensor
-    learned: torch.Tensor
-    targets: torch.Tensor
-    every: Reading
-    last: Reading
-
-    def tensors(self) -> list[torch.Tensor]:
-        """All that differs between two passes of the same sizes, where a kernel attends."""
-        own = [self.ids, self.positions, self.index, self.learned, self.targets]
-        return [*own, *self.every.tensors(), *self.last.tensors()]
 
 
 _Angles = tuple[torch.Tensor, torch.Tensor]  # cosines and sines, one row a token
@@ -97,9 +75,17 @@ class FusedDecoder:
     def __init__(self, model: PreTrainedModel, form: Form) -> None:
         self.model, self.form = model, form
         # Looked for once: a model has a thousand modules.
+        body = read_body(model)
+        assert body is not None, "the form is of its layers"
+        self._body = body
         self.held = Held(model.dtype, owners(model, Refreshes))
         self.recomputes = False
         self._prefixes: list[Prefixes] = owners(model, Prefixes)
+
+    @property
+    def width(self) -> int:
+        """How many values a head has."""
+        return head_width(getattr(self._body.layers[0], self.form.layers[0].attention)) or 1
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The normalised last hidden state at the learned positions, (N, D)."""
@@ -107,23 +93,7 @@ class FusedDecoder:
 
     def prepared(self, batch: Batch) -> Prepared:
         """What the pass over a pack will read, on the pack's device."""
-        ids, positions = (batch.inputs[n][0] for n in ("input_ids", "position_ids"))
-        device, before = ids.device, sum(p.count for p in self._prefixes)
-        keys = len(ids) + before
-        whole = after_prefix(spans_of(batch.segments, batch.shared), before)
-        last = after_prefix(asking(batch.segments, batch.shared, batch.asked), before)
-        stops = itertools.accumulate(batch.segments)
-        ranges = [np.arange(s - n, s) for s, n in zip(stops, batch.asked, strict=True)]
-        index = torch.from_numpy(np.concatenate(ranges)).to(device, non_blocking=True)
-        return Prepared(
-            ids,
-            positions + before,
-            index,
-            torch.searchsorted(index, batch.positions),
-            batch.targets,
-            reading(whole, keys, device),
-            reading(last, keys, device),
-        )
+        return prepare(batch, sum(p.count for p in self._prefixes))
 
     def hidden(self, prepared: Prepared) -> torch.Tensor:
         """The normalised last hidden state at the learned positions, (N, D).
@@ -131,12 +101,11 @@ class FusedDecoder:
         On a GPU nothing of it waits for the device, nor depends on anything but the sizes of what
         is prepared: it may be captured once and replayed (training/captured.py).
         """
-        body = self.model.base_model
-        hidden_TD = self.model.get_input_embeddings()(prepared.ids[None])[0]
+        body = self._body
+        hidden_TD = self._begun(body, prepared)
         self.held = self.held.within(format_of(hidden_TD))
         hidden_TD = filled(hidden_TD, step_of(hidden_TD, STEP, self.held.dtype))
-        if self.form.embedding != 1.0:
-            hidden_TD = hidden_TD * self.form.embedding
+        hidden_TD = self._dropped(hidden_TD, self.form.words_drop)
         every, asked = self._rows(body, hidden_TD, prepared)
         forms = self.form.layers
         before = before_layers(self._prefixes, len(forms), self.held.dtype)
@@ -147,30 +116,45 @@ class FusedDecoder:
         hidden_QD = self._layer(layer, form, hidden_TD, _after(own, asked))
         return self._norm(body.norm, hidden_QD.index_select(0, prepared.learned))
 
-    def _rows(self, body: Any, hidden_TD: torch.Tensor, prepared: Prepared) -> tuple[_Rows, _Rows]:
+    def _begun(self, body: Body, prepared: Prepared) -> torch.Tensor:
+        """Words as their embedding gives them, scaled, and with the vectors of their positions."""
+        hidden_TD: torch.Tensor = self.model.get_input_embeddings()(prepared.ids[None])[0]
+        if self.form.embedding != 1.0:
+            hidden_TD = hidden_TD * self.form.embedding
+        if body.places is None or self.form.places is None:
+            return hidden_TD
+        at_T = prepared.positions + self.form.places
+        return hidden_TD + F.embedding(at_T, body.places.weight).to(hidden_TD.dtype)
+
+    def _rows(self, body: Body, hidden_TD: torch.Tensor, prepared: Prepared) -> tuple[_Rows, _Rows]:
         """The rows of every layer but the last, and those of the last."""
         positions = filled(prepared.positions, step_of(hidden_TD, STEP, self.held.dtype))
         angles = {
             form.angles: self._angles(body, hidden_TD, positions, form)
-            for form in {form.angles: form for form in self.form.layers}.values()
+            for form in {form.angles: form for form in self.form.layers if form.turns}.values()
         }
         every = _Rows(None, prepared.every, angles, angles)
         # Filled up with the pack's last row, whatever that is: nothing reads it.
         index = prepared.index
         more = -len(index) % step_of(hidden_TD, LAST_STEP, self.held.dtype)
         index = F.pad(index, (0, more), value=len(hidden_TD) - 1) if more else index
-        last = self.form.layers[-1].angles
-        cos, sin = angles[last]
-        asked = {last: (_taken(cos, index), _taken(sin, index))}
+        last = self.form.layers[-1]
+        asked = {}
+        if last.turns:
+            cos, sin = angles[last.angles]
+            asked = {last.angles: (_taken(cos, index), _taken(sin, index))}
         return every, _Rows(index, prepared.last, asked, angles)
 
     def _angles(
-        self, body: Any, hidden_TD: torch.Tensor, positions: torch.Tensor, form: LayerForm
+        self, body: Body, hidden_TD: torch.Tensor, positions: torch.Tensor, form: LayerForm
     ) -> _Angles:
+        assert body.angles is not None, "of layers that turn"
         own = {} if form.angles is None else {"layer_type": form.angles}
-        cos, sin = body.rotary_emb(hidden_TD[None], position_ids=positions[None], **own)
-        if form.twice:
-            cos, sin = (torch.cat([x[..., ::2]] * 2, dim=-1) for x in (cos, sin))
+        cos, sin = body.angles(hidden_TD[None], position_ids=positions[None], **own)
+        cos, sin = (sin, cos) if form.sines_first else (cos, sin)
+        if form.twice or form.once:
+            step = 2 if form.twice else 1
+            cos, sin = (torch.cat([x[..., ::step]] * 2, dim=-1) for x in (cos, sin))
         return cos[0].to(self.held.dtype), sin[0].to(self.held.dtype)
 
     def _layer(
@@ -186,29 +170,33 @@ class FusedDecoder:
     def _through(
         self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows
     ) -> torch.Tensor:
-        mixed_QD = self._attention(layer, form, hidden_TD, rows)
+        mixed_QD = self._dropped(self._attention(layer, form, hidden_TD, rows), form.outside_drop)
         hidden_QD = _taken(hidden_TD, rows.index)
         stream_QD = _sum(hidden_QD, self._named(layer, form.after_attention, mixed_QD), form)
         made_QD = self._mlp(layer, form, hidden_QD if form.parallel else stream_QD)
+        made_QD = self._dropped(made_QD, form.outside_drop)
         stream_QD = _sum(stream_QD, self._named(layer, form.after_mlp, made_QD), form)
         return with_additions(layer, hidden_QD, stream_QD)
 
     def _attention(
         self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows
     ) -> torch.Tensor:
-        own = layer.self_attn
+        own = getattr(layer, form.attention)
         x_TD, again = self._read(layer, form.before_attention, hidden_TD)
         q, k, v = self._queries_keys_values(own, form, x_TD, again, rows.index)
         q_QHW, k_TKW = self._turned(own, form, q, k, rows)
-        v_TKW = v.view(len(v), -1, own.head_dim)
+        v_TKW = v.view(len(v), -1, head_width(own) or 1)
         if rows.before is not None:
             before_PKW, values_PKW = rows.before
             if form.turns and form.neighbours:
                 before_PKW = even_first(before_PKW, rows.key_angles[form.angles][0].shape[1])
             k_TKW = torch.cat([before_PKW, k_TKW])
             v_TKW = torch.cat([values_PKW, v_TKW])
-        mixed_QHW = attend(q_QHW, k_TKW, v_TKW, rows.reading, form.scale, form.window, form.cap)
-        (mixed_QD,) = project(mixed_QHW.flatten(1), [own.o_proj], self.held)
+        share = self._now(form.weights_drop)
+        how = (rows.reading, form.scale, form.window, form.cap, share)
+        mixed_QHW = attend(q_QHW, k_TKW, v_TKW, *how)
+        (mixed_QD,) = project(mixed_QHW.flatten(1), [getattr(own, form.out)], self.held)
+        mixed_QD = self._dropped(mixed_QD, form.inside_drop)
         return with_additions(own, _taken(x_TD, rows.index), mixed_QD)
 
     def _queries_keys_values(
@@ -227,7 +215,13 @@ class FusedDecoder:
             (q,) = project(_taken(x_TD, index), maps[:1], self.held)
             return q, *project(x_TD, maps[1:], self.held)
         (all_TO,) = project(x_TD, maps, self.held, again)
-        width = own.num_key_value_heads * own.head_dim
+        width, heads = head_width(own) or 1, heads_of(own) or 1
+        keys = (all_TO.shape[1] // width - heads) // 2
+        if form.by_head:
+            all_TKGW = all_TO.view(len(all_TO), keys, -1, width)
+            q, k, v = all_TKGW.split_with_sizes([all_TKGW.shape[2] - 2, 1, 1], dim=2)
+            return _taken(q.flatten(1), index), k.flatten(1), v.flatten(1)
+        width *= keys
         q, k, v = all_TO.split_with_sizes([all_TO.shape[1] - 2 * width, width, width], dim=1)
         return _taken(q, index), k, v
 
@@ -237,7 +231,7 @@ class FusedDecoder:
         """Queries (Q, H, W) and keys (T, K, W), normalised and turned."""
         if form.whole:
             q, k = self._head_norms(own, form, q, k)
-        q, k = (x.view(len(x), -1, own.head_dim) for x in (q, k))
+        q, k = (x.view(len(x), -1, head_width(own) or 1) for x in (q, k))
         if not (form.whole or form.after_angles):
             q, k = self._head_norms(own, form, q, k)
         if form.turns:
@@ -254,7 +248,7 @@ class FusedDecoder:
         return self._norm(of_q, q), self._norm(of_k, k)
 
     def _mlp(self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor) -> torch.Tensor:
-        own = getattr(layer, form.mlp)
+        own = mlp_in(layer, form.mlp)
         x_TD, again = self._read(layer, form.before_mlp, hidden_TD)
         if form.experts:  # with its hooks; which experts a token goes to is the router's own choice
             made = own(x_TD[None])
@@ -263,15 +257,23 @@ class FusedDecoder:
         halves = project(x_TD, [getattr(own, name) for name in form.gate_maps], self.held, again)
         if form.gate and len(halves) == 1:  # copied once, not by everything that reads them
             halves = tuple(half.contiguous() for half in halves[0].chunk(2, dim=1))
-        if not form.gate:
-            (out_TD,) = project(
-                getattr(own, form.act)(halves[0]), [getattr(own, form.down)], self.held
-            )
-            return with_additions(own, x_TD, out_TD)
-        gate, up = halves
-        made_again = None if self.recomputes else gated_again(gate, up, form.gate)
-        (out_TD,) = project(gated(gate, up, form.gate), [own.down_proj], self.held, made_again)
-        return with_additions(own, x_TD, out_TD)
+        inner_again: Again | None
+        if form.gate:
+            gate, up = halves
+            inner_TF, inner_again = gated(gate, up, form.gate), gated_again(gate, up, form.gate)
+        else:
+            inner_TF, inner_again = activated(getattr(own, form.act), halves[0], form.curve)
+        inner_again = None if self.recomputes else inner_again
+        (out_TD,) = project(inner_TF, [getattr(own, form.down)], self.held, inner_again)
+        out_TD = self._dropped(out_TD, form.inside_drop)
+        return with_additions(added_to(layer), x_TD, out_TD)
+
+    def _dropped(self, x: torch.Tensor, share: float) -> torch.Tensor:
+        return dropped(x, self._now(share))
+
+    def _now(self, share: float) -> float:
+        """The share that is dropped now."""
+        return share if self.model.training else 0.0
 
     def _read(
         self, layer: Any, name: str | None, x: torch.Tensor
@@ -296,8 +298,6 @@ class FusedDecoder:
 
 def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     """A faster way through this model, or None where it is not known to give the same."""
-    if getattr(model.config, "attention_dropout", None):
-        return None
     form = read_form(model)
     if form is None or not hooks_are_known(model):
         return None

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
@@ -30,6 +29,7 @@ from brulee.models.biased_attention import (
     for_blocks,
 )
 from brulee.models.dropping import dropped
+from brulee.models.fused_activation import activated
 from brulee.models.fused_decoder import STEP, format_of
 from brulee.models.fused_layer_norm import normed, normed_again
 from brulee.models.fused_projection import Again, project
@@ -237,7 +237,7 @@ class FusedPair:
         if self.form.gate:
             inner_TF, inner_again = self._gated(*halves)
         else:
-            inner_TF, inner_again = self._activated(part.act, *halves)
+            inner_TF, inner_again = activated(part.act, halves[0])
         inner_TF = self._dropped(inner_TF, self.form.inner)
         if self.recomputes or self._now(self.form.inner):
             inner_again = None
@@ -246,18 +246,6 @@ class FusedPair:
 
     def _gated(self, gate: torch.Tensor, up: torch.Tensor) -> tuple[torch.Tensor, Again | None]:
         return gated(gate, up, self.form.gate), gated_again(gate, up, self.form.gate)
-
-    def _activated(self, act: Any, x_TF: torch.Tensor) -> tuple[torch.Tensor, Again | None]:
-        if isinstance(act, nn.ReLU):  # keeps what it gives, which is then there for nothing
-            return act(x_TF), None
-        plain_TF = x_TF.detach()
-
-        def again() -> torch.Tensor:
-            with torch.no_grad():
-                found: torch.Tensor = act(plain_TF)
-                return found
-
-        return act(x_TF), again
 
     def _added(
         self, part: Part, hidden_TD: torch.Tensor, x_TD: torch.Tensor, made_TD: torch.Tensor

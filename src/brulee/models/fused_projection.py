@@ -160,8 +160,12 @@ def _of_map(
 ) -> list[torch.Tensor | None]:
     """The gradients of weight, bias, A and B, those that are wanted."""
     weight, bias, a, b = wanted
+    d_weight = None
+    if weight and x_TI is not None:
+        sides = (x_TI.T, d_y) if m.turned else (d_y.T, x_TI)
+        d_weight = _gradient(*sides, wide)
     return [
-        _gradient(d_y.T, x_TI, wide) if weight and x_TI is not None else None,
+        d_weight,
         d_y.sum(0) if bias else None,
         d_a if a else None,
         _scaled_gradient(d_y.T, h_TR, m.scale, wide) if b and h_TR is not None else None,

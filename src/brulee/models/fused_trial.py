@@ -2,7 +2,9 @@
 
 Two trials. A twin (twin.py) has the model's architecture in fp32 and in small, with windows that
 short documents are longer than; one pair of documents stands at the end of the positions that the
-model knows. The model itself has all that a method put into it, its number format, its device.
+model knows. Where the architecture drops values in training, the twin drops all of them in one of
+the places, which leaves nothing to chance. The model itself has all that a method put into it, its
+number format, its device.
 """
 
 from __future__ import annotations
@@ -18,8 +20,16 @@ from brulee.data.batching import Batch, common_start, pack
 from brulee.data.encoding import Encoded
 from brulee.models.experts import router_modules
 from brulee.models.hooks import Adds, Prefixes, Refreshes, owners
-from brulee.models.layer_form import Form, LayerForm, places, read_form
-from brulee.models.twin import WINDOW, twin_of
+from brulee.models.layer_form import Form, LayerForm, read_form
+from brulee.models.layer_parts import (
+    added_to,
+    body_of,
+    layers_of,
+    mlp_of,
+    places_of_additions,
+)
+from brulee.models.linear_parts import parts_of
+from brulee.models.twin import WINDOW, drops, twin_of
 
 Decoder = Callable[[Batch], torch.Tensor]
 _PAIRS = 5  # of documents that a model is tried on
@@ -34,18 +44,21 @@ def hooks_are_known(model: PreTrainedModel) -> bool:
 
 def _adds_only(model: PreTrainedModel) -> bool:
     """Whether every hook on what a module gives is an addition, in a place that is asked for it."""
-    asked = {id(m) for layer in model.base_model.layers for m in places(layer)}
+    asked = {id(m) for layer in layers_of(model) for m in places_of_additions(layer)}
     hooked = [(m, hook) for m in model.modules() for hook in m._forward_hooks.values()]
-    return all(isinstance(hook, Adds) and id(m) in asked for m, hook in hooked)
+    # Called as it is, a map would make its additions itself.
+    maps = [m for layer in layers_of(model) if mlp_of(layer) == "" for m in (added_to(layer),)]
+    called = any(m._forward_hooks and parts_of(m) is None for m in maps)
+    return not called and all(isinstance(hook, Adds) and id(m) in asked for m, hook in hooked)
 
 
 def _prepares_only(model: PreTrainedModel) -> bool:
     """Whether all that modules call before they compute is known, and of prefixes there is one."""
-    known = {id(own) for kind in (Refreshes, Prefixes) for own in owners(model, kind)}
+    known = {id(own) for kind in (Refreshes, Prefixes, Adds) for own in owners(model, kind)}
     # The embedding is called as it is, with all that it calls.
     called = set(model.get_input_embeddings().modules())
     others = owners(model, object, without=called)
-    prefixes = [m for m in model.base_model.children() if isinstance(m, Prefixes)]
+    prefixes = [m for m in body_of(model).children() if isinstance(m, Prefixes)]
     return (
         all(id(own) in known for own in others)
         and len(prefixes) == len(owners(model, Prefixes)) < 2
@@ -66,15 +79,37 @@ def form_is_right(
     if twin is None:
         return all(layer.plain for layer in form.layers) and form.embedding == 1.0
     own = read_form(twin)
-    if own is None or own.embedding != form.embedding:
+    if own is None or (own.embedding, own.places) != (form.embedding, form.places):
         return False
     if _kinds(own.layers) != _kinds(form.layers):
         return False
     decoder = decoder_of(twin, own)
     end = int(getattr(twin.config, "max_position_embeddings", 0) or 0) - _END
     starts = [0] * (_PAIRS - 1) + [max(0, end)]
-    errors = [_error(decoder, twin, seed, start) for seed, start in enumerate(starts)]
-    return max(errors) <= 1e-4 and not _routes_by_chance(twin, own)
+    try:
+        errors = [_error(decoder, twin, seed, start) for seed, start in enumerate(starts)]
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, TypeError):
+        return False  # maps of other sizes than those that were read
+    # An error may be no number, where a twin's hidden states are none.
+    if not max(errors) <= 1e-4 or _routes_by_chance(twin, own):
+        return False
+    return all(_drops_where_read(model, len(own.layers), key, decoder_of) for key in drops(model))
+
+
+def _drops_where_read(
+    model: PreTrainedModel,
+    layers: int,
+    key: str,
+    decoder_of: Callable[[PreTrainedModel, Form], Decoder],
+) -> bool:
+    """Whether a twin that drops all that a key of the configuration names gives the same."""
+    twin = twin_of(model, layers, dropped=key)
+    form = None if twin is None else read_form(twin)
+    if twin is None or form is None:
+        return False
+    return _error(decoder_of(twin, form), twin, 0) <= 1e-4
 
 
 def _layers_of_all_kinds(form: Form) -> int:
@@ -85,8 +120,8 @@ def _layers_of_all_kinds(form: Form) -> int:
 
 
 def _kinds(layers: Iterable[LayerForm]) -> set[LayerForm]:
-    """The layers that differ in more than in how long their windows are."""
-    return {replace(layer, window=layer.window and WINDOW) for layer in layers}
+    """The layers that differ in more than in how long their windows are, and in shares."""
+    return {replace(x.without_drops(), window=x.window and WINDOW) for x in layers}
 
 
 @torch.no_grad()
@@ -98,7 +133,7 @@ def _routes_by_chance(twin: PreTrainedModel, form: Form) -> bool:
     """
     for router in router_modules(twin).values():
         router.get_parameter("weight").zero_()
-    layers = zip(twin.base_model.layers, form.layers, strict=True)
+    layers = zip(layers_of(twin), form.layers, strict=True)
     width = twin.get_input_embeddings().weight.shape[1]
     for block in (getattr(layer, own.mlp).train() for layer, own in layers if own.experts):
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):

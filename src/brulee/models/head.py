@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,11 +21,12 @@ from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
 from brulee.models.context import free_length
-from brulee.models.fused_decoder import FusedDecoder, Prepared, fused_decoder
+from brulee.models.fused_decoder import FusedDecoder, fused_decoder
 from brulee.models.fused_pair import FusedPair, fused_pair
 from brulee.models.held import Held
 from brulee.models.kernels import kernel
 from brulee.models.pair_parts import stacks_of
+from brulee.models.prepared import Prepared
 from brulee.models.rounding import filled, step_of
 
 # Of a chunk, 128 MB in fp32: with half as many, a vocabulary of 128k leaves the matrix product so
@@ -49,7 +50,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         cap: float | None,
         bias_V: torch.Tensor | None,
     ) -> torch.Tensor:
-        need_hidden, need_weight, *_ = ctx.needs_input_grad
+        need_hidden, need_weight, *_, need_bias = ctx.needs_input_grad
         rows = max(1, CHUNK_LOGITS[weight_VD.device.type] // weight_VD.shape[0])
         step = step_of(hidden_ND, STEP)
         weight = held.tensor(weight_VD) if held else weight_VD.to(hidden_ND.dtype)
@@ -57,16 +58,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
         loss = hidden_ND.new_zeros((), dtype=wide)
         d_hidden = torch.empty_like(hidden_ND) if need_hidden else None
         d_weight = torch.zeros_like(weight_VD, dtype=wide) if need_weight else None
+        d_bias = torch.zeros_like(bias_V, dtype=wide) if need_bias and bias_V is not None else None
+        needs = need_hidden or need_weight or need_bias
         for start in range(0, hidden_ND.shape[0], rows):
             part = slice(start, start + rows)
             hidden_CD, learned = filled(hidden_ND[part], step), len(targets_N[part])
-            logits_CV, bent_CV = hidden_CD @ weight.T, None
-            if bias_V is not None:
-                logits_CV += bias_V.to(logits_CV.dtype)
+            logits_CV, bent_CV = _logits(hidden_CD, weight, bias_V), None
             if cap is not None:
                 bent_CV = logits_CV.div_(cap).tanh_()
                 logits_CV = bent_CV * cap
-            losses, d_logits_CV = _entropies(logits_CV, targets_N[part], need_hidden or need_weight)
+            losses, d_logits_CV = _entropies(logits_CV, targets_N[part], needs)
             loss += losses
             if bent_CV is not None:
                 d_logits_CV = d_logits_CV.mul_(1 - bent_CV.square_())
@@ -74,20 +75,32 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 d_hidden[part] = (d_logits_CV @ weight)[:learned]
             if d_weight is not None:
                 d_weight += d_logits_CV.T @ hidden_CD
+            if d_bias is not None:
+                d_bias += d_logits_CV.sum(0, dtype=wide)
             del logits_CV, d_logits_CV, bent_CV  # before the next chunk's are made
-        ctx.save_for_backward(d_hidden, d_weight)
-        ctx.weight_dtype = weight_VD.dtype
+        ctx.save_for_backward(d_hidden, d_weight, d_bias)
+        ctx.held_in = weight_VD.dtype, None if bias_V is None else bias_V.dtype
         return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        d_hidden, d_weight = ctx.saved_tensors
+        d_hidden, d_weight, d_bias = ctx.saved_tensors
         (scale,) = grads
         if d_hidden is not None:
             d_hidden = d_hidden * scale.to(d_hidden.dtype)
         if d_weight is not None:
-            d_weight = (d_weight * scale).to(ctx.weight_dtype)
-        return d_hidden, d_weight, None, None, None, None
+            d_weight = (d_weight * scale).to(ctx.held_in[0])
+        if d_bias is not None:
+            d_bias = (d_bias * scale).to(ctx.held_in[1])
+        return d_hidden, d_weight, None, None, None, d_bias
+
+
+def _logits(
+    hidden_CD: torch.Tensor, weight_VD: torch.Tensor, bias_V: torch.Tensor | None
+) -> torch.Tensor:
+    if bias_V is None:
+        return hidden_CD @ weight_VD.T
+    return torch.addmm(bias_V.to(hidden_CD.dtype), hidden_CD, weight_VD.T)
 
 
 def _entropies(
@@ -135,10 +148,11 @@ def linear_cross_entropy(
     Equal to `F.cross_entropy(hidden @ weight.T, targets, reduction="sum")`, with memory for one
     chunk of logits instead of N x V. The gradient is exact, not recomputed. `held` has the weight
     in the format of the hidden states where its own is another. With a `cap` the logits z are
-    cap * tanh(z / cap). A bias is added to them that has no gradient.
+    cap * tanh(z / cap). A bias is added to them before.
     """
     if not torch.is_grad_enabled():  # autograd functions are not told
         hidden_ND, weight_VD = hidden_ND.detach(), weight_VD.detach()
+        bias_V = None if bias_V is None else bias_V.detach()
     apply: Callable[..., torch.Tensor] = _LinearCrossEntropy.apply  # torch leaves it untyped
     return apply(hidden_ND, weight_VD, targets_N, held, cap, bias_V)
 
@@ -148,7 +162,7 @@ class Head:
     """What is done to the logits z of a linear map: cap * tanh(z / over / cap), or z / over.
 
     Granite divides them by a number, Cohere multiplies them with one, Gemma 2 caps them. BART and
-    its relatives add a bias that nobody trains.
+    its relatives add a bias that nobody trains, the maps of Phi 2 and GPT-J have one of their own.
     """
 
     over: float = 1.0
@@ -213,8 +227,8 @@ class CompletionLoss:
     def _of_hidden(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
         assert self.decoder is not None, "what made them"
         assert self._head is not None, "what a decoder is for"
-        weight_VD = self.model.get_output_embeddings().weight
-        return self._head.loss(hidden_ND, weight_VD, targets_N, self.decoder.held)
+        head = self.model.get_output_embeddings()
+        return self._head.loss(hidden_ND, head.weight, targets_N, self.decoder.held)
 
 
 def _ways(model: PreTrainedModel) -> tuple[Head | None, FusedDecoder | FusedPair | None]:
@@ -262,10 +276,12 @@ def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
 
 def _head_of(model: PreTrainedModel) -> Head | None:
     head = model.get_output_embeddings()
-    if type(head) is not nn.Linear or head.bias is not None or model.base_model is model:
+    if type(head) is not nn.Linear or model.base_model is model:
         return None
     times = float(getattr(model.config, "logit_scale", None) or 1.0)  # Cohere
     over = float(getattr(model.config, "logits_scaling", None) or 1.0) / times
+    if over != 1.0 and head.bias is not None:
+        return None  # which is divided too
     found = Head(over, getattr(model.config, "final_logit_softcapping", None))
     ids = torch.arange(free_length(model, _TRIED), device=head.weight.device).unsqueeze(0)
     training = model.training
@@ -275,6 +291,7 @@ def _head_of(model: PreTrainedModel) -> Head | None:
         expected = model(input_ids=ids, use_cache=False).logits
         given = found.finished(head(_as_held(hidden, head.weight))).float()
     model.train(training)
+    found = replace(found, bias=head.bias)
     return found if torch.allclose(given, expected.float(), rtol=1e-3, atol=1e-3) else None
 
 

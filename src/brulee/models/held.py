@@ -57,6 +57,7 @@ class Held:
             None if parts.b is None else self.tensor(parts.b),
             parts.scale,
             parts.dropout,
+            parts.turned,
         )
 
     def tensor(self, original: torch.Tensor) -> torch.Tensor:

@@ -4,14 +4,15 @@ A layer that the fused decoder (fused_decoder.py) knows is
 
     h = x + r * N2(attention(N1(x)))        y = h + r * N4(mlp(N3(h)))
 
-where each norm N may be missing, and `r` is 1 nearly always; or with both parts side by side
+where each norm N may be missing, and `r` is 1 nearly always; or with both parts side by side, N3
+being N1 or another
 
-    y = x + attention(N1(x)) + mlp(N1(x))
+    y = x + attention(N1(x)) + mlp(N3(x))
 
 What else differs between families is a field of `LayerForm`, and the decoder computes from the
-fields; no family is known by its name. A family with other names for its norms is an entry of
-`_NORMS` or `_HEAD_NORMS`, one with another property a field, what reads it here, and what computes
-it there.
+fields; no family is known by its name. A family with other names for its norms or maps is an entry
+of a table here, one with another property a field, what reads it here or in layer_parts.py, and
+what computes it there.
 
 Reading is generous, since it can be wrong: what was read is tried (fused_trial.py) on a small model
 of the same class that uses every property, and then on the model.
@@ -19,22 +20,31 @@ of the same class that uses every property, and then on the model.
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from brulee.models.angle_form import Said, said_by, turns, turns_neighbours
 from brulee.models.experts import expert_modules
-from brulee.models.fused_layer_norm import eps_of
 from brulee.models.fused_swiglu import activation_of
-from brulee.models.hooks import Prefixes, additions
+from brulee.models.hooks import additions
+from brulee.models.layer_parts import (
+    Body,
+    attention_of,
+    children,
+    dropouts,
+    head_width,
+    kind_of_norm,
+    mlp_in,
+    mlp_of,
+    parts_drop,
+    places_of_additions,
+    read_body,
+    weights_drop,
+)
 
-_BODY = {"embed_tokens", "layers", "norm", "rotary_emb"}
 # By what norms a layer has: those before and after attention, and before and after the MLP.
 _NORMS: dict[frozenset[str], tuple[str | None, str | None, str | None, str | None]] = {
     frozenset(name for name in names if name): names
@@ -54,14 +64,31 @@ _NORMS: dict[frozenset[str], tuple[str | None, str | None, str | None, str | Non
             "post_attention_layernorm",
             "post_mlp_layernorm",
         ),
+        ("ln_1", None, "ln_2", None),
+        ("ln_1", None, "ln_1", None),
+        ("self_attn_layer_norm", None, "final_layer_norm", None),
+        ("ln_attn", None, "ln_mlp", None),
     )
 }
+# Of which the two norms are of parts side by side.
+_SIDE_BY_SIDE = ("ln_attn", "ln_mlp")
 # Norms of queries and of keys, and whether they are turned before.
-_HEAD_NORMS = (("q_norm", "k_norm", False), ("query_layernorm", "key_layernorm", True))
-_QUERIES_KEYS_VALUES = (("q_proj", "k_proj", "v_proj"), ("qkv_proj",))
+_HEAD_NORMS = (
+    ("q_norm", "k_norm", False),
+    ("query_layernorm", "key_layernorm", True),
+    ("q_layernorm", "k_layernorm", False),
+)
+_BY_HEAD = ("query_key_value",)
+_QUERIES_KEYS_VALUES = (("q_proj", "k_proj", "v_proj"), ("qkv_proj",), ("c_attn",), _BY_HEAD)
+_OUTPUTS = ("o_proj", "out_proj", "c_proj", "dense")
 _GATES = (("gate_proj", "up_proj"), ("gate_up_proj",))
-_WITHOUT_GATE = (("up_proj", "down_proj"), ("c_fc", "c_proj"))
-_MLPS = ("mlp", "block_sparse_moe")
+_WITHOUT_GATE = (
+    ("up_proj", "down_proj"),
+    ("c_fc", "c_proj"),
+    ("fc1", "fc2"),
+    ("fc_in", "fc_out"),
+    ("dense_h_to_4h", "dense_4h_to_h"),
+)
 _ACTIVATIONS = ("act_fn", "activation_fn", "act")
 
 
@@ -73,11 +100,15 @@ class LayerForm:
     mean. Norms of queries and keys are over a head or over `whole` rows, and come before their
     positions' angles or `after_angles`; `angles` is what the rotary module has to be asked for,
     `turns` whether there are any, `neighbours` whether they turn a head's values in pairs side by
-    side, `twice` whether the module says each angle twice in a row. A query sees `window` keys up
-    to its own, or all; `cap` bends the scores (fused_attention.py). `gate` is the MLP's activation,
-    "" where nothing is gated and the module `act` is called; `down` is its last map; a module `mlp`
-    of `experts` has neither that nor maps that are known, and is called as it is. In `parallel`
-    attention and MLP read the same.
+    side, `twice` whether the module says each angle twice in a row, `once` whether only once, and
+    `sines_first` in which order. A query sees `window` keys up to its own, or all; `cap` bends the
+    scores (fused_attention.py). One map may make queries, keys and values `by_head` of the keys.
+    `gate` is the MLP's activation, "" where nothing is gated: then `curve` is, or "" where the
+    module `act` is called. `down` is its last map; a module `mlp` of `experts` has neither that nor
+    maps that are known, and is called as it is; "" is the layer itself. In `parallel` the MLP reads
+    what attention reads. Three shares are dropped in training: `weights_drop` of attention's
+    weights, `inside_drop` of what both parts give, before additions to that, and `outside_drop`
+    after them.
     """
 
     before_attention: str | None
@@ -105,6 +136,24 @@ class LayerForm:
     centred: bool = False
     parallel: bool = False
     twice: bool = False
+    once: bool = False
+    sines_first: bool = False
+    attention: str = "self_attn"
+    out: str = "o_proj"
+    by_head: bool = False
+    curve: str = ""
+    weights_drop: float = 0.0
+    inside_drop: float = 0.0
+    outside_drop: float = 0.0
+
+    @property
+    def drops(self) -> bool:
+        """Whether anything is dropped in training."""
+        return bool(self.weights_drop or self.inside_drop or self.outside_drop)
+
+    def without_drops(self) -> LayerForm:
+        """The same where nothing is dropped."""
+        return replace(self, weights_drop=0.0, inside_drop=0.0, outside_drop=0.0)
 
     @property
     def plain(self) -> bool:
@@ -120,10 +169,21 @@ class LayerForm:
 
 @dataclass(frozen=True)
 class Form:
-    """A decoder's layers, and what its embeddings are multiplied with by the decoder itself."""
+    """A decoder's layers, and what its words become before them.
+
+    They are multiplied with `embedding`; a vector for each position is added that stands `places`
+    rows after it, None where none is; and `words_drop` of the sum is dropped in training.
+    """
 
     layers: tuple[LayerForm, ...]
     embedding: float = 1.0
+    places: int | None = None
+    words_drop: float = 0.0
+
+    @property
+    def drops(self) -> bool:
+        """Whether anything is dropped in training."""
+        return bool(self.words_drop) or any(layer.drops for layer in self.layers)
 
     @property
     def beyond(self) -> float:
@@ -138,55 +198,66 @@ class Form:
 
 def read_form(model: PreTrainedModel) -> Form | None:
     """How this model's layers look, None where something in them is not known."""
-    body = model.base_model
-    if body is model:
+    body = read_body(model)
+    if body is None:
         return None
-    prefixes = {name for name, module in body.named_children() if isinstance(module, Prefixes)}
-    if children(body) != _BODY | prefixes:
-        return None
-    beyond = _kind_of_norm(body.norm)
-    depth = model.config.num_hidden_layers
-    found = [_layer(layer, body, beyond, at) for at, layer in enumerate(body.layers[:depth])]
+    kind = kind_of_norm(body.norm)
+    found = [
+        _layer(layer, body, model.config, kind, at)
+        for at, layer in enumerate(body.layers[: model.config.num_hidden_layers])
+    ]
     layers = tuple(form for form in found if form is not None)
-    if beyond is None or len(layers) < len(found) or not layers:
+    if len(layers) < len(found) or not layers:
         return None
-    return Form(layers, float(getattr(body, "embedding_multiplier", 1.0)))
+    scale = float(getattr(model.base_model, "embedding_multiplier", 1.0))
+    places = None if body.places is None else int(getattr(body.places, "offset", 0))
+    return Form(layers, scale, places, body.words_drop)
 
 
-def _layer(layer: Any, body: Any, kind: tuple[float, bool] | None, at: int) -> LayerForm | None:
-    mlp = _mlp_of(layer)
-    if mlp is None or "self_attn" not in children(layer):
+def _layer(
+    layer: Any, body: Body, config: Any, kind: tuple[float, bool] | None, at: int
+) -> LayerForm | None:
+    attention, mlp, drops = attention_of(layer), mlp_of(layer), None
+    if attention is not None and mlp is not None:
+        drops = parts_drop(layer)
+    if attention is None or mlp is None or drops is None:
         return None
-    own, inside = layer.self_attn, getattr(layer, mlp)
+    own, inside = getattr(layer, attention), mlp_in(layer, mlp)
     if any(True for _ in own.parameters(recurse=False)):  # sinks of gpt-oss
         return None
     experts = bool(expert_modules(inside))
-    names, inner = _names(layer), _Inner((), "") if experts else _inner(inside)
-    maps = _first(own, _QUERIES_KEYS_VALUES)
-    if names is None or inner is None or maps is None or not hasattr(own, "scaling"):
+    inner = _Inner((), "") if experts else _inner(inside)
+    maps, width = _first(own, _QUERIES_KEYS_VALUES), head_width(own)
+    out = next((name for name in _OUTPUTS if name in children(own)), "")
+    if inner is None or maps is None or not out or width is None:
         return None
-    heads = [entry for entry in _HEAD_NORMS if children(own) == {*maps, "o_proj", *entry[:2]}]
-    if not heads and children(own) != {*maps, "o_proj"}:
+    names = _names(layer, attention, {mlp} if mlp else {*inner.maps, inner.down, inner.act})
+    others = children(own) - dropouts(own) - {*maps, out}
+    heads = [entry for entry in _HEAD_NORMS if others == {*entry[:2]}]
+    if names is None or (others and not heads):
         return None
     head_norms = heads[0][:2] if heads else None
     norms = [getattr(layer, name) for name in names if name]
     norms += [getattr(own, name) for name in head_norms or ()]
-    if not hasattr(own, "head_dim") or any(_kind_of_norm(norm) != kind for norm in norms):
+    if any(kind_of_norm(norm) != kind for norm in norms):
         return None
+    said = Said() if body.angles is None else said_by(body.angles, body.norm, config, at)
     return LayerForm(
         *names,
         attention_maps=maps,
         gate_maps=inner.maps,
         gate=inner.gate,
-        scale=float(own.scaling),
+        scale=float(getattr(own, "scaling", width**-0.5)),
         head_norms=head_norms,
-        whole=head_norms is not None and _wider(own, head_norms[0]),
+        whole=head_norms is not None and len(getattr(own, head_norms[0]).weight) != width,
         after_angles=bool(heads and heads[0][2]),
-        angles=_angles(body, at),
-        turns=_turns(own),
-        neighbours=_turns_neighbours(own),
-        twice=_says_twice(body, _angles(body, at)),
-        window=_window(own, body.config, at),
+        angles=said.kind,
+        turns=body.angles is not None and turns(own),
+        neighbours=turns_neighbours(own),
+        twice=said.twice,
+        once=said.once,
+        sines_first=said.sines_first,
+        window=_window(own, config, at),
         cap=getattr(own, "attn_logit_softcapping", None),
         residual=float(getattr(layer, "residual_multiplier", 1.0)),
         beyond=kind[0] if kind else 0.0,
@@ -195,27 +266,32 @@ def _layer(layer: Any, body: Any, kind: tuple[float, bool] | None, at: int) -> L
         down=inner.down,
         act=inner.act,
         centred=kind is not None and kind[1],
-        parallel=names[0] == names[2] is not None,
+        parallel=_side_by_side(layer, names),
+        attention=attention,
+        out=out,
+        by_head=maps == _BY_HEAD,
+        curve=inner.curve,
+        weights_drop=weights_drop(own),
+        inside_drop=drops[0],
+        outside_drop=drops[1],
     )
 
 
-def _mlp_of(layer: Any) -> str | None:
-    return next((name for name in _MLPS if name in children(layer)), None)
+_Names = tuple[str | None, str | None, str | None, str | None]
 
 
-def _names(layer: Any) -> tuple[str | None, str | None, str | None, str | None] | None:
-    """The norms of a layer that has nothing else but what its hooks add, and dropout of nothing."""
-    branches = {id(hook.branch) for module in places(layer) for hook in additions(module)}
-    others = children(layer) - {"self_attn", _mlp_of(layer)}
+def _names(layer: Any, attention: str, of_mlp: set[str]) -> _Names | None:
+    """The norms of a layer that has nothing else but what its hooks add, and dropout."""
+    branches = {id(hook.branch) for m in places_of_additions(layer) for hook in additions(m)}
+    others = children(layer) - dropouts(layer) - of_mlp - {attention}
     known = {name for name in others if id(getattr(layer, name)) in branches}
-    idle = {name for name in others if getattr(getattr(layer, name), "p", None) == 0}
-    dropouts = {name for name in idle if isinstance(getattr(layer, name), nn.Dropout)}
-    return _NORMS.get(frozenset(others - known - dropouts))
+    return _NORMS.get(frozenset(others - known))
 
 
-def places(layer: Any) -> tuple[nn.Module, ...]:
-    """Where additions are made."""
-    return layer, layer.self_attn, getattr(layer, _mlp_of(layer) or "mlp")
+def _side_by_side(layer: Any, names: _Names) -> bool:
+    """Whether the MLP reads what attention reads, by one norm or by two."""
+    told = bool(getattr(layer, "use_parallel_residual", False))
+    return names[0] == names[2] is not None or (names[0], names[2]) == _SIDE_BY_SIDE or told
 
 
 @dataclass(frozen=True)
@@ -226,11 +302,12 @@ class _Inner:
     gate: str
     down: str = "down_proj"
     act: str = "act_fn"
+    curve: str = ""
 
 
 def _inner(mlp: Any) -> _Inner | None:
-    """A gated MLP, or one of two maps."""
-    acts, own = [name for name in _ACTIVATIONS if hasattr(mlp, name)], children(mlp)
+    """A gated MLP, or one of two maps, which may be a layer's own."""
+    acts, own = [n for n in _ACTIVATIONS if hasattr(mlp, n)], children(mlp) - dropouts(mlp)
     if len(acts) != 1:
         return None
     maps = _first(mlp, _GATES)
@@ -238,72 +315,14 @@ def _inner(mlp: Any) -> _Inner | None:
     if maps is not None:
         known = own == {*maps, "down_proj", acts[0]} and gate is not None
         return _Inner(maps, gate or "", act=acts[0]) if known else None
-    two = next((names for names in _WITHOUT_GATE if own == {*names, acts[0]}), None)
-    return None if two is None else _Inner(two[:1], "", two[1], acts[0])
+    two, whole = _first(mlp, _WITHOUT_GATE), attention_of(mlp) is None
+    if two is None or (whole and own != {*two, acts[0]}):
+        return None
+    return _Inner(two[:1], "", two[1], acts[0], gate or "")
 
 
 def _first(module: nn.Module, choices: tuple[tuple[str, ...], ...]) -> tuple[str, ...] | None:
     return next((names for names in choices if children(module) >= {*names}), None)
-
-
-def children(module: nn.Module) -> set[str]:
-    """The names of a module's own modules."""
-    return {name for name, _ in module.named_children()}
-
-
-def _kind_of_norm(norm: Any) -> tuple[float, bool] | None:
-    """What a norm's weight is counted from, 0 or 1, and whether it takes off the mean."""
-    weight, bias = getattr(norm, "weight", None), getattr(norm, "bias", None)
-    eps = eps_of(norm)
-    if eps is None or getattr(weight, "ndim", 0) != 1 or weight is None:
-        return None
-    own = torch.linspace(-2, 3, len(weight), device=weight.device).to(weight.dtype)
-    x = own.float()
-    with torch.no_grad():
-        given, wide = norm(own).float(), weight.float()
-        for centred in (False, True):
-            off = x - x.mean() if centred else x
-            unit = off * (off.square().mean() + eps).rsqrt()
-            for beyond in (0.0, 1.0):
-                made = unit * (wide + beyond) + (0.0 if bias is None else bias.float())
-                if torch.allclose(given, made, rtol=0.02, atol=0.02 * centred):
-                    return beyond, centred
-    return None
-
-
-def _wider(attention: Any, norm: str) -> bool:
-    return len(getattr(attention, norm).weight) != int(attention.head_dim)
-
-
-def _angles(body: Any, at: int) -> str | None:
-    """The kind of layer that the rotary module wants to know, None where it has one for all."""
-    if "layer_type" not in inspect.signature(body.rotary_emb.forward).parameters:
-        return None
-    return str(body.config.layer_types[at])
-
-
-def _turns(attention: Any) -> bool:
-    """No in layers that say so, and in those that see all where others see a window (Exaone 4)."""
-    sees_all = not getattr(attention, "is_sliding", True)
-    return bool(getattr(attention, "use_rope", not (sees_all and attention.sliding_window)))
-
-
-def _turns_neighbours(attention: Any) -> bool:
-    """By what the file that has the module turns with: no module says so."""
-    turn: Callable[[torch.Tensor], torch.Tensor] | None
-    turn = getattr(sys.modules.get(type(attention).__module__), "rotate_half", None)
-    return turn is not None and turn(torch.arange(4.0)).tolist() == [-1.0, 0.0, -3.0, 2.0]
-
-
-def _says_twice(body: Any, kind: str | None) -> bool:
-    """Whether an angle stands beside itself, and not half a row further (Cohere)."""
-    own = {} if kind is None else {"layer_type": kind}
-    weight = body.embed_tokens.weight
-    at = torch.full((1, 1), 7, device=weight.device)
-    with torch.no_grad():
-        cos_W = body.rotary_emb(weight[None, :1], position_ids=at, **own)[0][0, 0]
-    first, second = cos_W.chunk(2)
-    return torch.equal(cos_W[::2], cos_W[1::2]) and not torch.equal(first, second)
 
 
 def _window(attention: Any, config: Any, at: int) -> int | None:

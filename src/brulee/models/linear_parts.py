@@ -10,10 +10,11 @@ Shapes: `I` inputs, `O` outputs, `R` rank.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from brulee.models.quantising import in_four_bits, unpacked
 
@@ -22,8 +23,8 @@ from brulee.models.quantising import in_four_bits, unpacked
 class LinearParts:
     """A linear map's weight (O, I), bias (O), and the A (R, I) and B (O, R) of its correction.
 
-    The weight may be held in four bits; `matrix` has its values. `dropout` is the share of x that
-    is dropped before A just now.
+    The weight may be held in four bits, or `turned`, (I, O); `matrix` has its values. `dropout` is
+    the share of x that is dropped before A just now.
     """
 
     weight: torch.Tensor
@@ -32,6 +33,7 @@ class LinearParts:
     b: torch.Tensor | None = None
     scale: float = 1.0
     dropout: float = 0.0
+    turned: bool = False
 
     @property
     def trainable_weight(self) -> torch.Tensor | None:
@@ -40,7 +42,9 @@ class LinearParts:
 
     def matrix(self, dtype: torch.dtype) -> torch.Tensor:
         """W (O, I); one in four bits is unpacked anew at every call, into `dtype`."""
-        return unpacked(self.weight, dtype) if in_four_bits(self.weight) else self.weight
+        if in_four_bits(self.weight):
+            return unpacked(self.weight, dtype)
+        return self.weight.T if self.turned else self.weight
 
 
 class Separable(Protocol):
@@ -54,6 +58,9 @@ def parts_of(module: nn.Module) -> LinearParts | None:
     """The parts of a plain linear map or of one that can take itself apart, else None."""
     if type(module) is nn.Linear or (isinstance(module, nn.Linear) and in_four_bits(module.weight)):
         return LinearParts(module.weight, module.bias)
+    if type(module) is Conv1D:
+        own: Any = module
+        return LinearParts(own.weight, own.bias, turned=True)
     # By its class: asked of the module itself, Protocol and Module look in five places.
     if hasattr(type(module), "linear_parts"):
         return cast("Separable", module).linear_parts()

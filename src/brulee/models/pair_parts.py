@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.models.hooks import Prefixes, additions, renormings
-from brulee.models.layer_form import children
+from brulee.models.layer_parts import children
 
 
 @dataclass(frozen=True)

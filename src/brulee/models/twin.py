@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
+from brulee.models.layer_parts import attention_of, head_width, layers_of
+
 WINDOW = 5  # tokens
 _VOCABULARY = 64
 _PAIR_LAYERS = 2
@@ -24,19 +26,32 @@ _PAIR_INNER = ("d_ff", "encoder_ffn_dim", "decoder_ffn_dim")
 _EXPERTS = 16
 _AS_IT_IS = {"_attn_implementation": "eager", "dtype": torch.float32}
 _COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+_KEY_HEADS = ("num_key_value_heads", "num_kv_heads")
+_INNER = ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
 _OF_EXPERTS = ("moe_intermediate_size", "shared_expert_intermediate_size")  # widths
+# The shares of values that a decoder drops in training.
+_DROPS = (
+    *("attention_dropout", "attn_pdrop", "resid_pdrop", "residual_dropout"),
+    *("dropout", "hidden_dropout", "embd_pdrop", "embedding_dropout"),
+)
 # How long a document may be before it is read in another way.
 _REACHES = ("sliding_window", "attention_chunk_size")
 
 
-def twin_of(model: PreTrainedModel, layers: int) -> PreTrainedModel | None:
+def drops(model: PreTrainedModel) -> list[str]:
+    """The keys of a decoder's configuration that have values dropped in training."""
+    return [key for key in _DROPS if getattr(model.config, key, None)]
+
+
+def twin_of(model: PreTrainedModel, layers: int, dropped: str = "") -> PreTrainedModel | None:
     """The twin on the CPU, in training mode; None where this class cannot be built so small.
 
     It has the model's first `layers`, heads as wide as the model's, and little of anything else.
-    In training mode, so that a dropout of the architecture's own is noticed. Leaves the state of
+    Of what the configuration has dropped in training it drops nothing, or all that the key
+    `dropped` names. In training mode, so that any other dropout is noticed. Leaves the state of
     random numbers as it is.
     """
-    twin = _built(model, lambda: _shrunk(model, layers))
+    twin = _built(model, lambda: _shrunk(model, layers, dropped))
     return None if twin is None else twin.train()
 
 
@@ -84,19 +99,23 @@ def _shrunk_pair(model: PreTrainedModel) -> PretrainedConfig:
     return config
 
 
-def _shrunk(model: PreTrainedModel, layers: int) -> PretrainedConfig:
+def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConfig:
     config = copy.deepcopy(model.config)
-    depth, width = config.num_hidden_layers, model.base_model.layers[0].self_attn.head_dim
-    grouped = config.num_attention_heads > getattr(config, "num_key_value_heads", 1)
+    first = layers_of(model)[0]
+    depth, width = config.num_hidden_layers, head_width(getattr(first, attention_of(first) or ""))
+    assert width is not None, "read before"
+    keys = [getattr(config, name) for name in _KEY_HEADS if hasattr(config, name)]
+    grouped = config.num_attention_heads > max([n for n in keys if n], default=1)
     changes: dict[str, Any] = {
         "num_hidden_layers": layers,
         "num_attention_heads": 2,
-        "num_key_value_heads": 1 if grouped else 2,
-        "hidden_size": 2 * width,
-        "intermediate_size": 3 * width,
+        **dict.fromkeys(_KEY_HEADS, 1 if grouped else 2),
+        **dict.fromkeys(("hidden_size", "word_embed_proj_dim"), 2 * width),
+        **dict.fromkeys(_INNER, 3 * width),
         **dict.fromkeys(_OF_EXPERTS, width),
         "vocab_size": _VOCABULARY,
         "pad_token_id": None,
+        **{key: float(key == dropped) for key in drops(model)},
         **_AS_IT_IS,
     }
     for key, value in vars(config).items():

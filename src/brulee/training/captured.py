@@ -32,8 +32,9 @@ from brulee.data.encoding import Encoded
 from brulee.errors import InputError
 from brulee.methods.lora_layer import LoRALinear
 from brulee.models.attention import takes_all_documents
-from brulee.models.fused_decoder import FusedDecoder, Prepared
+from brulee.models.fused_decoder import FusedDecoder
 from brulee.models.head import CompletionLoss
+from brulee.models.prepared import Prepared
 from brulee.progress import note
 from brulee.training.exhaustion import is_exhaustion
 from brulee.training.graphs import Pass, Record, on_cuda
@@ -337,7 +338,9 @@ def _unrecorded(loss: CompletionLoss, dtype: torch.dtype) -> str | None:
     if any(layer.cap is not None for layer in decoder.form.layers):
         # No kernel bends scores, so a pass's launches depend on each document's length.
         return "passes with bent attention scores"
-    width = int(decoder.model.base_model.layers[0].self_attn.head_dim)
+    if decoder.form.drops:
+        return "passes with dropout"
+    width = decoder.width
     if not takes_all_documents(torch.empty(0, width, dtype=dtype, device=loss.model.device)):
         return "passes in which no kernel attends to all documents at once"
     # What a recording draws on its way would be missing from the numbers to come.

@@ -31,6 +31,9 @@ _SIZES: dict[str, Any] = {
 }
 _KINDS = ["sliding_attention", "sliding_attention", "full_attention"]
 _SLIDES: dict[str, Any] = {"sliding_window": 5, "layer_types": _KINDS}
+_NO_DROPS: dict[str, Any] = {"attn_pdrop": 0.0, "resid_pdrop": 0.0, "embd_pdrop": 0.0}
+# Its head's width is not for a configuration to say.
+_FALCON: dict[str, Any] = {"head_dim": None, "num_kv_heads": 4, "bias": False}
 # A kind of configuration, and what differs from its defaults.
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {}),
@@ -84,6 +87,27 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "starcoder2": ("Starcoder2", {"sliding_window": 6, "residual_dropout": 0.0}),
     "nemotron": ("Nemotron", {}),
     "cohere": ("Cohere", {"logit_scale": 0.5}),
+    "gpt2": ("GPT2", _NO_DROPS),
+    "gpt2-by-layer": (
+        "GPT2",
+        {**_NO_DROPS, "scale_attn_by_inverse_layer_idx": True, "activation_function": "relu"},
+    ),
+    "gpt-bigcode": ("GPTBigCode", _NO_DROPS),
+    "opt": ("OPT", {"dropout": 0.0, "ffn_dim": 48, "word_embed_proj_dim": None}),
+    "phi": ("Phi", {"partial_rotary_factor": 0.5}),
+    "phi-head-norms": ("Phi", {"partial_rotary_factor": 0.5, "qk_layernorm": True}),
+    "neox": ("GPTNeoX", {}),
+    "neox-in-turn": ("GPTNeoX", {"use_parallel_residual": False}),
+    "gptj": ("GPTJ", {**_NO_DROPS, "rotary_dim": 4}),
+    "falcon": ("Falcon", _FALCON),
+    "falcon-40b": (
+        "Falcon",
+        {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2},
+    ),
+    "falcon-in-turn": (
+        "Falcon",
+        {**_FALCON, "parallel_attn": False, "multi_query": False, "bias": True},
+    ),
     "seed-oss": ("SeedOss", {"residual_dropout": 0.0, "attention_dropout": 0.0}),
 }
 
@@ -108,7 +132,9 @@ def gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 def make_family(name: str, **changes: Any) -> PreTrainedModel:
     """A fresh model in evaluation mode, in fp32."""
     kind, own = FAMILIES[name]
-    config = getattr(transformers, f"{kind}Config")(**{**_SIZES, **own, **changes})
+    sizes = {**_SIZES, **own, **changes}
+    given = {key: value for key, value in sizes.items() if own.get(key, value) is not None}
+    config = getattr(transformers, f"{kind}Config")(**given)
     torch.manual_seed(0)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():

@@ -90,3 +90,4 @@ def scales_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(F, "dropout", scaled)
     monkeypatch.setattr("brulee.models.dropping.drop", drop)
     monkeypatch.setattr(biased_attention, "drop", drop)
+    monkeypatch.setattr("brulee.models.fused_attention.drop", drop)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
 
 from brulee.data.batching import common_start, pack
 from brulee.data.encoding import Encoded
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Make = Callable[..., "PreTrainedModel"]
-FUSED = ["llama", "qwen3", "gemma", "mistral"]
+FUSED = ["llama", "qwen3", "gemma", "mistral", "gpt2"]
 KINDS = ("houlsby", "pfeiffer", "parallel")
 METHODS: list[dict[str, Any]] = [
     {"name": "lora"},
-    {"name": "lora", "target": ["q_proj", "v_proj", "down_proj"]},
+    {"name": "lora", "target": "re:.*(q_proj|v_proj|down_proj|c_attn)"},
     {"name": "lora", "dora": True},
     {"name": "lora", "init": "pissa"},
     {"name": "full"},
@@ -146,9 +147,13 @@ def test_long_documents_go_to_the_kernels_for_them(
         )
 
 
-@pytest.mark.parametrize("name", ["phi", "gpt2", "gpt-neox"])
-def test_what_is_not_known_to_be_the_same_is_left_alone(make_model: Make, name: str) -> None:
-    assert fused_decoder(make_model(name)) is None
+@pytest.mark.parametrize("kind", ["Bloom", "CodeGen", "GPTNeo", "Mpt"])
+def test_what_is_not_known_to_be_the_same_is_left_alone(kind: str) -> None:
+    sizes = {"vocab_size": 300, "num_attention_heads": 4, "num_hidden_layers": 2}
+    own = {"Mpt": {"d_model": 32}, "GPTNeo": {"attention_types": [[["global", "local"], 1]]}}
+    sizes |= own.get(kind, {"hidden_size": 32})
+    config = getattr(transformers, f"{kind}Config")(**sizes)
+    assert fused_decoder(transformers.AutoModelForCausalLM.from_config(config).eval()) is None
 
 
 def test_a_hook_on_any_module_is_left_alone(make_model: Make) -> None:

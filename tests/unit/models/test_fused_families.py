@@ -30,6 +30,7 @@ FAMILIES: list[str] = list(_FOUND["FAMILIES"])
 make_family: Callable[..., PreTrainedModel] = _FOUND["make_family"]
 perturbed: Callable[..., PreTrainedModel] = _FOUND["perturbed"]
 gradients: Callable[[PreTrainedModel], dict[str, torch.Tensor]] = _FOUND["gradients"]
+_scales_instead = runpy.run_path(str(Path(__file__).parent / "pairs.py"))["scales_instead"]
 
 METHODS: list[dict[str, Any]] = [
     {"name": "lora", "rank": 4},
@@ -177,6 +178,17 @@ MISREAD: list[tuple[str, dict[str, Any]]] = [
     ("nemotron", {"beyond": 0.0}),
     ("cohere", {"twice": False}),
     ("cohere", {"neighbours": False}),
+    ("gpt2", {"parallel": True}),
+    ("gpt2", {"curve": "silu"}),
+    ("gpt2-by-layer", {"scale": 0.35}),
+    ("phi", {"parallel": False}),
+    ("neox", {"parallel": False}),
+    ("neox", {"by_head": False}),
+    ("neox-in-turn", {"parallel": True}),
+    ("gptj", {"once": False}),
+    ("gptj", {"sines_first": False}),
+    ("gptj", {"neighbours": False}),
+    ("falcon-40b", {"before_mlp": "ln_attn"}),
 ]
 
 
@@ -192,7 +204,7 @@ def test_the_trial_fails_for_each_property_that_is_misread(
     def misread(model: PreTrainedModel) -> Form:
         found = read_form(model)
         assert found is not None
-        return Form(tuple(replace(layer, **wrong) for layer in found.layers), found.embedding)
+        return replace(found, layers=tuple(replace(layer, **wrong) for layer in found.layers))
 
     monkeypatch.setattr(fused_trial, "read_form", misread)
     assert not fused_trial.form_is_right(model, misread(model), FusedDecoder)
@@ -200,16 +212,103 @@ def test_the_trial_fails_for_each_property_that_is_misread(
     assert fused_decoder.fused_decoder(model) is None
 
 
+_GPT = {"attn_pdrop": 0.2, "resid_pdrop": 0.1, "embd_pdrop": 0.3}
+# What an architecture drops in training, by the keys of its configuration.
+DROPS: list[tuple[str, dict[str, float]]] = [
+    ("gpt2", _GPT),
+    ("gptj", _GPT),
+    ("opt", {"dropout": 0.1, "attention_dropout": 0.2}),
+    ("phi", {"attention_dropout": 0.2, "resid_pdrop": 0.1, "embd_pdrop": 0.3}),
+    ("neox", {"attention_dropout": 0.2, "hidden_dropout": 0.1}),
+    ("granite", {"attention_dropout": 0.2}),
+    ("gemma2", {"attention_dropout": 0.2}),
+    ("starcoder2", {"residual_dropout": 0.1, "embedding_dropout": 0.2, "attention_dropout": 0.3}),
+    ("phi3", {"resid_pdrop": 0.1}),
+    ("seed-oss", {"residual_dropout": 0.1, "attention_dropout": 0.2}),
+]
+
+
+@pytest.mark.parametrize("method", [METHODS[0], METHODS[3]], ids=lambda m: m["name"])
+@pytest.mark.parametrize(("name", "shares"), DROPS, ids=[name for name, _ in DROPS])
+def test_dropout_is_where_the_model_has_it(
+    name: str, shares: dict[str, float], method: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a bottleneck adds stands after a dropout of its module and before one of the layer."""
+    model = _tuned(name, method, **shares)
+    model.set_attn_implementation("eager")
+    loss = CompletionLoss(model)
+    assert _ours(loss, 3)[0] == pytest.approx(_own(model)[0], rel=1e-5), "none in evaluation"
+    model.train()
+    _scales_instead(monkeypatch)
+    _assert_same(_ours(loss, 3), _own(model))
+
+
+@pytest.mark.parametrize("longest", [1024, 2])
+def test_a_gradient_is_that_of_the_values_that_were_kept(
+    longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a difference in one direction, in float64; what is computed again drops the same."""
+    monkeypatch.setattr(fused_attention, "LONGEST", longest)
+    model = _tuned("gpt2", METHODS[1], **_GPT).double().train()
+    loss = CompletionLoss(model)
+    assert loss.decoder is not None
+    torch.manual_seed(5)
+    value, found = _ours(loss, 3)
+    loss.decoder.recomputes = True
+    torch.manual_seed(5)
+    again, same = _ours(loss, 3)
+    assert again == pytest.approx(value, rel=1e-12)
+    name, step = "transformer.h.1.attn.c_attn.weight", 1e-6
+    torch.testing.assert_close(same[name], found[name])
+    parameter = model.get_parameter(name)
+    direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)).double()
+    parameter.data += step * direction
+    torch.manual_seed(5)
+    moved, _ = _ours(loss, 3)
+    torch.manual_seed(6)
+    other, _ = _ours(loss, 3)
+    along = float((found[name] * direction).sum())
+    assert (moved - value) / step == pytest.approx(along, rel=1e-3, abs=1e-5)
+    assert abs(other - moved) > 1e-3, "nothing was dropped"
+
+
+@pytest.mark.parametrize("place", ["words_drop", "weights_drop", "inside_drop"])
+def test_dropout_that_is_overlooked_is_left_to_the_model(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_family("gpt2", **_GPT)
+    assert fused_decoder.fused_decoder(model) is not None
+
+    def overlooks(model: PreTrainedModel) -> Form:
+        found = read_form(model)
+        assert found is not None
+        if place == "words_drop":
+            return replace(found, words_drop=0.0)
+        return replace(found, layers=tuple(replace(x, **{place: 0.0}) for x in found.layers))
+
+    monkeypatch.setattr(fused_trial, "read_form", overlooks)
+    assert not fused_trial.form_is_right(model, overlooks(model), FusedDecoder)
+
+
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("granite", {"attention_dropout": 0.1}),
-        ("phi3", {"resid_pdrop": 0.1}),
-        ("seed-oss", {"residual_dropout": 0.1}),
+        ("opt", {"layerdrop": 0.1}),
+        ("opt", {"do_layer_norm_before": False}),
+        ("falcon", {"alibi": True}),
+        ("falcon-in-turn", {"hidden_dropout": 0.1, "attention_dropout": 0.2}),
+        ("gpt-bigcode", {"multi_query": False}),
     ],
+    ids=str,
 )
-def test_dropout_of_the_architecture_is_left_alone(name: str, changes: dict[str, Any]) -> None:
+def test_what_a_family_may_have_beside_is_left_alone(name: str, changes: dict[str, Any]) -> None:
     assert fused_decoder.fused_decoder(make_family(name, **changes)) is None
+
+
+def test_an_addition_beside_two_maps_of_the_layer_itself() -> None:
+    """It reads what the first map is given, through a hook on that one."""
+    model = _tuned("opt", {"name": "bottleneck", "kind": "parallel", "reduction": 4})
+    _assert_same(_ours(CompletionLoss(model), 3), _own(model))
 
 
 def test_scores_that_depend_on_the_position_are_found_by_the_twin() -> None:

@@ -45,12 +45,18 @@ def test_each_document_has_noise_by_its_own_length_in_a_pack_and_in_rows(
             assert part.mean().abs() < 0.1 * limit
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2"])  # fused, and as transformers has it
-def test_training_reads_it_and_validation_does_not(make_base: MakeBase, name: str) -> None:
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_training_reads_it_and_validation_does_not(
+    make_base: MakeBase, name: str, fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not fused:
+        monkeypatch.setattr("brulee.models.head.fused_decoder", lambda _: None)
     losses = {}
     for alpha in (None, 20.0):
         base = make_base(name)
         passes = Passes(base, most=4, noise=alpha)
+        assert passes.fused == fused
         with passes.boundary():
             found = []
             for seed in (1, 1, 2):

@@ -1,0 +1,183 @@
+"""Where a decoder's parts are found among its modules, and which shares of values they drop.
+
+    body     words, positions where a vector is added for each, layers, the norm after the last,
+             what says the angles that queries and keys are turned by
+    layer    attention, an MLP, norms; the MLP may be two maps of the layer itself (OPT)
+
+Families call them differently. What a body has is told by what its modules are; of a layer, which
+module attends and which maps are an MLP's are told by their names, and what was taken for something
+else is noticed by the trial (fused_trial.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from brulee.models.fused_layer_norm import eps_of
+from brulee.models.hooks import Prefixes
+
+_ATTENTIONS = ("self_attn", "attn", "attention", "self_attention")
+_MLPS = ("mlp", "block_sparse_moe")
+_OF_THE_LAYER = ("fc1", "fc2")
+_WIDTHS = ("head_dim", "head_size")
+_HEADS = ("num_heads", "num_attention_heads")
+# What modules call the shares that they drop: numbers, or modules of torch's.
+_OF_WORDS = ("embedding_dropout",)
+_OF_WEIGHTS = ("attn_dropout", "attention_dropout", "dropout")
+_OF_ATTENTION = ("resid_dropout", "residual_dropout")
+_OF_MLP = ("dropout", "residual_dropout")
+_OF_LAYER = ("dropout",)
+
+
+@dataclass(frozen=True)
+class Body:
+    """The parts of a decoder's body; `words_drop` is the share of the first layer's input."""
+
+    layers: nn.ModuleList
+    norm: nn.Module
+    angles: nn.Module | None
+    places: nn.Embedding | None
+    words_drop: float
+
+
+def body_of(model: PreTrainedModel) -> Any:
+    """The module that has the layers."""
+    body = model.base_model
+    return body.decoder if children(body) == {"decoder"} else body
+
+
+def read_body(model: PreTrainedModel) -> Body | None:
+    """The parts of a model's body, None where there is one that is not known."""
+    body = body_of(model)
+    if model.base_model is model or float(getattr(body, "layerdrop", 0.0)) > 0:
+        return None  # layers are left out by chance
+    words = model.get_input_embeddings()
+    own = [m for m in body.children() if m is not words and not isinstance(m, Prefixes)]
+    layers = [m for m in own if isinstance(m, nn.ModuleList)]
+    norms = [m for m in own if kind_of_norm(m) is not None]
+    angles = [m for m in own if m is getattr(body, "rotary_emb", None)]
+    places = [m for m in own if isinstance(m, nn.Embedding)]
+    drops = [m for m in own if isinstance(m, nn.Dropout)]
+    sizes = [len(found) for found in (layers, norms, angles, places, drops)]
+    if len(own) != sum(sizes) or sizes[:2] != [1, 1] or max(sizes) > 1:
+        return None
+    share = max([float(m.p) for m in drops] + _shares(body, _OF_WORDS), default=0.0)
+    return Body(layers[0], norms[0], _first(angles), _first(places), share)
+
+
+def layers_of(model: PreTrainedModel) -> list[Any]:
+    """The layers of a model whose body is known."""
+    body = read_body(model)
+    return [] if body is None else list(body.layers)
+
+
+def attention_of(layer: Any) -> str | None:
+    """What a layer calls its attention."""
+    return next((name for name in _ATTENTIONS if name in children(layer)), None)
+
+
+def mlp_of(layer: Any) -> str | None:
+    """What a layer calls its MLP, "" where that is two maps of its own."""
+    found = next((name for name in _MLPS if name in children(layer)), None)
+    return "" if found is None and children(layer) >= {*_OF_THE_LAYER} else found
+
+
+def mlp_in(layer: Any, name: str) -> Any:
+    """The module that has the MLP's maps."""
+    return getattr(layer, name) if name else layer
+
+
+def added_to(layer: Any) -> Any:
+    """The module to whose output additions to an MLP are made: its last, where it is none."""
+    name = mlp_of(layer)
+    return getattr(layer, name) if name else getattr(layer, _OF_THE_LAYER[-1], layer)
+
+
+def places_of_additions(layer: Any) -> tuple[nn.Module, ...]:
+    """Where additions are made."""
+    return layer, getattr(layer, attention_of(layer) or ""), added_to(layer)
+
+
+def head_width(attention: Any) -> int | None:
+    """How many values a head has."""
+    return _number(attention, _WIDTHS)
+
+
+def heads_of(attention: Any) -> int | None:
+    """How many heads queries have."""
+    own = _number(attention, _HEADS)
+    return own or _number(getattr(attention, "config", None), _HEADS)
+
+
+def weights_drop(attention: Any) -> float:
+    """The share of attention's weights that is dropped in training."""
+    return max(_shares(attention, _OF_WEIGHTS), default=0.0)
+
+
+def parts_drop(layer: Any) -> tuple[float, float] | None:
+    """The shares of what attention and MLP give: by these modules themselves, and by the layer.
+
+    None where the two parts differ.
+    """
+    mlp = mlp_of(layer)
+    inside = {_largest(getattr(layer, attention_of(layer) or ""), _OF_ATTENTION)}
+    if mlp:
+        inside |= {_largest(getattr(layer, mlp), _OF_MLP)}
+    elif any(inside):
+        return None
+    own = {float(m.p) for m in layer.children() if isinstance(m, nn.Dropout)}
+    outside = own | {*_shares(layer, _OF_LAYER)} or {0.0}
+    return (inside.pop(), outside.pop()) if len(inside) == len(outside) == 1 else None
+
+
+def children(module: nn.Module) -> set[str]:
+    """The names of a module's own modules."""
+    return {name for name, _ in module.named_children()}
+
+
+def dropouts(module: nn.Module) -> set[str]:
+    """The names of those that only drop."""
+    return {name for name, own in module.named_children() if isinstance(own, nn.Dropout)}
+
+
+def kind_of_norm(norm: Any) -> tuple[float, bool] | None:
+    """What a norm's weight is counted from, 0 or 1, and whether it takes off the mean."""
+    weight, bias = getattr(norm, "weight", None), getattr(norm, "bias", None)
+    eps = eps_of(norm)
+    if eps is None or getattr(weight, "ndim", 0) != 1 or weight is None:
+        return None
+    own = torch.linspace(-2, 3, len(weight), device=weight.device).to(weight.dtype)
+    x = own.float()
+    with torch.no_grad():
+        given, wide = norm(own).float(), weight.float()
+        for centred in (False, True):
+            off = x - x.mean() if centred else x
+            unit = off * (off.square().mean() + eps).rsqrt()
+            for beyond in (0.0, 1.0):
+                made = unit * (wide + beyond) + (0.0 if bias is None else bias.float())
+                if torch.allclose(given, made, rtol=0.02, atol=0.02 * centred):
+                    return beyond, centred
+    return None
+
+
+def _shares(owner: Any, names: tuple[str, ...]) -> list[float]:
+    found = [getattr(owner, name, None) for name in names]
+    shares = [one.p if isinstance(one, nn.Dropout) else one for one in found]
+    return [float(share) for share in shares if isinstance(share, float | int)]
+
+
+def _largest(owner: Any, names: tuple[str, ...]) -> float:
+    return max(_shares(owner, names), default=0.0)
+
+
+def _number(owner: Any, names: tuple[str, ...]) -> int | None:
+    return next((int(getattr(owner, name)) for name in names if hasattr(owner, name)), None)
+
+
+def _first(found: list[Any]) -> Any:
+    return found[0] if found else None
