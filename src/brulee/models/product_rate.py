@@ -18,19 +18,21 @@ from brulee.models.quantising import value_count
 # Rows, inputs and outputs of a product: that of a small model's MLP over a few documents. A GPU
 # computes this in less time than it takes to ask for it, and is asked for a larger one.
 _SMALL, _LARGE = (1024, 1536, 2304), (8192, 8192, 8192)
-_TRIES = 30
+_TRIES, _FEWEST, _SECONDS = 30, 3, 1.0  # of a product that is slow there are fewer tries
 # Keys and values that a decoder makes of what the encoder gives, in T5's family and in BART's.
 _ACROSS = re.compile(r"\b(EncDecAttention|encoder_attn|cross_attn)\.(k|v|k_proj|v_proj)(\.|$)")
 
 
 def product_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Operations a second of one matrix product in `dtype`, the best of thirty."""
+    """Operations a second of one matrix product in `dtype`, the best of thirty within a second."""
     rows, inputs, outputs = _LARGE if device.type == "cuda" else _SMALL
     # Random: a GPU computes with equal numbers faster than with others.
     x = torch.randn(rows, inputs, dtype=dtype, device=device)
     weight = torch.randn(outputs, inputs, dtype=dtype, device=device)
-    best = float("inf")
-    for _ in range(_TRIES):
+    best, began = float("inf"), time.perf_counter()
+    for done in range(_TRIES):
+        if done >= _FEWEST and time.perf_counter() - began > _SECONDS:
+            break
         _wait(device)
         started = time.perf_counter()
         torch.nn.functional.linear(x, weight)

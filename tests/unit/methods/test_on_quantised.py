@@ -263,5 +263,6 @@ def _assert_computed_together(base: Base, monkeypatch: pytest.MonkeyPatch) -> No
             found[name] = [total.detach(), *(g.clone() for g in grads if g is not None)]
             base.model.zero_grad(set_to_none=True)
     assert len(found["own"]) == len(found["fused"]) > 1
+    # One by one they may be 2e-5 apart where they are small (MKL's kernels for AVX2).
     for mine, theirs in zip(found["fused"], found["own"], strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+        assert (mine - theirs).norm() <= 1e-5 * theirs.norm()

@@ -125,8 +125,8 @@ def test_padded_for_a_kernel_they_are_the_same(
 @pytest.mark.parametrize("name", ["bart", "mbart"])
 def test_in_bfloat16_they_are_close(name: str, method: dict[str, Any]) -> None:
     """As close as transformers' layers are in that format."""
-    model = perturbed(_model(name), method)
-    (_, expected), _ = _alone(model), model.to(torch.bfloat16)
+    _, expected = _alone(perturbed(_model(name), method))
+    model = perturbed(_model(name).to(torch.bfloat16), method)
     (_, rounded), (_, found) = _alone(model), _packed(CompletionLoss(model))
     near, ours = (
         sum(float((each[key] - gradient).norm() ** 2) for key, gradient in expected.items())
