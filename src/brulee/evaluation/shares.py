@@ -107,14 +107,17 @@ def unseen(items: float, level: float = 0.95) -> float:
     return wilson(0.0, items, level)[1]
 
 
-def of_alike(value: float, items: float, level: float = 0.95) -> tuple[float, float]:
-    """Bounds of a mean of values between 0 and 1 that was the same on all of so many items.
+def of_alike(
+    value: float, items: float, span: tuple[float, float], level: float = 0.95
+) -> tuple[float, float]:
+    """Bounds of a mean of values within `span` that was the same on all of so many items.
 
-    The largest share of items that may be otherwise may have any value. Of 0 and 1 it is Wilson's
-    interval.
+    The largest share of items that may be otherwise may have any value. Of 0 and 1 within (0, 1)
+    it is Wilson's interval.
     """
     may = unseen(items, level)
-    return (1 - may) * value, (1 - may) * value + may
+    low, high = ((1 - may) * value + may * end for end in span)
+    return low, high
 
 
 def _tango(gained: float, lost: float, items: float, change: float) -> float:
