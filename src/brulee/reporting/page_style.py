@@ -132,6 +132,9 @@ pre { background: var(--panel); border-radius: .375rem; padding: 1rem 1.25rem; m
   overflow-x: auto; }
 footer { margin-top: 5rem; padding-top: 1rem; border-top: 1px solid var(--rule);
   color: var(--soft); font-size: .8125rem; }
+@media (max-width: 68rem) {
+  th, td { padding-left: 1rem; } thead th { white-space: normal; vertical-align: bottom; }
+}
 @media (max-width: 54rem) { .item .texts { grid-template-columns: 1fr; } }
 @media (max-width: 40rem) {
   main { padding: 2rem 1.25rem 4rem; }
@@ -156,5 +159,6 @@ footer { margin-top: 5rem; padding-top: 1rem; border-top: 1px solid var(--rule);
   h2, h3 { break-after: avoid; }
   mark, del, ins, i, .prompt { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .scroll { overflow: visible; }
+  th, td { padding-left: .75rem; } thead th { white-space: normal; vertical-align: bottom; }
 }
 """
