@@ -31,7 +31,9 @@ def split(
     from brulee.data.split_summary import summarise
 
     progress.enable(not quiet)
-    found = {path: summarise(path, task) for path, task in open_corpus(spec).tasks.items()}
+    found = {
+        path: summarise(path, task) for path, task in open_corpus(spec, preview=False).tasks.items()
+    }
     if as_json:
         print_json({path: summary.to_dict() for path, summary in found.items()})
         return

@@ -99,10 +99,11 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     measured = encoder.with_prefix((0,) * method.virtual_tokens())
     corpus = divide(corpus, measured)
     asked = of_pieces(asked, corpus, recipe.evaluate.limit)
-    fitting = {
-        path: fitting_rows(corpus.tasks[path], measured, corpus.tasks[path].train)
-        for path in corpus.trained
-    }
+    with recipe.source.placing():
+        fitting = {
+            path: fitting_rows(corpus.tasks[path], measured, corpus.tasks[path].train)
+            for path in corpus.trained
+        }
     first = corpus.tasks[corpus.trained[0]].templates.templates[0]
     method.instruct(base.tokenizer, instruction(first))
     if begin and not where.begun:
