@@ -13,9 +13,10 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError
 from brulee.methods import METHODS, build_method, unknown_method
 from brulee.methods.accounting import Count, count
-from brulee.models.precision import pick_device, pick_dtype
+from brulee.models.precision import pick_dtype
 from brulee.models.skeleton import depth, load_skeleton
 from brulee.pipeline.plan_trial import Sample, Tried, deeper, tried
+from brulee.pipeline.preparation import device_of
 from brulee.planning.apart import Apart
 from brulee.planning.cost import Cost, Saves, cost
 from brulee.planning.memory import Memory, memory, room
@@ -66,7 +67,7 @@ def plan(recipe: Recipe, names: Sequence[str] | None = None) -> Plan:
         if name not in METHODS:
             raise unknown_method(name, "--method")
     check_names(recipe.train.trackers, recipe.source.at(("train", "trackers")))
-    device = pick_device(recipe.train.device)
+    device = device_of(recipe)
     dtype = pick_dtype(recipe.train.precision, device)
     own = recipe.method.name
     ordered = [own, *(n for n in names if n != own)]

@@ -13,11 +13,12 @@ from brulee.data.instruction import instruction
 from brulee.data.lengths import Fitting, fitting_rows
 from brulee.data.mixture import Mixture
 from brulee.data.pieces import divide
-from brulee.errors import InputError
+from brulee.errors import InputError, unknown
 from brulee.evaluation import LABELLED
 from brulee.evaluation.answering import how_calls_are_written
 from brulee.evaluation.base import Metric
 from brulee.evaluation.guards import Guard, open_guards
+from brulee.evaluation.suites import SUITES
 from brulee.methods import Attached, Method, build_method
 from brulee.methods.whole import check_whole
 from brulee.models.context import context_length
@@ -32,6 +33,7 @@ from brulee.progress import note, waiting
 from brulee.recipe import Recipe
 from brulee.training.documents import course
 from brulee.training.noise import check_noise
+from brulee.training.optim import check_optimizer
 from brulee.training.selection import idle_patience
 from brulee.training.trackers import check_trackers
 from brulee.training.world import ALONE, World
@@ -81,7 +83,9 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     method = build_method(recipe.method, recipe.source)
     guards = check_named(recipe)
     _check_trainable(recipe, method)
-    device = pick_device(recipe.train.device)
+    device = device_of(recipe)
+    with recipe.source.placing():
+        check_optimizer(recipe.train.optimizer, device.type == "cuda")
     # What was timed when the run began is kept: one run has one precision.
     precision = where.manifest().get("precision", recipe.train.precision)
     dtype = world.same(pick_dtype(precision, device))
@@ -121,6 +125,14 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
         record(prepared, dtype)
     world.wait()
     return prepared
+
+
+def device_of(recipe: Recipe) -> torch.device:
+    """The device to train on; InputError naming the line of one that this machine has not."""
+    try:
+        return pick_device(recipe.train.device)
+    except InputError as error:
+        raise InputError(f"{recipe.source.at(('train', 'device'))}: {error}") from None
 
 
 def check_named(recipe: Recipe) -> dict[str, Guard]:
@@ -202,6 +214,9 @@ def _check_metrics(recipe: Recipe) -> None:
 def _guards(recipe: Recipe) -> dict[str, Guard]:
     spec = recipe.evaluate
     folders = {name: recipe.source.resolve(folder) for name, folder in spec.data.items()}
+    for name in folders:
+        if name not in SUITES:
+            raise unknown("suite", name, SUITES, recipe.source.at(("evaluate", "data", name)))
     where = recipe.source.at(("evaluate", "guards"))
     return open_guards(spec.guards, folders, spec.guard_limit, where)
 
