@@ -176,7 +176,7 @@ def _mistyped_key(at: Place) -> Arguments:
 
 CASES = [
     Case("missing file", lambda at: at.run(data__source="row.jsonl"),
-         "error: row.jsonl: no such file or folder. Did you mean rows.jsonl?"),
+         "error: recipe.yaml, line 2: row.jsonl: no such file or folder. Did you mean rows.jsonl?"),
     Case("empty file", lambda at: _empty_rows(at, ""), "rows.jsonl: the file is empty"),
     Case("file of blank lines", lambda at: _empty_rows(at, "\n\n"),
          "rows.jsonl: the file is empty"),
@@ -187,12 +187,13 @@ CASES = [
          "columns with a value in this row: summary, topic."),
     Case("column missing altogether",
          lambda at: at.run(data__templates={"jinja": "{{ dialog }} ||| {{ summary }}"}),
-         "no column 'dialog', which template 'inline' needs; columns present: dialogue, summary. "
+         "recipe.yaml, line 2: rows.jsonl: no column 'dialog', which template 'inline' needs; "
+         "columns present: dialogue, summary. "
          "Did you mean data.columns: {dialog: dialogue}?"),
     Case("empty completion in 2 of 24 rows (8%)", lambda at: empty_completions(at, 2),
          "rows.jsonl, line 1: the completion is empty, as in 2 of 24 rows; at most 5% may be"),
     Case("every row longer than max_length", _long_rows,
-         "every train row (16) is longer than train.max_length, which has to be raised, or the "),
+         "recipe.yaml, line 4: train.max_length: every train row (16) is longer; raise it, or "),
     Case("label missing (null)", lambda at: _with_row(at, 5, {**ROWS[4], "summary": None}),
          "rows.jsonl, line 5: the label 'summary' that template 'inline' needs is missing"),
     Case("unknown model folder", lambda at: at.run(model=str(at.copy_of_model()) + "x"),

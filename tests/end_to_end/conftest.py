@@ -38,6 +38,12 @@ def at(tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
+def unforeseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps without the forecast, which takes longer than these trainings."""
+    monkeypatch.setattr("brulee.pipeline.sweeps.tell_forecast", lambda _: None)
+
+
+@pytest.fixture
 def brulee(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, one_thread: None
 ) -> Call:

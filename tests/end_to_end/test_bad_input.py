@@ -113,3 +113,24 @@ def test_a_target_that_the_model_lacks_is_refused_before_anything_is_written(
     assert (
         brulee(*at.run(method={"name": "lora", "target": "q_proj"}, train__max_steps=1)).code == 0
     )
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"train__device": "cuda:99"}, "line 4: device 'cuda:99': this machine shows "),
+        ({"train__device": "gpu"}, "line 4: device 'gpu' is not known; valid: auto, cpu"),
+        (
+            {"train__device": "cpu", "train__optimizer": "paged_adamw8bit"},
+            "line 4: train.optimizer",
+        ),
+        ({"evaluate__data": {"mlmu": "."}}, "line 5: unknown suite 'mlmu'; did you mean 'mmlu'?"),
+    ],
+)
+def test_what_this_machine_or_no_suite_has_is_refused_before_a_folder_is_written(
+    at: Any, brulee: Any, changed: dict[str, Any], said: str
+) -> None:
+    done = brulee(*at.run(**changed))
+    assert done.code == 2
+    assert f"recipe.yaml, {said}" in done.err
+    assert not (at.folder / "runs").exists()

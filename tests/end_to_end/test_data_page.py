@@ -1,8 +1,8 @@
 import json
 import re
-import shutil
-import subprocess
+import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,12 +12,8 @@ from brulee.models.tokenizers import load_encoder
 from brulee.recipe import recipe_from_dict
 from brulee.reporting.data_page import write_data_page
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no chromium, chromium-browser or google-chrome on PATH"
-)
+BROWSING: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "browsing.py"))
+browse, pytestmark = BROWSING["browse"], BROWSING["needs_browser"]
 
 # Loads the page at a width with everything unfolded, and writes what a reader would see of it.
 WRAPPER = """<!doctype html><body><iframe id="page" src="data.html"
@@ -52,17 +48,6 @@ def page(tmp_path: Path, tiny_model_folder: Path) -> Path:
     recipe = recipe_from_dict({**values, "train": {"max_length": 256}})
     found = inspect(recipe, open_corpus(recipe), load_encoder(recipe), rows=2)
     return write_data_page(found, tmp_path / "data.html")
-
-
-def browse(file: Path, profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    assert BROWSER is not None
-    command = [
-        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={profile}", "--enable-logging=stderr", "--dump-dom", *options,
-        file.as_uri(),
-    ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
 
 
 def test_the_page_opens_from_disk_without_network_or_console_message(

@@ -1,8 +1,6 @@
 import json
 import re
 import runpy
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +9,8 @@ import pytest
 from brulee.reporting.html import write_report
 
 EXAMPLE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "example_run.py"))
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no chromium, chromium-browser or google-chrome on PATH"
-)
+BROWSING: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "browsing.py"))
+browse, pytestmark = BROWSING["browse"], BROWSING["needs_browser"]
 
 # Loads the page at a width and writes what a reader would see of it into the wrapper's own DOM.
 WRAPPER = """<!doctype html><body><iframe id="page" src="report.html"
@@ -38,17 +32,6 @@ document.getElementById("page").addEventListener("load", (event) => {{
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     return write_report(EXAMPLE["make"](tmp_path / "run"))
-
-
-def browse(file: Path, profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    assert BROWSER is not None
-    command = [
-        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={profile}", "--enable-logging=stderr", "--dump-dom", *options,
-        file.as_uri(),
-    ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
 
 
 def test_the_page_opens_from_disk_without_network_or_console_message(

@@ -10,13 +10,10 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed")
-
-
-@pytest.fixture(autouse=True)
-def unforeseen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the forecast, which takes longer than these trainings."""
-    monkeypatch.setattr("brulee.pipeline.sweeps.tell_forecast", lambda _: None)
+pytestmark = [
+    pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed"),
+    pytest.mark.usefixtures("unforeseen"),
+]
 
 
 BAD: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "bad_inputs.py"))

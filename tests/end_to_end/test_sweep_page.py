@@ -12,9 +12,9 @@ import pytest
 from brulee.reporting.sweep_page import write_page
 
 HERE = Path(__file__).parent
-BROWSING: dict[str, Any] = runpy.run_path(str(HERE / "test_report_page.py"))
+REPORT: dict[str, Any] = runpy.run_path(str(HERE / "test_report_page.py"))
 MADE: dict[str, Any] = runpy.run_path(str(HERE.parent / "unit/reporting/test_sweep.py"))
-pytestmark = BROWSING["pytestmark"]
+browse, pytestmark = REPORT["browse"], REPORT["pytestmark"]
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -32,9 +32,9 @@ def test_the_page_never_scrolls_sideways_and_loads_nothing(
     page = write_page(found, tmp_path)
     page.rename(tmp_path / "report.html")
     wrapper = tmp_path / "wrapper.html"
-    wrapper.write_text(BROWSING["WRAPPER"].format(width=width))
+    wrapper.write_text(REPORT["WRAPPER"].format(width=width))
     options = ("--hide-scrollbars", "--allow-file-access-from-files", "--virtual-time-budget=5000")
-    seen = BROWSING["browse"](wrapper, tmp_path / "profile", *options)
+    seen = browse(wrapper, tmp_path / "profile", *options)
     measured = re.search(r'id="measured">([^<]*)<', seen.stdout)
     assert measured is not None
     assert measured[1] == f"width={width} charts=2 outside=0 requests=0"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def combine(
     targets: Annotated[
-        list[str], typer.Argument(metavar="A B ...", help="Runs, adapters or models tuned whole.")
+        list[str], typer.Argument(metavar="ADAPTER", help="Runs, adapters or models tuned whole.")
     ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Write the result here.")],
     weights: Annotated[

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def list_adapters(
     folder: Annotated[
-        Path, typer.Argument(metavar="[FOLDER]", help="Where to look.", show_default=True)
+        Path, typer.Argument(metavar="FOLDER", help="Where to look.", show_default=True)
     ] = Path("runs"),
     as_json: options.Json = False,
 ) -> None:

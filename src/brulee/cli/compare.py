@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Run folders.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, two or more.")],
     as_json: options.Json = False,
 ) -> None:
     """Show two or more runs side by side."""
@@ -24,6 +24,11 @@ def compare(
 
     if len(runs) < 2:
         raise InputError(f"compare needs two runs or more; only {runs[0]} was given.")
+    files = [results.file_of(run).resolve() for run in runs]
+    for number, (run, file) in enumerate(zip(runs, files, strict=True)):
+        if (first := files.index(file)) < number:
+            also = "" if run == runs[first] else f", as {runs[first]}"
+            raise InputError(f"compare needs runs that differ; {run} was given twice{also}.")
     found = [results.read(run) for run in runs]
     if as_json:
         print_json([one.model_dump(mode="json", by_alias=True) for one in found])

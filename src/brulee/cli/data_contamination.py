@@ -76,7 +76,7 @@ def contamination(
     from brulee.data.contamination import Index, trained_texts
     from brulee.data.corpus import open_corpus
 
-    corpus = open_corpus(spec)
+    corpus = open_corpus(spec, preview=False)
     index = Index([trained_texts(corpus.tasks[path], path) for path in corpus.trained])
     items = _items(suite, data, suite_set or ())
     forms = [

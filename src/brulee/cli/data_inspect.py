@@ -44,7 +44,7 @@ def inspect(
     from brulee.models.tokenizers import load_encoder
 
     found = inspect_data(
-        spec, open_corpus(spec), load_encoder(spec), rows=3 if rows is None else rows
+        spec, open_corpus(spec, preview=False), load_encoder(spec), rows=3 if rows is None else rows
     )
     if html is not None:
         from brulee.reporting.data_page import write_data_page

@@ -53,7 +53,7 @@ def _findings(spec: Recipe) -> list[Finding]:
 
     encoder = load_encoder(spec)
     try:
-        corpus = open_corpus(spec)
+        corpus = open_corpus(spec, preview=False)
         found = lint_data(spec, corpus, inspect(spec, corpus, encoder, rows=0))
     except InputError as error:
         # The run would stop here as well; a machine gets it in the same form as the rest.

@@ -31,7 +31,7 @@ def split(
     from brulee.data.split_summary import summarise
 
     progress.enable(not quiet)
-    tasks = open_corpus(spec).tasks
+    tasks = open_corpus(spec, preview=False).tasks
     found: dict[str, SplitSummary] = {}
     plain: dict[str, Any] = {}
     # One task has a bar of its own for its rows.

@@ -14,7 +14,7 @@ from brulee.cli.output import console, print_json
 def helm(
     folders: Annotated[
         list[Path],
-        typer.Argument(metavar="FOLDER ...", help="What brulee eval --suite helm --out wrote."),
+        typer.Argument(metavar="FOLDER", help="What brulee eval --suite helm --out wrote."),
     ],
     html: Annotated[Path | None, typer.Option(help="Write the tables as a page here.")] = None,
     as_json: options.Json = False,

@@ -16,7 +16,7 @@ def leaderboard(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="[NAME=]PATH ...",
+            metavar="[NAME=]PATH",
             help="Run folders, results of brulee eval, result files of lm-evaluation-harness; "
             "NAME is what the table calls it, or what a run tuned.",
         ),

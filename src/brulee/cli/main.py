@@ -11,6 +11,7 @@ import typer
 from brulee import __version__
 from brulee.cli import adapters, bench, cache, data, methods, metrics, models, suites, templates
 from brulee.cli.chat import chat
+from brulee.cli.command import Command
 from brulee.cli.compare import compare
 from brulee.cli.eval import evaluate
 from brulee.cli.failures import sentences
@@ -73,8 +74,10 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_top)
     for name, command in COMMANDS.items():
-        app.command(name)(sentences()(command))
+        app.command(name, cls=Command)(sentences()(command))
     for name, group in GROUPS.items():
+        for registered in group.registered_commands:
+            registered.cls = Command
         app.add_typer(group, name=name)
     return app
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,15 +16,20 @@ from brulee.errors import InputError
 
 if TYPE_CHECKING:
     from brulee.methods.accounting import Count
+    from brulee.recipe import MethodSpec
 
 
 def count(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="MODEL", help="bundled, a folder, a .gguf, or a Hub id."),
+        typer.Argument(
+            metavar="MODEL",
+            help="bundled, a folder, a .gguf, a Hub id; or a recipe or run, for its base.",
+        ),
     ] = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="Count this one only (repeatable).")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Count this one only (repeatable)."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -37,7 +43,8 @@ def count(
 ) -> None:
     """Count what every method trains: parameters, bytes on disk, of gradients and AdamW's state.
 
-    Reads the model's configuration and none of its weights.
+    Reads the model's configuration and none of its weights. A recipe's method has the options that
+    it gives, the others their defaults.
     """
     if (model is None) == (shape is None):
         raise InputError("give either a MODEL or --shape, for instance: bundled, --shape 512x64.")
@@ -57,13 +64,28 @@ def count(
             )
         counts = count_methods(lambda: one_map(*sides), given, names)
     else:
-        counts = count_methods(lambda: load_skeleton(str(model)), given, names)
+        model, revision, own = _base(str(model))
+        counts = count_methods(lambda: load_skeleton(model, revision), given, names, own)
     if as_json:
         print_json({"model": model, "shape": sides, "methods": [asdict(c) for c in counts]})
         return
     _print(counts)
     if sides is not None:
         _print_arithmetic(sides, counts)
+
+
+def _base(model: str) -> tuple[str, str | None, MethodSpec | None]:
+    """A base and its revision; of a recipe, or of a run's, the base it names, and its method."""
+    inside = Path(model) / "recipe.yaml"
+    if not inside.is_file() and not model.endswith((".yaml", ".yml")):
+        return model, None, None
+    from brulee.methods import build_method
+    from brulee.pipeline.plan import model_name
+    from brulee.recipe import load_recipe
+
+    recipe = load_recipe(inside if inside.is_file() else model)
+    build_method(recipe.method, recipe.source)
+    return model_name(recipe), recipe.base.revision, recipe.method
 
 
 def _settings(settings: list[str] | tuple[()]) -> dict[str, Any]:

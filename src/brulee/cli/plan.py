@@ -34,10 +34,9 @@ def plan(
     spec = load_recipe(recipe, overrides or ())
     progress.enable(not quiet)
     with progress.waiting("Loading PyTorch"):
-        from brulee.methods import METHODS
         from brulee.pipeline.plan import plan as make_plan
 
-    found = make_plan(spec, tuple(method or METHODS))
+    found = make_plan(spec, method or None)
     if as_json:
         print_json(_values(found))
     else:

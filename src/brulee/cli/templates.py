@@ -60,7 +60,7 @@ def show(name: Name, as_json: options.Json = False) -> None:
 def render(
     rows: Annotated[str, typer.Option(help="Rows: a file, or another source of a recipe.")],
     library_name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="FAMILY/TEMPLATE or FAMILY.")
+        str | None, typer.Argument(metavar="NAME", help="FAMILY/TEMPLATE or FAMILY.")
     ] = None,
     promptsource: Annotated[
         Path | None, typer.Option(help="Take the template from this promptsource YAML file ...")
@@ -99,7 +99,7 @@ def render(
 def lint(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME|FILE]...", help="Families or files [default: the library]."),
+        typer.Argument(metavar="NAME|FILE", help="Families or files [default: the library]."),
     ] = None,
     rows: Annotated[
         Path | None,

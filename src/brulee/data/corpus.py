@@ -6,7 +6,14 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from brulee.data.formats import Described, describe, described, detect, require_templates
+from brulee.data.formats import (
+    Described,
+    decided,
+    describe,
+    described,
+    detect,
+    require_templates,
+)
 from brulee.data.holding_out import held_out_tasks, hold_out_templates
 from brulee.data.mixture import Mixture
 from brulee.data.parts import Group, Part
@@ -15,7 +22,7 @@ from brulee.data.rates import Rates
 from brulee.data.rationale import select
 from brulee.data.row_checks import require_columns, usable_rows
 from brulee.data.rows import spellings
-from brulee.data.sources import Rows, open_source
+from brulee.data.sources import MisnamedError, Rows, open_source
 from brulee.data.splits import Splits, split_rows
 from brulee.data.task import Task
 from brulee.data.template import Template
@@ -105,8 +112,10 @@ class Corpus:
         return Group(name, members, _rates(spec.mix), spec.weight)
 
 
-def open_corpus(recipe: Recipe) -> Corpus:
+def open_corpus(recipe: Recipe, preview: bool = True) -> Corpus:
     """Read, check and split the tasks of a recipe.
+
+    What a source without templates is read as is noted, with a row as it is asked where `preview`.
 
     Tasks over one source share one split, decided by the group of the first of them: a row that one
     task trains on is in no other's test. Raises InputError naming file and row, or key and line,
@@ -123,7 +132,7 @@ def open_corpus(recipe: Recipe) -> Corpus:
     with watched as progress:
         phrased = {}
         for path, (at, spec) in names.items():
-            phrased[path] = _phrase(spec, source, at, read)
+            phrased[path] = _phrase(spec, source, at, read, preview)
             progress.advance()
         splits = _splits(phrased, source)
         tasks = {}
@@ -200,22 +209,31 @@ def _name(spec: DataSpec) -> str:
     return spec.name or last.split(".", 1)[0] or last
 
 
-def _phrase(spec: DataSpec, source: Source, at: KeyPath, read: dict[object, Rows]) -> _Phrased:
+def _phrase(
+    spec: DataSpec, source: Source, at: KeyPath, read: dict[object, Rows], preview: bool
+) -> _Phrased:
     key = (spec.source, tuple(spec.columns.items()), spec.limit)
     if key not in read:
-        read[key] = open_source(spec.source, source.resolve, spec.columns, spec.limit)
+        try:
+            read[key] = open_source(spec.source, source.resolve, spec.columns, spec.limit)
+        except MisnamedError as error:
+            raise InputError(f"{source.at((*at, error.key))}: {error}") from None
     rows, noted = read[key], None
     if spec.templates is None:
         detected = detect(rows, spec.limit, spec.turns)
         templates = require_templates(detected)
         rows = detected.rows
-        noted = Described(detected.name, rows.name, describe(detected, rows[0]))
+        said = describe(detected, rows[0]) if preview else decided(detected)
+        noted = Described(detected.name, rows.name, said)
     else:
         templates = _templates(spec, source, at)
     for column in spec.references:
         if column not in rows.columns:
             raise unknown("column", column, rows.columns, source.at((*at, "references")))
-    require_columns(rows, templates)
+    try:
+        require_columns(rows, templates)
+    except InputError as error:
+        raise InputError(f"{source.at((*at, 'templates'))}: {error}") from None
     if templates.plain:
         _check_plain(spec, source, at)
     try:

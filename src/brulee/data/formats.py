@@ -86,9 +86,14 @@ def require_templates(detected: Detected) -> TemplateSet:
     return detected.templates
 
 
+def decided(detected: Detected) -> str:
+    """What a source is read as, and why."""
+    return f"{detected.rows.name}: read as {detected.name} ({detected.why})."
+
+
 def describe(detected: Detected, row: Mapping[str, Any]) -> str:
     """One line on what was decided, then a row as its template renders it."""
-    line = f"{detected.rows.name}: read as {detected.name} ({detected.why})."
+    line = decided(detected)
     rendered = require_templates(detected).templates[0].render(row)
     if rendered is None:
         return f"{line}\n  (the row renders no prompt)"

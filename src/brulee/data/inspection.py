@@ -145,7 +145,8 @@ def inspect(
     drawn = measure(corpus, mixture, encoder, train.seed, min(most, len(mixture), draws))
     measured = drawn.documents
     if not drawn.used:
-        raise InputError(drawn.problem or _nothing_fits(corpus, measured, encoder.max_length))
+        with recipe.source.placing():
+            raise InputError(drawn.problem or _nothing_fits(corpus, measured, encoder.max_length))
     after = [m.after(encoder.max_length) for m in drawn.used]
     shown, left_out = _shown(corpus, encoder, drawn, rows, most_shown, train.seed)
     share = TEXTS // len(corpus.tasks)
@@ -186,8 +187,8 @@ def inspect(
 def _nothing_fits(corpus: Corpus, measured: Sequence[Measured], most: int) -> str:
     shortest = min(measured, key=lambda m: m.length)
     return (
-        f"no row fits into train.max_length = {most}, which has to be raised, or the completions "
-        f"shortened; the shortest: {_place(corpus, shortest)}, of which {shortest.learned:,} are "
+        f"train.max_length = {most}: no row fits; raise it, or shorten the completions; the "
+        f"shortest: {_place(corpus, shortest)}, of which {shortest.learned:,} are "
         "learned."
     )
 

@@ -43,7 +43,7 @@ def fitting_rows(
                 tokens += len(found.ids)
     if rows and not fitting:
         raise InputError(
-            f"every {split} row ({len(rows)}) is longer than train.max_length, which has to be "
-            f"raised, or the completions shortened; the first: {reason}"
+            f"train.max_length: every {split} row ({len(rows)}) is longer; raise it, or shorten "
+            f"the completions; the first: {reason}"
         )
     return Fitting(tuple(fitting), cut, tokens / max(len(fitting), 1))

@@ -22,7 +22,7 @@ from brulee.recipe import given_rows
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["SOURCES", "Part", "Rows", "bundled_names", "open_source"]
+__all__ = ["SOURCES", "MisnamedError", "Part", "Rows", "bundled_names", "open_source"]
 
 Resolve = Callable[[str], Path]
 _BUNDLED = "bundled/"
@@ -39,6 +39,17 @@ class _Asked:
     numbered: bool = False
 
 
+class MisnamedError(InputError):
+    """A source or a column that is not there: what names it is wrong, not the rows.
+
+    `key` is the key of a recipe's task that names it.
+    """
+
+    def __init__(self, key: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.key = key
+
+
 def open_source(
     name: str,
     resolve: Resolve = Path,
@@ -50,7 +61,8 @@ def open_source(
     `columns` maps the name a template uses to the source's own, or to the number of a column of a
     CSV or TSV file that does not name them; `limit` keeps the first rows, of
     each split where the source publishes splits. Raises InputError naming the file and the line
-    or row of whatever is missing or malformed.
+    or row of whatever is missing or malformed; MisnamedError for a source or column that is not
+    there.
     """
     numbered = bool(columns) and all(source.isdecimal() for source in columns.values())
     asked = _Asked(name, resolve, limit, numbered)
@@ -91,7 +103,8 @@ def _path(name: str, resolve: Resolve) -> Path:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         shown = name if len(name) <= 80 else f"{name[:77]}..."
-        raise InputError(f"{shown!r} is no file or folder: {reason.lower()}.") from None
+        said = f"{shown!r} is no file or folder: {reason.lower()}."
+        raise MisnamedError("source", said) from None
     return path
 
 
@@ -108,10 +121,12 @@ def _refuse_missing_path(name: str, path: Path) -> None:
         or bool(close)
     )
     if looks_like_path:
-        raise InputError(f"{name}: no such file or folder.{_did_you_mean(path, close)}")
+        said = f"{name}: no such file or folder.{_did_you_mean(path, close)}"
+        raise MisnamedError("source", said)
     near_bundled = nearest(name, bundled_names()) if "/" not in name else []
     if near_bundled:
-        raise InputError(f"{name}: no such source; did you mean bundled/{near_bundled[0]}?")
+        said = f"{name}: no such source; did you mean bundled/{near_bundled[0]}?"
+        raise MisnamedError("source", said)
 
 
 def _did_you_mean(path: Path, close: Sequence[str]) -> str:
@@ -121,7 +136,7 @@ def _did_you_mean(path: Path, close: Sequence[str]) -> str:
 def _open_bundled(asked: _Asked) -> Found:
     short = asked.name.removeprefix(_BUNDLED)
     if short not in bundled_names():
-        raise unknown("bundled data set", short, bundled_names())
+        raise MisnamedError("source", str(unknown("bundled data set", short, bundled_names())))
     with resources.as_file(resources.files("brulee.data") / "bundled" / f"{short}.jsonl") as file:
         return open_file(file, asked.name, asked.limit)
 
@@ -177,7 +192,8 @@ def _rename(table: pa.Table, columns: Mapping[str, str], name: str) -> pa.Table:
 
     for source in columns.values():
         if source not in table.column_names:
-            raise unknown("column", source, table.column_names, name)
+            said = str(unknown("column", source, table.column_names, name))
+            raise MisnamedError("columns", said)
     taken = {*columns, *columns.values()}
     kept = {c: table[c] for c in table.column_names if c not in taken}
     renamed = {target: table[source] for target, source in columns.items()}

@@ -23,6 +23,11 @@ def check_weights(
     mixture as well. Rates of rows (`rate_cap`, ...) that the kind does not use are refused too.
     """
     if isinstance(data, DataSpec):
+        if at == ("data",) and data.weight is not None:
+            raise InputError(
+                f"{source.at((*at, 'weight'))}: data.weight is of a task of a mixture, and this is "
+                "one alone; leave it out."
+            )
         return
     kind = data.mix.kind
     for key in _OF_ROWS:

@@ -20,6 +20,7 @@ Clusters: TypeAlias = Sequence[Any] | NDArray[Any] | None
 
 TIE: Final = 1e-10  # differences closer than this are equal but for rounding
 _CHUNK: Final = 1 << 22  # entries of the largest (B, N) array held at once
+_TRIED: Final = 128  # proportions of statistics, of which a correlation is negative in many
 _LONG: Final = 1000  # so many units are counted resample by resample, in the processor's cache
 
 
@@ -64,6 +65,25 @@ def inside(stats_NS: Array, reduce: Reduce) -> bool:
     """Whether every item alone scores between 0 and 1."""
     alone = reduce(stats_NS, 1.0)
     return bool(((alone >= 0) & (alone <= 1)).all())
+
+
+def span(reduce: Reduce, *sides_NS: Array) -> tuple[float, float] | None:
+    """The least and the largest score there is, as far as items tell: (0, 1), (-1, 1), or None.
+
+    A correlation is 0 of any item alone, which a share of nothing right is too; what tells them
+    apart is whether statistics in other proportions come below 0. None where an item leaves [0, 1].
+    """
+    if not all(inside(side, reduce) for side in sides_NS):
+        return None
+    alone = [reduce(side, 1.0) for side in sides_NS]
+    if any(one.any() for one in alone):
+        return 0.0, 1.0
+    statistics = sides_NS[0].shape[1]
+    rng = np.random.default_rng(0)
+    tried = rng.dirichlet(np.ones(statistics), _TRIED) if statistics > 1 else np.array([[-0.5]])
+    with np.errstate(all="ignore"):  # of proportions that no item has, a score may be no number
+        negative = bool((reduce(tried, float(len(sides_NS[0]))) < 0).any())
+    return (-1.0 if negative else 0.0), 1.0
 
 
 def draws(count: int, resamples: int, seed: int) -> Iterator[Array]:

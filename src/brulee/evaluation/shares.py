@@ -107,14 +107,17 @@ def unseen(items: float, level: float = 0.95) -> float:
     return wilson(0.0, items, level)[1]
 
 
-def of_alike(value: float, items: float, level: float = 0.95) -> tuple[float, float]:
-    """Bounds of a mean of values between 0 and 1 that was the same on all of so many items.
+def of_alike(
+    value: float, items: float, span: tuple[float, float], level: float = 0.95
+) -> tuple[float, float]:
+    """Bounds of a mean of values within `span` that was the same on all of so many items.
 
-    The largest share of items that may be otherwise may have any value. Of 0 and 1 it is Wilson's
-    interval.
+    The largest share of items that may be otherwise may have any value. Of 0 and 1 within (0, 1)
+    it is Wilson's interval.
     """
     may = unseen(items, level)
-    return (1 - may) * value, (1 - may) * value + may
+    low, high = ((1 - may) * value + may * end for end in span)
+    return low, high
 
 
 def of_unvaried(
@@ -129,7 +132,7 @@ def of_unvaried(
     """
     items, count = len(stats_NS), len(sums_CS)
     cells = stats_NS.shape[1]
-    if _are_confusions(stats_NS):
+    if are_confusions(stats_NS):
         may = unseen(count, level)
         mixed = (1 - may) * stats_NS.mean(0) + may * np.eye(cells)
         scores = reduce(mixed, float(items))
@@ -139,7 +142,7 @@ def of_unvaried(
     return wilson(value, count, level) if count else (0.0, 1.0)
 
 
-def _are_confusions(stats_NS: Array) -> bool:
+def are_confusions(stats_NS: Array) -> bool:
     """Whether each item is counted in one cell of K labels by K + 1 (classification.py)."""
     cells = stats_NS.shape[1]
     labels = math.isqrt(cells)

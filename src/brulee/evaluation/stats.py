@@ -8,6 +8,7 @@ of so many items into scores (...), usually `functools.partial(metric.reduce, ke
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -94,8 +95,8 @@ def bounds(
     worth. Other scores have bootstrap bounds, or for a mean of fewer than eight units the
     t-interval. Where all resamples are one and the same 0 or 1 (`shares.of_unvaried`), or a score
     that no item leaves [0, 1] by is the same on all of two units or more, it may still differ on as
-    many units as a share could. Of a score that chance alone makes larger zero is tested too
-    (distances.py).
+    many units as a share could; a correlation to either side. Of a score that chance alone makes
+    larger zero is tested too (distances.py).
     """
     if shares.is_share(reduce, stats_NS):
         return _of_share(stats_NS, clusters, level)
@@ -103,21 +104,23 @@ def bounds(
     drawn = resampling.units(stats_NS, clusters)
     items, count = len(stats_NS), len(drawn.sizes)
     value = float(reduce(stats_NS.sum(0) / items, float(items)))
-    if value in (0.0, 1.0) and bool((np.abs(scores_B - value) <= TIE).all()):
+    span = resampling.span(reduce, stats_NS)
+    signed = span is not None and span[0] < 0
+    bounded = not signed or shares.are_confusions(stats_NS)
+    if bounded and value in (0.0, 1.0) and bool((np.abs(scores_B - value) <= TIE).all()):
         return shares.of_unvaried(value, stats_NS, drawn.sums, reduce, level)
     pulls_C = resampling.pulls(drawn, reduce)
     is_mean = shares.is_mean(reduce, stats_NS.shape[1], items)
-    inside = resampling.inside(stats_NS, reduce)
     if 1 < count < FEW and is_mean:
         low, high = resampling.t_bounds(value, pulls_C, level)
-        low, high = (max(0.0, low), min(1.0, high)) if inside else (low, high)
+        low, high = (max(span[0], low), min(span[1], high)) if span else (low, high)
     elif count > 1 and value > 0 and distances.is_distance(reduce, stats_NS.shape[1], items):
         low, high = distances.bounds(drawn, reduce, len(scores_B), level)
-        high = max(value, min(1.0, high)) if inside else high
+        high = max(value, min(span[1], high)) if span else high
     else:
         low, high = resampling.drawn_bounds(scores_B, value, pulls_C, level)
-    if inside and _alike(pulls_C) and high - low <= TIE:
-        return shares.of_alike(value, count, level)
+    if span and (_alike(pulls_C) or (signed and count == 1)):
+        return shares.of_alike(value, count, span, level)
     return low, high
 
 
@@ -222,19 +225,19 @@ def _of_difference(
     ends = _whole(before, reduce), _whole(after, reduce)
     value = ends[1] - ends[0]
     pulls_C = resampling.pulls(after, reduce) - resampling.pulls(before, reduce)
-    inside = all(resampling.inside(side, reduce) for side in (base_NS, tuned_NS))
+    span = resampling.span(reduce, base_NS, tuned_NS)
+    most = span[1] - span[0] if span else math.inf  # that a score may change by
     if 1 < count < FEW:
         low, high = resampling.t_bounds(value, pulls_C, 0.95)
-        if inside:  # Matthews, 0 of any item alone, may change by more
-            low, high = max(min(-1.0, value), low), min(max(1.0, value), high)
+        low, high = max(-most, low), min(most, high)
     else:
         differences_B = _paired_bootstrap(before, after, reduce, resamples, seed)
         low, high = resampling.drawn_bounds(differences_B, value, pulls_C, 0.95)
     # A single unit shows no spread, unless it is right or wrong.
-    shows = _alike(pulls_C) or {*ends} <= {0.0, 1.0}
-    if inside and shows and high - low <= TIE:
-        low, high = _of_alike_changes(value, count)
-    elif inside and shares.is_mean(reduce, base_NS.shape[1], items):
+    still = high - low <= TIE and {*ends} <= {0.0, 1.0}
+    if span and (still or _alike(pulls_C)):
+        low, high = shares.of_alike(value, count, (-most, most))
+    elif span and shares.is_mean(reduce, base_NS.shape[1], items):
         low, high = _with_the_unseen(low, high, tuned_NS - base_NS, count)
     spread = resampling.spread(pulls_C)  # all alike but for rounding have none
     return low, high, _DETECTABLE * spread if count >= FEWEST and spread > TIE else None
@@ -251,12 +254,6 @@ def _with_the_unseen(low: float, high: float, changes_N1: Array, count: int) -> 
     if not (changes_N1 > TIE).any() and abs(high) <= TIE:
         high = may
     return low, high
-
-
-def _of_alike_changes(change: float, count: int) -> tuple[float, float]:
-    """Bounds of a change that was the same on all units: what they did not show may be any."""
-    may = shares.unseen(count)
-    return (1 - may) * change - may, (1 - may) * change + may
 
 
 def mcnemar(base_correct: ArrayLike, tuned_correct: ArrayLike) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -52,13 +52,16 @@ class Count:
 def count(
     make: Callable[[], PreTrainedModel],
     options: Mapping[str, Any] | None = None,
-    names: tuple[str, ...] = tuple(METHODS),
+    names: Sequence[str] | None = None,
+    own: MethodSpec | None = None,
 ) -> list[Count]:
-    """Count several methods, each on a model of its own that `make` gives.
+    """Count several methods, by default all, each on a model of its own that `make` gives.
 
-    Each method takes those of the options that it has. Raises InputError for an unknown method,
-    for an option that none of them has, and for a value that is not valid.
+    Each method takes those of the options that it has, and the one of `own` first those that stand
+    there. Raises InputError for an unknown method, for an option that none of them has, and for a
+    value that is not valid.
     """
+    names = tuple(METHODS) if names is None else names
     for name in names:
         if name not in METHODS:
             raise unknown_method(name)
@@ -66,7 +69,11 @@ def count(
     for option in options or {}:
         if not any(option in fields for fields in known.values()):
             raise unknown("option", option, set().union(*known.values()), f"--set {option}")
-    return [_count(make(), name, _own(options or {}, known[name])) for name in names]
+    first = {} if own is None else {own.name: own.options()}
+    return [
+        _count(make(), name, {**first.get(name, {}), **_known(options or {}, known[name])})
+        for name in names
+    ]
 
 
 def file_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
@@ -86,7 +93,7 @@ def file_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
     return 8 + -(-len(text) // 8) * 8 + end
 
 
-def _own(options: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+def _known(options: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key in known}
 
 

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from brulee.errors import InputError, unknown
-from brulee.methods import METHODS, build_method
+from brulee.errors import InputError
+from brulee.methods import METHODS, build_method, unknown_method
 from brulee.methods.accounting import Count, count
-from brulee.models.precision import pick_device, pick_dtype
+from brulee.models.precision import pick_dtype
 from brulee.models.skeleton import depth, load_skeleton
 from brulee.pipeline.plan_trial import Sample, Tried, deeper, tried
+from brulee.pipeline.preparation import device_of
 from brulee.planning.apart import Apart
 from brulee.planning.cost import Cost, Saves, cost
 from brulee.planning.memory import Memory, memory, room
@@ -23,6 +24,7 @@ from brulee.planning.micro_batch import tokens_within
 from brulee.planning.probe import Probe
 from brulee.progress import bar
 from brulee.recipe import Recipe
+from brulee.training.trackers import check_names
 
 # What a training process has imported when it begins.
 _IMPORTS = ("brulee.pipeline.tuning", "brulee.pipeline.preparation", "bitsandbytes")
@@ -53,17 +55,19 @@ class Plan:
     lines: tuple[Line, ...]
 
 
-def plan(recipe: Recipe, names: Sequence[str] = tuple(METHODS)) -> Plan:
-    """Count, try and add up; takes seconds, and the memory of a few layers.
+def plan(recipe: Recipe, names: Sequence[str] | None = None) -> Plan:
+    """Count, try and add up, by default for all methods; takes seconds and a few layers' memory.
 
     The recipe's method has its own options, the others their defaults. Raises InputError for a
-    recipe whose data or model cannot be read, or whose method is not valid.
+    recipe whose data or model cannot be read, or whose method or trackers are not valid.
     """
     build_method(recipe.method, recipe.source)  # refused before another process is started
+    names = tuple(METHODS) if names is None else names
     for name in names:
         if name not in METHODS:
-            raise unknown("method", name, METHODS, "--method")
-    device = pick_device(recipe.train.device)
+            raise unknown_method(name, "--method")
+    check_names(recipe.train.trackers, recipe.source.at(("train", "trackers")))
+    device = device_of(recipe)
     dtype = pick_dtype(recipe.train.precision, device)
     own = recipe.method.name
     ordered = [own, *(n for n in names if n != own)]

@@ -14,11 +14,12 @@ from brulee.data.instruction import instruction
 from brulee.data.lengths import Fitting, fitting_rows
 from brulee.data.mixture import Mixture
 from brulee.data.pieces import divide
-from brulee.errors import InputError
+from brulee.errors import InputError, unknown
 from brulee.evaluation import LABELLED
 from brulee.evaluation.answering import how_calls_are_written
 from brulee.evaluation.base import Metric
 from brulee.evaluation.guards import Guard, open_guards
+from brulee.evaluation.suites import SUITES
 from brulee.methods import Attached, Method, build_method
 from brulee.methods.whole import check_whole
 from brulee.models.context import context_length
@@ -33,6 +34,7 @@ from brulee.progress import bar, note, silent, waiting
 from brulee.recipe import Recipe
 from brulee.training.documents import course
 from brulee.training.noise import check_noise
+from brulee.training.optim import check_optimizer
 from brulee.training.selection import idle_patience
 from brulee.training.trackers import check_trackers
 from brulee.training.world import ALONE, World
@@ -82,7 +84,9 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     method = build_method(recipe.method, recipe.source)
     guards = check_named(recipe)
     _check_trainable(recipe, method)
-    device = pick_device(recipe.train.device)
+    device = device_of(recipe)
+    with recipe.source.placing():
+        check_optimizer(recipe.train.optimizer, device.type == "cuda")
     # What was timed when the run began is kept: one run has one precision.
     precision = where.manifest().get("precision", recipe.train.precision)
     dtype = world.same(pick_dtype(precision, device))
@@ -100,7 +104,8 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     measured = encoder.with_prefix((0,) * method.virtual_tokens())
     corpus = divide(corpus, measured)
     asked = of_pieces(asked, corpus, recipe.evaluate.limit)
-    fitting = _fitting(corpus, measured)
+    with recipe.source.placing():
+        fitting = _fitting(corpus, measured)
     first = corpus.tasks[corpus.trained[0]].templates.templates[0]
     method.instruct(base.tokenizer, instruction(first))
     if begin and not where.begun:
@@ -132,6 +137,14 @@ def _fitting(corpus: Corpus, encoder: Encoder) -> dict[str, Fitting]:
             found[path] = fitting_rows(corpus.tasks[path], encoder, of_task)
             progress.advance(len(of_task))
     return found
+
+
+def device_of(recipe: Recipe) -> torch.device:
+    """The device to train on; InputError naming the line of one that this machine has not."""
+    try:
+        return pick_device(recipe.train.device)
+    except InputError as error:
+        raise InputError(f"{recipe.source.at(('train', 'device'))}: {error}") from None
 
 
 def check_named(recipe: Recipe) -> dict[str, Guard]:
@@ -216,6 +229,9 @@ def _check_metrics(recipe: Recipe) -> None:
 def _guards(recipe: Recipe) -> dict[str, Guard]:
     spec = recipe.evaluate
     folders = {name: recipe.source.resolve(folder) for name, folder in spec.data.items()}
+    for name in folders:
+        if name not in SUITES:
+            raise unknown("suite", name, SUITES, recipe.source.at(("evaluate", "data", name)))
     where = recipe.source.at(("evaluate", "guards"))
     return open_guards(spec.guards, folders, spec.guard_limit, where)
 

@@ -9,6 +9,9 @@ from pydantic_core import PydanticCustomError
 
 from brulee.recipe.base import Count, Fraction, Strict
 
+# What editors offer, and what other tools call alike; names are checked by the table
+# `training.trackers.TRACKERS`, to which others may be added.
+TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 OF_ANSWERS: Final = ("rouge", "bleu")  # the metrics where a recipe names none
 OF_TEXTS: Final = ("bits_per_byte",)  # of plain text
 
@@ -34,7 +37,7 @@ def _share_or_steps(warmup: float) -> float:
 # One name is short for a list of it.
 TrackerNames = Annotated[
     list[str],
-    BeforeValidator(_listed, json_schema_input_type=str | list[str]),
+    BeforeValidator(_listed, json_schema_input_type=TrackerName | list[TrackerName]),
     AfterValidator(_once),
 ]
 
@@ -116,8 +119,7 @@ class TrainSpec(Strict):
         "auto", description="tokens in one pass at most; auto: as suits the device and its memory"
     )
     trackers: TrackerNames = Field(
-        default_factory=list,
-        description="further places for the numbers of events.jsonl: tensorboard, wandb, mlflow",
+        default_factory=list, description="further places for the numbers of events.jsonl"
     )
     max_skips: Count = Field(
         3, description="steps in a row whose loss or gradient is not finite, before it stops"

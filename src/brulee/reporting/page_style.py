@@ -132,7 +132,17 @@ pre { background: var(--panel); border-radius: .375rem; padding: 1rem 1.25rem; m
   overflow-x: auto; }
 footer { margin-top: 5rem; padding-top: 1rem; border-top: 1px solid var(--rule);
   color: var(--soft); font-size: .8125rem; }
-@media (max-width: 54rem) { .item .texts { grid-template-columns: 1fr; } }
+@media (max-width: 68rem) {
+  th, td { padding-left: 1rem; } thead th { white-space: normal;
+    overflow-wrap: normal; vertical-align: bottom; }
+}
+@media (max-width: 54rem) {
+  td small, th small { display: block; margin-left: 0; }
+  td.words, th.words { min-width: 8rem; }
+  table { font-size: .875rem; } th, td { padding-left: .75rem; }
+  tbody th { white-space: normal; min-width: 7.5rem; }
+  .item .texts { grid-template-columns: 1fr; }
+}
 @media (max-width: 40rem) {
   main { padding: 2rem 1.25rem 4rem; }
   section { margin-top: 3.5rem; }
@@ -143,8 +153,6 @@ footer { margin-top: 5rem; padding-top: 1rem; border-top: 1px solid var(--rule);
   .wide { display: none; } .narrow { display: block; width: 100%; }
   .item .prompt { margin-left: -.5rem; margin-right: -.5rem; padding: .875rem 1rem; }
   th, td { padding-left: 1.25rem; }
-  td small, th small { display: block; margin-left: 0; }
-  td.words, th.words { min-width: 11rem; }
 }
 @media print {
   :root { --paper: #fff; --panel: #f6f6f3; --ink: #000; --soft: #444; --faint: #777;
@@ -156,5 +164,9 @@ footer { margin-top: 5rem; padding-top: 1rem; border-top: 1px solid var(--rule);
   h2, h3 { break-after: avoid; }
   mark, del, ins, i, .prompt { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .scroll { overflow: visible; }
+  th, td { padding-left: .75rem; } thead th { white-space: normal;
+    overflow-wrap: normal; vertical-align: bottom; }
+  td small, th small { display: block; margin-left: 0; }
+  tbody th { white-space: normal; min-width: 7.5rem; } td.words { min-width: 8rem; }
 }
 """

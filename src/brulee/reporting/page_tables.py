@@ -244,7 +244,7 @@ def _score_figures(pairs: Pairs, tasks: int) -> str:
     figures = ""
     for group in filter(None, groups):
         rows = [
-            (wording.metric_name(metric) if tasks == 1 else f"{task} {metric}", of)
+            (f"{task if tasks > 1 else ''} {wording.metric_name(metric)}".strip(), of)
             for (task, metric), of in group.items()
         ]
         figures += both_widths(partial(charts.score_chart, rows))

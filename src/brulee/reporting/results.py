@@ -339,14 +339,19 @@ def write(results: Results, folder: str | Path) -> Path:
     return target
 
 
+def file_of(path: str | Path) -> Path:
+    """The results.json of a run's folder, or the file itself."""
+    file = Path(path)
+    return file / FILE_NAME if file.is_dir() else file
+
+
 def read(path: str | Path) -> Results:
     """Read a results.json, given as the file or as its run folder.
 
     Raises InputError for a missing file, malformed JSON, another schema number, a missing, unknown
     or mistyped key, or a number that is not finite.
     """
-    file = Path(path)
-    file = file / FILE_NAME if file.is_dir() else file
+    file = file_of(path)
     if not file.is_file() and (run := file.parent / "recipe.yaml").is_file():
         how = f"brulee run {run} --folder {run.parent}"
         raise InputError(f"{run.parent}: this run was not scored to its end; go on with: {how}")

@@ -135,23 +135,34 @@ def cost(results: Results) -> str:
 def _comparison(results: Sequence[Results], task: str, metrics: Sequence[str], guard: bool) -> Rows:
     title = f"{task} (guard)" if guard else task
     table = Rows(("Run", *(wording.metric_name(metric) for metric in metrics)), title)
-    marked = list(zip(results, phrasings.marks(results, task), strict=True))
-    # Runs on one base, measured alike, show it once.
-    bases = dict.fromkeys(
-        (
-            f"{run.base.name} (before{phrasings.over(run, task)}{mark})",
-            tuple(_cell(run, "base", task, metric) for metric in metrics),
+    how = [
+        f"{phrasings.over(run, task)}{items}{mark}"
+        for run, items, mark in zip(
+            results, _items(results, task), phrasings.marks(results, task), strict=True
         )
-        for run, mark in marked
-        if _shown_as(run) == "tuned"
-    )
-    for name, cells in bases:
-        if any(cell != "-" for cell in cells):
-            table.add(Text(name, style="dim"), *cells)
-    for run, mark in marked:
-        name = f"{run.run}{phrasings.over(run, task)}{mark}"
-        table.add(name, *(_cell(run, _shown_as(run), task, metric) for metric in metrics))
+    ]
+    # Runs on one base, measured alike, show it once; of those that were not, each says whose it is.
+    bases: dict[str, dict[tuple[str, ...], str]] = {}
+    for run, said in zip(results, how, strict=True):
+        cells = tuple(_cell(run, "base", task, metric) for metric in metrics)
+        if _shown_as(run) == "tuned" and any(cell != "-" for cell in cells):
+            bases.setdefault(f"{run.base.name} (before{said}", {}).setdefault(cells, run.run)
+    for name, found in bases.items():
+        for cells, of in found.items():
+            whose = f", {of})" if len(found) > 1 else ")"
+            table.add(Text(name + whose, style="dim"), *cells)
+    for run, said in zip(results, how, strict=True):
+        cells = tuple(_cell(run, _shown_as(run), task, metric) for metric in metrics)
+        table.add(run.run + said, *cells)
     return table
+
+
+def _items(results: Sequence[Results], task: str) -> list[str]:
+    """`, 40 items` for each run that scored a task, "" for all where these are as many."""
+    counts = [max((s.n for s in run.scores if s.task == task), default=0) for run in results]
+    alike = len({count for count in counts if count}) < 2
+    said = [f", {count:,} item{'s'[: count > 1]}" for count in counts]
+    return [one if count and not alike else "" for count, one in zip(counts, said, strict=True)]
 
 
 def _apart(results: Sequence[Results]) -> Rows:

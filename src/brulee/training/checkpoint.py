@@ -67,9 +67,14 @@ def save(
 def newest(root: Path, like: Mapping[str, Any] | None = None) -> Checkpoint | None:
     """The newest whole checkpoint; torn ones are passed over.
 
-    Raises InputError for one whose state is not `like` this one: another version wrote it.
+    Raises InputError for one whose state is not `like` this one: another version wrote it; and for
+    a file where a checkpoint's folder would be.
     """
     for folder in _folders(root):
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder}: a file, where the folder of a checkpoint would be; move it elsewhere."
+            )
         seal = folder / "state.json"
         try:
             state = json.loads(seal.read_text())

@@ -16,6 +16,22 @@ OPTIMIZERS: Final = ("adamw", "adamw8bit", "paged_adamw8bit")
 SCHEDULES: Final = ("cosine", "linear", "constant")
 
 
+def check_optimizer(kind: str, on_gpu: bool) -> None:
+    """Raise InputError where bitsandbytes is missing that `kind` needs, for pages without a GPU.
+
+    And for a name of none.
+    """
+    if kind not in OPTIMIZERS:
+        raise unknown("optimizer", kind, OPTIMIZERS)
+    if kind != "adamw":
+        need_bitsandbytes(f"train.optimizer: {kind}")
+    if kind == "paged_adamw8bit" and not on_gpu:
+        raise InputError(
+            f"train.optimizer: {kind} moves its state between a GPU and the CPU, and this training "
+            "is not on a GPU; valid here: adamw, adamw8bit."
+        )
+
+
 def optimizer_of(
     kind: str,
     groups: Sequence[Group],
@@ -31,8 +47,7 @@ def optimizer_of(
     to the CPU's memory while a GPU has no room (Dettmers et al. 2023, QLoRA). Raises InputError
     where bitsandbytes is missing, for pages without a GPU, and for another name.
     """
-    if kind not in OPTIMIZERS:
-        raise unknown("optimizer", kind, OPTIMIZERS)
+    check_optimizer(kind, all(p.is_cuda for group in groups for p in group.parameters))
     settings = [
         {
             "params": list(group.parameters),
@@ -44,7 +59,6 @@ def optimizer_of(
     ]
     if kind == "adamw":
         return torch.optim.AdamW(settings, lr=learning_rate, betas=betas, eps=epsilon, fused=True)
-    need_bitsandbytes(f"train.optimizer: {kind}")
     from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
 
     if kind == "adamw8bit":
@@ -52,11 +66,6 @@ def optimizer_of(
             settings, lr=learning_rate, betas=betas, eps=epsilon
         )
         return eight
-    if not all(p.is_cuda for group in groups for p in group.parameters):
-        raise InputError(
-            f"train.optimizer: {kind} moves its state between a GPU and the CPU, and this training "
-            "is not on a GPU; valid here: adamw, adamw8bit."
-        )
     paged: torch.optim.Optimizer = PagedAdamW8bit(
         settings, lr=learning_rate, betas=betas, eps=epsilon
     )

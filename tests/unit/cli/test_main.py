@@ -39,6 +39,8 @@ def test_every_command_has_json_and_help(brulee, command: str) -> None:
     done = brulee(*command.split(), "--help")
     assert done.code == 0
     assert "--json" in done.out
+    assert "list[" not in done.out  # a type of Python's
+    assert "[[" not in done.out
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -43,6 +43,22 @@ def test_options_are_taken_as_in_a_recipe(brulee, tiny_model_folder: Path) -> No
     assert counted[0][0]["trainable"] == 2 * 2 * (32 + 32)
 
 
+def test_a_recipe_stands_for_its_base_and_for_its_methods_options(
+    brulee, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    text = f"model: {tiny_model_folder}\ndata: {{source: rows.jsonl}}\nmethod: {{rank: 2}}\n"
+    for recipe in (tmp_path / "my.yaml", tmp_path / "recipe.yaml"):
+        recipe.write_text(text)
+    counted = brulee("methods", "count", tmp_path / "my.yaml", "--json").json
+    assert counted["model"] == str(tiny_model_folder)
+    of_model = brulee("methods", "count", tiny_model_folder, "--json").json["methods"]
+    differ = [a["label"] for a, b in zip(counted["methods"], of_model, strict=True) if a != b]
+    assert differ == ["LoRA r2"]
+    assert brulee("methods", "count", tmp_path, "--json").json == counted  # of a run's folder
+    changed = brulee("methods", "count", tmp_path, "--set", "rank=4", "--method", "lora").out
+    assert "LoRA r4" in changed
+
+
 def test_what_cannot_be_put_on_is_listed_with_its_reason(brulee, tiny_model_folder: Path) -> None:
     done = brulee("methods", "count", tiny_model_folder, "--set", "target=nothing")
     assert done.code == 0
@@ -62,6 +78,7 @@ def test_what_cannot_be_put_on_is_listed_with_its_reason(brulee, tiny_model_fold
         (("--shape", "2x2", "--method", "prompt"), "stands on a whole model"),
         (("--shape", "2x2", "--method", "lorra"), "did you mean 'lora'"),
         (("no/such/model",), "no such folder or file"),
+        (("no/such.yaml",), "no/such.yaml: no such recipe file"),
         (("FOLDER/tyny",), "/tiny'? Valid: bundled"),
     ],
 )

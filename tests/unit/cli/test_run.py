@@ -1,3 +1,4 @@
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -128,8 +129,20 @@ def test_stopped_training_prints_its_sentence(
 def test_compare_needs_two_runs(brulee, pipeline: FakePipeline) -> None:
     finish(pipeline.folder)
     assert "needs two runs" in brulee("compare", pipeline.folder).err
-    done = brulee("compare", pipeline.folder, pipeline.folder, "--json")
+    copy = shutil.copytree(pipeline.folder, pipeline.folder.with_name("copy"))
+    done = brulee("compare", pipeline.folder, copy, "--json")
     assert [one["run"] for one in done.json] == ["chats", "chats"]
+
+
+def test_a_run_is_not_compared_with_itself(brulee, pipeline: FakePipeline) -> None:
+    finish(folder := pipeline.folder)
+    done = brulee("compare", folder, folder / "results.json")
+    assert done.code == 2
+    assert done.err == (
+        f"error: compare needs runs that differ; {folder / 'results.json'} was given twice, as "
+        f"{folder}.\n"
+    )
+    assert "was given twice.\n" in brulee("compare", folder, folder, "--json").err
 
 
 def test_compared_runs_of_one_name_go_by_their_paths(brulee, tmp_path: Path) -> None:
@@ -147,7 +160,7 @@ def test_compared_runs_of_one_name_go_by_their_paths(brulee, tmp_path: Path) -> 
 
 
 def test_compare_of_a_folder_without_results_names_it(brulee, pipeline: FakePipeline) -> None:
-    done = brulee("compare", pipeline.folder, pipeline.folder)
+    done = brulee("compare", pipeline.folder, "elsewhere")
     assert done.code == 2
     assert "results.json: no such file" in done.err
 

@@ -385,6 +385,28 @@ def test_chats_beside_a_task_that_reads_one_column_of_them_lose_no_row(tmp_path:
         assert {t.splits.duplicates for t in opened(asked).tasks.values()} == {0}
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ("source: nowhere.jsonl", "line 3: nowhere.jsonl: no such file or folder."),
+        ("source: bundled/suport-chats", "line 3: unknown bundled data set 'suport-chats'; did"),
+        ("source: suport-chats", "line 3: suport-chats: no such source; did you mean bundled/"),
+        ("columns: {q: z}", "line 3: one.jsonl: unknown column 'z'"),
+        ("templates: {prompt: '{{ z }}', completion: x}", "line 3: one.jsonl: no column 'z', whi"),
+    ],
+)
+def test_what_a_task_names_and_is_not_there_is_said_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, "one", 4)
+    source = "" if changed.startswith("source") else ", source: one.jsonl"
+    (tmp_path / "r.yaml").write_text(f"data:\n - {{\n   {changed}\n   {source}}}\n")
+    with pytest.raises(InputError) as refused:
+        open_corpus(load_recipe(tmp_path / "r.yaml"))
+    assert f"r.yaml, {said}" in str(refused.value)
+
+
 def test_what_left_no_row_is_said_in_words(tmp_path: Path) -> None:
     never = {"prompt": "{% if q == 1 %}{{ q }}{% endif %}", "completion": "{{ a }}"}
     with pytest.raises(InputError, match="train on; left out: 40 template not applicable"):

@@ -287,6 +287,14 @@ def test_a_task_without_templates_takes_the_format_and_says_so(
     assert "  prompt: q" in shown
 
 
+def test_what_shows_rows_itself_is_told_the_format_alone(
+    source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_enabled", True)
+    open_corpus(recipe_from_dict({"data": {"source": source}}), preview=False)
+    assert capsys.readouterr().err == f"{source}: read as pair (columns question, answer).\n"
+
+
 def test_nothing_is_printed_where_templates_are_given_or_drawing_is_off(
     source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from scipy import stats as scipy_stats
 
 from brulee.evaluation import metric, resampling, shares
 from brulee.evaluation.base import Array
+from brulee.evaluation.classification import Matthews
 from brulee.evaluation.stats import compare, holm, interval, mcnemar, resampled
 
 
@@ -149,6 +150,49 @@ def test_a_ratio_that_is_alike_on_all_items_does_not_show_what_others_are(items:
     assert interval(of_no_known_range, ratio)[:3] == pytest.approx((1.4, 1.4, 1.4))
     grown = compare(none, of_no_known_range, ratio)
     assert (grown.low, grown.high) == pytest.approx((1.4, 1.4))
+
+
+@pytest.mark.parametrize("items", [2, 4, 12, 40])
+def test_a_correlation_that_is_alike_on_all_items_may_differ_to_either_side(items: int) -> None:
+    may, reduce = shares.unseen(items), partial(Matthews(["0", "1"]).reduce, "matthews")
+    constant, right, wrong = (
+        np.array([_one_of_six(i % 2, guess(i)) for i in range(items)])
+        for guess in (lambda _: 1, lambda i: i % 2, lambda i: 1 - i % 2)
+    )
+    expected = {0: (-may, may), 1: (1 - 2 * may, 1), -1: (-1, 2 * may - 1)}
+    for value, sides in zip(expected, (constant, right, wrong), strict=True):
+        found = interval(sides, reduce)
+        assert found[:3] == pytest.approx((value, *expected[value]))
+    turned = compare(wrong, right, reduce)
+    assert (turned.difference, turned.low, turned.high) == pytest.approx((2, 2 - 4 * may, 2))
+    same = compare(constant, constant, reduce)
+    assert (same.low, same.high) == pytest.approx((-2 * may, 2 * may))
+    assert interval(constant[:1], reduce)[:3] == pytest.approx(
+        (0, -shares.unseen(1), shares.unseen(1))
+    )
+
+
+@pytest.mark.parametrize("name", ["pearson", "spearman"])
+def test_the_correlation_of_a_model_that_always_says_the_same_may_be_negative(name: str) -> None:
+    measure = metric(name)
+    given = [measure.statistics("3", [str(i)])[name] for i in range(12)]
+    found = interval(measure.join(name, np.array(given)), partial(measure.reduce, name))
+    assert found[:3] == pytest.approx((0, -shares.unseen(12), shares.unseen(12)))
+
+
+def test_a_correlation_of_few_items_may_change_by_two() -> None:
+    reduce = partial(Matthews(["0", "1"]).reduce, "matthews")
+    truth = [0, 1, 0, 1, 0, 1, 0]
+    base = np.array([_one_of_six(t, 1 - t if i else t) for i, t in enumerate(truth)])
+    tuned = np.array([_one_of_six(t, t) for t in truth])
+    found = compare(base, tuned, reduce)
+    assert found.difference > 1
+    assert found.difference < found.high <= 2
+
+
+def _one_of_six(truth: int, guess: int) -> Array:
+    """One item's confusion of two labels."""
+    return np.asarray(np.arange(6) == 3 * truth + guess, dtype=np.float64)
 
 
 @pytest.mark.parametrize("items", [1, 4, 30])

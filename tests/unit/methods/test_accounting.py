@@ -124,6 +124,13 @@ def test_options_go_to_the_methods_that_have_them(tiny_model_folder: Path) -> No
     assert changed["prompt"] == 2 * plain["prompt"]
 
 
+def test_a_method_that_is_added_later_is_counted(
+    tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "later", METHODS["ia3"])
+    assert "later" in [c.method for c in count(lambda: load_skeleton(str(tiny_model_folder)))]
+
+
 def test_a_method_that_does_not_fit_says_why_and_the_others_are_counted(folder: Path) -> None:
     make = lambda: load_skeleton(str(folder))  # noqa: E731
     by_name = {c.method: c for c in count(make, {"target": "no_such_map"})}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from brulee.errors import InputError
 from brulee.pipeline import plan as planning
 from brulee.recipe import recipe_from_dict
 
@@ -52,3 +54,19 @@ def test_passes_are_tried_as_small_as_training_would_make_them(
     assert [bound for bound, _ in asked] == bounds
     assert asked[0][1] > 256
     assert (asked[-1][1] <= 256) == (micro_batch == "auto")
+
+
+def test_an_unknown_tracker_is_refused_before_anything_is_tried() -> None:
+    recipe = recipe_from_dict({"data": {"source": "rows.jsonl"}, "train": {"trackers": "wandbb"}})
+    with pytest.raises(InputError, match="unknown tracker 'wandbb'; did you mean 'wandb'"):
+        planning.plan(recipe)
+
+
+def test_a_method_that_is_added_later_is_planned(
+    tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(planning.METHODS, "later", planning.METHODS["ia3"])
+    monkeypatch.setattr(planning, "Apart", lambda *_: nullcontext())
+    monkeypatch.setattr(planning, "_line", lambda _trials, name, _options: name)
+    recipe = recipe_from_dict({"data": {"source": "rows.jsonl"}, "model": str(tiny_model_folder)})
+    assert "later" in planning.plan(recipe).lines

@@ -265,6 +265,14 @@ def test_the_page_says_of_which_guards_less_is_better(example: Results) -> None:
     assert "Less is better of bits per byte." in shown
 
 
+def test_charts_of_several_tasks_call_scores_as_the_tables_do(example: Results) -> None:
+    scores = (s.model_copy(update={"task": task}) for task in ("a", "b") for s in example.scores)
+    shown = render(example.model_copy(update={"scores": tuple(scores)}), [], [])
+    assert "a ROUGE-1</text>" in shown
+    assert "b ROUGE-1</text>" in shown
+    assert "rouge1</text>" not in shown
+
+
 def test_several_tasks_are_counted_and_no_bracket_is_torn(example: Results) -> None:
     first = example.comparisons[0]
     tasks = [first.model_copy(update={"task": task}) for task in ("a/test", "b/test", "c/test")]

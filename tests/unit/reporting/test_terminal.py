@@ -1,5 +1,6 @@
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -93,6 +94,34 @@ def test_two_bases_with_the_same_scores_are_both_shown(example: Results) -> None
     table, *_ = printed(on).strip().split("\n\n")
     named = [row.split("  ")[0] for row in table.splitlines() if "(before)" in row]
     assert named == [f"{example.base.name} (before)", "other (before)"]
+
+
+def test_bases_of_one_name_that_were_scored_otherwise_are_told_apart(example: Results) -> None:
+    task = example.scores[0].task
+
+    def scored(run: str, **change: Any) -> Results:
+        changed = (
+            s.model_copy(update=change) if s.task == task and s.who == "base" else s
+            for s in example.scores
+        )
+        return example.model_copy(update={"run": run, "scores": tuple(changed)})
+
+    def named(*runs: Results) -> list[str]:
+        on = console(140)
+        terminal.compare(runs, on)
+        table, *_ = printed(on).strip().split("\n\n")
+        return [row.split("  ")[0] for row in table.splitlines()[2:]]
+
+    base = example.base.name
+    first, other = scored("first"), scored("other", value=0.5)
+    assert [n for n in named(first, other) if "before" in n] == [
+        f"{base} (before, first)", f"{base} (before, other)",
+    ]  # fmt: skip
+    fewer = tuple(s.model_copy(update={"n": 7}) if s.task == task else s for s in other.scores)
+    few = other.model_copy(update={"scores": fewer})
+    most = max(s.n for s in example.scores if s.task == task)
+    assert {f"{base} (before, {most} items)", f"{base} (before, 7 items)"} <= {*named(first, few)}
+    assert {f"first, {most} items", "other, 7 items"} <= {*named(first, few)}
 
 
 def test_a_run_that_measured_nothing_prints_no_empty_table(example: Results) -> None:

@@ -235,6 +235,16 @@ def test_a_torn_checkpoint_is_passed_over(
     assert newest(root).step == STEPS, "the torn one was not replaced"
 
 
+def test_a_file_in_a_checkpoints_place_is_refused_by_name(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/step-9").write_text("notes")
+    with pytest.raises(InputError, match=r"checkpoints/step-9: a file, where the folder of a"):
+        make_trainer().train()
+    assert (tmp_path / "checkpoints/step-9").read_text() == "notes"
+
+
 def _damage(folder: Path, how: str) -> None:
     weights, seal = folder / "weights.safetensors", folder / "state.json"
     content = bytearray(weights.read_bytes())

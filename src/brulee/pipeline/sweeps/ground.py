@@ -48,15 +48,17 @@ def look(recipe: Recipe) -> Ground:
     whole, corpus = corpus, divide(corpus, encoder.with_prefix((0,) * reserved))
     tasks = [corpus.tasks[path] for path in corpus.trained]
     rows = learned = 0
-    for task in tasks:
-        for row in fitting_rows(task, encoder, task.validation, "validation").rows:
+    with recipe.source.placing():
+        kept = [fitting_rows(task, encoder, task.validation, "validation").rows for task in tasks]
+        fitting = {
+            path: fitting_rows(corpus.tasks[path], encoder, corpus.tasks[path].train).rows
+            for path in corpus.trained
+        }
+    for task, of in zip(tasks, kept, strict=True):
+        for row in of:
             found = task.encode(encoder, row, 0, "")
             rows += found is not None
             learned += found.learned if found else 0
-    fitting = {
-        path: fitting_rows(corpus.tasks[path], encoder, corpus.tasks[path].train).rows
-        for path in corpus.trained
-    }
     documents = len(corpus.mixture(fitting, recipe.train.seed))
     return Ground(whole, rows, learned, documents, facts_of(recipe, whole))
 

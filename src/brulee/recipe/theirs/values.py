@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 from brulee.errors import InputError
+from brulee.recipe.sections import TrackerName
 
 Value = TypeVar("Value")
 
@@ -29,7 +30,7 @@ PRECISIONS: Final = {
     "float32": "float32",
 }
 # Called alike there and here; whatever else a recipe takes, no other tool names.
-TRACKERS: Final = ("tensorboard", "wandb", "mlflow")
+TRACKERS: Final = get_args(TrackerName)
 
 
 class Unlike(Exception):  # noqa: N818 - a value without a counterpart, which is told and no failure

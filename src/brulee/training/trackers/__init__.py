@@ -25,11 +25,17 @@ TRACKERS: Final[dict[str, type[Tracker]]] = {
 }
 
 
-def check_trackers(names: Sequence[str], where: str) -> None:
-    """Raise InputError for a tracker that is none, or whose package is not installed."""
+def check_names(names: Sequence[str], where: str) -> None:
+    """Raise InputError for a tracker that is none."""
     for name in names:
         if name not in TRACKERS:
             raise unknown("tracker", name, TRACKERS, where)
+
+
+def check_trackers(names: Sequence[str], where: str) -> None:
+    """Raise InputError for a tracker that is none, or whose package is not installed."""
+    check_names(names, where)
+    for name in names:
         package = TRACKERS[name].package
         if package is not None and find_spec(package) is None:
             raise InputError(
