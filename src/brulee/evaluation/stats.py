@@ -106,9 +106,11 @@ def bounds(
     value = float(reduce(stats_NS.sum(0) / items, float(items)))
     span = resampling.span(reduce, stats_NS)
     signed = span is not None and span[0] < 0
-    bounded = not signed or shares.are_confusions(stats_NS)
-    if bounded and value in (0.0, 1.0) and bool((np.abs(scores_B - value) <= TIE).all()):
-        return shares.of_unvaried(value, stats_NS, drawn.sums, reduce, level)
+    if value in (0.0, 1.0) and bool((np.abs(scores_B - value) <= TIE).all()):
+        alike = [shares.of_alike(value, count, span, level)] if span and signed else []
+        if not signed or shares.are_confusions(stats_NS):
+            alike.append(shares.of_unvaried(value, stats_NS, drawn.sums, reduce, level))
+        return min(low for low, _ in alike), max(high for _, high in alike)
     pulls_C = resampling.pulls(drawn, reduce)
     is_mean = shares.is_mean(reduce, stats_NS.shape[1], items)
     if 1 < count < FEW and is_mean:

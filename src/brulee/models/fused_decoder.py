@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
+from brulee.models.context import free_length
 from brulee.models.dropping import dropped
 from brulee.models.fused_activation import activated
 from brulee.models.fused_attention import Reading, attend
@@ -29,7 +30,7 @@ from brulee.models.fused_layer_norm import normed, normed_again
 from brulee.models.fused_projection import Again, project
 from brulee.models.fused_rope import even_first, rotate
 from brulee.models.fused_swiglu import gated, gated_again
-from brulee.models.fused_trial import errors_of, form_is_right, hooks_are_known, only_round
+from brulee.models.fused_trial import LONGEST, errors_of, form_is_right, hooks_are_known, only_round
 from brulee.models.held import Held
 from brulee.models.hooks import (
     KeysAndValues,
@@ -190,8 +191,7 @@ class FusedDecoder:
             before_PKW, values_PKW = rows.before
             if form.turns and form.neighbours:
                 before_PKW = even_first(before_PKW, rows.key_angles[form.angles][0].shape[1])
-            k_TKW = torch.cat([before_PKW, k_TKW])
-            v_TKW = torch.cat([values_PKW, v_TKW])
+            k_TKW, v_TKW = _behind(before_PKW, k_TKW), _behind(values_PKW, v_TKW)
         share = self._now(form.weights_drop)
         how = (rows.reading, form.scale, form.window, form.cap, share)
         mixed_QHW = attend(q_QHW, k_TKW, v_TKW, *how)
@@ -301,6 +301,8 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     form = read_form(model)
     if form is None or not hooks_are_known(model):
         return None
+    if free_length(model, LONGEST) < LONGEST:
+        return None  # no room for what it would be tried on
     if not form_is_right(model, form, FusedDecoder):
         return None
     found = FusedDecoder(model, form)
@@ -317,6 +319,15 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
 
 def _after(before: KeysAndValues | None, rows: _Rows) -> _Rows:
     return rows if before is None else replace(rows, before=before)
+
+
+def _behind(before_PHW: torch.Tensor, own_TKW: torch.Tensor) -> torch.Tensor:
+    """Keys or values after a prefix's, which may be of each query head where its own share theirs.
+
+    So Falcon's are that have several key heads.
+    """
+    times = before_PHW.shape[1] // own_TKW.shape[1]
+    return torch.cat([before_PHW, own_TKW.repeat_interleave(times, 1) if times > 1 else own_TKW])
 
 
 def _sum(x: torch.Tensor, made: torch.Tensor, form: LayerForm) -> torch.Tensor:

@@ -32,6 +32,7 @@ from brulee.models.linear_parts import parts_of
 from brulee.models.twin import WINDOW, drops, twin_of
 
 Decoder = Callable[[Batch], torch.Tensor]
+LONGEST = 9  # tokens of a document that a decoder is tried on
 _PAIRS = 5  # of documents that a model is tried on
 _TOKENS = 64  # that a router is tried on
 _END = 16  # positions before the last

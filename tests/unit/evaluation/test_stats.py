@@ -159,7 +159,10 @@ def test_a_correlation_that_is_alike_on_all_items_may_differ_to_either_side(item
         np.array([_one_of_six(i % 2, guess(i)) for i in range(items)])
         for guess in (lambda _: 1, lambda i: i % 2, lambda i: 1 - i % 2)
     )
-    expected = {0: (-may, may), 1: (1 - 2 * may, 1), -1: (-1, 2 * may - 1)}
+    # As many items as may be otherwise, in any one cell, or as far from 0 as they can.
+    otherwise = [(1 - may) * constant.mean(0) + may * cell for cell in np.eye(6)]
+    scores = [-may, may, *(float(reduce(mixed, float(items))) for mixed in otherwise)]
+    expected = {0: (min(scores), max(scores)), 1: (1 - 2 * may, 1), -1: (-1, 2 * may - 1)}
     for value, sides in zip(expected, (constant, right, wrong), strict=True):
         found = interval(sides, reduce)
         assert found[:3] == pytest.approx((value, *expected[value]))
@@ -167,9 +170,7 @@ def test_a_correlation_that_is_alike_on_all_items_may_differ_to_either_side(item
     assert (turned.difference, turned.low, turned.high) == pytest.approx((2, 2 - 4 * may, 2))
     same = compare(constant, constant, reduce)
     assert (same.low, same.high) == pytest.approx((-2 * may, 2 * may))
-    assert interval(constant[:1], reduce)[:3] == pytest.approx(
-        (0, -shares.unseen(1), shares.unseen(1))
-    )
+    assert interval(constant[:1], reduce)[:3] == pytest.approx((0, -1, shares.unseen(1)))
 
 
 @pytest.mark.parametrize("name", ["pearson", "spearman"])

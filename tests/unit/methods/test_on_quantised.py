@@ -265,4 +265,4 @@ def _assert_computed_together(base: Base, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(found["own"]) == len(found["fused"]) > 1
     # One by one they may be 2e-5 apart where they are small (MKL's kernels for AVX2).
     for mine, theirs in zip(found["fused"], found["own"], strict=True):
-        assert (mine - theirs).norm() <= 1e-5 * theirs.norm()
+        assert (mine - theirs).norm() <= 3e-5 * theirs.norm()
