@@ -15,7 +15,7 @@ from brulee.models.attention import packed, packs_exactly
 from brulee.models.decoder_start import decoder_start
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base
-from brulee.models.precision import FUSED_PASS_TOKENS, PASS_TOKENS
+from brulee.models.precision import PASS_TOKENS, fused_pass_tokens
 from brulee.models.rope import changes_beyond
 from brulee.training.captured import captured
 from brulee.training.noise import Noise
@@ -40,10 +40,11 @@ class Passes:
         self.packs = self._packs_itself or self._decoder is not None
         beyond = changes_beyond(base.model)
         self._alone_beyond = sys.maxsize if beyond is None else beyond
-        budgets = FUSED_PASS_TOKENS if self._decoder else PASS_TOKENS
-        self.pass_tokens = budgets[base.device.type]
-        self.loss: Callable[[Batch], torch.Tensor] = loss
         format_ = torch.bfloat16 if autocast else base.model.dtype
+        self.pass_tokens = PASS_TOKENS[base.device.type]
+        if self._decoder is not None:
+            self.pass_tokens = fused_pass_tokens(base.device, format_)
+        self.loss: Callable[[Batch], torch.Tensor] = loss
         self._noise = None if noise is None else Noise(base.model, noise)
         self._captured = captured(loss, self._precision, format_, noise=noise is not None)
 
