@@ -104,7 +104,8 @@ def test_two_runs_of_one_recipe_give_the_same_numbers(at: Any, done: Any, brulee
 
 
 def test_compare_and_report_of_a_run(at: Any, done: Any, brulee: Any) -> None:
-    compared = brulee("compare", RUN, RUN)
+    again = shutil.copytree(RUN, RUN.with_name("again"), dirs_exist_ok=True)
+    compared = brulee("compare", RUN, again)
     assert (compared.code, compared.err) == (0, "")
     page = RUN / "report.html"
     before = page.read_text()

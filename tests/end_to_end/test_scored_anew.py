@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def test_a_scoring_that_was_stopped_goes_on(
         changed = at.run(evaluate=ASKED | {"metrics": ["bleu"]})
         with pytest.raises(MemoryError):
             brulee(*changed)
-    told = brulee("compare", RUN, RUN)
+    told = brulee("compare", RUN, shutil.copytree(RUN, RUN.with_name("again")))
     assert (told.code, "this run was not scored to its end" in told.err) == (2, True)
     assert brulee("resume", RUN).code == 0
     assert {score.metric for score in results.read(RUN).scores} == {"bleu"}

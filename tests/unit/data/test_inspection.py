@@ -183,7 +183,7 @@ def test_rows_between_splits_and_repeats_are_found(look: Look, tmp_path: Path) -
 
 
 def test_where_nothing_fits_the_reason_is_given(look: Look, tmp_path: Path) -> None:
-    says = r"max_length = 8, .*; the shortest: .*a\.csv, line \d+ \(\d+ tokens\), of which \d+ are"
+    says = r"max_length = 8: .*; the shortest: .*a\.csv, line \d+ \(\d+ tokens\), of which \d+ are"
     with pytest.raises(InputError, match=says):
         look(task(table(tmp_path, "a", 20)), {"max_length": 8})
 
