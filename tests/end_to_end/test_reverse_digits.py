@@ -115,6 +115,7 @@ def _share_right(base: Base, task: Task, strings: list[str]) -> float:
     return sum(right) / len(right)
 
 
+@pytest.mark.slow
 def test_full_tuning_learns_to_reverse(
     base: Base, strings: tuple[list[str], list[str]], tmp_path: Path
 ) -> None:
