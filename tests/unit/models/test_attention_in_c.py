@@ -26,8 +26,9 @@ WAYS = {
     "fp32 in AVX2": (FP32, ["-mno-avx512f"]),
     "fp32 in SSE": (FP32, ["-mno-avx"]),
 }
-# How far a result may be off in all, and at one place.
-CLOSE = {BF16: (5e-3, 2e-2), FP32: (2e-6, 1e-5)}
+# How far a result may be off in all, and at one place, and what is left where it should be zero:
+# of a document of one token no gradient reaches queries or keys.
+CLOSE = {BF16: (5e-3, 2e-2, 1e-5), FP32: (2e-6, 1e-5, 5e-5)}
 # Segments, how many rows they share, and how many of each ask.
 PACKS: dict[str, tuple[tuple[int, ...], int, tuple[int, ...]]] = {
     "one token": ((1,), 0, (1,)),
@@ -106,8 +107,8 @@ def test_output_and_gradients(
     ours, exact = _ours(drawn, spans, window), _exact(drawn, spans, window)
     for mine, truth in zip(ours, exact, strict=True):
         assert mine.dtype == way
-        in_all, at_most = CLOSE[way]
-        assert (mine - truth).norm() <= in_all * truth.norm() + 5e-5
+        in_all, at_most, left = CLOSE[way]
+        assert (mine - truth).norm() <= in_all * truth.norm() + left
         assert (mine - truth).abs().max() <= at_most * truth.abs().max() + 1e-5
     assert not ours[0][-2:].any(), "rows that fill up read nothing"
     assert not any(x[-2:].any() for x in ours[1:]), "and nothing comes back through them"
