@@ -247,10 +247,10 @@ def test_a_plan_tells_every_method_and_writes_nothing(
     assert full["gradients"] == lines["full"]["trainable"] * 4
     assert full["optimizer"] > 2 * full["gradients"]
     assert full["optimizer"] > 5 * lora["optimizer"]
-    asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(plans, "plan", lambda _, names: asked.append(names) or made[0])
+    asked: list[list[str]] = []
+    monkeypatch.setattr(plans, "plan", lambda _, names: asked.append(list(names)) or made[0])
     shown = brulee("plan", recipe, "--method", "ia3", "--quiet").out
-    assert asked == [("ia3",)]
+    assert asked == [["ia3"]]
     assert "activations" in shown
     assert "run's folder: the result and the checkpoints that are kept" in shown
     assert "in float32; this machine has" in shown

@@ -23,6 +23,8 @@ Message = dict[str, str]
 _HELP = "/system TEXT sets the instructions, /reset begins anew, /exit (or Ctrl-D) leaves."
 _HELP_MANY = f"/adapter NAME asks one of {{}}, /adapter the base; {_HELP}"
 
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+
 
 def chat(
     target: options.Target,
@@ -128,9 +130,31 @@ class _Talk:
         """Answer a line. One that cannot be answered leaves what was talked about as it was."""
         turns = [*self._turns, {"role": "user", "content": line}]
         who = {"adapter": self._asked} if self._several else {}
-        pieces = self._session.chat_stream([*self._system, *turns], **self._how)
-        answer = _shown(pieces, self._as_json, who)
+        aloud = _Aloud(self._interactive and not self._as_json)
+        pieces = self._session.chat_stream([*self._system, *turns], **self._how, think=aloud.think)
+        answer = _shown(aloud.parted(pieces), self._as_json, who)
         self._turns = [*turns, {"role": "assistant", "content": answer}]
+
+
+class _Aloud:
+    """Shows a person what a model thinks before its answer, in dim letters."""
+
+    def __init__(self, on: bool) -> None:
+        self._on, self._begun = on, False
+
+    def think(self, piece: str) -> None:
+        """Show more of the thoughts."""
+        if self._on and piece:
+            self._begun = True
+            print(f"{_DIM}{piece}{_PLAIN}", end="", flush=True)
+
+    def parted(self, pieces: Iterator[str]) -> Iterator[str]:
+        """The answer's pieces, with a line between the thoughts and the first."""
+        for piece in pieces:
+            if self._begun:
+                print("\n")
+                self._begun = False
+            yield piece
 
 
 def _is_terminal() -> bool:

@@ -181,6 +181,7 @@ def _asked(spec: Recipe, corpus: Corpus, tested: Sequence[RowTexts]) -> dict[str
     from brulee.data.encoding import Encoder
     from brulee.evaluation.memorised import familiarity
     from brulee.inference.session import open_engine
+    from brulee.models.chat_templates import by_recipe, mode_of
     from brulee.models.loading import load_base
     from brulee.models.precision import pick_device, pick_dtype
 
@@ -190,7 +191,8 @@ def _asked(spec: Recipe, corpus: Corpus, tested: Sequence[RowTexts]) -> dict[str
     base = load_base(
         held.name, dtype, device, held.revision, spec.source.resolve, quantise=held.quantise
     )
-    encoder = Encoder(base.tokenizer, kind=base.kind, chat_template=spec.base.chat_template)
+    tokenizer = by_recipe(base.tokenizer, base.kind, spec)
+    encoder = Encoder(tokenizer, kind=base.kind, chat_template=mode_of(held.chat_template))
     engine = open_engine(base, encoder, spec.evaluate.batch_tokens)
     trained = {f"{path}/test": trained_texts(corpus.tasks[path], path) for path in corpus.trained}
     found = {}

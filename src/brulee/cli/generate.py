@@ -40,6 +40,9 @@ def generate(
     raw: Annotated[
         bool, typer.Option("--raw", help="Continue the text as it is: no chat template.")
     ] = False,
+    thoughts: Annotated[
+        bool, typer.Option("--thoughts", help="Show what a reasoning model thinks before, too.")
+    ] = False,
     json_schema: Annotated[
         Path | None,
         typer.Option(
@@ -71,6 +74,7 @@ def generate(
         "raw": raw,
         "places": places,
         "json_schema": schema,
+        "thoughts": thoughts,
     }
     progress.enable(not quiet)
     with progress.waiting("Loading PyTorch"):
@@ -80,13 +84,17 @@ def generate(
 
         held = open_adapters(targets, base=target, device=device, precision=precision)
         answers = held.complete(prompts, asked, **sampling)
+        thinks = any(held.thoughts(name)[0] for name in asked)
         _show(prompts, answers, as_json, asked)
     else:
         session = open_session(target, device=device, precision=precision, base=base)
         answers = session.complete(prompts, **sampling)
+        thinks = session.encoder.thoughts is not None
         _show(prompts, answers, as_json)
     if schema is not None:
         _say_cut(answers)
+    elif thinks and not (raw or thoughts):
+        _say_unended(answers)
 
 
 def _schema(file: Path | None, any_object: bool) -> Schema | None:
@@ -114,6 +122,16 @@ def _say_cut(answers: list[str]) -> None:
         print(
             f"{cut} of {len(answers)} completions ended before their JSON was whole: "
             "--max-new-tokens, or the model's context, is too small for them.",
+            file=sys.stderr,
+        )
+
+
+def _say_unended(answers: list[str]) -> None:
+    """Say how many completions are thoughts that did not end."""
+    if unended := sum(not answer for answer in answers):
+        print(
+            f"{unended} of {len(answers)} completions ended before the model's thoughts did: "
+            "--thoughts shows them, a larger --max-new-tokens gets further.",
             file=sys.stderr,
         )
 

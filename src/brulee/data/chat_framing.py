@@ -16,6 +16,7 @@ from jinja2 import TemplateError
 
 from brulee.data.framing import MEND, FramingError, Segment
 from brulee.data.messages import CALLS, NAME, REASONING, Message, is_learned
+from brulee.data.thoughts import Begun, Thoughts, shown_by
 from brulee.data.tool_template import FAILURES, ToolTemplate, example, needs_tools
 from brulee.errors import InputError
 
@@ -55,8 +56,9 @@ class ChatFraming:
         user = [{"role": "user", "content": "?"}]
         asked = self._apply(user, generate=True)
         whole = self._apply([*user, {"role": "assistant", "content": _MARK}], generate=False)
-        self.before, found, after = whole.removeprefix(asked).partition(_MARK)
-        if not whole.startswith(asked) or not found:
+        self._begun = None if whole.startswith(asked) else Begun.by(asked)
+        self.before, found, after = (self._said(asked, whole) or "").partition(_MARK)
+        if not found:
             raise InputError(
                 "the model's chat template rewrites the prompt once an answer follows it, so that "
                 "training and inference would differ; set model.chat_template=none."
@@ -78,7 +80,7 @@ class ChatFraming:
 
         Raises InputError for an answer that the template does not write after the same prompt.
         """
-        if self._answers_stand:
+        if self._answers_stand and not (self.thoughts and self.thoughts.closing in text):
             return self.before + text
         found = self._answered(text)
         if found is None:
@@ -116,18 +118,20 @@ class ChatFraming:
 
         Raises InputError for an answer that the template does not write after the same prompt.
         """
-        chat = [*messages, answer]
-        if not needs_tools(chat, tools):
+        if not needs_tools([*messages, answer], tools):
             return Segment(self.answer(answer["content"]), True, self.end)
+        reasoning, answer = self._parted(answer)
+        chat = [*messages, answer]
         self._tools.check(chat, tools)
         asked, whole = self.chat(messages, tools), self._apply(chat, tools, generate=False)
-        if not whole.startswith(asked):
+        said = self._said(asked, whole, reasoning)
+        if said is None:
             raise FramingError(
                 "the model's chat template rewrites the chat once this answer follows it, so that "
                 "training and inference would differ."
             )
-        text, end = self._without_end(whole.removeprefix(asked))
-        if (answer.get(REASONING) or "").strip() not in text:
+        text, end = self._without_end(said)
+        if reasoning not in text:
             raise FramingError(
                 "the model's chat template does not show the reasoning of an answer, which would "
                 "be lost; write it into the answer's text, or remove it."
@@ -239,11 +243,53 @@ class ChatFraming:
 
     def _answered(self, text: str) -> str | None:
         """What the template writes for an answer, without its end; None where that is not clear."""
-        chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]
-        whole = self._apply(chat, generate=False)
-        if not (whole.startswith(self._asked) and whole.endswith(self._after)):
+        reasoning, answer = self._parted({"role": "assistant", "content": text})
+        chat = [{"role": "user", "content": "?"}, answer]
+        said = self._said(self._asked, self._apply(chat, generate=False), reasoning)
+        if said is None or not said.endswith(self._after):
             return None
-        return whole.removeprefix(self._asked).removesuffix(self._after)
+        return said.removesuffix(self._after)
+
+    def _said(self, asked: str, whole: str, reasoning: str = "") -> str | None:
+        """What a chat holds after its prompt, as a model has to write it; None where that changed.
+
+        `reasoning` is put there where the prompt begins thoughts and the template leaves them out.
+        """
+        if whole.startswith(asked):
+            return whole.removeprefix(asked)
+        return None if self._begun is None else self._begun.ended(asked, whole, reasoning)
+
+    def _parted(self, answer: Message) -> tuple[str, Message]:
+        """The reasoning of an answer, and the answer as the template is to be given it.
+
+        Thoughts in its text become its reasoning: not every template takes them out of there, and
+        one whose prompt begins them may drop them.
+        """
+        reasoning, tags = (answer.get(REASONING) or "").strip(), self.thoughts
+        if reasoning or tags is None or tags.closing not in answer["content"]:
+            return reasoning, answer
+        reasoning, text = tags.taken_out(answer["content"])
+        if self._begun is not None:
+            return ("", answer) if self._begun.over else (reasoning, {**answer, "content": text})
+        if reasoning and reasoning in self._reasoned(text, reasoning):
+            return reasoning, {**answer, "content": text, REASONING: reasoning}
+        return "", answer
+
+    @functools.cached_property
+    def thoughts(self) -> Thoughts | None:
+        """The tags between which the model thinks before it answers, if its template knows any."""
+        source = str(self._tokenizer.chat_template)
+        return shown_by(self._asked, self.before, source, self._reasoned)
+
+    def _reasoned(self, text: str, reasoning: str) -> str:
+        chat = [
+            {"role": "user", "content": "?"},
+            {"role": "assistant", "content": text, REASONING: reasoning},
+        ]
+        try:
+            return self._said(self._asked, self._apply(chat, generate=False), reasoning) or ""
+        except InputError:
+            return ""
 
     def _end_of_turn(self, after: str, eos: int) -> tuple[tuple[int, ...], str]:
         """The ids that end an answer, and their text in the template, if it has any."""

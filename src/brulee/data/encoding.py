@@ -20,6 +20,7 @@ from brulee.data.framing import FramingError, PlainFraming, Segment
 from brulee.data.messages import Message
 from brulee.data.shortening import Phrasing, Shortened, shortened
 from brulee.data.template import Rendered
+from brulee.data.thoughts import Thoughts
 from brulee.data.tokens import Tokens, control_tokens, is_shielded
 from brulee.data.written_calls import WrittenCalls
 from brulee.errors import InputError
@@ -96,8 +97,10 @@ class Encoder:
     def over(self, tokenizer: PreTrainedTokenizerBase) -> Encoder:
         """The same encoder with another copy of its tokenizer, for another thread."""
         template: Literal["auto", "none"] = "auto" if self.chat else "none"
+        own = copy.copy(tokenizer)
+        own.chat_template = self.tokenizer.chat_template  # which may be a recipe's
         return Encoder(
-            tokenizer,
+            own,
             kind=self.kind,
             chat_template=template,
             system=self.system,
@@ -127,12 +130,23 @@ class Encoder:
         """
         return self._ids.of(self._drafts.reading(messages, False, tools), self.prefix_ids)
 
-    def encode_question(self, rendered: Rendered) -> list[int]:
-        """Token ids of all that stands before a rendered row's last answer."""
+    def encode_question(self, rendered: Rendered, thinking: bool = True) -> list[int]:
+        """Token ids of all that stands before a rendered row's last answer.
+
+        Where the prompt begins thoughts and the model is not to go on `thinking`, their end too.
+        """
         messages, tools = rendered.messages, rendered.tools
-        return self._ids.of(
+        asked = self._ids.of(
             self._drafts.reading(messages, rendered.learn_history, tools), self.prefix_ids
         )
+        return asked if thinking else asked + self.unthinking
+
+    @property
+    def unthinking(self) -> list[int]:
+        """The ids that end the thoughts which a prompt begins; none where it begins none."""
+        if self.thoughts is None or not self.thoughts.begun:
+            return []
+        return self._tokens.batch([self._framing.before], bounds=False)[0]
 
     def question_text(self, rendered: Rendered) -> str:
         """The text that the model reads before a rendered row's last answer."""
@@ -148,8 +162,19 @@ class Encoder:
         writes it.
         """
         if not rendered.answered_with:
-            return rendered.completion
+            return self.without_thoughts(rendered.completion)
         return self.decode(list(self.encode_rendered(rendered).completion))
+
+    def without_thoughts(self, answer: str) -> str:
+        """An answer as a row has it, without thoughts that it may hold.
+
+        Raises InputError where nothing else is in it.
+        """
+        if self.thoughts is None or not (text := answer.strip()):
+            return answer
+        if not (found := self.thoughts.taken_out(text)[1]):
+            raise InputError("the answer holds thoughts and nothing after them.")
+        return answer if found == text else found
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of a framed prompt. A chat template brings its own beginning-of-text token."""
@@ -242,14 +267,26 @@ class Encoder:
         return None if found is None else found.rendered
 
     def decode(self, ids: list[int]) -> str:
-        """The text of a completion, without its end-of-turn token.
+        """The text of a completion's answer, without its end-of-turn token; see `parted`."""
+        return self.parted(ids)[1]
 
-        Nor with what the chat template puts before every answer, such as thoughts left empty.
+    def parted(self, ids: list[int], thinking: bool = True) -> tuple[str, str]:
+        """The thoughts and the answer of a completion, without its end-of-turn token.
+
+        Nor with what the chat template puts before every answer. Thoughts are what a reasoning
+        model writes between the tags of its template; where they do not end, there is no answer.
+        None are looked for where its prompt ended them, not `thinking`.
         """
         stops = set(self.stop_ids)
         kept = [i for i in ids if i not in stops]
-        text = str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
-        return text.removeprefix(self._shown_before).lstrip()
+        if self.thoughts is None or not thinking:
+            return "", self._shown(kept).strip().removeprefix(self._shown_before).lstrip()
+        return self.thoughts.parted(kept, self._shown)
+
+    @property
+    def thoughts(self) -> Thoughts | None:
+        """The tags between which the model thinks before it answers, if any."""
+        return self._framing.thoughts
 
     @property
     def naming_roles(self) -> frozenset[str]:
@@ -264,7 +301,10 @@ class Encoder:
     @functools.cached_property
     def _shown_before(self) -> str:
         ids = self._tokens.batch([self._framing.before], bounds=False)[0]
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+        return self._shown(ids).strip()
+
+    def _shown(self, ids: list[int], control: bool = False) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=not control))
 
     def _fit(self, item: Item) -> Encoded | None:
         draft = self._draft_of(item)

@@ -47,6 +47,7 @@ class PlainFraming:
 
     bounds = True
     before = ""
+    thoughts = None
 
     def __init__(self, kind: Literal["causal", "seq2seq"], eos: int) -> None:
         self._seq2seq, self.end = kind == "seq2seq", (eos,)

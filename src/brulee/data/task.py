@@ -199,9 +199,10 @@ class Task:
             return Item(name, rendered, (rendered.completion,), self._group(row))
         shots = self.spec.shots.test if self.spec.shots else 0
         phrasing = self.phrasing(template, row, shots, "test")
+        further = [*self._references(row, values)]
         try:
             asked = encoder.fit_rendered(phrasing, values, sys.maxsize if room is None else room)
-            answer = encoder.answer_text(rendered)
+            references = (encoder.answer_text(rendered), *map(encoder.without_thoughts, further))
         except InputError as error:
             raise type(error)(f"{self.rows.place(row)}: {error}") from None
         if asked is None:
@@ -210,7 +211,6 @@ class Task:
                 f"into the {room} tokens that the model can read beside "
                 "evaluate.generation.max_new_tokens, even with the source text cut."
             )
-        references = (answer, *self._references(row, values))
         return Item(str(row), asked, references, self._group(row), template.name)
 
     def references(self, row: int, template: Template) -> tuple[Rendered, list[str]] | None:

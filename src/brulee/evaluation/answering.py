@@ -11,6 +11,7 @@ import hashlib
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +34,7 @@ from brulee.evaluation.ranking import Ranked
 from brulee.evaluation.texts import read_texts
 from brulee.inference.engine import Engine, Likelihood
 from brulee.inference.sampling import Sampling
-from brulee.progress import bar
+from brulee.progress import bar, note
 
 WAVE_TOKENS: Final = 1 << 18  # of choices held at once: 10 MB, and many rows that begin alike
 _SHOWN: Final = 40  # characters of a choice in a message
@@ -108,7 +109,9 @@ def how_calls_are_written(encoder: Encoder, metrics: Sequence[Metric]) -> Writte
 def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -> list[Answer]:
     """What is written to every item."""
     calls = how_calls_are_written(put.encoder, metrics)
-    prompts = [put.encoder.encode_question(item.asked) for item in put.items]
+    held = sampling.form is not None
+    read = partial(put.encoder.parted, thinking=not held)
+    prompts = [put.encoder.encode_question(item.asked, thinking=not held) for item in put.items]
     requests = [_digest_of_prompt(prompt, sampling, at) for at, prompt in enumerate(prompts)]
     known = {answer.request: answer for answer in known_answers(put.file)}
     open_at = [at for at, request in enumerate(requests) if request not in known]
@@ -121,9 +124,10 @@ def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -
 
         def done(i: int, ids: list[int]) -> None:
             at = open_at[i]
-            output = put.encoder.decode(ids)
+            thoughts, output = read(ids)
             item, request = put.items[at], requests[at]
             answer = score(item, output, len(ids), metrics, put.task, request, calls)
+            answer = replace(answer, thoughts=thoughts)
             known[answer.request] = answer
             append(out, answer)
             progress.advance()
@@ -131,9 +135,19 @@ def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -
         # By their places among all, so that resuming draws what would have been drawn.
         put.engine.generate([prompts[at] for at in open_at], sampling, done, open_at)
     replies = [known[request] for request in requests]
+    if unended := sum(bool(r.thoughts and not r.output) for r in replies):
+        note(
+            f"{put.title}: {unended:,} of {len(replies):,} answers did not get to the end of their "
+            f"thoughts, and count as empty; evaluate.generation.max_new_tokens is "
+            f"{sampling.max_new_tokens}."
+        )
     # With what else was replied to the item, so that it is not asked again when it is wanted.
     return [
-        replace(score(item, r.output, r.tokens, metrics, put.task, r.request, calls), reply=r.reply)
+        replace(
+            score(item, r.output, r.tokens, metrics, put.task, r.request, calls),
+            reply=r.reply,
+            thoughts=r.thoughts,
+        )
         for item, r in zip(put.items, replies, strict=True)
     ]
 

@@ -11,8 +11,9 @@ What a reply is worth is judged afresh every time. `cluster` is there where item
 independent (rows of one group of the split, questions on one passage). `phrasing` is the name of
 the template; a row that is scored under several has a line for each. A line of a suite's task also
 holds `reply`, what the model replied before it was judged, and so does one whose choices were
-ranked (answering.py). Replies that are no longer among those scored lie beside the file, in
-TASK.spare.
+ranked (answering.py). `thoughts` is what a reasoning model wrote before its output; they are not
+judged, and count among the tokens. Replies that are no longer among those scored lie beside the
+file, in TASK.spare.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Answer:
     cluster: str = ""
     reply: dict[str, Any] = field(default_factory=dict)
     phrasing: str = ""
+    thoughts: str = ""
 
 
 def score(
@@ -199,7 +201,7 @@ def _read_line(line: bytes, where: str) -> Answer:
 
 
 def _line(answer: Answer) -> str:
-    not_always = ("request", "cluster", "phrasing", "reply")
+    not_always = ("request", "cluster", "phrasing", "reply", "thoughts")
     kept = {k: v for k, v in asdict(answer).items() if v or k not in not_always}
     return json.dumps(kept, ensure_ascii=False) + "\n"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from brulee.data.json_schema import Schema
 from brulee.data.messages import Message
+from brulee.data.thoughts import Thoughts
 from brulee.data.written_calls import WrittenCalls
 from brulee.errors import InputError, unknown
 from brulee.inference.asked_texts import AskedTexts
@@ -144,6 +145,7 @@ class Adapters:
         beams: int = 1,
         places: Sequence[str] = (),
         json_schema: Schema | None = None,
+        thoughts: bool = False,
     ) -> list[str]:
         """A completion of prompts[i] by adapters[i]; the rest as `Session.complete` has it.
 
@@ -156,15 +158,20 @@ class Adapters:
                 f"{len(prompts)} prompts need as many names of adapters, one each (None: the base)."
             )
         named = places or [f"prompt {number}" for number in range(1, len(prompts) + 1)]
+        form = form_by(self.base.tokenizer, json_schema)
+        at_answer = form is not None
         requests = [
-            Request(name, self._of(name, place).encode(prompt, place, raw))
+            Request(name, self._of(name, place).encode(prompt, place, raw, at_answer))
             for prompt, name, place in zip(prompts, adapters, named, strict=True)
         ]
-        form = form_by(self.base.tokenizer, json_schema)
         sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams, form=form)
         with own_defaults(), bar("Generating", total=len(requests), unit="prompts") as progress:
             written = self.engine.complete(requests, sampling, lambda *_: progress.advance())
-        return [one.text.strip() for one in written]
+        whole = raw or at_answer or thoughts
+        return [
+            one.text.strip() if whole else self._of(name).answer(one, sampling)
+            for one, name in zip(written, adapters, strict=True)
+        ]
 
     def encode_chat(
         self, name: str | None, messages: Sequence[Message], tools: str = ""
@@ -186,6 +193,10 @@ class Adapters:
     def written_calls(self, name: str | None) -> WrittenCalls | None:
         """How tool calls are found in what an adapter writes; None where that is not known."""
         return self.asked.written_calls(self._of(name).encoder)
+
+    def thoughts(self, name: str | None) -> tuple[Thoughts | None, list[int]]:
+        """The tags between which an adapter thinks, and the ids that end what a prompt begins."""
+        return self.asked.thoughts(self._of(name).encoder)
 
     def _of(self, name: str | None, place: str = "") -> Session:
         if name not in self._sessions:

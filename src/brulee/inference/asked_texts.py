@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from brulee.data.encoding import Encoder
 from brulee.data.messages import NAME, Message
+from brulee.data.thoughts import Thoughts
 from brulee.data.written_calls import WrittenCalls
 from brulee.errors import InputError
 from brulee.inference.call_form import HeldCalls, call_form
@@ -30,7 +31,7 @@ class AskedTexts:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = copy.deepcopy(tokenizer)
-        self._encoders: dict[tuple[bool, str | None], Encoder] = {}
+        self._encoders: dict[tuple[bool, str | None, str], Encoder] = {}
         self._turn = threading.Lock()
 
     def chat(self, encoder: Encoder, messages: Sequence[Message], tools: str = "") -> list[int]:
@@ -65,6 +66,12 @@ class AskedTexts:
         with self._turn:
             return self._own(encoder).written_calls
 
+    def thoughts(self, encoder: Encoder) -> tuple[Thoughts | None, list[int]]:
+        """As `Encoder.thoughts`, and what ends those that a prompt begins."""
+        with self._turn:
+            own = self._own(encoder)
+            return own.thoughts, own.unthinking
+
     def more_than(self, texts: Sequence[str], room: int) -> bool:
         """Whether texts have more tokens than there is room for, where a part of them tells.
 
@@ -79,7 +86,7 @@ class AskedTexts:
         return len(found) > 2 * room  # where it was cut, it may have a few more than in the whole
 
     def _own(self, encoder: Encoder) -> Encoder:
-        key = (encoder.chat, encoder.system)
+        key = (encoder.chat, encoder.system, str(encoder.tokenizer.chat_template))
         if key not in self._encoders:
             self._encoders[key] = encoder.over(self._tokenizer)
         return self._encoders[key].with_prefix(encoder.prefix_ids)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from brulee.data.encoding import Encoder
 from brulee.data.json_schema import Schema
 from brulee.errors import InputError
+from brulee.inference.completion import Completion
 from brulee.inference.engine import Engine
 from brulee.inference.json_form import form_by
 from brulee.inference.sampling import Sampling
+from brulee.inference.thinking import Thinking
 from brulee.methods.base import Attached
 from brulee.methods.checkpoint import CONFIG, attach_adapter, open_adapter, read_record
 from brulee.methods.soundness import read_json
 from brulee.methods.whole import check_whole
+from brulee.models.chat_templates import by_record, mode_of
 from brulee.models.defaults import own_defaults
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
@@ -71,31 +74,52 @@ class Session:
         beams: int = 1,
         places: Sequence[str] = (),
         json_schema: Schema | None = None,
+        thoughts: bool = False,
     ) -> list[str]:
         """A completion for each prompt; `raw` continues the text as it is, without a template.
 
         One ends before a text of `stop`. With several `beams` it is the likeliest that a search of
         that width finds. By a `json_schema`, or the file of one, each is JSON that is valid by it,
-        but for one that ends by `max_new_tokens` or `stop` before it is whole. Raises InputError
-        for a prompt that is empty or too long, which it names by its number or, where these are
-        given, by its `places`, and for a schema that cannot be held to.
+        but for one that ends by `max_new_tokens` or `stop` before it is whole. What a reasoning
+        model thinks before its answer is left out, unless its `thoughts` are wanted too. Raises
+        InputError for a prompt that is empty or too long, which it names by its number or, where
+        these are given, by its `places`, and for a schema that cannot be held to.
         """
         check_texts(prompts)
         named = places or [f"prompt {number}" for number in range(1, len(prompts) + 1)]
-        ids = [self.encode(p, place, raw) for p, place in zip(prompts, named, strict=True)]
         form = form_by(self.tokenizer, json_schema)
+        at_answer = form is not None
+        ids = [
+            self.encode(prompt, place, raw, at_answer)
+            for prompt, place in zip(prompts, named, strict=True)
+        ]
         sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams, form=form)
         with own_defaults(), bar("Generating", total=len(ids), unit="prompts") as progress:
             written = self.engine.complete(ids, sampling, lambda *_: progress.advance())
-        return [one.text.strip() for one in written]
+        whole = raw or at_answer or thoughts
+        return [one.text.strip() if whole else self.answer(one, sampling) for one in written]
 
-    def encode(self, prompt: str, place: str, raw: bool = False) -> list[int]:
-        """The token ids that the model goes on from.
+    def answer(self, written: Completion, sampling: Sampling) -> str:
+        """The answer of a completion, without the thoughts before it."""
+        tags = self.encoder.thoughts
+        if tags is None:
+            return written.text.strip()
+        if sampling.stop:  # which the text ends before, and the ids do not
+            return tags.divided(written.text)[1]
+        return self.encoder.parted(list(written.ids))[1]
+
+    def encode(
+        self, prompt: str, place: str, raw: bool = False, at_answer: bool = False
+    ) -> list[int]:
+        """The token ids that the model goes on from; `at_answer`, its thoughts are over.
 
         Raises InputError naming the prompt's place if it is empty or too long.
         """
-        encode = self.encoder.encode_raw if raw else self.encoder.encode_prompt
-        ids = encode(prompt)
+        if raw:
+            ids = self.encoder.encode_raw(prompt)
+        else:
+            ids = self.encoder.encode_prompt(prompt)
+            ids += self.encoder.unthinking if at_answer else []
         if not ids:
             raise InputError(f"{place} is empty: nothing to go on from.")
         self.engine.check_prompt(ids, place)
@@ -108,10 +132,31 @@ class Session:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
+        think: Callable[[str], object] = len,
     ) -> Iterator[str]:
-        """The next answer of a conversation, in pieces of text as they are written."""
+        """The next answer of a conversation, in pieces of text as they are written.
+
+        `think` is given the pieces of a reasoning model's thoughts before it.
+        """
+        tags = self.encoder.thoughts
+        pieces = self._pieces(messages, Sampling(max_new_tokens, temperature, top_p, seed))
+        if tags is None:
+            yield from pieces
+            return
+        thinking, whole = Thinking(tags), ""
+        for piece in pieces:
+            whole += piece
+            told = thinking.piece(piece)
+            think(told.thoughts)
+            if told.answer:
+                yield told.answer
+        _, rest = thinking.ended(whole)
+        think(rest.thoughts)
+        if rest.answer:
+            yield rest.answer
+
+    def _pieces(self, messages: list[dict[str, str]], sampling: Sampling) -> Iterator[str]:
         text = self._conversation(messages)
-        sampling = Sampling(max_new_tokens, temperature, top_p, seed)
         ids: list[int] = []
         shown = answer = ""
         for token in self.engine.stream(self.encoder.encode_text(text), sampling):
@@ -233,10 +278,12 @@ def session_of(
     like: Engine | None = None,
 ) -> Session:
     """Frame prompts as training did, by its record `ours` in `folder`; `like` as `Engine`."""
+    template = ours.get("chat_template")
+    base = replace(base, tokenizer=by_record(base.tokenizer, template))
     encoder = Encoder(
         base.tokenizer,
         kind=base.kind,
-        chat_template="none" if ours.get("chat_template") == "none" else "auto",
+        chat_template=mode_of(template),
         system=ours.get("system"),
         prefix_ids=attached.prefix_ids if attached else (),
     )

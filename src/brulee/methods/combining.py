@@ -38,6 +38,7 @@ from brulee.methods.kept import Kept, Tally
 from brulee.methods.shelf import made_by
 from brulee.methods.ways import WAYS, Way, way_of
 from brulee.methods.whole import write_model_record
+from brulee.models.chat_templates import by_record
 from brulee.models.disk import as_umask_says, check_new_folder, disk_errors, new_folder
 from brulee.models.hub_names import hub_name
 
@@ -203,7 +204,7 @@ def _store_model(
     with new_folder(out) as aside:
         with disk_errors(out):
             loaded.model.save_pretrained(aside)
-            loaded.tokenizer.save_pretrained(aside)
+            by_record(loaded.tokenizer, record.get("chat_template")).save_pretrained(aside)
             as_umask_says(aside)
         write_model_record(aside, loaded, base.source, {**record, "method": {"name": "full"}})
         label = made_by(read_record(aside))

@@ -26,6 +26,7 @@ from brulee.methods.checkpoint import (
 )
 from brulee.methods.linear import is_transposed
 from brulee.methods.whole import write_model_record
+from brulee.models.chat_templates import by_record
 from brulee.models.disk import as_umask_says, check_new_folder, disk_errors, new_folder
 from brulee.models.loading import Base, load_base
 from brulee.models.quantised_experts import restore_experts
@@ -192,7 +193,7 @@ def _store(
     with new_folder(out) as aside:
         with disk_errors(out):
             base.model.save_pretrained(aside)
-            base.tokenizer.save_pretrained(aside)
+            by_record(base.tokenizer, adapter.ours.get("chat_template")).save_pretrained(aside)
             as_umask_says(aside)
         of_adapter = ("base", "config_digest", "tensors_digest")
         kept = {k: v for k, v in adapter.ours.items() if k not in of_adapter}

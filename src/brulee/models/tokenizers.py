@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from brulee.data.encoded import Kind
 from brulee.data.encoding import Encoder
 from brulee.errors import InputError
 from brulee.models.bundled import NAME, bundled_folder, cache_folder
+from brulee.models.chat_templates import by_recipe, mode_of
 from brulee.progress import waiting
 from brulee.recipe import Recipe
 
@@ -23,10 +25,15 @@ def load_encoder(recipe: Recipe) -> Encoder:
     """What turns a recipe's rows into token ids. Raises InputError as `load_tokenizer` does."""
     base = recipe.base
     tokenizer, kind = load_tokenizer(base.name, base.revision, recipe.source.resolve)
+    return encoder_of(by_recipe(tokenizer, kind, recipe), kind, recipe)
+
+
+def encoder_of(tokenizer: PreTrainedTokenizerBase, kind: Kind, recipe: Recipe) -> Encoder:
+    """What turns a recipe's rows into token ids, by a tokenizer that has its chat template."""
     return Encoder(
         tokenizer,
         kind=kind,
-        chat_template=base.chat_template,
+        chat_template=mode_of(recipe.base.chat_template),
         system=recipe.system,
         max_length=recipe.train.max_length,
     )
@@ -34,7 +41,7 @@ def load_encoder(recipe: Recipe) -> Encoder:
 
 def load_tokenizer(
     name: str, revision: str | None = None, resolve: Callable[[str], Path] = Path
-) -> tuple[PreTrainedTokenizerBase, Literal["causal", "seq2seq"]]:
+) -> tuple[PreTrainedTokenizerBase, Kind]:
     """The tokenizer of `bundled`, a folder, a .gguf file or a Hub id, and the kind of its model.
 
     Reads no weights, but for the bundled model's at its very first use. Raises InputError naming

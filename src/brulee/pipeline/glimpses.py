@@ -35,20 +35,28 @@ def glimpse(prepared: Prepared, attached: Attached) -> Callable[[], Glimpse] | N
     found = itertools.zip_longest(*(_items(prepared, p, room) for p in asked))
     there = (one for turn in found for one in turn if one is not None)
     items = list(itertools.islice(there, train.generate_rows))
-    prompts = [encoder.encode_question(item.asked) for _, item in items]
     # What is written is what is shown; choices are ranked before and after.
     metrics = {
         path: tuple(metric for metric in own if metric.asks == "text")
         for path, own in prepared.metrics.items()
     }
     sampling = replace(sampling_of(prepared.recipe, prepared.base.tokenizer), temperature=0.0)
+    thinking = sampling.form is None
+    prompts = [encoder.encode_question(item.asked, thinking=thinking) for _, item in items]
     calls = {path: how_calls_are_written(encoder, own) for path, own in metrics.items()}
 
     def look() -> Glimpse:
         engine = open_engine(prepared.base, encoder, spec.batch_tokens, attached)
         outputs = engine.generate(prompts, sampling)
         answers = [
-            score(item, encoder.decode(ids), len(ids), metrics[path], path, calls=calls[path])
+            score(
+                item,
+                encoder.parted(ids, thinking=thinking)[1],
+                len(ids),
+                metrics[path],
+                path,
+                calls=calls[path],
+            )
             for (path, item), ids in zip(items, outputs, strict=True)
         ]
         samples = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -22,9 +22,11 @@ from brulee.evaluation.guards import Guard, open_guards
 from brulee.evaluation.suites import SUITES
 from brulee.methods import Attached, Method, build_method
 from brulee.methods.whole import check_whole
+from brulee.models.chat_templates import by_recipe
 from brulee.models.context import context_length
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
+from brulee.models.tokenizers import encoder_of
 from brulee.pipeline.asked import Asked, asked_of, given_names, metrics_of, names_of, of_pieces
 from brulee.pipeline.folder import RunFolder
 from brulee.pipeline.generating import sampling_of
@@ -162,6 +164,7 @@ def _load(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> Base:
     """The base model; InputError where it cannot be trained as the recipe says."""
     spec, resolve = recipe.base, recipe.source.resolve
     base = load_base(spec.name, dtype, device, spec.revision, resolve, quantise=spec.quantise)
+    base = replace(base, tokenizer=by_recipe(base.tokenizer, base.kind, recipe))
     check_whole(resolve(spec.name), base)
     _check_context(recipe, context_length(base.model))
     sampling_of(recipe, base.tokenizer)  # refuses a schema that its tokens cannot be held to
@@ -170,13 +173,7 @@ def _load(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> Base:
 
 
 def _encoder(recipe: Recipe, base: Base) -> Encoder:
-    return Encoder(
-        base.tokenizer,
-        kind=base.kind,
-        chat_template=recipe.base.chat_template,
-        system=recipe.system,
-        max_length=recipe.train.max_length,
-    )
+    return encoder_of(base.tokenizer, base.kind, recipe)
 
 
 def _check_fits(method: Method, base: Base) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from brulee.methods import Attached
 from brulee.methods.checkpoint import CARD, attach_adapter, open_adapter, save_adapter
 from brulee.methods.whole import write_model_record
+from brulee.models.chat_templates import recorded
 from brulee.models.disk import as_umask_says, disk_errors
 from brulee.models.loading import load_base, no_bars
 from brulee.pipeline.card import model_card
@@ -84,7 +85,7 @@ def _made_by(prepared: Prepared) -> dict[str, Any]:
     """What brulee.json says of the method, and of how prompts must be framed for the result."""
     return {
         "method": {"name": prepared.method.name, **prepared.method.options()},
-        "chat_template": prepared.recipe.base.chat_template,
+        "chat_template": recorded(prepared.base.tokenizer, prepared.recipe),
         "framing_digest": prepared.encoder.digest,
         "system": prepared.recipe.system,
     }

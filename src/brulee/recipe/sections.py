@@ -50,8 +50,13 @@ class ModelSpec(Strict):
     quantise: Literal["nf4"] | None = Field(
         None, description="hold the linear maps in four bits (QLoRA); needs bitsandbytes"
     )
-    chat_template: Literal["auto", "none"] = Field(
-        "auto", description="auto: the tokenizer's own where it has one; none: plain text"
+    chat_template: str = Field(
+        "auto",
+        description="auto: the tokenizer's own where it has one; none: plain text; or a file",
+        min_length=1,
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        {}, description="variables of the chat template, such as enable_thinking: false"
     )
 
 

@@ -27,6 +27,7 @@ class Answer(BaseModel):
     scores: dict[str, float]
     tokens: int = 0
     phrasing: str = ""
+    thoughts: str = ""
 
     @property
     def key(self) -> tuple[str | int, str]:

@@ -118,9 +118,18 @@ def _references(references: Sequence[str]) -> str:
 
 
 def _marked(references: Sequence[str], answer: Answer) -> str:
+    thoughts = _thoughts(answer.thoughts)
     if not answer.output.strip():
-        return '<div class="text empty">The model wrote nothing.</div>'
-    return f'<div class="text" dir="auto">{marked(references, answer)}</div>'
+        said = "Its thoughts did not end." if thoughts else "The model wrote nothing."
+        return f'{thoughts}<div class="text empty">{said}</div>'
+    return f'{thoughts}<div class="text" dir="auto">{marked(references, answer)}</div>'
+
+
+def _thoughts(text: str) -> str:
+    if not text:
+        return ""
+    folded = f'<div class="text" dir="auto">{escape(text)}</div>'
+    return f"<details><summary>Thoughts</summary>{folded}</details>"
 
 
 def _changes(item: Item) -> str:

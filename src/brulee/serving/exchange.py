@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from starlette.types import Receive
 
@@ -19,6 +19,7 @@ from brulee.errors import InputError, NotNumbersError
 from brulee.inference.call_form import HeldCalls
 from brulee.inference.json_form import Form, FormError
 from brulee.inference.sampling import Sampling
+from brulee.inference.thinking import Thinking, Told
 from brulee.serving.calls import Listening
 from brulee.serving.failures import ApiError, error_body
 from brulee.serving.limits import DEFAULT_TOKENS, Limits
@@ -82,6 +83,7 @@ class Exchange:
         self._prompt_tokens = 0
         self._spared: dict[int, int] = {}
         self._listening: list[Listening] = []
+        self._thinking: list[Thinking] = []
         self._form: Form | None = None
         options = asked.stream_options
         self.shape = Shape(
@@ -143,11 +145,14 @@ class Exchange:
         try:
             async for index, heard in self._all():
                 if heard.finish is None:
-                    yield self.shape.piece(index, self._shown(index, heard.piece))
+                    told = self._shown(index, heard.piece)
+                    yield self.shape.reasoned(index, told.thoughts)
+                    yield self.shape.piece(index, told.answer)
                     continue
                 written += heard.tokens
                 choice, rest = self._ended(index, heard)
-                yield self.shape.piece(index, rest)
+                yield self.shape.reasoned(index, rest.thoughts)
+                yield self.shape.piece(index, rest.answer)
                 yield self.shape.called(index, choice.calls)
                 yield self.shape.ended(index, choice.finish)
         except ApiError as error:
@@ -156,18 +161,24 @@ class Exchange:
         yield self.shape.usage(self._usage(written))
         yield DONE
 
-    def _shown(self, index: int, piece: str) -> str:
+    def _shown(self, index: int, piece: str) -> Told:
         """What a client is told of a piece of an answer."""
-        return self._listening[index].piece(piece) if self._listening else piece
+        told = self._thinking[index].piece(piece) if self._thinking else Told(answer=piece)
+        if self._listening:
+            return replace(told, answer=self._listening[index].piece(told.answer))
+        return told
 
-    def _ended(self, index: int, heard: Heard) -> tuple[Choice, str]:
+    def _ended(self, index: int, heard: Heard) -> tuple[Choice, Told]:
         """An answer that is finished, and what of its text no client was told yet."""
         assert heard.finish is not None, "it is finished"
+        whole, rest = Told(answer=heard.whole), Told(answer=heard.piece)
+        if self._thinking:
+            whole, rest = self._thinking[index].ended(heard.whole)
         if not self._listening:
-            return Choice(heard.whole, heard.finish), heard.piece
-        text, rest, calls = self._listening[index].ended(heard.whole)
+            return Choice(whole.answer, heard.finish, reasoning=whole.thoughts), rest
+        text, more, calls = self._listening[index].ended(whole.answer)
         finish = "tool_calls" if calls and heard.finish == "stop" else heard.finish
-        return Choice(text, finish, calls), rest
+        return Choice(text, finish, calls, whole.thoughts), replace(rest, answer=more)
 
     def _encoded(self) -> list[list[int]]:
         """Token ids of the prompts. Raises ApiError where one is much too long, or as `_formed`."""
@@ -178,7 +189,19 @@ class Exchange:
             found.append(question.encode(self._adapter))
             self._listen(question)
         self._form = self._formed()
-        return found
+        return self._think(found)
+
+    def _think(self, prompts: list[list[int]]) -> list[list[int]]:
+        """Prompts as they are; where answers are held to a form, with the end of begun thoughts."""
+        if self.shape.kind == "text":
+            return prompts
+        tags, ended = self._serving.worker.held.thoughts(self._adapter)
+        held = self._questions[0].held
+        if self._form is not None and not (held and held.besides == "text"):
+            return [prompt + ended for prompt in prompts]
+        if tags is not None:
+            self._thinking = [Thinking(tags) for _ in range(self._asked.n or 1)]
+        return prompts
 
     def _formed(self) -> Form | None:
         """What answers have to be. Raises ApiError where they cannot be held to it."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from brulee.data.messages import REASONING
 from brulee.serving.store import Version
 
 DONE = b"data: [DONE]\n\n"
@@ -16,11 +17,12 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True)
 class Choice:
-    """A finished answer, with its tool calls as clients read them."""
+    """A finished answer, with its tool calls as clients read them, and what was thought before."""
 
     text: str
     finish: str
     calls: Sequence[Mapping[str, Any]] = ()
+    reasoning: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,10 @@ class Shape:
         """A chunk with more text; nothing without any."""
         return self._chunk(index, {"content": text}, None) if text else b""
 
+    def reasoned(self, index: int, text: str) -> bytes:
+        """A chunk with more of the thoughts before an answer; nothing without any."""
+        return self._chunk(index, {REASONING: text}, None) if text else b""
+
     def called(self, index: int, calls: Sequence[Mapping[str, Any]]) -> bytes:
         """A chunk with tool calls, each whole; nothing without any."""
         if not calls:
@@ -104,6 +110,8 @@ class Shape:
         if self.kind == "text":
             return {"index": index, "text": one.text, **end}
         message: dict[str, Any] = {"role": "assistant", "content": one.text, "refusal": None}
+        if one.reasoning:
+            message[REASONING] = one.reasoning
         if one.calls:
             message |= {"content": one.text or None, "tool_calls": list(one.calls)}
         return {"index": index, "message": message, **end}

@@ -61,6 +61,7 @@ class FakeSession:
     """Answers with the last thing that was said, and remembers how it was asked."""
 
     def __init__(self) -> None:
+        self.encoder = types.SimpleNamespace(thoughts=None)
         self.opened: tuple[Any, ...] = ()
         self.asked: list[dict[str, Any]] = []
         self.interrupt_after: int | None = None

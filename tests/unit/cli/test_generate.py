@@ -38,7 +38,7 @@ def test_options_reach_the_session(brulee, session) -> None:
         *["--top-p", 0.9, "--seed", 3, "--raw", "--device", "cpu"],
     )
     expected = {"max_new_tokens": 7, "temperature": 0.5, "top_p": 0.9, "seed": 3, "raw": True}
-    assert session.asked == [{**expected, "places": [], "json_schema": None}]
+    assert session.asked == [{**expected, "places": [], "json_schema": None, "thoughts": False}]
     assert session.opened[1]["device"] == "cpu"
 
 
@@ -88,6 +88,9 @@ class FakeAdapters:
     def complete(self, prompts, adapters, **how) -> list[str]:
         self.asked = how
         return [f"{name}: {prompt}" for prompt, name in zip(prompts, adapters, strict=True)]
+
+    def thoughts(self, name: str | None) -> tuple[None, list[int]]:
+        return None, []
 
 
 @pytest.fixture

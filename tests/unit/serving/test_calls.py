@@ -81,7 +81,7 @@ def _streamed(answer: Any) -> tuple[str, list[Any], str]:
     [
         ("hermes", CALL, None, [ROME]),
         ("hermes", f"I look.\n{CALL}\n{TIME}", "I look.", [ROME, NOW]),
-        ("thinks", f"<think>\nHm.\n</think>\n\n{CALL}", "<think>\nHm.\n</think>", [ROME]),
+        ("thinks", f"<think>\nHm.\n</think>\n\n{CALL}", None, [ROME]),
         ("llama", '{"name": "weather", "parameters": {"place": "Rome"}}', None, [ROME]),
         (
             "mistral",
@@ -98,6 +98,7 @@ def test_calls_come_back_as_calls_and_can_be_answered(
     message = choice["message"]
     assert choice["finish_reason"] == "tool_calls"
     assert message["content"] == content
+    assert message.get("reasoning_content") == ("Hm." if template == "thinks" else None)
     calls = message["tool_calls"]
     assert [
         (c["function"]["name"], json.loads(c["function"]["arguments"])) for c in calls

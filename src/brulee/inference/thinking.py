@@ -1,0 +1,52 @@
+"""Thoughts told from the answer in a text as it is written.
+
+written    "<thi" "nk>He" " asks</" "think>" "It is"
+thoughts   ""     "He"    " asks"  ""       ""
+answer     ""     ""      ""       ""       "It is"
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from brulee.data.thoughts import Thoughts
+
+
+@dataclass(frozen=True)
+class Told:
+    """More of the thoughts, and more of the answer."""
+
+    thoughts: str = ""
+    answer: str = ""
+
+
+class Thinking:
+    """One answer of a model that thinks between these tags."""
+
+    def __init__(self, tags: Thoughts) -> None:
+        self._tags, self._text, self._shown = tags, "", Told()
+
+    def piece(self, more: str) -> Told:
+        """What may be shown of both, now that more is written."""
+        self._text += more
+        return self._show(*self._safe())
+
+    def ended(self, whole: str) -> tuple[Told, Told]:
+        """Both of the whole text, and what of them was not shown yet."""
+        found = self._tags.divided(whole)
+        return Told(*found), self._show(*found)
+
+    def _safe(self) -> tuple[str, str]:
+        """What is told of both whatever follows."""
+        tags, text = self._tags, self._text
+        if not tags.starts(text) and tags.opening.startswith(text.lstrip()):
+            return "", ""
+        if tags.starts(text) and tags.closing not in text:
+            ends = range(min(len(tags.closing) - 1, len(text)), 0, -1)
+            held = next((n for n in ends if text.endswith(tags.closing[:n])), 0)
+            text = text[: len(text) - held]
+        return tags.divided(text)
+
+    def _show(self, thoughts: str, answer: str) -> Told:
+        before, self._shown = self._shown, Told(thoughts, answer)
+        return Told(thoughts[len(before.thoughts) :], answer[len(before.answer) :])

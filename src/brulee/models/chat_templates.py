@@ -1,0 +1,151 @@
+"""The chat template of a model: its tokenizer's own, or a file's, with variables set in it.
+
+Variables (`enable_thinking: false`) are set by a line that is put before the template's text, so
+that the text says all there is: whoever has it frames prompts as training did.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from jinja2 import TemplateError, TemplateSyntaxError
+
+from brulee.errors import InputError, nearest
+from brulee.recipe import Recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Mode = Literal["auto", "none"]
+# A template's text, or several by their names ("default", "tool_use"), as transformers has them.
+Texts = str | dict[str, str]
+
+_MODES: Final = ("auto", "none")
+_VALID: Final = "valid: auto (the tokenizer's own), none (plain text), or a file with a template"
+_GIVEN: Final = ("messages", "tools", "documents", "add_generation_prompt")
+_WORD: Final = re.compile(r"[A-Za-z_]\w*")
+
+
+def mode_of(recorded: object) -> Mode:
+    """Whether a chat template is used at all, by what a recipe or a record says of it."""
+    return "none" if recorded == "none" else "auto"
+
+
+def by_recipe(
+    tokenizer: PreTrainedTokenizerBase, kind: Literal["causal", "seq2seq"], recipe: Recipe
+) -> PreTrainedTokenizerBase:
+    """The tokenizer with the chat template that a recipe names, and with its variables set.
+
+    Raises InputError for a file that cannot be read or is no template, a variable that the template
+    does not have, and either where no chat template is used.
+    """
+    spec, source = recipe.base, recipe.source
+    named, variables = spec.chat_template, spec.chat_template_kwargs
+    if named in _MODES and not variables:
+        return tokenizer
+    with source.placing():
+        key = "model.chat_template" if named not in _MODES else "model.chat_template_kwargs"
+        if kind == "seq2seq":
+            raise InputError(f"{key}: an encoder-decoder reads its prompt without a chat template.")
+        if named == "none":
+            raise InputError(f"{key}: chat_template is none, which has no variables.")
+        texts = tokenizer.chat_template if named == "auto" else _read(named, recipe)
+        if not texts:
+            raise InputError(f"{key}: this model's tokenizer has no chat template of its own.")
+        found = with_template(tokenizer, _set(texts, variables))
+        _try(found, key, named)
+        return found
+
+
+def recorded(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> object:
+    """What a record says of the template: `auto`, `none`, or the text of another than the base's.
+
+    Texts by their names where the tokenizer has several.
+    """
+    spec = recipe.base
+    if spec.chat_template in _MODES and not spec.chat_template_kwargs:
+        return spec.chat_template
+    return tokenizer.chat_template
+
+
+def by_record(tokenizer: PreTrainedTokenizerBase, record: object) -> PreTrainedTokenizerBase:
+    """The tokenizer with the template of a record, as `recorded` gives it."""
+    if record is None or record in _MODES:
+        return tokenizer
+    return with_template(tokenizer, record)
+
+
+def with_template(tokenizer: PreTrainedTokenizerBase, texts: object) -> PreTrainedTokenizerBase:
+    """A copy of a tokenizer with another chat template."""
+    found = copy.copy(tokenizer)
+    found.chat_template = texts
+    return found
+
+
+def _read(named: str, recipe: Recipe) -> str:
+    path = recipe.source.resolve(named)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise InputError(
+            f"model.chat_template: {named!r} is no file; {_hint(named, _MODES)}{_VALID}."
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(f"model.chat_template: {named!r} is not text in UTF-8.") from None
+    except OSError as error:
+        raise InputError(f"model.chat_template: {named!r}: {error.strerror}.") from None
+
+
+def _set(texts: Texts, variables: Mapping[str, Any]) -> Texts:
+    if not variables:
+        return texts
+    every = [texts] if isinstance(texts, str) else list(texts.values())
+    words = {word for text in every for word in _WORD.findall(text)}
+    for name in variables:
+        key = f"model.chat_template_kwargs.{name}"
+        if name in _GIVEN:
+            raise InputError(f"{key}: that is what every chat template is called with.")
+        if name not in words:
+            raise InputError(
+                f"{key}: the chat template reads no {name!r}; {_hint(name, words)}valid are the "
+                "variables in its text."
+            )
+    line = "".join(f"{{%- set {name} = {_literal(v, name)} -%}}" for name, v in variables.items())
+    if isinstance(texts, str):
+        return line + texts
+    return {name: line + text for name, text in texts.items()}
+
+
+def _hint(name: str, valid: Iterable[str]) -> str:
+    close = nearest(name, sorted(valid))
+    return f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+
+
+def _literal(value: Any, name: str) -> str:
+    """A value as Jinja writes it, which reads escapes in a text as JSON does."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(_literal(one, name) for one in value)}]"
+    if isinstance(value, dict):
+        pairs = (f"{_literal(str(key), name)}: {_literal(one, name)}" for key, one in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"model.chat_template_kwargs.{name}: {value} is no number.")
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _try(tokenizer: PreTrainedTokenizerBase, key: str, named: str) -> None:
+    """Raise InputError for what is no template at all; what it writes is the framing's to try."""
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)
+    except TemplateSyntaxError as error:
+        where = f"{named!r}, line {error.lineno}" if named not in _MODES else "with these"
+        raise InputError(f"{key}: {where}: {error.message}") from None
+    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
+        return

@@ -1,0 +1,63 @@
+"""A reasoning model by a chat template of the recipe's: thoughts learned, answers judged."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+TEMPLATES = runpy.run_path(str(Path(__file__).parents[1] / "reasoning_templates.py"))["TEMPLATES"]
+
+
+def _row(i: int) -> dict[str, Any]:
+    turns = [
+        {"role": "user", "content": f"Where is parcel {i}?"},
+        {"role": "assistant", "content": f"<think>I look.</think>On its way, number {i}."},
+        {"role": "user", "content": "When?"},
+        {
+            "role": "assistant",
+            "reasoning_content": f"It is parcel {i}.",
+            "content": f"On day {i}.",
+        },
+    ]
+    return {"messages": turns}
+
+
+def test_thoughts_are_learned_and_answers_are_judged_without_them(at: Any, brulee: Any) -> None:
+    Path("rows.jsonl").write_text("".join(json.dumps(_row(i)) + "\n" for i in range(24)))
+    Path("think.jinja").write_text("{# {{ tone }} #}" + TEMPLATES["dropped"])
+    data = {"source": "rows.jsonl", "split": {"test": 0.2}, "turns": "last"}
+    model = {"name": str(at.model), "chat_template": "think.jinja"}
+    command = at.run(data=data, model=model)
+    command += ["--set", "model.chat_template_kwargs.tone=kind"]
+    called = brulee(*command)
+    assert called.code == 0, called.err
+    # What this model writes is never the end of its thoughts.
+    assert "answers did not get to the end of their thoughts, and count as empty" in called.err
+    run = Path("runs/recipe")
+    for who in ("base", "tuned"):
+        lines = map(json.loads, (run / f"eval/{who}/rows-test.jsonl").read_text().splitlines())
+        for line in lines:
+            assert line["thoughts"]
+            assert line["output"] == ""
+            assert line["references"][0].startswith("On day ")
+    report = (run / "report.html").read_text()
+    assert "Thoughts" in report
+    # The adapter frames prompts as training did, though its base has another template.
+    text = json.loads((run / "adapter/brulee.json").read_text())["chat_template"]
+    assert text == '{%- set tone = "kind" -%}{# {{ tone }} #}' + TEMPLATES["dropped"]
+    Path("think.jinja").unlink()
+    asked = ["--prompt", "Where?", "--max-new-tokens", "6", "--quiet"]
+    alone = brulee("generate", run, *asked, "--thoughts")
+    assert alone.out.strip()
+    short = brulee("generate", run, *asked)
+    assert short.out.strip() == ""
+    assert "1 of 1 completions ended before" in short.err
+    assert "--thoughts shows them" in short.err
+    merged = brulee("adapters", "merge", run, "--out", "merged")
+    assert merged.code == 0, merged.err
+    assert AutoTokenizer.from_pretrained("merged").chat_template == text
+    assert brulee("generate", "merged", *asked, "--thoughts").out == alone.out
