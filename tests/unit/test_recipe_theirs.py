@@ -458,9 +458,36 @@ def test_noise_moments_and_layers_are_carried_over(tmp_path: Path) -> None:
     assert "noisy_embedding_alpha" not in left(found)
 
 
-def test_a_chat_template_of_a_file_and_one_that_is_called_default_are_told(tmp_path: Path) -> None:
-    _, found = converted(f"{TRL}chat_template_path: chat.jinja\n", tmp_path)
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{TRL}chat_template_path: chat.jinja\n",
+        f"{AXOLOTL}chat_template: jinja\nchat_template_jinja: chat.jinja\n",
+    ],
+)
+def test_a_chat_template_of_a_file_is_carried_over(tmp_path: Path, text: str) -> None:
+    recipe, found = converted(text, tmp_path)
+    assert recipe.base.chat_template == "chat.jinja"
+    assert not left(found) & {"chat_template", "chat_template_path", "chat_template_jinja"}
+
+
+def test_variables_of_chat_templates_are_carried_over(tmp_path: Path) -> None:
+    recipe, _ = converted(f"{LLAMA_FACTORY}enable_thinking: false\n", tmp_path)
+    assert recipe.base.chat_template_kwargs == {"enable_thinking": False}
+    more = "chat_template_kwargs: {enable_thinking: true, tone: kind}\n"
+    recipe, found = converted(f"{TRL}{more}", tmp_path)
+    assert recipe.base.chat_template_kwargs == {"enable_thinking": True, "tone": "kind"}
+    assert not left(found) & {"chat_template_kwargs", "enable_thinking"}
+
+
+def test_a_chat_template_that_is_no_file_and_one_that_is_called_default_are_told(
+    tmp_path: Path,
+) -> None:
+    _, found = converted(f"{TRL}chat_template_path: some/model\n", tmp_path)
     assert "chat_template_path" in left(found)
+    inline = "chat_template_jinja: '{{ messages }}'\n"
+    _, found = converted(f"{AXOLOTL}chat_template: jinja\n{inline}", tmp_path)
+    assert "chat_template_jinja" in left(found)
     plain = LLAMA_FACTORY.replace("template: llama3", "template: default")
     _, found = converted(plain, tmp_path)
     assert "template" in left(found)

@@ -288,6 +288,13 @@ class Encoder:
         """The tags between which the model thinks before it answers, if any."""
         return self._framing.thoughts
 
+    @functools.cached_property
+    def tag_ids(self) -> frozenset[int]:
+        """The control tokens that the tags of thoughts are written with, if they are."""
+        tags = "" if self.thoughts is None else self.thoughts.opening + self.thoughts.closing
+        ids = self.tokenizer(tags, add_special_tokens=False)["input_ids"]
+        return frozenset(ids) & frozenset(self.tokenizer.all_special_ids)
+
     @property
     def naming_roles(self) -> frozenset[str]:
         """The roles of which the model is shown who speaks by name."""

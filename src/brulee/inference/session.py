@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -161,7 +161,7 @@ class Session:
         shown = answer = ""
         for token in self.engine.stream(self.encoder.encode_text(text), sampling):
             ids.append(token)
-            answer = text_of(self.encoder.tokenizer, ids)
+            answer = text_of(self.encoder.tokenizer, ids, self.encoder.tag_ids)
             # A character may be several tokens long; it is held back until it is whole.
             if not answer.endswith("\ufffd") and len(answer) > len(shown):
                 yield answer[len(shown) :]
@@ -243,14 +243,22 @@ def open_engine(
     """An engine that stops where the encoder's completions end; `like` as it has it."""
     reserved = attached.reserved if attached else 0
 
-    decode = partial(text_of, base.tokenizer)
+    decode = partial(text_of, base.tokenizer, shown=encoder.tag_ids)
     known = (base.pad_id, batch_tokens, reserved, decode, like)
     return Engine(base.model, encoder.stop_ids, *known)
 
 
-def text_of(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
-    """What tokens write, to the letter: some tokenizers would take the space before a comma out."""
-    how = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+def text_of(
+    tokenizer: PreTrainedTokenizerBase, ids: list[int], shown: Set[int] = frozenset()
+) -> str:
+    """What tokens write, to the letter: some tokenizers would take the space before a comma out.
+
+    Without control tokens, but for those that are to be `shown`.
+    """
+    if shown:
+        hidden = set(tokenizer.all_special_ids) - shown
+        ids = [i for i in ids if i not in hidden]
+    how = {"skip_special_tokens": not shown, "clean_up_tokenization_spaces": False}
     return str(tokenizer.decode(ids, **how))
 
 

@@ -30,8 +30,12 @@ def ask(
     def asked(template: str, said: str, **more: Any) -> Any:
         if template not in made:
             folder = tmp_path / template
-            make_base("llama").model.save_pretrained(folder)
-            make_tokenizer(TEMPLATES[template]).save_pretrained(folder)
+            make_base("llama", vocab_size=320).model.save_pretrained(folder)
+            tokenizer = make_tokenizer(TEMPLATES[template.removesuffix(" control")])
+            if template.endswith("control"):
+                more_tokens = ["<|im_start|>", "<|im_end|>", "[THINK]", "[/THINK]"]
+                tokenizer.add_special_tokens({"additional_special_tokens": more_tokens})
+            tokenizer.save_pretrained(folder)
             made[template] = serve(model=str(folder))
         tokenizer = made[template].held.base.tokenizer
         script = [*tokenizer(said, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
@@ -65,6 +69,7 @@ def _streamed(answer: Any) -> tuple[list[str], list[str]]:
         ("begun", "He asks <b> or so.\n</think>\n\nIt is < late."),
         ("dropped", "He asks <b> or so.\n</think>\n\nIt is < late."),
         ("square", "[THINK]He asks <b> or so.[/THINK]It is < late."),
+        ("square control", "[THINK]He asks <b> or so.[/THINK]It is < late."),
     ],
 )
 def test_thoughts_are_told_apart_whole_and_streamed(ask: Ask, template: str, said: str) -> None:

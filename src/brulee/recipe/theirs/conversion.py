@@ -21,7 +21,8 @@ _JOINT: Final = frozenset(
         *("model_name_or_path", "base_model", "model_name", "model"),
         *("datasets", "dataset_name", "local_dataset", "dataset", "dataset_dir", "max_samples"),
         *("dataset_config", "dataset_config_name", "mix_strategy", "interleave_probs"),
-        *("stage", "rl", "template", "chat_template", "chat_template_path", "mask_history"),
+        *("stage", "rl", "mask_history", "chat_template_kwargs", "enable_thinking"),
+        *("template", "chat_template", "chat_template_path", "chat_template_jinja"),
         *("adapter", "finetuning_type", "training_type", "use_peft", "freeze_trainable_layers"),
         *(
             "load_in_4bit",

@@ -36,19 +36,39 @@ def model(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     if flat.get("load_in_4bit") is False:
         found.put("model.quantise", None)
     _chat_template(found, flat)
+    _variables(found, flat)
     _precision(found, flat)
 
 
 def _chat_template(found: Converted, flat: Mapping[str, Any]) -> None:
-    """The tokenizer's own is taken; `default` is a template of LLaMA-Factory's, `empty` is none."""
+    """A file's, or the tokenizer's own; of LLaMA-Factory's by name, `empty` is none."""
     factory = found.tool.name == "LLaMA-Factory"
-    for key in ("template", "chat_template", "chat_template_path"):
+    for key in ("template", "chat_template", "chat_template_path", "chat_template_jinja"):
         name = flat.get(key)
         if factory and name == "empty":
             found.put("model.chat_template", "none")
+        elif key in ("chat_template_path", "chat_template_jinja") and _is_file(name):
+            found.put("model.chat_template", name)
+        elif key == "chat_template_jinja" and name:
+            found.leave(key, name, "write it into a file, and name that by model.chat_template")
+        elif name == "jinja" and flat.get("chat_template_jinja"):
+            continue
         elif name and (factory or name != "tokenizer_default"):
             why = "the tokenizer's own chat template is taken, or plain text where it has none"
             found.leave(key, name, why)
+
+
+def _variables(found: Converted, flat: Mapping[str, Any]) -> None:
+    """The variables of a chat template; LLaMA-Factory's has one by itself, true by default."""
+    variables = dict(flat.get("chat_template_kwargs") or {})
+    if flat.get("enable_thinking") is False:
+        variables["enable_thinking"] = False
+    if variables:
+        found.put("model.chat_template_kwargs", variables)
+
+
+def _is_file(name: Any) -> bool:
+    return str(name).endswith((".jinja", ".jinja2", ".j2")) and "{" not in str(name)
 
 
 def _precision(found: Converted, flat: Mapping[str, Any]) -> None:

@@ -70,7 +70,7 @@ _SOLVER = _lost("train.optimizer is AdamW, and has no such settings")
 _CUT = _nowhere(
     "of a document longer than train.max_length the source text is cut, never the answer"
 )
-_TEMPLATE = Key("model.chat_template", "auto is the tokenizer's own, none is plain text")
+_TEMPLATE = Key("model.chat_template", "auto is the tokenizer's own, none is plain text; or a file")
 
 # For a mistyped or foreign key of a recipe, and for `brulee init --from`.
 KEYS: Final[dict[str, Key]] = {
@@ -84,7 +84,11 @@ KEYS: Final[dict[str, Key]] = {
     "use_bnb_nested_quant": _nowhere("the scales of four bits are quantised again"),
     "double_quantization": _nowhere("the scales of four bits are quantised again"),
     "quantization_method": _nowhere("four bits are bitsandbytes'"),
-    **dict.fromkeys(("chat_template", "chat_template_path", "template"), _TEMPLATE),
+    **dict.fromkeys(
+        ("chat_template", "chat_template_path", "chat_template_jinja", "template"), _TEMPLATE
+    ),
+    "chat_template_kwargs": Key("model.chat_template_kwargs"),
+    "enable_thinking": Key("model.chat_template_kwargs", "{enable_thinking: false}"),
     **dict.fromkeys(
         ("adapter_name_or_path", "lora_model_dir"), _lost("an adapter begins new, from no other")
     ),
@@ -233,10 +237,6 @@ KEYS: Final[dict[str, Key]] = {
             "rows with text alone are plain text; a column of another name is given by "
             "data.templates: plain-text with data.columns: {text: COLUMN}"
         ),
-    ),
-    **dict.fromkeys(
-        ("enable_thinking", "chat_template_kwargs"),
-        _lost("a chat template is called with the chat, its tools and nothing else"),
     ),
     **dict.fromkeys(
         ("eot_tokens", "efficient_eos", "train_on_eos", "train_on_eot"),
