@@ -24,6 +24,11 @@ TEMPLATES = {
     "closed": template("</think>" + SAID, "<think>"),
     # As Nemotron 3's: answers are shown with empty thoughts.
     "emptied": template("<think></think>" + SAID, "<think>\n"),
+    # As gpt-oss', which has channels, one of them for answers alone.
+    "channels": template(
+        "{% if m.reasoning_content %}[analysis]{{ m.reasoning_content }}[end]{% endif %}[final]"
+        "{{ m.content }}"
+    ),
     # As Magistral's, by other tags.
     "square": template("[THINK]{{ m.reasoning_content or '' }}[/THINK]{{ m.content }}"),
 }

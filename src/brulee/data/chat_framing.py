@@ -56,7 +56,9 @@ class ChatFraming:
         user = [{"role": "user", "content": "?"}]
         asked = self._apply(user, generate=True)
         whole = self._apply([*user, {"role": "assistant", "content": _MARK}], generate=False)
-        self._begun = None if whole.startswith(asked) else Begun.by(asked)
+        begun = Begun.by(asked)
+        self._begun = None if whole.startswith(asked) else begun
+        self._ended = begun is not None and begun.over
         self.before, found, after = (self._said(asked, whole) or "").partition(_MARK)
         if not found:
             raise InputError(
@@ -266,14 +268,16 @@ class ChatFraming:
         one whose prompt begins them may drop them.
         """
         reasoning, tags = (answer.get(REASONING) or "").strip(), self.thoughts
-        if reasoning or tags is None or tags.closing not in answer["content"]:
-            return reasoning, answer
-        reasoning, text = tags.taken_out(answer["content"])
-        if self._begun is not None:
-            return ("", answer) if self._begun.over else (reasoning, {**answer, "content": text})
-        if reasoning and reasoning in self._reasoned(text, reasoning):
-            return reasoning, {**answer, "content": text, REASONING: reasoning}
-        return "", answer
+        if not reasoning and tags is not None and tags.closing in answer["content"]:
+            reasoning, text = tags.taken_out(answer["content"])
+            if self._begun is not None or reasoning in self._reasoned(text, reasoning):
+                answer = {**answer, "content": text, REASONING: reasoning}
+        if reasoning and self._ended:
+            raise FramingError(
+                "the model's chat template ends the thoughts before an answer (enable_thinking: "
+                "false does), and this answer has some; take them out of the rows, or let it think."
+            )
+        return reasoning, answer
 
     @functools.cached_property
     def thoughts(self) -> Thoughts | None:

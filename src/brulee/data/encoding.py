@@ -291,8 +291,10 @@ class Encoder:
     @functools.cached_property
     def tag_ids(self) -> frozenset[int]:
         """The control tokens that the tags of thoughts are written with, if they are."""
-        tags = "" if self.thoughts is None else self.thoughts.opening + self.thoughts.closing
-        ids = self.tokenizer(tags, add_special_tokens=False)["input_ids"]
+        if self.thoughts is None:
+            return frozenset()
+        opening, closing, _, plain = self.thoughts
+        ids = self.tokenizer(opening + closing + plain, add_special_tokens=False)["input_ids"]
         return frozenset(ids) & frozenset(self.tokenizer.all_special_ids)
 
     @property

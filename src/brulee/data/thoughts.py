@@ -24,20 +24,28 @@ Shown = Callable[[list[int], bool], str]
 _NAME: Final = r"[\w:]*(?:think|thought|reason)[\w:]*"
 _TAG: Final = re.compile(rf"(<(?P<angle>{_NAME})>|\[(?P<square>{_NAME})\])\s*\Z", re.IGNORECASE)
 _PAIR: Final = re.compile(rf"<({_NAME})>\s*</\1>|\[({_NAME})\]\s*\[/\2\]", re.IGNORECASE)
-_SIGNS: Final = ("<", "[")  # that a tag begins with
-_USUAL: Final = ("<think>", "</think>")
+_SIGNS: Final = ("<", "[")  # of a tag
 
 
 class Thoughts(NamedTuple):
-    """The tags, without the spaces round them; `begun` where the prompt ends with the first."""
+    """The tags, without the spaces round them; `begun` where the prompt ends with the first.
+
+    `plain` is what stands before an answer without thoughts, where that is something else.
+    """
 
     opening: str
     closing: str
     begun: bool = False
+    plain: str = ""
 
     def starts(self, text: str) -> bool:
         """Whether what a model wrote begins with thoughts."""
         return self.begun or text.lstrip().startswith(self.opening)
+
+    def may_start(self, text: str) -> bool:
+        """Whether what is written so far may still go on to what stands before an answer."""
+        begun = text.lstrip()
+        return self.opening.startswith(begun) or self.plain.startswith(begun)
 
     def divided(self, text: str) -> tuple[str, str]:
         """The thoughts and the answer of what a model wrote, both without spaces round them.
@@ -45,7 +53,7 @@ class Thoughts(NamedTuple):
         Thoughts that do not end have no answer after them.
         """
         if not self.starts(text):
-            return "", text.strip()
+            return "", text.strip().removeprefix(self.plain).lstrip()
         before, _, answer = text.partition(self.closing)
         return before.strip().removeprefix(self.opening).strip(), answer.strip()
 
@@ -58,17 +66,26 @@ class Thoughts(NamedTuple):
     def parted(self, ids: list[int], shown: Shown) -> tuple[str, str]:
         """As `divided` of what token ids say; control tokens are no part of the answer."""
         whole = shown(ids, True)
-        if not self.starts(whole):
-            return "", shown(ids, False).strip()
-        if self.closing not in whole:
-            return self.divided(whole)
-        # The fewest ids that hold the tag; its last one may hold what comes after it, too.
-        end = bisect_left(
-            range(len(ids)), True, key=lambda n: self.closing in shown(ids[: n + 1], True)
-        )
+        if self.starts(whole):
+            mark = self.closing
+            if mark not in whole:
+                return self.divided(whole)
+        else:
+            mark = self.plain
+            if not mark or not whole.lstrip().startswith(mark):
+                return "", shown(ids, False).strip()
+        # The fewest ids that hold the mark; its last one may hold what comes after it, too.
+        end = bisect_left(range(len(ids)), True, key=lambda n: mark in shown(ids[: n + 1], True))
         head = shown(ids[: end + 1], True)
-        after = head.partition(self.closing)[2] + shown(ids[end + 1 :], False)
+        after = head.partition(mark)[2] + shown(ids[end + 1 :], False)
         return self.divided(head)[0], after.strip()
+
+
+# Told by the parts of a template's text, where it shows no reasoning. Gemma 4's takes it out.
+_KNOWN: Final = (
+    (Thoughts("<think>", "</think>"), ("<think>", "</think>")),
+    (Thoughts("<|channel>thought", "<channel|>"), ("<|channel>", "<channel|>")),
+)
 
 
 class Begun(NamedTuple):
@@ -127,16 +144,21 @@ def shown_by(
     reasoning, answer = "brulee-reasons", "brulee-answers"
     head, shown, rest = written(answer, reasoning).partition(reasoning)
     opening, closing = head.strip(), rest.partition(answer)[0].strip()
-    if shown and answer in rest and closing.startswith(_SIGNS):
-        if opening.startswith(_SIGNS):
-            return Thoughts(opening, closing)
+    if shown and answer in rest and _is_tag(closing):
+        if _is_tag(opening):
+            empty = before.strip().startswith(opening)
+            return Thoughts(opening, closing, plain="" if empty else before.strip())
         if begun is not None:
             return begun._replace(closing=closing)
     if begun is not None and begun.closing in before:
         return begun
     if pair := _PAIR.search(before):
         return _named(pair[1], pair[2])
-    return Thoughts(*_USUAL) if all(tag in source for tag in _USUAL) else None
+    return next((tags for tags, parts in _KNOWN if all(part in source for part in parts)), None)
+
+
+def _is_tag(text: str) -> bool:
+    return any(sign in text for sign in _SIGNS)
 
 
 def _named(angle: str | None, square: str | None) -> Thoughts:

@@ -39,7 +39,7 @@ class Thinking:
     def _safe(self) -> tuple[str, str]:
         """What is told of both whatever follows."""
         tags, text = self._tags, self._text
-        if not tags.starts(text) and tags.opening.startswith(text.lstrip()):
+        if not tags.starts(text) and tags.may_start(text):
             return "", ""
         if tags.starts(text) and tags.closing not in text:
             ends = range(min(len(tags.closing) - 1, len(text)), 0, -1)

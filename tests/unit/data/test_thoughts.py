@@ -42,6 +42,7 @@ def _written(encoder: Encoder, answer: str, reasoning: str = "") -> str:
         ("dropped", "\n</think>\n\n", "He asks.\n</think>\n\n"),
         ("closed", "</think>", "He asks.</think>"),
         ("emptied", "</think>", "He asks.\n</think>"),
+        ("channels", "[final]", "[analysis]He asks.[end][final]"),
         ("square", "[THINK][/THINK]", "[THINK]He asks.[/THINK]"),
     ],
 )
@@ -50,7 +51,7 @@ def test_answers_are_written_with_their_thoughts_and_read_back_without(
 ) -> None:
     encoder = encoders(name)
     assert encoder.thoughts is not None
-    opening, closing, begun = encoder.thoughts
+    opening, closing, begun, _ = encoder.thoughts
     assert encoder.prompt_text("?").rstrip().endswith(opening) is begun
     assert _written(encoder, "It is.") == f"{without}It is.<|im_end|>"
     assert _written(encoder, "It is.", "He asks.") == f"{reasoned}It is.<|im_end|>"
@@ -133,7 +134,7 @@ def test_a_prompt_that_ends_its_thoughts_is_followed_by_the_answer(
 ) -> None:
     encoder = Encoder(make_tokenizer(template(SAID, "<think>\n\n</think>\n\n")))
     assert _written(encoder, "It is.") == "It is.<|im_end|>"
-    assert _written(encoder, "<think>He asks.</think>It is.") == "It is.<|im_end|>"
     assert encoder.unthinking == []
-    with pytest.raises(FramingError, match="does not show the reasoning"):
-        _written(encoder, "It is.", "He asks.")
+    for answer, reasoning in (("<think>He asks.</think>It is.", ""), ("It is.", "He asks.")):
+        with pytest.raises(FramingError, match="ends the thoughts before an answer"):
+            _written(encoder, answer, reasoning)

@@ -100,6 +100,13 @@ def test_thoughts_that_do_not_end_leave_the_answer_empty(
     assert ["".join(each) for each in streamed] == [thoughts, ""]
 
 
+def test_a_mark_of_answers_without_thoughts_is_not_shown(ask: Ask) -> None:
+    message = ask("channels", "[final]It is.").json()["choices"][0]["message"]
+    assert message == {"role": "assistant", "content": "It is.", "refusal": None}
+    streamed = _streamed(ask("channels", "[final]It is.", stream=True))
+    assert ["".join(each) for each in streamed] == ["", "It is."]
+
+
 @pytest.mark.parametrize("said", ["It is late </think> or not.", "<", "<thin air"])
 def test_an_answer_without_thoughts_is_shown_whole(ask: Ask, said: str) -> None:
     message = ask("shown", said).json()["choices"][0]["message"]
