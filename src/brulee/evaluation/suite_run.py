@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from brulee.data.encoding import Encoder
+from brulee.data.thoughts import Thoughts
 from brulee.evaluation.answers import (
     Answer,
     append,
@@ -23,7 +24,8 @@ from brulee.evaluation.answers import (
 )
 from brulee.evaluation.asking import Asked, ask
 from brulee.evaluation.tasks import Example, Framing, Judged, Reply, SuiteTask
-from brulee.inference.engine import Completion, Engine, Likelihood
+from brulee.inference.completion import Completion, until
+from brulee.inference.engine import Engine, Likelihood
 from brulee.inference.sampling import Sampling
 from brulee.progress import bar
 
@@ -62,7 +64,8 @@ def answer(
             progress.advance()
 
         _score_choices([one for one in waiting if one.requests], model, done)
-        _write_on([one for one in waiting if not one.requests], model, done)
+        tags = model.encoder.thoughts if framing == "chat" else None
+        _write_on([one for one in waiting if not one.requests], model, tags, done)
     return _judged(task, asked, [known[one.digest] for one in asked])
 
 
@@ -115,15 +118,26 @@ def _score_choices(
     model.engine.loglikelihood([one.requests[k] for one, k in owners], note)
 
 
-def _write_on(waiting: Sequence[Asked], model: Model, done: Callable[[Asked, Reply], None]) -> None:
-    """Have every prompt continued, up to the first stop string."""
+def _write_on(
+    waiting: Sequence[Asked],
+    model: Model,
+    tags: Thoughts | None,
+    done: Callable[[Asked, Reply], None],
+) -> None:
+    """Have every prompt continued, up to the first stop string.
+
+    Of a model that thinks between `tags`, up to the first in its answer.
+    """
     if not waiting:
         return
     generation = waiting[0].generation
     assert generation is not None, "ask() saw that there is one"
 
     def note(i: int, written: Completion) -> None:
-        done(waiting[i], Reply(text=written.text.strip(), tokens=written.tokens))
+        text = written.text.strip()
+        if tags is not None:
+            text = until(tags.divided(text)[1], generation.stop).strip()
+        done(waiting[i], Reply(text=text, tokens=written.tokens))
 
-    sampling = Sampling(generation.max_new_tokens, stop=generation.stop)
+    sampling = Sampling(generation.max_new_tokens, stop=() if tags else generation.stop)
     model.engine.complete([w.prompt for w in waiting], sampling, note)

@@ -44,6 +44,10 @@ class StopTexts:
 
     def completion(self, ids: list[int]) -> Completion:
         """The completion of these ids."""
-        text = self.decode(ids)
-        found = [at for at in map(text.find, self._stop) if at >= 0]
-        return Completion(tuple(ids), text[: min(found, default=len(text))])
+        return Completion(tuple(ids), until(self.decode(ids), self._stop))
+
+
+def until(text: str, stop: Sequence[str]) -> str:
+    """What stands before the first of the texts in `stop` that is there."""
+    found = [at for at in (text.find(one) for one in stop if one) if at >= 0]
+    return text[: min(found, default=len(text))]

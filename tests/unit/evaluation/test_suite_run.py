@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import runpy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +17,17 @@ from brulee.errors import InputError
 from brulee.evaluation.answers import read_lines
 from brulee.evaluation.asking import ask
 from brulee.evaluation.suite_run import Model, answer
-from brulee.evaluation.tasks import Example, Generation, Judged, Reply, SuiteTask
+from brulee.evaluation.tasks import Example, Framing, Generation, Judged, Reply, SuiteTask
+from brulee.inference.completion import StopTexts
 from brulee.inference.engine import Engine
+from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
 
 if TYPE_CHECKING:
     from brulee.models.loading import Base
 
 Make = Callable[..., "Base"]
+REASONING = runpy.run_path(str(Path(__file__).parents[2] / "reasoning_templates.py"))["TEMPLATES"]
 
 
 class Stopped(BaseException):
@@ -271,3 +276,23 @@ def test_a_methods_own_ids_stand_first_and_are_never_cut(make_base: Make) -> Non
         (asked,) = ask([example], encoder, "plain", None, room)
         assert asked.requests[0].ids[:2] == (300, 301)
         assert room is None or len(asked.requests[0].ids) == room
+
+
+@pytest.mark.parametrize("framing", ["chat", "plain"])
+def test_of_a_reasoning_model_the_answer_is_judged_up_to_its_first_stop(
+    make_base: Make, tmp_path: Path, framing: Framing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make_base("llama")
+    base.tokenizer.chat_template = REASONING["shown"]
+    asked = replace(model(base), framing=framing)
+    said = "<think>\nIt. May.\n</think>\n\nYes. No."
+
+    def complete(prompts: Any, sampling: Sampling, done: Any) -> None:
+        ids = base.tokenizer(said, add_special_tokens=False)["input_ids"]
+        for i, _ in enumerate(prompts):
+            done(i, StopTexts(sampling.stop, base.tokenizer.decode).completion(ids))
+
+    monkeypatch.setattr(asked.engine, "complete", complete)
+    task = Quiz(Generation(12, (".",)))
+    found = answer(task, task.examples(1), asked, tmp_path / "quiz.jsonl", "")
+    assert found[0].output == ("Yes" if framing == "chat" else "<think>\nIt")
