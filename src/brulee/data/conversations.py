@@ -67,8 +67,8 @@ def conversations(rows: Rows) -> list[list[Message]]:
     A `system` column is put first; an empty system message is none. A masked answer has
     "weight": "0"; calls, reasoning, a tool's name and the id of its call have keys of their own.
     Raises InputError naming the row (and the turn) for an unknown role, an empty turn, speakers
-    that do not alternate, a last turn that is no answer, nothing to learn, a malformed call, a
-    result that no call asks for.
+    that do not alternate, no answer or none to learn, a malformed call, a result that no call asks
+    for. What follows the last answer that is learned is left out.
     """
     return [_conversation(row, rows.place(i)) for i, row in enumerate(rows)]
 
@@ -145,10 +145,10 @@ def _conversation(row: Mapping[str, Any], place: str) -> list[Message]:
                 f"{' or '.join(repr(r) for r in _AFTER[before])} has to stand; turns alternate."
             )
         before = role
-    if before != "assistant":
-        raise InputError(f"{place}: the last turn is from {before!r}; it has to be the answer.")
-    check_results(spoken, place)
     messages = [message for _, message in spoken]
+    if not any(message["role"] == "assistant" for message in messages):
+        raise InputError(f"{place}: the last turn is from {before!r}, and no turn is an answer.")
+    check_results(spoken, place)
     learned = [at for at, message in enumerate(messages) if is_learned(message)]
     if not learned:
         raise InputError(f"{place}: every answer of the chat is masked; none is left to learn.")

@@ -103,10 +103,7 @@ def turn(speaker: str, text: str | None) -> dict[str, Any]:
             [turn("human", "a"), turn("chatgpt4", "b")],
             "turn 2: unknown role 'chatgpt4'; none is close",
         ),
-        (
-            [turn("human", "a"), turn("gpt", "b"), turn("human", "c")],
-            "the last turn is from 'user'",
-        ),
+        ([turn("human", "a")], "the last turn is from 'user', and no turn is an answer"),
     ],
 )
 def test_an_odd_chat_is_named_by_row_and_turn(turns: list[dict[str, Any]], reason: str) -> None:
@@ -114,6 +111,13 @@ def test_an_odd_chat_is_named_by_row_and_turn(turns: list[dict[str, Any]], reaso
     assert f"rows.jsonl, row 2{', ' if 'turn' in reason[:4] else ': '}{reason}" in refused(
         [good, {"conversations": turns}]
     )
+
+
+def test_a_question_that_nobody_answered_is_left_out() -> None:
+    chat = [turn("human", "a"), turn("gpt", "b")]
+    rows = Rows.of([{"conversations": [*chat, turn("human", "c")]}, {"conversations": chat}])
+    found = [require_templates(detect(rows)).templates[0].render(row) for row in detect(rows).rows]
+    assert found[0] == found[1]
 
 
 def test_roles_in_capitals_are_roles() -> None:
