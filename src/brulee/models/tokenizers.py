@@ -24,7 +24,8 @@ _WANTED = ["*.json", "*.jinja", "*.model", "*.txt"]
 def load_encoder(recipe: Recipe) -> Encoder:
     """What turns a recipe's rows into token ids. Raises InputError as `load_tokenizer` does."""
     base = recipe.base
-    tokenizer, kind = load_tokenizer(base.name, base.revision, recipe.source.resolve)
+    with recipe.source.placing():
+        tokenizer, kind = load_tokenizer(base.name, base.revision, recipe.source.resolve)
     return encoder_of(by_recipe(tokenizer, kind, recipe), kind, recipe)
 
 

@@ -16,7 +16,7 @@ from brulee.methods.accounting import Count, count
 from brulee.models.precision import pick_dtype
 from brulee.models.skeleton import depth, load_skeleton
 from brulee.pipeline.plan_trial import Sample, Tried, deeper, tried
-from brulee.pipeline.preparation import device_of
+from brulee.pipeline.preparation import check_named, device_of
 from brulee.planning.apart import Apart
 from brulee.planning.cost import Cost, Saves, cost
 from brulee.planning.memory import Memory, memory, room
@@ -24,7 +24,6 @@ from brulee.planning.micro_batch import tokens_within
 from brulee.planning.probe import Probe
 from brulee.progress import bar
 from brulee.recipe import Recipe
-from brulee.training.trackers import check_names
 
 # What a training process has imported when it begins.
 _IMPORTS = ("brulee.pipeline.tuning", "brulee.pipeline.preparation", "bitsandbytes")
@@ -59,14 +58,20 @@ def plan(recipe: Recipe, names: Sequence[str] | None = None) -> Plan:
     """Count, try and add up, by default for all methods; takes seconds and a few layers' memory.
 
     The recipe's method has its own options, the others their defaults. Raises InputError for a
-    recipe whose data or model cannot be read, or whose method or trackers are not valid.
+    recipe whose data or model cannot be read, or whose method or names are not valid.
     """
-    build_method(recipe.method, recipe.source)  # refused before another process is started
+    with recipe.source.placing():
+        return _planned(recipe, names)
+
+
+def _planned(recipe: Recipe, names: Sequence[str] | None) -> Plan:
+    # Refused before another process is started.
+    build_method(recipe.method, recipe.source)
+    check_named(recipe)
     names = tuple(METHODS) if names is None else names
     for name in names:
         if name not in METHODS:
             raise unknown_method(name, "--method")
-    check_names(recipe.train.trackers, recipe.source.at(("train", "trackers")))
     device = device_of(recipe)
     dtype = pick_dtype(recipe.train.precision, device)
     own = recipe.method.name

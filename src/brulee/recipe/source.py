@@ -16,9 +16,11 @@ from brulee.errors import InputError
 from brulee.recipe import given_rows
 from brulee.yaml_lines import KeyPath
 
-# A key of one of a recipe's sections, or "method NAME:".
+# A key of one of a recipe's sections, "method NAME:", or "model 'NAME':".
 _KEY = re.compile(
-    r"(?P<key>(?:data|evaluate|method|model|train)(?:\.[a-z]\w*)+)\b|method \w+: ", re.ASCII
+    r"(?P<key>(?:data|evaluate|method|model|train)(?:\.[a-z]\w*)+)\b"
+    r"|(?P<section>method|model) (?:\w+|'[^']*'): ",
+    re.ASCII,
 )
 
 
@@ -71,7 +73,7 @@ class Source:
         except InputError as error:
             if (found := _KEY.match(str(error))) is None:
                 raise
-            path = tuple((found["key"] or "method.name").split("."))
+            path = tuple((found["key"] or f"{found['section']}.name").split("."))
             raise InputError(f"{self.at(path)}: {error}") from None
 
     def override(self, path: KeyPath, typed: str) -> None:
