@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -141,12 +142,13 @@ class _Aloud:
 
     def __init__(self, on: bool) -> None:
         self._on, self._begun = on, False
+        self._dim, self._plain = ("", "") if os.environ.get("NO_COLOR") else (_DIM, _PLAIN)
 
     def think(self, piece: str) -> None:
         """Show more of the thoughts."""
         if self._on and piece:
             self._begun = True
-            print(f"{_DIM}{piece}{_PLAIN}", end="", flush=True)
+            print(f"{self._dim}{piece}{self._plain}", end="", flush=True)
 
     def parted(self, pieces: Iterator[str]) -> Iterator[str]:
         """The answer's pieces, with a line between the thoughts and the first."""

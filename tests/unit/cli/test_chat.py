@@ -1,6 +1,7 @@
 import json
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -85,6 +86,23 @@ def test_json_gives_one_line_per_answer(brulee, session) -> None:
 def test_sampling_options_reach_the_session(brulee, session) -> None:
     brulee("chat", "bundled", "--temperature", 0.7, "--seed", 5, stdin="a\n")
     assert (session.asked[0]["temperature"], session.asked[0]["seed"]) == (0.7, 5)
+
+
+@pytest.mark.parametrize("person", [True, False])
+def test_a_person_sees_what_is_thought(
+    brulee, session, monkeypatch, person: bool
+) -> None:
+    def chat_stream(messages, think, **_) -> Iterator[str]:
+        think("He ")
+        think("asks.")
+        yield "It is."
+
+    monkeypatch.setattr(session, "chat_stream", chat_stream)
+    lines = iter(["one", "/exit"])
+    monkeypatch.setattr("brulee.cli.chat._is_terminal", lambda: person)
+    monkeypatch.setattr("builtins.input", lambda _: next(lines))
+    shown = "He asks.\n\nIt is.\n" if person else "It is.\n"
+    assert brulee("chat", "bundled", stdin="one\n").out == shown
 
 
 class FakeHeld:

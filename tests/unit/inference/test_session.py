@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,34 @@ def test_a_character_of_several_tokens_is_streamed_whole(
     pieces = list(plain.chat_stream([{"role": "user", "content": "?"}]))
     assert "".join(pieces) == text
     assert not any("\N{REPLACEMENT CHARACTER}" in piece for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("said", "thoughts", "answer"),
+    [
+        ("<think>\nHe asks.\n</think>\n\nIt is.", "He asks.", "It is."),
+        ("<think>\nHe asks", "He asks", ""),
+        ("It is <b>.", "", "It is <b>."),
+        ("<", "", "<"),
+    ],
+)
+def test_thoughts_and_the_answer_are_streamed_apart(
+    plain: Session,
+    make_tokenizer: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    said: str,
+    thoughts: str,
+    answer: str,
+) -> None:
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}</s>{% endfor %}"
+    opens = "{# <think></think> #}{{ 'assistant: ' if add_generation_prompt else '' }}"
+    session = replace(plain, encoder=Encoder(make_tokenizer(template + opens)))
+    ids = session.encoder.tokenizer(said, add_special_tokens=False)["input_ids"]
+    monkeypatch.setattr(type(plain.engine), "stream", lambda *_: iter(ids))
+    thought: list[str] = []
+    pieces = list(session.chat_stream([{"role": "user", "content": "?"}], think=thought.append))
+    assert ("".join(thought), "".join(pieces)) == (thoughts, answer)
+    assert all(pieces)
 
 
 @pytest.mark.parametrize("of", ["adapter", "run"])
