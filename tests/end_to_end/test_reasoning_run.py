@@ -28,7 +28,8 @@ def _row(i: int) -> dict[str, Any]:
 
 def test_thoughts_are_learned_and_answers_are_judged_without_them(at: Any, brulee: Any) -> None:
     Path("rows.jsonl").write_text("".join(json.dumps(_row(i)) + "\n" for i in range(24)))
-    Path("think.jinja").write_text("{# {{ tone }} #}" + TEMPLATES["dropped"])
+    template = "{# {{ tone }}, enable_thinking #}" + TEMPLATES["dropped"]
+    Path("think.jinja").write_text(template)
     data = {"source": "rows.jsonl", "split": {"test": 0.2}, "turns": "last"}
     model = {"name": str(at.model), "chat_template": "think.jinja"}
     command = at.run(data=data, model=model)
@@ -37,6 +38,7 @@ def test_thoughts_are_learned_and_answers_are_judged_without_them(at: Any, brule
     assert called.code == 0, called.err
     # What this model writes is never the end of its thoughts.
     assert "answers did not get to the end of their thoughts, and count as empty" in called.err
+    assert "{enable_thinking: false} has the model not think" in called.err
     run = Path("runs/recipe")
     for who in ("base", "tuned"):
         lines = map(json.loads, (run / f"eval/{who}/rows-test.jsonl").read_text().splitlines())
@@ -48,7 +50,7 @@ def test_thoughts_are_learned_and_answers_are_judged_without_them(at: Any, brule
     assert "Thoughts" in report
     # The adapter frames prompts as training did, though its base has another template.
     text = json.loads((run / "adapter/brulee.json").read_text())["chat_template"]
-    assert text == '{%- set tone = "kind" -%}{# {{ tone }} #}' + TEMPLATES["dropped"]
+    assert text == '{%- set tone = "kind" -%}' + template
     Path("think.jinja").unlink()
     asked = ["--prompt", "Where?", "--max-new-tokens", "6", "--quiet"]
     alone = brulee("generate", run, *asked, "--thoughts")

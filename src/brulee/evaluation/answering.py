@@ -139,7 +139,7 @@ def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -
         note(
             f"{put.title}: {unended:,} of {len(replies):,} answers did not get to the end of their "
             f"thoughts, and count as empty; evaluate.generation.max_new_tokens is "
-            f"{sampling.max_new_tokens}."
+            f"{sampling.max_new_tokens}{_unthinking(put.encoder)}."
         )
     # With what else was replied to the item, so that it is not asked again when it is wanted.
     return [
@@ -150,6 +150,13 @@ def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -
         )
         for item, r in zip(put.items, replies, strict=True)
     ]
+
+
+def _unthinking(encoder: Encoder) -> str:
+    """How to have the model not think, where its chat template has the usual variable for it."""
+    if "enable_thinking" not in str(encoder.tokenizer.chat_template):
+        return ""
+    return "; model.chat_template_kwargs: {enable_thinking: false} has the model not think"
 
 
 def _ranked_answers(put: _Put, metrics: Sequence[Ranked]) -> list[Answer]:
