@@ -22,6 +22,7 @@ from brulee.errors import InputError
 from brulee.evaluation.answers import (
     Answer,
     append,
+    is_unended,
     known_answers,
     likelihoods_of,
     score,
@@ -135,7 +136,7 @@ def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -
         # By their places among all, so that resuming draws what would have been drawn.
         put.engine.generate([prompts[at] for at in open_at], sampling, done, open_at)
     replies = [known[request] for request in requests]
-    if unended := sum(bool(r.thoughts and not r.output) for r in replies):
+    if unended := sum(map(is_unended, replies)):
         note(
             f"{put.title}: {unended:,} of {len(replies):,} answers did not get to the end of their "
             f"thoughts, and count as empty; evaluate.generation.max_new_tokens is "

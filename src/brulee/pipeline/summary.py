@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brulee.evaluation import bleu, chrf, ter
-from brulee.evaluation.answers import Answer, clusters, grouped
+from brulee.evaluation.answers import Answer, clusters, grouped, is_unended
 from brulee.evaluation.phrasings import Table, by_phrasing, change, tables
 from brulee.evaluation.stats import compare, interval
 from brulee.evaluation.tasks import worded
@@ -161,6 +161,8 @@ def _lengths(prepared: Prepared, who: Who, scored: Scored) -> list[Lengths]:
                 task=task,
                 mean_words=words / len(answers),
                 ratio_to_reference=words / wanted if wanted else 0.0,
+                answers=len(answers),
+                unended=sum(map(is_unended, answers)),
             )
         )
     return found

@@ -259,15 +259,17 @@ def _lengths(lengths: Sequence[Lengths]) -> str:
     if not lengths:
         return ""
     who = {"base": "before", "tuned": "after"}
+    thinking = any(length.unended for length in lengths)
     rows = [
         [
             f"{escape(length.task)}<small>{who[length.who]}</small>",
             f"{length.mean_words:.1f}",
             f"{length.ratio_to_reference:.2f} ×",
+            *([f"{length.unended} of {length.answers}"] if thinking else []),
         ]
         for length in lengths
     ]
-    heads = ("Answers", "Words", "Of the reference")
+    heads = ("Answers", "Words", "Of the reference", *(["Cut in thoughts"] if thinking else []))
     return table("Length, which overlap scores reward or punish", heads, rows)
 
 

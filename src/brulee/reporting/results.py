@@ -215,12 +215,17 @@ class Training(OpenRecord):
 
 
 class Lengths(Record):
-    """How long one model's outputs are on a task, in words and relative to the references."""
+    """How long one model's outputs are on a task, in words and relative to the references.
+
+    `unended` of the `answers` are empty, as the thoughts of a reasoning model before them were cut.
+    """
 
     who: Who
     task: str
     mean_words: float
     ratio_to_reference: float
+    answers: int = 0
+    unended: int = 0
 
 
 class MixtureLine(Record):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from brulee.reporting import phrasings, several_tasks, wording
-from brulee.reporting.results import Comparison, Forgetting, Results
+from brulee.reporting.results import Comparison, Forgetting, Lengths, Results
 
 _NAMED_GUARDS = 3
 
@@ -21,7 +21,8 @@ def verdict(results: Results) -> str:
         gained = [several_tasks.sentence(results, _cost(results))]
     else:
         gained = [_main(results), *_contrary(results.comparisons)]
-    parts = [*gained, *phrasings.clauses(results), _guards(results.forgetting)]
+    further = [*_unended(results.lengths), *phrasings.clauses(results)]
+    parts = [*gained, *further, _guards(results.forgetting)]
     return "; ".join(parts) + "."
 
 
@@ -104,6 +105,18 @@ def _contrary(comparisons: Sequence[Comparison]) -> list[str]:
         for pair in worse
     )
     return [f"but {named} got worse"]
+
+
+def _unended(lengths: Sequence[Lengths]) -> list[str]:
+    """How many answers are empty as the thoughts before them were cut."""
+    found = []
+    for who, when in (("base", "before"), ("tuned", "after")):
+        own = [one for one in lengths if one.who == who]
+        if unended := sum(one.unended for one in own):
+            found.append(f"{unended} of {sum(one.answers for one in own)} {when}")
+    if not found:
+        return []
+    return [f"but {' and '.join(found)} did not get past their thoughts, and count as empty"]
 
 
 def _guards(guards: Sequence[Forgetting]) -> str:

@@ -89,9 +89,7 @@ def test_sampling_options_reach_the_session(brulee, session) -> None:
 
 
 @pytest.mark.parametrize("person", [True, False])
-def test_a_person_sees_what_is_thought(
-    brulee, session, monkeypatch, person: bool
-) -> None:
+def test_a_person_sees_what_is_thought(brulee, session, monkeypatch, person: bool) -> None:
     def chat_stream(messages, think, **_) -> Iterator[str]:
         think("He ")
         think("asks.")
