@@ -24,6 +24,12 @@ TEMPLATES = {
     "closed": template("</think>" + SAID, "<think>"),
     # As Nemotron 3's: answers are shown with empty thoughts.
     "emptied": template("<think></think>" + SAID, "<think>\n"),
+    # As hybrids', which can be told to end the thoughts in the prompt.
+    "hybrid": template(
+        SAID,
+        "{% if enable_thinking is defined and not enable_thinking %}"
+        "<think>\n\n</think>\n\n{% endif %}",
+    ),
     # As gpt-oss', which has channels, one of them for answers alone.
     "channels": template(
         "{% if m.reasoning_content %}[analysis]{{ m.reasoning_content }}[end]{% endif %}[final]"

@@ -14,7 +14,7 @@ from brulee.data.messages import Message
 from brulee.data.thoughts import Thoughts
 from brulee.data.written_calls import WrittenCalls
 from brulee.errors import InputError, unknown
-from brulee.inference.asked_texts import AskedTexts
+from brulee.inference.asked_texts import AskedTexts, Variables
 from brulee.inference.json_form import form_by
 from brulee.inference.mixed import MixedEngine, Request
 from brulee.inference.routing import Learned
@@ -174,14 +174,18 @@ class Adapters:
         ]
 
     def encode_chat(
-        self, name: str | None, messages: Sequence[Message], tools: str = ""
+        self,
+        name: str | None,
+        messages: Sequence[Message],
+        tools: str = "",
+        variables: Variables = None,
     ) -> list[int]:
         """Token ids of a chat up to where an adapter is to answer, however many they are.
 
         Any thread may ask, beside the one that computes. Raises InputError for a chat that cannot
-        be framed, and for an adapter that is not held.
+        be framed, for an adapter that is not held, and for variables that its template lacks.
         """
-        return self.asked.chat(self._of(name).encoder, messages, tools)
+        return self.asked.chat(self._of(name).encoder, messages, tools, variables)
 
     def encode_text(self, name: str | None, text: str) -> list[int]:
         """Token ids of a text that an adapter is to continue as it is, however many they are.
@@ -194,9 +198,11 @@ class Adapters:
         """How tool calls are found in what an adapter writes; None where that is not known."""
         return self.asked.written_calls(self._of(name).encoder)
 
-    def thoughts(self, name: str | None) -> tuple[Thoughts | None, list[int]]:
+    def thoughts(
+        self, name: str | None, variables: Variables = None
+    ) -> tuple[Thoughts | None, list[int]]:
         """The tags between which an adapter thinks, and the ids that end what a prompt begins."""
-        return self.asked.thoughts(self._of(name).encoder)
+        return self.asked.thoughts(self._of(name).encoder, variables)
 
     def _of(self, name: str | None, place: str = "") -> Session:
         if name not in self._sessions:

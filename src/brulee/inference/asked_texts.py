@@ -13,17 +13,21 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from brulee.data.encoding import Encoder
-from brulee.data.messages import NAME, Message
+from brulee.data.messages import NAME, Message, as_json
 from brulee.data.thoughts import Thoughts
 from brulee.data.written_calls import WrittenCalls
 from brulee.errors import InputError
 from brulee.inference.call_form import HeldCalls, call_form
 from brulee.inference.json_form import Form, json_form
+from brulee.models.chat_templates import with_variables
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _LONG: Final = 16  # characters a token, which no text has on the whole
+_KWARGS: Final = "chat_template_kwargs"
+_MOST_SAID, _MOST_VARIED = 4096, 16
+Variables = Mapping[str, Any] | None
 
 
 class AskedTexts:
@@ -31,13 +35,22 @@ class AskedTexts:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = copy.deepcopy(tokenizer)
-        self._encoders: dict[tuple[bool, str | None, str], Encoder] = {}
+        self._encoders: dict[tuple[bool, str | None, str, str], Encoder] = {}
         self._turn = threading.Lock()
 
-    def chat(self, encoder: Encoder, messages: Sequence[Message], tools: str = "") -> list[int]:
-        """As `Encoder.encode_chat`. Raises InputError for a speaker's name that is not shown."""
+    def chat(
+        self,
+        encoder: Encoder,
+        messages: Sequence[Message],
+        tools: str = "",
+        variables: Variables = None,
+    ) -> list[int]:
+        """As `Encoder.encode_chat`, with `variables` set in the chat template.
+
+        Raises InputError for a speaker's name that is not shown, and for a variable that is none.
+        """
         with self._turn:
-            own = self._own(encoder)
+            own = self._own(encoder, variables)
             check_names(messages, own.naming_roles)
             return own.encode_chat(messages, tools)
 
@@ -66,10 +79,12 @@ class AskedTexts:
         with self._turn:
             return self._own(encoder).written_calls
 
-    def thoughts(self, encoder: Encoder) -> tuple[Thoughts | None, list[int]]:
+    def thoughts(
+        self, encoder: Encoder, variables: Variables = None
+    ) -> tuple[Thoughts | None, list[int]]:
         """As `Encoder.thoughts`, and what ends those that a prompt begins."""
         with self._turn:
-            own = self._own(encoder)
+            own = self._own(encoder, variables)
             return own.thoughts, own.unthinking
 
     def more_than(self, texts: Sequence[str], room: int) -> bool:
@@ -85,11 +100,31 @@ class AskedTexts:
             found = self._tokenizer(begun, add_special_tokens=False)["input_ids"]
         return len(found) > 2 * room  # where it was cut, it may have a few more than in the whole
 
-    def _own(self, encoder: Encoder) -> Encoder:
-        key = (encoder.chat, encoder.system, str(encoder.tokenizer.chat_template))
+    def _own(self, encoder: Encoder, variables: Variables = None) -> Encoder:
+        said = as_json(variables) if variables else ""
+        if len(said) > _MOST_SAID:
+            raise InputError(f"{_KWARGS}: more than {_MOST_SAID:,} characters of values.")
+        key = (encoder.chat, encoder.system, str(encoder.tokenizer.chat_template), said)
         if key not in self._encoders:
+            if variables:
+                self._forget()
+                encoder = _varied(encoder, variables)
             self._encoders[key] = encoder.over(self._tokenizer)
         return self._encoders[key].with_prefix(encoder.prefix_ids)
+
+    def _forget(self) -> None:
+        """Of those with variables, which clients choose, let the oldest go."""
+        varied = [key for key in self._encoders if key[-1]]
+        for key in varied[: max(0, len(varied) + 1 - _MOST_VARIED)]:
+            del self._encoders[key]
+
+
+def _varied(encoder: Encoder, variables: Mapping[str, Any]) -> Encoder:
+    if not encoder.chat:
+        raise InputError(f"{_KWARGS}: this model is asked without a chat template.")
+    found = copy.copy(encoder)
+    found.tokenizer = with_variables(encoder.tokenizer, variables, _KWARGS)
+    return found
 
 
 def check_names(messages: Sequence[Message], shown: Collection[str]) -> None:

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Mode = Literal["auto", "none"]
-# A template's text, or several by their names ("default", "tool_use"), as transformers has them.
-Texts = str | dict[str, str]
-
 _MODES: Final = ("auto", "none")
 _VALID: Final = "valid: auto (the tokenizer's own), none (plain text), or a file with a template"
 _GIVEN: Final = ("messages", "tools", "documents", "add_generation_prompt")
@@ -54,11 +51,12 @@ def by_recipe(
             raise InputError(f"{key}: an encoder-decoder reads its prompt without a chat template.")
         if named == "none":
             raise InputError(f"{key}: chat_template is none, which has no variables.")
-        texts = tokenizer.chat_template if named == "auto" else _read(named, recipe)
-        if not texts:
-            raise InputError(f"{key}: this model's tokenizer has no chat template of its own.")
-        found = with_template(tokenizer, _set(texts, variables))
-        _try(found, key, named)
+        found = tokenizer
+        if named != "auto":
+            found = with_template(tokenizer, _read(named, recipe))
+            _try(found, named)
+        if variables:
+            found = with_variables(found, variables, "model.chat_template_kwargs")
         return found
 
 
@@ -101,24 +99,34 @@ def _read(named: str, recipe: Recipe) -> str:
         raise InputError(f"model.chat_template: {named!r}: {error.strerror}.") from None
 
 
-def _set(texts: Texts, variables: Mapping[str, Any]) -> Texts:
-    if not variables:
-        return texts
+def with_variables(
+    tokenizer: PreTrainedTokenizerBase, variables: Mapping[str, Any], key: str
+) -> PreTrainedTokenizerBase:
+    """A copy of a tokenizer with variables set in its chat template.
+
+    Raises InputError, which begins with the `key` that they stand under, for one that the template
+    does not read, or where there is no template.
+    """
+    texts = tokenizer.chat_template
+    if not texts:
+        raise InputError(f"{key}: this model's tokenizer has no chat template of its own.")
     every = [texts] if isinstance(texts, str) else list(texts.values())
     words = {word for text in every for word in _WORD.findall(text)}
     for name in variables:
-        key = f"model.chat_template_kwargs.{name}"
         if name in _GIVEN:
-            raise InputError(f"{key}: that is what every chat template is called with.")
+            raise InputError(f"{key}.{name}: that is what every chat template is called with.")
         if name not in words:
             raise InputError(
-                f"{key}: the chat template reads no {name!r}; {_hint(name, words)}valid are the "
-                "variables in its text."
+                f"{key}.{name}: the chat template reads no {name!r}; {_hint(name, words)}valid are "
+                "the variables in its text."
             )
-    line = "".join(f"{{%- set {name} = {_literal(v, name)} -%}}" for name, v in variables.items())
+    line = "".join(
+        f"{{%- set {name} = {_literal(value, f'{key}.{name}')} -%}}"
+        for name, value in variables.items()
+    )
     if isinstance(texts, str):
-        return line + texts
-    return {name: line + text for name, text in texts.items()}
+        return with_template(tokenizer, line + texts)
+    return with_template(tokenizer, {name: line + text for name, text in texts.items()})
 
 
 def _hint(name: str, valid: Iterable[str]) -> str:
@@ -126,26 +134,27 @@ def _hint(name: str, valid: Iterable[str]) -> str:
     return f"did you mean {' or '.join(map(repr, close))}? " if close else ""
 
 
-def _literal(value: Any, name: str) -> str:
+def _literal(value: Any, key: str) -> str:
     """A value as Jinja writes it, which reads escapes in a text as JSON does."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{', '.join(_literal(one, name) for one in value)}]"
+        return f"[{', '.join(_literal(one, key) for one in value)}]"
     if isinstance(value, dict):
-        pairs = (f"{_literal(str(key), name)}: {_literal(one, name)}" for key, one in value.items())
+        pairs = (f"{_literal(str(k), key)}: {_literal(one, key)}" for k, one in value.items())
         return f"{{{', '.join(pairs)}}}"
     if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"model.chat_template_kwargs.{name}: {value} is no number.")
+        raise InputError(f"{key}: {value} is no number.")
     return json.dumps(value, ensure_ascii=False)
 
 
-def _try(tokenizer: PreTrainedTokenizerBase, key: str, named: str) -> None:
+def _try(tokenizer: PreTrainedTokenizerBase, named: str) -> None:
     """Raise InputError for what is no template at all; what it writes is the framing's to try."""
     try:
         tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)
     except TemplateSyntaxError as error:
-        where = f"{named!r}, line {error.lineno}" if named not in _MODES else "with these"
-        raise InputError(f"{key}: {where}: {error.message}") from None
+        raise InputError(
+            f"model.chat_template: {named!r}, line {error.lineno}: {error.message}"
+        ) from None
     except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
         return

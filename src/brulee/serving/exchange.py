@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from starlette.types import Receive
 
 from brulee.errors import InputError, NotNumbersError
+from brulee.inference.asked_texts import Variables
 from brulee.inference.call_form import HeldCalls
 from brulee.inference.json_form import Form, FormError
 from brulee.inference.sampling import Sampling
@@ -30,6 +31,7 @@ from brulee.serving.shapes import DONE, Choice, Shape, Usage, event
 from brulee.serving.store import Store, Version
 from brulee.serving.worker import Answer, Asked, BusyError, DeadError, Heard, Worker
 
+_KWARGS = "chat_template_kwargs"
 _DEAD = "the server can compute no more; its log says why."
 
 
@@ -42,7 +44,7 @@ class Question:
     """The texts of a prompt, and what makes its token ids of them, given who is asked.
 
     `tools` may be called in its answers, `one` of them alone if it says so. What of its calls is
-    `held` to a grammar is None where nothing is.
+    `held` to a grammar is None where nothing is. `variables` are set in the chat template.
     """
 
     texts: Sequence[str]
@@ -50,6 +52,7 @@ class Question:
     tools: frozenset[str] = frozenset()
     one: bool = False
     held: HeldCalls | None = None
+    variables: Variables = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ class Exchange:
 
             self._answers = worker.submit([(one, hear(i)) for i, one in enumerate(wanted)])
         except InputError as error:
-            raise ApiError(400, str(error), self._about) from None
+            named = _KWARGS if str(error).startswith(_KWARGS) else self._about
+            raise ApiError(400, str(error), named) from None
         except BusyError as error:
             raise ApiError(429, f"too many requests: {error}; try again.", None, "busy") from None
         except DeadError:
@@ -195,8 +199,8 @@ class Exchange:
         """Prompts as they are; where answers are held to a form, with the end of begun thoughts."""
         if self.shape.kind == "text":
             return prompts
-        tags, ended = self._serving.worker.held.thoughts(self._adapter)
-        held = self._questions[0].held
+        held, variables = self._questions[0].held, self._questions[0].variables
+        tags, ended = self._serving.worker.held.thoughts(self._adapter, variables)
         if self._form is not None and not (held and held.besides == "text"):
             return [prompt + ended for prompt in prompts]
         if tags is not None:

@@ -100,12 +100,13 @@ async def _chat(serving: Serving, request: Request) -> Response:
     one = asked.parallel_tool_calls is False
     messages, tools = read_messages(asked.messages), read_tool_list(shown)
     held = serving.worker.held
-    encode = partial(held.encode_chat, messages=messages, tools=tools)
+    variables = asked.chat_template_kwargs
+    encode = partial(held.encode_chat, messages=messages, tools=tools, variables=variables)
     # Of an answer a template may leave out what was thought.
     texts = [message["content"] for message in messages if message["role"] != "assistant"]
     in_json = read_response_format(asked.response_format) is not None
     held_to = held_calls(shown, due, one or bool(due), in_json)
-    question = Question(texts, encode, called(shown), one, held_to)
+    question = Question(texts, encode, called(shown), one, held_to, variables)
     exchange = Exchange(serving, asked, [question], "chat")
     return await _answered(exchange, request, asked.stream)
 

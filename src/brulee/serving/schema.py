@@ -97,6 +97,7 @@ class ChatRequest(Common):
     tools: list[dict[str, Any]] | None = None
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None  # vLLM's
 
     def tools_shown(self) -> list[dict[str, Any]]:
         """The tools that the model is shown."""

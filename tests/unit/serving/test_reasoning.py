@@ -27,7 +27,7 @@ def ask(
     """`ask(template, text, **more)`: what a server answers whose model writes this text."""
     made: dict[str, Any] = {}
 
-    def asked(template: str, said: str, **more: Any) -> Any:
+    def asked(template: str, said: str, status: int = 200, **more: Any) -> Any:
         if template not in made:
             folder = tmp_path / template
             make_base("llama", vocab_size=320).model.save_pretrained(folder)
@@ -47,7 +47,7 @@ def ask(
         user = [{"role": "user", "content": "Is it late?"}]
         body = {"model": "tiny", "max_tokens": len(script) + 5, "messages": user, **more}
         answer = made[template].post("chat/completions", **body)
-        assert answer.status_code == 200, answer.text
+        assert answer.status_code == status, answer.text
         return answer
 
     return asked
@@ -126,3 +126,32 @@ def test_an_answer_in_json_is_written_after_thoughts_that_are_ended(
     message = answer["choices"][0]["message"]
     assert message == {"role": "assistant", "content": "true", "refusal": None}
     assert answer["usage"]["prompt_tokens"] > free["usage"]["prompt_tokens"]
+
+
+def test_a_request_may_set_variables_of_the_chat_template(ask: Ask) -> None:
+    quiet = {"chat_template_kwargs": {"enable_thinking": False}}
+    thinking = ask("hybrid", "<think>He asks.</think>It is.").json()
+    message = thinking["choices"][0]["message"]
+    assert (message["reasoning_content"], message["content"]) == ("He asks.", "It is.")
+    answer = ask("hybrid", "It is.", **quiet).json()
+    assert answer["choices"][0]["message"]["content"] == "It is."
+    more = answer["usage"]["prompt_tokens"] - thinking["usage"]["prompt_tokens"]
+    assert more > 5  # the empty thoughts
+    usual = ask("hybrid", "It is.").json()["usage"]  # as before: they are of one request
+    assert usual["prompt_tokens"] == thinking["usage"]["prompt_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"enable_thinkin": False}, "did you mean 'enable_thinking'?"),
+        ({"messages": []}, "that is what every chat template is called with"),
+        ({"enable_thinking": "x" * 5000}, "more than 4,096 characters"),
+    ],
+)
+def test_a_variable_that_the_template_lacks_is_refused(
+    ask: Ask, variables: dict[str, Any], told: str
+) -> None:
+    answer = ask("hybrid", "", status=400, chat_template_kwargs=variables).json()["error"]
+    assert answer["param"] == "chat_template_kwargs"
+    assert told in answer["message"]
