@@ -9,6 +9,8 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
+from brulee.inference.session import open_session
+
 TEMPLATES = runpy.run_path(str(Path(__file__).parents[1] / "reasoning_templates.py"))["TEMPLATES"]
 
 
@@ -66,3 +68,25 @@ def test_thoughts_are_learned_and_answers_are_judged_without_them(at: Any, brule
     assert merged.code == 0, merged.err
     assert AutoTokenizer.from_pretrained("merged").chat_template == text
     assert brulee("generate", "merged", *asked, "--thoughts").out == alone.out
+
+
+def test_a_model_is_taught_thoughts_that_its_template_does_not_know(at: Any, brulee: Any) -> None:
+    rows = [
+        {"prompt": f"Is {i} even?", "completion": f"<think>\nIt is {i}.\n</think>\n\n{'yn'[i % 2]}"}
+        for i in range(24)
+    ]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"source": "rows.jsonl", "split": {"test": 0.2}}
+    called = brulee(*at.run(data=data, evaluate={"metrics": ["exact_match"], "guards": []}))
+    assert called.code == 0, called.err
+    lines = Path("runs/recipe/eval/tuned/rows-test.jsonl").read_text().splitlines()
+    assert {reference for line in lines for reference in json.loads(line)["references"]} <= {*"yn"}
+    record = json.loads(Path("runs/recipe/adapter/brulee.json").read_text())
+    assert record["chat_template"] == "auto"
+    assert record["thoughts"] == ["<think>", "</think>"]
+    session = open_session("runs/recipe", device="cpu", precision="float32")
+    ids = session.tokenizer(rows[3]["completion"], add_special_tokens=False)["input_ids"]
+    assert session.encoder.parted(ids) == ("It is 3.", "n")
+    merged = brulee("adapters", "merge", "runs/recipe", "--out", "merged")
+    assert merged.code == 0, merged.err
+    assert open_session("merged", device="cpu").encoder.thoughts == session.encoder.thoughts

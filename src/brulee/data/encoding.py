@@ -55,6 +55,7 @@ class Encoder:
     ) -> None:
         self.tokenizer, self.kind, self.system = tokenizer, kind, system
         self.max_length, self.prefix_ids = max_length, prefix_ids
+        self._taught: Thoughts | None = None
         self.chat = chat_template == "auto" and bool(tokenizer.chat_template) and kind == "causal"
         if system is not None and not self.chat:
             raise InputError("data.system: this model has no chat template to put it into.")
@@ -99,7 +100,7 @@ class Encoder:
         template: Literal["auto", "none"] = "auto" if self.chat else "none"
         own = copy.copy(tokenizer)
         own.chat_template = self.tokenizer.chat_template  # which may be a recipe's
-        return Encoder(
+        found = Encoder(
             own,
             kind=self.kind,
             chat_template=template,
@@ -107,6 +108,7 @@ class Encoder:
             max_length=self.max_length,
             prefix_ids=self.prefix_ids,
         )
+        return found.thinking(self._taught)
 
     def prompt_text(self, prompt: str) -> str:
         """The text the model reads before it writes, control tokens included."""
@@ -286,7 +288,24 @@ class Encoder:
     @property
     def thoughts(self) -> Thoughts | None:
         """The tags between which the model thinks before it answers, if any."""
-        return self._framing.thoughts
+        return self._framing.thoughts or self._taught
+
+    @property
+    def taught(self) -> Thoughts | None:
+        """Tags that the chat template does not know, and the rows taught."""
+        return self._taught
+
+    def thinking(self, taught: Thoughts | None) -> Encoder:
+        """The same encoder for a model that learns thoughts which its chat template does not know.
+
+        Where the template knows some, they stay what they are.
+        """
+        if taught is None or self._framing.thoughts is not None:
+            return self
+        other = copy.copy(self)
+        other._taught = taught
+        other.__dict__.pop("tag_ids", None)
+        return other
 
     @functools.cached_property
     def tag_ids(self) -> frozenset[int]:

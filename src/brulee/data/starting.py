@@ -21,6 +21,7 @@ from brulee.data.table_hints import families_for
 from brulee.data.task import Task
 from brulee.data.template import Rendered, Template
 from brulee.data.templates import TemplateSet, load_templates
+from brulee.data.thoughts import spoken_answer
 from brulee.errors import InputError
 from brulee.recipe import recipe_from_dict
 from brulee.yaml_lines import quoted
@@ -289,7 +290,7 @@ def _lines(
     yield f"  max_length: 1024  # tokens of a document; {longer}"
     yield ""
     yield "evaluate:"
-    metrics = metrics_for(task, [one.completion for one in targets], reads_calls)
+    metrics = metrics_for(task, [*map(spoken_answer, targets)], reads_calls)
     yield f"  metrics: [{', '.join(map(quoted, metrics))}]"
     yield "  guards: [common-knowledge, plain-prose]  # what must not get worse"
     yield "  guard_limit: 40  # items of each; null asks all, which finds smaller losses"

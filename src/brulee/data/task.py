@@ -19,6 +19,7 @@ from brulee.data.sources import Rows
 from brulee.data.splits import Splits
 from brulee.data.template import Rendered, Template
 from brulee.data.templates import TemplateSet
+from brulee.data.thoughts import spoken_answer
 from brulee.errors import InputError
 from brulee.recipe import DataSpec
 
@@ -216,14 +217,14 @@ class Task:
     def references(self, row: int, template: Template) -> tuple[Rendered, list[str]] | None:
         """A row as a template phrases it with the answers that would be right, whatever the model.
 
-        A turn with more to it than text is there as people read it. None where the row is no item.
-        Raises InputError naming the row, as `item`.
+        A turn with more to it than text is there as people read it, without thoughts. None where
+        the row is no item. Raises InputError naming the row, as `item`.
         """
         values = self.rows[row]
         rendered = render(self.rows, row, values, template)
         if rendered is None or not rendered.completion:
             return None
-        return rendered, [rendered.completion, *self._references(row, values)]
+        return rendered, [spoken_answer(rendered), *self._references(row, values)]
 
     def _group(self, row: int) -> str:
         """The number of a row's group in the split, where it holds more than this row."""

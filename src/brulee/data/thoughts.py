@@ -15,8 +15,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
+
+from brulee.data.messages import CALLS, REASONING
+from brulee.data.template import Rendered
 
 # The text of token ids, with control tokens or without.
 Shown = Callable[[list[int], bool], str]
@@ -81,11 +84,28 @@ class Thoughts(NamedTuple):
         return self.divided(head)[0], after.strip()
 
 
+USUAL: Final = Thoughts("<think>", "</think>")
 # Told by the parts of a template's text, where it shows no reasoning. Gemma 4's takes it out.
 _KNOWN: Final = (
-    (Thoughts("<think>", "</think>"), ("<think>", "</think>")),
+    (USUAL, USUAL[:2]),
     (Thoughts("<|channel>thought", "<channel|>"), ("<|channel>", "<channel|>")),
 )
+
+
+def taught_by(answers: Sequence[str]) -> Thoughts | None:
+    """The tags that half of these answers, or more, have their thoughts between.
+
+    A model whose chat template knows no thoughts learns them from such rows.
+    """
+    thinking = sum(USUAL.starts(text) and USUAL.closing in text for text in answers)
+    return USUAL if thinking and 2 * thinking >= len(answers) else None
+
+
+def spoken_answer(rendered: Rendered) -> str:
+    """An answer as people read it, without what was thought before it."""
+    more = rendered.answered_with
+    text = more["content"] if more.get(REASONING) and not more.get(CALLS) else rendered.completion
+    return USUAL.taken_out(text)[1] or text
 
 
 class Begun(NamedTuple):

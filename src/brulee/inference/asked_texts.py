@@ -35,7 +35,7 @@ class AskedTexts:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = copy.deepcopy(tokenizer)
-        self._encoders: dict[tuple[bool, str | None, str, str], Encoder] = {}
+        self._encoders: dict[tuple[bool, str | None, str, str, str], Encoder] = {}
         self._turn = threading.Lock()
 
     def chat(
@@ -104,7 +104,8 @@ class AskedTexts:
         said = as_json(variables) if variables else ""
         if len(said) > _MOST_SAID:
             raise InputError(f"{_KWARGS}: more than {_MOST_SAID:,} characters of values.")
-        key = (encoder.chat, encoder.system, str(encoder.tokenizer.chat_template), said)
+        template, taught = str(encoder.tokenizer.chat_template), str(encoder.taught)
+        key = (encoder.chat, encoder.system, template, taught, said)
         if key not in self._encoders:
             if variables:
                 self._forget()

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.data.encoding import Encoder
 from brulee.data.json_schema import Schema
+from brulee.data.thoughts import Thoughts
 from brulee.errors import InputError
 from brulee.inference.completion import Completion
 from brulee.inference.engine import Engine
@@ -300,5 +301,7 @@ def session_of(
             f"{folder}: trained with another chat template or tokenizer than {base.name!r} has "
             "now, so that it would read prompts it has never seen; bring back the one it had."
         )
+    if tags := ours.get("thoughts"):
+        encoder = encoder.thinking(Thoughts(*tags))
     engine = open_engine(base, encoder, attached=attached, like=like)
     return Session(base, attached, encoder, engine, ours)

@@ -208,6 +208,9 @@ def framing(parts: Sequence[Part]) -> tuple[dict[str, Any], str | None]:
         return {}, None
     first = saying[0]
     frame = {key: first.ours[key] for key in _FRAMING if key in first.ours}
+    # One part that learned to think is enough for the result to do so.
+    thinking = [part.ours["thoughts"] for part in saying if "thoughts" in part.ours]
+    frame |= {"thoughts": thinking[0]} if thinking else {}
     for part in saying[1:]:
         differ = [key for key in _FRAMING if part.ours.get(key) != first.ours.get(key)]
         if differ:

@@ -14,6 +14,7 @@ from brulee.data.instruction import instruction
 from brulee.data.lengths import Fitting, fitting_rows
 from brulee.data.mixture import Mixture
 from brulee.data.pieces import divide
+from brulee.data.thoughts import Thoughts, taught_by
 from brulee.errors import InputError, unknown
 from brulee.evaluation import LABELLED
 from brulee.evaluation.answering import how_calls_are_written
@@ -40,6 +41,8 @@ from brulee.training.optim import check_optimizer
 from brulee.training.selection import idle_patience
 from brulee.training.trackers import check_trackers
 from brulee.training.world import ALONE, World
+
+_LOOKED_AT = 50  # rows of a task, for what their answers begin with
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     check_references(corpus, asked)
     # Trained weights keep fp32 precision; what is frozen can be held in bf16.
     base = _load(recipe, torch.float32 if method.stores_model else dtype, device)
-    encoder = _encoder(recipe, base)
+    encoder = _encoder(recipe, base).thinking(_taught(corpus))
     for own in metrics.values():
         how_calls_are_written(encoder, own)
     # What a method reads before every document takes room in it; any id will do to measure.
@@ -125,6 +128,18 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
         record(prepared, dtype)
     world.wait()
     return prepared
+
+
+def _taught(corpus: Corpus) -> Thoughts | None:
+    """The tags of the thoughts that a task's answers begin with."""
+    tasks = (corpus.tasks[path] for path in corpus.trained)
+    for task in (one for one in tasks if not one.plain):
+        first = task.templates.templates[0]
+        shown = (task.references(row, first) for row in task.train[:_LOOKED_AT])
+        found = taught_by([one[0].completion for one in shown if one is not None])
+        if found is not None:
+            return found
+    return None
 
 
 def _fitting(corpus: Corpus, encoder: Encoder) -> dict[str, Fitting]:
