@@ -19,6 +19,7 @@ from brulee.data.text_files import document, sections
 from brulee.errors import InputError
 
 _BOM = b"\xef\xbb\xbf"
+_SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 # Characters of JSON Lines held as Python's objects at a time, which take four times as much.
 _PART = 16_000_000
 
@@ -32,8 +33,9 @@ def read_file(path: Path, label: str, limit: int | None = None, numbered: bool =
     container = container_of(path)
     if container is None:
         valid = ", ".join(CONTAINERS)
+        hint = " Save its sheet as .csv." if path.suffix.lower() in _SHEETS else ""
         raise InputError(
-            f"{label}: not a data file; valid: {valid} (the text ones also .gz and .zst)."
+            f"{label}: not a data file; valid: {valid} (the text ones also .gz and .zst).{hint}"
         )
     source = Raw(label, _load(path, label))
     if not source.data or source.data.isspace():

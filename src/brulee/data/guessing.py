@@ -20,6 +20,7 @@ _TARGETS = (
     *("completion", "response", "answer", "output", "target", "summary", "translation", "label"),
     *("labels", "class", "category", "intent", "sentiment", "stars", "rating", "score", "reply"),
 )
+_REPLIES = ("reply", "response")
 _ANYTHING = frozenset(("text", "body", "content", "value", "string"))
 # A column that names who or what several rows are of.
 GROUP = re.compile(
@@ -130,7 +131,10 @@ def _target(name: str, columns: Sequence[str], sample: Sequence[Mapping[str, Any
     )
     nested = any(isinstance(value, list | dict) for row in sample for value in row.values())
     if by_name:
-        return by_name
+        # What was written back to somebody says more than what kind of matter it was.
+        replies = [c for c in nearly if _head(c) in _REPLIES and _are_texts([r[c] for r in sample])]
+        kinds = are_labels([_text(row[by_name]) for row in sample])
+        return replies[-1] if replies and kinds else by_name
     labels = [c for c in full if are_labels([_text(row[c]) for row in sample])]
     written = [c for c in columns if _is_written_json([_text(row[c]) for row in sample])]
     for column in columns:

@@ -163,6 +163,17 @@ def test_an_answer_is_found_by_the_end_of_its_name_and_empty_columns_are_not_ask
     assert "empty" not in rendered.prompt
 
 
+def test_a_reply_is_learned_before_the_kind_of_matter(brulee, here: Path) -> None:
+    rows = [(TEAMS[i % 3], said(i), f"Dear customer, of the {said(i)} we know.") for i in range(30)]
+    table(here / "mails.csv", ["Category", "Customer message", "Our reply"], rows)
+    assert brulee("init", "mails.csv").code == 0
+    (task,) = open_corpus(load_recipe("mails.yaml")).tasks.values()
+    (template,) = task.templates.templates
+    rendered = template.render(task.rows[0])
+    assert rendered is not None
+    assert rendered.completion == rows[0][2]
+
+
 def test_a_family_that_ignores_the_passage_is_none_that_fits(brulee, here: Path) -> None:
     row = {"question": "Who?", "context": "Ann came.", "answers": {"text": ["Ann"]}}
     (here / "qa.json").write_text(json.dumps([row] * 5))

@@ -216,6 +216,7 @@ def test_a_comma_table_may_begin_with_what_another_would_part(tmp_path: Path) ->
         ("a.jsonl.zst", "plain", "not a whole zstd file"),
         ("a.arrow.zst", "plain", "not a data file"),
         ("a.xlsx", "plain", "not a data file; valid: .jsonl, .json"),
+        ("a.ODS", "plain", "(the text ones also .gz and .zst). Save its sheet as .csv."),
     ],
 )
 def test_a_malformed_file_is_named_with_its_line(
