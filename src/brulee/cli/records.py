@@ -27,10 +27,10 @@ def read_records(path: Path) -> list[Record]:
     skipped in .jsonl. Raises InputError for a missing or empty file, another suffix, bytes that
     are not UTF-8, or a malformed line (by number).
     """
-    if path.suffix not in {".txt", ".jsonl"}:
-        raise InputError(f"{path}: unknown kind of file {path.suffix!r}; valid: .txt, .jsonl.")
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
+    if path.suffix not in {".txt", ".jsonl"}:
+        raise InputError(f"{path}: unknown kind of file {path.suffix!r}; valid: .txt, .jsonl.")
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
