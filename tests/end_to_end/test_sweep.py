@@ -244,7 +244,9 @@ def test_a_method_that_has_no_room_for_all_validation_rows_is_not_compared(
     assert "raise train.max_length to compare it" in done.json["trials"][1]["reason"]
 
 
-def test_a_dry_run_says_what_it_will_take_and_writes_nothing(at: Any, brulee: Any) -> None:
+def test_a_dry_run_says_what_it_will_take_and_writes_nothing(
+    at: Any, brulee: Any, tried_here: None
+) -> None:
     done = brulee("sweep", at.write(), "--set", "method.rank=2,4", "--seeds", 3, "--dry-run")
     assert done.code == 0, done.err
     assert done.out.startswith("6 trainings of about ")

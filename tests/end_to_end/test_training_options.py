@@ -248,7 +248,7 @@ def test_a_plan_tells_every_method_and_writes_nothing(
     assert full["optimizer"] > 2 * full["gradients"]
     assert full["optimizer"] > 5 * lora["optimizer"]
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(plans, "plan", lambda _, names: asked.append(names) or made[0])
+    monkeypatch.setattr(plans, "plan", lambda _, names: asked.append(tuple(names)) or made[0])
     shown = brulee("plan", recipe, "--method", "ia3", "--quiet").out
     assert asked == [("ia3",)]
     assert "activations" in shown
