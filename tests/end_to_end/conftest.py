@@ -131,6 +131,16 @@ def _replace(file: Path, old: bytes, new: bytes) -> None:
         file.write_bytes(text.replace(old, new))
 
 
+@pytest.fixture(scope="session")
+def kernels() -> Path:
+    """Where compiled loops are kept: for processes with a cache of their own, which would wait."""
+    from brulee.models.bundled import cache_folder
+
+    folder = cache_folder() / "kernels"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 @pytest.fixture
 def tried_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a plan tries, without the process of its own, which imports PyTorch once more."""

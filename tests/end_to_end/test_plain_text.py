@@ -255,8 +255,21 @@ def test_a_plan_is_made(text: Any, brulee: Any, tried_here: None) -> None:
 
 
 @pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed")
-@pytest.mark.parametrize("method", [{"name": "lora", "rank": 2}, {"name": "prompt", "tokens": 3}])
-@pytest.mark.parametrize("objective", ["validation_loss", "bits_per_byte"])
+# Each method and each objective once; the other pairs are slow.
+@pytest.mark.parametrize(
+    ("method", "objective"),
+    [
+        ({"name": "lora", "rank": 2}, "bits_per_byte"),
+        ({"name": "prompt", "tokens": 3}, "validation_loss"),
+        *(
+            pytest.param(method, objective, marks=pytest.mark.slow)
+            for method, objective in (
+                ({"name": "lora", "rank": 2}, "validation_loss"),
+                ({"name": "prompt", "tokens": 3}, "bits_per_byte"),
+            )
+        ),
+    ],
+)
 def test_a_sweep_chooses_by_validation_texts(
     text: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch, method: dict[str, Any], objective: str
 ) -> None:
