@@ -22,13 +22,25 @@ def train(at: Any, once: Any, method: str = "lora", **changes: Any) -> Path:
     return RUN / WEIGHTS[method]
 
 
+def _tear(file: Path) -> None:
+    file.write_bytes(b"torn")
+
+
 def stamps() -> dict[Path, int]:
     made = [*RUN.glob("*/*"), RUN / "events.jsonl", RUN / "trained.json"]
     return {file: file.stat().st_mtime_ns for file in made}
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-@pytest.mark.parametrize("gone", ["checkpoints", "checkpoints/best"])
+# Here and below each method and each harm once; the other pairs are slow.
+@pytest.mark.parametrize(
+    ("method", "gone"),
+    [
+        ("lora", "checkpoints/best"),
+        ("full", "checkpoints"),
+        pytest.param("lora", "checkpoints", marks=pytest.mark.slow),
+        pytest.param("full", "checkpoints/best", marks=pytest.mark.slow),
+    ],
+)
 def test_without_its_checkpoints_it_is_still_over(
     at: Any, brulee: Any, once: Any, method: str, gone: str
 ) -> None:
@@ -61,8 +73,15 @@ def test_what_is_scored_later_is_what_was_stored(at: Any, brulee: Any, method: s
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-@pytest.mark.parametrize("harm", [Path.unlink, lambda file: file.write_bytes(b"torn")])
+@pytest.mark.parametrize(
+    ("method", "harm"),
+    [
+        ("lora", _tear),
+        ("full", Path.unlink),
+        pytest.param("lora", Path.unlink, marks=pytest.mark.slow),
+        pytest.param("full", _tear, marks=pytest.mark.slow),
+    ],
+)
 def test_a_damaged_result_is_stored_again_from_the_checkpoint(
     at: Any, brulee: Any, once: Any, method: str, harm: Any
 ) -> None:
