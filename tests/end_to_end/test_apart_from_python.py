@@ -25,6 +25,7 @@ from brulee import progress
 from brulee.training.trainer import Trainer
 
 Values = Callable[..., dict[str, Any]]
+ASKED = ["What was late?"]
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,21 @@ def _made(run: brulee.Run) -> dict[str, Any]:
     found["scores"] = run.scores
     found["losses"] = [e["loss"] for e in run.events if e["event"] in ("step", "validation")]
     return found
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, Any]:
+    return {}
+
+
+@pytest.fixture
+def plain(values: Values, made: dict[str, Any]) -> dict[str, Any]:
+    """What a run leaves that nothing surrounds, and under "written" what it then writes."""
+    if not made:
+        run = brulee.run(values("plain"))
+        written = brulee.load(run, precision="float32").complete(ASKED, max_new_tokens=8)
+        made |= {**_made(run), "written": written}
+    return dict(made)
 
 
 def _gradients_off() -> Iterator[None]:
@@ -89,11 +105,9 @@ def _drawn() -> Iterator[None]:
     "around", [_gradients_off, _inference, _float64, _autocast, _device, _drawn]
 )
 def test_what_the_caller_set_in_torch_changes_no_number(
-    around: Callable[[], Iterator[None]], values: Values
+    around: Callable[[], Iterator[None]], values: Values, plain: dict[str, Any]
 ) -> None:
-    run = brulee.run(values("plain"))
-    plain, asked = _made(run), ["What was late?"]
-    written = brulee.load(run, precision="float32").complete(asked, max_new_tokens=8)
+    written = plain.pop("written")
     state = around()
     next(state)
     before = (torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device())
@@ -101,7 +115,7 @@ def test_what_the_caller_set_in_torch_changes_no_number(
         found = brulee.run(values("other"))
         after = (torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device())
         session = brulee.load(found, precision="float32")
-        again = session.complete(asked, max_new_tokens=8)
+        again = session.complete(ASKED, max_new_tokens=8)
     finally:
         next(state, None)
     assert after == before
@@ -110,14 +124,14 @@ def test_what_the_caller_set_in_torch_changes_no_number(
 
 
 def test_a_second_run_and_another_process_give_the_same_bits(
-    values: Values, environment: dict[str, str]
+    values: Values, plain: dict[str, Any], environment: dict[str, str]
 ) -> None:
-    first, second = (_made(brulee.run(values(name))) for name in ("first", "second"))
-    assert second == first
+    del plain["written"]
+    assert _made(brulee.run(values("second"))) == plain
     script = "import brulee, json, sys; brulee.run(json.loads(sys.argv[1]))"
     command = [sys.executable, "-c", script, json.dumps(values("third"))]
     subprocess.run(command, env=environment, check=True, capture_output=True)
-    assert _made(brulee.Run(Path("runs/third"))) == first
+    assert _made(brulee.Run(Path("runs/third"))) == plain
 
 
 def test_random_numbers_warnings_and_logging_are_as_they_were(values: Values) -> None:
@@ -153,8 +167,8 @@ def test_nothing_is_printed_unasked_and_bars_and_notes_are_where_asked(
     assert not progress.enabled()
 
 
-def test_a_run_inside_an_event_loop(values: Values) -> None:
-    plain = _made(brulee.run(values("plain")))
+def test_a_run_inside_an_event_loop(values: Values, plain: dict[str, Any]) -> None:
+    del plain["written"]
 
     async def cell() -> brulee.Run:
         await asyncio.sleep(0)
@@ -163,8 +177,10 @@ def test_a_run_inside_an_event_loop(values: Values) -> None:
     assert _made(asyncio.run(cell())) == plain
 
 
-def test_runs_of_several_threads_take_turns_and_give_the_same_bits(values: Values) -> None:
-    plain = _made(brulee.run(values("plain")))
+def test_runs_of_several_threads_take_turns_and_give_the_same_bits(
+    values: Values, plain: dict[str, Any]
+) -> None:
+    del plain["written"]
     names = ("one", "two", "three")
     found: dict[str, dict[str, Any]] = {}
 
@@ -189,9 +205,9 @@ def test_a_failed_call_lets_the_next_thread_in(values: Values) -> None:
 
 
 def test_an_interrupt_leaves_a_run_that_the_same_call_finishes(
-    values: Values, monkeypatch: pytest.MonkeyPatch
+    values: Values, plain: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = _made(brulee.run(values("plain")))
+    del plain["written"]
     step = Trainer._one_step
 
     def interrupted(trainer: Trainer, *bar: Any) -> bool:

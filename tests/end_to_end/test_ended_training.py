@@ -16,11 +16,14 @@ WEIGHTS = {"lora": "adapter/adapter_model.safetensors", "full": "model/model.saf
 BEST = {"train__epochs": 2, "train__validate_every": 2, "train__keep_best": True}
 
 
-def train(at: Any, brulee: Any, method: str = "lora", **changes: Any) -> Path:
+def train(at: Any, once: Any, method: str = "lora", **changes: Any) -> Path:
     """A finished training; the file of its weights."""
-    done = brulee("train", at.write(method={"name": method}, **changes))
-    assert done.code == 0, done.err
+    once("train", at.write(method={"name": method}, **changes))
     return RUN / WEIGHTS[method]
+
+
+def _tear(file: Path) -> None:
+    file.write_bytes(b"torn")
 
 
 def stamps() -> dict[Path, int]:
@@ -28,12 +31,20 @@ def stamps() -> dict[Path, int]:
     return {file: file.stat().st_mtime_ns for file in made}
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-@pytest.mark.parametrize("gone", ["checkpoints", "checkpoints/best"])
+# Here and below each method and each harm once; the other pairs are slow.
+@pytest.mark.parametrize(
+    ("method", "gone"),
+    [
+        ("lora", "checkpoints/best"),
+        ("full", "checkpoints"),
+        pytest.param("lora", "checkpoints", marks=pytest.mark.slow),
+        pytest.param("full", "checkpoints/best", marks=pytest.mark.slow),
+    ],
+)
 def test_without_its_checkpoints_it_is_still_over(
-    at: Any, brulee: Any, method: str, gone: str
+    at: Any, brulee: Any, once: Any, method: str, gone: str
 ) -> None:
-    train(at, brulee, method, **BEST)
+    train(at, once, method, **BEST)
     shutil.rmtree(RUN / gone)
     before = stamps()
     for arguments in (["resume", RUN], ["train", "recipe.yaml"]):
@@ -62,12 +73,19 @@ def test_what_is_scored_later_is_what_was_stored(at: Any, brulee: Any, method: s
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-@pytest.mark.parametrize("harm", [Path.unlink, lambda file: file.write_bytes(b"torn")])
+@pytest.mark.parametrize(
+    ("method", "harm"),
+    [
+        ("lora", _tear),
+        ("full", Path.unlink),
+        pytest.param("lora", Path.unlink, marks=pytest.mark.slow),
+        pytest.param("full", _tear, marks=pytest.mark.slow),
+    ],
+)
 def test_a_damaged_result_is_stored_again_from_the_checkpoint(
-    at: Any, brulee: Any, method: str, harm: Any
+    at: Any, brulee: Any, once: Any, method: str, harm: Any
 ) -> None:
-    weights = train(at, brulee, method)
+    weights = train(at, once, method)
     events, stored = (RUN / "events.jsonl").read_bytes(), weights.read_bytes()
     harm(weights)
     done = brulee("resume", RUN)
@@ -81,9 +99,9 @@ def test_a_damaged_result_is_stored_again_from_the_checkpoint(
 
 @pytest.mark.parametrize("command", ["train", "run"])
 def test_a_damaged_result_without_checkpoints_is_a_sentence(
-    at: Any, brulee: Any, command: str
+    at: Any, brulee: Any, once: Any, command: str
 ) -> None:
-    weights = train(at, brulee)
+    weights = train(at, once)
     weights.unlink()
     shutil.rmtree(RUN / "checkpoints")
     done = brulee(command, "recipe.yaml")
@@ -96,9 +114,9 @@ def test_a_damaged_result_without_checkpoints_is_a_sentence(
 
 @pytest.mark.parametrize("changed", [None, "rows.jsonl", "model"])
 def test_that_it_is_over_is_said_without_the_model(
-    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch, changed: str | None
+    at: Any, brulee: Any, once: Any, monkeypatch: pytest.MonkeyPatch, changed: str | None
 ) -> None:
-    train(at, brulee)
+    train(at, once)
     monkeypatch.setattr(
         "brulee.pipeline.preparation.load_base", lambda *_, **__: pytest.fail("loaded")
     )
@@ -133,8 +151,8 @@ def test_a_warm_up_that_outlasts_the_training_is_told(at: Any, brulee: Any, warm
     assert (said in done.err) == (warmup == 9), done.err
 
 
-def test_an_adapter_may_name_its_base_anew(at: Any, brulee: Any) -> None:
-    train(at, brulee)
+def test_an_adapter_may_name_its_base_anew(at: Any, brulee: Any, once: Any) -> None:
+    train(at, once)
     config = RUN / "adapter/adapter_config.json"
     named = {**json.loads(config.read_text()), "base_model_name_or_path": "elsewhere"}
     config.write_text(json.dumps(named))
@@ -142,8 +160,8 @@ def test_an_adapter_may_name_its_base_anew(at: Any, brulee: Any) -> None:
     assert json.loads(config.read_text()) == named
 
 
-def test_a_mark_that_cannot_be_read_is_a_sentence(at: Any, brulee: Any) -> None:
-    train(at, brulee)
+def test_a_mark_that_cannot_be_read_is_a_sentence(at: Any, brulee: Any, once: Any) -> None:
+    train(at, once)
     (RUN / "trained.json").write_text("{}")
     done = brulee("resume", RUN)
     assert (done.code, len(done.errors)) == (2, 1)

@@ -1,6 +1,7 @@
 """A run over a mixture: each task measured, the held-out one only scored, the mix written down."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,7 @@ def test_a_resumed_mixture_ends_where_an_unbroken_one_does(at: Any, brulee: Any)
     arguments = mixture(at)
     assert brulee(*arguments, "--set", "train.save_every=2").code == 0
     whole = (RUN / "adapter/adapter_model.safetensors").read_bytes()
-    stopped = brulee(*arguments, "--folder", "half", "--set", "train.save_every=2")
-    assert stopped.code == 0
-    half = Path("half")
+    half = Path(shutil.copytree(RUN, "half"))
     for name in ("adapter", "results.json", "report.html"):
         target = half / name
         if target.is_dir():

@@ -104,9 +104,9 @@ def test_every_row_is_asked_in_every_phrasing_of_its_question(reviews: Any, brul
 
 
 def test_more_phrasings_ask_only_for_what_is_missing(
-    reviews: Any, brulee: Any, asked: list[int]
+    reviews: Any, brulee: Any, once: Any, asked: list[int]
 ) -> None:
-    run(reviews, brulee)
+    run(reviews, once)
     first = {who: lines(who) for who in ("base", "tuned")}
     assert {a["phrasing"] for a in first["base"]} == {"in words"}
     asked.clear()
@@ -124,12 +124,12 @@ def test_more_phrasings_ask_only_for_what_is_missing(
 
 
 def test_a_killed_scoring_goes_on_where_it_was(
-    reviews: Any, brulee: Any, asked: list[int], monkeypatch: pytest.MonkeyPatch
+    reviews: Any, brulee: Any, once: Any, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import brulee.evaluation.answering as answering
 
     metrics = ["ranked_accuracy", "exact_match"]
-    run(reviews, brulee, "--folder", STRAIGHT, phrasings="all", metrics=metrics)
+    run(reviews, once, "--folder", STRAIGHT, phrasings="all", metrics=metrics)
     asked.clear()
     append, left = answering.append, [30]
 
@@ -151,9 +151,9 @@ def test_a_killed_scoring_goes_on_where_it_was(
 
 
 def test_phrasings_with_labels_of_their_own_are_each_judged_by_them(
-    reviews: Any, brulee: Any
+    reviews: Any, once: Any
 ) -> None:
-    run(reviews, brulee, phrasings="all", metrics=["ranked_macro_f1", "rouge1", "bleu"])
+    run(reviews, once, phrasings="all", metrics=["ranked_macro_f1", "rouge1", "bleu"])
     found = results.read(RUN)
     macro = next(one for one in found.phrasings if one.metric == "ranked_macro_f1")
     score = found.score("tuned", "rows/test", "ranked_macro_f1")
@@ -162,9 +162,9 @@ def test_phrasings_with_labels_of_their_own_are_each_judged_by_them(
     assert {one.metric for one in found.phrasings} == {"ranked_macro_f1", "rouge1", "bleu"}
 
 
-def test_unseen_phrasings_are_compared_too(reviews: Any, brulee: Any) -> None:
+def test_unseen_phrasings_are_compared_too(reviews: Any, brulee: Any, once: Any) -> None:
     reviews.recipe["data"]["hold_out_templates"] = ["in digits", "as a mark"]
-    run(reviews, brulee, phrasings="all", metrics=["ranked_macro_f1"])
+    run(reviews, once, phrasings="all", metrics=["ranked_macro_f1"])
     (unseen,) = results.read(RUN).phrasings
     assert unseen.task == "rows/test-unseen-phrasings"
     assert unseen.names == ("in digits", "as a mark")
@@ -183,18 +183,20 @@ def test_a_limit_counts_rows_and_fewer_phrasings_are_said(reviews: Any, brulee: 
     assert results.read(RUN).scores[0].n == 2
 
 
-def test_means_over_phrasings_are_not_mixed_with_single_ones(reviews: Any, brulee: Any) -> None:
-    run(reviews, brulee)
-    run(reviews, brulee, "--folder", STRAIGHT, phrasings="all")
+def test_means_over_phrasings_are_not_mixed_with_single_ones(
+    reviews: Any, brulee: Any, once: Any
+) -> None:
+    run(reviews, once)
+    run(reviews, once, "--folder", STRAIGHT, phrasings="all")
     shown = " ".join(brulee("compare", RUN, STRAIGHT).out.split())
     assert "straight, mean of 3 phrasings" in shown
     assert "Over phrasings Worst Quartiles" in shown
     board = brulee("leaderboard", RUN, STRAIGHT, "--json").json
     assert "rows/test [3 phrasings]" in json.dumps(board)
     reviews.recipe["data"]["hold_out_templates"] = ["as a mark"]
-    run(reviews, brulee, "--folder", "runs/two", phrasings="all")
+    run(reviews, once, "--folder", "runs/two", phrasings="all")
     reviews.recipe["data"]["hold_out_templates"] = ["in digits"]
-    run(reviews, brulee, "--folder", "runs/others", phrasings="all")
+    run(reviews, once, "--folder", "runs/others", phrasings="all")
     shown = " ".join(brulee("compare", "runs/two", "runs/others").out.split())
     assert "two, mean of 2 phrasings (A)" in shown
     assert "A: in words, in digits; B: in words, as a mark." in shown
@@ -213,9 +215,11 @@ def test_means_over_phrasings_are_not_mixed_with_single_ones(reviews: Any, brule
     assert whole["tuned"]["n"] == score.n
 
 
-def test_contamination_refuses_answers_in_other_phrasings(reviews: Any, brulee: Any) -> None:
+def test_contamination_refuses_answers_in_other_phrasings(
+    reviews: Any, brulee: Any, once: Any
+) -> None:
     reviews.recipe["data"]["hold_out_templates"] = ["as a mark"]
-    run(reviews, brulee, phrasings="all")
+    run(reviews, once, phrasings="all")
     reviews.recipe["data"]["hold_out_templates"] = ["in digits"]
     other = reviews.write("other.yaml")
     done = brulee("data", "contamination", other, "--run", RUN)
@@ -224,9 +228,9 @@ def test_contamination_refuses_answers_in_other_phrasings(reviews: Any, brulee: 
     assert "this recipe has 'in words', 'as a mark'" in done.errors[0]
 
 
-def test_a_lone_unseen_phrasing_is_judged_by_its_own_labels(reviews: Any, brulee: Any) -> None:
+def test_a_lone_unseen_phrasing_is_judged_by_its_own_labels(reviews: Any, once: Any) -> None:
     reviews.recipe["data"]["hold_out_templates"] = ["in digits"]
-    run(reviews, brulee, metrics=["ranked_macro_f1", "ranked_accuracy"])
+    run(reviews, once, metrics=["ranked_macro_f1", "ranked_accuracy"])
     pairs = [(a["output"], a["references"][0]) for a in lines(task="rows-test-unseen-phrasings")]
     labels = sorted({right for _, right in pairs})
     assert labels == ["1", "2", "3"]
@@ -240,12 +244,12 @@ def test_a_lone_unseen_phrasing_is_judged_by_its_own_labels(reviews: Any, brulee
     assert score.value > 0
 
 
-def test_contamination_takes_some_of_a_runs_tasks(reviews: Any, brulee: Any) -> None:
+def test_contamination_takes_some_of_a_runs_tasks(reviews: Any, brulee: Any, once: Any) -> None:
     own = reviews.recipe["data"] | {"name": "one"}
     other = own | {"name": "two", "templates": {"jinja": "{{ body }} ||| {{ stars }}"}}
     other |= {"metrics": ["exact_match"]}
     reviews.recipe["data"] = [other, own]
-    run(reviews, brulee, phrasings="all")
+    run(reviews, once, phrasings="all")
     reviews.recipe["data"] = own
     some = brulee("data", "contamination", reviews.write("some.yaml"), "--run", RUN, "--json")
     assert some.code == 0, some.err
@@ -275,15 +279,15 @@ def test_a_phrasing_without_choices_is_named_before_anything_is_asked(
 
 @pytest.mark.parametrize("phrasings", [1, "all"])
 def test_texts_edited_under_the_same_names_are_told(
-    reviews: Any, brulee: Any, phrasings: int | str
+    reviews: Any, brulee: Any, once: Any, phrasings: int | str
 ) -> None:
-    run(reviews, brulee, phrasings=phrasings)
-    run(reviews, brulee, "--folder", STRAIGHT, phrasings=phrasings)
+    run(reviews, once, phrasings=phrasings)
+    run(reviews, once, "--folder", STRAIGHT, phrasings=phrasings)
     for command in ("compare", "leaderboard"):
         assert "same texts" not in brulee(command, RUN, STRAIGHT).out
     family = Path("stars.yaml")
     family.write_text(family.read_text().replace("How many stars?", "How many of five stars?"))
-    run(reviews, brulee, "--folder", "runs/edited", phrasings=phrasings)
+    run(reviews, once, "--folder", "runs/edited", phrasings=phrasings)
     shown = " ".join(brulee("compare", RUN, STRAIGHT, "runs/edited").out.split())
     assert "rows/test was not asked in the same texts" in shown
     assert ": recipe, straight | edited." in shown

@@ -68,8 +68,10 @@ def test_a_run_measures_bits_per_byte_before_and_after(text: Any, brulee: Any) -
     assert "each a document of at most train.max_length = 64 tokens" in done.err
 
 
-def test_a_finished_run_asks_nothing_again_and_its_page_is_drawn(text: Any, brulee: Any) -> None:
-    assert brulee(*text.run()).code == 0
+def test_a_finished_run_asks_nothing_again_and_its_page_is_drawn(
+    text: Any, brulee: Any, once: Any
+) -> None:
+    once(*text.run())
     before = {file: file.stat().st_mtime_ns for file in RUN.rglob("*.jsonl")}
     again = brulee("run", "recipe.yaml", "--json")
     assert again.code == 0, again.err
@@ -247,14 +249,27 @@ def test_init_recognises_texts_and_its_recipe_runs(text: Any, brulee: Any) -> No
     assert "bits per byte on pages/test" in done.out
 
 
-def test_a_plan_is_made(text: Any, brulee: Any) -> None:
+def test_a_plan_is_made(text: Any, brulee: Any, tried_here: None) -> None:
     done = brulee("plan", text.write(), "--method", "lora", "--method", "prompt", "--json")
     assert done.code == 0, done.err
 
 
 @pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed")
-@pytest.mark.parametrize("method", [{"name": "lora", "rank": 2}, {"name": "prompt", "tokens": 3}])
-@pytest.mark.parametrize("objective", ["validation_loss", "bits_per_byte"])
+# Each method and each objective once; the other pairs are slow.
+@pytest.mark.parametrize(
+    ("method", "objective"),
+    [
+        ({"name": "lora", "rank": 2}, "bits_per_byte"),
+        ({"name": "prompt", "tokens": 3}, "validation_loss"),
+        *(
+            pytest.param(method, objective, marks=pytest.mark.slow)
+            for method, objective in (
+                ({"name": "lora", "rank": 2}, "validation_loss"),
+                ({"name": "prompt", "tokens": 3}, "bits_per_byte"),
+            )
+        ),
+    ],
+)
 def test_a_sweep_chooses_by_validation_texts(
     text: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch, method: dict[str, Any], objective: str
 ) -> None:

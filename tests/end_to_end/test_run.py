@@ -17,12 +17,10 @@ RUN = Path("runs/recipe")
 
 
 @pytest.fixture
-def done(at: Any, brulee: Any) -> Any:
+def done(at: Any, once: Any) -> Any:
     """A finished LoRA run of recipe.yaml."""
     guarded = at.recipe["evaluate"] | {"guards": ["plain-prose"], "guard_limit": 3}
-    called = brulee(*at.run(evaluate=guarded))
-    assert called.code == 0, called.err
-    return called
+    return once(*at.run(evaluate=guarded))
 
 
 def test_run_leaves_every_file_and_each_parses(at: Any, done: Any) -> None:

@@ -33,6 +33,12 @@ def generated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+@pytest.fixture
+def scored(at: Any, once: Any) -> None:
+    """A finished run."""
+    once(*at.run(evaluate=ASKED), "--folder", RUN)
+
+
 def run(at: Any, brulee: Any, folder: Path = RUN, **evaluate: Any) -> Any:
     done = brulee(*at.run(evaluate=ASKED | evaluate), "--folder", folder)
     assert done.code == 0, done.err
@@ -54,9 +60,8 @@ def files(folder: Path, suffix: str) -> list[str]:
 
 
 def test_other_metrics_cost_no_training_and_no_generation(
-    at: Any, brulee: Any, generated: list[int]
+    at: Any, brulee: Any, scored: None, generated: list[int]
 ) -> None:
-    run(at, brulee)
     trained, before = weights(), (RUN / "results.json").read_bytes()
     generated.clear()
     done = run(at, brulee, metrics=["bleu", "exact_match"])
@@ -82,8 +87,9 @@ def test_other_metrics_cost_no_training_and_no_generation(
     assert "exact_match" in card.split("```yaml")[1]
 
 
-def test_a_guard_more_asks_for_nothing_else(at: Any, brulee: Any, generated: list[int]) -> None:
-    run(at, brulee)
+def test_a_guard_more_asks_for_nothing_else(
+    at: Any, brulee: Any, scored: None, generated: list[int]
+) -> None:
     trained = weights()
     generated.clear()
     run(at, brulee, guards=["plain-prose"], guard_limit=3)
@@ -102,9 +108,8 @@ def test_a_guard_more_asks_for_nothing_else(at: Any, brulee: Any, generated: lis
 
 
 def test_what_a_limit_left_out_is_not_asked_for_twice(
-    at: Any, brulee: Any, generated: list[int]
+    at: Any, brulee: Any, scored: None, generated: list[int]
 ) -> None:
-    run(at, brulee)
     whole = answers(RUN, "tuned")
     run(at, brulee, limit=2)
     assert answers(RUN, "tuned") == whole[:2]
@@ -116,8 +121,9 @@ def test_what_a_limit_left_out_is_not_asked_for_twice(
     assert files(RUN, ".spare") == []
 
 
-def test_longer_completions_are_generated_anew(at: Any, brulee: Any, generated: list[int]) -> None:
-    run(at, brulee)
+def test_longer_completions_are_generated_anew(
+    at: Any, brulee: Any, scored: None, generated: list[int]
+) -> None:
     generated.clear()
     longer = {"max_new_tokens": 6}
     run(at, brulee, generation=longer)
@@ -127,9 +133,8 @@ def test_longer_completions_are_generated_anew(at: Any, brulee: Any, generated: 
 
 
 def test_a_scoring_that_was_stopped_goes_on(
-    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+    at: Any, brulee: Any, scored: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(at, brulee)
     trained = weights()
     with monkeypatch.context() as broken:
         broken.setattr("brulee.pipeline.write_up", lambda *_: (_ for _ in ()).throw(MemoryError()))
@@ -144,8 +149,9 @@ def test_a_scoring_that_was_stopped_goes_on(
 
 
 @pytest.mark.parametrize("command", ["run", "resume"])
-def test_the_runs_own_recipe_may_be_edited(at: Any, brulee: Any, command: str) -> None:
-    run(at, brulee)
+def test_the_runs_own_recipe_may_be_edited(
+    at: Any, brulee: Any, scored: None, command: str
+) -> None:
     file = RUN / "recipe.yaml"
     file.write_text(file.read_text().replace("- rouge\n", "- bleu\n"))
     again = ["resume", RUN] if command == "resume" else ["run", file, "--folder", RUN]
@@ -154,8 +160,7 @@ def test_the_runs_own_recipe_may_be_edited(at: Any, brulee: Any, command: str) -
     assert {score.metric for score in results.read(RUN).scores} == {"bleu"}
 
 
-def test_training_again_leaves_the_scores(at: Any, brulee: Any) -> None:
-    run(at, brulee)
+def test_training_again_leaves_the_scores(at: Any, brulee: Any, scored: None) -> None:
     before = (RUN / "results.json").read_bytes()
     recipe = at.write(evaluate=ASKED | {"metrics": ["bleu"]})
     assert brulee("train", recipe).code == 0

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
+from brulee.evaluation import answering
+from brulee.inference.engine import Engine
 from brulee.training import checkpoint
 from brulee.training.events import EventLog
 
@@ -23,6 +25,7 @@ BAD: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "bad_inputs
 LONG = {"train__epochs": 5, "train__save_every": 4, "train__validate_every": 1000}
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_training_saves_and_its_line_finishes_the_run(
     at: Any, brulee: Any, environment: dict[str, str]
 ) -> None:
@@ -43,21 +46,30 @@ def test_ctrl_c_in_training_saves_and_its_line_finishes_the_run(
     assert (at.folder / "runs/recipe/adapter/adapter_model.safetensors").is_file()
 
 
-def test_sigterm_in_training_saves_as_ctrl_c_does(
-    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_training_saves_and_the_line_that_is_said_finishes_the_run(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    write = EventLog.write
+    write, before = EventLog.write, signal.getsignal(number)
 
     def write_then_stop(log: EventLog, event: str, **values: Any) -> None:
         write(log, event, **values)
         if values["step"] == 2:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(number)
 
-    monkeypatch.setattr(EventLog, "write", write_then_stop)
-    done = brulee("train", at.write(**LONG))
+    with monkeypatch.context() as stopped:
+        stopped.setattr(EventLog, "write", write_then_stop)
+        done = brulee("train", at.write(**LONG))
+    said = "error: interrupted after step 2 of 20; the state is saved. Go on with: brulee "
     assert done.code == 2
-    assert "interrupted after step 2 of 20; the state is saved" in done.errors[0]
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert done.errors[0].startswith(said)
+    assert signal.getsignal(number) == before
+    saved = checkpoint.newest(at.folder / "runs/recipe/checkpoints")
+    assert saved is not None
+    assert saved.step == 2
+    assert brulee(*shlex.split(done.errors[0].removeprefix(said))).code == 0
+    assert steps(at) == list(range(1, 21))
+    assert (at.folder / "runs/recipe/adapter/adapter_model.safetensors").is_file()
 
 
 def test_sigterm_in_scoring_keeps_its_answers(
@@ -90,6 +102,39 @@ def test_an_interrupt_that_is_swallowed_comes_again(
     assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
 
 
+def test_an_interrupt_in_scoring_keeps_what_was_answered(
+    at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, left = answering.append, [3]
+
+    def append_then_stop(out: Any, answer: Any) -> None:
+        append(out, answer)
+        left[0] -= 1
+        if not left[0]:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(answering, "append", append_then_stop)
+        done = brulee(*at.run())
+    line = "interrupted; what was finished is kept. Go on with: brulee resume runs/recipe"
+    assert (done.code, done.errors) == (2, [f"error: {line}"])
+    answers = at.folder / "runs/recipe/eval/base/rows-test.jsonl"
+    kept = answers.read_text().splitlines()
+    assert len(kept) == 3
+    asked: list[int] = []
+    generate = Engine.generate
+
+    def counted(engine: Engine, prompts: Any, *rest: Any, **named: Any) -> Any:
+        asked.append(len(prompts))
+        return generate(engine, prompts, *rest, **named)
+
+    monkeypatch.setattr(Engine, "generate", counted)
+    assert brulee("resume", "runs/recipe").code == 0
+    assert asked == [3, 6], "what was answered is asked again"
+    assert {*kept} <= {*answers.read_text().splitlines()}
+
+
+@pytest.mark.slow
 def test_stopped_scoring_keeps_its_answers(
     at: Any, brulee: Any, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,24 +105,24 @@ def test_an_option_that_a_method_lacks_is_tried_with_the_others(at: Any, brulee:
 
 def test_of_ranges_settings_are_proposed_and_none_twice(at: Any, brulee: Any) -> None:
     axes = ("--set", "train.learning_rate=1e-4..1e-1:log", "--set", "method.rank=1..8")
-    done = brulee("sweep", at.write(train__max_steps=1), *axes, "--trials", 5, "--json")
+    done = brulee("sweep", at.write(train__max_steps=1), *axes, "--trials", 3, "--json")
     assert done.code == 0, done.err
     tried = [trial["settings"] for trial in done.json["trials"]]
-    assert (len(tried), done.json["sampler"]) == (6, "tpe")
+    assert (len(tried), done.json["sampler"]) == (4, "tpe")
     assert tried[0] == {"train.learning_rate": 1e-3, "method.rank": 2}
-    assert len({json.dumps(settings) for settings in tried}) == 6
+    assert len({json.dumps(settings) for settings in tried}) == 4
     assert all(isinstance(settings["method.rank"], int) for settings in tried)
     assert all(1e-4 <= settings["train.learning_rate"] <= 1e-1 for settings in tried)
-    again = brulee("sweep", "recipe.yaml", *axes, "--trials", 5, "--json", "--folder", "other")
+    again = brulee("sweep", "recipe.yaml", *axes, "--trials", 3, "--json", "--folder", "other")
     assert [trial["settings"] for trial in again.json["trials"]] == tried, "the seed decides"
 
 
 def test_more_trials_go_on_where_fewer_ended(at: Any, brulee: Any) -> None:
-    axis = ("--set", "method.rank=1,2,3,4,5,6")
+    axis = ("--set", "method.rank=1,2,3,4")
     few = brulee("sweep", at.write(train__max_steps=1), *axis, "--trials", 2, "--json").json
     more = brulee("sweep", "recipe.yaml", *axis, "--json").json
     assert [t["values"] for t in more["trials"][:3]] == [t["values"] for t in few["trials"]]
-    assert sorted(t["settings"]["method.rank"] for t in more["trials"]) == [1, 2, 3, 4, 5, 6]
+    assert sorted(t["settings"]["method.rank"] for t in more["trials"]) == [1, 2, 3, 4]
     if more["chosen"] != few["chosen"] != 0:
         assert more["tested_before"] == [few["chosen"]]
 
@@ -244,7 +244,9 @@ def test_a_method_that_has_no_room_for_all_validation_rows_is_not_compared(
     assert "raise train.max_length to compare it" in done.json["trials"][1]["reason"]
 
 
-def test_a_dry_run_says_what_it_will_take_and_writes_nothing(at: Any, brulee: Any) -> None:
+def test_a_dry_run_says_what_it_will_take_and_writes_nothing(
+    at: Any, brulee: Any, tried_here: None
+) -> None:
     done = brulee("sweep", at.write(), "--set", "method.rank=2,4", "--seeds", 3, "--dry-run")
     assert done.code == 0, done.err
     assert done.out.startswith("6 trainings of about ")
@@ -276,7 +278,10 @@ def test_trials_are_runs_for_other_commands(at: Any, brulee: Any) -> None:
 
 @pytest.mark.parametrize(
     ("axis", "count"),
-    [("method.rank=1..3", 3), ("train.learning_rate=0.001..0.0010001", 6)],
+    [
+        ("method.rank=1..3", 3),
+        pytest.param("train.learning_rate=0.001..0.0010001", 6, marks=pytest.mark.slow),
+    ],
 )
 def test_a_narrow_range_ends_when_all_was_tried(
     at: Any, brulee: Any, axis: str, count: int

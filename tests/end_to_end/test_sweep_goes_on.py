@@ -20,10 +20,17 @@ from brulee.training.trainer import Trainer
 pytestmark = pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed")
 
 AXIS = ("--set", "train.learning_rate=1e-3,3e-3,1e-2,3e-2")
-# The command line without the forecast, which takes longer than these trainings.
-CALL = """import sys
+# The command line without the forecast, which takes longer than these trainings. A step takes as
+# long as the variable PAUSE says, in seconds: time for the moment that a test waits for.
+CALL = """import os, sys, time
 from brulee.pipeline import sweeps
+from brulee.training.trainer import Trainer
 sweeps.tell_forecast = lambda _: None
+one_step = Trainer._one_step
+def paused(*given):
+    time.sleep(float(os.environ.get("PAUSE", 0)))
+    return one_step(*given)
+Trainer._one_step = paused
 from brulee.cli.main import main
 sys.argv[0] = "brulee"
 main()"""
@@ -58,12 +65,12 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
     at: Any, brulee: Any, environment: dict[str, str], monkeypatch: Any, how: signal.Signals
 ) -> None:
     monkeypatch.setattr("brulee.pipeline.sweeps.tell_forecast", lambda _: None)
-    recipe = at.write(train__epochs=20, train__save_every=5)
+    recipe = at.write(train__epochs=3, train__save_every=5)
     axis = ("--set", "train.learning_rate=1e-3,3e-3")
     whole = brulee("sweep", recipe, *axis, "--folder", "whole")
     assert whole.code == 0, whole.err
-    process = started(environment, recipe, *axis, "--folder", "cut")
-    until_it_trains(process, at.folder / "cut/trial-001", 12)
+    process = started({**environment, "PAUSE": "0.1"}, recipe, *axis, "--folder", "cut")
+    until_it_trains(process, at.folder / "cut/trial-001", 7)
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
     if how == signal.SIGINT:
@@ -84,7 +91,7 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
     monkeypatch.setattr(Trainer, "_one_step", counted)
     again = brulee("sweep", recipe, *axis, "--folder", "cut")
     assert again.code == 0, again.err
-    assert 0 < len(steps) <= 80 - 10, "it began anew"
+    assert 0 < len(steps) <= 12 - 5, "it began anew"
     assert "trial-000 of" not in again.err
     assert first.stat().st_mtime_ns == before, "a finished trial was run again"
     assert values(at.folder / "cut") == values(at.folder / "whole")

@@ -86,8 +86,8 @@ def test_a_score_of_some_tasks_alone_is_no_objective(at: Any, brulee: Any) -> No
     assert "--objective: accuracy is no score of others, and a sweep chooses by one of" in done.err
 
 
-def test_another_sweep_in_the_folder_is_refused(at: Any, brulee: Any) -> None:
-    assert brulee("sweep", at.write(), "--set", "method.rank=2,4").code == 0
+def test_another_sweep_in_the_folder_is_refused(at: Any, brulee: Any, once: Any) -> None:
+    once("sweep", at.write(), "--set", "method.rank=2,4")
     for words, says in (
         (("--set", "method.rank=2,8"), "another axes"),
         (("--set", "method.rank=2,4", "--seeds", 2), "another seeds: 1 there and 2 now"),
@@ -114,8 +114,8 @@ def test_pruning_that_cannot_work_is_told(at: Any, brulee: Any, axis: str, says:
     assert says in done.err
 
 
-def test_changed_rows_are_refused(at: Any, brulee: Any) -> None:
-    assert brulee("sweep", at.write(), "--set", "method.rank=2,4").code == 0
+def test_changed_rows_are_refused(at: Any, brulee: Any, once: Any) -> None:
+    once("sweep", at.write(), "--set", "method.rank=2,4")
     at.rows(BAD["ROWS"][:-1])
     done = brulee("sweep", "recipe.yaml", "--set", "method.rank=2,4")
     assert done.code == 2
@@ -162,8 +162,8 @@ def test_a_study_of_somebody_else_is_not_written_to(at: Any, brulee: Any) -> Non
     assert theirs.user_attrs == {}
 
 
-def test_a_damaged_storage_is_told(at: Any, brulee: Any) -> None:
-    assert brulee("sweep", at.write(), "--set", "method.rank=2,4").code == 0
+def test_a_damaged_storage_is_told(at: Any, brulee: Any, once: Any) -> None:
+    once("sweep", at.write(), "--set", "method.rank=2,4")
     (at.folder / SWEEP / "sweep.db").write_text("no database\n" * 100)
     done = brulee("sweep", "recipe.yaml", "--set", "method.rank=2,4")
     assert done.code == 2

@@ -8,6 +8,7 @@ import typer
 
 from brulee import progress
 from brulee.cli import options
+from brulee.cli.loading import loading_pytorch
 from brulee.cli.output import print_json, print_table, print_text
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def train(
     timed = [f"train.max_steps={steps}", "data.split.validation=0", *_WITHOUT_VALIDATION]
     spec = load_recipe(recipe, [*timed, *(overrides or ())])
     progress.enable(not quiet)
-    with progress.waiting("Loading PyTorch"):
+    with loading_pytorch():
         from brulee.pipeline.bench import bench_training
 
     found = bench_training(spec)

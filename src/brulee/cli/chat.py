@@ -13,6 +13,7 @@ import typer
 
 from brulee import progress
 from brulee.cli import options
+from brulee.cli.loading import loading_pytorch
 from brulee.cli.output import print_lines
 from brulee.cli.pairs import named
 from brulee.errors import InputError
@@ -54,7 +55,7 @@ def chat(
     """
     targets = named(adapter, base)
     progress.enable(not quiet)
-    with progress.waiting("Loading PyTorch"):
+    with loading_pytorch():
         from brulee.inference.session import open_session
     how = {
         "max_new_tokens": max_new_tokens,

@@ -9,6 +9,7 @@ import typer
 
 from brulee import progress
 from brulee.cli import options
+from brulee.cli.loading import loading_pytorch
 from brulee.cli.output import print_json, print_table
 from brulee.cli.places import check_folder
 
@@ -64,7 +65,7 @@ def evaluate(
     For example: brulee eval bundled --suite mmlu --data mmlu --limit 20
     """
     progress.enable(not quiet)
-    with progress.waiting("Loading PyTorch"):
+    with loading_pytorch():
         from brulee.evaluation.suite_options import parse_settings
         from brulee.evaluation.suites import suite as suite_of
         from brulee.pipeline import evaluation_files as files

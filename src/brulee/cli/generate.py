@@ -11,6 +11,7 @@ import typer
 
 from brulee import progress
 from brulee.cli import options
+from brulee.cli.loading import loading_pytorch
 from brulee.cli.output import print_json
 from brulee.cli.pairs import named
 from brulee.cli.records import Record, read_records, texts
@@ -77,7 +78,7 @@ def generate(
         "thoughts": thoughts,
     }
     progress.enable(not quiet)
-    with progress.waiting("Loading PyTorch"):
+    with loading_pytorch():
         from brulee.inference.session import open_session
     if targets:
         from brulee.inference.adapters import open_adapters

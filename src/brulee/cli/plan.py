@@ -9,6 +9,7 @@ import typer
 
 from brulee import progress
 from brulee.cli import options
+from brulee.cli.loading import loading_pytorch
 from brulee.cli.output import print_json, print_table, print_text
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def plan(
 
     spec = load_recipe(recipe, overrides or ())
     progress.enable(not quiet)
-    with progress.waiting("Loading PyTorch"):
+    with loading_pytorch():
         from brulee.pipeline.plan import plan as make_plan
 
     found = make_plan(spec, method or None)

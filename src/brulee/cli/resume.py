@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from brulee import progress
 from brulee.cli import options
+from brulee.cli.loading import loading_pytorch
 from brulee.cli.output import print_run, print_trained
 
 
@@ -16,7 +17,7 @@ def resume(
     the adapter.
     """
     progress.enable(not quiet)
-    with progress.waiting("Loading PyTorch"):
+    with loading_pytorch():
         from brulee import pipeline
         from brulee.reporting import results
 

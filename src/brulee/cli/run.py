@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from brulee import progress
 from brulee.cli import options
+from brulee.cli.loading import loading_pytorch
 from brulee.cli.output import print_run
 
 
@@ -24,7 +25,7 @@ def run(
     # Read before torch is imported, so that a mistyped key costs no wait.
     spec = load_recipe(recipe, overrides or ())
     progress.enable(not quiet)
-    with progress.waiting("Loading PyTorch"):
+    with loading_pytorch():
         from brulee import pipeline
 
     print_run(pipeline.run(spec, folder=folder, fresh=fresh), as_json)

@@ -15,6 +15,7 @@ import typer
 
 from brulee import progress
 from brulee.cli import options
+from brulee.cli.loading import loading_pytorch
 from brulee.cli.output import print_lines
 from brulee.cli.pairs import named
 from brulee.errors import InputError
@@ -83,7 +84,7 @@ def serve(
     root = _root(adapters_root, allow_loading)
     _check_installed()
     progress.enable(not quiet)
-    with progress.waiting("Loading PyTorch"):
+    with loading_pytorch():
         from brulee.serving.exchange import Serving
         from brulee.serving.http import make_app
         from brulee.serving.limits import Limits, kept_bytes

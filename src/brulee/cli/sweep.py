@@ -11,6 +11,7 @@ import typer
 
 from brulee import progress
 from brulee.cli import options
+from brulee.cli.loading import loading_pytorch
 from brulee.cli.output import console, print_json, print_text
 from brulee.errors import InputError
 
@@ -81,7 +82,7 @@ def sweep(
     spec = load_recipe(recipe, fixed)
     seconds = None if timeout is None else _seconds(timeout)
     progress.enable(not quiet)
-    with progress.waiting("Loading PyTorch"):
+    with loading_pytorch():
         from brulee.pipeline import sweeps
         from brulee.pipeline.sweeps.forecast import forecast
         from brulee.pipeline.sweeps.outline import Options
