@@ -87,6 +87,7 @@ def _naive(model: PreTrainedModel, documents: Sequence[Encoded]) -> Any:
     return total, _gradients(model)
 
 
+@pytest.mark.diagonal("method", "name", lines=2)
 @pytest.mark.parametrize("method", METHODS, ids=str)
 @pytest.mark.parametrize("name", FUSED)
 def test_losses_and_gradients_are_those_of_the_model_itself(
