@@ -128,6 +128,7 @@ def _requests(prompts: list[list[int]], answers: int) -> list[Encoded]:
     return made
 
 
+@pytest.mark.diagonal("name", "answers")
 @pytest.mark.parametrize("answers", [1, 4], ids=["own prompts", "shared prompts"])
 @pytest.mark.parametrize("name", MODELS)
 def test_likelihoods_are_those_of_one_request_at_a_time(
@@ -144,6 +145,7 @@ def test_likelihoods_are_those_of_one_request_at_a_time(
     _assert_close(_engine(model).loglikelihood(requests), expected)
 
 
+@pytest.mark.diagonal("name", "batch_tokens")
 @pytest.mark.parametrize("name", ["llama", "mistral", "gpt2"])
 @pytest.mark.parametrize("batch_tokens", [1, 60, 200])
 def test_a_stream_and_padded_batches_give_the_same_likelihoods(

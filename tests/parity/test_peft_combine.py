@@ -103,6 +103,7 @@ def _logits(model: Any) -> torch.Tensor:
     return logits
 
 
+@pytest.mark.diagonal("kind", "weights")
 @pytest.mark.parametrize("weights", [(0.7, 0.3), (1.0, 1.0)], ids=str)
 @pytest.mark.parametrize(("kind", "here", "there", "same"), WAYS, ids=[way[0] for way in WAYS])
 def test_a_combination_is_pefts(

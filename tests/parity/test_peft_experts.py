@@ -62,6 +62,7 @@ def _logits(model: Any) -> torch.Tensor:
     return logits
 
 
+@pytest.mark.diagonal("name", "options")
 @pytest.mark.parametrize("options", TARGETS, ids=str)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_our_adapter_gives_the_same_logits_and_gradients_in_peft(

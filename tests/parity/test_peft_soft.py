@@ -111,6 +111,7 @@ def _in_peft(base: Base, kind: str, **options: Any) -> PeftModel:
     return peft.get_peft_model(base.model, config).eval()
 
 
+@pytest.mark.diagonal("name,changes", "kind")
 @each_method
 @each_model
 def test_ours_gives_the_same_logits_in_peft(
@@ -131,6 +132,7 @@ def test_ours_gives_the_same_logits_in_peft(
     assert (ours[:, -12:] - plain).abs().max() > 0.05, "nothing is changed: nothing is tested"
 
 
+@pytest.mark.diagonal("name,changes", "kind")
 @each_method
 @each_model
 def test_pefts_gives_the_same_logits_here(
@@ -278,6 +280,7 @@ def _their_loss(model: Any, documents: list[Encoded], prefix: int) -> torch.Tens
     return total / learned
 
 
+@pytest.mark.diagonal("name", "kind")
 @each_method
 @pytest.mark.parametrize("name", ["llama", "gpt2", "t5"])
 def test_twenty_steps_give_pefts_losses_and_gradients(

@@ -204,4 +204,6 @@ def test_help_takes_less_than_half_a_second_of_work() -> None:
         python("-m", "brulee", "--help")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+        if seconds[-1] < 0.5:
+            break
     assert min(seconds) < 0.5

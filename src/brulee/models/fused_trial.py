@@ -88,13 +88,13 @@ def form_is_right(
     end = int(getattr(twin.config, "max_position_embeddings", 0) or 0) - _END
     starts = [0] * (_PAIRS - 1) + [max(0, end)]
     try:
-        errors = [_error(decoder, twin, seed, start) for seed, start in enumerate(starts)]
+        # An error may be no number, where a twin's hidden states are none.
+        right = all(_error(decoder, twin, i, start) <= 1e-4 for i, start in enumerate(starts))
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, TypeError):
         return False  # maps of other sizes than those that were read
-    # An error may be no number, where a twin's hidden states are none.
-    if not max(errors) <= 1e-4 or _routes_by_chance(twin, own):
+    if not right or _routes_by_chance(twin, own):
         return False
     return all(_drops_where_read(model, len(own.layers), key, decoder_of) for key in drops(model))
 

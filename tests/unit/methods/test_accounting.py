@@ -45,6 +45,7 @@ def folder(
     return folder
 
 
+@pytest.mark.diagonal("name", "folder")
 @pytest.mark.parametrize("name", METHODS)
 def test_counts_are_those_of_a_stored_adapter_and_a_real_optimiser(
     folder: Path, tmp_path: Path, name: str

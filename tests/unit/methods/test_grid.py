@@ -101,6 +101,11 @@ ADAPTERS = [name for name, way in WAYS.items() if not METHODS[way.method].stores
 MERGING = [name for name, way in WAYS.items() if way.merges]
 
 MakeBase = Callable[[str], Base]
+# Of the whole grid, which make test-all goes through, the fast tests have every way on two, and
+# what only encoder-decoders have.
+each_on_two = pytest.mark.diagonal(
+    "name", "architecture", lines=2, also=[("houlsby", "t5"), ("lora-embeddings", "t5")]
+)
 
 
 @pytest.fixture(scope="session")
@@ -174,6 +179,7 @@ def test_every_method_is_held_to_the_contract() -> None:
     assert {way.method for way in WAYS.values()} == METHODS.keys()
 
 
+@each_on_two
 @pytest.mark.parametrize("name", WAYS)
 def test_swapped_switched_off_or_taken_off_it_leaves_no_trace(
     pristine: MakeBase, name: str, architecture: str
@@ -202,6 +208,7 @@ def test_swapped_switched_off_or_taken_off_it_leaves_no_trace(
     assert torch.equal(_logits(base), plain)
 
 
+@each_on_two
 @pytest.mark.parametrize("name", MERGING)
 def test_merging_changes_no_logit_and_leaves_no_module(
     pristine: MakeBase, name: str, architecture: str
@@ -230,6 +237,7 @@ def test_what_cannot_be_merged_says_why_and_stays_as_it_is(pristine: MakeBase, n
     assert torch.equal(_logits(base, attached), tuned), "refused, and yet changed"
 
 
+@each_on_two
 @pytest.mark.parametrize("name", WAYS)
 def test_a_step_changes_what_is_trained_and_nothing_else(
     pristine: MakeBase, tmp_path: Path, name: str, architecture: str
@@ -270,6 +278,7 @@ def _one_step(base: Base, attached: Attached, folder: Path) -> None:
     ).train()
 
 
+@each_on_two
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_a_stored_adapter_gives_the_same_logits_on_a_fresh_base(
     pristine: MakeBase, tmp_path: Path, name: str, architecture: str

@@ -99,6 +99,7 @@ def _values(base: Base) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
 
 
+@pytest.mark.diagonal("way", "folder")
 @pytest.mark.parametrize("way", WAYS)
 def test_a_step_learns_and_taking_it_off_leaves_the_base_as_it_was(
     folder: Path, tmp_path: Path, way: str
@@ -116,6 +117,7 @@ def test_a_step_learns_and_taking_it_off_leaves_the_base_as_it_was(
     assert all(torch.equal(values[name], after[name]) for name in values)
 
 
+@pytest.mark.diagonal("way", "folder")
 @pytest.mark.parametrize("way", WAYS)
 def test_stored_and_loaded_again_it_gives_the_same_logits(
     folder: Path, tmp_path: Path, way: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,19 @@ def test_it_answers_over_that_revision(tmp_path: Path) -> None:
     assert open_session(str(folder), "cpu", "float32").base.revision == "v1"
 
 
-def test_a_plan_is_of_that_revision(
-    tmp_path: Path, hub: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for key, value in (("HF_HUB_CACHE", hub["v1"].parents[2]), ("HF_HUB_OFFLINE", "1")):
-        monkeypatch.setenv(key, str(value))  # for the process that tries methods
+class _Here(nullcontext[Any]):
+    """Tries methods in this process: another one would import for seconds first."""
+
+    def __init__(self, _: tuple[str, ...], prepare: Callable[..., Any], *arguments: Any) -> None:
+        super().__init__(self)
+        self.prepared = prepare(*arguments)
+
+    def run(self, trial: Callable[..., Any], *arguments: Any) -> Any:
+        return trial(self.prepared, *arguments)
+
+
+def test_a_plan_is_of_that_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brulee.pipeline.plan.Apart", _Here)
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(f'{{"q": "ask {i}", "a": "yes {i}"}}\n' for i in range(12)))
     phrased = {"prompt": "{{q}}", "completion": "{{a}}"}

@@ -58,6 +58,7 @@ def _gradient(
     return total.item(), gradient
 
 
+@pytest.mark.diagonal("name", "kind")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", CAUSAL)
 def test_packed_and_padded_give_the_loss_and_gradient_of_one_at_a_time(
@@ -76,6 +77,7 @@ def test_packed_and_padded_give_the_loss_and_gradient_of_one_at_a_time(
         torch.testing.assert_close(gradient, expected[1], atol=2e-4, rtol=1e-4)
 
 
+@pytest.mark.diagonal("name", "kind")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["t5", "bart", "t5gemma"])
 def test_padded_pairs_give_the_loss_and_gradient_of_one_at_a_time(
@@ -143,6 +145,7 @@ def _without_cache(base: Base, prompt: list[int], count: int) -> list[int]:
     return written
 
 
+@pytest.mark.diagonal("name", "kind")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mistral", "t5", "bart"])
 def test_generating_with_a_cache_writes_what_is_written_without_one(
@@ -160,6 +163,7 @@ def test_generating_with_a_cache_writes_what_is_written_without_one(
     assert max(token for ids in found for token in ids) < 300
 
 
+@pytest.mark.diagonal("name", "kind")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["llama", "mistral", "t5"])
 def test_likelihoods_of_shared_prompts_are_those_of_each_alone(
@@ -196,6 +200,7 @@ def test_positions_of_a_soft_prompt_are_taken_off_the_context(
         engine.generate([[*longest, 7]], Sampling(9))
 
 
+@pytest.mark.diagonal("name", "kind")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["llama", "t5"])
 def test_training_lowers_the_loss_and_moves_nothing_else(

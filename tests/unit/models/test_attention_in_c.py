@@ -96,6 +96,7 @@ def _exact(
     return [out, *torch.autograd.grad(out, inputs, d_out)]
 
 
+@pytest.mark.diagonal("heads,window", "pack", "way", lines=4)
 @pytest.mark.parametrize(("heads", "window"), CASES, ids=str)
 @pytest.mark.parametrize("pack", PACKS)
 def test_output_and_gradients(

@@ -67,11 +67,14 @@ def _gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 
 def _fused(model: PreTrainedModel, documents: Sequence[Encoded], shared: int) -> Any:
-    loss = CompletionLoss(model)
+    return _of(CompletionLoss(model), documents, shared)
+
+
+def _of(loss: CompletionLoss, documents: Sequence[Encoded], shared: int) -> Any:
     assert loss.decoder is not None
     total = loss(pack(documents, shared))
     total.backward()
-    return total.item(), _gradients(model)
+    return total.item(), _gradients(loss.model)
 
 
 def _naive(model: PreTrainedModel, documents: Sequence[Encoded]) -> Any:
@@ -87,6 +90,7 @@ def _naive(model: PreTrainedModel, documents: Sequence[Encoded]) -> Any:
     return total, _gradients(model)
 
 
+@pytest.mark.diagonal("method", "name", lines=2)
 @pytest.mark.parametrize("method", METHODS, ids=str)
 @pytest.mark.parametrize("name", FUSED)
 def test_losses_and_gradients_are_those_of_the_model_itself(
@@ -94,8 +98,9 @@ def test_losses_and_gradients_are_those_of_the_model_itself(
 ) -> None:
     model = _tuned(make_model, name, method)
     expected_loss, expected = _naive(model, DOCUMENTS)
+    ours = CompletionLoss(model)
     for shared in (0, common_start(DOCUMENTS)):
-        loss, found = _fused(model, DOCUMENTS, shared)
+        loss, found = _of(ours, DOCUMENTS, shared)
         assert loss == pytest.approx(expected_loss, rel=1e-5)
         assert found.keys() == expected.keys()
         for key, gradient in expected.items():
@@ -105,12 +110,12 @@ def test_losses_and_gradients_are_those_of_the_model_itself(
 
 
 def test_documents_of_a_pack_are_kept_apart(make_model: Make) -> None:
-    model = make_model("llama")
-    together, _ = _fused(model.requires_grad_(True), DOCUMENTS, 3)
+    loss = CompletionLoss(make_model("llama").requires_grad_(True))
+    together, _ = _of(loss, DOCUMENTS, 3)
     for at in range(len(DOCUMENTS)):
         rest = DOCUMENTS[:at] + DOCUMENTS[at + 1 :]
-        alone, _ = _fused(model, DOCUMENTS[at : at + 1], 0)
-        assert together - _fused(model, rest, 3)[0] == pytest.approx(alone, abs=1e-3)
+        alone, _ = _of(loss, DOCUMENTS[at : at + 1], 0)
+        assert together - _of(loss, rest, 3)[0] == pytest.approx(alone, abs=1e-3)
 
 
 def test_a_common_beginning_is_never_one_that_predicts_a_learned_token() -> None:
@@ -282,8 +287,8 @@ def test_what_is_computed_again_gives_the_same_to_the_bit(
 
 
 def test_what_is_computed_again_is_not_kept(make_model: Make) -> None:
-    """What a forward pass leaves in memory, of 32 layers and 4,000 tokens."""
-    model = _tuned(make_model, "llama", {"name": "lora"}, num_hidden_layers=32)
+    """What a forward pass leaves in memory, of 16 layers and 4,000 tokens."""
+    model = _tuned(make_model, "llama", {"name": "lora"}, num_hidden_layers=16)
     loss = CompletionLoss(model)
     assert loss.decoder is not None
     loss(pack(DOCUMENTS)).backward()  # what is allocated once is there

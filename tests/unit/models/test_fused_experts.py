@@ -67,6 +67,7 @@ def _alone(model: PreTrainedModel) -> torch.Tensor:
     return total
 
 
+@pytest.mark.diagonal("name", "method")
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m["name"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, Any]) -> None:

@@ -39,6 +39,12 @@ METHODS: list[dict[str, Any]] = [
     {"name": "bottleneck", "kind": "houlsby", "reduction": 4},
     {"name": "prefix", "tokens": 4, "init": "random"},
 ]
+# One family of each kind: where norms stand and what they do, how positions come in, what is
+# capped or scaled, MLPs beside attention, maps for several things at once.
+KINDS = (
+    *("llama", "qwen3", "gemma2", "granite", "olmo2", "glm4", "stablelm-parallel", "cohere"),
+    *("gpt2", "opt", "neox", "falcon-40b"),
+)
 # A common beginning of three; all but one are longer than the windows, the last one by far.
 DOCUMENTS = [
     Encoded.ending((7, 8, 9, 10, 11, 12, 13, 14), 3),
@@ -82,6 +88,7 @@ def _assert_same(found: Any, expected: Any) -> None:
         )
 
 
+@pytest.mark.diagonal("method", "name")
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m["name"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, Any]) -> None:
@@ -91,7 +98,10 @@ def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, An
         _assert_same(_ours(loss, shared), expected)
 
 
-@pytest.mark.parametrize("name", ["gemma2", "gemma3", "phi3", "mistral"])
+@pytest.mark.parametrize(
+    "name",
+    ["gemma2", "phi3", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gemma3", "mistral"))],
+)
 def test_without_loops_in_c_and_in_small_products(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +129,9 @@ def test_what_is_computed_again_is_the_same_to_the_bit(name: str) -> None:
     assert all(torch.equal(first[1][key], again[1][key]) for key in first[1])
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", [n if n in KINDS else pytest.param(n, marks=pytest.mark.slow) for n in FAMILIES]
+)
 def test_in_bf16_it_is_as_near_to_fp32_as_the_model_itself(name: str) -> None:
     """Heads are as wide as the loops in C need, which take bf16 where a processor has it."""
     sizes = {"head_dim": 32, "hidden_size": 128, "initializer_range": 0.1}
@@ -228,6 +240,7 @@ DROPS: list[tuple[str, dict[str, float]]] = [
 ]
 
 
+@pytest.mark.diagonal("method", "name")
 @pytest.mark.parametrize("method", [METHODS[0], METHODS[3]], ids=lambda m: m["name"])
 @pytest.mark.parametrize(("name", "shares"), DROPS, ids=[name for name, _ in DROPS])
 def test_dropout_is_where_the_model_has_it(

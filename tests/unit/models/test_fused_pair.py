@@ -70,6 +70,7 @@ def _tuned(name: str, method: dict[str, Any], **changes: Any) -> PreTrainedModel
     return perturbed(_model(name, **changes), method)
 
 
+@pytest.mark.diagonal("method", "name")
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: "-".join(map(str, m.values())))
 @pytest.mark.parametrize("name", ["flan-t5", "umt5"])
 def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, Any]) -> None:

@@ -74,6 +74,7 @@ def _model(name: str, **changes: Any) -> PreTrainedModel:
     return model.eval()
 
 
+@pytest.mark.diagonal("method", "name")
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: "-".join(map(str, m.values())))
 @pytest.mark.parametrize("name", ["bart", "mbart"])
 def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, Any]) -> None:
@@ -102,6 +103,7 @@ def test_of_positions_that_are_trained(method: dict[str, Any]) -> None:
     _assert_same(_packed(CompletionLoss(model)), _alone(model))
 
 
+@pytest.mark.diagonal("method", "name")
 @pytest.mark.parametrize("name", ["pegasus", "marian", "nllb"])
 @pytest.mark.parametrize("method", [METHODS[0], METHODS[6], METHODS[7], METHODS[9], PREFIX])
 def test_methods_where_positions_are_computed(name: str, method: dict[str, Any]) -> None:
@@ -121,6 +123,7 @@ def test_padded_for_a_kernel_they_are_the_same(
     _assert_same(_packed(CompletionLoss(model)), _alone(model))
 
 
+@pytest.mark.diagonal("method", "name")
 @pytest.mark.parametrize("method", [METHODS[0], METHODS[1], METHODS[6], PREFIX])
 @pytest.mark.parametrize("name", ["bart", "mbart"])
 def test_in_bfloat16_they_are_close(name: str, method: dict[str, Any]) -> None:

@@ -198,6 +198,7 @@ def test_heads_and_mlps_wider_than_a_t5_is_count(
         assert measured < token_bytes < 3 * measured
 
 
+@pytest.mark.diagonal("sizes", "shares")
 @pytest.mark.parametrize("shares", [{}, {"dropout": 0.1, "activation_dropout": 0.1}])
 @pytest.mark.parametrize(
     "sizes",

@@ -30,19 +30,29 @@ def documents() -> list[Encoded]:
 
 
 @pytest.fixture
-def make_trainer(
-    make_base: Callable[..., Base], documents: list[Encoded], tmp_path: Path
-) -> Callable[..., Trainer]:
+def make_trainer(make_trainer_in: Callable[..., Trainer], tmp_path: Path) -> Callable[..., Trainer]:
     """`make_trainer("llama", method="lora", options={}, folder=..., **train)`: a fresh base, all
     of it always from the same values."""
+
+    def make(*name: str, folder: Path = tmp_path, **more: Any) -> Trainer:
+        return make_trainer_in(*name, folder=folder, **more)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_trainer_in(
+    make_base: Callable[..., Base], documents: list[Encoded]
+) -> Callable[..., Trainer]:
+    """The same where no test is running: the folder has to be given."""
 
     def make(
         name: str = "llama",
         *,
+        folder: Path,
         method: str = "lora",
         options: dict[str, Any] | None = None,
         config: dict[str, Any] | None = None,
-        folder: Path = tmp_path,
         document: Callable[[int], Document] | None = None,
         validation: tuple[Encoded, ...] = (),
         autocast: bool = False,

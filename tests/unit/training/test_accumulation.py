@@ -28,6 +28,7 @@ def _assert_same(found: Any, expected: Any) -> None:
     torch.testing.assert_close(found[1], expected[1], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.diagonal("name", "packs")
 @pytest.mark.parametrize("packs", [True, False], ids=["packed", "padded"])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "t5", "bart"])
 def test_the_split_changes_neither_loss_nor_gradient(

@@ -170,6 +170,7 @@ def _assert_near(ours: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]) ->
         assert truth.norm() > 0
 
 
+@pytest.mark.diagonal("name", "method", "shared", lines=2)
 @pytest.mark.parametrize("method", ["lora", "full", "prefix", "bottleneck"])
 @pytest.mark.parametrize("shared", [0, 4])
 @pytest.mark.parametrize("name", ["llama", "qwen3", "gemma", "mistral"])

@@ -51,6 +51,7 @@ def test_they_take_the_fast_path(models: Path, name: str) -> None:
     assert fused_decoder(base.model) is not None
 
 
+@pytest.mark.slow  # test_several.py has it of one family
 def test_two_processes_give_the_losses_of_one(
     models: Path, tmp_path: Path, one_thread: None
 ) -> None:

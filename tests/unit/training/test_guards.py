@@ -176,9 +176,10 @@ def test_memory_that_runs_out_halves_the_passes_once(
 def test_where_a_pass_is_one_document_layers_keep_less(
     make_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
-    straight = make_trainer(folder=tmp_path / "straight", batch_size=1, accumulation=1)
+    how: dict[str, Any] = {"batch_size": 1, "accumulation": 1, "epochs": 1.0}
+    straight = make_trainer(folder=tmp_path / "straight", **how)
     straight.train()
-    trainer = make_trainer(folder=tmp_path / "scarce", batch_size=1, accumulation=1)
+    trainer = make_trainer(folder=tmp_path / "scarce", **how)
     before = trainer.passes.loss
 
     def scarce(batch: Batch) -> torch.Tensor:
@@ -192,7 +193,7 @@ def test_where_a_pass_is_one_document_layers_keep_less(
     assert "step 1: out of memory; layers now keep less" in event["reason"]
     for a, b in zip(straight.parameters, trainer.parameters, strict=True):
         assert torch.equal(a, b)
-    again = make_trainer(folder=tmp_path / "scarce", batch_size=1, accumulation=1)
+    again = make_trainer(folder=tmp_path / "scarce", **how)
     again.train()
     assert again.passes.recomputes, "a resumed training would run out of memory once more"
 
@@ -208,7 +209,7 @@ _DROPPING: list[dict[str, Any]] = [
 def test_a_step_that_is_tried_again_drops_what_it_would_have_dropped(
     make_trainer: MakeTrainer, tmp_path: Path, how: dict[str, Any]
 ) -> None:
-    how = {**how, "batch_size": 1, "accumulation": 1}
+    how = {**how, "batch_size": 1, "accumulation": 1, "epochs": 1.0}
     straight = make_trainer(folder=tmp_path / "straight", **how)
     straight.train()
     trainer = make_trainer(folder=tmp_path / "scarce", **how)

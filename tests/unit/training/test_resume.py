@@ -40,6 +40,34 @@ if importlib.util.find_spec("bitsandbytes"):  # rank 128: enough values to be he
 STEPS = 8  # ceil(3 epochs * 10 documents / 4)
 
 
+@pytest.fixture(scope="module")
+def straight(
+    make_trainer_in: MakeTrainer, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A training with dropout that nothing interrupted: its folder and what it ended in."""
+    folder = tmp_path_factory.mktemp("straight")
+    trainer = make_trainer_in(folder=folder, options={"dropout": 0.3}, save_every=3)
+    trainer.train()
+    return folder, _final(trainer)
+
+
+@pytest.fixture(scope="module")
+def saved(
+    make_trainer_in: MakeTrainer, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, torch.Tensor]]:
+    """The folder of one that saved every second step, and what it ended in. To be copied."""
+    folder = tmp_path_factory.mktemp("saved")
+    trainer = make_trainer_in(folder=folder, save_every=2, keep_checkpoints=4)
+    trainer.train()
+    return folder, _final(trainer)
+
+
+def _after_two_steps(saved: tuple[Path, Any], folder: Path) -> None:
+    """What a training of two steps leaves of checkpoints."""
+    name = "checkpoints/step-2"
+    shutil.copytree(saved[0] / name, folder / name)
+
+
 def _final(trainer: Trainer) -> dict[str, torch.Tensor]:
     return {k: t.clone() for k, t in trainer.attached.tensors().items()}
 
@@ -71,6 +99,7 @@ def _power_cut() -> None:
     raise SystemError("power cut")
 
 
+@pytest.mark.diagonal("case", "stop")
 @pytest.mark.parametrize("stop", [1, 5, STEPS])
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.get('method', 'lora')}-{c['name']}")
 def test_ctrl_c_then_resume_gives_the_uninterrupted_weights(
@@ -147,11 +176,13 @@ def test_every_method_goes_on_from_the_middle_of_a_checkpoint(
 
 @pytest.mark.parametrize("step", [2, 5, 7])
 def test_work_lost_to_a_crash_is_done_again_and_recorded_once(
-    make_trainer: MakeTrainer, documents: list[Encoded], tmp_path: Path, step: int
+    make_trainer: MakeTrainer,
+    documents: list[Encoded],
+    tmp_path: Path,
+    straight: tuple[Path, dict[str, torch.Tensor]],
+    step: int,
 ) -> None:
     common = {"options": {"dropout": 0.3}, "save_every": 3}
-    straight = make_trainer(folder=tmp_path / "straight", **common)
-    straight.train()
     folder = tmp_path / "crashed"
     with pytest.raises(SystemError, match="power cut"):
         make_trainer(
@@ -160,28 +191,25 @@ def test_work_lost_to_a_crash_is_done_again_and_recorded_once(
     assert len(_numbers(folder)) == step - 1
     resumed = make_trainer(folder=folder, **common)
     resumed.train()
-    expected = _final(straight)
-    assert all(torch.equal(t, expected[k]) for k, t in _final(resumed).items())
-    assert _numbers(folder) == _numbers(tmp_path / "straight")
+    assert all(torch.equal(t, straight[1][k]) for k, t in _final(resumed).items())
+    assert _numbers(folder) == _numbers(straight[0])
 
 
 def test_the_comparison_would_notice_a_forgotten_random_state(
     make_trainer: MakeTrainer,
     documents: list[Encoded],
     tmp_path: Path,
+    straight: tuple[Path, dict[str, torch.Tensor]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     common = {"options": {"dropout": 0.3}}
-    straight = make_trainer(folder=tmp_path / "straight", **common)
-    straight.train()
     folder = tmp_path / "halted"
     with pytest.raises(StoppedError):
         make_trainer(folder=folder, document=_interrupting(documents, 4, _ctrl_c), **common).train()
     monkeypatch.setattr(torch, "set_rng_state", lambda _: None)
     resumed = make_trainer(folder=folder, **common)
     resumed.train()
-    expected = _final(straight)
-    assert not all(torch.equal(t, expected[k]) for k, t in _final(resumed).items())
+    assert not all(torch.equal(t, straight[1][k]) for k, t in _final(resumed).items())
 
 
 def test_the_random_state_is_that_of_the_gpu_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,10 +247,9 @@ def _never(_: int) -> Document:
 
 @pytest.mark.parametrize("damage", ["unsealed", "flipped", "cut", "zeroed seal", "no weights"])
 def test_a_torn_checkpoint_is_passed_over(
-    make_trainer: MakeTrainer, tmp_path: Path, damage: str
+    make_trainer: MakeTrainer, tmp_path: Path, saved: tuple[Path, Any], damage: str
 ) -> None:
-    straight = make_trainer(save_every=2, keep_checkpoints=3)
-    straight.train()
+    shutil.copytree(saved[0], tmp_path, dirs_exist_ok=True)
     root = tmp_path / "checkpoints"
     assert newest(root).step == STEPS
     torn = root / f"step-{STEPS}"
@@ -230,8 +257,7 @@ def test_a_torn_checkpoint_is_passed_over(
     assert newest(root).step == 6
     resumed = make_trainer(save_every=2, keep_checkpoints=3)
     resumed.train()
-    expected = _final(straight)
-    assert all(torch.equal(t, expected[k]) for k, t in _final(resumed).items())
+    assert all(torch.equal(t, saved[1][k]) for k, t in _final(resumed).items())
     assert newest(root).step == STEPS, "the torn one was not replaced"
 
 
@@ -263,9 +289,9 @@ def _damage(folder: Path, how: str) -> None:
 
 @pytest.mark.parametrize("key", ["step", "sha256", "tokens", "best", "best.waited"])
 def test_a_checkpoint_of_another_version_is_refused_in_a_sentence(
-    make_trainer: MakeTrainer, tmp_path: Path, key: str
+    make_trainer: MakeTrainer, tmp_path: Path, saved: tuple[Path, Any], key: str
 ) -> None:
-    make_trainer(max_steps=2, save_every=2).train()
+    _after_two_steps(saved, tmp_path)
     seal = tmp_path / "checkpoints" / "step-2" / "state.json"
     state = json.loads(seal.read_text())
     inner = state["best"] if key.startswith("best.") else state
@@ -278,9 +304,9 @@ def test_a_checkpoint_of_another_version_is_refused_in_a_sentence(
 
 
 def test_a_checkpoint_of_other_parameters_is_refused_in_a_sentence(
-    make_trainer: MakeTrainer, tmp_path: Path
+    make_trainer: MakeTrainer, tmp_path: Path, saved: tuple[Path, Any]
 ) -> None:
-    make_trainer(max_steps=2, save_every=2).train()
+    _after_two_steps(saved, tmp_path)
     with pytest.raises(InputError, match=r"under 0 it has a tensor of \(8, 32\), not \(4, 32\)"):
         make_trainer(save_every=2, options={"rank": 4}).train()
     with pytest.raises(InputError, match=r"weights.safetensors: it holds \d+ tensors and not \d+"):
@@ -288,9 +314,9 @@ def test_a_checkpoint_of_other_parameters_is_refused_in_a_sentence(
 
 
 def test_a_checkpoint_under_its_temporary_name_is_none(
-    make_trainer: MakeTrainer, tmp_path: Path
+    make_trainer: MakeTrainer, tmp_path: Path, saved: tuple[Path, Any]
 ) -> None:
-    make_trainer(max_steps=2, save_every=2).train()
+    _after_two_steps(saved, tmp_path)
     root = tmp_path / "checkpoints"
     shutil.copytree(root / "step-2", root / ".step-4.tmp")
     assert newest(root).step == 2
@@ -298,7 +324,7 @@ def test_a_checkpoint_under_its_temporary_name_is_none(
     assert not list(root.glob(".*")), "the left-over was not cleared"
 
 
-@pytest.mark.parametrize("keep", [1, 2, 3])
+@pytest.mark.parametrize("keep", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_newest_are_kept(make_trainer: MakeTrainer, tmp_path: Path, keep: int) -> None:
     make_trainer(save_every=2, keep_checkpoints=keep).train()
     kept = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
