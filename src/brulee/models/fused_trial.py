@@ -10,7 +10,7 @@ number format, its device.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 
 import torch
@@ -31,6 +31,8 @@ from brulee.models.layer_parts import (
 from brulee.models.linear_parts import parts_of
 from brulee.models.twin import WINDOW, drops, twin_of
 
+# Classes, configurations and forms of which a twin has shown that they belong together.
+FOUND_RIGHT: set[Hashable] = set()
 Decoder = Callable[[Batch], torch.Tensor]
 LONGEST = 9  # tokens of a document that a decoder is tried on
 _PAIRS = 5  # of documents that a model is tried on
@@ -74,8 +76,24 @@ def form_is_right(
     """Whether decoders of this form compute what a model of this class does, by its twin.
 
     Where there is none, a form is right in which nothing is left that the model itself would not
-    show.
+    show. What was found right once in this process is not tried again.
     """
+    return found_once(model, form, lambda: _is_right(model, form, decoder_of))
+
+
+def found_once(model: PreTrainedModel, form: Hashable, trial: Callable[[], bool]) -> bool:
+    """What a trial on a model's twin finds, which its class, configuration and form decide."""
+    key = type(model), model.config.to_json_string(use_diff=False), form
+    if key not in FOUND_RIGHT and trial():
+        FOUND_RIGHT.add(key)
+    return key in FOUND_RIGHT
+
+
+def _is_right(
+    model: PreTrainedModel,
+    form: Form,
+    decoder_of: Callable[[PreTrainedModel, Form], Decoder],
+) -> bool:
     twin = twin_of(model, _layers_of_all_kinds(form))
     if twin is None:
         return all(layer.plain for layer in form.layers) and form.embedding == 1.0

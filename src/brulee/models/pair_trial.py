@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from brulee.data.batching import Batch, pack_pairs
 from brulee.data.encoding import Encoded
 from brulee.models.context import free_length
-from brulee.models.fused_trial import only_round
+from brulee.models.fused_trial import found_once, only_round
 from brulee.models.hooks import Adds, Prefixes, Refreshes, Renorms, owners
 from brulee.models.pair_form import norms_after, places_of, read_pair_form
 from brulee.models.pair_parts import PairForm, stacks_of
@@ -53,10 +53,14 @@ def pair_form_is_right(
     model: PreTrainedModel, form: PairForm, reader_of: Callable[[PreTrainedModel, PairForm], Reader]
 ) -> bool:
     """Whether readers of this form compute what a model of this class does, by its twin."""
-    twin = pair_twin_of(model)
-    if twin is None or read_pair_form(twin) != form:
-        return False
-    return max(errors_of_pairs(reader_of(twin, form), twin)) <= 1e-4
+
+    def trial() -> bool:
+        twin = pair_twin_of(model)
+        if twin is None or read_pair_form(twin) != form:
+            return False
+        return max(errors_of_pairs(reader_of(twin, form), twin)) <= 1e-4
+
+    return found_once(model, form, trial)
 
 
 def pair_is_right(model: PreTrainedModel, reader: Reader, dtype: torch.dtype) -> bool:
