@@ -57,6 +57,42 @@ _SIZES: dict[str, Any] = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of grids marked `diagonal("a", "b", ...)` all but a diagonal is slow.
+
+    Value i of the longest parameter stands with value i of each other one, counted on from the
+    first after the last: so every value of every parameter stands in a fast test. `lines=2` has
+    another such diagonal, as far away as can be; `also` has single tuples of values.
+    """
+    grids: dict[str, list[pytest.Function]] = {}
+    for item in items:
+        if isinstance(item, pytest.Function) and item.get_closest_marker("diagonal"):
+            grids.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for tests in grids.values():
+        marker = next(tests[0].iter_markers("diagonal"))
+        axes = [[_given(test, names) for test in tests] for names in marker.args]
+        values = [[v for i, v in enumerate(axis) if v not in axis[:i]] for axis in axes]
+        sizes = [len(distinct) for distinct in values]
+        longest, lines = sizes.index(max(sizes)), marker.kwargs.get("lines", 1)
+        fast = {
+            tuple(
+                i if axis == longest else (i + line * size // lines) % size
+                for axis, size in enumerate(sizes)
+            )
+            for i in range(max(sizes))
+            for line in range(lines)
+        }
+        also = [[[value] for value in row] for row in marker.kwargs.get("also", ())]
+        for test, *given in zip(tests, *axes, strict=True):
+            if tuple(map(list.index, values, given)) not in fast and given not in also:
+                test.add_marker(pytest.mark.slow)
+
+
+def _given(test: pytest.Function, names: str) -> list[Any]:
+    return [test.callspec.params[name] for name in names.split(",")]
+
+
 @pytest.fixture(scope="session")
 def one_thread() -> None:
     """Tiny matrices gain nothing from threads, and lose much where cores are shared."""
