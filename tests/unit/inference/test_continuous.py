@@ -181,9 +181,7 @@ _SCHEMA = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["llama", pytest.param("gpt2", marks=pytest.mark.slow), "bart"]
-)
+@pytest.mark.parametrize("name", ["llama", pytest.param("gpt2", marks=pytest.mark.slow), "bart"])
 def test_answers_held_to_a_schema_change_no_other_beside_them(
     make_base: MakeBase, tmp_path: Path, name: str
 ) -> None:
