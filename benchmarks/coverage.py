@@ -75,11 +75,11 @@ def grouped(right: bool) -> Case:
     return case
 
 
-def _population(seed: int) -> Array:
-    """BLEU's statistics of 3,000 pairs, of which each repeats a part of its reference."""
+def _population(seed: int, pairs: int) -> Array:
+    """BLEU's statistics of so many pairs, of which each repeats a part of its reference."""
     bleu, rng, found = metric("bleu"), np.random.default_rng(seed), []
     words = np.array([f"w{i}" for i in range(60)])
-    for _ in range(3000):
+    for _ in range(pairs):
         reference = rng.choice(words, rng.integers(8, 25))
         kept = rng.random(len(reference)) < rng.beta(4, 2)
         text = np.where(kept, reference, rng.choice(words, len(reference)))
@@ -87,10 +87,10 @@ def _population(seed: int) -> Array:
     return np.array(found)
 
 
-def _records(seed: int) -> Array:
-    """Statistics of 3,000 JSON answers: some fields wrong or left out, one in ten no JSON."""
+def _records(seed: int, answers: int) -> Array:
+    """Statistics of so many JSON answers: some fields wrong or left out, one in ten no JSON."""
     of, rng, found = metric("json"), np.random.default_rng(seed), []
-    for _ in range(3000):
+    for _ in range(answers):
         wanted = {f"k{i}": int(rng.integers(3)) for i in range(rng.integers(1, 12))}
         right = rng.beta(6, 1 + seed)  # of the item: its fields are right or wrong together
         said = [k for k in wanted if rng.random() < 0.9]
@@ -223,9 +223,10 @@ def refused(
 
 
 @cache
-def cases() -> dict[str, Case]:
-    corpus = Corpus("bleu", "bleu", _population)
-    fields = Corpus("json", "json_f1", _records)
+def cases(population: int = 3000) -> dict[str, Case]:
+    """Those of a corpus score draw their items from a population of so many."""
+    corpus = Corpus("bleu", "bleu", partial(_population, pairs=population))
+    fields = Corpus("json", "json_f1", partial(_records, answers=population))
     return {
         "right or wrong, 50% right": share(0.5),
         "right or wrong, 90% right": share(0.9),

@@ -14,6 +14,8 @@ _SINGLE_OF_THE_FIRST_PLANE: Final = (
     "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
 )
 _SINGLE: Final = _SINGLE_OF_THE_FIRST_PLANE + "\U0001b000-\U0001b16f\U00020000-\U0003ffff"
+# The other planes, most of all there is, hold ideographs or nothing.
+_WITH_MARKS: Final = (range(0x20000), range(0xE0000, 0xE1000))
 _plain = re.compile(r"[^\W_]+")
 
 
@@ -57,7 +59,7 @@ def _patterns(last: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """
     single = _SINGLE if last > "\uffff" else _SINGLE_OF_THE_FIRST_PLANE
     # `\w` leaves out combining marks, without which Indic words fall apart into consonants.
-    codes = range(ord(last) + 1)
-    marks = "".join(chr(code) for code in codes if unicodedata.category(chr(code))[0] == "M")
+    places = (chr(code) for part in _WITH_MARKS for code in part if code <= ord(last))
+    marks = "".join(place for place in places if unicodedata.category(place)[0] == "M")
     careful = re.compile(f"[{single}][{marks}]*|(?:[^\\W_{single}]|[{marks}])+")
     return re.compile(f"[{single}{marks}]"), careful

@@ -80,7 +80,10 @@ def reading_attention(
         what = ", ".join(unsupported) or "a dense mask, dropout or an attention without a reader"
         raise ValueError(f"reading a stream does not compute {what}")
     layer = int(module.layer_idx)  # type: ignore[arg-type]
-    return reader.attend(layer, query, (key, value), scaling, sliding_window), None
+    # No reader asks for a linear map by what SameBits takes over, and each of the many small things
+    # it asks of tensors would be handed there.
+    with torch._C.DisableTorchFunction():
+        return reader.attend(layer, query, (key, value), scaling, sliding_window), None
 
 
 AttentionInterface.register(NAME, reading_attention)

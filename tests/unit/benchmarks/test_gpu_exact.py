@@ -19,7 +19,17 @@ def exact(script: Callable[[str], ModuleType]) -> ModuleType:
     return script("gpu_exact")
 
 
-@pytest.mark.parametrize("check", ["attention", "recomputed", "pairs", "dropout", "inference"])
+# What pairs are trained by is compared in tests of models, in many more ways.
+@pytest.mark.parametrize(
+    "check",
+    [
+        "attention",
+        "recomputed",
+        pytest.param("pairs", marks=pytest.mark.slow),
+        "dropout",
+        "inference",
+    ],
+)
 def test_a_cpu_computes_what_is_expected(exact: ModuleType, check: str) -> None:
     found = getattr(exact, check)(CPU)
     assert found

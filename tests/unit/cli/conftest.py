@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from brulee import progress
 from brulee.cli.main import build_app
@@ -34,15 +35,25 @@ def progress_stays_off() -> Iterator[None]:
     progress.enable(False)
 
 
+@pytest.fixture(scope="session")
+def commands() -> Callable[[list[str]], Any]:
+    """The command line, whose options typer takes longer to read than many commands take."""
+    return get_command(build_app())
+
+
 @pytest.fixture
-def brulee(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+def brulee(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    commands: Callable[[list[str]], Any],
+) -> Call:
     """Calls the command line in this process: brulee("run", "x.yaml", stdin="...")."""
 
     def call(*arguments: object, stdin: str = "") -> Called:
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
         monkeypatch.setenv("COLUMNS", "100")
         with pytest.raises(SystemExit) as left:
-            build_app()([str(argument) for argument in arguments])
+            commands([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         code = left.value.code
         return Called(

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from brulee.training import bench
+
 RECIPE = """
 model: {folder}
 data: {{source: bundled/support-chats, templates: dialogue-summary, split: {{test: 0.5}}}}
@@ -31,6 +33,7 @@ def test_people_get_a_line_a_step_and_the_share_of_the_machines_products(
     brulee, tiny_model_folder: Path, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bench, "product_rate", lambda *_: 1e9)
     Path("chats.yaml").write_text(RECIPE.format(folder=tiny_model_folder))
     done = brulee("bench", "train", "chats.yaml", "--steps", 2, "--quiet")
     out = done.out
@@ -43,6 +46,7 @@ def test_what_needs_validation_rows_is_left_out(
     brulee, tiny_model_folder: Path, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bench, "product_rate", lambda *_: 1e9)
     recipe = RECIPE.format(folder=tiny_model_folder).replace("0.5}}", "0.5, validation: 0.2}}")
     wants = "train: {keep_best: true, patience: 3, generate_every: 1, "
     Path("chats.yaml").write_text(recipe.replace("train: {", wants))

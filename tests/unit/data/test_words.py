@@ -1,4 +1,6 @@
+import sys
 import time
+import unicodedata
 
 import pytest
 
@@ -24,6 +26,13 @@ from brulee.data.words import extract, words
 )
 def test_words_of_every_script(text: str, expected: list[str]) -> None:
     assert words(text) == expected
+
+
+def test_marks_of_every_plane_are_part_of_their_words() -> None:
+    far = map(chr, range(0x10000, sys.maxunicode + 1))
+    marks = "".join(mark for mark in far if unicodedata.category(mark)[0] == "M")
+    assert len(marks) > 400
+    assert words(f"b{marks} c") == [f"b{unicodedata.normalize('NFKC', marks)}", "c"]
 
 
 def test_one_odd_character_does_not_change_the_other_words() -> None:

@@ -88,28 +88,30 @@ def held(
     return _held(make_base(request.param), tmp_path_factory.mktemp("adapters"))
 
 
+# Of every family there is one in the fast tests that compares with each alone.
+@pytest.mark.diagonal("held", "more", also=[("gemma", {}), ("mistral", {"beams": 2})])
 @pytest.mark.parametrize("more", [{}, {"beams": 2}, {"temperature": 1.0, "seed": 3}])
 def test_together_as_alone(held: Adapters, more: dict[str, Any]) -> None:
     asked = _asked([None, *WAYS])
     prompts, names = [p for p, _ in asked], [n for _, n in asked]
-    together = held.complete(prompts, names, max_new_tokens=12, **more)
+    together = held.complete(prompts, names, max_new_tokens=8, **more)
     # Where BART's bottleneck stands, a hook does more than to add a branch.
     apart = {"sparse", "bottleneck"} if held.base.name == "bart" else {"sparse"}
     assert set(held.apart) == apart
     if more.get("temperature"):
-        again = held.complete(prompts, names, max_new_tokens=12, **more)
+        again = held.complete(prompts, names, max_new_tokens=8, **more)
         assert together == again
         return
     own_prompt = dict(zip(WAYS, itertools.cycle(PROMPTS)))
     for (prompt, way), text in zip(asked, together, strict=True):
         # Of the others all are compared with a session below.
         if way in (None, "sparse") or prompt == own_prompt[way]:
-            assert held.complete([prompt], [way], max_new_tokens=12, **more) == [text], way
+            assert held.complete([prompt], [way], max_new_tokens=8, **more) == [text], way
     for way in [None, *WAYS]:
         if way == "sparse":
             continue
         own = [i for i, n in enumerate(names) if n == way]
-        texts = held.session(way).complete([prompts[i] for i in own], max_new_tokens=12, **more)
+        texts = held.session(way).complete([prompts[i] for i in own], max_new_tokens=8, **more)
         assert texts == [together[i] for i in own], way
     assert len(set(together)) > 6
 

@@ -75,13 +75,14 @@ def _alone(held: Adapters, job: Job) -> list[int]:
 def answered(
     make_base: MakeBase, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> tuple[Adapters, list[list[int]]]:
-    """Adapters, not to be changed, and what each of thirty jobs is answered alone."""
+    """Adapters, not to be changed, and what each of twenty jobs is answered alone."""
     held = HELD(make_base("llama", **request.param), tmp_path_factory.mktemp("adapters"), WAYS)
-    expected = [_alone(held, job) for job in _jobs(held, [None, *WAYS], 30)]
+    expected = [_alone(held, job) for job in _jobs(held, [None, *WAYS], 20)]
     assert len({tuple(ids) for ids in expected}) > 12
     return held, expected
 
 
+@pytest.mark.diagonal("answered", "room")
 @pytest.mark.parametrize("room", [Room(), Room(rows=3, tokens=600, pass_tokens=7)])
 def test_whatever_is_answered_beside_it_a_text_is_the_one_it_is_alone(
     answered: tuple[Adapters, list[list[int]]], room: Room
@@ -89,9 +90,9 @@ def test_whatever_is_answered_beside_it_a_text_is_the_one_it_is_alone(
     held, expected = answered
     names = [None, *WAYS]
     batch = Continuous(held.engine, room)
-    for seed in range(3 if room.rows > 3 else 1):  # with little room there are many steps
-        jobs = _jobs(held, names, 30)
-        order = list(range(30))
+    for seed in range(2 if room.rows > 3 else 1):  # with little room there are many steps
+        jobs = _jobs(held, names, 20)
+        order = list(range(20))
         random.Random(seed).shuffle(order)
         _run(batch, [jobs[i] for i in order], random.Random(seed))
         assert [_ids(job) for job in jobs] == expected
@@ -101,7 +102,7 @@ def test_whatever_is_answered_beside_it_a_text_is_the_one_it_is_alone(
 def test_in_every_kind_of_model(make_base: MakeBase, tmp_path: Path, name: str) -> None:
     ways = ["lora", "ia3", "sparse"]
     held = HELD(make_base(name), tmp_path, ways)
-    jobs = _jobs(held, [None, *ways], 12)
+    jobs = _jobs(held, [None, *ways], 8)
     expected = [_alone(held, job) for job in jobs]
     _run(Continuous(held.engine, Room(rows=4, pass_tokens=9)), jobs, random.Random(1))
     assert [_ids(job) for job in jobs] == expected
@@ -180,7 +181,7 @@ _SCHEMA = {
 }
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "bart"])
+@pytest.mark.parametrize("name", ["llama", pytest.param("gpt2", marks=pytest.mark.slow), "bart"])
 def test_answers_held_to_a_schema_change_no_other_beside_them(
     make_base: MakeBase, tmp_path: Path, name: str
 ) -> None:

@@ -36,6 +36,7 @@ def _alone(held: Adapters, job: Job) -> list[int]:
     return list(found)
 
 
+@pytest.mark.diagonal("name", "room")
 @pytest.mark.parametrize("name", ["t5", "bart"])
 @pytest.mark.parametrize("room", [Room(), Room(rows=3, tokens=400, pass_tokens=40)])
 def test_whatever_is_answered_beside_it_a_text_is_the_one_it_is_alone(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Make = Callable[..., "PreTrainedModel"]
 NEW = 20
+FAMILIES = ["llama", "qwen3", "gemma", "mistral", "phi", "gpt2", "gpt-neox"]
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +50,7 @@ class Padded:
     stopped: list[list[int]]
 
 
-@pytest.fixture(
-    scope="module", params=["llama", "qwen3", "gemma", "mistral", "phi", "gpt2", "gpt-neox"]
-)
+@pytest.fixture(scope="module", params=FAMILIES)
 def padded(make_model: Make, prompts: list[list[int]], request: pytest.FixtureRequest) -> Padded:
     model = make_model(request.param, seed=1)
 
@@ -69,11 +68,13 @@ def padded(make_model: Make, prompts: list[list[int]], request: pytest.FixtureRe
     return Padded(model, whole, stop, stopped)
 
 
-@pytest.mark.parametrize("tokens", [1, 150, 8192])
+# One token a pass is many passes, which the others are spared in the fast tests.
+@pytest.mark.diagonal("padded", "tokens", also=[(name, 150) for name in FAMILIES])
+@pytest.mark.parametrize("tokens", [8192, 1, 150])
 def test_rows_over_shared_keys_write_what_padded_ones_write(
     prompts: list[list[int]], padded: Padded, tokens: int
 ) -> None:
-    some = slice(None, None, 3 if tokens == 1 else 1)  # with one token a pass, each is by itself
+    some = slice(None, None, 5 if tokens == 1 else 1)  # with one token a pass, each is by itself
     for stop, expected in (((2,), padded.whole), (padded.stop, padded.stopped)):
         engine = _engine(padded.model, tokens, stop)
         assert engine.generate(prompts[some], Sampling(NEW)) == expected[some]
@@ -83,11 +84,11 @@ def test_a_finished_rows_place_is_taken(make_model: Make, prompts: list[list[int
     model = make_model("llama")
     engine, passes = _engine(model, 300), list[int]()
     model.get_output_embeddings().register_forward_hook(lambda *_: passes.append(1))
-    engine.generate(prompts, Sampling(NEW))
+    engine.generate(prompts, Sampling(8))
     together = len(passes)
     del passes[:]
     for prompt in prompts:
-        engine.generate([prompt], Sampling(NEW))
+        engine.generate([prompt], Sampling(8))
     assert together < len(passes) / 3
 
 
@@ -102,6 +103,7 @@ def test_what_a_group_shares_is_read_once(make_model: Make) -> None:
     assert sum(read) < 100 + 10 + 32
 
 
+@pytest.mark.diagonal("name", "beams,penalty")
 @pytest.mark.parametrize("name", ["llama", "mistral", "gpt2", "t5"])
 @pytest.mark.parametrize(("beams", "penalty"), [(3, 1.0), (2, 0.3), (4, 2.0)])
 def test_beams_find_what_transformers_beams_find(
@@ -124,8 +126,9 @@ def test_beams_find_what_transformers_beams_find(
         new = found[1:] if model.config.is_encoder_decoder else found[len(prompt) :]
         expected.append(new[: next((i for i, t in enumerate(new) if t in stop), len(new))])
     sampling = Sampling(12, beams=beams, length_penalty=penalty)
-    for tokens in (1, 8192):
-        assert _engine(model, tokens, tuple(stop)).generate(prompts[:5], sampling) == expected
+    for tokens, few in ((1, 2), (8192, 5)):  # with one token a pass, each is by itself
+        found = _engine(model, tokens, tuple(stop)).generate(prompts[:few], sampling)
+        assert found == expected[:few]
 
 
 @pytest.mark.parametrize("name", ["llama", "t5"])

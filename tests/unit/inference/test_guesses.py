@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Make = Callable[..., "PreTrainedModel"]
+NEW = 40
 WIDE = {  # heads whose width the loop in C takes
     "llama": {"hidden_size": 64}, "mistral": {"hidden_size": 64}, "gpt2": {"n_embd": 64},
     "phi": {"hidden_size": 64}, "gemma": {"head_dim": 16},
@@ -93,18 +94,18 @@ def test_the_same_tokens_in_fewer_passes(
 ) -> None:
     model = make_model(name, seed=1, **WIDE[name])
     monkeypatch.setattr(generation, "TOGETHER", 0)
-    expected, without = _written(model, Sampling(60))
-    stop = (expected[1][7],)
-    stopped, _ = _written(model, Sampling(60), stop=stop)
-    drawn, _ = _written(model, Sampling(60, temperature=0.7, seed=3))
+    expected, without = _written(model, Sampling(NEW))
+    stop = (expected[0][7],)
+    stopped, _ = _written(model, Sampling(NEW), stop=stop)
+    drawn, _ = _written(model, Sampling(NEW, temperature=0.7, seed=3))
     monkeypatch.undo()
-    found, passes = _written(model, Sampling(60))
+    found, passes = _written(model, Sampling(NEW))
     assert found == expected
     assert passes <= without
-    for tokens, few in ((1, 2), (400, None)):  # with one token a pass, each is by itself
-        assert _written(model, Sampling(60), tokens, few=few)[0] == expected[:few]
-        assert _written(model, Sampling(60), tokens, stop, few)[0] == stopped[:few]
-    assert _written(model, Sampling(60, temperature=0.7, seed=3))[0] == drawn
+    for tokens, few in ((1, 1), (400, None)):  # with one token a pass, each is by itself
+        assert _written(model, Sampling(NEW), tokens, few=few)[0] == expected[:few]
+        assert _written(model, Sampling(NEW), tokens, stop, few)[0] == stopped[:few]
+    assert _written(model, Sampling(NEW, temperature=0.7, seed=3))[0] == drawn
     assert drawn != expected
 
 

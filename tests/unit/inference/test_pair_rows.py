@@ -91,7 +91,7 @@ def test_logits_are_those_of_the_model_alone_whoever_joins_and_leaves(
     rows = PairRows(6, held.base.device, held.engine.router)
     texts: list[_Text] = []
     widths = set()
-    for _ in range(40):
+    for _ in range(24):
         if len(texts) < 6 and draw.random() < 0.6:
             voice = draw.choice(voices)
             new = [_drawn(draw, voice) for _ in range(draw.choice([1, 1, 2]))]

@@ -66,30 +66,47 @@ Serve = Callable[..., Served]
 def serve(tiny_model_folder: Path, adapters: Path) -> Iterator[Serve]:
     """`serve("lora", "ia3", key=None, loading=False, root=None, **limits)`: a server with these."""
     with ExitStack() as ending:
+        yield _starting(ending, tiny_model_folder, adapters)
 
-        def start(
-            *names: str,
-            key: str | None = None,
-            loading: bool = False,
-            root: Path | None = None,
-            model: str | None = None,
-            hosts: tuple[str, ...] | None = None,
-            **limits: int,
-        ) -> Served:
-            place = model or str(tiny_model_folder)
-            held = Adapters(load_base(place, torch.float32, torch.device("cpu")))
-            own = replace(Limits(), **limits)
-            worker = Worker(held, own.room(), own.waiting)
-            worker.start()
-            ending.callback(worker.stop)
-            store = Store(worker, "tiny", own, root or adapters)
-            for name in names:
-                store.add(name, adapters / name, 1)
-            serving = Serving(worker, store, own, Metrics())
-            client = TestClient(
-                make_app(serving, key, loading, hosts), raise_server_exceptions=False
-            )
-            ending.enter_context(client)
-            return Served(client, serving, held)
 
-        yield start
+@pytest.fixture(scope="module")
+def served(tiny_model_folder: Path, adapters: Path) -> Iterator[Serve]:
+    """As `serve`, but the same server to all that want it. For those who only ask it."""
+    with ExitStack() as ending:
+        start, running = _starting(ending, tiny_model_folder, adapters), dict[Any, Served]()
+
+        def find(*names: str, **more: Any) -> Served:
+            wanted = names, tuple(sorted(more.items()))
+            if wanted not in running:
+                running[wanted] = start(*names, **more)
+            return running[wanted]
+
+        yield find
+
+
+def _starting(ending: ExitStack, folder: Path, adapters: Path) -> Serve:
+    """Starts servers of a model's folder or another, which stop at the end."""
+
+    def start(
+        *names: str,
+        key: str | None = None,
+        loading: bool = False,
+        root: Path | None = None,
+        model: str | None = None,
+        hosts: tuple[str, ...] | None = None,
+        **limits: int,
+    ) -> Served:
+        held = Adapters(load_base(model or str(folder), torch.float32, torch.device("cpu")))
+        own = replace(Limits(), **limits)
+        worker = Worker(held, own.room(), own.waiting)
+        worker.start()
+        ending.callback(worker.stop)
+        store = Store(worker, "tiny", own, root or adapters)
+        for name in names:
+            store.add(name, adapters / name, 1)
+        serving = Serving(worker, store, own, Metrics())
+        client = TestClient(make_app(serving, key, loading, hosts), raise_server_exceptions=False)
+        ending.enter_context(client)
+        return Served(client, serving, held)
+
+    return start

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,24 +27,32 @@ def _tools(**parameters: Any) -> list[dict[str, Any]]:
     return [{"type": "function", "function": {"name": "weather", "parameters": parameters}}]
 
 
-@pytest.fixture
-def ask(
-    serve: Serve,
+@pytest.fixture(scope="module")
+def of_template(
+    served: Serve,
     make_base: Any,
     make_tool_tokenizer: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Callable[..., Any]:
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Any]:
+    """`of_template("hermes")`: a server of a model with this chat template, the same to all."""
+
+    @functools.cache
+    def folder(template: str) -> str:
+        place = tmp_path_factory.mktemp("models") / template
+        room = {"vocab_size": 320, "max_position_embeddings": 1024}
+        make_base("llama", **room).model.save_pretrained(place)
+        make_tool_tokenizer(template).save_pretrained(place)
+        return str(place)
+
+    return lambda template: served(model=folder(template))
+
+
+@pytest.fixture
+def ask(of_template: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """`ask(text, **more)`: what a server answers whose model writes this text."""
-    made: dict[str, Any] = {}
 
     def asked(said: str, template: str = "hermes", tools: Any = TOOLS, **more: Any) -> Any:
-        if template not in made:
-            folder = tmp_path / template
-            make_base("llama", vocab_size=320).model.save_pretrained(folder)
-            make_tool_tokenizer(template).save_pretrained(folder)
-            made[template] = serve(model=str(folder))
-        server = made[template]
+        server = of_template(template)
         tokenizer = server.held.base.tokenizer
         script = [*tokenizer(said, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
 
@@ -201,18 +209,13 @@ def test_a_template_without_calls_in_json_keeps_nobody_to_them(
 
 
 @pytest.fixture
-def draw(
-    serve: Serve, make_base: Any, make_tool_tokenizer: Any, tmp_path: Path
-) -> Callable[..., Any]:
+def draw(of_template: Callable[[str], Any]) -> Callable[..., Any]:
     """`draw(template, **more)`: a server's answers whose model writes what comes to its mind."""
     pytest.importorskip("llguidance")
 
     def drawn(template: str, **more: Any) -> Any:
-        room = {"vocab_size": 320, "max_position_embeddings": 1024}
-        make_base("llama", **room).model.save_pretrained(tmp_path)
-        make_tool_tokenizer(template).save_pretrained(tmp_path)
         body = {"model": "tiny", "messages": USER, "max_tokens": 120, "n": 8, "tools": HELD}
-        return serve(model=str(tmp_path)).post(
+        return of_template(template).post(
             "chat/completions", **body | {"temperature": 1.0, "seed": 0} | more
         )
 

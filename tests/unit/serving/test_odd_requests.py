@@ -55,7 +55,7 @@ def test_no_request_is_a_fault_of_the_server(
     make_tool_tokenizer("hermes").save_pretrained(tmp_path)
     server, draw = serve(model=str(tmp_path)), random.Random(0)
     statuses: dict[int, int] = {}
-    for _ in range(400):
+    for _ in range(250):
         path, body = copy.deepcopy(draw.choice([("chat/completions", CHAT), ("completions", TEXT)]))
         for _ in range(draw.choice([1, 1, 2])):
             places = _places(body)

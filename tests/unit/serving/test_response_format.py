@@ -35,9 +35,9 @@ def _stars(text: str) -> bool:
 
 @pytest.mark.parametrize("more", [{}, {"temperature": 1.0, "seed": 3}])
 def test_an_answer_is_valid_by_its_schema_whole_and_streamed(
-    serve: Serve, more: dict[str, Any]
+    served: Serve, more: dict[str, Any]
 ) -> None:
-    server = serve("lora", "ia3", "sparse", "prefix")
+    server = served("lora", "ia3", "sparse", "prefix")
     for model in ("tiny", "lora", "ia3", "sparse", "prefix"):
         asked = {"max_tokens": 60, "response_format": BY_SCHEMA, **more}
         choice = server.chat(model, TEXT, **asked).json()["choices"][0]
@@ -51,23 +51,23 @@ def test_an_answer_is_valid_by_its_schema_whole_and_streamed(
     assert all(_stars(choice["text"]) for choice in answer["choices"])
 
 
-def test_it_is_what_generate_writes(serve: Serve) -> None:
-    server = serve("lora")
+def test_it_is_what_generate_writes(served: Serve) -> None:
+    server = served("lora")
     key = server.held.names[0]
     expected = server.held.complete([TEXT], [key], max_new_tokens=60, json_schema=SCHEMA)[0]
     assert server.text("lora", TEXT, max_tokens=60, response_format=BY_SCHEMA) == expected
 
 
-def test_any_object_or_one_by_a_schema_beside_the_type(serve: Serve) -> None:
-    server = serve()
+def test_any_object_or_one_by_a_schema_beside_the_type(served: Serve) -> None:
+    server = served()
     told = {"type": "json_object"}
     assert server.text("tiny", TEXT, max_tokens=9, response_format=told).startswith("{")
     told |= {"schema": SCHEMA}
     assert _stars(server.text("tiny", TEXT, max_tokens=60, response_format=told))
 
 
-def test_others_are_answered_beside_it_as_they_are_alone(serve: Serve) -> None:
-    server = serve("lora", "ia3")
+def test_others_are_answered_beside_it_as_they_are_alone(served: Serve) -> None:
+    server = served("lora", "ia3")
     models = ["tiny", "lora", "ia3"] * 3
     alone = [server.text(model, TEXT, max_tokens=25) for model in models[:3]]
 
@@ -110,9 +110,9 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("told", "param", "said"), WRONG, ids=[said for *_, said in WRONG])
 def test_what_cannot_be_held_to_is_a_400_that_names_the_place(
-    serve: Serve, told: Any, param: str, said: str
+    served: Serve, told: Any, param: str, said: str
 ) -> None:
-    server = serve("lora")
+    server = served("lora")
     for answer in (
         server.chat("lora", TEXT, response_format=told),
         server.post("completions", model="lora", prompt="a", response_format=told, stream=True),
@@ -124,10 +124,10 @@ def test_what_cannot_be_held_to_is_a_400_that_names_the_place(
     assert server.serving.store.versions[0].pins == 0
 
 
-def test_without_tools_that_may_be_called_an_answer_is_json(serve: Serve) -> None:
+def test_without_tools_that_may_be_called_an_answer_is_json(served: Serve) -> None:
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     told = {"tools": tools, "tool_choice": "none", "max_tokens": 60}
-    assert _stars(serve().text("tiny", TEXT, response_format=BY_SCHEMA, **told))
+    assert _stars(served().text("tiny", TEXT, response_format=BY_SCHEMA, **told))
 
 
 def test_an_answer_that_cannot_go_on_is_told_to_its_client_alone(
@@ -149,8 +149,8 @@ def test_an_answer_that_cannot_go_on_is_told_to_its_client_alone(
     assert server.text("tiny", TEXT, max_tokens=12) == plain
 
 
-def test_a_format_of_text_changes_nothing(serve: Serve) -> None:
-    server = serve("lora")
+def test_a_format_of_text_changes_nothing(served: Serve) -> None:
+    server = served("lora")
     for asked in (None, {"type": "text"}):
         assert server.text("lora", TEXT, max_tokens=9, response_format=asked) == server.text(
             "lora", TEXT, max_tokens=9

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 Serve = Callable[..., Any]
 TEXT = "Which of these reviews is the most positive?"
+LONG: dict[str, Any] = {"max_tokens": 160, "temperature": 1.5, "seed": 11}
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
@@ -33,7 +34,7 @@ def _wait_for(condition: Callable[[], bool]) -> None:
 def _long(server: Any, model: str, pool: ThreadPoolExecutor) -> Any:
     """A request that is being answered, and goes on for a while."""
     before = server.serving.worker.running
-    done = pool.submit(server.chat, model, TEXT, max_tokens=400, temperature=1.5, seed=11)
+    done = pool.submit(server.chat, model, TEXT, **LONG)
     _wait_for(lambda: server.serving.worker.running > before or done.done())
     return done
 
@@ -160,7 +161,7 @@ def test_more_adapters_than_may_be_are_refused(serve: Serve) -> None:
 
 def test_unloading_waits_for_its_requests_and_refuses_new_ones(serve: Serve) -> None:
     server = serve("lora", "ia3", loading=True)
-    alone = server.chat("lora", TEXT, max_tokens=400, temperature=1.5, seed=11).json()["choices"]
+    alone = server.chat("lora", TEXT, **LONG).json()["choices"]
     assert len(alone[0]["message"]["content"]) > 100
     with ThreadPoolExecutor(3) as pool:
         long = _long(server, "lora", pool)
@@ -180,13 +181,14 @@ def test_a_name_that_gets_another_version_answers_each_request_with_its_own(
     shutil.copytree(adapters / "lora", tmp_path / "mine")
     server = serve(loading=True, root=tmp_path)
     server.post("load_lora_adapter", lora_name="mine")
-    old = server.chat("mine", TEXT, max_tokens=400, temperature=1.5, seed=11).json()
+    old = server.chat("mine", TEXT, **LONG).json()
     shutil.rmtree(tmp_path / "mine")
     shutil.copytree(adapters / "lora-too", tmp_path / "mine")
     with ThreadPoolExecutor(2) as pool:
         long = _long(server, "mine", pool)
         answer = server.post("load_lora_adapter", lora_name="mine", load_inplace=True)
         assert answer.status_code == 200, answer.text
+        assert not long.done()
         new = server.chat("mine", TEXT, max_tokens=4).json()
         found = long.result().json()
     assert found["choices"] == old["choices"]
@@ -222,7 +224,7 @@ def test_what_is_unloaded_is_freed(serve: Serve) -> None:
 
 def test_adapters_come_and_go_while_others_are_answered(serve: Serve) -> None:
     server = serve("lora", "ia3", loading=True)
-    more = {"max_tokens": 40, "temperature": 1.0}
+    more = {"max_tokens": 24, "temperature": 1.0}
     models = ["tiny", "lora", "ia3"]
     expected = {m: server.text(m, TEXT, seed=3, **more) for m in models}
     stopping = threading.Event()
@@ -236,11 +238,11 @@ def test_adapters_come_and_go_while_others_are_answered(serve: Serve) -> None:
 
     with ThreadPoolExecutor(7) as pool:
         churning = pool.submit(churn)
-        asked = [pool.submit(server.text, models[i % 3], TEXT, seed=3, **more) for i in range(30)]
+        asked = [pool.submit(server.text, models[i % 3], TEXT, seed=3, **more) for i in range(18)]
         found = [one.result() for one in asked]
         stopping.set()
         churning.result()
-    assert found == [expected[models[i % 3]] for i in range(30)]
+    assert found == [expected[models[i % 3]] for i in range(18)]
 
 
 def test_others_are_answered_while_an_adapter_is_read_and_tried(
