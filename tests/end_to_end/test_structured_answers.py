@@ -48,7 +48,9 @@ def test_fields_are_scored_before_and_after_and_stand_in_the_report(
             done(at, [at])
 
     monkeypatch.setattr(Engine, "generate", generate)
-    monkeypatch.setattr("brulee.data.encoding.Encoder.decode", lambda _self, ids: written[ids[0]])
+    monkeypatch.setattr(
+        "brulee.data.encoding.Encoder.parted", lambda _self, ids, **_: ("", written[ids[0]])
+    )
     done = brulee(*orders.run(evaluate__metrics=["json", "json:fenced:unordered"]))
     assert done.code == 0, done.err
     assert "F1 of JSON fields" in " ".join(done.out.split())
