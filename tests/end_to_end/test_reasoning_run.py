@@ -30,7 +30,7 @@ def _row(i: int) -> dict[str, Any]:
 
 def test_thoughts_are_learned_and_answers_are_judged_without_them(at: Any, brulee: Any) -> None:
     Path("rows.jsonl").write_text("".join(json.dumps(_row(i)) + "\n" for i in range(24)))
-    template = "{# {{ tone }}, enable_thinking #}" + TEMPLATES["dropped"]
+    template = "{{ '' if tone or enable_thinking }}" + TEMPLATES["dropped"]
     Path("think.jinja").write_text(template)
     data = {"source": "rows.jsonl", "split": {"test": 0.2}, "turns": "last"}
     model = {"name": str(at.model), "chat_template": "think.jinja"}
@@ -55,7 +55,7 @@ def test_thoughts_are_learned_and_answers_are_judged_without_them(at: Any, brule
     assert "Cut in thoughts" in report
     # The adapter frames prompts as training did, though its base has another template.
     text = json.loads((run / "adapter/brulee.json").read_text())["chat_template"]
-    assert text == '{%- set tone = "kind" -%}' + template
+    assert text == '{%- set tone = "kind" %}\n' + template
     Path("think.jinja").unlink()
     asked = ["--prompt", "Where?", "--max-new-tokens", "6", "--quiet"]
     alone = brulee("generate", run, *asked, "--thoughts")

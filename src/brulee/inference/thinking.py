@@ -39,7 +39,7 @@ class Thinking:
     def _safe(self) -> tuple[str, str]:
         """What is told of both whatever follows."""
         tags, text = self._tags, self._text
-        if not tags.starts(text) and tags.may_start(text):
+        if tags.may_start(text):  # also where the prompt began them, and the model does so again
             return "", ""
         if tags.starts(text) and tags.closing not in text:
             ends = range(min(len(tags.closing) - 1, len(text)), 0, -1)

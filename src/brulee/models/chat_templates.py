@@ -1,7 +1,8 @@
 """The chat template of a model: its tokenizer's own, or a file's, with variables set in it.
 
 Variables (`enable_thinking: false`) are set by a line that is put before the template's text, so
-that the text says all there is: whoever has it frames prompts as training did.
+that the text says all there is: whoever has it frames prompts as training did. Further lines (a
+request's, to a model with a recipe's) go behind those that stand there, and have the last word.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from jinja2 import TemplateError, TemplateSyntaxError
+from jinja2 import Environment, TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 
 from brulee.errors import InputError, nearest
 from brulee.recipe import Recipe
@@ -25,7 +28,25 @@ Mode = Literal["auto", "none"]
 _MODES: Final = ("auto", "none")
 _VALID: Final = "valid: auto (the tokenizer's own), none (plain text), or a file with a template"
 _GIVEN: Final = ("messages", "tools", "documents", "add_generation_prompt")
-_WORD: Final = re.compile(r"[A-Za-z_]\w*")
+# What transformers calls every template with, beside what Jinja has.
+_FUNCTIONS: Final = ("raise_exception", "strftime_now")
+# The lines by which variables are set, as `with_variables` writes them: their values are literal.
+_VALUE: Final = r'(?:"(?:[^"\\]|\\.)*"|true|false|none|[-+.\de\[\]{},: ])+'
+_LINES: Final = re.compile(rf"(?:(?:{{%- set \w+ = {_VALUE} %}})+\n)*")
+
+
+class _Generation(Extension):
+    """The tag by which a template marks what is learned, as transformers has it."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """What stands in it."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+_JINJA: Final = Environment(extensions=["jinja2.ext.loopcontrols", _Generation])
 
 
 def mode_of(recorded: object) -> Mode:
@@ -86,9 +107,13 @@ def with_template(tokenizer: PreTrainedTokenizerBase, texts: object) -> PreTrain
 
 
 def _read(named: str, recipe: Recipe) -> str:
-    path = recipe.source.resolve(named)
+    if "{%" in named or "{{" in named:
+        raise InputError(
+            f"model.chat_template: that is the text of a template; write it into a file, and name "
+            f"that. {_VALID.capitalize()}."
+        )
     try:
-        return path.read_text(encoding="utf-8")
+        text = recipe.source.resolve(named).read_text(encoding="utf-8-sig")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise InputError(
             f"model.chat_template: {named!r} is no file; {_hint(named, _MODES)}{_VALID}."
@@ -97,6 +122,9 @@ def _read(named: str, recipe: Recipe) -> str:
         raise InputError(f"model.chat_template: {named!r} is not text in UTF-8.") from None
     except OSError as error:
         raise InputError(f"model.chat_template: {named!r}: {error.strerror}.") from None
+    if not text.strip():
+        raise InputError(f"model.chat_template: {named!r} is empty; {_VALID}.")
+    return text
 
 
 def with_variables(
@@ -111,22 +139,45 @@ def with_variables(
     if not texts:
         raise InputError(f"{key}: this model's tokenizer has no chat template of its own.")
     every = [texts] if isinstance(texts, str) else list(texts.values())
-    words = {word for text in every for word in _WORD.findall(text)}
+    read = {name for text in every for name in _read_by(text, key)}
     for name in variables:
         if name in _GIVEN:
             raise InputError(f"{key}.{name}: that is what every chat template is called with.")
-        if name not in words:
+        if name not in read:
             raise InputError(
-                f"{key}.{name}: the chat template reads no {name!r}; {_hint(name, words)}valid are "
+                f"{key}.{name}: the chat template reads no {name!r}; {_hint(name, read)}valid are "
                 "the variables in its text."
             )
     line = "".join(
-        f"{{%- set {name} = {_literal(value, f'{key}.{name}')} -%}}"
+        f"{{%- set {name} = {_literal(value, f'{key}.{name}')} %}}"
         for name, value in variables.items()
     )
     if isinstance(texts, str):
-        return with_template(tokenizer, line + texts)
-    return with_template(tokenizer, {name: line + text for name, text in texts.items()})
+        return with_template(tokenizer, _headed(texts, line))
+    return with_template(tokenizer, {name: _headed(text, line) for name, text in texts.items()})
+
+
+def _read_by(text: str, key: str) -> set[str]:
+    """The variables that a template reads before it sets them, but for what it is called with."""
+    rest = text[_length_of_lines(text) :]
+    try:
+        found = meta.find_undeclared_variables(_JINJA.parse(rest))
+    except TemplateSyntaxError as error:
+        raise InputError(
+            f"{key}: the chat template, line {error.lineno}: {error.message}"
+        ) from None
+    return found - {*_GIVEN, *_FUNCTIONS, *_JINJA.globals}
+
+
+def _headed(text: str, line: str) -> str:
+    """A template with one more line; chat templates are rendered without a block's line break."""
+    at = _length_of_lines(text)
+    return f"{text[:at]}{line}\n{text[at:]}"
+
+
+def _length_of_lines(text: str) -> int:
+    found = _LINES.match(text)
+    return found.end() if found else 0
 
 
 def _hint(name: str, valid: Iterable[str]) -> str:

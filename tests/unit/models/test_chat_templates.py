@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 
+from brulee.data.encoding import Encoder
 from brulee.errors import InputError
-from brulee.models.chat_templates import by_recipe, by_record, recorded, with_template
+from brulee.models.chat_templates import (
+    by_recipe,
+    by_record,
+    recorded,
+    with_template,
+    with_variables,
+)
 from brulee.models.tokenizers import encoder_of, load_encoder
 from brulee.recipe import Recipe, recipe_from_dict
 
@@ -98,9 +105,37 @@ def test_of_several_templates_by_name_each_has_the_variable(
     assert encoder_of(found, "causal", asked).prompt_text("Hi").endswith("assistant (kind): ")
 
 
+def test_variables_that_are_set_later_have_the_last_word(
+    make_tokenizer: Callable[..., Any],
+) -> None:
+    begun = "\n  {% if n %}<s>{% endif %}" + SHOWN
+    own = "{%- set kind = style ~ '' %}\n"  # which reads one
+    begun = own + begun.replace("style", "kind")
+    once = with_variables(make_tokenizer(begun), {"style": 'a "%}', "n": [-1.5e-9, True]}, "kwargs")
+    twice = with_variables(with_variables(once, {"style": "b"}, "kwargs"), {"n": 2}, "kwargs")
+    prompts = [Encoder(each).prompt_text("Hi") for each in (once, twice)]
+    written = "\n<s>user (STYLE): Hi</s>\nassistant (STYLE): "  # what the template begins with, too
+    assert prompts == [written.replace("STYLE", style) for style in ('a "%}', "b")]
+
+
+def test_a_file_may_come_from_windows(recipe: Write, tmp_path: Path) -> None:
+    file = tmp_path / "windows.jinja"
+    file.write_bytes(b"\xef\xbb\xbf" + SHOWN.replace("\n", "\r\n").encode())
+    assert load_encoder(recipe(chat_template=str(file))).prompt_text("Hi").startswith("user (): Hi")
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
+        (
+            {"chat_template": "EMPTY"},
+            r"model\.chat_template: '.*empty\.jinja' is empty; valid: auto",
+        ),
+        ({"chat_template": SHOWN}, r"model\.chat_template: that is the text of a template; write"),
+        *(
+            ({"chat_template": "FILE", "chat_template_kwargs": {name: 1}}, f"reads no '{name}'")
+            for name in ("if", "m", "role", "assistant")  # words of its text, but no variables
+        ),
         (
             {"chat_template": "nine"},
             r"model\.chat_template: 'nine' is no file; did you mean 'none'\? valid: auto",
@@ -132,7 +167,9 @@ def test_what_cannot_be_meant_is_told(
 ) -> None:
     broken = tmp_path / "broken.jinja"
     broken.write_text("{% for m in messages %}\n{{ m.content } }{% endfor %}")
-    files = {"FILE": shown, "BROKEN": str(broken)}
+    empty = tmp_path / "empty.jinja"
+    empty.write_text("\n")
+    files = {"FILE": shown, "BROKEN": str(broken), "EMPTY": str(empty)}
     model = {k: files.get(v, v) if isinstance(v, str) else v for k, v in model.items()}
     with pytest.raises(InputError, match=message):
         load_encoder(recipe(**model))
