@@ -11,7 +11,6 @@ import hashlib
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -110,9 +109,8 @@ def how_calls_are_written(encoder: Encoder, metrics: Sequence[Metric]) -> Writte
 def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -> list[Answer]:
     """What is written to every item."""
     calls = how_calls_are_written(put.encoder, metrics)
-    held = sampling.form is not None
-    read = partial(put.encoder.parted, thinking=not held)
-    prompts = [put.encoder.encode_question(item.asked, thinking=not held) for item in put.items]
+    thinking = sampling.form is None
+    prompts = [put.encoder.encode_question(item.asked, thinking) for item in put.items]
     requests = [_digest_of_prompt(prompt, sampling, at) for at, prompt in enumerate(prompts)]
     known = {answer.request: answer for answer in known_answers(put.file)}
     open_at = [at for at, request in enumerate(requests) if request not in known]
@@ -125,7 +123,7 @@ def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -
 
         def done(i: int, ids: list[int]) -> None:
             at = open_at[i]
-            thoughts, output = read(ids)
+            thoughts, output = put.encoder.parted(ids, thinking)
             item, request = put.items[at], requests[at]
             answer = score(item, output, len(ids), metrics, put.task, request, calls)
             answer = replace(answer, thoughts=thoughts)
