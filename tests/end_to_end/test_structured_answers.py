@@ -49,7 +49,7 @@ def test_fields_are_scored_before_and_after_and_stand_in_the_report(
 
     monkeypatch.setattr(Engine, "generate", generate)
     monkeypatch.setattr(
-        "brulee.data.encoding.Encoder.parted", lambda _self, ids, **_: ("", written[ids[0]])
+        "brulee.data.encoding.Encoder.parted", lambda _self, ids, *_: ("", written[ids[0]])
     )
     done = brulee(*orders.run(evaluate__metrics=["json", "json:fenced:unordered"]))
     assert done.code == 0, done.err

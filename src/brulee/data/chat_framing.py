@@ -37,6 +37,7 @@ _AWKWARD = (
     "<b>&amp;\\n\\u00e9\N{SNOWMAN}\u200b\t\"'",
 )
 _PADDED = ("\n\nbegins with lines", "  has spaces round it \n", "ends with lines\n\n")
+_UNSHOWN = "the model's chat template does not show the reasoning of an answer, which would be lost"
 _EACH = " To learn the calls as well, write a row that ends with each, and set split.group."
 
 
@@ -82,7 +83,7 @@ class ChatFraming:
 
         Raises InputError for an answer that the template does not write after the same prompt.
         """
-        if self._answers_stand and not (self.thoughts and self.thoughts.closing in text):
+        if self._answers_stand and not (self.thoughts and self.thoughts.held_by(text)):
             return self.before + text
         found = self._answered(text)
         if found is None:
@@ -134,10 +135,7 @@ class ChatFraming:
             )
         text, end = self._without_end(said)
         if reasoning not in text:
-            raise FramingError(
-                "the model's chat template does not show the reasoning of an answer, which would "
-                "be lost; write it into the answer's text, or remove it."
-            )
+            raise FramingError(f"{_UNSHOWN}; write it into the answer's text, or remove it.")
         return Segment(text, True, end)
 
     @functools.cached_property
@@ -250,6 +248,8 @@ class ChatFraming:
         said = self._said(self._asked, self._apply(chat, generate=False), reasoning)
         if said is None or not said.endswith(self._after):
             return None
+        if reasoning not in said:
+            raise FramingError(f"{_UNSHOWN}; remove it.")
         return said.removesuffix(self._after)
 
     def _said(self, asked: str, whole: str, reasoning: str = "") -> str | None:
@@ -268,9 +268,10 @@ class ChatFraming:
         one whose prompt begins them may drop them.
         """
         reasoning, tags = (answer.get(REASONING) or "").strip(), self.thoughts
-        if not reasoning and tags is not None and tags.closing in answer["content"]:
+        if not reasoning and tags is not None and tags.held_by(answer["content"]):
             reasoning, text = tags.taken_out(answer["content"])
-            if self._begun is not None or reasoning in self._reasoned(text, reasoning):
+            others = tags.closing not in answer["content"]
+            if self._begun or others or reasoning in self._reasoned(text, reasoning):
                 answer = {**answer, "content": text, REASONING: reasoning}
         if reasoning and self._ended:
             raise FramingError(

@@ -60,11 +60,21 @@ class Thoughts(NamedTuple):
         before, _, answer = text.partition(self.closing)
         return before.strip().removeprefix(self.opening).strip(), answer.strip()
 
+    def held_by(self, text: str) -> bool:
+        """Whether an answer as rows have it holds thoughts, between these tags or the usual ones.
+
+        The second of these tags alone will do: what a model wrote often lacks the first.
+        """
+        begun = text.lstrip()
+        usual = begun.startswith(USUAL.opening) and USUAL.closing in text
+        return self.closing in text or begun.startswith(self.opening) or usual
+
     def taken_out(self, text: str) -> tuple[str, str]:
-        """As `divided` of an answer as rows have it: with both tags, or with the second alone."""
-        if self.closing in text or text.lstrip().startswith(self.opening):
-            return self._replace(begun=True).divided(text)
-        return "", text
+        """As `divided` of an answer as rows have it."""
+        if not self.held_by(text):
+            return "", text
+        own = self.closing in text or text.lstrip().startswith(self.opening)
+        return (self if own else USUAL)._replace(begun=True).divided(text)
 
     def parted(self, ids: list[int], shown: Shown) -> tuple[str, str]:
         """As `divided` of what token ids say; control tokens are no part of the answer."""

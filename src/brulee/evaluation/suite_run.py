@@ -27,7 +27,7 @@ from brulee.evaluation.tasks import Example, Framing, Judged, Reply, SuiteTask
 from brulee.inference.completion import Completion, until
 from brulee.inference.engine import Engine, Likelihood
 from brulee.inference.sampling import Sampling
-from brulee.progress import bar
+from brulee.progress import bar, note
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def answer(
 
         _score_choices([one for one in waiting if one.requests], model, done)
         tags = model.encoder.thoughts if framing == "chat" else None
-        _write_on([one for one in waiting if not one.requests], model, tags, done)
+        _write_on([one for one in waiting if not one.requests], model, tags, done, title)
     return _judged(task, asked, [known[one.digest] for one in asked])
 
 
@@ -123,6 +123,7 @@ def _write_on(
     model: Model,
     tags: Thoughts | None,
     done: Callable[[Asked, Reply], None],
+    title: str,
 ) -> None:
     """Have every prompt continued, up to the first stop string.
 
@@ -133,11 +134,20 @@ def _write_on(
     generation = waiting[0].generation
     assert generation is not None, "ask() saw that there is one"
 
-    def note(i: int, written: Completion) -> None:
+    unended = 0
+
+    def hear(i: int, written: Completion) -> None:
+        nonlocal unended
         text = written.text.strip()
         if tags is not None:
+            unended += tags.starts(text) and tags.closing not in text
             text = until(tags.divided(text)[1], generation.stop).strip()
         done(waiting[i], Reply(text=text, tokens=written.tokens))
 
     sampling = Sampling(generation.max_new_tokens, stop=() if tags else generation.stop)
-    model.engine.complete([w.prompt for w in waiting], sampling, note)
+    model.engine.complete([w.prompt for w in waiting], sampling, hear)
+    if unended:
+        note(
+            f"{title}: {unended:,} of {len(waiting):,} answers did not get to the end of their "
+            f"thoughts, and count as empty; at most {generation.max_new_tokens} tokens are written."
+        )

@@ -196,6 +196,8 @@ def _literal(value: Any, key: str) -> str:
         return f"{{{', '.join(pairs)}}}"
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{key}: {value} is no number.")
+    if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
+        raise InputError(f"{key}: it holds half of a character (a surrogate).")
     return json.dumps(value, ensure_ascii=False)
 
 

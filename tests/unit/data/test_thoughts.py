@@ -138,3 +138,25 @@ def test_a_prompt_that_ends_its_thoughts_is_followed_by_the_answer(
     for answer, reasoning in (("<think>He asks.</think>It is.", ""), ("It is.", "He asks.")):
         with pytest.raises(FramingError, match="ends the thoughts before an answer"):
             _written(encoder, answer, reasoning)
+
+
+def test_usual_tags_in_a_row_are_thoughts_of_a_model_with_others(encoders: Encoders) -> None:
+    for name, reasoned in (
+        ("channels", "[analysis]He asks.[end][final]"),
+        ("square", "[THINK]He asks.[/THINK]"),
+    ):
+        encoder, text = encoders(name), "<think>\nHe asks.\n</think>\n\nIt is."
+        assert _written(encoder, text) == f"{reasoned}It is.<|im_end|>"
+        assert encoder.answer_text(Rendered("Is it late?", text, None)) == "It is."
+        assert encoder.answer_text(Rendered("?", "An <think> or </think>", None)).startswith("An")
+
+
+def test_thoughts_in_an_answer_that_a_template_would_drop_are_refused(
+    encoders: Encoders, make_tokenizer: MakeTokenizer
+) -> None:
+    hides = "{# <|channel> <channel|> #}" + template("{{ m.content }}")
+    with pytest.raises(FramingError, match="does not show the reasoning"):
+        _written(Encoder(make_tokenizer(hides)), "<think>He asks.</think>It is.")
+    with pytest.raises(FramingError, match="does not show the reasoning"):
+        _written(encoders("hybrid"), "<think>He asks.</think>It is.")
+    assert _written(encoders("hybrid"), "It is.") == "It is.<|im_end|>"
