@@ -14,15 +14,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar
 
 from brulee.data.chat_framing import ChatFraming
+from brulee.data.completions import Completions
 from brulee.data.drafting import Draft, Drafts, is_lone
 from brulee.data.encoded import DraftIds, Encoded, Kind
 from brulee.data.framing import FramingError, PlainFraming, Segment
 from brulee.data.messages import Message
 from brulee.data.shortening import Phrasing, Shortened, shortened
 from brulee.data.template import Rendered
-from brulee.data.thoughts import Thoughts
-from brulee.data.tokens import Tokens, control_tokens, is_shielded
-from brulee.data.written_calls import WrittenCalls
+from brulee.data.tokens import Tokens, is_shielded
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ Item = tuple[Phrasing, Mapping[str, Any], str]
 T = TypeVar("T")
 
 
-class Encoder:
+class Encoder(Completions):
     """Turns prompt and completion into token ids, the same way for training and inference.
 
     What a row says never becomes a control token, even where it spells one.
@@ -53,27 +52,16 @@ class Encoder:
         max_length: int = 1024,
         prefix_ids: tuple[int, ...] = (),
     ) -> None:
-        self.tokenizer, self.kind, self.system = tokenizer, kind, system
+        self.kind, self.system = kind, system
         self.max_length, self.prefix_ids = max_length, prefix_ids
-        self._taught: Thoughts | None = None
         self.chat = chat_template == "auto" and bool(tokenizer.chat_template) and kind == "causal"
         if system is not None and not self.chat:
             raise InputError("data.system: this model has no chat template to put it into.")
-        self._tokens = Tokens(tokenizer)
-        self._framing = self._find_framing()
-        self._drafts = Drafts(self._framing, self._tokens, self._eos())
-        self._ids = DraftIds(tokenizer, self._tokens, self._framing, kind)
-
-    @property
-    def end_ids(self) -> tuple[int, ...]:
-        """The ids that training puts at the end of an answer."""
-        return self._framing.end
-
-    @property
-    def stop_ids(self) -> tuple[int, ...]:
-        """Tokens that end a completion at inference: what training put at its end, and EOS."""
-        eos = self.tokenizer.eos_token_id
-        return tuple(dict.fromkeys([*self._framing.ends, *([eos] if eos is not None else [])]))
+        eos = _eos(tokenizer)
+        framing = ChatFraming(tokenizer, system, eos) if self.chat else PlainFraming(kind, eos)
+        super().__init__(tokenizer, Tokens(tokenizer), framing)
+        self._drafts = Drafts(framing, self._tokens, eos)
+        self._ids = DraftIds(tokenizer, self._tokens, framing, kind)
 
     @property
     def digest(self) -> str:
@@ -143,13 +131,6 @@ class Encoder:
         )
         return asked if thinking else asked + self.unthinking
 
-    @property
-    def unthinking(self) -> list[int]:
-        """The ids that end the thoughts which a prompt begins; none where it begins none."""
-        if self.thoughts is None or not self.thoughts.begun:
-            return []
-        return self._tokens.batch([self._framing.before], bounds=False)[0]
-
     def question_text(self, rendered: Rendered) -> str:
         """The text that the model reads before a rendered row's last answer."""
         messages, tools = rendered.messages, rendered.tools
@@ -166,17 +147,6 @@ class Encoder:
         if not rendered.answered_with:
             return self.without_thoughts(rendered.completion)
         return self.decode(list(self.encode_rendered(rendered).completion))
-
-    def without_thoughts(self, answer: str) -> str:
-        """An answer as a row has it, without thoughts that it may hold.
-
-        Raises InputError where nothing else is in it.
-        """
-        if self.thoughts is None or not (text := answer.strip()):
-            return answer
-        if not (found := self.thoughts.taken_out(text)[1]):
-            raise InputError("the answer holds thoughts and nothing after them.")
-        return answer if found == text else found
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of a framed prompt. A chat template brings its own beginning-of-text token."""
@@ -198,7 +168,7 @@ class Encoder:
         found = self._tokens.batch(shielded, bounds=True)
         if self.kind == "seq2seq":
             return found
-        return [ids[:-1] if ids[-1:] == [self._eos()] else ids for ids in found]
+        return [ids[:-1] if ids[-1:] == [self.tokenizer.eos_token_id] else ids for ids in found]
 
     def encode(self, prompt: str, completion: str) -> Encoded:
         """The ids of one document, however long. Raises InputError for an empty completion."""
@@ -268,71 +238,10 @@ class Encoder:
         found = self._shortened(phrasing, row, key, room)
         return None if found is None else found.rendered
 
-    def decode(self, ids: list[int]) -> str:
-        """The text of a completion's answer, without its end-of-turn token; see `parted`."""
-        return self.parted(ids)[1]
-
-    def parted(self, ids: list[int], thinking: bool = True) -> tuple[str, str]:
-        """The thoughts and the answer of a completion, without its end-of-turn token.
-
-        Nor with what the chat template puts before every answer. Thoughts are what a reasoning
-        model writes between the tags of its template; where they do not end, there is no answer.
-        None are looked for where its prompt ended them, not `thinking`.
-        """
-        stops = set(self.stop_ids)
-        kept = [i for i in ids if i not in stops]
-        if self.thoughts is None or not thinking:
-            return "", self._shown(kept).strip().removeprefix(self._shown_before).lstrip()
-        return self.thoughts.parted(kept, self._shown)
-
-    @property
-    def thoughts(self) -> Thoughts | None:
-        """The tags between which the model thinks before it answers, if any."""
-        return self._framing.thoughts or self._taught
-
-    @property
-    def taught(self) -> Thoughts | None:
-        """Tags that the chat template does not know, and the rows taught."""
-        return self._taught
-
-    def thinking(self, taught: Thoughts | None) -> Encoder:
-        """The same encoder for a model that learns thoughts which its chat template does not know.
-
-        Where the template knows some, they stay what they are.
-        """
-        if taught is None or self._framing.thoughts is not None:
-            return self
-        other = copy.copy(self)
-        other._taught = taught
-        other.__dict__.pop("tag_ids", None)
-        return other
-
-    @functools.cached_property
-    def tag_ids(self) -> frozenset[int]:
-        """The control tokens that the tags of thoughts are written with, if they are."""
-        if self.thoughts is None:
-            return frozenset()
-        opening, closing, _, plain = self.thoughts
-        ids = self.tokenizer(opening + closing + plain, add_special_tokens=False)["input_ids"]
-        return frozenset(ids) & frozenset(self.tokenizer.all_special_ids)
-
     @property
     def naming_roles(self) -> frozenset[str]:
         """The roles of which the model is shown who speaks by name."""
         return self._framing.naming_roles
-
-    @functools.cached_property
-    def written_calls(self) -> WrittenCalls | None:
-        """How tool calls are found in what the model writes; None where that is not known."""
-        return WrittenCalls.of(self._framing.call_text(), control_tokens(self.tokenizer))
-
-    @functools.cached_property
-    def _shown_before(self) -> str:
-        ids = self._tokens.batch([self._framing.before], bounds=False)[0]
-        return self._shown(ids).strip()
-
-    def _shown(self, ids: list[int], control: bool = False) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=not control))
 
     def _fit(self, item: Item) -> Encoded | None:
         draft = self._draft_of(item)
@@ -392,18 +301,11 @@ class Encoder:
     def _documents(self, drafts: Sequence[Draft]) -> list[Encoded]:
         return self._ids.documents(drafts, self.prefix_ids)
 
-    def _find_framing(self) -> ChatFraming | PlainFraming:
-        if self.chat:
-            return ChatFraming(self.tokenizer, self.system, self._eos())
-        return PlainFraming(self.kind, self._eos())
 
-    def _eos(self) -> int:
-        eos = self.tokenizer.eos_token_id
-        if eos is None:
-            raise InputError(
-                "the model's tokenizer has no end-of-text token to learn to stop with."
-            )
-        return int(eos)
+def _eos(tokenizer: PreTrainedTokenizerBase) -> int:
+    if tokenizer.eos_token_id is None:
+        raise InputError("the model's tokenizer has no end-of-text token to learn to stop with.")
+    return int(tokenizer.eos_token_id)
 
 
 def _attempt(work: Callable[[Item], T], item: Item, place: Callable[[], str]) -> T | InputError:
