@@ -39,7 +39,10 @@ def test_thoughts_are_learned_and_answers_are_judged_without_them(at: Any, brule
     called = brulee(*command)
     assert called.code == 0, called.err
     # What this model writes is never the end of its thoughts.
-    assert "answers did not get to the end of their thoughts, and count as empty" in called.err
+    told = (
+        "5 of 5 answers did not get to the end of their thoughts in 4 tokens (max_new_tokens), and"
+    )
+    assert told in " ".join(called.err.split())
     assert "{enable_thinking: false} has the model not think" in called.err
     run = Path("runs/recipe")
     for who in ("base", "tuned"):

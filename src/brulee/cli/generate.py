@@ -85,17 +85,17 @@ def generate(
 
         held = open_adapters(targets, base=target, device=device, precision=precision)
         answers = held.complete(prompts, asked, **sampling)
-        thinks = any(held.thoughts(name)[0] for name in asked)
+        thinks = [held.thoughts(name)[0] is not None for name in asked]
         _show(prompts, answers, as_json, asked)
     else:
         session = open_session(target, device=device, precision=precision, base=base)
         answers = session.complete(prompts, **sampling)
-        thinks = session.encoder.thoughts is not None
+        thinks = [session.encoder.thoughts is not None] * len(answers)
         _show(prompts, answers, as_json)
     if schema is not None:
         _say_cut(answers)
-    elif thinks and not (raw or thoughts):
-        _say_unended(answers)
+    elif not (raw or thoughts):
+        _say_unended(answers, thinks)
 
 
 def _schema(file: Path | None, any_object: bool) -> Schema | None:
@@ -127,9 +127,10 @@ def _say_cut(answers: list[str]) -> None:
         )
 
 
-def _say_unended(answers: list[str]) -> None:
-    """Say how many completions are thoughts that did not end."""
-    if unended := sum(not answer for answer in answers):
+def _say_unended(answers: list[str], thinks: list[bool]) -> None:
+    """Say how many completions, of those who think, are thoughts that did not end."""
+    pairs = zip(answers, thinks, strict=True)
+    if unended := sum(thinking and not answer for answer, thinking in pairs):
         print(
             f"{unended} of {len(answers)} completions ended before the model's thoughts did: "
             "--thoughts shows them, a larger --max-new-tokens gets further.",

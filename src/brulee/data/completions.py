@@ -27,7 +27,8 @@ class Completions:
         framing: ChatFraming | PlainFraming,
     ) -> None:
         self.tokenizer, self._tokens, self._framing = tokenizer, tokens, framing
-        self._taught: Thoughts | None = None
+        # Tags that the chat template does not know, and the rows taught.
+        self.taught: Thoughts | None = None
 
     @property
     def end_ids(self) -> tuple[int, ...]:
@@ -60,12 +61,7 @@ class Completions:
     @property
     def thoughts(self) -> Thoughts | None:
         """The tags between which the model thinks before it answers, if any."""
-        return self._framing.thoughts or self._taught
-
-    @property
-    def taught(self) -> Thoughts | None:
-        """Tags that the chat template does not know, and the rows taught."""
-        return self._taught
+        return self._framing.thoughts or self.taught
 
     def thinking(self, taught: Thoughts | None) -> Self:
         """The same encoder for a model that learns thoughts which its chat template does not know.
@@ -75,7 +71,7 @@ class Completions:
         if taught is None or self._framing.thoughts is not None:
             return self
         other = copy.copy(self)
-        other._taught = taught
+        other.taught = taught
         other.__dict__.pop("tag_ids", None)
         return other
 

@@ -96,7 +96,7 @@ class Encoder(Completions):
             max_length=self.max_length,
             prefix_ids=self.prefix_ids,
         )
-        return found.thinking(self._taught)
+        return found.thinking(self.taught)
 
     def prompt_text(self, prompt: str) -> str:
         """The text the model reads before it writes, control tokens included."""

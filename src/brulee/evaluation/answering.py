@@ -21,7 +21,6 @@ from brulee.errors import InputError
 from brulee.evaluation.answers import (
     Answer,
     append,
-    is_unended,
     known_answers,
     likelihoods_of,
     score,
@@ -32,9 +31,10 @@ from brulee.evaluation.base import Metric
 from brulee.evaluation.bits import BitsPerByte
 from brulee.evaluation.ranking import Ranked
 from brulee.evaluation.texts import read_texts
+from brulee.evaluation.unended import is_unended, tell_unended
 from brulee.inference.engine import Engine, Likelihood
 from brulee.inference.sampling import Sampling
-from brulee.progress import bar, note
+from brulee.progress import bar
 
 WAVE_TOKENS: Final = 1 << 18  # of choices held at once: 10 MB, and many rows that begin alike
 _SHOWN: Final = 40  # characters of a choice in a message
@@ -134,12 +134,8 @@ def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -
         # By their places among all, so that resuming draws what would have been drawn.
         put.engine.generate([prompts[at] for at in open_at], sampling, done, open_at)
     replies = [known[request] for request in requests]
-    if unended := sum(map(is_unended, replies)):
-        note(
-            f"{put.title}: {unended:,} of {len(replies):,} answers did not get to the end of their "
-            f"thoughts, and count as empty; evaluate.generation.max_new_tokens is "
-            f"{sampling.max_new_tokens}{_unthinking(put.encoder)}."
-        )
+    unended = sum(map(is_unended, replies))
+    tell_unended(put.title, unended, len(replies), sampling.max_new_tokens, put.encoder)
     # With what else was replied to the item, so that it is not asked again when it is wanted.
     return [
         replace(
@@ -149,13 +145,6 @@ def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -
         )
         for item, r in zip(put.items, replies, strict=True)
     ]
-
-
-def _unthinking(encoder: Encoder) -> str:
-    """How to have the model not think, where its chat template has the usual variable for it."""
-    if "enable_thinking" not in str(encoder.tokenizer.chat_template):
-        return ""
-    return "; model.chat_template_kwargs: {enable_thinking: false} has the model not think"
 
 
 def _ranked_answers(put: _Put, metrics: Sequence[Ranked]) -> list[Answer]:

@@ -55,11 +55,6 @@ class Answer:
     thoughts: str = ""
 
 
-def is_unended(answer: Answer) -> bool:
-    """Whether a reasoning model did not come to its answer."""
-    return bool(answer.thoughts) and not answer.output
-
-
 def score(
     item: Item,
     output: str,

@@ -24,10 +24,11 @@ from brulee.evaluation.answers import (
 )
 from brulee.evaluation.asking import Asked, ask
 from brulee.evaluation.tasks import Example, Framing, Judged, Reply, SuiteTask
+from brulee.evaluation.unended import tell_unended
 from brulee.inference.completion import Completion, until
 from brulee.inference.engine import Engine, Likelihood
 from brulee.inference.sampling import Sampling
-from brulee.progress import bar, note
+from brulee.progress import bar
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,5 @@ def _write_on(
 
     sampling = Sampling(generation.max_new_tokens, stop=() if tags else generation.stop)
     model.engine.complete([w.prompt for w in waiting], sampling, hear)
-    if unended:
-        note(
-            f"{title}: {unended:,} of {len(waiting):,} answers did not get to the end of their "
-            f"thoughts, and count as empty; at most {generation.max_new_tokens} tokens are written."
-        )
+    most = generation.max_new_tokens
+    tell_unended(title, unended, len(waiting), most, model.encoder)

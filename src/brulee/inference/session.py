@@ -20,7 +20,7 @@ from brulee.inference.completion import Completion
 from brulee.inference.engine import Engine
 from brulee.inference.json_form import form_by
 from brulee.inference.sampling import Sampling
-from brulee.inference.thinking import Thinking
+from brulee.inference.thinking import Thinking, Told
 from brulee.methods.base import Attached
 from brulee.methods.checkpoint import CONFIG, attach_adapter, open_adapter, read_record
 from brulee.methods.soundness import read_json
@@ -133,7 +133,7 @@ class Session:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
-        think: Callable[[str], object] = len,
+        think: Callable[[str], object] | None = None,
     ) -> Iterator[str]:
         """The next answer of a conversation, in pieces of text as they are written.
 
@@ -147,14 +147,8 @@ class Session:
         thinking, whole = Thinking(tags), ""
         for piece in pieces:
             whole += piece
-            told = thinking.piece(piece)
-            think(told.thoughts)
-            if told.answer:
-                yield told.answer
-        _, rest = thinking.ended(whole)
-        think(rest.thoughts)
-        if rest.answer:
-            yield rest.answer
+            yield from _told(thinking.piece(piece), think)
+        yield from _told(thinking.ended(whole)[1], think)
 
     def _pieces(self, messages: list[dict[str, str]], sampling: Sampling) -> Iterator[str]:
         text = self._conversation(messages)
@@ -174,6 +168,14 @@ class Session:
         if self.encoder.chat:
             return self.encoder.chat_text(messages)
         return self.encoder.prompt_text("\n".join(m["content"] for m in messages))
+
+
+def _told(more: Told, think: Callable[[str], object] | None) -> Iterator[str]:
+    """More of an answer, if there is more; more of the thoughts goes to `think`."""
+    if think is not None and more.thoughts:
+        think(more.thoughts)
+    if more.answer:
+        yield more.answer
 
 
 def check_texts(prompts: Sequence[str]) -> None:

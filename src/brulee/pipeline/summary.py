@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brulee.evaluation import bleu, chrf, ter
-from brulee.evaluation.answers import Answer, clusters, grouped, is_unended
+from brulee.evaluation.answers import Answer, clusters, grouped
 from brulee.evaluation.phrasings import Table, by_phrasing, change, tables
 from brulee.evaluation.stats import compare, interval
 from brulee.evaluation.tasks import worded
+from brulee.evaluation.unended import is_unended
 from brulee.pipeline.asked import wordings
 from brulee.pipeline.comparing import adjusted, comparison, phrasings, swaps
 from brulee.pipeline.forgetting import forgotten, guard_scores, judged, suites_forgotten

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from brulee.errors import BruleeError, InputError
+from brulee.reporting.record_files import load, not_finite, store
 
 SCHEMA = 1
 FILE_NAME = "results.json"
@@ -331,17 +329,12 @@ def write(results: Results, folder: str | Path) -> Path:
 
     Raises BruleeError naming the first value that is not finite; nothing is written then.
     """
-    values = results.model_dump(mode="python", by_alias=True)
-    for path, number in _floats(values):
-        if not math.isfinite(number):
-            raise BruleeError(f"{FILE_NAME}: {path} is {number}; every number must be finite.")
+    if (found := not_finite(results)) is not None:
+        key, number = found
+        raise BruleeError(f"{FILE_NAME}: {key} is {number}; every number must be finite.")
     target = Path(folder) / FILE_NAME
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{FILE_NAME}.{os.getpid()}")
-    text = results.model_dump_json(by_alias=True, indent=2)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(target)
-    return target
+    return store(results, target)
 
 
 def file_of(path: str | Path) -> Path:
@@ -362,40 +355,12 @@ def read(path: str | Path) -> Results:
         raise InputError(f"{run.parent}: this run was not scored to its end; go on with: {how}")
     if not file.is_file():
         raise InputError(f"{file}: no such file; a finished run folder holds {FILE_NAME}.")
-    try:
-        results = Results.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        raise InputError(f"{file}: {_first_problem(error)}") from None
-    for key, number in _floats(results.model_dump(by_alias=True)):
-        if not math.isfinite(number):
-            raise InputError(f"{file}: {key} is {number}; every number must be finite.")
+    results = load(Results, file, SCHEMA)
+    if (found := not_finite(results)) is not None:
+        key, number = found
+        raise InputError(f"{file}: {key} is {number}; every number must be finite.")
     return results
 
 
 def _shown(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _floats(values: Any, path: str = "") -> Iterator[tuple[str, float]]:
-    if isinstance(values, float):
-        yield path, values
-    elif isinstance(values, dict):
-        for key, value in values.items():
-            yield from _floats(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(values, list | tuple):
-        for i, value in enumerate(values):
-            yield from _floats(value, f"{path}[{i}]")
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "json_invalid":
-        return f"not valid JSON ({problem['msg'].removeprefix('Invalid JSON: ')})."
-    if key == "schema":
-        return f"schema {problem['input']!r} is not known; this version reads schema {SCHEMA}."
-    if problem["type"] == "missing":
-        return f"the key {key!r} is missing."
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {key!r}."
-    return f"{key or 'the file'} = {problem['input']!r}: {problem['msg']}."

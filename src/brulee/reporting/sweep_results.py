@@ -7,10 +7,11 @@ import statistics
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from scipy import stats
 
 from brulee.errors import InputError
+from brulee.reporting.record_files import load, store
 from brulee.reporting.results import Comparison, Record
 
 SCHEMA = 1
@@ -144,10 +145,7 @@ class Sweep(Record):
 
 def write(found: Sweep, folder: Path) -> Path:
     """Write sweep.json in one step; returns its path."""
-    target, aside = folder / FILE_NAME, folder / f".{FILE_NAME}.tmp"
-    aside.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    aside.replace(target)
-    return target
+    return store(found, folder / FILE_NAME)
 
 
 def read(folder: Path) -> Sweep:
@@ -155,9 +153,4 @@ def read(folder: Path) -> Sweep:
     file = folder / FILE_NAME
     if not file.is_file():
         raise InputError(f"{folder}: no sweep is here; a sweep's folder holds {FILE_NAME}.")
-    try:
-        return Sweep.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise InputError(f"{file}: {key}: {problem['msg'].lower()}.") from None
+    return load(Sweep, file, SCHEMA)

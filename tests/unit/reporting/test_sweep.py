@@ -193,7 +193,7 @@ def test_a_sweep_is_read_as_it_was_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no sweep is here"):
         sweep_results.read(tmp_path / "none")
     (tmp_path / "sweep.json").write_text('{"name": 3}')
-    with pytest.raises(InputError, match=r"sweep\.json: name: "):
+    with pytest.raises(InputError, match=r"sweep\.json: name = 3: Input should be a valid string"):
         sweep_results.read(tmp_path)
 
 
