@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _LONG: Final = 16  # characters a token, which no text has on the whole
-_KWARGS: Final = "chat_template_kwargs"
+KWARGS: Final = "chat_template_kwargs"
 _MOST_SAID, _MOST_VARIED = 4096, 16
 Variables = Mapping[str, Any] | None
 
@@ -103,7 +103,7 @@ class AskedTexts:
     def _own(self, encoder: Encoder, variables: Variables = None) -> Encoder:
         said = as_json(variables) if variables else ""
         if len(said) > _MOST_SAID:
-            raise InputError(f"{_KWARGS}: more than {_MOST_SAID:,} characters of values.")
+            raise InputError(f"{KWARGS}: more than {_MOST_SAID:,} characters of values.")
         template, taught = str(encoder.tokenizer.chat_template), str(encoder.taught)
         key = (encoder.chat, encoder.system, template, taught, said)
         if key not in self._encoders:
@@ -122,9 +122,9 @@ class AskedTexts:
 
 def _varied(encoder: Encoder, variables: Mapping[str, Any]) -> Encoder:
     if not encoder.chat:
-        raise InputError(f"{_KWARGS}: this model is asked without a chat template.")
+        raise InputError(f"{KWARGS}: this model is asked without a chat template.")
     found = copy.copy(encoder)
-    found.tokenizer = with_variables(encoder.tokenizer, variables, _KWARGS)
+    found.tokenizer = with_variables(encoder.tokenizer, variables, KWARGS)
     return found
 
 

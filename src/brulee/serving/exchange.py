@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from starlette.types import Receive
 
 from brulee.errors import InputError, NotNumbersError
-from brulee.inference.asked_texts import Variables
+from brulee.inference.asked_texts import KWARGS, Variables
 from brulee.inference.call_form import HeldCalls
 from brulee.inference.json_form import Form, FormError
 from brulee.inference.sampling import Sampling
@@ -31,7 +31,6 @@ from brulee.serving.shapes import DONE, Choice, Shape, Usage, event
 from brulee.serving.store import Store, Version
 from brulee.serving.worker import Answer, Asked, BusyError, DeadError, Heard, Worker
 
-_KWARGS = "chat_template_kwargs"
 _DEAD = "the server can compute no more; its log says why."
 
 
@@ -114,7 +113,7 @@ class Exchange:
 
             self._answers = worker.submit([(one, hear(i)) for i, one in enumerate(wanted)])
         except InputError as error:
-            named = _KWARGS if str(error).startswith(_KWARGS) else self._about
+            named = KWARGS if str(error).startswith(KWARGS) else self._about
             raise ApiError(400, str(error), named) from None
         except BusyError as error:
             raise ApiError(429, f"too many requests: {error}; try again.", None, "busy") from None
