@@ -354,7 +354,9 @@ def test_what_cannot_be_is_refused_by_name_and_line(text: str, said: str, tmp_pa
         ("train", "per_device_train_batch_size", 2, "here it is 'train.batch_size: 2' (documents "),
         ("train", "warmup_steps", 10, "here it is 'train.warmup: 10' (from 1 on a number of "),
         ("train", "lr_scheduler_type", "constant_with_warmup", "'train.schedule: \"constant\"'."),
-        ("train", "optim", "adafactor", "here it is 'train.optimizer', but 'adafactor' is none "),
+        ("train", "optim", "lion_8bit", "here it is 'train.optimizer', but 'lion_8bit' is none "),
+        ("train", "optim", "adafactor", "here it is 'train.optimizer: \"adafactor\"'."),
+        ("train", "use_muon", True, "here it is 'train.optimizer: \"muon\"'."),
         ("train", "bf16", True, "here it is 'train.precision: \"bfloat16\"'."),
         ("train", "packing", True, "it has no counterpart here: passes are packed without padding"),
         ("data", "template", "x", "did you mean 'templates'?"),
@@ -545,3 +547,9 @@ def test_what_is_here_as_it_is_or_does_not_matter_is_not_told(tmp_path: Path) ->
 def test_validations_until_a_stop_are_llama_factorys_too(tmp_path: Path) -> None:
     recipe, _ = converted(LLAMA_FACTORY + "early_stopping_steps: 3\n", tmp_path)
     assert train(recipe, "patience") == [3]
+
+
+@pytest.mark.parametrize(("switch", "found"), [("true", "muon"), ("false", "adafactor")])
+def test_muon_by_a_switch_of_its_own(switch: str, found: str, tmp_path: Path) -> None:
+    recipe, _ = converted(f"{LLAMA_FACTORY}\noptim: adafactor\nuse_muon: {switch}\n", tmp_path)
+    assert train(recipe, "optimizer") == [found]

@@ -35,12 +35,16 @@ from brulee.recipe import Strict
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that share a learning rate: `lr_scale` times the recipe's."""
+    """Parameters that share a learning rate: `lr_scale` times the recipe's.
+
+    They are all `maps`, matrices of linear maps, or none of them is.
+    """
 
     name: str
     parameters: tuple[nn.Parameter, ...]
     lr_scale: float = 1.0
     decay: bool = True
+    maps: bool = False
 
 
 class Attached(ABC):

@@ -170,7 +170,7 @@ class _BottleneckAttached(Attached):
         every = [p for adapter in self._adapters.values() for p in adapter.parameters()]
         matrices = tuple(p for p in every if p.ndim == 2)
         biases = tuple(p for p in every if p.ndim == 1)
-        return [Group("bottleneck", matrices), Group("biases", biases, decay=False)]
+        return [Group("bottleneck", matrices, maps=True), Group("biases", biases, decay=False)]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return {k: p.detach().float().cpu().contiguous() for k, p in self._stored().items()}

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from brulee.errors import InputError
 from brulee.methods.base import Attached, Group, Method, copy_checked, left_out
+from brulee.methods.targets import map_names
 from brulee.recipe import Strict
 
 
@@ -47,19 +48,26 @@ class _FullAttached(Attached):
         self.model = model
         self._base = _copy(model) if keep_base else None
         self._frozen = [p for p in model.parameters() if not p.requires_grad]
-        for parameter in self._trained():
+        for parameter in self._trained().values():
             parameter.requires_grad_(True)
 
-    def _trained(self) -> list[nn.Parameter]:
+    def _trained(self) -> dict[str, nn.Parameter]:
         """Looked for anew: where weights are cut up, others take the parameters' places."""
         fixed = left_out(self.model)
-        return [p for n, p in self.model.named_parameters() if n not in fixed]
+        return {n: p for n, p in self.model.named_parameters() if n not in fixed}
 
     def groups(self) -> list[Group]:
-        # Norms and biases are not decayed: a gain pulled to zero is not a smaller model.
-        matrices = tuple(p for p in self._trained() if p.ndim >= 2)
-        vectors = tuple(p for p in self._trained() if p.ndim < 2)
-        groups = [Group("matrices", matrices), Group("vectors", vectors, decay=False)]
+        maps = map_names(self.model)
+        own = self._trained()
+        moved = tuple(p for n, p in own.items() if n in maps)
+        tables = tuple(p for n, p in own.items() if n not in maps and p.ndim >= 2)
+        vectors = tuple(p for n, p in own.items() if n not in maps and p.ndim < 2)
+        groups = [
+            Group("maps", moved, maps=True),
+            Group("tables", tables),
+            # Norms and biases are not decayed: a gain pulled to zero is not a smaller model.
+            Group("vectors", vectors, decay=False),
+        ]
         return [group for group in groups if group.parameters]
 
     def tensors(self) -> dict[str, torch.Tensor]:

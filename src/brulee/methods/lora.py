@@ -197,12 +197,13 @@ class _LoRAAttached(Attached):
         b = [layer.lora_B for layer in linears]
         b += [each for layer in stacks for each in layer.lora_B.values()]
         # Of an embedding it is A that starts at zero: LoRA+ says nothing about its two.
-        a += [p for t in tables for p in (t.lora_embedding_A, t.lora_embedding_B)]
+        looked_up = [p for t in tables for p in (t.lora_embedding_A, t.lora_embedding_B)]
         lengths = [m for layer in linears if (m := layer.lora_magnitude_vector) is not None]
         same = ratio == 1.0
         groups = [
-            Group("lora", tuple(a + b if same else a)),
-            Group("lora_B", () if same else tuple(b), lr_scale=ratio),
+            Group("lora", tuple(a + b if same else a), maps=True),
+            Group("lora_B", () if same else tuple(b), lr_scale=ratio, maps=True),
+            Group("embeddings", tuple(looked_up)),
             # A length pulled to zero is not a smaller correction.
             Group("magnitude", tuple(lengths), decay=False),
         ]

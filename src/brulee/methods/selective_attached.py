@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError
 from brulee.methods.base import Attached, Group, check_tensors, freeze
 from brulee.methods.selective_tuned import Owners, Sparse, Tuned, Whole
+from brulee.methods.targets import map_names
 
 SUFFIX = "_tuned"
 
@@ -36,6 +37,7 @@ class SelectiveAttached(Attached):
         base_values: str | None = None,
     ) -> None:
         self.model, self._settings, self._base_values = model, dict(settings), base_values
+        self._maps = map_names(model)
         owners = _owners(model)
         self._thaw = freeze(model)
         self._tuned: list[Tuned] = []
@@ -57,10 +59,15 @@ class SelectiveAttached(Attached):
         return not any(isinstance(tuned, Sparse) for tuned in self._tuned)
 
     def groups(self) -> list[Group]:
-        """Matrices, and vectors without weight decay."""
-        matrices = tuple(t.parameter for t in self._tuned if t.base.ndim >= 2)
-        vectors = tuple(t.parameter for t in self._tuned if t.base.ndim < 2)
-        groups = [Group("matrices", matrices), Group("vectors", vectors, decay=False)]
+        """Matrices of linear maps, other matrices and values of any, vectors without decay."""
+        maps = [t for t in self._tuned if isinstance(t, Whole) and t.name in self._maps]
+        vectors = [t for t in self._tuned if t.base.ndim < 2]
+        others = [t for t in self._tuned if t.base.ndim >= 2 and t not in maps]
+        groups = [
+            Group("maps", _parameters(maps), maps=True),
+            Group("others", _parameters(others)),
+            Group("vectors", _parameters(vectors), decay=False),
+        ]
         return [group for group in groups if group.parameters]
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -181,3 +188,7 @@ def _check_positions(key: str, tensors: Mapping[str, torch.Tensor], size: int) -
         raise InputError(
             f"adapter: tensor {key!r} must hold whole numbers from 0 to {size - 1} in rising order."
         )
+
+
+def _parameters(tuned: Sequence[Tuned]) -> tuple[nn.Parameter, ...]:
+    return tuple(one.parameter for one in tuned)

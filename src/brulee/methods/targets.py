@@ -32,6 +32,14 @@ def linear_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
     }
 
 
+def map_names(model: PreTrainedModel) -> set[str]:
+    """The parameters that are matrices of linear maps, experts' too and the head's not, by name."""
+    found = {f"{path}.weight" for path in linear_modules(model)}
+    for path, module in expert_modules(model).items():
+        found |= {f"{path}.{stack.name}" for stack in stacks_of(module)}
+    return found
+
+
 @torch.no_grad()
 def _maps(module: nn.Module, model: PreTrainedModel) -> bool:
     """Whether a linear map by its class gives what one gives, which is tried.

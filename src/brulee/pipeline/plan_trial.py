@@ -121,7 +121,7 @@ def tried(
     passes = Passes(base, most=recipe.train.batch_size, autocast=autocast, noise=noise)
     bound = fitting if recipe.train.micro_batch == "auto" else recipe.train.micro_batch
     passes.pass_tokens = min(passes.pass_tokens, bound or sys.maxsize)
-    probe = prober.probe(passes, attached, steps, recipe.train.optimizer)
+    probe = prober.probe(passes, attached, steps, recipe.train)
     most = heaviest(steps, passes).heaviest
     return Tried(
         probe=probe.beside(unseen_bytes() if device.type == "cpu" else 0),

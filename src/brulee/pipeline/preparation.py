@@ -91,7 +91,7 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     _check_trainable(recipe, method)
     device = device_of(recipe)
     with recipe.source.placing():
-        check_optimizer(recipe.train.optimizer, device.type == "cuda")
+        check_optimizer(recipe.train, device.type == "cuda")
     # What was timed when the run began is kept: one run has one precision.
     precision = where.manifest().get("precision", recipe.train.precision)
     dtype = world.same(pick_dtype(precision, device))

@@ -19,6 +19,7 @@ import torch
 from brulee.data.encoding import Encoded
 from brulee.methods.base import Attached
 from brulee.models.quantising import held_bytes
+from brulee.recipe import TrainSpec
 from brulee.training import checkpoint
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import optimizer_of
@@ -104,12 +105,12 @@ class Prober:
         passes: Passes,
         attached: Attached,
         steps: Sequence[Sequence[Encoded]],
-        optimizer_kind: str,
+        spec: TrainSpec,
     ) -> Probe:
-        """Train on the first of the steps, then on their heaviest pass, and save."""
+        """Train at a rate of 0 on the first of the steps, then on their heaviest pass; save."""
         groups = attached.groups()
         parameters = [p for group in groups for p in group.parameters]
-        optimizer = optimizer_of(optimizer_kind, groups, 0.0, 0.0)
+        optimizer = optimizer_of(spec, groups, 0.0)
         passes.base.model.train()
         reset_peak(self.device)
         with passes.boundary():

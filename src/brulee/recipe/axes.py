@@ -21,9 +21,9 @@ from brulee.yaml_lines import parse_scalar
 METHOD: Final = "method.name"
 # What decides the weights and neither which rows there are nor how they are measured.
 TRAIN: Final = (
-    "epochs", "max_steps", "learning_rate", "schedule", "warmup", "min_rate", "batch_size",
-    "accumulation", "optimizer", "weight_decay", "beta1", "beta2", "epsilon", "neftune_alpha",
-    "max_grad_norm", "precision", "keep_best", "patience",
+    "epochs", "max_steps", "learning_rate", "schedule", "warmup", "min_rate", "cooldown",
+    "batch_size", "accumulation", "optimizer", "weight_decay", "beta1", "beta2", "epsilon",
+    "neftune_alpha", "max_grad_norm", "precision", "keep_best", "patience",
 )  # fmt: skip
 _INSTEAD: Final = {
     "train.seed": "--seeds N trains every setting under N seeds",

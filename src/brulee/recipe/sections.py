@@ -81,20 +81,27 @@ class TrainSpec(Strict):
     learning_rate: Annotated[float, Field(gt=0)] | None = Field(
         None, description="default: what the method recommends"
     )
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = Field(
+        "cosine", description="after warm-up; wsd: constant, then a fall over `cooldown`"
+    )
     warmup: Annotated[float, Field(ge=0), AfterValidator(_share_or_steps)] = Field(
         0.05, description="share of the steps spent warming up; from 1 on the number of them"
     )
     min_rate: Fraction = Field(
-        0.0, description="share of the learning rate that cosine and linear end at"
+        0.0, description="share of the learning rate that cosine, linear and wsd end at"
+    )
+    cooldown: Annotated[float, Field(ge=0), AfterValidator(_share_or_steps)] = Field(
+        0.2, description="share of the steps after warm-up that wsd falls in; from 1 on a number"
     )
     batch_size: Count = Field(8, description="documents of an optimiser step, times accumulation")
     accumulation: Count = Field(1, description="batches whose gradients make one optimiser step")
     max_length: Annotated[int, Field(ge=8)] = Field(
         1024, description="tokens of a document: prompt and completion, or a piece of plain text"
     )
-    optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit"] = Field(
-        "adamw", description="8bit: AdamW's moments in 8 bits, by bitsandbytes; paged: on a GPU"
+    optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit", "adafactor", "muon"] = Field(
+        "adamw",
+        description="8bit: AdamW's moments in 8 bits, by bitsandbytes; paged: on a GPU; muon: of "
+        "linear maps, the rest by AdamW",
     )
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     beta1: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="AdamW's, of the mean")

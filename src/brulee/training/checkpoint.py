@@ -2,7 +2,7 @@
 
     checkpoints/step-12/
       weights.safetensors     the trained parameters, in their own dtype
-      optimizer.safetensors   AdamW's moments and step counts, each process's random state
+      optimizer.safetensors   the optimiser's means and step counts, each process's random state
       state.json              the step, and the digest of both files
 
 A checkpoint is written under a temporary name and renamed; `state.json` seals it. What is stored
@@ -21,12 +21,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from brulee.errors import InputError
 from brulee.models.bundled import sha256
 from brulee.models.disk import as_umask_says, disk_errors
 from brulee.progress import note
+from brulee.training.whole import cut_as
 from brulee.training.world import ALONE, World
 
 _STEP = re.compile(r"step-\d+")
@@ -193,11 +194,9 @@ def _drop(root: Path, step: int, keep: int) -> None:
 
 
 def _part(stored: torch.Tensor, parameter: torch.nn.Parameter) -> torch.Tensor:
-    """A stored tensor where its parameter is, cut up as that is; counts of steps are whole."""
+    """A stored tensor where its parameter is, cut up as that is; one of another shape is whole."""
     value = stored.to(parameter.device)
-    if isinstance(parameter, DTensor) and value.ndim:
-        return distribute_tensor(value, parameter.device_mesh, parameter.placements)
-    return value
+    return cut_as(parameter, value) if value.shape == parameter.shape else value
 
 
 def _moments(

@@ -1,98 +1,175 @@
-"""AdamW over a method's groups, and the learning rate of every step."""
+"""The optimisers, and the learning rate of every step.
+
+An optimiser is one entry of OPTIMIZERS: a function of the groups' settings, the learning rate and
+the recipe's `train` section that gives a `torch.optim.Optimizer`. What it keeps of a parameter are
+tensors and numbers in `state[parameter]`, which is what a checkpoint holds of it (checkpoint.py).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import torch
+from torch.optim import Optimizer
 
 from brulee.errors import InputError, unknown
 from brulee.methods.base import Group
 from brulee.models.quantising import need_bitsandbytes
+from brulee.recipe import TrainSpec
+from brulee.training.adafactor import Adafactor
+from brulee.training.muon import Muon
 
-OPTIMIZERS: Final = ("adamw", "adamw8bit", "paged_adamw8bit")
-SCHEDULES: Final = ("cosine", "linear", "constant")
+_EIGHT_BITS: Final = ("adamw8bit", "paged_adamw8bit")
+# What only sets AdamW, by its key.
+_ADAMS: Final = ("beta1", "beta2", "epsilon")
+
+Settings = list[dict[str, Any]]
 
 
-def check_optimizer(kind: str, on_gpu: bool) -> None:
-    """Raise InputError where bitsandbytes is missing that `kind` needs, for pages without a GPU.
+def check_optimizer(spec: TrainSpec, on_gpu: bool) -> None:
+    """Raise InputError where the optimiser of `spec` cannot be had, or has not what is set.
 
-    And for a name of none.
+    bitsandbytes may be missing, or a GPU for pages; and a name may be of none.
     """
+    kind = spec.optimizer
     if kind not in OPTIMIZERS:
-        raise unknown("optimizer", kind, OPTIMIZERS)
-    if kind != "adamw":
+        raise unknown("optimizer", kind, tuple(OPTIMIZERS))
+    if kind in _EIGHT_BITS:
         need_bitsandbytes(f"train.optimizer: {kind}")
     if kind == "paged_adamw8bit" and not on_gpu:
+        valid = ", ".join(name for name in OPTIMIZERS if name != kind)
         raise InputError(
             f"train.optimizer: {kind} moves its state between a GPU and the CPU, and this training "
-            "is not on a GPU; valid here: adamw, adamw8bit."
+            f"is not on a GPU; valid here: {valid}."
         )
+    defaults = TrainSpec.model_fields
+    for key in _ADAMS if kind == "adafactor" else ():
+        if getattr(spec, key) != defaults[key].default:
+            raise InputError(
+                f"train.{key}: adafactor has none; leave it out, or choose another train.optimizer."
+            )
 
 
-def optimizer_of(
-    kind: str,
-    groups: Sequence[Group],
-    learning_rate: float,
-    weight_decay: float,
-    betas: tuple[float, float] = (0.9, 0.999),
-    epsilon: float = 1e-8,
-) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019) with weight decay only where a group wants it.
+def optimizer_of(spec: TrainSpec, groups: Sequence[Group], learning_rate: float) -> Optimizer:
+    """The optimiser of `spec` over a method's groups, with weight decay where a group wants it.
 
-    `adamw` is torch's, fused. `adamw8bit` holds the moments of large parameters in 8 bits (Dettmers
-    et al. 2022, "8-bit Optimizers via Block-wise Quantization"); `paged_adamw8bit` lets them move
-    to the CPU's memory while a GPU has no room (Dettmers et al. 2023, QLoRA). Raises InputError
-    where bitsandbytes is missing, for pages without a GPU, and for another name.
+    Raises InputError as `check_optimizer` does.
     """
-    check_optimizer(kind, all(p.is_cuda for group in groups for p in group.parameters))
+    check_optimizer(spec, all(p.is_cuda for group in groups for p in group.parameters))
     settings = [
         {
             "params": list(group.parameters),
             "lr": learning_rate * group.lr_scale,
             "base_lr": learning_rate * group.lr_scale,
-            "weight_decay": weight_decay if group.decay else 0.0,
+            "weight_decay": spec.weight_decay if group.decay else 0.0,
+            "maps": group.maps,
         }
         for group in groups
     ]
-    if kind == "adamw":
-        return torch.optim.AdamW(settings, lr=learning_rate, betas=betas, eps=epsilon, fused=True)
-    from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
-
-    if kind == "adamw8bit":
-        eight: torch.optim.Optimizer = AdamW8bit(
-            settings, lr=learning_rate, betas=betas, eps=epsilon
-        )
-        return eight
-    paged: torch.optim.Optimizer = PagedAdamW8bit(
-        settings, lr=learning_rate, betas=betas, eps=epsilon
-    )
-    return paged
+    return OPTIMIZERS[spec.optimizer](settings, spec)
 
 
-def schedule(kind: str, step: int, total: int, warmup: float, lowest: float = 0.0) -> float:
+def _adamw(settings: Settings, spec: TrainSpec) -> Optimizer:
+    """AdamW (Loshchilov and Hutter 2019), which is torch's, fused."""
+    return torch.optim.AdamW(settings, betas=(spec.beta1, spec.beta2), eps=spec.epsilon, fused=True)
+
+
+def _adamw8bit(settings: Settings, spec: TrainSpec) -> Optimizer:
+    """AdamW whose moments of large parameters are in 8 bits.
+
+    Dettmers et al. 2022, "8-bit Optimizers via Block-wise Quantization".
+    """
+    from bitsandbytes.optim import AdamW8bit
+
+    found: Optimizer = AdamW8bit(settings, betas=(spec.beta1, spec.beta2), eps=spec.epsilon)
+    return found
+
+
+def _paged_adamw8bit(settings: Settings, spec: TrainSpec) -> Optimizer:
+    """The same, whose moments move to the CPU's memory while a GPU has no room.
+
+    Dettmers et al. 2023, "QLoRA: Efficient Finetuning of Quantized LLMs".
+    """
+    from bitsandbytes.optim import PagedAdamW8bit
+
+    found: Optimizer = PagedAdamW8bit(settings, betas=(spec.beta1, spec.beta2), eps=spec.epsilon)
+    return found
+
+
+def _adafactor(settings: Settings, _: TrainSpec) -> Optimizer:
+    return Adafactor(settings)
+
+
+def _muon(settings: Settings, spec: TrainSpec) -> Optimizer:
+    return Muon(settings, betas=(spec.beta1, spec.beta2), eps=spec.epsilon)
+
+
+OPTIMIZERS: Final[dict[str, Callable[[Settings, TrainSpec], Optimizer]]] = {
+    "adamw": _adamw,
+    "adamw8bit": _adamw8bit,
+    "paged_adamw8bit": _paged_adamw8bit,
+    "adafactor": _adafactor,
+    "muon": _muon,
+}
+
+
+def schedule(spec: TrainSpec, step: int, total: int) -> float:
     """The share of the full learning rate at a 0-based step.
 
-    Warm-up is linear over `warmup * total` steps (from 1 on: over `warmup` steps) and ends at 1;
-    cosine and linear then fall towards `lowest`, reaching it one step after the last, so that no
-    step is spent at zero. Raises InputError for another name.
+    Warm-up is linear over `warmup * total` steps (from 1 on: over `warmup` steps) and ends at 1.
+    What then falls does so towards `min_rate`, which it would reach one step after the last, so
+    that no step is spent at zero. Raises InputError for the name of no schedule.
     """
-    rising = int(warmup) if warmup >= 1 else math.ceil(warmup * total)
+    if spec.schedule not in SCHEDULES:
+        raise unknown("schedule", spec.schedule, tuple(SCHEDULES))
+    rising = _steps(spec.warmup, total)
     if step < rising:
         return (step + 1) / rising
-    done = (step - rising) / max(1, total - rising)
-    if kind == "cosine":
-        return lowest + (1.0 - lowest) * 0.5 * (1.0 + math.cos(math.pi * done))
-    if kind == "linear":
-        return lowest + (1.0 - lowest) * (1.0 - done)
-    if kind == "constant":
-        return 1.0
-    raise unknown("schedule", kind, SCHEDULES)
+    left = SCHEDULES[spec.schedule](step - rising, max(1, total - rising), spec.cooldown)
+    return spec.min_rate + (1.0 - spec.min_rate) * left
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, share: float) -> float:
+def _cosine(step: int, total: int, _: float) -> float:
+    """Half a wave (Loshchilov and Hutter 2017, "SGDR", without its restarts)."""
+    return 0.5 * (1.0 + math.cos(math.pi * step / total))
+
+
+def _linear(step: int, total: int, _: float) -> float:
+    return 1.0 - step / total
+
+
+def _constant(_: int, __: int, ___: float) -> float:
+    return 1.0
+
+
+def _wsd(step: int, total: int, cooldown: float) -> float:
+    """Constant, and a fall by 1 - sqrt over the last steps.
+
+    Hu et al. 2024, "MiniCPM"; the shape is that of Hagele et al. 2024, "Scaling Laws and
+    Compute-Optimal Training Beyond Fixed Training Durations".
+    """
+    falling = min(total, _steps(cooldown, total))
+    gone = step - (total - falling)
+    return 1.0 if gone <= 0 else 1.0 - math.sqrt(gone / falling)
+
+
+# What is left of the rate after so many of the steps that follow warm-up: step, steps, cooldown.
+SCHEDULES: Final[dict[str, Callable[[int, int, float], float]]] = {
+    "cosine": _cosine,
+    "linear": _linear,
+    "constant": _constant,
+    "wsd": _wsd,
+}
+
+
+def _steps(share: float, total: int) -> int:
+    """So many of `total` steps: a share of them, or from 1 on their number."""
+    return int(share) if share >= 1 else math.ceil(share * total)
+
+
+def set_learning_rate(optimizer: Optimizer, share: float) -> float:
     """Put `share` of each group's rate in force; returns the first group's."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * share

@@ -48,9 +48,7 @@ def range_test(
     """
     groups = attached.groups()
     parameters = [p for group in groups for p in group.parameters]
-    optimizer = optimizer_of(
-        spec.optimizer, groups, _LOWEST, spec.weight_decay, (spec.beta1, spec.beta2), spec.epsilon
-    )
+    optimizer = optimizer_of(spec, groups, _LOWEST)
     passes.base.model.train()
     size = spec.batch_size * spec.accumulation
     losses: list[float] = []

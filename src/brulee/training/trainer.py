@@ -106,8 +106,9 @@ class Trainer:
             self.passes.shard()
         groups = attached.groups()
         self.parameters = [p for group in groups for p in group.parameters]
-        adam = (spec.weight_decay, (spec.beta1, spec.beta2), spec.epsilon)
-        self.optimizer = optimizer_of(spec.optimizer, groups, learning_rate, *adam)
+        self.optimizer = optimizer_of(spec, groups, learning_rate)
+        if spec.optimizer == "muon" and not any(group.maps for group in groups):
+            note("train.optimizer: no matrix of a linear map is trained, so all moves by AdamW")
         self.events = EventLog(folder / "events.jsonl", world.writes)
         self.recorder = Recorder(self.events, trackers)
         self.guards = Guards(
@@ -183,8 +184,7 @@ class Trainer:
         """Take a step; whether some process was asked to stop after it."""
         started = time.perf_counter()
         documents = [self.document(i) for i in self.world.mine(self.course.of(self.step))]
-        how = self.spec
-        share = schedule(how.schedule, self.step, self.steps, how.warmup, how.min_rate)
+        share = schedule(self.spec, self.step, self.steps)
         rate = set_learning_rate(self.optimizer, share)
         found = self._gradient([d.encoded for d in documents])
         limit = self.spec.max_grad_norm or math.inf

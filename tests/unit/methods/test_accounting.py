@@ -17,7 +17,7 @@ from brulee.methods.accounting import ON_ONE_MAP, count, file_bytes
 from brulee.methods.checkpoint import save_adapter
 from brulee.models.loading import Base, load_base
 from brulee.models.skeleton import load_skeleton, one_map
-from brulee.recipe import MethodSpec
+from brulee.recipe import MethodSpec, TrainSpec
 from brulee.training.optim import optimizer_of
 
 MakeBase = Callable[..., Base]
@@ -60,7 +60,7 @@ def test_counts_are_those_of_a_stored_adapter_and_a_real_optimiser(
     attached = build_method(MethodSpec(name=name)).attach(base.model)
     assert counted.trainable == attached.trainable() > 0
     assert counted.stored_bytes == pytest.approx(_stored(attached, base, tmp_path / "made"), abs=64)
-    optimiser = optimizer_of("adamw", attached.groups(), 1e-3, 0.0)
+    optimiser = optimizer_of(TrainSpec(), attached.groups(), 1e-3)
     trained = [p for group in attached.groups() for p in group.parameters]
     for parameter in trained:
         parameter.grad = torch.zeros_like(parameter)

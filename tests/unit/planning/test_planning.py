@@ -23,7 +23,7 @@ from brulee.planning.cost import Saves, cost
 from brulee.planning.memory import memory
 from brulee.planning.micro_batch import fitting_tokens
 from brulee.planning.probe import Probe, Prober, Work, heaviest
-from brulee.recipe import MethodSpec, recipe_from_dict
+from brulee.recipe import MethodSpec, TrainSpec, recipe_from_dict
 from brulee.training.passes import Passes
 
 DOCUMENTS = [Encoded.ending(tuple(range(5, 45)), 8), Encoded.ending(tuple(range(50, 80)), 6)]
@@ -36,7 +36,8 @@ def probed(make_base: Callable[..., Any], layers: int, method: str, optimizer: s
     prober = Prober(layers, torch.device("cpu"))
     base = make_base("llama", num_hidden_layers=layers)
     attached = build_method(MethodSpec(name=method)).attach(base.model)
-    return prober.probe(Passes(base, most=2), attached, STEPS, optimizer)
+    spec = TrainSpec.model_validate({"optimizer": optimizer})
+    return prober.probe(Passes(base, most=2), attached, STEPS, spec)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

@@ -3,7 +3,7 @@
     several.py MODEL FOLDER CASE...      CASE: METHOD[:halt=STEP][:go=on][:decay=WEIGHT]
                                                [:model=NAME][:target=T]
                                                [:count=DOCUMENTS][:pass=DOCUMENTS]
-                                               [:look=STEPS]
+                                               [:look=STEPS][:by=OPTIMIZER]
 
 NAME is a folder in MODEL instead of that, T what a LoRA is put on. A count is read once instead of
 11 documents twice; a pass has two documents or as many as are given, a step four. After so many
@@ -53,13 +53,16 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
     on = {"target": options["target"]} if "target" in options else {}
     decay = float(options.get("decay", 0))
     count, most = int(options.get("count", COUNT)), int(options.get("pass", 2))
-    spec = TrainSpec(
-        batch_size=most,
-        accumulation=4 // most,
-        epochs=1.0 if "count" in options else float(EPOCHS),
-        save_every=2,
-        weight_decay=decay,
-        generate_every=int(options["look"]) if "look" in options else None,
+    spec = TrainSpec.model_validate(
+        {"optimizer": options.get("by", "adamw")}
+        | {
+            "batch_size": most,
+            "accumulation": 4 // most,
+            "epochs": 1.0 if "count" in options else float(EPOCHS),
+            "save_every": 2,
+            "weight_decay": decay,
+            "generate_every": int(options["look"]) if "look" in options else None,
+        }
     )
     held, read = documents(), []
 

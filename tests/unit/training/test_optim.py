@@ -21,8 +21,9 @@ from brulee.training.optim import (
 )
 
 
-def _shares(kind: str, total: int, warmup: float) -> list[float]:
-    return [schedule(kind, step, total, warmup) for step in range(total)]
+def _shares(kind: str, total: int, warmup: float, **more: float) -> list[float]:
+    spec = TrainSpec(schedule=kind, warmup=warmup, **more)
+    return [schedule(spec, step, total) for step in range(total)]
 
 
 def test_cosine_falls_along_half_a_wave() -> None:
@@ -47,7 +48,17 @@ def test_warm_up_rises_to_one_before_the_fall_begins() -> None:
     assert _shares("constant", 4, 0.5) == pytest.approx([0.5, 1.0, 1.0, 1.0])
 
 
-@pytest.mark.parametrize("kind", ["cosine", "linear", "constant"])
+def test_wsd_stays_and_falls_by_a_root_at_the_end() -> None:
+    falling = [1.0, 1 - math.sqrt(1 / 4), 1 - math.sqrt(2 / 4), 1 - math.sqrt(3 / 4)]
+    rising = [0.5, 1.0]
+    # Two of ten steps rise; the fall is half of the eight after them, or the number that is said.
+    assert _shares("wsd", 10, 2, cooldown=0.5) == pytest.approx([*rising, *[1.0] * 4, *falling])
+    assert _shares("wsd", 8, 0.0, cooldown=4) == pytest.approx([*[1.0] * 4, *falling])
+    assert _shares("wsd", 3, 0.0, cooldown=0) == [1.0, 1.0, 1.0]
+    assert _shares("wsd", 4, 0.0, cooldown=9) == pytest.approx(falling)
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
 @pytest.mark.parametrize("warmup", [0.0, 0.05, 0.5, 0.99])
 @pytest.mark.parametrize("total", [1, 2, 7, 100])
 def test_no_step_is_spent_at_zero_or_above_the_rate(kind: str, warmup: float, total: int) -> None:
@@ -56,15 +67,14 @@ def test_no_step_is_spent_at_zero_or_above_the_rate(kind: str, warmup: float, to
 
 def test_a_recipe_takes_what_is_computed_and_nothing_else() -> None:
     for key, computed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
-        assert get_args(TrainSpec.model_fields[key].annotation) == computed
+        assert get_args(TrainSpec.model_fields[key].annotation) == tuple(computed)
 
 
 def test_a_name_without_a_computation_is_not_another_one_in_silence() -> None:
-    assert all(schedule(kind, 5, 10, 0.0) <= 1 for kind in SCHEDULES)
     with pytest.raises(InputError, match="unknown schedule 'cosin'; did you mean 'cosine'"):
-        schedule("cosin", 5, 10, 0.0)
+        schedule(TrainSpec.model_construct(schedule="cosin"), 5, 10)
     with pytest.raises(InputError, match="unknown optimizer 'lion'; none is close"):
-        optimizer_of("lion", _groups(), learning_rate=0.1, weight_decay=0.0)
+        optimizer_of(TrainSpec.model_construct(optimizer="lion"), _groups(), 0.1)
 
 
 def _groups() -> tuple[Group, Group]:
@@ -75,7 +85,7 @@ def _groups() -> tuple[Group, Group]:
 
 def test_decay_and_rate_follow_the_group() -> None:
     matrices, vectors = _groups()
-    optimizer = optimizer_of("adamw", [matrices, vectors], learning_rate=0.1, weight_decay=0.5)
+    optimizer = optimizer_of(TrainSpec(weight_decay=0.5), [matrices, vectors], 0.1)
     for group in (matrices, vectors):
         group.parameters[0].grad = torch.zeros_like(group.parameters[0])
     assert set_learning_rate(optimizer, 0.5) == pytest.approx(0.05)
@@ -88,7 +98,7 @@ def test_decay_and_rate_follow_the_group() -> None:
 
 def test_a_step_is_adamws() -> None:
     matrices, vectors = _groups()
-    optimizer = optimizer_of("adamw", [matrices, vectors], learning_rate=0.1, weight_decay=0.0)
+    optimizer = optimizer_of(TrainSpec(), [matrices, vectors], 0.1)
     for group in (matrices, vectors):
         group.parameters[0].grad = torch.full_like(group.parameters[0], 3.0)
     optimizer.step()
@@ -108,7 +118,7 @@ def test_moments_in_8_bits_step_nearly_as_adamw() -> None:
     ends = {}
     for kind in ("adamw", "adamw8bit"):
         group, draw = _large(), torch.Generator().manual_seed(1)
-        optimizer = optimizer_of(kind, [group], learning_rate=0.01, weight_decay=0.1)
+        optimizer = optimizer_of(TrainSpec(optimizer=kind, weight_decay=0.1), [group], 0.01)
         for _ in range(5):
             group.parameters[0].grad = torch.randn(80, 64, generator=draw)
             optimizer.step()
@@ -124,18 +134,20 @@ def test_moments_in_8_bits_step_nearly_as_adamw() -> None:
 def test_8_bits_without_the_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"train\.optimizer: adamw8bit needs bitsandbytes"):
-        optimizer_of("adamw8bit", [_large()], 0.01, 0.0)
+        optimizer_of(TrainSpec(optimizer="adamw8bit"), [_large()], 0.01)
 
 
 def test_pages_need_a_gpu() -> None:
     pytest.importorskip("bitsandbytes")
-    with pytest.raises(InputError, match=r"not on a GPU; valid here: adamw, adamw8bit"):
-        optimizer_of("paged_adamw8bit", [_large()], 0.01, 0.0)
+    with pytest.raises(InputError, match=r"not on a GPU; valid here: adamw, adamw8bit, ad"):
+        optimizer_of(TrainSpec(optimizer="paged_adamw8bit"), [_large()], 0.01)
 
 
 def test_betas_and_epsilon_are_those_given() -> None:
     weight = torch.nn.Parameter(torch.ones(3))
-    optimizer = optimizer_of("adamw", [Group("all", (weight,))], 0.1, 0.0, (0.5, 0.75), 1e-3)
+    optimizer = optimizer_of(
+        TrainSpec(beta1=0.5, beta2=0.75, epsilon=1e-3), [Group("all", (weight,))], 0.1
+    )
     for gradient in (1.0, 3.0):
         weight.grad = torch.full((3,), gradient)
         optimizer.step()
@@ -155,8 +167,10 @@ def test_warm_up_is_so_many_steps_from_one_on() -> None:
 
 
 def test_the_rate_ends_at_its_lowest_share() -> None:
-    falling = [schedule("linear", step, 4, 0.0, 0.2) for step in range(5)]
-    assert falling == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
-    waves = [schedule("cosine", step, 4, 0.0, 0.2) for step in (0, 2, 4)]
-    assert waves == pytest.approx([1.0, 0.6, 0.2])
-    assert schedule("constant", 3, 4, 0.0, 0.2) == 1.0
+    def share(kind: str, step: int) -> float:
+        return schedule(TrainSpec(schedule=kind, warmup=0.0, min_rate=0.2, cooldown=2), step, 4)
+
+    assert [share("linear", i) for i in range(5)] == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
+    assert [share("cosine", i) for i in (0, 2, 4)] == pytest.approx([1.0, 0.6, 0.2])
+    assert [share("wsd", i) for i in (2, 4)] == pytest.approx([1.0, 0.2])
+    assert share("constant", 3) == 1.0

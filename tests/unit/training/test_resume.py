@@ -33,6 +33,8 @@ CASES: list[dict[str, Any]] = [
     {"name": "t5", "options": {"dropout": 0.3}},
     {"name": "t5-gated", "method": "full", "config": {"dropout_rate": 0.1}, "autocast": True},
     {"name": "bart", "method": "full", "config": {"dropout": 0.2, "decoder_layerdrop": 0.3}},
+    {"name": "llama", "method": "full", "optimizer": "adafactor", "weight_decay": 0.1},
+    {"name": "llama", "method": "full", "optimizer": "muon", "schedule": "wsd"},
     {"name": "bart", "config": {"attention_dropout": 0.2, "activation_dropout": 0.1}},
 ]
 if importlib.util.find_spec("bitsandbytes"):  # rank 128: enough values to be held in 8 bits

@@ -121,6 +121,22 @@ def test_sharded_weights_wait_for_no_pass_that_another_process_lacks(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("by", ["adafactor", "muon"])
+def test_optimisers_that_need_matrices_whole_have_them_so(
+    by: str, tiny_model_folder: Path, tmp_path: Path, one_thread: None
+) -> None:
+    """With sharded weights and without; and one process goes on with what two have written."""
+    cases = (f"full:by={by}:decay=0.1", f"full:by={by}:decay=0.1:halt=3")
+    straight = alone(tiny_model_folder, tmp_path, cases[0])
+    for name, more in (("copied", {}), ("sharded", {"ACCELERATE_USE_FSDP": "true"})):
+        (folder := tmp_path / name).mkdir()
+        launch(tiny_model_folder, folder, *cases, **more)
+        assert_same_curve(folder / cases[0], straight)
+        ONE["train"](cases[0], tiny_model_folder, folder / cases[1])
+        assert_same_curve(folder / cases[1], straight)
+
+
+@pytest.mark.slow
 def test_sharded_weights_are_whole_while_the_model_writes(
     tiny_model_folder: Path, tmp_path: Path, one_thread: None
 ) -> None:

@@ -114,6 +114,8 @@ def _put_single(found: Converted, to: str, key: str, value: Any, here: Any) -> N
         return
     if value is False and here in (False, "default") and to.startswith("method."):
         return
+    if to == "train.optimizer" and here is None:
+        return
     if (to == "train.neftune_alpha" and here == 0) or (to == "method.layers" and not here):
         return
     if to == "train.max_grad_norm" and here == 0:

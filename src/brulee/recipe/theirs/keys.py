@@ -17,6 +17,7 @@ from brulee.recipe.theirs.values import (
     count,
     four_bits,
     layers,
+    muon,
     number,
     optimizer,
     pissa,
@@ -66,7 +67,7 @@ _ANSWERS = _nowhere("answers alone are learned, never prompts")
 _TOKENS = _lost("no token is added to the vocabulary")
 _LOSS = _lost("the loss is the cross-entropy of the learned tokens, each the same")
 _WHOLE = _lost("one rank, one alpha and one beginning for all modules of method.target")
-_SOLVER = _lost("train.optimizer is AdamW, and has no such settings")
+_SOLVER = _lost("no train.optimizer has such settings")
 _CUT = _nowhere(
     "of a document longer than train.max_length the source text is cut, never the answer"
 )
@@ -175,7 +176,8 @@ KEYS: Final[dict[str, Key]] = {
         _lost("one rate for all that is trained; method.plus_ratio is LoRA+'s"),
     ),
     **dict.fromkeys(("use_galore", "use_apollo", "use_badam", "use_adam_mini"), _SOLVER),
-    **dict.fromkeys(("use_muon", "optim_args", "optim_target_modules"), _SOLVER),
+    **dict.fromkeys(("optim_args", "optim_target_modules"), _SOLVER),
+    "use_muon": Key("train.optimizer", "", muon),
     "adam_beta3": _SOLVER,
     "adam_epsilon2": _SOLVER,
     "rope_scaling": _lost("positions are scaled as the model's own config.json says"),

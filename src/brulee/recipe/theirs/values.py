@@ -21,6 +21,8 @@ OPTIMIZERS: Final = {
     **dict.fromkeys(("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw"), "adamw"),
     **dict.fromkeys(("adamw_bnb_8bit", "adamw_8bit", "adamw8bit"), "adamw8bit"),
     **dict.fromkeys(("paged_adamw_8bit", "paged_adamw8bit"), "paged_adamw8bit"),
+    "adafactor": "adafactor",
+    "muon": "muon",
 }
 PRECISIONS: Final = {
     "auto": "auto",
@@ -124,6 +126,11 @@ def schedule(value: Any) -> str:
 def optimizer(value: Any) -> str:
     """Which optimiser."""
     return _one_of(value, OPTIMIZERS)
+
+
+def muon(value: Any) -> str | None:
+    """The optimiser, where it is Muon by a switch of its own."""
+    return "muon" if boolean(value) else None
 
 
 def precision(value: Any) -> str:
