@@ -273,7 +273,8 @@ def _say_there_is_one(torch: Any, fake: Any) -> None:
         "get_device_capability": (9, 0), "get_device_properties": here, "synchronize": None,
         "mem_get_info": (70 << 30, 80 << 30), "memory_allocated": 0, "max_memory_allocated": 0,
         "reset_peak_memory_stats": None, "is_bf16_supported": True, "manual_seed_all": None,
-        "is_current_stream_capturing": False,
+        "is_current_stream_capturing": False, "set_rng_state": None,
+        "get_rng_state": torch.zeros(16, dtype=torch.uint8),
     }  # fmt: skip
     for name, value in told.items():
         setattr(torch.cuda, name, lambda *_, _value=value, **__: _value)
