@@ -48,6 +48,14 @@ class Blocks:
             return self.queries.rows.shape[1]
         return max(int(rows.stop - rows.start) for rows, _ in self.pairs)
 
+    def span(self, step: int) -> int:
+        """Of how many keys in a row a bias is needed, those before the queries' own with them.
+
+        Both kinds are filled up to a multiple of `step`, or as the rows themselves are.
+        """
+        size = rounded(self.before, step) + rounded(self.longest, step)
+        return size if self.keys is None else max(size, self.keys.rows.shape[1])
+
 
 @dataclass(frozen=True)
 class Padded:

@@ -48,7 +48,7 @@ from brulee.models.pair_form import blocks_of_stack, last_norm, parts_of_block, 
 from brulee.models.pair_form_bart import begun, first_norm
 from brulee.models.pair_parts import PairForm, Part, stacks_of
 from brulee.models.pair_trial import pair_form_is_right, pair_hooks_are_known, pair_is_right
-from brulee.models.rounding import filled, rounded, step_of
+from brulee.models.rounding import filled, step_of
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,7 @@ class FusedPair:
 
         And for as many keys, with those before them.
         """
-        step = step_of(hidden_TD, STEP, self.held.dtype)
-        size = rounded(within.before, step) + rounded(within.longest, step)
+        size = within.span(step_of(hidden_TD, STEP, self.held.dtype))
         if _has_bias(own):
             bias_1H1L = own.compute_bias(1, 2 * size - 1, past_seen_tokens=size - 1)
             bias_HL = bias_1H1L[0, :, 0]

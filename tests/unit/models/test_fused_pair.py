@@ -85,7 +85,12 @@ def test_of_every_family(name: str) -> None:
     _assert_same(_packed(CompletionLoss(model)), _alone(model))
 
 
-@pytest.mark.parametrize("method", [METHODS[0], PREFIX], ids=lambda m: m["name"])
+@pytest.mark.diagonal("method", "name")
+@pytest.mark.parametrize(
+    "method",
+    [METHODS[0], *({**PREFIX, "tokens": tokens} for tokens in (3, 6, 10, 12, 16))],
+    ids=lambda m: f"{m['name']}{m.get('tokens', '')}",
+)
 @pytest.mark.parametrize("name", ["flan-t5", "umt5"])
 def test_padded_for_a_kernel_they_are_the_same(
     name: str, method: dict[str, Any], monkeypatch: pytest.MonkeyPatch

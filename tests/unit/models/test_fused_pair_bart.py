@@ -112,7 +112,11 @@ def test_methods_where_positions_are_computed(name: str, method: dict[str, Any])
 
 
 @pytest.mark.parametrize(
-    ("name", "method"), [("bart", METHODS[0]), ("nllb", METHODS[0]), ("nllb", PREFIX)]
+    ("name", "method"),
+    [
+        *(("bart", METHODS[0]), ("nllb", METHODS[0]), ("nllb", PREFIX)),
+        *(("nllb", {**PREFIX, "tokens": tokens}) for tokens in (6, 13)),
+    ],
 )
 def test_padded_for_a_kernel_they_are_the_same(
     name: str, method: dict[str, Any], monkeypatch: pytest.MonkeyPatch
