@@ -26,7 +26,7 @@ from brulee.progress import bar
 from brulee.recipe import Recipe
 
 # What a training process has imported when it begins.
-_IMPORTS = ("brulee.pipeline.tuning", "brulee.pipeline.preparation", "bitsandbytes")
+_IMPORTS = ("brulee.pipeline.tuning", "brulee.pipeline.preparation")
 _FIRST, _APART = 2, 3  # the depth that is tried first, and how many layers more the second has
 
 
@@ -77,7 +77,7 @@ def _planned(recipe: Recipe, names: Sequence[str] | None) -> Plan:
     own = recipe.method.name
     ordered = [own, *(n for n in names if n != own)]
     with (
-        Apart(_IMPORTS[: 2 + bool(recipe.base.quantise)], Sample, recipe) as apart,
+        Apart(imports_of_trials(recipe, device), Sample, recipe) as apart,
         bar("Trying methods", total=len(ordered), unit="methods") as progress,
     ):
         trials = _Trials(apart, recipe, device, dtype)
@@ -87,6 +87,13 @@ def _planned(recipe: Recipe, names: Sequence[str] | None) -> Plan:
             progress.advance()
     precision = str(dtype).removeprefix("torch.")
     return Plan(recipe.base.name, str(device), precision, room(device), tuple(lines))
+
+
+def imports_of_trials(recipe: Recipe, device: torch.device) -> tuple[str, ...]:
+    """What trials find imported; not what wakes the GPU, which no fork may then use."""
+    if recipe.base.quantise and device.type != "cuda":
+        return (*_IMPORTS, "bitsandbytes")
+    return _IMPORTS
 
 
 @dataclass(frozen=True)

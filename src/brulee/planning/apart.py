@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TypeVar
@@ -109,7 +110,10 @@ def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[
 def _forked(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
     """The pickled outcome of a call in a fork."""
     reading, writing = os.pipe()
-    process = os.fork()
+    with warnings.catch_warnings():
+        # Of threads, which Python 3.12 tells of: no fork needs those of the libraries.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process = os.fork()
     if process == 0:
         os.close(reading)
         # Its threads are gone; without this it would say so.

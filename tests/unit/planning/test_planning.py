@@ -17,7 +17,7 @@ from brulee.data.encoding import Encoded
 from brulee.errors import InputError
 from brulee.methods import build_method
 from brulee.models.head import CompletionLoss
-from brulee.pipeline.plan import plan
+from brulee.pipeline.plan import imports_of_trials, plan
 from brulee.planning import micro_batch
 from brulee.planning.cost import Saves, cost
 from brulee.planning.memory import memory
@@ -258,3 +258,17 @@ def test_the_larger_of_two_configurations_counts(
     alone = make_model("llama", **larger)
     found = [fitting_tokens(each, [], torch.device("cpu")) for each in (model, alone)]
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("device", "quantise", "more"),
+    [("cpu", "nf4", True), ("cpu", None, False), ("cuda", "nf4", False)],
+)
+def test_trials_are_forked_from_what_has_not_seen_a_gpu(
+    device: str, quantise: str | None, more: bool
+) -> None:
+    """bitsandbytes asks CUDA for its GPUs when it is imported, and no fork may use them then."""
+    recipe = recipe_from_dict(
+        {"model": {"name": "bundled", "quantise": quantise}, "data": {"source": "rows.jsonl"}}
+    )
+    assert ("bitsandbytes" in imports_of_trials(recipe, torch.device(device))) == more
