@@ -21,13 +21,13 @@ def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="A run or an adapter's folder.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     everything: Annotated[
-        bool, typer.Option("--all", help=f"Every part, not the {_SHOWN} most different.")
+        bool, typer.Option("--all", help=f"Show every part, not only the {_SHOWN} most different.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Compare two adapters: |a - b| / |a| and the cosine of every part.
 
-    Of LoRA the products B A are compared, since many factors give the same.
+    For LoRA the products B A are compared, because different factors can give the same product.
     """
     from brulee.methods.checkpoint import open_adapter
     from brulee.methods.differences import compare

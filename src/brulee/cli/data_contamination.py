@@ -49,7 +49,7 @@ def contamination(
     suite_set: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KEY=VALUE", help="An option of the suite, as of `brulee eval --set`."
+            metavar="KEY=VALUE", help="An option of the suite, as in `brulee eval --set`."
         ),
     ] = None,
     run: Annotated[
@@ -57,7 +57,8 @@ def contamination(
         typer.Option(metavar="RUN", help="Show the scores of this run on clean and dirty items."),
     ] = None,
     model: Annotated[
-        bool, typer.Option("--model", help="Ask the base model whether it knows the test rows.")
+        bool,
+        typer.Option("--model", help="Check whether the base model already knows the test rows."),
     ] = False,
     overrides: options.Overrides = None,
     as_json: options.Json = False,
@@ -65,7 +66,7 @@ def contamination(
 ) -> None:
     """Look for test rows in the training rows, by runs of 8 and of 13 words.
 
-    Label words, ids and boilerplate do not count.
+    Label words, ids and boilerplate are ignored.
     """
     from brulee.recipe import load_recipe
 

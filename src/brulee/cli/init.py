@@ -25,7 +25,7 @@ def init(
         typer.Option(
             "--from",
             metavar="FILE",
-            help="Instead of DATA: a YAML file of LLaMA-Factory, axolotl, TRL or Unsloth.",
+            help="Instead of DATA: a configuration of LLaMA-Factory, axolotl, TRL or Unsloth.",
         ),
     ] = None,
     model: Annotated[
@@ -34,17 +34,17 @@ def init(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write it here [default: DATA's name.yaml, or FILE-brulee.yaml]."
+            metavar="FILE",
+            help="Path of the recipe [default: DATA's name.yaml, or FILE-brulee.yaml].",
         ),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a recipe for a file of rows, with a comment beside every line, that runs as it is.
+    """Write a commented recipe that runs on your rows, or convert another tool's configuration.
 
-    What is asked comes from the rows' format, a library family that fits, or the columns' names.
-    With --from the recipe says what another tool's configuration says; what it cannot say is told
-    and stands in comments.
+    The prompt comes from the rows' format, a library family that fits, or the column names. With
+    --from, settings that a recipe cannot express are printed and written as comments.
     """
     progress.enable(not quiet)
     if (source is None) == (theirs is None):

@@ -8,7 +8,7 @@ from brulee.cli import options
 from brulee.cli.failures import sentences
 from brulee.cli.output import print_json, print_table, print_text
 
-app = typer.Typer(no_args_is_help=True, help="The metrics that a recipe and brulee score can name.")
+app = typer.Typer(no_args_is_help=True, help="List the metrics for recipes and brulee score.")
 
 
 @app.callback()

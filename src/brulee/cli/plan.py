@@ -21,14 +21,16 @@ def plan(
     overrides: options.Overrides = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Beside the recipe's own, this one only (repeatable)."),
+        typer.Option(
+            metavar="NAME", help="Compare the recipe's method with only this one (repeatable)."
+        ),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Predict peak memory, time and bytes on disk for each method, and which fit this machine.
+    """Predict peak memory, time and disk space of each method, and which fit this machine.
 
-    Runs a pass of the recipe's documents through a few layers; trains and writes nothing.
+    Trains for a few steps on models of a few layers; writes nothing.
     """
     from brulee.recipe import load_recipe
 

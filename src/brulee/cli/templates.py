@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from brulee.data.sources import Rows
     from brulee.data.templates import Template
 
-app = typer.Typer(no_args_is_help=True, help="The template library.")
+app = typer.Typer(no_args_is_help=True, help="List, show, render and lint templates.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A family or FAMILY/TEMPLATE.")]
 
@@ -69,15 +69,17 @@ def render(
     every: Annotated[bool, typer.Option("--all", help="Render every template there is.")] = False,
     column: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=SOURCE", help="Read this column as that of the template."),
+        typer.Option(
+            metavar="NAME=SOURCE", help="Use the source's column for this one of the template."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Print the prompt and completion of each row.
 
-    One {"prompt", "completion"} a line, with --all also the "template"; the two are null where it
-    does not apply to the row.
+    Writes one {"prompt", "completion"} per line, with --all also the "template"; both are null if
+    the template does not apply to the row.
     """
     from brulee.data.sources import open_source
 
@@ -103,13 +105,15 @@ def lint(
     ] = None,
     rows: Annotated[
         Path | None,
-        typer.Option(help="Rows to try them on: a file, or a folder with NAME.jsonl for each."),
+        typer.Option(
+            help="Rows to test the templates on: a file, or a folder with NAME.jsonl for each."
+        ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Look for mistakes in templates: 2 if there are errors, 0 with warnings alone.
+    """Look for mistakes in templates; exits with 2 on errors, 0 on warnings only.
 
-    With rows also for missing columns, labels without a word and targets that leak.
+    With rows, also checks for missing columns, labels without a word and targets that leak.
     """
     from brulee.data.lint import lint as lint_templates
     from brulee.data.templates import families, load_templates
