@@ -78,7 +78,8 @@ def _numbers(text: str | None, targets: list[str]) -> list[float] | None:
     if stray or not all(_is_number(part) for part in parts):
         given = " ".join([text, *stray])
         raise InputError(
-            f"--weights: {given!r} is no list of numbers, such as 0.7,0.3; part them by commas."
+            f"--weights: {given!r} is not a list of numbers; separate them by commas, such as "
+            "0.7,0.3."
         )
     return [float(part) for part in parts]
 
@@ -116,7 +117,10 @@ def _print(made: Combined) -> None:
         "share: how much of a part's own change is in the result (1: all of it; 0: nothing)."
     )
     if made.from_sum is not None:
-        print_text(f"The result is {made.from_sum:.1%} off the exact weighted sum, by length.")
+        print_text(
+            f"The result is {made.from_sum:.1%} away from the exact weighted sum, relative to its "
+            "length."
+        )
     if made.by_rank is not None:
         print_text(f"Cutting it to its rank lost {made.by_rank:.1%} of what {made.how} gave.")
     for note in made.notes:

@@ -57,6 +57,6 @@ def merge(
                 f"have {size(made.base_size)}"
             )
         print_text(
-            f"{held}; merged it is stored in full, {size(made.size)}. To keep it small, keep the "
-            "adapter."
+            f"{held}; the merged model is stored in full precision, {size(made.size)}. To keep it "
+            "small, keep the adapter."
         )

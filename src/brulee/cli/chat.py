@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from brulee.inference.session import Session
 
 Message = dict[str, str]
-_HELP = "/system TEXT sets the instructions, /reset begins anew, /exit (or Ctrl-D) leaves."
-_HELP_MANY = f"/adapter NAME asks one of {{}}, /adapter the base; {_HELP}"
+_HELP = "/system TEXT sets the instructions, /reset starts over, /exit (or Ctrl-D) leaves."
+_HELP_MANY = f"/adapter NAME switches to one of {{}}, /adapter to the base; {_HELP}"
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 

@@ -71,7 +71,7 @@ def contamination(
     from brulee.recipe import load_recipe
 
     if suite is None and (data is not None or suite_set):
-        raise InputError("--data and --suite-set are of a suite; name it with --suite.")
+        raise InputError("--data and --suite-set belong to a suite; name it with --suite.")
     spec = load_recipe(recipe, overrides or ())
     progress.enable(not quiet)
     from brulee.data.contamination import Index, trained_texts
@@ -271,7 +271,7 @@ def _show_match(match: Match) -> None:
         said = printable(" ".join(span.split()))
         print(f"    {match.span_words} words also in {match.trained_place}: {said}")
     else:
-        print("    it consists of text that more than ten training rows hold")
+        print("    it consists of text that more than ten training rows contain")
 
 
 def _show_scores(scores: Sequence[Scored]) -> None:

@@ -120,7 +120,7 @@ def _say_cut(answers: list[str]) -> None:
             cut += 1
     if cut:
         print(
-            f"{cut} of {len(answers)} completions ended before their JSON was whole: "
+            f"{cut} of {len(answers)} completions were cut off before their JSON was complete: "
             "--max-new-tokens, or the model's context, is too small for them.",
             file=sys.stderr,
         )
@@ -131,8 +131,8 @@ def _say_unended(answers: list[str], thinks: list[bool]) -> None:
     pairs = zip(answers, thinks, strict=True)
     if unended := sum(thinking and not answer for answer, thinking in pairs):
         print(
-            f"{unended} of {len(answers)} completions ended before the model's thoughts did: "
-            "--thoughts shows them, a larger --max-new-tokens gets further.",
+            f"{unended} of {len(answers)} completions were cut off during the model's reasoning: "
+            "--thoughts shows it, a larger --max-new-tokens allows more.",
             file=sys.stderr,
         )
 
@@ -173,8 +173,8 @@ def _asked(record: Record, adapters: list[str]) -> str | None:
     name = record.value.get("adapter") if isinstance(record.value, dict) else None
     if name is not None and not adapters:
         raise InputError(
-            f"{record.place}: asks the adapter {name!r}, and none is held; give --adapter "
-            f"{name}=RUN, with the base as TARGET."
+            f"{record.place}: names the adapter {name!r}, but no adapter is loaded; give "
+            f"--adapter {name}=RUN, with the base as TARGET."
         )
     if name is not None and name not in adapters:
         raise unknown("adapter", name, adapters, record.place)

@@ -90,7 +90,9 @@ def _converted(theirs: Path, model: str | None, out: Path | None, as_json: bool)
     from brulee.recipe.theirs.writing import shown, written
 
     if model is not None:
-        raise InputError("--model: with --from the other tool's file says which; change it there.")
+        raise InputError(
+            "--model: with --from, the other tool's file names the model; change it there."
+        )
     if not theirs.is_file():
         raise InputError(f"--from {theirs}: no such file.")
     file = out or Path(f"{theirs.stem}-brulee.yaml")
@@ -111,7 +113,9 @@ def _converted(theirs: Path, model: str | None, out: Path | None, as_json: bool)
 def _check(file: Path) -> None:
     check_file(file, "--out")
     if file.exists():
-        raise InputError(f"{file}: exists already, and is left as it is; name another with --out.")
+        raise InputError(
+            f"{file}: already exists and was not changed; name another file with --out."
+        )
 
 
 def _write(file: Path, text: str) -> None:

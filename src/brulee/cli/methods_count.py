@@ -59,8 +59,8 @@ def count(
         whole = [name for name in names if name in METHODS and name not in ON_ONE_MAP]
         if whole:
             raise InputError(
-                f"--method {whole[0]}: stands on a whole model and not on one weight; "
-                f"with --shape, valid: {', '.join(ON_ONE_MAP)}."
+                f"--method {whole[0]}: trains a whole model, not a single weight; valid with "
+                f"--shape: {', '.join(ON_ONE_MAP)}."
             )
         counts = count_methods(lambda: one_map(*sides), given, names)
     else:

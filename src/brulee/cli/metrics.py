@@ -28,4 +28,4 @@ def list_metrics(as_json: options.Json = False) -> None:
         return
     print_table(["metric", "what it measures"], summaries().items())
     print_text(f"Single scores of ROUGE: {', '.join(EXAMPLES)}.")
-    print_text("Options follow a colon, as in rougeL:recall; docs/evaluation.md has them.")
+    print_text("Options follow a colon, as in rougeL:recall; docs/evaluation.md lists them.")

@@ -75,8 +75,8 @@ def _print(found: Plan) -> None:
         print_text(f"{line.label}: {line.refusal}")
     if any(line.cost for line in found.lines):
         print_text(
-            "run's folder: the result and the checkpoints that are kept, most of them moments; "
-            "`brulee methods count` has the result alone."
+            "run's folder: the result and the checkpoints that are kept, mostly optimizer "
+            "moments; `brulee methods count` shows the result alone."
         )
     print_text(
         f"{found.base} on {found.device} in {found.precision}; "

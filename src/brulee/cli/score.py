@@ -86,13 +86,13 @@ def score(
     for measure in measures:
         if measure.asks == "choices":
             raise InputError(
-                f"metric {measure.keys[0]} asks a model for the likeliest answer choice, and texts "
-                "alone do not say it; it can stand in a recipe's metrics."
+                f"metric {measure.keys[0]} asks a model for the likeliest answer choice, which "
+                "texts alone do not show; use it in a recipe's metrics."
             )
         if measure.asks == "likelihood":
             raise InputError(
-                f"metric {measure.keys[0]} asks a model how likely a text is, and texts alone do "
-                "not say it; it is what plain text is measured by in a recipe."
+                f"metric {measure.keys[0]} asks a model how likely a text is, which texts alone "
+                "do not show; in a recipe, plain text is measured by it."
             )
         if measure.against not in wanted:
             raise InputError(

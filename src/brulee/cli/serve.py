@@ -143,7 +143,8 @@ def _tell(url: str, opened: Opened, as_json: bool) -> None:
 def _warn(host: str, key: str | None) -> None:
     if key is None and host not in _LOOPBACK:
         typer.echo(
-            f"warning: whoever reaches {host} may ask; give a key with --api-key-file or {_KEY}.",
+            f"warning: anyone who can reach {host} can send requests; set a key with "
+            f"--api-key-file or {_KEY}.",
             err=True,
         )
 
@@ -163,18 +164,18 @@ def _key(file: Path | None) -> str | None:
             raise InputError(f"--api-key-file {file}: cannot be read: {reason}.") from None
     if not re.fullmatch(r"[!-~]{8,}", key):
         raise InputError(
-            f"{place}: a key is 8 or more letters, digits and signs of ASCII without spaces."
+            f"{place}: a key must be 8 or more ASCII letters, digits and signs, without spaces."
         )
     return key
 
 
 def _root(root: Path | None, allowed: bool) -> Path | None:
     if allowed and root is None:
-        raise InputError("--allow-loading needs --adapters-root DIR: where the adapters lie.")
+        raise InputError("--allow-loading needs --adapters-root DIR, the folder of the adapters.")
     if root is not None and not allowed:
         raise InputError(
-            "--adapters-root is where clients load adapters from, with --allow-loading; without "
-            "it name each with --adapter NAME=RUN."
+            "--adapters-root needs --allow-loading, which lets clients load adapters from there; "
+            "without it, name each adapter with --adapter NAME=RUN."
         )
     if root is not None and not root.is_dir():
         raise InputError(f"--adapters-root {root}: no such folder.")

@@ -30,7 +30,7 @@ def list_suites(as_json: options.Json = False) -> None:
         ["suite", "what it asks", "options"],
         [(name, text, ", ".join(keys) or "-") for name, text, keys in found],
     )
-    print_text("Beside these: FILE.yaml, a task file of lm-evaluation-harness.")
+    print_text("Also: FILE.yaml, a task file of lm-evaluation-harness.")
     print_text(
         "A guard is a task: common-knowledge, other-instructions, plain-prose, or SUITE/TASK."
     )

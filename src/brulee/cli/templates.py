@@ -158,8 +158,8 @@ def _columns(given: list[str]) -> dict[str, str]:
     for name, _, source in (pair.partition("=") for pair in given):
         if columns.setdefault(name, source) != source:
             raise InputError(
-                f"--column {name}={source}: {name} is read as {columns[name]} already; one column "
-                "is one of the source's."
+                f"--column {name}={source}: {name} is read as {columns[name]} already; give each "
+                "column once."
             )
     return columns
 
@@ -172,7 +172,9 @@ def _chosen_templates(
     if (library_name is None) == (file is None):
         raise InputError("name a template of the library, or give --promptsource FILE, not both.")
     if every and name is not None:
-        raise InputError("--all renders every template, so that --name has nothing to choose.")
+        raise InputError(
+            "--all renders every template and --name one of them; give only one of these options."
+        )
     found = load_templates(library_name if library_name is not None else str(file))
     by_name = {template.name: template for template in found.templates}
     if name is not None:

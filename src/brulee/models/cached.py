@@ -40,8 +40,8 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "given": Kind(
         "models/given",
-        "models that were given in memory, from Python",
-        "runs on them have no base any more",
+        "models passed from Python",
+        "runs on them lose their base",
     ),
     "evaluations": Kind("evaluations", "what models replied to suites", "they are asked again"),
     "kernels": Kind("kernels", "loops in C, compiled", "some seconds when they are needed"),
