@@ -58,10 +58,10 @@ def evaluate(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Score a model, an adapter or a run on a benchmark, with an interval for every number.
+    """Score a model, an adapter or a run on a benchmark.
 
-    An interrupted evaluation continues where it stopped; a finished one does not ask the model
-    again.
+    Every number has an interval. An interrupted evaluation continues where it stopped; a finished
+    one does not ask the model again.
 
     For example: brulee eval bundled --suite mmlu --data mmlu --limit 20
     """

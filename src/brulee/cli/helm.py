@@ -19,7 +19,7 @@ def helm(
     html: Annotated[Path | None, typer.Option(help="Write the tables to this HTML page.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show HELM results: scenarios by measures, mean win rates, speed.
+    """Show HELM results: scenarios, mean win rates, speed.
 
     For example: brulee helm runs/base-helm runs/chat/suites/helm --html helm.html
     """

@@ -41,10 +41,11 @@ def init(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a commented recipe that runs on your rows, or convert another tool's configuration.
+    """Write a recipe for your rows, or convert another tool's.
 
-    The prompt comes from the rows' format, a library family that fits, or the column names. With
-    --from, settings that a recipe cannot express are printed and written as comments.
+    The recipe runs unchanged and has comments. The prompt comes from the rows' format, a library
+    family that fits, or the column names. With --from, settings that a recipe cannot express are
+    printed and written as comments.
     """
     progress.enable(not quiet)
     if (source is None) == (theirs is None):

@@ -33,9 +33,10 @@ def leaderboard(
     csv: Annotated[Path | None, typer.Option(help="Write the scores as CSV to this file.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Compare models on every suite that was measured, with intervals.
+    """Compare models on every suite that was measured.
 
-    A run shows its base and its tuned model, with everything that `brulee eval` measured on them.
+    Scores have intervals. A run shows its base and its tuned model, with everything that `brulee
+    eval` measured on them.
 
     For example: brulee leaderboard runs/chat SmolLM2=runs/base-mmlu --html page.html
     """

@@ -28,9 +28,10 @@ def plan(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Predict peak memory, time and disk space of each method, and which fit this machine.
+    """Predict memory, time and disk space of each method.
 
-    Trains for a few steps on models of a few layers; writes nothing.
+    Says which methods fit this machine. Trains for a few steps on models of a few layers; writes
+    nothing.
     """
     from brulee.recipe import load_recipe
 

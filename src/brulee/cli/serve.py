@@ -81,10 +81,10 @@ def serve(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Serve a base and its adapters over an OpenAI-compatible HTTP API.
+    """Serve adapters over an OpenAI-compatible HTTP API.
 
-    A request's `model` names the adapter. SIGTERM or Ctrl-C stops the server after the running
-    answers.
+    A request's `model` names an adapter, or the base. SIGTERM or Ctrl-C stops the server after the
+    running answers.
     """
     adapters = named(adapter or [])
     key = _key(api_key_file)

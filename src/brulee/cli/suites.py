@@ -27,7 +27,7 @@ def list_suites(as_json: options.Json = False) -> None:
         print_json([{"name": n, "summary": text, "options": keys} for n, text, keys in found])
         return
     print_table(
-        ["suite", "what it asks", "options"],
+        ["suite", "what it measures", "options"],
         [(name, text, ", ".join(keys) or "-") for name, text, keys in found],
     )
     print_text("Also: FILE.yaml, a task file of lm-evaluation-harness.")

@@ -77,7 +77,7 @@ def sweep(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Try settings of a recipe, choose one on validation rows, then test that one.
+    """Compare settings on validation rows, test the best one.
 
     Only the chosen setting and the recipe's own are scored on the test rows. Run the command
     again to continue, or twice at the same time to share the trials.

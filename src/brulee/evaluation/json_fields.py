@@ -44,9 +44,7 @@ class JsonFields(Metric):
     an answer is the reference even where a list has another order; it changes `json_match` alone.
     """
 
-    summary = (
-        "answers that are JSON, that equal the reference; precision, recall, F1 of their fields"
-    )
+    summary = "answers that are JSON or equal the reference; precision, recall, F1 of fields"
     refuses = True
 
     def __init__(self, fenced: bool = False, unordered: bool = False) -> None:

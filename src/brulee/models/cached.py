@@ -36,7 +36,10 @@ class Kind:
 
 KINDS: Final[dict[str, Kind]] = {
     "bundled": Kind(
-        f"models/{NAME}", "the bundled model, unpacked", "half a minute when it is needed", one=True
+        f"models/{NAME}",
+        "the bundled model, unpacked",
+        "half a minute when it is needed again",
+        one=True,
     ),
     "given": Kind(
         "models/given",
@@ -44,7 +47,7 @@ KINDS: Final[dict[str, Kind]] = {
         "runs on them lose their base",
     ),
     "evaluations": Kind("evaluations", "what models replied to suites", "they are asked again"),
-    "kernels": Kind("kernels", "loops in C, compiled", "some seconds when they are needed"),
+    "kernels": Kind("kernels", "loops in C, compiled", "some seconds when they are needed again"),
 }
 
 
