@@ -82,7 +82,7 @@ def stopped(command: str, at: Any, verb: str, number: int) -> tuple[int, str]:
     growing = "events.jsonl" if verb == "train" else "eval/base/rows-test.jsonl"
     arguments = [command, verb, at.write(), "--quiet"]
     done = BAD["interrupt"](arguments, at, ENVIRONMENT, f"runs/recipe/{growing}", number)
-    _, _, line = done.err.strip().rpartition("Go on with: brulee ")
+    _, _, line = done.err.strip().rpartition("Continue with: brulee ")
     resumed = subprocess.run(
         f"{command} {line} --quiet", shell=True, cwd=at.folder, env=ENVIRONMENT, text=True,
         capture_output=True, check=False,

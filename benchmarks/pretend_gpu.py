@@ -13,10 +13,8 @@ that is to be recorded as a CUDA graph waits at all.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import traceback
@@ -27,27 +25,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from pretended_driver import STAGE, say_there_is_one, show_devices, with_driver
+
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "pretend-gpu.json"
-STAGE = "BRULEE_PRETENDED_DRIVER"
-DRIVER = """
-int cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) {
-    *flags = 0;
-    *active = 0;
-    return 0;
-}
-"""
-# PyTorch asks for the number of GPUs twice: none, so that its stand-in for one takes the place of
-# CUDA's own guard; then some, or autograd would not go there.
-COUNT = """
-#include <cstdint>
-static int count = 0;
-extern "C" void pretend_devices(int n) { count = n; }
-namespace c10 { namespace cuda {
-int8_t device_count() noexcept { return (int8_t)count; }
-int8_t device_count_ensure_non_zero() { return (int8_t)count; }
-} }
-"""
 METHODS: dict[str, dict[str, Any]] = {
     "lora": {"rank": 16},
     "lora, dropout": {"rank": 16, "dropout": 0.1},
@@ -71,7 +52,7 @@ LAYERS = (2, 4)
 
 def main() -> None:
     if STAGE not in os.environ:
-        sys.exit(_with_driver())
+        sys.exit(with_driver(__file__, []))
     gpu = Pretended()
     rows = {}
     for name, options in METHODS.items():
@@ -90,22 +71,6 @@ def main() -> None:
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     once = all(len(row["waits"]) == 1 for row in rows.values())
     sys.exit(not once or any(row["waits in a recorded pass"] for row in rows.values()))
-
-
-def _with_driver() -> int:
-    """This script once more, where there is a driver to be found."""
-    with tempfile.TemporaryDirectory() as scratch:
-        for code, name, compiler in (
-            (DRIVER, "libcuda.so.1", "gcc -x c"),
-            (COUNT, "count.so", "g++ -x c++"),
-        ):
-            command = [*compiler.split(), "-shared", "-fPIC", "-o", f"{scratch}/{name}", "-"]
-            subprocess.run(command, input=code, text=True, check=True)
-        count = f"{scratch}/count.so"
-        added = {"LD_LIBRARY_PATH": scratch, "LD_PRELOAD": count, STAGE: count}
-        return subprocess.run(
-            [sys.executable, __file__], env={**os.environ, **added}, check=False
-        ).returncode
 
 
 class Pretended:
@@ -130,8 +95,7 @@ class Pretended:
     @contextlib.contextmanager
     def _there(self) -> Iterator[None]:
         with self.fake.FakeTensorMode(allow_non_fake_inputs=True) as mode, self._watch(mode):
-            self.torch._C._ensureCUDADeviceGuardSet()
-            ctypes.CDLL(os.environ[STAGE]).pretend_devices(100)
+            show_devices()
             yield
 
     def _watch(self, mode: Any) -> Any:
@@ -265,20 +229,7 @@ def _line_of_ours() -> str:
 
 def _say_there_is_one(torch: Any, fake: Any) -> None:
     fake.init_gpu_context = lambda _: None
-    here = SimpleNamespace(
-        name="pretended", total_memory=80 << 30, multi_processor_count=132, major=9, minor=0
-    )
-    told: dict[str, Any] = {
-        "is_available": True, "device_count": 1, "current_device": 0, "_lazy_init": None,
-        "get_device_capability": (9, 0), "get_device_properties": here, "synchronize": None,
-        "mem_get_info": (70 << 30, 80 << 30), "memory_allocated": 0, "max_memory_allocated": 0,
-        "reset_peak_memory_stats": None, "is_bf16_supported": True, "manual_seed_all": None,
-        "is_current_stream_capturing": False, "set_rng_state": None,
-        "get_rng_state": torch.zeros(16, dtype=torch.uint8),
-    }  # fmt: skip
-    for name, value in told.items():
-        setattr(torch.cuda, name, lambda *_, _value=value, **__: _value)
-    torch.cuda.device = lambda _: contextlib.nullcontext()
+    say_there_is_one()
     made = torch.tensor
 
     def tensor(data: Any, *, device: Any = None, **options: Any) -> Any:
@@ -287,8 +238,6 @@ def _say_there_is_one(torch: Any, fake: Any) -> None:
         return found if device is None else found.to(device)
 
     torch.tensor = tensor
-    # By type, which fake tensors are not of: they would be clipped one by one.
-    torch.nn.utils.clip_grad._has_foreach_support = lambda *_: True
 
     def swapped(one: Any, other: Any) -> None:
         """Without a look at who refers to them: what fakes does."""

@@ -122,7 +122,7 @@ def test_a_target_that_the_model_lacks_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"train__device": "cuda:99"}, "line 4: device 'cuda:99': this machine shows "),
+        ({"train__device": "cuda:99"}, "line 4: device 'cuda:99': this machine has "),
         ({"train__device": "gpu"}, "line 4: device 'gpu' is not known; valid: auto, cpu"),
         (
             {"train__device": "cpu", "train__optimizer": "paged_adamw8bit"},

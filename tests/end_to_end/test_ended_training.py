@@ -91,7 +91,7 @@ def test_a_damaged_result_is_stored_again_from_the_checkpoint(
     done = brulee("resume", RUN)
     assert done.code == 0, done.err
     assert (
-        f"{weights}: damaged or gone since the training ended; it is stored once more" in done.err
+        f"{weights}: damaged or missing since the training ended; it is written again" in done.err
     )
     assert weights.read_bytes() == stored
     assert (RUN / "events.jsonl").read_bytes() == events
@@ -107,7 +107,7 @@ def test_a_damaged_result_without_checkpoints_is_a_sentence(
     done = brulee(command, "recipe.yaml")
     assert done.code == 2
     (said,) = done.errors
-    assert f"{weights}: damaged or gone since the training ended, and no checkpoint" in said
+    assert f"{weights}: damaged or missing since the training ended, and no checkpoint" in said
     assert not (RUN / "checkpoints").exists(), "it was trained from the start, unasked"
     assert brulee(command, "recipe.yaml", "--fresh").code == 0
 
@@ -147,7 +147,7 @@ def test_steps_that_the_epochs_do_not_give_are_told(at: Any, brulee: Any, most: 
 def test_a_warm_up_that_outlasts_the_training_is_told(at: Any, brulee: Any, warmup: int) -> None:
     done = brulee("train", at.write(train__max_steps=2, train__warmup=warmup))
     assert done.code == 0, done.err
-    said = "recipe.yaml, line 4: train.warmup = 9 steps of 2: the learning rate never comes"
+    said = "recipe.yaml, line 4: train.warmup = 9 steps of 2: the learning rate never reaches"
     assert (said in done.err) == (warmup == 9), done.err
 
 
@@ -165,7 +165,10 @@ def test_a_mark_that_cannot_be_read_is_a_sentence(at: Any, brulee: Any, once: An
     (RUN / "trained.json").write_text("{}")
     done = brulee("resume", RUN)
     assert (done.code, len(done.errors)) == (2, 1)
-    assert f"{RUN / 'trained.json'}: not what a training writes at its end; delete it" in done.err
+    assert (
+        f"{RUN / 'trained.json'}: not a file that a training writes at its end; delete it"
+        in done.err
+    )
     (RUN / "trained.json").unlink()
     assert brulee("resume", RUN).code == 0
 

@@ -151,7 +151,7 @@ def test_a_mixture_measures_each_task_as_it_can_be(text: Any, brulee: Any) -> No
          "recipe.yaml, line 5: rouge judges an answer, and rows is plain text, which has none"),
         ({"data__metrics": ["bits_per_byte", "bleu"]}, "bleu judges an answer"),
         ({"train__generate_every": 2}, "train.generate_every completes prompts, and plain text"),
-        ({"data__system": "Be kind."}, "rows.jsonl is plain text, without prompts and answers"),
+        ({"data__system": "Be kind."}, "rows.jsonl is plain text, which has no prompts"),
     ],
     ids=["rouge", "own", "generate", "system"],
 )  # fmt: skip
@@ -167,13 +167,13 @@ def test_what_needs_an_answer_or_a_prompt_is_refused(
 def test_bits_of_answers_are_refused(at: Any, brulee: Any) -> None:
     done = brulee(*at.run(evaluate__metrics=["bits_per_byte"]))
     assert done.code == 2
-    assert "bits_per_byte is of plain text, and rows has answers" in done.errors[0]
+    assert "bits_per_byte is for plain text, and rows has answers" in done.errors[0]
 
 
 def test_an_encoder_decoder_is_refused(text: Any, brulee: Any, tiny_t5_folder: Path) -> None:
     done = brulee(*text.run(model=str(tiny_t5_folder)))
     assert done.code == 2
-    assert "rows.jsonl is plain text, in which an encoder-decoder has no prompt" in done.errors[0]
+    assert "rows.jsonl is plain text, which has no prompt for an encoder-decoder" in done.errors[0]
 
 
 def test_score_says_that_texts_alone_do_not_say_it(at: Any, brulee: Any) -> None:

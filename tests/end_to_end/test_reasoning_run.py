@@ -39,11 +39,9 @@ def test_thoughts_are_learned_and_answers_are_judged_without_them(at: Any, brule
     called = brulee(*command)
     assert called.code == 0, called.err
     # What this model writes is never the end of its thoughts.
-    told = (
-        "5 of 5 answers did not get to the end of their thoughts in 4 tokens (max_new_tokens), and"
-    )
+    told = "5 of 5 answers did not finish their reasoning within 4 tokens (max_new_tokens) and"
     assert told in " ".join(called.err.split())
-    assert "{enable_thinking: false} has the model not think" in called.err
+    assert "{enable_thinking: false} turns reasoning off" in called.err
     run = Path("runs/recipe")
     for who in ("base", "tuned"):
         lines = map(json.loads, (run / f"eval/{who}/rows-test.jsonl").read_text().splitlines())
@@ -65,8 +63,8 @@ def test_thoughts_are_learned_and_answers_are_judged_without_them(at: Any, brule
     assert alone.out.strip()
     short = brulee("generate", run, *asked)
     assert short.out.strip() == ""
-    assert "1 of 1 completions ended before" in short.err
-    assert "--thoughts shows them" in short.err
+    assert "1 of 1 completions were cut off during" in short.err
+    assert "--thoughts shows it" in short.err
     merged = brulee("adapters", "merge", run, "--out", "merged")
     assert merged.code == 0, merged.err
     assert AutoTokenizer.from_pretrained("merged").chat_template == text

@@ -256,13 +256,13 @@ def test_an_adapter_whose_base_has_moved_is_told_where_it_lies(at: Any, brulee: 
     assert brulee("chat", RUN, "--base", "moved", "--max-new-tokens", 2, stdin="Hello\n").code == 0
     refused = brulee("generate", "moved", "--prompt", "Ana", "--base", "moved")
     assert (refused.code, refused.errors) == (
-        2, ["error: moved: this is no adapter, so it has no base to replace by 'moved'."]
+        2, ["error: moved: this is not an adapter, so it has no base to replace with 'moved'."]
     )  # fmt: skip
 
 
 def test_a_run_says_that_its_metrics_cannot_read_the_references(at: Any, brulee: Any) -> None:
     at.rows([{**row, "summary": f"Заказ {i} отправлен"} for i, row in enumerate(at_rows(at))])
-    said = "rows/test: rouge1, rouge2, rougeL: words of a-z and 0-9 alone are counted"
+    said = "rows/test: rouge1, rouge2, rougeL: only words of a-z and 0-9 are counted"
     spec = at.recipe["evaluate"] | {"metrics": ["rouge", "chrf"]}
     done = brulee(*at.run(evaluate=spec, train__max_steps=1))
     assert done.code == 0, done.err

@@ -134,7 +134,9 @@ def test_the_model_of_a_session_writes_what_the_session_does(method: str, recipe
 def test_what_stands_before_a_prompt_is_in_no_model(method: str, recipe: Recipe) -> None:
     session = brulee.train(recipe(method={"name": method})).load()
     assert len(session.complete(["Hi"], max_new_tokens=2)) == 1
-    with pytest.raises(brulee.InputError, match="stands before every prompt and not in the model"):
+    with pytest.raises(
+        brulee.InputError, match="stands before every prompt and is not part of the model"
+    ):
         _ = session.model
 
 

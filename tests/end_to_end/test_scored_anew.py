@@ -69,8 +69,8 @@ def test_other_metrics_cost_no_training_and_no_generation(
     assert weights() == trained
     assert "Training" not in done.err
     assert (
-        f"{RUN}: scored anew, as evaluate.metrics was ['rouge'] and is ['bleu', 'exact_match']. "
-        "results.1.json has the scores before." in " ".join(done.err.split())
+        f"{RUN}: scored again, because evaluate.metrics was ['rouge'] and is ['bleu', "
+        "'exact_match']. results.1.json has the previous scores." in " ".join(done.err.split())
     )
     assert (RUN / "results.1.json").read_bytes() == before
     assert (RUN / "report.1.html").is_file()
@@ -142,7 +142,7 @@ def test_a_scoring_that_was_stopped_goes_on(
         with pytest.raises(MemoryError):
             brulee(*changed)
     told = brulee("compare", RUN, shutil.copytree(RUN, RUN.with_name("again")))
-    assert (told.code, "this run was not scored to its end" in told.err) == (2, True)
+    assert (told.code, "this run is not fully scored yet" in told.err) == (2, True)
     assert brulee("resume", RUN).code == 0
     assert {score.metric for score in results.read(RUN).scores} == {"bleu"}
     assert weights() == trained

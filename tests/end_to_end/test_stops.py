@@ -34,7 +34,8 @@ def test_ctrl_c_in_training_saves_and_its_line_finishes_the_run(
     done = BAD["interrupt"](command, at, environment, "runs/recipe/events.jsonl")
     assert (done.code, done.out) == (2, "")
     said = re.fullmatch(
-        r"error: interrupted after step (\d+) of 80; the state is saved. Go on with: brulee (.*)\n",
+        r"error: interrupted after step (\d+) of 80; the state is saved. "
+        r"Continue with: brulee (.*)\n",
         done.err,
     )
     assert said, done.err
@@ -60,7 +61,7 @@ def test_a_signal_in_training_saves_and_the_line_that_is_said_finishes_the_run(
     with monkeypatch.context() as stopped:
         stopped.setattr(EventLog, "write", write_then_stop)
         done = brulee("train", at.write(**LONG))
-    said = "error: interrupted after step 2 of 20; the state is saved. Go on with: brulee "
+    said = "error: interrupted after step 2 of 20; the state is saved. Continue with: brulee "
     assert done.code == 2
     assert done.errors[0].startswith(said)
     assert signal.getsignal(number) == before
@@ -78,7 +79,7 @@ def test_sigterm_in_scoring_keeps_its_answers(
     monkeypatch.setattr("brulee.pipeline.stages.answer_items", terminated)
     done = brulee(*at.run())
     assert done.code == 2
-    assert "interrupted; what was finished is kept. Go on with: brulee resume" in done.errors[0]
+    assert "interrupted; finished work is kept. Continue with: brulee resume" in done.errors[0]
 
 
 def test_an_interrupt_that_is_swallowed_comes_again(
@@ -97,7 +98,7 @@ def test_an_interrupt_that_is_swallowed_comes_again(
     monkeypatch.setattr("brulee.pipeline.stages.answer_items", swallows)
     done = brulee(*at.run())
     assert (swallowed, done.code) == ([True], 2)
-    assert "interrupted; what was finished is kept" in done.errors[0]
+    assert "interrupted; finished work is kept" in done.errors[0]
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
 
@@ -116,7 +117,7 @@ def test_an_interrupt_in_scoring_keeps_what_was_answered(
     with monkeypatch.context() as stopped:
         stopped.setattr(answering, "append", append_then_stop)
         done = brulee(*at.run())
-    line = "interrupted; what was finished is kept. Go on with: brulee resume runs/recipe"
+    line = "interrupted; finished work is kept. Continue with: brulee resume runs/recipe"
     assert (done.code, done.errors) == (2, [f"error: {line}"])
     answers = at.folder / "runs/recipe/eval/base/rows-test.jsonl"
     kept = answers.read_text().splitlines()
@@ -144,7 +145,7 @@ def test_stopped_scoring_keeps_its_answers(
     command = [sys.executable, "-m", "brulee", *at.run(), "--quiet", "--set", "train.max_steps=1"]
     answers = "runs/recipe/eval/base/rows-test.jsonl"
     done = BAD["interrupt"](command, at, environment, answers)
-    line = "error: interrupted; what was finished is kept. Go on with: brulee resume runs/recipe\n"
+    line = "error: interrupted; finished work is kept. Continue with: brulee resume runs/recipe\n"
     assert (done.code, done.err) == (2, line)
     kept = (at.folder / answers).read_text().splitlines(keepends=True)
     whole = {line for line in kept if line.endswith("\n")}
@@ -185,7 +186,7 @@ def test_full_disk_keeps_the_last_checkpoint(
     monkeypatch.setattr(checkpoint, "save_file", fills_up)
     done = brulee("train", at.write(**LONG))
     assert done.code == 2
-    assert "weights.safetensors: no space left on device; what was finished is kept" in done.err
+    assert "weights.safetensors: no space left on device; finished work is kept" in done.err
     saved = checkpoint.newest(at.folder / "runs/recipe/checkpoints")
     assert saved is not None
     assert [p.name for p in saved.folder.parent.iterdir()] == ["step-4"]
@@ -201,8 +202,8 @@ def test_disk_that_is_really_full_keeps_the_last_checkpoint(
     recipe = at.write(**LONG | {"train__keep_checkpoints": 100, "train__save_every": 1})
     done = brulee("train", recipe, "--folder", small_disk / "run")
     assert done.code == 2
-    assert "no space left on device; what was finished is kept." in done.errors[0]
-    assert done.errors[0].endswith(f"go on with: brulee resume {small_disk / 'run'}")
+    assert "no space left on device; finished work is kept." in done.errors[0]
+    assert done.errors[0].endswith(f"continue with: brulee resume {small_disk / 'run'}")
     saved = checkpoint.newest(small_disk / "run/checkpoints")
     assert saved is not None
     mount("-o", "remount,size=16m", small_disk)

@@ -157,7 +157,7 @@ def test_a_schema_that_cannot_be_held_to_is_refused_before_the_model_is_asked(
     assert done.code == 2
     (error,) = done.errors
     assert "recipe.yaml, line " in error
-    assert "evaluate.generation.json_schema.properties.n cannot be held to" in error
+    assert "evaluate.generation.json_schema.properties.n cannot be enforced" in error
 
 
 @pytest.mark.usefixtures("never_asked")
@@ -167,4 +167,4 @@ def test_a_schema_that_is_none_is_refused_with_the_recipes_line(orders: Any, bru
     assert done.code == 2
     (error,) = done.errors
     assert "recipe.yaml, line " in error
-    assert "none.json: no schema can be read there" in error
+    assert "none.json: the schema cannot be read" in error

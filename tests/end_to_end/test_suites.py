@@ -299,7 +299,7 @@ def test_a_bundle_is_written_and_what_is_no_bundle_is_refused(at: Any, brulee: A
             ["--suite", "glue", "--data", "glue", "--bundle", "bundle", "--limit", 3],
             "a leaderboard takes all items",
         ),
-        (["--suite", "glue", "--data", "."], "suite glue: nothing of it is in ."),
+        (["--suite", "glue", "--data", "."], "suite glue: none of its files are in ."),
     ],
 )
 def test_wrong_arguments_are_named_before_a_model_is_loaded(

@@ -94,7 +94,7 @@ def test_an_option_that_a_method_lacks_is_tried_with_the_others(at: Any, brulee:
     axes = ("--set", "method.rank=2,4", "--set", "method.name=lora,ia3")
     done = brulee("sweep", at.write(), *axes)
     assert done.code == 0, done.err
-    assert "method.rank is no option of ia3, which goes without it.\n" in done.err
+    assert "method.rank is not an option of ia3, which goes without it.\n" in done.err
     found = json.loads((at.folder / SWEEP / "sweep.json").read_text())
     assert [t["settings"] for t in found["trials"]] == [
         {"method.name": "lora", "method.rank": 2},
@@ -273,7 +273,7 @@ def test_trials_are_runs_for_other_commands(at: Any, brulee: Any) -> None:
     assert (lose / "adapter").is_dir()
     whole = brulee("resume", SWEEP)
     assert whole.code == 2
-    assert "the same `brulee sweep` goes on with" in whole.err
+    assert "run the same `brulee sweep` again" in whole.err
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
         assert process.returncode == 2
         (error,) = [line for line in err.splitlines() if line.startswith("error: ")]
         assert error.startswith("error: interrupted after step ")
-        assert error.endswith("Go on with the same command.")
+        assert error.endswith("Run the same command again to continue.")
         assert "brulee resume" not in error
     first = at.folder / "cut/trial-000/events.jsonl"
     before = first.stat().st_mtime_ns

@@ -83,7 +83,9 @@ def test_a_score_of_some_tasks_alone_is_no_objective(at: Any, brulee: Any) -> No
     at.recipe["data"] = {"tasks": tasks}
     done = brulee("sweep", at.write(), "--set", "method.rank=2,4", "--objective", "accuracy")
     assert done.code == 2
-    assert "--objective: accuracy is no score of others, and a sweep chooses by one of" in done.err
+    assert (
+        "--objective: accuracy is not a score of others, and a sweep chooses by one of" in done.err
+    )
 
 
 def test_another_sweep_in_the_folder_is_refused(at: Any, brulee: Any, once: Any) -> None:
@@ -147,7 +149,7 @@ def test_under_torchrun_it_says_how_to_use_several_devices(
     monkeypatch.setenv("WORLD_SIZE", "2")
     done = brulee("sweep", at.write(), "--set", "method.rank=2,4")
     assert done.code == 2
-    assert "start it without torchrun" in done.err
+    assert "start the sweep without torchrun" in done.err
 
 
 def test_a_study_of_somebody_else_is_not_written_to(at: Any, brulee: Any) -> None:
@@ -158,7 +160,7 @@ def test_a_study_of_somebody_else_is_not_written_to(at: Any, brulee: Any) -> Non
     storage = ("--storage", "sqlite:///shared.db")
     done = brulee("sweep", at.write(), "--set", "method.rank=2,4", *storage)
     assert done.code == 2
-    assert "holds a study named 'recipe-sweep' that is no sweep" in done.err
+    assert "holds a study named 'recipe-sweep' that is not a sweep" in done.err
     assert theirs.user_attrs == {}
 
 

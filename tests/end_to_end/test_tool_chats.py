@@ -147,7 +147,7 @@ def test_a_sweep_does_not_choose_by_a_score_that_no_row_has_a_part_in(
     file = at.write(**changes, evaluate__metrics=["tool_calls"], train__max_steps=1)
     swept = brulee("sweep", file, "--set", "method.rank=1,2", "--objective", "no_call")
     assert swept.code == 2
-    assert "no validation row has a part in no_call" in swept.err
+    assert "no validation row counts towards no_call" in swept.err
     assert not Path("runs").exists(), "before anything is trained"
 
 
@@ -157,7 +157,7 @@ def test_calls_that_cannot_be_read_are_not_judged(
     changes = recipe(at, tool_model("glues"))
     called = brulee(*at.run(**changes, evaluate__metrics=["tool_calls"]))
     assert called.code == 2
-    assert "metric tool_calls reads the calls that a model writes" in called.err
+    assert "metric tool_calls needs tool calls written as JSON" in called.err
     linted = brulee("data", "lint", "recipe.yaml", "--json")
     assert "not-judged" in {one["code"] for one in linted.json}
     assert brulee("init", "rows.jsonl", "--model", changes["model"]).code == 0

@@ -135,7 +135,7 @@ def test_a_tracker_that_is_not_installed_is_told(
     assert done.code == 2
     assert (
         f"recipe.yaml, line 4: the tracker {name!r} needs the package {name!r}; install it with: "
-        "pip install 'brulee[trackers]'. Or go on without it: the recipe again, with "
+        "pip install 'brulee[trackers]'. Or continue without it: run the recipe again with "
         "--set 'train.trackers=[]'." in done.err
     )
 

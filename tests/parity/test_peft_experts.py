@@ -160,9 +160,17 @@ def test_merged_and_taken_off(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("qwen3", {"target": "experts", "dropout": 0.1}, "method.dropout: not for experts"),
-        ("qwen3", {"target": "experts", "dora": True}, "method.dora: not for an expert"),
-        ("qwen3", {"target": "router", "init": "pissa"}, "method.init: not for an expert"),
+        (
+            "qwen3",
+            {"target": "experts", "dropout": 0.1},
+            "method.dropout: not available for experts",
+        ),
+        ("qwen3", {"target": "experts", "dora": True}, "method.dora: not available for an expert"),
+        (
+            "qwen3",
+            {"target": "router", "init": "pissa"},
+            "method.init: not available for an expert",
+        ),
         ("qwen3", {"target": "parameter:norm.weight"}, "Valid: experts.down_proj, experts.gate_"),
         ("qwen3", {"target": "gate_up_proj"}, "parameter:gate_up_proj"),
         ("qwen3", {"target": "mlp"}, "experts, router"),

@@ -72,14 +72,14 @@ def test_a_path_is_no_range(text: str) -> None:
     [
         ("a.b=3e-3..1e-4", "from a lower number to a higher one"),
         ("a.b=0..1:log", "above 0; it begins at 0"),
-        ("a.b=1..2:cubic", "'cubic' is no scale"),
+        ("a.b=1..2:cubic", "'cubic' is not a scale"),
         ("a.b=1e-4..", "a range is LOW..HIGH with two numbers"),
         ("a.b=4...16", "a range is LOW..HIGH with two numbers"),
         ("a.b=1e-4:log", "a range is LOW..HIGH with two numbers"),
-        ("a.b=1,,2", "between two commas there is no value"),
-        ("a.b=1,2,", "between two commas there is no value"),
+        ("a.b=1,,2", "there is no value between two commas"),
+        ("a.b=1,2,", "there is no value between two commas"),
         ("a.b=4,8,4", "4 is listed twice"),
-        ("a.b=1,2..4", "a range stands alone"),
+        ("a.b=1,2..4", "a range cannot be combined"),
     ],
 )
 def test_an_axis_that_makes_no_sense_says_which(text: str, says: str) -> None:

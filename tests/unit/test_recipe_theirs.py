@@ -283,7 +283,7 @@ def test_plain_text_there_is_plain_text_here(
     _, task = recipe.tasks[0]
     assert (task.templates, task.columns) == ("plain-text", columns)
     assert "every piece is a document" in found.text
-    assert ("a .txt file there is a document a line" in found.text) is ("stage: pt" in text)
+    assert ("a .txt file there is one document per line" in found.text) is ("stage: pt" in text)
     assert "field" not in {one.key for one in found.left}
 
 
@@ -523,7 +523,7 @@ def test_keys_of_data_that_stand_elsewhere_are_told(tmp_path: Path) -> None:
     [
         ("label_smoothing_factor", "0.1", "cross-entropy"),
         ("unfrozen_parameters", "[lm_head.weight]", "method.name: selective"),
-        ("curriculum_sampling", "true", "drawn anew"),
+        ("curriculum_sampling", "true", "drawn again"),
         ("lora_rank_pattern", "{q_proj: 8}", "one rank"),
         ("rope_scaling", "{type: yarn}", "config.json"),
         ("embedding_lr", "1.0e-5", "one rate"),

@@ -98,7 +98,7 @@ def test_a_text_in_place_of_a_list_is_told_how_a_list_is_written() -> None:
         (
             "rows.csv",
             "a,b\n1,2\n",
-            "these are rows and not a recipe; .* data: {source: .*rows.csv}",
+            "these are rows, not a recipe; .* data: {source: .*rows.csv}",
         ),
         ("r.yaml", "", "the file is empty; a recipe is a mapping"),
         ("r.yaml", "[1]", "it has no keys; a recipe is a mapping"),

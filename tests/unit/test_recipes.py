@@ -53,7 +53,7 @@ def test_a_folder_is_no_recipe_and_a_run_is_gone_on_with(tmp_path: Path) -> None
     with pytest.raises(InputError, match="a folder, where the recipe's file should be"):
         load_recipe(run)
     (run / "recipe.yaml").write_text("data: {source: rows.jsonl}")
-    with pytest.raises(InputError, match=r"this is a run and not a recipe; `brulee resume .*run`"):
+    with pytest.raises(InputError, match=r"this is a run, not a recipe; `brulee resume .*run`"):
         load_recipe(run)
 
 

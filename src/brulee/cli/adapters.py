@@ -29,7 +29,7 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
 }
 
 app = typer.Typer(
-    no_args_is_help=True, help="Look into what was tuned; merge, combine and compare it."
+    no_args_is_help=True, help="Inspect, merge, combine, compare and export adapters."
 )
 for _name, _command in COMMANDS.items():
     app.command(_name)(sentences()(_command))

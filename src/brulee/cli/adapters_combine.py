@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 
 def combine(
     targets: Annotated[
-        list[str], typer.Argument(metavar="ADAPTER", help="Runs, adapters or models tuned whole.")
+        list[str], typer.Argument(metavar="ADAPTER", help="Runs, adapters or fully tuned models.")
     ],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Write the result here.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the result.")],
     weights: Annotated[
         str | None,
         typer.Option(
             metavar="W,W,...",
-            help="One for each; a negative one subtracts. Default: the same for all.",
+            help="One weight for each; a negative one subtracts. Default: equal weights.",
         ),
     ] = None,
     how: Annotated[str, typer.Option(help="sum, ties, dare, dare-ties or prune.")] = "sum",
     rank: Annotated[
-        int | None, typer.Option(help="LoRA: cut the result to it. Default: the sum of theirs.")
+        int | None,
+        typer.Option(help="LoRA: cut the result to this rank. Default: the sum of the ranks."),
     ] = None,
     factors: Annotated[
         bool, typer.Option("--factors", help="LoRA: combine A's and B's, not products (rough).")
@@ -45,10 +46,10 @@ def combine(
     base: options.AdapterBase = None,
     as_json: options.Json = False,
 ) -> None:
-    """Combine adapters of one base, or models tuned whole from it, into one.
+    """Combine adapters of one base, or models fully tuned from it, into one.
 
-    sum adds what each changes, exactly. ties (Yadav et al. 2023), dare (Yu et al. 2024), dare-ties
-    and prune leave values out first. Says what the result kept of each.
+    sum adds the changes exactly. ties (Yadav et al. 2023), dare (Yu et al. 2024), dare-ties and
+    prune drop values first. Prints how much of each part the result kept.
     """
     from brulee.methods.combining import combine as combine_into
 
@@ -77,7 +78,8 @@ def _numbers(text: str | None, targets: list[str]) -> list[float] | None:
     if stray or not all(_is_number(part) for part in parts):
         given = " ".join([text, *stray])
         raise InputError(
-            f"--weights: {given!r} is no list of numbers, such as 0.7,0.3; part them by commas."
+            f"--weights: {given!r} is not a list of numbers; separate them by commas, such as "
+            "0.7,0.3."
         )
     return [float(part) for part in parts]
 
@@ -115,7 +117,10 @@ def _print(made: Combined) -> None:
         "share: how much of a part's own change is in the result (1: all of it; 0: nothing)."
     )
     if made.from_sum is not None:
-        print_text(f"The result is {made.from_sum:.1%} off the exact weighted sum, by length.")
+        print_text(
+            f"The result is {made.from_sum:.1%} away from the exact weighted sum, relative to its "
+            "length."
+        )
     if made.by_rank is not None:
         print_text(f"Cutting it to its rank lost {made.by_rank:.1%} of what {made.how} gave.")
     for note in made.notes:

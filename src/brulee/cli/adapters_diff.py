@@ -21,13 +21,13 @@ def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="A run or an adapter's folder.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     everything: Annotated[
-        bool, typer.Option("--all", help=f"Every part, not the {_SHOWN} most different.")
+        bool, typer.Option("--all", help=f"Show every part, not only the {_SHOWN} most different.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Compare two adapters: |a - b| / |a| and the cosine of every part.
 
-    Of LoRA the products B A are compared, since many factors give the same.
+    For LoRA the products B A are compared, because different factors can give the same product.
     """
     from brulee.methods.checkpoint import open_adapter
     from brulee.methods.differences import compare
@@ -56,7 +56,7 @@ def _print(
     print(f"a  {a.label()}  {a.folder}")
     print(f"b  {b.label()}  {b.folder}")
     if same_base is not True:
-        print("their bases are not the same." if same_base is False else _UNKNOWN_BASE)
+        print("they have different bases." if same_base is False else _UNKNOWN_BASE)
     differ = [part for part in found.parts if not part.same]
     if not differ and not found.only_a and not found.only_b:
         print(f"the same: all {len(found.parts)} parts, bit for bit.")
@@ -87,7 +87,7 @@ def _print(
             print(f"only in {who}: {names[0]} ({len(names)} in all)")
 
 
-_UNKNOWN_BASE = "whether their bases are the same was not written down."
+_UNKNOWN_BASE = "whether they share a base is not recorded."
 
 
 def _number(value: float | None) -> str:

@@ -31,19 +31,19 @@ class Dtype(StrEnum):
 
 def export(
     target: Annotated[str, typer.Argument(metavar="RUN", help="A run or an adapter's folder.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Write this .gguf file.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Path of the .gguf file.")],
     to: Annotated[
-        Format, typer.Option(help="gguf: the whole, merged; gguf-lora: the LoRA alone.")
+        Format, typer.Option(help="gguf: the whole model, merged; gguf-lora: only the LoRA.")
     ] = Format.GGUF,
-    dtype: Annotated[Dtype, typer.Option(help="What matrices are held in.")] = Dtype.FLOAT16,
+    dtype: Annotated[Dtype, typer.Option(help="Number format of the matrices.")] = Dtype.FLOAT16,
     base: Annotated[
         str | None, typer.Option(help="Where the base lies now, if not where the adapter says.")
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Write a GGUF file, which llama.cpp and what is built on it run.
+    """Write a GGUF file for llama.cpp and tools built on it.
 
-    A transformers folder is written by `brulee adapters merge`.
+    To write a transformers folder, use `brulee adapters merge`.
     """
     from brulee.methods.exporting import export as write
     from brulee.methods.shelf import locate

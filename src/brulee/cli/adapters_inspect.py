@@ -19,7 +19,7 @@ _SHOWN = 20
 def inspect(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A run or an adapter's folder.")],
     everything: Annotated[
-        bool, typer.Option("--all", help=f"Every tensor, not the first {_SHOWN}.")
+        bool, typer.Option("--all", help=f"Show every tensor, not only the first {_SHOWN}.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:

@@ -24,16 +24,16 @@ class Dtype(StrEnum):
 
 def merge(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A run or an adapter's folder.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Write the model here.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the merged model.")],
     dtype: Annotated[
-        Dtype, typer.Option(help="auto: as the base's files are.", show_default=True)
+        Dtype, typer.Option(help="auto: the type of the base's files.", show_default=True)
     ] = Dtype.AUTO,
     base: options.AdapterBase = None,
     as_json: options.Json = False,
 ) -> None:
     """Fold an adapter into its base, in fp32, and store a plain transformers model.
 
-    Keep the adapter: what was rounded cannot be subtracted again.
+    Keep the adapter: merging rounds, so it cannot be undone.
     """
     from brulee.methods.merging import merge as merge_into
     from brulee.methods.shelf import locate_adapter
@@ -57,6 +57,6 @@ def merge(
                 f"have {size(made.base_size)}"
             )
         print_text(
-            f"{held}; merged it is stored in full, {size(made.size)}. To keep it small, keep the "
-            "adapter."
+            f"{held}; the merged model is stored in full precision, {size(made.size)}. To keep it "
+            "small, keep the adapter."
         )

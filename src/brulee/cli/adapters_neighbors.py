@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def neighbors(
     target: Annotated[str, typer.Argument(metavar="RUN", help="A run or an adapter's folder.")],
-    top: Annotated[int, typer.Option(min=2, help="Neighbours of each token.")] = 5,
+    top: Annotated[int, typer.Option(min=2, help="Number of neighbours of each token.")] = 5,
     base: Annotated[
         str | None, typer.Option(help="Where the base lies now, if not where the adapter says.")
     ] = None,
@@ -25,8 +25,8 @@ def neighbors(
 ) -> None:
     """Show the vocabulary nearest to each virtual token, by cosine distance.
 
-    Says too how tight the neighbours are: the mean cosine of all pairs among them, against that of
-    random directions and of the vocabulary's own tokens.
+    Also shows how close the neighbours are to each other: their mean pairwise cosine, compared
+    with random directions and with the vocabulary's own tokens.
     """
     from brulee.methods.neighbours import study
 

@@ -15,20 +15,22 @@ def push(
     target: Annotated[str, typer.Argument(metavar="RUN", help="A run or an adapter's folder.")],
     to: Annotated[str, typer.Option(metavar="OWNER/NAME", help="The repository on the Hub.")],
     upload: Annotated[
-        bool, typer.Option("--upload", help="Send it; without this nothing leaves the machine.")
+        bool, typer.Option("--upload", help="Upload; without this nothing is sent.")
     ] = False,
     public: Annotated[
-        bool, typer.Option("--public", help="Let everybody see a repository made for it.")
+        bool, typer.Option("--public", help="If the repository is created, make it public.")
     ] = False,
     base_id: Annotated[
         str | None,
-        typer.Option(metavar="OWNER/NAME", help="The base's name on the Hub, if it lies here."),
+        typer.Option(
+            metavar="OWNER/NAME", help="The base's name on the Hub, if it is a local folder."
+        ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Put an adapter or a tuned model on the Hub, with its model card, if --upload says so.
+    """Upload an adapter or a tuned model to the Hub, with its model card.
 
-    Without --upload, check it and say what would be sent.
+    Without --upload, only check it and print what would be sent.
     """
     from brulee.methods.pushing import plan_push
     from brulee.methods.pushing import push as send

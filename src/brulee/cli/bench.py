@@ -12,6 +12,6 @@ from brulee.cli.failures import sentences
 
 COMMANDS: Final[dict[str, Callable[..., Any]]] = {"train": train}
 
-app = typer.Typer(no_args_is_help=True, help="Time what brulee does on this machine.")
+app = typer.Typer(no_args_is_help=True, help="Measure brulee's speed on this machine.")
 for _name, _command in COMMANDS.items():
     app.command(_name)(sentences()(_command))

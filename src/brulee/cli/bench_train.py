@@ -22,13 +22,13 @@ _WITHOUT_VALIDATION = ("train.keep_best=false", "train.patience=null", "train.ge
 def train(
     recipe: options.RecipeFile,
     overrides: options.Overrides = None,
-    steps: Annotated[int, typer.Option(min=1, help="Time so many steps.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Number of steps to time.")] = 5,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a few steps of a recipe and say how fast, how large and how near the machine's limit.
+    """Train a few steps of a recipe; report speed, memory and distance from the machine's limit.
 
-    Nothing is kept. The first step, which warms up, does not count towards the speed.
+    Writes nothing. The first step is warm-up and does not count towards the speed.
     """
     from brulee.recipe import load_recipe
 

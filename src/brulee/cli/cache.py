@@ -10,9 +10,7 @@ from brulee.cli import options
 from brulee.cli.failures import sentences
 from brulee.cli.output import print_json, print_table
 
-app = typer.Typer(
-    no_args_is_help=True, help="What brulee keeps in $BRULEE_CACHE, its size; clear it."
-)
+app = typer.Typer(no_args_is_help=True, help="List or clear what brulee keeps in $BRULEE_CACHE.")
 
 
 @app.command("list")
@@ -47,13 +45,18 @@ def clear(
         str, typer.Argument(metavar="PART", help="bundled, given, evaluations or kernels.")
     ],
     older_than: Annotated[
-        float, typer.Option(min=0.0, metavar="DAYS", help="Only what was last written before that.")
+        float,
+        typer.Option(
+            min=0.0,
+            metavar="DAYS",
+            help="Only delete what was last written more than this many days ago.",
+        ),
     ] = 0.0,
     as_json: options.Json = False,
 ) -> None:
-    """Delete a part of the cache, for good; no run's folder is touched.
+    """Delete a part of the cache permanently; run folders are not touched.
 
-    A run on a model that was given from Python names its folder under `given` as its base.
+    A run on a model passed from Python uses the model's folder under `given` as its base.
     """
     from brulee.models import cached
     from brulee.reporting.wording import size

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from brulee.inference.session import Session
 
 Message = dict[str, str]
-_HELP = "/system TEXT sets the instructions, /reset begins anew, /exit (or Ctrl-D) leaves."
-_HELP_MANY = f"/adapter NAME asks one of {{}}, /adapter the base; {_HELP}"
+_HELP = "/system TEXT sets the instructions, /reset starts over, /exit (or Ctrl-D) leaves."
+_HELP_MANY = f"/adapter NAME switches to one of {{}}, /adapter to the base; {_HELP}"
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
@@ -34,8 +34,8 @@ def chat(
         list[str] | None,
         typer.Option(
             metavar="NAME=TARGET",
-            help="Hold this adapter over the base TARGET; give one for each. /adapter NAME asks it "
-            "from then on, /adapter alone the base.",
+            help="Load this adapter over the base TARGET (repeatable). /adapter NAME switches to "
+            "it, /adapter alone to the base.",
         ),
     ] = None,
     max_new_tokens: options.MaxNewTokens = 512,
@@ -50,8 +50,8 @@ def chat(
 ) -> None:
     """Talk with a model; its answers appear as they are written.
 
-    /system TEXT sets the instructions, /reset begins anew, /exit or Ctrl-D leaves, Ctrl-C stops an
-    answer. With --json every answer is one JSON line.
+    /system TEXT sets the instructions, /reset starts over, /exit or Ctrl-D leaves, Ctrl-C stops an
+    answer. With --json every answer is one line of JSON.
     """
     targets = named(adapter, base)
     progress.enable(not quiet)

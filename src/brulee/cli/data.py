@@ -22,6 +22,6 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "list": list_data,
 }
 
-app = typer.Typer(no_args_is_help=True, help="Look at a recipe's data before training on it.")
+app = typer.Typer(no_args_is_help=True, help="Inspect a recipe's data before training on it.")
 for _name, _command in COMMANDS.items():
     app.command(_name)(sentences()(_command))

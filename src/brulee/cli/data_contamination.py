@@ -49,7 +49,7 @@ def contamination(
     suite_set: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KEY=VALUE", help="An option of the suite, as of `brulee eval --set`."
+            metavar="KEY=VALUE", help="An option of the suite, as in `brulee eval --set`."
         ),
     ] = None,
     run: Annotated[
@@ -57,7 +57,8 @@ def contamination(
         typer.Option(metavar="RUN", help="Show the scores of this run on clean and dirty items."),
     ] = None,
     model: Annotated[
-        bool, typer.Option("--model", help="Ask the base model whether it knows the test rows.")
+        bool,
+        typer.Option("--model", help="Check whether the base model already knows the test rows."),
     ] = False,
     overrides: options.Overrides = None,
     as_json: options.Json = False,
@@ -65,12 +66,12 @@ def contamination(
 ) -> None:
     """Look for test rows in the training rows, by runs of 8 and of 13 words.
 
-    Label words, ids and boilerplate do not count.
+    Label words, ids and boilerplate are ignored.
     """
     from brulee.recipe import load_recipe
 
     if suite is None and (data is not None or suite_set):
-        raise InputError("--data and --suite-set are of a suite; name it with --suite.")
+        raise InputError("--data and --suite-set belong to a suite; name it with --suite.")
     spec = load_recipe(recipe, overrides or ())
     progress.enable(not quiet)
     from brulee.data.contamination import Index, trained_texts
@@ -270,7 +271,7 @@ def _show_match(match: Match) -> None:
         said = printable(" ".join(span.split()))
         print(f"    {match.span_words} words also in {match.trained_place}: {said}")
     else:
-        print("    it consists of text that more than ten training rows hold")
+        print("    it consists of text that more than ten training rows contain")
 
 
 def _show_scores(scores: Sequence[Scored]) -> None:

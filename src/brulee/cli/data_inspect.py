@@ -18,7 +18,7 @@ def inspect(
     recipe: options.RecipeFile,
     overrides: options.Overrides = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all of it as one HTML page.")
+        Path | None, typer.Option(metavar="FILE", help="Write everything to one HTML page.")
     ] = None,
     rows: Annotated[
         int | None,
@@ -29,7 +29,7 @@ def inspect(
 ) -> None:
     """Show what training will see: lengths, cuts, the mix, splits, labels, rendered rows.
 
-    Needs the model's tokenizer and not its weights. Encodes the first 20,000 training draws.
+    Needs the model's tokenizer, but not its weights. Encodes the first 20,000 training draws.
     """
     from brulee.recipe import load_recipe
 

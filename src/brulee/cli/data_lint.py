@@ -27,9 +27,9 @@ def lint(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Look for mistakes in a recipe's data: 2 if there are errors, 0 with warnings alone.
+    """Look for mistakes in a recipe's data; exits with 2 on errors, 0 on warnings only.
 
-    Tries the templates on the recipe's own rows, and looks for repeats, leaks, cuts, odd labels.
+    Tries the templates on the recipe's rows, and looks for duplicates, leaks, cuts, odd labels.
     """
     from brulee.recipe import load_recipe
 

@@ -20,9 +20,9 @@ def split(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show how a recipe's rows are split, and what the splits have in common; nothing is written.
+    """Show how a recipe's rows are split, and what the splits have in common; writes nothing.
 
-    For each task its rows, groups, repeats, near-duplicates and labels, and rows that leak.
+    For each task: rows, groups, duplicates, near-duplicates, labels, and rows that leak.
     """
     from brulee.recipe import load_recipe
 

@@ -39,18 +39,18 @@ def evaluate(
         ),
     ] = None,
     chat: Annotated[
-        bool, typer.Option("--chat", help="Put the model's chat template round every prompt.")
+        bool, typer.Option("--chat", help="Wrap every prompt in the model's chat template.")
     ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Write results.json and the items here [default: RUN/suites/SUITE; of a model "
+            help="Folder for results.json and the items [default: RUN/suites/SUITE; for a model "
             "nothing is written]."
         ),
     ] = None,
     bundle: Annotated[
         Path | None,
-        typer.Option(help="Write the files that GLUE's or SuperGLUE's leaderboard takes here."),
+        typer.Option(help="Folder for the files to submit to GLUE's or SuperGLUE's leaderboard."),
     ] = None,
     base: options.AdapterBase = None,
     device: options.Device = "auto",
@@ -58,9 +58,10 @@ def evaluate(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Score a benchmark, with an interval beside every number.
+    """Score a model, an adapter or a run on a benchmark.
 
-    An interrupted evaluation goes on where it was, and a finished one asks the model nothing.
+    Every number has an interval. An interrupted evaluation continues where it stopped; a finished
+    one does not ask the model again.
 
     For example: brulee eval bundled --suite mmlu --data mmlu --limit 20
     """

@@ -30,8 +30,9 @@ def generate(
         list[str] | None,
         typer.Option(
             metavar="NAME=TARGET",
-            help="Hold this adapter over the base TARGET; give one for each. Lines of --file say "
-            "whom they ask by the key adapter (none: the base); another prompt is put to all.",
+            help="Load this adapter over the base TARGET (repeatable). A line of --file names "
+            "its adapter with the key adapter (none: the base); any other prompt goes to "
+            "all.",
         ),
     ] = None,
     max_new_tokens: options.MaxNewTokens = 256,
@@ -39,19 +40,17 @@ def generate(
     top_p: options.TopP = 1.0,
     seed: options.Seed = 0,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Continue the text as it is: no chat template.")
+        bool, typer.Option("--raw", help="Continue the text without a chat template.")
     ] = False,
     thoughts: Annotated[
-        bool, typer.Option("--thoughts", help="Show what a reasoning model thinks before, too.")
+        bool, typer.Option("--thoughts", help="Also show a reasoning model's reasoning.")
     ] = False,
     json_schema: Annotated[
         Path | None,
-        typer.Option(
-            help="Have every completion be JSON that is valid by the schema of this file."
-        ),
+        typer.Option(help="Constrain every completion to the JSON schema in this file."),
     ] = None,
     json_object: Annotated[
-        bool, typer.Option("--json-object", help="Have every completion be a JSON object.")
+        bool, typer.Option("--json-object", help="Constrain every completion to a JSON object.")
     ] = False,
     base: options.AdapterBase = None,
     device: options.Device = "auto",
@@ -59,9 +58,9 @@ def generate(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write completions for given prompts.
+    """Write completions for prompts.
 
-    The prompt is --prompt, or each one of --file, or the whole text on stdin.
+    Prompts come from --prompt, from --file, or as one text from stdin.
     """
     # Read before torch is imported, so that a mistyped file costs no wait.
     targets = named(adapter, base)
@@ -121,7 +120,7 @@ def _say_cut(answers: list[str]) -> None:
             cut += 1
     if cut:
         print(
-            f"{cut} of {len(answers)} completions ended before their JSON was whole: "
+            f"{cut} of {len(answers)} completions were cut off before their JSON was complete: "
             "--max-new-tokens, or the model's context, is too small for them.",
             file=sys.stderr,
         )
@@ -132,8 +131,8 @@ def _say_unended(answers: list[str], thinks: list[bool]) -> None:
     pairs = zip(answers, thinks, strict=True)
     if unended := sum(thinking and not answer for answer, thinking in pairs):
         print(
-            f"{unended} of {len(answers)} completions ended before the model's thoughts did: "
-            "--thoughts shows them, a larger --max-new-tokens gets further.",
+            f"{unended} of {len(answers)} completions were cut off during the model's reasoning: "
+            "--thoughts shows it, a larger --max-new-tokens allows more.",
             file=sys.stderr,
         )
 
@@ -174,8 +173,8 @@ def _asked(record: Record, adapters: list[str]) -> str | None:
     name = record.value.get("adapter") if isinstance(record.value, dict) else None
     if name is not None and not adapters:
         raise InputError(
-            f"{record.place}: asks the adapter {name!r}, and none is held; give --adapter "
-            f"{name}=RUN, with the base as TARGET."
+            f"{record.place}: names the adapter {name!r}, but no adapter is loaded; give "
+            f"--adapter {name}=RUN, with the base as TARGET."
         )
     if name is not None and name not in adapters:
         raise unknown("adapter", name, adapters, record.place)

@@ -14,12 +14,12 @@ from brulee.cli.output import console, print_json
 def helm(
     folders: Annotated[
         list[Path],
-        typer.Argument(metavar="FOLDER", help="What brulee eval --suite helm --out wrote."),
+        typer.Argument(metavar="FOLDER", help="Folders written by brulee eval --suite helm --out."),
     ],
-    html: Annotated[Path | None, typer.Option(help="Write the tables as a page here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the tables to this HTML page.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show scenarios by measures, the mean win rate of several models, and their speed.
+    """Show HELM results: scenarios, mean win rates, speed.
 
     For example: brulee helm runs/base-helm runs/chat/suites/helm --html helm.html
     """

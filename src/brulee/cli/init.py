@@ -25,7 +25,7 @@ def init(
         typer.Option(
             "--from",
             metavar="FILE",
-            help="Instead of DATA: a YAML file of LLaMA-Factory, axolotl, TRL or Unsloth.",
+            help="Instead of DATA: a configuration of LLaMA-Factory, axolotl, TRL or Unsloth.",
         ),
     ] = None,
     model: Annotated[
@@ -34,17 +34,18 @@ def init(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write it here [default: DATA's name.yaml, or FILE-brulee.yaml]."
+            metavar="FILE",
+            help="Path of the recipe [default: DATA's name.yaml, or FILE-brulee.yaml].",
         ),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a recipe for a file of rows, with a comment beside every line, that runs as it is.
+    """Write a recipe for your rows, or convert another tool's.
 
-    What is asked comes from the rows' format, a library family that fits, or the columns' names.
-    With --from the recipe says what another tool's configuration says; what it cannot say is told
-    and stands in comments.
+    The recipe runs unchanged and has comments. The prompt comes from the rows' format, a library
+    family that fits, or the column names. With --from, settings that a recipe cannot express are
+    printed and written as comments.
     """
     progress.enable(not quiet)
     if (source is None) == (theirs is None):
@@ -90,7 +91,9 @@ def _converted(theirs: Path, model: str | None, out: Path | None, as_json: bool)
     from brulee.recipe.theirs.writing import shown, written
 
     if model is not None:
-        raise InputError("--model: with --from the other tool's file says which; change it there.")
+        raise InputError(
+            "--model: with --from, the other tool's file names the model; change it there."
+        )
     if not theirs.is_file():
         raise InputError(f"--from {theirs}: no such file.")
     file = out or Path(f"{theirs.stem}-brulee.yaml")
@@ -111,7 +114,9 @@ def _converted(theirs: Path, model: str | None, out: Path | None, as_json: bool)
 def _check(file: Path) -> None:
     check_file(file, "--out")
     if file.exists():
-        raise InputError(f"{file}: exists already, and is left as it is; name another with --out.")
+        raise InputError(
+            f"{file}: already exists and was not changed; name another file with --out."
+        )
 
 
 def _write(file: Path, text: str) -> None:

@@ -18,19 +18,25 @@ def leaderboard(
         typer.Argument(
             metavar="[NAME=]PATH",
             help="Run folders, results of brulee eval, result files of lm-evaluation-harness; "
-            "NAME is what the table calls it, or what a run tuned.",
+            "NAME is the name in the table (of a run: of its tuned model).",
         ),
     ],
     tasks: Annotated[
-        bool, typer.Option("--tasks", help="Every score of every task, not each suite's main one.")
+        bool,
+        typer.Option(
+            "--tasks", help="Show every score of every task, not only each suite's main one."
+        ),
     ] = False,
-    html: Annotated[Path | None, typer.Option(help="Write a page that sorts here.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write the scores as CSV here.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a sortable HTML page to this file.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the scores as CSV to this file.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Put models side by side on every suite that was measured, with intervals.
+    """Compare models on every suite that was measured.
 
-    A run shows its base and what was tuned, with everything that `brulee eval` measured of it.
+    Scores have intervals. A run shows its base and its tuned model, with everything that `brulee
+    eval` measured on them.
 
     For example: brulee leaderboard runs/chat SmolLM2=runs/base-mmlu --html page.html
     """

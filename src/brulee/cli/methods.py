@@ -9,7 +9,7 @@ from brulee.cli.failures import sentences
 from brulee.cli.methods_count import count
 from brulee.cli.output import print_json, print_table
 
-app = typer.Typer(no_args_is_help=True, help="The tuning methods that a recipe can name.")
+app = typer.Typer(no_args_is_help=True, help="List the tuning methods; count what they train.")
 
 
 @app.command("list")

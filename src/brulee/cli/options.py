@@ -23,31 +23,38 @@ Overrides: TypeAlias = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. train.epochs=1."),
 ]
 Folder: TypeAlias = Annotated[
-    Path | None, typer.Option(help="Write the run here [default: runs/NAME].")
+    Path | None, typer.Option(help="Folder of the run [default: runs/NAME].")
 ]
 Fresh: TypeAlias = Annotated[
     bool,
-    typer.Option("--fresh", help="Move an earlier run of this name aside (NAME.1, NAME.2 ...)."),
+    typer.Option(
+        "--fresh", help="Start over; an earlier run of this name is renamed (NAME.1, NAME.2 ...)."
+    ),
 ]
-Json: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print the result as JSON, for machines.")
-]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 MaxNewTokens: TypeAlias = Annotated[
     int, typer.Option(min=1, help="Stop an answer after this many tokens.")
 ]
 Temperature: TypeAlias = Annotated[
-    float, typer.Option(min=0.0, help="0 takes the likeliest token, 1 samples as the model does.")
+    float,
+    typer.Option(
+        min=0.0, help="0 picks the likeliest token, 1 samples from the model's distribution."
+    ),
 ]
 TopP: TypeAlias = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="Sample from the likeliest tokens of this mass.")
+    float,
+    typer.Option(
+        min=0.0, max=1.0, help="Sample only from the likeliest tokens with this total probability."
+    ),
 ]
 Seed: TypeAlias = Annotated[
-    int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same samples.")
+    int,
+    typer.Option(min=0, max=2**63 - 1, help="Random seed; the same seed gives the same samples."),
 ]
 AdapterBase: TypeAlias = Annotated[
     str | None,
-    typer.Option("--base", help="Where the base lies now, if not where the adapter says."),
+    typer.Option("--base", help="Where the base is now, if the adapter's own path is out of date."),
 ]
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 Precision: TypeAlias = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]

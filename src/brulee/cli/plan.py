@@ -21,14 +21,17 @@ def plan(
     overrides: options.Overrides = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Beside the recipe's own, this one only (repeatable)."),
+        typer.Option(
+            metavar="NAME", help="Compare the recipe's method with only this one (repeatable)."
+        ),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Predict peak memory, time and bytes on disk for each method, and which fit this machine.
+    """Predict memory, time and disk space of each method.
 
-    Runs a pass of the recipe's documents through a few layers; trains and writes nothing.
+    Says which methods fit this machine. Trains for a few steps on models of a few layers; writes
+    nothing.
     """
     from brulee.recipe import load_recipe
 
@@ -73,8 +76,8 @@ def _print(found: Plan) -> None:
         print_text(f"{line.label}: {line.refusal}")
     if any(line.cost for line in found.lines):
         print_text(
-            "run's folder: the result and the checkpoints that are kept, most of them moments; "
-            "`brulee methods count` has the result alone."
+            "run's folder: the result and the checkpoints that are kept, mostly optimizer "
+            "moments; `brulee methods count` shows the result alone."
         )
     print_text(
         f"{found.base} on {found.device} in {found.precision}; "

@@ -81,7 +81,5 @@ def _text(place: str, value: Any) -> str:
     if not isinstance(value, str):
         raise InputError(f"{place}: a text is needed here, not {json.dumps(value)[:60]}.")
     if any("\ud800" <= character <= "\udfff" for character in value):
-        raise InputError(
-            f"{place}: the text holds half of a surrogate pair, which is no character."
-        )
+        raise InputError(f"{place}: the text contains a lone surrogate, which is not a character.")
     return value

@@ -7,7 +7,7 @@ from brulee.cli.output import print_json
 
 
 def report(run: options.RunFolder, as_json: options.Json = False) -> None:
-    """Write a run's report.html again; print its path."""
+    """Rebuild a run's report.html and print its path."""
     from brulee.reporting.html import write_report
 
     path = write_report(run)

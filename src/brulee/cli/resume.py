@@ -11,10 +11,10 @@ from brulee.cli.output import print_run, print_trained
 def resume(
     run: options.RunFolder, as_json: options.Json = False, quiet: options.Quiet = False
 ) -> None:
-    """Carry a stopped run on from its last checkpoint.
+    """Continue a stopped run from its last checkpoint.
 
-    It goes on to where the command that began it would have ended: `run` to the report, `train` to
-    the adapter.
+    It ends where the command that started it would have: `run` with the report, `train` with the
+    adapter.
     """
     progress.enable(not quiet)
     with loading_pytorch():

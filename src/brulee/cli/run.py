@@ -16,7 +16,7 @@ def run(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Walk the whole line, from data to report.
+    """Run a recipe: baseline, training, evaluation, report.
 
     Reads the rows, scores the base model, tunes it, scores it again and writes report.html.
     """

@@ -37,7 +37,10 @@ def score(
         typer.Option(help='.txt, or .jsonl of strings, lists or {"references" | "reference": ..}.'),
     ],
     sources: Annotated[
-        Path | None, typer.Option(help="What was summarised, for faithfulness; as references.")
+        Path | None,
+        typer.Option(
+            help="The texts that were summarised, for faithfulness; same formats as references."
+        ),
     ] = None,
     metrics: Annotated[
         str, typer.Option(help="Names, separated by commas: rouge, rougeL:recall, bleu, chrf ...")
@@ -48,17 +51,18 @@ def score(
     groups: Annotated[
         Path | None,
         typer.Option(
-            help="The group of each text, such as its source or customer: those of one are not "
-            'independent. .txt, or .jsonl of strings or {"group": ...}; empty is alone.'
+            help="The group of each text, such as its source or customer: texts of a group are "
+            'not independent. .txt, or .jsonl of strings or {"group": ...}; an empty one '
+            "is a group of one."
         ),
     ] = None,
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap draws.")] = 2000,
     seed: options.Seed = 0,
     as_json: options.Json = False,
 ) -> None:
-    """Score texts against references; no model needed.
+    """Score texts against references, without a model.
 
-    Every score comes with its 95% interval.
+    Every score has a 95% interval.
     """
     from brulee.evaluation import LABELLED, metric
     from brulee.evaluation.scripts import unread
@@ -82,13 +86,13 @@ def score(
     for measure in measures:
         if measure.asks == "choices":
             raise InputError(
-                f"metric {measure.keys[0]} asks a model for the likeliest answer choice, and texts "
-                "alone do not say it; it can stand in a recipe's metrics."
+                f"metric {measure.keys[0]} asks a model for the likeliest answer choice, which "
+                "texts alone do not show; use it in a recipe's metrics."
             )
         if measure.asks == "likelihood":
             raise InputError(
-                f"metric {measure.keys[0]} asks a model how likely a text is, and texts alone do "
-                "not say it; it is what plain text is measured by in a recipe."
+                f"metric {measure.keys[0]} asks a model how likely a text is, which texts alone "
+                "do not show; in a recipe, plain text is measured by it."
             )
         if measure.against not in wanted:
             raise InputError(

@@ -32,42 +32,48 @@ def serve(
     target: options.Target,
     adapter: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=RUN", help="Serve this adapter too; give one for each."),
+        typer.Option(metavar="NAME=RUN", help="Also serve this adapter (repeatable)."),
     ] = None,
     adapters_root: Annotated[
-        Path | None, typer.Option(help="Where the adapters lie that clients may load, by name.")
+        Path | None, typer.Option(help="Folder of the adapters that clients may load by name.")
     ] = None,
     allow_loading: Annotated[
         bool, typer.Option("--allow-loading", help="Let clients load and unload adapters.")
     ] = False,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")
+    ] = 8000,
     api_key_file: Annotated[
         Path | None,
-        typer.Option(help=f"A file with the key that clients must give [or: {_KEY}]."),
+        typer.Option(help=f"A file with the key that clients must send [or: {_KEY}]."),
     ] = None,
-    max_running: Annotated[int, typer.Option(min=1, help="Answers written at once.")] = 16,
+    max_running: Annotated[
+        int, typer.Option(min=1, help="Answers generated at the same time.")
+    ] = 16,
     max_waiting: Annotated[
         int, typer.Option(min=0, help="Answers that may wait; more are refused (429).")
     ] = 64,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one answer.")] = 1024,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Maximum tokens of one answer.")] = 1024,
     max_cache_tokens: Annotated[
-        int, typer.Option(min=64, help="Tokens held at once, of prompts and answers.")
+        int, typer.Option(min=64, help="Tokens of prompts and answers held at once.")
     ] = 32_768,
     cache: Annotated[
         int | None,
         typer.Option(
             min=0,
             metavar="MB",
-            help="Megabytes of what was read, kept for who begins alike; 0 keeps nothing "
-            "[default: a quarter of what is free, at most 4096].",
+            help="Megabytes of prefix cache; 0 turns it off [default: a quarter of the free "
+            "memory, at most 4096].",
         ),
     ] = None,
     max_adapters: Annotated[int, typer.Option(min=1, help="Adapters served at once.")] = 64,
-    max_adapter_mb: Annotated[int, typer.Option(min=1, help="Megabytes of one adapter.")] = 512,
-    max_rank: Annotated[int, typer.Option(min=1, help="The rank of one adapter.")] = 256,
+    max_adapter_mb: Annotated[
+        int, typer.Option(min=1, help="Maximum megabytes of one adapter.")
+    ] = 512,
+    max_rank: Annotated[int, typer.Option(min=1, help="Maximum rank of one adapter.")] = 256,
     drain_seconds: Annotated[
-        int, typer.Option(min=0, help="How long what is being answered may take at the end.")
+        int, typer.Option(min=0, help="How long running answers may take after a stop.")
     ] = 60,
     base: options.AdapterBase = None,
     device: options.Device = "auto",
@@ -75,9 +81,10 @@ def serve(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Answer requests by HTTP, in the shape of OpenAI's API; `model` names the adapter.
+    """Serve adapters over an OpenAI-compatible HTTP API.
 
-    Ends with SIGTERM or Ctrl-C, after what is being answered.
+    A request's `model` names an adapter, or the base. SIGTERM or Ctrl-C stops the server after the
+    running answers.
     """
     adapters = named(adapter or [])
     key = _key(api_key_file)
@@ -136,7 +143,8 @@ def _tell(url: str, opened: Opened, as_json: bool) -> None:
 def _warn(host: str, key: str | None) -> None:
     if key is None and host not in _LOOPBACK:
         typer.echo(
-            f"warning: whoever reaches {host} may ask; give a key with --api-key-file or {_KEY}.",
+            f"warning: anyone who can reach {host} can send requests; set a key with "
+            f"--api-key-file or {_KEY}.",
             err=True,
         )
 
@@ -156,18 +164,18 @@ def _key(file: Path | None) -> str | None:
             raise InputError(f"--api-key-file {file}: cannot be read: {reason}.") from None
     if not re.fullmatch(r"[!-~]{8,}", key):
         raise InputError(
-            f"{place}: a key is 8 or more letters, digits and signs of ASCII without spaces."
+            f"{place}: a key must be 8 or more ASCII letters, digits and signs, without spaces."
         )
     return key
 
 
 def _root(root: Path | None, allowed: bool) -> Path | None:
     if allowed and root is None:
-        raise InputError("--allow-loading needs --adapters-root DIR: where the adapters lie.")
+        raise InputError("--allow-loading needs --adapters-root DIR, the folder of the adapters.")
     if root is not None and not allowed:
         raise InputError(
-            "--adapters-root is where clients load adapters from, with --allow-loading; without "
-            "it name each with --adapter NAME=RUN."
+            "--adapters-root needs --allow-loading, which lets clients load adapters from there; "
+            "without it, name each adapter with --adapter NAME=RUN."
         )
     if root is not None and not root.is_dir():
         raise InputError(f"--adapters-root {root}: no such folder.")

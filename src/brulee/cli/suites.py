@@ -8,7 +8,7 @@ from brulee.cli import options
 from brulee.cli.failures import sentences
 from brulee.cli.output import print_json, print_table, print_text
 
-app = typer.Typer(no_args_is_help=True, help="The benchmarks that brulee eval and guards can name.")
+app = typer.Typer(no_args_is_help=True, help="List the benchmarks for brulee eval and guards.")
 
 
 @app.callback()
@@ -19,7 +19,7 @@ def _group() -> None:
 @app.command("list")
 @sentences()
 def list_suites(as_json: options.Json = False) -> None:
-    """List the suites with what each one asks and the options that --set takes."""
+    """List the suites with what each one measures and the options that --set takes."""
     from brulee.evaluation.suites import SUITES
 
     found = [(name, of.summary, sorted(of.Options.model_fields)) for name, of in SUITES.items()]
@@ -27,10 +27,10 @@ def list_suites(as_json: options.Json = False) -> None:
         print_json([{"name": n, "summary": text, "options": keys} for n, text, keys in found])
         return
     print_table(
-        ["suite", "what it asks", "options"],
+        ["suite", "what it measures", "options"],
         [(name, text, ", ".join(keys) or "-") for name, text, keys in found],
     )
-    print_text("Beside these: FILE.yaml, a task file of lm-evaluation-harness.")
+    print_text("Also: FILE.yaml, a task file of lm-evaluation-harness.")
     print_text(
         "A guard is a task: common-knowledge, other-instructions, plain-prose, or SUITE/TASK."
     )

@@ -36,40 +36,51 @@ def sweep(
         int | None,
         typer.Option(
             min=1,
-            help="Settings to try beside the recipe's own [default: all of lists, 12 of ranges].",
+            help=(
+                "Settings to try in addition to the recipe's own [default: all of lists, 12 of "
+                "ranges]."
+            ),
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Train every setting under so many seeds.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Train every setting with this many seeds.")
+    ] = 1,
     objective: Annotated[
-        str, typer.Option(help="validation_loss, or a score of the recipe's metrics: rougeL ...")
+        str,
+        typer.Option(
+            help="What to optimise: validation_loss, or one of the recipe's metrics: rougeL ..."
+        ),
     ] = "validation_loss",
     prune: Annotated[
-        bool, typer.Option("--prune", help="End trials that do worse than most at the same step.")
+        bool,
+        typer.Option("--prune", help="Stop trials that do worse than the median at the same step."),
     ] = False,
     storage: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Share the trials here [default: a file in the folder]."),
+        typer.Option(
+            metavar="URL", help="Database that shares the trials [default: a file in the folder]."
+        ),
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Begin no trial after this: 90m, 2h.")
+        str | None, typer.Option(metavar="TIME", help="Start no trial after this time: 90m, 2h.")
     ] = None,
     keep_all: Annotated[
         bool, typer.Option("--keep-all", help="Keep the weights of every trial.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the axes, say what it will take, and stop.")
+        bool, typer.Option("--dry-run", help="Check the axes, print the expected cost, and stop.")
     ] = False,
     folder: Annotated[
-        Path | None, typer.Option(help="Write the sweep here [default: runs/NAME-sweep].")
+        Path | None, typer.Option(help="Folder of the sweep [default: runs/NAME-sweep].")
     ] = None,
     fresh: options.Fresh = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Try settings of a recipe, choose one by its validation rows, then test that one.
+    """Compare settings on validation rows, test the best one.
 
-    The test rows are asked once, for the chosen setting and the recipe's own. Started again it
-    goes on; started twice, both share the trials.
+    Only the chosen setting and the recipe's own are scored on the test rows. Run the command
+    again to continue, or twice at the same time to share the trials.
 
     For example: brulee sweep RECIPE --set method.rank=4,8,16 --set
     train.learning_rate=1e-4..3e-3:log --trials 12 --seeds 3

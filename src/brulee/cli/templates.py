@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from brulee.data.sources import Rows
     from brulee.data.templates import Template
 
-app = typer.Typer(no_args_is_help=True, help="The template library.")
+app = typer.Typer(no_args_is_help=True, help="List, show, render and lint templates.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A family or FAMILY/TEMPLATE.")]
 
@@ -69,15 +69,17 @@ def render(
     every: Annotated[bool, typer.Option("--all", help="Render every template there is.")] = False,
     column: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=SOURCE", help="Read this column as that of the template."),
+        typer.Option(
+            metavar="NAME=SOURCE", help="Use the source's column for this one of the template."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Print the prompt and completion of each row.
 
-    One {"prompt", "completion"} a line, with --all also the "template"; the two are null where it
-    does not apply to the row.
+    Writes one {"prompt", "completion"} per line, with --all also the "template"; both are null if
+    the template does not apply to the row.
     """
     from brulee.data.sources import open_source
 
@@ -103,13 +105,15 @@ def lint(
     ] = None,
     rows: Annotated[
         Path | None,
-        typer.Option(help="Rows to try them on: a file, or a folder with NAME.jsonl for each."),
+        typer.Option(
+            help="Rows to test the templates on: a file, or a folder with NAME.jsonl for each."
+        ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Look for mistakes in templates: 2 if there are errors, 0 with warnings alone.
+    """Look for mistakes in templates; exits with 2 on errors, 0 on warnings only.
 
-    With rows also for missing columns, labels without a word and targets that leak.
+    With rows, also checks for missing columns, labels without a word and targets that leak.
     """
     from brulee.data.lint import lint as lint_templates
     from brulee.data.templates import families, load_templates
@@ -154,8 +158,8 @@ def _columns(given: list[str]) -> dict[str, str]:
     for name, _, source in (pair.partition("=") for pair in given):
         if columns.setdefault(name, source) != source:
             raise InputError(
-                f"--column {name}={source}: {name} is read as {columns[name]} already; one column "
-                "is one of the source's."
+                f"--column {name}={source}: {name} is read as {columns[name]} already; give each "
+                "column once."
             )
     return columns
 
@@ -168,7 +172,9 @@ def _chosen_templates(
     if (library_name is None) == (file is None):
         raise InputError("name a template of the library, or give --promptsource FILE, not both.")
     if every and name is not None:
-        raise InputError("--all renders every template, so that --name has nothing to choose.")
+        raise InputError(
+            "--all renders every template and --name one of them; give only one of these options."
+        )
     found = load_templates(library_name if library_name is not None else str(file))
     by_name = {template.name: template for template in found.templates}
     if name is not None:

@@ -25,15 +25,16 @@ def train(
     fresh: options.Fresh = False,
     find_lr: Annotated[
         bool,
-        typer.Option("--find-lr", help="Suggest a learning rate instead; leaves no trace."),
+        typer.Option("--find-lr", help="Only suggest a learning rate; writes no run."),
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="With --find-lr: draw its curve here.")
+        Path | None,
+        typer.Option(metavar="PNG", help="With --find-lr: write a plot of the curve to this file."),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Tune the model and stop there: no scores, no report."""
+    """Only train the model: no scores, no report."""
     from brulee.recipe import load_recipe
 
     if plot and not find_lr:

@@ -89,7 +89,7 @@ class ChatFraming:
         if found is None:
             raise InputError(
                 "the model's chat template rewrites the prompt or the end of this answer; "
-                "model.chat_template=none does without it."
+                "set model.chat_template=none to train without it."
             )
         return found
 
@@ -204,9 +204,9 @@ class ChatFraming:
         text = self.chat(messages, tools)
         if written and not (self._end_text and text.startswith(written)):
             raise FramingError(
-                "the model's chat template writes an answer otherwise once the chat goes on, so "
-                f"that earlier answers cannot be learned as the model would write them; {MEND}"
-                f"{_EACH if any(m.get(CALLS) for m in messages) else ''}"
+                "the model's chat template writes an answer differently once the chat continues, "
+                "so earlier answers cannot be learned as the model would write them; "
+                f"{MEND}{_EACH if any(m.get(CALLS) for m in messages) else ''}"
             )
         return text[len(written) :]
 
@@ -275,8 +275,9 @@ class ChatFraming:
                 answer = {**answer, "content": text, REASONING: reasoning}
         if reasoning and self._ended:
             raise FramingError(
-                "the model's chat template ends the thoughts before an answer (enable_thinking: "
-                "false does), and this answer has some; take them out of the rows, or let it think."
+                "the model's chat template closes the reasoning before an answer (as "
+                "enable_thinking: false does), but this answer has reasoning; remove it from the "
+                "rows, or let the model reason."
             )
         return reasoning, answer
 
@@ -360,7 +361,7 @@ class ChatFraming:
                 ) from None
             raise FramingError(
                 f"the model's chat template refuses the roles {roles}: {error}; "
-                "model.chat_template=none does without it."
+                "set model.chat_template=none to train without it."
             ) from None
 
     def _written(

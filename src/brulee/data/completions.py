@@ -99,7 +99,7 @@ class Completions:
         if self.thoughts is None or not (text := answer.strip()):
             return answer
         if not (found := self.thoughts.taken_out(text)[1]):
-            raise InputError("the answer holds thoughts and nothing after them.")
+            raise InputError("the answer contains only reasoning, with nothing after it.")
         return answer if found == text else found
 
     @functools.cached_property

@@ -155,7 +155,7 @@ def _json(source: Raw, text: str, first_line: int | None = None) -> Any:
 
     def refuse(constant: str) -> NoReturn:
         line = (first_line or 1) + _lines_before(constant, text)
-        source.fail(f"not valid JSON: {constant} is no JSON number.", line)
+        source.fail(f"not valid JSON: {constant} is not a JSON number.", line)
 
     def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)

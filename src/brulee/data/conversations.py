@@ -219,7 +219,9 @@ def _turns(row: Mapping[str, Any], place: str) -> list[Any]:
         return [*row["prompt"], *row["completion"]]
     present = [column for column in COLUMNS if column in row]
     if not present:
-        raise InputError(f"{place}: no chat here; its column is {' or '.join(COLUMNS)}.")
+        raise InputError(
+            f"{place}: no chat in this row; its column must be {' or '.join(COLUMNS)}."
+        )
     held = [row[column] for column in present if row[column]]
     if not held or not isinstance(held[0], list):
         raise InputError(f"{place}: the chat in {present[0]!r} has no turns.")
@@ -245,8 +247,8 @@ def _message(turn: Any, place: str) -> Message:
     for key, what in _LOST.items():
         if _holds(turn.get(key)):
             raise InputError(
-                f"{place}: {key!r} holds {what}, which is not read; write into "
-                f"{keys[1]!r} what the model is to learn, and remove it."
+                f"{place}: {key!r} holds {what}, which is not supported; write into {keys[1]!r} "
+                "what the model should learn, and remove it."
             )
     message = _said(turn, role.lower(), keys[1], place)
     if not message["content"].strip() and not message.get(CALLS):
@@ -270,11 +272,11 @@ def _said(turn: Mapping[str, Any], role: str, text_key: str, place: str) -> Mess
     reasoning = _reasoning(turn, place)
     if message["role"] != "assistant" and (calls or reasoning):
         what = "a tool call" if calls else "reasoning"
-        raise InputError(f"{place}: {what} in a turn of {role!r}; it is the assistant's.")
+        raise InputError(f"{place}: {what} in a turn of {role!r}; only the assistant has it.")
     about = {key: turn.get(key) for key in (NAME, CALL_ID) if message["role"] == "tool"}
     for key, value in about.items():
         if value is not None and not isinstance(value, str):
-            raise InputError(f"{place}: {key} is a text, not {value!r}.")
+            raise InputError(f"{place}: {key} must be text, not {value!r}.")
     found = {CALLS: calls, REASONING: reasoning, **about}
     return message | {key: str(value) for key, value in found.items() if value}
 
@@ -283,7 +285,7 @@ def _reasoning(turn: Mapping[str, Any], place: str) -> str:
     given = [turn[key] for key in _REASONING if _holds(turn.get(key))]
     for value in given:
         if not isinstance(value, str):
-            raise InputError(f"{place}: the reasoning is a text, not {type(value).__name__}.")
+            raise InputError(f"{place}: the reasoning must be text, not {type(value).__name__}.")
         if value != given[0]:
             raise InputError(f"{place}: two different texts of reasoning; keep one of them.")
     return given[0] if given and given[0].strip() else ""

@@ -193,7 +193,7 @@ def _paths(
             )
         if isinstance(member, MixtureSpec) and member.hold_out != HoldOutSpec():
             where = source.at((*here, "hold_out"))
-            raise InputError(f"{where}: hold_out stands at the top of data, for all tasks.")
+            raise InputError(f"{where}: hold_out belongs at the top of data, for all tasks.")
         yield from _paths(member, source, here, f"{prefix}{name}/")
 
 
@@ -248,8 +248,8 @@ def _check_plain(spec: DataSpec, source: Source, at: KeyPath) -> None:
     given = {"system": spec.system, "shots": spec.shots, "references": spec.references or None}
     for key in (key for key, value in given.items() if value is not None):
         raise InputError(
-            f"{source.at((*at, key))}: {spec.source} is plain text, without prompts and answers, "
-            f"to which {key} would belong; take it out."
+            f"{source.at((*at, key))}: {spec.source} is plain text, which has no prompts and "
+            f"answers, so {key} does not apply; remove it."
         )
 
 

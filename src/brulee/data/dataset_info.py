@@ -194,7 +194,9 @@ def _source(entry: Mapping[str, Any], folder: Path, where: str) -> tuple[str, bo
     if not isinstance(file, str) or not file:
         raise InputError(f"{where}: the key file_name or hf_hub_url is required.")
     if subset:
-        raise InputError(f"{where}: subset {subset!r} is of the Hub, and a file has none.")
+        raise InputError(
+            f"{where}: subset {subset!r} applies to data sets of the Hub; a file has none."
+        )
     return str(folder / file), False
 
 

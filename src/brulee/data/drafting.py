@@ -74,6 +74,6 @@ def _check_shields(shielded: Sequence[Segment], bare: Sequence[Segment]) -> None
     """Refuse a row whose shields the chat template does not write as they are."""
     if [unshielded(segment.text) for segment in shielded] != [segment.text for segment in bare]:
         raise InputError(
-            "the row's text holds a control token, which the model's chat template writes "
-            "otherwise than as plain text; take it out of the row."
+            "the row's text contains a control token, which the model's chat template does not "
+            "write as plain text; remove it from the row."
         )

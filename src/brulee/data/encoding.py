@@ -285,8 +285,8 @@ class Encoder(Completions):
     def _offsets(self, text: str) -> list[tuple[int, int]]:
         if not self.tokenizer.is_fast:
             raise InputError(
-                "the model's tokenizer does not say where in a text its tokens stand, which is "
-                "needed to cut it; raise train.max_length, or shorten what is longer."
+                "the model's tokenizer gives no token offsets, which are needed to cut a text; "
+                "raise train.max_length, or shorten longer texts."
             )
         found = self.tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True

@@ -100,6 +100,6 @@ def _require_texts(messages: Sequence[Message], tools: str) -> None:
     """Refuse what has no form without a chat template."""
     if tools or any(m.get(CALLS) or m.get(REASONING) for m in messages):
         raise FramingError(
-            "without a chat template there is no form for tools, tool calls and reasoning; take a "
-            "model that has one, or write them into the turns' text."
+            "without a chat template there is no format for tools, tool calls and reasoning; use "
+            "a model that has one, or write them into the turns' text."
         )

@@ -142,9 +142,9 @@ def _target(name: str, columns: Sequence[str], sample: Sequence[Mapping[str, Any
         if seems and column not in nearly:
             count = sum(row[column] in (None, "") for row in sample)
             raise InputError(
-                f"{name}: the column {column!r} seems to be what is learned, and {count} of the "
-                f"first {len(sample)} rows have nothing in it; leave such rows out of the file, or "
-                "say in data.templates what is learned: {prompt: ..., completion: ...}."
+                f"{name}: the column {column!r} seems to be the completion, but {count} of the "
+                f"first {len(sample)} rows leave it empty; remove such rows from the file, or set "
+                "the completion in data.templates: {prompt: ..., completion: ...}."
             )
     if not full or nested:
         return None

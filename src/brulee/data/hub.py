@@ -57,7 +57,8 @@ def _load(name: str) -> dict[str, Any]:
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(". ")
         raise InputError(
-            f"{name}: neither a file or folder here, nor a data set that the Hub gave: {reason}."
+            f"{name}: neither a file or folder here, nor a data set that could be loaded from the "
+            f"Hub: {reason}."
         ) from None
     return loaded
 

@@ -103,8 +103,8 @@ def _repeats(task: Task, facts: TaskFacts) -> Iterator[Finding]:
         yield Finding("duplicate-rows", "warning", message, task.rows.place(first))
     if facts.near_duplicates > _MOST_NEAR * facts.rows:
         message = (
-            f"{facts.near_duplicates} of {facts.rows} rows say nearly what another says; there is "
-            "less to learn from than it seems"
+            f"{facts.near_duplicates} of {facts.rows} rows are nearly the same as another; there "
+            "is less to learn from than it seems"
         )
         yield Finding("near-duplicate-rows", "warning", message, facts.source)
 
@@ -181,7 +181,8 @@ def _lengths(recipe: Recipe, found: Inspection) -> Iterator[Finding]:
     most = f"train.max_length = {found.max_length}; the longest is {found.longest}"
     if found.left_out:
         message = (
-            f"{found.left_out} of {found.measured} rows fit in no way, and are left out: {most}"
+            f"{found.left_out} of {found.measured} rows do not fit under any phrasing and are "
+            f"left out: {most}"
         )
         yield Finding("too-long", "warning", message, where)
     if here.misfits > found.left_out:

@@ -29,13 +29,13 @@ def read_schema(given: Schema) -> dict[str, Any]:
         try:
             json.dumps(found, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise InputError(f"the JSON schema is to be what JSON can hold: {error}.") from None
+            raise InputError(f"the JSON schema must consist of JSON values: {error}.") from None
         return found
     path = Path(given)
     try:
         text = Raw(str(path), path.read_bytes()).text()
     except OSError as error:
-        raise InputError(f"{path}: no schema can be read there: {error.strerror}.") from None
+        raise InputError(f"{path}: the schema cannot be read: {error.strerror}.") from None
     return check_schema(parsed(text.removeprefix("\ufeff"), str(path)), str(path))
 
 
@@ -43,7 +43,7 @@ def need_llguidance(what: str) -> None:
     """Raises InputError, with the command that mends it, where llguidance is not installed."""
     if importlib.util.find_spec("llguidance") is None:
         raise InputError(
-            f"{what}: answers are held to JSON by llguidance, which is not installed; run: "
+            f"{what}: constraining answers to JSON needs llguidance, which is not installed; run: "
             "pip install 'brulee[json]'"
         )
 

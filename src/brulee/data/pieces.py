@@ -89,8 +89,8 @@ def _good_end(text: str, at: int, end: int) -> int:
 def _divided(path: str, task: Task, encoder: Encoder) -> Task:
     if encoder.kind == "seq2seq":
         raise InputError(
-            f"{path}: {task.rows.name} is plain text, in which an encoder-decoder has no prompt to "
-            "read; take a model that only writes, or give prompts with their completions."
+            f"{path}: {task.rows.name} is plain text, which has no prompt for an encoder-decoder "
+            "to read; use a decoder-only model, or give prompts with their completions."
         )
     texts = _texts(path, task, encoder)
     of = tuple(row for row, found in enumerate(texts) for _ in found)

@@ -39,7 +39,8 @@ class Rates:
             check_positive(f"rates: {name}", number)
         if self.temperature < 1:
             raise InputError(
-                f"rates: temperature is {self.temperature}; 1 keeps the rates and more evens them."
+                f"rates: temperature is {self.temperature}; 1 keeps the rates and higher values "
+                "even them out."
             )
         if self.kind != "proportional" and (set(numbers.values()) != {1.0} or self.rate_cap):
             raise InputError(
@@ -82,7 +83,7 @@ def shares(rates: Sequence[float]) -> list[float]:
     try:
         total = math.fsum(rates)
     except OverflowError:
-        raise InputError("rates: their sum is no finite number; give smaller ones.") from None
+        raise InputError("rates: their sum is not finite; give smaller ones.") from None
     return [rate / total for rate in rates]
 
 

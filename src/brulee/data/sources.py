@@ -103,7 +103,7 @@ def _path(name: str, resolve: Resolve) -> Path:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         shown = name if len(name) <= 80 else f"{name[:77]}..."
-        said = f"{shown!r} is no file or folder: {reason.lower()}."
+        said = f"{shown!r} is not a file or folder: {reason.lower()}."
         raise MisnamedError("source", said) from None
     return path
 

@@ -27,7 +27,10 @@ from brulee.recipe import recipe_from_dict
 from brulee.yaml_lines import quoted
 
 _NAMELESS = "the file's first line names no columns and is read as a row; they are called 1, 2, ..."
-_NULL = "a key that an object lacks is learned as null; kept as a text of JSON it stays as it is"
+_NULL = (
+    "keys that an object lacks are learned as null; write the object as JSON text to keep it "
+    "unchanged"
+)
 _SHARES = (0.15, 0.3, 0.5)
 _COUNTED = 1000  # rows
 _WORKED = "gsm8k/step-by-step-cot"

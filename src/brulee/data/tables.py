@@ -230,8 +230,8 @@ def _check_text(value: str, place: Place, row: int) -> None:
         raise InputError(f"{place(row)}: the text holds a NUL character (\\u0000); remove it.")
     if not _encodes(value):
         raise InputError(
-            f"{place(row)}: the text holds half a surrogate pair (\\ud800 to \\udfff), "
-            "which is no character; write the whole pair or the character itself."
+            f"{place(row)}: the text contains a lone surrogate (\\ud800 to \\udfff), which is not "
+            "a character; write the whole pair or the character itself."
         )
 
 

@@ -208,8 +208,8 @@ class Task:
             raise type(error)(f"{self.rows.place(row)}: {error}") from None
         if asked is None:
             raise InputError(
-                f"{self.rows.place(row)}: its prompt under template {template.name!r} does not fit "
-                f"into the {room} tokens that the model can read beside "
+                f"{self.rows.place(row)}: its prompt under template {template.name!r} does not "
+                f"fit into the {room} tokens that the model can read in addition to "
                 "evaluate.generation.max_new_tokens, even with the source text cut."
             )
         return Item(str(row), asked, references, self._group(row), template.name)

@@ -112,7 +112,9 @@ def load_templates(spec: Spec, resolve: Callable[[str], Path] = Path) -> Templat
         raise InputError("templates: the list is empty; name at least one.")
     sets = [load_templates(item, resolve) for item in spec]
     if len(sets) > 1 and any(one.plain for one in sets):
-        raise InputError(f"templates: {PLAIN_TEXT} has no prompt, and stands in no list of others.")
+        raise InputError(
+            f"templates: {PLAIN_TEXT} has no prompt and cannot be in a list with other templates."
+        )
     templates = _told_apart(sets)
     _refuse_repeats([t.name for t in templates], "templates")
     clusters = {one.cluster for one in sets}
@@ -244,7 +246,9 @@ def _template(key: str, fields: Any, where: str) -> Template:
         if not isinstance(value, str):
             raise InputError(f"{where}: {field} {value!r} is not text; put it in quotes.")
     if choices is not None and not isinstance(choices, str):
-        raise InputError(f"{where}: answer_choices {choices!r} is not text parted by {SEPARATOR}.")
+        raise InputError(
+            f"{where}: answer_choices {choices!r} is not text separated by {SEPARATOR}."
+        )
     metadata = _metadata(fields.get("metadata") or {}, where)
     return Template(name, jinja, choices, metadata, reference, where)
 

@@ -101,8 +101,8 @@ class Tokens:
                 return self._by_stretches(text, going_on)
         found = self._control.search(unshielded(text[text.index(_SHIELD) - 1 :]))
         raise InputError(
-            f"the row's text holds the control token {found[0] if found else '?'!r}, which this "
-            "model's tokenizer cannot write as plain text; take it out of the row."
+            f"the row's text contains the control token {found[0] if found else '?'!r}, which "
+            "this model's tokenizer cannot write as plain text; remove it from the row."
         )
 
     def _by_stretches(self, text: str, going_on: bool) -> list[int]:

@@ -31,7 +31,7 @@ def read_calls(value: Any, place: str) -> str:
     found = parsed(value, place)
     calls = found if isinstance(found, list) else [found]
     if not calls:
-        raise InputError(f"{place}: it holds no tool call; a call is {_CALL}.")
+        raise InputError(f"{place}: this is not a tool call; a call is {_CALL}.")
     return as_json([_call(call, place) for call in calls])
 
 
@@ -74,7 +74,7 @@ def parsed(value: Any, place: str) -> Any:
         return dict(pairs)
 
     def refuse(constant: str) -> NoReturn:
-        raise InputError(f"{place}: not valid JSON: {constant} is no JSON number.")
+        raise InputError(f"{place}: not valid JSON: {constant} is not a JSON number.")
 
     def finite(number: str) -> float:
         found = float(number)
@@ -115,20 +115,20 @@ def check_results(messages: Sequence[tuple[int, Message]], place: str) -> None:
             where = f"{place}, turn {number}"
             if left < 0:
                 raise InputError(
-                    f"{where}: a result more than the {len(called)} of the calls before it."
+                    f"{where}: more results than the {len(called)} of the calls before it."
                 )
             ids = [call["id"] for call in called if call.get("id")]
             given = message.get(CALL_ID)
             if given and ids and given not in ids:
                 raise InputError(
-                    f"{where}: {CALL_ID} {given!r} is the id of no call before it; there "
+                    f"{where}: {CALL_ID} {given!r} is not the id of any call before it; there "
                     f"{'is' if len(ids) == 1 else 'are'} {', '.join(map(repr, ids))}."
                 )
 
 
 def _call(call: Any, place: str) -> dict[str, Any]:
     if not isinstance(call, Mapping):
-        raise InputError(f"{place}: {_short(call)} is no tool call, which is {_CALL}.")
+        raise InputError(f"{place}: {_short(call)} is not a tool call, which is {_CALL}.")
     wrapped = "function" in call
     function = call["function"] if wrapped else call
     if not isinstance(function, Mapping) or not _is_name(function.get("name")):
@@ -152,7 +152,7 @@ def _call(call: Any, place: str) -> dict[str, Any]:
 
 def _tool(tool: Any, place: str) -> dict[str, Any]:
     if not isinstance(tool, Mapping):
-        raise InputError(f"{place}: {_short(tool)} describes no tool; one is {_TOOL}.")
+        raise InputError(f"{place}: {_short(tool)} does not describe a tool; one is {_TOOL}.")
     if tool.get("type", "function") != "function":
         raise InputError(f"{place}: the type {tool['type']!r} of a tool; valid: function.")
     bare = {key: value for key, value in tool.items() if key != "type"}
@@ -177,7 +177,7 @@ def _without_nulls(value: Any, place: str) -> Any:
     if isinstance(value, list):
         return [_without_nulls(item, place) for item in value]
     if value is not None and not isinstance(value, str | int | float):
-        raise InputError(f"{place}: {value!r} is no JSON value.")
+        raise InputError(f"{place}: {value!r} is not a JSON value.")
     return value
 
 

@@ -61,7 +61,7 @@ class ToolTemplate:
         if self._lost[key]:
             raise FramingError(
                 f"the model's chat template does not show {self._lost[key]}, which would be lost; "
-                "take a model whose template does, or write it into a turn's text."
+                "use a model whose template does, or write it into a turn's text."
             )
 
     def _first_lost(self, marked: Sequence[Message], tools: str, marks: Mapping[str, str]) -> str:

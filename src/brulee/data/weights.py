@@ -25,8 +25,8 @@ def check_weights(
     if isinstance(data, DataSpec):
         if at == ("data",) and data.weight is not None:
             raise InputError(
-                f"{source.at((*at, 'weight'))}: data.weight is of a task of a mixture, and this is "
-                "one alone; leave it out."
+                f"{source.at((*at, 'weight'))}: data.weight applies to a task of a mixture, and "
+                "this is a single task; leave it out."
             )
         return
     kind = data.mix.kind
@@ -34,7 +34,7 @@ def check_weights(
         if kind != "proportional" and getattr(data.mix, key) != MixSpec.model_fields[key].default:
             place = source.at((*at, "mix", key))
             raise InputError(
-                f"{place}: {key} is of mix.kind: proportional, and it is {kind}; leave it out."
+                f"{place}: {key} applies to mix.kind: proportional, and it is {kind}; leave it out."
             )
     for number, member in enumerate(data.tasks):
         here = (*at, "tasks", number)

@@ -100,8 +100,8 @@ def how_calls_are_written(encoder: Encoder, metrics: Sequence[Metric]) -> Writte
         return None
     if encoder.written_calls is None:
         raise InputError(
-            f"metric {asking[0]} reads the calls that a model writes, and the chat template of "
-            "this model writes none as JSON; leave it out of the metrics, or take another model."
+            f"metric {asking[0]} needs tool calls written as JSON, and the chat template of this "
+            "model does not write them so; leave it out of the metrics, or use another model."
         )
     return encoder.written_calls
 

@@ -21,7 +21,7 @@ class BitsPerByte(Metric):
     """Of texts without a prompt: bits and bytes of each, the sum of one over that of the other."""
 
     keys = ("bits_per_byte",)
-    summary = "of plain text: bits of surprise for each byte; fewer are better"
+    summary = "for plain text: bits of surprise per byte; lower is better"
     asks: Asks = "likelihood"
 
     def of(self, text: str, log_probability: float) -> list[float]:

@@ -39,7 +39,7 @@ class Bleu(Metric):
     """
 
     keys = ("bleu",)
-    summary = "BLEU of the whole test, sacrebleu's"
+    summary = "BLEU of the whole test, by sacrebleu"
 
     def __init__(self, tokenizer: str = "13a") -> None:
         self.tokenizer = tokenizer

@@ -59,7 +59,7 @@ class CalibrationError(Metric):
         self.keys = (key,)
         self.equal_mass = equal_mass
         bins = "mass" if equal_mass else "width"
-        self.summary = f"calibration error of probabilities, bins of equal {bins}; less is better"
+        self.summary = f"calibration error of probabilities, bins of equal {bins}; lower is better"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """Confidence and rightness: (2,); InputError for what is no probability, or not 0 or 1."""
@@ -96,7 +96,7 @@ class Brier(MeanMetric):
     """The mean squared distance between probability and outcome (Brier 1950)."""
 
     keys = ("brier",)
-    summary = "squared distance of a probability from the outcome; less is better"
+    summary = "squared distance of a probability from the outcome; lower is better"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """The squared distance: {"brier": (1,)}; InputError for what is no probability."""

@@ -32,7 +32,7 @@ class Chrf(Metric):
     """chrF2 as a metric: sacrebleu's corpus_chrf / 100."""
 
     keys = ("chrf",)
-    summary = "chrF2 of the whole test, sacrebleu's: shared letters"
+    summary = "chrF2 of the whole test, by sacrebleu: character n-grams"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """The counts of one item: {"chrf": (18,)}; InputError when there is no reference."""

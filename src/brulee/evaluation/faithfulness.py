@@ -47,7 +47,7 @@ class Faithfulness(Metric):
     """
 
     keys = ("faithfulness", "invented")
-    summary = "the share of names and numbers that the prompt has; answers that invent one"
+    summary = "the share of names and numbers that are in the prompt; answers that invent one"
     against: Against = "source"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:

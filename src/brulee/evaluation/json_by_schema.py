@@ -41,8 +41,8 @@ def by_schema(name: str) -> JsonBySchema:
     kind, _, file = name.partition(OPTION)
     if importlib.util.find_spec("jsonschema") is None:
         raise InputError(
-            f"metric {name} asks jsonschema, which is not installed; run: "
-            "pip install 'brulee[json]'"
+            f"metric {name} needs jsonschema, which is not installed; run: pip install "
+            "'brulee[json]'"
         )
     if not file:
         raise InputError(f"metric {name} names no file; write {kind}{OPTION}FILE.")
@@ -53,7 +53,7 @@ def by_schema(name: str) -> JsonBySchema:
 class JsonBySchema(MeanMetric):
     """The share of answers that are JSON and valid; `fenced` as `JsonFields` has it."""
 
-    summary = "the share of answers that are valid by the JSON Schema in a file"
+    summary = "the share of answers that are valid under the JSON Schema in a file"
 
     def __init__(self, validator: Any, name: str, fenced: bool, file: str) -> None:
         self._validator, self._fenced, self._file = validator, fenced, file
@@ -94,7 +94,7 @@ def _validator(schema: Mapping[str, Any], place: str) -> Any:
         draft.check_schema(schema)
     except SchemaError as error:
         at = error.json_path.removeprefix("$")
-        raise InputError(f"{place}{at}: no valid JSON schema: {error.message}.") from None
+        raise InputError(f"{place}{at}: not a valid JSON schema: {error.message}.") from None
     types = draft.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_integer})
     exact = extend(draft, {"multipleOf": _multiple}, type_checker=types)
     # Without a registry of its own it would look references up in the network.

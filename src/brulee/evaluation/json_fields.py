@@ -44,7 +44,7 @@ class JsonFields(Metric):
     an answer is the reference even where a list has another order; it changes `json_match` alone.
     """
 
-    summary = "answers that are JSON, or the reference; precision, recall, F1 of their fields"
+    summary = "answers that are JSON or equal the reference; precision, recall, F1 of fields"
     refuses = True
 
     def __init__(self, fenced: bool = False, unordered: bool = False) -> None:
@@ -52,7 +52,7 @@ class JsonFields(Metric):
         options = ":fenced" * fenced + ":unordered" * unordered
         self.keys = tuple(f"{key}{options}" for key in (*_COUNTED, *_SHARES))
         if options:
-            fence = ", in a ```json fence beside other text too" * fenced
+            fence = ", also in a ```json fence with other text" * fenced
             self.summary = f"json{fence}{', with lists in any order' * unordered}"
 
     def read(self, text: str) -> Read | None:
@@ -117,14 +117,14 @@ class JsonFields(Metric):
         except NotJsonError as error:
             shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
             raise InputError(
-                f"metric json compares JSON, and the reference {shown!r} is none: {error}."
-                f"{self._hint(text)}"
+                f"metric json compares JSON, and the reference {shown!r} is not JSON: "
+                f"{error}.{self._hint(text)}"
             ) from None
 
     def _hint(self, text: str) -> str:
         """What may have been meant."""
         if not self.fenced and JsonFields(fenced=True).read(text) is not None:
-            return " json:fenced reads what stands in a fence."
+            return " json:fenced reads JSON in a fence."
         if text.lstrip().startswith(("{'", "[{'", "['")):
             return " It is Python's; in a template {{ column | tojson }} writes JSON."
         return ""

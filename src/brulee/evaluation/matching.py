@@ -69,7 +69,7 @@ class _BestReference(MeanMetric, Protocol):
 class ExactMatch(_BestReference):
     """The share of items equal to a reference; as "accuracy" the same for a chosen label."""
 
-    summary = "the share of answers that are the reference"
+    summary = "the share of answers that equal the reference"
 
     def __init__(self, key: str = "exact_match") -> None:
         self.keys = (key,)
@@ -84,7 +84,7 @@ class FinalAnswer(_BestReference):
     """The share of items whose answer, said after its reasoning, is a reference's."""
 
     keys = ("final_answer",)
-    summary = "the share whose text after the last 'answer is' is the reference's"
+    summary = "the share whose text after the last 'answer is' equals the reference's"
 
     def compare(self, prediction: str, reference: str) -> float:
         """See `final_answer`; both texts may reason first."""

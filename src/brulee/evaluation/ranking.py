@@ -29,7 +29,7 @@ class Ranked(Metric):
 
     def __init__(self, key: str, of: Metric, per_byte: bool = False) -> None:
         self.keys = (key,)
-        likeliest = "the likeliest choice for its bytes" if per_byte else "the likeliest choice"
+        likeliest = "the likeliest choice per byte" if per_byte else "the likeliest choice"
         self.summary = f"{of.summary}, where {likeliest} is the answer"
         self.per_byte: Final = per_byte
         self._of, (self._key,) = of, of.keys

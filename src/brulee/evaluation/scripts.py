@@ -26,13 +26,13 @@ def unread(metrics: Sequence[Metric], references: Iterable[str]) -> str | None:
     found = []
     if other > len(letters) / 2 and (keys := _keys(m for m in metrics if _is_ascii(m))):
         found.append(
-            f"{keys}: words of a-z and 0-9 alone are counted, of which the references have few; "
-            "rouge:unicode counts those of every script (rouge:characters letters, for Thai)"
+            f"{keys}: only words of a-z and 0-9 are counted, and the references have few of them; "
+            "rouge:unicode counts words of every script (rouge:characters letters, for Thai)"
         )
     if unspaced > len(letters) / 2 and (keys := _keys(m for m in metrics if isinstance(m, Bleu))):
         found.append(
-            f"{keys}: words are what spaces set apart, and the references' script has no spaces; "
-            "chrf counts letters"
+            f"{keys}: words are separated by spaces, and the references' script has none; chrf "
+            "counts letters"
         )
     if not found:
         return None

@@ -61,7 +61,7 @@ def suite_texts(
     found = suite(name)
     tasks = found.open(data, suite_options(found, options or {}, option))
     if not tasks:
-        raise InputError(f"suite {name}: nothing of it is in {data}.")
+        raise InputError(f"suite {name}: none of its files are in {data}.")
     seen: dict[tuple[str, ...], SuiteTexts] = {}
     for task in tasks:
         examples = [one for one in task.examples(None) if _is_original(one)]

@@ -27,7 +27,7 @@ class Ter(Metric):
     """TER as a metric: sacrebleu's corpus_ter / 100."""
 
     keys = ("ter",)
-    summary = "TER of the whole test, sacrebleu's: edits, of which fewer are better"
+    summary = "TER of the whole test, by sacrebleu: edits; lower is better"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """Edits and reference length of one item: {"ter": (2,)}; InputError without a reference."""

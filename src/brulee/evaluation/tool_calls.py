@@ -62,7 +62,7 @@ class ToolCalls(MeanMetric):
     share without a call. A call that is begun and cannot be read is no call and no absence of one.
     """
 
-    summary = "whether the tools that are called, or not, are those of the reference"
+    summary = "whether the tool calls, or their absence, match the reference"
     against: Against = "calls"
     refuses = True
 
@@ -71,7 +71,7 @@ class ToolCalls(MeanMetric):
         self._option = ":loose" * loose
         self.keys = tuple(f"{key}{self._option}" for key in ("tool_calls", *_DUE, "no_call"))
         if loose:
-            self.summary = "tool_calls without case, spaces and some signs"
+            self.summary = "tool_calls ignoring case, spaces and some punctuation"
 
     def check(self, references: Sequence[str]) -> None:
         """Raises InputError for no reference, and for one whose call cannot be read."""

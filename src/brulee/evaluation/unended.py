@@ -18,8 +18,8 @@ def tell_unended(title: str, unended: int, answers: int, most: int, encoder: Enc
         return
     # The usual variable, where the model's chat template has it.
     able = "enable_thinking" in str(encoder.tokenizer.chat_template)
-    how = "; model.chat_template_kwargs: {enable_thinking: false} has the model not think"
+    how = "; model.chat_template_kwargs: {enable_thinking: false} turns reasoning off"
     note(
-        f"{title}: {unended:,} of {answers:,} answers did not get to the end of their thoughts in "
-        f"{most:,} tokens (max_new_tokens), and count as empty{how if able else ''}."
+        f"{title}: {unended:,} of {answers:,} answers did not finish their reasoning within "
+        f"{most:,} tokens (max_new_tokens) and count as empty{how if able else ''}."
     )

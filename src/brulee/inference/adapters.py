@@ -225,7 +225,7 @@ def open_adapters(
     another base, another way of holding it in four bits, damage.
     """
     if not targets:
-        raise InputError("no adapter is named: nothing to hold over a base.")
+        raise InputError("no adapter is named; give at least one.")
     where = pick_device(device)
     dtype = pick_dtype(shared_precision(precision, targets.values()), where)
     found = {name: open_adapter(locate_adapter(os.fspath(t))) for name, t in targets.items()}
@@ -251,6 +251,6 @@ def quantised_for(found: Mapping[str, Adapter]) -> str | None:
             bits = [f"{n!r} on one in {found[n].quantised or 'full'}" for n in (first, name)]
             raise InputError(
                 f"these adapters were not trained on one base: {' and '.join(bits)} precision; "
-                "hold those of one precision together."
+                "load only adapters of one precision together."
             )
     return found[first].quantised

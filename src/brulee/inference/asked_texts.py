@@ -134,6 +134,6 @@ def check_names(messages: Sequence[Message], shown: Collection[str]) -> None:
         role = message["role"]
         if message.get(NAME) and role != "tool" and role not in shown:
             raise InputError(
-                f"messages[{number}].name = {message[NAME]!r}: this model is not shown the name of "
-                f"{role!r}, which would be lost; write it into the text."
+                f"messages[{number}].name = {message[NAME]!r}: this model's chat template does "
+                f"not show the name of {role!r}, so it would be lost; write it into the text."
             )

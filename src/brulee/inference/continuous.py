@@ -89,14 +89,14 @@ class Continuous:
         than there is.
         """
         if not job.request.prompt:
-            raise InputError("a prompt is empty: nothing to go on from.")
+            raise InputError("a prompt is empty: there is nothing to continue.")
         asked, engine = job.request, self._engine.engines[job.request.adapter]
         job.order = engine.order(0, asked.prompt, job.stream, job.sampling)
         tokens = len(asked.prompt) + job.most
         if tokens > self.room.tokens:
             raise InputError(
-                f"a prompt of {len(asked.prompt)} tokens and {job.most} to be written take more "
-                f"than the {self.room.tokens} that are held at once."
+                f"a prompt of {len(asked.prompt)} tokens and {job.most} new ones are more than "
+                f"the {self.room.tokens} that are held at once."
             )
         self._waiting.add(job.who, job)
 

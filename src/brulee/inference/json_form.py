@@ -129,15 +129,15 @@ def json_form(
     need_llguidance(place)
     if lost := inexact_number(schema):
         raise InputError(
-            f"{place}{lost[0]} cannot be held to: {lost[1]} has more digits than are kept: 15, or "
-            f"of a whole number those of {2**53}; take a text in its place."
+            f"{place}{lost[0]} cannot be enforced: {lost[1]} has too many digits: at most 15, or "
+            f"for an integer those of {2**53}; use a text instead."
         )
     known = _tokens(tokenizer)
     check_writable(known, "".join(_spelled(schema)))
     found = _compiled(known, schema)
     if isinstance(found, str):
         where = place_of(schema, found, lambda part: _problem(known, part))
-        raise InputError(f"{place}{where} cannot be held to: {found}.")
+        raise InputError(f"{place}{where} cannot be enforced: {found}.")
     return Form(json.dumps(schema), found, frozenset(known.eos_tokens))
 
 
@@ -150,7 +150,7 @@ def form_of(tokenizer: PreTrainedTokenizerBase, grammar: str, spelled: str) -> F
     check_writable(known, spelled)
     found = _matching(known, grammar)
     if isinstance(found, str):
-        raise InputError(f"the answer cannot be held to its tools: {found}.")
+        raise InputError(f"the answer cannot be constrained to its tools: {found}.")
     return Form(grammar, found, frozenset(known.eos_tokens))
 
 

@@ -58,8 +58,8 @@ class Session:
         """
         if self.attached is not None and (self.attached.prefix_ids or self.attached.reserved):
             raise InputError(
-                "what was tuned stands before every prompt and not in the model; ask with "
-                "complete(), or load the adapter with peft.PeftModel.from_pretrained."
+                "this adapter stands before every prompt and is not part of the model; use "
+                "complete(), or load it with peft.PeftModel.from_pretrained."
             )
         return self.base.model
 
@@ -122,7 +122,7 @@ class Session:
             ids = self.encoder.encode_prompt(prompt)
             ids += self.encoder.unthinking if at_answer else []
         if not ids:
-            raise InputError(f"{place} is empty: nothing to go on from.")
+            raise InputError(f"{place} is empty: there is nothing to continue.")
         self.engine.check_prompt(ids, place)
         return ids
 
@@ -218,7 +218,9 @@ def open_session(
     if not tuned_whole and (folder / CONFIG).is_file():
         return _adapter_session(folder, where, dtype, base)
     if base is not None:
-        raise InputError(f"{target}: this is no adapter, so it has no base to replace by {base!r}.")
+        raise InputError(
+            f"{target}: this is not an adapter, so it has no base to replace with {base!r}."
+        )
     if tuned_whole:
         return _model_session(str(folder / "model"), where, dtype)
     if (folder / "recipe.yaml").is_file():
@@ -300,8 +302,9 @@ def session_of(
     )
     if ours.get("framing_digest", encoder.digest) != encoder.digest:
         raise InputError(
-            f"{folder}: trained with another chat template or tokenizer than {base.name!r} has "
-            "now, so that it would read prompts it has never seen; bring back the one it had."
+            f"{folder}: trained with a different chat template or tokenizer than {base.name!r} "
+            "has now, so its prompts would differ from training; restore the one it was trained "
+            "with."
         )
     if tags := ours.get("thoughts"):
         encoder = encoder.thinking(Thoughts(*tags))

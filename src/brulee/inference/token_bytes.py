@@ -40,7 +40,8 @@ def check_writable(known: Any, text: str) -> None:
     for sign in dict.fromkeys(_NEEDED + text.encode("utf-8", "ignore").decode()):
         if known.decode_bytes(known.greedy_tokenize(sign)) != sign.encode():
             raise InputError(
-                f"this model cannot be held to a JSON schema: its vocabulary has no {sign!r}."
+                "this model's answers cannot be constrained to a JSON schema: its vocabulary has "
+                f"no {sign!r}."
             )
 
 
@@ -83,8 +84,8 @@ def _bytes_of(
         written = [_of_piece(piece) for piece in pieces]
     else:
         raise InputError(
-            "this model cannot be held to a JSON schema: what its tokens write is not known "
-            f"({type(tokenizer).__name__})."
+            "this model's answers cannot be constrained to a JSON schema: the text of its tokens "
+            f"is not known ({type(tokenizer).__name__})."
         )
     return [b"" if i in special else token for i, token in enumerate(written)]
 

@@ -230,8 +230,8 @@ def open_adapter(folder: Path) -> Adapter:
     ours = read_record(folder)
     if ours and not ("tensors_digest" in ours and "digest" in ours.get("base", {})):
         raise InputError(
-            f"{folder / OURS}: it lacks tensors_digest or its base's digest, without which damage "
-            "and another base go unseen."
+            f"{folder / OURS}: it lacks tensors_digest or its base's digest, which are needed to "
+            "detect damage or a wrong base."
         )
     return Adapter(folder, read_json(folder / CONFIG), ours)
 
@@ -268,7 +268,7 @@ def check_there(name: str, folder: Path) -> None:
     """Refuse a base that lay on this machine and does so no longer; `folder` is what names it."""
     if name != "bundled" and looks_like_path(name) and not Path(name).exists():
         raise InputError(
-            f"{folder}: its base {name!r} is not there; say where it lies now with --base."
+            f"{folder}: its base {name!r} was not found; say where it is now with --base."
         )
 
 

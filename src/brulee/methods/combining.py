@@ -151,7 +151,9 @@ def _check_options(
         if given and method != "lora":
             raise InputError(f"{option}: only a LoRA has one, and these are of method {method}.")
     if rank is not None and factors:
-        raise InputError("--rank: with --factors the rank is the one that the adapters have.")
+        raise InputError(
+            "--rank: with --factors the result keeps the rank of the adapters; leave --rank out."
+        )
     if rank is not None and rank < 1:
         raise InputError(f"--rank: {rank} is not valid; valid: 1 or more.")
     if density is None:
@@ -217,7 +219,7 @@ def _store_model(
 def _check_result(tally: Tally) -> None:
     if tally.empty:
         raise InputError(
-            "nothing is left: the result changes no value of the base; take other weights, or a "
+            "nothing is left: the result changes no value of the base; use other weights, or a "
             "higher --density."
         )
 

@@ -136,8 +136,8 @@ def check_same_method(parts: Sequence[Part]) -> None:
         if part.method != first.method:
             raise InputError(
                 f"{first.folder} is of method {first.method} and {part.folder} of method "
-                f"{part.method}: only one method's can be combined. Merge each into its base "
-                "(brulee adapters merge) and combine the models."
+                f"{part.method}: only adapters of one method can be combined. Merge each into its "
+                "base (brulee adapters merge) and combine the models."
             )
 
 
@@ -177,13 +177,13 @@ def standing(parts: Sequence[Part], base: str | None) -> Standing:
             raise InputError(
                 f"{part.folder} was made for the base {_source(part)!r} with digest "
                 f"{digest[:12]}..., but {first.folder} for {_source(first)!r} with "
-                f"{known[0][1][:12]}...: only what stands on one base can be combined."
+                f"{known[0][1][:12]}...: only adapters on the same base can be combined."
             )
         if _quantised(part) != _quantised(first):
             raise InputError(
                 f"{part.folder} was trained on a base held in {_quantised(part) or 'full'}, and "
-                f"{first.folder} on one in {_quantised(first) or 'full'}: the result could only "
-                "be asked as one of them."
+                f"{first.folder} on one in {_quantised(first) or 'full'}: the result would fit "
+                "only one of them."
             )
     source, revision = _named(first, base)
     if source != "bundled" and Path(source).exists():
@@ -216,8 +216,8 @@ def framing(parts: Sequence[Part]) -> tuple[dict[str, Any], str | None]:
         if differ:
             what = "system text" if differ == ["system"] else "chat template or tokenizer"
             return frame, (
-                f"{part.folder} was trained with another {what} than {first.folder}; the result is "
-                "asked as the latter."
+                f"{part.folder} was trained with another {what} than {first.folder}; the result "
+                "uses the latter's."
             )
     return frame, None
 

@@ -68,7 +68,7 @@ def export(
 
 def _model(folder: Path, stored: Stored, label: str, out: Path, to: str, dtype: str) -> Exported:
     if to != "gguf":
-        raise InputError(f"{folder}: a whole model is no LoRA; write it with --to gguf.")
+        raise InputError(f"{folder}: a whole model is not a LoRA; write it with --to gguf.")
     base = load_base(str(folder), torch.float32, torch.device("cpu"))
     check_whole(folder, base)
     named = replace(base, name=(stored.run() or stored.folder).name)

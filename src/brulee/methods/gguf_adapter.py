@@ -63,8 +63,8 @@ def _plain(adapter: Adapter) -> LoRA:
     label = adapter.label()
     if not isinstance(method, LoRA):
         raise InputError(
-            f"{adapter.folder}: {label} cannot be a GGUF adapter, only LoRA can; "
-            "merge it where it merges: --to gguf."
+            f"{adapter.folder}: {label} cannot be a GGUF adapter, only LoRA can; if it "
+            "can be merged, export the merged model: --to gguf."
         )
     if method.options()["dora"]:
         raise InputError(

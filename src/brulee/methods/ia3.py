@@ -35,10 +35,10 @@ class IA3Options(Strict):
     """Options of IA3."""
 
     attention: str | list[str] | None = Field(
-        None, description="linear maps whose outputs are scaled; default: keys and values"
+        None, description="linear layers whose outputs are scaled; default: keys and values"
     )
     feedforward: str | list[str] | None = Field(
-        None, description="linear maps whose inputs are scaled; default: the feed-forward's last"
+        None, description="linear layers whose inputs are scaled; default: the feed-forward's last"
     )
 
 
@@ -102,8 +102,8 @@ def _chosen(
         return select(model, named, option=option)
     if not found:
         raise InputError(
-            f"method.{option}: this model's are not to be told by structure; name the linear maps, "
-            "or none of them: []."
+            f"method.{option}: this model's structure does not show them; name the linear "
+            "layers, or give [] for none."
         )
     return found
 

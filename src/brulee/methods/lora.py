@@ -45,10 +45,12 @@ class LoRAOptions(Strict):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target: str | Annotated[list[str], Field(min_length=1)] = "all-linear"
     layers: Last | Annotated[list[int], Field(min_length=1)] | None = Field(
-        None, description="only in these layers, counted from 0, or in the last so many"
+        None, description="only in these layers, counted from 0, or only in the last N"
     )
     rslora: bool = Field(False, description="scale by alpha / sqrt(rank)")
-    dora: bool = Field(False, description="train each output's length apart from its direction")
+    dora: bool = Field(
+        False, description="train each output's magnitude separately from its direction"
+    )
     init: Literal["default", "pissa"] = Field("default", description="how A and B begin")
     plus_ratio: Alpha = Field(1.0, description="LoRA+: B's learning rate over A's")
     ranks: dict[str, Rank] = Field({}, description="rank by pattern of module paths")
@@ -60,7 +62,7 @@ class LoRA(Method):
 
     name = "lora"
     peft_types = ("LORA",)
-    summary = "a low-rank correction beside each chosen linear map"
+    summary = "a low-rank correction to each chosen linear layer"
     learning_rate = 1e-3
     Options = LoRAOptions
 
@@ -142,12 +144,12 @@ def _check_dropout(chosen: Iterable[Chosen]) -> None:
     weights = [name for each in chosen if each.parameters for name in each.names]
     if weights:
         raise InputError(
-            f"method.dropout: not for experts and routers, and {weights[0]} is targeted; "
-            "leave it out."
+            f"method.dropout: not available for experts and routers, and {weights[0]} is "
+            "targeted; leave it out."
         )
     if all(isinstance(each.module, nn.Embedding) for each in chosen):
         raise InputError(
-            "method.dropout: not for an embedding, and only "
+            "method.dropout: not available for an embedding, and only "
             f"{', '.join(each.path for each in chosen)} is targeted; leave it out."
         )
 
@@ -163,7 +165,7 @@ def _layer(
     if options.dora or options.init != "default":
         option = "dora" if options.dora else "init"
         kind = "an expert or a router" if chosen.parameters else "an embedding"
-        raise InputError(f"method.{option}: not for {kind}, and {name!r} is one.")
+        raise InputError(f"method.{option}: not available for {kind}, and {name!r} is one.")
     if isinstance(module, nn.Embedding):
         return LoRAEmbedding(module, sizes[name], generator, name)
     own = {each: sizes[f"{name}.{each}"] for each in chosen.parameters}

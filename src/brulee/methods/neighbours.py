@@ -169,7 +169,7 @@ def _check_method(method: object, folder: Path) -> None:
         return
     if isinstance(method, Prefix):
         raise InputError(
-            f"{folder}: a prefix is keys and values of every layer, which lie beside no word; "
+            f"{folder}: a prefix is keys and values of every layer, which have no nearest words; "
             "neighbours need soft prompts (method prompt)."
         )
     made = getattr(method, "name", "another method")

@@ -40,9 +40,11 @@ _READ = {
 class PrefixOptions(SoftOptions):
     """Options of prefix tuning."""
 
-    projection: bool = Field(False, description="train through a two-layer net, folded when stored")
+    projection: bool = Field(
+        False, description="train through a two-layer network, folded in when stored"
+    )
     hidden: Annotated[int, Field(ge=1, le=2**16)] | None = Field(
-        None, description="the net's inner width; else that of a layer's keys"
+        None, description="the network's inner width; default: that of a layer's keys"
     )
 
 

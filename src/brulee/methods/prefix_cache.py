@@ -137,8 +137,8 @@ def activations(
         inputs["decoder_input_ids"] = ids_1P
         cache = EncoderDecoderCache(cache, DynamicCache())
     refusal = InputError(
-        f"method prefix: {type(model).__name__} does not keep keys and values of everything "
-        "that it has read, so that none can be put before it."
+        f"method prefix: {type(model).__name__} does not keep keys and values of everything that "
+        "it has read, so a prefix cannot be added."
     )
     training = model.training
     model.eval()

@@ -56,7 +56,7 @@ class Prompt(Method):
 
     name = "prompt"
     peft_types = ("PROMPT_TUNING", "P_TUNING")
-    summary = "trained vectors before every document, read like words"
+    summary = "trained vectors before every document, read like tokens"
     learning_rate = 3e-2
     Options = PromptOptions
 

@@ -28,10 +28,10 @@ class SoftOptions(Strict):
 
     tokens: Annotated[int, Field(ge=1)] = Field(20, description="virtual tokens")
     init: Literal["text", "vocabulary", "random"] = Field(
-        "text", description="what they start as; without any text, vocabulary"
+        "text", description="how they are initialised; vocabulary if there is no text"
     )
     init_text: Annotated[str, Field(min_length=1)] | None = Field(
-        None, description="the text of init: text; else the first template's instruction"
+        None, description="the text for init: text; default: the first template's instruction"
     )
 
 

@@ -88,11 +88,11 @@ def push(
             )
     except LocalTokenNotFoundError:
         raise InputError(
-            "no token for the Hub is at hand: run `hf auth login`, or set HF_TOKEN."
+            "no token for the Hub was found: run `hf auth login`, or set HF_TOKEN."
         ) from None
     except failures as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BruleeError(f"{to}: the Hub did not take it: {reason}") from None
+        raise BruleeError(f"{to}: the Hub refused the upload: {reason}") from None
     return planned
 
 

@@ -22,8 +22,8 @@ def biases(model: PreTrainedModel) -> list[str]:
     names = [n for n, _ in model.named_parameters() if n.endswith((".bias", "_bias"))]
     if not names:
         raise InputError(
-            f"method.train=bias: {type(model).__name__} has no biases; it has "
-            f"{len(norms(model))} norms: train=norms is what comes closest."
+            f"method.train=bias: {type(model).__name__} has no biases; it has {len(norms(model))} "
+            "norms: the closest choice is train=norms."
         )
     return names
 

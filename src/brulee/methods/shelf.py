@@ -63,7 +63,7 @@ def locate(target: str) -> Stored:
             return found
     if (folder / "recipe.yaml").is_file():
         raise InputError(
-            f"{target}: this run has stored nothing yet; go on: brulee resume {target}"
+            f"{target}: this run has stored nothing yet; continue it with: brulee resume {target}"
         )
     raise InputError(
         f"{target}: neither a run nor an adapter: it has no {CONFIG}, nor a folder adapter/ or "
@@ -76,7 +76,7 @@ def locate_adapter(target: str) -> Path:
     found = locate(target)
     if found.kind == "model":
         raise InputError(
-            f"{target}: tuned whole: {found.folder} is an ordinary model, not an adapter."
+            f"{target}: fully tuned: {found.folder} is an ordinary model, not an adapter."
         )
     return found.folder
 
@@ -135,7 +135,7 @@ def _base(ours: dict[str, Any]) -> str:
 
 def _check_folder(folder: Path, given: str) -> None:
     if folder.is_file():
-        raise InputError(f"{given}: a file; a run's folder is wanted, or an adapter's.")
+        raise InputError(f"{given}: a file; give the folder of a run or of an adapter.")
     if not folder.is_dir():
         raise InputError(f"{given}: no such folder.{_hint(folder)}")
 

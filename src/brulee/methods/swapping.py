@@ -127,7 +127,7 @@ class Swap:
     def check_free(self, name: str) -> None:
         """Raise InputError for a name that is taken."""
         if name in self._held:
-            raise InputError(f"adapter {name!r} is held already; remove it first.")
+            raise InputError(f"adapter {name!r} is already loaded; remove it first.")
 
     def use(self, name: str | None) -> Base:
         """Put an adapter in force, or with None the base as it is; returns what then computes.

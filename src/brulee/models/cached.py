@@ -36,15 +36,18 @@ class Kind:
 
 KINDS: Final[dict[str, Kind]] = {
     "bundled": Kind(
-        f"models/{NAME}", "the bundled model, unpacked", "half a minute when it is needed", one=True
+        f"models/{NAME}",
+        "the bundled model, unpacked",
+        "half a minute when it is needed again",
+        one=True,
     ),
     "given": Kind(
         "models/given",
-        "models that were given in memory, from Python",
-        "runs on them have no base any more",
+        "models passed from Python",
+        "runs on them lose their base",
     ),
     "evaluations": Kind("evaluations", "what models replied to suites", "they are asked again"),
-    "kernels": Kind("kernels", "loops in C, compiled", "some seconds when they are needed"),
+    "kernels": Kind("kernels", "loops in C, compiled", "some seconds when they are needed again"),
 }
 
 

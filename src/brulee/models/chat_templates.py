@@ -142,11 +142,13 @@ def with_variables(
     read = {name for text in every for name in _read_by(text, key)}
     for name in variables:
         if name in _GIVEN:
-            raise InputError(f"{key}.{name}: that is what every chat template is called with.")
+            raise InputError(
+                f"{key}.{name}: every chat template already gets this variable; leave it out."
+            )
         if name not in read:
             raise InputError(
-                f"{key}.{name}: the chat template reads no {name!r}; {_hint(name, read)}valid are "
-                "the variables in its text."
+                f"{key}.{name}: the chat template does not read {name!r}; "
+                f"{_hint(name, read)}valid are the variables in its text."
             )
     line = "".join(
         f"{{%- set {name} = {_literal(value, f'{key}.{name}')} %}}"
@@ -197,7 +199,7 @@ def _literal(value: Any, key: str) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{key}: {value} is no number.")
     if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
-        raise InputError(f"{key}: it holds half of a character (a surrogate).")
+        raise InputError(f"{key}: it contains a lone surrogate, which is not a character.")
     return json.dumps(value, ensure_ascii=False)
 
 

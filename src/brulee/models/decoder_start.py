@@ -21,7 +21,7 @@ def decoder_start(model: PreTrainedModel) -> int:
     if found is None:
         raise InputError(
             f"{model.name_or_path or 'the model'}: its config.json has no decoder_start_token_id, "
-            "so that nobody knows what its decoder begins with; put the id of a token there, for "
-            "T5's family that of the padding."
+            "so the first token of its decoder is unknown; put the id of a token there, for T5's "
+            "family that of the padding token."
         )
     return found

@@ -54,7 +54,7 @@ def keep_model(model: Any, tokenizer: Any) -> Path:
             aside.rename(final)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    note(f"model: the one in memory is kept in {final}, which the run names as its base.")
+    note(f"model: the model in memory was saved to {final}, which the run uses as its base.")
     return final
 
 
@@ -114,7 +114,7 @@ def _compare(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenize
         found = load_base(str(folder), model.dtype, torch.device("cpu"))
     except InputError as error:
         said = str(error).removeprefix(f"{folder}: ")
-        raise InputError(f"model: what was saved of it cannot be loaded again: {said}") from None
+        raise InputError(f"model: the saved model cannot be loaded again: {said}") from None
     if type(found.model) is not type(model):
         raise _other(
             f"a {type(found.model).__name__} and not a {type(model).__name__}; give one of those"
@@ -135,7 +135,7 @@ def _compare(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenize
             "a buffer, a value of the configuration)"
         )
     if _read(tokenizer) != _read(found.tokenizer):
-        raise InputError("model: what was saved of its tokenizer reads texts otherwise.")
+        raise InputError("model: the saved tokenizer encodes texts differently.")
 
 
 def _take_rounded(given: PreTrainedModel, kept: PreTrainedModel) -> None:
@@ -153,7 +153,7 @@ def _take_rounded(given: PreTrainedModel, kept: PreTrainedModel) -> None:
 
 
 def _other(what: str) -> InputError:
-    return InputError(f"model: what was saved of it gives {what}.")
+    return InputError(f"model: the saved model gives {what}.")
 
 
 def _called(kind: type | None) -> str:

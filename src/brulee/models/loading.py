@@ -270,8 +270,8 @@ def _downloaded(name: str, revision: str | None) -> Path:
         raise InputError(no_such_model(Path(name), name)) from None
     except LocalEntryNotFoundError:
         raise InputError(
-            f"model {name!r}: no such folder here, and the Hub cannot be reached; "
-            "valid: bundled, a folder, a .gguf file, or a Hub id."
+            f"model {name!r}: no such folder here, and the Hub cannot be reached; valid: bundled, "
+            "a folder, a .gguf file, or a Hub id."
         ) from None
     except HfHubHTTPError as error:
         reason = str(error).strip().splitlines()[0]

@@ -46,7 +46,7 @@ def pick_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError(f"device {name!r}: this machine or this PyTorch has none.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device {name!r}: this machine shows {torch.cuda.device_count()} GPUs.")
+        raise InputError(f"device {name!r}: this machine has {torch.cuda.device_count()} GPUs.")
     return device
 
 

@@ -65,8 +65,8 @@ def quantise_experts(model: PreTrainedModel, kind: str, dtype: torch.dtype, name
     for path, module in found.items():
         if not computes_as_known(module):
             raise InputError(
-                f"{name}: model.quantise: {path} ({type(module).__name__}) computes its experts in "
-                "a way of its own, and they cannot be held in four bits; leave model.quantise out."
+                f"{name}: model.quantise: {path} ({type(module).__name__}) computes its experts "
+                "in its own way, so they cannot be held in four bits; leave model.quantise out."
             )
     for path, module in found.items():
         _put(model, path, QuantisedExperts(module, kind, dtype))

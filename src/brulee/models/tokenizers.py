@@ -78,7 +78,7 @@ def _downloaded(name: str, revision: str | None) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED))
     except (HFValidationError, LocalEntryNotFoundError):
         raise InputError(
-            f"model {name!r}: no such folder here, and the Hub did not give it; "
+            f"model {name!r}: no such folder here, and it could not be loaded from the Hub; "
             "valid: bundled, a folder, a .gguf file, or a Hub id."
         ) from None
     except HfHubHTTPError as error:

@@ -197,12 +197,12 @@ def _misjudged(path: str, name: str, plain: bool) -> str:
     if plain:
         known = ", ".join(filter(of_texts, METRICS))
         return (
-            f"{name} judges an answer, and {path} is plain text, which has none; it is measured in "
-            f"bits per byte: write metrics: [{known}], or leave them out."
+            f"{name} judges an answer, and {path} is plain text, which has none and is measured "
+            f"in bits per byte: write metrics: [{known}], or leave them out."
         )
     return (
-        f"{name} is of plain text, and {path} has answers, which other metrics judge: "
-        "`brulee metrics list` names them."
+        f"{name} is for plain text, and {path} has answers, which other metrics judge: see "
+        "`brulee metrics list`."
     )
 
 

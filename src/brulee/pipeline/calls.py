@@ -49,7 +49,7 @@ def _alone(call: Callable[P, T]) -> Callable[P, T]:
 @contextmanager
 def _turn() -> Iterator[None]:
     if not _at_work.acquire(blocking=False):
-        progress.note("brulee is at work in another thread of this process, which is waited for.")
+        progress.note("waiting for brulee, which is running in another thread of this process.")
         _at_work.acquire()
     try:
         yield

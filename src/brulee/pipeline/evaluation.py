@@ -162,7 +162,7 @@ def evaluate(
     checked = suite_options(found, options or {})
     tasks = found.open(Path(data) if data is not None else None, checked)
     if not tasks:
-        raise InputError(f"suite {suite}: nothing of it is in {data}.")
+        raise InputError(f"suite {suite}: none of its files are in {data}.")
     examples = {task.name: task.examples(limit) for task in tasks}
     if bundle:
         found.check_bundle(examples)
@@ -233,7 +233,7 @@ def _numbers(found: Interval) -> dict[str, float | int]:
 
 
 def _say_waiting(task: str) -> None:
-    progress.note(f"{task}: another evaluation is asking this model; its replies are waited for.")
+    progress.note(f"{task}: another evaluation is asking this model; waiting for its replies.")
 
 
 def _file_name(task: str) -> str:

@@ -25,8 +25,8 @@ class ExpertsSaid:
             return None
         tuned, routers = self._tuned(self._experts), self._tuned(self._routers)
         said = (
-            f"the model has {found.each} experts in a layer, of which a token goes through "
-            f"{found.used}; they are {found.values / self._total:.0%} of its parameters and "
+            f"the model has {found.each} experts per layer, of which a token uses {found.used}; "
+            f"they are {found.values / self._total:.0%} of its parameters and "
             f"{'are tuned' if tuned else 'stay as they are'}"
         )
         if not tuned and method == "lora":

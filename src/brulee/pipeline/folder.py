@@ -80,8 +80,8 @@ class RunFolder:
             if key in manifest and manifest[key] != json.loads(json.dumps(facts[key])):
                 raise InputError(
                     f"{self.path}: {what} changed since this run began ({_MANIFEST}, {key!r}): it "
-                    f"was {manifest[key]} and is {facts[key]}. Bring back what it began with, or "
-                    "begin anew with --fresh, which moves the run aside."
+                    f"was {manifest[key]} and is {facts[key]}. Restore the original, or start "
+                    "over with --fresh, which moves the run aside."
                 )
         self.path.mkdir(parents=True, exist_ok=True)
         if manifest:
@@ -116,7 +116,7 @@ class RunFolder:
         if any((self.path / name).is_file() for name in _WRITTEN_UP):
             kept = _number_aside(self.path)
             said = ", ".join(f"{key} was {before!r} and is {now!r}" for key, before, now in changed)
-            note(f"{self.path}: scored anew, as {said}. {kept} has the scores before.")
+            note(f"{self.path}: scored again, because {said}. {kept} has the previous scores.")
 
     def manifest(self) -> dict[str, Any]:
         """The manifest of this run; {} where it has not begun."""
@@ -175,8 +175,8 @@ def reopen_run(path: Path) -> RunFolder:
     manifest = _read_json(path / _MANIFEST)
     for key, before, now in _changed(path, recipe):
         raise InputError(
-            f"{path / _RECIPE}: {key} was {before!r} when this run began and is {now!r} now. Put "
-            "it back, or begin another run with it: brulee run RECIPE --folder NEW."
+            f"{path / _RECIPE}: {key} was {before!r} when this run began and is {now!r} now. "
+            "Change it back, or start another run with it: brulee run RECIPE --folder NEW."
         )
     # Relative paths in the recipe mean what they meant beside the file it was read from.
     if "recipe_folder" in manifest:
@@ -191,7 +191,7 @@ def check_is_run(path: Path) -> None:
         close = nearest(path.name, [p.name for p in beside if (p / _RECIPE).is_file()])
         hint = f" Did you mean {path.with_name(close[0])}?" if close else ""
         if (path / SWEEP_LOCK).is_file():
-            hint = " This is a sweep's, which the same `brulee sweep` goes on with."
+            hint = " This is a sweep's folder; run the same `brulee sweep` again to continue it."
         raise InputError(f"{path}: no run is here; a run's folder holds {_RECIPE}.{hint}")
 
 
@@ -209,7 +209,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError):
-        raise InputError(f"{path}: not a JSON object; delete it, or begin anew: --fresh.") from None
+        raise InputError(
+            f"{path}: not a JSON object; delete it, or start over with --fresh."
+        ) from None
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -302,7 +302,7 @@ def _warn_of_steps(recipe: Recipe, count: int) -> None:
         at = recipe.source.at(("train", "warmup"))
         note(
             f"{at}: train.warmup = {train.warmup:g} steps of {planned}: the learning rate never "
-            "comes to its full height; below 1 it is a share of the steps."
+            "reaches its full value; below 1, warmup is a share of the steps."
         )
 
 

@@ -37,7 +37,7 @@ def probe(session: Session, examples: Mapping[str, Sequence[Example]], folder: P
 
 
 def _say_waiting() -> None:
-    progress.note("another evaluation is measuring this model's speed, which is waited for.")
+    progress.note("waiting for another evaluation, which is measuring this model's speed.")
 
 
 def _prompts(session: Session, examples: Mapping[str, Sequence[Example]]) -> list[tuple[int, ...]]:

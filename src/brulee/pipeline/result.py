@@ -58,7 +58,7 @@ class Run:
         if not self._scored:
             check_is_run(self.folder)
             raise InputError(
-                f"{self.folder}: trained and not scored yet; brulee.run with the same recipe does "
+                f"{self.folder}: trained but not scored yet; brulee.run with the same recipe does "
                 "that."
             )
         return results.read(self.folder)

@@ -35,15 +35,15 @@ def interruptible(where: RunFolder) -> Iterator[None]:
         if not where.begun:
             raise
         raise AskedToStopError(
-            f"interrupted; what was finished is kept. Go on with: {where.resume_line}"
+            f"interrupted; finished work is kept. Continue with: {where.resume_line}"
         ) from None
     except OSError as error:
         if error.errno not in _DISK or not where.begun:
             raise
         reason = (error.strerror or "refused").lower()
         raise AskedToStopError(
-            f"{error.filename2 or error.filename or where.path}: {reason}; what was finished is "
-            f"kept. When that is mended, go on with: {where.resume_line}"
+            f"{error.filename2 or error.filename or where.path}: {reason}; finished work is kept. "
+            f"Once this is fixed, continue with: {where.resume_line}"
         ) from None
 
 

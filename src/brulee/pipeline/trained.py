@@ -52,13 +52,13 @@ def ended(where: RunFolder) -> Trained | None:
     bad = _damaged(where.path, trained.files)
     if bad is None:
         return trained
-    said = f"{bad}: damaged or gone since the training ended"
+    said = f"{bad}: damaged or missing since the training ended"
     if checkpoint.newest(where.path / "checkpoints") is None:
         raise InputError(
-            f"{said}, and no checkpoint is left to store it from once more; bring it back, or "
-            "begin anew with --fresh, which moves the run aside."
+            f"{said}, and no checkpoint is left to write it from; restore it, or start over with "
+            "--fresh, which moves the run aside."
         )
-    note(f"{said}; it is stored once more, from the newest checkpoint.")
+    note(f"{said}; it is written again from the newest checkpoint.")
     return None
 
 
@@ -105,6 +105,6 @@ def _read(file: Path) -> Trained:
         return Trained.model_validate_json(file.read_bytes())
     except ValidationError:
         raise InputError(
-            f"{file}: not what a training writes at its end; delete it, and the training goes on "
-            "from its newest checkpoint."
+            f"{file}: not a file that a training writes at its end; delete it, and the training "
+            "continues from its newest checkpoint."
         ) from None

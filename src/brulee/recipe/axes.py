@@ -26,7 +26,7 @@ TRAIN: Final = (
     "neftune_alpha", "max_grad_norm", "precision", "keep_best", "patience",
 )  # fmt: skip
 _INSTEAD: Final = {
-    "train.seed": "--seeds N trains every setting under N seeds",
+    "train.seed": "--seeds N trains every setting with N seeds",
     "train.max_length": "it decides which rows there are to validate on",
 }
 _NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -190,17 +190,20 @@ def _axis(key: str, value: str, where: str) -> Axis | None:
     if len(parts) < 2:
         return None
     if not all(parts):
-        raise InputError(f"{where}: between two commas there is no value.")
+        raise InputError(f"{where}: there is no value between two commas.")
     for part in parts:
         if _RANGE.fullmatch(part):
-            raise InputError(f"{where}: a range stands alone; list values, or give one range.")
+            raise InputError(
+                f"{where}: a range cannot be combined with other values; list values, or give one "
+                "range."
+            )
     return _choices(key, [parse_scalar(part) for part in parts], where)
 
 
 def _range(key: str, found: re.Match[str], where: str) -> Range:
     low, high = (parse_scalar(text) for text in found.group(1, 2))
     if found[3] not in (None, "log"):
-        raise InputError(f"{where}: {found[3]!r} is no scale; it is LOW..HIGH or LOW..HIGH:log.")
+        raise InputError(f"{where}: {found[3]!r} is not a scale; write LOW..HIGH or LOW..HIGH:log.")
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise InputError(f"{where}: a range goes from a lower number to a higher one.")
     if found[3] and low <= 0:

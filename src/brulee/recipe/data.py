@@ -20,18 +20,16 @@ class SplitSpec(Strict):
         None, description="column(s) that must stay on one side; default: the row's source text"
     )
     stratify: str | None = Field(
-        None, description="label column whose shares every split is to have (small data)"
+        None, description="label column whose shares every split should have (for small data)"
     )
-    near_duplicates: bool = Field(
-        True, description="rows that say nearly the same belong to one group"
-    )
+    near_duplicates: bool = Field(True, description="put nearly identical rows into one group")
     salt: str = "brulee"
 
 
 class ShotsSpec(Strict):
     """Solved examples of the train split, shown before the question."""
 
-    count: Count = Field(description="examples before a question; fewer where they do not fit")
+    count: Count = Field(description="examples before a question; fewer if they do not fit")
     share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="share of the training draws that show examples"
     )
@@ -45,17 +43,17 @@ class DataSpec(Strict):
         description="bundled/NAME, a file, a folder, a Hub id, or an entry of a dataset_info.json; "
         "from Python also rows; .txt and .md are plain text"
     )
-    name: str | None = Field(None, description="what the task is called; default: by its source")
+    name: str | None = Field(None, description="the task's name; default: from its source")
     templates: str | list[str] | dict[str, Any] | None = Field(
         None,
         description="library entry, ENTRY/TEMPLATE, a YAML file, an inline template, plain-text; "
-        "default: by the format that the source is found to have",
+        "default: by the format of the source",
     )
     columns: dict[str, str] = Field(
         default_factory=dict, description="template's column name -> the source's column name"
     )
     references: list[str] = Field(
-        default_factory=list, description="columns with further references, used in scoring only"
+        default_factory=list, description="columns with additional references, used only in scoring"
     )
     system: str | None = Field(None, description="system message put before every prompt")
     limit: Count | None = Field(None, description="use only the first N rows")
@@ -64,11 +62,12 @@ class DataSpec(Strict):
         "every", description="which answers of a chat are learned"
     )
     rationale: Literal["any", "with", "without"] = Field(
-        "any", description="use the templates whose answer comes after its reasoning, or the others"
+        "any",
+        description="only templates whose answer comes after its reasoning, or only the others",
     )
     shots: ShotsSpec | None = Field(None, description="few-shot prompts; default: zero-shot")
     hold_out_templates: Fraction | list[str] = Field(
-        0.0, description="share or names of the phrasings kept for the test"
+        0.0, description="share or names of the phrasings held out for the test"
     )
     metrics: list[str] | None = Field(
         None, description="default: those of evaluate.metrics that can judge it"
@@ -103,7 +102,7 @@ class MixtureSpec(Strict):
     """Several tasks, or mixtures of tasks, and how often each is drawn."""
 
     tasks: Annotated[list[Data], Field(min_length=1)]
-    name: str | None = Field(None, description="what a mixture inside a mixture is called")
+    name: str | None = Field(None, description="the name of a mixture inside a mixture")
     mix: MixSpec = MixSpec()
     weight: Weight | None = Field(None, description="rate in a mixture of kind weights")
     hold_out: HoldOutSpec = HoldOutSpec()

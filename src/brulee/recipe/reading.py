@@ -37,7 +37,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     file = Path(path)
     if (file / "recipe.yaml").is_file():
         raise InputError(
-            f"{path}: this is a run and not a recipe; `brulee resume {path}` goes on with it, and "
+            f"{path}: this is a run, not a recipe; `brulee resume {path}` continues it, and "
             f"{file / 'recipe.yaml'} is its recipe."
         )
     if file.is_dir():
@@ -49,8 +49,8 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         raise InputError(f"{path}: no such recipe file.{hint}")
     if file.suffix in _ROWS:
         raise InputError(
-            f"{path}: these are rows and not a recipe; `brulee init {path}` writes one, "
-            f"or a .yaml file names them: data: {{source: {path}}}."
+            f"{path}: these are rows, not a recipe; `brulee init {path}` writes one, or a .yaml "
+            f"file names them: data: {{source: {path}}}."
         )
     try:
         text = file.read_text(encoding="utf-8")
@@ -125,8 +125,8 @@ def _plain(value: object) -> str:
         return str(value)
     if hasattr(value, "save_pretrained"):
         raise InputError(
-            f"recipe: a {type(value).__name__} stands for itself in brulee.run and brulee.train "
-            "only; brulee.keep_model(model, tokenizer) gives a name for it."
+            f"recipe: a {type(value).__name__} can be passed only to brulee.run and brulee.train; "
+            "brulee.keep_model(model, tokenizer) gives a name for it."
         )
     raise InputError(
         f"recipe: {value!r}, of type {type(value).__name__}, is not a text, a number, true, false, "

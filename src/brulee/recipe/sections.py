@@ -29,7 +29,10 @@ def _once(names: list[str]) -> list[str]:
 
 def _share_or_steps(warmup: float) -> float:
     if warmup >= 1 and warmup != int(warmup):
-        said = "from 1 on it is a number of steps, which is a whole one; below 1 a share of them"
+        said = (
+            "1 or more is a number of steps, which must be a whole number; below 1 is a share of "
+            "them"
+        )
         raise PydanticCustomError("warmup", "{said}", {"said": said})
     return warmup
 
@@ -48,11 +51,11 @@ class ModelSpec(Strict):
     name: str = Field("bundled", description="bundled, a Hub id, a folder, or a .gguf file")
     revision: str | None = Field(None, description="Hub revision")
     quantise: Literal["nf4"] | None = Field(
-        None, description="hold the linear maps in four bits (QLoRA); needs bitsandbytes"
+        None, description="hold the linear layers in four bits (QLoRA); needs bitsandbytes"
     )
     chat_template: str = Field(
         "auto",
-        description="auto: the tokenizer's own where it has one; none: plain text; or a file",
+        description="auto: the tokenizer's own, if it has one; none: plain text; or a file",
         min_length=1,
     )
     chat_template_kwargs: dict[str, Any] = Field(
@@ -76,24 +79,26 @@ class TrainSpec(Strict):
 
     epochs: Annotated[float, Field(gt=0)] = 3.0
     max_steps: Count | None = Field(
-        None, description="stop after this many optimiser steps, if the epochs are not over before"
+        None, description="stop after this many optimiser steps, if the epochs do not end first"
     )
     learning_rate: Annotated[float, Field(gt=0)] | None = Field(
         None, description="default: what the method recommends"
     )
     schedule: Literal["cosine", "linear", "constant", "wsd"] = Field(
-        "cosine", description="after warm-up; wsd: constant, then a fall over `cooldown`"
+        "cosine", description="after warm-up; wsd: constant, then falling over `cooldown`"
     )
     warmup: Annotated[float, Field(ge=0), AfterValidator(_share_or_steps)] = Field(
-        0.05, description="share of the steps spent warming up; from 1 on the number of them"
+        0.05, description="below 1: share of the steps spent warming up; 1 or more: number of steps"
     )
     min_rate: Fraction = Field(
-        0.0, description="share of the learning rate that cosine, linear and wsd end at"
+        0.0, description="fraction of the learning rate at which cosine, linear and wsd end"
     )
     cooldown: Annotated[float, Field(ge=0), AfterValidator(_share_or_steps)] = Field(
-        0.2, description="share of the steps after warm-up that wsd falls in; from 1 on a number"
+        0.2,
+        description="below 1: share of the steps after warm-up in which wsd falls; 1 or more: "
+        "number of steps",
     )
-    batch_size: Count = Field(8, description="documents of an optimiser step, times accumulation")
+    batch_size: Count = Field(8, description="documents of an optimiser step (times accumulation)")
     accumulation: Count = Field(1, description="batches whose gradients make one optimiser step")
     max_length: Annotated[int, Field(ge=8)] = Field(
         1024, description="tokens of a document: prompt and completion, or a piece of plain text"
@@ -118,23 +123,23 @@ class TrainSpec(Strict):
     save_every: Count | None = Field(None, description="steps; default: once per epoch")
     keep_checkpoints: Count = 2
     keep_best: bool = Field(
-        False, description="end with the weights of the lowest validation loss, and keep them"
+        False, description="keep the weights with the lowest validation loss and end with them"
     )
     patience: Count | None = Field(
-        None, description="stop after this many validations without a lower loss"
+        None, description="stop after this many validations without improvement"
     )
     generate_every: Count | None = Field(
         None, description="steps between completions of validation rows, scored; default: never"
     )
     generate_rows: Count = Field(8, description="validation rows that generate_every completes")
     micro_batch: Literal["auto"] | Count = Field(
-        "auto", description="tokens in one pass at most; auto: as suits the device and its memory"
+        "auto", description="maximum tokens in one pass; auto: to suit the device and its memory"
     )
     trackers: TrackerNames = Field(
-        default_factory=list, description="further places for the numbers of events.jsonl"
+        default_factory=list, description="where else to send the numbers of events.jsonl"
     )
     max_skips: Count = Field(
-        3, description="steps in a row whose loss or gradient is not finite, before it stops"
+        3, description="stop after this many steps in a row with a non-finite loss or gradient"
     )
 
 
@@ -144,7 +149,7 @@ class GenerationSpec(Strict):
     max_new_tokens: Count = 96
     temperature: Annotated[float, Field(ge=0)] = Field(0.0, description="0 is greedy")
     json_schema: dict[str, Any] | None = Field(
-        None, description="have every answer be JSON that is valid by this JSON Schema"
+        None, description="constrain every answer to this JSON Schema"
     )
 
 
@@ -153,7 +158,7 @@ class EvaluateSpec(Strict):
 
     metrics: list[str] | None = Field(
         None,
-        description="of tasks with answers; default: rouge, bleu, and of plain text bits_per_byte",
+        description="for tasks with answers; default: rouge, bleu, for plain text bits_per_byte",
     )
     guards: list[str] = Field(
         default_factory=list,
@@ -165,10 +170,11 @@ class EvaluateSpec(Strict):
     )
     generation: GenerationSpec = GenerationSpec()
     limit: Count | None = Field(
-        None, description="score only the first N test rows; of plain text, all pieces of N texts"
+        None, description="score only the first N test rows; for plain text, all pieces of N texts"
     )
     phrasings: Literal["all"] | Count = Field(
-        1, description="score each test row under the first N phrasings of its task; their mean"
+        1,
+        description="score test rows under the first N phrasings of their task; take the mean",
     )
     guard_limit: Count | None = Field(None, description="score only the first N items of a guard")
     batch_tokens: Count = Field(8192, description="tokens held at once while scoring")

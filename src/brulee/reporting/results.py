@@ -352,7 +352,7 @@ def read(path: str | Path) -> Results:
     file = file_of(path)
     if not file.is_file() and (run := file.parent / "recipe.yaml").is_file():
         how = f"brulee run {run} --folder {run.parent}"
-        raise InputError(f"{run.parent}: this run was not scored to its end; go on with: {how}")
+        raise InputError(f"{run.parent}: this run is not fully scored yet; continue with: {how}")
     if not file.is_file():
         raise InputError(f"{file}: no such file; a finished run folder holds {FILE_NAME}.")
     results = load(Results, file, SCHEMA)

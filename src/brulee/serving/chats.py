@@ -83,7 +83,7 @@ def _parameters(function: Mapping[str, Any], place: str) -> tuple[dict[str, Any]
     if isinstance(given, Mapping):
         given = {"type": "object", **given}
         if given["type"] != "object":
-            raise ApiError(400, f'{place}.type is to be "object": arguments are one.', place)
+            raise ApiError(400, f'{place}.type must be "object", as arguments are objects.', place)
     return checked(given, place)
 
 
@@ -125,12 +125,12 @@ def _part(part: Any, place: str) -> str:
     if not isinstance(part, Mapping) or part.get("type") != "text" or set(part) - {"type", "text"}:
         shown = as_json(part)[:60]
         raise ApiError(
-            400, f'{place} is to be {{"type": "text", "text": ...}}; it is {shown}.', place
+            400, f'{place} must be {{"type": "text", "text": ...}}; it is {shown}.', place
         )
     return _text(part.get("text"), f"{place}.text")
 
 
 def _text(value: Any, place: str) -> str:
     if not isinstance(value, str):
-        raise ApiError(400, f"{place} is to be a text; it is {as_json(value)[:60]}.", place)
+        raise ApiError(400, f"{place} must be a text; it is {as_json(value)[:60]}.", place)
     return value

@@ -215,9 +215,9 @@ class Exchange:
             written = self._serving.worker.held.written_calls(self._adapter)
             if written is None:
                 raise InputError(
-                    "the model's chat template writes a call's name outside of JSON, so that "
-                    "nothing makes it keep to the tools; leave out strict and response_format, or "
-                    "say tool_choice: auto."
+                    "the model's chat template writes a call's name outside of JSON, so its "
+                    "calls cannot be constrained; leave out strict and response_format, or set "
+                    "tool_choice: auto."
                 )
             return asked.call_form(written, held, None if not held.besides else self._schema)
         except InputError as error:
@@ -293,14 +293,16 @@ class Exchange:
         if count > most:
             about = "n" if len(self._questions) == 1 else self._about
             raise ApiError(
-                400, f"{count} answers are wanted of one request; at most {most}.", about
+                400, f"{count} answers are asked for in one request; at most {most}.", about
             )
 
     def _wanted(self, prompts: Sequence[list[int]]) -> list[Asked]:
         """An answer for every prompt and number. Raises ApiError for what is too much."""
         asked, about = self._asked, self._about
         if not all(prompts):
-            raise ApiError(400, f"{self._which(prompts)} is empty: nothing to go on from.", about)
+            raise ApiError(
+                400, f"{self._which(prompts)} is empty: there is nothing to continue.", about
+            )
         most = self._most(max(map(len, prompts)))
         seed = secrets.randbits(63) if asked.seed is None else asked.seed
         top_p = 1.0 if asked.top_p is None else asked.top_p
@@ -324,7 +326,7 @@ class Exchange:
         asked, limits = self._asked.most, self._serving.limits
         if asked is not None and asked > limits.tokens:
             raise ApiError(
-                400, f"max_tokens = {asked}; at most {limits.tokens} are written.", "max_tokens"
+                400, f"max_tokens = {asked}; at most {limits.tokens} are allowed.", "max_tokens"
             )
         engine = self._serving.worker.held.engine.engines[self._adapter]
         room = limits.cache_tokens - prompt

@@ -50,7 +50,9 @@ def open_served(
         held = Adapters(load_base(source, dtype, where, revision, quantise=quantised))
         return Opened(held, called(source), folders)
     if base is not None:
-        raise InputError(f"{target}: this is no adapter, so it has no base to replace by {base!r}.")
+        raise InputError(
+            f"{target}: this is not an adapter, so it has no base to replace with {base!r}."
+        )
     model = Path(target) / "model" if _is_tuned_whole(target) else Path(target)
     loaded = load_base(str(model), dtype, where, quantise=quantised)
     check_whole(model, loaded)

@@ -83,7 +83,9 @@ class Common(Strict):
         given = [] if self.stop is None else self.stop
         texts = [given] if isinstance(given, str) else given
         if not isinstance(texts, list) or not all(isinstance(t, str) and t for t in texts):
-            raise ApiError(400, "stop is a text, or a list of texts, none of them empty.", "stop")
+            raise ApiError(
+                400, "stop must be a text, or a list of texts, none of them empty.", "stop"
+            )
         if len(texts) > 16:
             raise ApiError(400, f"stop has {len(texts)} texts; at most 16 are looked for.", "stop")
         return tuple(texts)
@@ -151,7 +153,11 @@ class TextRequest(Common):
         """The texts to go on from. Raises ApiError for token ids and for what is none."""
         texts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
         if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
-            raise ApiError(400, "prompt is a text or a list of texts; no token ids.", "prompt")
+            raise ApiError(
+                400,
+                "prompt must be a text or a list of texts; token ids are not supported.",
+                "prompt",
+            )
         return texts
 
 
@@ -179,7 +185,7 @@ def read_body(data: bytes) -> dict[str, Any]:
     except InputError as error:
         raise ApiError(400, str(error)) from None
     if not isinstance(found, dict):
-        raise ApiError(400, "the body is to be a JSON object.")
+        raise ApiError(400, "the body must be a JSON object.")
     return found
 
 

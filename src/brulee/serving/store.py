@@ -185,7 +185,7 @@ class Store:
             before, count = self._names.get(name), len(self._names)
         if before is not None and not replace:
             raise InputError(
-                f"adapter {name!r} is served already; unload it, or say load_inplace: true."
+                f"adapter {name!r} is already served; unload it, or set load_inplace: true."
             )
         if before is None and count >= self._limits.adapters:
             raise InputError(f"{count} adapters are served, of at most {self._limits.adapters}.")

@@ -106,7 +106,7 @@ def _other_version(file: Path, what: str) -> InputError:
     """The error of a checkpoint that is whole and not one of ours."""
     return InputError(
         f"{file}: {what}; the checkpoint was written by another version of brulee or for another "
-        "method. Go on with that version (manifest.json names it), or begin anew with --fresh."
+        "method. Continue with that version (manifest.json names it), or start over with --fresh."
     )
 
 
@@ -232,9 +232,9 @@ def _tell_of_processes(step: int, before: int, now: int) -> None:
     if before != now:
         by = "one process" if before == 1 else f"{before} processes"
         note(
-            f"step {step} was reached by {by}, and {now} {'goes' if now == 1 else 'go'} on: the "
-            "documents of every step stay, losses are the same within rounding, and what is drawn "
-            "by chance (dropout, noise) is drawn otherwise."
+            f"step {step} was reached by {by}, and {now} {'goes' if now == 1 else 'go'} on: every "
+            "step keeps its documents, losses are the same up to rounding, but random draws "
+            "(dropout, noise) differ."
         )
 
 

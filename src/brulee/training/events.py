@@ -48,8 +48,8 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     for number, event in enumerate(found[:-1], start=1):
         if event is None:
             raise InputError(
-                f"{path}, line {number}: damaged, as it is not the JSON of an event; delete this "
-                "line, and the training goes on without what it told."
+                f"{path}, line {number}: damaged: not the JSON of an event; delete this line, and "
+                "the training continues without it."
             )
     return [event for event in found if event is not None]
 

@@ -74,9 +74,8 @@ class Relief:
             )
         else:
             raise StoppedError(
-                f"step {step}: out of memory in a pass of at most {at_most} tokens. "
-                "Set train.max_length lower, or free memory and go on with: "
-                f"{resume_line}"
+                f"step {step}: out of memory in a pass of at most {at_most} tokens. Set "
+                f"train.max_length lower, or free memory and continue with: {resume_line}"
             )
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

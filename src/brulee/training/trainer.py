@@ -162,7 +162,7 @@ class Trainer:
                     self._save()
                     raise AskedToStopError(
                         f"interrupted after step {self.step} of {self.steps}; the state is saved. "
-                        f"Go on with: {self._resume_line}"
+                        f"Continue with: {self._resume_line}"
                     )
 
     def validation_loss(self) -> float:
@@ -313,8 +313,9 @@ class Trainer:
         found = checkpoint.newest(self.folder / "checkpoints" / "best")
         if found is None or found.step != self.best.step:
             raise StoppedError(
-                f"{self.folder / 'checkpoints' / 'best'}: the checkpoint of step {self.best.step}, "
-                "which validated best, is damaged or gone. Begin anew with --fresh."
+                f"{self.folder / 'checkpoints' / 'best'}: the checkpoint of step "
+                f"{self.best.step}, which validated best, is damaged or missing. Start over with "
+                "--fresh."
             )
         checkpoint.restore_weights(found, self.parameters)
         note(f"kept step {self.best.step} (validation {self.best.loss:.4f})")

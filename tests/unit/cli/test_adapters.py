@@ -145,11 +145,11 @@ def test_another_base_is_pointed_at_in_a_difference(brulee, runs: Path) -> None:
     record = json.loads(ours.read_text())
     record["base"]["digest"] = "other"
     ours.write_text(json.dumps(record))
-    assert "their bases are not the same" in brulee(
+    assert "they have different bases" in brulee(
         "adapters", "diff", runs / "one", runs / "two"
     ).out  # fmt: skip
     ours.unlink()
-    assert "was not written down" in brulee("adapters", "diff", runs / "one", runs / "two").out
+    assert "is not recorded" in brulee("adapters", "diff", runs / "one", runs / "two").out
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_another_base_is_pointed_at_in_a_difference(brulee, runs: Path) -> None:
         (("list", "nowhere"), "no such folder"),
         (("inspect", "nowhere"), "no such folder"),
         (("inspect", "RUNS/onn"), "Did you mean"),
-        (("list", "RUNS/one/recipe.yaml"), "recipe.yaml: a file; a run's folder is wanted"),
+        (("list", "RUNS/one/recipe.yaml"), "recipe.yaml: a file; give the folder of a run"),
         (("export", "RUNS/one", "--out", "RUNS/one/recipe.yaml/x.gguf"), "recipe.yaml: a file, "),
         (("merge", "RUNS/soft", "--out", "RUNS/out"), "prompt cannot merge"),
         (("merge", "RUNS/one", "--out", "RUNS/two"), "exists already and is not an empty folder"),

@@ -34,7 +34,7 @@ def test_it_says_where_how_and_what_was_kept(brulee: Any, pair: Any, tmp_path: P
     assert done.code == 0, done.err
     assert str(out) in done.out
     assert "LoRA r8 (sum of 2)" in done.out
-    assert "0.0% off the exact weighted sum" in done.out
+    assert "0.0% away from the exact weighted sum" in done.out
     assert "lost" not in done.out
     listed = brulee("adapters", "list", out, "--json").json
     assert [each["method"] for each in listed] == ["LoRA r8 (sum of 2)"]
@@ -69,8 +69,11 @@ def test_what_was_combined_is_scored_like_any_other(brulee: Any, pair: Any, tmp_
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--weights", "0.7;0.3"), "--weights: '0.7;0.3' is no list of numbers, such as 0.7,0.3"),
-        (("--weights", "0.7", "0.3"), "--weights: '0.7 0.3' is no list of numbers"),
+        (
+            ("--weights", "0.7;0.3"),
+            "--weights: '0.7;0.3' is not a list of numbers; separate them by commas",
+        ),
+        (("--weights", "0.7", "0.3"), "--weights: '0.7 0.3' is not a list of numbers"),
         (("--weights", "1"), "--weights: 1 given for 2 adapters"),
         (("--how", "cat"), "--how: unknown way 'cat'; here it is sum"),
         (("--base", "/nowhere/at/all"), "/nowhere/at/all"),

@@ -43,7 +43,7 @@ def test_the_parts_are_listed_with_their_sizes(brulee, cache: Path) -> None:
     }
     shown = brulee("cache", "list").out
     assert "200 B" in shown
-    assert "runs on them have no base any more" in shown
+    assert "runs on them lose their base" in shown
 
 
 def test_what_is_old_is_deleted_and_nothing_else(brulee, cache: Path) -> None:

@@ -160,7 +160,7 @@ def test_an_adapter_that_is_not_held_changes_nothing(brulee, held, monkeypatch) 
     done = brulee(*WITH_TWO)
     assert (done.code, held.who) == (0, ["b"])
     assert prompts == ["> ", "b> ", "b> ", "b> "]
-    assert "/adapter NAME asks one of a, b, /adapter the base;" in done.err
+    assert "/adapter NAME switches to one of a, b, /adapter to the base;" in done.err
 
 
 def test_one_model_knows_no_adapters(brulee, session) -> None:

@@ -134,7 +134,8 @@ def test_an_adapter_that_is_asked_and_not_held_is_no_question_to_the_base(
     done = brulee("generate", "bundled", "--file", file)
     assert done.code == 2
     assert (
-        f"{file}, line 2: asks the adapter 'b', and none is held; give --adapter b=RUN" in done.err
+        f"{file}, line 2: names the adapter 'b', but no adapter is loaded; give --adapter b=RUN"
+        in done.err
     )
     assert session.asked == []
 
@@ -163,7 +164,7 @@ def test_a_schema_reaches_the_session_and_what_is_cut_is_said(
     done = brulee("generate", "bundled", "--prompt", "x", "--json-schema", file)
     assert session.asked[0]["json_schema"] == file
     assert done.code == 0
-    assert "1 of 1 completions ended before their JSON was whole" in done.err
+    assert "1 of 1 completions were cut off before their JSON was complete" in done.err
     brulee("generate", "bundled", "--prompt", "x", "--json-object")
     assert session.asked[1]["json_schema"] == {"type": "object"}
 
@@ -171,7 +172,7 @@ def test_a_schema_reaches_the_session_and_what_is_cut_is_said(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "no schema can be read there"),
+        (None, "the schema cannot be read"),
         ("[1]", "a JSON schema is an object"),
         ('{"type": 1, "type": 2}', "the key 'type' is given twice"),
         ('{"a": ' * 120 + "1" + "}" * 120, "levels deep"),

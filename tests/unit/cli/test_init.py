@@ -267,7 +267,7 @@ def test_answers_with_gaps_are_not_taken_for_what_is_asked(brulee, here: Path) -
     table(here / "gaps.csv", ["text", "label"], rows)
     done = brulee("init", "gaps.csv")
     assert done.code == 2
-    assert "the column 'label' seems to be what is learned, and 10 of the first 50" in done.err
+    assert "the column 'label' seems to be the completion, but 10 of the first 50" in done.err
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,9 @@ def test_a_recipe_that_is_there_is_left_as_it_is(brulee, here: Path) -> None:
     (here / "chats.yaml").write_text("mine")
     done = brulee("init", "chats.jsonl")
     assert done.code == 2
-    assert "chats.yaml: exists already, and is left as it is; name another with --out." in done.err
+    assert (
+        "chats.yaml: already exists and was not changed; name another file with --out." in done.err
+    )
     assert (here / "chats.yaml").read_text() == "mine"
 
 
@@ -419,7 +421,7 @@ def test_a_file_of_another_tool_becomes_a_recipe_that_opens(brulee, here: Path) 
     assert (done.code, done.out) == (
         0,
         "Read as axolotl's.\n"
-        "Not in the recipe: train_on_inputs: true: answers alone are learned, never prompts.\n"
+        "Not in the recipe: train_on_inputs: true: only answers are learned, never prompts.\n"
         "Wrote ax-brulee.yaml. Next: brulee data inspect ax-brulee.yaml, then brulee run "
         "ax-brulee.yaml\n",
     )
@@ -429,7 +431,7 @@ def test_a_file_of_another_tool_becomes_a_recipe_that_opens(brulee, here: Path) 
     assert task.test
     assert build_method(recipe.method, recipe.source).label() == "LoRA r4"
     again = brulee("init", "--from", "ax.yml")
-    assert (again.code, "exists already, and is left as it is" in again.err) == (2, True)
+    assert (again.code, "already exists and was not changed" in again.err) == (2, True)
 
 
 def test_what_a_file_of_another_tool_loses_is_json_too(brulee, here: Path) -> None:
@@ -450,7 +452,10 @@ def test_what_a_file_of_another_tool_loses_is_json_too(brulee, here: Path) -> No
         ([], "name either DATA (rows) or --from FILE"),
         (["rows.csv", "--from", "ax.yml"], "name either DATA (rows) or --from FILE"),
         (["--from", "missing.yml"], "--from missing.yml: no such file."),
-        (["--from", "ax.yml", "--model", "x"], "--model: with --from the other tool's file says"),
+        (
+            ["--from", "ax.yml", "--model", "x"],
+            "--model: with --from, the other tool's file names the model",
+        ),
     ],
 )
 def test_init_wants_rows_or_a_file(arguments: list[str], said: str, brulee, here: Path) -> None:
@@ -477,7 +482,7 @@ def test_a_column_of_json_is_learned_wherever_it_stands_unless_another_has_label
     table(here / "gaps.csv", ["order", "text"], [*zip(orders(6), texts, strict=True)])
     done = brulee("init", "gaps.csv")
     assert done.code == 2
-    assert "the column 'order' seems to be what is learned, and 9 of the first 50" in done.err
+    assert "the column 'order' seems to be the completion, but 9 of the first 50" in done.err
     teams = [TEAMS[i % 3] for i in range(60)]
     table(here / "teams.csv", ["order", "team"], [*zip(orders(6), teams, strict=True)])
     assert brulee("init", "teams.csv", "--quiet").code == 0
@@ -497,7 +502,7 @@ def test_init_says_that_a_key_which_an_object_lacks_is_learned_as_null(
     (here / "keys.jsonl").write_text("\n".join(map(json.dumps, rows)))
     done = brulee("init", "keys.jsonl")
     assert done.code == 0, done.err
-    says = "a key that an object lacks is learned as null"
+    says = "keys that an object lacks are learned as null"
     assert (says in " ".join(done.out.split()), says in (here / "keys.yaml").read_text()) == (
         lacking,
         lacking,

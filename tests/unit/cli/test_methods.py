@@ -75,7 +75,7 @@ def test_what_cannot_be_put_on_is_listed_with_its_reason(brulee, tiny_model_fold
         (("--shape", "2x2", "--set", "rank"), "write it as option=value"),
         (("--shape", "2x2", "--set", "rnk=2"), "did you mean 'rank'"),
         (("--shape", "2x2", "--set", "rank=0"), "--set rank: method.rank = 0 is not valid"),
-        (("--shape", "2x2", "--method", "prompt"), "stands on a whole model"),
+        (("--shape", "2x2", "--method", "prompt"), "trains a whole model, not a single weight"),
         (("--shape", "2x2", "--method", "lorra"), "did you mean 'lora'"),
         (("no/such/model",), "no such folder or file"),
         (("no/such.yaml",), "no/such.yaml: no such recipe file"),

@@ -66,7 +66,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         ({"id": 1}, "here: needs the key 'output' or 'text'; keys present: 'id'"),
         ({"output": 3}, "here: a text is needed here, not 3"),
         (None, "here: a text is needed here, not null"),
-        ("\ud83d", "here: the text holds half of a surrogate pair"),
+        ("\ud83d", "here: the text contains a lone surrogate"),
     ],
 )
 def test_bad_value_is_named_with_its_place(value: object, message: str) -> None:

@@ -169,5 +169,5 @@ def test_a_run_that_was_only_trained_is_told_how_it_is_scored(brulee, tmp_path: 
     (tmp_path / "recipe.yaml").write_text("model: bundled\n")
     done = brulee("report", tmp_path)
     assert done.code == 2
-    assert "was not scored to its end; go on with: brulee run " in done.err
+    assert "is not fully scored yet; continue with: brulee run " in done.err
     assert f"--folder {tmp_path}" in done.err

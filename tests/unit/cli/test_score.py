@@ -141,7 +141,7 @@ def test_scores_that_cannot_read_the_script_say_so(brulee, tmp_path: Path) -> No
     both = ["--predictions", tmp_path / "p.txt", "--references", tmp_path / "p.txt"]
     done = brulee("score", *both, "--metrics", "rouge1,bleu", "--json")
     assert done.json["scores"][0]["value"] == 0.0  # as rouge_score has it
-    assert done.err.startswith("rouge1: words of a-z and 0-9 alone are counted")
+    assert done.err.startswith("rouge1: only words of a-z and 0-9 are counted")
     done = brulee("score", *both, "--metrics", "rouge1:unicode", "--json")
     assert (done.json["scores"][0]["value"], done.err) == (1.0, "")
 

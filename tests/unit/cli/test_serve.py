@@ -10,11 +10,11 @@ import pytest
     [
         (["--adapter", "notes"], "--adapter 'notes': write NAME=TARGET"),
         (["--allow-loading"], "--allow-loading needs --adapters-root DIR"),
-        (["--adapters-root", "."], "with --allow-loading"),
+        (["--adapters-root", "."], "--adapters-root needs --allow-loading"),
         (["--adapters-root", "nowhere", "--allow-loading"], "nowhere: no such folder"),
         (["--api-key-file", "nowhere"], "nowhere: cannot be read"),
-        (["--api-key-file", "short"], "short: a key is 8 or more"),
-        (["--api-key-file", "spaced"], "spaced: a key is 8 or more"),
+        (["--api-key-file", "short"], "short: a key must be 8 or more"),
+        (["--api-key-file", "spaced"], "spaced: a key must be 8 or more"),
         (["--host", "no.such.host.invalid"], "--host no.such.host.invalid --port 8000 cannot be"),
         (["--port", "70000"], "65535"),
     ],
@@ -58,7 +58,7 @@ def test_a_missing_extra_is_told(brulee, monkeypatch: pytest.MonkeyPatch) -> Non
     [
         (["--adapter", "notes=nowhere"], "nowhere: no such folder"),
         (["--adapter", "a b={model}"], "neither a run nor an adapter"),
-        (["--base", "elsewhere"], "this is no adapter, so it has no base to replace"),
+        (["--base", "elsewhere"], "this is not an adapter, so it has no base to replace"),
     ],
 )
 def test_what_cannot_be_served_is_told(

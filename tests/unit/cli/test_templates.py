@@ -118,7 +118,7 @@ def test_all_templates_render_each_row_with_their_name(brulee, files: tuple[Path
         *["templates", "render", "--promptsource", templates, "--all", "--name", "in short"],
         *["--rows", rows],
     )
-    assert (both.code, "--name has nothing to choose" in both.err) == (2, True)
+    assert (both.code, "give only one of these options" in both.err) == (2, True)
 
 
 def test_columns_are_renamed_on_the_way(brulee, tmp_path: Path) -> None:

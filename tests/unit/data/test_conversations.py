@@ -76,7 +76,7 @@ def test_a_masked_answer_is_kept_as_one_that_is_not_learned(mask: dict[str, Any]
         ({"messages": turns("user: a")}, "the last turn is from 'user'"),
         ({"messages": []}, "has no turns"),
         ({"messages": [{"text": "a"}]}, "a turn has the keys role and content"),
-        ({"other": 1}, "no chat here"),
+        ({"other": 1}, "no chat in this row"),
         ({"system": "S", "messages": turns("system: T", "user: a")}, "turn 2: 'system' follows"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "text": None}]}]},

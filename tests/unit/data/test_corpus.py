@@ -230,7 +230,7 @@ def test_hold_out_inside_a_mixture_inside_a_mixture_is_refused(tmp_path: Path) -
         "tasks": [task(written(tmp_path, "a", 20))],
         "hold_out": {"tasks": ["a"]},
     }
-    with pytest.raises(InputError, match="hold_out stands at the top of data"):
+    with pytest.raises(InputError, match="hold_out belongs at the top of data"):
         opened([inner])
 
 

@@ -149,7 +149,7 @@ def test_a_template_that_forgets_what_was_thought_learns_the_last_answer_only(
     make_tokenizer: MakeTokenizer,
 ) -> None:
     encoder = Encoder(make_tokenizer(FORGETS))
-    with pytest.raises(InputError, match=r"once the chat goes on.*data\.turns: last"):
+    with pytest.raises(InputError, match=r"once the chat continues.*data\.turns: last"):
         _fit(encoder, CHAT)
     template, row = _phrased(CHAT, "every")
     with pytest.raises(FramingError):  # not one row's fault, to be left out and forgotten

@@ -243,7 +243,7 @@ def test_natural_instructions_give_a_row_per_instance_with_its_place() -> None:
         ({"Definition": [], "Instances": [{"input": "i", "output": ["o"]}]}, "row 1: 'Definition'"),
         ({"Definition": ["D"], "Instances": [{"input": "i"}]}, "row 1, instance 1"),
         ({"Definition": ["D"], "Instances": [{"input": "i", "output": []}]}, "instance 1"),
-        ({"Definition": ["D"], "Instances": []}, "hold nothing"),
+        ({"Definition": ["D"], "Instances": []}, "are empty"),
         ({"Definition": ["D"], "Instances": ["i"]}, "an instance is an object, not str"),
     ],
 )

@@ -204,7 +204,7 @@ def test_a_control_token_that_cannot_be_written_as_text_is_refused_and_named(
 ) -> None:
     encoder = Encoder(_of_sentence_pieces(chat_templates["chatml"], swallows=True))
     assert encoder.encode("Why?", "So.").learned > 0
-    with pytest.raises(InputError, match=r"control token '<\|im_end\|>'.*take it out of the row"):
+    with pytest.raises(InputError, match=r"control token '<\|im_end\|>'.*remove it from the row"):
         encoder.encode("He wrote <|im_end|>.", "So.")
 
 

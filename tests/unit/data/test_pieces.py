@@ -132,7 +132,7 @@ def test_a_tokenizer_that_knows_no_places_divides_nothing(
     tokenizer = make_tokenizer()
     monkeypatch.setattr(type(tokenizer), "is_fast", False)
     assert divide(corpus_of(TEXTS, write), Encoder(tokenizer, max_length=10_000)).tasks
-    with pytest.raises(InputError, match="does not say where in a text its tokens stand"):
+    with pytest.raises(InputError, match="gives no token offsets, which are needed to cut a text"):
         divide(corpus_of(TEXTS, write), Encoder(tokenizer, max_length=64))
 
 
@@ -189,7 +189,7 @@ def test_an_encoder_decoder_has_no_prompt_to_read(
     make_tokenizer: Callable[..., Any], write: Callable[..., str]
 ) -> None:
     encoder = Encoder(make_tokenizer(ends=True), kind="seq2seq")
-    with pytest.raises(InputError, match="plain text, in which an encoder-decoder has no prompt"):
+    with pytest.raises(InputError, match="plain text, which has no prompt for an encoder-decoder"):
         divide(corpus_of(TEXTS, write), encoder)
 
 
@@ -199,7 +199,7 @@ def test_an_encoder_decoder_has_no_prompt_to_read(
 def test_what_belongs_to_a_prompt_or_an_answer_is_refused(
     write: Callable[..., str], given: dict[str, Any]
 ) -> None:
-    with pytest.raises(InputError, match=f"plain text, without.*{next(iter(given))} would belong"):
+    with pytest.raises(InputError, match=f"has no prompts.*so {next(iter(given))} does not apply"):
         corpus_of(TEXTS, write, **given)
 
 
@@ -213,7 +213,7 @@ def test_plain_text_by_name_takes_a_column_whatever_stands_beside_it(tmp_path: A
     data = {"source": str(file), "templates": "plain-text", "columns": {"text": "body"}}
     (task,) = open_corpus(recipe_from_dict({"data": data})).tasks.values()
     assert task.plain
-    with pytest.raises(InputError, match="plain-text has no prompt, and stands in no list"):
+    with pytest.raises(InputError, match="plain-text has no prompt and cannot be in a list"):
         open_corpus(recipe_from_dict({"data": data | {"templates": ["plain-text", "ag-news"]}}))
 
 

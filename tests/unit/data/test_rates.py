@@ -81,5 +81,5 @@ def test_a_missing_an_unused_and_a_negative_weight_are_refused_by_name() -> None
 def test_rates_past_every_number_are_refused() -> None:
     with pytest.raises(InputError, match="mix: the rate of 'snli', its rows times"):
         rates(Rates(scale=1e308))
-    with pytest.raises(InputError, match="their sum is no finite number"):
+    with pytest.raises(InputError, match="their sum is not finite"):
         shares(rates(Rates(scale=1e308, rate_cap=1e308)))

@@ -182,7 +182,7 @@ def test_a_comma_table_may_begin_with_what_another_would_part(tmp_path: Path) ->
         ("a.jsonl", '{"a": 1}\n{"a": "x"}\n', "line 2: column 'a' holds 'x' but"),
         ("a.jsonl", '{"a": {"b": [1]}}\n{}\n{"a": {"b": "x"}}\n', "line 3: column 'a'"),
         ("a.jsonl", f'{{"a": {2**70}}}\n', "line 1: column 'a' holds"),
-        ("a.jsonl", '{"a": ["x\\ud800"]}\n', "line 1: the text holds half a surrogate"),
+        ("a.jsonl", '{"a": ["x\\ud800"]}\n', "line 1: the text contains a lone surrogate"),
         ("a.jsonl", '{"a": "x"}\n{"a": "\\u0000"}\n', "line 2: the text holds a NUL"),
         ("a.csv", "a\nx\x00y\n", "line 2: the text holds a NUL"),
         ("a.json", '{"a": 1}\n{"a": 2\n', "a.json, line 2: not valid JSON"),

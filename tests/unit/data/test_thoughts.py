@@ -136,7 +136,7 @@ def test_a_prompt_that_ends_its_thoughts_is_followed_by_the_answer(
     assert _written(encoder, "It is.") == "It is.<|im_end|>"
     assert encoder.unthinking == []
     for answer, reasoning in (("<think>He asks.</think>It is.", ""), ("It is.", "He asks.")):
-        with pytest.raises(FramingError, match="ends the thoughts before an answer"):
+        with pytest.raises(FramingError, match="closes the reasoning before an answer"):
             _written(encoder, answer, reasoning)
 
 

@@ -146,7 +146,7 @@ def test_rows_keep_what_their_last_turns_hold_beside_text() -> None:
     result = {"role": "tool", "content": "", "name": "weather", "tool_call_id": "a1"}
     last = {**called([WRAPPED]), "content": "I look. ", "reasoning_content": "Hm."}
     chat = [USER, called([WRAPPED]), result, result | {"content": "21"}, last]
-    with pytest.raises(InputError, match="turn 4: a result more than the 1 of the calls"):
+    with pytest.raises(InputError, match="turn 4: more results than the 1 of the calls"):
         chat_rows(Rows.of([{"messages": chat}]))
     chat[1] = called([WRAPPED, {**WRAPPED, "id": "b1"}])
     detected = detect(Rows.of([{"messages": chat}]))
@@ -192,24 +192,24 @@ def _chat(*turns: dict[str, Any], **columns: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (_chat(called(["f"])), "turn 2: \"f\" is no tool call"),
+        (_chat(called(["f"])), "turn 2: \"f\" is not a tool call"),
         (_chat(called("f(Rome)")), "turn 2: 'f(Rome)' is not valid JSON"),
         (_chat(called([{"arguments": {}}])), "turn 2: a tool call has a name"),
         (_chat(called([{"name": "f"}])), "the arguments of 'f' are an object"),
         (_chat(called([{"name": "f", "arguments": "Rome"}])), "turn 2, arguments of 'f': 'Rome'"),
         (_chat(called([{"name": "f", "arguments": "[1]"}])), "the arguments of 'f' are an object"),
         (_chat(called([{"name": "f", "arguments": '{"a": 1, "a": 2}'}])), "'a' is given twice"),
-        (_chat(called([{"name": "f", "arguments": '{"a": NaN}'}])), "NaN is no JSON number"),
+        (_chat(called([{"name": "f", "arguments": '{"a": NaN}'}])), "NaN is not a JSON number"),
         (_chat(called([{"name": "f", "arguments": '{"a": "\\u0000"}'}])), "a NUL character"),
-        (_chat(called([{"name": "f", "arguments": '{"a": "\\ud800"}'}])), "half a surrogate pair"),
+        (_chat(called([{"name": "f", "arguments": '{"a": "\\ud800"}'}])), "a lone surrogate"),
         (_chat(called([{**WRAPPED, "type": "code"}])), "the type 'code' of a call"),
         (_chat({**USER, "tool_calls": [FUNCTION]}), "a tool call in a turn of 'user'"),
         (_chat({"role": "assistant", "content": "a", "thinking": "b", "reasoning": "c"}),
          "turn 2: two different texts of reasoning"),
         (_chat(called([WRAPPED]), {"role": "tool", "content": "21", "tool_call_id": "b2"}, END),
-         "turn 3: tool_call_id 'b2' is the id of no call before it; there is 'a1'"),
+         "turn 3: tool_call_id 'b2' is not the id of any call before it; there is 'a1'"),
         (_chat(END, tools="hammer"), "column 'tools': 'hammer' is not valid JSON"),
-        (_chat(END, tools=["hammer"]), "\"hammer\" describes no tool"),
+        (_chat(END, tools=["hammer"]), "\"hammer\" does not describe a tool"),
         (_chat(END, tools='{"name": "f"}'), "tools are a list"),
         (_chat(END, tools=[{"description": "f"}]), "a tool has a name"),
         (_chat(END, tools=[{"type": "code_interpreter"}]), "the type 'code_interpreter' of a tool"),

@@ -51,8 +51,14 @@ data:
         (MISSING, "line 6: 'b' needs a weight, as mix.kind is weights; for instance weight: 1."),
         (UNUSED, "line 6: 'b' has a weight, which is not used, as mix.kind is proportional; write"),
         (NESTED, "line 9: nowhere.jsonl needs a weight, as mix.kind is weights"),
-        (CAPPED, "line 5: rate_cap is of mix.kind: proportional, and it is equal; leave it out."),
-        ("data:\n  source: nowhere.jsonl\n  weight: 2\n", "line 3: data.weight is of a task of a"),
+        (
+            CAPPED,
+            "line 5: rate_cap applies to mix.kind: proportional, and it is equal; leave it out.",
+        ),
+        (
+            "data:\n  source: nowhere.jsonl\n  weight: 2\n",
+            "line 3: data.weight applies to a task of a",
+        ),
         (f"{UNUSED}  - {{tasks: [{{source: x}}], name: c, weight: 1}}", "line 6: 'b' has a weight"),
     ],
 )

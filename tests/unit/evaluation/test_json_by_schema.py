@@ -82,8 +82,8 @@ def test_the_draft_is_the_one_that_the_schema_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
-        ({"properties": {"a": {"type": "strng"}}}, ".properties.a.type: no valid JSON schema"),
-        ({"minimum": "3"}, ".minimum: no valid JSON schema"),
+        ({"properties": {"a": {"type": "strng"}}}, ".properties.a.type: not a valid JSON schema"),
+        ({"minimum": "3"}, ".minimum: not a valid JSON schema"),
         ("[]", "a JSON schema is an object"),
         ("{", "not valid JSON"),
         ({"$ref": "#/$defs/a"}, "refers to"),
@@ -111,7 +111,7 @@ def test_nothing_is_looked_up_in_the_network(
 def test_names_that_say_too_little_or_too_much(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="names no file"):
         metric("json:schema=")
-    with pytest.raises(InputError, match="no schema can be read there"):
+    with pytest.raises(InputError, match="the schema cannot be read"):
         metric(f"json:schema={tmp_path / 'none.json'}")
     with pytest.raises(InputError, match="unknown metric"):
         metric(f"json:unordered:schema={tmp_path / 'none.json'}")

@@ -149,8 +149,8 @@ def test_hostile_answers_are_wrong_and_nothing_else(answer: str) -> None:
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
-        ("Berlin", "'Berlin' is none: Expecting value"),
-        ("```json\n{}\n```", "json:fenced reads what stands in a fence"),
+        ("Berlin", "'Berlin' is not JSON: Expecting value"),
+        ("```json\n{}\n```", "json:fenced reads JSON in a fence"),
         ("{'a': 'it'}", "tojson"),
         ("[" * 2000 + "]" * 2000, "levels deep"),
         ('{"a": 1, "a": 2}', "given twice"),

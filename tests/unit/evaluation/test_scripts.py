@@ -8,8 +8,8 @@ from brulee.evaluation import metric
 from brulee.evaluation.scripts import unread
 
 ALL = [metric(name) for name in ("rouge", "rougeL:1.5.5", "rouge1:unicode", "bleu", "chrf")]
-ROUGE = "rouge1, rouge2, rougeL, rougeL:1.5.5: words of a-z and 0-9 alone"
-BLEU = "bleu: words are what spaces set apart"
+ROUGE = "rouge1, rouge2, rougeL, rougeL:1.5.5: only words of a-z and 0-9"
+BLEU = "bleu: words are separated by spaces"
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_names_and_numbers_that_do_not_fit(make_base: MakeBase, tmp_path: Path) 
         held.complete(["a", "b"], ["lora", "lorra"])
     with pytest.raises(InputError, match="2 prompts need as many names"):
         held.complete(["a", "b"], ["lora"])
-    with pytest.raises(InputError, match="'lora' is held already"):
+    with pytest.raises(InputError, match="'lora' is already loaded"):
         held.add("lora", tmp_path / "lora")
     with pytest.raises(InputError, match="writes into its base's memory"):
         held.session("sparse")

@@ -92,5 +92,5 @@ def test_parameters_that_cannot_be_held_to_are_refused_with_their_place(
     make_tokenizer: Any,
 ) -> None:
     tools = {"f": ({"properties": {"a": {"uniqueItems": True}}}, "tools[0]")}
-    with pytest.raises(InputError, match=r"tools\[0\]\.properties\.a cannot be held to"):
+    with pytest.raises(InputError, match=r"tools\[0\]\.properties\.a cannot be enforced"):
         call_form(make_tokenizer(), TAGGED, HeldCalls(tools))

@@ -149,28 +149,28 @@ def test_no_more_spaces_than_one_or_those_of_a_new_line(session: Session) -> Non
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"type": "strng"}, "s cannot be held to: Invalid type: strng; valid: array, boolean, "),
+    ({"type": "strng"}, "s cannot be enforced: Invalid type: strng; valid: array, boolean, "),
     ({"properties": {"a.b\n": {"format": "phone"}}},
-     r's.properties["a.b\n"] cannot be held to: Unknown format: phone; valid: date, date-time, '),
-    ({"items": [{"type": "strng"}]}, "s.items[0] cannot be held to: Invalid type"),
-    ({"$schema": "v9"}, "s cannot be held to: it refers to json-schema:///v9, and nothing is f"),
+     r's.properties["a.b\n"] cannot be enforced: Unknown format: phone; valid: date, date-time, '),
+    ({"items": [{"type": "strng"}]}, "s.items[0] cannot be enforced: Invalid type"),
+    ({"$schema": "v9"}, "s cannot be enforced: it refers to json-schema:///v9, and nothing is f"),
     ({"properties": {"id": {"enum": ["a", {"b": 1234567890123456789}]}}},
-     "s.properties.id.enum[1].b cannot be held to: 1234567890123456789 has more digits than"),
+     "s.properties.id.enum[1].b cannot be enforced: 1234567890123456789 has too many digits"),
     ({"anyOf": [{"type": "null"}, {"const": 0.36712383142708804}]}, "s.anyOf[1].const cannot be"),
-    ({"items": {"minimum": 2**53 + 1}}, "s.items.minimum cannot be held to: 9007199254740993 has"),
+    ({"items": {"minimum": 2**53 + 1}}, "s.items.minimum cannot be enforced: 9007199254740993 has"),
     ({"properties": {"a": {"items": {"uniqueItems": True}}}},
-     's.properties.a.items cannot be held to: Unimplemented keys: ["uniqueItems"].'),
-    ({"anyOf": [{"type": "null"}, {"not": {"type": "null"}}]}, "s.anyOf[1] cannot be held to"),
+     's.properties.a.items cannot be enforced: Unimplemented keys: ["uniqueItems"].'),
+    ({"anyOf": [{"type": "null"}, {"not": {"type": "null"}}]}, "s.anyOf[1] cannot be enforced"),
     ({"$ref": "#/$defs/a", "$defs": {"a": {"properties": {"b": {"pattern": "(?=a)"}}}}},
-     "s.$defs.a.properties.b cannot be held to: regex parse error"),
-    ({"properties": {"a": {"$ref": "http://x.y/z"}}}, "s.properties.a cannot be held to"),
+     "s.$defs.a.properties.b cannot be enforced: regex parse error"),
+    ({"properties": {"a": {"$ref": "http://x.y/z"}}}, "s.properties.a cannot be enforced"),
     ({"items": {"oneOf": [{"type": "string"}, {"minLength": 2}]}},
-     "s.items cannot be held to: an answer may fit several parts of its oneOf; write anyOf."),
-    ({"$ref": "#"}, "s cannot be held to: nothing is valid by it."),
-    ({"type": "integer", "minimum": 5, "maximum": 3}, "s cannot be held to: Unsatisfiable"),
+     "s.items cannot be enforced: an answer may fit several parts of its oneOf; write anyOf."),
+    ({"$ref": "#"}, "s cannot be enforced: nothing is valid by it."),
+    ({"type": "integer", "minimum": 5, "maximum": 3}, "s cannot be enforced: Unsatisfiable"),
     ({"x-guidance": {"lenient": True}, "items": {"uniqueItems": True}}, "s.items cannot be held"),
-    ({"const": "\ud800"}, "s cannot be held to"),
-    ({"enum": [f"value {i}" for i in range(100_000)]}, "s cannot be held to"),
+    ({"const": "\ud800"}, "s cannot be enforced"),
+    ({"enum": [f"value {i}" for i in range(100_000)]}, "s cannot be enforced"),
 ]  # fmt: skip
 
 
@@ -266,7 +266,7 @@ def _bare_words() -> Any:
 
 
 def test_a_tokenizer_whose_bytes_are_not_known_is_refused() -> None:
-    with pytest.raises(InputError, match="what its tokens write is not known"):
+    with pytest.raises(InputError, match="the text of its tokens is not known"):
         json_form(_bare_words(), FREE)
 
 

@@ -171,7 +171,7 @@ def test_another_chat_template_than_in_training_is_refused(
     (other / "chat_template.jinja").write_text(
         (other / "chat_template.jinja").read_text().replace("<|im_start|>", "<|im_start|>the ")
     )
-    with pytest.raises(InputError, match="another chat template or tokenizer"):
+    with pytest.raises(InputError, match="a different chat template or tokenizer"):
         _open(folder, base=str(other))
 
 

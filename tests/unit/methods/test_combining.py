@@ -422,7 +422,7 @@ def test_a_base_that_was_moved_is_named(
     shutil.copytree(tiny_model_folder, tmp_path / "here")
     parts = [write("a", seed=1, model=tmp_path / "here"), write("b", model=tmp_path / "here")]
     (tmp_path / "here").rename(tmp_path / "there")
-    gone = r"a: its base '.*here' is not there; say where it lies now with --base"
+    gone = r"a: its base '.*here' was not found; say where it is now with --base"
     for asked in (combine, lambda given, out: merge(Path(given[0]), out)):
         with pytest.raises(InputError, match=gone):
             asked(parts, tmp_path / "out")
@@ -498,8 +498,8 @@ def test_another_framing_is_told(write: Write, tmp_path: Path) -> None:
     ]
     made = combine(parts, tmp_path / "out")
     assert made.notes == (
-        f"{parts[1]} was trained with another system text than {parts[0]}; the result is asked as "
-        "the latter.",
+        f"{parts[1]} was trained with another system text than {parts[0]}; the result uses the "
+        "latter's.",
     )
     assert json.loads((tmp_path / "out" / OURS).read_text())["system"] is None
 

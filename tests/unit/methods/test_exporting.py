@@ -216,7 +216,7 @@ def test_what_was_tuned_whole_is_written(make_base: Callable[..., Base], tmp_pat
     export(stored, tmp_path / "m.gguf", dtype="float32")
     again = _base(tmp_path / "m.gguf")
     torch.testing.assert_close(_logits(again.model), _logits(base.model), atol=1e-5, rtol=1e-5)
-    with pytest.raises(InputError, match="a whole model is no LoRA"):
+    with pytest.raises(InputError, match="a whole model is not a LoRA"):
         export(stored, tmp_path / "l.gguf", "gguf-lora")
 
 

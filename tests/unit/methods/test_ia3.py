@@ -86,7 +86,7 @@ def test_a_model_without_a_feed_forward_of_linear_maps_is_told_how_to_go_without
     model = make_model("llama")
     for layer in model.model.layers:
         layer.mlp = nn.Identity()
-    with pytest.raises(InputError, match=r"method\.feedforward: .*, or none of them: \[\]"):
+    with pytest.raises(InputError, match=r"method\.feedforward: .*, or give \[\] for none"):
         IA3().attach(model)
     assert IA3(IA3Options(feedforward=[])).attach(model).trainable() == 2 * 2 * 16
 

@@ -233,9 +233,18 @@ def _generator() -> torch.Generator:
         ({"ranks": {"q_porj": 4}}, r"method\.ranks: 'q_porj' matches none of the 14 targets"),
         ({"alphas": {"(": 4.0}}, r"method\.alphas: '\(' is not a regular expression"),
         ({"ranks": {"q_proj": 0}}, r"ranks"),
-        ({"target": ["embed_tokens"], "dora": True}, r"method\.dora: not for an embedding"),
-        ({"target": ["embed_tokens"], "init": "pissa"}, r"method\.init: not for an embedding"),
-        ({"target": "embeddings", "dropout": 0.5}, r"method\.dropout: not for an embedding, and"),
+        (
+            {"target": ["embed_tokens"], "dora": True},
+            r"method\.dora: not available for an embedding",
+        ),
+        (
+            {"target": ["embed_tokens"], "init": "pissa"},
+            r"method\.init: not available for an embedding",
+        ),
+        (
+            {"target": "embeddings", "dropout": 0.5},
+            r"method\.dropout: not available for an embedding, and",
+        ),
         ({"init": "pissa", "rank": 17}, r"method\.init: pissa at rank 17 .*k_proj is \(16, 32\)"),
         ({"init": "pisa"}, "init"),
         ({"plus_ratio": 0.0}, "plus_ratio"),

@@ -114,7 +114,8 @@ def test_of_an_encoder_decoder_the_encoders_vocabulary_is_meant(
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("lora", "method lora"), ("norms", "selective"), ("prefix", "lie beside no")]
+    ("name", "said"),
+    [("lora", "method lora"), ("norms", "selective"), ("prefix", "have no nearest words")],
 )
 def test_other_methods_have_no_tokens_to_look_at(
     base: Base, tmp_path: Path, name: str, said: str

@@ -185,7 +185,9 @@ def test_what_is_damaged_is_not_sent(stored: Stored) -> None:
 
 def test_what_the_hub_says_is_told(stored: Stored) -> None:
     hub = Hub(failure=OSError("the connection was lost\nand more"))
-    with pytest.raises(BruleeError, match="someone/chats: the Hub did not take it: the connection"):
+    with pytest.raises(
+        BruleeError, match="someone/chats: the Hub refused the upload: the connection"
+    ):
         push(stored, "someone/chats", True, hub)
 
 
@@ -194,14 +196,14 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     nowhere = HfApi(endpoint="http://127.0.0.1:9", token="hf_none")  # the port that discards
-    with pytest.raises(BruleeError, match="someone/chats: the Hub did not take it: "):
+    with pytest.raises(BruleeError, match="someone/chats: the Hub refused the upload: "):
         push(stored, "someone/chats", True, nowhere)
 
 
 def test_a_connection_that_breaks_while_it_sends_is_one_sentence(stored: Stored) -> None:
     raised = [base for base in HfHubHTTPError.__bases__ if not issubclass(base, OSError)]
     assert raised, "the client's own errors have another base now"
-    with pytest.raises(BruleeError, match="the Hub did not take it: the line went dead"):
+    with pytest.raises(BruleeError, match="the Hub refused the upload: the line went dead"):
         push(stored, "someone/chats", True, Hub(failure=raised[0]("the line went dead")))
 
 

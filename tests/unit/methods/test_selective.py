@@ -61,7 +61,9 @@ def test_bias_trains_every_bias_and_nothing_else(make_model: MakeModel, name: st
 @pytest.mark.parametrize("name", ["llama", "t5"])
 def test_a_model_without_biases_is_told_what_it_has(make_model: MakeModel, name: str) -> None:
     norms = {"llama": 5, "t5": 12}[name]
-    with pytest.raises(InputError, match=rf"has no biases; it has {norms} norms: train=norms"):
+    with pytest.raises(
+        InputError, match=rf"has no biases; it has {norms} norms: the closest choice is train=norms"
+    ):
         _selective(train="bias").attach(make_model(name))
 
 

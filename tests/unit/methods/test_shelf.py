@@ -123,7 +123,7 @@ def test_a_run_and_its_folder_are_the_same_place(runs: Path) -> None:
         ("chat", r"no such folder\. Did you mean .*chats\?"),
         ("empty", "neither a run nor an adapter"),
         ("whole", "is an ordinary model, not an adapter"),
-        ("begun", "has stored nothing yet; go on: brulee resume"),
+        ("begun", "has stored nothing yet; continue it with: brulee resume"),
     ],
 )
 def test_what_is_no_adapter_says_what_it_is(runs: Path, name: str, said: str) -> None:
@@ -138,7 +138,7 @@ def test_a_list_of_nowhere(runs: Path) -> None:
         entries(runs / "nowhere")
     assert entries(runs / "empty") == []
     for look in (lambda file: entries(file), lambda file: locate(str(file))):
-        with pytest.raises(InputError, match=r"recipe\.yaml: a file; a run's folder is wanted"):
+        with pytest.raises(InputError, match=r"recipe\.yaml: a file; give the folder of a run"):
             look(runs / "chats" / "recipe.yaml")
 
 

@@ -146,7 +146,7 @@ def test_a_record_without_digests_is_refused(folder: Path, base: Base, key: str)
     record = json.loads((folder / OURS).read_text())
     del record[key]
     (folder / OURS).write_text(json.dumps(record))
-    assert "go unseen" in _refusal(folder, base)
+    assert "needed to detect damage" in _refusal(folder, base)
 
 
 def test_a_truncated_file(foreign: Path, base: Base) -> None:

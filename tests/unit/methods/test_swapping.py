@@ -163,7 +163,7 @@ def test_names_are_checked(make_base: MakeBase, tmp_path: Path) -> None:
         swap.use("chat")
     with pytest.raises(InputError, match="unknown adapter 'chat'"):
         swap.remove("chat")
-    with pytest.raises(InputError, match="held already"):
+    with pytest.raises(InputError, match="already loaded"):
         swap.add("chats", tmp_path / "chats")
     assert swap.adapter is None
     swap.use("chats")

@@ -133,7 +133,10 @@ def test_a_file_may_come_from_windows(recipe: Write, tmp_path: Path) -> None:
         ),
         ({"chat_template": SHOWN}, r"model\.chat_template: that is the text of a template; write"),
         *(
-            ({"chat_template": "FILE", "chat_template_kwargs": {name: 1}}, f"reads no '{name}'")
+            (
+                {"chat_template": "FILE", "chat_template_kwargs": {name: 1}},
+                f"does not read '{name}'",
+            )
             for name in ("if", "m", "role", "assistant")  # words of its text, but no variables
         ),
         (
@@ -142,11 +145,11 @@ def test_a_file_may_come_from_windows(recipe: Write, tmp_path: Path) -> None:
         ),
         (
             {"chat_template": "FILE", "chat_template_kwargs": {"styel": 1}},
-            r"model\.chat_template_kwargs\.styel: .* reads no 'styel'; did you mean 'style'\?",
+            r"model\.chat_template_kwargs\.styel: .* does not read 'styel'; did you mean 'style'\?",
         ),
         (
             {"chat_template_kwargs": {"messages": []}},
-            r"model\.chat_template_kwargs\.messages: that is what every chat template is called",
+            r"model\.chat_template_kwargs\.messages: every chat template already gets this",
         ),
         (
             {"chat_template": "FILE", "chat_template_kwargs": {"style": float("nan")}},

@@ -52,7 +52,7 @@ def _said(model: PreTrainedModel, **method: Any) -> str | None:
 )
 def test_what_is_tuned_is_said(method: dict[str, Any], ends: str) -> None:
     begins = (
-        "the model has 8 experts in a layer, of which a token goes through 2; they are 49% of its "
+        "the model has 8 experts per layer, of which a token uses 2; they are 49% of its "
         "parameters and "
     )
     assert _said(make_experts("qwen3"), **method) == begins + ends

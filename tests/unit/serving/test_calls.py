@@ -177,12 +177,12 @@ def test_where_one_call_is_wanted_there_is_one_in_every_answer(ask: Callable[...
         (
             {"tools": _tools(properties={"a": {"not": {}}}), "tool_choice": "required"},
             "tools",
-            'tools[0].function.parameters.properties.a cannot be held to: Unimplemented keys: ["n',
+            'tools[0].function.parameters.properties.a cannot be enforced: Unimplemented keys: ["n',
         ),
         (
             {"tools": _tools(type="string"), "tool_choice": "required"},
             "tools[0].function.parameters",
-            'type is to be "object"',
+            'type must be "object"',
         ),
     ],
 )

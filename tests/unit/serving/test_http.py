@@ -163,7 +163,7 @@ USER = [{"role": "user", "content": "a"}]
         ({"model": "tiny", "messages": USER, "temperature": True}, "temperature", "valid number"),
         ({"model": "tiny", "messages": USER, "top_p": 1.5}, "top_p", "less than or equal to 1"),
         ({"model": "tiny", "messages": USER, "stop": ["a", ""]}, "stop", "none of them empty"),
-        ({"model": "tiny", "messages": USER, "n": 17}, "n", "17 answers are wanted"),
+        ({"model": "tiny", "messages": USER, "n": 17}, "n", "17 answers are asked for"),
         ({"model": "tiny", "messages": USER, "logprobs": True}, "logprobs", "not supported here"),
         ({"model": "tiny", "messages": USER, "logprobs": 0}, "logprobs", "not supported here"),
         ({"model": "tiny", "messages": USER, "presence_penalty": 0.5}, "presence_penalty", "0.5"),
@@ -187,7 +187,7 @@ USER = [{"role": "user", "content": "a"}]
         (
             {"model": "tiny", "messages": [*USER, {"role": "user", "content": 3}]},
             "messages[1].content",
-            "is to be a text; it is 3",
+            "must be a text; it is 3",
         ),
         (
             {"model": "tiny", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
@@ -198,7 +198,7 @@ USER = [{"role": "user", "content": "a"}]
         (
             {"model": "tiny", "messages": [{**USER[0], "name": "Ann"}]},
             "messages",
-            "messages[0].name = 'Ann': this model is not shown the name of 'user'",
+            "messages[0].name = 'Ann': this model's chat template does not show the name of 'user'",
         ),
         ({"model": "tiny", "messages": USER, "verbosity": "low"}, "verbosity", "not supported"),
         (
@@ -234,7 +234,7 @@ def test_what_is_not_valid_is_refused_by_its_key(
         (b"{", "not valid JSON"),
         (b"[]", "JSON object"),
         (b'{"model": "tiny", "model": "lora"}', "'model' is given twice"),
-        (b'{"model": "tiny", "temperature": NaN}', "NaN is no JSON number"),
+        (b'{"model": "tiny", "temperature": NaN}', "NaN is not a JSON number"),
         (b'{"model": "\xff"}', "not UTF-8"),
         (b'{"model": "\\ud800"}', "surrogate"),
         (b"[" * 100_000, "nested too deeply"),

@@ -145,7 +145,7 @@ def test_a_request_may_set_variables_of_the_chat_template(ask: Ask) -> None:
     ("variables", "told"),
     [
         ({"enable_thinkin": False}, "did you mean 'enable_thinking'?"),
-        ({"messages": []}, "that is what every chat template is called with"),
+        ({"messages": []}, "every chat template already gets this variable"),
         ({"enable_thinking": "x" * 5000}, "more than 4,096 characters"),
     ],
 )

@@ -99,7 +99,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"type": "json_schema", "json_schema": {"schema": [1]}},
      "response_format.json_schema.schema", "a JSON schema is an object"),
     ({"type": "json_schema", "json_schema": {"schema": {"properties": {"a": {"type": "itn"}}}}},
-     "response_format.json_schema.schema", "schema.properties.a cannot be held to: Invalid type"),
+     "response_format.json_schema.schema", "schema.properties.a cannot be enforced: Invalid type"),
     ({"type": "json_object", "schema": []}, "response_format.schema", "is an object"),
     ({"type": "json_object", "schema": {"enum": ["x" * 70_000]}}, "response_format.schema",
      "at most 65536"),

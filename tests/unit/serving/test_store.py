@@ -53,7 +53,7 @@ def test_an_adapter_is_loaded_and_unloaded_by_its_name(serve: Serve) -> None:
     text = server.text("mine", TEXT, max_tokens=9)
     key = next(name for name in server.held.names if name.startswith("mine@"))
     assert text == server.held.complete([TEXT], [key], max_new_tokens=9)[0]
-    _refused(server.post("load_lora_adapter", lora_name="lora"), 400, "is served already")
+    _refused(server.post("load_lora_adapter", lora_name="lora"), 400, "is already served")
     assert server.post("unload_lora_adapter", lora_name="lora").status_code == 200
     _refused(server.chat("lora", TEXT), 404, "Served: tiny, mine.")
     _refused(server.post("unload_lora_adapter", lora_name="lora"), 404, "Served: mine.")

@@ -162,7 +162,7 @@ def test_warm_up_is_so_many_steps_from_one_on() -> None:
     assert _shares("constant", 5, 2) == pytest.approx([0.5, 1.0, 1.0, 1.0, 1.0])
     assert _shares("linear", 3, 6) == pytest.approx([1 / 6, 2 / 6, 3 / 6])
     assert TrainSpec(warmup=3).warmup == 3
-    with pytest.raises(ValueError, match="a number of steps, which is a whole one"):
+    with pytest.raises(ValueError, match="a number of steps, which must be a whole number"):
         TrainSpec(warmup=2.5)
 
 

@@ -153,8 +153,8 @@ def test_one_that_cannot_be_opened_is_named_and_the_others_are_let_go(
     with pytest.raises(InputError) as refused:
         make_trainer(trackers=opened).train()
     assert str(refused.value) == (
-        "r.yaml, line 4: the tracker 'wandb' could not be opened: no API key. Log in. Mend that, "
-        "or go on without it: the recipe again, with --set 'train.trackers=[mlflow]'."
+        "r.yaml, line 4: the tracker 'wandb' could not be opened: no API key. Log in. Fix that, "
+        "or continue without it: run the recipe again with --set 'train.trackers=[mlflow]'."
     )
     assert first.outcomes == ["failed"]
 

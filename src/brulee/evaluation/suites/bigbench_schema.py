@@ -157,7 +157,7 @@ def _check_pattern(task: JsonTask, label: str) -> None:
     try:
         groups = re.compile(task.output_regex).groups
     except re.error as error:
-        raise InputError(f"{label}: output_regex is no regular expression: {error}.") from None
+        raise InputError(f"{label}: output_regex is not a regular expression: {error}.") from None
     if groups > 1:
         raise InputError(
             f"{label}: output_regex has {groups} groups, so that it has no single match; "
@@ -174,7 +174,9 @@ def _check_example(task: JsonTask, example: Example, where: str) -> None:
     if target == [] or (target is None and not scores):
         raise InputError(f"{where}: neither a target nor target_scores.")
     if target is None and scores and _none_is_right(list(scores.values())):
-        raise InputError(f"{where}: target_scores sets no choice apart, so that none is right.")
+        raise InputError(
+            f"{where}: all choices have the same target_scores, so that none is right."
+        )
 
 
 def _none_is_right(scores: list[float]) -> bool:

@@ -36,7 +36,7 @@ class Generated:
         if task.preferred_score == "bleurt":
             raise InputError(
                 f"{task.name}: its score is bleurt, which needs the weights of another model and "
-                "is not offered; leave the task out."
+                "is not supported; leave the task out."
             )
         asked = [metric for metric in task.asks(GENERATED) if metric != "bleurt"]
         self.asked = tuple(asked)

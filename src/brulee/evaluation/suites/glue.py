@@ -78,7 +78,8 @@ class GLUE(Suite):
         if options.phrasings and options.prompt != "likelihood":
             raise InputError(
                 f"--set, suite glue: phrasings = {options.phrasings} compares the answers of each "
-                f"phrasing, and prompt = {options.prompt} has them written; leave out one of both."
+                f"phrasing, but prompt = {options.prompt} generates them; leave out one of the "
+                "two."
             )
         if data is not None:
             check_folder(data)

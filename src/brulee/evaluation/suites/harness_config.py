@@ -180,12 +180,12 @@ def task_config(config: Config) -> TaskConfig:
     """A task, checked. Raises InputError naming the file, line and key of what is wrong."""
     for key in _NOT_OFFERED:
         if config.values.get(key):
-            raise InputError(f"{config.source.at((key,))}: {key} is not offered here.")
+            raise InputError(f"{config.source.at((key,))}: {key} is not supported here.")
     values = {k: v for k, v in config.values.items() if k not in (*_NOT_OFFERED, "group")}
     task = check(TaskConfig, values, config.source, ())
     where = config.source.at(("generation_kwargs",))
     if task.generation_kwargs is not None and task.generation_kwargs.sampled:
-        raise InputError(f"{where}: sampled answers are not offered; write do_sample: false.")
+        raise InputError(f"{where}: sampled answers are not supported; write do_sample: false.")
     if task.output_type == "multiple_choice" and task.doc_to_choice is None:
         raise InputError(f"{config.source.label}: multiple_choice needs doc_to_choice.")
     return task

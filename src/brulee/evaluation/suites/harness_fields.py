@@ -45,7 +45,7 @@ def text_of(document: Document, field: str | int | None, choices: bool) -> str |
     if isinstance(found, str) and found.isdigit() and choices and field not in document.values:
         return int(found)
     if not isinstance(found, str | int):
-        raise InputError(f"{document.place}: doc_to_text gives {found!r}, which is no text.")
+        raise InputError(f"{document.place}: doc_to_text gives {found!r}, which is not text.")
     return found
 
 
@@ -99,7 +99,7 @@ def template(document: Document, text: str, name: str) -> str:
     try:
         return render(_program(text), document.values, document.place)
     except jinja2.TemplateSyntaxError as error:
-        raise InputError(f"{where} is no valid template: {error.message}.") from None
+        raise InputError(f"{where} is not a valid template: {error.message}.") from None
     except jinja2.UndefinedError as error:
         missing = str(error).split("'")[1] if "'" in str(error) else str(error)
         raise unknown("column", missing, document.values, where) from None

@@ -70,7 +70,7 @@ def _compiled(pattern: Any, where: str) -> Any:
     try:
         return regex.compile(str(pattern))
     except regex.error as error:
-        raise InputError(f"{where}: {pattern!r} is no regular expression: {error}.") from None
+        raise InputError(f"{where}: {pattern!r} is not a regular expression: {error}.") from None
 
 
 def _first(options: Mapping[str, Any], where: str) -> Filter:

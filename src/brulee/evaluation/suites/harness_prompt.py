@@ -122,7 +122,7 @@ def _shot(task: TaskConfig, document: Document) -> str:
     if isinstance(answer, list):
         answer = answer[0] if answer else None
     if not isinstance(answer, str):
-        raise InputError(f"{document.place}: doc_to_target gives {answer!r}, which is no text.")
+        raise InputError(f"{document.place}: doc_to_target gives {answer!r}, which is not text.")
     prefix = prefix_of(document, style.gen_prefix)
     if not answer:
         return f"{text}{prefix}"
@@ -139,8 +139,8 @@ def _text(task: TaskConfig, document: Document, field: Any) -> str:
     found = text_of(document, field, task.doc_to_choice is not None)
     if isinstance(found, int):
         raise InputError(
-            f"{document.place}: doc_to_text gives the number {found}, so that each choice is a "
-            "context of its own; that is not offered here."
+            f"{document.place}: doc_to_text gives the number {found}, so that each choice has its "
+            "own context, which is not supported here."
         )
     return found
 

@@ -81,7 +81,7 @@ def scores_of(
         score = known[entry.metric]
         if entry.aggregation not in (None, score.aggregation):
             raise InputError(
-                f"{where}: {entry.metric} with aggregation {entry.aggregation} is not offered; "
+                f"{where}: {entry.metric} with aggregation {entry.aggregation} is not supported; "
                 f"its own is {score.aggregation}."
             )
         found[entry.metric] = _with_options(entry, score, where)
@@ -103,7 +103,9 @@ def _with_options(entry: MetricConfig, score: Score, where: str) -> Score:
         try:
             re.compile(pattern)
         except re.error as error:
-            raise InputError(f"{where}: {pattern!r} is no regular expression: {error}.") from None
+            raise InputError(
+                f"{where}: {pattern!r} is not a regular expression: {error}."
+            ) from None
     return Score(partial(_exact_match_with, options=given), score.aggregation)
 
 

@@ -97,7 +97,7 @@ def _refuse_code(text: str, where: str) -> None:
                 line = event.start_mark.line + 1 if event.start_mark else 1
                 raise InputError(
                     f"{where}, line {line}: !function {event.value} would run Python code of the "
-                    "task's author, which is not done; write a template."
+                    "task's author, which brulee does not do; write a template."
                 )
     except yaml.YAMLError:
         return  # parse() says what is malformed

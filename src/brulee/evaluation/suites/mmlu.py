@@ -105,7 +105,7 @@ def _split(data: Path | None, options: Options) -> Split:
     check_folder(data)
     held: list[Split] = [split for split in ("test", "val") if (data / split).is_dir()]
     if not held:
-        raise InputError(f"{data}: it has neither a folder test nor val; MMLU's files lie in them.")
+        raise InputError(f"{data}: it has neither a folder test nor val, which hold MMLU's files.")
     if options.split is not None and options.split not in held:
         raise InputError(f"{data}: no folder {options.split}; it has {held[0]}.")
     return options.split or held[0]

@@ -123,11 +123,11 @@ def _train_all(study: Study, outlined: Outline) -> str | None:
             continue
         here, hosts = study.elsewhere()
         if hosts:
-            return f"trials are still at work on {', '.join(sorted(hosts))}"
+            return f"trials are still running on {', '.join(sorted(hosts))}"
         if not here:
             return None
         if over:
-            return "the time was over, and trials are still at work in other processes"
+            return "the time is over, but trials are still running in other processes"
         with waiting(f"Waiting for {here} trials of other processes"):
             time.sleep(_POLL)
 
@@ -137,7 +137,10 @@ def _tested(outlined: Outline, found: Sweep) -> Sweep:
     best, own = found.best, found.own
     assert best is not None
     if trained(outlined.folder / best.run) is None:
-        said = f"{best.run} was chosen and lies on another machine; the same command there tests it"
+        said = (
+            f"{best.run} was chosen and is on another machine; run the same command there to test "
+            "it"
+        )
         return found.model_copy(update={"stopped": said})
     asked = [best]
     if own and own.value is not None and own != best and trained(outlined.folder / own.run):
@@ -178,14 +181,14 @@ def _tidy(study: Study, outlined: Outline) -> None:
 
 
 def _say_waiting() -> None:
-    note("another process scores the chosen trial, which is waited for.")
+    note("waiting for another process, which is scoring the chosen trial.")
 
 
 def _check_alone() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(
-            "a sweep's trainings are of one process each; start it without torchrun, and as often "
-            "as there are devices: processes share the trials."
+            "each training of a sweep runs in one process; start the sweep without torchrun, "
+            "once for each device: the processes share the trials."
         )
 
 
@@ -195,8 +198,8 @@ def _check_folder(where: Path, options: Options, fresh: bool) -> None:
         raise InputError(f"{where}: this folder is not empty and holds no sweep; name another.")
     if fresh and options.storage:
         raise InputError(
-            "--fresh moves a folder aside and leaves the trials in a storage as they are; name "
-            "another sweep there: --folder NEW."
+            "--fresh moves a folder aside but leaves the trials in a storage; name a new sweep: "
+            "--folder NEW."
         )
     try_writing(parent)
 
@@ -219,6 +222,6 @@ def _move_aside(where: Path) -> None:
 
 def _stopped(reason: str) -> AskedToStopError:
     return AskedToStopError(
-        f"{reason}; finished trials are kept, and a training that was begun goes on from its "
-        "newest checkpoint. Go on with the same command."
+        f"{reason}; finished trials are kept, and an unfinished training continues from its "
+        "newest checkpoint. Run the same command again to continue."
     )

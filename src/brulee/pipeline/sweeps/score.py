@@ -40,8 +40,8 @@ def higher_is_better(recipe: Recipe, corpus: Corpus, objective: str) -> bool:
     if lacking and len(lacking) < len(keys):
         valid = ", ".join(sorted([LOSS, *shared]))
         raise InputError(
-            f"--objective: {objective} is no score of {lacking[0]}, and a sweep chooses by one of "
-            f"every task. Valid: {valid}."
+            f"--objective: {objective} is not a score of {lacking[0]}, and a sweep chooses by one "
+            f"of every task. Valid: {valid}."
         )
     if lacking:
         raise unknown("objective", objective, [LOSS, *shared], "--objective")
@@ -76,7 +76,7 @@ def _has_part(task: Task, row: int, metric: Metric, key: str) -> bool:
 
 
 def _without_part(path: str, key: str) -> InputError:
-    return InputError(f"{path}: no validation row has a part in {key}; choose by another score.")
+    return InputError(f"{path}: no validation row counts towards {key}; choose by another score.")
 
 
 def validation_score(recipe: Recipe, run: Path, key: str) -> float:

@@ -94,7 +94,9 @@ class Space:
         for key, methods in self.applies.items():
             without = [name for name in self.methods if name not in methods]
             if without:
-                found.append(f"{key} is no option of {', '.join(without)}, which goes without it.")
+                found.append(
+                    f"{key} is not an option of {', '.join(without)}, which goes without it."
+                )
         return found
 
 

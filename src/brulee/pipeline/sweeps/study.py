@@ -93,8 +93,8 @@ class Study:
             known = self._study.user_attrs.get("facts")
             if known is None and self._study.get_trials():
                 raise InputError(
-                    f"--storage: it holds a study named {self.folder.name!r} that is no sweep; "
-                    "name another folder, by which the study is called."
+                    f"--storage: it holds a study named {self.folder.name!r} that is not a sweep; "
+                    "name another folder, which also names the study."
                 )
             if known is None:
                 self._study.set_user_attr("facts", wanted)
@@ -104,8 +104,8 @@ class Study:
                 before, after = _differing(known.get(key), now)
                 raise InputError(
                     f"{self.folder}: this sweep was begun with another {key}: {before} there and "
-                    f"{after} now. Go on as it began, or begin anew: --fresh moves it aside, "
-                    "--folder names another."
+                    f"{after} now. Continue with the original settings, or start over: --fresh "
+                    "moves it aside, --folder names another."
                 )
 
     def claim(self) -> Claim | None:
@@ -282,8 +282,8 @@ def reached() -> Iterator[None]:
         yield
     except (lost, import_module("sqlalchemy.exc").SQLAlchemyError):
         raise StoppedError(
-            "the sweep's storage was lost; what it has is kept. When it is back, go on with the "
-            "same command."
+            "the connection to the sweep's storage was lost; its contents are kept. When it is "
+            "back, run the same command again."
         ) from None
 
 
@@ -298,7 +298,8 @@ def _storage(url: str, given: bool) -> Any:
         if not given:
             file = url.removeprefix("sqlite:///")
             raise InputError(
-                f"{file}: not the trials of a sweep that this optuna can read; begin anew: --fresh."
+                f"{file}: not the trials of a sweep that this optuna can read; start over with "
+                "--fresh."
             ) from None
         said = "its driver is not installed" if isinstance(error, ImportError) else "not reached"
         if isinstance(error, errors.ArgumentError):

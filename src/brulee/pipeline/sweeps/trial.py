@@ -139,9 +139,9 @@ class _Watch:
             if now[key] != began:
                 shutil.rmtree(run)
                 raise InputError(
-                    f"{self.outline.folder}: {key} changed while the sweep went on: it was {began} "
-                    f"and is {now[key]}. Trials of both cannot be compared: bring back what it "
-                    "began with and start it again, or begin anew with --fresh."
+                    f"{self.outline.folder}: {key} changed while the sweep went on: it was "
+                    f"{began} and is {now[key]}. Trials of both cannot be compared: restore the "
+                    "original and start it again, or start over with --fresh."
                 )
 
     def validated(self, step: int, loss: float) -> None:

@@ -24,7 +24,7 @@ _PLAIN = {"templates": "plain-text"}
 _DIVIDED = "of a text longer than train.max_length every piece is a document, and none overlap"
 UNKNOWN = "not known here"
 # LLaMA-Factory 0.9.5 has the text loader of `datasets` read such a file, a row a line.
-_BY_LINES = "a .txt file there is a document a line; here it is read in sections of many lines"
+_BY_LINES = "a .txt file there is one document per line; here it is read in sections of many lines"
 # Keys of an entry without which other rows are learned, or the same otherwise.
 TELLING = frozenset(("split", "chat_template", "chat_template_jinja", "conversation"))
 _CONTAINERS = ("json", "csv", "parquet", "text", "arrow")
@@ -40,7 +40,7 @@ _WHY = {
     "message_field_training": "an answer with train: false or training: false is not learned",
 }
 _ALPACA = (
-    "type: alpaca there puts sentences round instruction and input, and no chat template; here",
+    "type: alpaca there puts sentences around instruction and input, and no chat template; here",
     "these are the prompt, in the model's chat template (data.templates, model.chat_template)",
 )
 

@@ -91,7 +91,9 @@ def method(found: Converted, flat: Mapping[str, Any], at: At) -> None:
         _lora(found, flat)
         return
     for to in [to for to in found.values if to.startswith("method.")]:
-        found.leave(to, found.values.pop(to), "LoRA's, which is not what is trained", matters=False)
+        found.leave(
+            to, found.values.pop(to), "an option of LoRA, which is not the method", matters=False
+        )
     if kind == "full":
         found.put("method.name", "full")
     elif kind == "freeze":
@@ -267,7 +269,7 @@ def _framed(found: Converted) -> None:
         return
     for entry in plain:
         entry.remarks.append(
-            "its format is all of the prompt there; here the chat template is round it"
+            "its format is all of the prompt there; here the chat template is added around it"
         )
 
 
@@ -311,7 +313,7 @@ def _learned(found: Converted, flat: Mapping[str, Any]) -> None:
         found.left = [one for one in found.left if one.key != key]
         whose = "false" if key in flat else "false by default"
         where = " of chats" if found.tool.name == "TRL" else ""
-        found.leave(key, whose, f"prompts{where} are learned there; here answers alone are")
+        found.leave(key, whose, f"prompts{where} are learned there; here only answers are")
     else:
         found.left = [one for one in found.left if one.key != key]
 

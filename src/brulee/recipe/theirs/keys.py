@@ -52,21 +52,21 @@ def _lost(note: str) -> Key:
 
 
 _STEP = "documents of a step: per device, times devices, times what is accumulated"
-_CHECKPOINTING = _nowhere("layers are computed again by themselves where memory runs out")
+_CHECKPOINTING = _nowhere("layers are recomputed automatically when memory runs out")
 _PACKING = _nowhere("passes are packed without padding, and a document sees only itself")
-_LOADING = _nowhere("how data are read is not set")
+_LOADING = _nowhere("how data are loaded cannot be set")
 _LOG = _nowhere("every step is in events.jsonl")
 _FILES = _nowhere("a run's folder is kept; --fresh moves it aside")
-_KERNELS = _nowhere("attention and kernels are chosen by themselves")
+_KERNELS = _nowhere("attention and kernels are chosen automatically")
 _SHARDS = _nowhere(
     "not in a recipe: torchrun, or accelerate launch --use_fsdp, around brulee train"
 )
 _HUB = _nowhere("not in a recipe: brulee adapters push")
-_INPUTS = _lost("answers alone are learned, never prompts")
-_ANSWERS = _nowhere("answers alone are learned, never prompts")
+_INPUTS = _lost("only answers are learned, never prompts")
+_ANSWERS = _nowhere("only answers are learned, never prompts")
 _TOKENS = _lost("no token is added to the vocabulary")
-_LOSS = _lost("the loss is the cross-entropy of the learned tokens, each the same")
-_WHOLE = _lost("one rank, one alpha and one beginning for all modules of method.target")
+_LOSS = _lost("the loss is the cross-entropy of the learned tokens, equally weighted")
+_WHOLE = _lost("one rank, one alpha and one initialisation for all modules of method.target")
 _SOLVER = _lost("no train.optimizer has such settings")
 _CUT = _nowhere(
     "of a document longer than train.max_length the source text is cut, never the answer"
@@ -79,8 +79,8 @@ KEYS: Final[dict[str, Key]] = {
     **dict.fromkeys(("model_name_or_path", "base_model", "model_name"), Key("model")),
     "model_revision": Key("model.revision"),
     "load_in_4bit": Key("model.quantise", "in four bits", four_bits),
-    "quantization_bit": Key("model.quantise", "four bits alone", four_bits),
-    "load_in_8bit": _lost("the base is held whole or in four bits (model.quantise: nf4)"),
+    "quantization_bit": Key("model.quantise", "four bits only", four_bits),
+    "load_in_8bit": _lost("the base is held in full or in four bits (model.quantise: nf4)"),
     "bnb_4bit_quant_type": _nowhere("four bits are NF4"),
     "use_bnb_nested_quant": _nowhere("the scales of four bits are quantised again"),
     "double_quantization": _nowhere("the scales of four bits are quantised again"),
@@ -91,13 +91,16 @@ KEYS: Final[dict[str, Key]] = {
     "chat_template_kwargs": Key("model.chat_template_kwargs"),
     "enable_thinking": Key("model.chat_template_kwargs", "{enable_thinking: false}"),
     **dict.fromkeys(
-        ("adapter_name_or_path", "lora_model_dir"), _lost("an adapter begins new, from no other")
+        ("adapter_name_or_path", "lora_model_dir"),
+        _lost("training starts a new adapter, never from another"),
     ),
     **dict.fromkeys(("special_tokens", "tokens", "add_tokens", "resize_vocab"), _TOKENS),
-    **dict.fromkeys(("eos_token", "pad_token"), _lost("the tokenizer's own tokens end and fill")),
+    **dict.fromkeys(
+        ("eos_token", "pad_token"), _lost("the tokenizer's own end and padding tokens are used")
+    ),
     **dict.fromkeys(
         ("trust_remote_code", "tokenizer_type", "model_type", "strict", "tokenizer_use_fast"),
-        _nowhere("models load by transformers' own classes"),
+        _nowhere("models are loaded by transformers' own classes"),
     ),
     **dict.fromkeys(("torch_dtype", "dtype"), Key("train.precision", "", precision)),
     # the method
@@ -111,7 +114,7 @@ KEYS: Final[dict[str, Key]] = {
     **dict.fromkeys(("use_rslora", "peft_use_rslora"), Key("method.rslora", "", boolean)),
     **dict.fromkeys(("use_dora", "peft_use_dora"), Key("method.dora", "", boolean)),
     "loraplus_lr_ratio": Key("method.plus_ratio", "", number),
-    "loraplus_lr_embedding": _nowhere("LoRA+ has no rate for embeddings of its own"),
+    "loraplus_lr_embedding": _nowhere("LoRA+ has no separate rate for embeddings"),
     "pissa_init": Key("method.init", "", pissa),
     **dict.fromkeys(
         ("adapter", "finetuning_type", "training_type", "use_peft"),
@@ -124,17 +127,17 @@ KEYS: Final[dict[str, Key]] = {
     "freeze_trainable_layers": Key("method.layers", "of method.name: selective"),
     **dict.fromkeys(
         ("lora_modules_to_save", "modules_to_save", "additional_target"),
-        _lost("no module is tuned whole beside LoRA; method.target takes embeddings and lm_head"),
+        _lost("no module is fully tuned next to LoRA; method.target takes embeddings and lm_head"),
     ),
-    "unfrozen_parameters": _lost("method.name: selective says what is tuned of the model itself"),
+    "unfrozen_parameters": _lost("method.name: selective tunes parameters of the model itself"),
     **dict.fromkeys(
         ("freeze_extra_modules", "freeze_trainable_modules"),
-        Key("", "method.name: selective says what is tuned of the model itself", matters=True),
+        Key("", "method.name: selective tunes parameters of the model itself", matters=True),
     ),
     **dict.fromkeys(("lora_rank_pattern", "lora_alpha_pattern", "rank_pattern"), _WHOLE),
     "peft_init_lora_weights": _WHOLE,
     "lora_target_parameters": Key("method.target", "experts, router or parameter:NAME"),
-    "create_new_adapter": _lost("an adapter begins new, from no other"),
+    "create_new_adapter": _lost("training starts a new adapter, never from another"),
     "use_loftq": _lost("LoRA begins as in its paper, or with method.init: pissa"),
     **dict.fromkeys(
         ("neftune_noise_alpha", "noisy_embedding_alpha"),
@@ -162,10 +165,10 @@ KEYS: Final[dict[str, Key]] = {
     "adam_beta2": Key("train.beta2", "", number),
     "adam_epsilon": Key("train.epsilon", "", number),
     "bf16": Key("train.precision", "", precision),
-    "fp16": Key("train.precision", "fp16 is not here: auto, float32 or bfloat16"),
+    "fp16": Key("train.precision", "fp16 is not supported: auto, float32 or bfloat16"),
     **dict.fromkeys(
         ("bf16_full_eval", "fp16_full_eval", "bfloat16", "float16"),
-        _nowhere("train.precision says what is computed in"),
+        _nowhere("train.precision sets the number format of computation"),
     ),
     **dict.fromkeys(("label_smoothing_factor", "use_dft_loss", "use_asft_loss"), _LOSS),
     **dict.fromkeys(
@@ -173,28 +176,28 @@ KEYS: Final[dict[str, Key]] = {
     ),
     **dict.fromkeys(
         ("embedding_lr", "embedding_lr_scale", "lr_groups"),
-        _lost("one rate for all that is trained; method.plus_ratio is LoRA+'s"),
+        _lost("one rate for everything that is trained; method.plus_ratio is LoRA+'s"),
     ),
     **dict.fromkeys(("use_galore", "use_apollo", "use_badam", "use_adam_mini"), _SOLVER),
     **dict.fromkeys(("optim_args", "optim_target_modules"), _SOLVER),
     "use_muon": Key("train.optimizer", "", muon),
     "adam_beta3": _SOLVER,
     "adam_epsilon2": _SOLVER,
-    "rope_scaling": _lost("positions are scaled as the model's own config.json says"),
+    "rope_scaling": _lost("positions are scaled as in the model's own config.json"),
     "shift_attn": _lost("a token sees the whole of its document"),
     **dict.fromkeys(
         ("disable_shuffling", "curriculum_sampling", "sample_packing_sequentially"),
-        _lost("rows come in an order drawn anew for each epoch from train.seed"),
+        _lost("the order of rows is drawn again for each epoch from train.seed"),
     ),
     **dict.fromkeys(
         ("shuffle_dataset", "shuffle_merged_datasets", "train_sampling_strategy"),
-        _nowhere("rows come in an order drawn anew for each epoch from train.seed"),
+        _nowhere("the order of rows is drawn again for each epoch from train.seed"),
     ),
     **dict.fromkeys(("excess_length_strategy", "truncation_mode", "max_packed_sequence_len"), _CUT),
     "pure_bf16": _lost("trained values are held in float32"),
     "tf32": _KERNELS,
     **dict.fromkeys(("seed", "random_seed"), Key("train.seed", "", count)),
-    "data_seed": _nowhere("train.seed is that of the order of rows as well"),
+    "data_seed": _nowhere("train.seed also sets the order of rows"),
     "max_steps": Key("train.max_steps", "", count),
     **dict.fromkeys(
         ("early_stopping_patience", "early_stopping_steps"),
@@ -246,14 +249,14 @@ KEYS: Final[dict[str, Key]] = {
     ),
     **dict.fromkeys(
         ("type", "format_type", "formatting"),
-        _nowhere("what rows are shows by their columns, or data.templates says it"),
+        _nowhere("the columns show what rows are, or data.templates sets it"),
     ),
     **dict.fromkeys(
         ("eval_dataset", "test_datasets", "dataset_test_split"),
         _lost("a source's own splits are kept, or data.split holds rows out"),
     ),
     "output_dir": Key("name", "the run's folder under `runs`, or --folder"),
-    "run_name": _nowhere("a run is called as its folder"),
+    "run_name": _nowhere("a run has the name of its folder"),
     # what a recipe need not say
     **dict.fromkeys(("gradient_checkpointing", "activation_offloading"), _CHECKPOINTING),
     **dict.fromkeys(("gradient_checkpointing_kwargs", "use_reentrant"), _CHECKPOINTING),

@@ -51,9 +51,11 @@ def written(file: Path) -> Written:
 
 def _lines(found: Converted, file: Path) -> Iterator[str]:
     yield f"# Written by `brulee init --from {quoted(str(file))}`, a file of {found.tool.name}'s."
-    yield "# A remark says in what a value differs, or that the other file leaves it out."
-    yield from _left("What it says and this does not, though the training differs:", found, True)
-    yield from _left("What needs no saying here:", found, False)
+    yield "# A comment says how a value differs, or that the other file leaves it out."
+    yield from _left(
+        "Settings that a recipe cannot express and that change the training:", found, True
+    )
+    yield from _left("Settings that a recipe does not need:", found, False)
     yield ""
     yield from _keys(found, "", "name", "runs")
     yield from _model(found)

@@ -39,9 +39,9 @@ def check_trackers(names: Sequence[str], where: str) -> None:
         package = TRACKERS[name].package
         if package is not None and find_spec(package) is None:
             raise InputError(
-                f"{where}: the tracker {name!r} needs the package {package!r}; install it "
-                "with: pip install 'brulee[trackers]'. Or go on without it: the recipe again, with "
-                f"{_without(names, name)}."
+                f"{where}: the tracker {name!r} needs the package {package!r}; install it with: "
+                "pip install 'brulee[trackers]'. Or continue without it: run the recipe again "
+                f"with {_without(names, name)}."
             )
 
 
@@ -60,8 +60,8 @@ def open_trackers(
             tracker = TRACKERS[name](at)
         except Exception as error:
             raise InputError(
-                f"{where}: the tracker {name!r} could not be opened: {words(error)}. Mend that, or "
-                f"go on without it: the recipe again, with {_without(names, name)}."
+                f"{where}: the tracker {name!r} could not be opened: {words(error)}. Fix that, or "
+                f"continue without it: run the recipe again with {_without(names, name)}."
             ) from None
         yield tracker
         known.ids[name] = tracker.id

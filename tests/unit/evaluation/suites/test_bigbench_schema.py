@@ -44,7 +44,7 @@ def test_defaults_are_the_published_ones(tmp_path: Path) -> None:
         ({"metrics": ["exact_match"]}, "did you mean 'exact_str_match'"),
         ({"preferred_score": "rouge"}, "unknown preferred_score 'rouge'"),
         ({"ouput_regex": "x"}, "did you mean 'output_regex'"),
-        ({"output_regex": "("}, "output_regex is no regular expression"),
+        ({"output_regex": "("}, "output_regex is not a regular expression"),
         ({"output_regex": "(a)(b)"}, "output_regex has 2 groups"),
         ({"examples": []}, "examples"),
         ({"examples": [{"target": "x"}]}, "'examples.0.input' is required"),
@@ -59,7 +59,7 @@ def test_defaults_are_the_published_ones(tmp_path: Path) -> None:
                 "metrics": ["multiple_choice_grade"],
                 "examples": [{"input": "1", "target_scores": {"a": 0, "b": 0}}],
             },
-            "sets no choice apart",
+            "all choices have the same target_scores",
         ),
     ],
 )

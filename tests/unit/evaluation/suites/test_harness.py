@@ -150,12 +150,12 @@ def open_changed(folder: Path, **changed: Any) -> list[SuiteTask]:
     ("changed", "words"),
     [
         ({"doc_to_txt": "x"}, "line 12: unknown key 'doc_to_txt'; did you mean 'doc_to_text'"),
-        ({"process_docs": "u.f"}, "line 12: process_docs is not offered"),
+        ({"process_docs": "u.f"}, "line 12: process_docs is not supported"),
         ({"output_type": "multiple_choice"}, "multiple_choice needs doc_to_choice"),
         ({"metric_list": [{"metric": "exact_mach"}]}, "did you mean 'exact_match'"),
         (
             {"metric_list": [{"metric": "exact_match", "aggregation": "median"}]},
-            "aggregation median is not offered",
+            "aggregation median is not supported",
         ),
         (
             {"metric_list": [{"metric": "exact_match", "ignore_cases": True}]},
@@ -167,11 +167,11 @@ def open_changed(folder: Path, **changed: Any) -> list[SuiteTask]:
         ),
         (
             {"generation_kwargs": {"do_sample": True, "temperature": 0.7}},
-            "line 12: sampled answers are not offered",
+            "line 12: sampled answers are not supported",
         ),
         (
             {"generation_kwargs": {"temperature": 0.7}},
-            "line 12: sampled answers are not offered",
+            "line 12: sampled answers are not supported",
         ),
         ({"generation_kwargs": {"num_beams": 4}}, "generation_kwargs.num_beams = 4 is not valid"),
         ({"generation_kwargs": {"repetition_penalty": 2.0}}, "unknown key.*repetition_penalty"),
@@ -200,9 +200,9 @@ def open_changed(folder: Path, **changed: Any) -> list[SuiteTask]:
         ({"dataset_kwargs": {"data_files": {"test": ""}}}, "toy: data_files test is ''; the name"),
         ({"test_split": "tset"}, "did you mean 'test'"),
         ({"doc_to_text": "{{txt}}"}, "line 1: doc_to_text: unknown column 'txt'.*'text'"),
-        ({"doc_to_text": "{% for %}"}, "doc_to_text is no valid template"),
+        ({"doc_to_text": "{% for %}"}, "doc_to_text is not a valid template"),
         ({"num_fewshot": 5}, "num_fewshot is 5, but only 1 rows"),
-        ({"doc_to_text": "1", "doc_to_choice": ["x", "y"]}, "each choice is a context of its own"),
+        ({"doc_to_text": "1", "doc_to_choice": ["x", "y"]}, "each choice has its own context"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, changed: dict[str, Any], words: str) -> None:

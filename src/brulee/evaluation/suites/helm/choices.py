@@ -29,7 +29,9 @@ _SOLVED_SHARE: Final = 0.2  # of TruthfulQA's questions, which has one file only
 def _mmlu_files(folder: Path, subject: str) -> Instances:
     held = [split for split in ("val", "test") if (folder / split).is_dir()]
     if not held:
-        raise InputError(f"{folder}: it has neither a folder val nor test; MMLU's files lie there.")
+        raise InputError(
+            f"{folder}: it has neither a folder val nor test, which hold MMLU's files."
+        )
 
     def read(split: str) -> list[Instance]:
         file = find_file(folder / split, f"{subject}_{split}.csv")

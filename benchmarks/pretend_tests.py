@@ -1,0 +1,354 @@
+"""The tests, on a GPU that is pretended: tensors that say they are on one, computed on the CPU.
+
+    python benchmarks/pretend_tests.py tests/end_to_end -m "not slow"     # pytest's arguments
+
+For a CUDA build of PyTorch, gcc and g++; no GPU and no driver. `train.device: auto` is then the
+GPU, in this process, its threads and those it starts. An operation on tensors of both kinds is an
+error, as it is on a GPU; what brulee does on a GPU alone (all documents to one kernel, padded
+encoder-decoders, passes of as many tokens) is done and compared with what the tests expect.
+Loops in Triton are left out: an interpreter of theirs is in tests/unit/models, and here too slow.
+
+Failing is what cannot be pretended: four bits, several GPUs, and tests that put ids on the CPU
+before a model themselves.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from pretended_driver import STAGE, say_there_is_one, show_devices, with_driver
+
+HERE: Final = Path(__file__).parent
+# Where tensors of both kinds may meet.
+_CROSSES: Final = frozenset(("_to_copy", "copy_", "lift_fresh", "set_"))
+_INDEXES: Final = frozenset(("index", "index_put", "index_put_", "_index_put_impl_"))
+# What every other Python process begins with, if it imports torch.
+_FOLLOWS: Final = f"""
+import importlib.util, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name != "torch" or self not in sys.meta_path:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        run = spec.loader.exec_module
+
+        def exec_module(module):
+            run(module)
+            sys.path.insert(0, {str(HERE)!r})
+            import pretend_tests
+            pretend_tests.pretend()
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def main() -> None:
+    if STAGE not in os.environ:
+        sys.exit(with_driver(__file__, sys.argv[1:]))
+    import pytest
+
+    os.environ["BRULEE_KERNELS"] = "torch"
+    pretend()
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "sitecustomize.py").write_text(_FOLLOWS)
+        _have_processes_follow(scratch)
+        sys.exit(pytest.main(["-n", "0", "-p", "no:cacheprovider", *sys.argv[1:]]))
+
+
+def _have_processes_follow(folder: str) -> None:
+    """Every process that is started finds the folder first, whatever path it is given."""
+    process: Any = subprocess.Popen
+    begin = process.__init__
+
+    def begun(self: Any, *arguments: Any, env: Any = None, **options: Any) -> None:
+        env = dict(os.environ if env is None else env)
+        env["PYTHONPATH"] = os.pathsep.join([folder, *filter(None, [env.get("PYTHONPATH")])])
+        begin(self, *arguments, env=env, **options)
+
+    process.__init__ = begun
+
+
+def pretend() -> None:
+    """From here on this process has a GPU."""
+    import torch
+    import torch.utils._device
+
+    # Made from what torch.tensor is before it is another.
+    torch.utils._device._device_constructors()
+    state = torch.zeros(16, dtype=torch.uint8)
+    # Something is held there, as `brulee plan` has to see.
+    say_there_is_one(
+        memory_allocated=1 << 20, max_memory_allocated=2 << 20, get_rng_state_all=[state]
+    )
+    # Random numbers are the CPU's.
+    setattr(torch.cuda, "get_rng_state", lambda *_: torch.get_rng_state())  # noqa: B010
+    setattr(torch.cuda, "set_rng_state", lambda new, *_: torch.set_rng_state(new))  # noqa: B010
+    _Placed.install()
+    show_devices()
+
+
+class _Placed:
+    """Tensors on the GPU: a wrapper that has the device, round a tensor that has the values."""
+
+    @staticmethod
+    def install() -> None:
+        import torch
+        from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+        from torch.utils._pytree import tree_leaves, tree_map
+
+        tensor: Any = torch.Tensor
+        aliased: Any = return_and_correct_aliasing
+
+        class There(tensor):  # type: ignore[misc]
+            __torch_function__ = torch._C._disabled_torch_function_impl
+
+            @staticmethod
+            def __new__(cls: Any, inner: torch.Tensor, requires_grad: bool = False) -> Any:
+                return torch.Tensor._make_wrapper_subclass(
+                    cls,
+                    inner.shape,
+                    strides=inner.stride(),
+                    storage_offset=inner.storage_offset(),
+                    dtype=inner.dtype,
+                    device=torch.device("cuda", 0),
+                    requires_grad=requires_grad,
+                )
+
+            def __init__(self, inner: torch.Tensor, requires_grad: bool = False) -> None:
+                del requires_grad
+                self.inner = inner
+
+            @classmethod
+            def __torch_dispatch__(
+                cls, func: Any, _: Any, args: Any = (), kwargs: Any = None
+            ) -> Any:
+                return run(func, args, kwargs or {})
+
+            def __getitem__(self, at: Any) -> Any:
+                """Lists become tensors in C++, which would ask the GPU for room."""
+
+                def made(one: Any) -> Any:
+                    return torch.tensor(one) if isinstance(one, list) else one
+
+                at = tuple(map(made, at)) if isinstance(at, tuple) else made(at)
+                return torch.Tensor.__getitem__(self, at)
+
+            def data_ptr(self) -> int:
+                return self.inner.data_ptr()
+
+            def untyped_storage(self) -> Any:
+                return self.inner.untyped_storage()
+
+            def set_(self, *given: Any) -> Any:
+                return There(torch.empty(0, dtype=self.dtype).set_(*given))
+
+            def tolist(self) -> Any:
+                return self.cpu().tolist()
+
+            def numpy(self, *_: Any, **__: Any) -> Any:
+                raise TypeError("a tensor on a GPU is no array: copy it with Tensor.cpu() first")
+
+            __array__ = numpy
+
+        def inside(x: Any) -> Any:
+            return x.inner if isinstance(x, There) else x
+
+        def placed(x: Any) -> Any:
+            return There(x) if isinstance(x, torch.Tensor) and not isinstance(x, There) else x
+
+        def run(func: Any, args: Any, kwargs: Any) -> Any:
+            name = func.name().split("::")[1].split(".")[0]
+            tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+            there = [x for x in tensors if isinstance(x, There)]
+            here = [x for x in tensors if not isinstance(x, There) and x.ndim]
+            if there and here and name not in _CROSSES:
+                indices = name in _INDEXES and isinstance(args[0], There)
+                if not indices or (len(args) > 2 and args[2] is here[-1]):
+                    shapes = [tuple(x.shape) for x in tensors]
+                    raise RuntimeError(f"{func} has tensors on a GPU and on the CPU: {shapes}")
+            own = tree_map(inside, args)
+            more = tree_map(inside, kwargs)
+            if name in _ATTENTIONS:
+                return tree_map(placed, _ATTENTIONS[name](*own, **more))
+            if name == "copy_":
+                own[0].copy_(own[1])
+                return args[0]
+            if name == "is_pinned":
+                return False
+            on_gpu = bool(there)
+            if more.get("device") is not None:
+                on_gpu = torch.device(more["device"]).type == "cuda"
+                more["device"] = torch.device("cpu") if on_gpu else more["device"]
+            more = {k: v for k, v in more.items() if k != "pin_memory"}
+            found = func(*own, **more)
+            if not on_gpu:
+                return found
+            same = {id(x.inner): x for x in there}
+            found = tree_map(lambda x: same[id(x)] if id(x) in same else placed(x), found)
+            if not there or not isinstance(found, torch.Tensor):
+                return found
+            return aliased(func, args, kwargs, found)
+
+        class Everywhere(TorchDispatchMode):  # type: ignore[no-untyped-call]
+            """Tensors that are made on the GPU are of no kind before."""
+
+            def __torch_dispatch__(
+                self, func: Any, _: Any, args: Any = (), kwargs: Any = None
+            ) -> Any:
+                return run(func, args, kwargs or {})
+
+        _replace(There, Everywhere)
+        Everywhere().__enter__()  # type: ignore[no-untyped-call]
+
+
+def _replace(There: Any, Everywhere: Any) -> None:
+    """What makes tensors in C++, past all modes; and what chooses by the kind of GPU."""
+    import torch
+
+    made: Any = torch.tensor
+
+    def tensor(data: Any, *, device: Any = None, requires_grad: bool = False, **more: Any) -> Any:
+        found = made(data.cpu() if isinstance(data, There) else data, **more)
+        found = found if device is None else found.to(device)
+        return found.requires_grad_(requires_grad) if requires_grad else found
+
+    def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
+        if isinstance(data, torch.Tensor):
+            return data.to(device=device, dtype=dtype)
+        return tensor(data, device=device, **({} if dtype is None else {"dtype": dtype}))
+
+    def swapped(one: Any, other: Any) -> None:
+        """`Module.to` moves parameters so, which keeps those that refer to them."""
+        if isinstance(one, torch.nn.Parameter) and isinstance(other, There):
+            other._is_param = True
+        one.__class__, other.__class__ = other.__class__, one.__class__
+        one.__dict__, other.__dict__ = other.__dict__, one.__dict__
+        torch._C._swap_tensor_impl(one, other)
+
+    begin = threading.Thread.run
+
+    def begun(self: threading.Thread) -> None:
+        with Everywhere():
+            begin(self)
+
+    for place, name, new in (
+        (torch, "tensor", tensor),
+        (torch, "as_tensor", as_tensor),
+        (torch.utils, "swap_tensors", swapped),
+        (torch.Tensor, "pin_memory", lambda self, *_: self),
+        (torch.nn.functional, "scaled_dot_product_attention", _attention),
+        (threading.Thread, "run", begun),
+    ):
+        setattr(place, name, new)
+    torch.__future__.set_swap_module_params_on_conversion(True)
+
+
+def _attention(
+    q: Any,
+    k: Any,
+    v: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """In torch's products: its own asks the GPU which kernel it has."""
+    import torch
+
+    if enable_gqa:
+        k, v = (x.repeat_interleave(q.shape[-3] // k.shape[-3], -3) for x in (k, v))
+    scores = (q @ k.transpose(-1, -2)) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if is_causal:
+        seen = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
+        scores = scores.masked_fill(~seen, -torch.inf)
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, -torch.inf)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    return torch.dropout(torch.nan_to_num(scores.softmax(-1)), dropout_p, True) @ v
+
+
+def _documents(bounds: Any, key_bounds: Any) -> list[tuple[slice, slice]]:
+    rows, keys = (
+        itertools.starmap(slice, itertools.pairwise(b.tolist())) for b in (bounds, key_bounds)
+    )
+    return list(zip(rows, keys, strict=True))
+
+
+def _weights(q: Any, k: Any, causal: bool, scale: float, left: int, right: int) -> Any:
+    """(H, Q, T) of one document; masks end at the last query and the last key."""
+    import torch
+
+    scores = torch.einsum("qhd,thd->hqt", q, k) * scale
+    behind = torch.arange(len(q))[:, None] + len(k) - len(q) - torch.arange(len(k))[None]
+    seen = behind >= 0 if causal else torch.ones_like(behind, dtype=torch.bool)
+    seen &= (behind <= left) if left >= 0 else True
+    seen &= (behind >= -right) if right >= 0 else True
+    return torch.nan_to_num(scores.masked_fill(~seen, -torch.inf).softmax(-1))
+
+
+def _windows(more: dict[str, Any]) -> tuple[int, int]:
+    found = (more.get("window_size_left"), more.get("window_size_right"))
+    left, right = (-1 if size is None else size for size in found)
+    return left, right
+
+
+def _flash_forward(
+    q: Any, k: Any, v: Any, bounds: Any, key_bounds: Any, *rest: Any, **more: Any
+) -> tuple[Any, ...]:
+    """The kernel for many documents, as its schema has it."""
+    import torch
+
+    causal, scale = rest[3], more.get("scale") or q.shape[-1] ** -0.5
+    groups, out = q.shape[1] // k.shape[1], torch.zeros(q.shape)
+    for rows, keys in _documents(bounds, key_bounds):
+        wide_k, wide_v = (x[keys].float().repeat_interleave(groups, 1) for x in (k, v))
+        weights = _weights(q[rows].float(), wide_k, causal, scale, *_windows(more))
+        out[rows] = torch.einsum("hqt,thd->qhd", weights, wide_v)
+    unused = torch.zeros(2, dtype=torch.uint64)
+    return out.to(q.dtype), torch.zeros(q.shape[1], len(q)), unused, unused[:0], q.new_empty(0)
+
+
+def _flash_backward(
+    d_out: Any, q: Any, k: Any, v: Any, _out: Any, _lse: Any, *rest: Any, **more: Any
+) -> tuple[Any, ...]:
+    import torch
+
+    bounds, key_bounds, causal = rest[0], rest[1], rest[5]
+    scale, groups = more.get("scale") or q.shape[-1] ** -0.5, q.shape[1] // k.shape[1]
+    d_q, d_k, d_v = (torch.zeros(x.shape) for x in (q, k, v))
+    for rows, keys in _documents(bounds, key_bounds):
+        d, wide_q = d_out[rows].float(), q[rows].float()
+        wide_k, wide_v = (x[keys].float().repeat_interleave(groups, 1) for x in (k, v))
+        weights = _weights(wide_q, wide_k, causal, scale, *_windows(more))
+        d_weights = torch.einsum("qhd,thd->hqt", d, wide_v)
+        own = (d_weights * weights).sum(-1, keepdim=True)
+        d_scores = weights * (d_weights - own) * scale
+        d_q[rows] = torch.einsum("hqt,thd->qhd", d_scores, wide_k)
+        for wide, left, right in ((d_k, d_scores, wide_q), (d_v, weights, d)):
+            each = torch.einsum("hqt,qhd->thd", left, right)
+            wide[keys] = each.view(len(each), -1, groups, each.shape[-1]).sum(2)
+    return d_q.to(q.dtype), d_k.to(k.dtype), d_v.to(v.dtype)
+
+
+_ATTENTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "_flash_attention_forward": _flash_forward,
+    "_flash_attention_backward": _flash_backward,
+}
+
+if __name__ == "__main__":
+    main()
