@@ -122,7 +122,7 @@ def test_what_four_bits_took_is_told_beside_what_merging_stores(
     done = brulee("adapters", "merge", tmp_path / "a", "--out", tmp_path / "out")
     assert done.code == 0, done.err
     told = re.search(
-        r"held in NF4, (\d+) kB, and its files have (\d+) kB; merged.*(\d+) kB", done.out
+        r"held in NF4, (\d+) kB, and its files have (\d+) kB; the merged.*(\d+) kB", done.out
     )
     assert told is not None, done.out
     assert int(told[1]) < int(told[2])
