@@ -93,7 +93,7 @@ def split_rows(
     labels = None if spec.stratify is None else _labels(rows, spec.stratify)
     published = rows.published or {"train": list(range(len(rows)))}
     compared = read_columns or [c for c in rows.columns if not _is_id(c)] or rows.columns
-    contents = list(map(_digest, texts.together(compared)))
+    contents = list(map(digest, texts.together(compared)))
     kept = {name: _firsts(published.get(name, ()), contents) for name in NAMES}
     removed = sum(map(len, published.values())) - sum(map(len, kept.values()))
     if not published.get("train"):
@@ -132,6 +132,11 @@ def normalise(value: Any) -> str:
     """Text without the differences no reader sees: NFKC, case, runs of white space."""
     text = value if isinstance(value, str) else _canonical(value)
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def digest(text: str) -> bytes:
+    """What tells a text from others, in a few bytes: what all rows say may not fit in memory."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _many(number: int, word: str) -> str:
@@ -214,11 +219,6 @@ def _labels(rows: Rows, column: str) -> dict[int, str]:
             f"different values in {len(rows)} rows; name a column of labels that repeat."
         )
     return labels
-
-
-def _digest(text: str) -> bytes:
-    """What tells a text from others, in a few bytes: what all rows say may not fit in memory."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _firsts(indices: Sequence[int], contents: Sequence[bytes]) -> list[int]:
