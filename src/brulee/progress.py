@@ -66,15 +66,15 @@ def _in_notebook() -> bool:
 
 
 @contextmanager
-def bar(description: str, total: float, unit: str = "") -> Iterator[Bar]:
-    """A progress bar for a piece of work of `total` units.
+def bar(description: str, total: float, unit: str = "", least: float = 0) -> Iterator[Bar]:
+    """A progress bar for a piece of work of `total` units, where they are `least` or more.
 
     A terminal gets a live bar with rate and time left; a log gets one line every 15 seconds, so
     that short work prints nothing there. Inside another bar's work, and where there is nothing to
     do, nothing is drawn.
     """
     global _drawing
-    if not _enabled or _drawing or not total:
+    if not _enabled or _drawing or not total or total < least:
         yield _Silent()
         return
     _drawing = True

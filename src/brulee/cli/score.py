@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, Generic, NamedTuple, TypeVar
 
 import typer
 
+from brulee import progress
 from brulee.cli import options
 from brulee.cli.output import print_json, print_table
 from brulee.cli.records import read_records, text_lists, texts
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from brulee.evaluation.stats import Interval
 
 Value = TypeVar("Value")
+_WORTH_A_BAR: Final = 2_000  # items
 
 
 class Placed(NamedTuple, Generic[Value]):
@@ -59,6 +61,7 @@ def score(
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap draws.")] = 2000,
     seed: options.Seed = 0,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Score texts against references, without a model.
 
@@ -67,6 +70,7 @@ def score(
     from brulee.evaluation import LABELLED, metric
     from brulee.evaluation.scripts import unread
 
+    progress.enable(not quiet)
     known = _names(labels) if labels else None
     for name in _names(metrics):
         if known is None and name in LABELLED:
@@ -144,15 +148,20 @@ def _score(
 
     from brulee.evaluation.stats import interval
 
-    items = [_statistics(measure, p, r) for p, r in zip(predictions, against, strict=True)]
+    items, scored = [], ", ".join(measure.keys)
+    with progress.bar(f"Scoring {scored}", len(predictions), "items", _WORTH_A_BAR) as bar:
+        for one, right in zip(predictions, against, strict=True):
+            items.append(_statistics(measure, one, right))
+            bar.advance()
     found = {}
-    for key in measure.keys:
-        having = [i for i, item in enumerate(items) if key in item]
-        if not having:
-            continue
-        stats_NS = measure.join(key, np.array([items[i][key] for i in having]))
-        own = [of[i] for i in having] if of else None
-        found[key] = interval(stats_NS, partial(measure.reduce, key), resamples, seed, clusters=own)
+    with progress.waiting(f"Drawing items anew, {resamples:,} times"):
+        for key in measure.keys:
+            having = [i for i, item in enumerate(items) if key in item]
+            if not having:
+                continue
+            stats_NS = measure.join(key, np.array([items[i][key] for i in having]))
+            own, reduce = [of[i] for i in having] if of else None, partial(measure.reduce, key)
+            found[key] = interval(stats_NS, reduce, resamples, seed, clusters=own)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import json
 import re
 import zlib
@@ -17,11 +16,12 @@ from brulee.data.raw import Piece, Raw, not_utf8, repeated_key
 from brulee.data.tables import check_table, to_table, to_table_by_parts
 from brulee.data.text_files import document, sections
 from brulee.errors import InputError
+from brulee.progress import bar
 
-_BOM = b"\xef\xbb\xbf"
 _SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
-# Characters of JSON Lines held as Python's objects at a time, which take four times as much.
+# Bytes of JSON Lines held as Python's objects at a time, which take four times as much.
 _PART = 16_000_000
+_WORTH_A_BAR = 20  # megabytes
 
 
 def read_file(path: Path, label: str, limit: int | None = None, numbered: bool = False) -> Piece:
@@ -37,8 +37,8 @@ def read_file(path: Path, label: str, limit: int | None = None, numbered: bool =
         raise InputError(
             f"{label}: not a data file; valid: {valid} (the text ones also .gz and .zst).{hint}"
         )
-    source = Raw(label, _load(path, label))
-    if not source.data or source.data.isspace():
+    source = _raw(path, label)
+    if source.blank:
         source.fail("the file is empty.")
     readers = CONTAINERS | _NUMBERED if numbered else CONTAINERS
     piece = readers[container](source, limit)
@@ -51,13 +51,13 @@ def read_file(path: Path, label: str, limit: int | None = None, numbered: bool =
 
 def read_document(path: Path, label: str) -> str:
     """A whole text file, packed or not, as one document, which may be empty."""
-    return document(_written(Raw(label, _load(path, label))))
+    return document(_written(_raw(path, label)))
 
 
 def read_lines(path: Path, label: str) -> list[str]:
     """The lines of a text file, packed or not, without their ends; InputError where it has none."""
-    source = Raw(label, _load(path, label))
-    if not source.data or source.data.isspace():
+    source = _raw(path, label)
+    if source.blank:
         source.fail("the file is empty.")
     lines = source.text().removesuffix("\n").split("\n")
     return [line.removesuffix("\r") for line in lines]
@@ -79,13 +79,8 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _load(path: Path, label: str) -> bytes:
-    try:
-        data = path.read_bytes()
-    except PermissionError:
-        raise InputError(f"{label}: no permission to read the file.") from None
-    unpack = _PACKED.get(path.suffix.lower())
-    return (unpack(label, data) if unpack and data else data).removeprefix(_BOM)
+def _raw(path: Path, label: str) -> Raw:
+    return Raw(label, path, _PACKED.get(path.suffix.lower()))
 
 
 def _gunzip(label: str, data: bytes) -> bytes:
@@ -111,7 +106,10 @@ def _jsonl(source: Raw, limit: int | None) -> Piece:
     def place(i: int) -> str:
         return f"{source.label}, line {lines[i]}"
 
-    table = to_table_by_parts(_parts(source, limit, lines), place)
+    # Of a few rows nobody knows how soon they are read.
+    megabytes = source.megabytes if limit is None else 0
+    with bar(f"Reading {source.label}", megabytes, "MB", _WORTH_A_BAR) as progress:
+        table = to_table_by_parts(_parts(source, limit, lines, progress.advance), place)
     if table is None:
         lines.clear()
         every = [record for part in _parts(source, limit, lines) for record in part]
@@ -119,11 +117,16 @@ def _jsonl(source: Raw, limit: int | None) -> Piece:
     return Piece(table, lines)
 
 
-def _parts(source: Raw, limit: int | None, lines: list[int]) -> Iterator[list[dict[str, Any]]]:
+def _parts(
+    source: Raw,
+    limit: int | None,
+    lines: list[int],
+    advance: Callable[[float], None] = lambda _megabytes: None,
+) -> Iterator[list[dict[str, Any]]]:
     """The rows of some lines at a time, whose numbers are added to `lines`."""
     part: list[dict[str, Any]] = []
     size = 0
-    for number, line in _numbered(source):
+    for number, line, count in _numbered(source):
         if limit is not None and len(lines) == limit:
             break
         value = _json(source, line, number)
@@ -131,23 +134,27 @@ def _parts(source: Raw, limit: int | None, lines: list[int]) -> Iterator[list[di
             source.fail(f"a row is a JSON object, but this is {_kind(value)}.", number)
         part.append(value)
         lines.append(number)
-        size += len(line)
+        size += count
         if size >= _PART:
             yield part
+            advance(size / 1e6)
             part, size = [], 0
     if part:
         yield part
+        advance(size / 1e6)
 
 
-def _numbered(source: Raw) -> Iterator[tuple[int, str]]:
-    for number, ended in enumerate(io.BytesIO(source.data), start=1):
-        raw = ended.removesuffix(b"\n")
-        try:
-            line = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            source.fail(not_utf8(raw, error.start), number)
-        if line.strip():
-            yield number, line
+def _numbered(source: Raw) -> Iterator[tuple[int, str, int]]:
+    """Each line that is not blank: its number, its text, its bytes."""
+    with source.opened() as file:
+        for number, ended in enumerate(file, start=1):
+            raw = ended.removesuffix(b"\n")
+            try:
+                line = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                source.fail(not_utf8(raw, error.start), number)
+            if line.strip():
+                yield number, line, len(ended)
 
 
 def _json(source: Raw, text: str, first_line: int | None = None) -> Any:
@@ -176,8 +183,10 @@ def _json(source: Raw, text: str, first_line: int | None = None) -> Any:
 
 def _is_lines(source: Raw) -> bool:
     """Whether a .json file holds an object a line, as pandas' `to_json(lines=True)` writes it."""
-    first, _, rest = source.data.lstrip().partition(b"\n")
-    if not rest.strip():
+    with source.opened() as file:
+        lines = (line for line in file if not line.isspace())
+        first, second = next(lines, b""), next(lines, None)
+    if second is None:
         return False
     try:
         return isinstance(json.loads(first), dict)

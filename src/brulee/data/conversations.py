@@ -35,6 +35,7 @@ from brulee.data.sources import Rows
 from brulee.data.tool_calls import are_tools, check_results, read_calls, read_tools
 from brulee.data.turn_names import KEYS, ROLES
 from brulee.errors import InputError, unknown
+from brulee.progress import bar
 
 Turns = Literal["every", "last"]
 TURNS: tuple[Turns, ...] = ("every", "last")
@@ -44,6 +45,7 @@ ASKED_WITH, ANSWERED_WITH = "asked_with", "answered_with"
 _OF_TOOLS = (TOOLS, ASKED_WITH, ANSWERED_WITH)
 FUNCTIONS = "functions"  # what OpenAI called tools at first
 COLUMNS = ("messages", "conversations", "conversation")
+_WORTH_A_BAR = 20_000  # chats
 # What a turn may hold beside its text that would be lost, each with what it is.
 _LOST = {
     "training_detail": "a mask within the turn",
@@ -70,7 +72,12 @@ def conversations(rows: Rows) -> list[list[Message]]:
     that do not alternate, no answer or none to learn, a malformed call, a result that no call asks
     for. What follows the last answer that is learned is left out.
     """
-    return [_conversation(row, rows.place(i)) for i, row in enumerate(rows)]
+    found = []
+    with bar("Reading chats", len(rows), "rows", _WORTH_A_BAR) as progress:
+        for i, row in enumerate(rows):
+            found.append(_conversation(row, rows.place(i)))
+            progress.advance()
+    return found
 
 
 def chat_rows(rows: Rows) -> Rows:

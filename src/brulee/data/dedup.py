@@ -62,17 +62,20 @@ def _equal(blocks: list[Block]) -> list[Link]:
 
 def _without_common(blocks: list[Block]) -> list[Block]:
     """The blocks without what most texts say; a text that says nothing else keeps it."""
-    counted = [np.unique(block.hashes, return_counts=True) for block in blocks]
-    # What most texts say, most texts of some block say.
-    often = [
-        hashes[counts * 2 > len(block.starts)]
-        for block, (hashes, counts) in zip(blocks, counted, strict=True)
-    ]
-    candidates = np.unique(np.concatenate([np.empty(0, np.uint64), *often]))
+    # What most texts say, most texts of some block say. Only those few hashes are held beside the
+    # blocks, which are as large as the texts.
+    often = [np.empty(0, np.uint64)]
+    for block in blocks:
+        hashes, counts = np.unique(block.hashes, return_counts=True)
+        often.append(hashes[counts * 2 > len(block.starts)])
+    candidates = np.unique(np.concatenate(often))
+    if not len(candidates):
+        return blocks
     totals = np.zeros(len(candidates), dtype=int)
-    for hashes, counts in counted:
-        there = np.isin(hashes, candidates)
-        totals[np.searchsorted(candidates, hashes[there])] += counts[there]
+    for block in blocks:
+        there = block.hashes[np.isin(block.hashes, candidates)]
+        hashes, counts = np.unique(there, return_counts=True)
+        totals[np.searchsorted(candidates, hashes)] += counts
     texts = sum(len(block.starts) for block in blocks)
     common = candidates[totals > max(_COMMON, texts / 2)]
     return [_without(block, common) for block in blocks] if len(common) else blocks

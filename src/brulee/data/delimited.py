@@ -72,9 +72,10 @@ def _separator(source: Raw, delimiter: str, numbered: bool) -> tuple[str, bool]:
     write `sep=;` first. Without that it is the header which has no comma outside quotes and has the
     other; a file without a header is taken by its delimiter.
     """
-    said = re.match(rb"sep=([,;\t])\r?\n", source.data)
     if delimiter != ",":
         return delimiter, False
+    with source.opened() as file:
+        said = re.match(rb"sep=([,;\t])\r?\n", file.readline(8))
     if said:
         return said[1].decode(), True
     if not numbered and _width(source, delimiter) == 1:
@@ -126,17 +127,21 @@ def _unquoted(source: Raw, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _quoted(source: Raw, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    text = source.text()
     before = csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:
-        for fields in reader:
-            if any(map(str.strip, fields)):
-                yield line, fields
-            line = reader.line_num + 1
+        with source.opened() as file:
+            text = io.TextIOWrapper(file, "utf-8", newline="")
+            reader = csv.reader(text, delimiter=delimiter, strict=True)
+            for fields in reader:
+                if any(map(str.strip, fields)):
+                    yield line, fields
+                line = reader.line_num + 1
     except csv.Error as error:
         source.fail(f"not a valid table: {error}.", line)
+    except UnicodeDecodeError:
+        source.text()  # which names the line
+        raise
     finally:
         csv.field_size_limit(before)
 

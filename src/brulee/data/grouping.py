@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from brulee.data.dedup import near_duplicates
 from brulee.data.shingles import SHINGLE
 from brulee.data.union_find import UnionFind
-from brulee.data.words import words
+from brulee.data.words import has_words
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def group(keys: Sequence[str], texts: Sequence[str] | None) -> Groups:
         joined = UnionFind(len(keys))
         for i, first in enumerate(roots):
             joined.join(first, i)
-        told = [(i, text) for i, text in enumerate(texts) if len(words(text)) >= SHINGLE]
+        told = [(i, text) for i, text in enumerate(texts) if has_words(text, SHINGLE)]
         first_of_text: dict[str, int] = {}
         for i, text in told:
             joined.join(first_of_text.setdefault(text, i), i)

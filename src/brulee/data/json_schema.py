@@ -33,10 +33,10 @@ def read_schema(given: Schema) -> dict[str, Any]:
         return found
     path = Path(given)
     try:
-        text = Raw(str(path), path.read_bytes()).text()
+        text = Raw(str(path), path).text()
     except OSError as error:
         raise InputError(f"{path}: the schema cannot be read: {error.strerror}.") from None
-    return check_schema(parsed(text.removeprefix("\ufeff"), str(path)), str(path))
+    return check_schema(parsed(text, str(path)), str(path))
 
 
 def need_llguidance(what: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from brulee.data.dedup import near_duplicates
-from brulee.data.splits import NAMES, normalise
+from brulee.data.splits import NAMES, digest, normalise
 from brulee.data.union_find import UnionFind
 
 Kind = Literal["input", "near-duplicate", "target", "pair"]
@@ -122,12 +122,12 @@ def leakage(pairs: Pairs, telling: Mapping[int, str] | None = None) -> Leakage:
     """
     order = [n for n in (*NAMES, *(n for n in pairs if n not in NAMES)) if pairs.get(n)]
     texts = {
-        split: {i: (normalise(x), normalise(y)) for i, (x, y) in pairs[split].items()}
-        for split in order
+        split: {i: (digest(normalise(x)), digest(normalise(y))) for i, (x, y) in of.items()}
+        for split, of in ((split, pairs[split]) for split in order)
     }
     inputs = {split: {i: x for i, (x, _) in texts[split].items()} for split in order}
     targets = {split: {i: y for i, (_, y) in texts[split].items()} for split in order}
-    near = _clusters({i: x for of in inputs.values() for i, x in of.items()}, telling)
+    near = _clusters({i: x for split in order for i, (x, _) in pairs[split].items()}, telling)
     distinct = len(set().union(*(of.values() for of in targets.values())))
     labels = distinct * _ROWS_PER_LABEL <= sum(map(len, texts.values()))
     severities: dict[Kind, Severity] = {"input": "error", "pair": "error"}
@@ -150,7 +150,7 @@ def leakage(pairs: Pairs, telling: Mapping[int, str] | None = None) -> Leakage:
 
 def _clusters(inputs: Mapping[int, str], telling: Mapping[int, str] | None) -> dict[int, int]:
     """The number of the cluster that each row is in."""
-    texts = {i: telling[i] for i in inputs} if telling is not None else inputs
+    texts = {i: normalise(x) if telling is None else telling[i] for i, x in inputs.items()}
     distinct = list(dict.fromkeys(texts.values()))
     joined = UnionFind(len(distinct))
     for i, j, _ in near_duplicates(distinct):

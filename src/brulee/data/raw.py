@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+import functools
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_BOM = b"\xef\xbb\xbf"
+_CHUNK = 65_536
 
 
 @dataclass(frozen=True)
@@ -23,10 +30,48 @@ class Piece:
 
 @dataclass(frozen=True)
 class Raw:
-    """What a file holds once unpacked, under the name that messages call it by."""
+    """What a file holds once unpacked, under the name that messages call it by.
+
+    A large file need not be held: it is read a line at a time by `opened`, or whole as `data`.
+    """
 
     label: str
-    data: bytes
+    path: Path
+    unpack: Callable[[str, bytes], bytes] | None = None
+
+    @functools.cached_property
+    def data(self) -> bytes:
+        """All of it. Raises InputError for a file that may not be read or is not whole."""
+        with self._file() as file:
+            data = file.read()
+        return (self.unpack(self.label, data) if self.unpack and data else data).removeprefix(_BOM)
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """It as a file that begins after a byte order mark. Raises InputError as `data`."""
+        if self.unpack:
+            yield io.BytesIO(self.data)
+            return
+        with self._file() as file:
+            file.seek(len(_BOM) if file.read(len(_BOM)) == _BOM else 0)
+            yield file
+
+    @property
+    def blank(self) -> bool:
+        """Whether it holds nothing but white space. Raises InputError as `data`."""
+        with self.opened() as file:
+            return all(map(bytes.isspace, iter(lambda: file.read(_CHUNK), b"")))
+
+    @property
+    def megabytes(self) -> float:
+        """How much there is to read."""
+        return (len(self.data) if self.unpack else self.path.stat().st_size) / 1e6
+
+    def _file(self) -> BinaryIO:
+        try:
+            return self.path.open("rb")
+        except PermissionError:
+            self.fail("no permission to read the file.")
 
     def fail(self, problem: str, line: int | None = None) -> NoReturn:
         """Raise an InputError that names the file, with the line where it is known."""

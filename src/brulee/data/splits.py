@@ -6,7 +6,7 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,12 +88,12 @@ def split_rows(
         raise InputError(
             f"split: test {spec.test:g} + validation {spec.validation:g} leave nothing to train on."
         )
-    columns = _group_columns(spec, source_columns, rows)
-    groups = _groups(rows, spec, columns, source_columns)
+    columns, texts = _group_columns(spec, source_columns, rows), _Texts(rows)
+    groups = _groups(texts, spec, columns, source_columns)
     labels = None if spec.stratify is None else _labels(rows, spec.stratify)
     published = rows.published or {"train": list(range(len(rows)))}
     compared = read_columns or [c for c in rows.columns if not _is_id(c)] or rows.columns
-    contents = _keys(rows, compared)
+    contents = list(map(digest, texts.together(compared)))
     kept = {name: _firsts(published.get(name, ()), contents) for name in NAMES}
     removed = sum(map(len, published.values())) - sum(map(len, kept.values()))
     if not published.get("train"):
@@ -134,6 +134,11 @@ def normalise(value: Any) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
+def digest(text: str) -> bytes:
+    """What tells a text from others, in a few bytes: what all rows say may not fit in memory."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
 def _many(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
@@ -150,12 +155,35 @@ def telling_texts(rows: Rows, columns: Sequence[str]) -> list[str]:
     A column of few but long values is an instruction or a system message: it stands before many
     rows, and makes no two of them alike.
     """
-    columns = tuple(columns) or tuple(rows.columns)
-    return _keys(rows, [c for c in columns if not _is_instruction(rows.column(c))] or columns)
+    return _telling(_Texts(rows), tuple(columns) or tuple(rows.columns))
 
 
-def _is_instruction(values: Sequence[Any]) -> bool:
-    distinct = {normalise(value) for value in values}
+class _Texts:
+    """What rows say in their columns, normalised: each column is read once."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self._read: dict[str, list[str]] = {}
+
+    def of(self, column: str) -> list[str]:
+        """What each row says in a column. Raises InputError as `Rows.column`."""
+        if column not in self._read:
+            self._read[column] = list(map(normalise, self.rows.column(column)))
+        return self._read[column]
+
+    def together(self, columns: Sequence[str]) -> Iterator[str]:
+        """What each row says in some columns; of a single one the very text that `of` has."""
+        read = [self.of(column) for column in columns]
+        return map("\x1f".join, zip(*read, strict=True))
+
+
+def _telling(texts: _Texts, columns: Sequence[str]) -> list[str]:
+    told = [column for column in columns if not _is_instruction(texts.of(column))]
+    return list(texts.together(told or columns))
+
+
+def _is_instruction(values: Sequence[str]) -> bool:
+    distinct = set(values)
     few = len(distinct) < _MOST_INSTRUCTIONS
     repeated = len(distinct) * _ROWS_PER_INSTRUCTION <= len(values)
     return few and repeated and sum(map(_words, distinct)) >= SHINGLE * len(distinct)
@@ -166,15 +194,17 @@ def _words(text: str) -> int:
 
 
 def _groups(
-    rows: Rows, spec: SplitSpec, columns: Sequence[str], source_columns: Sequence[str]
+    texts: _Texts, spec: SplitSpec, columns: Sequence[str], source_columns: Sequence[str]
 ) -> Groups:
-    texts = telling_texts(rows, source_columns) if spec.near_duplicates else None
+    telling = None
+    if spec.near_duplicates:
+        telling = _telling(texts, tuple(source_columns) or tuple(texts.rows.columns))
     try:
-        keys = _keys(rows, columns)
+        keys = list(texts.together(columns))
     except InputError as error:
         where = "" if spec.group is None else "split.group: "
         raise InputError(f"{where}{error}") from None
-    return group(keys, texts)
+    return group(keys, telling)
 
 
 def _labels(rows: Rows, column: str) -> dict[int, str]:
@@ -191,13 +221,8 @@ def _labels(rows: Rows, column: str) -> dict[int, str]:
     return labels
 
 
-def _keys(rows: Rows, columns: Sequence[str]) -> list[str]:
-    values = [rows.column(column) for column in columns]
-    return ["\x1f".join(normalise(value) for value in row) for row in zip(*values, strict=True)]
-
-
-def _firsts(indices: Sequence[int], contents: Sequence[str]) -> list[int]:
-    first: dict[str, int] = {}
+def _firsts(indices: Sequence[int], contents: Sequence[bytes]) -> list[int]:
+    first: dict[bytes, int] = {}
     for i in indices:
         first.setdefault(contents[i], i)
     return list(first.values())

@@ -6,6 +6,7 @@ import re
 import sys
 import unicodedata
 from functools import cache
+from itertools import islice
 from typing import Final
 
 # Scripts that put no space between words: each letter, with its marks, is a word of its own.
@@ -34,6 +35,12 @@ def words(text: str) -> list[str]:
     """
     folded = fold(text)
     return _pattern(folded).findall(folded)
+
+
+def has_words(text: str, count: int) -> bool:
+    """Whether a text has so many words or more, of which no more than these are looked for."""
+    folded = fold(text)
+    return len(list(islice(_pattern(folded).finditer(folded), count))) == count
 
 
 def extract(text: str, first: int, last: int) -> str:

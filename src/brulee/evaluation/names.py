@@ -7,6 +7,7 @@ shows no names.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Word:
     end: int
     first: bool
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """The word as it is looked up: small, without dots or what an apostrophe adds."""
         return _SHORTENED.sub("", self.text).casefold().replace(".", "").strip("#")

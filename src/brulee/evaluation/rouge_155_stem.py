@@ -48,6 +48,7 @@ def stemmed(word: str) -> str:
     return irregular[0] if irregular else porter(word)
 
 
+@lru_cache(maxsize=1 << 17)
 def porter(word: str) -> str:
     """The word without its suffixes, whatever the list of irregular forms says of it."""
     if len(word) < 3:

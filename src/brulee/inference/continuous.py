@@ -68,12 +68,13 @@ class Continuous:
     @property
     def running(self) -> int:
         """Requests that are being written."""
-        return sum(len(lane.jobs) for lane in self._lanes.values())
+        # Whoever counts is another thread, while lanes come and go.
+        return sum(len(lane.jobs) for lane in list(self._lanes.values()))
 
     @property
     def tokens(self) -> int:
         """Tokens that rows have room for."""
-        lanes = self._lanes.values()
+        lanes = list(self._lanes.values())
         joined = [lane.decoder for lane in lanes if not isinstance(lane.decoder, PaddedDecoder)]
         return sum(rows.tokens for rows in joined)
 

@@ -36,15 +36,18 @@ def alone(file: Path, waits: Callable[[], None]) -> Iterator[None]:
 def to_itself(run: Path) -> Iterator[None]:
     """Have a run's folder to oneself, whether it is there yet or not.
 
-    The lock is a file of the cache, by the folder's path. Raises InputError where another process
-    of this machine is at work on it.
+    The lock is a file of the cache, by the folder's path, which goes with it; one process at a time
+    looks for such a file or takes one away, so that no two hold files of one name. Raises
+    InputError where another process of this machine is at work on the run.
     """
     name = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:32]
     locks = cache_folder() / "locks"
     locks.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(locks / f"{name}.lock")
+    file, changing = locks / f"{name}.lock", FileLock(locks / ".changing.lock")
+    lock = FileLock(file)
     try:
-        lock.acquire(timeout=0)
+        with changing:
+            lock.acquire(timeout=0)
     except Timeout:
         raise InputError(
             f"{run}: another process is working on this run; wait for it, or name another folder."
@@ -52,4 +55,6 @@ def to_itself(run: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        with changing:
+            lock.release()
+            file.unlink(missing_ok=True)

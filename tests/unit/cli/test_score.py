@@ -150,3 +150,14 @@ def test_missing_labels_name_the_option(brulee, files: list[str]) -> None:
     done = brulee("score", *files, "--metrics", "macro_f1")
     assert done.code == 2
     assert "metric macro_f1 needs --labels" in done.err
+
+
+def test_many_texts_show_a_bar_unless_quiet(
+    brulee, files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brulee.progress._LINE_EVERY_SECONDS", 0.0)
+    asked = ("score", *files, "--metrics", "rouge1")
+    assert brulee(*asked).err == ""
+    monkeypatch.setattr("brulee.cli.score._WORTH_A_BAR", 2)
+    assert "Scoring rouge1: 2/2 items" in brulee(*asked).err
+    assert brulee(*asked, "--quiet").err == ""

@@ -11,6 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from brulee import progress
+from brulee.data import containers, conversations
+from brulee.data.raw import Raw
 from brulee.data.sources import Rows, open_source
 from brulee.errors import InputError
 
@@ -448,3 +451,51 @@ def test_empty_rows_and_columns_round_a_spreadsheet_are_left_out(tmp_path: Path)
     same = sheet.replace(";", "\t")
     assert list(open_source(write(tmp_path / "sheet.tsv", same))) == list(rows)
     assert open_source(write(tmp_path / "a.csv", ",text,\n,x,\n,y,\n")).columns == ["text"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("r.jsonl", '{"a": "b"}\n{"a": "c"}\n'),
+        ("r.json", '\n{"a": "b"}\n{"a": "c"}\n'),
+        ("r.csv", "a\nb\nc\n"),
+    ],
+)
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+def test_a_file_with_a_row_a_line_is_never_held_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, start: bytes
+) -> None:
+    file = write(tmp_path / name, start + text.encode())
+    held = property(lambda _: pytest.fail("all of the file was read at once"))
+    monkeypatch.setattr(Raw, "data", held)
+    assert [row["a"] for row in open_source(file)] == ["b", "c"]
+    assert [row["a"] for row in open_source(file, limit=1)] == ["b"]
+
+
+def test_a_byte_of_another_encoding_in_a_table_is_named_with_its_line(tmp_path: Path) -> None:
+    file = write(tmp_path / "r.csv", b"a,b\n1,2\n3,\xff\n")
+    with pytest.raises(InputError, match=r"r\.csv, line 3: byte 0xff is not UTF-8"):
+        open_source(file)
+
+
+def test_a_bar_shows_how_much_of_a_large_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_EVERY_SECONDS", 0.0)
+    chat = {
+        "messages": [
+            {"role": "user", "content": "é" * 2_500},
+            {"role": "assistant", "content": "b"},
+        ]
+    }
+    file = write(tmp_path / "r.jsonl", f"{json.dumps(chat, ensure_ascii=False)}\n" * 300)
+    size = Path(file).stat().st_size / 1e6
+    with progress.shown(True):
+        conversations.chat_rows(open_source(file))
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(containers, "_WORTH_A_BAR", 1)
+        monkeypatch.setattr(conversations, "_WORTH_A_BAR", 1)
+        conversations.chat_rows(open_source(file))
+    shown = capsys.readouterr().err
+    assert f"Reading {file}: {size:.0f}/{size:.0f} MB" in shown
+    assert "Reading chats: 300/300 rows" in shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,19 @@ def test_small_data_gets_exact_sizes_and_every_row_once() -> None:
     splits = split_rows(Rows.of(numbered(500)), spec(test=0.1, validation=0.05), ["text"])
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (425, 25, 50)
     assert sorted(splits.train + splits.validation + splits.test) == list(range(500))
+
+
+def test_a_column_of_many_rows_is_read_and_normalised_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, column = Counter[str](), Rows.column
+
+    def counted(rows: Rows, name: str) -> list[Any]:
+        read[name] += 1
+        return column(rows, name)
+
+    monkeypatch.setattr(Rows, "column", counted)
+    splits = split_rows(Rows.of(numbered(30)), spec(test=0.1), ["text"], ["text", "label"])
+    assert read == {"text": 1, "label": 1}
+    assert len(splits.train) == 27
 
 
 def test_no_test_share_gives_no_test_rows() -> None:

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from brulee.data.words import extract, words
+from brulee.data.words import extract, has_words, words
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,7 @@ from brulee.data.words import extract, words
 )
 def test_words_of_every_script(text: str, expected: list[str]) -> None:
     assert words(text) == expected
+    assert [has_words(text, count) for count in range(8)] == [n <= len(expected) for n in range(8)]
 
 
 def test_marks_of_every_plane_are_part_of_their_words() -> None:

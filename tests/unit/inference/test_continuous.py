@@ -205,3 +205,24 @@ def test_answers_held_to_a_schema_change_no_other_beside_them(
     for job in whole:
         found = json.loads(held.base.tokenizer.decode(_ids(job), skip_special_tokens=True))
         assert isinstance(found["a"], int)
+
+
+@pytest.mark.parametrize("told", ["running", "tokens"])
+def test_another_thread_may_count_while_lanes_come_and_go(told: str) -> None:
+    batch = object.__new__(Continuous)
+
+    class Leaving:
+        tokens = 1
+
+        @property
+        def jobs(self) -> list[int]:
+            batch._lanes.clear()
+            return [1]
+
+        @property
+        def decoder(self) -> Any:
+            batch._lanes.clear()
+            return self
+
+    batch._lanes = {number: Leaving() for number in range(2)}  # type: ignore[misc]
+    assert getattr(batch, told) == 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -102,3 +104,27 @@ def test_a_run_is_worked_on_by_one_process(tmp_path: Path) -> None:
     assert not where.path.exists()
     with pytest.raises(InputError, match="rows"), to_itself(tmp_path / "another"):
         train(recipe)
+
+
+def test_a_lock_goes_with_the_work_and_is_never_held_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRULEE_CACHE", str(tmp_path / "cache"))
+    at_work, most, done = list[int](), list[int](), list[int]()
+
+    def work(number: int) -> None:
+        for _ in range(10):
+            with suppress(InputError), to_itself(tmp_path / "run"):
+                at_work.append(number)
+                most.append(len(at_work))
+                at_work.remove(number)
+                done.append(number)
+
+    threads = [Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done
+    assert max(most) == 1
+    assert [file.name for file in (tmp_path / "cache" / "locks").glob("[!.]*")] == []
