@@ -152,4 +152,7 @@ def activations(
     own = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
     if not own.layers or any(type(layer) is not DynamicLayer for layer in own.layers):
         raise refusal
-    return [(layer.keys, layer.values) for layer in own.layers]
+    found = [(layer.keys, layer.values) for layer in own.layers]
+    if any(tensor is None for pair in found for tensor in pair):
+        raise refusal  # some layers put nothing into the cache (RecurrentGemma)
+    return found

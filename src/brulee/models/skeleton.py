@@ -67,12 +67,8 @@ def load_shallow(
     Held as `load_base` would hold it. Raises InputError as `load_skeleton` does.
     """
     config = copy.deepcopy(_config(name, revision))
-    for stack in _stacks(config):
-        for key in _DEPTHS:
-            if getattr(stack, key, None) is not None:
-                setattr(stack, key, min(layers, getattr(stack, key)))
-        if getattr(stack, "layer_types", None):
-            stack.layer_types = stack.layer_types[:layers]
+    for stack in stack_configs(config):
+        _cut(stack, layers)
     if device.type == "cpu":
         keep_freed_memory()
     model = reading_text(
@@ -97,12 +93,20 @@ def load_shallow(
 
 def depth(name: str, revision: str | None = None) -> int:
     """How many layers a model has; of an encoder and a decoder, those of the deeper."""
-    stacks = _stacks(_config(name, revision))
+    stacks = stack_configs(_config(name, revision))
     return max(getattr(stack, key, None) or 0 for stack in stacks for key in _DEPTHS)
 
 
-def _stacks(config: PretrainedConfig) -> list[PretrainedConfig]:
-    return stack_configs(config)
+def _cut(stack: PretrainedConfig, layers: int) -> None:
+    """Leave a configuration so many layers, and as many entries of what it says of each."""
+    depths = {key: own for key in _DEPTHS if (own := getattr(stack, key, None)) is not None}
+    # What is worked out of others (Bamba's kinds of layers) follows by itself.
+    for key, value in {**vars(stack)}.items():
+        if isinstance(value, list) and len(value) in depths.values():
+            setattr(stack, key, value[:layers])
+    for key, own in depths.items():
+        if getattr(stack, key) == own:  # a number that is worked out of a list is right by now
+            setattr(stack, key, min(layers, own))
 
 
 class OneMap(nn.Module):
