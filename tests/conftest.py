@@ -107,8 +107,9 @@ def make_model(one_thread: None) -> Callable[..., PreTrainedModel]:
 
     Names: llama (grouped queries), deepseek (values narrower than keys), qwen3, gemma (tied, scaled
     embeddings), mistral (sliding window 6), phi (biases, its head's too), phi3 (fused qkv and
-    gate), gpt2, gpt-neox (fused qkv), t5, t5-gated, bart, marian (its positions are not stored),
-    gemma3, mistral3 and qwen3_5 (of several parts: with a tower that sees, as they are released).
+    gate), gemma4 (heads of two widths, a table of words for each layer), gpt2, gpt-neox (fused
+    qkv), t5, t5-gated, bart, marian (its positions are not stored), gemma3, mistral3 and qwen3_5
+    (of several parts: with a tower that sees, as they are released).
     """
     import torch
 
@@ -434,6 +435,15 @@ def _qwen3_5(changes: dict[str, Any]) -> PreTrainedModel:
     )
 
 
+def _gemma4(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import Gemma4ForCausalLM, Gemma4TextConfig
+
+    kinds = ["sliding_attention", "full_attention"]
+    own = {"head_dim": 8, "global_head_dim": 16, "sliding_window": 6, "layer_types": kinds}
+    per_layer = {"vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 4}
+    return Gemma4ForCausalLM(Gemma4TextConfig(**{**_SIZES, **own, **per_layer, **changes}))
+
+
 _SEEN = {"image_token_index": 290, "boi_token_index": 291, "eoi_token_index": 292}
 _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "llama": _llama,
@@ -452,6 +462,7 @@ _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "t5gemma": _t5gemma,
     "mamba": _mamba,
     "gemma3": _gemma3,
+    "gemma4": _gemma4,
     "mistral3": _mistral3,
     "qwen3_5": _qwen3_5,
 }

@@ -345,6 +345,13 @@ def test_the_instruction_of_a_template_is_what_it_says_whatever_the_row() -> Non
     assert instruction(Template("t", "{{ question }}|||{{ answer }}")) == ""
 
 
+def test_a_prompt_where_words_are_looked_up_for_each_layer_is_refused(make_base: MakeBase) -> None:
+    model = make_base("gemma4").model
+    with pytest.raises(InputError, match="Gemma4ForCausalLM looks its words up in a table"):
+        _method("prompt").attach(model)
+    assert isinstance(model.get_input_embeddings(), torch.nn.Embedding)
+
+
 @pytest.mark.parametrize(
     "config",
     [
