@@ -111,7 +111,7 @@ def entrance(model: PreTrainedModel) -> nn.Module:
 
 def text_modules(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module]]:
     """Every module that text passes through, by its path, in the model's order."""
-    beside = _beside(model)
+    beside = paths_beside(model)
     return ((n, m) for n, m in model.named_modules() if not f"{n}.".startswith(beside))
 
 
@@ -123,18 +123,21 @@ def left_whole(config: PretrainedConfig) -> list[str]:
     with torch.device("meta"):
         model = auto_class(config).from_config(config)
     head = model.get_output_embeddings()
-    beside = [prefix.removesuffix(".") for prefix in _beside(model)]
+    beside = [prefix.removesuffix(".") for prefix in paths_beside(model)]
     return [*beside, *(n for n, m in model.named_modules() if m is head)] if beside else []
 
 
 def beside_text(model: PreTrainedModel) -> frozenset[str]:
     """The parameters that text does not pass through; none of most models."""
-    beside = _beside(model)
+    beside = paths_beside(model)
     return frozenset(n for n, _ in model.named_parameters() if f"{n}.".startswith(beside))
 
 
-def _beside(model: PreTrainedModel) -> tuple[str, ...]:
-    """What the paths begin with of all that lies beside the part, each with a dot at its end."""
+def paths_beside(model: PreTrainedModel) -> tuple[str, ...]:
+    """What the paths begin with of all that lies beside the part, each with a dot at its end.
+
+    Nothing for most models, which have no other part.
+    """
     if not _has_parts(model):
         return ()
     kept = {id(model.get_output_embeddings()), id(model.get_decoder())}

@@ -17,7 +17,7 @@ from brulee.data.batching import pack
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
 from brulee.methods import build_method
-from brulee.methods.checkpoint import save_adapter
+from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
 from brulee.methods.merging import merge
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base, load_base
@@ -201,3 +201,37 @@ def test_a_model_that_writes_no_text_is_refused(
     monkeypatch.setattr(type(base.model), "forward", needs_images)
     with pytest.raises(InputError, match=r"Mistral3ForCond.* reads no text by itself"):
         load_base(str(tmp_path), torch.float32, CPU)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.parametrize("named_by", ["the whole", "its part"])
+def test_a_lora_of_peft_is_read_for_the_part_of_text(
+    named_by: str, make_base: Callable[..., Base], tmp_path: Path
+) -> None:
+    """Whether it has pairs in the tower too, which text leaves at zero, or the part's own names."""
+    from peft import LoraConfig, get_peft_model
+
+    base = make_base("qwen3_5")
+    copy = make_base("qwen3_5").model
+    if named_by == "its part":
+        part = transformers.Qwen3_5ForCausalLM(copy.config.get_text_config())
+        part.model, part.lm_head = copy.model.language_model, copy.lm_head
+        copy = part.eval()
+    names = ["q_proj", "down_proj", *(["qkv", "linear_fc1"] if named_by == "the whole" else [])]
+    tuned = get_peft_model(copy, LoraConfig(r=2, target_modules=names, task_type="CAUSAL_LM"))
+    of_tower = []
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name and not _of_tower(name):
+            parameter.data += 0.1
+        of_tower += [parameter] if "lora_B" in name and _of_tower(name) else []
+    assert bool(of_tower) == (named_by == "the whole")
+    tuned.save_pretrained(str(tmp_path))
+    expected = tuned.eval()(input_ids=IDS).logits
+    attached = attach_adapter(open_adapter(tmp_path), base)
+    torch.testing.assert_close(base.model(input_ids=IDS).logits, expected)
+    attached.detach()
+    if of_tower:
+        of_tower[0].data += 0.1
+        tuned.save_pretrained(str(tmp_path))
+        with pytest.raises(InputError, match=r"visual.* which text does not pass through"):
+            attach_adapter(open_adapter(tmp_path), base)
