@@ -107,7 +107,9 @@ def make_model(one_thread: None) -> Callable[..., PreTrainedModel]:
 
     Names: llama (grouped queries), deepseek (values narrower than keys), qwen3, gemma (tied, scaled
     embeddings), mistral (sliding window 6), phi (biases, its head's too), phi3 (fused qkv and
-    gate), gpt2, gpt-neox (fused qkv), t5, t5-gated, bart, marian (its positions are not stored).
+    gate), gemma4 (heads of two widths, a table of words for each layer), gpt2, gpt-neox (fused
+    qkv), t5, t5-gated, bart, marian (its positions are not stored), gemma3, mistral3 and qwen3_5
+    (of several parts: with a tower that sees, as they are released).
     """
     import torch
 
@@ -386,6 +388,63 @@ def _mamba(changes: dict[str, Any]) -> PreTrainedModel:
     return MambaForCausalLM(MambaConfig(**{**sizes, **changes}))
 
 
+_TOWER: dict[str, Any] = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 16,
+    "patch_size": 8,
+}
+
+
+def _gemma3(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    kinds = ["sliding_attention", "full_attention"]
+    own = {"head_dim": 8, "sliding_window": 6, "query_pre_attn_scalar": 8, "layer_types": kinds}
+    text = {**_SIZES, **own, **changes}
+    config = Gemma3Config(text_config=text, vision_config=_TOWER, **_SEEN, mm_tokens_per_image=4)
+    return Gemma3ForConditionalGeneration(config)
+
+
+def _mistral3(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import Mistral3Config, Mistral3ForConditionalGeneration
+
+    text = {**_SIZES, "model_type": "ministral3", "head_dim": 8, **changes}
+    tower = {**_TOWER, "model_type": "pixtral", "head_dim": 8}
+    seen = {"image_token_index": 290, "tie_word_embeddings": False}
+    return Mistral3ForConditionalGeneration(
+        Mistral3Config(text_config=text, vision_config=tower, **seen)
+    )
+
+
+def _qwen3_5(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+
+    kinds = ["linear_attention", "full_attention"]
+    heads = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "head_dim": 8}
+    heads |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+    tower = {"depth": 1, "hidden_size": 16, "intermediate_size": 24, "num_heads": 2}
+    tower |= {"out_hidden_size": 32, "patch_size": 8, "num_position_embeddings": 4}
+    ids = {"image_token_id": 290, "video_token_id": 291}
+    ids |= {"vision_start_token_id": 292, "vision_end_token_id": 293}
+    text = {**_SIZES, **heads, "layer_types": kinds, **changes}
+    return Qwen3_5ForConditionalGeneration(
+        Qwen3_5Config(text_config=text, vision_config=tower, **ids, tie_word_embeddings=False)
+    )
+
+
+def _gemma4(changes: dict[str, Any]) -> PreTrainedModel:
+    from transformers import Gemma4ForCausalLM, Gemma4TextConfig
+
+    kinds = ["sliding_attention", "full_attention"]
+    own = {"head_dim": 8, "global_head_dim": 16, "sliding_window": 6, "layer_types": kinds}
+    per_layer = {"vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 4}
+    return Gemma4ForCausalLM(Gemma4TextConfig(**{**_SIZES, **own, **per_layer, **changes}))
+
+
+_SEEN = {"image_token_index": 290, "boi_token_index": 291, "eoi_token_index": 292}
 _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "llama": _llama,
     "deepseek": _deepseek,
@@ -402,4 +461,8 @@ _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "marian": _marian,
     "t5gemma": _t5gemma,
     "mamba": _mamba,
+    "gemma3": _gemma3,
+    "gemma4": _gemma4,
+    "mistral3": _mistral3,
+    "qwen3_5": _qwen3_5,
 }

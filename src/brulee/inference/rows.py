@@ -10,7 +10,7 @@ length. How they lie, and how attention is computed, is up to the kind of `Held`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -26,18 +26,20 @@ class Rows:
     def __init__(self, most: int, room: int) -> None:
         self.most, self.room = most, room
         self.rows: list[Row] = []
-        self._held: Held | None = None
+        self._held: dict[type[Held], Held] = {}
+        self._of_layer: dict[int, Held] = {}
 
     @property
     def several(self) -> bool:
         """Whether a row may be given several tokens at once."""
-        return self._held is not None and self._held.several
+        return bool(self._held) and all(held.several for held in self._held.values())
 
     def reserve(self, most: int, room: int) -> None:
         """Have room for so many rows, at least those there are, with so many own tokens."""
-        if self._held is not None and (most, room) != (self.most, self.room):
+        if (most, room) != (self.most, self.room):
             own = max((row.own for row in self.rows), default=0)
-            self._held.reserve(most, room, len(self.rows), own)
+            for held in self._held.values():
+                held.reserve(most, room, len(self.rows), own)
         self.most, self.room = most, room
 
     def keep(self, layer: int, at: int, stack: Pair, top: int) -> None:
@@ -45,17 +47,18 @@ class Rows:
         row = self.rows[at]
         row.shared = top - row.own
         kind = kind_of(stack)
-        if self._held is None:
-            self._held = kind(self.most, self.room)
+        if kind not in self._held:
+            self._held[kind] = kind(self.most, self.room)
+        self._of_layer[layer] = self._held[kind]
         row.group.lay(kind, layer, stack, row.shared, row.shared)
-        self._held.fill(layer, at, stack, row.shared, top)
+        self._held[kind].fill(layer, at, stack, row.shared, top)
 
     def drop(self, gone: Sequence[int]) -> list[int]:
         """Forget rows; returns which of the rows before is now at each place."""
         order = closed_up(len(self.rows), gone)
         for at, old in enumerate(order):
-            if at != old and self._held is not None:
-                self._held.copy([(at, old)], self.rows[old].own)
+            for held in self._held.values() if at != old else ():
+                held.copy([(at, old)], self.rows[old].own)
         self.rows = [self.rows[old] for old in order]
         return order
 
@@ -64,21 +67,40 @@ class Rows:
         if list(parents) == list(range(len(self.rows))):
             return
         own = max((self.rows[p].own for p in parents), default=0)
-        if self._held is not None:
-            self._held.copy(list(enumerate(parents)), own)
+        for held in self._held.values():
+            held.copy(list(enumerate(parents)), own)
         self.rows = [Row(**vars(self.rows[p])) for p in parents]
 
     def begin(self, counts: Sequence[int], device: torch.device) -> Reader:
         """Before so many tokens of each row are read; returns what reads them."""
-        assert self._held is not None, "rows are filled before they are continued"
-        self._held.begin(self.rows, counts, device)
-        return self._held
+        assert self._held, "rows are filled before they are continued"
+        for held in self._held.values():
+            held.begin(self.rows, counts, device)
+        return _ByLayer(self._of_layer) if len(self._held) > 1 else next(iter(self._held.values()))
 
     def end(self, counts: Sequence[int]) -> None:
         """After so many more tokens of each row are held."""
         for row, count in zip(self.rows, counts, strict=True):
             row.own += count
             row.position += count
+
+
+class _ByLayer:
+    """Attention of layers that are not all held alike, as their heads are of several widths."""
+
+    def __init__(self, held: Mapping[int, Held]) -> None:
+        self._held = held
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        new: Pair,
+        scaling: float | None,
+        window: int | None,
+    ) -> torch.Tensor:
+        """Attention of one layer, as what holds it computes it."""
+        return self._held[layer].attend(layer, query, new, scaling, window)
 
 
 def kind_of(stack: Pair) -> type[Held]:

@@ -30,6 +30,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.errors import InputError
+from brulee.models.text_part import beside_text
 from brulee.recipe import Strict
 
 
@@ -181,6 +182,11 @@ def left_out(model: nn.Module) -> frozenset[str]:
     is lost with the next load.
     """
     return frozenset(getattr(model, "_keys_to_ignore_on_save", None) or ())
+
+
+def untrained(model: PreTrainedModel) -> frozenset[str]:
+    """The parameters that no training moves: those that are not stored, or not of text."""
+    return left_out(model) | beside_text(model)
 
 
 @torch.no_grad()

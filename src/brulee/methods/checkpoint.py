@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError
 from brulee.methods import METHODS, build_method, readers
 from brulee.methods.base import Attached, Method
+from brulee.methods.elsewhere import tensors_of_text
 from brulee.methods.soundness import (
     check_base_name,
     check_believable,
@@ -257,7 +258,8 @@ def attach_to(adapter: Adapter, model: PreTrainedModel) -> Attached:
     with _naming(adapter.folder / CONFIG):
         attached = method.attach(model)
     try:
-        attached.load({key: tensor.to(device) for key, tensor in tensors.items()})
+        of_text = tensors_of_text(model, tensors)
+        attached.load({key: tensor.to(device) for key, tensor in of_text.items()})
     except InputError as error:
         attached.detach()
         raise InputError(f"{adapter.folder / WEIGHTS}: {error}") from None

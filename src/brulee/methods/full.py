@@ -1,4 +1,4 @@
-"""Full fine-tuning: every parameter of the model is trained that is stored with it."""
+"""Full fine-tuning: every parameter is trained that is stored and that text passes through."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError
-from brulee.methods.base import Attached, Group, Method, copy_checked, left_out
+from brulee.methods.base import Attached, Group, Method, copy_checked, freeze, untrained
 from brulee.methods.targets import map_names
 from brulee.recipe import Strict
 
@@ -47,13 +47,13 @@ class _FullAttached(Attached):
     def __init__(self, model: PreTrainedModel, keep_base: bool) -> None:
         self.model = model
         self._base = _copy(model) if keep_base else None
-        self._frozen = [p for p in model.parameters() if not p.requires_grad]
+        self._had = freeze(model)
         for parameter in self._trained().values():
             parameter.requires_grad_(True)
 
     def _trained(self) -> dict[str, nn.Parameter]:
         """Looked for anew: where weights are cut up, others take the parameters' places."""
-        fixed = left_out(self.model)
+        fixed = untrained(self.model)
         return {n: p for n, p in self.model.named_parameters() if n not in fixed}
 
     def groups(self) -> list[Group]:
@@ -86,8 +86,9 @@ class _FullAttached(Attached):
 
     def detach(self) -> None:
         self._put(self._kept())
-        for parameter in self._frozen:
-            parameter.requires_grad_(False)
+        freeze(self.model)
+        for parameter in self._had:
+            parameter.requires_grad_(True)
 
     @contextmanager
     def disabled(self) -> Iterator[None]:

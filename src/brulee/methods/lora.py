@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from brulee.errors import InputError
 from brulee.methods.base import Attached, Group, Method, check_tensors
+from brulee.methods.elsewhere import names_of_text
 from brulee.methods.layer_choice import Last
 from brulee.methods.linear import is_transposed
 from brulee.methods.linear import sizes as outer_sizes
@@ -101,7 +102,8 @@ class LoRA(Method):
         Raises InputError for a target that the model lacks, and for an option that none reads.
         """
         own = self._options
-        chosen = chosen_by(model, own.target, own.layers)
+        target = names_of_text(model, own.target) if self._stored else own.target
+        chosen = chosen_by(model, target, own.layers)
         _check_ranks(chosen, own)
         # PEFT writes a dropout whatever the target, and it computes nothing once it is trained.
         if own.dropout and not self._stored:

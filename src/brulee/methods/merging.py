@@ -27,10 +27,11 @@ from brulee.methods.checkpoint import (
 from brulee.methods.linear import is_transposed
 from brulee.methods.whole import write_model_record
 from brulee.models.chat_templates import by_record
-from brulee.models.disk import as_umask_says, check_new_folder, disk_errors, new_folder
+from brulee.models.disk import check_new_folder, disk_errors, new_folder
 from brulee.models.loading import Base, load_base
 from brulee.models.quantised_experts import restore_experts
 from brulee.models.quantising import held_bytes, is_misread, unpacked
+from brulee.models.saving import save_whole
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -192,9 +193,7 @@ def _store(
     """Write the model, the tokenizer and the record; returns the bytes of the weights."""
     with new_folder(out) as aside:
         with disk_errors(out):
-            base.model.save_pretrained(aside)
-            by_record(base.tokenizer, adapter.ours.get("chat_template")).save_pretrained(aside)
-            as_umask_says(aside)
+            save_whole(base, aside, by_record(base.tokenizer, adapter.ours.get("chat_template")))
         of_adapter = ("base", "config_digest", "tensors_digest")
         kept = {k: v for k, v in adapter.ours.items() if k not in of_adapter}
         merged = {

@@ -23,6 +23,7 @@ from brulee.methods.peft_config import FILE, refuse_unsupported, task_type
 from brulee.methods.prefix_cache import NAME, PrefixCache, Sizes, activations, sizes_of
 from brulee.methods.prefix_source import DirectPrefix, PrefixSource, ProjectedPrefix
 from brulee.methods.prompt_start import SoftOptions, Start, check_room, read_soft
+from brulee.models.text_part import entrance
 
 KEY = "prompt_embeddings"
 _READ = {
@@ -129,7 +130,7 @@ class Prefix(Method):
 
 class _PrefixAttached(Attached):
     def __init__(self, model: PreTrainedModel, prefix: PrefixCache) -> None:
-        self.model, self._prefix, self._decoder = model, prefix, model.get_decoder()
+        self.model, self._prefix, self._decoder = model, prefix, entrance(model)
         self.reserved = prefix.source.count
         self._thaw = freeze(model)
         self._decoder.add_module(NAME, prefix)

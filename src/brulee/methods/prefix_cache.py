@@ -22,6 +22,7 @@ from brulee.errors import InputError
 from brulee.methods.prefix_source import PrefixSource
 from brulee.models.attention import NAME as PACKED
 from brulee.models.cache_names import cache_name
+from brulee.models.text_part import entrance
 
 NAME = "brulee_prefix"
 
@@ -56,7 +57,7 @@ class PrefixCache(nn.Module):
         super().__init__()
         self.source, self.sizes, self.enabled = source, sizes, True
         self._dtype, self._config = model.dtype, model.config
-        self._cache = cache_name(model.get_decoder())
+        self._cache = cache_name(entrance(model))
 
     def before(
         self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -151,4 +152,7 @@ def activations(
     own = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
     if not own.layers or any(type(layer) is not DynamicLayer for layer in own.layers):
         raise refusal
-    return [(layer.keys, layer.values) for layer in own.layers]
+    found = [(layer.keys, layer.values) for layer in own.layers]
+    if any(tensor is None for pair in found for tensor in pair):
+        raise refusal  # some layers put nothing into the cache (RecurrentGemma)
+    return found

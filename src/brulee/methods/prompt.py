@@ -25,6 +25,7 @@ from brulee.methods.linear import weight_of
 from brulee.methods.peft_config import FILE, refuse_unsupported, task_type
 from brulee.methods.prompt_start import COMMON, SoftOptions, Start, check_room, read_soft
 from brulee.methods.wrapping import Wrapper, Wrapping
+from brulee.models.text_part import text_modules
 
 KEY = "prompt_embeddings"
 FIRST = (
@@ -96,7 +97,8 @@ class Prompt(Method):
     def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
         """Wrap the embedding of what is read; every parameter of the base is frozen.
 
-        Raises InputError for a stored prompt of another kind of model.
+        Raises InputError for a stored prompt of another kind of model, and for a model that looks
+        its words up in other tables too.
         """
         if self._sets == 2 and not model.config.is_encoder_decoder:
             raise InputError(
@@ -107,7 +109,14 @@ class Prompt(Method):
         name, table = reading_embedding(model)
         start_PD = self._start_vectors(table, torch.Generator().manual_seed(seed))
         layer = PromptEmbedding(table, start_PD)
-        return _PromptAttached(Wrapping(model, {name: layer}), layer, self._sets)
+        attached = _PromptAttached(Wrapping(model, {name: layer}), layer, self._sets)
+        if _looks_up_more(model, table):
+            attached.detach()
+            raise InputError(
+                f"method prompt: {type(model).__name__} looks its words up in a table for each "
+                "layer too, where a soft prompt has no vectors; use another method."
+            )
+        return attached
 
     @torch.no_grad()
     def _start_vectors(self, table: nn.Module, generator: torch.Generator) -> torch.Tensor:
@@ -121,6 +130,24 @@ class Prompt(Method):
         ids_P = self._start.ids(len(weight_VD), generator).to(weight_VD.device)
         vectors_PD: torch.Tensor = table(ids_P)
         return vectors_PD.float()
+
+
+@torch.no_grad()
+def _looks_up_more(model: PreTrainedModel, table: nn.Module) -> bool:
+    """Whether ids past the vocabulary are looked up elsewhere too (Gemma 3n and 4), which is tried.
+
+    It is where another table has about as many rows.
+    """
+    rows = len(weight_of(table))
+    others = [m for _, m in text_modules(model) if isinstance(m, nn.Embedding) and m is not table]
+    if model.config.is_encoder_decoder or all(10 * m.num_embeddings < 9 * rows for m in others):
+        return False
+    ids = torch.full((1, 1), FIRST, device=weight_of(table).device)
+    try:
+        model(input_ids=ids, use_cache=False)
+    except IndexError:
+        return True
+    return False
 
 
 class PromptEmbedding(Wrapper):

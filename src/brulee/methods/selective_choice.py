@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError, nearest
-from brulee.methods.base import left_out
+from brulee.methods.base import untrained
 from brulee.methods.layer_choice import Last, layer_prefixes
 from brulee.methods.stacks import is_norm
 
@@ -19,7 +19,7 @@ def biases(model: PreTrainedModel) -> list[str]:
 
     Raises InputError for a model without any, naming what there is instead.
     """
-    names = [n for n, _ in model.named_parameters() if n.endswith((".bias", "_bias"))]
+    names = [n for n in _trained(model) if n.endswith((".bias", "_bias"))]
     if not names:
         raise InputError(
             f"method.train=bias: {type(model).__name__} has no biases; it has {len(norms(model))} "
@@ -48,7 +48,7 @@ def in_layers(model: PreTrainedModel, wanted: Last | list[int] | None) -> list[s
     Raises InputError for a layer that the model lacks, or whose weights are quantised.
     """
     prefixes = layer_prefixes(model, wanted)
-    names = [n for n, _ in model.named_parameters() if n.startswith(prefixes)]
+    names = [n for n in _trained(model) if n.startswith(prefixes)]
     return trainable(model, names, "method.train=layers")
 
 
@@ -59,7 +59,7 @@ def matching(model: PreTrainedModel, patterns: Iterable[str]) -> list[str]:
     layer. Raises InputError for a pattern that matches nothing, with the nearest names, and for
     one that matches a weight that is quantised.
     """
-    names = _stored(model)
+    names = _trained(model)
     chosen: set[str] = set()
     for pattern in patterns:
         found = {n for n in names if _fits(n, pattern)}
@@ -70,8 +70,8 @@ def matching(model: PreTrainedModel, patterns: Iterable[str]) -> list[str]:
 
 
 def everything(model: PreTrainedModel) -> list[str]:
-    """Every parameter that is stored. Raises InputError where some are quantised."""
-    names = _stored(model)
+    """Every parameter that a training moves. Raises InputError where some are quantised."""
+    names = _trained(model)
     return trainable(model, names, "method.train=sparse without method.parameters")
 
 
@@ -90,14 +90,14 @@ def trainable(model: PreTrainedModel, names: list[str], asked: str) -> list[str]
     return names
 
 
-def _stored(model: PreTrainedModel) -> list[str]:
-    fixed = left_out(model)
+def _trained(model: PreTrainedModel) -> list[str]:
+    fixed = untrained(model)
     return [n for n, _ in model.named_parameters() if n not in fixed]
 
 
 def _of_modules(model: PreTrainedModel, modules: Iterable[nn.Module]) -> list[str]:
     wanted = {id(p) for module in modules for p in module.parameters(recurse=False)}
-    found = ((n, model.get_parameter(n)) for n in _stored(model))
+    found = ((n, model.get_parameter(n)) for n in _trained(model))
     return [n for n, p in found if id(p) in wanted and p.is_floating_point()]
 
 

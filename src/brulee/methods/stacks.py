@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from brulee.errors import InputError
+from brulee.models.text_part import text_modules
 
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 _NORM = re.compile(r"norm", re.IGNORECASE)
@@ -39,12 +40,12 @@ class Layer:
 
 
 def stacks(model: PreTrainedModel) -> dict[str, nn.ModuleList]:
-    """The model's stacks of layers by module path.
+    """The stacks of layers that text passes through, by module path.
 
     Raises InputError for a model that has none.
     """
     found: dict[str, nn.ModuleList] = {}
-    for path, module in model.named_modules():
+    for path, module in text_modules(model):
         inside = any(path.startswith(f"{outer}.") for outer in found)
         if not inside and isinstance(module, nn.ModuleList) and _are_layers(module):
             found[path] = module

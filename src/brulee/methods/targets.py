@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from brulee.errors import InputError, nearest
 from brulee.methods.linear import sizes, weight_of
 from brulee.models.experts import expert_modules, router_modules, stacks_of
+from brulee.models.text_part import text_modules
 
 KEYWORDS = ("all-linear", "attention", "mlp")
 EMBEDDINGS = "embeddings"
@@ -20,14 +21,14 @@ _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 
 
 def linear_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """Every linear map of the model but its output head, by module path.
+    """Every linear map that text passes through but the output head, by module path.
 
     A router of an architecture's own class that gives more than a product is none (Phi-MoE).
     """
     head = model.get_output_embeddings()
     return {
         name: module
-        for name, module in model.named_modules()
+        for name, module in text_modules(model)
         if isinstance(module, nn.Linear | Conv1D) and module is not head and _maps(module, model)
     }
 
@@ -69,7 +70,7 @@ def embedding_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
     Encoder-decoder models hold one more that only shares its weight with the encoder's and the
     decoder's own; it is never called.
     """
-    tables = {n: m for n, m in model.named_modules() if isinstance(m, nn.Embedding)}
+    tables = {n: m for n, m in text_modules(model) if isinstance(m, nn.Embedding)}
     shared = model.get_input_embeddings()
     doubles = [m for m in tables.values() if m is not shared and m.weight is shared.weight]
     return {n: m for n, m in tables.items() if not doubles or m is not shared}

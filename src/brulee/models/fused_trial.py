@@ -23,12 +23,12 @@ from brulee.models.hooks import Adds, Prefixes, Refreshes, owners
 from brulee.models.layer_form import Form, LayerForm, read_form
 from brulee.models.layer_parts import (
     added_to,
-    body_of,
     layers_of,
     mlp_of,
     places_of_additions,
 )
 from brulee.models.linear_parts import parts_of
+from brulee.models.text_part import entrance
 from brulee.models.twin import WINDOW, drops, twin_of
 
 # Classes, configurations and forms of which a twin has shown that they belong together.
@@ -61,7 +61,7 @@ def _prepares_only(model: PreTrainedModel) -> bool:
     # The embedding is called as it is, with all that it calls.
     called = set(model.get_input_embeddings().modules())
     others = owners(model, object, without=called)
-    prefixes = [m for m in body_of(model).children() if isinstance(m, Prefixes)]
+    prefixes = [m for m in entrance(model).children() if isinstance(m, Prefixes)]
     return (
         all(id(own) in known for own in others)
         and len(prefixes) == len(owners(model, Prefixes)) < 2

@@ -278,11 +278,12 @@ def _head_of(model: PreTrainedModel) -> Head | None:
     head = model.get_output_embeddings()
     if type(head) is not nn.Linear or model.base_model is model:
         return None
-    times = float(getattr(model.config, "logit_scale", None) or 1.0)  # Cohere
-    over = float(getattr(model.config, "logits_scaling", None) or 1.0) / times
+    config = model.config.get_text_config()
+    times = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere
+    over = float(getattr(config, "logits_scaling", None) or 1.0) / times
     if over != 1.0 and head.bias is not None:
         return None  # which is divided too
-    found = Head(over, getattr(model.config, "final_logit_softcapping", None))
+    found = Head(over, getattr(config, "final_logit_softcapping", None))
     ids = torch.arange(free_length(model, _TRIED), device=head.weight.device).unsqueeze(0)
     training = model.training
     model.eval()

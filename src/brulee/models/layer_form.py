@@ -44,6 +44,7 @@ from brulee.models.layer_parts import (
     read_body,
     weights_drop,
 )
+from brulee.models.text_part import text_body
 
 # By what norms a layer has: those before and after attention, and before and after the MLP.
 _NORMS: dict[frozenset[str], tuple[str | None, str | None, str | None, str | None]] = {
@@ -201,15 +202,15 @@ def read_form(model: PreTrainedModel) -> Form | None:
     body = read_body(model)
     if body is None:
         return None
-    kind = kind_of_norm(body.norm)
+    kind, config = kind_of_norm(body.norm), model.config.get_text_config()
     found = [
-        _layer(layer, body, model.config, kind, at)
-        for at, layer in enumerate(body.layers[: model.config.num_hidden_layers])
+        _layer(layer, body, config, kind, at)
+        for at, layer in enumerate(body.layers[: config.num_hidden_layers])
     ]
     layers = tuple(form for form in found if form is not None)
     if len(layers) < len(found) or not layers:
         return None
-    scale = float(getattr(model.base_model, "embedding_multiplier", 1.0))
+    scale = float(getattr(text_body(model), "embedding_multiplier", 1.0))
     places = None if body.places is None else int(getattr(body.places, "offset", 0))
     return Form(layers, scale, places, body.words_drop)
 

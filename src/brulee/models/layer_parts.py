@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from brulee.models.fused_layer_norm import eps_of
 from brulee.models.hooks import Prefixes
+from brulee.models.text_part import text_body
 
 _ATTENTIONS = ("self_attn", "attn", "attention", "self_attention")
 _MLPS = ("mlp", "block_sparse_moe")
@@ -47,14 +48,14 @@ class Body:
 
 def body_of(model: PreTrainedModel) -> Any:
     """The module that has the layers."""
-    body = model.base_model
+    body = text_body(model)
     return body.decoder if children(body) == {"decoder"} else body
 
 
 def read_body(model: PreTrainedModel) -> Body | None:
     """The parts of a model's body, None where there is one that is not known."""
     body = body_of(model)
-    if model.base_model is model or float(getattr(body, "layerdrop", 0.0)) > 0:
+    if text_body(model) is model or float(getattr(body, "layerdrop", 0.0)) > 0:
         return None  # layers are left out by chance
     words = model.get_input_embeddings()
     own = [m for m in body.children() if m is not words and not isinstance(m, Prefixes)]

@@ -15,7 +15,6 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
@@ -30,6 +29,7 @@ from brulee.models.decoder_start import decoder_start
 from brulee.models.gguf_tokens import gguf_tokenizer
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
+from brulee.models.text_part import left_whole, reading_text
 from brulee.models.vocabulary import refuse_unknown_tokens
 from brulee.models.whole_files import check_gguf, check_safetensors
 
@@ -153,28 +153,32 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
         check_safetensors(file)
     config = _read(lambda: AutoConfig.from_pretrained(folder), folder)
     kind: Kind = "seq2seq" if config.is_encoder_decoder else "causal"
-    auto = AutoModelForSeq2SeqLM if kind == "seq2seq" else AutoModelForCausalLM
     more = _quantising(folder, config, asked)
-    model, info = _read(
-        lambda: auto.from_pretrained(
+
+    def weighted(auto: Any) -> PreTrainedModel:
+        model, info = _read(
+            lambda: auto.from_pretrained(
+                folder,
+                config=config,
+                dtype=asked.dtype,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **more,
+            ),
             folder,
-            config=config,
-            dtype=asked.dtype,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **more,
-        ),
-        folder,
-    )
-    _check_weights(folder, model, info)
-    keep_values(model)
+        )
+        _check_weights(folder, model, info)
+        keep_values(model)
+        return model.eval()
+
+    model = reading_text(config, weighted, str(folder))
     if asked.quantise is None:
         model = model.to(asked.device)
     else:
         quantise_experts(model, asked.quantise, asked.dtype, str(folder))
     tokenizer = _read(lambda: AutoTokenizer.from_pretrained(folder), folder, "its tokenizer")
-    return Base(model.eval(), tokenizer, name, _digest(weights), kind, folder, asked.quantise)
+    return Base(model, tokenizer, name, _digest(weights), kind, folder, asked.quantise)
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -191,7 +195,8 @@ def _quantising(folder: Path, config: PretrainedConfig, asked: _Held) -> dict[st
         return {}
     if getattr(config, "quantization_config", None) is not None:
         raise InputError(f"{folder}: its weights are quantised already; leave model.quantise out.")
-    how = quantisation(asked.quantise, asked.dtype)
+    left = _read(lambda: left_whole(config), folder)
+    how = quantisation(asked.quantise, asked.dtype, left)
     return {"quantization_config": how, "device_map": {"": asked.device}}
 
 
@@ -288,7 +293,7 @@ def _read(load: Callable[[], Any], where: Path, what: str = "this model") -> Any
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
-    bad = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+    bad = (AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError)
     try:
         return load()
     except (OSError, SafetensorError, StrictDataclassError, *bad) as error:

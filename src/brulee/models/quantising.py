@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+from collections.abc import Sequence
 from types import MethodType
 from typing import Any, Literal, get_args
 
@@ -24,10 +25,11 @@ _BLOCK = 64  # values that share a scale
 _REARRANGES = "support_avx512bf16_for_cpu"  # what bitsandbytes calls the switch
 
 
-def quantisation(kind: str | None, dtype: torch.dtype) -> Any:
+def quantisation(kind: str | None, dtype: torch.dtype, left: Sequence[str] = ()) -> Any:
     """What `from_pretrained` calls a `quantization_config`, with matrix products in `dtype`.
 
-    None for no kind. Raises InputError for an unknown one, and where bitsandbytes is missing.
+    `left` are paths of modules that keep their precision; without any, the head does. None for no
+    kind. Raises InputError for an unknown one, and where bitsandbytes is missing.
     """
     if kind is None:
         return None
@@ -41,6 +43,7 @@ def quantisation(kind: str | None, dtype: torch.dtype) -> Any:
         bnb_4bit_quant_type=kind,
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=list(left) or None,  # in four bits too, whatever its name says
     )
 
 

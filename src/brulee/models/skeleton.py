@@ -13,8 +13,6 @@ import torch
 from torch import nn
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
     PretrainedConfig,
     PreTrainedModel,
 )
@@ -26,6 +24,7 @@ from brulee.models.loading import looks_like_path, no_such_model
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
 from brulee.models.stack_configs import stack_configs
+from brulee.models.text_part import auto_class, left_whole, reading_text
 from brulee.models.whole_files import check_gguf
 
 # What the kinds of configuration call their number of layers.
@@ -46,7 +45,7 @@ def load_skeleton(name: str, revision: str | None = None) -> PreTrainedModel:
     costs none until something is written there. Raises InputError naming what is not there.
     """
     config = _config(name, revision)
-    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    auto = auto_class(config)
     try:
         with torch.device("meta"):
             model: PreTrainedModel = auto.from_config(config, dtype=torch.float32)
@@ -68,21 +67,19 @@ def load_shallow(
     Held as `load_base` would hold it. Raises InputError as `load_skeleton` does.
     """
     config = copy.deepcopy(_config(name, revision))
-    for stack in _stacks(config):
-        for key in _DEPTHS:
-            if getattr(stack, key, None) is not None:
-                setattr(stack, key, min(layers, getattr(stack, key)))
-        if getattr(stack, "layer_types", None):
-            stack.layer_types = stack.layer_types[:layers]
-    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    for stack in stack_configs(config):
+        _cut(stack, layers)
     if device.type == "cpu":
         keep_freed_memory()
-    model: PreTrainedModel = auto.from_config(config, dtype=dtype)
+    model = reading_text(
+        config, lambda auto: auto.from_config(config, dtype=dtype).eval(), f"model {name!r}"
+    )
     if quantise is not None:
+        auto = auto_class(model.config)
         # bitsandbytes is reached through loading, so that is what is done.
         with tempfile.TemporaryDirectory() as folder:
             model.save_pretrained(folder)
-            how = quantisation(quantise, dtype)
+            how = quantisation(quantise, dtype, left_whole(config))
             model = auto.from_pretrained(
                 folder, dtype=dtype, quantization_config=how, device_map={"": device}
             )
@@ -96,12 +93,20 @@ def load_shallow(
 
 def depth(name: str, revision: str | None = None) -> int:
     """How many layers a model has; of an encoder and a decoder, those of the deeper."""
-    stacks = _stacks(_config(name, revision))
+    stacks = stack_configs(_config(name, revision))
     return max(getattr(stack, key, None) or 0 for stack in stacks for key in _DEPTHS)
 
 
-def _stacks(config: PretrainedConfig) -> list[PretrainedConfig]:
-    return stack_configs(config) if config.is_encoder_decoder else [config]
+def _cut(stack: PretrainedConfig, layers: int) -> None:
+    """Leave a configuration so many layers, and as many entries of what it says of each."""
+    depths = {key: own for key in _DEPTHS if (own := getattr(stack, key, None)) is not None}
+    # What is worked out of others (Bamba's kinds of layers) follows by itself.
+    for key, value in {**vars(stack)}.items():
+        if isinstance(value, list) and len(value) in depths.values():
+            setattr(stack, key, value[:layers])
+    for key, own in depths.items():
+        if getattr(stack, key) == own:  # a number that is worked out of a list is right by now
+            setattr(stack, key, min(layers, own))
 
 
 class OneMap(nn.Module):

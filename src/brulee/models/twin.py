@@ -16,6 +16,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from brulee.models.layer_parts import attention_of, head_width, layers_of
+from brulee.models.text_part import text_class
 
 WINDOW = 5  # tokens
 _VOCABULARY = 64
@@ -40,7 +41,7 @@ _REACHES = ("sliding_window", "attention_chunk_size")
 
 def drops(model: PreTrainedModel) -> list[str]:
     """The keys of a decoder's configuration that have values dropped in training."""
-    return [key for key in _DROPS if getattr(model.config, key, None)]
+    return [key for key in _DROPS if getattr(model.config.get_text_config(), key, None)]
 
 
 def twin_of(model: PreTrainedModel, layers: int, dropped: str = "") -> PreTrainedModel | None:
@@ -70,7 +71,7 @@ def _built(
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(0)
         try:
-            twin = type(model)(config())
+            twin = text_class(model)(config())
         except (TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError):
             return None
         _draw(twin.float())
@@ -100,7 +101,7 @@ def _shrunk_pair(model: PreTrainedModel) -> PretrainedConfig:
 
 
 def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConfig:
-    config = copy.deepcopy(model.config)
+    config = copy.deepcopy(model.config.get_text_config())
     first = layers_of(model)[0]
     depth, width = config.num_hidden_layers, head_width(getattr(first, attention_of(first) or ""))
     assert width is not None, "read before"

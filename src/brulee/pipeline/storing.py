@@ -11,8 +11,9 @@ from brulee.methods import Attached
 from brulee.methods.checkpoint import CARD, attach_adapter, open_adapter, save_adapter
 from brulee.methods.whole import write_model_record
 from brulee.models.chat_templates import recorded
-from brulee.models.disk import as_umask_says, disk_errors
+from brulee.models.disk import disk_errors
 from brulee.models.loading import load_base, no_bars
+from brulee.models.saving import save_whole
 from brulee.pipeline.card import model_card
 from brulee.pipeline.preparation import Prepared
 from brulee.pipeline.trained import Trained, Tuned
@@ -73,9 +74,7 @@ def _store_adapter(prepared: Prepared, attached: Attached, folder: Path, card: s
 
 def _store_model(prepared: Prepared, whole: dict[str, Any] | None, folder: Path, card: str) -> int:
     with no_bars():
-        prepared.base.model.save_pretrained(folder, state_dict=whole)
-    prepared.base.tokenizer.save_pretrained(folder)
-    as_umask_says(folder)
+        save_whole(prepared.base, folder, weights=whole)
     write_model_record(folder, prepared.base, prepared.recipe.base.name, _made_by(prepared))
     (folder / CARD).write_text(card, encoding="utf-8")
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))

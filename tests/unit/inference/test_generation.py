@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Make = Callable[..., "PreTrainedModel"]
 NEW = 20
-FAMILIES = ["llama", "qwen3", "gemma", "mistral", "phi", "gpt2", "gpt-neox"]
+FAMILIES = ["llama", "qwen3", "gemma", "mistral", "phi", "gpt2", "gpt-neox", "gemma4"]
 
 
 @pytest.fixture(scope="module")

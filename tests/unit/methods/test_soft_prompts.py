@@ -10,7 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import MambaConfig, MambaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    MambaConfig,
+    PretrainedConfig,
+    RecurrentGemmaConfig,
+)
 
 from brulee.data.batching import pack, pad, pad_pairs
 from brulee.data.encoding import Encoded, Encoder
@@ -340,10 +345,33 @@ def test_the_instruction_of_a_template_is_what_it_says_whatever_the_row() -> Non
     assert instruction(Template("t", "{{ question }}|||{{ answer }}")) == ""
 
 
-def test_a_prefix_of_a_model_with_a_recurrent_state_is_refused() -> None:
-    sizes = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}
-    model = MambaForCausalLM(MambaConfig(**sizes)).eval()
-    with pytest.raises(InputError, match="MambaForCausalLM does not keep keys and values"):
+def test_a_prompt_where_words_are_looked_up_for_each_layer_is_refused(make_base: MakeBase) -> None:
+    model = make_base("gemma4").model
+    with pytest.raises(InputError, match="Gemma4ForCausalLM looks its words up in a table"):
+        _method("prompt").attach(model)
+    assert isinstance(model.get_input_embeddings(), torch.nn.Embedding)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        MambaConfig(vocab_size=300, hidden_size=32, num_hidden_layers=2, state_size=4),
+        # Its layers take a cache and leave it empty.
+        RecurrentGemmaConfig(
+            vocab_size=300,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            lru_width=32,
+        ),
+    ],
+    ids=["mamba", "recurrent-gemma"],
+)
+def test_a_prefix_of_a_model_with_a_recurrent_state_is_refused(config: PretrainedConfig) -> None:
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with pytest.raises(InputError, match="ForCausalLM does not keep keys and values"):
         _method("prefix").attach(model)
     assert all(p.requires_grad for p in model.parameters())
     assert not model.training

@@ -10,8 +10,10 @@ import numpy as np
 import psutil
 import pytest
 import torch
+import transformers
 
 from brulee.errors import InputError
+from brulee.methods.stacks import stacks
 from brulee.models.loading import Base
 from brulee.models.pair_form import blocks_of_stack
 from brulee.models.pair_parts import stacks_of
@@ -47,6 +49,30 @@ def test_both_stacks_have_so_many_layers(
     assert depth(str(tmp_path)) == 3
     model = load_shallow(str(tmp_path), 1, torch.float32, torch.device("cpu"))
     assert [len(blocks_of_stack(stack)) for stack in stacks_of(model)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [
+        ("Bamba", {"attn_layer_indices": [1, 3]}),  # which layers attend is worked out of these
+        ("Mamba2", {"num_heads": 8, "head_dim": 8, "n_groups": 1, "state_size": 4}),
+        # How many there are is worked out of their kinds.
+        ("NemotronH", {"layers_block_type": ["mamba", "moe", "attention", "mamba"]}),
+        ("Lfm2", {"layer_types": ["conv", "full_attention"] * 2}),
+        ("Olmo3", {"layer_types": ["sliding_attention", "full_attention"] * 2}),
+    ],
+)
+def test_what_a_configuration_says_of_each_layer_is_cut_too(
+    kind: str, own: dict[str, Any], tmp_path: Path
+) -> None:
+    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "mamba_n_heads": 8}
+    with_heads = sizes if kind == "Mamba2" else {**sizes, **heads}
+    getattr(transformers, f"{kind}Config")(**with_heads, **own).save_pretrained(tmp_path)
+    assert depth(str(tmp_path)) == 4
+    model = load_shallow(str(tmp_path), 2, torch.float32, torch.device("cpu"))
+    assert [len(stack) for stack in stacks(model).values()] == [2]
+    model(input_ids=torch.tensor([[5, 6, 7]]), use_cache=False)
 
 
 def test_a_gguf_says_its_shapes_in_its_metadata(tmp_path: Path) -> None:

@@ -1,0 +1,164 @@
+"""The part of a model that text passes through, where it has others: for images, sound, video.
+
+    whole    Gemma 3 as released: vision tower, projector, language model, head
+    part     language model and head: what text is read and written by
+
+What lies beside the part gets no gradient from text, and no method is put on it. It is found by
+structure: transformers tells the language model, the encoder and the head, and whatever is inside
+none of them and holds none of them lies beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    AutoModelForSeq2SeqLM,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+from brulee.errors import InputError
+
+_TRIED = 3  # tokens
+
+
+def auto_class(config: PretrainedConfig) -> Any:
+    """The class of transformers that loads a model of this configuration.
+
+    A checkpoint of several parts is loaded whole, so that what is tuned or merged is of the class
+    that it was, unless its configuration names another.
+    """
+    return _classes(config)[0]
+
+
+def reading_text(
+    config: PretrainedConfig, load: Callable[[Any], PreTrainedModel], name: str
+) -> PreTrainedModel:
+    """The model that `load` makes by a class of transformers.
+
+    Where the whole reads no text by itself (Llama 4 in transformers 5.24), the class for its part
+    is loaded. Raises InputError, by the model's `name`, where there is none.
+    """
+    for auto in _classes(config):
+        model = load(auto)
+        if not _has_parts(model) or _reads_text(model):
+            return model
+    raise InputError(
+        f"{name}: a {type(model).__name__} of transformers reads no text by itself, and only text "
+        "is trained on here."
+    )
+
+
+def _classes(config: PretrainedConfig) -> list[Any]:
+    """Those that know a model of this configuration, the one to take first."""
+    if config.is_encoder_decoder:
+        return [AutoModelForSeq2SeqLM]
+    text = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    whole = MODEL_FOR_MULTIMODAL_LM_MAPPING.get(type(config), None)
+    if whole is None or (text is not None and whole.__name__ not in (config.architectures or ())):
+        return [AutoModelForCausalLM]
+    return [AutoModelForMultimodalLM, *([] if text in (None, whole) else [AutoModelForCausalLM])]
+
+
+@torch.no_grad()
+def _reads_text(model: PreTrainedModel) -> bool:
+    ids = torch.ones(1, _TRIED, dtype=torch.long, device=model.device)
+    more = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
+    try:
+        found = model(input_ids=ids, use_cache=False, **more)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return False
+    logits = getattr(found, "logits", None)
+    return isinstance(logits, torch.Tensor) and logits.shape[:2] == (1, _TRIED)
+
+
+def text_body(model: PreTrainedModel) -> nn.Module:
+    """The module whose last hidden states the head reads: of several parts, the language model."""
+    body: nn.Module = model.get_decoder() if _has_parts(model) else model.base_model
+    return body
+
+
+def text_class(model: PreTrainedModel) -> Any:
+    """The class of a model that is the part and nothing else, by its own configuration.
+
+    Raises TypeError where transformers has none.
+    """
+    if not _has_parts(model):
+        return type(model)
+    found = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(model.config.get_text_config()), None)
+    if found is None:
+        raise TypeError(f"no class of the text part of {type(model).__name__}")
+    return found
+
+
+def entrance(model: PreTrainedModel) -> nn.Module:
+    """The module that a decoder's ids, positions, mask and cache are given to, before it.
+
+    Of several parts it is the one that makes the masks of each kind of layer.
+    """
+    of_parts = _has_parts(model) and not model.config.is_encoder_decoder
+    found: nn.Module = model.base_model if of_parts else model.get_decoder()
+    return found
+
+
+def text_modules(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module]]:
+    """Every module that text passes through, by its path, in the model's order."""
+    beside = paths_beside(model)
+    return ((n, m) for n, m in model.named_modules() if not f"{n}.".startswith(beside))
+
+
+def left_whole(config: PretrainedConfig) -> list[str]:
+    """The modules that four bits are not for, by their paths; [] where that is the head alone.
+
+    What lies beside the part is not trained, and comes out of a merge as it was.
+    """
+    with torch.device("meta"):
+        model = auto_class(config).from_config(config)
+    head = model.get_output_embeddings()
+    beside = [prefix.removesuffix(".") for prefix in paths_beside(model)]
+    return [*beside, *(n for n, m in model.named_modules() if m is head)] if beside else []
+
+
+def beside_text(model: PreTrainedModel) -> frozenset[str]:
+    """The parameters that text does not pass through; none of most models."""
+    beside = paths_beside(model)
+    return frozenset(n for n, _ in model.named_parameters() if f"{n}.".startswith(beside))
+
+
+def paths_beside(model: PreTrainedModel) -> tuple[str, ...]:
+    """What the paths begin with of all that lies beside the part, each with a dot at its end.
+
+    Nothing for most models, which have no other part.
+    """
+    if not _has_parts(model):
+        return ()
+    kept = {id(model.get_output_embeddings()), id(model.get_decoder())}
+    if model.config.is_encoder_decoder:
+        kept.add(id(model.get_encoder().get_decoder()))  # what reads text, of one that sees too
+    return tuple(_outside(model, "", kept))
+
+
+def _has_parts(model: PreTrainedModel) -> bool:
+    """Whether a model is of a class that reads more than text, as transformers lists them."""
+    whole = MODEL_FOR_MULTIMODAL_LM_MAPPING.get(type(model.config), None)
+    return whole is not None and isinstance(model, whole)
+
+
+def _outside(module: nn.Module, path: str, kept: set[int]) -> Iterator[str]:
+    for name in module._parameters:
+        yield f"{path}{name}."
+    for name, child in module.named_children():
+        if id(child) in kept:
+            continue
+        if any(id(inner) in kept for inner in child.modules()):
+            yield from _outside(child, f"{path}{name}.", kept)
+        else:
+            yield f"{path}{name}."
