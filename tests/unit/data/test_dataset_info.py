@@ -80,7 +80,7 @@ def test_a_hub_data_set_with_subset_and_limit(tmp_path: Path) -> None:
         ({"file_name": "a", "tags": {"role_tag": "speaker"}}, "role with content or from with"),
         ({"file_name": "a", "tags": {"user_tag": "customer"}}, "unknown user_tag 'customer'"),
         ({"file_name": "a", "split": "train[:9]"}, "is not the name of a split; use num_samples"),
-        ({"file_name": "a", "subset": "en"}, "subset 'en' is of the Hub"),
+        ({"file_name": "a", "subset": "en"}, "subset 'en' applies to data sets of the Hub"),
         ({"file_name": "a", "num_samples": 0}, "num_samples 0"),
         ({"script_url": "x"}, "script_url cannot be read"),
         ({}, "file_name or hf_hub_url is required"),
