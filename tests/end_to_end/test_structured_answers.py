@@ -75,7 +75,7 @@ def test_a_reference_that_is_not_json_is_refused_before_the_model_is_asked(
     assert done.code == 2
     (error,) = done.errors
     assert error.startswith("error: rows.jsonl, line ")
-    assert "the reference \"{'n': 1}\" is none" in error
+    assert "the reference \"{'n': 1}\" is not JSON" in error
     assert not (RUN / "eval").exists()
     linted = brulee("data", "lint", "recipe.yaml", "--json")
     assert linted.code == 2

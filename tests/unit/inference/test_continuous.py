@@ -145,7 +145,7 @@ def test_a_job_joins_at_the_next_token_and_leaves_when_cancelled(make_base: Make
 def test_what_does_not_fit_is_refused_with_its_numbers(make_base: MakeBase) -> None:
     held = Adapters(make_base("llama"))
     batch = Continuous(held.engine, Room(tokens=40))
-    with pytest.raises(InputError, match=r"of 30 tokens and 20 to be written .* the 40 that"):
+    with pytest.raises(InputError, match=r"of 30 tokens and 20 new ones are .* the 40 that"):
         batch.add(Job(Request(None, [9] * 30), Sampling(20)))
     with pytest.raises(InputError, match="601 tokens is too long: this model reads at most 512"):
         batch.add(Job(Request(None, [9] * 600), Sampling(20)))

@@ -109,7 +109,7 @@ def test_never_more_rows_nor_tokens_than_there_is_room_for(
     assert 2 <= most <= 5
     assert lanes == 2
     assert all(job.live is not None and job.live.ended for job in jobs)
-    with pytest.raises(InputError, match=r"of 290 tokens and 20 to be written .* the 300 that"):
+    with pytest.raises(InputError, match=r"of 290 tokens and 20 new ones are .* the 300 that"):
         batch.add(Job(Request(None, [9] * 290), Sampling(20)))
     batch.add(Job(Request(None, [9] * 290), Sampling(10)))  # all there is
     while not batch.idle:

@@ -52,7 +52,7 @@ def test_a_damaged_line_before_the_end_is_named(log: EventLog, damage: bytes) ->
     lines = log.path.read_bytes().splitlines()
     lines[1] = damage
     log.path.write_bytes(b"\n".join(lines) + b"\n")
-    with pytest.raises(InputError, match=r"events\.jsonl, line 2: damaged, .*; delete this line"):
+    with pytest.raises(InputError, match=r"events\.jsonl, line 2: damaged: .*; delete this line"):
         read_events(log.path)
 
 

@@ -401,5 +401,5 @@ def test_a_best_checkpoint_that_is_damaged_is_told(
     make_trainer(**common).train()
     (weights,) = (tmp_path / "checkpoints/best").glob("*/weights.safetensors")
     weights.unlink()
-    with pytest.raises(StoppedError, match="validated best, is damaged or gone"):
+    with pytest.raises(StoppedError, match="validated best, is damaged or missing"):
         make_trainer(**common).train()

@@ -120,7 +120,7 @@ def test_ctrl_c_then_resume_gives_the_uninterrupted_weights(
     with pytest.raises(StoppedError) as stopped:
         make_trainer(folder=folder, document=document, **common).train("brulee resume here")
     assert f"after step {stop} of {STEPS}" in str(stopped.value)
-    assert str(stopped.value).endswith("Go on with: brulee resume here")
+    assert str(stopped.value).endswith("Continue with: brulee resume here")
 
     torch.manual_seed(99)  # whatever the new process drew before it got here
     resumed = make_trainer(folder=folder, **common)
