@@ -127,9 +127,9 @@ def sizes_of(model: PreTrainedModel) -> Sizes:
 def activations(
     model: PreTrainedModel, ids_P: torch.Tensor
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Each layer's keys and values of these tokens, (1, H, P, D); a decoder's, where there are two.
+    """Each layer's keys and values of these tokens, (1, H, P, D); of two stacks, the decoder's.
 
-    Raises InputError for a model that does not keep them all.
+    Raises InputError for a model that does not cache them all.
     """
     ids_1P = ids_P.unsqueeze(0).to(next(model.parameters()).device)
     inputs = {"input_ids": ids_1P, "attention_mask": torch.ones_like(ids_1P)}

@@ -36,7 +36,7 @@ class SoftOptions(Strict):
 
 
 def read_soft(section: type[SoftT], kind: str, config: Mapping[str, Any]) -> SoftT:
-    """The options of a stored soft prompt, which start as nothing: what they became is loaded."""
+    """The options of a stored soft prompt; any initialisation will do, as values are loaded."""
     key = "num_virtual_tokens"
     values = {"tokens": required(config, key), "init": "random"}
     return read_as(section, kind, values, {"tokens": key})
