@@ -55,7 +55,7 @@ class Attached(ABC):
 
     @property
     def beside(self) -> bool:
-        """Whether it computes next to the base and never writes to the base's memory."""
+        """Whether it computes alongside the base, without writing to the base's memory."""
         return True
 
     @abstractmethod

@@ -4,7 +4,7 @@
     inner activation   y = W2 a      -->  W2 (a * l)    l (I), stored as (1, I)
 
 Liu et al. 2022, "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context
-Learning"; stored and initialised as PEFT does. Shapes: `I` inputs, `O` outputs.
+Learning"; stored and initialised as in PEFT. Shapes: `I` inputs, `O` outputs.
 """
 
 from __future__ import annotations

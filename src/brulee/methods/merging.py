@@ -35,7 +35,7 @@ from brulee.models.saving import save_whole
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-_ROUNDING = 1e-3  # of the largest logit: far above what fp32 loses
+_ROUNDING = 1e-3  # relative to the largest logit: far above fp32's rounding
 _PROBE = 16  # tokens on which the merged model is compared with the adapter
 
 

@@ -34,7 +34,7 @@ class Sizes:
     layers: int
     heads: int
     width: int
-    crossed: bool  # whether the layers read an encoder's keys and values too
+    crossed: bool  # whether the layers also have cross-attention
 
     @property
     def columns(self) -> int:
@@ -108,9 +108,9 @@ class PrefixCache(nn.Module):
 
 
 def sizes_of(model: PreTrainedModel) -> Sizes:
-    """What the model keeps of a position, seen in the cache of a token that it reads.
+    """What the model caches per position, determined by running it on one token.
 
-    Raises InputError for a model whose layers do not all keep keys and values of one shape.
+    Raises InputError for a model whose layers do not all cache keys and values of one shape.
     """
     found = activations(model, torch.zeros(1, dtype=torch.long))
     shapes = {tensor.shape for pair in found for tensor in pair}

@@ -115,7 +115,7 @@ class Selective(Method):
         return f"{options.train} only"
 
     def beside(self) -> bool:
-        """Whether no chosen values will be written into the base's memory."""
+        """Whether no chosen values will be written to the base's memory."""
         if self._stored is not None:
             return not self._stored.sparse
         return self._options.train != "sparse"

@@ -87,7 +87,7 @@ def _gather(
     try:
         for name, parameter in parameters.items():
             parameter.requires_grad_(True)
-            # Torch leaves this one untyped.
+            # This method has no types in torch.
             register: Callable[..., RemovableHandle] = parameter.register_post_accumulate_grad_hook
             hooks.append(register(_adder(scores[name], square_each)))
         _backward_all(losses)

@@ -98,7 +98,7 @@ class Tuned(ABC):
 
     def see(self) -> torch.Tensor:
         """`held` as the result of an operation on `parameter`, without a copy."""
-        apply: Callable[..., torch.Tensor] = _Seen.apply  # torch leaves it untyped
+        apply: Callable[..., torch.Tensor] = _Seen.apply  # untyped in torch
         return apply(self.parameter, self)
 
     def backward(self, grad: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from brulee.errors import InputError
 from brulee.methods.base import largest
 from brulee.models.whole_files import check_safetensors
 
-_LONGEST_JSON = 16 * 2**20  # bytes; a real one has a few thousand
+_LONGEST_JSON = 16 * 2**20  # bytes; real files have a few thousand
 _DTYPES = ("BF16", "F16", "F32", "F64", "I32", "I64")
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 _SIZES = ("r", "num_virtual_tokens", "width")  # settings that are a dimension of some tensor

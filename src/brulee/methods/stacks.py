@@ -67,7 +67,7 @@ def layers(model: PreTrainedModel) -> list[Layer]:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether a module is a normalisation with nothing else inside."""
+    """Whether a module is a normalisation without submodules."""
     named = bool(_NORM.search(type(module).__name__)) and not any(module.children())
     return named and all(p.ndim == 1 for p in module.parameters(recurse=False))
 

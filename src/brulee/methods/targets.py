@@ -53,7 +53,7 @@ def _maps(module: nn.Module, model: PreTrainedModel) -> bool:
     outputs, inputs = sizes(module)
     try:
         found = module(weight_of(module).new_zeros(1, inputs))
-    except RuntimeError:  # one that takes its inputs in groups (DeepSeek V4)
+    except RuntimeError:  # grouped inputs (DeepSeek V4)
         return False
     return isinstance(found, torch.Tensor) and found.shape == (1, outputs)
 

@@ -157,7 +157,7 @@ class Captured:
             for parameter, total in pairs
             if parameter.grad is not None and parameter.grad is not total
         ]
-        if fresh:  # in as few launches as a GPU needs
+        if fresh:  # in few kernel launches
             torch._foreach_zero_(fresh)
         if held:
             torch._foreach_copy_([total for total, _ in held], [grad for _, grad in held])

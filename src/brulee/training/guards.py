@@ -102,7 +102,7 @@ class Guards:
         if len(self._losses) < _LEAST:
             return None
         middle = statistics.median(self._losses)
-        # 1.4826 times the median deviation estimates the standard deviation, outliers or not.
+        # 1.4826 times the median absolute deviation: a robust estimate of the standard deviation.
         deviation = 1.4826 * statistics.median(abs(x - middle) for x in self._losses)
         return middle, max(middle + _DEVIATIONS * deviation, _RISE * middle)
 

@@ -177,7 +177,7 @@ class Passes:
         return batch.to(self.base.device)
 
     def _renew(self) -> None:
-        """Trained values may have changed since the last call."""
+        """Refresh cached weights, as training may have changed them since the last call."""
         if self._decoder is not None:
             self._decoder.held.renew()
 

@@ -45,7 +45,7 @@ def combine(
     held = torch.cat([own.loss.double().reshape(1), counts.to(own.loss.device)])
     loss, tokens, learned, stop, *known = world.sum(held).tolist()
     world.sum_gradients([p for p, by in zip(parameters, known, strict=True) if by])
-    # Sharded gradients arrive as the mean over the processes.
+    # FSDP averages sharded gradients over the processes.
     scale = constant / learned * (world.size if world.shards else 1)
     for parameter in parameters:
         if parameter.grad is not None:

@@ -274,7 +274,7 @@ class Trainer:
             self._save()
 
     def _due(self, every: int | None) -> bool:
-        """Whether what happens so often, by default once an epoch, and at the end, happens now."""
+        """Whether an action due every `every` steps (default: per epoch) and at the end is due."""
         return self.done or self.step % (every or self.course.per_epoch) == 0
 
     def _validate(self, progress: Bar) -> None:
