@@ -19,10 +19,10 @@ _CHUNK = 2**21  # values of a tensor converted to fp64 at once
 
 @dataclass(frozen=True)
 class Kept:
-    """How one correction D is retained in the result C; None if D or C is zero.
+    """How much of one correction D is in the result C; None throughout if D is zero.
 
     `share` is <C, D> / |D|^2, how much of D is in C (its weight, if D is orthogonal to the others);
-    `cosine` is that of C and D; `relative` is |C - D| / |D|.
+    `cosine` is that of C and D, also None if C is zero; `relative` is |C - D| / |D|.
     """
 
     share: float | None

@@ -84,7 +84,7 @@ def told_of(model: PreTrainedModel, chosen: list[Chosen]) -> Told:
 
 @dataclass(frozen=True)
 class Told:
-    """What PEFT reads; `renamed` are linear layers to be stored by their weights' paths."""
+    """The targets in PEFT's file; `renamed`: linear layers stored by their weight's path."""
 
     modules: list[str]
     parameters: list[str]
