@@ -273,7 +273,7 @@ class _LoRAAttached(Attached):
         }
 
     def _without_base(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Drop frozen embeddings and heads, which PEFT may also store, if they match the base."""
+        """Drop frozen embeddings and heads, which PEFT may also store; refuse other bases' ones."""
         given, base = dict(tensors), dict(self.model.named_parameters(remove_duplicate=False))
         for key in tensors.keys() - self._stored().keys():
             own = base.get(key.removeprefix(PREFIX))

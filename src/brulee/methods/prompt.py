@@ -3,7 +3,7 @@
 Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning". The vectors belong
 to token ids past the vocabulary, which the wrapped embedding resolves; an encoder-decoder reads
 them in its encoder. Stored as in PEFT, which stores P-tuning (Liu et al. 2021) in the same way:
-only the output of the network that it trained is kept.
+only the output of P-tuning's network, not the network.
 
 Shapes: `P` virtual tokens, `D` width, `V` vocabulary.
 """
@@ -199,8 +199,7 @@ class _PromptAttached(Attached):
             "peft_type": "PROMPT_TUNING",
             "task_type": task_type(self.model),
             "num_virtual_tokens": count,
-            # Unused here; PEFT requires it if the model's configuration has no name for it that
-            # PEFT knows.
+            # Unused here; PEFT requires it if it cannot find it in the model's configuration.
             "num_attention_heads": getattr(self.model.config, "num_attention_heads", 1),
             "token_dim": width,
             "num_transformer_submodules": 1,

@@ -67,7 +67,7 @@ def push(
     """
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
-    # One base class of this error is also that of all errors its HTTP client raises.
+    # One of this error's base classes is also the base of every error of its HTTP client.
     bases = (base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
     failures: tuple[type[Exception], ...] = (OSError, *bases)
     planned = plan_push(stored, to, base_id)

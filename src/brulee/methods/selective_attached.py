@@ -55,7 +55,7 @@ class SelectiveAttached(Attached):
 
     @property
     def beside(self) -> bool:
-        """Whether every parameter is trained whole; chosen values are in the base's memory."""
+        """Whether every parameter is trained whole; chosen values live in the base's memory."""
         return not any(isinstance(tuned, Sparse) for tuned in self._tuned)
 
     def groups(self) -> list[Group]:

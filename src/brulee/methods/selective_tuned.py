@@ -88,8 +88,8 @@ class Tuned(ABC):
     def refresh(self) -> None:
         """Copy the trained values if they may have changed since the last copy.
 
-        An optimiser changes them after a backward pass; a fused one does not raise the tensor's
-        version, as all other changes do.
+        An optimiser changes them after a backward pass; a fused one does so without raising the
+        tensor's version, unlike every other change.
         """
         now = (self._backwards, self.parameter._version)
         if self.is_on and self.is_written and now != self._written:
