@@ -118,7 +118,7 @@ class LoRALinear(Wrapper):
         return replace(base, a=self.lora_A, b=self.lora_B, scale=self.scale, dropout=share)
 
     def factors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """A and B as applied and stored; with PiSSA of rank 2 R, including the subtracted start."""
+        """A and B as applied and stored; PiSSA's, of rank 2 R, include the subtracted start."""
         if self.start_a is None or self.start_b is None:
             return self.lora_A, self.lora_B
         return torch.cat([self.lora_A, self.start_a]), torch.cat([self.lora_B, self.start_b], 1)

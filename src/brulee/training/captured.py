@@ -86,8 +86,8 @@ class Captured:
     ) -> None:
         self._loss, self._precision, self._record, self._timed = loss, precision, record, timed
         device = loss.model.device
-        self._share = torch.ones((), device=device)  # the factor of a pass's summed loss
-        self._found = torch.zeros((), device=device)  # their product
+        self._share = torch.ones((), device=device)  # a pass's summed loss is scaled by this
+        self._found = torch.zeros((), device=device)  # the scaled loss
         self._met: set[Sizes] = set()
         self._recorded: dict[Sizes, _Recording] = {}
         self._slower: set[Sizes] = set()

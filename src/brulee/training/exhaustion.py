@@ -37,7 +37,7 @@ def is_exhaustion(error: BaseException) -> bool:
 
 
 class Relief:
-    """Halves the passes once; if that fails or a pass is a single document, recomputes in layers.
+    """Halves the passes once; after that, or if a pass is one document, has layers recompute.
 
     Before either, recorded passes are dropped to free their memory.
 

@@ -37,7 +37,7 @@ def combine(
 ) -> Share:
     """Sum shares and gradients over processes, in place; every process gets the same result.
 
-    A parameter without a gradient in every process keeps none, as in a single process: AdamW then
+    A parameter that has a gradient in no process keeps none, as in a single process: AdamW then
     skips it.
     """
     moved = [parameter.grad is not None for parameter in parameters]
