@@ -1,4 +1,4 @@
-"""The tuning methods; adding one is a file here and a line in METHODS."""
+"""The tuning methods; to add one, write a file here and add a line to METHODS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ METHODS: dict[str, type[Method]] = {
     "prompt": Prompt,
 }
 
-# What other tools call a method and a recipe says otherwise.
+# Names that other tools use, and how a recipe writes the same thing.
 _ELSEWHERE = {
     "qlora": "lora with model: {quantise: nf4}",
     "dora": "lora with dora: true",
@@ -34,7 +34,7 @@ _ELSEWHERE = {
 
 
 def unknown_method(name: str, where: str = "") -> InputError:
-    """The error for a method that is none, which says what another tool's name is called here."""
+    """The error for an unknown method; for another tool's name, it gives the equivalent here."""
     if (here := _ELSEWHERE.get(name.lower())) is None:
         return unknown("method", name, METHODS, where)
     prefix = f"{where}: " if where else ""
@@ -43,14 +43,14 @@ def unknown_method(name: str, where: str = "") -> InputError:
 
 
 def readers() -> dict[str, type[Method]]:
-    """The methods by the `peft_type` of the adapters whose configuration they read."""
+    """The methods by the `peft_type` of the adapters they can read."""
     return {kind: method for method in METHODS.values() for kind in method.peft_types}
 
 
 def build_method(spec: MethodSpec, source: Source | None = None) -> Method:
-    """The method of a recipe, its options checked.
+    """The recipe's method, with validated options.
 
-    Raises InputError for an unknown method or option, naming the nearest.
+    Raises InputError for an unknown method or option, naming the nearest valid one.
     """
     source = source or Source("recipe", {}, None)
     if spec.name not in METHODS:
@@ -62,9 +62,9 @@ def build_method(spec: MethodSpec, source: Source | None = None) -> Method:
 
 
 def resolved(recipe: Recipe) -> Recipe:
-    """The recipe with the method's defaults, its learning rate too, written out.
+    """The recipe with the method's defaults written out, including its learning rate.
 
-    So that a run's recipe says what was done, whatever a later version's defaults are. Raises
+    A run's recipe then records what was done even if a later version changes the defaults. Raises
     InputError as `build_method` does.
     """
     method = build_method(recipe.method, recipe.source)

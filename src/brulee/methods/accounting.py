@@ -1,4 +1,4 @@
-"""What each method trains on a model, and what that takes, without the model's weights."""
+"""What each method would train on a model, and its costs, without loading the model's weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from brulee.methods.base import Attached, Method, left_out
 from brulee.models.quantising import parameter_count
 from brulee.recipe import MethodSpec, Source
 
-# The methods that can be put on a weight that stands alone.
+# The methods that can train a single weight matrix on its own.
 ON_ONE_MAP = ("full", "lora")
 
 _TYPES = {
@@ -30,11 +30,11 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Count:
-    """What one method takes; of one that cannot be put on the model, `refusal` says why.
+    """The costs of one method; `refusal` says why it cannot be used on the model, if so.
 
-    `share` is of the base's parameters, `tensors` are the shapes of what is stored and `trained`
-    those of what is trained. Gradients and AdamW's state are those of the trained parameters, in
-    fp32.
+    `share` is relative to the base's parameters; `tensors` are the shapes of what is stored,
+    `trained` those of what is trained. Gradients and AdamW's state are those of the trained
+    parameters, in fp32.
     """
 
     method: str
@@ -55,11 +55,11 @@ def count(
     names: Sequence[str] | None = None,
     own: MethodSpec | None = None,
 ) -> list[Count]:
-    """Count several methods, by default all, each on a model of its own that `make` gives.
+    """Count several methods, by default all, each on a new model from `make`.
 
-    Each method takes those of the options that it has, and the one of `own` first those that stand
-    there. Raises InputError for an unknown method, for an option that none of them has, and for a
-    value that is not valid.
+    Each method uses those of `options` that it has; the method of `own` starts from the options
+    given there. Raises InputError for an unknown method, an option that no method has, and an
+    invalid value.
     """
     names = tuple(METHODS) if names is None else names
     for name in names:
@@ -77,10 +77,10 @@ def count(
 
 
 def file_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
-    """The length of a safetensors file of these tensors, as an adapter is stored."""
+    """The size of a safetensors file of these tensors, as an adapter is stored."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
-    # The order of the format: wide types first, then by name.
+    # safetensors' order: wide types first, then by name.
     for name in sorted(tensors, key=lambda n: (-tensors[n].element_size(), n)):
         tensor = tensors[name]
         start, end = end, end + tensor.numel() * tensor.element_size()
@@ -116,7 +116,7 @@ def _count(model: PreTrainedModel, name: str, options: Mapping[str, Any]) -> Cou
         share=attached.trainable() / total,
         stored_bytes=file_bytes(tensors),
         gradient_bytes=held,
-        # Two moments of every value, and the number of steps of every tensor.
+        # Two moments for every value, and a step counter for every tensor.
         optimizer_bytes=2 * held + 4 * len(trained),
         tensors={key: tuple(tensor.shape) for key, tensor in tensors.items()},
         trained=tuple(tuple(parameter.shape) for parameter in trained),
@@ -124,7 +124,7 @@ def _count(model: PreTrainedModel, name: str, options: Mapping[str, Any]) -> Cou
 
 
 def _whole(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """What a saved model holds: buffers too, and what is shared once."""
+    """The contents of a saved model: including buffers, shared tensors once."""
     fixed = left_out(model)
     held = {name: tensor for name, tensor in model.state_dict().items() if name not in fixed}
     by_place = {tensor.data_ptr(): (name, tensor) for name, tensor in held.items()}
@@ -133,9 +133,9 @@ def _whole(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 def _attach(method: Method, model: PreTrainedModel) -> Attached:
     if method.documents():
-        # Which values a mask chooses decides nothing here, only how many.
+        # The counts do not depend on which values a mask selects.
         method.adopt(method.prepare(model, [torch.zeros((), requires_grad=True)]))
-    # Nor does the text that a soft prompt starts as, which is why no tokenizer is read.
+    # Nor do they depend on a soft prompt's initial text, so no tokenizer is loaded.
     method.instruct(cast(PreTrainedTokenizerBase, _one_token), "")
     return method.attach(model)
 

@@ -1,9 +1,9 @@
-"""Keys, values and the feed-forward's inner activation: which linear maps make and take them.
+"""Which linear layers compute keys and values, and which read the feed-forward's inner activation.
 
-Told by structure: an attention module's linear maps by what their last name says of them (`k_proj`,
-`key`, `v`), else by their outputs, which are more than their inputs where queries, keys and values
-are one map; a feed-forward's last map by its sizes, which are those of an earlier map beside it
-turned round, or of half of it where that map makes the gate too (Phi 3).
+Detected by structure. In an attention module, by the layer's name (`k_proj`, `key`, `v`); failing
+that, by having more outputs than inputs, as a fused layer for queries, keys and values has. In a
+feed-forward, the last layer whose sizes are those of an earlier sibling reversed, or half of it if
+that layer also computes the gate (Phi 3).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from transformers import PreTrainedModel
 from brulee.methods.linear import sizes
 from brulee.methods.targets import in_attention, linear_modules
 
-# A whole word of the name, of which _ and . part the words: k, k_proj, to_k, key, key_proj ...
+# A whole word of the name, where _ and . separate words: k, k_proj, to_k, key, key_proj ...
 _KEY_OR_VALUE = re.compile(r"(^|_)(k|v|key|value|kv)(_|$)", re.IGNORECASE)
 
 
 def key_value_maps(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """The linear maps whose outputs are keys or values; a fused map's are queries too."""
+    """The linear layers whose outputs are keys or values; a fused one's include queries."""
     found = {}
     for maps in _by_parent(model, attention=True).values():
         named = {n: m for n, m in maps.items() if _KEY_OR_VALUE.search(n.rsplit(".", 1)[-1])}
@@ -30,7 +30,7 @@ def key_value_maps(model: PreTrainedModel) -> dict[str, nn.Module]:
 
 
 def inner_activation_maps(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """The linear maps whose inputs are a feed-forward's inner activation."""
+    """The linear layers whose input is a feed-forward's inner activation."""
     found = {}
     for maps in _by_parent(model, attention=False).values():
         listed = list(maps.items())
@@ -43,13 +43,13 @@ def inner_activation_maps(model: PreTrainedModel) -> dict[str, nn.Module]:
 
 
 def _leads_to(before: nn.Module, last: nn.Module) -> bool:
-    """Whether what one map makes, or half of it times the gate in the other half, fits another."""
+    """Whether the output of `before`, or half of it if gated, fits the input of `last`."""
     (made, read), (outputs, inner) = sizes(before), sizes(last)
     return read == outputs and made in (inner, 2 * inner)
 
 
 def _by_parent(model: PreTrainedModel, attention: bool) -> dict[str, dict[str, nn.Module]]:
-    """Linear maps in the order of the model, grouped by the module that holds them."""
+    """Linear layers in the model's order, grouped by parent module."""
     grouped: dict[str, dict[str, nn.Module]] = {}
     for name, module in linear_modules(model).items():
         if in_attention(model, name) == attention:

@@ -1,8 +1,8 @@
-"""The contract every tuning method keeps, from full fine-tuning to soft prompts.
+"""The interface of every tuning method, from full fine-tuning to soft prompts.
 
-A `Method` is a checked set of options. `attach` puts it on a model and gives back an `Attached`,
-which owns whatever was put there: it says what is trained, gives and takes the stored tensors,
-folds them into the base, or takes itself off again and leaves the base bit-identical.
+A `Method` is a validated set of options. `attach` puts it on a model and returns an `Attached`,
+which owns what it added: it lists what is trained, returns and loads the stored tensors, merges
+them into the base, or detaches and leaves the base bit-identical.
 
     Method(options) --attach(model)--> Attached --groups()---> optimiser
                                           |------tensors()--> adapter_model.safetensors
@@ -10,10 +10,9 @@ folds them into the base, or takes itself off again and leaves the base bit-iden
                                           |------merge()----> an ordinary tuned model
                                           '------detach()---> the base as it was
 
-How the families fit: selective methods return parameters of the base itself and store their
-changed values; LoRA, bottleneck and IA3 wrap modules; soft prompts give `prefix_ids`, token ids
-past the vocabulary that every document begins with and that the wrapped embedding turns into
-trained vectors.
+How the families fit: selective methods train parameters of the base itself and store their new
+values; LoRA, bottleneck and IA3 wrap modules; soft prompts set `prefix_ids`, token ids past the
+vocabulary that start every document and that the wrapped embedding maps to trained vectors.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from brulee.recipe import Strict
 class Group:
     """Parameters that share a learning rate: `lr_scale` times the recipe's.
 
-    They are all `maps`, matrices of linear maps, or none of them is.
+    `maps`: all of them are weight matrices of linear layers; otherwise none is.
     """
 
     name: str
@@ -49,45 +48,46 @@ class Group:
 
 
 class Attached(ABC):
-    """A method that is on a model."""
+    """A method attached to a model."""
 
     prefix_ids: tuple[int, ...] = ()
-    reserved: int = 0  # positions of the model's context that stand before the first id
+    reserved: int = 0  # positions of the context taken before the first id
 
     @property
     def beside(self) -> bool:
-        """Whether it computes beside the base, and writes nothing into the base's memory."""
+        """Whether it computes alongside the base, without writing to the base's memory."""
         return True
 
     @abstractmethod
     def groups(self) -> list[Group]:
-        """What is trained; every parameter in exactly one group."""
+        """The trained parameters, each in exactly one group."""
 
     @abstractmethod
     def tensors(self) -> dict[str, torch.Tensor]:
-        """What is stored, under the keys of the file format, on the CPU in fp32.
+        """The tensors to store, under the file format's keys, on the CPU in fp32.
 
-        Positions (a sparse mask's) are integers.
+        Positions (of a sparse mask) are integers.
         """
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
-        """What adapter_config.json holds beside the base's name."""
+        """The contents of adapter_config.json, except the base's name."""
 
     @abstractmethod
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Take stored tensors.
+        """Load stored tensors.
 
-        Raises InputError naming a key that is missing, left over, of the wrong shape or not finite.
+        Raises InputError naming a key that is missing, unexpected, of the wrong shape or not
+        finite.
         """
 
     @abstractmethod
     def merge(self) -> None:
-        """Fold the method into the base, computed in fp32, and leave no trace of itself."""
+        """Merge the method into the base, computed in fp32, and remove everything it added."""
 
     @abstractmethod
     def detach(self) -> None:
-        """Take the method off; the base is then bit for bit what it was."""
+        """Remove the method; the base is then bit-identical to what it was."""
 
     @abstractmethod
     def disabled(self) -> AbstractContextManager[None]:
@@ -103,43 +103,43 @@ class Method(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    learning_rate: float  # what a recipe without one gets; options may change it
+    learning_rate: float  # the default for recipes; options may change it
     Options: ClassVar[type[Strict]]
     # Full fine-tuning stores a whole model; everything else stores an adapter.
     stores_model: ClassVar[bool] = False
-    # As adapter_config.json names what it stores, and whatever else it reads.
+    # The `peft_type` that its adapters are stored with, then any others it can read.
     peft_types: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Method:
-        """The method that made an adapter, by its adapter_config.json of one of `peft_types`.
+        """The method that made an adapter, from an adapter_config.json of one of its `peft_types`.
 
-        Raises InputError naming a setting that is missing, malformed or not computed here.
+        Raises InputError naming a setting that is missing, malformed or not supported.
         """
         del config
         raise NotImplementedError(f"method {cls.name} reads no adapters")
 
     @abstractmethod
     def options(self) -> dict[str, Any]:
-        """The options, every default written out."""
+        """The options, including all defaults."""
 
     @abstractmethod
     def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
-        """Put the method on the model, freezing whatever it does not train.
+        """Put the method on the model and freeze everything it does not train.
 
         `seed` decides the initial values. Raises InputError for a target that the model lacks.
         """
 
     def beside(self) -> bool:
-        """Whether what is attached will be `beside` the base."""
+        """Whether the result of `attach` will be `beside` the base."""
         return True
 
     def virtual_tokens(self) -> int:
-        """How many positions every document begins with that are not its own."""
+        """How many virtual positions precede every document."""
         return 0
 
     def instruct(self, tokenizer: PreTrainedTokenizerBase, instruction: str) -> None:  # noqa: B027
-        """Hear, before `attach`, what the task's first template says whatever the row."""
+        """Receive, before `attach`, the text that the task's first template has in every row."""
 
     def documents(self) -> int:
         """How many training documents `prepare` reads before `attach`; 0: it is not called."""
@@ -150,16 +150,16 @@ class Method(ABC):
         model: PreTrainedModel,
         losses: Iterable[torch.Tensor],
     ) -> dict[str, torch.Tensor]:
-        """Learn from the untuned model what `attach` needs to know, such as a mask.
+        """Compute from the untuned model what `attach` needs, such as a mask.
 
-        `losses` gives the mean loss of one document after another, with a graph. What is returned
-        goes to `adopt`, and is kept with a run, as a resumed one must find the same. Leaves the
-        model as it was.
+        `losses` yields the mean loss of one document at a time, with its graph. The result is
+        passed to `adopt` and saved with the run, so that a resumed run uses the same. Leaves the
+        model unchanged.
         """
         raise NotImplementedError(f"method {self.name} reads no documents")
 
     def adopt(self, found: Mapping[str, torch.Tensor]) -> None:
-        """Take what `prepare` found, now or before an interruption."""
+        """Use what `prepare` returned, in this process or before an interruption."""
         raise NotImplementedError(f"method {self.name} reads no documents")
 
     def label(self) -> str:
@@ -168,7 +168,7 @@ class Method(ABC):
 
 
 def freeze(model: nn.Module) -> list[nn.Parameter]:
-    """Switch every gradient off; returns the parameters that had one, to switch back on."""
+    """Freeze all parameters; returns those that were trainable, so that they can be restored."""
     had = [p for p in model.parameters() if p.requires_grad]
     for parameter in had:
         parameter.requires_grad_(False)
@@ -176,16 +176,16 @@ def freeze(model: nn.Module) -> list[nn.Parameter]:
 
 
 def left_out(model: nn.Module) -> frozenset[str]:
-    """The parameters that transformers leaves out when it stores a model.
+    """The parameters that transformers leaves out when it saves a model.
 
-    They are computed and not learned, such as Marian's sinusoidal positions: what is made of them
-    is lost with the next load.
+    They are computed rather than learned, such as Marian's sinusoidal positions: training them
+    would have no effect after the next load.
     """
     return frozenset(getattr(model, "_keys_to_ignore_on_save", None) or ())
 
 
 def untrained(model: PreTrainedModel) -> frozenset[str]:
-    """The parameters that no training moves: those that are not stored, or not of text."""
+    """The parameters that training never changes: not saved, or not used for text."""
     return left_out(model) | beside_text(model)
 
 
@@ -205,10 +205,10 @@ def copy_checked(
 def check_tensors(
     own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], where: str = "adapter"
 ) -> None:
-    """Hold stored tensors against the model's own.
+    """Check stored tensors against the model's own.
 
-    Raises InputError naming the first key that is missing, left over, of another shape, whole
-    numbers where others are needed or the other way round, or holds NaN or infinity.
+    Raises InputError naming the first key that is missing, unexpected, of another shape, integer
+    instead of floating-point or vice versa, or that contains NaN or infinity.
     """
     missing, extra = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     if missing or extra:
@@ -232,7 +232,7 @@ def check_tensors(
 
 
 def largest(tensor: torch.Tensor) -> float:
-    """The largest absolute value, NaN if one is; read without a copy as large as the tensor."""
+    """The largest absolute value, or NaN if there is one; makes no copy of the tensor."""
     if not tensor.numel():
         return 0.0
     low, high = (float(end) for end in tensor.aminmax())

@@ -12,8 +12,8 @@
 
 Houlsby et al. 2019, "Parameter-Efficient Transfer Learning for NLP"; Pfeiffer et al. 2020,
 "AdapterFusion"; He et al. 2022, "Towards a Unified View of Parameter-Efficient Transfer Learning".
-Which tensor x is and where y goes is in bottleneck_places.py. Shapes: `D` width, `R` bottleneck.
-An adapter has 2 D R + R + D parameters; Houlsby puts two in a layer, the others one.
+bottleneck_places.py says which tensor x is and where y goes. Shapes: `D` width, `R` bottleneck.
+An adapter has 2 D R + R + D parameters; Houlsby adds two per layer, the others one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from brulee.methods.stacks import Layer, layers
 from brulee.models.stack_configs import stack_configs
 from brulee.recipe import Strict
 
-_WIDEST = 4  # times the model: as wide as a feed-forward, which is no bottleneck any more
+_WIDEST = 4  # times the model's width: as wide as a feed-forward, no longer a bottleneck
 
 _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": F.relu,
@@ -67,7 +67,7 @@ class BottleneckOptions(Strict):
 
 
 class Bottleneck(Method):
-    """Train small networks put between the sub-layers of every layer."""
+    """Train small networks inserted between the sub-layers of every layer."""
 
     name = "bottleneck"
     peft_types = ("BRULEE_BOTTLENECK",)
@@ -95,7 +95,7 @@ class Bottleneck(Method):
         return cls(read_as(BottleneckOptions, "a bottleneck", values, {}), stored=True)
 
     def options(self) -> dict[str, Any]:
-        """The options that are read, every default written out: no reduction beside a width."""
+        """The options in use, including defaults; `reduction` only without `width`."""
         unread = set() if self._options.width is None else {"reduction"}
         return self._options.model_dump(exclude=unread)
 
@@ -107,13 +107,13 @@ class Bottleneck(Method):
         )
 
     def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
-        """Put the adapters in every layer of every stack.
+        """Insert the adapters in every layer of every stack.
 
         Raises InputError for a layer whose sub-layers cannot be told apart, and for
-        `cross_attention` in a model without any.
+        `cross_attention` in a model that has none.
         """
         seq2seq = model.config.is_encoder_decoder
-        # Those trained before this was refused are read as they were computed.
+        # Adapters trained before this check existed must still load.
         if self._options.cross_attention and not seq2seq and not self._stored:
             raise InputError(
                 f"method.cross_attention: {type(model).__name__} has no encoder to attend to; "
@@ -123,7 +123,7 @@ class Bottleneck(Method):
 
 
 class Adapter(nn.Module):
-    """One two-layer network; without its input, which whoever calls it adds."""
+    """A two-layer network without the residual connection, which the caller adds."""
 
     def __init__(
         self, width: int, bottleneck: int, activation: str, scale: float, seed: torch.Generator
@@ -131,7 +131,7 @@ class Adapter(nn.Module):
         super().__init__()
         self.scale = scale
         self._activation = _ACTIVATIONS[activation]
-        # Drawn on the CPU so that a seed means the same values on every device.
+        # Drawn on the CPU so that a seed gives the same values on every device.
         down_RD = torch.empty(bottleneck, width).uniform_(-1, 1, generator=seed) / math.sqrt(width)
         self.down = nn.Parameter(down_RD)
         self.down_bias = nn.Parameter(torch.zeros(bottleneck))
@@ -157,7 +157,7 @@ class _BottleneckAttached(Attached):
             )
         self.scale = options.scaling or (4.0 if options.kind == "parallel" else 1.0)
         self._generator = torch.Generator().manual_seed(seed)
-        # Looked for before anything is put on the model, which may be refused.
+        # Found before the model is changed, because this may raise.
         found = layers(model)
         norms = last_norms(model) if options.kind == "pfeiffer" else {}
         self._thaw = freeze(model)
@@ -215,7 +215,7 @@ class _BottleneckAttached(Attached):
             self._hook()
 
     def _put(self, layer: Layer, last_norm: nn.Module | None) -> list[Callable[[], Handles]]:
-        """New adapters in a layer, and for each how its hooks are set."""
+        """Add adapters to a layer; returns for each a function that registers its hooks."""
         module = self.model.get_submodule
         if self._options.kind == "houlsby":
             named = sublayers(layer, self._options.cross_attention)
@@ -253,7 +253,7 @@ class _BottleneckAttached(Attached):
 
 
 def _width_of(model: PreTrainedModel) -> int:
-    """What all layers read and give. Raises InputError where an encoder's is not its decoder's."""
+    """The width of all layers. Raises InputError if encoder and decoder differ."""
     widths = [int(config.hidden_size) for config in stack_configs(model.config)]
     if len(set(widths)) > 1:
         raise InputError(

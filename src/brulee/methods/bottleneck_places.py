@@ -1,12 +1,12 @@
-"""Where a bottleneck reads and writes: hooks on a layer's own modules, so that none is replaced.
+"""Where a bottleneck reads and writes: hooks on a layer's own modules; no module is replaced.
 
     houlsby    h = sub-layer(x);  stream + h + f(h)            after attention and feed-forward
     pfeiffer   h = feed-forward(x);  stream + h + f(stream + h)
     parallel   h = feed-forward(x);  stream + h + f(x)
 
-In a layer that norms after adding (BART), pfeiffer's f reads the normed sum and its outcome is
-added before that norm. As in the papers, where the layers were of that sort, and as in the library
-`adapters`, which carries them over to layers that norm first.
+In post-norm layers (BART), pfeiffer's f reads the normed sum, and its output is added before that
+norm. This follows the papers, which use post-norm layers, and the library `adapters`, which extends
+them to pre-norm layers.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ Handles = list[RemovableHandle]
 
 
 class After:
-    """A forward hook that adds `branch(h)` to what its module gives, h."""
+    """A forward hook that adds `branch(h)` to its module's output h."""
 
     def __init__(self, branch: nn.Module) -> None:
         self.branch = branch
 
     def __call__(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
-        """What takes the module's output's place."""
+        """The module's new output."""
         h = first_of(output)
         return with_first(output, self.added(h, h))
 
     def added(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        """H and the branch of it."""
+        """The sum of h and its branch."""
         total: torch.Tensor = h + self.branch(h)
         return total
 
 
 class Beside:
-    """A forward hook that adds `branch(x)`, x being what its module was given."""
+    """A forward hook that adds `branch(x)` to its module's output, x being its input."""
 
     def __init__(self, branch: nn.Module) -> None:
         self.branch = branch
@@ -51,46 +51,46 @@ class Beside:
     def __call__(
         self, _module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any
     ) -> Any:
-        """What takes the module's output's place."""
+        """The module's new output."""
         x = inputs[0] if inputs else next(iter(named.values()))
         return with_first(output, self.added(x, first_of(output)))
 
     def added(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-        """H and the branch of x."""
+        """The sum of h and the branch of x."""
         total: torch.Tensor = h + self.branch(x)
         return total
 
 
 class BesideBoth:
-    """Adds `branch(x)` to what the last of two modules gives, x being what the first was given."""
+    """Adds `branch(x)` to the output of the last of two modules, x being the input of the first."""
 
     def __init__(self, branch: nn.Module) -> None:
         self.branch = branch
         self._given: list[torch.Tensor] = []
 
     def take(self, _module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Keep what the first module is given."""
+        """Keep the first module's input."""
         self._given = [inputs[0] if inputs else next(iter(named.values()))]
 
     def __call__(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
-        """What takes the last module's output's place."""
+        """The last module's new output."""
         return with_first(output, self.added(self._given.pop(), first_of(output)))
 
     def added(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-        """H and the branch of x."""
+        """The sum of h and the branch of x."""
         total: torch.Tensor = h + self.branch(x)
         return total
 
 
 class BeforeNorm:
-    """A forward hook on a norm that gives norm(z + branch(norm(z))) of z."""
+    """A forward hook on a norm that returns norm(z + branch(norm(z))) for input z."""
 
     def __init__(self, branch: nn.Module) -> None:
         self.branch = branch
         self._inside = False
 
     def __call__(self, norm: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> Any:
-        """What takes the norm's output's place."""
+        """The norm's new output."""
         if self._inside:
             return output
         self._inside = True
@@ -100,18 +100,18 @@ class BeforeNorm:
             self._inside = False
 
     def again(self, z: torch.Tensor, normed: torch.Tensor) -> torch.Tensor:
-        """What is normed the second time."""
+        """The input of the second norm."""
         total: torch.Tensor = z + self.branch(normed)
         return total
 
 
 def after(module: nn.Module, branch: nn.Module) -> Handles:
-    """Add `branch(h)` to what the module gives, h."""
+    """Add `branch(h)` to the module's output h."""
     return [module.register_forward_hook(After(branch))]
 
 
 def beside(first: nn.Module, last: nn.Module, branch: nn.Module) -> Handles:
-    """Add `branch(x)` to what `last` gives, x being what `first` was given."""
+    """Add `branch(x)` to the output of `last`, x being the input of `first`."""
     if first is last:
         return [last.register_forward_hook(Beside(branch), with_kwargs=True)]
     both = BesideBoth(branch)
@@ -122,15 +122,15 @@ def beside(first: nn.Module, last: nn.Module, branch: nn.Module) -> Handles:
 
 
 def before_norm(norm: nn.Module, branch: nn.Module) -> Handles:
-    """Have the norm give norm(z + branch(norm(z))) of what it is given, z."""
+    """Make the norm return norm(z + branch(norm(z))) for its input z."""
     return [norm.register_forward_hook(BeforeNorm(branch))]
 
 
 @torch.no_grad()
 def last_norms(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """The norm that each layer ends with, by the layer's path; those that norm first have none.
+    """The norm at the end of each post-norm layer, by the layer's path; pre-norm layers have none.
 
-    Tried on four tokens: a layer ends with a norm if what it gives is what the norm gave.
+    Tried on four tokens: a layer ends with a norm if its output is the norm's output.
     """
     found: dict[str, nn.Module] = {}
     normed: dict[int, tuple[nn.Module, torch.Tensor]] = {}
@@ -160,7 +160,7 @@ def last_norms(model: PreTrainedModel) -> dict[str, nn.Module]:
 
 
 def sublayers(layer: Layer, cross_attention: bool) -> dict[str, str]:
-    """The sub-layers that houlsby stands after, by what they are called in a stored adapter."""
+    """The sub-layers after which houlsby adds an adapter, by their names in a stored adapter."""
     named = {"attention": layer.attention[0], "feed_forward": layer.last}
     if cross_attention:
         named |= {f"cross_attention_{i}": p for i, p in enumerate(layer.attention[1:])}
@@ -168,14 +168,14 @@ def sublayers(layer: Layer, cross_attention: bool) -> dict[str, str]:
 
 
 def first_of(output: Any) -> torch.Tensor:
-    """The hidden states that a module gives, alone or first of several."""
+    """The hidden states in a module's output: alone or the first of a tuple."""
     tensor = output[0] if isinstance(output, tuple) else output
     assert isinstance(tensor, torch.Tensor), "hidden states come first"
     return tensor
 
 
 def with_first(output: Any, first: torch.Tensor) -> Any:
-    """What a module gives, with other hidden states."""
+    """A module's output with its hidden states replaced."""
     return (first, *output[1:]) if isinstance(output, tuple) else first
 
 

@@ -53,7 +53,7 @@ _BASE_KEYS = ("base_model_name_or_path", "revision")
 
 @dataclass(frozen=True)
 class Adapter:
-    """A stored adapter, checked as far as it can be without its base."""
+    """A stored adapter, checked as far as possible without its base."""
 
     folder: Path
     config: dict[str, Any]
@@ -61,7 +61,7 @@ class Adapter:
 
     @property
     def base_name(self) -> str | None:
-        """What to load the base from: our record of it, else PEFT's.
+        """Where to load the base from: brulee.json's record, else PEFT's.
 
         Raises InputError for a path with `..`.
         """
@@ -77,29 +77,29 @@ class Adapter:
 
     @property
     def revision(self) -> str | None:
-        """The revision of its base on the Hub; None where it was trained on the newest."""
+        """The revision of its base on the Hub; None for the newest."""
         revision = self.ours.get("base", {}).get("revision") or self.config.get("revision")
         return None if revision is None else str(revision)
 
     @property
     def digest(self) -> str | None:
-        """The digest of the base that it was made on; None where nobody wrote it down."""
+        """The digest of the base it was trained on; None if not recorded."""
         digest = self.ours.get("base", {}).get("digest")
         return None if digest is None else str(digest)
 
     @property
     def quantised(self) -> str | None:
-        """How its base was quantised when it was loaded to be trained on; None where it was not."""
+        """How its base was quantised during training; None if it was not."""
         quantised = self.ours.get("base", {}).get("quantised")
         return None if quantised is None else str(quantised)
 
     def named_base(self, instead: str | None = None) -> tuple[str, str | None]:
-        """What its base is loaded from, or `instead` of it, and at which revision of the Hub.
+        """Where to load its base from (or `instead`), and the revision on the Hub.
 
-        Raises InputError where neither is named, and for a folder or file that is gone.
+        Raises InputError if no base is named, and for a folder or file that no longer exists.
         """
         if instead is not None and instead != self._written:
-            return instead, None  # a revision is one of the repository that it was named with
+            return instead, None  # the revision belongs to the original repository
         name = self.base_name
         if name is None:
             raise InputError(
@@ -111,8 +111,8 @@ class Adapter:
     def method(self) -> Method:
         """The method that made it.
 
-        Raises InputError for one that cannot be read here, and for a configuration that is not the
-        one that was saved; only its base's name may have been changed.
+        Raises InputError for a method that cannot be read, and for a configuration that was edited
+        after saving; only the base's name may change.
         """
         kind = str(self.config.get("peft_type", "")).upper()
         known = readers()
@@ -131,10 +131,10 @@ class Adapter:
         return method
 
     def label(self) -> str:
-        """A short name for the method as it was asked for, where brulee.json says how.
+        """A short name for the method as requested, if brulee.json records it.
 
-        The files may say it otherwise: a PiSSA is stored as a LoRA of twice its rank. Raises
-        InputError as `method` does.
+        The stored form may differ: a PiSSA is stored as a LoRA of twice its rank. Raises InputError
+        as `method` does.
         """
         stored = self.method()
         asked = _as_asked(self.ours.get("method"))
@@ -144,8 +144,8 @@ class Adapter:
     def tensors(self) -> dict[str, torch.Tensor]:
         """The stored tensors, on the CPU.
 
-        Raises InputError for damage: any at all where brulee.json holds their digest, else what
-        the file itself shows, and values that no training gives.
+        Raises InputError for damage. If brulee.json has their digest, any change is detected;
+        otherwise only what the file itself shows, and values that training cannot produce.
         """
         path = self.folder / WEIGHTS
         tensors = read_tensors(path)
@@ -162,9 +162,9 @@ class Adapter:
 def save_adapter(
     folder: Path, attached: Attached, base: Base, source: str, card: str, extra: dict[str, Any]
 ) -> int:
-    """Write an adapter folder; returns the bytes of its weights.
+    """Write an adapter folder; returns the size of its weights in bytes.
 
-    `source` is what the recipe called the base; `extra` goes into brulee.json beside its digest.
+    `source` is what the recipe called the base; `extra` is added to brulee.json.
     """
     source = _from_anywhere(source, base)
     lies = source if source != "bundled" else str(base.folder)
@@ -180,10 +180,10 @@ def write_adapter(
     card: str,
     extra: dict[str, Any],
 ) -> int:
-    """Write the files of an adapter; returns the bytes of its weights.
+    """Write the files of an adapter; returns the size of its weights in bytes.
 
-    `base` is what brulee.json says of it: name, source, digest, and where there are revision and
-    quantised. `extra` goes beside that.
+    `base` describes the base in brulee.json: name, source, digest and, if known, revision and
+    quantised. `extra` is added at the top level.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / CONFIG, config)
@@ -196,12 +196,12 @@ def write_adapter(
 
 
 def write_record(folder: Path, base: Base, source: str, extra: dict[str, Any]) -> None:
-    """Write brulee.json, which says what the model beside it was made from."""
+    """Write brulee.json, which records what the model in the same folder was made from."""
     _write_json(folder / OURS, {"base": _named(base, source), **extra})
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What brulee.json says; {} where there is none. Raises InputError for a damaged one."""
+    """The contents of brulee.json; {} if there is none. Raises InputError if it is damaged."""
     path = folder / OURS
     if not path.is_file():
         return {}
@@ -240,8 +240,8 @@ def open_adapter(folder: Path) -> Adapter:
 def attach_adapter(adapter: Adapter, base: Base) -> Attached:
     """Put a stored adapter on its base.
 
-    Raises InputError when it belongs to another base, or when any tensor is missing, left over, of
-    the wrong shape or not finite. The base is then as it was.
+    Raises InputError if it belongs to another base, or if a tensor is missing, unexpected, of the
+    wrong shape or not finite. The base is then left unchanged.
     """
     check_made_on(adapter, base.name, base.digest)
     return attach_to(adapter, base.model)
@@ -250,7 +250,7 @@ def attach_adapter(adapter: Adapter, base: Base) -> Attached:
 def attach_to(adapter: Adapter, model: PreTrainedModel) -> Attached:
     """Put a stored adapter on a model that is known to be its base, or has its base's shapes.
 
-    Raises InputError as `attach_adapter` does for tensors. The model is then as it was.
+    Raises InputError for tensors as `attach_adapter` does. The model is then left unchanged.
     """
     method, tensors = adapter.method(), adapter.tensors()
     check_sizes(adapter.config, tensors, adapter.folder / CONFIG)
@@ -267,7 +267,7 @@ def attach_to(adapter: Adapter, model: PreTrainedModel) -> Attached:
 
 
 def check_there(name: str, folder: Path) -> None:
-    """Refuse a base that lay on this machine and does so no longer; `folder` is what names it."""
+    """Refuse a local base that no longer exists; `folder` is the adapter that names it."""
     if name != "bundled" and looks_like_path(name) and not Path(name).exists():
         raise InputError(
             f"{folder}: its base {name!r} was not found; say where it is now with --base."
@@ -275,7 +275,7 @@ def check_there(name: str, folder: Path) -> None:
 
 
 def check_made_on(adapter: Adapter, name: str, digest: str) -> None:
-    """Refuse a base that is not the one an adapter was made on, where its digest was kept."""
+    """Refuse a base other than the one the adapter was trained on, if its digest was recorded."""
     kept = adapter.digest
     if kept is not None and kept != digest:
         made_on = adapter.ours["base"].get("source")
@@ -286,13 +286,13 @@ def check_made_on(adapter: Adapter, name: str, digest: str) -> None:
 
 
 def config_digest(config: Mapping[str, Any]) -> str:
-    """SHA-256 over everything in a configuration but where the base lies."""
+    """SHA-256 of a configuration, except for the location of the base."""
     kept = {key: value for key, value in config.items() if key not in _BASE_KEYS}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
-    """SHA-256 over names, shapes and bytes, independent of the file's layout."""
+    """SHA-256 of names, shapes and bytes, independent of the file's layout."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
@@ -302,7 +302,7 @@ def tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
 
 
 def with_combined(label: str, ours: Mapping[str, Any]) -> str:
-    """The label, and where it was combined of several how: "LoRA r16 (sum of 2)"."""
+    """The label; for a combination also how and of how many: "LoRA r16 (sum of 2)"."""
     combined = ours.get("combined", {})
     how, of = combined.get("how"), combined.get("of")
     if not how or not isinstance(of, list):
@@ -313,7 +313,7 @@ def with_combined(label: str, ours: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Have what is refused of a configuration say whose it is."""
+    """Add the file's path to errors about its configuration."""
     try:
         yield
     except InputError as error:
@@ -321,11 +321,11 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _as_asked(record: Any) -> Method | None:
-    """The method of a record with every option written out; None for what is none."""
+    """The method of a record, with its options validated; None if the record is invalid."""
     try:
         spec = MethodSpec.model_validate(record)
         options = METHODS[spec.name].Options.model_validate(spec.options())
-        # Some options may not be given together, their defaults neither.
+        # Some options exclude each other, even at their default values.
         given = options.model_dump(exclude_defaults=True)
         return build_method(MethodSpec(name=spec.name, **given))
     except (InputError, KeyError, ValueError):
@@ -333,7 +333,7 @@ def _as_asked(record: Any) -> Method | None:
 
 
 def _named(base: Base, source: str) -> dict[str, str]:
-    """What brulee.json says of a base."""
+    """What brulee.json records about a base."""
     named = {"name": base.name, "source": source, "digest": base.digest, **_revision(base)}
     return named if base.quantised is None else {**named, "quantised": base.quantised}
 
@@ -343,7 +343,7 @@ def _revision(base: Base) -> dict[str, str]:
 
 
 def _from_anywhere(source: str, base: Base) -> str:
-    """A local base by its whole path, so that the adapter finds it wherever either of them lies."""
+    """A local base by its absolute path, so that the adapter finds it from any folder."""
     if source == "bundled":
         return source
     name = Path(source).name

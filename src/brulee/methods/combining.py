@@ -1,12 +1,12 @@
-"""Adapters of one base, or models tuned whole from it, combined into one of their kind.
+"""Adapters of one base, or models fully tuned from it, combined into one of the same kind.
 
     LoRA         sums of products B A                 combining_lora.py
     IA3          scales, as offsets from one          combining_values.py
-    selective    tuned values less the base's         combining_values.py
+    selective    tuned values minus the base's        combining_values.py
     full         the same over a whole model          combining_values.py
 
-The ways are in ways.py. The result is stored as anything that was trained is, with a record of what
-went into it, and what it kept of each is measured on what was stored.
+The methods of combining are in ways.py. The result is stored like a trained adapter or model, with
+a record of its parts; how much it retains of each part is measured on the stored values.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _ADAPTERS: dict[str, Callable[[Sequence[Part], Plan, Standing], Made]] = {
 
 @dataclass(frozen=True)
 class Share:
-    """One part of a combination, and what was kept of it (see `kept.Kept`)."""
+    """One part of a combination, and how much of it was retained (see `kept.Kept`)."""
 
     name: str
     folder: str
@@ -65,10 +65,10 @@ class Share:
 
 @dataclass(frozen=True)
 class Combined:
-    """What was written: its label, base, bytes, and how it stands to what went into it.
+    """The written result: its label, base, size in bytes, and its relation to the parts.
 
-    `from_sum` is the distance from the exact weighted sum, over that sum's length; `by_rank` what
-    of an outcome was lost as it was cut to a rank, None where nothing was cut.
+    `from_sum` is the distance from the exact weighted sum, relative to that sum's norm; `by_rank`
+    the relative error of reducing the result to a rank, None if nothing was reduced.
     """
 
     folder: Path
@@ -98,12 +98,12 @@ def combine(
 ) -> Combined:
     """Combine runs, adapters or whole models of one base, and store the result in a new folder.
 
-    `weights` are one for each, negative ones subtract; by default all count the same: 1 / N, or 1
-    in a way that averages itself. `rank`, `factors` are of LoRA, `density` of ways that leave
-    values out, `seed` of those that do so by chance. `base` is loaded in place of the one that
-    they name; it must be the same one. Raises InputError for parts of two methods or two bases, a
-    method that cannot be combined, an option that nothing reads, a folder that holds something,
-    and a result of zeros or with values that its type cannot hold.
+    `weights`: one per part, negative ones subtract; by default all are equal: 1 / N, or 1 for ways
+    that average by themselves. `rank` and `factors` apply to LoRA, `density` to ways that drop
+    values, `seed` to those that drop at random. `base` is loaded instead of the one that the parts
+    name; it must be the same model. Raises InputError for parts of different methods or bases, a
+    method that cannot be combined, an option that has no effect, an output folder that is not
+    empty, and a result that is all zeros or has values that its dtype cannot represent.
     """
     out = Path(out).expanduser().resolve()
     way = way_of(how)
@@ -147,7 +147,7 @@ class _Stored:
 def _check_options(
     method: str, how: str, way: Way, rank: int | None, factors: bool, density: float | None
 ) -> None:
-    """Refuse an option that nothing would read, or that is out of range."""
+    """Refuse an option that has no effect, or that is out of range."""
     for option, given in (("--rank", rank is not None), ("--factors", factors)):
         if given and method != "lora":
             raise InputError(f"{option}: only a LoRA has one, and these are of method {method}.")
@@ -167,7 +167,7 @@ def _check_options(
 
 
 def _record(parts: Sequence[Part], plan: Plan) -> dict[str, Any]:
-    """What brulee.json says of what went into a combination; its names are no paths."""
+    """What brulee.json records about a combination's parts; names are not paths."""
     way, found = plan.way, {"how": plan.how}
     options = {
         "density": plan.density if way.density is not None else None,
@@ -231,7 +231,7 @@ def _shares(parts: Sequence[Part], weights: Sequence[float], kept: Sequence[Kept
 
 
 def _apart(method: str, shared: tuple[int, int] | None) -> str | None:
-    """A sentence where not all parts change the same places."""
+    """A sentence for the user if not all parts change the same places."""
     if shared is None or shared[0] == shared[1]:
         return None
     what = "parameters" if method == "selective" else "modules"
@@ -239,7 +239,7 @@ def _apart(method: str, shared: tuple[int, int] | None) -> str | None:
 
 
 def _card(name: str, label: str, library: str, base: Standing, record: Mapping[str, Any]) -> str:
-    """The model card: what it was combined of, and how; nothing was measured."""
+    """The model card: the parts and how they were combined; nothing was measured."""
     public, combined = hub_name(base.source, Path), record["combined"]
     head = {
         **({"base_model": public} if public else {}),

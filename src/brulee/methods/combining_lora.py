@@ -1,12 +1,13 @@
-"""Several LoRA adapters as one.
+"""Several LoRA adapters combined into one.
 
-A module's correction is the product s B A. The weighted sum of some is their factors side by side,
-exactly, at the sum of their ranks; at a lower rank the best approximation of that. Any other way
-needs the products themselves, one module at a time, and what comes of it is cut to a rank. With
-`factors` the way is done to the A's and to the B's instead (PEFT's `linear`, `ties` and so on),
-each weighted by the root of |w s|: small and fast, but B's of one meet A's of another.
+A module's correction is the product s B A. A weighted sum of corrections is exactly the
+concatenation of their factors, with the sum of their ranks; at a lower rank, its best
+approximation. Every other way needs the products themselves, one module at a time, and its result
+is reduced to a rank. `factors` applies the way to the A's and the B's instead (PEFT's `linear`,
+`ties` and so on), each weighted by the square root of |w s|: small and fast, but it mixes the B of
+one adapter with the A of another.
 
-The result has alpha = rank everywhere, so that its scale is one.
+The result has alpha = rank everywhere, so its scale is one.
 
 Shapes: `I` inputs, `O` outputs, `R` rank, `N` adapters.
 """
@@ -39,7 +40,7 @@ from brulee.progress import bar
 
 @dataclass(frozen=True)
 class _Correction:
-    """A (R, I) and B (O, R) as they are stored, the scale of B A, and the ends of their names."""
+    """A (R, I) and B (O, R) as stored, the scale of B A, and the suffixes of their keys."""
 
     a: torch.Tensor
     b: torch.Tensor
@@ -48,14 +49,14 @@ class _Correction:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What holds both."""
+        """A dtype that holds both."""
         return torch.promote_types(self.a.dtype, self.b.dtype)
 
 
 def combine_lora(parts: Sequence[Part], plan: Plan, base: Standing) -> Made:
-    """Combine LoRA adapters; of the base only the configuration is read.
+    """Combine LoRA adapters; only the base's configuration is read.
 
-    Raises InputError for one that does not fit the base, and with `factors` for other ranks.
+    Raises InputError for one that does not fit the base, and with `factors` for different ranks.
     """
     skeleton = load_skeleton(base.source, base.revision)
     every = [_corrections(part, skeleton, base) for part in parts]
@@ -91,7 +92,7 @@ def _corrections(part: Part, skeleton: PreTrainedModel, base: Standing) -> dict[
     pairs = pairs_of(tensors)
     beside = tensors.keys() - {key for pair in pairs.values() for key in pair}
     if beside:
-        _check_on_base(adapter, base)  # PEFT's copies of frozen tables, or what does not belong
+        _check_on_base(adapter, base)  # PEFT's copies of frozen tables, or unknown tensors
     else:
         attach_to(adapter, skeleton).detach()
     scales = scales_of(adapter, list(pairs))
@@ -138,12 +139,12 @@ def _combined(
 def _summed(
     here: Sequence[_Correction], weights: Sequence[float], most: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """sum_i w_i s_i B_i A_i side by side, or the best of it at rank `most`: PEFT's cat and svd."""
+    """sum_i w_i s_i B_i A_i, concatenated or approximated at rank `most`: PEFT's cat and svd."""
     scaled = [w * one.scale * one.a.float() for w, one in zip(weights, here, strict=True)]
     a_RI, b_OR = torch.cat(scaled), torch.cat([one.b.float() for one in here], 1)
     if len(a_RI) <= most:
         return a_RI, b_OR
-    # The singular values of B A are those of a core of R x R, and nothing of O x I is formed.
+    # The SVD of B A follows from that of an R x R core, without forming an O x I matrix.
     q_OR, left_RR = torch.linalg.qr(b_OR.double())
     q_IR, right_RR = torch.linalg.qr(a_RI.T.double())
     u, values, v = torch.linalg.svd(left_RR @ right_RR.T, full_matrices=False)
@@ -165,7 +166,7 @@ def _by_factors(
         )
     scale_N = torch.tensor([w * one.scale for w, one in zip(weights, here, strict=True)])
     root_N = scale_N.abs().sqrt()
-    # The sign stands on one side only, or it would cancel.
+    # The sign goes into one factor only, otherwise it would cancel.
     a_NRI, b_NOR = (
         torch.stack([one.a.float() for one in here]),
         torch.stack([one.b.float() for one in here]),
@@ -177,7 +178,7 @@ def _by_factors(
 def _attached(
     model: PreTrainedModel, ranks: Mapping[str, int], tensors: Mapping[str, torch.Tensor]
 ) -> tuple[Attached, dict[str, Any]]:
-    """The result on a model of the base's shapes, so that it is known to fit; and its options."""
+    """The result attached to a skeleton of the base, which checks that it fits; and its options."""
     usual = Counter(ranks.values()).most_common(1)[0][0]
     others = {f"^{re.escape(path)}": rank for path, rank in ranks.items() if rank != usual}
     options = LoRAOptions(

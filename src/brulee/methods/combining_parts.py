@@ -1,6 +1,6 @@
-"""What is to be combined: each part by its name, the base they share, and how they are asked.
+"""The parts of a combination, the base they share, and how prompts are framed for the result.
 
-Raises InputError throughout for what cannot be combined, and says why.
+Everything here raises InputError for what cannot be combined, with the reason.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class Plan:
-    """How parts are combined; `rank` and `factors` are of LoRA alone."""
+    """How parts are combined; `rank` and `factors` only apply to LoRA."""
 
     how: str
     way: Way
@@ -51,13 +51,13 @@ class Plan:
     factors: bool
 
     def settings(self, tensor: str) -> Settings:
-        """What the way needs for one tensor."""
+        """The way's settings for one tensor."""
         return Settings(self.density, self.seed, tensor)
 
 
 @dataclass(frozen=True)
 class Part:
-    """An adapter or a model that was tuned whole; `adapter` is None for the latter."""
+    """An adapter, or a fully tuned model, for which `adapter` is None."""
 
     name: str
     stored: Stored
@@ -68,11 +68,11 @@ class Part:
 
     @property
     def folder(self) -> Path:
-        """Where its files are."""
+        """The folder with its files."""
         return self.stored.folder
 
     def digest(self) -> str:
-        """Of its tensors, or a whole model's files."""
+        """The digest of its tensors, or of a whole model's files."""
         if self.adapter is not None:
             return tensors_digest(self.adapter.tensors())
         return str(self.ours.get("weights_digest") or base_digest(str(self.folder)))
@@ -80,10 +80,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Standing:
-    """The base that all parts stand on.
+    """The base that all parts share.
 
-    `source` and `revision` are what it is loaded from, `record` what brulee.json says of it and
-    `config` what adapter_config.json does.
+    `source` and `revision` say where to load it from, `record` is its entry in brulee.json,
+    `config` its keys in adapter_config.json.
     """
 
     source: str
@@ -94,9 +94,10 @@ class Standing:
 
 @dataclass(frozen=True)
 class Made:
-    """The files of a combined adapter, the options that stand for them, and what was kept.
+    """The files of a combined adapter, its options, and how much of each part it retains.
 
-    `shared` counts the modules or parameters that all parts change, and those that any does.
+    `shared` counts the modules or parameters that all parts change, and those that any part
+    changes.
     """
 
     config: dict[str, Any]
@@ -107,7 +108,7 @@ class Made:
 
 
 def open_part(target: str) -> Part:
-    """A run, an adapter's folder, or a model that was tuned whole."""
+    """A run, an adapter's folder, or a fully tuned model."""
     stored = locate(target)
     name = (stored.run() or stored.folder).resolve().name
     if stored.kind == "model":
@@ -130,7 +131,7 @@ def open_part(target: str) -> Part:
 
 
 def check_same_method(parts: Sequence[Part]) -> None:
-    """Refuse parts of two methods."""
+    """Refuse parts of different methods."""
     first = parts[0]
     for part in parts[1:]:
         if part.method != first.method:
@@ -142,7 +143,7 @@ def check_same_method(parts: Sequence[Part]) -> None:
 
 
 def check_weights_of(weights: Sequence[float], parts: Sequence[Part]) -> None:
-    """Refuse weights that are too many, too few, zero or no numbers."""
+    """Refuse weights that are too many, too few, zero or not finite."""
     if len(weights) != len(parts):
         raise InputError(
             f"--weights: {len(weights)} given for {len(parts)} adapters; one for each is needed, "
@@ -157,7 +158,7 @@ def check_weights_of(weights: Sequence[float], parts: Sequence[Part]) -> None:
 
 
 def check_holds(name: str, tensor: torch.Tensor) -> None:
-    """Refuse a tensor of the result whose type cannot hold its values."""
+    """Refuse a result whose dtype cannot represent its values."""
     if not math.isfinite(largest(tensor.detach())):
         raise InputError(
             f"--weights: the result's {name!r} would have values that {tensor.dtype}, which these "
@@ -166,9 +167,9 @@ def check_holds(name: str, tensor: torch.Tensor) -> None:
 
 
 def standing(parts: Sequence[Part], base: str | None) -> Standing:
-    """The one base of all parts, `base` where it lies now.
+    """The base that all parts share; `base` overrides its location.
 
-    A digest that was not kept with a part is made of the base that it names.
+    If a part has no recorded digest, it is computed from the base that the part names.
     """
     first, given = parts[0], None if base is None else base_digest(base)
     known = [(part, _digest(part, base, given)) for part in parts]
@@ -199,16 +200,16 @@ def standing(parts: Sequence[Part], base: str | None) -> Standing:
 
 
 def framing(parts: Sequence[Part]) -> tuple[dict[str, Any], str | None]:
-    """How prompts are framed for the result: as for the first part that says how.
+    """How prompts are framed for the result: as for the first part that records it.
 
-    With it a sentence where another part says otherwise.
+    Also returns a sentence for the user if another part differs.
     """
     saying = [part for part in parts if any(key in part.ours for key in _FRAMING)]
     if not saying:
         return {}, None
     first = saying[0]
     frame = {key: first.ours[key] for key in _FRAMING if key in first.ours}
-    # One part that learned to think is enough for the result to do so.
+    # One part trained to reason is enough for the result to do so.
     thinking = [part.ours["thoughts"] for part in saying if "thoughts" in part.ours]
     frame |= {"thoughts": thinking[0]} if thinking else {}
     for part in saying[1:]:
@@ -223,7 +224,7 @@ def framing(parts: Sequence[Part]) -> tuple[dict[str, Any], str | None]:
 
 
 def _digest(part: Part, base: str | None, given: str | None) -> str:
-    """The digest of a part's base; that of the one `given` where it has to be the same."""
+    """The digest of a part's base; it must equal `given`, if both are known."""
     kept = part.ours.get("base", {}).get("digest")
     if kept is not None and given is not None and kept != given:
         raise InputError(

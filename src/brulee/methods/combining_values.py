@@ -1,9 +1,9 @@
-"""Several IA3, selective or whole tunings as one: what each changed, value by value.
+"""Several IA3, selective or full tunings combined value by value.
 
-An IA3 scale l makes of a weight l W, which adds (l - 1) W: its corrections are l - 1. (PEFT sums
-the scales themselves, which is the same where the weights sum to one, and else scales what no
-adapter wanted scaled.) Selected parameters and whole models are tuned weights, and their
-corrections those less the base's (task vectors; Ilharco et al. 2023).
+An IA3 scale l turns a weight W into l W, which adds (l - 1) W: its correction is l - 1. (PEFT sums
+the scales themselves, which is the same if the weights sum to one; otherwise it scales what no
+adapter meant to scale.) Selected parameters and whole models are tuned weights, so their
+corrections are the differences from the base (task vectors; Ilharco et al. 2023).
 
 Shapes: `K` chosen values of a parameter.
 """
@@ -36,10 +36,10 @@ _INDICES, _VALUES = ".indices", ".values"
 
 
 def combine_ia3(parts: Sequence[Part], plan: Plan, base: Standing) -> Made:
-    """Combine IA3 adapters; of the base only the configuration is read.
+    """Combine IA3 adapters; only the base's configuration is read.
 
-    Raises InputError for one that does not fit the base, and for a map of which one scales the
-    inputs and another the outputs.
+    Raises InputError for one that does not fit the base, and for a layer whose inputs are scaled by
+    one adapter and whose outputs by another.
     """
     skeleton = load_skeleton(base.source, base.revision)
     every = [_stored(part) for part in parts]
@@ -75,9 +75,9 @@ def combine_ia3(parts: Sequence[Part], plan: Plan, base: Standing) -> Made:
 
 
 def combine_selective(parts: Sequence[Part], plan: Plan, base: Standing) -> Made:
-    """Combine values that were tuned in the base's place, which needs the base's own.
+    """Combine selectively tuned values, which needs the base's own values.
 
-    A value that a part did not tune it left as it was. Raises InputError for a part that does not
+    Values that a part did not tune count as unchanged. Raises InputError for a part that does not
     fit the base.
     """
     loaded = load_base(base.source, torch.float32, torch.device("cpu"), base.revision)
@@ -113,10 +113,10 @@ def combine_selective(parts: Sequence[Part], plan: Plan, base: Standing) -> Made
 
 @torch.no_grad()
 def combine_full(parts: Sequence[Part], plan: Plan, base: Standing) -> tuple[Base, Tally]:
-    """Combine whole models into their base, loaded in fp32; of theirs a tensor is read at a time.
+    """Combine whole models into their base in fp32; the parts are read one tensor at a time.
 
-    What comes of it is in the dtype that the parts are stored in, rounded once. Raises InputError
-    for a part whose tensors are not the base's, and for another base.
+    The result has the dtype in which the parts are stored, rounded once. Raises InputError for a
+    part whose tensors do not match the base's, and for another base.
     """
     loaded = load_base(base.source, torch.float32, torch.device("cpu"), base.revision)
     if loaded.digest != base.record["digest"]:
@@ -183,7 +183,7 @@ def _widest(tensors: Sequence[torch.Tensor]) -> torch.dtype:
 def _chosen(
     every: Sequence[Mapping[str, torch.Tensor]],
 ) -> tuple[list[str], dict[str, torch.Tensor]]:
-    """The parameters that any part tuned whole, and of the others the values that any tuned."""
+    """The parameters that any part tuned whole; for others, the positions that any part tuned."""
     whole = list(dict.fromkeys(n for one in every for n in one if not _is_masked(one, n)))
     sparse: dict[str, torch.Tensor] = {}
     for one in every:
@@ -196,7 +196,7 @@ def _chosen(
 
 
 def _is_masked(one: Mapping[str, torch.Tensor], key: str) -> bool:
-    """Whether a tensor is one of the two of a masked parameter."""
+    """Whether a key is one of the two of a masked parameter."""
     stem = key.removesuffix(_INDICES).removesuffix(_VALUES)
     return stem != key and f"{stem}{_INDICES}" in one and f"{stem}{_VALUES}" in one
 
@@ -208,7 +208,7 @@ def _has(one: Mapping[str, torch.Tensor], name: str) -> bool:
 def _at(
     one: Mapping[str, torch.Tensor], name: str, value: torch.Tensor, index_K: torch.Tensor | None
 ) -> torch.Tensor:
-    """A part's values of a parameter, the base's where it has none: all, or those at `index_K`."""
+    """A part's values of a parameter (all, or at `index_K`), the base's where it has none."""
     if name in one:
         return one[name].float().reshape(-1)
     tuned = value.clone()
@@ -219,7 +219,7 @@ def _at(
 def _settings(
     parts: Sequence[Part], base: Base, names: Sequence[str], sparse: Mapping[str, torch.Tensor]
 ) -> dict[str, Any]:
-    """The options of the parts where they are the same, else the parameters by name."""
+    """The parts' options if they are equal, else the parameters by name."""
     options = [part.adapter.method().options() for part in parts if part.adapter is not None]
     alike = [
         {k: v for k, v in each.items() if k not in ("density", "documents")} for each in options

@@ -1,7 +1,8 @@
 """How two adapters differ, part by part.
 
-What a low-rank correction does is its product s B A and not its factors: turned by any R x R matrix
-they give the same. So products are compared, and never formed:
+A low-rank correction is determined by its product s B A, not by its factors: any invertible R x R
+matrix transforms the factors without changing the product. So products are compared, without
+forming them:
 
     <s1 B1 A1, s2 B2 A2> = s1 s2 sum((B1^T B2) * (A1 A2^T))
 
@@ -23,10 +24,10 @@ from brulee.methods.lora_pairs import pairs_of, scales_of
 
 @dataclass(frozen=True)
 class Part:
-    """One product or tensor of both; norms are Frobenius.
+    """One product or tensor that both have; norms are Frobenius.
 
-    `relative` is |a - b| / |a|, None for an `a` of zeros; `cosine` is None where either is zeros.
-    All three are None for tensors of different shapes.
+    `relative` is |a - b| / |a|, None if `a` is zero; `cosine` is None if either is zero. Both are
+    None for tensors of different shapes.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Difference:
-    """Everything compared, the most different first, and what only one of them has."""
+    """Everything compared, most different first, and what only one of them has."""
 
     parts: tuple[Part, ...]
     only_a: tuple[str, ...]
@@ -51,7 +52,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class _Value:
-    """What is compared: a product B A, or a tensor as its column of values times one. In fp64."""
+    """A compared value in fp64: a product B A, or a tensor as a column of values times one."""
 
     kind: Literal["product", "tensor"]
     shape: tuple[int, ...]
@@ -63,7 +64,7 @@ class _Value:
         return float(((self.b.T @ other.b) * (self.a @ other.a.T)).sum())
 
     def equals(self, other: _Value) -> bool:
-        """Whether they are made of the very same numbers."""
+        """Whether their factors are exactly equal."""
         return torch.equal(self.a, other.a) and torch.equal(self.b, other.b)
 
 
@@ -105,7 +106,7 @@ def _values(adapter: Adapter) -> dict[str, _Value]:
 def _measure(
     name: str, a: _Value, b: _Value
 ) -> tuple[Part, tuple[float, float, float, float] | None]:
-    """The part, and |a|^2, |b|^2, <a, b>, |a - b|^2 where their shapes are the same."""
+    """The part, and |a|^2, |b|^2, <a, b>, |a - b|^2 if their shapes are equal."""
     square_a, square_b = max(0.0, a.dot(a)), max(0.0, b.dot(b))
     norms = (math.sqrt(square_a), math.sqrt(square_b))
     if a.shape != b.shape:
@@ -126,6 +127,6 @@ def _ratios(
 
 
 def _most_different(part: Part) -> tuple[bool, float, str]:
-    """Other shapes first, then by how far apart they are."""
+    """Sort key: different shapes first, then by decreasing difference."""
     unlike = part.relative is None and not part.same
     return not unlike, -(part.relative or 0.0), part.name

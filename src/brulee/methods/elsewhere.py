@@ -1,8 +1,8 @@
-"""Adapters of other tools over a model of several parts, read for the one that reads text.
+"""Adapters from other tools for multimodal models, restricted to the part that reads text.
 
-PEFT puts a LoRA on every module of a name, those of a tower that sees too, where training on text
-leaves each pair at its zero. And who tuned the part as a model of its own (Qwen 3.5 as a causal
-model) has its names.
+PEFT puts a LoRA on every module of a name, including those of a vision tower, where training on
+text leaves each pair at zero. And an adapter trained on the text part as a model of its own (Qwen
+3.5 as a causal LM) uses that model's names.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PAIR = (".lora_A.", ".lora_B.")
 
 
 def names_of_text(model: PreTrainedModel, names: str | list[str]) -> str | list[str]:
-    """Target names without those that are only of modules that text does not pass through."""
+    """Target names without those that only match modules that text does not pass through."""
     beside = paths_beside(model)
     if isinstance(names, str) or not beside:
         return names
@@ -37,9 +37,9 @@ def _ends(paths: list[str], name: str) -> bool:
 def tensors_of_text(
     model: PreTrainedModel, tensors: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """An adapter's tensors for the part, by the names of the whole.
+    """An adapter's tensors for the text part, renamed to the whole model's paths.
 
-    Raises InputError for a LoRA that changes what lies beside it.
+    Raises InputError for a LoRA that changes other parts.
     """
     beside = paths_beside(model)
     if not beside:
@@ -53,7 +53,7 @@ def tensors_of_text(
             moved = own and key.startswith(body)
             found[whole + key.removeprefix(body) if moved else key] = tensor
         elif not any(side in key for side in _PAIR):
-            found[key] = tensor  # refused by its name
+            found[key] = tensor  # refused later, by name
         elif ".lora_B." in key and bool(tensor.any()):
             raise InputError(
                 f"it changes {key.removeprefix(PREFIX).split('.lora_')[0]!r}, which text does not "

@@ -1,4 +1,4 @@
-"""What was tuned, written for other programs: one GGUF file of a model, or of a LoRA beside it."""
+"""Export for other programs: a GGUF file of a tuned model, or of a LoRA to use with its base."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ FORMATS = ("gguf", "gguf-lora")
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written: what it holds, in what, and its bytes.
+    """A written file: what it holds, its dtype, and its size in bytes.
 
-    `halved`: so many matrices are in float16, as q8_0 cannot hold rows of their length.
+    `halved`: the number of matrices stored in float16, as q8_0 does not support their row length.
     """
 
     file: Path
@@ -40,10 +40,10 @@ class Exported:
 def export(
     stored: Stored, out: Path, to: str = "gguf", dtype: str = "float16", base: str | None = None
 ) -> Exported:
-    """Write a tuned model (`gguf`: merged, where it is an adapter) or a LoRA (`gguf-lora`).
+    """Write a tuned model (`gguf`; an adapter is merged first) or a LoRA (`gguf-lora`).
 
-    Raises InputError for a file that is there already, and for what the format cannot hold: a
-    model, a tokenizer or a method.
+    Raises InputError for a file that already exists, and for a model, tokenizer or method that the
+    format cannot represent.
     """
     for kind, given, valid in (("format", to, FORMATS), ("dtype", dtype, DTYPES)):
         if given not in valid:

@@ -1,4 +1,4 @@
-"""Full fine-tuning: every parameter is trained that is stored and that text passes through."""
+"""Full fine-tuning: trains every parameter that is saved and that text passes through."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FullOptions(Strict):
 
 
 class Full(Method):
-    """Train everything; the result is a model of its own."""
+    """Train everything; the result is a whole model."""
 
     name = "full"
     summary = "every parameter; the result is a whole model"
@@ -35,11 +35,11 @@ class Full(Method):
         self._options = options or FullOptions()
 
     def options(self) -> dict[str, Any]:
-        """The options, every default written out."""
+        """The options, including all defaults."""
         return self._options.model_dump()
 
     def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:  # noqa: ARG002
-        """Switch every gradient on; `keep_base` holds a copy on the CPU, so that it can detach."""
+        """Make parameters trainable; `keep_base` keeps a copy on the CPU, so that it can detach."""
         return _FullAttached(model, self._options.keep_base)
 
 
@@ -52,7 +52,7 @@ class _FullAttached(Attached):
             parameter.requires_grad_(True)
 
     def _trained(self) -> dict[str, nn.Parameter]:
-        """Looked for anew: where weights are cut up, others take the parameters' places."""
+        """Looked up each time: sharding replaces the parameters."""
         fixed = untrained(self.model)
         return {n: p for n, p in self.model.named_parameters() if n not in fixed}
 
@@ -65,7 +65,7 @@ class _FullAttached(Attached):
         groups = [
             Group("maps", moved, maps=True),
             Group("tables", tables),
-            # Norms and biases are not decayed: a gain pulled to zero is not a smaller model.
+            # No decay for norms and biases: a gain decayed to zero is not a smaller model.
             Group("vectors", vectors, decay=False),
         ]
         return [group for group in groups if group.parameters]
@@ -81,7 +81,7 @@ class _FullAttached(Attached):
         copy_checked(own, tensors)
 
     def merge(self) -> None:
-        """Nothing to fold: the base itself was trained."""
+        """Nothing to merge: the base itself was trained."""
         self._base = None
 
     def detach(self) -> None:

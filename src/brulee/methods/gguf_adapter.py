@@ -1,8 +1,8 @@
-"""A LoRA adapter as a GGUF file, which llama.cpp applies to a base while it runs (`--lora`).
+"""A LoRA adapter as a GGUF file, which llama.cpp applies to a base at run time (`--lora`).
 
-A map's two matrices are stored as `NAME.lora_a` (R, I) and `NAME.lora_b` (O, R), and one alpha for
-all: a map's correction is multiplied by alpha / R, whatever scaled it in training. What that does
-not give is folded into B.
+The two matrices of a layer are stored as `NAME.lora_a` (R, I) and `NAME.lora_b` (O, R), with one
+alpha for all layers: llama.cpp scales a correction by alpha / R, whatever the scale in training
+was. Any other factor is folded into B.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from brulee.models.skeleton import load_skeleton
 
 
 def write_adapter(adapter: Adapter, base: str | None, out: Path, dtype: str) -> Written:
-    """Write a stored LoRA; of its base only the configuration is read.
+    """Write a stored LoRA; only its base's configuration is read.
 
-    `base` stands in for the one that the adapter names, and has to be the same one: its weights
-    are hashed. Raises InputError for another, for another method, for DoRA and embeddings, which
-    the format does not hold, for damage, and for a base that cannot be written.
+    `base` is used instead of the one that the adapter names and must be the same model: its weights
+    are hashed. Raises InputError for another base, for another method, for DoRA and embeddings,
+    which the format cannot represent, for damage, and for a base that cannot be written.
     """
     from gguf import GGUFWriter
 
@@ -58,7 +58,7 @@ def write_adapter(adapter: Adapter, base: str | None, out: Path, dtype: str) -> 
 
 
 def _plain(adapter: Adapter) -> LoRA:
-    """The adapter's method, if the format holds it."""
+    """The adapter's method, if the format can represent it."""
     method = adapter.method()
     label = adapter.label()
     if not isinstance(method, LoRA):
@@ -75,7 +75,7 @@ def _plain(adapter: Adapter) -> LoRA:
 
 
 def _layers(adapter: Adapter, method: LoRA, skeleton: PreTrainedModel) -> dict[str, LoRALinear]:
-    """The adapter's layers by path, on a model of the base's shapes that holds no weights."""
+    """The adapter's layers by path, attached to a skeleton of the base without weights."""
     tensors = adapter.tensors()
     check_sizes(adapter.config, tensors, adapter.folder / CONFIG)
     attached = method.attach(skeleton)
@@ -102,5 +102,5 @@ def _layers(adapter: Adapter, method: LoRA, skeleton: PreTrainedModel) -> dict[s
 
 @torch.no_grad()
 def _alpha(layer: LoRALinear) -> float:
-    """What alpha would have to be: PiSSA's rank is stored twice over."""
+    """The alpha that gives this layer's scale; PiSSA's rank is stored doubled."""
     return float(layer.scale * layer.factors()[0].shape[0])

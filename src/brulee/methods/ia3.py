@@ -4,7 +4,7 @@
     inner activation   y = W2 a      -->  W2 (a * l)    l (I), stored as (1, I)
 
 Liu et al. 2022, "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context
-Learning"; stored and initialised as PEFT does. Shapes: `I` inputs, `O` outputs.
+Learning"; stored and initialised as in PEFT. Shapes: `I` inputs, `O` outputs.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class IA3Options(Strict):
 
 
 class IA3(Method):
-    """Train scales of keys, values and inner activations."""
+    """Train scales for keys, values and inner activations."""
 
     name = "ia3"
     peft_types = ("IA3",)
@@ -58,7 +58,7 @@ class IA3(Method):
     def from_config(cls, config: Mapping[str, Any]) -> IA3:
         """Read a PEFT adapter_config.json.
 
-        Raises InputError naming a setting that this method does not compute, known or not.
+        Raises InputError naming a setting, known or not, that this method does not support.
         """
         refuse_unsupported(config, "ia3", _READ, _HARMLESS)
         every = required(config, "target_modules")
@@ -75,7 +75,7 @@ class IA3(Method):
         return cls(read_as(IA3Options, "an IA3 configuration", values, written))
 
     def options(self) -> dict[str, Any]:
-        """The options, every default written out."""
+        """The options, including all defaults."""
         return self._options.model_dump()
 
     def label(self) -> str:
@@ -83,7 +83,7 @@ class IA3(Method):
         return "IA3"
 
     def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:  # noqa: ARG002
-        """Wrap the scaled maps, every scale at one; every parameter of the base is frozen."""
+        """Wrap the scaled layers with scales of one, and freeze every parameter of the base."""
         own = self._options
         inner = _chosen(model, own.feedforward, inner_activation_maps(model), "feedforward")
         outer = _chosen(model, own.attention, key_value_maps(model), "attention")
@@ -111,9 +111,9 @@ def _chosen(
 def _stored_names(
     model: PreTrainedModel, chosen: dict[str, nn.Module], inner: dict[str, nn.Module]
 ) -> tuple[list[str], list[str]]:
-    """PEFT's target_modules and feedforward_modules: short names unless these choose others too.
+    """PEFT's target_modules and feedforward_modules: short names unless they match other modules.
 
-    PEFT takes for a feed-forward's any path that ends with one of its names, mid-word too.
+    PEFT treats every path that ends with one of the feed-forward names as one, even mid-word.
     """
     every = leaf_names(model, chosen)
     short = [name for name in every if any(n.rpartition(".")[2] == name for n in inner)]
@@ -123,7 +123,7 @@ def _stored_names(
 
 
 class IA3Linear(Wrapper):
-    """A linear map whose outputs, or with `inner` inputs, are scaled."""
+    """A linear layer whose outputs (with `inner`: inputs) are scaled."""
 
     def __init__(self, base_layer: nn.Module, inner: bool) -> None:
         super().__init__(base_layer)
@@ -133,16 +133,16 @@ class IA3Linear(Wrapper):
         self.ia3_l = nn.Parameter(torch.ones(shape, device=weight_of(base_layer).device))
 
     def before(self, x: torch.Tensor) -> torch.Tensor:
-        """X (..., I), scaled if it is the inputs that are."""
+        """X (..., I), scaled if the inputs are."""
         return x * self.ia3_l.flatten().to(x.dtype) if self.inner else x
 
     def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        """Out (..., O), scaled if it is the outputs that are."""
+        """Out (..., O), scaled if the outputs are."""
         return out if self.inner else out * self.ia3_l.flatten().to(out.dtype)
 
     @torch.no_grad()
     def merged(self) -> dict[str, torch.Tensor]:
-        """Weight and bias with the scale folded in, as the base holds them, in fp32."""
+        """Weight and bias with the scale merged in, in the base's layout, in fp32."""
         weight_OI = oriented(self.base_layer).float() * self.ia3_l
         found = {"weight": weight_OI.T if is_transposed(self.base_layer) else weight_OI}
         bias = bias_of(self.base_layer)
@@ -156,7 +156,7 @@ class _IA3Attached(Attached):
         self.model, self._wrapping, self._names = wrapping.model, wrapping, names
 
     def groups(self) -> list[Group]:
-        # A scale pulled to zero switches off what it scales.
+        # Decaying a scale to zero would switch off what it scales.
         return [Group("ia3", tuple(self._stored().values()), decay=False)]
 
     def tensors(self) -> dict[str, torch.Tensor]:

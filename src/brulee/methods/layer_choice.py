@@ -1,4 +1,4 @@
-"""Which layers of every stack of a model an option names: by number, or the last so many."""
+"""Which layers of every stack an option selects: by index, or the last N."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from brulee.recipe import Strict
 
 
 class Last(Strict):
-    """The last so many layers of every stack."""
+    """The last N layers of every stack."""
 
     last: Annotated[int, Field(ge=1)]
 
 
 def layer_prefixes(model: PreTrainedModel, wanted: Last | list[int] | None) -> tuple[str, ...]:
-    """What the paths of everything in these layers begin with; numbers count from 0.
+    """The path prefixes of everything in the selected layers; indices start at 0.
 
-    Raises InputError for a layer that the model lacks, and for none.
+    Raises InputError for a layer that the model lacks, and for an empty selection.
     """
     prefixes = []
     for path, stack in stacks(model).items():

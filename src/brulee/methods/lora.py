@@ -1,8 +1,8 @@
 """LoRA: a frozen weight plus a trained product of two thin matrices.
 
-Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", with what grew from it: rsLoRA
+Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", and its extensions: rsLoRA
 (Kalajdzievski 2023), DoRA (Liu et al. 2024), PiSSA (Meng et al. 2024), LoRA+ (Hayou et al. 2024).
-Stored and initialised as PEFT does; the mathematics is in lora_layer.py and lora_embedding.py.
+Stored and initialised as in PEFT; the computation is in lora_layer.py and lora_embedding.py.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class LoRAOptions(Strict):
 
 
 class LoRA(Method):
-    """Train a low-rank correction of chosen linear maps and embeddings."""
+    """Train a low-rank correction of selected linear layers and embeddings."""
 
     name = "lora"
     peft_types = ("LORA",)
@@ -75,13 +75,13 @@ class LoRA(Method):
     def from_config(cls, config: Mapping[str, Any]) -> LoRA:
         """Read a PEFT adapter_config.json.
 
-        Raises InputError naming a setting that this method does not compute, known or not.
+        Raises InputError naming a setting, known or not, that this method does not support.
         """
         options = read_as(LoRAOptions, "a LoRA configuration", read_options(config), WRITTEN)
         return cls(options, stored=True)
 
     def options(self) -> dict[str, Any]:
-        """The options, every default written out."""
+        """The options, including all defaults."""
         return self._options.model_dump()
 
     def label(self) -> str:
@@ -97,15 +97,15 @@ class LoRA(Method):
         return f"{' '.join(kinds)} r{own.rank}"
 
     def attach(self, model: PreTrainedModel, seed: int = 0) -> _LoRAAttached:
-        """Wrap the targeted modules; every parameter of the base is frozen.
+        """Wrap the targeted modules and freeze every parameter of the base.
 
-        Raises InputError for a target that the model lacks, and for an option that none reads.
+        Raises InputError for a target that the model lacks, and for an option that has no effect.
         """
         own = self._options
         target = names_of_text(model, own.target) if self._stored else own.target
         chosen = chosen_by(model, target, own.layers)
         _check_ranks(chosen, own)
-        # PEFT writes a dropout whatever the target, and it computes nothing once it is trained.
+        # PEFT stores a dropout for any target; it has no effect after training.
         if own.dropout and not self._stored:
             _check_dropout(chosen)
         given = own.rank, own.alpha, own.ranks, own.alphas, own.rslora
@@ -119,9 +119,10 @@ Layer = LoRALinear | LoRAEmbedding | LoRAParameters
 
 
 def _check_ranks(chosen: Iterable[Chosen], options: LoRAOptions) -> None:
-    """Refuse a rank before it fills the memory: past a side of the weight it adds nothing.
+    """Refuse an absurd rank before it fills the memory.
 
-    PiSSA is stored at twice its rank, and whoever tries what adds nothing may; slips are far above.
+    A rank above the shorter side of a weight adds nothing. PiSSA is stored at twice its rank, and
+    trying useless ranks is allowed; typos are far above this bound.
     """
     most = _HIGHEST * max(_longest_side(each) for each in chosen)
     given = {"rank": options.rank, **{f"ranks {p!r}": r for p, r in options.ranks.items()}}
@@ -138,7 +139,7 @@ def _longest_side(chosen: Chosen) -> int:
     if chosen.parameters:
         own = [stack for stack in stacks_with(module) if stack.name in chosen.parameters]
         return max(max(stack.outputs, stack.inputs) for stack in own)
-    # A vocabulary is long without its vectors having more directions.
+    # A long vocabulary does not give its vectors more directions.
     return module.embedding_dim if isinstance(module, nn.Embedding) else max(outer_sizes(module))
 
 
@@ -187,7 +188,7 @@ class _LoRAAttached(Attached):
 
     @property
     def layers(self) -> Mapping[str, Layer]:
-        """What stands on the model, by the path of what it stands around."""
+        """The wrappers on the model, by the path of the module they wrap."""
         return self._wrapping.layers
 
     def groups(self) -> list[Group]:
@@ -200,7 +201,7 @@ class _LoRAAttached(Attached):
         a += [each for layer in stacks for each in layer.lora_A.values()]
         b = [layer.lora_B for layer in linears]
         b += [each for layer in stacks for each in layer.lora_B.values()]
-        # Of an embedding it is A that starts at zero: LoRA+ says nothing about its two.
+        # In an embedding A starts at zero, not B; LoRA+ does not cover embeddings.
         looked_up = [p for t in tables for p in (t.lora_embedding_A, t.lora_embedding_B)]
         lengths = [m for layer in linears if (m := layer.lora_magnitude_vector) is not None]
         same = ratio == 1.0
@@ -208,7 +209,7 @@ class _LoRAAttached(Attached):
             Group("lora", tuple(a + b if same else a), maps=True),
             Group("lora_B", () if same else tuple(b), lr_scale=ratio, maps=True),
             Group("embeddings", tuple(looked_up)),
-            # A length pulled to zero is not a smaller correction.
+            # Decaying a magnitude to zero would not make the correction smaller.
             Group("magnitude", tuple(lengths), decay=False),
         ]
         return [group for group in groups if group.parameters]
@@ -223,7 +224,7 @@ class _LoRAAttached(Attached):
             "peft_type": "LORA",
             "task_type": task_type(self.model),
             **stored_size(self._options.model_dump(), self._names(), told.renamed),
-            # PEFT refuses one beside parameters, and it computes nothing once it is trained.
+            # PEFT refuses a dropout with target_parameters, and it has no effect after training.
             "lora_dropout": 0.0 if told.parameters else self._options.dropout,
             "target_modules": told.modules,
             **by_weight,
@@ -236,7 +237,7 @@ class _LoRAAttached(Attached):
         }
 
     def _names(self) -> list[str]:
-        """What the sizes of all corrections go by."""
+        """The names by which the sizes of all corrections are looked up."""
         return [
             name
             for path, layer in self._wrapping.layers.items()
@@ -272,7 +273,7 @@ class _LoRAAttached(Attached):
         }
 
     def _without_base(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """PEFT may store frozen embeddings and heads too: they must be this base's."""
+        """Drop frozen embeddings and heads, which PEFT may also store; refuse other bases' ones."""
         given, base = dict(tensors), dict(self.model.named_parameters(remove_duplicate=False))
         for key in tensors.keys() - self._stored().keys():
             own = base.get(key.removeprefix(PREFIX))

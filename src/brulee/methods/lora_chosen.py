@@ -1,4 +1,4 @@
-"""What a LoRA is put on: linear maps, embeddings, and parameters of experts and routers."""
+"""What a LoRA applies to: linear layers, embeddings, and parameters of experts and routers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from brulee.methods.targets import leaf_names, linear_modules, select
 
 @dataclass(frozen=True)
 class Chosen:
-    """A module that gets corrections; `parameters` are those of it that do, if it is no map.
+    """A module that gets corrections; `parameters`: which of its own, if it is not a linear layer.
 
-    `named` is how it was chosen where it was by its parameter's path.
+    `named`: it was selected by the path of its weight.
     """
 
     path: str
@@ -33,7 +33,7 @@ class Chosen:
 
     @property
     def names(self) -> list[str]:
-        """What each correction's size goes by."""
+        """The names by which each correction's size is looked up."""
         if self.named:
             return [f"{self.path}.weight"]
         return [f"{self.path}.{name}" for name in self.parameters] or [self.path]
@@ -42,7 +42,7 @@ class Chosen:
 def chosen_by(
     model: PreTrainedModel, target: str | list[str], layers: Last | list[int] | None
 ) -> list[Chosen]:
-    """What the options name, in the model's order."""
+    """What the options select, in the model's order."""
     names, weights = parted(target)
     modules = select(model, names, vocabulary=True) if names else {}
     paths = by_module(select_parameters(model, weights))
@@ -59,7 +59,7 @@ def chosen_by(
 def _in_layers(
     model: PreTrainedModel, chosen: list[Chosen], layers: Last | list[int] | None
 ) -> list[Chosen]:
-    """Those of the modules that are in these layers. Raises InputError where none is."""
+    """The modules in these layers. Raises InputError if there are none."""
     if layers is None:
         return chosen
     prefixes = layer_prefixes(model, layers)
@@ -73,7 +73,7 @@ def _in_layers(
 
 
 def told_of(model: PreTrainedModel, chosen: list[Chosen]) -> Told:
-    """What the file says of what was chosen, read off the model before anything is wrapped."""
+    """How the file describes the selection, read from the model before anything is wrapped."""
     plain = {each.path: each.module for each in chosen if not (each.parameters or each.named)}
     paths = [name for each in chosen if each.parameters or each.named for name in each.names]
     modules, parameters = stored_targets(model, plain, paths)
@@ -84,7 +84,7 @@ def told_of(model: PreTrainedModel, chosen: list[Chosen]) -> Told:
 
 @dataclass(frozen=True)
 class Told:
-    """What PEFT is told; `renamed` are linear maps that it is to know by their weights' paths."""
+    """The targets in PEFT's file; `renamed`: linear layers stored by their weight's path."""
 
     modules: list[str]
     parameters: list[str]

@@ -11,14 +11,14 @@ from brulee.methods.parameter_targets import PARAMETER
 from brulee.methods.peft_config import refuse_unsupported, required
 from brulee.methods.targets import PATTERN
 
-# Every start but these changes the base too, and the file does not hold what it was changed to.
+# Every other initialisation also changes the base, and the file does not hold the result.
 _STARTS = (True, "gaussian", "orthogonal", "eva")
 _HARMLESS: dict[str, tuple[Any, ...]] = {
     "init_lora_weights": _STARTS,
     "qalora_group_size": (16,),
     "megatron_core": ("megatron.core",),
 }
-# What the file calls the options.
+# The options' names in the file.
 WRITTEN = {
     "rank": "r",
     "alpha": "lora_alpha",
@@ -41,9 +41,9 @@ _READ = {
 
 
 def read_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of method lora that a PEFT configuration stands for.
+    """The options of method lora that a PEFT configuration describes.
 
-    Raises InputError naming a setting that is missing or not computed here.
+    Raises InputError naming a setting that is missing or not supported.
     """
     refuse_unsupported(config, "lora", _READ, _HARMLESS)
     return {
@@ -60,7 +60,7 @@ def read_options(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _target(modules: Any, parameters: Any) -> Any:
-    """In PEFT one string is a regular expression, and only in a list a name."""
+    """Convert PEFT's targets: a plain string is a regular expression there, a list holds names."""
     if isinstance(modules, str) and modules != "all-linear":
         modules = f"{PATTERN}{modules}"
     if not parameters or not isinstance(parameters, list):
@@ -70,17 +70,17 @@ def _target(modules: Any, parameters: Any) -> Any:
 
 
 def _layers(given: Any) -> Any:
-    """Numbers of layers, of which PEFT takes a single one as it is; none and [] are all of them."""
+    """Layer indices; PEFT also accepts a single one, and None or [] means all of them."""
     return [given] if isinstance(given, int) else given or None
 
 
 def stored_size(
     options: Mapping[str, Any], names: Collection[str], renamed: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Ranks and alphas of the named modules as they are stored, of some under other names.
+    """Ranks and alphas of the named modules as stored; `renamed` maps some to other names.
 
-    PiSSA's frozen start is stored beside what was trained, as PEFT's conversion does: twice the
-    rank, and the alpha that leaves the scale as it is. The adapter then fits the pristine base.
+    PiSSA's frozen start is stored with the trained factors, as in PEFT's conversion: twice the
+    rank, and an alpha that keeps the scale. The adapter then fits the original base.
     """
     rank, alpha = (
         (2, math.sqrt(2) if options["rslora"] else 2) if options["init"] == "pissa" else (1, 1)

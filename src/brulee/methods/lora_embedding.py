@@ -1,4 +1,4 @@
-"""An embedding and its low-rank correction, beside which the output head stays as it was.
+"""An embedding and its low-rank correction; a tied output head is not changed.
 
 Shapes: `V` vocabulary, `D` width, `R` rank. A is zero and B random at the start, as in PEFT.
 """
@@ -19,10 +19,10 @@ from brulee.methods.wrapping import Wrapper
 
 
 class LoRAEmbedding(Wrapper):
-    """A table of vectors and its low-rank correction; `base_layer` keeps the frozen original.
+    """An embedding table and its low-rank correction; `base_layer` keeps the frozen original.
 
-    A model whose head is tied to the table keeps its head: the correction is beside the table, not
-    in it. Raises InputError for a module that does more than look up.
+    A head tied to the table is unchanged, because the correction is not written into the table.
+    Raises InputError for a module that does more than look up.
     """
 
     def __init__(
@@ -47,28 +47,28 @@ class LoRAEmbedding(Wrapper):
 
     @torch.no_grad()
     def merged(self) -> dict[str, torch.Tensor]:
-        """The table with the correction folded in, in fp32."""
+        """The table with the correction merged in, in fp32."""
         correction_VD = (self.lora_embedding_B.float() @ self.lora_embedding_A.float()).T
         return {"weight": weight_of(self.base_layer).float() + self.scale * correction_VD}
 
     def stored(self) -> dict[str, torch.Tensor]:
-        """The tensors of the file format."""
+        """The tensors to store, by their keys in the file."""
         return {
             "lora_embedding_A": self.lora_embedding_A.detach(),
             "lora_embedding_B": self.lora_embedding_B.detach(),
         }
 
     def take(self, stored: Mapping[str, torch.Tensor]) -> None:
-        """Put stored tensors, which fit, in force."""
+        """Load stored tensors, which must fit."""
         for key, tensor in self.stored().items():
             tensor.copy_(stored[key])
 
 
 @torch.no_grad()
 def _factor(embedding: nn.Embedding, name: str) -> float:
-    """What the module multiplies its rows with, as Gemma's does; tried on a table of 0, 1, 2."""
+    """The factor that the module applies to its rows, as Gemma's does; tried on a small table."""
     weight_VD = weight_of(embedding)
-    if weight_VD.is_meta:  # parameters are counted, and nothing is computed
+    if weight_VD.is_meta:  # only counting parameters: nothing can be computed
         return 1.0
     ids = torch.tensor([[2, 1]], device=weight_VD.device)
     rows = torch.arange(weight_VD.shape[0], device=weight_VD.device, dtype=weight_VD.dtype)
@@ -77,7 +77,7 @@ def _factor(embedding: nn.Embedding, name: str) -> float:
     try:
         found = functional_call(embedding, {"weight": table_VD}, (ids,))
     except (LookupError, RuntimeError, TypeError, ValueError):
-        raise refusal from None  # Marian's positions want a shape, and no ids
+        raise refusal from None  # Marian's positions take a shape, not ids
     factor = found.flatten()[-1].item()
     expected = factor * torch.tensor([2.0, 1.0], device=found.device, dtype=found.dtype)
     if found.shape != (1, 2, weight_VD.shape[1]) or not torch.equal(

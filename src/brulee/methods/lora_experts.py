@@ -1,8 +1,8 @@
-"""LoRA where weights are no linear maps: experts, and the routers that choose among them.
+"""LoRA for weights that are not linear layers: experts, and the routers that select them.
 
-Every expert has a pair of its own: the stack W (E, O, I) gets W_e + scale * B_e A_e. Stored as PEFT
-stores what its `target_parameters` names: all A's one under the other, and B's columns by rank and
-then by expert; a second parameter of a module lies one `base_layer` further in.
+Every expert has its own pair: the stack W (E, O, I) becomes W_e + scale * B_e A_e. Stored as PEFT
+stores its `target_parameters`: all A's concatenated by rows, B's columns ordered by rank, then by
+expert; a second parameter of a module is one `base_layer` deeper.
 
 Shapes: `E` experts, `O` outputs, `I` inputs, `R` rank.
 """
@@ -25,10 +25,10 @@ from brulee.models.experts import HELD, Stack, stacks_of
 
 
 class LoRAParameters(Wrapper):
-    """A module, and low-rank corrections of some of its parameters.
+    """A module and low-rank corrections of some of its parameters.
 
-    Where the experts say how they compute, a correction is added to what each of them makes of its
-    tokens; any other module is called with corrected parameters in the place of its own.
+    If the computation of the experts is known, the correction is added to each expert's output; any
+    other module is called with corrected parameters.
     """
 
     by_token = False
@@ -43,7 +43,7 @@ class LoRAParameters(Wrapper):
         self.lora_A, self.lora_B = nn.ParameterDict(), nn.ParameterDict()
         for name, stack in self.stacks.items():
             rank = sizes[name].rank
-            # Drawn on the CPU so that a seed means the same values on every device.
+            # Drawn on the CPU so that a seed gives the same values on every device.
             a_ERI = torch.empty(stack.experts, rank, stack.inputs)
             a_ERI.uniform_(-1, 1, generator=generator)
             self.lora_A[name] = nn.Parameter((a_ERI / math.sqrt(stack.inputs)).to(device))
@@ -52,14 +52,14 @@ class LoRAParameters(Wrapper):
         self._known = computes_as_known(base_layer)
 
     def __getattr__(self, name: str) -> Any:
-        """Of the module itself what it is asked for, as models read its sizes."""
+        """Fall back to the wrapped module's attributes, as models read its sizes."""
         try:
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("base_layer"), name)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module computes with its parameters corrected."""
+        """The module's output with its parameters corrected."""
         if not self.enabled:
             return self.base_layer(*args, **kwargs)
         if self._known and len(args) == 3 and not kwargs:
@@ -80,7 +80,7 @@ class LoRAParameters(Wrapper):
         return corrected
 
     def _product(self, name: str) -> torch.Tensor:
-        """Scale * B A as the parameter is held."""
+        """Scale * B A in the parameter's layout."""
         product_EOI: torch.Tensor = self.lora_B[name] @ self.lora_A[name]
         product_EOI = self.sizes[name].scale * product_EOI
         if self.stacks[name].transposed:
@@ -89,9 +89,9 @@ class LoRAParameters(Wrapper):
 
     @torch.no_grad()
     def merged(self) -> dict[str, torch.Tensor]:
-        """The parameters with the corrections folded in, in fp32.
+        """The parameters with the corrections merged in, in fp32.
 
-        Raises InputError where they are quantised.
+        Raises InputError if they are quantised.
         """
         if HELD in vars(self.base_layer):
             raise InputError("this base is quantised: merging needs the weights themselves.")
@@ -101,7 +101,7 @@ class LoRAParameters(Wrapper):
         }
 
     def stored(self) -> dict[str, torch.Tensor]:
-        """The tensors of the file format."""
+        """The tensors to store, by their keys in the file."""
         found = {}
         for name, prefix in self._places().items():
             a_ERI, b_EOR = self.lora_A[name].detach(), self.lora_B[name].detach()
@@ -110,7 +110,7 @@ class LoRAParameters(Wrapper):
         return found
 
     def take(self, stored: Mapping[str, torch.Tensor]) -> None:
-        """Put stored tensors, which fit, in force."""
+        """Load stored tensors, which must fit."""
         for name, prefix in self._places().items():
             a, b = self.lora_A[name], self.lora_B[name]
             a.data.copy_(stored[f"{prefix}lora_A.weight"].view_as(a))
@@ -118,12 +118,12 @@ class LoRAParameters(Wrapper):
             b.data.copy_(by_rank.permute(2, 0, 1))
 
     def _places(self) -> dict[str, str]:
-        """What stands before the stored names of each parameter's pair: the last is outermost."""
+        """The key prefix of each parameter's pair: the last parameter is outermost."""
         return {name: "base_layer." * at for at, name in enumerate(reversed([*self.stacks]))}
 
 
 def stacks_with(module: nn.Module) -> list[Stack]:
-    """The matrices of experts, and of a router its weight, which is one."""
+    """The stacked matrices of experts; for a router, its weight as a stack of one."""
     found = stacks_of(module)
     if found:
         return found

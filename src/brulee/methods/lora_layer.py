@@ -1,4 +1,4 @@
-"""A linear map and its low-rank correction: plain, weight-decomposed (DoRA), or from PiSSA's start.
+"""A linear layer and its low-rank correction: plain LoRA, DoRA (weight-decomposed) or PiSSA.
 
                  x (..., I)
             .----------+----------.
@@ -32,12 +32,12 @@ from brulee.models.linear_parts import LinearParts, parts_of
 
 
 class LoRALinear(Wrapper):
-    """A linear map and its low-rank correction; `base_layer` keeps the frozen original.
+    """A linear layer and its low-rank correction; `base_layer` keeps the frozen original.
 
-    `dora` trains the length of each output's weights apart from their direction (Liu et al. 2024,
-    "DoRA: Weight-Decomposed Low-Rank Adaptation"). `pissa` starts from the weight's largest
-    singular directions and takes that start off again in the forward pass, so that the base is
-    never changed.
+    `dora` trains the magnitude of each output's weights separately from their direction (Liu et al.
+    2024, "DoRA: Weight-Decomposed Low-Rank Adaptation"). `pissa` starts from the weight's largest
+    singular directions and subtracts that start in the forward pass, so that the base never
+    changes.
     """
 
     start_a: torch.Tensor | None
@@ -58,7 +58,7 @@ class LoRALinear(Wrapper):
         device = weight_of(base_layer).device
         outputs, inputs = sizes(base_layer)
         self.rank, self.scale, self.dropout = size.rank, size.scale, dropout
-        # Drawn on the CPU so that a seed means the same values on every device.
+        # Drawn on the CPU so that a seed gives the same values on every device.
         a_RI = torch.empty(size.rank, inputs).uniform_(-1, 1, generator=generator)
         self.lora_A = nn.Parameter((a_RI / math.sqrt(inputs)).to(device))
         self.lora_B = nn.Parameter(torch.zeros(outputs, size.rank, device=device))
@@ -66,7 +66,7 @@ class LoRALinear(Wrapper):
         self._decompose(dora)
 
     def _start_at(self, pissa: str | None) -> None:
-        """Begin at the weight's principal part; `pissa` is the module's path, for messages."""
+        """Start at the weight's principal part; `pissa` is the module's path, for messages."""
         a_RI, b_OR = None, None
         if pissa is not None:
             a_RI, b_OR = principal(oriented(self.base_layer), self.rank, self.scale, pissa)
@@ -92,12 +92,12 @@ class LoRALinear(Wrapper):
         return out_NO.view(*x.shape[:-1], out_NO.shape[-1])  # not -1: N may be 0
 
     def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        """X (N, I) and W x (N, O), which is written over -> (N, O)."""
+        """X (N, I) and W x (N, O), which is overwritten -> (N, O)."""
         if self.dropout and self.training:
             x = dropped(x, self.dropout)
         a_RI, b_OR = self.factors()
         h_NR = F.linear(x, a_RI.to(x.dtype))
-        # In place: the base's output is nobody else's, and a frozen linear map does not save it.
+        # In place: nothing else uses the base's output, and a frozen linear layer does not save it.
         if self.lora_magnitude_vector is not None and self.bias is not None:
             out.sub_(self.bias)
         out.addmm_(h_NR, b_OR.to(x.dtype).T, alpha=self.scale)
@@ -108,7 +108,7 @@ class LoRALinear(Wrapper):
         return out
 
     def linear_parts(self) -> LinearParts | None:
-        """W, bias, A and B; None where they are not all: DoRA, PiSSA."""
+        """W, bias, A and B; None if these do not describe the layer (DoRA, PiSSA)."""
         if not self.enabled:
             return parts_of(self.base_layer)
         base = parts_of(self.base_layer)
@@ -118,13 +118,13 @@ class LoRALinear(Wrapper):
         return replace(base, a=self.lora_A, b=self.lora_B, scale=self.scale, dropout=share)
 
     def factors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """A and B as they are applied and stored: of rank 2 R with PiSSA, its start taken off."""
+        """A and B as applied and stored; PiSSA's, of rank 2 R, include the subtracted start."""
         if self.start_a is None or self.start_b is None:
             return self.lora_A, self.lora_B
         return torch.cat([self.lora_A, self.start_a]), torch.cat([self.lora_B, self.start_b], 1)
 
     def _gain(self, a_RI: torch.Tensor, b_OR: torch.Tensor) -> torch.Tensor:
-        """What each output is multiplied with; the length is a constant to the gradient (4.3)."""
+        """The factor of each output; the norm is a constant for the gradient (section 4.3)."""
         with torch.no_grad():
             length_O = self._length(a_RI, b_OR)
         assert self.lora_magnitude_vector is not None, "only a decomposed weight has a gain"
@@ -132,7 +132,7 @@ class LoRALinear(Wrapper):
         return gain_O
 
     def _length(self, a_RI: torch.Tensor, b_OR: torch.Tensor) -> torch.Tensor:
-        """|W + scale B A| of each output, without ever holding the sum: it has O x I values."""
+        """|W + scale B A| of each output, without materialising the sum (O x I values)."""
         assert self.squares is not None, "only a decomposed weight has lengths"
         weight_OI = oriented(self.base_layer)
         cross_OR = (weight_OI @ a_RI.T.to(weight_OI.dtype)).to(b_OR.dtype)
@@ -142,7 +142,7 @@ class LoRALinear(Wrapper):
 
     @torch.no_grad()
     def merged(self) -> dict[str, torch.Tensor]:
-        """The weight with the correction folded in, as the base holds it, in fp32."""
+        """The weight with the correction merged in, in the base's layout, in fp32."""
         a_RI, b_OR = (factor.float() for factor in self.factors())
         weight_OI = oriented(self.base_layer).float() + self.scale * (b_OR @ a_RI)
         if self.lora_magnitude_vector is not None:
@@ -150,7 +150,7 @@ class LoRALinear(Wrapper):
         return {"weight": weight_OI.T if is_transposed(self.base_layer) else weight_OI}
 
     def stored(self) -> dict[str, torch.Tensor]:
-        """The tensors of the file format."""
+        """The tensors to store, by their keys in the file."""
         a_RI, b_OR = self.factors()
         found = {"lora_A.weight": a_RI, "lora_B.weight": b_OR}
         if self.lora_magnitude_vector is not None:
@@ -158,7 +158,7 @@ class LoRALinear(Wrapper):
         return {key: tensor.detach() for key, tensor in found.items()}
 
     def take(self, stored: Mapping[str, torch.Tensor]) -> None:
-        """Put stored tensors, which fit, in force."""
+        """Load stored tensors, which must fit."""
         a_RI, b_OR = stored["lora_A.weight"], stored["lora_B.weight"]
         self.lora_A.data.copy_(a_RI[: self.rank])
         self.lora_B.data.copy_(b_OR[:, : self.rank])

@@ -14,12 +14,12 @@ from brulee.methods.peft_config import PREFIX
 from brulee.models.experts import ROUTERS
 
 _WEIGHT = ".weight"
-# A and B of one correction, by how their names end.
+# Suffixes of the keys of A and B.
 ENDS = {".lora_A.weight": ".lora_B.weight", ".lora_embedding_A": ".lora_embedding_B"}
 
 
 def pairs_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[str, str]]:
-    """The names of A and B by their module's path, where both are there and fit."""
+    """The keys of A and B by their module's path, where both are present and fit."""
     found = {}
     for key in tensors:
         for end_a, end_b in ENDS.items():
@@ -31,10 +31,10 @@ def pairs_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[str, str]]:
 
 
 def scales_of(adapter: Adapter, modules: Sequence[str]) -> dict[str, float]:
-    """What each module's product is multiplied with.
+    """The scale of each module's product.
 
-    Raises InputError for an adapter that is of another method, and for one that corrects experts or
-    routers: all experts of a module have their factors in one tensor.
+    Raises InputError for an adapter of another method, and for one that corrects experts or
+    routers, because all experts of a module share one tensor of factors.
     """
     if not modules:
         return {}
@@ -59,7 +59,7 @@ def scales_of(adapter: Adapter, modules: Sequence[str]) -> dict[str, float]:
 
 
 def _called(path: str, weights: Sequence[str]) -> str:
-    """What a module's size goes by: its weight's path where that is how it was chosen."""
+    """The name by which a module's size is looked up: its weight's path if selected by that."""
     whole = path + _WEIGHT
     named = any(whole == name or whole.endswith(f".{name}") for name in weights)
     return whole if named else path

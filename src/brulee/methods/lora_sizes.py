@@ -1,4 +1,4 @@
-"""Rank and scale of each module, where patterns give some of them their own."""
+"""Rank and scale of each module; patterns can override them for some modules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ N = TypeVar("N", int, float)
 
 @dataclass(frozen=True)
 class Size:
-    """Rank of a correction, and the factor before it."""
+    """Rank of a correction, and the scale of its product."""
 
     rank: int
     scale: float
@@ -31,9 +31,9 @@ def sizes_of(
 ) -> dict[str, Size]:
     """The size of each module's correction.
 
-    A pattern is a regular expression for the end of a module's path, from a dot on; the first that
-    matches counts, as in PEFT. The scale is alpha / rank, or with rsLoRA alpha / sqrt(rank)
-    (Kalajdzievski 2023). Raises InputError for a pattern that is none or that matches no target.
+    A pattern is a regular expression for the end of a module's path, starting at a dot; the first
+    match counts, as in PEFT. The scale is alpha / rank, or with rsLoRA alpha / sqrt(rank)
+    (Kalajdzievski 2023). Raises InputError for an invalid pattern or one that matches no target.
     """
     for option, patterns in (("ranks", ranks), ("alphas", alphas)):
         _check(option, patterns, names)
@@ -48,9 +48,9 @@ def sizes_of(
 def orderless(
     patterns: Mapping[str, N], names: Collection[str], renamed: Mapping[str, str] | None = None
 ) -> dict[str, N]:
-    """The same values for these modules whatever the order: PEFT sorts what it stores by key.
+    """Equivalent patterns that do not depend on their order: PEFT sorts them by key when it stores.
 
-    `renamed` are what some are called there.
+    `renamed` maps some modules to the names they have in the file.
     """
     matched = {name: [v for p, v in patterns.items() if _matches(p, name)] for name in names}
     if not renamed and all(len(set(values)) <= 1 for values in matched.values()):

@@ -1,4 +1,4 @@
-"""PiSSA's start: the largest singular directions of a weight.
+"""PiSSA's initialisation: the largest singular directions of a weight.
 
 Meng et al. 2024, "PiSSA: Principal Singular Values and Singular Vectors Adaptation of Large
 Language Models". Shapes: `O` outputs, `I` inputs, `R` rank, `S` the smaller of both.
@@ -16,10 +16,10 @@ from brulee.errors import InputError
 def principal(
     weight_OI: torch.Tensor, rank: int, scale: float, name: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A (R, I) and B (O, R) with scale * B @ A the best approximation of the weight at rank R.
+    """A (R, I) and B (O, R) such that scale * B @ A is the best rank-R approximation of the weight.
 
-    Both hold the square root of the singular values, as in PEFT; fp32. Raises InputError for a
-    rank that the weight does not have.
+    Both include the square root of the singular values, as in PEFT; fp32. Raises InputError for a
+    rank higher than the weight's.
     """
     if rank > min(weight_OI.shape):
         raise InputError(
@@ -27,11 +27,11 @@ def principal(
             f"{name} is {tuple(weight_OI.shape)}."
         )
     wide = weight_OI.detach().double()
-    # Eigenvectors of the smaller square, and of it the largest alone: many times faster than the
-    # singular values of the whole, and in fp64 as exact for the largest of them.
+    # The leading eigenvectors of the smaller Gram matrix: many times faster than a full SVD, and in
+    # fp64 as exact for the largest singular values.
     tall = wide.shape[0] > wide.shape[1]
     vectors = _largest_vectors(wide, rank)
-    other = wide @ vectors if tall else wide.T @ vectors  # singular vectors times their values
+    other = wide @ vectors if tall else wide.T @ vectors  # singular vectors times singular values
     values_R = other.norm(dim=0).clamp_min(torch.finfo(torch.float32).tiny)
     small, large = vectors * values_R.sqrt(), other / values_R.sqrt()
     b_OR, a_IR = (large, small) if tall else (small, large)
@@ -40,9 +40,9 @@ def principal(
 
 
 def _largest_vectors(wide_OI: torch.Tensor, count: int) -> torch.Tensor:
-    """The eigenvectors (S, count) of the smaller square, those of the largest values first.
+    """The eigenvectors (S, count) of the smaller Gram matrix, largest eigenvalues first.
 
-    On a CPU half of the square and none of the other vectors is worked out: a third of the time.
+    On a CPU, only half of the matrix and the requested vectors are computed: a third of the time.
     """
     tall = wide_OI.shape[0] > wide_OI.shape[1]
     if wide_OI.device.type != "cpu":

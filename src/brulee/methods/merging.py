@@ -1,7 +1,7 @@
-"""An adapter folded into its base, stored as an ordinary model.
+"""An adapter merged into its base and stored as an ordinary model.
 
-The sum is made in fp32 from the pristine base, whatever the base was held in while it was trained,
-and rounded once. There is no way back by subtraction: rounding is not undone. The base is.
+The sum is computed in fp32 from the original base, whatever dtype the base had during training, and
+rounded once. Subtracting the adapter cannot undo the rounding; reloading the base does.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from brulee.models.saving import save_whole
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-_ROUNDING = 1e-3  # of the largest logit: far above what fp32 loses
-_PROBE = 16  # tokens on which the merged model is held against the adapter
+_ROUNDING = 1e-3  # relative to the largest logit: far above fp32's rounding
+_PROBE = 16  # tokens on which the merged model is compared with the adapter
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What folding changed, measured on a few tokens.
+    """The effect of merging, measured on a few tokens.
 
-    `by_merging` is the largest change of a logit against the adapter beside its base in fp32,
-    `by_storing` the same after the model was rounded; `agree` is the share of positions at which
-    the likeliest token has stayed. `dequantised`: the base was quantised, in its files or when it
-    was loaded to be trained on, and what is stored holds the values that stands for in full, as
-    nothing of an adapter would survive being quantised.
+    `by_merging` is the largest change of a logit compared with the unmerged adapter in fp32,
+    `by_storing` the same after rounding to the stored dtype; `agree` is the share of positions
+    whose top token is unchanged. `dequantised`: the base was quantised, in its files or when loaded
+    for training, and the result is stored dequantised, because quantising again would lose the
+    adapter.
     """
 
     by_merging: float
@@ -58,11 +58,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Merged:
-    """A merged model on disk; `dtype` is what it is stored in, `size` the bytes of its weights.
+    """A merged model on disk; `dtype` is its stored dtype, `size` its weights' size in bytes.
 
-    `base_size` is what the base's files have. `held` says how the base was quantised when it was
-    loaded and `held_size` what it took then, its other weights as the files hold them; None where
-    it was not.
+    `base_size` is the size of the base's files. `held` says how the base was quantised when loaded,
+    `held_size` how many bytes it then took, with unquantised weights counted in the files' dtype;
+    None if it was not quantised.
     """
 
     folder: Path
@@ -77,13 +77,13 @@ class Merged:
 
 
 def merge(folder: Path, out: Path, dtype: str = "auto", base: str | None = None) -> Merged:
-    """Merge the adapter of a folder into its base, and store the result in a new folder.
+    """Merge an adapter folder into its base, and store the result in a new folder.
 
-    `dtype` is float32, bfloat16, float16, or auto: as the base's own files are. `base` is loaded
-    in place of the one that the adapter names; it must be the same one. Raises InputError for a
-    folder that is not empty or cannot be, a method that cannot be merged, another base, and a
-    value that the dtype cannot hold; BruleeError for a merge that computes something else. Nothing
-    is written then.
+    `dtype` is float32, bfloat16, float16, or auto: the dtype of the base's own files. `base` is
+    loaded instead of the one that the adapter names; it must be the same model. Raises InputError
+    for an output folder that is not empty or cannot be created, a method that cannot be merged,
+    another base, and a value that the dtype cannot represent; BruleeError if the merged model
+    computes something else. In these cases nothing is written.
     """
     out = out.expanduser().resolve()
     check_new_folder(out, "the model's folder")
@@ -143,7 +143,7 @@ def _fold(adapter: Adapter, base: Base, dtype: torch.dtype) -> tuple[Base, Cost]
 
 
 def _dequantised(base: Base) -> PreTrainedModel:
-    """The model with the values its quantised weights stand for, in fp32."""
+    """The model with its quantised weights dequantised to fp32."""
     restore_experts(base.model)
     own = {
         f"{name}.weight": unpacked(module.weight, torch.float32)
@@ -160,7 +160,7 @@ def _dequantised(base: Base) -> PreTrainedModel:
     config = copy.deepcopy(model.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    # One that was loaded quantised remembers how, and cannot be saved.
+    # A model that was loaded quantised keeps a record of it, and cannot be saved.
     plain: PreTrainedModel = type(model)(config).eval()
     plain.load_state_dict(_as_held_by(plain, {**model.state_dict(), **own}))
     return plain
@@ -169,13 +169,13 @@ def _dequantised(base: Base) -> PreTrainedModel:
 def _as_held_by(
     model: PreTrainedModel, weights: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Weights that are (O, I) once they were quantised, as a model with Conv1D maps holds them."""
+    """Dequantised weights are (O, I); transpose those that the model holds as Conv1D."""
     turned = {f"{n}.weight" for n, module in model.named_modules() if is_transposed(module)}
     return {name: w.T if name in turned else w for name, w in weights.items()}
 
 
 def _logits(base: Base) -> torch.Tensor:
-    """Of tokens from all over the vocabulary, in fp32: (1, T, V)."""
+    """Logits of tokens from the whole vocabulary, in fp32: (1, T, V)."""
     last = base.model.get_input_embeddings().weight.shape[0] - 1
     ids = torch.linspace(0, last, _PROBE).long().unsqueeze(0)
     more = {"decoder_input_ids": ids} if base.kind == "seq2seq" else {}
@@ -190,7 +190,7 @@ def _furthest(a: torch.Tensor, b: torch.Tensor) -> float:
 def _store(
     adapter: Adapter, base: Base, out: Path, source: str, dtype: torch.dtype, label: str
 ) -> int:
-    """Write the model, the tokenizer and the record; returns the bytes of the weights."""
+    """Write the model, the tokenizer and the record; returns the weights' size in bytes."""
     with new_folder(out) as aside:
         with disk_errors(out):
             save_whole(base, aside, by_record(base.tokenizer, adapter.ours.get("chat_template")))
@@ -206,7 +206,7 @@ def _store(
 
 
 def _as_stored(base: Base) -> torch.dtype:
-    """What most of the base's own values are held in, of those that are not quantised; or fp32."""
+    """The dtype of most of the base's unquantised values in its files; fp32 if there are none."""
     held: dict[torch.dtype, int] = {}
     for path in base.folder.glob("*.safetensors"):
         with safe_open(path, framework="pt") as file:

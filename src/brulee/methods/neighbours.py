@@ -1,15 +1,15 @@
-"""What trained virtual tokens lie next to: the interpretability study of "The Power of Scale".
+"""The nearest neighbours of trained virtual tokens: the study in "The Power of Scale".
 
-Lester et al. 2021, section 7: the words nearest to a trained token often belong together, which
-those nearest to a random vector do not. How much they do is measured here: the *tightness* of a
-vector is the mean cosine of all pairs among its k nearest vocabulary tokens, that of a prompt the
-mean over its tokens. Two baselines are drawn, each as many vectors at a time as the prompt has:
+Lester et al. 2021, section 7: the words nearest to a trained token often belong together, unlike
+those nearest to a random vector. This is measured here: the *tightness* of a vector is the mean
+cosine of all pairs among its k nearest vocabulary tokens, that of a prompt the mean over its
+tokens. There are two baselines, each sampled in sets of as many vectors as the prompt has:
 
-    random       directions of which none is likelier than another
+    random       vectors with uniformly distributed directions
     vocabulary   the vocabulary's own tokens, each among its own neighbours
 
-The second is not always the harder: tokens that a model hardly ever saw lie close together, and
-whatever is near the mean of all vectors is near them.
+The second is not always harder to beat: tokens that were rare in pre-training lie close together,
+and vectors near the mean of all vectors have them as neighbours.
 
 Shapes: `P` virtual tokens, `V` vocabulary, `D` width, `K` neighbours, `M` drawn vectors.
 """
@@ -37,7 +37,7 @@ _DRAWN, _RESAMPLED, _ROWS = 1000, 10_000, 128
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A vocabulary token and how far it is; `distance` is 1 - `cosine`."""
+    """A vocabulary token and its distance; `distance` is 1 - `cosine`."""
 
     id: int
     text: str
@@ -47,7 +47,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class VirtualToken:
-    """One trained token, its neighbours from the nearest on, and how tight they are."""
+    """One trained token, its neighbours in order of distance, and their tightness."""
 
     nearest: tuple[Neighbour, ...]
     tightness: float
@@ -56,7 +56,7 @@ class VirtualToken:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A prompt's tightness under chance: its mean, the middle 95%, the share as tight or more."""
+    """A prompt's tightness under chance: mean, central 95%, and the share at least as tight."""
 
     mean: float
     low: float
@@ -66,7 +66,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Study:
-    """The neighbours of a prompt's tokens, and their tightness against chance."""
+    """The neighbours of a prompt's tokens, and their tightness compared with chance."""
 
     folder: Path
     base: str
@@ -79,10 +79,10 @@ class Study:
 
 
 def study(target: str, top: int = 5, base_name: str | None = None, seed: int = 0) -> Study:
-    """Read a run's or a folder's soft prompt beside its base's vocabulary.
+    """Compare the soft prompt of a run or folder with its base's vocabulary.
 
     `base_name` replaces the base that the adapter names. Raises InputError for an adapter of
-    another method, and as `attach_adapter` does; for `top` below 2 or beyond the vocabulary.
+    another method, as `attach_adapter` does, and for `top` below 2 or beyond the vocabulary.
     """
     adapter = open_adapter(locate_adapter(target))
     _check_method(adapter.method(), adapter.folder)
@@ -108,7 +108,7 @@ def study(target: str, top: int = 5, base_name: str | None = None, seed: int = 0
 def neighbours(
     prompt_PD: torch.Tensor, vocabulary_VD: torch.Tensor, top: int, text: Callable[[int], str]
 ) -> tuple[VirtualToken, ...]:
-    """Each token's `top` nearest by cosine."""
+    """Each token's `top` nearest neighbours by cosine."""
     unit_VD = F.normalize(vocabulary_VD, dim=1)
     cosine_PK, id_PK = _nearest(prompt_PD, unit_VD, top)
     tightness_P = _tightness(unit_VD[id_PK])
@@ -127,7 +127,7 @@ def neighbours(
 def baselines(
     vocabulary_VD: torch.Tensor, prompt_PD: torch.Tensor, top: int, seed: int = 0
 ) -> tuple[Baseline, Baseline]:
-    """What the prompt's tightness would be of random vectors, and of the vocabulary's tokens."""
+    """The expected tightness of random vectors, and of the vocabulary's tokens."""
     generator = torch.Generator().manual_seed(seed)
     unit_VD = F.normalize(vocabulary_VD, dim=1)
     found = _tightness(unit_VD[_nearest(prompt_PD, unit_VD, top)[1]]).mean()
@@ -149,7 +149,7 @@ def baselines(
 def _nearest(
     vectors_MD: torch.Tensor, unit_VD: torch.Tensor, top: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and ids of each vector's nearest, (M, K), a few rows at a time."""
+    """Cosines and ids of each vector's nearest tokens, (M, K), computed a few rows at a time."""
     unit_MD = F.normalize(vectors_MD, dim=1)
     parts = [(part @ unit_VD.T).topk(top, dim=1) for part in torch.split(unit_MD, _ROWS)]
     return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
@@ -158,7 +158,7 @@ def _nearest(
 def _tightness(unit_MKD: torch.Tensor) -> torch.Tensor:
     """Mean cosine of all pairs among K unit vectors, (M)."""
     count = unit_MKD.shape[1]
-    # The square of a sum holds every pair twice, and each vector once with itself.
+    # The square of the sum contains every pair twice, and each vector with itself once.
     whole_M = unit_MKD.sum(dim=1).square().sum(dim=1)
     alone_M = unit_MKD.square().sum(dim=(1, 2))
     return (whole_M - alone_M) / (count * (count - 1))

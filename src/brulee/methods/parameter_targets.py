@@ -1,4 +1,4 @@
-"""Which parameters a LoRA is put on that belong to no linear map: of experts, and of routers."""
+"""LoRA targets that are not linear layers: parameters of experts, and of routers."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from brulee.models.experts import expert_modules, router_modules, stacks_of
 
 EXPERTS, ROUTER = "experts", "router"
 PARAMETER = "parameter:"  # before the end of a parameter's path, as in PEFT's target_parameters
-# Linear maps with these names PEFT 0.21 takes for experts, in many families that have some.
+# PEFT 0.21 treats linear layers with these names as experts in many mixture-of-experts families.
 _TAKEN_FOR_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
 
 
 def parted(target: str | Sequence[str]) -> tuple[list[str], list[str]]:
-    """A target's names of modules, and its names of parameters."""
+    """Split a target into names of modules and names of parameters."""
     names = [target] if isinstance(target, str) else [*target]
     own = [n for n in names if n in (EXPERTS, ROUTER) or n.startswith(PARAMETER)]
     return [n for n in names if n not in own], own
 
 
 def select_parameters(model: PreTrainedModel, wanted: Iterable[str]) -> list[str]:
-    """The paths of the parameters that are named, in the model's order.
+    """The paths of the selected parameters, in the model's order.
 
-    `experts` are those of all experts, `router` those that choose among them; `parameter:NAME` is
-    every one whose path ends in NAME. Raises InputError for a name of none that can have a
-    low-rank correction, with those that there are.
+    `experts` selects those of all experts, `router` those that choose among them; `parameter:NAME`
+    every parameter whose path ends in NAME. Raises InputError for a name that matches no parameter
+    that can have a low-rank correction, listing those that can.
     """
     there = _there(model)
     chosen: set[str] = set()
@@ -43,7 +43,7 @@ def select_parameters(model: PreTrainedModel, wanted: Iterable[str]) -> list[str
 
 
 def by_module(paths: Iterable[str]) -> dict[str, list[str]]:
-    """The names of parameters by the path of their module."""
+    """Parameter names grouped by their module's path."""
     found: dict[str, list[str]] = {}
     for path in paths:
         module, _, name = path.rpartition(".")
@@ -54,10 +54,10 @@ def by_module(paths: Iterable[str]) -> dict[str, list[str]]:
 def stored_targets(
     model: PreTrainedModel, modules: Iterable[str], paths: Iterable[str]
 ) -> tuple[list[str], list[str]]:
-    """The modules that PEFT is to be told by their names, and all that it is to be told by weights.
+    """The targets that PEFT stores by module name, and those that it stores by parameter.
 
-    In a model with experts PEFT takes some names of linear maps for those of experts, and would
-    read another adapter. As a parameter every map is what it is.
+    In a model with experts, PEFT mistakes some names of linear layers for experts and would load
+    another adapter. Named as a parameter, a linear layer is unambiguous.
     """
     modules, experts = [*modules], expert_modules(model)
     taken = {n for n in modules if experts and n.rsplit(".", 1)[-1] in _TAKEN_FOR_EXPERTS}
@@ -66,7 +66,7 @@ def stored_targets(
 
 
 def _there(model: PreTrainedModel) -> dict[str, str]:
-    """What can have a correction, and what it is."""
+    """The parameters that can have a correction, with their kind."""
     experts, routers, linears = (
         expert_modules(model),
         router_modules(model),
@@ -91,7 +91,7 @@ def _is_meant(path: str, kind: str, word: str) -> bool:
 
 
 def _shortest(model: PreTrainedModel, paths: Sequence[str]) -> list[str]:
-    """Ends of paths that name these parameters and no others, or the paths."""
+    """Path suffixes that select exactly these parameters, or else the full paths."""
     ends = sorted({".".join(path.split(".")[-2:]) for path in paths})
     names = {*(name for name, _ in model.named_parameters()), *_there(model)}
     every = {name for name in names if any(name.endswith(f".{end}") for end in ends)}

@@ -13,7 +13,7 @@ from brulee.recipe import Source, Strict, check
 SectionT = TypeVar("SectionT", bound=Strict)
 FILE = "adapter_config.json"
 PREFIX = "base_model.model."  # before every module's path in PEFT's tensor names
-# Keys of every method that say how an adapter was made rather than what it computes.
+# Keys, common to all methods, that describe an adapter's origin, not its computation.
 _COMMON = frozenset(
     {
         "auto_mapping",
@@ -34,9 +34,9 @@ def refuse_unsupported(
     read: Collection[str],
     harmless: Mapping[str, tuple[Any, ...]],
 ) -> None:
-    """Accept the keys that are read, those that say nothing, and `harmless` values of others.
+    """Accept the keys in `read`, empty values, and `harmless` values of others.
 
-    Raises InputError naming a setting that the method does not compute, known or not.
+    Raises InputError naming a setting, known or not, that the method does not support.
     """
     for key in sorted(config.keys() - _COMMON - set(read)):
         if config[key] not in (*_NOTHING, *harmless.get(key, ())):
@@ -46,7 +46,7 @@ def refuse_unsupported(
 
 
 def required(config: Mapping[str, Any], key: str) -> Any:
-    """A setting that must be there. Raises InputError naming it where it is not."""
+    """A required setting. Raises InputError naming it if it is missing."""
     if key not in config:
         raise InputError(f"{FILE}: the key {key!r} is missing.")
     return config[key]
@@ -55,13 +55,13 @@ def required(config: Mapping[str, Any], key: str) -> Any:
 def read_as(
     section: type[SectionT], kind: str, values: Mapping[str, Any], written: Mapping[str, str]
 ) -> SectionT:
-    """A configuration's values as options, of which `written` gives the file's own names.
+    """A configuration's values as options; `written` maps options to the file's names.
 
-    Raises InputError naming a setting of the wrong type as the file does.
+    Raises InputError naming a setting of the wrong type by the file's name.
     """
     return check(section, values, Source(f"{FILE}: not {kind}", {}, None), (), written)
 
 
 def task_type(model: PreTrainedModel) -> str:
-    """PEFT's name for what the model is trained to do."""
+    """PEFT's name for the model's task."""
     return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"

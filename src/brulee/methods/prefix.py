@@ -1,10 +1,10 @@
-"""Prefix tuning: trained keys and values that every layer sees before a document's own.
+"""Prefix tuning: trained keys and values that every layer attends to before a document's own.
 
-Li and Liang 2021, "Prefix-Tuning: Optimizing Continuous Prompts for Generation". It starts as the
-keys and values of real tokens, as they found best. Stored as PEFT does: P rows of every layer's
+Li and Liang 2021, "Prefix-Tuning: Optimizing Continuous Prompts for Generation". Initialised with
+keys and values of real tokens, which they found best. Stored as in PEFT: P rows of every layer's
 keys, then its values.
 
-Shapes: `P` prefix positions, `C` numbers of one position.
+Shapes: `P` prefix positions, `C` values per position.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class PrefixOptions(SoftOptions):
 
 
 class Prefix(Method):
-    """Train keys and values that every layer sees before a document's own."""
+    """Train keys and values that every layer attends to before a document's own."""
 
     name = "prefix"
     peft_types = ("PREFIX_TUNING",)
@@ -61,7 +61,7 @@ class Prefix(Method):
     def __init__(
         self, options: PrefixOptions | None = None, stored: Mapping[str, Any] | None = None
     ) -> None:
-        """`stored`: the configuration of a prefix on disk, whose layout has to be the model's."""
+        """`stored`: the configuration of a prefix on disk, whose layout must match the model."""
         self._options, self._stored = options or PrefixOptions(), stored or {}
         self._start = Start(self._options)
         if self._options.hidden is not None and not self._options.projection:
@@ -71,13 +71,13 @@ class Prefix(Method):
     def from_config(cls, config: Mapping[str, Any]) -> Prefix:
         """Read a PEFT adapter_config.json.
 
-        Raises InputError naming a setting that this method does not compute, known or not.
+        Raises InputError naming a setting, known or not, that this method does not support.
         """
         refuse_unsupported(config, "prefix", _READ, {})
         return cls(read_soft(PrefixOptions, "a prefix tuning configuration", config), config)
 
     def options(self) -> dict[str, Any]:
-        """The options, every default written out."""
+        """The options, including all defaults."""
         return self._options.model_dump()
 
     def label(self) -> str:
@@ -85,17 +85,17 @@ class Prefix(Method):
         return f"prefix {self._options.tokens}"
 
     def virtual_tokens(self) -> int:
-        """How many positions stand before every document."""
+        """How many positions precede every document."""
         return self._options.tokens
 
     def instruct(self, tokenizer: PreTrainedTokenizerBase, instruction: str) -> None:
-        """Take the text to start from."""
+        """Tokenize the text to start from."""
         self._start.read(tokenizer, instruction)
 
     def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
-        """Put the prefix into the cache of the decoder; every parameter of the base is frozen.
+        """Put the prefix into the decoder's cache and freeze every parameter of the base.
 
-        Raises InputError for a model whose layers keep no keys and values, or not all alike.
+        Raises InputError for a model whose layers do not all cache keys and values of one shape.
         """
         check_room(model, self._options.tokens)
         sizes = sizes_of(model)
@@ -113,7 +113,8 @@ class Prefix(Method):
         from_nothing = own.init == "random"
         if from_nothing:
             drawn_PC = torch.randn(start_PC.shape, generator=generator).to(start_PC.device)
-            # As spread as what the model makes of real tokens; a net brings a start of its own.
+            # The standard deviation of real keys and values; a projection has its own
+            # initialisation.
             start_PC = drawn_PC * start_PC.std() * (not own.projection)
         if not own.projection:
             return DirectPrefix(start_PC)
@@ -140,7 +141,7 @@ class _PrefixAttached(Attached):
         return [Group("prefix", tuple(self._prefix.parameters()), decay=False)]
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        # A copy on the CPU too: what was kept must not go on training.
+        # A copy on the CPU too: further training must not change what was returned.
         return {KEY: self._prefix.source().detach().float().cpu().clone()}
 
     def config(self) -> dict[str, Any]:
@@ -187,7 +188,7 @@ class _PrefixAttached(Attached):
 
 
 def _layout(sizes: Sizes) -> dict[str, int]:
-    """How PEFT cuts the rows of a prefix into layers and heads."""
+    """How PEFT splits the rows of a prefix into layers and heads."""
     return {
         "num_transformer_submodules": 2 if sizes.crossed else 1,
         "num_layers": sizes.layers,
@@ -197,7 +198,7 @@ def _layout(sizes: Sizes) -> dict[str, int]:
 
 
 def _laid_out(found: list[tuple[torch.Tensor, torch.Tensor]], sizes: Sizes) -> torch.Tensor:
-    """Keys and values of every layer as they are stored, (P, C); zero where no layer reads."""
+    """Keys and values of every layer in the stored layout, (P, C); zero where no layer reads."""
     blocks: list[torch.Tensor | None] = [None] * (2 * sizes.layers)
     for layer, block in enumerate(sizes.blocks()):
         if blocks[2 * block] is None:

@@ -1,9 +1,9 @@
-"""A trained prefix in a model's key-value cache, there before anything is read.
+"""A trained prefix in a model's key-value cache, put there before the model reads anything.
 
     keys, values of a layer   |- P trained -|--- a document's own ---|
 
-Every document's positions begin after the prefix. Nothing of the model is wrapped: what it is given
-is changed on the way in, by a hook.
+A document's positions start after the prefix. Nothing of the model is wrapped: a hook changes the
+model's inputs.
 
 Shapes: `B` rows, `P` prefix positions, `L` layers, `H` key heads, `D` head width, `C` = 2 L H D.
 """
@@ -29,29 +29,29 @@ NAME = "brulee_prefix"
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a model keeps of every position: L layers of H heads of width D, keys and values."""
+    """What a model caches per position: keys and values of L layers with H heads of width D."""
 
     layers: int
     heads: int
     width: int
-    crossed: bool  # whether the layers read an encoder's keys and values too
+    crossed: bool  # whether the layers also have cross-attention
 
     @property
     def columns(self) -> int:
-        """Numbers of one position."""
+        """Values per position."""
         return 2 * self.layers * self.heads * self.width
 
     def blocks(self) -> list[int]:
         """Which of the L stored layers each of the model's layers reads.
 
-        Its own; but PEFT lays an encoder-decoder's out twice and then counts by four, so that layer
-        i reads 2 i modulo L. What it reads is what an adapter means.
+        Its own, except in an encoder-decoder: there PEFT stores two sets of layers and indexes them
+        in steps of four blocks, so that layer i reads 2 i modulo L. We read adapters the same way.
         """
         return [(2 * i) % self.layers if self.crossed else i for i in range(self.layers)]
 
 
 class PrefixCache(nn.Module):
-    """Puts what `source` gives, (P, C), into the cache of a decoder that this is a hook of."""
+    """A pre-forward hook that puts the output of `source`, (P, C), into a decoder's cache."""
 
     def __init__(self, source: PrefixSource, sizes: Sizes, model: PreTrainedModel) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class PrefixCache(nn.Module):
     def before(
         self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Hook before a decoder's forward: positions, mask and cache as after P tokens."""
+        """Set positions, mask and cache as after P tokens."""
         if not self.enabled:
             return args, kwargs
         if "cu_seq_lens_q" in kwargs and self._config._attn_implementation != PACKED:
@@ -81,11 +81,11 @@ class PrefixCache(nn.Module):
 
     @property
     def count(self) -> int:
-        """How many positions stand before a document now."""
+        """How many positions currently precede a document."""
         return self.source.count if self.enabled else 0
 
     def keys_and_values(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Those of each of the model's layers, (P, H, D)."""
+        """The prefix of each of the model's layers, (P, H, D) each."""
         return [(k[0].transpose(0, 1), v[0].transpose(0, 1)) for k, v in self._layers(1)]
 
     def _filled(self, cache: Cache | None, rows: int) -> Cache:
@@ -108,9 +108,9 @@ class PrefixCache(nn.Module):
 
 
 def sizes_of(model: PreTrainedModel) -> Sizes:
-    """What the model keeps of a position, seen in the cache of a token that it reads.
+    """What the model caches per position, determined by running it on one token.
 
-    Raises InputError for a model whose layers do not all keep keys and values of one shape.
+    Raises InputError for a model whose layers do not all cache keys and values of one shape.
     """
     found = activations(model, torch.zeros(1, dtype=torch.long))
     shapes = {tensor.shape for pair in found for tensor in pair}
@@ -127,9 +127,9 @@ def sizes_of(model: PreTrainedModel) -> Sizes:
 def activations(
     model: PreTrainedModel, ids_P: torch.Tensor
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Each layer's keys and values of these tokens, (1, H, P, D); a decoder's, where there are two.
+    """Each layer's keys and values of these tokens, (1, H, P, D); of two stacks, the decoder's.
 
-    Raises InputError for a model that does not keep them all.
+    Raises InputError for a model that does not cache them all.
     """
     ids_1P = ids_P.unsqueeze(0).to(next(model.parameters()).device)
     inputs = {"input_ids": ids_1P, "attention_mask": torch.ones_like(ids_1P)}
@@ -146,7 +146,7 @@ def activations(
     try:
         model(**inputs, **{cache_name(model): cache}, use_cache=True)
     except (AttributeError, LookupError, TypeError, ValueError):
-        raise refusal from None  # a recurrent state is kept in a cache of another kind
+        raise refusal from None  # recurrent states need another kind of cache
     finally:
         model.train(training)
     own = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
@@ -154,5 +154,5 @@ def activations(
         raise refusal
     found = [(layer.keys, layer.values) for layer in own.layers]
     if any(tensor is None for pair in found for tensor in pair):
-        raise refusal  # some layers put nothing into the cache (RecurrentGemma)
+        raise refusal  # some layers cache nothing (RecurrentGemma)
     return found

@@ -1,6 +1,6 @@
-"""Where a prefix's keys and values come from: trained directly, or made by a small trained net.
+"""Where a prefix's keys and values come from: trained directly, or computed by a small network.
 
-Shapes: `P` prefix positions, `C` numbers of one position, `W` width of a position's vector.
+Shapes: `P` prefix positions, `C` values per position, `W` width of a position's vector.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import nn
 
 
 class PrefixSource(nn.Module, ABC):
-    """Gives the values of a prefix, (P, C)."""
+    """Returns the values of a prefix, (P, C)."""
 
     count: int  # P
 
@@ -23,11 +23,11 @@ class PrefixSource(nn.Module, ABC):
 
     @abstractmethod
     def take(self, values_PC: torch.Tensor) -> None:
-        """Put stored values, which fit, in force."""
+        """Load stored values, which must fit."""
 
 
 class DirectPrefix(PrefixSource):
-    """Every value is a trained number."""
+    """Every value is a trained parameter."""
 
     def __init__(self, start_PC: torch.Tensor) -> None:
         super().__init__()
@@ -40,15 +40,15 @@ class DirectPrefix(PrefixSource):
 
     @torch.no_grad()
     def take(self, values_PC: torch.Tensor) -> None:
-        """Put stored values, which fit, in force."""
+        """Load stored values, which must fit."""
         self.prompt_embeddings.copy_(values_PC)
 
 
 class ProjectedPrefix(PrefixSource):
-    """Fixed values plus what a two-layer net makes of trained vectors: Li and Liang's MLP.
+    """Fixed values plus a two-layer network's output for trained vectors: Li and Liang's MLP.
 
-    It is folded away when stored. Where it starts from something its last layer starts at zero,
-    so that the fixed values are what the model sees first; else it starts as PEFT's does.
+    The network is merged away when stored. If there are initial values, the last layer starts at
+    zero, so that the model first sees exactly these; otherwise it is initialised as in PEFT.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class ProjectedPrefix(PrefixSource):
 
     @torch.no_grad()
     def take(self, values_PC: torch.Tensor) -> None:
-        """Put stored values in force as the fixed ones: a net cannot be found for them."""
+        """Load stored values as the fixed ones: the network cannot be recovered from them."""
         self.start.copy_(values_PC)
         self._silence()
 

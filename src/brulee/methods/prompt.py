@@ -1,9 +1,9 @@
-"""Prompt tuning: trained vectors that every document begins with, before a frozen model.
+"""Prompt tuning: trained vectors at the start of every document, read by a frozen model.
 
-Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning". The vectors stand
-for token ids past the vocabulary, which the wrapped embedding knows; an encoder-decoder reads them
-in its encoder. Stored as PEFT does, which stores P-tuning (Liu et al. 2021) in the same way: of the
-net that it trained them through only the outcome is left.
+Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning". The vectors belong
+to token ids past the vocabulary, which the wrapped embedding resolves; an encoder-decoder reads
+them in its encoder. Stored as in PEFT, which stores P-tuning (Liu et al. 2021) in the same way:
+only the output of P-tuning's network, not the network.
 
 Shapes: `P` virtual tokens, `D` width, `V` vocabulary.
 """
@@ -30,7 +30,7 @@ from brulee.models.text_part import text_modules
 KEY = "prompt_embeddings"
 FIRST = (
     2**24
-)  # the first virtual token's id: past every vocabulary, so that no word is taken for one
+)  # the first virtual token's id: beyond every vocabulary, so that it cannot be a real token's
 _READ = {
     "encoder_dropout",
     "encoder_hidden_size",
@@ -53,7 +53,7 @@ class PromptOptions(SoftOptions):
 
 
 class Prompt(Method):
-    """Train the vectors of virtual tokens that every document begins with."""
+    """Train the vectors of virtual tokens at the start of every document."""
 
     name = "prompt"
     peft_types = ("PROMPT_TUNING", "P_TUNING")
@@ -62,7 +62,7 @@ class Prompt(Method):
     Options = PromptOptions
 
     def __init__(self, options: PromptOptions | None = None, sets: int = 1) -> None:
-        """`sets`: how often P rows are stored; PEFT stores two for T5 and reads the first."""
+        """`sets`: how many times P rows are stored; PEFT stores two for T5 and reads the first."""
         self._options, self._sets = options or PromptOptions(), sets
         self._start = Start(self._options)
 
@@ -70,7 +70,7 @@ class Prompt(Method):
     def from_config(cls, config: Mapping[str, Any]) -> Prompt:
         """Read a PEFT adapter_config.json.
 
-        Raises InputError naming a setting that this method does not compute, known or not.
+        Raises InputError naming a setting, known or not, that this method does not support.
         """
         refuse_unsupported(config, "prompt", _READ, {})
         sets = config.get("num_transformer_submodules") or 1
@@ -79,7 +79,7 @@ class Prompt(Method):
         return cls(read_soft(PromptOptions, "a prompt tuning configuration", config), sets)
 
     def options(self) -> dict[str, Any]:
-        """The options, every default written out."""
+        """The options, including all defaults."""
         return self._options.model_dump()
 
     def label(self) -> str:
@@ -87,18 +87,18 @@ class Prompt(Method):
         return f"prompt {self._options.tokens}"
 
     def virtual_tokens(self) -> int:
-        """How many ids every document begins with."""
+        """How many virtual ids every document starts with."""
         return self._options.tokens
 
     def instruct(self, tokenizer: PreTrainedTokenizerBase, instruction: str) -> None:
-        """Take the text to start from."""
+        """Tokenize the text to start from."""
         self._start.read(tokenizer, instruction)
 
     def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
-        """Wrap the embedding of what is read; every parameter of the base is frozen.
+        """Wrap the input embedding and freeze every parameter of the base.
 
-        Raises InputError for a stored prompt of another kind of model, and for a model that looks
-        its words up in other tables too.
+        Raises InputError for a stored prompt of another kind of model, and for a model that also
+        looks tokens up in other tables.
         """
         if self._sets == 2 and not model.config.is_encoder_decoder:
             raise InputError(
@@ -122,7 +122,7 @@ class Prompt(Method):
     def _start_vectors(self, table: nn.Module, generator: torch.Generator) -> torch.Tensor:
         weight_VD = weight_of(table)
         if self._options.init == "random":
-            # As spread as the vectors that the model knows.
+            # The standard deviation of the model's own token vectors.
             common = torch.arange(min(COMMON, len(weight_VD)), device=weight_VD.device)
             drawn_PD = torch.randn(self._options.tokens, weight_VD.shape[1], generator=generator)
             scale: torch.Tensor = table(common).float().std()
@@ -134,9 +134,9 @@ class Prompt(Method):
 
 @torch.no_grad()
 def _looks_up_more(model: PreTrainedModel, table: nn.Module) -> bool:
-    """Whether ids past the vocabulary are looked up elsewhere too (Gemma 3n and 4), which is tried.
+    """Whether ids past the vocabulary are also looked up elsewhere (Gemma 3n and 4); tried.
 
-    It is where another table has about as many rows.
+    Only tried if another table has about as many rows.
     """
     rows = len(weight_of(table))
     others = [m for _, m in text_modules(model) if isinstance(m, nn.Embedding) and m is not table]
@@ -151,20 +151,20 @@ def _looks_up_more(model: PreTrainedModel, table: nn.Module) -> bool:
 
 
 class PromptEmbedding(Wrapper):
-    """An embedding that knows P more ids; `base_layer` keeps the frozen original."""
+    """An embedding with P more ids; `base_layer` keeps the frozen original."""
 
     def __init__(self, base_layer: nn.Module, start_PD: torch.Tensor) -> None:
         super().__init__(base_layer)
         self.prompt_embeddings = nn.Parameter(start_PD.clone())
 
     def before(self, x: torch.Tensor) -> torch.Tensor:
-        """Ids x (...), where a virtual one is some word's."""
+        """Ids x (...), with virtual ones replaced by 0."""
         return x.masked_fill(x >= FIRST, 0)
 
     def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        """Ids x (...) and words' vectors (..., D) -> (..., D)."""
+        """Ids x (...) and real tokens' vectors (..., D) -> (..., D)."""
         virtual = x >= FIRST
-        # Words are looked up in a row of zeros that gets no gradient: nothing waits for a GPU.
+        # Real tokens look up a zero row that gets no gradient: this avoids a GPU synchronisation.
         count = len(self.prompt_embeddings)
         table = F.pad(self.prompt_embeddings, (0, 0, 0, 1))
         rows = (x - FIRST).masked_fill(~virtual, count)
@@ -172,7 +172,7 @@ class PromptEmbedding(Wrapper):
         return torch.where(virtual.unsqueeze(-1), trained.to(out.dtype), out)
 
     def merged(self) -> dict[str, torch.Tensor]:
-        """Refuse: raises InputError that says why nothing can be folded."""
+        """Always raises InputError: a soft prompt cannot be merged."""
         raise InputError(
             "method prompt cannot merge: a soft prompt is read before every document, and no "
             "weight of the base holds what is read. Keep the adapter beside its base."
@@ -190,7 +190,7 @@ class _PromptAttached(Attached):
         return [Group("prompt", (self._layer.prompt_embeddings,), decay=False)]
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        # A copy on the CPU too: what was kept must not go on training.
+        # A copy on the CPU too: further training must not change what was returned.
         return {KEY: self._layer.prompt_embeddings.detach().float().cpu().clone()}
 
     def config(self) -> dict[str, Any]:
@@ -199,7 +199,7 @@ class _PromptAttached(Attached):
             "peft_type": "PROMPT_TUNING",
             "task_type": task_type(self.model),
             "num_virtual_tokens": count,
-            # Computes nothing here; PEFT asks for it where it finds it under no name that it knows.
+            # Unused here; PEFT requires it if it cannot find it in the model's configuration.
             "num_attention_heads": getattr(self.model.config, "num_attention_heads", 1),
             "token_dim": width,
             "num_transformer_submodules": 1,
@@ -227,7 +227,7 @@ class _PromptAttached(Attached):
 
 
 def reading_embedding(model: PreTrainedModel) -> tuple[str, nn.Module]:
-    """The embedding of what is read, and its path: an encoder's own, where there is one."""
+    """The embedding of the model's input, and its path: the encoder's own, if there is one."""
     reader = model.get_encoder() if model.config.is_encoder_decoder else model
     table = reader.get_input_embeddings()
     (outer,) = (name for name, module in model.named_modules() if module is reader)

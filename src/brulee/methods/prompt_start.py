@@ -1,7 +1,7 @@
-"""Where the trained tokens of a soft prompt begin: at a text, at vocabulary, or at random.
+"""How a soft prompt is initialised: from a text, from the vocabulary, or at random.
 
-Lester et al. 2021, section 3.2: starting from text or vocabulary beats random vectors, by far so
-with few tokens or a small model.
+Lester et al. 2021, section 3.2: text and vocabulary beat random vectors, by far with few tokens or
+a small model.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from brulee.methods.peft_config import read_as, required
 from brulee.models.context import context_length
 from brulee.recipe import Strict
 
-# Vocabularies are in the order in which their tokens were found, the frequent ones first.
+# Vocabularies are roughly ordered by frequency, the most frequent tokens first.
 COMMON = 5000
-_MOST = 2**16  # where a model has no end to its context
+_MOST = 2**16  # if the model's context is unlimited
 
 
 class SoftOptions(Strict):
@@ -36,14 +36,14 @@ class SoftOptions(Strict):
 
 
 def read_soft(section: type[SoftT], kind: str, config: Mapping[str, Any]) -> SoftT:
-    """The options of a stored soft prompt, which start as nothing: what they became is loaded."""
+    """The options of a stored soft prompt; any initialisation will do, as values are loaded."""
     key = "num_virtual_tokens"
     values = {"tokens": required(config, key), "init": "random"}
     return read_as(section, kind, values, {"tokens": key})
 
 
 def check_room(model: PreTrainedModel, tokens: int) -> None:
-    """Raise InputError for virtual tokens that leave a document no place in the model's context."""
+    """Raise InputError if virtual tokens leave no room for a document in the model's context."""
     context = context_length(model)
     most = (context or _MOST) - 1
     if tokens > most:
@@ -58,7 +58,7 @@ SoftT = TypeVar("SoftT", bound=SoftOptions)
 
 
 class Start:
-    """The tokens that a soft prompt starts as, once the tokenizer and the task are known."""
+    """The initial tokens of a soft prompt, once tokenizer and task are known."""
 
     def __init__(self, options: SoftOptions) -> None:
         if options.init_text is not None and options.init != "text":
@@ -67,14 +67,14 @@ class Start:
         self._text_ids: tuple[int, ...] = ()
 
     def read(self, tokenizer: PreTrainedTokenizerBase, instruction: str) -> None:
-        """Take the text to start from: the options' own, else the task's instruction."""
+        """Tokenize the text to start from: the options' own, else the task's instruction."""
         text = self._options.init_text or instruction
         self._text_ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def ids(self, vocabulary: int, generator: torch.Generator) -> torch.Tensor:
-        """Token ids (P): the text repeated or cut to length, else common tokens, each once.
+        """Token ids (P): the text repeated or cut to length, else distinct frequent tokens.
 
-        Raises InputError for an `init_text` that no tokenizer has read.
+        Raises InputError for an `init_text` that has no tokens.
         """
         own = self._options
         if own.init_text is not None and not self._text_ids:

@@ -1,6 +1,6 @@
-"""What was tuned, as others can use it: its base by a name that they find on the Hub.
+"""Prepare a tuned adapter or model for other users: its base gets its name on the Hub.
 
-On this machine an adapter names its base by where it lies, so that it loads without a network.
+Locally, an adapter names its base by path, so that it loads without a network.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _FENCE = "---\n"
 
 @contextmanager
 def published(stored: Stored, base_id: str | None = None) -> Iterator[Path]:
-    """A folder to give away: the stored one, or a passing copy of it that names no local base.
+    """A folder to share: the stored one, or a temporary copy that names no local base.
 
-    `base_id` is what the base is called on the Hub. Raises InputError for an adapter on a local
-    base without it.
+    `base_id` is the base's name on the Hub. Raises InputError for an adapter on a local base if it
+    is missing.
     """
     texts = _texts(stored, base_id)
     if not texts:
@@ -41,20 +41,20 @@ def published(stored: Stored, base_id: str | None = None) -> Iterator[Path]:
             stored.folder.resolve(), Path(aside) / stored.folder.name, copy_function=_link
         )
         for name, text in texts.items():
-            (folder / name).unlink(missing_ok=True)  # the link, not what it leads to
+            (folder / name).unlink(missing_ok=True)  # the link, not its target
             (folder / name).write_text(text, encoding="utf-8")
         yield folder
 
 
 def _texts(stored: Stored, base_id: str | None) -> dict[str, str]:
-    """The files that say something else to others, by name."""
+    """The files that need other contents for publication, by name."""
     record, config = read_record(stored.folder), {}
     if stored.kind == "adapter":
         config = read_json(stored.folder / CONFIG)
     names = [record.get("base", {}).get("source"), config.get(_NAME)]
     source = names[0] or names[1]
     if base_id == source:
-        base_id = None  # what it is called already, at the revision that is written there
+        base_id = None  # already its name, at the recorded revision
     public = base_id or (hub_name(source) if source else None)
     if public == source and names[1] in (None, source):
         return {}
@@ -73,13 +73,13 @@ def _texts(stored: Stored, base_id: str | None) -> dict[str, str]:
 
 
 def _config(config: dict[str, Any], public: str | None, base_id: str | None) -> dict[str, Any]:
-    """PEFT's configuration with the base's public name; `base_id` has no revision of another."""
+    """PEFT's configuration with the base's public name; a new `base_id` drops the old revision."""
     kept = {k: v for k, v in config.items() if k != "revision" or base_id is None}
     return {**kept, _NAME: public} if config else {}
 
 
 def _record(record: dict[str, Any], public: str | None, base_id: str | None) -> dict[str, Any]:
-    """Our record with the base's public name; without a source that is a path here."""
+    """Our record with the base's public name, and without a local path as its source."""
     base = dict(record.get("base", {}))
     if base_id is not None:
         base = {k: v for k, v in base.items() if k != "revision"} | {"source": base_id}
@@ -89,7 +89,7 @@ def _record(record: dict[str, Any], public: str | None, base_id: str | None) -> 
 
 
 def _card(text: str, public: str | None, local: list[str]) -> str:
-    """The model card with the base's public name in its head, and its path here nowhere."""
+    """The model card with the base's public name in its header, and its local path removed."""
     for path in local:
         if Path(path).is_absolute():
             text = text.replace(path, public or Path(path).name)
@@ -116,7 +116,7 @@ def _json(values: dict[str, Any]) -> str:
 
 
 def _link(source: str, target: str) -> str:
-    """A link where the system makes one: weights are large."""
+    """Symlink if the system supports it, else copy: weights are large."""
     try:
         Path(target).symlink_to(source)
     except OSError:

@@ -1,4 +1,4 @@
-"""A tuned adapter or model put on the Hugging Face Hub."""
+"""Upload of a tuned adapter or model to the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ _LEFT_OUT = ("checkpoints/*", "*.tmp", ".*")
 
 
 class Hub(Protocol):
-    """What is asked of the Hub; `huggingface_hub.HfApi` is one."""
+    """The methods used of the Hub's client; `huggingface_hub.HfApi` is one."""
 
     def whoami(self) -> Any:
-        """Whose token this is."""
+        """The owner of the token."""
 
     def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> Any:
-        """Make a repository, or find it there."""
+        """Create a repository if it does not exist."""
 
     def upload_folder(
         self, *, repo_id: str, folder_path: str, commit_message: str, ignore_patterns: list[str]
     ) -> Any:
-        """Put a folder's files in it."""
+        """Upload a folder's files to it."""
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """Where it is, or would be, on the Hub, and the names of its files."""
+    """The URL on the Hub, and the names of the files."""
 
     where: str
     files: tuple[str, ...]
 
 
 def plan_push(stored: Stored, to: str, base_id: str | None = None) -> Pushed:
-    """What `push` would send, and where to; nothing leaves the machine.
+    """What `push` would send, and where; nothing leaves the machine.
 
-    Raises InputError for what `push` would refuse before it asks the Hub.
+    Raises InputError for what `push` would refuse before it contacts the Hub.
     """
     _check_name("--to", to)
     if base_id is not None:
         _check_name("--base-id", base_id)
-    inspect(stored)  # what is damaged is not given to others
+    inspect(stored)  # damaged files are not published
     with published(stored, base_id) as folder:
         return Pushed(f"https://huggingface.co/{to}", _sent(folder))
 
@@ -59,16 +59,15 @@ def push(
     hub: Hub | None = None,
     base_id: str | None = None,
 ) -> Pushed:
-    """Upload what a run stored to the Hub repository `to`, owner/name, made if it is not there.
+    """Upload a run's result to the Hub repository `to`, owner/name, created if needed.
 
-    `base_id` is what the base is called on the Hub, where it lies here by another name; `hub`
-    stands in for the Hub's own client. Raises InputError for a name that is none, for damage, for
-    an adapter whose base nobody else has, and where no token is at hand; BruleeError for what the
-    Hub refuses.
+    `base_id` is the base's name on the Hub, if it has another name locally; `hub` replaces the
+    Hub's own client. Raises InputError for an invalid name, for damage, for an adapter whose base
+    only exists locally, and for a missing token; BruleeError if the Hub refuses the upload.
     """
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
-    # Of what its error is made of, one is the base of all that its HTTP client raises itself.
+    # One of this error's base classes is also the base of every error of its HTTP client.
     bases = (base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
     failures: tuple[type[Exception], ...] = (OSError, *bases)
     planned = plan_push(stored, to, base_id)

@@ -1,4 +1,4 @@
-"""What a stored adapter or tuned model holds: where it comes from, and every tensor measured."""
+"""The contents of a stored adapter or tuned model: its origin and a measure of every tensor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from brulee.methods.whole import check_weights
 from brulee.models.loading import base_digest
 from brulee.models.whole_files import check_safetensors
 
-# The methods that PEFT does not know are stored under types of our own.
+# Methods that PEFT does not have are stored under our own types.
 _OURS_ALONE = "BRULEE_"
 
 
@@ -36,10 +36,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Inspected:
-    """Everything that can be said of what is stored, without its base.
+    """Everything known about what is stored, without its base.
 
-    `peft` is PEFT's name for the method, None where PEFT cannot load it; `sealed` says whether the
-    digest of the tensors was kept, so that no changed bit goes unseen.
+    `peft` is PEFT's name for the method, None if PEFT cannot load it; `sealed` says whether a
+    digest was recorded, which detects any changed bit.
     """
 
     stored: Stored
@@ -54,12 +54,12 @@ class Inspected:
 
     @property
     def values(self) -> int:
-        """How many numbers are stored."""
+        """How many values are stored."""
         return sum(torch.Size(tensor.shape).numel() for tensor in self.tensors)
 
 
 def inspect(stored: Stored) -> Inspected:
-    """Read everything, the tensors too. Raises InputError for damage of any kind."""
+    """Read everything, including the tensors. Raises InputError for any damage."""
     if stored.kind == "adapter":
         return _of_adapter(stored, open_adapter(stored.folder))
     record = read_record(stored.folder)
@@ -96,7 +96,7 @@ def _of_adapter(stored: Stored, adapter: Adapter) -> Inspected:
 
 
 def _stream(files: list[Path]) -> Iterator[tuple[str, torch.Tensor]]:
-    """One tensor at a time: a whole model need not fit in memory.
+    """Yield one tensor at a time, as a whole model may not fit in memory.
 
     Raises InputError for one that is not finite.
     """

@@ -2,13 +2,13 @@
 
     bias         every bias: BitFit (Ben Zaken et al. 2022)
     norms        every norm's gain and bias
-    embeddings   the tables of tokens and positions
+    embeddings   the token and position embeddings
     layers       whole layers: `layers: {last: 4}` or `layers: [0, 1]`
-    parameters   those that `parameters: [patterns]` match
-    sparse       a `density` of the values of each parameter, chosen by `mask` (selective_masks.py)
+    parameters   those that match `parameters: [patterns]`
+    sparse       a fraction `density` of each parameter, chosen by `mask` (selective_masks.py)
 
-Stored as values and not as differences: adding a difference would round. What they replace is
-known by a digest, so that the values of another base are refused.
+Stored as values, not as differences: adding a difference would round. A digest of the values they
+replace detects adapters of another base.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from brulee.methods.peft_config import FILE, read_as, required
 from brulee.methods.selective_attached import SelectiveAttached
 from brulee.recipe import Strict
 
-# Few values need long steps; whole layers need those of full fine-tuning.
+# Few values need a high rate; whole layers need that of full fine-tuning.
 _RATES = {
     "bias": 3e-3,
     "norms": 3e-3,
@@ -63,7 +63,7 @@ class SelectiveOptions(Strict):
 
 
 class _Stored(Strict):
-    """What an adapter_config.json says that the file of tensors holds."""
+    """What adapter_config.json says about the tensor file."""
 
     whole: list[str]
     sparse: dict[str, int]
@@ -101,7 +101,7 @@ class Selective(Method):
         return cls(read_as(SelectiveOptions, "selective tuning", given, {}), stored)
 
     def options(self) -> dict[str, Any]:
-        """The options that are read with this `train`, every default written out."""
+        """The options that this `train` uses, including defaults."""
         unread = {option for option, uses in _USED.items() if self._options.train not in uses}
         return self._options.model_dump(exclude=unread)
 
@@ -115,7 +115,7 @@ class Selective(Method):
         return f"{options.train} only"
 
     def beside(self) -> bool:
-        """Whether no chosen values are to stand in the base's memory."""
+        """Whether no chosen values will be written to the base's memory."""
         if self._stored is not None:
             return not self._stored.sparse
         return self._options.train != "sparse"
@@ -136,13 +136,13 @@ class Selective(Method):
         return masks.gradient_positions(model, names, density, losses, square_each)
 
     def adopt(self, found: Mapping[str, torch.Tensor]) -> None:
-        """Attach with this mask from now on."""
+        """Use this mask when attaching."""
         self._found = dict(found)
 
     def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:  # noqa: ARG002
         """Train copies of whole parameters, or chosen values in the base's own memory.
 
-        Raises InputError for a choice that the model has nothing of.
+        Raises InputError for a choice that matches nothing in the model.
         """
         settings = self.options()
         if self._stored:
@@ -168,7 +168,7 @@ class Selective(Method):
         return names
 
     def _maskable(self, model: PreTrainedModel) -> list[str]:
-        """The candidates that are long enough for the density to leave them a value."""
+        """The candidates large enough to have at least one value at this density."""
         patterns = self._options.parameters
         names = choice.everything(model) if patterns is None else choice.matching(model, patterns)
         sizes = {n: model.get_parameter(n).numel() for n in names}
@@ -208,7 +208,7 @@ def _check_together(options: SelectiveOptions) -> None:
 def _as_stored(
     model: PreTrainedModel, stored: _Stored
 ) -> tuple[list[str], dict[str, torch.Tensor]]:
-    """What a stored adapter trains, at positions that its tensors are yet to give."""
+    """What a stored adapter trains, with placeholder positions until its tensors are loaded."""
     sizes = {n: p.numel() for n, p in model.named_parameters() if p.is_floating_point()}
     names = [*stored.whole, *stored.sparse]
     if not names:

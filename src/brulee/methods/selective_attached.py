@@ -1,4 +1,4 @@
-"""A selective method on a model: parameters of the base itself, trained whole or in places."""
+"""A selective method on a model: parameters of the base itself, trained whole or in part."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SUFFIX = "_tuned"
 
 
 class SelectiveAttached(Attached):
-    """The parameters trained whole and the positions trained in others.
+    """The parameters trained whole, and the positions trained in others.
 
-    `settings` are written into the configuration. `base_values` is what `config` said of the base
-    that a stored adapter was made on; tensors for another are refused.
+    `settings` are written to the configuration. `base_values` is the digest of base values in the
+    configuration of a stored adapter; tensors made on another base are refused.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class SelectiveAttached(Attached):
 
     @property
     def beside(self) -> bool:
-        """Whether every parameter is trained whole: chosen values stand in the base's memory."""
+        """Whether every parameter is trained whole; chosen values live in the base's memory."""
         return not any(isinstance(tuned, Sparse) for tuned in self._tuned)
 
     def groups(self) -> list[Group]:
-        """Matrices of linear maps, other matrices and values of any, vectors without decay."""
+        """Linear layers' matrices; other matrices and chosen values; vectors, without decay."""
         maps = [t for t in self._tuned if isinstance(t, Whole) and t.name in self._maps]
         vectors = [t for t in self._tuned if t.base.ndim < 2]
         others = [t for t in self._tuned if t.base.ndim >= 2 and t not in maps]
@@ -79,7 +79,7 @@ class SelectiveAttached(Attached):
         }
 
     def config(self) -> dict[str, Any]:
-        """The options, what the tensors hold, and the digest of what they replace."""
+        """The options, what the tensors hold, and the digest of the values they replace."""
         seq2seq = self.model.config.is_encoder_decoder
         return {
             "peft_type": "BRULEE_SELECTIVE",
@@ -91,7 +91,7 @@ class SelectiveAttached(Attached):
         }
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Take stored tensors; raises InputError as well for those of another base."""
+        """Load stored tensors; also raises InputError for those of another base."""
         check_tensors({k: v for t in self._tuned for k, v in t.stored().items()}, tensors)
         for tuned in self._tuned:
             if isinstance(tuned, Sparse):
@@ -112,7 +112,7 @@ class SelectiveAttached(Attached):
         self._leave()
 
     def detach(self) -> None:
-        """Take the trained values off; only memory that a mask wrote into is written."""
+        """Remove the trained values; writes only to memory that a mask had written to."""
         for tuned in self._tuned:
             tuned.off()
         self._leave()
@@ -138,7 +138,7 @@ class SelectiveAttached(Attached):
             self._hooks.append(module.register_forward_pre_hook(self._refresh_hook))
 
     def refresh(self) -> None:
-        """Write trained values that may have moved to where modules read them."""
+        """Write trained values that may have changed to where modules read them."""
         for tuned in self._tuned:
             tuned.refresh()
 
@@ -162,7 +162,7 @@ class SelectiveAttached(Attached):
 
 
 def _owners(model: nn.Module) -> dict[int, Owners]:
-    """Every place that each parameter stands in: a tied one stands in several."""
+    """Every module and name that holds each parameter: several for a tied one."""
     owners: dict[int, Owners] = defaultdict(list)
     for module in model.modules():
         for leaf, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
@@ -171,7 +171,7 @@ def _owners(model: nn.Module) -> dict[int, Owners]:
 
 
 def _digest(tuned: Sequence[Tuned]) -> str:
-    """SHA-256 of the base's values at what is trained, alike whether it is held in fp32 or bf16."""
+    """SHA-256 of the base's values at the trained places; the same for fp32 and bf16 bases."""
     digest = hashlib.sha256()
     for one in sorted(tuned, key=lambda t: t.name):
         digest.update(one.name.encode())

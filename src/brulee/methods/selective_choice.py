@@ -15,9 +15,9 @@ from brulee.methods.stacks import is_norm
 
 
 def biases(model: PreTrainedModel) -> list[str]:
-    """Every bias, those of norms too: BitFit (Ben Zaken et al. 2022, "BitFit").
+    """Every bias, including norms': BitFit (Ben Zaken et al. 2022, "BitFit").
 
-    Raises InputError for a model without any, naming what there is instead.
+    Raises InputError for a model without biases, naming the alternative.
     """
     names = [n for n in _trained(model) if n.endswith((".bias", "_bias"))]
     if not names:
@@ -29,12 +29,12 @@ def biases(model: PreTrainedModel) -> list[str]:
 
 
 def norms(model: PreTrainedModel) -> list[str]:
-    """The gains of every norm, with its bias where it has one."""
+    """The gain of every norm, and its bias if it has one."""
     return _of_modules(model, (m for m in model.modules() if is_norm(m)))
 
 
 def embeddings(model: PreTrainedModel) -> list[str]:
-    """The tables of tokens and positions; a head tied to one moves with it."""
+    """The token and position embeddings; a tied head changes with them."""
     width = model.get_input_embeddings().weight.shape[1]
     tables = (
         m for m in model.modules() if isinstance(m, nn.Embedding) and m.embedding_dim == width
@@ -43,7 +43,7 @@ def embeddings(model: PreTrainedModel) -> list[str]:
 
 
 def in_layers(model: PreTrainedModel, wanted: Last | list[int] | None) -> list[str]:
-    """Everything in the layers given by index from 0, or in the last so many, of every stack.
+    """Everything in the layers given by index from 0, or in the last N, of every stack.
 
     Raises InputError for a layer that the model lacks, or whose weights are quantised.
     """
@@ -53,11 +53,11 @@ def in_layers(model: PreTrainedModel, wanted: Last | list[int] | None) -> list[s
 
 
 def matching(model: PreTrainedModel, patterns: Iterable[str]) -> list[str]:
-    """The parameters whose name, or whose last dotted parts, one of the patterns matches.
+    """The parameters whose name, or its last dotted parts, matches one of the patterns.
 
-    Patterns are shell globs: `*` (dots too), `?` and `[01]`; `q_proj.weight` is that of every
-    layer. Raises InputError for a pattern that matches nothing, with the nearest names, and for
-    one that matches a weight that is quantised.
+    Patterns are shell globs: `*` (also matches dots), `?` and `[01]`; `q_proj.weight` matches that
+    of every layer. Raises InputError for a pattern that matches nothing, with the nearest names,
+    and for one that matches a quantised weight.
     """
     names = _trained(model)
     chosen: set[str] = set()
@@ -70,16 +70,16 @@ def matching(model: PreTrainedModel, patterns: Iterable[str]) -> list[str]:
 
 
 def everything(model: PreTrainedModel) -> list[str]:
-    """Every parameter that a training moves. Raises InputError where some are quantised."""
+    """Every parameter that training can change. Raises InputError if some are quantised."""
     names = _trained(model)
     return trainable(model, names, "method.train=sparse without method.parameters")
 
 
 def trainable(model: PreTrainedModel, names: list[str], asked: str) -> list[str]:
-    """The names as they are, if gradients can move all that they stand for.
+    """The names unchanged, if all of them can be trained.
 
-    Raises InputError for the first that is quantised: to leave it out would train something else
-    than was `asked` for.
+    Raises InputError for the first quantised one: leaving it out would train something other than
+    `asked`.
     """
     held = [n for n in names if not model.get_parameter(n).is_floating_point()]
     if held:

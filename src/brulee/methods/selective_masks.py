@@ -3,17 +3,17 @@
     magnitude   |w|
     fisher      sum of g^2 over the documents: the diagonal of the empirical Fisher information
                 (Sung et al. 2021, "Training Neural Networks with Fixed Sparse Masks")
-    sam         (sum of g)^2, the square of the gradient of all documents together
+    sam         (sum of g)^2, the square of the gradient summed over all documents
 
 SAM is the second-order approximation method of Fu et al. 2023, "On the Effectiveness of
 Parameter-Efficient Fine-Tuning". With a diagonal Hessian h, training the parameters with the
 largest |g_i^2 / h_i| lowers the second-order expansion of the loss the most. The authors' released
-program takes h to be the same everywhere (its estimates of h are experiments that its command does
-not use): it adds up the gradients of many batches at the frozen weights and takes, in each tensor
-by itself, the largest absolute sums. That is what is done here, and for the other two scores.
+program assumes the same h everywhere (its estimates of h are experiments that its command does not
+use): it adds up the gradients of many batches at the frozen weights and takes the largest absolute
+sums within each tensor. We do the same, also for the other two scores.
 
-Shapes: `K` chosen positions in a flattened parameter. The scores of all candidates are held in
-fp32, and one gradient at a time beside them.
+Shapes: `K` chosen positions in a flattened parameter. Memory: the scores of all candidates in fp32,
+and one gradient at a time.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from brulee.errors import InputError
 
 
 def count(size: int, density: float) -> int:
-    """How many values of a parameter are chosen; rounded down, so a short one may have none."""
+    """How many values of a parameter are chosen; rounded down, so possibly none of a small one."""
     return int(size * density)
 
 
 def highest(score: torch.Tensor, wanted: int) -> torch.Tensor:
-    """The positions of the highest scores, in rising order, int64 on the CPU.
+    """The positions of the highest scores, ascending, int64 on the CPU.
 
-    Of equal ones the first are taken, so that a mask is the same on every device and in every run:
-    bf16 weights are equal by the thousand.
+    Ties go to the lowest positions, so that a mask is the same on every device and in every run: in
+    bf16, thousands of weights are equal.
     """
     flat = score.flatten()
     least = flat.topk(wanted).values[-1]
@@ -58,11 +58,11 @@ def gradient_positions(
     losses: Iterable[torch.Tensor],
     square_each: bool,
 ) -> Positions:
-    """The parameters to which the losses are most sensitive, at the model's present weights.
+    """The values to which the losses are most sensitive, at the model's current weights.
 
-    `losses` are scalars with a graph, one for each document or batch, and are read one at a time.
-    `square_each`: Fisher, else SAM. The model is then as it was, without gradients. Raises
-    InputError for a loss that is not finite, or when there is none.
+    `losses` are scalars with a graph, one per document or batch, consumed one at a time.
+    `square_each`: Fisher, else SAM. Leaves the model unchanged and without gradients. Raises
+    InputError for a loss that is not finite, and if there is none.
     """
     scores = _gather(model, names, losses, square_each)
     return {
@@ -82,12 +82,12 @@ def _gather(
     parameters = {n: model.get_parameter(n) for n in names}
     scores = {n: torch.zeros_like(p, dtype=torch.float32) for n, p in parameters.items()}
     model.requires_grad_(False)
-    model.eval()  # dropout is not what the task asks of a weight
+    model.eval()  # dropout would add noise to the scores
     hooks: list[RemovableHandle] = []
     try:
         for name, parameter in parameters.items():
             parameter.requires_grad_(True)
-            # Torch leaves this one untyped.
+            # This method has no types in torch.
             register: Callable[..., RemovableHandle] = parameter.register_post_accumulate_grad_hook
             hooks.append(register(_adder(scores[name], square_each)))
         _backward_all(losses)
@@ -101,7 +101,7 @@ def _gather(
 
 
 def _adder(score: torch.Tensor, square: bool) -> Callable[[torch.Tensor], None]:
-    """Add a gradient to the scores as soon as it is whole, and let go of it."""
+    """A hook that adds a gradient to the scores as soon as it is complete, and frees it."""
 
     def add(parameter: torch.Tensor) -> None:
         assert parameter.grad is not None, "called when there is a gradient"

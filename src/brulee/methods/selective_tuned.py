@@ -3,13 +3,13 @@
     module.weight ---> seen ---> what the module computes with
                         ^
         Whole: the trained copy, in the base's dtype
-        Sparse: the base's own memory, the chosen values written into it
+        Sparse: the base's own memory, with the chosen values written into it
 
 While it is on, `seen` is an attribute of every module that owns the parameter; Python finds it
-before the parameter, which stays where it is. No module is replaced, ties are kept (all owners see
-the same tensor), and coming off is deleting the attribute.
+before the parameter, which stays in place. No module is replaced, ties are kept (all owners see the
+same tensor), and switching off deletes the attribute.
 
-Shapes: `K` chosen values. Trained values are fp32 whatever the base is held in.
+Shapes: `K` chosen values. Trained values are fp32 whatever the base's dtype.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Tuned(ABC):
     """A parameter of the base that is being trained; off until `on` is called."""
 
     held: torch.Tensor  # the memory that modules read
-    seen: torch.Tensor  # the same for autograd, which leads from it to `parameter`
-    parameter: nn.Parameter  # what an optimiser moves
+    seen: torch.Tensor  # the same memory as a node of autograd that leads to `parameter`
+    parameter: nn.Parameter  # what the optimiser updates
 
     def __init__(self, name: str, base: nn.Parameter, owners: Owners) -> None:
         self.name, self.base, self.owners = name, base, owners
@@ -41,30 +41,30 @@ class Tuned(ABC):
 
     @abstractmethod
     def write(self) -> None:
-        """Put the trained values where modules read them."""
+        """Copy the trained values to where modules read them."""
 
     @abstractmethod
     def gradient(self, grad: torch.Tensor) -> torch.Tensor:
-        """The trained values' gradient, from that of the whole parameter."""
+        """The trained values' gradient, given that of the whole parameter."""
 
     @abstractmethod
     def original(self) -> torch.Tensor:
-        """The base's own values at what is trained."""
+        """The base's own values at the trained places."""
 
     @abstractmethod
     def stored(self) -> dict[str, torch.Tensor]:
-        """Trained values, with their positions where they are not all, by the keys of the file."""
+        """Trained values, and their positions unless all are trained, by the keys of the file."""
 
     @abstractmethod
     def take(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Take stored tensors, which fit."""
+        """Load stored tensors, which must fit."""
 
     @abstractmethod
     def fold(self) -> None:
         """Make the trained values the base's."""
 
     def on(self) -> None:
-        """Have every owner compute with the trained values."""
+        """Make every owner compute with the trained values."""
         for module, leaf in self.owners:
             module.__dict__[leaf] = self.seen
             if self.is_written:
@@ -73,7 +73,7 @@ class Tuned(ABC):
         self.refresh()
 
     def off(self) -> None:
-        """Have every owner compute with the base's values again."""
+        """Make every owner compute with the base's values again."""
         for module, leaf in self.owners:
             del module.__dict__[leaf]
         for hook in self._hooks:
@@ -82,14 +82,14 @@ class Tuned(ABC):
 
     @property
     def is_written(self) -> bool:
-        """Whether trained values have to be written to where modules read them."""
+        """Whether trained values have to be copied to where modules read them."""
         return self.held is not self.parameter
 
     def refresh(self) -> None:
-        """Write the trained values if they may have moved since they were last written.
+        """Copy the trained values if they may have changed since the last copy.
 
-        An optimiser moves them after a backward pass, and a fused one without raising the version
-        that every other change raises.
+        An optimiser changes them after a backward pass; a fused one does so without raising the
+        tensor's version, unlike every other change.
         """
         now = (self._backwards, self.parameter._version)
         if self.is_on and self.is_written and now != self._written:
@@ -97,8 +97,8 @@ class Tuned(ABC):
             self._written = now
 
     def see(self) -> torch.Tensor:
-        """`held` as the outcome of an operation on `parameter`, without a copy."""
-        apply: Callable[..., torch.Tensor] = _Seen.apply  # torch leaves it untyped
+        """`held` as the result of an operation on `parameter`, without a copy."""
+        apply: Callable[..., torch.Tensor] = _Seen.apply  # untyped in torch
         return apply(self.parameter, self)
 
     def backward(self, grad: torch.Tensor) -> torch.Tensor:
@@ -107,7 +107,7 @@ class Tuned(ABC):
         return self.gradient(grad).to(self.parameter.dtype)
 
     def close(self) -> None:
-        """Drop what is held, after `off`: autograd's end of it is a cycle."""
+        """Release `seen` after `off`: its autograd node forms a reference cycle."""
         del self.seen
 
     def _refresh_hook(self, *_: Any) -> None:
@@ -115,15 +115,15 @@ class Tuned(ABC):
 
 
 class _Seen(torch.autograd.Function):
-    """The identity on memory, with a gradient for the few values that are trained.
+    """The identity on memory, with a gradient for only the trained values.
 
-    Nothing is saved, so the one node serves every pass.
+    It saves nothing, so that one node serves every pass.
     """
 
     @staticmethod
     def forward(ctx: Any, parameter: torch.Tensor, tuned: Tuned) -> torch.Tensor:  # noqa: ARG004
         ctx.tuned = tuned
-        # Not a view: writing into `held` between two passes is no change to what a pass saved.
+        # Not a view, so that writing into `held` between passes does not invalidate saved tensors.
         held = tuned.held.detach()
         return held.new_empty(0).set_(
             held.untyped_storage(), held.storage_offset(), held.size(), held.stride()
@@ -135,7 +135,7 @@ class _Seen(torch.autograd.Function):
 
 
 class Whole(Tuned):
-    """A parameter that is trained whole, in a copy: the base's own is not touched."""
+    """A parameter trained whole, in a copy: the base's own is not changed."""
 
     def __init__(self, name: str, base: nn.Parameter, owners: Owners) -> None:
         super().__init__(name, base, owners)
@@ -148,11 +148,11 @@ class Whole(Tuned):
             self.seen = self.see()
 
     def write(self) -> None:
-        """Round the trained copy into what modules read."""
+        """Round the trained copy into the memory that modules read."""
         self.held.copy_(self.parameter.detach())
 
     def gradient(self, grad: torch.Tensor) -> torch.Tensor:
-        """All of it."""
+        """The full gradient."""
         return grad
 
     def original(self) -> torch.Tensor:
@@ -176,11 +176,11 @@ class Whole(Tuned):
 
 
 class Sparse(Tuned):
-    """Chosen values of a parameter; the rest of it is the base's, in the base's own memory.
+    """Chosen values of a parameter; the rest are the base's, in the base's own memory.
 
-    Per chosen value: 4 bytes of value, 4 of gradient, 8 of AdamW's moments, 8 of position (as many
-    a dimension more, where gradients are not contiguous), and the base's own value. Nothing is as
-    large as the parameter but its gradient while autograd is at it.
+    Per chosen value: 4 bytes of value, 4 of gradient, 8 of AdamW's moments, 8 of position (8 more
+    per dimension if gradients are not contiguous), and the base's own value. Only the gradient is
+    as large as the parameter, during the backward pass.
     """
 
     def __init__(
@@ -203,12 +203,12 @@ class Sparse(Tuned):
         self._put(self.parameter.detach())
 
     def off(self) -> None:
-        """Put the base's own values back, bit for bit."""
+        """Restore the base's own values, bit for bit."""
         super().off()
         self._put(self._original_K)
 
     def gradient(self, grad: torch.Tensor) -> torch.Tensor:
-        """Its values at the chosen positions."""
+        """The gradient at the chosen positions."""
         return self._chosen(grad)
 
     def original(self) -> torch.Tensor:
@@ -233,7 +233,7 @@ class Sparse(Tuned):
             self.on()
 
     def fold(self) -> None:
-        """Leave the chosen values where they are written."""
+        """Leave the chosen values in the base's memory."""
         self.refresh()
         super().off()
 
@@ -251,7 +251,7 @@ class Sparse(Tuned):
 
     @property
     def _at(self) -> tuple[torch.Tensor, ...]:
-        """The positions by coordinates, for a tensor that would have to be copied to be flat."""
+        """The positions as coordinates, for a tensor that cannot be flattened without a copy."""
         if self._coordinates is None:
             self._coordinates = torch.unravel_index(self.index_K, self.base.shape)
         return self._coordinates

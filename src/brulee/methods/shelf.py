@@ -1,4 +1,4 @@
-"""What was tuned and stored: found under a folder, or where a run or a folder is named."""
+"""Tuned adapters and models on disk: found under a folder, or by the name of a run or folder."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ Kind = Literal["adapter", "model"]
 
 @dataclass(frozen=True)
 class Stored:
-    """An adapter, or a model that was tuned whole; `folder` holds its files."""
+    """An adapter or a fully tuned model; `folder` holds its files."""
 
     kind: Kind
     folder: Path
 
     def run(self) -> Path | None:
-        """The run that made it; None for one that lies by itself."""
+        """The run that made it; None if it is not in a run's folder."""
         parent = self.folder.parent
         return parent if (parent / "recipe.yaml").is_file() else None
 
     def weights(self) -> list[Path]:
-        """The files that hold its tensors."""
+        """The files with its tensors."""
         found = self.folder.glob("*.safetensors" if self.kind == "model" else WEIGHTS)
         return sorted(path for path in found if path.is_file())
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a list: what it is, or in `problem` why that cannot be said."""
+    """One line of a list; `problem` says why the entry cannot be read."""
 
     stored: Stored
     label: str = ""
@@ -51,9 +51,9 @@ class Entry:
 
 
 def locate(target: str) -> Stored:
-    """The adapter or the whole model of a run, or of a folder that is one itself.
+    """The adapter or whole model of a run, or of a folder that is one itself.
 
-    Raises InputError naming what is not there.
+    Raises InputError naming what is missing.
     """
     folder = Path(target).expanduser()
     _check_folder(folder, target)
@@ -82,16 +82,16 @@ def locate_adapter(target: str) -> Path:
 
 
 def entries(folder: Path) -> list[Entry]:
-    """Everything tuned and stored under a folder, by path; damage is told and not raised.
+    """All tuned adapters and models under a folder, by path; damage is reported, not raised.
 
-    Folders that begin with a dot are not looked into. Raises InputError for no such folder.
+    Hidden folders are skipped. Raises InputError if the folder does not exist.
     """
     _check_folder(folder, str(folder))
     return [_entry(stored) for stored in _walk(folder)]
 
 
 def made_by(ours: dict[str, Any]) -> str:
-    """What a whole model's brulee.json says of how it was tuned: "full", "LoRA r8, merged"."""
+    """How a whole model was tuned, from its brulee.json: "full", "LoRA r8, merged"."""
     label = ours.get("merged", {}).get("label")
     if label:
         return f"{label}, merged"

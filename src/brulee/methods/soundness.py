@@ -1,4 +1,4 @@
-"""What the files of an adapter must be before anything of them is believed."""
+"""Checks of an adapter's files before their contents are used."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from brulee.errors import InputError
 from brulee.methods.base import largest
 from brulee.models.whole_files import check_safetensors
 
-_LONGEST_JSON = 16 * 2**20  # bytes; a real one has a few thousand
+_LONGEST_JSON = 16 * 2**20  # bytes; real files have a few thousand
 _DTYPES = ("BF16", "F16", "F32", "F64", "I32", "I64")
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
-_SIZES = ("r", "num_virtual_tokens", "width")  # in configurations, each a side of some tensor
-_SMALL = 4096  # fills no memory; that it does not fit is said better by what reads the tensors
-# Trained values are far below; a weight whose exponent lost its highest bit is far above.
+_SIZES = ("r", "num_virtual_tokens", "width")  # settings that are a dimension of some tensor
+_SMALL = 4096  # too small to fill the memory; loading the tensors gives a better message
+# Trained values are far smaller; a value with a flipped top exponent bit is far larger.
 _HUGE = 1e8
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file.
 
-    Raises InputError for a file that is too long to be one, is no JSON, or holds NaN or infinity.
+    Raises InputError for a file that is too long, is not a JSON object, or contains NaN or
+    infinity.
     """
     size = path.stat().st_size
     if size > _LONGEST_JSON:
@@ -48,8 +49,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Every tensor of a safetensors file, on the CPU.
 
-    Raises InputError for a file that is damaged or is none, and for a tensor of another type than
-    adapters have or under a name that is no module's path.
+    Raises InputError for a file that is damaged or of another format, for a tensor of a dtype that
+    adapters do not use, and for a name that is not a module path.
     """
     check_safetensors(path)
     with safe_open(path, framework="pt") as file:
@@ -69,10 +70,10 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def check_believable(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Look for damage in tensors that nobody kept a digest of.
+    """Look for damage in tensors without a recorded digest.
 
-    A flipped bit shows only where it makes a value enormous or not finite, which is the highest
-    bit of its exponent; any other is a value like others. Raises InputError naming the tensor.
+    Only a flip of the highest exponent bit is visible, as it makes a value huge or not finite;
+    other flips give plausible values. Raises InputError naming the tensor.
     """
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
@@ -88,9 +89,9 @@ def check_believable(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
 
 
 def check_sizes(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Refuse a rank or a number of tokens that no stored tensor has room for.
+    """Refuse a rank or number of tokens larger than any dimension of the stored tensors.
 
-    Before anything is made of that size: a rank of a billion would fill the memory first. Raises
+    This runs before anything is allocated: a rank of a billion would fill the memory. Raises
     InputError naming the setting.
     """
     longest = max((side for tensor in tensors.values() for side in tensor.shape), default=0)
@@ -106,9 +107,9 @@ def check_sizes(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], 
 
 
 def check_base_name(name: str, path: Path) -> None:
-    """Refuse a base that leads out of the adapter's or the working folder.
+    """Refuse a base path with `..`.
 
-    Where `..` leads to depends on where the adapter lies now. Raises InputError.
+    Its meaning would depend on the adapter's current location. Raises InputError.
     """
     if ".." in Path(name).parts:
         raise InputError(

@@ -1,10 +1,10 @@
-"""The layers of a model, their norms and their sub-layers, found by structure and not by name.
+"""The layers of a model, their norms and their sub-layers, found by structure, not by name.
 
-    stack      a list of like layers; an encoder-decoder has two
-    layer      attention and feed-forward, each beside a residual stream
-    sub-layer  what computes the branch that is then added to the stream
+    stack      a list of similar layers; an encoder-decoder has two
+    layer      attention and feed-forward, each next to a residual stream
+    sub-layer  computes the branch that is added to the stream
 
-Only "attention" and "norm" are read off a class's name, as nothing else tells them apart.
+Only "attention" and "norm" are recognised by class name, as nothing else distinguishes them.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _NORM = re.compile(r"norm", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: where it is, and where its sub-layers begin and end.
+    """One layer: its path, and where its sub-layers begin and end.
 
-    `attention` holds the self-attention and, in a decoder that reads an encoder, the attention to
-    it. A feed-forward that is a module of its own has the same `first` and `last`; BART's is two
-    linear maps of the layer itself.
+    `attention` holds the self-attention and, in an encoder-decoder's decoder, the cross-attention.
+    A feed-forward that is a module of its own has the same `first` and `last`; BART's is two linear
+    layers in the layer itself.
     """
 
     path: str
@@ -55,9 +55,9 @@ def stacks(model: PreTrainedModel) -> dict[str, nn.ModuleList]:
 
 
 def layers(model: PreTrainedModel) -> list[Layer]:
-    """Every layer of every stack, from the first to the last.
+    """Every layer of every stack, from first to last.
 
-    Raises InputError naming a layer in which the two kinds of sub-layer cannot be told.
+    Raises InputError naming a layer whose attention and feed-forward cannot be told apart.
     """
     return [
         _layer(f"{path}.{i}", layer)
@@ -67,13 +67,13 @@ def layers(model: PreTrainedModel) -> list[Layer]:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether a module is a normalisation with nothing else inside."""
+    """Whether a module is a normalisation without submodules."""
     named = bool(_NORM.search(type(module).__name__)) and not any(module.children())
     return named and all(p.ndim == 1 for p in module.parameters(recurse=False))
 
 
 def is_linear(module: nn.Module) -> bool:
-    """Whether a module is a linear map; GPT-2's Conv1D is one."""
+    """Whether a module is a linear layer; GPT-2's Conv1D is one."""
     return isinstance(module, nn.Linear | Conv1D)
 
 
@@ -90,7 +90,7 @@ def _layer(path: str, layer: nn.Module) -> Layer:
     for name, module in _sublayers(path, layer):
         of_attention = bool(_ATTENTION.search(type(module).__name__))
         (attention if of_attention else feed_forward).append(name)
-    # Several linear maps of the layer itself are one feed-forward; several modules are not.
+    # Several linear layers directly in the layer form one feed-forward; several modules do not.
     own = [f"{path}.{name}" for name, child in layer.named_children() if is_linear(child)]
     if not attention or not feed_forward or (len(feed_forward) > 1 and feed_forward != own):
         raise InputError(
@@ -105,7 +105,7 @@ def _sublayers(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         whole = f"{path}.{name}"
         if is_norm(child) or not any(p.ndim >= 2 for p in child.parameters()):
             continue
-        # T5 wraps each sub-layer in a module that norms its input and adds the residual itself.
+        # T5 wraps each sub-layer in a module that also applies the norm and adds the residual.
         wraps = any(is_norm(m) for m in child.modules()) and not any(
             is_linear(m) for m in child.children()
         )

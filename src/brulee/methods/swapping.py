@@ -1,4 +1,4 @@
-"""Several adapters over one base in memory, one of them in force.
+"""Several adapters over one base in memory, one of them active.
 
     base.model ------ its weights, held once, never written to
         |                  ^    ^
@@ -8,11 +8,11 @@
         |        |               |
         |     adapter a       adapter b
 
-A view is the model once more: modules of its own around the very tensors of the base. So every
-method can be put on without knowing of the others, and to choose is to name a view. An adapter that
-computes beside the base is always on in its view. A mask's chosen values stand in the base's memory
-while it is in force; it is switched off when it is not, and while it is on no other view computes
-what is its own.
+A view is a copy of the model's modules around the base's own tensors, so that each method is
+attached independently of the others, and selecting an adapter means selecting a view. An adapter
+that is `beside` the base stays enabled in its view. A sparse mask's values are written into the
+base's memory while it is active; meanwhile the other views compute wrong results, so it is disabled
+when it is not active.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from brulee.models.loading import Base
 
 @dataclass
 class Held:
-    """An adapter in a view of its own."""
+    """An adapter attached to its own view."""
 
     adapter: Adapter
     base: Base
@@ -42,9 +42,9 @@ class Held:
 
 
 class Swap:
-    """Adapters by name over one base, for inference; `base` is what computes with the one in force.
+    """Named adapters over one base, for inference; `base` computes with the active one.
 
-    Takes over the gradients of the given base, which must have nothing attached, until `close`.
+    Until `close`, the base's parameters are frozen; nothing else may be attached to it.
     """
 
     def __init__(self, base: Base) -> None:
@@ -52,30 +52,31 @@ class Swap:
         self._thaw = freeze(base.model)
         self.pattern = view_of(
             base.model
-        )  # views are copies of it, as nobody else computes with it
+        )  # views are copied from it, because nothing else computes with it
         self._held: dict[str, Held] = {}
         self._current: str | None = None
 
     @property
     def names(self) -> list[str]:
-        """The adapters held, in the order in which they came."""
+        """The loaded adapters, in the order in which they were added."""
         return list(self._held)
 
     @property
     def current(self) -> str | None:
-        """The adapter in force; None: the base as it is."""
+        """The active adapter; None: the plain base."""
         return self._current
 
     @property
     def base(self) -> Base:
-        """The base as the adapter in force makes it compute."""
+        """The base with the active adapter."""
         return self._plain if self._current is None else self._held[self._current].base
 
     def view(self, name: str | None) -> tuple[Base, Attached | None]:
-        """The base as an adapter makes it compute, and what makes it; None: the base as it is.
+        """The base with an adapter, and that adapter; None: the plain base.
 
-        Right while nothing is in force, if the adapter is `beside` the base; else while it is in
-        force. Raises InputError for a name that is not held, with the nearest.
+        If the adapter is `beside` the base, the view is valid while no other adapter is active,
+        otherwise only while it is active itself. Raises InputError for an unknown name, with the
+        nearest one.
         """
         if name is None:
             return self._plain, None
@@ -85,33 +86,34 @@ class Swap:
 
     @property
     def attached(self) -> Attached | None:
-        """What is in force; its `prefix_ids` begin every document."""
+        """The active adapter; its `prefix_ids` start every document."""
         return None if self._current is None else self._held[self._current].attached
 
     @property
     def adapter(self) -> Adapter | None:
-        """The files of the adapter in force, with its record of how prompts are framed."""
+        """The files of the active adapter, with its record of how prompts are framed."""
         return None if self._current is None else self._held[self._current].adapter
 
     def add(self, name: str, folder: Path) -> None:
-        """Hold one more adapter, not yet in force.
+        """Load one more adapter without activating it.
 
-        Raises InputError for a name that is taken, and as `open_adapter` and `attach_adapter` do;
-        the others are then as they were.
+        Raises InputError for a name in use, and as `open_adapter` and `attach_adapter` do; the
+        other adapters are then unaffected.
         """
         self.check_free(name)
         self.put(name, self.made(open_adapter(folder)))
 
     def put(self, name: str, held: Held) -> None:
-        """Hold what was made. Raises InputError for a name that is taken."""
+        """Add an adapter made by `made`. Raises InputError for a name in use."""
         self.check_free(name)
         self._held[name] = held
 
     def made(self, adapter: Adapter) -> Held:
-        """An adapter in a view of its own, not held yet and not in force.
+        """Attach an adapter to its own view, without adding or activating it.
 
-        May be made in a thread beside the one that computes, one at a time, unless it or one that
-        is held writes into the base's memory. Raises InputError as `attach_adapter` does.
+        May run in another thread than the one that computes, one call at a time, unless this
+        adapter or a loaded one writes into the base's memory. Raises InputError as `attach_adapter`
+        does.
         """
         with self._nothing_in_force():
             view = replace(self._plain, model=view_of(self.pattern))
@@ -121,18 +123,18 @@ class Swap:
 
     @property
     def beside(self) -> bool:
-        """Whether none that is held writes into the base's memory."""
+        """Whether no loaded adapter writes into the base's memory."""
         return all(held.attached.beside for held in list(self._held.values()))
 
     def check_free(self, name: str) -> None:
-        """Raise InputError for a name that is taken."""
+        """Raise InputError for a name in use."""
         if name in self._held:
             raise InputError(f"adapter {name!r} is already loaded; remove it first.")
 
     def use(self, name: str | None) -> Base:
-        """Put an adapter in force, or with None the base as it is; returns what then computes.
+        """Activate an adapter, or with None the plain base; returns the model to compute with.
 
-        Raises InputError for a name that is not held, with the nearest.
+        Raises InputError for an unknown name, with the nearest one.
         """
         if name is not None and name not in self._held:
             raise unknown("adapter", name, self._held)
@@ -143,9 +145,9 @@ class Swap:
         return self.base
 
     def remove(self, name: str) -> None:
-        """Let go of an adapter; where it was in force, the base is.
+        """Unload an adapter; if it was active, the plain base becomes active.
 
-        Raises InputError for a name that is not held.
+        Raises InputError for an unknown name.
         """
         if name not in self._held:
             raise unknown("adapter", name, self._held)
@@ -156,7 +158,7 @@ class Swap:
             self._held.pop(name).attached.detach()
 
     def close(self) -> None:
-        """Let go of every adapter, and give the base its gradients back."""
+        """Unload every adapter, and unfreeze the base."""
         for name in self.names:
             self.remove(name)
         for parameter in self._thaw:
@@ -173,7 +175,7 @@ class Swap:
 
     @contextmanager
     def _nothing_in_force(self) -> Iterator[None]:
-        """What reads the base's memory, or writes to it, must find the base's own values there."""
+        """Deactivate the current adapter: code inside needs the base's own values in memory."""
         self._switch_off(self._current)
         try:
             yield
@@ -187,7 +189,7 @@ def _switch_off(held: Held) -> None:
 
 
 def view_of(model: PreTrainedModel) -> PreTrainedModel:
-    """The model's modules once more, around the same parameters and buffers."""
+    """A copy of the model's modules around the same parameters and buffers."""
     shared = [*model.parameters(), *model.buffers()]
     # A quantised weight keeps its scales as an attribute of the parameter.
     shared += [value for tensor in shared for value in vars(tensor).values()]

@@ -1,4 +1,4 @@
-"""Which modules of a model a method is put on, found by structure and not by model name."""
+"""Which modules of a model a method applies to, found by structure, not by model name."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 
 
 def linear_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """Every linear map that text passes through but the output head, by module path.
+    """Every linear layer that text passes through except the output head, by module path.
 
-    A router of an architecture's own class that gives more than a product is none (Phi-MoE).
+    Excludes routers of an architecture's own class that return more than a product (Phi-MoE).
     """
     head = model.get_output_embeddings()
     return {
@@ -34,7 +34,7 @@ def linear_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
 
 
 def map_names(model: PreTrainedModel) -> set[str]:
-    """The parameters that are matrices of linear maps, experts' too and the head's not, by name."""
+    """The names of all weight matrices of linear layers, including experts' but not the head's."""
     found = {f"{path}.weight" for path in linear_modules(model)}
     for path, module in expert_modules(model).items():
         found |= {f"{path}.{stack.name}" for stack in stacks_of(module)}
@@ -43,32 +43,32 @@ def map_names(model: PreTrainedModel) -> set[str]:
 
 @torch.no_grad()
 def _maps(module: nn.Module, model: PreTrainedModel) -> bool:
-    """Whether a linear map by its class gives what one gives, which is tried.
+    """Whether a subclass of a linear layer returns what a linear layer does; it is tried.
 
-    An architecture may derive its own from it, and a router chooses too (PhiMoE, Llama 4). The
-    classes of quantised maps are of nobody's architecture.
+    An architecture may derive its own class, and a router also selects (PhiMoE, Llama 4). Classes
+    of quantised layers do not come from the architecture.
     """
     if type(module).__module__ != type(model).__module__:
         return True
     outputs, inputs = sizes(module)
     try:
         found = module(weight_of(module).new_zeros(1, inputs))
-    except RuntimeError:  # one that takes its inputs in groups (DeepSeek V4)
+    except RuntimeError:  # grouped inputs (DeepSeek V4)
         return False
     return isinstance(found, torch.Tensor) and found.shape == (1, outputs)
 
 
 def head_module(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """The output head by its path, if it is a linear map."""
+    """The output head by its path, if it is a linear layer."""
     head = model.get_output_embeddings()
     return {n: m for n, m in model.named_modules() if m is head and isinstance(m, nn.Linear)}
 
 
 def embedding_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """Every table of vectors that the model looks up in, by module path.
+    """Every embedding table that the model looks up in, by module path.
 
-    Encoder-decoder models hold one more that only shares its weight with the encoder's and the
-    decoder's own; it is never called.
+    Encoder-decoder models have an additional one that only shares its weight with those of encoder
+    and decoder; it is never called.
     """
     tables = {n: m for n, m in text_modules(model) if isinstance(m, nn.Embedding)}
     shared = model.get_input_embeddings()
@@ -84,13 +84,12 @@ def select(
 ) -> dict[str, nn.Module]:
     """The modules that `target` names, in the model's order.
 
-    `all-linear` is every linear map but the head and routers; `attention` those of them inside an
-    attention module; `mlp` the others; any other name is the last part of a path (`q_proj`) or
-    several, or the whole. `re:` begins a regular expression for the whole path, as PEFT's
-    target_modules may be one.
-    A list chooses what any of its names chooses. With `vocabulary`, a name may be an embedding's or
-    the head's, and the word `embeddings` is those of tokens. `option` is what a recipe calls it.
-    Raises InputError for a name that matches nothing, with the names there are.
+    `all-linear` selects every linear layer except the head and routers, `attention` those inside an
+    attention module, `mlp` the rest. Any other name is a whole path, or its last part (`q_proj`) or
+    parts. `re:` starts a regular expression for the whole path, like a string in PEFT's
+    target_modules. A list selects the union. With `vocabulary`, a name may also be an embedding or
+    the head, and `embeddings` selects the token embeddings. `option` is the option's name in the
+    recipe. Raises InputError for a name that matches nothing, listing the valid names.
     """
     modules = linear_modules(model)
     linears = set(modules)
@@ -112,7 +111,7 @@ def _named(
     wanted: str,
     option: str,
 ) -> set[str]:
-    """The paths among `modules`, of which `linears` are some, that one word or name chooses."""
+    """The paths in `modules` selected by a keyword or name; `linears` are the linear layers."""
     if wanted in KEYWORDS:
         found = linears - router_modules(model).keys()
         if wanted == "all-linear":
@@ -144,7 +143,7 @@ def leaf_names(model: PreTrainedModel, chosen: dict[str, nn.Module]) -> list[str
 
 
 def in_attention(model: PreTrainedModel, name: str) -> bool:
-    """Whether a module between this one and the model's top is an attention module."""
+    """Whether any ancestor of this module is an attention module."""
     parts = name.split(".")
     parents = (".".join(parts[:end]) for end in range(1, len(parts)))
     return any(_ATTENTION.search(type(model.get_submodule(p)).__name__) for p in parents)
@@ -176,7 +175,7 @@ def _unknown_target(
 
 
 def _of_experts(model: PreTrainedModel) -> list[str]:
-    """What a LoRA may be put on in a mixture of experts that is no linear map."""
+    """Valid LoRA targets in a mixture of experts that are not linear layers."""
     found = expert_modules(model)
     if not found:
         return []

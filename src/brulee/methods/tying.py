@@ -12,10 +12,10 @@ from brulee.methods.linear import weight_of
 
 
 def untie(model: PreTrainedModel, tables: Collection[nn.Module]) -> None:
-    """Give these modules, and all that share their weights, weights of their own.
+    """Give these modules, and all that share their weights, separate weights.
 
-    Raises InputError for a model that cannot be stored with its embeddings apart (T5: its
-    configuration ties them whatever it is told), before anything is changed.
+    Raises InputError, before anything is changed, for a model that cannot be saved with untied
+    embeddings (T5's configuration always ties them).
     """
     holders = _holders(model)
     shared = {id(table.weight) for table in tables if len(holders[id(table.weight)]) > 1}

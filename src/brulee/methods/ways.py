@@ -1,10 +1,10 @@
-"""How several corrections of one tensor become one; adding a way is a function and a line in WAYS.
+"""How several corrections of one tensor are combined; to add a way, add a line to WAYS.
 
-A way sees the corrections of one tensor as a stack (N, ...) in fp32, the weights (N), and what it
-may need beside them. What a correction is, whoever calls says: a product B A, a factor of one, the
-offsets of IA3's scales from one, or tuned weights less the base's.
+A way receives the corrections of one tensor as a stack (N, ...) in fp32, the weights (N), and its
+settings. The caller decides what a correction is: a product B A, one of its factors, an IA3 scale
+minus one, or tuned weights minus the base's.
 
-Shapes: `N` adapters, `X` the shape of what is corrected, `K` some of its values.
+Shapes: `N` adapters, `X` the shape of the corrected tensor, `K` some of its values.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import torch
 
 from brulee.errors import InputError, unknown
 
-_CHUNK = 2**18  # values; what is worked out of so many stays in a processor's cache
+_CHUNK = 2**18  # values; intermediate results of this size fit in a CPU cache
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a way may need: the share of values kept, and the seed and the name for random ones."""
+    """Settings of a way: the share of values kept; seed and tensor name for random drops."""
 
     density: float = 1.0
     seed: int = 0
@@ -35,10 +35,10 @@ Function = Callable[[torch.Tensor, torch.Tensor, Settings], torch.Tensor]
 
 @dataclass(frozen=True)
 class Way:
-    """A way to combine. `density` is its default, None where it keeps every value.
+    """A way to combine. `density` is its default, None if it keeps every value.
 
-    `averages`: it divides by how many adapters take part itself, so that equal weights are 1 each
-    and not 1 / N.
+    `averages`: it divides by the number of adapters that contribute, so that the default weights
+    are 1 instead of 1 / N.
     """
 
     apply: Function
@@ -60,16 +60,16 @@ def prune(stack_NX: torch.Tensor, weights_N: torch.Tensor, how: Settings) -> tor
 
 
 def ties(stack_NX: torch.Tensor, weights_N: torch.Tensor, how: Settings) -> torch.Tensor:
-    """Trim, elect a sign, and average what has it.
+    """Trim, elect a sign, and average the values that have it.
 
-    Yadav et al. 2023, "TIES-Merging: Resolving Interference When Merging Models", but that the
-    largest values are those of each tensor and not of the whole model, as in PEFT and mergekit.
+    Yadav et al. 2023, "TIES-Merging: Resolving Interference When Merging Models", except that the
+    largest values are selected per tensor, not over the whole model, as in PEFT and mergekit.
     """
     return _agreeing(_largest(stack_NX, how), weights_N)
 
 
 def dare(stack_NX: torch.Tensor, weights_N: torch.Tensor, how: Settings) -> torch.Tensor:
-    """Drop values by chance, scale up the rest, and sum.
+    """Drop values at random, rescale the rest, and sum.
 
     Yu et al. 2024, "Language Models are Super Mario: Absorbing Abilities from Homologous Models as
     a Free Lunch".
@@ -78,7 +78,7 @@ def dare(stack_NX: torch.Tensor, weights_N: torch.Tensor, how: Settings) -> torc
 
 
 def dare_ties(stack_NX: torch.Tensor, weights_N: torch.Tensor, how: Settings) -> torch.Tensor:
-    """DARE's dropping in the place of TIES's trimming."""
+    """TIES with DARE's random dropping instead of trimming."""
     return _agreeing(_dropped(stack_NX, how), weights_N)
 
 
@@ -110,7 +110,7 @@ _ELSEWHERE = {
 
 
 def way_of(name: str) -> Way:
-    """The way of that name. Raises InputError, which knows what PEFT calls them."""
+    """The way of that name. Raises InputError, which translates PEFT's names."""
     if name in WAYS:
         return WAYS[name]
     here = _ELSEWHERE.get(name.lower().replace("-", "_"))
@@ -122,7 +122,7 @@ def way_of(name: str) -> Way:
 
 
 def _largest(stack_NX: torch.Tensor, how: Settings) -> torch.Tensor:
-    """Each correction with only its largest values: `density` of them, rounded down."""
+    """Keep only each correction's largest values: a fraction `density`, rounded down."""
     if how.density >= 1:
         return stack_NX
     flat = stack_NX.flatten(1)
@@ -134,9 +134,9 @@ def _largest(stack_NX: torch.Tensor, how: Settings) -> torch.Tensor:
 
 
 def _dropped(stack_NX: torch.Tensor, how: Settings) -> torch.Tensor:
-    """Each correction with `density` of its values left by chance, scaled up by as much.
+    """Keep a random fraction `density` of each correction's values, rescaled by 1 / density.
 
-    What is drawn depends on the seed, the tensor's name and the adapter's place alone.
+    The draw depends only on the seed, the tensor's name and the adapter's position.
     """
     if how.density >= 1:
         return stack_NX
@@ -149,10 +149,10 @@ def _dropped(stack_NX: torch.Tensor, how: Settings) -> torch.Tensor:
 
 
 def _agreeing(stack_NX: torch.Tensor, weights_N: torch.Tensor) -> torch.Tensor:
-    """The weighted mean over those whose sign is the one that most of the magnitude has.
+    """The mean of the weighted values whose sign has the larger total magnitude.
 
-    A correction that is subtracted votes for what subtracting it does. (PEFT lets it vote as if it
-    were added; for positive weights the two are the same.) Where nothing votes the result is 0.
+    A correction with a negative weight votes with its sign flipped. (PEFT ignores the weight's sign
+    in the vote; for positive weights both are the same.) Where no value agrees the result is 0.
     """
     made_X = torch.empty(stack_NX.shape[1:])
     weights_N1 = weights_N.view(-1, 1)

@@ -1,4 +1,4 @@
-"""A model that was tuned whole, or merged: sealed when it is stored, looked at when it is read."""
+"""Fully tuned or merged models: a digest is stored with them and checked when they are read."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from brulee.models.loading import Base, base_digest
 
 
 def write_model_record(folder: Path, base: Base, source: str, extra: dict[str, Any]) -> None:
-    """Write brulee.json beside a whole model's weights, with their digest."""
+    """Write brulee.json next to a whole model's weights, with their digest."""
     digest = {"weights_digest": base_digest(str(folder))}
     write_record(folder, base, source, {**digest, **extra})
 
 
 def check_whole(folder: Path, base: Base) -> None:
-    """Look for damage in a model that was tuned whole, once it is loaded.
+    """Look for damage in a fully tuned model after it is loaded.
 
-    Raises InputError for any where brulee.json holds its weights' digest, else for values that are
-    not finite; of a model without that file nothing is asked.
+    Raises InputError for any change if brulee.json has the weights' digest, otherwise for values
+    that are not finite; a model without brulee.json is not checked.
     """
     record = read_record(folder)
     check_weights(folder, record, base.digest)
@@ -35,6 +35,6 @@ def check_whole(folder: Path, base: Base) -> None:
 
 
 def check_weights(folder: Path, record: Mapping[str, Any], digest: str) -> None:
-    """Refuse a whole model's weights that have another digest than their record, if it has one."""
+    """Refuse a whole model whose weights do not have the recorded digest, if there is one."""
     if record.get("weights_digest", digest) != digest:
         raise InputError(f"{folder}: its weights are not those that were saved (digest differs).")

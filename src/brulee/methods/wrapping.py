@@ -1,4 +1,4 @@
-"""Modules put around a model's own, which can be switched off and taken off again."""
+"""Modules that wrap a model's own, and can be disabled and removed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from brulee.methods.linear import bias_of, weight_of
 
 
 class Wrapper(nn.Module, ABC):
-    """A module that stands where `base_layer` stood, and calls it.
+    """A module that takes the place of `base_layer` and calls it.
 
-    What it does to a token is `after(x, base_layer(before(x)))`, so that the tokens of several
-    adapters can go through the original at once (inference/routing.py). While `enabled` is False it
-    computes what the original computes. One that is not `by_token` does something else.
+    It computes `after(x, base_layer(before(x)))` for each token, so that tokens of several adapters
+    can go through the original together (inference/routing.py). While `enabled` is False it
+    computes what the original does. A wrapper that is not `by_token` does something else.
     """
 
     by_token: ClassVar[bool] = True
@@ -28,10 +28,10 @@ class Wrapper(nn.Module, ABC):
     def __init__(self, base_layer: nn.Module) -> None:
         super().__init__()
         self.base_layer, self.enabled = base_layer, True
-        self.train(base_layer.training)  # a new module is in training, its model may not be
+        self.train(base_layer.training)  # new modules start in training mode, the model may not be
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """What the original computes, with what this does to it."""
+        """The original's output, modified by `before` and `after`."""
         out: torch.Tensor
         if not self.enabled:
             out = self.base_layer(x)
@@ -39,20 +39,20 @@ class Wrapper(nn.Module, ABC):
         return self.after(x, self.base_layer(self.before(x)))
 
     def before(self, x: torch.Tensor) -> torch.Tensor:
-        """What the original is given instead of x."""
+        """The input that the original gets instead of x."""
         return x
 
     def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        """What stands in for the original's output `out`, which may be written over."""
+        """The output that replaces the original's `out`, which may be overwritten."""
         return out
 
     @abstractmethod
     def merged(self) -> dict[str, torch.Tensor]:
-        """What the original's parameters become when this is folded in, by name, in fp32."""
+        """The original's parameters with this merged in, by name, in fp32."""
 
     @property
     def weight(self) -> torch.Tensor:
-        """The original's weight: some models (T5) look at its type before they call the layer."""
+        """The original's weight: some models (T5) read its dtype before they call the layer."""
         return weight_of(self.base_layer)
 
     @property
@@ -65,7 +65,7 @@ W = TypeVar("W", bound=Wrapper)
 
 
 class Wrapping(Generic[W]):
-    """Wrappers on a model whose own parameters are frozen, by the path they stand at."""
+    """Wrappers on a model with frozen parameters, by module path."""
 
     def __init__(self, model: PreTrainedModel, layers: Mapping[str, W]) -> None:
         self.model, self.layers = model, dict(layers)
@@ -75,14 +75,14 @@ class Wrapping(Generic[W]):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Write what the wrappers make of them into the originals, and take the wrappers off."""
+        """Write the merged parameters into the originals and remove the wrappers."""
         for layer in self.layers.values():
             for key, value in layer.merged().items():
                 layer.base_layer.get_parameter(key).copy_(value)
         self.off()
 
     def off(self) -> None:
-        """Put the originals back and thaw what was frozen."""
+        """Restore the originals and unfreeze what was frozen."""
         for name, layer in self.layers.items():
             put(self.model, name, layer.base_layer)
         for parameter in self._thaw:

@@ -1,1 +1,1 @@
-"""Memory, time and disk before they are spent."""
+"""Prediction of memory, time and disk space before a training."""

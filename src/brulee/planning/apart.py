@@ -1,8 +1,8 @@
-"""Trials in processes of their own, forked from one that has read everything they need.
+"""Trials in separate processes, forked from one that has already imported everything.
 
-What a process takes can only be seen in one that has done nothing else; and one started anew for
-each trial would spend seconds on imports. So a process is started that imports and prepares, and
-every trial is forked from it. It never computes anything itself: threads do not survive a fork.
+Memory can only be measured in a process that has done nothing else, and starting a new one for each
+trial would spend seconds on imports. So one process imports and prepares, and every trial is forked
+from it. That process never computes anything itself, because threads do not survive a fork.
 
     with Apart(("brulee.pipeline.tuning",), load, recipe) as apart:
         apart.run(trial, "lora", 3)        # trial(load(recipe), "lora", 3), in a fork
@@ -26,14 +26,14 @@ import psutil
 from brulee.errors import BruleeError
 
 T = TypeVar("T")
-# Elsewhere a fork of a process with system libraries in it is not safe, and trials share one.
+# On other systems forking a process with system libraries loaded is unsafe; trials share one.
 _FORKS = sys.platform == "linux"
 
 
 class Apart:
-    """Imports `modules` in another process and prepares there what every trial is given first.
+    """Imports `modules` in another process, and prepares there the first argument of every trial.
 
-    Functions, arguments and results are pickled, through a pipe and never onto disk.
+    Functions, arguments and results are pickled through a pipe, never to disk.
     """
 
     def __init__(
@@ -45,17 +45,17 @@ class Apart:
         self._ready = False
 
     def __enter__(self) -> Apart:
-        """The process is at work already."""
+        """The process is already running."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it, hearing what it still has to say: it may be preparing what nobody asked for."""
+        """End it and drain its output: it may still be preparing."""
         self._process.communicate()
 
     def run(self, trial: Callable[..., T], *arguments: Any) -> T:
-        """What `trial` gives of what was prepared and these arguments; raises what it raised.
+        """The result of `trial` on the prepared value and these arguments; re-raises its errors.
 
-        Raises BruleeError where its process died, as it does when memory runs out.
+        Raises BruleeError if its process died, as it does when memory runs out.
         """
         if not self._ready:
             self._receive()
@@ -84,9 +84,9 @@ class Apart:
 
 
 def unseen_bytes() -> int:
-    """In a trial: what of the libraries' files only the process that it was forked from has mapped.
+    """In a trial: bytes of library files that only the parent process has mapped.
 
-    A process that was not forked would have all of it in memory.
+    A process that was not forked would have them in its own memory.
     """
     if not _FORKS:
         return 0
@@ -98,7 +98,7 @@ _DIED = "a trial's process died, most likely because memory ran out; free some a
 
 
 def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bool, Any]:
-    """Whether it went well, and the result or the error."""
+    """Whether the call succeeded, and its result or error."""
     try:
         return True, function(*arguments)
     except BruleeError as error:
@@ -111,12 +111,13 @@ def _forked(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
     """The pickled outcome of a call in a fork."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
-        # Of threads, which Python 3.12 tells of: no fork needs those of the libraries.
+        # Python 3.12 warns about threads in the parent; the fork does not need the libraries'
+        # threads.
         warnings.simplefilter("ignore", DeprecationWarning)
         process = os.fork()
     if process == 0:
         os.close(reading)
-        # Its threads are gone; without this it would say so.
+        # tokenizers would warn that its threads are gone.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         with os.fdopen(writing, "wb") as answer:
             pickle.dump(_outcome(function, arguments), answer)
@@ -131,7 +132,7 @@ def _forked(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
 def _serve(modules: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what else is printed is not an answer
+    os.dup2(2, 1)  # anything else that is printed is not an answer
     for module in modules:
         import_module(module)
     prepare, arguments = pickle.load(sys.stdin.buffer)

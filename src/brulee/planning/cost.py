@@ -1,4 +1,4 @@
-"""The time of a training and its bytes on disk."""
+"""The time of a training, and its disk space."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from brulee.planning.probe import Probe
 class Cost:
     """Seconds of training, without loading, validation and scoring; bytes of the run's folder.
 
-    `checkpoint_bytes` are those of the most checkpoints that lie there at one time, `folder_bytes`
-    of them, or of those that are left and the result beside them, whichever are more.
+    `checkpoint_bytes` is the peak size of the checkpoints; `folder_bytes` is the larger of that and
+    the final checkpoints plus the result.
     """
 
     seconds: float
@@ -24,7 +24,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Saves:
-    """How many checkpoints a training writes, how many of them it keeps, and a best one besides."""
+    """How many checkpoints a training writes and keeps, and whether it also keeps a best one."""
 
     written: int
     keep: int
@@ -32,12 +32,12 @@ class Saves:
 
     @property
     def left(self) -> int:
-        """How many there are at the end."""
+        """How many remain at the end."""
         return min(self.keep, self.written) + self.best
 
     @property
     def most(self) -> int:
-        """How many there are at one time: the oldest goes when the newest is whole."""
+        """The peak number: the oldest is deleted after the newest is complete."""
         return min(self.keep + 1, self.written) + self.best
 
 
@@ -51,11 +51,11 @@ def cost(
     result_bytes: int,
     saves: Saves,
 ) -> Cost:
-    """Scale what was probed to all `tokens` and `steps`.
+    """Scale a probe to all `tokens` and `steps`.
 
-    A document takes `document_seconds` to be read and turned into tokens.
+    Reading and tokenizing a document takes `document_seconds`.
     """
-    # Trained values are as many bytes as their gradients.
+    # Trained values take as many bytes as their gradients.
     one = int(whole.gradients + whole.optimizer)
     seconds = tokens * whole.token + steps * whole.update + whole.first
     return Cost(

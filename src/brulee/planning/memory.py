@@ -1,4 +1,4 @@
-"""The peak memory of a training, from its parts."""
+"""The peak memory of a training, by component."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from brulee.training.memory import current_bytes
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes at the highest moment of a training, from its first step to its last checkpoint.
+    """Bytes at the peak of a training, from its first step to its last checkpoint.
 
-    `runtime` is what the process takes without a model; 0 on CUDA, where it is not on the device.
-    `activations` are whatever else a pass holds, the room of kernels and allocator among it.
-    `saving` is what a checkpoint takes while it is written, beyond the other parts.
+    `runtime` is what the process takes without a model; 0 on CUDA, as it is not on the device.
+    `activations` is everything else in a pass, including kernel workspaces and allocator overhead.
+    `saving` is what writing a checkpoint takes in addition.
     """
 
     weights: int
@@ -31,15 +31,15 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of all parts."""
         return sum(asdict(self).values())
 
 
 def memory(whole: Probe, vocabulary: int, learned: int, device: str = "cpu") -> Memory:
-    """Tell the parts of a peak probed on a type of device; `learned` tokens go through the head."""
+    """Split a probed peak into its parts; `learned` tokens go through the head."""
     held = whole.runtime + whole.weights + whole.gradients + whole.optimizer
     passing = max(0.0, whole.peak - held)
-    # The logits of a chunk and as much again while they become their gradient.
+    # The logits of a chunk, and the same again for their gradient.
     logits = min(passing, 2 * 4 * min(learned * vocabulary, CHUNK_LOGITS[device]))
     return Memory(
         weights=int(whole.weights),
@@ -53,7 +53,7 @@ def memory(whole: Probe, vocabulary: int, learned: int, device: str = "cpu") -> 
 
 
 def room(device: torch.device) -> int:
-    """Bytes that a training may take on this machine now."""
+    """Bytes that a training on this machine may use now."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device)

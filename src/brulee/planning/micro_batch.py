@@ -1,4 +1,4 @@
-"""How many tokens of a pass fit into the memory that is free."""
+"""How many tokens per pass fit into the free memory."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from brulee.models.quantising import held_bytes
 from brulee.models.stack_configs import stack_configs
 from brulee.planning.memory import room
 
-# Of what is free, the part that may be counted on.
+# The fraction of free memory to rely on.
 _SHARE = 0.8
-# What a layer keeps of a token for the backward pass is at most so many times its width and the
-# width of its feed-forward part, in the format that it computes in.
+# Upper bound on what a layer keeps per token for the backward pass, in multiples of its width and
+# of its feed-forward's inner width, in the dtype of the computation.
 _WIDTHS, _INNER = 14, 5
 _DEPTHS = ("num_decoder_layers", "encoder_layers", "decoder_layers")
 _INNERS = ("encoder_ffn_dim", "decoder_ffn_dim")
-# Gradient and two moments of a trained value, in fp32.
+# Gradient and two moments per trained value, in fp32.
 _TRAINED_BYTES = 12
-_LEAST = 256  # a pass of fewer tokens saves nothing worth having
+_LEAST = 256  # smaller passes save no relevant memory
 
 
 def fitting_tokens(
     model: PreTrainedModel, parameters: Sequence[torch.nn.Parameter], device: torch.device
 ) -> int:
-    """Tokens in one pass for which there is memory beside weights, gradients and moments.
+    """Tokens per pass that fit into memory next to weights, gradients and moments.
 
-    A bound from above on what a token takes, not a measurement: where there is plenty of memory,
-    as nearly always on a CPU, more comes out than anybody would put into a pass.
+    Uses an upper bound per token, not a measurement: with plenty of memory, as nearly always on a
+    CPU, the result is larger than any pass would be.
     """
     trained = sum(p.numel() for p in parameters)
     return tokens_within(room(device), model, held_bytes(model), trained, model.dtype.itemsize)
 
 
 def tokens_within(free: int, model: PreTrainedModel, held: int, trained: int, itemsize: int) -> int:
-    """The same of a model of this shape, of which `held` bytes of weights lie in memory.
+    """The same for a model of this shape, with `held` bytes of weights in memory.
 
-    Its passes compute in a format of `itemsize` bytes, and so many values are trained.
+    Passes compute in a dtype of `itemsize` bytes; `trained` is the number of trained values.
     """
-    # A token goes through one stack, which is the larger one.
+    # A token passes through one stack; assume the larger one.
     sizes = [_sizes(config) for config in stack_configs(model.config)]
     layers, width, inner = (max(own) for own in zip(*sizes, strict=True))
     experts = experts_in(model)
     widths = _WIDTHS
-    if experts is not None:  # each has a copy of what it reads, and of what it makes
+    if experts is not None:  # each has copies of its inputs and outputs
         inner, widths = max(inner, experts.used * experts.inner), widths + 2 * experts.used
     token_bytes = layers * (widths * width + _INNER * inner) * itemsize
     left = _SHARE * free - held - trained * _TRAINED_BYTES
@@ -54,13 +54,13 @@ def tokens_within(free: int, model: PreTrainedModel, held: int, trained: int, it
 
 
 def _sizes(config: PretrainedConfig) -> tuple[int, int, int]:
-    """Layers, width and inner width; of an encoder and a decoder in one, the larger of both."""
+    """Layers, width and inner width; for an encoder-decoder configuration, the larger ones."""
     width = int(config.hidden_size)
     given = getattr(config, "intermediate_size", None) or getattr(config, "d_ff", None)
     inner, layers = int(given or 4 * width), int(config.num_hidden_layers)
     if config.is_encoder_decoder:
         layers = max(layers, *(int(getattr(config, name, None) or 0) for name in _DEPTHS))
         inner = max(inner, *(int(getattr(config, name, None) or 0) for name in _INNERS))
-        # T5's queries of all heads are up to 16 times as wide as what they are made of.
+        # T5's queries of all heads together are up to 16 times as wide as the model.
         width = max(width, int(config.num_attention_heads * (getattr(config, "d_kv", None) or 0)))
     return layers, width, inner

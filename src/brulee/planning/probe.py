@@ -1,7 +1,7 @@
-"""A moment of a method's training on a model of a few layers: what it takes, to be scaled up.
+"""A short training on a model of a few layers, measured so that it can be scaled up.
 
-Nothing is looked up. The recipe's own first documents go through the code that will train, so that
-whatever that code saves or wastes is in the numbers; two depths give what one more layer adds.
+Nothing is looked up. The recipe's own first documents go through the actual training code, so that
+the numbers include everything it saves or wastes; two depths give the cost of one more layer.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import optimizer_of
 from brulee.training.passes import Passes
 
-# Steps that are tried, fewer where a training has fewer. The first prepares things for all; with
-# new lengths of documents memory goes on rising for a while.
+# Steps to run, or fewer if the training has fewer. The first includes one-time work; memory keeps
+# rising for a while as documents of new lengths arrive.
 _STEPS = 8
-_TOKENS = 4096  # of a step; more are alike
+_TOKENS = 4096  # of a step; more give no new information
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What training took on a model of `layers` layers. Seconds, and bytes.
+    """The cost of training a model with `layers` layers, in seconds and bytes.
 
-    `token` is per token of a pass, `update` per step (clipping and AdamW), `first` what the first
-    step takes beyond that. `runtime` is there before there is a model: Python and its libraries,
-    and the data; 0 on CUDA. `peak` is the highest moment of the steps, `saving` of writing a
-    checkpoint, both with all of the rest.
+    `token` is per token of a pass, `update` per step (clipping and the optimiser), `first` the
+    extra time of the first step. `runtime` is the memory before there is a model: Python, its
+    libraries, and the data; 0 on CUDA. `peak` is the peak of the steps, `saving` that of writing a
+    checkpoint, both including everything else.
     """
 
     layers: int
@@ -53,14 +53,14 @@ class Probe:
     runtime: float
 
     def deeper(self, other: Probe, layers: int) -> Probe:
-        """What this one and the deeper `other` say of a model of so many layers."""
+        """Extrapolate from this probe and the deeper `other` to a model with `layers` layers."""
         steps = (layers - self.layers) / max(1, other.layers - self.layers)
         a, b = asdict(self), asdict(other)
         grown = {key: max(a[key], a[key] + steps * (b[key] - a[key])) for key in a}
         return Probe(**{**grown, "layers": layers})
 
     def beside(self, more: int) -> Probe:
-        """The same in a process that held so many bytes more from the beginning."""
+        """The same in a process that used `more` additional bytes from the beginning."""
         return replace(
             self,
             peak=self.peak + more,
@@ -71,14 +71,14 @@ class Probe:
 
 @dataclass(frozen=True)
 class Work:
-    """The heaviest pass of some steps, and whether a step has passes before it."""
+    """The largest pass of some steps, and whether its step has more than one pass."""
 
     heaviest: list[Encoded]
     accumulates: bool
 
 
 def heaviest(steps: Sequence[Sequence[Encoded]], passes: Passes) -> Work:
-    """Cut the steps as training will, and find the pass of the most tokens."""
+    """Split the steps as training will, and find the pass with the most tokens."""
     found = Work([], False)
     for step in steps:
         parts = list(passes.parts(step))
@@ -89,12 +89,12 @@ def heaviest(steps: Sequence[Sequence[Encoded]], passes: Passes) -> Work:
 
 
 def tokens_of(documents: Sequence[Encoded]) -> int:
-    """Their tokens in all."""
+    """Their total number of tokens."""
     return sum(len(d.ids) for d in documents)
 
 
 class Prober:
-    """Begins before there is a model, so that what was there already is told apart."""
+    """Created before the model, to measure the memory used until then."""
 
     def __init__(self, layers: int, device: torch.device) -> None:
         self.layers, self.device = layers, device
@@ -107,7 +107,7 @@ class Prober:
         steps: Sequence[Sequence[Encoded]],
         spec: TrainSpec,
     ) -> Probe:
-        """Train at a rate of 0 on the first of the steps, then on their heaviest pass; save."""
+        """Train at a rate of 0 on the first steps, then on the largest pass; save a checkpoint."""
         groups = attached.groups()
         parameters = [p for group in groups for p in group.parameters]
         optimizer = optimizer_of(spec, groups, 0.0)
@@ -141,7 +141,7 @@ class Prober:
         optimizer: torch.optim.Optimizer,
         steps: Sequence[Sequence[Encoded]],
     ) -> dict[str, float]:
-        """Steps of other documents each, as in training: kernels prepare for every new length."""
+        """Steps with different documents, as in training: kernels prepare for every new length."""
         tokens, work, updates = [], [], []
         for i in range(max(2, min(_STEPS, len(steps)))):
             documents = _beginning(steps[i % len(steps)])
@@ -161,7 +161,7 @@ class Prober:
         optimizer: torch.optim.Optimizer,
         steps: Sequence[Sequence[Encoded]],
     ) -> int:
-        """The heaviest pass, after one before it where a step has such; the gradients' bytes."""
+        """Run the largest pass, twice if its step accumulates; returns the gradients' bytes."""
         work = heaviest(steps, passes)
         for _ in range(2 if work.accumulates else 1):
             passes.backward(work.heaviest)
@@ -181,7 +181,7 @@ class Prober:
 
 
 def _beginning(step: Sequence[Encoded]) -> Sequence[Encoded]:
-    """The step's first documents, enough to stand for all of it."""
+    """The step's first documents, enough to represent all of it."""
     ends = [*accumulate(len(d.ids) for d in step)]
     return step[: 1 + sum(end <= _TOKENS for end in ends)]
 

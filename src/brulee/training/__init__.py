@@ -1,1 +1,1 @@
-"""The training loop and what it needs to survive."""
+"""The training loop, its checkpoints, and its handling of failures."""

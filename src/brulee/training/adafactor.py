@@ -1,4 +1,4 @@
-"""Adafactor: a step scaled by the gradients' mean squares, of which rows and columns are kept."""
+"""Adafactor: steps scaled by the mean squared gradients, of which it keeps row and column means."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch.optim import Optimizer
 from brulee.training.whole import cut_as, whole
 
 _LEAST: Final = 1e-30  # added to squares
-_DECAY: Final = -0.8  # the share of the new squares is steps ** _DECAY
-_LONGEST: Final = 1.0  # root mean square of an update, in learning rates
+_DECAY: Final = -0.8  # the weight of the new squares is steps ** _DECAY
+_LONGEST: Final = 1.0  # largest root mean square of an update, in learning rates
 
 
 class Adafactor(Optimizer):
     """Shazeer and Stern 2018, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost".
 
-    Of a matrix (R, C) R + C numbers are kept, where AdamW keeps two for every value; there is no
-    mean of gradients. Learning rates are of AdamW's size: steps are neither relative to the
-    weights nor follow a schedule of their own, as transformers' Trainer sets it. `groups` have
-    `params`, `lr` and `weight_decay`, which is decoupled.
+    For a matrix (R, C) it keeps R + C values, where AdamW keeps two per weight; there is no first
+    moment. Learning rates are comparable to AdamW's: steps are neither relative to the weights nor
+    on an internal schedule, as in transformers' Trainer. `groups` have `params`, `lr` and
+    `weight_decay`, which is decoupled.
     """
 
     def __init__(self, groups: list[dict[str, Any]]) -> None:
@@ -29,7 +29,7 @@ class Adafactor(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         assert closure is None, "the loop has the gradient already"
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -40,8 +40,8 @@ class Adafactor(Optimizer):
 
 
 def _update(gradient: torch.Tensor, state: dict[str, Any]) -> torch.Tensor:
-    """What to take off, in learning rates."""
-    # Read back from a checkpoint it is a tensor, whose value is asked for once.
+    """The update to subtract, in learning rates."""
+    # Restored from a checkpoint it is a tensor, which is read only once.
     state["step"] = int(state.get("step", 0)) + 1
     share = state["step"] ** _DECAY
     square = gradient.square() + _LEAST
@@ -57,8 +57,8 @@ def _update(gradient: torch.Tensor, state: dict[str, Any]) -> torch.Tensor:
 
 
 def _mean(state: dict[str, Any], name: str, new: torch.Tensor, share: float) -> torch.Tensor:
-    """The running mean with `share` of what is new; the first step's share is all."""
-    # A checkpoint's was cut up as the parameter is, if it has its shape.
+    """The running mean, with weight `share` for the new value; the first step sets it."""
+    # A restored one is sharded like the parameter if it has its shape.
     state[name] = whole(state[name]).lerp_(new, share) if name in state else new
     held: torch.Tensor = state[name]
     return held

@@ -1,4 +1,4 @@
-"""How fast and how small a training is, against what the machine can do."""
+"""Speed and memory of a training, compared with what the machine can do."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from brulee.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Measured:
-    """What every step took. Tokens are real ones, without padding.
+    """The measurements of every step. Tokens exclude padding.
 
-    `operations` are those of all counted steps (`training_operations`); `rates` the machine's
-    matrix products, in operations a second by number format; `loops` what norms and the like were
-    computed by: "C" or "Triton" (models/kernels), or "PyTorch".
+    `operations` are those of all counted steps (`training_operations`); `rates` is the machine's
+    matrix product rate, in operations per second by dtype; `loops` says what computes norms and the
+    like: "C" or "Triton" (models/kernels), or "PyTorch".
     """
 
     seconds: list[float]
@@ -34,12 +34,12 @@ class Measured:
 
     @property
     def tokens_per_second(self) -> float:
-        """Over all steps but the first, which warms caches up, where there are more."""
+        """Over all steps except the first, which warms up caches, if there are more."""
         first = min(1, len(self.seconds) - 1)
         return sum(self.tokens[first:]) / sum(self.seconds[first:])
 
     def share(self, dtype: str) -> float:
-        """Of the machine's own product rate in a number format, what the steps reached."""
+        """The fraction of the machine's product rate for a dtype that the steps reached."""
         per_token = self.operations / sum(self.tokens)
         return per_token * self.tokens_per_second / self.rates[dtype]
 
@@ -51,7 +51,7 @@ class Measured:
 
 
 def measure(trainer: Trainer) -> Measured:
-    """Train to the end, with the machine's product rates measured before."""
+    """Train to the end, after measuring the machine's product rates."""
     device = trainer.base.device
     rates = {
         str(dtype).removeprefix("torch."): product_rate(dtype, device)

@@ -1,17 +1,17 @@
 """A pass recorded once as a CUDA graph and replayed: one launch instead of thousands.
 
 A small model's pass is thousands of kernels of a few microseconds each, and Python launches them
-more slowly than a GPU computes them. A graph has them in one launch, but only for one set of sizes.
-No two packs are of one length, so a pack is filled up by a document that nothing is learned from,
-until its sizes are some that come again:
+more slowly than a GPU runs them. A graph needs one launch, but is only valid for one set of sizes.
+Packs all have different lengths, so each is padded with a filler document that has no targets, up
+to sizes that recur:
 
     |-- a --|- b -|---- c ----|~~ filler ~~|      rows, queries of the last layer, learned positions
 
-Sizes that are met for the first time are computed as ever, those that come again are recorded. A
-recording is replayed at once and held against the same pass unrecorded; where it differs, or cannot
-be made, everything is computed as before. BRULEE_GRAPHS=1 asks for it, BRULEE_GRAPHS=auto as far as
-a replay, with its filler, takes less time than the pass itself; where a GPU is busy anyhow it does
-not. No GPU was at hand when this was written, so only the stand-in of its tests has run it.
+Sizes are computed normally the first time and recorded the second time. A recording is replayed at
+once and compared with the same pass unrecorded; if it differs, or cannot be made, everything is
+computed normally. BRULEE_GRAPHS=1 turns this on; BRULEE_GRAPHS=auto only uses replays that,
+including their filler, take less time than the pass itself, which is not the case if the GPU is
+busy anyway. Not run on a GPU yet: the tests use a stand-in.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ from brulee.progress import note
 from brulee.training.exhaustion import is_exhaustion
 from brulee.training.graphs import Pass, Record, on_cuda
 
-MOST = 24  # graphs; a pass of further sizes is computed as ever
+MOST = 24  # graphs; passes of further sizes are computed normally
 SWITCH = "BRULEE_GRAPHS"
 _MODES = ("", "0", "1", "auto")
-# The longest document counts as the next power of two from here: a kernel is told it to know how
-# many blocks there may be, and those without rows end at once.
+# The longest document is rounded up to a power of two from here on: kernels use it to set the
+# number of blocks, and blocks without rows end at once.
 _LONGEST = 512
-_TRIES = 3  # of a replay and of the pass itself, the best of which are compared
-_LOSSES = 3  # sizes whose replay was slower, after which no others are recorded
-_TOLERANCE = 1e-2  # of a loss or the length of a gradient, for a replay beside the same unrecorded
+_TRIES = 3  # of a replay and of the pass itself; the fastest of each are compared
+_LOSSES = 3  # slower replays after which nothing more is recorded
+_TOLERANCE = 1e-2  # relative: loss and gradient norm of a replay, compared with the pass itself
 
 Precision = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a recording holds for: rows, the last layer's queries, learned positions and so on."""
+    """The sizes that a recording is valid for; `asked` are the last layer's queries."""
 
     rows: int
     asked: int
@@ -66,7 +66,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class _Recording:
-    """`reached` are the parameters, by number, that the pass gives a gradient."""
+    """`reached`: indices of the parameters that get a gradient in the pass."""
 
     inputs: Prepared
     replay: Pass
@@ -74,11 +74,11 @@ class _Recording:
 
 
 class Captured:
-    """Gradients of packs, by recordings where their sizes have been met before.
+    """Gradients of packs, replayed from recordings if their sizes were seen before.
 
-    `gradient` adds to the parameters' gradients, as `torch.autograd.backward` does. `keeps` is
-    whether there is memory that only recordings need. With `timed` only those recordings are used
-    that are faster than the pass itself.
+    `gradient` adds to the parameters' gradients, like `torch.autograd.backward`. `keeps`: whether
+    recordings hold memory. With `timed`, only recordings that are faster than the pass itself are
+    used.
     """
 
     def __init__(
@@ -86,19 +86,19 @@ class Captured:
     ) -> None:
         self._loss, self._precision, self._record, self._timed = loss, precision, record, timed
         device = loss.model.device
-        self._share = torch.ones((), device=device)  # what a pass's summed loss is multiplied with
-        self._found = torch.zeros((), device=device)  # and the product of both
+        self._share = torch.ones((), device=device)  # a pass's summed loss is scaled by this
+        self._found = torch.zeros((), device=device)  # the scaled loss
         self._met: set[Sizes] = set()
         self._recorded: dict[Sizes, _Recording] = {}
         self._slower: set[Sizes] = set()
-        self._reached: tuple[int, ...] = ()  # by the pass that was computed last
+        self._reached: tuple[int, ...] = ()  # by the last computed pass
         self._works = True
         self.keeps, self.replayed = False, 0
 
     def gradient(self, documents: Sequence[Encoded], over: int) -> torch.Tensor | None:
-        """Their summed loss / `over`, and its gradient; None where that has to be computed as ever.
+        """The summed loss / `over` with its gradient; None if it has to be computed normally.
 
-        The scalar that is returned is overwritten by the next call.
+        The returned scalar is overwritten by the next call.
         """
         if not self._works:
             return None
@@ -124,7 +124,7 @@ class Captured:
     def _replay(
         self, recording: _Recording, documents: Sequence[Encoded], shared: int, sizes: Sizes
     ) -> None:
-        """Add the gradients of these documents to what parameters have."""
+        """Add these documents' gradients to the parameters'."""
         prepared = self._prepared(documents, shared, sizes)
         self._take_gradients(recording.reached)
         for mine, new in zip(recording.inputs.tensors(), prepared.tensors(), strict=True):
@@ -149,7 +149,7 @@ class Captured:
         return self._loss.decoder
 
     def _take_gradients(self, reached: Sequence[int]) -> None:
-        """Have the gradients of these parameters be what recordings add to."""
+        """Make these parameters' gradients the tensors that recordings add to."""
         pairs = [(self._parameters[i], self._sums[i]) for i in reached]
         fresh = [total for parameter, total in pairs if parameter.grad is None]
         held = [
@@ -157,7 +157,7 @@ class Captured:
             for parameter, total in pairs
             if parameter.grad is not None and parameter.grad is not total
         ]
-        if fresh:  # in as few launches as a GPU needs
+        if fresh:  # in few kernel launches
             torch._foreach_zero_(fresh)
         if held:
             torch._foreach_copy_([total for total, _ in held], [grad for _, grad in held])
@@ -180,13 +180,13 @@ class Captured:
     def _recording(
         self, documents: Sequence[Encoded], shared: int, sizes: Sizes
     ) -> _Recording | None:
-        """Record a pass over documents of these sizes; None where it is not to be used.
+        """Record a pass for these sizes; None if the recording cannot be used.
 
-        For good where it cannot be made or does not give the same.
+        Recording stops for good if it fails or gives different results.
         """
         self.keeps = True
         inputs = self._prepared(documents, shared, sizes)
-        before = [total.clone() for total in self._sums]  # may hold an earlier pass of this step
+        before = [total.clone() for total in self._sums]  # may contain an earlier pass of this step
         grads = [parameter.grad for parameter in self._parameters]
         pays = True
         try:
@@ -205,7 +205,7 @@ class Captured:
             torch._foreach_copy_(self._sums, before)
             for parameter, grad in zip(self._parameters, grads, strict=True):
                 parameter.grad = grad
-        if not same:  # and the earlier ones are of no use
+        if not same:  # earlier recordings cannot be trusted either
             self._works = self.keeps = False
             self._recorded.clear()
         if not pays:
@@ -216,7 +216,7 @@ class Captured:
     def _pays(
         self, recording: _Recording, documents: Sequence[Encoded], shared: int, sizes: Sizes
     ) -> bool:
-        """Whether a replay, with all that it needs, takes less time than the pass itself."""
+        """Whether a replay, including its preparation, is faster than the pass itself."""
 
         def replayed() -> None:
             self._replay(recording, documents, shared, sizes)
@@ -254,7 +254,7 @@ class Captured:
         return all(near)
 
     def _outcome(self, run: Pass) -> tuple[float, float]:
-        """The loss that a pass finds, and the length of its gradient."""
+        """The loss of a pass, and its gradient norm."""
         torch._foreach_zero_(self._sums)
         run()
         length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(self._sums)))
@@ -262,13 +262,13 @@ class Captured:
 
 
 def sizes_of(documents: Sequence[Encoded], shared: int) -> Sizes:
-    """The next sizes that come again for a pack of these documents and its filler."""
+    """The next recurring sizes for a pack of these documents and a filler."""
     lengths = [len(d.ids) for d in documents]
     learned = _next(sum(d.learned for d in documents) + 1, parts=2)
     filled = learned - sum(d.learned for d in documents)
     asked = sum(len(d.ids) - d.spans[0][0] + 1 for d in documents)
     every = _next(asked + filled + 1, parts=2)
-    # The filler's own rows are all that it asks for, or more.
+    # The filler has at least as many rows as it has queries.
     rows = shared + sum(lengths) - shared * len(lengths)
     whole = _next(rows + every - asked, parts=8)
     longest = max(*lengths, shared + whole - rows)
@@ -277,7 +277,7 @@ def sizes_of(documents: Sequence[Encoded], shared: int) -> Sizes:
 
 
 def filled_up(documents: Sequence[Encoded], shared: int, sizes: Sizes) -> Batch:
-    """A pack of these sizes: the documents, and one that has no target."""
+    """A pack of these sizes: the documents, and a filler without targets."""
     learned = sum(d.learned for d in documents)
     asked = sizes.asked - sum(len(d.ids) - d.spans[0][0] + 1 for d in documents)
     own = sizes.rows - shared - sum(len(d.ids) - shared for d in documents)
@@ -290,13 +290,13 @@ def filled_up(documents: Sequence[Encoded], shared: int, sizes: Sizes) -> Batch:
 
 
 def _next(size: int, parts: int) -> int:
-    """The next of the sizes of which there are `parts` between a power of two and its double."""
+    """Round up to a multiple of 1 / `parts` of the power of two below, or of 64 if that is more."""
     step = max(64, (1 << size.bit_length() - 1) // parts)
     return -(-size // step) * step
 
 
 def _lengthened(prepared: Prepared, longest: int) -> Prepared:
-    """A kernel is told the longest document, which is part of what is recorded."""
+    """Set the longest document, a kernel argument that is part of the recording."""
     every = replace(prepared.every, longest=(longest, longest))
     last = replace(prepared.last, longest=(longest, longest))
     return replace(prepared, every=every, last=last)
@@ -310,10 +310,10 @@ def _drops(module: nn.Module) -> bool:
 def captured(
     loss: CompletionLoss, precision: Precision, dtype: torch.dtype, noise: bool = False
 ) -> Captured | None:
-    """Recordings for a model's passes, where they are asked for and a kernel attends.
+    """Recordings for a model's passes, if requested and if an attention kernel is used.
 
-    Says why there are none where they are asked for; `noise` is drawn anew in every pass. Raises
-    InputError where BRULEE_GRAPHS asks for something else.
+    Notes the reason if they were requested but cannot be made; `noise` is drawn in every pass.
+    Raises InputError for an invalid value of BRULEE_GRAPHS.
     """
     mode = os.environ.get(SWITCH, "")
     if mode not in _MODES:
@@ -327,21 +327,21 @@ def captured(
 
 
 def _unrecorded(loss: CompletionLoss, dtype: torch.dtype) -> str | None:
-    """Which passes a model's are, where those cannot be recorded."""
+    """Why a model's passes cannot be recorded, as a noun phrase; None if they can."""
     decoder = loss.decoder
     if loss.model.config.is_encoder_decoder:
         return "passes of an encoder-decoder"
     if not isinstance(decoder, FusedDecoder):
         return "passes through transformers' own code"
-    if decoder.held.refreshes:  # a replay would not be noticed by what writes trained values
+    if decoder.held.refreshes:  # a replay would not trigger writing trained values
         return "passes after each of which trained values are written"
     if any(layer.cap is not None for layer in decoder.form.layers):
-        # No kernel bends scores, so a pass's launches depend on each document's length.
+        # No kernel caps scores, so a pass's launches depend on each document's length.
         return "passes with bent attention scores"
     if decoder.form.drops:
         return "passes with dropout"
     width = decoder.width
     if not takes_all_documents(torch.empty(0, width, dtype=dtype, device=loss.model.device)):
         return "passes in which no kernel attends to all documents at once"
-    # What a recording draws on its way would be missing from the numbers to come.
+    # Random numbers drawn during recording would be missing from the later sequence.
     return "passes with dropout" if any(map(_drops, loss.model.modules())) else None

@@ -1,12 +1,12 @@
-"""Checkpoints of a run: whole or not there, and enough to go on bit for bit.
+"""Checkpoints of a run: complete or absent, and sufficient to resume bit for bit.
 
     checkpoints/step-12/
       weights.safetensors     the trained parameters, in their own dtype
-      optimizer.safetensors   the optimiser's means and step counts, each process's random state
-      state.json              the step, and the digest of both files
+      optimizer.safetensors   the optimiser's moments and step counts, each process's random state
+      state.json              the step, and the digests of both files
 
-A checkpoint is written under a temporary name and renamed; `state.json` seals it. What is stored
-does not depend on how many processes trained, so that any number may go on.
+A checkpoint is written under a temporary name and renamed; `state.json` seals it. Its contents do
+not depend on the number of processes, so that any number of them can resume.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def save(
     keep: int,
     world: World = ALONE,
 ) -> None:
-    """Write checkpoint `step-N`, then drop all but the newest `keep`.
+    """Write checkpoint `step-N`, then delete all but the newest `keep`.
 
-    Every process of the world calls it, one writes. Raises OSError when the disk is full or
-    read-only; older checkpoints are then untouched.
+    All processes must call it; one writes. Raises OSError if the disk is full or read-only; older
+    checkpoints then remain.
     """
     named = ((str(i), parameter.data) for i, parameter in enumerate(parameters))
     weights = whole(named, world)
@@ -66,10 +66,10 @@ def save(
 
 
 def newest(root: Path, like: Mapping[str, Any] | None = None) -> Checkpoint | None:
-    """The newest whole checkpoint; torn ones are passed over.
+    """The newest complete checkpoint; incomplete ones are skipped.
 
-    Raises InputError for one whose state is not `like` this one: another version wrote it; and for
-    a file where a checkpoint's folder would be.
+    Raises InputError for one whose state lacks keys of `like`, because another version wrote it,
+    and for a file in the place of a checkpoint's folder.
     """
     for folder in _folders(root):
         if not folder.is_dir():
@@ -103,7 +103,7 @@ def _check_keys(seal: Path, like: Mapping[str, Any], state: Any, inside: str = "
 
 
 def _other_version(file: Path, what: str) -> InputError:
-    """The error of a checkpoint that is whole and not one of ours."""
+    """The error for a checkpoint that is complete but not compatible."""
     return InputError(
         f"{file}: {what}; the checkpoint was written by another version of brulee or for another "
         "method. Continue with that version (manifest.json names it), or start over with --fresh."
@@ -116,9 +116,9 @@ def restore(
     optimizer: torch.optim.Optimizer,
     world: World = ALONE,
 ) -> None:
-    """Put weights, moments and the random state back; told is another number of processes.
+    """Restore weights, moments and random state; notes a changed number of processes.
 
-    Raises InputError where they are not of these parameters.
+    Raises InputError if they do not match these parameters.
     """
     restore_weights(checkpoint, parameters)
     moments = load_file(checkpoint.folder / "optimizer.safetensors")
@@ -131,9 +131,9 @@ def restore(
 
 @torch.no_grad()
 def restore_weights(checkpoint: Checkpoint, parameters: Sequence[torch.nn.Parameter]) -> None:
-    """Put the weights alone back.
+    """Restore only the weights.
 
-    Raises InputError where they are not of these parameters.
+    Raises InputError if they do not match these parameters.
     """
     file = checkpoint.folder / "weights.safetensors"
     weights = load_file(file)
@@ -150,7 +150,7 @@ def restore_weights(checkpoint: Checkpoint, parameters: Sequence[torch.nn.Parame
 def whole(
     tensors: Iterable[tuple[str, torch.Tensor]], world: World = ALONE
 ) -> dict[str, torch.Tensor]:
-    """The tensors without shards, on the CPU if they had any; {} where nothing is written."""
+    """The unsharded tensors, on the CPU if they were sharded; {} in processes that do not write."""
     found = {}
     for name, tensor in tensors:
         full = tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
@@ -186,7 +186,7 @@ def _write_checkpoint(
 
 
 def _drop(root: Path, step: int, keep: int) -> None:
-    # Those past this step are torn, or training would have gone on from them.
+    # Later ones are incomplete, otherwise training would have resumed from them.
     kept = [folder for folder in _folders(root) if _step(folder) <= step][:keep]
     for folder in _folders(root):
         if folder not in kept:
@@ -194,7 +194,7 @@ def _drop(root: Path, step: int, keep: int) -> None:
 
 
 def _part(stored: torch.Tensor, parameter: torch.nn.Parameter) -> torch.Tensor:
-    """A stored tensor where its parameter is, cut up as that is; one of another shape is whole."""
+    """A stored tensor on its parameter's device, sharded like it if they have the same shape."""
     value = stored.to(parameter.device)
     return cut_as(parameter, value) if value.shape == parameter.shape else value
 
@@ -204,7 +204,8 @@ def _moments(
 ) -> Iterator[tuple[str, torch.Tensor]]:
     for i, parameter in enumerate(parameters):
         for name, value in optimizer.state.get(parameter, {}).items():
-            # In 8 bits a step is a plain number, and all share one table of what codes stand for.
+            # 8-bit optimisers keep the step as a plain number, and share one code table between
+            # parameters.
             tensor = torch.as_tensor(value)
             yield f"{i}/{name}", tensor.clone() if name.startswith("qmap") else tensor
 
@@ -212,7 +213,7 @@ def _moments(
 def _random(parameters: Sequence[torch.nn.Parameter], world: World) -> dict[str, torch.Tensor]:
     own = {"rng": torch.get_rng_state()}
     if parameters and parameters[0].is_cuda:
-        # Of the GPU that trains, which need not be the current one.
+        # The training GPU's, which may not be the current one.
         own["cuda_rng"] = torch.cuda.get_rng_state(parameters[0].device)
     every = enumerate(world.gather(own))
     return {f"{kind}.{rank}": state for rank, held in every for kind, state in held.items()}
@@ -221,7 +222,7 @@ def _random(parameters: Sequence[torch.nn.Parameter], world: World) -> dict[str,
 def _draw_on(
     moments: Mapping[str, torch.Tensor], parameters: Sequence[torch.nn.Parameter], world: World
 ) -> None:
-    """A process that the checkpoint does not know begins with numbers of its own."""
+    """Restore the random state; a process unknown to the checkpoint keeps its own."""
     if (held := moments.get(f"rng.{world.rank}")) is not None:
         torch.set_rng_state(held)
     if (held := moments.get(f"cuda_rng.{world.rank}")) is not None and parameters[0].is_cuda:

@@ -1,4 +1,4 @@
-"""Which documents each step of a training reads."""
+"""Which documents each training step reads."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Document:
     encoded: Encoded
 
 
-# A pure function of the index, so that resuming needs one integer.
+# A pure function of the index, so that resuming only needs one integer.
 Documents = Callable[[int], Document]
 
 
 @dataclass(frozen=True)
 class Course:
-    """A training's steps: `per_step` documents each, `documents` in all."""
+    """A training's steps: `per_step` documents each, `documents` in total."""
 
     per_step: int
     per_epoch: int
@@ -37,12 +37,12 @@ class Course:
         return range(first, min(first + self.per_step, self.documents))
 
     def saves(self, every: int | None) -> int:
-        """How many checkpoints there are with one after so many steps, or epochs, and the last."""
+        """The number of checkpoints: one every `every` steps (default: per epoch), and the last."""
         return math.ceil(self.steps / (every or self.per_epoch))
 
 
 def course(spec: TrainSpec, count: int) -> Course:
-    """The steps of a training where `count` documents are an epoch."""
+    """The steps of a training with `count` documents per epoch."""
     per_step = spec.batch_size * spec.accumulation
     return Course(
         per_step,
@@ -53,7 +53,7 @@ def course(spec: TrainSpec, count: int) -> Course:
 
 
 def planned_documents(spec: TrainSpec, count: int) -> int:
-    """How many documents a training reads, where `count` of them are an epoch."""
+    """How many documents a training reads, with `count` documents per epoch."""
     documents = math.ceil(spec.epochs * count)
     if spec.max_steps is None:
         return documents

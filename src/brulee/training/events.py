@@ -1,4 +1,4 @@
-"""events.jsonl: one line per step, appended as it happens."""
+"""events.jsonl: one line per event, appended as it happens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from brulee.errors import InputError
 
 
 class EventLog:
-    """Appends events to a file; after a resume, forgets those that the checkpoint does not know.
+    """Appends events to a file; after a resume, drops those newer than the checkpoint.
 
     `writes`: False in all but one of several processes.
     """
@@ -27,7 +27,7 @@ class EventLog:
             file.write(line + "\n")
 
     def rewind(self, step: int) -> None:
-        """Drop events past a step: they belong to work that was lost and is done again."""
+        """Drop events after a step: that work was lost and will be repeated."""
         if not self.writes:
             return
         kept = [line for line in read_events(self.path) if line.get("step", 0) <= step]
@@ -38,9 +38,9 @@ class EventLog:
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """Every whole event of a file, in order; a last line cut short by a kill is left out.
+    """All complete events of a file, in order; a last line cut short by a kill is skipped.
 
-    Raises InputError for any other line that is no event.
+    Raises InputError for any other line that is not an event.
     """
     if not path.is_file():
         return []
@@ -55,7 +55,7 @@ def read_events(path: Path) -> list[dict[str, Any]]:
 
 
 def _event(line: bytes) -> dict[str, Any] | None:
-    """What a line holds; None where it is torn."""
+    """The event in a line; None if the line is incomplete."""
     try:
         event = json.loads(line)
     except ValueError:

@@ -1,9 +1,9 @@
-"""What is done when memory runs out in the middle of a step: the same step in less of it.
+"""Recovery from running out of memory during a step: the same step with less memory.
 
-Neither how a step is cut into passes nor what is computed again changes its loss or its gradient,
-so the effective batch stays what the recipe says. Chance is drawn from anew where the step began:
-layers that compute again drop what they would have dropped, and smaller passes what they would have
-dropped had they been so small before.
+Neither the split into passes nor recomputation changes the loss or gradient of a step, so the
+effective batch stays as in the recipe. The random state is reset to the start of the step: with
+recomputation, dropout is the same as it would have been; with smaller passes, it is as if they had
+always been smaller.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from brulee.errors import StoppedError
 if TYPE_CHECKING:
     from brulee.training.passes import Passes
 
-# torch has a type for its own allocator on CUDA alone; cuBLAS there, on a CPU the allocator, and
-# oneDNN where it makes a matrix product, raise a RuntimeError with these words.
+# torch has an error type only for its CUDA allocator; cuBLAS, the CPU allocator, and oneDNN's
+# matrix products raise a RuntimeError with these words.
 _WORDS = re.compile(
     r"can't allocate memory|not enough memory|out of memory|could not create a primitive"
     r"|CUBLAS_STATUS_ALLOC_FAILED",
@@ -30,19 +30,19 @@ _WORDS = re.compile(
 
 
 def is_exhaustion(error: BaseException) -> bool:
-    """Whether an error says that there is no memory left, on a GPU or in the process."""
+    """Whether an error says that memory ran out, on a GPU or in the process."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and _WORDS.search(str(error)) is not None
 
 
 class Relief:
-    """Halves the passes once; after that, or where a pass is one document, has layers keep less.
+    """Halves the passes once; after that, or if a pass is one document, has layers recompute.
 
-    Before either, what recorded passes keep for themselves is given back.
+    Before either, recorded passes are dropped to free their memory.
 
-    Passes are not halved unless that is `allowed`: not where other processes wait for one that this
-    process would cut in two.
+    Passes are only halved if `allowed`: not if other processes have to run the same number of
+    passes.
     """
 
     def __init__(self, passes: Passes, allowed: bool = True) -> None:
@@ -50,12 +50,12 @@ class Relief:
         self.used = not allowed
 
     def take_less(self, step: int, documents: Sequence[Encoded], resume_line: str) -> str:
-        """Have passes over these documents take less memory; says how.
+        """Make passes over these documents use less memory; returns a sentence about how.
 
-        Raises StoppedError where all of it was done before.
+        Raises StoppedError if everything was tried before.
         """
         lengths = [len(d.ids) for d in documents]
-        # No pass holds more documents than `most`, nor more tokens than the step has.
+        # A pass holds at most `most` documents, and no more tokens than the step has.
         at_most = min(self.passes.pass_tokens, sum(sorted(lengths)[-self.passes.most :]))
         tokens = at_most // 2
         single = self.passes.most == len(documents) == 1

@@ -1,7 +1,7 @@
-"""Memory that this process may still take: the machine's, or less in a container that has a bound.
+"""Memory that this process may still use: the machine's, or less in a container with a limit.
 
-A container's processes see the memory of the whole machine, and are killed when they take more than
-control groups allow them. Both versions of these are read (kernel.org, "Control Group v2" and
+A process in a container sees the whole machine's memory, and is killed when it exceeds the limit of
+its control group. Both versions of control groups are supported (kernel.org, "Control Group v2" and
 "Memory Resource Controller").
 """
 
@@ -19,7 +19,7 @@ _MOUNTED = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class _Names:
-    """What a version of control groups calls the bound, what is used, and what can be dropped."""
+    """A control group version's file names for limit and usage, and its key for droppable cache."""
 
     bound: str
     used: str
@@ -31,12 +31,12 @@ _V2 = _Names("memory.max", "memory.current", "inactive_file")
 
 
 def free_bytes() -> int:
-    """Bytes that can be taken without another process, or this one, being killed for it."""
+    """Bytes that can be allocated before a process is killed for lack of memory."""
     return min([int(psutil.virtual_memory().available), *_left_in_groups(_OWN, _MOUNTED)])
 
 
 def _left_in_groups(own: Path, mounted: Path) -> list[int]:
-    """What is left in this process's groups, and in those around them, that have a bound."""
+    """Bytes left in each of this process's groups, and their parents, that has a limit."""
     try:
         lines = own.read_text().splitlines()
     except OSError:
@@ -46,7 +46,7 @@ def _left_in_groups(own: Path, mounted: Path) -> list[int]:
 
 
 def _groups(line: str, mounted: Path) -> Iterator[tuple[Path, _Names]]:
-    """The folders that a line of /proc/self/cgroup names, from the group outwards."""
+    """The folders for a line of /proc/self/cgroup, from the group outwards."""
     number, controllers, path = line.split(":", 2)
     if number == "0":
         root, names = mounted, _V2
@@ -54,7 +54,7 @@ def _groups(line: str, mounted: Path) -> Iterator[tuple[Path, _Names]]:
         root, names = mounted / "memory", _V1
     else:
         return
-    # In a container the path may be the one outside, of which only the root is to be seen.
+    # In a container the path may be the host's, of which only the root is visible.
     folder = root / path.lstrip("/")
     for group in (folder, *folder.parents):
         if group.is_relative_to(root):
@@ -62,11 +62,12 @@ def _groups(line: str, mounted: Path) -> Iterator[tuple[Path, _Names]]:
 
 
 def _left(group: Path, names: _Names) -> int | None:
-    """Bytes that the group may still take; None where it has no bound."""
+    """Bytes that the group may still use; None if it has no limit."""
     try:
         bound, used = (group / names.bound).read_text(), (group / names.used).read_text()
         held = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        # Version 2 says "max" of none, and version 1 a number beyond any machine's.
+        # Without a limit, version 2 says "max", version 1 a number larger than any machine's
+        # memory.
         return max(0, int(bound) - int(used) + int(held.get(names.cache, 0)))
     except (OSError, ValueError):
         return None

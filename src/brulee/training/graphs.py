@@ -1,9 +1,9 @@
-"""A pass captured as a CUDA graph, so that what goes wrong leaves the process as it was.
+"""Capture of a pass as a CUDA graph, such that a failure leaves the process intact.
 
-A capture ends in an error where the host waits for the device, and torch does not undo all that it
-has begun: the stream stays the current one, and before 2.13 the allocator takes the capture to go
-on, so that no memory is given back any more. Waiting is therefore looked for in a pass that is not
-captured, and the rest is put right here.
+A capture fails if the host waits for the device, and torch does not clean up completely: the
+capture stream stays current, and before 2.13 the allocator believes the capture is still running
+and never frees memory again. So synchronisation is detected in an uncaptured pass first, and the
+rest is cleaned up here.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 import torch
 
 Pass = Callable[[], None]
-Record = Callable[[Pass], Pass]  # computes the pass a few times, and gives what replays it
+Record = Callable[[Pass], Pass]  # runs the pass a few times and returns a function that replays it
 
 
 def on_cuda(device: torch.device) -> Record:
-    """Records in one pool of memory, which graphs that never run together share.
+    """Record into one memory pool, shared by graphs that never run at the same time.
 
-    All of it on one stream: cuBLAS keeps a workspace for each that it has ever computed on, and
-    what was warmed up on another would be made inside the graph's memory.
+    Everything runs on one stream: cuBLAS keeps a workspace per stream, and would allocate a new one
+    inside the graph's memory if warm-up had used another stream.
     """
     pool: Any = None
     aside: torch.cuda.Stream | None = None
@@ -40,7 +40,7 @@ def on_cuda(device: torch.device) -> Record:
 
 
 def _warm_up(run: Pass, aside: torch.cuda.Stream) -> None:
-    """Have libraries allocate what they do at their first use, then see that nothing waits."""
+    """Let libraries do their first-use allocations, then check that nothing synchronises."""
     now = torch.cuda.current_stream()
     aside.wait_stream(now)
     try:
@@ -56,14 +56,15 @@ def _captured(run: Pass, aside: torch.cuda.Stream, pool: Any) -> Pass:
     graph = torch.cuda.CUDAGraph()
     now = torch.cuda.current_stream()
     try:
-        # What other threads do meanwhile (NCCL's looks at its events) is theirs, and no error.
+        # Other threads' CUDA calls (NCCL polls its events) must not fail the capture.
         recording = torch.cuda.graph(
             graph, pool=pool, stream=aside, capture_error_mode="thread_local"
         )
         with torch.cuda.stream(now), recording:
             run()
     except RuntimeError:
-        # Refused where the allocator knows already, and the graph gives its part of the pool back.
+        # Refused if the allocator was informed already; the graph then releases its part of the
+        # pool.
         with contextlib.suppress(RuntimeError):
             torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
             torch._C._cuda_releasePool(torch.cuda.current_device(), pool)
@@ -73,7 +74,7 @@ def _captured(run: Pass, aside: torch.cuda.Stream, pool: Any) -> Pass:
 
 @contextlib.contextmanager
 def _never_waiting() -> Iterator[None]:
-    """Raises RuntimeError where the host would wait for the device."""
+    """Raise RuntimeError where the host would wait for the device."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")

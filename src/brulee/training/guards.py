@@ -1,4 +1,4 @@
-"""What no step may do unnoticed: leave the finite numbers, or jump in its loss."""
+"""Guards against steps that are not finite and against jumps of the loss."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from brulee.progress import note
 from brulee.training.events import EventLog
 
 _ROWS_NAMED = 8  # in a message; events.jsonl names them all
-# A spike stands out of the last losses by so many of their usual deviations, and by a third.
+# A spike exceeds the median of recent losses by _DEVIATIONS robust deviations, and by a third.
 _WINDOW, _LEAST, _DEVIATIONS, _RISE = 50, 16, 8.0, 4 / 3
 
 
 class Guards:
-    """Skips steps that are not finite, `most` in a row at most; tells of losses that jump.
+    """Skips steps that are not finite, at most `most` in a row; reports losses that jump.
 
-    `damaged` names a frozen tensor that is not finite, for which no row and no rate is to blame.
+    `damaged` names a frozen tensor that is not finite, in which case neither rows nor rate are to
+    blame.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Guards:
         self._losses: deque[float] = deque(maxlen=_WINDOW)
 
     def go_on(self, skipped: int, events: Iterable[dict[str, Any]]) -> None:
-        """Know after a resume what was known before it."""
+        """Restore the state from before a resume."""
         self.skipped = skipped
         self._losses.extend(e["loss"] for e in events if e["event"] == "step")
 
@@ -52,12 +53,12 @@ class Guards:
         saved: int,
         final: bool = False,
     ) -> None:
-        """Record a step that is not taken.
+        """Record a skipped step.
 
-        Raises StoppedError, naming the step's rows or a damaged tensor, when as many in a row as
-        are allowed were not, and for the `final` step of a training: no step after it would show
-        that the weights before it are of any use. `rows` gives their names, `saved` is the step
-        of the newest checkpoint, 0 for none.
+        Raises StoppedError, naming the step's rows or a damaged tensor, after the allowed number in
+        a row, and at the `final` step of a training, as no later step could show whether the
+        weights are usable. `rows` returns the rows' names, `saved` is the step of the newest
+        checkpoint, 0 if there is none.
         """
         self.skipped += 1
         bad_loss = not math.isfinite(loss)
@@ -84,7 +85,7 @@ class Guards:
         )
 
     def passed(self, step: int, loss: float, rows: Callable[[], list[str]]) -> None:
-        """Take in a step that was taken; tell when its loss stands out."""
+        """Record a step that was taken; report a loss that stands out."""
         self.skipped = 0
         usual = self._usual()
         if usual is not None and loss > usual[1]:
@@ -97,17 +98,17 @@ class Guards:
         self._losses.append(loss)
 
     def _usual(self) -> tuple[float, float] | None:
-        """The middle of the last losses and what would stand out of them; None of too few."""
+        """The median of recent losses and the threshold for a spike; None if there are too few."""
         if len(self._losses) < _LEAST:
             return None
         middle = statistics.median(self._losses)
-        # 1.4826 times the median deviation estimates the standard deviation, outliers or not.
+        # 1.4826 times the median absolute deviation: a robust estimate of the standard deviation.
         deviation = 1.4826 * statistics.median(abs(x - middle) for x in self._losses)
         return middle, max(middle + _DEVIATIONS * deviation, _RISE * middle)
 
 
 def frozen_damage(model: torch.nn.Module) -> str | None:
-    """The first tensor that is not trained and not finite."""
+    """The first frozen tensor that is not finite."""
     for name, tensor in model.named_parameters():
         frozen = not tensor.requires_grad and tensor.is_floating_point()
         if frozen and not math.isfinite(largest(tensor)):
@@ -116,7 +117,7 @@ def frozen_damage(model: torch.nn.Module) -> str | None:
 
 
 def diverged(what: str, saved: int, learning_rate: float, more: str = "") -> StoppedError:
-    """The error of a training that went wrong, and what can be tried."""
+    """The error for a diverged training, with remedies."""
     kept = f"The checkpoint of step {saved} is kept. " if saved else ""
     return StoppedError(
         f"{what}. {kept}Try a lower train.learning_rate (it is {learning_rate:g}), a "

@@ -1,4 +1,4 @@
-"""Peak memory of a stretch of work, on the CPU and on CUDA."""
+"""Peak memory of a block of work, on the CPU and on CUDA."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _STATUS = Path("/proc/self/status")
 
 
 def reset_peak(device: torch.device) -> None:
-    """Begin a new stretch."""
+    """Start a new measurement."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif _RESET.exists():
-        # Linux: "5" sets the resident high-water mark back to what is resident now.
+        # Linux: "5" resets the peak resident size to the current one.
         _RESET.write_text("5")
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Highest memory since `reset_peak`.
+    """Peak memory since `reset_peak`.
 
-    CUDA: bytes allocated on the device. CPU: resident bytes of the process; outside Linux the
-    mark cannot be reset, and the process's highest is returned.
+    CUDA: bytes allocated on the device. CPU: resident bytes of the process; outside Linux the peak
+    cannot be reset, and the process's overall peak is returned.
     """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))

@@ -1,4 +1,4 @@
-"""Muon: the matrices of linear maps move along orthogonal ones, everything else by AdamW."""
+"""Muon: orthogonalised updates for the matrices of linear layers, AdamW for everything else."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from torch.optim import AdamW, Optimizer
 from brulee.training.whole import cut_as, whole
 
 _MOMENTUM: Final = 0.95
-# The quintic that drives singular values towards one, and how often (Jordan et al. 2024).
+# The quintic that moves singular values towards one, and its iterations (Jordan et al. 2024).
 _QUINTIC: Final = (3.4445, -4.7750, 2.0315)
 _TIMES: Final = 5
-# With it an update has the root mean square that AdamW's usually have (Liu et al. 2025).
+# Gives an update the root mean square of a typical AdamW update (Liu et al. 2025).
 _AS_ADAMW: Final = 0.2
-_TOGETHER: Final = 1 << 24  # values of matrices that are made orthogonal in one product
+_TOGETHER: Final = 1 << 24  # values of matrices orthogonalised in one batch
 
 
 class Muon(Optimizer):
     """Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
 
-    Steps are scaled, and weights decayed, as in Liu et al. 2025, "Muon is Scalable for LLM
-    Training", so that learning rates are AdamW's. `groups` have `params`, `lr`, `weight_decay` and
-    `maps`: whether their parameters are matrices of linear maps, (..., R, C). Of these one number
-    a value is kept, where AdamW keeps two. Matrices of one shape are made orthogonal together, on
-    a GPU in bfloat16, elsewhere in fp32.
+    Updates are scaled, and weights decayed, as in Liu et al. 2025, "Muon is Scalable for LLM
+    Training", so that learning rates are comparable to AdamW's. `groups` have `params`, `lr`,
+    `weight_decay` and `maps`: whether their parameters are matrices of linear layers, (..., R, C).
+    For these it keeps one value per weight, where AdamW keeps two. Matrices of the same shape are
+    orthogonalised together, on a GPU in bfloat16, elsewhere in fp32.
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class Muon(Optimizer):
     ) -> None:
         super().__init__(groups, {})
         rest = [group for group in self.param_groups if not group["maps"]]
-        # Over the same groups and the same state: rates are set, and moments stored, in one place.
+        # It shares groups and state, so that rates are set, and moments stored, in one place.
         self._rest = AdamW(rest, betas=betas, eps=eps, fused=True) if rest else None
         if self._rest is not None:
             self._rest.state = self.state
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         assert closure is None, "the loop has the gradient already"
         for group in self.param_groups:
             if group["maps"]:
@@ -69,9 +69,9 @@ class Muon(Optimizer):
 
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
-    """Nearly U V^T of matrices U S V^T, (..., R, C): every singular value between 0.7 and 1.2.
+    """Approximately U V^T for matrices U S V^T, (..., R, C): singular values between 0.7 and 1.2.
 
-    A matrix of zeros stays one. Newton-Schulz's iteration, in a quintic that is steep at zero.
+    A zero matrix stays zero. Newton-Schulz iteration with a quintic that is steep at zero.
     """
     x = matrices.to(torch.bfloat16 if matrices.is_cuda else torch.float32)
     tall = x.shape[-2] > x.shape[-1]
@@ -86,7 +86,7 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
 
 
 def _alike(parameters: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Those of one shape, so many at a time; in an order that is the same in every process."""
+    """Parameters of the same shape, in batches, in an order that is the same in every process."""
     by_shape: dict[torch.Size, list[torch.Tensor]] = {}
     for parameter in parameters:
         by_shape.setdefault(parameter.shape, []).append(parameter)

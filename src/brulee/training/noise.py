@@ -1,9 +1,9 @@
-"""Noise on what the model reads while it trains.
+"""Noise on the model's embeddings during training.
 
-Jain et al. 2023, "NEFTune: Noisy Embeddings Improve Instruction Finetuning" (arXiv 2310.05914): to
-each value of a document's embeddings a number is added, drawn evenly between -m and m with
-m = alpha / sqrt(L D), for a document of L tokens. L is that of the document, as in the paper, and
-not of the pack or of the padded row that it stands in.
+Jain et al. 2023, "NEFTune: Noisy Embeddings Improve Instruction Finetuning" (arXiv 2310.05914):
+adds to each value of a document's embeddings a number drawn uniformly between -m and m with m =
+alpha / sqrt(L D), for a document of L tokens. As in the paper, L is the document's length, not that
+of the pack or of the padded row.
 
 Shapes: `B` rows, `T` tokens of a row, `D` width.
 """
@@ -23,7 +23,7 @@ from brulee.errors import InputError
 
 
 def check_noise(model: PreTrainedModel, alpha: float | None) -> None:
-    """Raise InputError for a model that reads its documents in two halves."""
+    """Raise InputError for an encoder-decoder model."""
     if alpha is not None and model.config.is_encoder_decoder:
         raise InputError(
             "train.neftune_alpha: not for encoder-decoder models, whose documents are read by two "
@@ -32,7 +32,7 @@ def check_noise(model: PreTrainedModel, alpha: float | None) -> None:
 
 
 class Noise:
-    """NEFTune's noise at `alpha`, from torch's own random numbers, while it is on."""
+    """NEFTune's noise with `alpha`, drawn from torch's global generator."""
 
     def __init__(self, model: PreTrainedModel, alpha: float) -> None:
         check_noise(model, alpha)
@@ -40,7 +40,7 @@ class Noise:
 
     @contextmanager
     def on(self, batch: Batch) -> Iterator[None]:
-        """Add it to the embeddings of this batch, of which no two documents share a token."""
+        """Add noise to the embeddings of this batch, whose documents must not share tokens."""
 
         def add(_module: Any, _given: Any, embedded_BTD: torch.Tensor) -> torch.Tensor:
             limits = self._limits(batch, embedded_BTD)
@@ -53,7 +53,7 @@ class Noise:
             handle.remove()
 
     def _limits(self, batch: Batch, embedded_BTD: torch.Tensor) -> torch.Tensor:
-        """The largest value of each token's noise: (1, T, 1) of a pack, (B, 1, 1) of rows."""
+        """The noise limit of each token: (1, T, 1) for a pack, (B, 1, 1) for rows."""
         width = embedded_BTD.shape[-1]
         each = torch.tensor([self._alpha / math.sqrt(n * width) for n in batch.lengths])
         if batch.packed:

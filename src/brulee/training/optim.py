@@ -1,8 +1,8 @@
 """The optimisers, and the learning rate of every step.
 
-An optimiser is one entry of OPTIMIZERS: a function of the groups' settings, the learning rate and
-the recipe's `train` section that gives a `torch.optim.Optimizer`. What it keeps of a parameter are
-tensors and numbers in `state[parameter]`, which is what a checkpoint holds of it (checkpoint.py).
+An optimiser is one entry of OPTIMIZERS: a function of the groups' settings and the recipe's `train`
+section that returns a `torch.optim.Optimizer`. It keeps tensors and numbers in `state[parameter]`,
+which checkpoints save (checkpoint.py).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from brulee.training.adafactor import Adafactor
 from brulee.training.muon import Muon
 
 _EIGHT_BITS: Final = ("adamw8bit", "paged_adamw8bit")
-# What only sets AdamW, by its key.
+# Keys that only apply to AdamW.
 _ADAMS: Final = ("beta1", "beta2", "epsilon")
 
 Settings = list[dict[str, Any]]
 
 
 def check_optimizer(spec: TrainSpec, on_gpu: bool) -> None:
-    """Raise InputError where the optimiser of `spec` cannot be had, or has not what is set.
+    """Raise InputError if the optimiser of `spec` is unavailable or ignores a setting.
 
-    bitsandbytes may be missing, or a GPU for pages; and a name may be of none.
+    bitsandbytes may be missing, or a GPU for paging, or the name may be unknown.
     """
     kind = spec.optimizer
     if kind not in OPTIMIZERS:
@@ -53,7 +53,7 @@ def check_optimizer(spec: TrainSpec, on_gpu: bool) -> None:
 
 
 def optimizer_of(spec: TrainSpec, groups: Sequence[Group], learning_rate: float) -> Optimizer:
-    """The optimiser of `spec` over a method's groups, with weight decay where a group wants it.
+    """The optimiser of `spec` for a method's groups, with weight decay for groups that want it.
 
     Raises InputError as `check_optimizer` does.
     """
@@ -72,12 +72,12 @@ def optimizer_of(spec: TrainSpec, groups: Sequence[Group], learning_rate: float)
 
 
 def _adamw(settings: Settings, spec: TrainSpec) -> Optimizer:
-    """AdamW (Loshchilov and Hutter 2019), which is torch's, fused."""
+    """PyTorch's fused AdamW (Loshchilov and Hutter 2019)."""
     return torch.optim.AdamW(settings, betas=(spec.beta1, spec.beta2), eps=spec.epsilon, fused=True)
 
 
 def _adamw8bit(settings: Settings, spec: TrainSpec) -> Optimizer:
-    """AdamW whose moments of large parameters are in 8 bits.
+    """AdamW with 8-bit moments for large parameters.
 
     Dettmers et al. 2022, "8-bit Optimizers via Block-wise Quantization".
     """
@@ -88,7 +88,7 @@ def _adamw8bit(settings: Settings, spec: TrainSpec) -> Optimizer:
 
 
 def _paged_adamw8bit(settings: Settings, spec: TrainSpec) -> Optimizer:
-    """The same, whose moments move to the CPU's memory while a GPU has no room.
+    """The same, with moments paged out to CPU memory when the GPU's is full.
 
     Dettmers et al. 2023, "QLoRA: Efficient Finetuning of Quantized LLMs".
     """
@@ -116,11 +116,11 @@ OPTIMIZERS: Final[dict[str, Callable[[Settings, TrainSpec], Optimizer]]] = {
 
 
 def schedule(spec: TrainSpec, step: int, total: int) -> float:
-    """The share of the full learning rate at a 0-based step.
+    """The fraction of the full learning rate at a 0-based step.
 
     Warm-up is linear over `warmup * total` steps (from 1 on: over `warmup` steps) and ends at 1.
-    What then falls does so towards `min_rate`, which it would reach one step after the last, so
-    that no step is spent at zero. Raises InputError for the name of no schedule.
+    The rate then decays towards `min_rate`, which it would reach one step after the last, so that
+    no step has a rate of zero. Raises InputError for an unknown schedule.
     """
     if spec.schedule not in SCHEDULES:
         raise unknown("schedule", spec.schedule, tuple(SCHEDULES))
@@ -132,7 +132,7 @@ def schedule(spec: TrainSpec, step: int, total: int) -> float:
 
 
 def _cosine(step: int, total: int, _: float) -> float:
-    """Half a wave (Loshchilov and Hutter 2017, "SGDR", without its restarts)."""
+    """Half a cosine (Loshchilov and Hutter 2017, "SGDR", without its restarts)."""
     return 0.5 * (1.0 + math.cos(math.pi * step / total))
 
 
@@ -145,7 +145,7 @@ def _constant(_: int, __: int, ___: float) -> float:
 
 
 def _wsd(step: int, total: int, cooldown: float) -> float:
-    """Constant, and a fall by 1 - sqrt over the last steps.
+    """Constant, then a 1 - sqrt decay over the last steps.
 
     Hu et al. 2024, "MiniCPM"; the shape is that of Hagele et al. 2024, "Scaling Laws and
     Compute-Optimal Training Beyond Fixed Training Durations".
@@ -155,7 +155,7 @@ def _wsd(step: int, total: int, cooldown: float) -> float:
     return 1.0 if gone <= 0 else 1.0 - math.sqrt(gone / falling)
 
 
-# What is left of the rate after so many of the steps that follow warm-up: step, steps, cooldown.
+# Fraction of the rate as a function of steps after warm-up, their total, and the cooldown.
 SCHEDULES: Final[dict[str, Callable[[int, int, float], float]]] = {
     "cosine": _cosine,
     "linear": _linear,
@@ -165,12 +165,12 @@ SCHEDULES: Final[dict[str, Callable[[int, int, float], float]]] = {
 
 
 def _steps(share: float, total: int) -> int:
-    """So many of `total` steps: a share of them, or from 1 on their number."""
+    """A number of steps: a fraction of `total`, or from 1 on the number itself."""
     return int(share) if share >= 1 else math.ceil(share * total)
 
 
 def set_learning_rate(optimizer: Optimizer, share: float) -> float:
-    """Put `share` of each group's rate in force; returns the first group's."""
+    """Set each group's rate to `share` of its full one; returns the first group's."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * share
     return float(optimizer.param_groups[0]["lr"])

@@ -1,4 +1,4 @@
-"""How documents become passes through the model, and passes a loss or a gradient."""
+"""How documents are batched into passes through the model, for a loss or a gradient."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from brulee.training.sharding import ShardedLoss, held_whole, shard
 
 
 class Passes:
-    """Cuts documents into passes of at most `most` documents and `pass_tokens` tokens.
+    """Splits documents into passes of at most `most` documents and `pass_tokens` tokens.
 
-    The loss is the sum over learned tokens divided by their number, whatever the cut. What is in
-    force may be changed between two calls: `most`, `pass_tokens`. `noise` is NEFTune's alpha, for
-    what `backward` reads.
+    The loss is the sum over learned tokens divided by their number, however they are split. `most`
+    and `pass_tokens` may be changed between calls. `noise` is NEFTune's alpha, applied in
+    `backward`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Passes:
 
     @property
     def fused(self) -> bool:
-        """Whether the model goes through code of ours instead of its own layers."""
+        """Whether the model runs on our own code instead of its layers'."""
         return self._decoder is not None
 
     @property
@@ -60,38 +60,38 @@ class Passes:
 
     @property
     def recomputes(self) -> bool:
-        """Whether layers keep their inputs alone and compute again what the backward pass needs."""
+        """Whether layers keep only their inputs and recompute the rest in the backward pass."""
         return self._decoder is not None and self._decoder.recomputes
 
     def stop_replaying(self) -> bool:
-        """Drop recorded passes and the memory that they keep, for good; whether there is any."""
+        """Drop recorded passes and their memory for good; returns whether there were any."""
         if self._captured is None or not self._captured.keeps:
             return False
         self._captured = None
         return True
 
     def recompute(self) -> bool:
-        """Have layers do so, which takes a third longer; whether that is anything new."""
+        """Turn on recomputation, which takes a third longer; returns whether it was off."""
         if self._decoder is None or self._decoder.recomputes:
             return False
         self._decoder.recomputes, self._captured = True, None
         return True
 
     def shard(self) -> None:
-        """Cut the model up between processes, to be gathered by the modules' own forward."""
+        """Shard the model between processes; modules gather their weights in their own forward."""
         assert isinstance(self.loss, CompletionLoss), "sharded once"
         self.loss.decoder = self._decoder = self._captured = None
         self.packs = self._packs_itself
         self.loss = shard(self.base.model, self.loss)
 
     def whole(self) -> contextlib.AbstractContextManager[None]:
-        """Within it the model has all its weights in this process, as it does unless sharded."""
+        """Inside this block this process holds all weights, as it does anyway unless sharded."""
         if isinstance(self.loss, ShardedLoss):
             return held_whole(self.loss)
         return contextlib.nullcontext()
 
     def boundary(self) -> contextlib.AbstractContextManager[Any]:
-        """Within it the model's attention keeps packed documents apart."""
+        """Inside this block the model's attention keeps packed documents apart."""
         takes = self._packs_itself and self.packs
         return packed(self.base.model) if takes else contextlib.nullcontext()
 
@@ -100,7 +100,7 @@ class Passes:
     ) -> tuple[torch.Tensor, int]:
         """Accumulate the gradient of the mean loss per learned token; returns loss and tokens.
 
-        `learned` is what the sum is divided by where these documents are only a part of a step.
+        `learned` is the divisor if these documents are only a part of a step.
         """
         learned = learned or sum(d.learned for d in documents)
         self._renew()
@@ -112,7 +112,7 @@ class Passes:
         return total, tokens
 
     def _gradient(self, part: Sequence[Encoded], learned: int) -> torch.Tensor:
-        """Accumulate the gradient of one pass's summed loss / `learned`, which is returned."""
+        """Accumulate the gradient of one pass's summed loss / `learned`, and return that loss."""
         if self._captured is not None:
             found = self._captured.gradient(part, learned)
             if found is not None:
@@ -123,7 +123,7 @@ class Passes:
         return loss.detach()
 
     def _noisy(self, part: Sequence[Encoded]) -> torch.Tensor:
-        """The summed loss of a pass; under noise no token stands for several documents."""
+        """The summed loss of a pass; with noise, documents share no common prefix."""
         if self._noise is None:
             return self.loss(self._batch(part))
         batch = self._batch(part, apart=True)
@@ -131,11 +131,11 @@ class Passes:
             return self.loss(batch)
 
     def count(self, documents: Sequence[Encoded]) -> int:
-        """How many passes documents take."""
+        """How many passes the documents need."""
         return sum(1 for _ in self.parts(documents))
 
     def each(self, documents: Iterable[Encoded]) -> Iterator[torch.Tensor]:
-        """The mean loss per learned token of one document after another, with its graph."""
+        """The mean loss per learned token of one document at a time, with its graph."""
         self._renew()
         for document in documents:
             for batch in self._batches([document]):
@@ -144,7 +144,7 @@ class Passes:
 
     @torch.no_grad()
     def total_loss(self, documents: Sequence[Encoded]) -> tuple[float, int]:
-        """Summed loss over the learned tokens, and their number; the model is left as it is."""
+        """Summed loss over the learned tokens, and their number; leaves the model unchanged."""
         total, learned = 0.0, 0
         self._renew()
         for batch in self._batches(documents):
@@ -158,7 +158,7 @@ class Passes:
             yield self._batch(part)
 
     def parts(self, documents: Sequence[Encoded]) -> Iterator[list[Encoded]]:
-        """The documents of each pass; those that would change what others are read as, alone."""
+        """The documents of each pass; those that would affect how others are read go alone."""
         alone = [d for d in documents if len(d.ids) > self._alone_beyond]
         yield from ([document] for document in alone)
         others = [d for d in documents if len(d.ids) <= self._alone_beyond]
@@ -177,7 +177,7 @@ class Passes:
         return batch.to(self.base.device)
 
     def _renew(self) -> None:
-        """Trained values may have changed since the last call."""
+        """Refresh cached weights, as training may have changed them since the last call."""
         if self._decoder is not None:
             self._decoder.held.renew()
 
@@ -188,9 +188,9 @@ class Passes:
 
 
 def within(documents: Sequence[Encoded], most: int, tokens: int) -> Iterator[list[Encoded]]:
-    """Consecutive documents, at most so many and within so many tokens (one may be longer).
+    """Consecutive documents in parts of at most `most` and `tokens` tokens (one may be longer).
 
-    As few parts as that takes, and the largest of them as small as it can be.
+    The smallest number of parts, with the largest of them as small as possible.
     """
     low, high = 0, tokens
     parts = _cut(documents, most, tokens)

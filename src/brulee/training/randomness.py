@@ -1,4 +1,4 @@
-"""Random numbers of a stretch of work: apart from those of the process, or the same once more."""
+"""Random numbers of a block of work: isolated from the process's, or drawn a second time."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 
 
 def apart(device: torch.device) -> AbstractContextManager[None]:
-    """Whatever is seeded or drawn inside this block, the process goes on as if it had not been."""
+    """Restore the random state after this block, whatever it seeds or draws."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def drawn_again(device: torch.device) -> Callable[[], None]:
-    """What is drawn from here on is drawn once more after a call of what this returns."""
+    """Save the random state; calling the result restores it, so that the same numbers follow."""
     cpu = torch.get_rng_state()
     gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 

@@ -1,8 +1,8 @@
-"""Which learning rate to take: it rises at every step, and the loss tells when it is too much.
+"""Learning rate range test: the rate rises at every step until the loss diverges.
 
-Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3. Far too low a rate
-leaves the loss where it is, a good one lowers it, one too high makes it jump. Suggested is the rate
-at which the smoothed loss falls fastest over the logarithm of the rate.
+Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3. Too low a rate
+leaves the loss unchanged, a good one lowers it, too high a one makes it jump. The suggested rate is
+where the smoothed loss falls fastest with the logarithm of the rate.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from brulee.training.optim import optimizer_of, set_learning_rate
 from brulee.training.passes import Passes
 from brulee.training.randomness import apart
 
-# The weight of the losses before in the smoothed one.
+# The weight of earlier losses in the smoothed loss.
 _MEMORY = 0.8
-# The test ends where the smoothed loss is so many times its lowest.
+# The test ends when a loss is this many times the lowest smoothed one.
 _TOO_HIGH = 2.0
-# Rates of Adam beyond these are of no use to any method.
+# Adam's rates beyond these are of no use to any method.
 _LOWEST, _HIGHEST = 1e-6, 1.0
 
 
 @dataclass(frozen=True)
 class Found:
-    """The rates tried, the smoothed loss at each, and the one suggested."""
+    """The rates tried, the smoothed loss at each, and the suggested rate."""
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
@@ -42,9 +42,9 @@ class Found:
 def range_test(
     passes: Passes, attached: Attached, document: Documents, spec: TrainSpec, steps: int = 80
 ) -> Found:
-    """Train with a rate that rises from 1e-6 to 1 over so many steps; the weights are spoilt after.
+    """Train with a rate that rises from 1e-6 to 1 over `steps` steps; this ruins the weights.
 
-    Raises BruleeError where the loss falls nowhere.
+    Raises BruleeError if the loss never falls.
     """
     groups = attached.groups()
     parameters = [p for group in groups for p in group.parameters]
@@ -76,7 +76,7 @@ def range_test(
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:
-    """The exponential mean at each step, without the pull of its beginning at zero."""
+    """The bias-corrected exponential moving average at each step."""
     found, mean = [], 0.0
     for count, loss in enumerate(losses, 1):
         mean = _MEMORY * mean + (1 - _MEMORY) * loss
@@ -85,7 +85,7 @@ def smoothed(losses: Sequence[float]) -> list[float]:
 
 
 def suggest(rates: Sequence[float], losses: Sequence[float]) -> Found:
-    """The rate of the steepest fall before the lowest loss, seen over five steps."""
+    """The rate of the steepest fall before the lowest loss, measured over five steps."""
     lowest = min(range(len(losses)), key=lambda i: losses[i])
     falls = {i: losses[i + 2] - losses[i - 2] for i in range(2, min(lowest + 1, len(losses) - 2))}
     if not falls or min(falls.values()) >= 0:

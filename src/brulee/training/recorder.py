@@ -1,4 +1,4 @@
-"""What is told of a training as it goes: events.jsonl always, trackers where they are asked for."""
+"""Reports on a training in progress: events.jsonl always, trackers if requested."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from brulee.training.events import EventLog, read_events
 from brulee.training.trackers.base import Outcome, Tracker, words
 
 _SHOWN = {"prompt": "prompt", "writes": "output", "should": "reference"}
-# The trackers of a training that goes on after a step.
+# Opens the trackers of a training that continues after a step.
 OpenTrackers = Callable[[int], Iterable[Tracker]]
 
 
 class Recorder:
-    """Writes events, hands their numbers to trackers, and says aloud what a person should know."""
+    """Writes events, passes their numbers to trackers, and prints what the user should know."""
 
     def __init__(self, events: EventLog, opened: OpenTrackers | None = None) -> None:
         self.events = events
@@ -26,7 +26,7 @@ class Recorder:
 
     @contextmanager
     def tracked(self, step: int) -> Iterator[None]:
-        """Open the trackers of a training that goes on after `step`, and tell them how it ended."""
+        """Open the trackers of a training that continues after `step`, and report its outcome."""
         outcome: Outcome = "failed"
         try:
             for tracker in self._opened(step) if self._opened else ():
@@ -51,7 +51,7 @@ class Recorder:
         self._track("validation", step, {"loss": loss})
 
     def completions(self, step: int, scores: Mapping[str, float], samples: Any) -> None:
-        """What the model writes at this step, and how good it is."""
+        """The model's outputs at this step, and their scores."""
         self.events.write("completions", step=step, scores=dict(scores), samples=samples)
         self._track("validation", step, scores)
         shown = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
@@ -60,12 +60,12 @@ class Recorder:
             note("\n".join(f"  {label}: {_line(sample[key])}" for label, key in _SHOWN.items()))
 
     def said(self, event: str, step: int, reason: str) -> None:
-        """Something that happened, in a sentence."""
+        """Record and print an event, as a sentence."""
         self.events.write(event, step=step, reason=reason)
         note(reason)
 
     def _tell_again(self) -> None:
-        """What was recorded before: a tracker may be new, or have lost what it held in a kill."""
+        """Send earlier events again: a tracker may be new, or have lost data in a kill."""
         if not self._trackers:
             return
         for event in read_events(self.events.path):
@@ -86,7 +86,7 @@ class Recorder:
                 note(f"the tracker {tracker.name!r} failed as it was closed: {words(error)}")
 
     def _track(self, section: str, step: int, values: Mapping[str, float]) -> None:
-        """A training is never lost for a curve: a tracker that fails is left out."""
+        """Pass values to the trackers; one that fails is dropped: it must not end the training."""
         named = {f"{section}/{name}": value for name, value in values.items()}
         for tracker in tuple(self._trackers):
             try:

@@ -1,4 +1,4 @@
-"""Which step's weights are the best by validation loss, and when waiting for better ones ends."""
+"""Which step's weights have the best validation loss, and when to stop early."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def idle_patience(patience: int, steps: int, every: int) -> str | None:
-    """Why waiting for a lower loss can never end a training of so many steps; None where it can.
+    """Why early stopping can never end a training of so many steps; None if it can.
 
-    The first validation is the best so far, so the earliest end is `patience` validations later.
+    The first validation is the best so far, so the earliest stop is `patience` validations later.
     """
     earliest, most = (patience + 1) * every, (steps - 1) // (patience + 1)
     if earliest < steps:
@@ -33,8 +33,8 @@ class Best:
     waited: int = 0
 
     def see(self, step: int, loss: float) -> bool:
-        """Take in a validation; whether it is the best so far."""
-        # NaN is below nothing, and nothing below NaN: a first one would stay the best for good.
+        """Record a validation; returns whether it is the best so far."""
+        # Nothing compares below NaN: as the first loss, it would remain the best forever.
         better = not math.isnan(loss) and (self.loss is None or loss < self.loss)
         if better:
             self.loss, self.step, self.waited = loss, step, 0
@@ -49,7 +49,7 @@ class Best:
         return f"lowest at step {self.step} ({self.loss:.4f})"
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
+        """Its state in a checkpoint."""
         return asdict(self)
 
 

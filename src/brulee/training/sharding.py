@@ -1,8 +1,8 @@
-"""Weights, gradients and moments cut up between processes (FSDP2): Zhao et al. 2023.
+"""Weights, gradients and moments sharded between processes (FSDP2): Zhao et al. 2023.
 
-`torch.distributed.fsdp.fully_shard` gathers a layer's weights just before they are needed and lets
-them go after. Its hooks sit on the modules it was given, so the loss, which goes past the model's
-own forward to project the learned positions only, becomes the outermost of them.
+`torch.distributed.fsdp.fully_shard` gathers a layer's weights just before use and frees them
+afterwards, by hooks on the modules it was given. The loss bypasses the model's own forward to
+project only the learned positions, so it becomes the outermost of these modules.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from brulee.data.batching import Batch
 
 
 class ShardedLoss(nn.Module):
-    """A model and its loss as one module, every layer of it sharded."""
+    """A model and its loss as one module, with every layer sharded."""
 
     def __init__(self, model: PreTrainedModel, loss: Callable[[Batch], torch.Tensor]) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class ShardedLoss(nn.Module):
 
 
 def shard(model: PreTrainedModel, loss: Callable[[Batch], torch.Tensor]) -> ShardedLoss:
-    """Cut the model up between all processes; call what comes back instead of the loss."""
+    """Shard the model between all processes; call the result instead of the loss."""
     whole = ShardedLoss(model, loss)
     layers = set(model._no_split_modules or ())
     for module in list(model.modules()):
@@ -45,12 +45,12 @@ def shard(model: PreTrainedModel, loss: Callable[[Batch], torch.Tensor]) -> Shar
 
 @contextmanager
 def held_whole(sharded: ShardedLoss) -> Iterator[None]:
-    """Within it each process holds all weights, for what goes past the modules' own forward.
+    """Inside this block each process holds all weights, for code that bypasses modules' forward.
 
-    Every process enters it, after a first step.
+    All processes must enter it, after a first step.
     """
     parts = [module for module in sharded.modules() if isinstance(module, FSDPModule)]
-    inner = parts[1:]  # the outermost comes first, and is not let go in a pass anyway
+    inner = parts[1:]  # the outermost comes first, and keeps its weights during a pass anyway
     for part in parts:
         part.unshard()
     for part in inner:
@@ -65,7 +65,7 @@ def held_whole(sharded: ShardedLoss) -> Iterator[None]:
 
 
 def gathered(model: PreTrainedModel, writes: bool) -> dict[str, torch.Tensor]:
-    """The whole weights on the CPU, what is shared once; {} in a process that writes nothing."""
+    """The full weights on the CPU, shared tensors once; {} in a process that does not write."""
     found: dict[str, torch.Tensor] = {}
     full: dict[int, torch.Tensor] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():

@@ -1,4 +1,4 @@
-"""Signals taken over for a stretch of work, then given back."""
+"""Signal handlers replaced for a block of work, then restored."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from types import FrameType
 
 @contextmanager
 def taken(handle: Callable[[int, FrameType | None], None], *signals: int) -> Iterator[None]:
-    """Let `handle` answer the signals inside this block.
+    """Let `handle` handle the signals inside this block.
 
-    Outside the main thread Python delivers no signals, and nothing is changed; nor is a handler
-    that was not set from Python, which could not be given back.
+    Outside the main thread Python delivers no signals, and nothing changes. Handlers that were not
+    set from Python are also left alone, as they could not be restored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

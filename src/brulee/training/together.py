@@ -1,7 +1,7 @@
-"""A step that several processes take together: one loss, one gradient, one decision.
+"""A step shared by several processes: one loss, one gradient, one decision.
 
-A process knows the learned tokens of its own documents only. Each therefore divides its sums by
-the same constant, and when the counts have been added up the gradient is put right:
+A process only knows the learned tokens of its own documents. So each divides its sums by the same
+constant, and the gradient is rescaled once the counts are summed:
 
     sum over processes of (gradient of the summed loss / constant) x constant / learned tokens
 
@@ -24,7 +24,7 @@ from brulee.training.world import World
 
 @dataclass(frozen=True)
 class Share:
-    """What one process has of a step: its loss over the constant, and its counts."""
+    """One process's part of a step: its loss over the constant, and its counts."""
 
     loss: torch.Tensor
     tokens: int
@@ -35,17 +35,17 @@ class Share:
 def combine(
     world: World, parameters: Sequence[torch.nn.Parameter], own: Share, constant: float
 ) -> Share:
-    """Add up the shares and the gradients, in place; every process gets the same.
+    """Sum shares and gradients over processes, in place; every process gets the same result.
 
-    A parameter that has no gradient in any process is left without, as it is in one alone: AdamW
-    then takes no step with it.
+    A parameter that has a gradient in no process keeps none, as in a single process: AdamW then
+    skips it.
     """
     moved = [parameter.grad is not None for parameter in parameters]
     counts = torch.tensor([own.tokens, own.learned, own.stop, *moved], dtype=torch.float64)
     held = torch.cat([own.loss.double().reshape(1), counts.to(own.loss.device)])
     loss, tokens, learned, stop, *known = world.sum(held).tolist()
     world.sum_gradients([p for p, by in zip(parameters, known, strict=True) if by])
-    # Sharded gradients arrive as the mean over the processes.
+    # FSDP averages sharded gradients over the processes.
     scale = constant / learned * (world.size if world.shards else 1)
     for parameter in parameters:
         if parameter.grad is not None:
@@ -55,10 +55,10 @@ def combine(
 
 
 def missing(world: World, passes: Passes, own: Sequence[Encoded]) -> int:
-    """How many more passes another process makes of its documents; 0 where none is waited for.
+    """How many more passes another process makes of its documents; 0 unless sharded.
 
-    Processes meet here, so it is asked before the first pass: what they send each other has to be
-    in one order, and between the passes of one no other sends anything but parts of layers.
+    A collective call, so it comes before the first pass: all processes must communicate in the same
+    order, and between the passes of a step only shards of layers are exchanged.
     """
     if not world.shards:
         return 0
@@ -67,7 +67,7 @@ def missing(world: World, passes: Passes, own: Sequence[Encoded]) -> int:
 
 
 def fill(passes: Passes, count: int, other: Encoded) -> None:
-    """Take part in so many passes that others have more of, adding nothing to the gradient.
+    """Take part in `count` passes of other processes, adding nothing to the gradient.
 
     Sharded layers are gathered from all processes in every pass.
     """
@@ -76,7 +76,7 @@ def fill(passes: Passes, count: int, other: Encoded) -> None:
 
 
 def clip(world: World, parameters: Sequence[torch.nn.Parameter], limit: float) -> torch.Tensor:
-    """Scale the gradient down to a norm of `limit` at most; returns the norm it had."""
+    """Clip the gradient to a norm of at most `limit`; returns its original norm."""
     if not world.shards:
         return torch.nn.utils.clip_grad_norm_(parameters, limit)
     local = [_local(p.grad) for p in parameters if p.grad is not None]
@@ -90,7 +90,7 @@ def clip(world: World, parameters: Sequence[torch.nn.Parameter], limit: float) -
 
 
 def all_finite(world: World, parameters: Sequence[torch.nn.Parameter]) -> bool:
-    """Whether every value of the parameters, on whichever process, is finite."""
+    """Whether all parameters are finite, in every process."""
     bad = torch.stack([(~torch.isfinite(_local(p))).any() for p in parameters]).any()
     return not world.sum(bad.float()).item()
 

@@ -38,9 +38,10 @@ from brulee.training.world import ALONE, World
 
 @dataclass(frozen=True)
 class Totals:
-    """What training took. Tokens are real ones, without padding; seconds exclude validation.
+    """The costs of a training. Tokens exclude padding; seconds exclude validation.
 
-    `planned` steps are fewer taken where it stopped `early`; the weights are those of step `kept`.
+    After an `early` stop, fewer steps than `planned` were taken; the weights are those of step
+    `kept`.
     """
 
     steps: int
@@ -60,7 +61,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class Glimpse:
-    """What the model writes now: mean scores, and some prompts with what it wrote and should."""
+    """The model's current outputs: mean scores, and sample prompts with outputs and references."""
 
     scores: dict[str, float]
     samples: list[dict[str, str]]
@@ -69,11 +70,11 @@ class Glimpse:
 class Trainer:
     """Trains what a method attached, on documents given by index.
 
-    `count` is how many documents make an epoch. The loss of a step is the sum over its learned
-    tokens divided by their number, whatever the split into passes and processes. `glimpse` is
-    asked every `generate_every` steps; `pass_tokens` bounds a pass where the device's own bound
-    is too high. `validated` is told the step and the loss of each validation, and may raise to end
-    the training there.
+    `count` is the number of documents per epoch. The loss of a step is the sum over its learned
+    tokens divided by their number, however the step is split into passes and processes. `glimpse`
+    is called every `generate_every` steps; `pass_tokens` lowers the device's own limit on a pass.
+    `validated` is called with the step and loss of each validation, and may raise to end the
+    training.
     """
 
     def __init__(
@@ -125,14 +126,14 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """Whether the last step was taken, or waiting for better ones has ended."""
+        """Whether the last step was taken, or the training stopped early."""
         return self._early or self.step == self.steps
 
     def train(self, resume_line: str = "") -> Totals:
-        """Run to the end, from the newest checkpoint in the run folder if there is one.
+        """Train to the end, resuming from the newest checkpoint in the run folder if there is one.
 
-        Raises StoppedError when step after step is not finite (naming the rows) and, after saving
-        a checkpoint, on Ctrl-C or SIGTERM (with `resume_line`, the command that goes on).
+        Raises StoppedError when too many steps in a row are not finite (naming the rows) and, after
+        saving a checkpoint, on Ctrl-C or SIGTERM (with `resume_line`, the command to resume).
         """
         self._resume_line = resume_line
         with apart(self.base.device):
@@ -174,14 +175,14 @@ class Trainer:
         with self.passes.boundary():
             total, learned = self.passes.total_loss(own)
         if not alone and self.world.size > 1:
-            # Where the model is: NCCL adds up nothing that is on a CPU.
+            # On the model's device: NCCL cannot reduce CPU tensors.
             found = torch.tensor([total, learned], dtype=torch.float64, device=self.base.device)
             total, learned = self.world.sum(found).tolist()
         self.base.model.train(training)
         return float(total / learned)
 
     def _one_step(self, progress: Bar) -> bool:
-        """Take a step; whether some process was asked to stop after it."""
+        """Take a step; returns whether some process was asked to stop after it."""
         started = time.perf_counter()
         documents = [self.document(i) for i in self.world.mine(self.course.of(self.step))]
         share = schedule(self.spec, self.step, self.steps)
@@ -190,7 +191,7 @@ class Trainer:
         limit = self.spec.max_grad_norm or math.inf
         self.untouched.look()
         norm = together.clip(self.world, self.parameters, limit)
-        # One transfer for both: the only point of a step at which a GPU is waited for.
+        # One transfer for both: the only GPU synchronisation in a step.
         loss, norm_value = torch.stack([found.loss, norm.to(found.loss.dtype)]).tolist()
         finite = math.isfinite(loss) and math.isfinite(norm_value)
         if finite:
@@ -210,7 +211,7 @@ class Trainer:
         return found.stop
 
     def _gradient(self, documents: Sequence[Encoded]) -> together.Share:
-        """This step's loss and counts, its gradient in place, over all processes."""
+        """This step's loss and counts, with its gradient in place, over all processes."""
         learned = sum(d.learned for d in documents)
         if self.world.size == 1:
             loss, tokens = self._backward(documents, learned)
@@ -225,14 +226,14 @@ class Trainer:
         return together.combine(self.world, self.parameters, own, constant)
 
     def _backward(self, documents: Sequence[Encoded], over: int) -> tuple[torch.Tensor, int]:
-        """The gradient of these documents' summed loss / `over`; in smaller passes if need be."""
+        """The gradient of the summed loss / `over`; in smaller passes if memory runs out."""
         rewind = drawn_again(self.base.device)
         try:
             return self.passes.backward(documents, over)
         except (MemoryError, RuntimeError) as error:
             if not is_exhaustion(error):
                 raise
-        # Outside of the handler, whose traceback holds on to what the pass had in memory.
+        # Outside the handler, because its traceback keeps the pass's tensors alive.
         self.optimizer.zero_grad(set_to_none=True)
         rewind()
         said = self.relief.take_less(self.step + 1, documents, self._resume_line)
@@ -240,7 +241,7 @@ class Trainer:
         return self._backward(documents, over)
 
     def _rows(self, documents: Sequence[Document]) -> Callable[[], list[str]]:
-        """The names of the step's rows, fetched from the other processes when they are wanted."""
+        """The names of the step's rows, gathered from the other processes when called."""
 
         def names() -> list[str]:
             return [row for part in self.world.gather([d.row for d in documents]) for row in part]
@@ -273,7 +274,7 @@ class Trainer:
             self._save()
 
     def _due(self, every: int | None) -> bool:
-        """Whether what happens so often, by default once an epoch, and at the end, happens now."""
+        """Whether an action due every `every` steps (default: per epoch) and at the end is due."""
         return self.done or self.step % (every or self.course.per_epoch) == 0
 
     def _validate(self, progress: Bar) -> None:
@@ -295,7 +296,7 @@ class Trainer:
             )
 
     def _look(self) -> None:
-        """Have the model write, leaving no trace in it or in the random numbers to come."""
+        """Generate samples without changing the model or the random state."""
         assert self.glimpse is not None
         self.base.model.eval()
         with apart(self.base.device), self.passes.whole():
@@ -304,7 +305,7 @@ class Trainer:
         self.recorder.completions(self.step, found.scores, found.samples)
 
     def _take_best(self) -> int:
-        """End with the weights that validated best, if they are asked for; the step they are of."""
+        """Restore the best weights, if requested; returns the step of the final weights."""
         if not (self.spec.keep_best and self.best.step):
             if self._early and self.best.step:
                 best = self.best.step
@@ -328,7 +329,7 @@ class Trainer:
         self._saved = self.step
 
     def _write(self, root: Path, keep: int) -> None:
-        # A step may end in weights that only the next one would show to be useless.
+        # A step may produce bad weights that only the next one would reveal.
         if not together.all_finite(self.world, self.parameters):
             what = f"step {self.step}: it left weights that are not finite"
             raise diverged(what, self._saved, self.learning_rate)
@@ -336,7 +337,7 @@ class Trainer:
         checkpoint.save(root, self.step, self.parameters, self.optimizer, state, keep, self.world)
 
     def _state(self) -> dict[str, Any]:
-        """What a checkpoint holds beside tensors."""
+        """What a checkpoint holds besides tensors."""
         return {
             "tokens": self.tokens,
             "seconds": self.seconds,

@@ -1,7 +1,7 @@
-"""Trained values that no step gives a gradient: they stay as they began, which nobody meant.
+"""Trained parameters that never get a gradient and so never change, probably by mistake.
 
-A module may be used by its weight and never called (Mamba's `dt_proj`), so that what was put beside
-it takes no part; an expert may never be chosen.
+A model may use a module's weight without calling the module (Mamba's `dt_proj`), so that an adapter
+on it has no effect; an expert may never be selected.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class Untouched:
         self._all = len(self._left)
 
     def look(self) -> None:
-        """Take note of the gradients that there are now."""
-        if self._left:  # in most trainings for one step
+        """Check which parameters have a gradient now."""
+        if self._left:  # usually empty after one step
             self._left = {n: p for n, p in self._left.items() if p.grad is None}
 
     def told(self) -> str | None:
-        """What is still without, once; None where nothing is."""
+        """A sentence about those still without a gradient, only once; None if there are none."""
         if not self._left:
             return None
         names = ", ".join([*self._left][:_NAMED]) + (" ..." if len(self._left) > _NAMED else "")

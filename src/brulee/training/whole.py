@@ -1,4 +1,4 @@
-"""Tensors that FSDP may have cut up, for optimisers that need a matrix in one piece."""
+"""Tensors that FSDP may have sharded, for optimisers that need whole matrices."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """All of it, in every process; they ask together."""
+    """The full tensor, in every process; a collective call."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def cut_as(parameter: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
-    """This process's part of what every process has whole, cut up as the parameter is."""
+    """This process's shard of a tensor that each process has in full, cut like the parameter."""
     if isinstance(parameter, DTensor):
         mesh = parameter.device_mesh
         return distribute_tensor(whole, mesh, parameter.placements, src_data_rank=None)

@@ -1,8 +1,8 @@
 """The processes that train together: one, unless torchrun or accelerate started more.
 
-A recipe does not say how many there are. Each step's documents are dealt out, document i of the
-step to process i modulo their number, and the gradients are summed before anything is made of them;
-so the effective batch, the losses and the checkpoints are those of a single process.
+A recipe does not set their number. Document i of each step goes to process i modulo their number,
+and gradients are summed before they are used; so the effective batch, the losses and the
+checkpoints are those of a single process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch.distributed as dist
 from brulee.errors import InputError
 
 T = TypeVar("T")
-# Gradients are summed in pieces of this many values: few calls, little extra memory.
+# Gradients are summed in buckets of this many values: few calls, little extra memory.
 _BUCKET = 8_000_000
 # One process may score for hours while the others wait.
 _PATIENCE = timedelta(days=7)
@@ -29,7 +29,7 @@ _PATIENCE = timedelta(days=7)
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that train together; `shards` cuts the weights up between them."""
+    """This process among those that train together; `shards`: weights are sharded between them."""
 
     rank: int = 0
     size: int = 1
@@ -37,15 +37,15 @@ class World:
 
     @property
     def writes(self) -> bool:
-        """Whether this is the process that writes files and speaks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def mine(self, items: Sequence[T]) -> Sequence[T]:
-        """This process's part of a step."""
+        """This process's share of a step's items."""
         return items[self.rank :: self.size]
 
     def same(self, value: T) -> T:
-        """The first process's value, for what each could decide differently."""
+        """The first process's value, for decisions that must not differ between processes."""
         if self.size == 1:
             return value
         held = [value]
@@ -53,7 +53,7 @@ class World:
         return held[0]
 
     def gather(self, value: T) -> list[T]:
-        """Every process's value, in their order."""
+        """Every process's value, in order of rank."""
         if self.size == 1:
             return [value]
         found: list[Any] = [None] * self.size
@@ -61,11 +61,11 @@ class World:
         return found
 
     def most(self, number: int) -> int:
-        """The highest of the processes' numbers."""
+        """The maximum over the processes."""
         return max(self.gather(number))
 
     def wait(self) -> None:
-        """Go on when every process has come here."""
+        """Wait until every process gets here."""
         if self.size > 1:
             dist.barrier()
 
@@ -76,7 +76,7 @@ class World:
         return tensor
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Add up whole gradients over the processes; of sharded weights that is done already."""
+        """Sum unsharded gradients over the processes; FSDP has already reduced sharded ones."""
         if self.size == 1 or self.shards:
             return
         for bucket in _buckets(parameters):
@@ -91,10 +91,10 @@ ALONE: Final = World()
 
 @contextmanager
 def joined(device: str) -> Iterator[World]:
-    """The world that this process was started in; one after another may be joined.
+    """The world that this process was started in; may be entered several times in sequence.
 
-    torchrun and accelerate name it in the environment: WORLD_SIZE and the like, and for sharded
-    weights ACCELERATE_USE_FSDP. Raises InputError where there is no GPU for each of them, or
+    torchrun and accelerate describe it in the environment: WORLD_SIZE and so on, and for sharded
+    weights ACCELERATE_USE_FSDP. Raises InputError if there are fewer GPUs than processes, or if
     `device` is one GPU for all.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -105,7 +105,7 @@ def joined(device: str) -> Iterator[World]:
     from accelerate.utils import parse_flag_from_env
 
     on_cpu = device.startswith("cpu") or not torch.cuda.is_available()
-    # A group cannot be made twice: it is left when the process ends, and by who made it.
+    # A process group cannot be created twice: it is destroyed at exit, by its creator.
     if not dist.is_initialized():
         atexit.register(_leave)
     state = PartialState(cpu=on_cpu, timeout=_PATIENCE)
@@ -120,9 +120,9 @@ def _leave() -> None:
 
 
 def _check_gpus(device: str, here: int) -> None:
-    """Each of the processes `here`, on this machine, takes the GPU of its own number.
+    """Check that each of the `here` processes on this machine has a GPU of its own.
 
-    Unless the environment shows each of them another one.
+    Skipped if the environment shows each process a different GPU.
     """
     if here > 1 and device.startswith("cuda:"):
         raise InputError(
@@ -138,7 +138,7 @@ def _check_gpus(device: str, here: int) -> None:
 
 
 def _buckets(parameters: Sequence[torch.nn.Parameter]) -> Iterator[list[torch.nn.Parameter]]:
-    """Neighbours of one number format, so many values together at most (one may be longer)."""
+    """Consecutive parameters of one dtype, at most _BUCKET values each (one may be larger)."""
     bucket: list[torch.nn.Parameter] = []
     size = 0
     for parameter in parameters:
@@ -153,5 +153,5 @@ def _buckets(parameters: Sequence[torch.nn.Parameter]) -> Iterator[list[torch.nn
 
 
 def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
-    """Zero where this process's documents gave a parameter none."""
+    """The gradient; zero if this process's documents gave the parameter none."""
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

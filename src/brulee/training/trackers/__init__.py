@@ -1,4 +1,4 @@
-"""TensorBoard, Weights & Biases and MLflow, each one curve however often a run is resumed.
+"""TensorBoard, Weights & Biases and MLflow; a run is one curve, however often it is resumed.
 
 Everything stays in the run's folder `trackers/`, offline, unless the tracker's own environment
 variables say otherwise (WANDB_MODE=online, MLFLOW_TRACKING_URI=...).
@@ -26,14 +26,14 @@ TRACKERS: Final[dict[str, type[Tracker]]] = {
 
 
 def check_names(names: Sequence[str], where: str) -> None:
-    """Raise InputError for a tracker that is none."""
+    """Raise InputError for an unknown tracker."""
     for name in names:
         if name not in TRACKERS:
             raise unknown("tracker", name, TRACKERS, where)
 
 
 def check_trackers(names: Sequence[str], where: str) -> None:
-    """Raise InputError for a tracker that is none, or whose package is not installed."""
+    """Raise InputError for an unknown tracker, or one whose package is not installed."""
     check_names(names, where)
     for name in names:
         package = TRACKERS[name].package
@@ -48,9 +48,9 @@ def check_trackers(names: Sequence[str], where: str) -> None:
 def open_trackers(
     names: Sequence[str], run: Path, recipe: Mapping[str, Any], where: str, step: int
 ) -> Iterator[Tracker]:
-    """The trackers of a training in the folder `run` that goes on after `step`, one by one.
+    """The trackers of a training in the folder `run` that continues after `step`, one by one.
 
-    Raises InputError naming a tracker that could not be opened, and what it said.
+    Raises InputError naming a tracker that could not be opened, with its error.
     """
     known, values = Ids(run), _flat(recipe)
     for name in names:
@@ -70,11 +70,11 @@ def open_trackers(
 
 def _without(names: Sequence[str], left_out: str) -> str:
     rest = ",".join(name for name in names if name != left_out)
-    return f"--set 'train.trackers=[{rest}]'"  # in quotes, as some shells read brackets themselves
+    return f"--set 'train.trackers=[{rest}]'"  # quoted, because some shells interpret brackets
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Plain]:
-    """Nested values under dotted names, as the trackers' tables hold them."""
+    """Nested values under dotted names, as trackers show them."""
     found: dict[str, Plain] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

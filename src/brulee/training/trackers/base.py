@@ -1,4 +1,4 @@
-"""What a tracker is, and what it is opened with."""
+"""The interface of a tracker, and what it is opened with."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
-# How a training ended: "stopped" is what somebody asked for, and can be gone on with.
+# How a training ended: "stopped" was requested, and can be resumed.
 Outcome = Literal["finished", "stopped", "failed"]
 Plain = str | int | float | bool
 
 
 class Tracker(Protocol):
-    """A place that draws curves; `id` is what it calls this run.
+    """A service that draws curves; `id` is its name for this run.
 
-    A resumed training tells all its steps again, and a tracker leaves out what it has. Where the
-    training was killed, that may be less than it was told, or more than the checkpoint knows.
+    A resumed training logs all its steps again, and a tracker skips those it has. After a kill, it
+    may have fewer than it was sent, or more than the checkpoint has.
     """
 
-    package: ClassVar[str | None]  # what has to be installed for it
+    package: ClassVar[str | None]  # the package it needs
     name: str
     id: str
 
     def __init__(self, at: Opening) -> None:
-        """Open it. What it raises is told to whoever asked for the tracker."""
+        """Open it. Errors are reported to the user."""
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Take in the numbers of a step."""
+        """Log the values of a step."""
 
     def finish(self, outcome: Outcome) -> None:
-        """Write what is still held back, and how the training ended."""
+        """Flush everything, and record how the training ended."""
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What a tracker is opened with: a training that goes on after `step`.
+    """What a tracker is opened with: a training that continues after `step`.
 
-    `run` is the run's name, `folder` where files may lie, `recipe` its values under dotted names.
-    `id` is what the tracker called this run before, None where it does not know it yet.
+    `run` is the run's name, `folder` the place for files, `recipe` its values under dotted names.
+    `id` is the tracker's earlier name for this run, None if it is new.
     """
 
     run: str
@@ -50,6 +50,6 @@ class Opening:
 
 
 def words(error: Exception) -> str:
-    """What a library's error says, on one line and of bearable length."""
+    """A library's error message, on one line and shortened."""
     said = str(error).strip().rstrip(".") or type(error).__name__
     return textwrap.shorten(said, 400, placeholder=" ...")

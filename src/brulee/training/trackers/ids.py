@@ -1,4 +1,4 @@
-"""trackers/ids.json: what each tracker calls this run, so that a resumed one is found again."""
+"""trackers/ids.json: each tracker's id of this run, so that a resumed run is found again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from brulee.errors import InputError
 
 
 class Ids:
-    """The file of a run's folder; the name that it began under outlives a folder renamed."""
+    """The ids file in a run's folder; it also keeps the run's name if the folder is renamed."""
 
     def __init__(self, run: Path) -> None:
         self.folder = run / "trackers"
@@ -19,7 +19,7 @@ class Ids:
             self._read()
 
     def keep(self) -> None:
-        """Write the file in one step."""
+        """Write the file atomically."""
         values = {"run": self.run, "ids": self.ids}
         self.folder.mkdir(parents=True, exist_ok=True)
         aside = self._file.with_suffix(".tmp")

@@ -1,4 +1,4 @@
-"""A run in MLflow, in a database in the run's folder unless MLFLOW_TRACKING_URI names a place."""
+"""A run in MLflow, in a database in the run's folder unless MLFLOW_TRACKING_URI is set."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _STATUS: Final[dict[Outcome, str]] = {
     "stopped": "KILLED",
     "failed": "FAILED",
 }
-_LONGEST, _AT_ONCE = 6000, 100  # what MLflow takes: characters of a parameter, parameters a call
-# A training waits for its tracker: with MLflow's own 7 tries for four minutes, which is too long.
-# And neither its maker nor its user's screen is told of a run unless they ask.
+_LONGEST, _AT_ONCE = 6000, 100  # MLflow's limits: characters per parameter, parameters per call
+# The training waits for its tracker: MLflow's default of 7 retries takes four minutes, too long.
+# Telemetry and printed URLs are off unless the user turns them on.
 _DEFAULTS: Final = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -27,7 +27,7 @@ _DEFAULTS: Final = {
 
 
 class Mlflow:
-    """One run by its id, however often the training starts."""
+    """One run by its id, however often the training is started."""
 
     package: ClassVar[str | None] = "mlflow"
     name = "mlflow"
@@ -47,7 +47,7 @@ class Mlflow:
         self._has = {one.key: one.step for one in found.data.to_proto().metrics}
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Leave out what the run has of a step, as its history cannot be taken back."""
+        """Log a step unless the run has it, as logged values cannot be deleted."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -57,11 +57,11 @@ class Mlflow:
             self._client.log_batch(self.id, metrics=metrics)
 
     def finish(self, outcome: Outcome) -> None:
-        """Say how it ended."""
+        """Record how it ended."""
         self._client.set_terminated(self.id, _STATUS[outcome])
 
     def _find(self, known: str | None) -> Any:
-        """The run of that id; None where the place does not have it (any more)."""
+        """The run of that id; None if it does not exist (any more)."""
         from mlflow.exceptions import MlflowException
 
         if known is None:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class TensorBoard:
-    """One file for each start of a training, all in one folder, which are one curve.
+    """One file per start of a training, all in one folder, shown as one curve.
 
-    The second file begins by taking back what the first says of later steps. Written here and not
-    by torch's SummaryWriter, whose thread prints a traceback of its own where the disk is full.
+    A later file begins by discarding later steps of the earlier ones. We do not use torch's
+    SummaryWriter, whose thread prints a traceback when the disk is full.
     """
 
     package: ClassVar[str | None] = "tensorboard"
@@ -32,7 +32,7 @@ class TensorBoard:
         self._has = at.step if at.id else 0
         folder = at.folder / self.id
         folder.mkdir(parents=True, exist_ok=True)
-        # The files are read in the order of their names.
+        # TensorBoard reads the files in order of their names.
         self._file = (folder / f"events.out.tfevents.{time.time_ns()}").open("xb")
         self._records = RecordWriter(self._file)
         self._write(Event(file_version="brain.Event:2"))
@@ -41,7 +41,7 @@ class TensorBoard:
             self._write(Event(summary=hparams_pb(dict(at.recipe))))
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Write at once, so that a kill loses nothing of a step that was told."""
+        """Write immediately, so that a kill loses no logged step."""
         if step <= self._has:
             return
         from tensorboard.compat.proto.event_pb2 import Event

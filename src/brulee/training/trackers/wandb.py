@@ -12,9 +12,9 @@ from brulee.training.trackers.wandb_file import last_step
 
 
 class WeightsAndBiases:
-    """One run by its id, however often the training starts.
+    """One run by its id, however often the training is started.
 
-    Offline, each start has a folder of its own under that id; `wandb sync` makes them one run.
+    Offline, each start has its own folder under that id; `wandb sync` merges them into one run.
     """
 
     package: ClassVar[str | None] = "wandb"
@@ -29,7 +29,7 @@ class WeightsAndBiases:
             project=at.run,
             name=os.environ.get("WANDB_NAME", at.run),
             id=at.id,
-            # Offline nothing is known of an earlier start, which W&B would warn of.
+            # Offline, W&B does not know of earlier starts and would warn.
             resume="allow" if at.id and mode == "online" else None,
             dir=str(at.folder),
             mode=mode,
@@ -42,16 +42,16 @@ class WeightsAndBiases:
             self._has = self._run.step - 1 if self._run.resumed else _last_here(at)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Leave out the steps that the run has, as its history cannot be taken back."""
+        """Log a step unless the run has it, as logged values cannot be deleted."""
         if step > self._has:
             self._run.log(dict(values), step=step)
 
     def finish(self, outcome: Outcome) -> None:
-        """Send what is left; W&B knows a run that ended well and one that did not."""
+        """Send what is left; W&B only distinguishes success and failure."""
         self._run.finish(exit_code=int(outcome != "finished"))
 
 
 def _last_here(at: Opening) -> int:
-    """The last step in the files of earlier starts; without any they are sent, up to `at.step`."""
+    """The last step in the files of earlier starts; if there are none, `at.step`."""
     files = sorted((at.folder / "wandb").glob(f"*run-*-{at.id}/run-{at.id}.wandb"))
     return max(map(last_step, files)) if files else at.step

@@ -1,7 +1,7 @@
-"""The last step in a local file of W&B, which has no function that would say.
+"""The last step in a local W&B file; W&B has no function for this.
 
-It is LevelDB's log: blocks of 32 KiB, in each whole records or pieces of them. Before a piece stand
-a checksum (4 bytes), its length (2) and its kind (1).
+The format is LevelDB's log: blocks of 32 KiB that contain records or fragments of them. Each
+fragment is preceded by a checksum (4 bytes), its length (2) and its type (1).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _WHOLE, _LAST = 1, 4
 
 
 def last_step(file: Path) -> int:
-    """The highest step of which the file has a row, 0 without any.
+    """The highest step with a row in the file, 0 if there is none.
 
-    What W&B still held in memory when a training was killed is not in it.
+    Rows that W&B had not flushed when a training was killed are missing.
     """
     from wandb.proto.wandb_internal_pb2 import Record
 
@@ -35,13 +35,13 @@ def last_step(file: Path) -> int:
 
 
 def _records(content: bytes) -> Iterator[bytes]:
-    """Every whole record; a piece cut short by a kill ends them."""
+    """Every complete record, up to one cut short by a kill."""
     if content and not content.startswith(_HEADER):
         raise ValueError("a .wandb file that does not begin as those of W&B 0.19 to 0.31 do")
     at, record = _HEADER_SIZE, b""
     while at + _PIECE.size <= len(content):
         left = _BLOCK - at % _BLOCK
-        if left < _PIECE.size:  # too little for a piece: the block ends in zeros
+        if left < _PIECE.size:  # too little for a fragment: the block is padded with zeros
             at += left
             continue
         _, length, kind = _PIECE.unpack_from(content, at)
