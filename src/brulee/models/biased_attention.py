@@ -248,7 +248,7 @@ def _weighed(
 
 
 def _product(a: torch.Tensor, b: torch.Tensor, times: float) -> torch.Tensor:
-    """A b times a number, for each head."""
+    """A b times a scalar, for each head."""
     if times == 1.0:
         return a @ b
     return torch.baddbmm(a.new_empty(1, 1, 1), a, b, beta=0, alpha=times)
