@@ -3,7 +3,7 @@
 LayerNorm (Ba et al. 2016, arXiv 1607.06450), with or without a bias, is computed by PyTorch's own
 function, RMSNorm by fused_norm.py.
 
-Shapes: `T` tokens, `D` width; more dimensions may stand before D.
+Shapes: `T` tokens, `D` width; more dimensions may precede D.
 """
 
 from __future__ import annotations
