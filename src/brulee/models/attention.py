@@ -177,7 +177,7 @@ def varlen(
     than queries, the causal mask is aligned to the last of both. Query heads may share key heads.
 
     Calls the operator behind `torch.nn.attention.varlen.varlen_attn` directly: `varlen_attn` is a
-    custom op in Python, and the GPU would wait for it in every layer (docs/performance.md).
+    custom op, and a GPU would wait for its Python code in every layer (docs/performance.md).
     """
     out_QHD: torch.Tensor = _flash(
         q_QHD,

@@ -115,7 +115,7 @@ def _by_kernel(
 
 
 class _Attend(torch.autograd.Function):
-    """Recomputes the weights in the backward pass: cheaper than storing them while they fit cache.
+    """Recomputes the weights in the backward pass, which is cheaper if they fit in cache.
 
     Padding rows, in no span, are zeros.
     """

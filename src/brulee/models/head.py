@@ -234,7 +234,7 @@ class CompletionLoss:
 def _ways(model: PreTrainedModel) -> tuple[Head | None, FusedDecoder | FusedPair | None]:
     """The head, if it is a known kind, and a fused pass that computes its input, if there is one.
 
-    For an encoder-decoder both or neither, since the head is only known together with the form.
+    For an encoder-decoder both or neither: its form says where the head's input is.
     """
     if model.config.is_encoder_decoder:
         pair = fused_pair(model)

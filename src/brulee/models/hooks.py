@@ -50,8 +50,8 @@ def before_layers(
 class Adds(Protocol):
     """A forward hook that adds a branch to its module's output, and does nothing else.
 
-    If a sub-layer consists of several modules, the branch reads the first one's input, on which
-    another method of the same object is a pre-hook.
+    If a sub-layer consists of several modules, the branch reads the first one's input, through
+    another method of the same object that is a pre-hook there.
     """
 
     branch: nn.Module

@@ -101,10 +101,10 @@ class LayerForm:
     `by_head`), and so may gate and up. A norm's gain is its weight + `beyond`; `centred` norms
     subtract the mean. Norms of queries and keys are per head, or over all heads if `whole`, and
     come before the rotary embedding or `after_angles`. `turns`: the layer has a rotary embedding;
-    `angles` is the layer type that its module takes, `neighbours` whether it rotates adjacent
-    values instead of halves. The module returns each angle `twice` in a row, `once`, or the half
-    repeated, and may return `sines_first`. A query sees `window` keys up to its own, None for all;
-    `cap` is the soft cap of scores (fused_attention.py).
+    `angles` is the layer type that its module takes, `neighbours` whether it pairs adjacent values
+    instead of a head's halves. The module returns each angle `twice` in a row or `once`, else all
+    of them twice, and may return `sines_first`. A query sees `window` keys up to its own, None for
+    all; `cap` is the soft cap of scores (fused_attention.py).
 
     `gate` is the activation of a gated MLP, "" without a gate: then `curve` is the activation, or
     "" if the module `act` has to be called. `mlp` "" means that the layer itself has the MLP's

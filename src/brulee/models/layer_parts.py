@@ -4,9 +4,9 @@
              the rotary embedding if any
     layer    attention, an MLP, norms; the MLP may be two linear layers of the layer itself (OPT)
 
-Families name them differently. The parts of a body are recognised by their types; in a layer, the
-attention module and the MLP's linear layers are recognised by their names. If something is mistaken
-for something else, the trial (fused_trial.py) notices.
+Families name them differently. The parts of a body are recognised by their types (the rotary
+embedding by its name); in a layer, the attention module and the MLP are recognised by their names.
+If something is mistaken for something else, the trial (fused_trial.py) notices.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Base:
     def pad_id(self) -> int:
         """The token id that pads shorter rows; padding is masked, so any id in the model will do.
 
-        Some tokenizers have a padding token for which their model has no embedding; then it is 0.
+        Some tokenizers have no padding token, or one without an embedding in the model: then, 0.
         """
         own = self.tokenizer.pad_token_id
         known = self.model.get_input_embeddings().weight.shape[0]

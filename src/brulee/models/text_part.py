@@ -42,10 +42,11 @@ def auto_class(config: PretrainedConfig) -> Any:
 def reading_text(
     config: PretrainedConfig, load: Callable[[Any], PreTrainedModel], name: str
 ) -> PreTrainedModel:
-    """The model that `load` makes of a transformers class and that can read text alone.
+    """Load the model by the first transformers class with which it can read text alone.
 
-    If the whole model cannot (Llama 4 in transformers 5.24), the class of its text part is loaded.
-    Raises InputError, with the model's `name`, if there is none.
+    `load` makes the model from a class. If the whole model cannot read text alone (Llama 4 in
+    transformers 5.24), only its text part is loaded. Raises InputError, with the model's `name`, if
+    that has no class.
     """
     for auto in _classes(config):
         model = load(auto)

@@ -138,7 +138,7 @@ def _change(config: PretrainedConfig, changes: dict[str, Any]) -> None:
 
 @torch.no_grad()
 def _draw(twin: PreTrainedModel) -> None:
-    """Draw weights that scale activations by 1.5, and vary norms around their initial values."""
+    """Draw matrices that scale activations by 1.5; vary norms and biases around initial values."""
     embedding = twin.get_input_embeddings().weight
     for parameter in twin.parameters():
         drawn = torch.randn(parameter.shape)
