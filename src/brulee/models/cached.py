@@ -3,7 +3,7 @@
 folder                         content                             after it is cleared
 models/SmolLM2-135M-Instruct   the bundled model, unpacked         unpacked again when needed
 models/given/*                 models passed from Python           runs on them lose their base
-evaluations/*                  models' replies to suites           generated again
+evaluations/*                  models' replies to suites           computed again
 kernels/*                      compiled C kernels                  compiled again when needed
 """
 
