@@ -1,1 +1,1 @@
-"""Base models: loading them, attention over packs, loss at the learned positions."""
+"""Base models: loading, attention over packed documents, loss at the learned positions."""

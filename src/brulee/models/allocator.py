@@ -1,8 +1,8 @@
-"""Keeping freed memory in the process, where the C library allows it.
+"""Keep freed memory in the process, where the C library allows it.
 
-glibc gives large blocks back to the system at once and asks for them again a moment later; every
-page is then zeroed anew. A training step frees and takes the same activations over and over, and
-on a CPU that costs about 9% of it (docs/performance.md).
+glibc returns large blocks to the system at once, and the kernel zeroes every page when they are
+allocated again. A training step frees and allocates the same activations over and over; on a CPU,
+that costs about 9% of the step (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -26,6 +26,6 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_freed_memory() -> None:
-    """Return to the system what was freed up to now, such as a file's copy after loading it."""
+    """Return freed memory to the system, such as a file's copy after loading it."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,6 +1,6 @@
-"""How a decoder turns queries and keys by their positions, read from its modules.
+"""Read from a decoder's modules how it applies rotary embeddings to queries and keys.
 
-No module says in what order its angles are; what it gives for two positions does.
+Modules do not declare the layout of their angles; it is found from their output for two positions.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _TURNS = ("rotate_half", "rotate_every_two")
 
 @dataclass(frozen=True)
 class Said:
-    """How a rotary module says the angles of one kind of layer.
+    """The layout of a rotary module's output for one type of layer.
 
-    `kind` is what it has to be asked for, None where it has one for all. It says the angles of a
-    head's halves one after the other, or each `twice` in a row, or `once`; cosines first, or not.
+    `kind` is the layer type to pass to the module, None if it takes none. Each angle is repeated in
+    the head's second half, or `twice` in a row, or occurs `once`; cosines come first, or sines.
     """
 
     kind: str | None = None
@@ -31,7 +31,7 @@ class Said:
 
 
 def said_by(module: Any, like: Any, config: Any, at: int) -> Said:
-    """How a rotary module says those of layer `at`; `like` has a weight as hidden states are."""
+    """The layout for layer `at`; `like` has a weight of the hidden states' width and dtype."""
     kind = None
     if "layer_type" in inspect.signature(module.forward).parameters:
         kind = str(config.layer_types[at])
@@ -49,13 +49,16 @@ def said_by(module: Any, like: Any, config: Any, at: int) -> Said:
 
 
 def turns(attention: Any) -> bool:
-    """No in layers that say so, and in those that see all where others see a window (Exaone 4)."""
+    """Whether a layer applies rotary embeddings.
+
+    Not if it says so, nor if it sees everything while others have a window (Exaone 4).
+    """
     sees_all = not getattr(attention, "is_sliding", True)
     return bool(getattr(attention, "use_rope", not (sees_all and attention.sliding_window)))
 
 
 def turns_neighbours(attention: Any) -> bool:
-    """By what the file that has the module turns with: no module says so."""
+    """Whether adjacent values are paired, found by calling the rotation of the module's file."""
     own = sys.modules.get(type(attention).__module__)
     found = [getattr(own, name) for name in _TURNS if hasattr(own, name)]
     turn: Callable[[torch.Tensor], torch.Tensor] | None = found[0] if found else None

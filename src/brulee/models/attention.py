@@ -1,12 +1,13 @@
-"""Attention over documents packed end to end, through transformers' public attention interface.
+"""Attention over packed documents, through transformers' public attention interface.
 
-A pack is one row of T tokens, several documents long. `cu_seq_lens_q` holds the S + 1 boundaries:
+A pack is one row of T tokens: several documents end to end. `cu_seq_lens_q` holds the S + 1
+boundaries:
 
     documents    |--- a ---|- b -|------ c ------|
     cu_seq_lens  0         7     11              24
 
-A trained prefix is P more keys and values before the pack's own. Each document sees it, as if the
-prefix stood before that document alone.
+A trained prefix is P more keys and values before the pack's own. Every document attends to it as if
+it directly preceded that document.
 
 Shapes: `T` tokens in the pack, `H` query heads, `K` key heads, `D` head width, `S` documents, `P`
 prefix positions.
@@ -44,11 +45,11 @@ def packed_attention(
     max_length_q: int | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention inside each document of a pack, and to a prefix that all have in common.
+    """Causal attention inside each document of a pack, and to a prefix shared by all documents.
 
     query (1, H, T, D); key and value (1, K, P + T, D); returns (1, T, H, D). Raises ValueError for
-    what it cannot compute exactly (logit soft-capping, attention sinks, a dense mask), so that a
-    model that needs it is never trained with something else.
+    what it cannot compute exactly (logit soft-capping, attention sinks, a dense mask), so that no
+    model is trained with the wrong attention.
     """
     unsupported = [n for n in ("softcap", "s_aux", "position_bias") if options.get(n) is not None]
     if unsupported or attention_mask is not None or cu_seq_lens_q is None:
@@ -93,13 +94,13 @@ def _per_document(
 
 
 def _seen(keys: torch.Tensor, prefix: int, start: int, end: int) -> torch.Tensor:
-    """What one document sees of the keys or values: the prefix and its own."""
+    """The keys or values visible to one document: the prefix and its own."""
     own = keys[:, :, prefix + start : prefix + end]
     return torch.cat([keys[:, :, :prefix], own], dim=2) if prefix else own
 
 
 def _mask(length: int, prefix: int, window: int | None, device: torch.device) -> torch.Tensor:
-    """Which of prefix and document each of a document's tokens sees, (T, P + T)."""
+    """Which positions of prefix and document each of its tokens attends to, (T, P + T)."""
     at = torch.arange(prefix + length, device=device)
     behind = at[prefix:, None] - at[None, :]
     return (behind >= 0) & (behind < (window or len(at)))
@@ -126,10 +127,10 @@ def _varlen(
 
 
 def takes_all_documents(query: torch.Tensor) -> bool:
-    """Whether torch's kernel for many documents computes with queries like these (..., D).
+    """Whether torch's variable-length kernel works for queries like these (..., D).
 
-    It is FlashAttention 2: half-precision, heads of at most 256 values, GPUs since Ampere; and it
-    is tried.
+    The kernel is FlashAttention 2: half precision, head width at most 256, Ampere GPUs or later.
+    Its results are checked too, once per device, dtype and width.
     """
     width = query.shape[-1]
     return (
@@ -143,7 +144,7 @@ def takes_all_documents(query: torch.Tensor) -> bool:
 
 @functools.cache
 def _varlen_is_right(device: torch.device, dtype: torch.dtype, width: int) -> bool:
-    """On two documents, of which the second has keys before its own."""
+    """Check the kernel on two documents, the second of which also has a prefix."""
     bounds = [torch.tensor(b, dtype=torch.int32, device=device) for b in ([0, 3, 7], [0, 3, 9])]
 
     def attend(
@@ -157,7 +158,7 @@ def _varlen_is_right(device: torch.device, dtype: torch.dtype, width: int) -> bo
 
 @functools.cache
 def by_kernel(device: torch.device) -> bool:
-    """Whether a kernel that takes all documents of a pack at once runs on this device."""
+    """Whether this device supports a kernel that takes all documents of a pack at once."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
@@ -170,13 +171,13 @@ def varlen(
     scaling: float | None,
     window: int | None = None,
 ) -> torch.Tensor:
-    """Causal attention of documents end to end by torch's CUDA kernel, (Q, H, D).
+    """Causal attention over documents end to end by torch's CUDA kernel, (Q, H, D).
 
-    `bounds` (S + 1 each) and `longest` are of the queries and of the keys; where a document's keys
-    are more than its queries, the mask ends at the last of both. Query heads may share key heads.
+    `bounds` (S + 1 each) and `longest` are for queries and for keys. Where a document has more keys
+    than queries, the causal mask is aligned to the last of both. Query heads may share key heads.
 
-    What `torch.nn.attention.varlen.varlen_attn` calls is called itself: that is an operation in
-    Python, which a GPU waits for in every layer (docs/performance.md).
+    Calls the operator behind `torch.nn.attention.varlen.varlen_attn` directly: `varlen_attn` is a
+    custom op, and a GPU would wait for its Python code in every layer (docs/performance.md).
     """
     out_QHD: torch.Tensor = _flash(
         q_QHD,
@@ -185,7 +186,7 @@ def varlen(
         *bounds,
         *longest,
         0.0,  # dropout
-        window is None,  # causal; a window is so by its right end
+        window is None,  # causal; with a window, window_size_right=0 makes it so
         False,
         scale=scaling,
         window_size_left=-1 if window is None else window - 1,
@@ -205,7 +206,7 @@ def before_each(
     token = torch.arange(tokens, device=bounds.device)
     key_bounds = bounds + prefix * torch.arange(documents + 1, device=bounds.device)
     order = token.new_empty(tokens + documents * prefix)
-    # The document of each token, counted from 1, is how many prefixes stand before it.
+    # A token's document number, counted from 1, is the number of prefixes before it.
     order[token + prefix * torch.bucketize(token, bounds[:-1], right=True)] = token + prefix
     at = key_bounds[:-1, None] + torch.arange(prefix, device=bounds.device)
     order[at.flatten()] = torch.arange(prefix, device=bounds.device).repeat(documents)
@@ -214,9 +215,9 @@ def before_each(
 
 @contextmanager
 def attention_by(name: str, model: PreTrainedModel) -> Iterator[None]:
-    """Have the model's attention computed by what is registered as `name` inside this block.
+    """Use the attention implementation registered as `name` inside this block.
 
-    Other threads wait for their turn with the model.
+    Other threads that run the model wait (turns.py).
     """
     with turn(model):
         before = model.config._attn_implementation
@@ -228,23 +229,23 @@ def attention_by(name: str, model: PreTrainedModel) -> Iterator[None]:
 
 
 def packed(model: PreTrainedModel) -> AbstractContextManager[None]:
-    """Run the model's attention per document inside this block, as it was before outside it."""
+    """Make the model attend within each document of a pack inside this block."""
     return attention_by(NAME, model)
 
 
 def packs_exactly(model: PreTrainedModel) -> bool:
-    """Whether this model, run on a pack, gives each document the output it gives it alone.
+    """Whether this model computes the same for a document in a pack as for the document alone.
 
-    Tried rather than looked up by name: two short documents, packed and apart. Encoder-decoder
-    models, models with a recurrent state and those that ignore the attention interface say no,
-    and are then batched with padding.
+    Tested on two short documents instead of looked up by name. False for encoder-decoders, models
+    with a recurrent state and models that ignore the attention interface: these are batched with
+    padding.
     """
     if model.config.is_encoder_decoder or not getattr(model, "_supports_attention_backend", False):
         return False
     if getattr(model.config, "attention_chunk_size", None):
-        return False  # chunks come as a mask, and are longer than the documents tried below
+        return False  # chunking needs a mask, and only shows in documents longer than those below
     training = model.training
-    model.eval()  # dropout would make two runs differ
+    model.eval()  # dropout would make the two runs differ
     try:
         return _same_apart(model, (5, 9))
     finally:
@@ -263,7 +264,7 @@ def _same_apart(model: PreTrainedModel, lengths: tuple[int, ...]) -> bool:
     except torch.OutOfMemoryError:
         raise
     except (ValueError, TypeError, RuntimeError):
-        return False  # what it needs is not computed here
+        return False  # the model needs something that packed attention does not compute
     parts = torch.split(ids, list(lengths), 1)
     apart = [model(input_ids=part, use_cache=False).logits for part in parts]
     expected = torch.cat(apart, dim=1).float()

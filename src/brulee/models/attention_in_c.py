@@ -1,11 +1,11 @@
-"""Causal attention of a pack's documents through loops in C, in fp32 and in bf16.
+"""Causal attention inside the documents of a pack, by C kernels in fp32 and bf16.
 
-In fp32 on any processor (kernels/attention_fp32.c); in bf16 on those with products of it
-(AVX512-BF16, AMX; kernels/attention.c). They compute in blocks that stay in the caches: nothing is
-held that grows with queries times keys. What they give is in docs/performance.md.
+The fp32 kernel (kernels/attention_fp32.c) runs on any processor, the bf16 one (kernels/attention.c)
+on those with bf16 products (AVX512-BF16, AMX). Both compute in blocks that stay in cache, and
+memory does not grow with queries times keys. Measurements are in docs/performance.md.
 
 Shapes: `T` keys of the pack, `Q` queries of the pack, `H` query heads, `K` key heads, `D` head
-width, `N` spans, `F` rows that several spans read.
+width, `N` spans, `F` rows that spans share.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from brulee.models import attention_trial
 from brulee.models.kernels import kernel
 from brulee.models.spans import Span
 
-_SIDE = 32  # of the blocks; a head's width has to be a multiple of it
+_SIDE = 32  # block size; the head width has to be a multiple of it
 
 
 def table_of(spans: Sequence[Span]) -> torch.Tensor:
-    """(N, 5): first query, how many; first own key, how many; how many shared ones before them."""
+    """(N, 5): first query, number of queries; first own key, number of these; number shared."""
     return torch.tensor(
         [[s.queries.start, s.asked, s.keys.start, s.read - s.shared, s.shared] for s in spans]
     )
@@ -38,9 +38,9 @@ def attend_in_c(
     scale: float,
     window: int | None = None,
 ) -> torch.Tensor | None:
-    """What each query reads of the keys of its span, (Q, H, D); None where no loop does this.
+    """Causal attention within spans, (Q, H, D); None if there is no kernel for these inputs.
 
-    With a `window`, of the last so many of them up to its own.
+    With a `window`, a query sees that many keys, up to its own.
     """
     width = q_QHD.shape[2]
     alike = q_QHD.dtype == k_TKD.dtype == v_TKD.dtype and v_TKD.shape[2] == width
@@ -65,7 +65,7 @@ def _attended(
 
 @functools.cache
 def _is_right(device: torch.device, dtype: torch.dtype, width: int) -> bool:
-    """On two documents of which the second is longer than a block, with keys that both read."""
+    """Test the kernel on two documents with shared keys, the second longer than a block."""
     spans = [Span(slice(0, 3), slice(2, 5), 2), Span(slice(3, 53), slice(5, 55), 2)]
     table = table_of(spans)
 
@@ -79,9 +79,9 @@ def _is_right(device: torch.device, dtype: torch.dtype, width: int) -> bool:
 
 
 class _Attend(torch.autograd.Function):
-    """Keeps the output, which the map after it keeps too, and a number for each query and head.
+    """Saves the inputs, the output, and the log of the softmax sum for each query and head.
 
-    Rows that belong to no span, which fill the pack up, read nothing: zeros.
+    The output is saved by the next linear layer anyway. Padding rows, in no span, are zeros.
     """
 
     @staticmethod

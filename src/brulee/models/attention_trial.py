@@ -1,7 +1,7 @@
-"""Whether a kernel for packed attention computes what it should where it is to run, gradients too.
+"""Test a kernel for packed attention on the device where it will run, gradients included.
 
-As for other loops (kernels/trying.py), and for the same reason. What is expected is worked out with
-a mask, in float64 on the CPU.
+As for the other kernels (kernels/trying.py), and for the same reason. The expected result is
+computed with a mask, in float64 on the CPU.
 
 Shapes: `Q` queries, `S` keys, `H` query heads, `K` key heads, `D` head width.
 """
@@ -14,27 +14,28 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-# Documents: their queries, which are the last of their keys, and these keys.
+# For each document, its queries, which are the last of its keys, and all its keys.
 Reads = Sequence[tuple[slice, Sequence[int]]]
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int | None], torch.Tensor]
 _HEADS, _KEY_HEADS = 4, 2
 _WINDOW = 3
-# Of a result's length; half-precision kernels are off by 2e-3 to 5e-3, those of fp32 by 1e-6.
+# Tolerances relative to the result's norm; kernels in half precision have errors of 2e-3 to 5e-3,
+# those in fp32 of 1e-6.
 _MOST = {torch.float32: 1e-4}
 _MOST_OF_HALF = 2e-2
 
 
 def scale(width: int) -> float:
-    """The factor of scores in a trial."""
+    """The factor of the scores in a test."""
     return 1.0 / math.sqrt(width)
 
 
 def is_right(
     attend: Attend, reads: Reads, device: torch.device, dtype: torch.dtype, width: int
 ) -> bool:
-    """Whether `attend(query, key, value, window)` is right, scores times `scale(width)`.
+    """Whether `attend(query, key, value, window)` is right, with scores times `scale(width)`.
 
-    Warns, saying what is wrong, where it is not.
+    If not, warns and says what is wrong.
     """
     wrong = _fault(attend, reads, device, dtype, width)
     if wrong is not None:
@@ -65,7 +66,7 @@ def _fault(
             return next(iter(str(error).strip().splitlines()), type(error).__name__)
         for what, one, right in zip(("output", "dQ", "dK", "dV"), found, expected, strict=True):
             off = float((one.detach().cpu().double() - right).norm() / right.norm())
-            if not off <= _MOST.get(dtype, _MOST_OF_HALF):  # NaN is not
+            if not off <= _MOST.get(dtype, _MOST_OF_HALF):  # true for NaN
                 return f"{what} is off by {off:.1e} of its length"
     return None
 
@@ -78,7 +79,7 @@ def _exact(
     reads: Reads,
     window: int | None,
 ) -> list[torch.Tensor]:
-    """The output and its gradients."""
+    """The output and the gradients of query, key and value."""
     groups = q_QHD.shape[1] // k_SKD.shape[1]
     outs = []
     for queries, seen in reads:

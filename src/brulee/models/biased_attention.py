@@ -1,14 +1,14 @@
-"""Attention of a pack's documents with a bias for each distance, as the stacks of T5 compute it.
+"""Attention inside the documents of a pack, with T5's relative position biases.
 
     weights = softmax(scale q k^T + bias)        out = dropout(weights) v
 
 Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text
-Transformer". BART's have no bias, and a scale. The first keys may be every document's: a prefix's.
-On a CPU a document is a few matrix products (`_Attend`), whose weights are computed again on the
-way back. On a GPU documents are put side by side, padded, for torch's own kernels.
+Transformer". BART has no bias, but a scale. The first keys may be a prefix for all documents. On a
+CPU, each document takes a few matrix products (`_Attend`), and the weights are recomputed in the
+backward pass. On a GPU, documents become a padded batch for torch's own kernels.
 
-Shapes: `Q` queries and `T` keys of a pack, `P` of which all read, `H` heads, `W` head width; of one
-document `n` queries and `s` keys, filled up to `N` and `S` (rounding.py); `B` documents.
+Shapes: `Q` queries and `T` keys of a pack, `P` keys of a prefix, `H` heads, `W` head width; in one
+document `n` queries and `s` keys, padded to `N` and `S` (rounding.py); `B` documents.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from brulee.models.dropping import drawn_seed, drop
 from brulee.models.fused_attention import by_key_head, put
 from brulee.models.rounding import rounded
 
-_STEP = 16  # of rows on a GPU: of other sizes the kernel copies the bias, in every layer
+_STEP = 16  # padding of rows on a GPU: for other sizes, the kernel copies the bias in every layer
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Which rows of the queries read which rows of the keys: one pair of slices a document.
+    """Which queries attend to which keys: a pair of slices per document.
 
-    Every document reads the first `before` keys too, ahead of its own. `queries` (B, n) and `keys`
-    (B, s) are the same rows, padded, for a GPU, with what is real.
+    Every document also reads the first `before` keys, ahead of its own. `queries` (B, n) and `keys`
+    (B, s) are the same rows as a padded batch, for a GPU only.
     """
 
     pairs: tuple[tuple[slice, slice], ...]
@@ -43,15 +43,15 @@ class Blocks:
 
     @property
     def longest(self) -> int:
-        """The most queries of one document; filled up, where they are."""
+        """The most queries in a document; with padding, if there is any."""
         if self.queries is not None:
             return self.queries.rows.shape[1]
         return max(int(rows.stop - rows.start) for rows, _ in self.pairs)
 
     def span(self, step: int) -> int:
-        """Of how many keys in a row a bias is needed, those before the queries' own with them.
+        """The number of consecutive keys for which a bias is needed, including the prefix.
 
-        Both kinds are filled up to a multiple of `step`, or as the rows themselves are.
+        Prefix and document are each padded to a multiple of `step`, or as the batch is on a GPU.
         """
         size = rounded(self.before, step) + rounded(self.longest, step)
         return size if self.keys is None else max(size, self.keys.rows.shape[1])
@@ -59,9 +59,9 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Padded:
-    """`rows` (B, n) of a pack, some of which only fill up; `real` (B, n) tells which do not.
+    """Row numbers `rows` (B, n) in a pack, with padding; `real` (B, n) is False for padding.
 
-    `back` (R) are the places of the real ones among all B n.
+    `back` (R) are the indices of the real rows among all B n.
     """
 
     rows: torch.Tensor
@@ -69,7 +69,7 @@ class Padded:
     back: torch.Tensor
 
     def of(self, x_THW: torch.Tensor) -> torch.Tensor:
-        """(B, H, n, W)."""
+        """The padded batch (B, H, n, W) of a pack's values."""
         return x_THW[self.rows].transpose(1, 2)
 
 
@@ -80,7 +80,7 @@ def blocks_of(
     by_kernel: bool,
     before: int = 0,
 ) -> Blocks:
-    """Documents of so many queries and keys, end to end on both sides, the keys after `before`."""
+    """Blocks for documents of these lengths, end to end on both sides, keys after the prefix."""
     pairs = tuple(zip(_slices(queries), _slices(keys, before), strict=True))
     if not by_kernel:
         return Blocks(pairs, before)
@@ -102,10 +102,10 @@ def _padded(sizes: Sequence[int], device: torch.device, before: int = 0) -> Padd
 
 
 def by_distance(bias_HL: torch.Tensor, causal: bool, dtype: torch.dtype) -> torch.Tensor:
-    """The bias of each query and key (H, n, n) in `dtype`, of one for each distance, (H, 2 n - 1).
+    """The bias of each query and key (H, n, n) in `dtype`, from one per distance (H, 2 n - 1).
 
-    The first is that of a key n - 1 before its query; with `causal`, keys after it have minus
-    infinity. The gradient of a distance is a sum of up to n, in the format of `bias_HL`.
+    The first distance is that of a key n - 1 before its query. With `causal`, keys after the query
+    get minus infinity. A distance's gradient, a sum of up to n terms, is in the dtype of `bias_HL`.
     """
     size = (bias_HL.shape[1] + 1) // 2
     bias_Hnn = bias_HL.unfold(1, size, 1).to(dtype).flip(1)
@@ -116,9 +116,9 @@ def by_distance(bias_HL: torch.Tensor, causal: bool, dtype: torch.dtype) -> torc
 
 
 def for_blocks(bias_Hnn: torch.Tensor, blocks: Blocks) -> torch.Tensor:
-    """The bias as `attend_biased` takes it, to be made once for all layers.
+    """The bias in the form that `attend_biased` takes, made once for all layers.
 
-    For a GPU (B, H, n, s), with minus infinity for keys that only fill up.
+    On a GPU (B, H, n, s), with minus infinity for padding keys; on a CPU unchanged.
     """
     if blocks.queries is None or blocks.keys is None:
         return bias_Hnn
@@ -135,10 +135,10 @@ def attend_biased(
     dropout: float,
     scale: float = 1.0,
 ) -> torch.Tensor:
-    """What each query reads of the keys of its document, (Q, H, W).
+    """Attention of each query to the keys of its document, (Q, H, W).
 
-    The bias is what `for_blocks` gives, of the longest document's sizes or larger, for each head or
-    one for all; its first keys are those that all read. Rows of no document give zeros.
+    The bias comes from `for_blocks`, with the longest document's sizes or larger, per head or one
+    for all; its first keys are the prefix. Rows that belong to no document are zeros.
     """
     if blocks.queries is not None and blocks.keys is not None:
         return _by_kernel(q_QHW, k_THW, v_THW, blocks.queries, blocks.keys, bias, dropout, scale)
@@ -172,7 +172,7 @@ def _by_kernel(
 
 
 class _Attend(torch.autograd.Function):
-    """Keeps its inputs alone; which weights were dropped is known by a seed for each document."""
+    """Saves only its inputs, and a seed per document for the dropout of weights."""
 
     @staticmethod
     def forward(
@@ -204,7 +204,7 @@ class _Attend(torch.autograd.Function):
         scale: float = ctx.scale
         before: int = ctx.blocks.before
         d_q, d_k, d_v = (torch.zeros_like(x) for x in (q_QHW, k_THW, v_THW))
-        # Summed over documents, so in a format that does not lose the later ones.
+        # Sums over documents need a wider dtype, or later documents would be rounded away.
         wide = torch.promote_types(d_q.dtype, torch.float32)
         common_k, common_v = (torch.zeros_like(x[:before], dtype=wide) for x in (d_k, d_v))
         d_bias = torch.zeros_like(bias_Hnn, dtype=wide) if ctx.needs_input_grad[3] else None
@@ -248,20 +248,20 @@ def _weighed(
 
 
 def _product(a: torch.Tensor, b: torch.Tensor, times: float) -> torch.Tensor:
-    """A b times a number, for each head."""
+    """A b times a scalar, for each head."""
     if times == 1.0:
         return a @ b
     return torch.baddbmm(a.new_empty(1, 1, 1), a, b, beta=0, alpha=times)
 
 
 def _seen(x_THW: torch.Tensor, keys: slice, before: int) -> torch.Tensor:
-    """The keys or values that a document reads, (H, S, W)."""
+    """The keys or values that a document reads, including the prefix, (H, S, W)."""
     own_sHW = x_THW[keys]
     return _rows(torch.cat([x_THW[:before], own_sHW]) if before else own_sHW)
 
 
 def _give(seen_HSW: torch.Tensor, own_sHW: torch.Tensor, common_PHW: torch.Tensor) -> None:
-    """What a document gives to its own keys or values, and what it adds to those of all."""
+    """Write the gradient of a document's own keys or values, and add that of the prefix."""
     before = len(common_PHW)
     if before:
         common_PHW += seen_HSW[:, :before].transpose(0, 1)
@@ -269,5 +269,5 @@ def _give(seen_HSW: torch.Tensor, own_sHW: torch.Tensor, common_PHW: torch.Tenso
 
 
 def _rows(x_nHW: torch.Tensor) -> torch.Tensor:
-    """(H, N, W), n filled up to N."""
+    """(n, H, W) -> (H, N, W), n padded to N."""
     return by_key_head(x_nHW, x_nHW.shape[1])

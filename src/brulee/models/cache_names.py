@@ -1,4 +1,4 @@
-"""What a model's forward calls its key-value cache: transformers renamed it in 5.24."""
+"""The name of the key-value cache in a model's forward: transformers renamed it in 5.24."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ OLD, NEW = "past_key_values", "cache"
 
 
 def cache_name(model: nn.Module) -> str:
-    """The keyword under which `model` takes its cache, and under which its output holds it."""
+    """The keyword for the cache in the model's forward, also its attribute in the output."""
     return NEW if NEW in inspect.signature(model.forward).parameters else OLD
 
 
 def cache_of(output: Any) -> Any:
-    """The cache that a model's output holds; None where it has none (RWKV, RecurrentGemma).
+    """The cache in a model's output; None if there is none (RWKV, RecurrentGemma).
 
-    One of a class of the architecture's own is as good as none: rows cannot be chosen from it
-    (xLSTM), or are where only some of its states follow (MiniMax).
+    An architecture's own cache class counts as none: batch rows cannot be selected from it (xLSTM),
+    or the selection misses some of its states (MiniMax).
     """
     found = getattr(output, NEW, None)
     found = getattr(output, OLD, None) if found is None else found

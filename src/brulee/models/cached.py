@@ -1,9 +1,10 @@
-"""What brulee keeps in its cache, how large it is, and taking it out again.
+"""List and clear brulee's cache.
 
-models/SmolLM2-135M-Instruct   the bundled model, unpacked         comes back by itself
-models/given/*                 models that were given in memory    bases of the runs on them
-evaluations/*                  what models replied to suites       asked again
-kernels/*                      loops in C, compiled                comes back by itself
+folder                         content                             after it is cleared
+models/SmolLM2-135M-Instruct   the bundled model, unpacked         unpacked again when needed
+models/given/*                 models passed from Python           runs on them lose their base
+evaluations/*                  models' replies to suites           computed again
+kernels/*                      compiled C kernels                  compiled again when needed
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ _DAY: Final = 86_400  # seconds
 
 @dataclass(frozen=True)
 class Kind:
-    """A part of the cache: its folder there, what it is, and what clearing it costs.
+    """A part of the cache: its folder, what it contains, and what clearing it costs.
 
-    Its entries are the folders and files in that; the bundled model is one by itself.
+    Its entries are the files and folders inside; with `one`, the folder itself is the only entry.
     """
 
     folder: str
@@ -61,16 +62,16 @@ class Held:
 
 
 def held(kind: str) -> list[Held]:
-    """The entries of a kind, by name. Raises InputError for a kind that is none."""
+    """The entries of a kind, sorted by name. Raises InputError for an unknown kind."""
     if kind not in KINDS:
         raise unknown("part of the cache", kind, KINDS)
     return [_measured(path) for path in _entries(KINDS[kind])]
 
 
 def clear(kind: str, older_than: float = 0.0) -> list[Held]:
-    """Delete the entries of a kind that were last written that many days ago, and give them.
+    """Delete the entries of a kind last written at least that many days ago, and return them.
 
-    Raises InputError for a kind that is none, and OSError for what may not be deleted.
+    Raises InputError for an unknown kind, and OSError for what cannot be deleted.
     """
     old = [one for one in held(kind) if one.age >= older_than * _DAY]
     for one in old:
@@ -85,7 +86,7 @@ def _entries(kind: Kind) -> list[Path]:
     folder = cache_folder() / kind.folder
     if not folder.is_dir():
         return []
-    # What begins with a full stop is being written, or a lock that somebody may hold.
+    # A name with a leading dot is being written, or is a lock that another process may hold.
     found = [path for path in folder.iterdir() if not path.name.startswith(".")]
     return [folder] if kind.one else sorted(found)
 

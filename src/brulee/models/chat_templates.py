@@ -1,8 +1,8 @@
-"""The chat template of a model: its tokenizer's own, or a file's, with variables set in it.
+"""The chat template of a model: the tokenizer's or one from a file, with variables set in it.
 
-Variables (`enable_thinking: false`) are set by a line that is put before the template's text, so
-that the text says all there is: whoever has it frames prompts as training did. Further lines (a
-request's, to a model with a recipe's) go behind those that stand there, and have the last word.
+Variables (`enable_thinking: false`) are set by a line prepended to the template, so that its text
+alone is enough to frame prompts as in training. Further lines (from a request to a model whose
+recipe already set some) go after the existing ones and override them.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ Mode = Literal["auto", "none"]
 _MODES: Final = ("auto", "none")
 _VALID: Final = "valid: auto (the tokenizer's own), none (plain text), or a file with a template"
 _GIVEN: Final = ("messages", "tools", "documents", "add_generation_prompt")
-# What transformers calls every template with, beside what Jinja has.
+# Functions that transformers passes to every template, in addition to Jinja's globals.
 _FUNCTIONS: Final = ("raise_exception", "strftime_now")
-# The lines by which variables are set, as `with_variables` writes them: their values are literal.
+# The lines that set variables, as `with_variables` writes them: all values are literals.
 _VALUE: Final = r'(?:"(?:[^"\\]|\\.)*"|true|false|none|[-+.\de\[\]{},: ])+'
 _LINES: Final = re.compile(rf"(?:(?:{{%- set \w+ = {_VALUE} %}})+\n)*")
 
 
 class _Generation(Extension):
-    """The tag by which a template marks what is learned, as transformers has it."""
+    """transformers' tag `generation`, with which a template marks the learned text."""
 
     tags = {"generation"}  # noqa: RUF012
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
-        """What stands in it."""
+        """Parse the tag's body."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
@@ -50,17 +50,17 @@ _JINJA: Final = Environment(extensions=["jinja2.ext.loopcontrols", _Generation])
 
 
 def mode_of(recorded: object) -> Mode:
-    """Whether a chat template is used at all, by what a recipe or a record says of it."""
+    """Whether a chat template is used at all, from the value in a recipe or a record."""
     return "none" if recorded == "none" else "auto"
 
 
 def by_recipe(
     tokenizer: PreTrainedTokenizerBase, kind: Literal["causal", "seq2seq"], recipe: Recipe
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer with the chat template that a recipe names, and with its variables set.
+    """The tokenizer with the chat template and the template variables of a recipe.
 
-    Raises InputError for a file that cannot be read or is no template, a variable that the template
-    does not have, and either where no chat template is used.
+    Raises InputError for a file that cannot be read or is not a template, for a variable that the
+    template does not read, and for either if no chat template is used.
     """
     spec, source = recipe.base, recipe.source
     named, variables = spec.chat_template, spec.chat_template_kwargs
@@ -82,9 +82,9 @@ def by_recipe(
 
 
 def recorded(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> object:
-    """What a record says of the template: `auto`, `none`, or the text of another than the base's.
+    """What to record of the template: `auto`, `none`, or its text if it is not the base's own.
 
-    Texts by their names where the tokenizer has several.
+    If the tokenizer has several templates, a mapping from names to texts.
     """
     spec = recipe.base
     if spec.chat_template in _MODES and not spec.chat_template_kwargs:
@@ -93,7 +93,7 @@ def recorded(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> object:
 
 
 def by_record(tokenizer: PreTrainedTokenizerBase, record: object) -> PreTrainedTokenizerBase:
-    """The tokenizer with the template of a record, as `recorded` gives it."""
+    """The tokenizer with the template of a record made by `recorded`."""
     if record is None or record in _MODES:
         return tokenizer
     return with_template(tokenizer, record)
@@ -132,8 +132,8 @@ def with_variables(
 ) -> PreTrainedTokenizerBase:
     """A copy of a tokenizer with variables set in its chat template.
 
-    Raises InputError, which begins with the `key` that they stand under, for one that the template
-    does not read, or where there is no template.
+    Raises InputError, starting with the `key` of the variables, for a variable that the template
+    does not read, or if there is no template.
     """
     texts = tokenizer.chat_template
     if not texts:
@@ -160,7 +160,7 @@ def with_variables(
 
 
 def _read_by(text: str, key: str) -> set[str]:
-    """The variables that a template reads before it sets them, but for what it is called with."""
+    """The variables that a template reads but does not set, without those passed to every one."""
     rest = text[_length_of_lines(text) :]
     try:
         found = meta.find_undeclared_variables(_JINJA.parse(rest))
@@ -172,7 +172,7 @@ def _read_by(text: str, key: str) -> set[str]:
 
 
 def _headed(text: str, line: str) -> str:
-    """A template with one more line; chat templates are rendered without a block's line break."""
+    """Insert one more line that sets variables; its line break is removed by `trim_blocks`."""
     at = _length_of_lines(text)
     return f"{text[:at]}{line}\n{text[at:]}"
 
@@ -188,7 +188,7 @@ def _hint(name: str, valid: Iterable[str]) -> str:
 
 
 def _literal(value: Any, key: str) -> str:
-    """A value as Jinja writes it, which reads escapes in a text as JSON does."""
+    """A value as a Jinja literal; Jinja reads escapes in strings as JSON does."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
@@ -204,7 +204,7 @@ def _literal(value: Any, key: str) -> str:
 
 
 def _try(tokenizer: PreTrainedTokenizerBase, named: str) -> None:
-    """Raise InputError for what is no template at all; what it writes is the framing's to try."""
+    """Raise InputError for a syntax error; data/chat_framing.py checks what the template writes."""
     try:
         tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)
     except TemplateSyntaxError as error:

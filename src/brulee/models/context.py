@@ -1,4 +1,4 @@
-"""How many tokens a model can read, or look back on, and how many of those are still free."""
+"""Context length and attention window of a model, and how many positions prefixes leave free."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from brulee.models.hooks import Prefixes, owners
 
 
 def context_length(model: PreTrainedModel) -> int | None:
-    """Tokens in one document, prompt plus completion; None where positions are relative (T5).
+    """Most tokens in a document, prompt plus completion; None if positions are relative (T5).
 
-    An encoder-decoder has as many for each of its sides.
+    For an encoder-decoder, the limit of each side.
     """
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return int(limit) if limit else None
 
 
 def free_length(model: PreTrainedModel, most: int) -> int:
-    """Tokens of a document for which there is a position after all prefixes, `most` at most."""
+    """Positions left for a document after all prefixes, `most` at most."""
     context = context_length(model)
     if context is None:
         return most
@@ -26,6 +26,6 @@ def free_length(model: PreTrainedModel, most: int) -> int:
 
 
 def window_length(model: PreTrainedModel) -> int | None:
-    """How many tokens some layers look back on; None where all look back on everything."""
+    """Tokens in the sliding window of some layers; None if all layers see the whole context."""
     window = getattr(model.config.get_text_config(), "sliding_window", None)
     return int(window) if window else None

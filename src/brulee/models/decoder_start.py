@@ -1,7 +1,7 @@
-"""The token that a decoder of an encoder-decoder reads before the first of its own.
+"""The decoder start token of an encoder-decoder.
 
-As transformers' `generate` finds it: where a configuration names none, a completion begins after
-the token that texts begin with (T5Gemma, whose own `_shift_right` does so too).
+Found as by transformers' `generate`: if the configuration names none, it is the BOS token (T5Gemma,
+whose `_shift_right` uses it too).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _KEYS = ("decoder_start_token_id", "bos_token_id")
 
 
 def decoder_start(model: PreTrainedModel) -> int:
-    """The id of that token. Raises InputError for a model that names none."""
+    """The id of the decoder start token. Raises InputError for a model that names none."""
     places = (model.config, model.generation_config)
     ids = (getattr(place, key, None) for key in _KEYS for place in places)
     found = next((own for own in ids if isinstance(own, int)), None)

@@ -1,4 +1,4 @@
-"""What torch takes for granted in this process, as brulee needs it, whatever its caller set."""
+"""torch's global settings as brulee needs them, whatever the calling process has set."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 
 @contextmanager
 def own_defaults() -> Iterator[None]:
-    """Gradients on, tensors in float32 on the CPU, no autocast inside this block.
+    """Gradients on, new tensors in float32 on the CPU, no autocast inside this block.
 
-    A notebook may have switched gradients off or asked for float64: a training would fail there, or
-    give other weights.
+    A notebook may have disabled gradients or set the default dtype to float64; training would fail
+    or give other weights.
     """
     with ExitStack() as inside:
         inside.enter_context(torch.inference_mode(False))

@@ -1,4 +1,4 @@
-"""Whether something can be written, and the operating system's errors where it cannot."""
+"""Check that files can be written, and report the operating system's errors if not."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from brulee.errors import InputError
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Raise OSError, naming `path`, where safetensors could not write.
+    """Raise OSError for `path` if safetensors could not write inside this block.
 
-    Its Rust side reports a full or read-only disk as text; the number in it is given back.
+    Its Rust code reports a full or read-only disk as text; the error number is taken from that.
     """
     try:
         yield
@@ -33,9 +33,9 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def as_umask_says(folder: Path) -> None:
-    """Give the weights of a folder the mode of any new file there.
+    """Give the weights in a folder the permissions of any new file there.
 
-    safetensors makes its files for their owner alone, whatever the umask.
+    safetensors creates its files readable by the owner only, whatever the umask.
     """
     weights = list(folder.glob("*.safetensors"))
     with tempfile.TemporaryDirectory(dir=folder) as aside:
@@ -44,15 +44,15 @@ def as_umask_says(folder: Path) -> None:
         mode = stat.S_IMODE(new.stat().st_mode)
     for file in weights:
         if stat.S_IMODE(file.stat().st_mode) != mode:
-            # Some disks know no modes; what their owner can read is good enough there.
+            # Some file systems have no permissions; the default is good enough there.
             with suppress(PermissionError):
                 file.chmod(mode)
 
 
 def check_new_folder(out: Path, what: str) -> None:
-    """Refuse a folder that holds something, or where nothing can be written.
+    """Raise InputError for a folder that is not empty, OSError for one that cannot be written.
 
-    Raises InputError and OSError as `nearest_folder` and `try_writing` do.
+    Also raises what `nearest_folder` and `try_writing` raise.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: exists already and is not an empty folder.")
@@ -61,9 +61,9 @@ def check_new_folder(out: Path, what: str) -> None:
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `out`, absent or empty, when the block ends well.
+    """A temporary folder that is renamed to `out`, absent or empty, when the block succeeds.
 
-    Half of what is written is never left behind.
+    If the block fails, the folder is deleted.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_name(f".{out.name}.tmp")
@@ -79,9 +79,9 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def nearest_folder(path: Path, what: str) -> Path:
-    """The folder itself, or the nearest one above it that exists.
+    """The folder itself, or its nearest ancestor that exists.
 
-    Raises InputError for a file where `what` or a folder above it should be.
+    Raises InputError if `what`, or a folder above it, would take the place of a file.
     """
     for folder in (path, *path.absolute().parents):
         if folder.is_dir():
@@ -92,9 +92,9 @@ def nearest_folder(path: Path, what: str) -> Path:
 
 
 def try_writing(folder: Path) -> None:
-    """Find out now, not after the model is loaded, that nothing can be written.
+    """Find out now, before the model is loaded, whether files can be written to a folder.
 
-    Raises OSError naming the folder; InputError for one that holds no files, such as /proc.
+    Raises OSError with the folder's name; InputError for a folder that takes no files, like /proc.
     """
     try:
         with tempfile.TemporaryFile(dir=folder):

@@ -1,11 +1,11 @@
-"""Dropout of which nothing is held for the backward pass but a seed.
+"""Dropout that saves only a seed for the backward pass.
 
-Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting": while a
-model trains, each value is zero with probability p, and multiplied with 1 / (1 - p) otherwise.
-Which values are kept is a function of a seed, so that the backward pass, and a layer that is
-computed again, can find out once more; torch keeps a mask of every value, and took a ninth of a
-T5's training step on a CPU to draw it. The seed comes from torch's own random numbers, and p is the
-nearest multiple of 1 / 65,536. On a GPU torch's own dropout is one launch, and is used.
+Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting": in
+training, each value is zero with probability p, and multiplied by 1 / (1 - p) otherwise. Which
+values are kept is a function of a seed, so that the backward pass and recomputed layers get the
+same ones. torch stores a mask of all values; drawing it took a ninth of a T5's training step on a
+CPU. The seed comes from torch's random number generator, and p is rounded to a multiple of
+1 / 65,536. On a GPU torch's own dropout is a single launch, and is used instead.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Dropped(torch.autograd.Function):
 
 
 def dropped(x: torch.Tensor, share: float) -> torch.Tensor:
-    """X with about `share` of its values zero, and the others so much larger."""
+    """X after dropout: about `share` of its values zero, the others scaled by 1 / (1 - share)."""
     if not share:
         return x
     if x.device.type != "cpu":
@@ -43,18 +43,18 @@ def dropped(x: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def drawn_seed() -> int:
-    """62 bits of torch's random numbers."""
+    """A seed of 62 bits from torch's random number generator."""
     return int(torch.randint(2**62, (), device="cpu"))
 
 
 def drop(
     x: torch.Tensor, share: float, seed: int, into: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The same values of x dropped for the same seed, shape and number format, however x lies.
+    """Dropout as a function of seed, shape and dtype, whatever the strides of x.
 
-    Written `into` that contiguous tensor, which may be x, or into a new one.
+    The result is written `into` a contiguous tensor, which may be x, or into a new one.
     """
-    x = x.contiguous()  # a loop and torch's own operations would drop others
+    x = x.contiguous()  # with other strides, the kernel and torch would drop different values
     out = torch.empty_like(x) if into is None else into
     assert out.is_contiguous(), "as what a loop writes into"
     asked = round(share * _STEPS)
@@ -69,7 +69,7 @@ def drop(
 
 
 def _kept(x: torch.Tensor, asked: int, seed: int) -> torch.Tensor:
-    """Ones and zeros, by draws of 16 bits, four of which are one of torch's."""
+    """A mask of ones and zeros from draws of 16 bits, four from each of torch's 64-bit draws."""
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
     draw = torch.Generator().manual_seed(seed)
     draws = words.random_(-(2**63), None, generator=draw).view(torch.int16)[: x.numel()]

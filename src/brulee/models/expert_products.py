@@ -1,12 +1,12 @@
-"""What experts compute, each for the tokens that are sent to it, with low-rank corrections.
+"""Compute experts, each for the tokens routed to it, with low-rank corrections.
 
     tokens  a b c d          pairs of token and expert, sorted by expert
     experts 2 0 2 1    -->   b | d | a c    one product each with W_0, W_1, W_2
             0 1 1 2          a | b c | d    (two experts a token)
 
-A correction is added to a product's outputs: x W^T + s (x A^T) B^T. Adding s B A to W instead, as
-PEFT does, makes every expert's weight anew in each pass, also of those that no token is sent to.
-The base's weights are frozen and get no gradient.
+A correction is added to a product's outputs: x W^T + s (x A^T) B^T. PEFT adds s B A to W instead,
+which recomputes every expert's weight in each pass, even if no token is routed to it. The base's
+weights are frozen and get no gradient.
 
 Shapes: `T` tokens, `K` experts a token, `S` = T K pairs, `N` pairs of one expert, `D` width, `E`
 experts, `R` rank, `O` outputs, `I` inputs of a matrix.
@@ -29,7 +29,7 @@ _FLAGS = ("has_gate", "has_bias", "is_transposed", "is_concatenated", "_apply_ga
 
 @dataclass(frozen=True)
 class Correction:
-    """Of every expert's matrix: A (E, R, I), B (E, O, R), and what their product counts."""
+    """Low-rank corrections of one matrix per expert: A (E, R, I), B (E, O, R) and their scale."""
 
     a: torch.Tensor
     b: torch.Tensor
@@ -37,7 +37,7 @@ class Correction:
 
 
 def computes_as_known(module: Any) -> bool:
-    """Whether experts say that they compute as transformers' interface for experts lays down."""
+    """Whether experts declare that they follow transformers' interface for experts."""
     if not all(hasattr(module, name) for name in _FLAGS):
         return False
     others = getattr(module, "has_post_expert_norm", False) or getattr(
@@ -54,7 +54,7 @@ def experts_with(
     up: Correction | None,
     down: Correction | None,
 ) -> torch.Tensor:
-    """The experts' weighted outputs (T, D), with corrections of their first and second maps."""
+    """The experts' weighted outputs (T, D), with corrections of their two linear layers."""
     factors = [side for each in (up, down) for side in ((each.a, each.b) if each else (None, None))]
     scales = tuple(each.scale if each else 0.0 for each in (up, down))
     apply: Callable[..., torch.Tensor] = _Experts.apply  # torch leaves it untyped
@@ -63,7 +63,7 @@ def experts_with(
 
 @dataclass(frozen=True)
 class _Map:
-    """One of the two maps of all experts, in the format of the products."""
+    """One of the two linear layers of all experts, computed in `dtype`."""
 
     matrix: Callable[[int], torch.Tensor]
     bias: torch.Tensor | None
@@ -86,14 +86,14 @@ class _Map:
         return out_NO
 
     def backward(self, d_NO: torch.Tensor, expert: int) -> torch.Tensor:
-        """The gradient of what was given, by that of what came out."""
+        """The gradient of the input from that of the output."""
         d_NI = d_NO @ self.of(expert)
         if self.a is not None and self.b is not None:
             d_NI.addmm_(d_NO @ self.b[expert], self.a[expert], alpha=self.scale)
         return d_NI
 
     def learn(self, grads: _Grads, x_NI: torch.Tensor, d_NO: torch.Tensor, expert: int) -> None:
-        """Put an expert's gradients of A and B where they belong."""
+        """Store an expert's gradients of A and B in `grads`."""
         if self.a is None or self.b is None or grads.a is None or grads.b is None:
             return
         grads.a[expert] = self.scale * ((d_NO @ self.b[expert]).T @ x_NI)
@@ -154,7 +154,7 @@ class _Experts(torch.autograd.Function):
                 half_NO = halves_SO[rows].detach().requires_grad_()
                 inner_NI = _gated(module, half_NO)
             inner = inner_NI.detach()
-            d_inner = second.backward(d_S[rows], expert)  # of an output whose weight is one
+            d_inner = second.backward(d_S[rows], expert)  # without the router's weight
             share = (d_inner * inner).sum(1)
             if second.bias is not None:
                 share = share + d_S[rows] @ second.bias[expert].to(dtype)
@@ -174,7 +174,7 @@ def _up(module: Any) -> str:
 
 
 def _gated(module: Any, half_NO: torch.Tensor) -> torch.Tensor:
-    """What an expert's second map reads."""
+    """The input of an expert's second linear layer."""
     made: torch.Tensor = module._apply_gate(half_NO) if module.has_gate else module.act_fn(half_NO)
     return made
 
@@ -195,7 +195,7 @@ def _maps(
 
 
 def _matrices(module: Any, name: str) -> Callable[[int], torch.Tensor]:
-    """An expert's matrix by its number, as it is held or unpacked from four bits."""
+    """A function from an expert's number to its matrix, unpacked if it is in four bits."""
     if HELD in vars(module):
         return partial(module.matrix, name)
     weight: torch.Tensor = getattr(module, name)
@@ -203,13 +203,13 @@ def _matrices(module: Any, name: str) -> Callable[[int], torch.Tensor]:
 
 
 def _sorted(index_TK: torch.Tensor, experts: int) -> tuple[torch.Tensor, list[int]]:
-    """The pairs' places by expert, and how many each expert has."""
+    """The order of the pairs by expert, and the number of pairs of each expert."""
     flat = index_TK.reshape(-1)
     return flat.argsort(stable=True), torch.bincount(flat, minlength=experts).tolist()
 
 
 def _spans(counts: list[int]) -> Iterator[tuple[int, slice]]:
-    """Every expert that has tokens, and which of the sorted pairs they are."""
+    """Every expert that has tokens, and its slice of the sorted pairs."""
     start = 0
     for expert, count in enumerate(counts):
         if count:
@@ -218,7 +218,7 @@ def _spans(counts: list[int]) -> Iterator[tuple[int, slice]]:
 
 
 def _format(module: Any, x: torch.Tensor) -> torch.dtype:
-    """What products are computed in: autocast's format where it is on, else that of the weights."""
+    """The dtype of the products: autocast's if it is on, else that of the weights."""
     kind = x.device.type
     if torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)

@@ -1,8 +1,8 @@
-"""A model's experts and routers, found by structure and not by a model's name.
+"""A model's experts and routers, found by structure and not by the model's name.
 
-An expert is one of many feed-forward parts of a layer, of which a router sends every token through
-a few. transformers holds the experts' matrices of one kind as a single parameter with three
-dimensions, and a router as a module with one row of weights an expert; neither is a linear map.
+An expert is one of many feed-forward networks of a layer, and a router sends every token through a
+few of them. transformers stacks the experts' matrices of one kind in a single three-dimensional
+parameter, and a router is a module with a row of weights per expert; neither is an nn.Linear.
 
 Shapes: `E` experts, `O` outputs, `I` inputs of a matrix.
 """
@@ -15,15 +15,15 @@ from typing import Any
 
 from torch import nn
 
-HELD = "held_stacks"  # what a module says that holds its experts' matrices in another way
-ROUTERS = ("gate", "router")  # what a module that has experts calls the one beside them
-# What configurations call the number of experts that a token goes through.
+HELD = "held_stacks"  # attribute of a module that stores its experts' matrices in another way
+ROUTERS = ("gate", "router")  # names of the router in a module that has experts
+# The names in configurations of the number of experts per token.
 _USED = ("num_experts_per_tok", "moe_k", "moe_topk", "num_experts_per_token", "top_k_experts")
 
 
 @dataclass(frozen=True)
 class Stack:
-    """One parameter of a module of experts: a matrix (O, I) each, or (I, O) if `transposed`."""
+    """One stacked parameter: per expert a matrix (O, I), or (I, O) if `transposed`."""
 
     name: str
     experts: int
@@ -33,7 +33,7 @@ class Stack:
 
 
 def stacks_of(module: nn.Module) -> list[Stack]:
-    """The parameters of a module that hold a matrix for each of its experts, in its order."""
+    """The parameters of a module that stack a matrix per expert, in the module's order."""
     held = vars(module).get(HELD)
     if held is not None:
         return list(held)
@@ -50,12 +50,12 @@ def stacks_of(module: nn.Module) -> list[Stack]:
 
 
 def expert_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """Every module whose own parameters are matrices of experts, by its path."""
+    """Every module whose own parameters are experts' matrices, by its path."""
     return {name: module for name, module in model.named_modules() if stacks_of(module)}
 
 
 def router_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """Every module that holds a router's weight, by its path; it may be a linear map."""
+    """Every module that has a router's weight, by its path; it may be an nn.Linear."""
     return {name: module for path in expert_modules(model) for name, module in _beside(model, path)}
 
 
@@ -71,7 +71,7 @@ def _beside(model: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _outputs(module: nn.Module) -> int | None:
-    """Of what has one weight of two dimensions; a quantised map's shape does not say it."""
+    """Outputs of a module with a two-dimensional weight; a quantised weight's shape differs."""
     if isinstance(module, nn.Linear):
         return module.out_features
     weight = module._parameters.get("weight")
@@ -80,20 +80,20 @@ def _outputs(module: nn.Module) -> int | None:
 
 @dataclass(frozen=True)
 class Experts:
-    """What a model has of them: `each` in a layer, of which a token goes through `used`.
+    """A model's experts: `each` in a layer, of which `used` process a token.
 
-    `inner` is how many values one of them makes of a token before its last map.
+    `values` is their total number of weights, `inner` the input width of their last matrix.
     """
 
     values: int
     each: int
     used: int
     inner: int
-    balance: float  # what the loss of balance counts in the model's own loss
+    balance: float  # weight of the load-balancing loss in the model's own loss
 
 
 def experts_in(model: Any) -> Experts | None:
-    """The experts of a model as a whole, None where it has none."""
+    """A summary of a model's experts; None if it has none."""
     found = expert_modules(model)
     if not found:
         return None

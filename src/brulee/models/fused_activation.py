@@ -1,7 +1,7 @@
-"""An activation without a gate, which is not kept where it can be computed again.
+"""An activation without a gate, recomputed in the backward pass where that saves memory.
 
-Some modules write gelu's approximation by a hyperbolic tangent (Hendrycks and Gimpel 2016) as a
-formula of eight operations, each of which autograd keeps what it needs for; torch has it in one.
+Some modules write gelu's tanh approximation (Hendrycks and Gimpel 2016) as a formula of eight
+operations, and autograd saves the inputs of each; torch has it as one operation.
 
 Shapes: `T` tokens, `F` the MLP's inner width.
 """
@@ -19,10 +19,10 @@ Again = Callable[[], torch.Tensor]
 
 
 def activated(act: Any, x_TF: torch.Tensor, curve: str = "") -> tuple[torch.Tensor, Again | None]:
-    """What an activation gives, and how that is computed once more, without a gradient.
+    """The output of an activation, and a function that recomputes it without a gradient.
 
-    `curve` is what fused_swiglu.py calls it, "" for a module that has to be called. Nothing is to
-    be computed again where the activation keeps what it gives.
+    `curve` is its name in fused_swiglu.py, "" if the module has to be called. There is no function
+    for ReLU, since autograd saves its output anyway.
     """
     if isinstance(act, nn.ReLU):
         return act(x_TF), None

@@ -1,18 +1,18 @@
-"""Causal attention of a pack's documents as plain matrix products, with a backward of its own.
+"""Causal attention inside the documents of a pack, as matrix products with a custom backward pass.
 
-On a CPU it goes to loops of our own where they can be compiled (attention_in_c.py), on CUDA to the
-kernels made for it. What is here computes the rest: other formats and widths, capped scores, and
-all of it on machines without a C compiler. A document of a few hundred tokens is attended to faster
-by two matrix products and a softmax than by a kernel made for long ones: measured on two Zen 4
-cores at 260 tokens, forward and backward, about a quarter of the time in bf16. Query heads that
-share a key head are the rows of one product. Long documents go to torch's kernel.
+On a CPU, our C kernels are used where they can be compiled (attention_in_c.py), on CUDA torch's
+FlashAttention. The code here computes the rest: other dtypes and head widths, capped scores, and
+everything on machines without a C compiler. For a document of a few hundred tokens, two matrix
+products and a softmax are faster than a kernel for long documents: at 260 tokens on two Zen 4
+cores, forward and backward in bf16 took about a quarter of the time. Query heads that share a key
+head are rows of one product. Long documents go to torch's kernel.
 
-A layer may have a window, how many keys a query sees up to its own, and a cap: a score s is then
-cap * tanh(s / cap) before the softmax (Gemma 2; Riviere et al. 2024), which no kernel computes.
-Weights may be dropped after it, those that a seed for each product says (dropping.py).
+A layer may have a window, the number of keys that a query sees up to its own, and a cap: a score s
+becomes cap * tanh(s / cap) before the softmax (Gemma 2; Riviere et al. 2024), which no kernel
+computes. Attention weights may have dropout, from a seed for each product (dropping.py).
 
 Shapes: `T` keys of the pack, `Q` queries of the pack, `H` query heads, `K` key heads, `G` = H / K,
-`D` head width; of one span: `n` queries, `S` keys.
+`D` head width; in one span `n` queries and `S` keys, n padded to `N`.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from brulee.models.key_order import KeyOrder, key_order, put_in_order
 from brulee.models.rounding import rounded, step_of
 from brulee.models.spans import Span, cut, near
 
-# Beyond it the n x S weights are too much to hold, and the kernels for long documents win.
+# Beyond this many keys, the n x S weights take too much memory, and kernels for long documents win.
 LONGEST = 1024
-# Queries in one product: fewer compute less that is masked, in more and smaller products.
+# Queries in one product: fewer compute fewer masked scores, but in more and smaller products.
 ROWS = 256
-# Queries and keys of a product are filled up to a multiple of it (rounding.py).
+# Queries and keys of a product are padded to a multiple of this (rounding.py).
 STEP = 32
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Spans, and what kernels need to know of them: made once for all layers of a pass.
+    """Spans in the forms that the kernels need, made once for all layers of a pass.
 
-    `table` is the spans in numbers, for loops in C; `bounds` where each span's queries and keys
-    begin, `longest` the most of both, and `order` the keys end to end (None where they stand so
-    already), for CUDA. `masks` are made by the first layer, by the queries and keys of a span and
-    the window.
+    `longest` is the most queries and keys in a span. `table` is for the C kernels. For CUDA,
+    `bounds` are the cumulative lengths of queries and of keys, and `order` puts the keys end to end
+    (None if they already are). `masks`, made by the first layer, have the queries and keys of a
+    span and the window as their key.
     """
 
     spans: list[Span]
@@ -58,12 +58,12 @@ class Reading:
     masks: dict[tuple[int, int, int | None], torch.Tensor] = field(default_factory=dict)
 
     def tensors(self) -> list[torch.Tensor]:
-        """All that differs between two readings of the same sizes, for CUDA."""
+        """All CUDA tensors that differ between two readings of equal sizes."""
         return [*(self.order.tensors() if self.order else ()), *(self.bounds or ())]
 
 
 def reading(spans: list[Span], keys: int, device: torch.device) -> Reading:
-    """How these spans are read on a device, of a pack of so many `keys`."""
+    """The `Reading` of these spans on a device, for a pack of so many `keys`."""
     longest = max(span.asked for span in spans), max(span.read for span in spans)
     if not by_kernel(device):
         return Reading(spans, longest, table_of(spans))
@@ -84,7 +84,7 @@ def attend(
     cap: float | None = None,
     dropout: float = 0.0,
 ) -> torch.Tensor:
-    """What each query reads of the keys of its span, (Q, H, D)."""
+    """Causal attention of each query to the keys of its span, (Q, H, D)."""
     window = window if window is not None and window < read.longest[1] else None
     if cap is None and not dropout:
         out_QHD = _by_kernel(q_QHD, k_TKD, v_TKD, read, scale, window)
@@ -106,7 +106,7 @@ def _by_kernel(
     scale: float,
     window: int | None,
 ) -> torch.Tensor | None:
-    """By what takes all spans at once, None where nothing does."""
+    """Attention by a kernel that takes all spans at once; None if there is none."""
     if read.bounds is None or not takes_all_documents(q_QHD):
         return attend_in_c(q_QHD, k_TKD, v_TKD, read.table, scale, window)
     if read.order is not None:
@@ -115,10 +115,9 @@ def _by_kernel(
 
 
 class _Attend(torch.autograd.Function):
-    """Computes the weights again on the way back, which costs less than keeping them.
+    """Recomputes the weights in the backward pass, which is cheaper if they fit in cache.
 
-    While they are in the caches, that is. Rows that belong to no span, which fill the pack up, read
-    nothing: zeros.
+    Padding rows, in no span, are zeros.
     """
 
     @staticmethod
@@ -154,7 +153,7 @@ class _Attend(torch.autograd.Function):
         d_q, d_k, d_v = torch.empty_like(d_out), torch.zeros_like(k_TKD), torch.zeros_like(v_TKD)
         d_q[spans[-1].queries.stop :] = 0
         shared = max(span.shared for span in spans)
-        # Summed over documents, so in a format that does not lose the later ones.
+        # Sums over documents need a wider dtype, or later documents would be rounded away.
         wide = torch.promote_types(d_out.dtype, torch.float32)
         common_k = torch.zeros_like(d_k[:shared], dtype=wide)
         common_v = torch.zeros_like(common_k)
@@ -184,7 +183,7 @@ class _Attend(torch.autograd.Function):
 
 
 def _products(read: Reading, window: int | None) -> list[Span]:
-    """What is computed in one product each."""
+    """The spans that are computed by one product each."""
     spans = cut(read.spans, ROWS)
     return spans if window is None else near(spans, window)
 
@@ -201,7 +200,7 @@ def _weighed(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """A span's queries (K, G N, D), keys and values (K, S, D), and weights (K, G N, S).
 
-    With them the slope of capped scores, as large as the weights; None without a cap.
+    The last is the derivative of capped scores (K, G N, S); None without a cap.
     """
     q = by_key_head(q_QHD[span.queries], k_TKD.shape[1])
     k, v = _seen(k_TKD, span), _seen(v_TKD, span)
@@ -224,7 +223,7 @@ def _weighed(
 def _through_softmax(
     d_p_KnS: torch.Tensor, p_KnS: torch.Tensor, span: Span, scale: float, window: int | None
 ) -> torch.Tensor:
-    """The gradient of the products of queries and keys, (K, G N, S)."""
+    """The gradient of query-key products, (K, G N, S), from that of the weights."""
     run = kernel("softmax_backward", d_p_KnS)
     if run is None:
         d_s: torch.Tensor = torch.ops.aten._softmax_backward_data(d_p_KnS, p_KnS, -1, p_KnS.dtype)
@@ -234,14 +233,14 @@ def _through_softmax(
 
 
 def _sizes(x_KnS: torch.Tensor, span: Span) -> tuple[int, ...]:
-    """Blocks of queries, rows and columns of a block, and how many of them are real."""
+    """Number of blocks; rows and columns of a block; rows and columns that are not padding."""
     rows = rounded(span.asked, step_of(x_KnS, STEP))
     heads, many, columns = x_KnS.shape
     return heads * many // rows, rows, columns, span.asked, span.read
 
 
 def by_key_head(x_nHD: torch.Tensor, heads: int) -> torch.Tensor:
-    """(n, H, D) -> (K, G N, D): the queries of one key head under each other, n filled up to N."""
+    """(n, H, D) -> (K, G N, D): the query heads of one key head stacked, n padded to N."""
     asked, every, width = x_nHD.shape
     groups, rows = every // heads, rounded(asked, step_of(x_nHD, STEP))
     found = x_nHD.new_empty(heads, groups, rows, width)
@@ -251,7 +250,7 @@ def by_key_head(x_nHD: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 def put(x_KnD: torch.Tensor, into_nHD: torch.Tensor) -> None:
-    """(K, G N, D) -> (n, H, D), without what n was filled up with."""
+    """(K, G N, D) -> (n, H, D), without the padding."""
     asked, every, width = into_nHD.shape
     heads = x_KnD.shape[0]
     split = x_KnD.view(heads, every // heads, -1, width)[:, :, :asked]
@@ -259,7 +258,7 @@ def put(x_KnD: torch.Tensor, into_nHD: torch.Tensor) -> None:
 
 
 def _seen(keys_TKD: torch.Tensor, span: Span) -> torch.Tensor:
-    """The keys or values that a span reads, (K, S, D), and zeros."""
+    """The keys or values that a span reads, (K, S, D), padded with zeros."""
     _, heads, width = keys_TKD.shape
     columns = rounded(span.read, step_of(keys_TKD, STEP))
     found = keys_TKD.new_empty(heads, columns, width)
@@ -273,9 +272,9 @@ def _seen(keys_TKD: torch.Tensor, span: Span) -> torch.Tensor:
 def _mask(
     asked: int, read: int, window: int | None, groups: int, like: torch.Tensor
 ) -> torch.Tensor:
-    """What is added to scores (K, G N, S): minus infinity where a query does not see a key.
+    """An additive mask of scores (1, G N, S): minus infinity where a query does not see a key.
 
-    Queries that fill up read everything, so that no row is without a key; what they read is lost.
+    Padding queries see everything, since a fully masked row gives NaN; their output is discarded.
     """
     step = step_of(like, STEP)
     rows, columns = rounded(asked, step), rounded(read, step)
@@ -297,7 +296,7 @@ def _kernel(
     window: int | None = None,
     dropout: float = 0.0,
 ) -> torch.Tensor:
-    """One span through torch's own attention, (n, H, D)."""
+    """One span by torch's own attention, (n, H, D)."""
     q_HnD = q_QHD[span.queries].transpose(0, 1)
     k_KSD, v_KSD = (_seen(x, span)[:, : span.read] for x in (k_TKD, v_TKD))
     mask = None

@@ -1,11 +1,11 @@
-"""The forward pass of a decoder over a pack, for training, by a description of its layers.
+"""The forward pass of a decoder over a pack, for training, from a description of its layers.
 
-Most decoders that people tune are variations of Llama's. What one varies is read from its modules
-(layer_form.py), and tried: the same documents have to give the same hidden states as the model
-itself (fused_trial.py). What differs is how they are computed: projections of one input together
-(fused_projection.py), documents' common beginning once (spans.py), the last layer only where
-something is learned, and nothing is kept for the backward pass that it does not need. Anything
-unknown in a map's place is called as it is.
+Most decoders that people tune are variations of Llama. The differences are read from the modules
+(layer_form.py) and tested: the pass has to give the same hidden states as the model itself on the
+same documents (fused_trial.py). It is faster because it computes projections of one input together
+(fused_projection.py), a common beginning of documents once (spans.py) and the last layer only for
+learned positions, and saves nothing that the backward pass does not need. An unknown module in the
+place of a linear layer is called as it is.
 
 Shapes: `T` rows of the pack, `Q` rows that the last layer computes, `N` learned positions, `D`
 width, `H` query heads, `K` key heads, `W` head width.
@@ -45,37 +45,37 @@ from brulee.models.layer_parts import Body, added_to, head_width, heads_of, mlp_
 from brulee.models.prepared import Prepared, prepare
 from brulee.models.rounding import filled, step_of
 
-# Rows of a pack, and of its last layer, are filled up to a multiple (rounding.py).
+# The rows of a pack, and those of its last layer, are padded to a multiple of these (rounding.py).
 STEP, LAST_STEP = 64, 32
 
 
-_Angles = tuple[torch.Tensor, torch.Tensor]  # cosines and sines, one row a token
+_Angles = tuple[torch.Tensor, torch.Tensor]  # rotary cosines and sines, one row per token
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Which rows a layer's queries are, who reads whom, and the angles of queries and keys.
+    """A layer's query rows, attention spans, rotary angles of queries and keys, and prefix.
 
-    The angles are by the kind of layer that has them.
+    Rotary angles are by layer type.
     """
 
     index: torch.Tensor | None  # (Q) among the T rows, None for all
     reading: Reading
     query_angles: dict[str | None, _Angles]
     key_angles: dict[str | None, _Angles]
-    before: KeysAndValues | None = None  # more of them, (P, K, W)
+    before: KeysAndValues | None = None  # the prefix, (P, K, W)
 
 
 class FusedDecoder:
-    """Runs a model of this form; `held` has its trained values in the format of the products.
+    """Runs a model of a given form; `held` has its trained weights in the dtype of the products.
 
-    With `recomputes` a layer keeps its input alone, and what its backward pass needs is computed
-    again then (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
+    With `recomputes`, a layer saves only its input and is recomputed in the backward pass (Chen et
+    al. 2016, "Training Deep Nets with Sublinear Memory Cost").
     """
 
     def __init__(self, model: PreTrainedModel, form: Form) -> None:
         self.model, self.form = model, form
-        # Looked for once: a model has a thousand modules.
+        # Searched once, since a model has about a thousand modules.
         body = read_body(model)
         assert body is not None, "the form is of its layers"
         self._body = body
@@ -85,7 +85,7 @@ class FusedDecoder:
 
     @property
     def width(self) -> int:
-        """How many values a head has."""
+        """The width of a head."""
         return head_width(getattr(self._body.layers[0], self.form.layers[0].attention)) or 1
 
     def __call__(self, batch: Batch) -> torch.Tensor:
@@ -93,14 +93,14 @@ class FusedDecoder:
         return self.hidden(self.prepared(batch))
 
     def prepared(self, batch: Batch) -> Prepared:
-        """What the pass over a pack will read, on the pack's device."""
+        """The inputs of the pass over a pack, on the pack's device."""
         return prepare(batch, sum(p.count for p in self._prefixes))
 
     def hidden(self, prepared: Prepared) -> torch.Tensor:
         """The normalised last hidden state at the learned positions, (N, D).
 
-        On a GPU nothing of it waits for the device, nor depends on anything but the sizes of what
-        is prepared: it may be captured once and replayed (training/captured.py).
+        On a GPU, nothing in it synchronises with the device or depends on more than the sizes of
+        the inputs, so that it can be captured as a CUDA graph and replayed (training/captured.py).
         """
         body = self._body
         hidden_TD = self._begun(body, prepared)
@@ -118,7 +118,7 @@ class FusedDecoder:
         return self._norm(body.norm, hidden_QD.index_select(0, prepared.learned))
 
     def _begun(self, body: Body, prepared: Prepared) -> torch.Tensor:
-        """Words as their embedding gives them, scaled, and with the vectors of their positions."""
+        """Token embeddings, scaled, plus position embeddings if the model has them, (T, D)."""
         hidden_TD: torch.Tensor = self.model.get_input_embeddings()(prepared.ids[None])[0]
         if self.form.embedding != 1.0:
             hidden_TD = hidden_TD * self.form.embedding
@@ -128,14 +128,14 @@ class FusedDecoder:
         return hidden_TD + F.embedding(at_T, body.places.weight).to(hidden_TD.dtype)
 
     def _rows(self, body: Body, hidden_TD: torch.Tensor, prepared: Prepared) -> tuple[_Rows, _Rows]:
-        """The rows of every layer but the last, and those of the last."""
+        """The rows for all layers but the last, and those for the last."""
         positions = filled(prepared.positions, step_of(hidden_TD, STEP, self.held.dtype))
         angles = {
             form.angles: self._angles(body, hidden_TD, positions, form)
             for form in {form.angles: form for form in self.form.layers if form.turns}.values()
         }
         every = _Rows(None, prepared.every, angles, angles)
-        # Filled up with the pack's last row, whatever that is: nothing reads it.
+        # Padded with the pack's last row; nothing reads the result.
         index = prepared.index
         more = -len(index) % step_of(hidden_TD, LAST_STEP, self.held.dtype)
         index = F.pad(index, (0, more), value=len(hidden_TD) - 1) if more else index
@@ -207,7 +207,7 @@ class FusedDecoder:
         again: Again | None,
         index: torch.Tensor | None,
     ) -> tuple[torch.Tensor, ...]:
-        """Queries of the rows that ask, keys and values of all, their heads side by side."""
+        """Queries of the rows `index`, keys and values of all rows, with heads concatenated."""
         maps = [getattr(own, name) for name in form.attention_maps]
         if index is None and len(maps) == 3:
             return project(x_TD, maps, self.held, again)
@@ -228,7 +228,7 @@ class FusedDecoder:
     def _turned(
         self, own: Any, form: LayerForm, q: torch.Tensor, k: torch.Tensor, rows: _Rows
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Queries (Q, H, W) and keys (T, K, W), normalised and turned."""
+        """Queries (Q, H, W) and keys (T, K, W), normalised and rotated."""
         if form.whole:
             q, k = self._head_norms(own, form, q, k)
         q, k = (x.view(len(x), -1, head_width(own) or 1) for x in (q, k))
@@ -250,12 +250,12 @@ class FusedDecoder:
     def _mlp(self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor) -> torch.Tensor:
         own = mlp_in(layer, form.mlp)
         x_TD, again = self._read(layer, form.before_mlp, hidden_TD)
-        if form.experts:  # with its hooks; which experts a token goes to is the router's own choice
+        if form.experts:  # called as a module, with its hooks and its own router
             made = own(x_TD[None])
             made_TD: torch.Tensor = (made[0] if isinstance(made, tuple) else made)[0]
             return made_TD
         halves = project(x_TD, [getattr(own, name) for name in form.gate_maps], self.held, again)
-        if form.gate and len(halves) == 1:  # copied once, not by everything that reads them
+        if form.gate and len(halves) == 1:  # made contiguous once, not in each function
             halves = tuple(half.contiguous() for half in halves[0].chunk(2, dim=1))
         inner_again: Again | None
         if form.gate:
@@ -272,13 +272,13 @@ class FusedDecoder:
         return dropped(x, self._now(share))
 
     def _now(self, share: float) -> float:
-        """The share that is dropped now."""
+        """The dropout probability now: 0 outside training mode."""
         return share if self.model.training else 0.0
 
     def _read(
         self, layer: Any, name: str | None, x: torch.Tensor
     ) -> tuple[torch.Tensor, Again | None]:
-        """What a part of a layer reads, and how that is computed once more."""
+        """The input of attention or MLP, and a function that recomputes it."""
         if name is None:
             return x, None
         own = getattr(layer, name)
@@ -292,25 +292,25 @@ class FusedDecoder:
 
     def _norm_again(self, own: Any, x: torch.Tensor) -> Again | None:
         if self.recomputes:
-            return None  # the whole layer is; what this holds on to would stay
+            return None  # the whole layer is recomputed; this would keep its input alive
         return normed_again(own, x, self.form.beyond, self.form.centred, self.held.dtype)
 
 
 def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
-    """A faster way through this model, or None where it is not known to give the same."""
+    """The fused pass for this model; None if it is not known to give the same results."""
     form = read_form(model)
     if form is None or not hooks_are_known(model):
         return None
     if free_length(model, LONGEST) < LONGEST:
-        return None  # no room for what it would be tried on
+        return None  # the test documents do not fit into the context
     if not form_is_right(model, form, FusedDecoder):
         return None
     found = FusedDecoder(model, form)
-    found.held.renew()  # a method's values may have been loaded since modules last computed
+    found.held.renew()  # a method's weights may have been loaded since the last pass
     training = model.training
     model.eval()
     try:
-        errors = errors_of(found, model)  # which shows what products are computed in
+        errors = errors_of(found, model)  # the first pass also sets the dtype of `held`
         return found if only_round(errors, found.held.dtype) else None
     finally:
         model.train(training)
@@ -322,9 +322,9 @@ def _after(before: KeysAndValues | None, rows: _Rows) -> _Rows:
 
 
 def _behind(before_PHW: torch.Tensor, own_TKW: torch.Tensor) -> torch.Tensor:
-    """Keys or values after a prefix's, which may be of each query head where its own share theirs.
+    """Keys or values after a prefix's; repeated per query head if the prefix has those.
 
-    So Falcon's are that have several key heads.
+    This is the case for Falcon models with several key heads.
     """
     times = before_PHW.shape[1] // own_TKW.shape[1]
     return torch.cat([before_PHW, own_TKW.repeat_interleave(times, 1) if times > 1 else own_TKW])
@@ -339,6 +339,6 @@ def _taken(x_TD: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
 
 
 def format_of(hidden: torch.Tensor) -> torch.dtype:
-    """What products are computed in: autocast's format where it is on."""
+    """The dtype of the products: autocast's if it is on, else that of the hidden states."""
     kind = hidden.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype

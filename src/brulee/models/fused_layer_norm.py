@@ -1,9 +1,9 @@
-"""Norms of a decoder by what its form says of them: by mean square, or centred.
+"""The norms of a decoder as its form describes them: RMSNorm, or LayerNorm if `centred`.
 
-Centred ones are layer normalisation (Ba et al. 2016, arXiv 1607.06450), with a bias or without, and
-PyTorch's own function computes them; the others are those of fused_norm.py.
+LayerNorm (Ba et al. 2016, arXiv 1607.06450), with or without a bias, is computed by PyTorch's own
+function, RMSNorm by fused_norm.py.
 
-Shapes: `T` tokens, `D` width; more dimensions may stand before D.
+Shapes: `T` tokens, `D` width; more dimensions may precede D.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _EPSILONS = ("variance_epsilon", "eps")
 
 
 def eps_of(norm: Any) -> float | None:
-    """What a norm adds to the mean of squares, None where it is none."""
+    """The epsilon of a norm; None for a module that is not a norm."""
     return next((float(getattr(norm, name)) for name in _EPSILONS if hasattr(norm, name)), None)
 
 
 def normed(
     norm: Any, x_TD: torch.Tensor, beyond: float, centred: bool, dtype: torch.dtype
 ) -> torch.Tensor:
-    """X (..., D) normalised, in `dtype`; the norm's weight is what its gain has beyond `beyond`."""
+    """X (..., D) normalised, in `dtype`; the gain is the norm's weight + `beyond`."""
     gain_D, eps = gain_of(norm.weight, beyond), eps_of(norm) or 0.0
     if not centred:
         return rms_norm(x_TD, gain_D, eps, dtype)
@@ -42,7 +42,7 @@ def normed(
 def normed_again(
     norm: Any, x_TD: torch.Tensor, beyond: float, centred: bool, dtype: torch.dtype
 ) -> Callable[[], torch.Tensor]:
-    """Computes the same once more, without a gradient, when it is called."""
+    """A function that recomputes `normed` without a gradient."""
     if not centred:
         gain_D = gain_of(norm.weight, beyond)
         return rms_norm_again(x_TD, gain_D, eps_of(norm) or 0.0, dtype)

@@ -1,12 +1,12 @@
-"""Root-mean-square normalisation with a backward of its own.
+"""Root-mean-square normalisation with a custom backward pass.
 
     r = 1 / sqrt(mean(x^2) + eps)        y = (x r) * gain
     dx = r (g - x r * mean(g x r))       where g = dy * gain
 
 Zhang and Sennrich 2019, "Root Mean Square Layer Normalization". Sums are in fp32 (or wider).
-Gemma's norms hold the gain's distance from 1 (`gain_of`).
+Gemma's norms store gain - 1 (`gain_of`).
 
-Shapes: `T` tokens, `D` width; more dimensions may stand before D.
+Shapes: `T` tokens, `D` width; more dimensions may precede D.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _normed(
 
 
 def _held(gain_D: torch.Tensor) -> torch.Tensor:
-    """As loops read it: in fp32 those in C, in any format those of a GPU, to save a launch."""
+    """The gain as the kernels take it: fp32 in C, any dtype on a GPU, which saves a launch."""
     wide = gain_D if gain_D.is_cuda else gain_D.float()
     return wide.contiguous()
 
@@ -76,7 +76,7 @@ def _backward(
 
 
 def gain_of(weight_D: torch.Tensor, beyond: float) -> torch.Tensor:
-    """The gain of a norm whose weight is what it has beyond 1, or beyond 0."""
+    """The gain of a norm, its weight + `beyond`; (D), in fp32 or wider if `beyond` is not 0."""
     wide = torch.promote_types(weight_D.dtype, torch.float32)
     return weight_D if not beyond else weight_D.to(wide) + beyond
 
@@ -84,7 +84,7 @@ def gain_of(weight_D: torch.Tensor, beyond: float) -> torch.Tensor:
 def rms_norm(
     x_TD: torch.Tensor, gain_D: torch.Tensor, eps: float, dtype: torch.dtype
 ) -> torch.Tensor:
-    """X (..., D) normalised along D and multiplied with the gain, given in `dtype`."""
+    """X (..., D) normalised along D and multiplied by the gain, in `dtype`."""
     apply: Callable[..., torch.Tensor] = _RMSNorm.apply  # torch leaves it untyped
     return apply(x_TD, gain_D, eps, dtype)
 
@@ -92,6 +92,6 @@ def rms_norm(
 def rms_norm_again(
     x_TD: torch.Tensor, gain_D: torch.Tensor, eps: float, dtype: torch.dtype
 ) -> Callable[[], torch.Tensor]:
-    """Computes the same once more, without a gradient, when it is called."""
+    """A function that recomputes `rms_norm` without a gradient."""
     x_TD, gain_D = x_TD.detach(), gain_D.detach()
     return lambda: _normed(x_TD.contiguous(), gain_D, eps, dtype)[0]

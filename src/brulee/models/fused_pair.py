@@ -1,9 +1,9 @@
-"""The forward pass of an encoder-decoder over two packs, for training, by a description of it.
+"""The forward pass of an encoder-decoder over two packs, for training, from a description of it.
 
-Prompts stand end to end in the encoder's pack, completions in the decoder's, without padding; a
-document attends to itself alone. As in fused_decoder.py, projections of one input are computed
-together, and nothing is kept for the backward pass that it does not need. What the model is, is
-read from its modules (pair_form.py, pair_form_bart.py) and tried (pair_trial.py).
+The encoder's pack has the prompts end to end, the decoder's the completions, without padding; a
+document attends only to itself. As in fused_decoder.py, projections of one input are computed
+together, and nothing is saved that the backward pass does not need. The model's form is read from
+its modules (pair_form.py, pair_form_bart.py) and tested (pair_trial.py).
 
 Shapes: `T` rows of the encoder's pack, `U` of the decoder's, `N` learned positions, `D` width, `H`
 heads, `W` head width.
@@ -53,10 +53,10 @@ from brulee.models.rounding import filled, step_of
 
 @dataclass(frozen=True)
 class PreparedPair:
-    """What a pass reads beside weights: ids of both packs, who reads whom, and what is predicted.
+    """The inputs of a pass: token ids of both packs, attention blocks, and targets.
 
     `ids` (T), `shifted` (U), `targets` (N), and the rows that predict them, `learned` (N). `within`
-    are the encoder's documents and the decoder's, `across` the second reading the first.
+    are the blocks of self-attention in encoder and decoder, `across` those of cross-attention.
     """
 
     ids: torch.Tensor
@@ -68,15 +68,15 @@ class PreparedPair:
 
 
 class FusedPair:
-    """Runs a model of this form; `held` has its trained values in the format of the products.
+    """Runs a model of a given form; `held` has its trained weights in the dtype of the products.
 
-    With `recomputes` a block keeps its input alone, and what its backward pass needs is computed
-    again then, with the same values dropped.
+    With `recomputes`, a block saves only its input and is recomputed in the backward pass, with the
+    same dropout.
     """
 
     def __init__(self, model: PreTrainedModel, form: PairForm) -> None:
         self.model, self.form = model, form
-        # Looked for once: a model has a thousand modules.
+        # Searched once, since a model has about a thousand modules.
         self.held = Held(model.dtype, owners(model, Refreshes))
         self.recomputes = False
         self._prefixes: list[Prefixes] = owners(model, Prefixes)
@@ -86,7 +86,7 @@ class FusedPair:
         return self.hidden(self.prepared(batch))
 
     def prepared(self, batch: Batch) -> PreparedPair:
-        """What the pass over two packs will read, on their device."""
+        """The inputs of the pass over two packs, on their device."""
         ids, shifted = (batch.inputs[n][0] for n in ("input_ids", "decoder_input_ids"))
         device, written = ids.device, batch.written
         read = [n - own for n, own in zip(batch.lengths, written, strict=True)]
@@ -114,7 +114,7 @@ class FusedPair:
         within: Blocks,
         across: tuple[torch.Tensor, Blocks] | None = None,
     ) -> torch.Tensor:
-        """What a stack gives, (T, D); a decoder reads what the encoder gave `across`."""
+        """The output of a stack, (T, D); `across` has a decoder's encoder output and blocks."""
         hidden_TD = self._begun(stack, ids, within)
         bias, blocks = None, blocks_of_stack(stack)
         prefixes = self._prefixes if across is not None else []
@@ -123,7 +123,7 @@ class FusedPair:
             parts = parts_of_block(block)
             own = parts[0].own
             if _has_bias(own) or (bias is None and across is not None):
-                # The first block's is all blocks', but where each has its own.
+                # All blocks use the first block's bias, unless each has its own.
                 bias = self._bias(own, hidden_TD, within, causal=across is not None)
             if not self._skips(stack):
                 hidden_TD = self._maybe_again(
@@ -135,7 +135,7 @@ class FusedPair:
         return self._dropped(self._norm(norm, hidden_TD, self.held.dtype), self.form.last)
 
     def _begun(self, stack: Any, ids: torch.Tensor, within: Blocks) -> torch.Tensor:
-        """What a stack's first block reads, (T, D), filled up."""
+        """The input of a stack's first block, (T, D), with padding rows."""
         hidden_TD = stack.embed_tokens(ids[None])[0]
         self.held = self.held.within(format_of(hidden_TD))
         if hasattr(stack, "embed_positions"):
@@ -147,7 +147,7 @@ class FusedPair:
         return self._dropped(hidden_TD, self.form.dropout)
 
     def _skips(self, stack: Any) -> bool:
-        """Whether a block is left out, by chance, where the stack does so in training.
+        """Whether to skip a block at random (LayerDrop), in training and if the stack does so.
 
         Fan et al. 2019, "Reducing Transformer Depth on Demand with Structured Dropout".
         """
@@ -163,9 +163,9 @@ class FusedPair:
     def _bias(
         self, own: Any, hidden_TD: torch.Tensor, within: Blocks, causal: bool
     ) -> torch.Tensor:
-        """What is added to scores, for as many rows as the longest document has, filled up.
+        """The bias of scores for the longest document's queries and keys, with padding and prefix.
 
-        And for as many keys, with those before them.
+        Zeros if the stack has no position biases; with `causal`, minus infinity after the query.
         """
         size = within.span(step_of(hidden_TD, STEP, self.held.dtype))
         if _has_bias(own):
@@ -249,7 +249,7 @@ class FusedPair:
     def _added(
         self, part: Part, hidden_TD: torch.Tensor, x_TD: torch.Tensor, made_TD: torch.Tensor
     ) -> torch.Tensor:
-        """What a sub-layer gives that made this of x, which it read of its hidden states."""
+        """A sub-layer's output from `made_TD`: adapters on x, dropout, residual and post-norm."""
         made_TD = self._dropped(with_additions(part.own, x_TD, made_TD), self.form.dropout)
         stream_TD = hidden_TD + made_TD
         if self.form.after:
@@ -259,7 +259,7 @@ class FusedPair:
         return with_additions(part.whole, hidden_TD, stream_TD)
 
     def _read(self, part: Part, hidden_TD: torch.Tensor) -> tuple[torch.Tensor, Again | None]:
-        """What a sub-layer reads, and how that is computed once more."""
+        """The input of a sub-layer, and a function that recomputes it."""
         if self.form.after:
             return hidden_TD, None
         norm, centred, dtype = part.norm, self.form.centred, self.held.dtype
@@ -279,7 +279,7 @@ class FusedPair:
         return dropped(x, self._now(share))
 
     def _now(self, share: float) -> float:
-        """The share that is dropped now."""
+        """The dropout probability now: 0 outside training mode."""
         return share if self.model.training else 0.0
 
 
@@ -288,14 +288,14 @@ def _has_bias(own: Any) -> bool:
 
 
 def fused_pair(model: PreTrainedModel) -> FusedPair | None:
-    """A faster way through this encoder-decoder, or None where it is not known to give the same."""
+    """The fused pass for this encoder-decoder; None if it is not known to give the same results."""
     form = read_pair_form(model)
     if form is None or not pair_hooks_are_known(model):
         return None
     if not pair_form_is_right(model, form, FusedPair):
         return None
     found = FusedPair(model, form)
-    found.held.renew()  # a method's values may have been loaded since modules last computed
+    found.held.renew()  # a method's weights may have been loaded since the last pass
     right = pair_is_right(model, found, found.held.dtype)
     found.held.renew()
     return found if right else None

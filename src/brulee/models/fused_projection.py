@@ -1,17 +1,17 @@
-"""Linear maps of one input, their low-rank corrections with them, and a backward that fits.
+"""Linear layers with a common input, and their low-rank corrections, in one autograd function.
 
-Queries, keys and values read the same x, and so do a gated MLP's two halves. Left to autograd, each
-map and each correction saves x or a copy, returns a gradient of x of its own to be added up, and
-computes what nothing needs. Here x is saved once or computed again, the corrections' first halves
-are one product, and the gradient of x is accumulated inside the products:
+The projections to queries, keys and values read the same x, and so do the two of a gated MLP. Under
+autograd, each layer and each correction saves x or a copy, returns its own gradient of x to be
+summed, and computes gradients that nothing needs. Here x is saved once or recomputed, the
+corrections' first halves are one product, and the gradient of x is accumulated inside the products:
 
     H  = x [A_1; A_2; ...]^T                 y_i = x W_i^T + bias_i + s_i H_i B_i^T
     dH = [s_i dy_i B_i]                      dx  = sum_i dy_i W_i + dH [A_1; A_2; ...]
 
-Where x is dropped out of before A, each correction reads an x of its own, which is made again from
-a seed on the way back (dropping.py) and not kept.
+With dropout before A, each correction reads a different x, which is recomputed from a seed in the
+backward pass (dropping.py) instead of saved.
 
-Shapes: `T` tokens, `I` inputs, `O` outputs of one map, `R` rank of one map, `S` ranks of all.
+Shapes: `T` tokens, `I` inputs, `O` outputs of one layer, `R` rank of one, `S` sum of all ranks.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ from brulee.models.held import Held
 from brulee.models.linear_parts import LinearParts, parts_of
 
 Again = Callable[[], torch.Tensor]
-_PER_MAP = 4  # differentiable tensors of a map: weight, bias, A, B
+_PER_MAP = 4  # differentiable tensors of a layer: weight, bias, A, B
 
 
 def project(
     x_TI: torch.Tensor, modules: Sequence[nn.Module], held: Held, again: Again | None = None
 ) -> tuple[torch.Tensor, ...]:
-    """What each module makes of x, (T, O) each; one that cannot be taken apart is called.
+    """The outputs of all modules for x, (T, O) each.
 
-    With `again`, which computes x once more, x is not kept for the backward pass.
+    If one has no `LinearParts`, all modules are called as they are. With `again`, which recomputes
+    x, x is not saved for the backward pass.
     """
     parts = [parts_of(module) for module in modules]
     separable = [part for part in parts if part is not None]
-    # On a GPU torch's own dropout is one launch.
+    # On a GPU, torch's own dropout is a single launch.
     if len(separable) < len(parts) or (x_TI.is_cuda and any(p.dropout for p in separable)):
         return tuple(module(x_TI) for module in modules)
     x_TI = x_TI.to(held.dtype)
@@ -50,7 +51,7 @@ def project(
 
 
 class _Project(torch.autograd.Function):
-    """`maps` are the parts in the number format of x; the tensors after it the same, as trained."""
+    """`maps` are the parts in the dtype of x; `trained` are the original tensors, for autograd."""
 
     @staticmethod
     def forward(
@@ -81,7 +82,7 @@ class _Project(torch.autograd.Function):
         wanted = [flags[at : at + _PER_MAP] for at in range(0, len(flags), _PER_MAP)]
         if ctx.again is not None and (a_SI is not None or any(w for w, *_ in wanted)):
             x_TI = ctx.again()
-        ctx.again = None  # and what it holds
+        ctx.again = None  # frees what it refers to
         d_hs = [_d_h(m, d_y) for m, d_y in zip(maps, d_outs, strict=True)]
         d_x, d_a_SI = None, None
         if ctx.needs_input_grad[0]:
@@ -102,7 +103,7 @@ class _Project(torch.autograd.Function):
 
 
 def _seeds(maps: Sequence[LinearParts]) -> list[int] | None:
-    """One for each correction, None where nothing is dropped."""
+    """A seed for each correction; None without dropout."""
     corrected = [m for m in maps if m.a is not None]
     return [drawn_seed() for _ in corrected] if any(m.dropout for m in corrected) else None
 
@@ -113,7 +114,7 @@ def _first_halves(
     a_SI: torch.Tensor | None,
     seeds: Sequence[int] | None,
 ) -> torch.Tensor | None:
-    """H (T, S), None where no map has a correction."""
+    """H (T, S); None if no layer has a correction."""
     if a_SI is None or seeds is None:
         return None if a_SI is None else x_TI @ a_SI.T
     each = zip((m for m in maps if m.a is not None), seeds, strict=True)
@@ -127,7 +128,7 @@ def _through_dropout(
     seeds: Sequence[int],
     d_x: torch.Tensor | None,
 ) -> torch.Tensor:
-    """The gradients of the stacked A (S, I); that of x is added to `d_x`."""
+    """The gradient of the stacked A (S, I); the gradient of x is added to `d_x`."""
     d_as = []
     each = zip((m for m in maps if m.a is not None), seeds, d_hs, strict=True)
     for m, seed, d_h in each:
@@ -145,7 +146,7 @@ def _a(m: LinearParts) -> torch.Tensor:
 
 
 def _d_h(m: LinearParts, d_y: torch.Tensor) -> torch.Tensor | None:
-    """The gradient of x A^T, (T, R)."""
+    """The gradient of H_i = x A^T, (T, R); None without a correction."""
     return None if m.b is None else _product(d_y, m.b, m.scale)
 
 
@@ -158,7 +159,7 @@ def _of_map(
     d_a: torch.Tensor | None,
     wanted: tuple[bool, ...],
 ) -> list[torch.Tensor | None]:
-    """The gradients of weight, bias, A and B, those that are wanted."""
+    """The gradients of weight, bias, A and B; None for those that are not needed."""
     weight, bias, a, b = wanted
     d_weight = None
     if weight and x_TI is not None:
@@ -173,7 +174,7 @@ def _of_map(
 
 
 def _gradient(a: torch.Tensor, b: torch.Tensor, wide: torch.dtype | None) -> torch.Tensor:
-    """A b; on a GPU in the format of what is trained, which autograd would convert it to."""
+    """A b; on a GPU directly in the dtype of trained tensors, which saves autograd's cast."""
     if wide == torch.float32 != a.dtype and a.is_cuda and _widens(a.device, a.dtype):
         return torch.mm(a, b, out_dtype=wide)
     return a @ b
@@ -182,7 +183,7 @@ def _gradient(a: torch.Tensor, b: torch.Tensor, wide: torch.dtype | None) -> tor
 def _scaled_gradient(
     a: torch.Tensor, b: torch.Tensor, times: float, wide: torch.dtype | None
 ) -> torch.Tensor:
-    """A b times a number, like `_gradient`."""
+    """A b times a scalar, like `_gradient`."""
     if wide == torch.float32 != a.dtype and a.is_cuda and _scales_and_widens(a.device, a.dtype):
         nothing = a.new_empty((), dtype=wide)
         return torch.addmm(nothing, a, b, out_dtype=wide, beta=0, alpha=times)
@@ -191,7 +192,7 @@ def _scaled_gradient(
 
 @functools.cache
 def _widens(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether this torch multiplies and widens in one launch there, which is tried."""
+    """Whether torch.mm takes `out_dtype` on this device, by a test."""
     one = torch.eye(16, dtype=dtype, device=device)
     try:
         found = torch.mm(one, 3 * one, out_dtype=torch.float32)
@@ -202,7 +203,7 @@ def _widens(device: torch.device, dtype: torch.dtype) -> bool:
 
 @functools.cache
 def _scales_and_widens(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether this torch multiplies, scales and widens in one launch there, which is tried."""
+    """Whether torch.addmm takes `out_dtype` and scales on this device, by a test."""
     one = torch.eye(16, dtype=dtype, device=device)
     nothing = one.new_full((), torch.nan, dtype=torch.float32)
     try:
@@ -213,8 +214,8 @@ def _scales_and_widens(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def _product(a: torch.Tensor, b: torch.Tensor, times: float) -> torch.Tensor:
-    """A b times a number, in one launch."""
-    return torch.addmm(a.new_empty(()), a, b, beta=0, alpha=times)  # of beta 0: nothing is read
+    """A b times a scalar, in one launch."""
+    return torch.addmm(a.new_empty(()), a, b, beta=0, alpha=times)  # beta 0: the first is not read
 
 
 def _affine(x_TI: torch.Tensor, m: LinearParts) -> torch.Tensor:
@@ -223,18 +224,18 @@ def _affine(x_TI: torch.Tensor, m: LinearParts) -> torch.Tensor:
 
 
 def _stacked(matrices: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
-    """(R, I) each, one under the other; None where there are none."""
+    """Matrices (R, I) stacked to (S, I); None if there are none."""
     present = [matrix for matrix in matrices if matrix is not None]
     return _joined(present, dim=0) if present else None
 
 
 def _joined(matrices: Sequence[torch.Tensor], dim: int) -> torch.Tensor:
-    """One is not copied."""
+    """Concatenate; a single matrix is not copied."""
     return matrices[0] if len(matrices) == 1 else torch.cat(list(matrices), dim=dim)
 
 
 def _shares(h_TS: torch.Tensor | None, maps: Sequence[LinearParts]) -> list[torch.Tensor | None]:
-    """The columns of each map, None for one without a correction."""
+    """The columns of each layer; None for one without a correction."""
     if h_TS is None:
         return [None] * len(maps)
     sizes = [0 if m.a is None else m.a.shape[0] for m in maps]
@@ -243,6 +244,6 @@ def _shares(h_TS: torch.Tensor | None, maps: Sequence[LinearParts]) -> list[torc
 
 
 def _ranks(d_a_SI: torch.Tensor | None, maps: Sequence[LinearParts]) -> list[torch.Tensor | None]:
-    """The rows of each map, None for one without a correction."""
+    """The rows of each layer; None for one without a correction."""
     shares = _shares(None if d_a_SI is None else d_a_SI.T, maps)
     return [None if share is None else share.T for share in shares]

@@ -1,7 +1,7 @@
-"""The gated activation of an MLP, silu(gate) * up, with a backward that keeps the inputs only.
+"""The gated activation of an MLP, silu(gate) * up, saving only its inputs for the backward pass.
 
-Or with the approximation of gelu by a hyperbolic tangent (Hendrycks and Gimpel 2016) in silu's
-place. Shazeer 2020, "GLU Variants Improve Transformer".
+Or gelu(gate) * up, with gelu's tanh approximation (Hendrycks and Gimpel 2016). Shazeer 2020, "GLU
+Variants Improve Transformer".
 
 Shapes: `T` tokens, `F` the MLP's inner width.
 """
@@ -64,17 +64,17 @@ def _through_activation(d_y: torch.Tensor, gate_TF: torch.Tensor, by: str) -> to
 
 
 def activation_of(module: nn.Module) -> str | None:
-    """`silu` or `gelu` where the module computes that, else None."""
+    """`silu` or `gelu` if the module computes that, else None."""
     at = torch.linspace(-4, 4, 9)
     if list(module.parameters()):
         return None
-    # Within rounding: gelu's tangent is written in several ways, and its other form is 1e-4 off.
+    # Up to rounding: the tanh form of gelu is written in several ways; the exact gelu is 1e-4 off.
     close = (by for by in _LOOPS if torch.allclose(module(at), _activated(at, by), atol=1e-6))
     return next(close, None)
 
 
 def gated(gate_TF: torch.Tensor, up_TF: torch.Tensor, by: str = "silu") -> torch.Tensor:
-    """silu(gate) * up, or gelu(gate) * up, (T, F)."""
+    """silu(gate) * up or, with `by` "gelu", gelu(gate) * up, (T, F)."""
     apply: Callable[..., torch.Tensor] = _Gated.apply  # torch leaves it untyped
     return apply(gate_TF.contiguous(), up_TF.contiguous(), by)
 
@@ -82,6 +82,6 @@ def gated(gate_TF: torch.Tensor, up_TF: torch.Tensor, by: str = "silu") -> torch
 def gated_again(
     gate_TF: torch.Tensor, up_TF: torch.Tensor, by: str = "silu"
 ) -> Callable[[], torch.Tensor]:
-    """Computes the same once more, without a gradient, when it is called."""
+    """A function that recomputes `gated` without a gradient."""
     gate_TF, up_TF = gate_TF.detach().contiguous(), up_TF.detach().contiguous()
     return lambda: _gated(gate_TF, up_TF, by)

@@ -1,10 +1,10 @@
-"""Whether a faster way through a model gives what the model gives, which is tried.
+"""Test whether a fused pass gives the same results as the model itself.
 
-Two trials. A twin (twin.py) has the model's architecture in fp32 and in small, with windows that
-short documents are longer than; one pair of documents stands at the end of the positions that the
-model knows. Where the architecture drops values in training, the twin drops all of them in one of
-the places, which leaves nothing to chance. The model itself has all that a method put into it, its
-number format, its device.
+Two tests. The first is on a twin (twin.py), a small fp32 model of the same architecture, whose
+windows are shorter than the test documents; one pair of documents is at the end of the model's
+positions. If the architecture has dropout, twins with probability 1 in one place each show,
+deterministically, where it is applied. The second is on the model itself, with its dtype, its
+device and everything that a method added.
 """
 
 from __future__ import annotations
@@ -31,34 +31,34 @@ from brulee.models.linear_parts import parts_of
 from brulee.models.text_part import entrance
 from brulee.models.twin import WINDOW, drops, twin_of
 
-# Classes, configurations and forms of which a twin has shown that they belong together.
+# Classes, configurations and forms for which the test on a twin has succeeded.
 FOUND_RIGHT: set[Hashable] = set()
 Decoder = Callable[[Batch], torch.Tensor]
-LONGEST = 9  # tokens of a document that a decoder is tried on
-_PAIRS = 5  # of documents that a model is tried on
-_TOKENS = 64  # that a router is tried on
-_END = 16  # positions before the last
+LONGEST = 9  # most tokens in a test document
+_PAIRS = 5  # pairs of test documents
+_TOKENS = 64  # tokens on which a router is tested
+_END = 16  # distance from the last position
 
 
 def hooks_are_known(model: PreTrainedModel) -> bool:
-    """Whether the hooks on a model's modules say what they do; what others do is theirs to know."""
+    """Whether all hooks on a model's modules declare what they do, by a protocol of hooks.py."""
     return _adds_only(model) and _prepares_only(model)
 
 
 def _adds_only(model: PreTrainedModel) -> bool:
-    """Whether every hook on what a module gives is an addition, in a place that is asked for it."""
+    """Whether every forward hook is an `Adds`, on a module where the fused pass applies it."""
     asked = {id(m) for layer in layers_of(model) for m in places_of_additions(layer)}
     hooked = [(m, hook) for m in model.modules() for hook in m._forward_hooks.values()]
-    # Called as it is, a map would make its additions itself.
+    # A layer without `LinearParts` is called as a module, and its hooks would add a second time.
     maps = [m for layer in layers_of(model) if mlp_of(layer) == "" for m in (added_to(layer),)]
     called = any(m._forward_hooks and parts_of(m) is None for m in maps)
     return not called and all(isinstance(hook, Adds) and id(m) in asked for m, hook in hooked)
 
 
 def _prepares_only(model: PreTrainedModel) -> bool:
-    """Whether all that modules call before they compute is known, and of prefixes there is one."""
+    """Whether every forward pre-hook is of a known kind, and there is at most one prefix."""
     known = {id(own) for kind in (Refreshes, Prefixes, Adds) for own in owners(model, kind)}
-    # The embedding is called as it is, with all that it calls.
+    # The embedding is called as a module, with all its hooks.
     called = set(model.get_input_embeddings().modules())
     others = owners(model, object, without=called)
     prefixes = [m for m in entrance(model).children() if isinstance(m, Prefixes)]
@@ -73,16 +73,16 @@ def form_is_right(
     form: Form,
     decoder_of: Callable[[PreTrainedModel, Form], Decoder],
 ) -> bool:
-    """Whether decoders of this form compute what a model of this class does, by its twin.
+    """Whether decoders of this form compute what models of this class do, tested on a twin.
 
-    Where there is none, a form is right in which nothing is left that the model itself would not
-    show. What was found right once in this process is not tried again.
+    If no twin can be built, a form is accepted only if the test on the model itself would show all
+    its properties. A success is remembered in this process and not tested again.
     """
     return found_once(model, form, lambda: _is_right(model, form, decoder_of))
 
 
 def found_once(model: PreTrainedModel, form: Hashable, trial: Callable[[], bool]) -> bool:
-    """What a trial on a model's twin finds, which its class, configuration and form decide."""
+    """The result of a test on a twin; successes are cached by class, configuration and form."""
     key = type(model), model.config.to_json_string(use_diff=False), form
     if key not in FOUND_RIGHT and trial():
         FOUND_RIGHT.add(key)
@@ -106,12 +106,12 @@ def _is_right(
     end = int(getattr(twin.config, "max_position_embeddings", 0) or 0) - _END
     starts = [0] * (_PAIRS - 1) + [max(0, end)]
     try:
-        # An error may be no number, where a twin's hidden states are none.
+        # An error may be NaN, if a twin's hidden states are; the comparison is then False.
         right = all(_error(decoder, twin, i, start) <= 1e-4 for i, start in enumerate(starts))
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, TypeError):
-        return False  # maps of other sizes than those that were read
+        return False  # layers of unexpected sizes
     if not right or _routes_by_chance(twin, own):
         return False
     return all(_drops_where_read(model, len(own.layers), key, decoder_of) for key in drops(model))
@@ -123,7 +123,7 @@ def _drops_where_read(
     key: str,
     decoder_of: Callable[[PreTrainedModel, Form], Decoder],
 ) -> bool:
-    """Whether a twin that drops all that a key of the configuration names gives the same."""
+    """Whether results agree on a twin with the dropout of a configuration key set to 1."""
     twin = twin_of(model, layers, dropped=key)
     form = None if twin is None else read_form(twin)
     if twin is None or form is None:
@@ -132,23 +132,23 @@ def _drops_where_read(
 
 
 def _layers_of_all_kinds(form: Form) -> int:
-    """How many layers it takes from the first on to have met every kind; two at the least."""
+    """The number of first layers that include every kind of layer; at least two."""
     whole = _kinds(form.layers)
     depths = range(2, len(form.layers) + 1)
     return next((n for n in depths if _kinds(form.layers[:n]) == whole), len(form.layers))
 
 
 def _kinds(layers: Iterable[LayerForm]) -> set[LayerForm]:
-    """The layers that differ in more than in how long their windows are, and in shares."""
+    """The distinct layer forms, apart from the length of windows and dropout probabilities."""
     return {replace(x.without_drops(), window=x.window and WINDOW) for x in layers}
 
 
 @torch.no_grad()
 def _routes_by_chance(twin: PreTrainedModel, form: Form) -> bool:
-    """Whether a token in training is sent to other experts each time (Phi-MoE, Mixtral's jitter).
+    """Whether routing is random in training (Phi-MoE, Mixtral's jitter).
 
-    Computed again on the way back, it would be through others than those that the loss is of. The
-    twin's routers, which cannot tell experts apart after this, show it best.
+    Recomputation in the backward pass could then use other experts than the forward pass. The
+    twin's routers are set to zero here, so that the experts tie and any randomness shows.
     """
     for router in router_modules(twin).values():
         router.get_parameter("weight").zero_()
@@ -157,7 +157,7 @@ def _routes_by_chance(twin: PreTrainedModel, form: Form) -> bool:
     for block in (getattr(layer, own.mlp).train() for layer, own in layers if own.experts):
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             x_1TD = torch.randn(1, _TOKENS, width)
-            # Copies, as jitter is put into what is given.
+            # Clones, since jitter is applied to the input in place.
             one, other = (_first(block(x_1TD.clone())) for _ in range(2))
         if not torch.equal(one, other):
             return True
@@ -169,17 +169,17 @@ def _first(found: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
 
 
 def errors_of(decoder: Decoder, model: PreTrainedModel) -> list[float]:
-    """Of pairs of short documents, their common beginning computed once, beside the model alone."""
+    """Relative errors against the model itself on pairs of short documents with a shared start."""
     return [_error(decoder, model, seed) for seed in range(_PAIRS)]
 
 
 def only_round(errors: list[float], dtype: torch.dtype) -> bool:
-    """Whether errors are those of products in `dtype`.
+    """Whether errors are no larger than rounding in `dtype` explains.
 
-    A right formula is off by 0.02 to 0.09 of a hidden state's norm in bfloat16, by the pair (30
-    layers of SmolLM2), so that there the middle of the pairs counts; in fp32 every one does.
+    In bfloat16, a correct pass is off by 0.02 to 0.09 of the hidden states' norm, depending on the
+    pair (30 layers of SmolLM2), so the median counts; in fp32, the maximum does.
     """
-    if dtype == torch.float32:  # not the model's: what is trained may be wider
+    if dtype == torch.float32:  # of the products, not of the model: trained weights may be wider
         return max(errors) <= 1e-4
     return statistics.median(errors) <= 0.05
 

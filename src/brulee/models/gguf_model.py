@@ -1,4 +1,4 @@
-"""A transformers model as one GGUF file, which llama.cpp and what is built on it run."""
+"""Write a transformers model as one GGUF file, for llama.cpp and tools built on it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from gguf import GGMLQuantizationType, GGUFWriter
 
 DTYPES = ("float32", "bfloat16", "float16", "q8_0")
-_BLOCK = 32  # values under one scale
+_BLOCK = 32  # values per scale
 
 
 @dataclass(frozen=True)
 class Written:
-    """A file's bytes, and how many matrices are in fp16 because 8 bits do not divide their rows."""
+    """A file's size in bytes, and the number of matrices in fp16 because q8_0 does not fit."""
 
     size: int
     halved: int
@@ -30,8 +30,8 @@ class Written:
 def write_model(base: Base, out: Path, dtype: str) -> Written:
     """Write a loaded model with its tokenizer.
 
-    Matrices are held in `dtype` (q8_0: 8 bits, a scale for 32), vectors in fp32, as llama.cpp
-    computes with them. Raises InputError for a model or tokenizer that cannot be written.
+    Matrices are stored in `dtype` (q8_0: 8 bits, a scale per 32 values), vectors in fp32, as
+    llama.cpp needs them. Raises InputError for a model or tokenizer that cannot be written.
     """
     from gguf import GGML_QUANT_VERSION, GGUFWriter
 
@@ -46,7 +46,7 @@ def write_model(base: Base, out: Path, dtype: str) -> Written:
     add_tokenizer(writer, base.tokenizer, rows)
     name_of = namer(config)
     halved = 0
-    for parameter, tensor in base.model.named_parameters():  # what is tied comes once
+    for parameter, tensor in base.model.named_parameters():  # yields tied tensors once
         name = name_of(parameter)
         halved += add_matrix(writer, name, as_held(name, tensor.detach(), config), dtype)
     return Written(finish(writer, out), halved)
@@ -60,9 +60,9 @@ def add_sizes(writer: GGUFWriter, values: dict[str, int | float], name: str) -> 
 
 
 def add_matrix(writer: GGUFWriter, name: str, tensor: torch.Tensor, dtype: str) -> bool:
-    """Write one tensor, a vector in full; says whether it is in fp16 in place of q8_0.
+    """Write one tensor, vectors in fp32; returns whether fp16 was used instead of q8_0.
 
-    Of q8_0 32 values share a scale, so that rows of another length cannot be held in it.
+    In q8_0, 32 values share a scale, so row lengths have to be a multiple of 32.
     """
     from gguf import quantize
 
@@ -74,7 +74,7 @@ def add_matrix(writer: GGUFWriter, name: str, tensor: torch.Tensor, dtype: str) 
 
 
 def finish(writer: GGUFWriter, out: Path) -> int:
-    """Write the file under another name, then rename it; returns its bytes."""
+    """Write the file under a temporary name, then rename it; returns its size in bytes."""
     from brulee.models.disk import disk_errors
 
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""What llama.cpp calls the parts of a model, and how it holds them, by architecture.
+"""Names and layout of a model's tensors in llama.cpp, by architecture.
 
-GGUF names an architecture and not a computation: a file is right only if llama.cpp's code for that
-name computes what the model does. Hence a short list, each checked by reading a written file back.
+A GGUF file names an architecture, not a computation: it is right only if llama.cpp's code for that
+name computes what the model does. Hence the short list; each was checked by reading a file back.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from brulee.errors import InputError
 class Architecture:
     """How one transformers model type is written; `activation` is the one that llama.cpp assumes.
 
-    `rotates_pairs`: llama.cpp turns neighbours, transformers the two halves of a head, so that the
-    rows of the queries' and keys' maps change places. `conv1d`: its maps are held as (I, O).
+    `rotates_pairs`: llama.cpp's rotary embedding rotates adjacent values, transformers' the two
+    halves of a head, so the rows of query and key weights are permuted. `conv1d`: weights (I, O).
     """
 
     name: str
@@ -44,7 +44,8 @@ _TURNED = ("attn_qkv", "attn_output", "ffn_up", "ffn_down")  # those of GPT-2's 
 def architecture_of(config: PretrainedConfig) -> Architecture:
     """How a model of this configuration is written.
 
-    Raises InputError for a type that is not, and for a setting that the name does not carry.
+    Raises InputError for an unsupported model type, and for a setting that llama.cpp's code for
+    this architecture does not compute.
     """
     found = ARCHITECTURES.get(config.model_type)
     if found is None:
@@ -61,7 +62,7 @@ def architecture_of(config: PretrainedConfig) -> Architecture:
         != found.activation,
         f"its rotary positions are scaled ({rope})": rope != "default",
         f"it attends within {window} tokens": slides,
-        # Known to llama.cpp, but what reads the file elsewhere would leave them out unasked.
+        # llama.cpp reads them, but other readers of GGUF would silently ignore them.
         "its linear maps have biases": any(getattr(config, name, False) for name in _BIASES),
     }
     for reason, applies in unlike.items():
@@ -90,7 +91,7 @@ def namer(config: PretrainedConfig) -> Callable[[str], str]:
 
 
 def as_held(name: str, tensor: torch.Tensor, config: PretrainedConfig) -> torch.Tensor:
-    """A parameter, by its GGUF name, as llama.cpp holds it: (O, I), pairs side by side."""
+    """A parameter, by its GGUF name, in llama.cpp's layout: (O, I), rotary pairs adjacent."""
     architecture = architecture_of(config)
     if architecture.conv1d and name.endswith(".weight") and any(f".{t}." in name for t in _TURNED):
         return tensor.T
@@ -98,7 +99,7 @@ def as_held(name: str, tensor: torch.Tensor, config: PretrainedConfig) -> torch.
 
 
 def pairs_together(name: str, tensor: torch.Tensor, config: PretrainedConfig) -> torch.Tensor:
-    """The rows of a query or key map with the two that are turned together side by side."""
+    """A query or key weight with its rows permuted so that rotary pairs are adjacent."""
     if not architecture_of(config).rotates_pairs:
         return tensor
     for part, heads in (
@@ -112,7 +113,7 @@ def pairs_together(name: str, tensor: torch.Tensor, config: PretrainedConfig) ->
 
 
 def sizes(config: PretrainedConfig) -> dict[str, Any]:
-    """The numbers that GGUF keeps of a model, by their key after the architecture's name."""
+    """A model's sizes in GGUF's metadata, by their key after the architecture's name."""
     if config.model_type == "gpt2":
         return {
             "context_length": config.n_positions,
@@ -136,7 +137,7 @@ def sizes(config: PretrainedConfig) -> dict[str, Any]:
         "rope.dimension_count": head,
         "rope.freq_base": float(config.rope_parameters["rope_theta"]),
     }
-    # A reader takes a head to be its share of the width, unless it is told.
+    # Without these keys, a reader assumes that a head is its share of the width.
     if head != width:
         found |= {"attention.key_length": head, "attention.value_length": head}
     return found

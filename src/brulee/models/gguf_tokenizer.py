@@ -1,7 +1,7 @@
-"""A byte-level BPE tokenizer in GGUF's metadata.
+"""Write a byte-level BPE tokenizer into GGUF's metadata.
 
-GGUF keeps tokens, merges and the name of a way to cut text into words before they are merged; the
-way itself is llama.cpp's code. A tokenizer whose way has no name there would be another tokenizer.
+GGUF stores tokens, merges and the name of a pre-tokenizer, which is implemented in llama.cpp. A
+tokenizer whose pre-tokenizer has no name there cannot be represented.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5  # GGUF's token types
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-# The pattern of a tokenizer -> what llama.cpp calls it.
+# The regular expression of a pre-tokenizer -> its name in llama.cpp.
 _PATTERNS = {
     rf"{_WORDS}|\p{{N}}{{1,3}}{_REST}": "llama-bpe",
     rf"{_WORDS}|\p{{N}}{_REST}": "qwen2",
@@ -27,9 +27,9 @@ _PATTERNS = {
 
 
 def add_tokenizer(writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
-    """Write tokens, merges, special ids and the chat template; `vocabulary` rows have a token.
+    """Write tokens, merges, special ids and the chat template, for `vocabulary` embedding rows.
 
-    Raises InputError for a tokenizer that GGUF cannot describe.
+    Raises InputError for a tokenizer that GGUF cannot represent.
     """
     inside = json.loads(tokenizer.backend_tokenizer.to_str())
     way, merges = _way(inside), inside["model"].get("merges")
@@ -56,7 +56,7 @@ def add_tokenizer(writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase, vocabu
 
 
 def _way(inside: dict[str, Any]) -> str | None:
-    """What llama.cpp calls the way in which text is cut before merging; None if it has no name."""
+    """The name of the pre-tokenizer in llama.cpp; None if it has none."""
     cut = inside.get("pre_tokenizer") or {}
     parts = cut.get("pretokenizers") or [cut]
     *before, last = [part.get("type") for part in parts]
@@ -75,7 +75,7 @@ def _way(inside: dict[str, Any]) -> str | None:
 def _tokens(
     tokenizer: PreTrainedTokenizerBase, inside: dict[str, Any], vocabulary: int
 ) -> tuple[list[str], list[int]]:
-    """Each id's token and type; ids that a model has and its tokenizer has not are left unused."""
+    """Each id's token and type; ids without a token are of type unused."""
     by_id = {number: token for token, number in tokenizer.get_vocab().items()}
     added = {token["id"]: token["special"] for token in inside["added_tokens"]}
     if max(by_id) >= vocabulary:

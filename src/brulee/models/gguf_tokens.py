@@ -1,7 +1,6 @@
-"""The tokenizer of a GGUF file, its special tokens those that the file names.
+"""The tokenizer of a GGUF file, with the special tokens that the file names.
 
-transformers does not read them in every version that is allowed here: 5.17 ends a text with the
-token that begins it.
+Some of the supported versions of transformers do not read them: 5.17 uses the BOS token as EOS.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from typing import Final
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-# What transformers calls a token, and GGUF.
+# Names of special tokens in transformers and in GGUF.
 _KINDS: Final = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
 
 
 def gguf_tokenizer(path: Path) -> PreTrainedTokenizerBase:
-    """What transformers makes of the file; raises whatever transformers raises."""
+    """The file's tokenizer as transformers loads it; raises what transformers raises."""
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         path.parent, gguf_file=path.name
     )

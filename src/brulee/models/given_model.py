@@ -1,8 +1,8 @@
-"""A model that is held in memory, written as the folder that a recipe can name.
+"""Save a model passed from Python as a folder that a recipe can name.
 
-What is loaded from that folder is compared with what was given: the class, every module, every
-tensor to the bit, the logits of a few tokens, the tokenizer. A folder that gives something else is
-refused, and not kept.
+The folder is loaded again and compared with the original: the class, every module, every tensor to
+the bit, the logits of a few tokens, the tokenizer. If anything differs, the folder is deleted and
+the model refused.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from brulee.models.disk import as_umask_says, disk_errors
 from brulee.models.loading import load_base, no_bars
 from brulee.progress import note, waiting
 
-_TOKENS = 12  # that both models read
+_TOKENS = 12  # on which the logits of both models are compared
 _TEXTS = ("A first line.\n\nAnother: 12.5 € (ça va)?", "  two spaces", "你好")
 
 
 @waiting("Writing the model")
 def keep_model(model: Any, tokenizer: Any) -> Path:
-    """Write a model and its tokenizer to the cache; the folder is what a recipe's `model` names.
+    """Write a model and its tokenizer to the cache; returns the folder, for a recipe's `model`.
 
-    It is called by what it holds, so that the same model is written once, and another is another
-    base. Raises InputError for what no folder would give back exactly.
+    The folder is named by the digest of its content, so that the same model is stored once and a
+    changed one is a different base. Raises InputError if the folder would not load as the same
+    model.
     """
     _check(model, tokenizer)
     root = cache_folder() / "models" / "given"
@@ -49,7 +50,7 @@ def keep_model(model: Any, tokenizer: Any) -> Path:
         if final.is_dir() and _digest(final) != final.name.rpartition("-")[2]:
             shutil.rmtree(final)
         if final.is_dir():
-            os.utime(final)  # `brulee cache clear` goes by when a model was last given
+            os.utime(final)  # `brulee cache clear` needs the time of last use
         else:
             aside.rename(final)
     finally:
@@ -100,7 +101,7 @@ def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pa
 
 
 def _at_rest(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer without the padding and the truncation that its last call asked for."""
+    """A copy of the tokenizer without the padding and truncation of its last call."""
     rested = copy.deepcopy(tokenizer)
     backend = getattr(rested, "backend_tokenizer", None)
     if backend is not None:
@@ -139,10 +140,10 @@ def _compare(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenize
 
 
 def _take_rounded(given: PreTrainedModel, kept: PreTrainedModel) -> None:
-    """Compare what no file holds, and have `kept` round it as a cast of `given` did.
+    """Compare the buffers, and copy those of `given`, as rounded by a cast, to `kept`.
 
-    `model.bfloat16()` also casts the frequencies of rotary positions, which loading computes anew
-    in fp32: the folder gives the better ones.
+    `model.bfloat16()` also casts the rotary frequencies, which are not saved; loading the folder
+    recomputes them in fp32, which is better. Copying makes the logits comparable.
     """
     for name, buffer in given.named_buffers():
         where, _, leaf = name.rpartition(".")
@@ -164,7 +165,7 @@ def _same_logits(given: PreTrainedModel, kept: PreTrainedModel) -> bool:
     ids = torch.arange(_TOKENS)[None] % given.get_input_embeddings().weight.shape[0]
     a, b = _logits(given, ids), _logits(kept, ids)
     exact = given.device.type == "cpu" and given.dtype == torch.float32
-    # Another device or attention, or fewer bits, may round otherwise.
+    # Another device or attention implementation, or a narrower dtype, may round differently.
     return bool((a - b).abs().max() <= (1e-4 if exact else 0.05) * b.abs().max())
 
 
@@ -189,7 +190,7 @@ def _evaluating(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _read(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
-    """What two tokenizers that are alike have in common."""
+    """What has to be equal for two tokenizers to count as the same."""
     ids = [list(tokenizer(text)["input_ids"]) for text in _TEXTS]
     return [ids, len(tokenizer), tokenizer.special_tokens_map, tokenizer.chat_template]
 

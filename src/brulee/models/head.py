@@ -1,8 +1,8 @@
-"""Cross-entropy at the learned positions only, without ever holding all their logits.
+"""Cross-entropy at the learned positions only, without holding all their logits at once.
 
-88% of the tokens of a summarisation batch carry no loss; projecting them onto the vocabulary is the
-largest single waste of a naive step. Here the hidden states of the learned positions go through the
-head a chunk at a time, and each chunk's gradient is formed while its logits are still there.
+88% of the tokens of a summarisation batch carry no loss, and projecting them onto the vocabulary is
+the largest waste of a naive step. Here the hidden states of the learned positions go through the
+head in chunks, and each chunk's gradient is computed while its logits are still in memory.
 
 Shapes: `N` learned positions, `D` width, `V` vocabulary, `C` positions in a chunk.
 """
@@ -29,16 +29,16 @@ from brulee.models.pair_parts import stacks_of
 from brulee.models.prepared import Prepared
 from brulee.models.rounding import filled, step_of
 
-# Of a chunk, 128 MB in fp32: with half as many, a vocabulary of 128k leaves the matrix product so
-# few rows that it is slower than one over full logits (benchmarks/head.py). A GPU has to read the
-# whole head for every chunk, and wants four times as many.
+# Logits in a chunk, 128 MB in fp32 on a CPU: with half as many, a vocabulary of 128k leaves the
+# matrix product so few rows that it is slower than with full logits (benchmarks/head.py). A GPU
+# reads the whole head for every chunk, and needs larger ones.
 CHUNK_LOGITS = {"cpu": 32_000_000, "cuda": 128_000_000, "mps": 32_000_000}
-STEP = 32  # rows of a chunk are filled up to a multiple of it (rounding.py)
-_TRIED = 4  # tokens that a head is tried on
+STEP = 32  # rows of a chunk are padded to a multiple of this (rounding.py)
+_TRIED = 4  # tokens on which a head is tested
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Sum of cross-entropies of hidden @ weight.T, its gradient computed on the way forward."""
+    """Sum of cross-entropies of hidden @ weight.T; the gradient is computed in the forward pass."""
 
     @staticmethod
     def forward(
@@ -77,7 +77,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 d_weight += d_logits_CV.T @ hidden_CD
             if d_bias is not None:
                 d_bias += d_logits_CV.sum(0, dtype=wide)
-            del logits_CV, d_logits_CV, bent_CV  # before the next chunk's are made
+            del logits_CV, d_logits_CV, bent_CV  # free them before the next chunk's are allocated
         ctx.save_for_backward(d_hidden, d_weight, d_bias)
         ctx.held_in = weight_VD.dtype, None if bias_V is None else bias_V.dtype
         return loss
@@ -106,10 +106,10 @@ def _logits(
 def _entropies(
     logits_CV: torch.Tensor, targets: torch.Tensor, need_gradient: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Summed cross-entropy of the first rows, one a target, and where it is needed its gradient.
+    """Summed cross-entropy of the first rows, one per target, and its gradient if it is needed.
 
-    Rows whose target is below 0 have neither.
-    The gradient has the format of the logits, may lie in their memory, and is zero in other rows.
+    Rows with a negative target count for neither. The gradient has the dtype of the logits, may
+    reuse their memory, and is zero in the remaining rows (padding).
     """
     rows = len(targets)
     run = kernel("cross_entropy", logits_CV)
@@ -125,7 +125,7 @@ def _entropies(
     loss = (log_z - picked).where(counts, 0).sum()
     if not need_gradient:
         return loss, logits_CV
-    # Softmax - one-hot, formed in the logits' own memory where that is wide enough.
+    # Softmax - one-hot, computed in the logits' memory if they are in fp32 or wider.
     wide_CV.sub_(log_z[:, None]).exp_()
     wide_CV.scatter_add_(1, wanted, torch.full_like(picked, -1.0)[:, None])
     wide_CV.masked_fill_(~counts[:, None], 0)
@@ -146,11 +146,11 @@ def linear_cross_entropy(
     """Sum over N of -log softmax(hidden @ weight.T)[target], as a scalar in fp32 (or fp64).
 
     Equal to `F.cross_entropy(hidden @ weight.T, targets, reduction="sum")`, with memory for one
-    chunk of logits instead of N x V. The gradient is exact, not recomputed. `held` has the weight
-    in the format of the hidden states where its own is another. With a `cap` the logits z are
-    cap * tanh(z / cap). A bias is added to them before.
+    chunk of logits instead of N x V. The gradient is exact, and no logits are recomputed for it.
+    `held` provides the weight in the dtype of the hidden states, if that differs. A bias is added
+    to the logits z; with a `cap`, they then become cap * tanh(z / cap).
     """
-    if not torch.is_grad_enabled():  # autograd functions are not told
+    if not torch.is_grad_enabled():  # ctx.needs_input_grad ignores no_grad
         hidden_ND, weight_VD = hidden_ND.detach(), weight_VD.detach()
         bias_V = None if bias_V is None else bias_V.detach()
     apply: Callable[..., torch.Tensor] = _LinearCrossEntropy.apply  # torch leaves it untyped
@@ -159,10 +159,10 @@ def linear_cross_entropy(
 
 @dataclass(frozen=True)
 class Head:
-    """What is done to the logits z of a linear map: cap * tanh(z / over / cap), or z / over.
+    """What a head does to logits z of its linear layer: cap * tanh(z / over / cap), or z / over.
 
-    Granite divides them by a number, Cohere multiplies them with one, Gemma 2 caps them. BART and
-    its relatives add a bias that nobody trains, the maps of Phi 2 and GPT-J have one of their own.
+    Granite divides logits by a constant, Cohere multiplies them by one, Gemma 2 caps them. BART and
+    its relatives add a bias that is not trained; the linear layers of Phi 2 and GPT-J have one.
     """
 
     over: float = 1.0
@@ -170,7 +170,7 @@ class Head:
     bias: torch.Tensor | None = None  # (V)
 
     def finished(self, logits: torch.Tensor) -> torch.Tensor:
-        """The logits of the map as the model gives them."""
+        """The model's logits, from those of the linear layer."""
         logits = logits / self.over
         logits = logits if self.bias is None else logits + self.bias
         return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
@@ -182,7 +182,7 @@ class Head:
         targets_N: torch.Tensor,
         held: Held | None = None,
     ) -> torch.Tensor:
-        """The summed cross-entropy of what the model gives (`linear_cross_entropy`)."""
+        """The summed cross-entropy of the model's logits (`linear_cross_entropy`)."""
         if self.over != 1.0:
             hidden_ND = hidden_ND / self.over
         return linear_cross_entropy(hidden_ND, weight_VD, targets_N, held, self.cap, self.bias)
@@ -191,9 +191,9 @@ class Head:
 class CompletionLoss:
     """Summed loss of a model at the learned positions of a batch.
 
-    The fused path needs a head that is one plain linear map of the last hidden state, whose logits
-    may be scaled and capped. Whether it is, is tried on a few tokens; other models go through their
-    own forward with `logits_to_keep`, so that they too project the learned positions only.
+    The fused path needs a head that is one plain linear layer on the last hidden state; its logits
+    may be scaled and capped. This is tested on a few tokens. Other models run their own forward,
+    over packs with `logits_to_keep`, so that they too project the learned positions only.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -203,7 +203,7 @@ class CompletionLoss:
         self.fused = self._head is not None
 
     def __call__(self, batch: Batch) -> torch.Tensor:
-        """Sum of the losses of the batch's N targets, an fp32 scalar."""
+        """Sum of the losses at the batch's N targets, an fp32 scalar."""
         if self.decoder is not None and batch.packed:
             return self._of_hidden(self.decoder(batch), batch.targets)
         if self._head is not None and not self._pair:
@@ -220,7 +220,7 @@ class CompletionLoss:
         return F.cross_entropy(logits_NV.float(), batch.targets, reduction="sum")
 
     def of_prepared(self, prepared: Prepared) -> torch.Tensor:
-        """The same of what the decoder has prepared; targets below 0 are left out."""
+        """The same for a pass that the decoder has prepared; negative targets are ignored."""
         assert isinstance(self.decoder, FusedDecoder), "prepared by it"
         return self._of_hidden(self.decoder.hidden(prepared), prepared.targets)
 
@@ -232,9 +232,9 @@ class CompletionLoss:
 
 
 def _ways(model: PreTrainedModel) -> tuple[Head | None, FusedDecoder | FusedPair | None]:
-    """The head, where it is known, and with it a faster way to what it reads, where there is one.
+    """The head, if it is a known kind, and a fused pass that computes its input, if there is one.
 
-    Of an encoder-decoder both or none: its form says where the head's input is found.
+    For an encoder-decoder both or neither: its form says where the head's input is.
     """
     if model.config.is_encoder_decoder:
         pair = fused_pair(model)
@@ -245,7 +245,7 @@ def _ways(model: PreTrainedModel) -> tuple[Head | None, FusedDecoder | FusedPair
 
 
 def _head_of_pair(model: PreTrainedModel) -> Head | None:
-    """T5 divides by the root of the width where the head is the embedding; BART adds a bias."""
+    """Test for T5's head, divided by sqrt(D) if tied to the embedding, and BART's with a bias."""
     head = model.get_output_embeddings()
     if type(head) is not nn.Linear or head.bias is not None:
         return None
@@ -265,7 +265,7 @@ def _head_of_pair(model: PreTrainedModel) -> Head | None:
 
 
 def _bias_of(model: PreTrainedModel) -> torch.Tensor | None:
-    """What is added to logits, None where that is nothing."""
+    """The bias that is added to the logits; None if there is none or it is zero."""
     bias: torch.Tensor | None = getattr(model, "final_logits_bias", None)
     return None if bias is None or not bool(bias.any()) else bias.detach().flatten()
 
@@ -282,7 +282,7 @@ def _head_of(model: PreTrainedModel) -> Head | None:
     times = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere
     over = float(getattr(config, "logits_scaling", None) or 1.0) / times
     if over != 1.0 and head.bias is not None:
-        return None  # which is divided too
+        return None  # the model divides the bias too; `Head` does not
     found = Head(over, getattr(config, "final_logit_softcapping", None))
     ids = torch.arange(free_length(model, _TRIED), device=head.weight.device).unsqueeze(0)
     training = model.training
@@ -297,5 +297,5 @@ def _head_of(model: PreTrainedModel) -> Head | None:
 
 
 def _as_held(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Rounded as a model with residuals in fp32 rounds them for a head in bf16 (Mamba)."""
+    """Hidden states in the dtype of the head, as Mamba casts its fp32 residuals for a bf16 head."""
     return hidden.to(weight.dtype) if hidden.dtype.itemsize > weight.dtype.itemsize else hidden

@@ -1,8 +1,8 @@
-"""Trained values in the number format in which they are multiplied, converted once a step.
+"""Copies of trained weights in the dtype of matrix products, converted once a step.
 
-Weights that are trained are kept in fp32, and on machines with fast bf16 products used in bf16.
-Autocast converts them anew in every pass; here they are converted when they are first used after
-`renew`, which whoever changes them calls.
+Trained weights are kept in fp32, but multiplied in bf16 on machines where that is fast. Autocast
+converts them in every pass; here they are converted at first use and by `renew`, which has to be
+called after they change.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from brulee.models.quantising import in_four_bits
 
 
 class Held:
-    """Copies of tensors in `dtype`, as they were at the last `renew` or at their first use.
+    """Copies of tensors in `dtype`, as of the last `renew` or their first use.
 
-    `refreshers` write trained values to where they are read, before they are.
+    `refreshers` write trained values to where modules read them; `renew` calls them.
     """
 
     def __init__(self, dtype: torch.dtype, refreshers: Sequence[Refreshes] = ()) -> None:
@@ -27,29 +27,29 @@ class Held:
         self._copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # original and copy, by id
 
     def within(self, dtype: torch.dtype) -> Held:
-        """The same values in that format; these themselves where it is theirs."""
+        """Copies of the same values in another dtype; self if it is the same dtype."""
         return self if dtype == self.dtype else Held(dtype, self._refreshers)
 
     @property
     def refreshes(self) -> bool:
-        """Whether trained values are written somewhere before modules compute."""
+        """Whether there are refreshers."""
         return bool(self._refreshers)
 
     def renew(self) -> None:
-        """Trained values may have changed."""
+        """Update all copies, because trained values may have changed."""
         for each in self._refreshers:
             each.refresh()
         self._copy()
 
     @torch.no_grad()
     def _copy(self) -> None:
-        """All of the originals in as few launches as a GPU needs."""
+        """Copy all originals again, in few launches on a GPU."""
         if self._copies:
             originals, copies = zip(*self._copies.values(), strict=True)
             torch._foreach_copy_(list(copies), list(originals))
 
     def of(self, parts: LinearParts) -> LinearParts:
-        """The same parts in `dtype`, without a gradient."""
+        """The same parts in `dtype`, detached."""
         return LinearParts(
             self.tensor(parts.weight),
             None if parts.bias is None else self.tensor(parts.bias),
@@ -61,7 +61,7 @@ class Held:
         )
 
     def tensor(self, original: torch.Tensor) -> torch.Tensor:
-        """The original itself where it already has the format or is quantised, else its copy."""
+        """The copy of a tensor, or the tensor itself if it is quantised or already in `dtype`."""
         known = self._copies.get(id(original))
         if known is not None:
             return known[1]
@@ -70,6 +70,6 @@ class Held:
         if original.dtype == self.dtype:
             return original.detach()
         copy = original.detach().to(self.dtype)
-        # The original is kept beside it, so that no other tensor can take its place.
+        # Keep a reference to the original, so that no other tensor can get its id.
         self._copies[id(original)] = (original, copy)
         return copy

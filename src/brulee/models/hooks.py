@@ -1,6 +1,6 @@
-"""What a hook on a module may say that it does, so that a faster way through the model does it too.
+"""Protocols by which a hook declares what it does, so that the fused passes can do it too.
 
-A hook that says nothing may do anything, and the model is then called as it is.
+A model with any other hook, which could do anything, runs its own forward.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ KeysAndValues = tuple[torch.Tensor, torch.Tensor]
 
 @runtime_checkable
 class Refreshes(Protocol):
-    """Writes trained values to where modules read them, and does nothing else before they do."""
+    """A pre-hook that only writes trained values to where modules read them."""
 
     def refresh(self) -> None:
-        """Write them, if they may have moved."""
+        """Write the values, if they may have changed."""
 
 
 @runtime_checkable
 class Prefixes(Protocol):
-    """Keys and values that every document reads before its own, and a hook that has it do so.
+    """Keys and values that precede every document's own, put there by a hook.
 
-    The hook does nothing else, and is a method of the module that has them.
+    The hook does nothing else, and is a method of the module that owns them.
     """
 
     count: int
 
     def keys_and_values(self) -> list[KeysAndValues]:
-        """Those of each layer, (P, K, W), turned by no angle any more."""
+        """The keys and values of each layer, (P, K, W), not to be rotated any more."""
 
 
 def before_layers(
     prefixes: Collection[Prefixes], layers: int, dtype: torch.dtype
 ) -> list[KeysAndValues | None]:
-    """The keys and values that stand before each layer's own; None for each where none do."""
+    """The prefix keys and values of each layer; None for each layer if there is no prefix."""
     found = [prefix for prefix in prefixes if prefix.count]
     if not found:
         return [None] * layers
@@ -48,42 +48,42 @@ def before_layers(
 
 @runtime_checkable
 class Adds(Protocol):
-    """A forward hook that adds a branch to what its module gives, and does nothing else.
+    """A forward hook that adds a branch to its module's output, and does nothing else.
 
-    Where it reads what another module was given, the first of several that are one sub-layer, a
-    method of it is hooked before that one.
+    If a sub-layer consists of several modules, the branch reads the first one's input, through
+    another method of the same object that is a pre-hook there.
     """
 
     branch: nn.Module
 
     def added(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-        """The sum, for a module, or several, that make h (..., D) of x (..., D)."""
+        """The output h (..., D) plus the branch, for a module or several with input x (..., D)."""
 
 
 @runtime_checkable
 class Renorms(Protocol):
-    """A forward hook on a norm that gives norm(z + branch(norm(z))) of z, and does nothing else."""
+    """A forward hook that turns norm(z) into norm(z + branch(norm(z))), and does nothing else."""
 
     branch: nn.Module
 
     def again(self, z: torch.Tensor, normed: torch.Tensor) -> torch.Tensor:
-        """What is normed the second time, of z and its norm."""
+        """The input of the second norm, from z and norm(z)."""
 
 
 def renormings(norm: nn.Module) -> list[Renorms]:
-    """What is added before a norm, of what it gave."""
+    """The `Renorms` hooks of a norm."""
     hooks: list[Any] = list(norm._forward_hooks.values())
     return [hook for hook in hooks if isinstance(hook, Renorms)]
 
 
 def additions(module: nn.Module) -> list[Adds]:
-    """What is added to what a module gives."""
+    """The `Adds` hooks of a module."""
     hooks: list[Any] = list(module._forward_hooks.values())
     return [hook for hook in hooks if isinstance(hook, Adds)]
 
 
 def with_additions(module: nn.Module, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-    """What a module that made h (..., D) of x (..., D) gives, with all that is added to it."""
+    """The output h (..., D) of a module with input x (..., D), plus all branches added to it."""
     if not module._forward_hooks:
         return h
     for hook in additions(module):
@@ -94,7 +94,7 @@ def with_additions(module: nn.Module, x: torch.Tensor, h: torch.Tensor) -> torch
 def owners(
     model: PreTrainedModel, kind: Any, without: Collection[nn.Module] = frozenset()
 ) -> list[Any]:
-    """Those of a kind whose methods modules call before they compute; None for a plain function."""
+    """The objects of a kind whose methods are pre-hooks; plain functions count as None."""
     modules = (m for m in model.modules() if m not in without)
     hooks = [hook for m in modules for hook in m._forward_pre_hooks.values()]
     found = {id(own): own for own in (getattr(hook, "__self__", None) for hook in hooks)}

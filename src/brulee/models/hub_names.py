@@ -1,4 +1,4 @@
-"""What a base model is called on the Hugging Face Hub, where others can find it."""
+"""The name of a base model on the Hugging Face Hub, by which others can find it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from brulee.models.bundled import HUB_ID
 
 
 def hub_name(source: str, resolve: Callable[[str], Path] = Path) -> str | None:
-    """The Hub id of what a recipe or an adapter calls its base; None for one that lies here."""
+    """The Hub id of the base that a recipe or an adapter names; None for a local one."""
     if source == "bundled":
         return HUB_ID
     return source if is_hub_name(source) and not resolve(source).exists() else None
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether a name could be that of a repository: `name`, or more often `owner/name`."""
+    """Whether a name is a valid repository id: `name`, or more often `owner/name`."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils._validators import validate_repo_id
 

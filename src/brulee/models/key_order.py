@@ -1,11 +1,11 @@
-"""The keys of a pack put end to end, span by span, as kernels for many documents want them.
+"""Put the keys of a pack end to end, span by span, as variable-length kernels need them.
 
     rows of the pack     |- shared -|-- a --|- b -|---- c ----|
     end to end           |- shared -|- shared -|-- a --|- shared -|- b -|- shared -|---- c ----|
 
-Taking rows twice is a gather; left to autograd its gradient is a sum by atomic additions, in an
-order that differs from run to run and in the format of the keys. Here a row that one span reads has
-its gradient moved, and shared rows have theirs summed over the spans in fp32.
+This is a gather. Under autograd, the gradient of rows that occur twice would be summed by atomic
+additions, in an order that differs between runs and in the dtype of the keys. Here the gradient of
+a row that one span reads is copied, and those of shared rows are summed over the spans in fp32.
 
 Shapes: `T` keys of the pack, `R` keys end to end, `C` copies of `F` shared rows, `U` rows that no
 span reads, `K` key heads, `D` head width.
@@ -25,10 +25,11 @@ from brulee.models.spans import Span
 
 @dataclass(frozen=True)
 class KeyOrder:
-    """Which of T rows stands at each of R places, and where a row's gradient comes from.
+    """Which of T rows is at each of R places, and the inverse, for gradients.
 
-    `rows` (R); `place` (T) is a row's place among the R, 0 where it has none of its own; `copies`
-    (C, F) are all places of the first F rows; `unread` (U) are the rows that have no place.
+    `rows` (R) is the gather index. `place` (T) is a row's place among the R, 0 if it is shared or
+    unread; `copies` (C, F) are all places of the first F rows; `unread` (U) are the rows without a
+    place.
     """
 
     rows: torch.Tensor
@@ -46,15 +47,15 @@ class KeyOrder:
 
 
 def key_order(spans: Sequence[Span], keys: int) -> KeyOrder | None:
-    """The order that these spans read `keys` rows in; None where they stand so already."""
+    """The order in which these spans read `keys` rows; None if they are in that order already."""
     front = max(span.shared for span in spans)
     rows = np.concatenate([r for s in spans for r in (np.arange(s.shared), _own(s))])
     if len(rows) == keys and not front:
-        return None  # they stand one after the other, and all are read
+        return None  # spans are already end to end, and all rows are read
     place = np.full(keys, -1)
     copies, at = [], 0
     for span in spans:
-        # Rows at the front are read by several, or by the span that they are themselves.
+        # The front rows are read by the spans that share them, and by the front's own span.
         if span.shared or (front and span.keys.start == 0):
             copies.append(np.arange(at, at + front))
         place[span.keys] = np.arange(at + span.shared, at + span.read)
@@ -70,7 +71,7 @@ def _own(span: Span) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def put_in_order(x_TKD: torch.Tensor, order: KeyOrder) -> torch.Tensor:
-    """(T, K, D) -> (R, K, D)."""
+    """Gather keys or values, (T, K, D) -> (R, K, D)."""
     apply: Callable[..., torch.Tensor] = _PutInOrder.apply  # torch leaves it untyped
     return apply(x_TKD, order)
 
@@ -92,5 +93,5 @@ class _PutInOrder(torch.autograd.Function):
         if front:
             d_CFKD = d_RKD.index_select(0, order.copies.flatten())
             d_CFKD = d_CFKD.view(copies, front, *d_RKD.shape[1:])
-            torch.sum(d_CFKD, 0, out=d_TKD[:front])  # in fp32 inside, rounded once
+            torch.sum(d_CFKD, 0, out=d_TKD[:front])  # accumulates in fp32 and rounds once
         return d_TKD, None

@@ -1,21 +1,21 @@
-"""What the layers of a decoder compute, described once, read from a model's modules.
+"""A description of what a decoder's layers compute, read from the model's modules.
 
-A layer that the fused decoder (fused_decoder.py) knows is
+The fused decoder (fused_decoder.py) runs layers of the form
 
     h = x + r * N2(attention(N1(x)))        y = h + r * N4(mlp(N3(h)))
 
-where each norm N may be missing, and `r` is 1 nearly always; or with both parts side by side, N3
-being N1 or another
+where each norm N may be missing and `r` is nearly always 1, or with attention and MLP in parallel,
+where N3 may be N1
 
     y = x + attention(N1(x)) + mlp(N3(x))
 
-What else differs between families is a field of `LayerForm`, and the decoder computes from the
-fields; no family is known by its name. A family with other names for its norms or maps is an entry
-of a table here, one with another property a field, what reads it here or in layer_parts.py, and
-what computes it there.
+Everything else that differs between families is a field of `LayerForm`, and the decoder computes
+from these fields; no family is recognised by its name. A family with other names for its norms or
+linear layers needs an entry in a table here. One with a new property needs a field, code that reads
+it here or in layer_parts.py, and code that uses it in fused_decoder.py.
 
-Reading is generous, since it can be wrong: what was read is tried (fused_trial.py) on a small model
-of the same class that uses every property, and then on the model.
+Reading may guess wrong: its result is tested (fused_trial.py) on a small model of the same class
+that uses every property, and then on the model itself.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from brulee.models.layer_parts import (
 )
 from brulee.models.text_part import text_body
 
-# By what norms a layer has: those before and after attention, and before and after the MLP.
+# By a layer's set of norms: those before and after attention, and before and after the MLP.
 _NORMS: dict[frozenset[str], tuple[str | None, str | None, str | None, str | None]] = {
     frozenset(name for name in names if name): names
     for names in (
@@ -71,9 +71,9 @@ _NORMS: dict[frozenset[str], tuple[str | None, str | None, str | None, str | Non
         ("ln_attn", None, "ln_mlp", None),
     )
 }
-# Of which the two norms are of parts side by side.
+# With these two norms, attention and MLP are parallel.
 _SIDE_BY_SIDE = ("ln_attn", "ln_mlp")
-# Norms of queries and of keys, and whether they are turned before.
+# Norms of queries and of keys, and whether they come after the rotary embedding.
 _HEAD_NORMS = (
     ("q_norm", "k_norm", False),
     ("query_layernorm", "key_layernorm", True),
@@ -95,20 +95,22 @@ _ACTIVATIONS = ("act_fn", "activation_fn", "act")
 
 @dataclass(frozen=True)
 class LayerForm:
-    """Modules by their names in a layer; one map may make queries, keys and values, or both gates.
+    """One layer: the names of its modules, and what it computes.
 
-    `beyond` is what the weights of norms are counted from, `centred` whether those take off the
-    mean. Norms of queries and keys are over a head or over `whole` rows, and come before their
-    positions' angles or `after_angles`; `angles` is what the rotary module has to be asked for,
-    `turns` whether there are any, `neighbours` whether they turn a head's values in pairs side by
-    side, `twice` whether the module says each angle twice in a row, `once` whether only once, and
-    `sines_first` in which order. A query sees `window` keys up to its own, or all; `cap` bends the
-    scores (fused_attention.py). One map may make queries, keys and values `by_head` of the keys.
-    `gate` is the MLP's activation, "" where nothing is gated: then `curve` is, or "" where the
-    module `act` is called. `down` is its last map; a module `mlp` of `experts` has neither that nor
-    maps that are known, and is called as it is; "" is the layer itself. In `parallel` the MLP reads
-    what attention reads. Three shares are dropped in training: `weights_drop` of attention's
-    weights, `inside_drop` of what both parts give, before additions to that, and `outside_drop`
+    Queries, keys and values may come from one merged linear layer (grouped by key head if
+    `by_head`), and so may gate and up. A norm's gain is its weight + `beyond`; `centred` norms
+    subtract the mean. Norms of queries and keys are per head, or over all heads if `whole`, and
+    come before the rotary embedding or `after_angles`. `turns`: the layer has a rotary embedding;
+    `angles` is the layer type that its module takes, `neighbours` whether it pairs adjacent values
+    instead of a head's halves. The module returns each angle `twice` in a row or `once`, else all
+    of them twice, and may return `sines_first`. A query sees `window` keys up to its own, None for
+    all; `cap` is the soft cap of scores (fused_attention.py).
+
+    `gate` is the activation of a gated MLP, "" without a gate: then `curve` is the activation, or
+    "" if the module `act` has to be called. `mlp` "" means that the layer itself has the MLP's
+    linear layers, `down` being the last; `experts` are called as a module. In `parallel`, the MLP
+    reads what attention reads. Dropout probabilities: `weights_drop` of attention weights,
+    `inside_drop` of the outputs of attention and MLP before adapters' additions, `outside_drop`
     after them.
     """
 
@@ -149,16 +151,16 @@ class LayerForm:
 
     @property
     def drops(self) -> bool:
-        """Whether anything is dropped in training."""
+        """Whether the layer has any dropout."""
         return bool(self.weights_drop or self.inside_drop or self.outside_drop)
 
     def without_drops(self) -> LayerForm:
-        """The same where nothing is dropped."""
+        """The same form without dropout."""
         return replace(self, weights_drop=0.0, inside_drop=0.0, outside_drop=0.0)
 
     @property
     def plain(self) -> bool:
-        """Whether what modules are there says all, so that a few short documents can judge it."""
+        """Whether the form has no property that a few short documents could fail to show."""
         usual = LayerForm(
             *("input_layernorm", None, "post_attention_layernorm", None),
             *(_QUERIES_KEYS_VALUES[0], _GATES[0], "silu", self.scale),
@@ -170,10 +172,10 @@ class LayerForm:
 
 @dataclass(frozen=True)
 class Form:
-    """A decoder's layers, and what its words become before them.
+    """A decoder's layers, and what happens to the token embeddings before them.
 
-    They are multiplied with `embedding`; a vector for each position is added that stands `places`
-    rows after it, None where none is; and `words_drop` of the sum is dropped in training.
+    Embeddings are multiplied by `embedding`. If `places` is not None, position embeddings are
+    added, taken from row position + `places`. `words_drop` is the dropout probability of the sum.
     """
 
     layers: tuple[LayerForm, ...]
@@ -183,22 +185,22 @@ class Form:
 
     @property
     def drops(self) -> bool:
-        """Whether anything is dropped in training."""
+        """Whether the decoder has any dropout."""
         return bool(self.words_drop) or any(layer.drops for layer in self.layers)
 
     @property
     def beyond(self) -> float:
-        """What the weights of norms are counted from."""
+        """What is added to the norms' weights to get their gains."""
         return self.layers[0].beyond
 
     @property
     def centred(self) -> bool:
-        """Whether norms take off the mean."""
+        """Whether norms subtract the mean."""
         return self.layers[0].centred
 
 
 def read_form(model: PreTrainedModel) -> Form | None:
-    """How this model's layers look, None where something in them is not known."""
+    """The form of this model's layers; None if they contain anything unknown."""
     body = read_body(model)
     if body is None:
         return None
@@ -224,7 +226,7 @@ def _layer(
     if attention is None or mlp is None or drops is None:
         return None
     own, inside = getattr(layer, attention), mlp_in(layer, mlp)
-    if any(True for _ in own.parameters(recurse=False)):  # sinks of gpt-oss
+    if any(True for _ in own.parameters(recurse=False)):  # attention sinks (gpt-oss)
         return None
     experts = bool(expert_modules(inside))
     inner = _Inner((), "") if experts else _inner(inside)
@@ -282,7 +284,7 @@ _Names = tuple[str | None, str | None, str | None, str | None]
 
 
 def _names(layer: Any, attention: str, of_mlp: set[str]) -> _Names | None:
-    """The norms of a layer that has nothing else but what its hooks add, and dropout."""
+    """A layer's norms; None if it has other modules than known ones, adapters and dropout."""
     branches = {id(hook.branch) for m in places_of_additions(layer) for hook in additions(m)}
     others = children(layer) - dropouts(layer) - of_mlp - {attention}
     known = {name for name in others if id(getattr(layer, name)) in branches}
@@ -290,14 +292,14 @@ def _names(layer: Any, attention: str, of_mlp: set[str]) -> _Names | None:
 
 
 def _side_by_side(layer: Any, names: _Names) -> bool:
-    """Whether the MLP reads what attention reads, by one norm or by two."""
+    """Whether attention and MLP are parallel, after the same norm or one each."""
     told = bool(getattr(layer, "use_parallel_residual", False))
     return names[0] == names[2] is not None or (names[0], names[2]) == _SIDE_BY_SIDE or told
 
 
 @dataclass(frozen=True)
 class _Inner:
-    """The maps before an MLP's activation and after it, and what that is."""
+    """The linear layers before and after an MLP's activation, and that activation."""
 
     maps: tuple[str, ...]
     gate: str
@@ -307,7 +309,7 @@ class _Inner:
 
 
 def _inner(mlp: Any) -> _Inner | None:
-    """A gated MLP, or one of two maps, which may be a layer's own."""
+    """Read a gated MLP, or one of two linear layers, which may be the layer's own."""
     acts, own = [n for n in _ACTIVATIONS if hasattr(mlp, n)], children(mlp) - dropouts(mlp)
     if len(acts) != 1:
         return None
@@ -327,7 +329,7 @@ def _first(module: nn.Module, choices: tuple[tuple[str, ...], ...]) -> tuple[str
 
 
 def _window(attention: Any, config: Any, at: int) -> int | None:
-    """How many keys a query sees, by the module or else by the configuration."""
+    """How many keys a query sees, from the module or else from the configuration."""
     kinds = getattr(config, "layer_types", None)
     if hasattr(attention, "sliding_window"):
         slides = getattr(attention, "is_sliding", True)

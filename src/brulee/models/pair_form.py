@@ -1,10 +1,10 @@
-"""What the two stacks of an encoder-decoder compute, read from its modules: T5's, or BART's.
+"""Read from an encoder-decoder's modules what its two stacks compute: T5's form, or BART's.
 
-    h = x + attention(N(x))    z = h + attention(N(h), what the encoder gives)    y = z + mlp(N(z))
+    h = x + attention(N(x))    z = h + attention(N(h), encoder output)    y = z + mlp(N(z))
 
-T5, its versions 1.1 and FLAN-T5, mT5, ByT5 and umT5 are of this form; that of BART and its
-relatives is in pair_form_bart.py. What differs between models is a field of `PairForm`. Reading is
-generous, since it can be wrong: what was read is tried (pair_trial.py).
+T5, T5 1.1, FLAN-T5, mT5, ByT5 and umT5 have this form; that of BART and its relatives is in
+pair_form_bart.py. What differs between models is a field of `PairForm`. Reading may guess wrong:
+its result is tested (pair_trial.py).
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ _GATED, _PLAIN = ("wi_0", "wi_1"), ("wi",)
 
 
 def read_pair_form(model: PreTrainedModel) -> PairForm | None:
-    """How this model's stacks look, None where something in them is not known."""
+    """The form of this model's stacks; None if they contain anything unknown."""
     return _read_t5_form(model) or read_bart_form(model)
 
 
 def blocks_of_stack(stack: Any) -> list[Any]:
-    """A stack's blocks in their order."""
+    """A stack's blocks, in order."""
     return list(stack.block if hasattr(stack, "block") else stack.layers)
 
 
 def parts_of_block(block: Any) -> list[Part]:
-    """The sub-layers of a block in their order."""
+    """The sub-layers of a block, in order."""
     return [_part(part) for part in block.layer] if hasattr(block, "layer") else bart_parts(block)
 
 
 def last_norm(stack: Any) -> Any:
-    """The norm after a stack's last block, None where there is none."""
+    """The norm after a stack's last block; None if there is none."""
     return getattr(stack, "final_layer_norm", getattr(stack, "layer_norm", None))
 
 
 def places_of(model: PreTrainedModel) -> Iterator[nn.Module]:
-    """Where additions are made: what sub-layers call, sub-layers, blocks."""
+    """The modules to whose outputs adapters may add: blocks, sub-layers and their modules."""
     for block in _blocks(model):
         yield block
         for part in parts_of_block(block):
@@ -57,7 +57,7 @@ def places_of(model: PreTrainedModel) -> Iterator[nn.Module]:
 
 
 def norms_after(model: PreTrainedModel) -> Iterator[nn.Module]:
-    """The norms of blocks in which a norm stands after a sub-layer."""
+    """The norms of blocks with post-norm; nothing for pre-norm models."""
     form = read_pair_form(model)
     for block in _blocks(model) if form is not None and form.after else ():
         yield from (part.norm for part in parts_of_block(block))
@@ -107,7 +107,7 @@ def _own(part: Any) -> Any:
 
 
 def _form_of(part: Any) -> str | bool | None:
-    """Of attention True, of an MLP its gate, None of anything else."""
+    """True for attention, the gate for an MLP ("" without one), None for anything unknown."""
     name = _name_of(part)
     if not name or own_children(part) != {name, "layer_norm", "dropout"}:
         return None
@@ -129,6 +129,6 @@ def _attends(module: Any) -> bool:
 
 
 def _is_plain(norm: Any) -> bool:
-    """By mean square, with a gain and no bias."""
+    """Whether a norm is an RMSNorm: with a gain and no bias."""
     weight, bias = (getattr(norm, name, None) for name in ("weight", "bias"))
     return eps_of(norm) is not None and weight is not None and bias is None

@@ -1,12 +1,12 @@
-"""What the two stacks of an encoder-decoder of BART's family compute, read from its modules.
+"""Read from an encoder-decoder's modules what its two stacks compute, for BART's family.
 
-    norms after    h = N(x + attention(x))     y = N(h + W2 act(W1 h))
-    norms before   h = x + attention(N(x))     y = h + W2 act(W1 N(h))     N after the last block
+    post-norm   h = N(x + attention(x))     y = N(h + W2 act(W1 h))
+    pre-norm    h = x + attention(N(x))     y = h + W2 act(W1 N(h))     N after the last block
 
-BART, PLBart and Marian norm after a sub-layer, mBART, Pegasus, M2M100 (NLLB) and Blenderbot before.
-A stack begins with embeddings, scaled or not, a vector for each position, learned or computed, and
-in some families a norm of their sum. No module says where its norms stand: a stack that has one
-after its last block has the others before. Reading is generous; what was read is tried
+BART, PLBart and Marian have post-norm, mBART, Pegasus, M2M100 (NLLB) and Blenderbot pre-norm. A
+stack begins with token embeddings, scaled or not, plus position embeddings, learned or computed,
+and in some families a norm of the sum. No module says where its norms are applied: a stack with a
+norm after its last block has pre-norm. Reading may guess wrong: its result is tested
 (pair_trial.py).
 """
 
@@ -32,7 +32,7 @@ _MLP = {"activation_fn", "fc1", "fc2", "final_layer_norm"}
 
 
 def read_bart_form(model: PreTrainedModel) -> PairForm | None:
-    """How this model's stacks look, None where something in them is not known."""
+    """The form of this model's stacks; None if they contain anything unknown."""
     stacks = stacks_of(model)
     if not all(_is_stack(stack) for stack in stacks):
         return None
@@ -53,22 +53,22 @@ def read_bart_form(model: PreTrainedModel) -> PairForm | None:
 
 
 def bart_parts(block: Any) -> list[Part]:
-    """The sub-layers of a block in their order."""
+    """The sub-layers of a block, in order."""
     found = [_attention(block, name) for name in (_WITHIN, _ACROSS) if hasattr(block, name)]
     maps = (block.fc1, block.fc2)
     return [*found, Part(block.fc2, block.final_layer_norm, maps, act=block.activation_fn)]
 
 
 def first_norm(stack: Any) -> Any:
-    """The norm of what a stack begins with, None where there is none."""
+    """The norm of a stack's embeddings; None if there is none."""
     return getattr(stack, _FIRST, None)
 
 
 def begun(stack: Any, words_TD: torch.Tensor, ids: torch.Tensor, blocks: Blocks) -> torch.Tensor:
-    """Words as their embedding gives them, scaled, and with the vectors of their positions.
+    """Token embeddings, scaled, plus position embeddings, (T, D).
 
-    Positions are counted in each document, after all that stands before it. Those of M2M100 are
-    computed by a module that leaves out what fills up.
+    Positions count from each document's start, after a prefix. M2M100's position embeddings are
+    computed by a module, which skips padding tokens.
     """
     scale = float(getattr(stack, "embed_scale", 1.0))
     own = stack.embed_positions
@@ -106,7 +106,7 @@ def _is_block(block: Any, across: bool) -> bool:
     shares = all(hasattr(block, name) for name in ("dropout", "activation_dropout"))
     if own_children(block) != {*names, *norms, *_MLP} or not shares:
         return False
-    # Called as it is, a map would make its additions itself.
+    # Without `LinearParts`, fc2 is called as a module, and its hooks would add a second time.
     called = bool(block.fc2._forward_hooks) and parts_of(block.fc2) is None
     known = all(_is_attention(getattr(block, name)) for name in names) and not called
     return known and all(_is_norm(getattr(block, n)) for n in (*norms, "final_layer_norm"))

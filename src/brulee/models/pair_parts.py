@@ -1,7 +1,7 @@
-"""What a description of an encoder-decoder's stacks consists of: one form, and parts by the block.
+"""The description of an encoder-decoder's stacks: a `PairForm`, and a list of `Part` per block.
 
-Two kinds of stack are known, T5's (pair_form.py) and BART's (pair_form_bart.py). What all blocks
-have in common is a field of `PairForm`; what a block is made of is a list of `Part`.
+Two kinds of stack are supported, T5's (pair_form.py) and BART's (pair_form_bart.py). `PairForm` has
+what all blocks share, a `Part` describes one sub-layer.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from brulee.models.layer_parts import children
 
 @dataclass(frozen=True)
 class PairForm:
-    """What differs between models.
+    """What differs between models, the same for all blocks.
 
-    `gate` is the activation of a gated MLP, "" where nothing is gated and a module is called. Four
-    shares of values are dropped in training: `dropout` of what embeddings and sub-layers give,
-    `inner` of what an MLP's activation gives, `weights` of attention's, `last` of what a stack's
-    last norm gives. Norms take off the mean where they are `centred`, and stand `after` a sub-layer
-    and its sum, or before it.
+    `gate` is the activation of a gated MLP, "" without a gate; then the activation module is
+    called. Dropout probabilities: `dropout` of the outputs of embeddings and sub-layers, `inner` of
+    the MLP's activations, `weights` of attention weights, `last` of the output of a stack's last
+    norm. `centred` norms subtract the mean; norms come `after` the residual addition (post-norm),
+    or before the sub-layer.
     """
 
     gate: str
@@ -38,11 +38,11 @@ class PairForm:
 
 @dataclass(frozen=True)
 class Part:
-    """One sub-layer: attention within a stack, to the other, or an MLP; and its norm.
+    """One sub-layer (self-attention, cross-attention or MLP) and its norm.
 
-    `maps` are those of queries, keys, values and of what was read, or those before an MLP's
-    activation `act` and the one after it. Additions are made to what `own` makes and, where it is
-    a module, to what the sub-layer gives, `whole`. Scores are multiplied with `scale`.
+    `maps` are the linear layers: query, key, value and output, or those before an MLP's activation
+    `act` and the one after it. Adapters may add to the output of `own` and, if it is not None, of
+    `whole`, which includes the residual addition. Scores are multiplied by `scale`.
     """
 
     own: Any
@@ -60,7 +60,7 @@ def stacks_of(model: PreTrainedModel) -> tuple[Any, Any]:
 
 
 def own_children(module: nn.Module) -> set[str]:
-    """The names of a module's own modules, without prefixes and the branches that hooks add."""
+    """The names of a module's children, without prefixes and the branches that hooks add."""
     inside = list(module.modules())
     added = {id(hook.branch) for own in inside for hook in additions(own)}
     added |= {id(hook.branch) for own in inside for hook in renormings(own)}
@@ -69,6 +69,6 @@ def own_children(module: nn.Module) -> set[str]:
 
 
 def share_of(owner: Any) -> float:
-    """The share of values that a module drops in training."""
+    """The dropout probability of a module."""
     dropout = owner.dropout
     return float(dropout.p if isinstance(dropout, nn.Dropout) else dropout)

@@ -1,7 +1,7 @@
-"""Whether the faster way through an encoder-decoder gives what the model gives, which is tried.
+"""Test whether the fused pass of an encoder-decoder gives the same results as the model itself.
 
-As in fused_trial.py: on a small twin of the model's class in fp32, then on the model itself with
-all that a method put into it. Dropout is off in both; where it is applied is read from the modules
+As in fused_trial.py: first on a small fp32 twin of the model's class, then on the model itself with
+everything that a method added. Dropout is off in both; where it is applied is read from the modules
 (pair_form.py).
 """
 
@@ -22,16 +22,16 @@ from brulee.models.pair_parts import PairForm, stacks_of
 from brulee.models.twin import pair_twin_of
 
 Reader = Callable[[Batch], torch.Tensor]
-_PAIRS = 5  # of documents that a model is tried on
-_SIZES = (45, 21), (7, 3)  # of prompts and completions: beyond where distances share a bias
+_PAIRS = 5  # pairs of test documents
+_SIZES = (45, 21), (7, 3)  # prompt and completion lengths, so long that distances share biases
 
 
 def pair_hooks_are_known(model: PreTrainedModel) -> bool:
-    """Whether the hooks on a model's modules say what they do; what others do is theirs to know."""
+    """Whether all hooks on a model's modules declare what they do, by a protocol of hooks.py."""
     asked = {id(module) for module in places_of(model)}
     norms = {id(module) for module in norms_after(model)}
     hooked = [(m, hook) for m in model.modules() for hook in m._forward_hooks.values()]
-    # Embeddings are called as they are, with all that they call.
+    # Embeddings are called as modules, with all their hooks.
     called = {m for stack in stacks_of(model) for m in stack.embed_tokens.modules()}
     before = owners(model, object, without=called)
     known = owners(model, Refreshes | Adds | Prefixes, without=called)
@@ -52,7 +52,7 @@ def _one_prefix_at_most(model: PreTrainedModel) -> bool:
 def pair_form_is_right(
     model: PreTrainedModel, form: PairForm, reader_of: Callable[[PreTrainedModel, PairForm], Reader]
 ) -> bool:
-    """Whether readers of this form compute what a model of this class does, by its twin."""
+    """Whether readers of this form compute what models of this class do, tested on a twin."""
 
     def trial() -> bool:
         twin = pair_twin_of(model)
@@ -64,12 +64,12 @@ def pair_form_is_right(
 
 
 def pair_is_right(model: PreTrainedModel, reader: Reader, dtype: torch.dtype) -> bool:
-    """Whether a reader gives what the model does, within rounding; products are in `dtype`."""
+    """Whether a reader gives the model's results up to rounding, with products in `dtype`."""
     return only_round(errors_of_pairs(reader, model), dtype)
 
 
 def errors_of_pairs(reader: Reader, model: PreTrainedModel) -> list[float]:
-    """Of packs of two documents beside the model alone."""
+    """Relative errors against the model itself on packs of two documents."""
     training = model.training
     model.eval()
     try:

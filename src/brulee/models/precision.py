@@ -1,4 +1,4 @@
-"""Which device and which number format pay on this machine."""
+"""Choose the device and the number format, by what is fast on this machine."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import torch
 from brulee.errors import InputError, unknown
 from brulee.progress import note
 
-# Tokens in one forward pass. On a CPU the activations of a few hundred tokens stay in its caches,
-# which is several times faster than a pass over thousands; a GPU wants all it can get. How work is
-# cut into passes does not change its result.
+# Tokens in one forward pass. On a CPU the activations of a few hundred tokens stay in cache, which
+# is several times faster than a pass over thousands; a GPU needs as many as possible. How the work
+# is split into passes does not change the result.
 PASS_TOKENS = {"cpu": 512, "cuda": 65_536, "mps": 8_192}
-# A training pass of the fused decoder makes fewer passes over its activations, and has more to
-# share between documents (docs/performance.md).
+# The fused decoder reads its activations fewer times in a training pass, and a larger pass shares
+# more between documents (docs/performance.md).
 FUSED_PASS_TOKENS = {**PASS_TOKENS, "cpu": 2_560}
-# In fp32, whose values take twice the memory, with nothing lost.
+# In fp32, whose values take twice the memory; this costs no speed.
 FUSED_PASS_TOKENS_FP32 = 1_536
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# Of timing the two formats in turn: a tenth of a second in all where bfloat16 is fast, and where it
-# is slower by more than _CLEAR after a few.
+# Rounds of timing both formats in turn, a tenth of a second in all if bfloat16 is fast. If it is
+# slower by more than _CLEAR times after _FEW rounds, the timing stops.
 _ROUNDS, _FEW, _CLEAR = 12, 3, 4.0
-# Times of fp32's: bfloat16 below the first pays, from the second on is worth a word.
+# Multiples of fp32's time: below _PAYS bfloat16 is chosen, from _MUCH on the user is warned.
 _PAYS, _MUCH = 0.8, 2.0
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a recipe's `train.device`; "auto" takes CUDA where there is one.
+    """The device that a recipe's `train.device` names; "auto" is CUDA if available, else the CPU.
 
     Raises InputError for a device that this machine or this torch does not have.
     """
@@ -40,7 +40,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    # PyTorch knows names, "meta" among them, on which nothing here can run.
+    # torch.device accepts names that cannot run a model here, such as "meta".
     if device is None or device.type not in PASS_TOKENS:
         raise InputError(f"device {name!r} is not known; valid: auto, cpu, cuda, cuda:N, mps.")
     if device.type == "mps" and not torch.backends.mps.is_available():
@@ -51,17 +51,17 @@ def pick_device(name: str) -> torch.device:
 
 
 def fused_pass_tokens(device: torch.device, dtype: torch.dtype) -> int:
-    """Tokens in a training pass of the fused decoder on a device, computed in `dtype`."""
+    """Tokens in a training pass of the fused decoder, by device and dtype of computation."""
     if device.type == "cpu" and dtype == torch.float32:
         return FUSED_PASS_TOKENS_FP32
     return FUSED_PASS_TOKENS[device.type]
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """What `precision` names; "auto" takes bfloat16 where its products are faster than fp32's.
+    """The dtype that `precision` names; "auto" is bfloat16 if its products are faster than fp32's.
 
-    Says where bfloat16 was asked for and is much slower. Raises InputError for a name that is none
-    of these.
+    Prints a note if bfloat16 was requested and is much slower. Raises InputError for an unknown
+    name.
     """
     if precision in _DTYPES:
         if precision == "bfloat16" and device.type == "cpu" and _bfloat16_takes() >= _MUCH:
@@ -80,11 +80,11 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 @functools.cache
 def _bfloat16_takes() -> float:
-    """The time of a bfloat16 product on this CPU, of that of one in fp32.
+    """Time of a bfloat16 matrix product on this CPU, divided by that of one in fp32.
 
-    Timed, not looked up: without AVX512-BF16 or AMX it is several times as long. The formats take
-    turns and the best of many rounds counts, so that what else the machine does for a moment cannot
-    decide how a whole run is computed; few rounds will do where nothing of the kind could.
+    Timed, not looked up: without AVX512-BF16 or AMX it is several times as long. The formats
+    alternate and the best of many rounds counts, so that a short load on the machine cannot decide
+    the format of a whole run; a few rounds suffice if the difference is larger than that.
     """
     operands = {
         dtype: (torch.ones(512, 576, dtype=dtype), torch.ones(1536, 576, dtype=dtype))

@@ -1,4 +1,4 @@
-"""A pack as a decoder reads it: who reads whom, and where something is learned.
+"""A pack prepared for a decoder's pass: token ids, attention spans and learned positions.
 
 Shapes: `T` rows of the pack, `Q` rows that the last layer computes, `N` learned positions.
 """
@@ -18,11 +18,11 @@ from brulee.models.spans import after_prefix, asking, spans_of
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a pass reads beside weights, made before anything is computed.
+    """The inputs of a pass, prepared before anything is computed.
 
-    `ids` and `positions` (T). `every` is how the documents are read in all layers but the last,
-    `last` how in that one, whose queries are `index` (Q) among the pack's rows; `learned` (N) are
-    the learned positions among those, and `targets` (N) what they predict.
+    `ids` and `positions` (T). `every` describes attention in all layers but the last, `last` in the
+    last one, whose queries are rows `index` (Q) of the pack. `learned` (N) are the learned
+    positions among these queries, and `targets` (N) the tokens that they predict.
     """
 
     ids: torch.Tensor
@@ -34,13 +34,13 @@ class Prepared:
     last: Reading
 
     def tensors(self) -> list[torch.Tensor]:
-        """All that differs between two passes of the same sizes, where a kernel attends."""
+        """All tensors that differ between two passes of equal sizes, if attention is a kernel's."""
         own = [self.ids, self.positions, self.index, self.learned, self.targets]
         return [*own, *self.every.tensors(), *self.last.tensors()]
 
 
 def prepare(batch: Batch, before: int) -> Prepared:
-    """What a pass reads, on the pack's device; `before` keys stand before every document's."""
+    """The inputs of a pass, on the pack's device; `before` is the length of the prefix."""
     ids, positions = (batch.inputs[n][0] for n in ("input_ids", "position_ids"))
     device = ids.device
     keys = len(ids) + before

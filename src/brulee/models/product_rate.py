@@ -1,7 +1,6 @@
-"""How fast this machine multiplies matrices, and how many operations a training token needs.
+"""How fast this machine multiplies matrices, and how many operations training takes.
 
-The rate is what a training step is held against: its products at the machine's own pace and
-nothing else.
+A training step is compared with this rate: the time its matrix products alone would take.
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ from transformers import PreTrainedModel
 
 from brulee.models.quantising import value_count
 
-# Rows, inputs and outputs of a product: that of a small model's MLP over a few documents. A GPU
-# computes this in less time than it takes to ask for it, and is asked for a larger one.
+# Rows, inputs and outputs of the timed product: that of a small model's MLP over a few documents. A
+# GPU computes that in less time than a launch takes, and gets a larger one.
 _SMALL, _LARGE = (1024, 1536, 2304), (8192, 8192, 8192)
-_TRIES, _FEWEST, _SECONDS = 30, 3, 1.0  # of a product that is slow there are fewer tries
-# Keys and values that a decoder makes of what the encoder gives, in T5's family and in BART's.
+_TRIES, _FEWEST, _SECONDS = 30, 3, 1.0  # after _SECONDS, stop if _FEWEST tries are done
+# A decoder's projections of the encoder's output to keys and values, in T5's family and BART's.
 _ACROSS = re.compile(r"\b(EncDecAttention|encoder_attn|cross_attn)\.(k|v|k_proj|v_proj)(\.|$)")
 
 
 def product_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Operations a second of one matrix product in `dtype`, the best of thirty within a second."""
+    """Operations per second of a matrix product in `dtype`, the best of up to 30 tries in 1 s."""
     rows, inputs, outputs = _LARGE if device.type == "cuda" else _SMALL
-    # Random: a GPU computes with equal numbers faster than with others.
+    # Random values, since a GPU is faster with constant ones.
     x = torch.randn(rows, inputs, dtype=dtype, device=device)
     weight = torch.randn(outputs, inputs, dtype=dtype, device=device)
     best, began = float("inf"), time.perf_counter()
@@ -40,17 +39,17 @@ def product_rate(dtype: torch.dtype, device: torch.device) -> float:
         best = min(best, time.perf_counter() - started)
     del x, weight
     if device.type == "cuda":
-        torch.cuda.empty_cache()  # what comes next is measured too
+        torch.cuda.empty_cache()  # so that these buffers do not affect later measurements
     return 2 * rows * inputs * outputs / best
 
 
 def training_operations(model: PreTrainedModel, tokens: int, learned: int) -> int:
     """Multiplications and additions of a forward and a backward pass over so many tokens.
 
-    Each weight of a linear map is used once forward and once for the gradient of its input, and
-    once more where it is trained. The head counts for `learned` tokens only, as does an
-    encoder-decoder's decoder, and its encoder for the others; attention's own products and what a
-    method adds beside linear maps are not counted.
+    Each weight of a linear layer is used once in the forward pass, once for the gradient of its
+    input, and once more if it is trained. The head and an encoder-decoder's decoder count `learned`
+    tokens only, its encoder the other tokens. Products inside attention, and anything a method adds
+    other than linear layers, are not counted.
     """
     head = model.get_output_embeddings()
     body, seen = 0, set()
@@ -68,7 +67,7 @@ def training_operations(model: PreTrainedModel, tokens: int, learned: int) -> in
 
 
 def _readers(model: PreTrainedModel) -> re.Pattern[str]:
-    """The names of an encoder-decoder's modules that compute with what is read."""
+    """A pattern for the modules of an encoder-decoder that process the prompt."""
     found = model.get_encoder() if model.config.is_encoder_decoder else None
     encoder = next((name for name, module in model.named_modules() if module is found), "")
     return re.compile(rf"^{re.escape(encoder)}\.|{_ACROSS.pattern}")

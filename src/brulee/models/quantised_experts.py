@@ -1,8 +1,8 @@
-"""Experts held in four bits, each matrix by itself, and unpacked when tokens are sent to it.
+"""Experts in four bits, each matrix separately, and unpacked when tokens are routed to it.
 
-bitsandbytes and transformers put linear maps into four bits and leave experts, which are most of a
-model that has them, as they are. Here every expert's matrix is what a linear map's is there
-(quantising.py), so that a pass unpacks only those of the experts that it reaches.
+bitsandbytes and transformers quantise linear layers but not experts, which are most of the weights
+of a model that has them. Here every expert's matrix is quantised as a linear layer's is
+(quantising.py), so that a pass unpacks only the experts that it uses.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from brulee.models.quantising import unpacked
 
 
 class QuantisedExperts(nn.Module):
-    """Stands where experts stood; `own` is what is left of them, their biases and activation.
+    """Replaces a module of experts; `own` keeps the rest of it, biases and activation.
 
-    Takes the matrices out of the experts one by one, so that they are not there twice.
+    Moves the matrices out of the experts one by one, so that not all exist twice at once.
     """
 
     def __init__(self, own: nn.Module, kind: str, dtype: torch.dtype) -> None:
@@ -38,14 +38,14 @@ class QuantisedExperts(nn.Module):
         self.train(own.training)
 
     def __getattr__(self, name: str) -> Any:
-        """Of the experts what they are asked for: how many there are, how they compute."""
+        """Attributes of the original experts: their number, and flags for how they compute."""
         try:
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("own"), name)
 
     def matrix(self, name: str, expert: int) -> torch.Tensor:
-        """An expert's matrix as it was held, its values rounded to four bits."""
+        """An expert's matrix in its original layout, with values rounded to four bits."""
         packed: Any = self.packed[name]
         return unpacked(packed[expert], self.dtype)
 
@@ -57,9 +57,9 @@ class QuantisedExperts(nn.Module):
 
 
 def quantise_experts(model: PreTrainedModel, kind: str, dtype: torch.dtype, name: str) -> None:
-    """Put all experts of a model into four bits, with products in `dtype`.
+    """Quantise all experts of a model to four bits, with products in `dtype`.
 
-    Raises InputError for experts that compute in a way of their own; `name` is the model's.
+    Raises InputError, with the model's `name`, for experts that compute in a non-standard way.
     """
     found = expert_modules(model)
     for path, module in found.items():
@@ -73,7 +73,7 @@ def quantise_experts(model: PreTrainedModel, kind: str, dtype: torch.dtype, name
 
 
 def restore_experts(model: PreTrainedModel) -> None:
-    """Put the experts back with the values that their four bits stand for, in fp32."""
+    """Replace quantised experts by the original modules, with dequantised values in fp32."""
     found = {n: m for n, m in model.named_modules() if isinstance(m, QuantisedExperts)}
     for path, module in found.items():
         for stack in stacks_of(module):

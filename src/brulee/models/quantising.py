@@ -1,9 +1,9 @@
-"""A base held in four bits: NF4 with double quantisation, computed by bitsandbytes.
+"""A base in four bits: NF4 with double quantisation, computed by bitsandbytes.
 
-Dettmers et al. 2023, "QLoRA: Efficient Finetuning of Quantized LLMs". Every linear map but the head
-is held as one of 16 values, spaced as a normal distribution is dense, times a scale for 64 of them;
-the scales are held in 8 bits. They are made when the model is loaded, from the same files, so that
-the base keeps its digest and an adapter belongs to it whether it is quantised or not.
+Dettmers et al. 2023, "QLoRA: Efficient Finetuning of Quantized LLMs". Each weight of the linear
+layers, except the head's, is one of 16 values, which are quantiles of a normal distribution, times
+a scale per 64 weights; scales are stored in 8 bits. The model is quantised while it is loaded, from
+the same files, so that the base keeps its digest and an adapter fits it, quantised or not.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from brulee.errors import InputError, unknown
 
 Quantised = Literal["nf4"]
 _BLOCK = 64  # values that share a scale
-_REARRANGES = "support_avx512bf16_for_cpu"  # what bitsandbytes calls the switch
+_REARRANGES = "support_avx512bf16_for_cpu"  # the flag in bitsandbytes
 
 
 def quantisation(kind: str | None, dtype: torch.dtype, left: Sequence[str] = ()) -> Any:
-    """What `from_pretrained` calls a `quantization_config`, with matrix products in `dtype`.
+    """A `quantization_config` for `from_pretrained`, with matrix products in `dtype`.
 
-    `left` are paths of modules that keep their precision; without any, the head does. None for no
-    kind. Raises InputError for an unknown one, and where bitsandbytes is missing.
+    `left` are paths of modules to leave unquantised; if empty, that is the head. None if `kind` is
+    None. Raises InputError for an unknown kind, and if bitsandbytes is missing.
     """
     if kind is None:
         return None
@@ -43,12 +43,12 @@ def quantisation(kind: str | None, dtype: torch.dtype, left: Sequence[str] = ())
         bnb_4bit_quant_type=kind,
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=list(left) or None,  # in four bits too, whatever its name says
+        llm_int8_skip_modules=list(left) or None,  # despite its name, for four bits too
     )
 
 
 def need_bitsandbytes(what: str) -> None:
-    """Raises InputError, with the command that mends it, where bitsandbytes is not installed."""
+    """Raise InputError, with the command that installs it, if bitsandbytes is missing."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise InputError(
             f"{what} needs bitsandbytes, which is not installed; "
@@ -57,12 +57,12 @@ def need_bitsandbytes(what: str) -> None:
 
 
 def keep_values(model: nn.Module) -> None:
-    """Have the quantised maps of a model keep the values that they were loaded with.
+    """Make the quantised layers of a model keep the values with which they were loaded.
 
-    On a CPU with bfloat16 instructions bitsandbytes rearranges a map the first time that it infers,
-    and rounds its scales again on the way there and back: what is measured before training would
-    not be the model that is trained. And on a CPU it unpacks rows that are no multiple of a block
-    long as something else (bitsandbytes 0.50.2); such a map is multiplied here.
+    On a CPU with bfloat16 instructions, bitsandbytes repacks a layer when it first infers and
+    rounds the scales again when packing and unpacking: the scores before training would be of
+    another model than the one trained. On a CPU it also unpacks rows whose length is not a multiple
+    of the block size wrongly (bitsandbytes 0.50.2); such layers are computed here.
     """
     for module in model.modules():
         if hasattr(module, _REARRANGES):
@@ -72,7 +72,7 @@ def keep_values(model: nn.Module) -> None:
 
 
 def is_misread(weight: Any) -> bool:
-    """Whether a weight is one in four bits that bitsandbytes itself unpacks as something else."""
+    """Whether a weight is in four bits and of a shape that bitsandbytes unpacks wrongly."""
     if not in_four_bits(weight) or weight.device.type != "cpu":
         return False
     return bool(weight.quant_state.shape[-1] % _BLOCK)
@@ -84,17 +84,17 @@ def _multiply(module: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def in_four_bits(weight: object) -> bool:
-    """Whether a weight is held as bitsandbytes holds four bits, with what they stand for."""
+    """Whether a weight is quantised to four bits by bitsandbytes."""
     return getattr(weight, "quant_state", None) is not None
 
 
 def unpacked(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The values (O, I) that a weight in four bits stands for, in its quantisation's own shape."""
+    """The dequantised values (O, I) of a four-bit weight."""
     from bitsandbytes.functional import dequantize_4bit
 
     held: Any = weight
     state = held.quant_state
-    if is_misread(weight):  # as one row, which is read rightly
+    if is_misread(weight):  # unpack it as one row, which bitsandbytes does correctly
         state = copy.copy(state)
         state.shape = torch.Size((1, state.shape.numel()))
     values: torch.Tensor = dequantize_4bit(weight.data, state)
@@ -102,20 +102,20 @@ def unpacked(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """The number of values that a model's parameters stand for."""
+    """The number of values in a model's parameters, counting four-bit ones as unpacked."""
     return sum(value_count(parameter) for parameter in model.parameters())
 
 
 def value_count(parameter: torch.Tensor) -> int:
-    """The number of values that a parameter stands for; four-bit ones lie two in a byte."""
+    """The number of values in a parameter; four-bit ones are stored two to a byte."""
     state: Any = getattr(parameter, "quant_state", None)
     return parameter.numel() if state is None else torch.Size(state.shape).numel()
 
 
 def held_bytes(model: nn.Module, rest: torch.dtype | None = None) -> int:
-    """Bytes of a model's parameters in memory, with the scales of those that are quantised.
+    """Bytes of a model's parameters in memory, including the scales of quantised ones.
 
-    Those that are not count as if they were held in `rest`, where it is given.
+    Parameters that are not quantised count as if they were in `rest`, if it is given.
     """
     return sum(_bytes(parameter, rest) for parameter in model.parameters())
 

@@ -1,4 +1,4 @@
-"""Rotary positions whose angles depend on the longest document that a pass holds."""
+"""Rotary embeddings whose angles depend on the longest document in a pass."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from transformers import PreTrainedModel
 
 
 def changes_beyond(model: PreTrainedModel) -> int | None:
-    """The length of a document beyond which all angles of its pass are others, None for none.
+    """The document length beyond which the angles of the whole pass change; None if they never do.
 
-    `longrope` (Ding et al. 2024) and `dynamic` scaling choose their angles by the longest document
-    of what they are given, so that one that is longer than the model was first trained with must
-    have a pass to itself.
+    `longrope` (Ding et al. 2024) and `dynamic` scaling choose the angles by the longest document in
+    the input, so a document longer than the original context length needs a pass of its own.
     """
     config = model.config.get_text_config()
     found: list[int] = []
@@ -27,7 +26,7 @@ def changes_beyond(model: PreTrainedModel) -> int | None:
 
 
 def _scalings(parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """One for the whole model, or one for each kind of layer."""
+    """The scaling of the whole model, or that of each layer type."""
     if "rope_type" in parameters:
         yield parameters
     else:

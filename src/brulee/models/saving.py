@@ -1,4 +1,4 @@
-"""A whole model written as a folder that transformers opens as it opens the one it came from."""
+"""Save a whole model as a folder that transformers can load like the original."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from brulee.models.disk import as_umask_says
 from brulee.models.loading import Base
 
-# What says how images, sound and video are read, beside the tokenizer.
+# Settings of the processors of images, sound and video.
 _PROCESSORS = (
     "processor_config.json",
     "preprocessor_config.json",
@@ -26,9 +26,9 @@ def save_whole(
     tokenizer: PreTrainedTokenizerBase | None = None,
     weights: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
-    """Write a base's model, a tokenizer (its own) and what its folder has to read other inputs.
+    """Write a base's model, its tokenizer (or another), and its processors' settings.
 
-    `weights` are the model's where it does not hold them whole.
+    `weights` are the model's full weights, if the model itself does not hold them all.
     """
     base.model.save_pretrained(folder, state_dict=weights)
     (tokenizer or base.tokenizer).save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""A model of the right shapes without its weights, for counting."""
+"""Models of the right shapes without the trained weights, for counting and timing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from brulee.models.stack_configs import stack_configs
 from brulee.models.text_part import auto_class, left_whole, reading_text
 from brulee.models.whole_files import check_gguf
 
-# What the kinds of configuration call their number of layers.
+# The names of the number of layers in configurations.
 _DEPTHS = (
     "num_hidden_layers",
     "num_layers",
@@ -41,8 +41,8 @@ _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 def load_skeleton(name: str, revision: str | None = None) -> PreTrainedModel:
     """The model of `bundled`, a folder, a .gguf file or a Hub id, every value zero, in fp32.
 
-    Reads a configuration and no weights. The memory is asked for and never touched, so that it
-    costs none until something is written there. Raises InputError naming what is not there.
+    Reads the configuration and no weights. The memory is allocated but not touched, so it takes no
+    RAM until it is written to. Raises InputError, with the name, if there is no such model.
     """
     config = _config(name, revision)
     auto = auto_class(config)
@@ -62,9 +62,9 @@ def load_shallow(
     quantise: str | None = None,
     revision: str | None = None,
 ) -> PreTrainedModel:
-    """The model with its first so many layers only, and random weights: something to time.
+    """The model with only its first `layers` layers and random weights, for timing.
 
-    Held as `load_base` would hold it. Raises InputError as `load_skeleton` does.
+    Dtype, device and quantisation are as in `load_base`. Raises InputError as `load_skeleton` does.
     """
     config = copy.deepcopy(_config(name, revision))
     for stack in stack_configs(config):
@@ -76,7 +76,7 @@ def load_shallow(
     )
     if quantise is not None:
         auto = auto_class(model.config)
-        # bitsandbytes is reached through loading, so that is what is done.
+        # transformers quantises only while loading.
         with tempfile.TemporaryDirectory() as folder:
             model.save_pretrained(folder)
             how = quantisation(quantise, dtype, left_whole(config))
@@ -92,25 +92,25 @@ def load_shallow(
 
 
 def depth(name: str, revision: str | None = None) -> int:
-    """How many layers a model has; of an encoder and a decoder, those of the deeper."""
+    """The number of layers of a model; for an encoder-decoder, of the deeper stack."""
     stacks = stack_configs(_config(name, revision))
     return max(getattr(stack, key, None) or 0 for stack in stacks for key in _DEPTHS)
 
 
 def _cut(stack: PretrainedConfig, layers: int) -> None:
-    """Leave a configuration so many layers, and as many entries of what it says of each."""
+    """Reduce a configuration to so many layers, and its per-layer lists to as many entries."""
     depths = {key: own for key in _DEPTHS if (own := getattr(stack, key, None)) is not None}
-    # What is worked out of others (Bamba's kinds of layers) follows by itself.
+    # Properties derived from other values (Bamba's layer types) follow by themselves.
     for key, value in {**vars(stack)}.items():
         if isinstance(value, list) and len(value) in depths.values():
             setattr(stack, key, value[:layers])
     for key, own in depths.items():
-        if getattr(stack, key) == own:  # a number that is worked out of a list is right by now
+        if getattr(stack, key) == own:  # a number derived from a list has changed already
             setattr(stack, key, min(layers, own))
 
 
 class OneMap(nn.Module):
-    """A model that is a single linear map of (outputs, inputs)."""
+    """A model that is a single linear layer with a weight (outputs, inputs)."""
 
     def __init__(self, outputs: int, inputs: int) -> None:
         super().__init__()
@@ -118,26 +118,26 @@ class OneMap(nn.Module):
         self.map = nn.Linear(inputs, outputs, bias=False)
 
     def get_input_embeddings(self) -> None:
-        """There are none."""
+        """None: the model has no embeddings."""
 
     def get_output_embeddings(self) -> None:
-        """There is no head."""
+        """None: the model has no head."""
 
 
 def one_map(outputs: int, inputs: int) -> PreTrainedModel:
-    """A model whose only weight has this shape, its values never touched."""
+    """A model whose only weight has this shape and takes no RAM until it is written to."""
     with torch.device("meta"):
         model = OneMap(outputs, inputs)
     return _untouched(model)
 
 
 def _untouched(model: PreTrainedModel) -> PreTrainedModel:
-    """Give a model on the meta device memory; what it shares it goes on sharing."""
+    """Allocate memory for a model on the meta device; tied tensors stay tied."""
     made: dict[int, torch.Tensor] = {}
 
     def real(tensor: torch.Tensor) -> torch.Tensor:
         if id(tensor) not in made:
-            # numpy asks for zeroed pages and leaves them be; torch would write to each.
+            # numpy.zeros allocates zeroed pages without touching them; torch would write to each.
             zeros = torch.from_numpy(np.zeros(tuple(tensor.shape), np.float32)).to(tensor.dtype)
             made[id(tensor)] = nn.Parameter(zeros) if isinstance(tensor, nn.Parameter) else zeros
         return made[id(tensor)]
@@ -165,7 +165,7 @@ def _config(name: str, revision: str | None = None) -> PretrainedConfig:
 
 
 def _bundled() -> Path:
-    """The converted model's folder; weights that are not read need not be checked."""
+    """The converted model's folder, without checking its weights, which are not read."""
     folder = cache_folder() / "models" / NAME
     return folder if (folder / "config.json").is_file() else bundled_folder()
 
@@ -182,6 +182,6 @@ def _read(where: Path | str, name: str, **more: Any) -> PretrainedConfig:
 
 def _short(error: Exception) -> str:
     text = str(error).strip()
-    # After the first line the Hub's client gives advice, and addresses that would be cut short.
+    # The Hub client's further lines hold advice, and URLs that the limit would cut off.
     lines = text.splitlines()[:1] if isinstance(error, OSError) else [text]
     return " ".join(" ".join(lines).split())[:200] or type(error).__name__

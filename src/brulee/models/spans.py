@@ -1,13 +1,13 @@
-"""Which rows of a pack read which others.
+"""Which rows of a pack attend to which others.
 
-Documents that begin alike can share their beginning: it is computed once, at the pack's front, and
-every document's own part reads it as if it stood before that part alone.
+Documents with a common beginning can share it: it is computed once, at the front of the pack, and
+every document attends to it as if it directly preceded the document's own part.
 
     row          |- shared -|-- a --|- b -|---- c ----|
-    reads         itself     shared, a      shared, c
+    attends to    itself     shared, a      shared, c
 
-The queries of a span are the last ones of its keys, so that one causal mask ends at the last of
-both; in a model's last layer only a document's last rows ask, from the first that is learned from.
+The queries of a span are the last of its keys, so the causal mask is aligned to the last of both.
+In a model's last layer, only the rows from a document's first learned position on are queries.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Span:
-    """The rows of the queries among the queries, and of their own keys among the keys.
+    """A range of queries and the range of their own keys.
 
-    Before its own keys a span reads the first `shared` rows.
+    In addition, a span reads the first `shared` keys of the pack, before its own.
     """
 
     queries: slice
@@ -30,22 +30,22 @@ class Span:
 
     @property
     def asked(self) -> int:
-        """How many queries."""
+        """The number of queries."""
         return int(self.queries.stop - self.queries.start)
 
     @property
     def read(self) -> int:
-        """How many keys, with the shared ones."""
+        """The number of keys, including the shared ones."""
         return int(self.shared + self.keys.stop - self.keys.start)
 
 
 def spans_of(segments: Sequence[int], shared: int) -> list[Span]:
-    """Every row asks; with `shared`, the first segment is what the others have in common."""
+    """Spans in which every row is a query; with `shared`, the first segment is the common one."""
     return asking(segments, shared, segments)
 
 
 def asking(segments: Sequence[int], shared: int, asked: Sequence[int]) -> list[Span]:
-    """The last `asked` rows of each segment ask; segments of which none does are left out."""
+    """Spans with the last `asked` rows of each segment as queries, without those that have none."""
     found: list[Span] = []
     query = key = 0
     for at, (length, asks) in enumerate(zip(segments, asked, strict=True)):
@@ -57,7 +57,7 @@ def asking(segments: Sequence[int], shared: int, asked: Sequence[int]) -> list[S
 
 
 def after_prefix(spans: Sequence[Span], count: int) -> list[Span]:
-    """The same reading where every span reads `count` keys that stand before the pack's own."""
+    """The same spans with a prefix: all read `count` keys that precede the pack's own."""
     return [
         Span(s.queries, slice(s.keys.start + count, s.keys.stop + count), s.shared + count)
         for s in spans
@@ -65,15 +65,15 @@ def after_prefix(spans: Sequence[Span], count: int) -> list[Span]:
 
 
 def cut(spans: Sequence[Span], rows: int) -> list[Span]:
-    """The same reading in spans of about `rows` queries, none of which reads keys after its last.
+    """The same spans split into pieces of about `rows` queries, without keys after the last query.
 
-    What a whole span's first queries would compute of later keys only to mask it is left out.
+    This avoids computing scores of a span's first queries that the causal mask would hide.
     """
     return [piece for span in spans for piece in _pieces(span, rows)]
 
 
 def near(spans: Sequence[Span], window: int) -> list[Span]:
-    """The same reading by queries that see `window` keys, without those that a span's see none of.
+    """The same spans for a sliding `window`, without keys that none of a span's queries sees.
 
     Shared rows are left out all together or not at all.
     """

@@ -1,4 +1,4 @@
-"""The configurations that say how large the stacks of a model are."""
+"""The configurations that hold the sizes of a model's stacks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _STACKS = ("encoder", "decoder")
 
 
 def stack_configs(config: PretrainedConfig) -> list[PretrainedConfig]:
-    """Those of an encoder and a decoder that have one each (T5Gemma), else the one for all."""
+    """The configurations of encoder and decoder if they have one each (T5Gemma), else the one."""
     own = [getattr(config, name, None) for name in _STACKS]
     found = [stack.get_text_config() for stack in own if isinstance(stack, PretrainedConfig)]
     return found or [config.get_text_config()]

@@ -1,11 +1,11 @@
-"""The part of a model that text passes through, where it has others: for images, sound, video.
+"""The text part of a multimodal model: the modules that text passes through.
 
     whole    Gemma 3 as released: vision tower, projector, language model, head
-    part     language model and head: what text is read and written by
+    part     language model and head, which read and generate text
 
-What lies beside the part gets no gradient from text, and no method is put on it. It is found by
-structure: transformers tells the language model, the encoder and the head, and whatever is inside
-none of them and holds none of them lies beside.
+Modules outside the part ("beside" it) get no gradient from text, and no method is attached to them.
+They are found by structure: transformers says which modules are the language model, the encoder and
+the head, and every module that neither is inside one of these nor contains one is outside.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _TRIED = 3  # tokens
 
 
 def auto_class(config: PretrainedConfig) -> Any:
-    """The class of transformers that loads a model of this configuration.
+    """The transformers class that loads a model of this configuration.
 
-    A checkpoint of several parts is loaded whole, so that what is tuned or merged is of the class
-    that it was, unless its configuration names another.
+    A multimodal checkpoint is loaded whole, so that the tuned or merged model keeps its class,
+    unless its configuration names another one.
     """
     return _classes(config)[0]
 
@@ -42,10 +42,11 @@ def auto_class(config: PretrainedConfig) -> Any:
 def reading_text(
     config: PretrainedConfig, load: Callable[[Any], PreTrainedModel], name: str
 ) -> PreTrainedModel:
-    """The model that `load` makes by a class of transformers.
+    """Load the model by the first transformers class with which it can read text alone.
 
-    Where the whole reads no text by itself (Llama 4 in transformers 5.24), the class for its part
-    is loaded. Raises InputError, by the model's `name`, where there is none.
+    `load` makes the model from a class. If the whole model cannot read text alone (Llama 4 in
+    transformers 5.24), only its text part is loaded. Raises InputError, with the model's `name`, if
+    that has no class.
     """
     for auto in _classes(config):
         model = load(auto)
@@ -58,7 +59,7 @@ def reading_text(
 
 
 def _classes(config: PretrainedConfig) -> list[Any]:
-    """Those that know a model of this configuration, the one to take first."""
+    """The classes for a model of this configuration, the preferred one first."""
     if config.is_encoder_decoder:
         return [AutoModelForSeq2SeqLM]
     text = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
@@ -81,15 +82,15 @@ def _reads_text(model: PreTrainedModel) -> bool:
 
 
 def text_body(model: PreTrainedModel) -> nn.Module:
-    """The module whose last hidden states the head reads: of several parts, the language model."""
+    """The module whose last hidden states the head reads; the language model if multimodal."""
     body: nn.Module = model.get_decoder() if _has_parts(model) else model.base_model
     return body
 
 
 def text_class(model: PreTrainedModel) -> Any:
-    """The class of a model that is the part and nothing else, by its own configuration.
+    """The class of a model that is only the text part, from the text configuration.
 
-    Raises TypeError where transformers has none.
+    Raises TypeError if transformers has none.
     """
     if not _has_parts(model):
         return type(model)
@@ -100,9 +101,9 @@ def text_class(model: PreTrainedModel) -> Any:
 
 
 def entrance(model: PreTrainedModel) -> nn.Module:
-    """The module that a decoder's ids, positions, mask and cache are given to, before it.
+    """The module that takes a decoder's ids, positions, mask and cache.
 
-    Of several parts it is the one that makes the masks of each kind of layer.
+    In a multimodal model, the one that creates the masks of each layer type.
     """
     of_parts = _has_parts(model) and not model.config.is_encoder_decoder
     found: nn.Module = model.base_model if of_parts else model.get_decoder()
@@ -110,15 +111,15 @@ def entrance(model: PreTrainedModel) -> nn.Module:
 
 
 def text_modules(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module]]:
-    """Every module that text passes through, by its path, in the model's order."""
+    """Every module that text passes through, with its path, in the model's order."""
     beside = paths_beside(model)
     return ((n, m) for n, m in model.named_modules() if not f"{n}.".startswith(beside))
 
 
 def left_whole(config: PretrainedConfig) -> list[str]:
-    """The modules that four bits are not for, by their paths; [] where that is the head alone.
+    """Paths of the modules not to quantise; [] if that is only the head.
 
-    What lies beside the part is not trained, and comes out of a merge as it was.
+    Modules outside the text part are not trained, and keep their exact values in a merge.
     """
     with torch.device("meta"):
         model = auto_class(config).from_config(config)
@@ -128,26 +129,26 @@ def left_whole(config: PretrainedConfig) -> list[str]:
 
 
 def beside_text(model: PreTrainedModel) -> frozenset[str]:
-    """The parameters that text does not pass through; none of most models."""
+    """Names of the parameters that text does not pass through; empty for most models."""
     beside = paths_beside(model)
     return frozenset(n for n, _ in model.named_parameters() if f"{n}.".startswith(beside))
 
 
 def paths_beside(model: PreTrainedModel) -> tuple[str, ...]:
-    """What the paths begin with of all that lies beside the part, each with a dot at its end.
+    """Path prefixes of all modules and parameters outside the text part, each ending in a dot.
 
-    Nothing for most models, which have no other part.
+    Empty for most models, which have no other part.
     """
     if not _has_parts(model):
         return ()
     kept = {id(model.get_output_embeddings()), id(model.get_decoder())}
     if model.config.is_encoder_decoder:
-        kept.add(id(model.get_encoder().get_decoder()))  # what reads text, of one that sees too
+        kept.add(id(model.get_encoder().get_decoder()))  # the text part of a multimodal encoder
     return tuple(_outside(model, "", kept))
 
 
 def _has_parts(model: PreTrainedModel) -> bool:
-    """Whether a model is of a class that reads more than text, as transformers lists them."""
+    """Whether transformers lists the model's class as multimodal."""
     whole = MODEL_FOR_MULTIMODAL_LM_MAPPING.get(type(model.config), None)
     return whole is not None and isinstance(model, whole)
 

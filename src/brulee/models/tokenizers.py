@@ -1,4 +1,4 @@
-"""The tokenizer of a base model, without its weights."""
+"""Load the tokenizer of a base model without its weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WANTED = ["*.json", "*.jinja", "*.model", "*.txt"]
 
 @waiting("Loading the tokenizer")
 def load_encoder(recipe: Recipe) -> Encoder:
-    """What turns a recipe's rows into token ids. Raises InputError as `load_tokenizer` does."""
+    """The encoder of a recipe's rows into token ids; raises InputError as `load_tokenizer` does."""
     base = recipe.base
     with recipe.source.placing():
         tokenizer, kind = load_tokenizer(base.name, base.revision, recipe.source.resolve)
@@ -30,7 +30,7 @@ def load_encoder(recipe: Recipe) -> Encoder:
 
 
 def encoder_of(tokenizer: PreTrainedTokenizerBase, kind: Kind, recipe: Recipe) -> Encoder:
-    """What turns a recipe's rows into token ids, by a tokenizer that has its chat template."""
+    """The encoder of a recipe's rows into token ids, for a tokenizer that has its chat template."""
     return Encoder(
         tokenizer,
         kind=kind,
@@ -45,8 +45,8 @@ def load_tokenizer(
 ) -> tuple[PreTrainedTokenizerBase, Kind]:
     """The tokenizer of `bundled`, a folder, a .gguf file or a Hub id, and the kind of its model.
 
-    Reads no weights, but for the bundled model's at its very first use. Raises InputError naming
-    what is not there or holds no tokenizer.
+    Reads no weights, except to convert the bundled model on first use. Raises InputError, with the
+    name, if the model does not exist or has no tokenizer.
     """
     from transformers import AutoConfig, AutoTokenizer
 
@@ -65,7 +65,7 @@ def load_tokenizer(
 
 
 def _bundled() -> Path:
-    """The converted model's folder; weights that are not read need not be checked."""
+    """The converted model's folder, without checking its weights, which are not read."""
     folder = cache_folder() / "models" / NAME
     return folder if (folder / "tokenizer.json").is_file() else bundled_folder()
 

@@ -1,7 +1,7 @@
-"""Turns: threads that run the same model do so one after another.
+"""Locks by which threads run the same model one at a time.
 
-How a model computes its attention is a setting of the model, which a pass changes and puts back.
-Two threads in passes of their own would each compute with what the other chose.
+The attention implementation is a setting of the model, which a pass changes and then restores. With
+two threads in the model, one would compute with the other's choice.
 """
 
 from __future__ import annotations
@@ -17,6 +17,6 @@ _finding = threading.Lock()
 
 
 def turn(model: nn.Module) -> threading.RLock:
-    """What a thread holds while it runs the model; it may take it again inside."""
+    """The lock that a thread holds while it runs the model; it is re-entrant."""
     with _finding:
         return _turns.setdefault(model, threading.RLock())

@@ -1,9 +1,9 @@
-"""A small model of a model's class, in fp32, that uses every property of its architecture.
+"""A twin: a small fp32 model of a model's class that uses every property of its architecture.
 
-Some properties show in no short document (a sliding window), some in no untrained model (the cap of
-a score), and none in bf16 if it changes less than that rounds. A twin has the same configuration
-but for its sizes: few heads and layers, a window of a few tokens. Its weights are drawn so that
-scores are large, and norms tell which value they belong to.
+A short document does not show a sliding window, an untrained model does not show a cap on scores,
+and bf16 does not show differences smaller than its rounding. A twin has the model's configuration
+except for its sizes: few heads and layers, a window of a few tokens. Its random weights make scores
+large, and give each value its own gain in norms, so that mixed-up values show.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ _COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_expe
 _KEY_HEADS = ("num_key_value_heads", "num_kv_heads")
 _INNER = ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
 _OF_EXPERTS = ("moe_intermediate_size", "shared_expert_intermediate_size")  # widths
-# The shares of values that a decoder drops in training.
+# Names of dropout probabilities in decoders' configurations.
 _DROPS = (
     *("attention_dropout", "attn_pdrop", "resid_pdrop", "residual_dropout"),
     *("dropout", "hidden_dropout", "embd_pdrop", "embedding_dropout"),
 )
-# How long a document may be before it is read in another way.
+# Limits beyond which a document is attended to differently.
 _REACHES = ("sliding_window", "attention_chunk_size")
 
 
 def drops(model: PreTrainedModel) -> list[str]:
-    """The keys of a decoder's configuration that have values dropped in training."""
+    """The keys of a decoder's configuration with a non-zero dropout probability."""
     return [key for key in _DROPS if getattr(model.config.get_text_config(), key, None)]
 
 
 def twin_of(model: PreTrainedModel, layers: int, dropped: str = "") -> PreTrainedModel | None:
-    """The twin on the CPU, in training mode; None where this class cannot be built so small.
+    """The twin of a decoder, on the CPU, in training mode; None if the class cannot be that small.
 
-    It has the model's first `layers`, heads as wide as the model's, and little of anything else.
-    Of what the configuration has dropped in training it drops nothing, or all that the key
-    `dropped` names. In training mode, so that any other dropout is noticed. Leaves the state of
-    random numbers as it is.
+    It has as many layers as `layers`, of the kinds of the model's first ones, heads as wide as the
+    model's, and is small otherwise. Its dropout probabilities are 0, except for that of the key
+    `dropped`, which is 1. It is in training mode so that any other dropout is noticed. Does not
+    change the state of the random number generator.
     """
     twin = _built(model, lambda: _shrunk(model, layers, dropped))
     return None if twin is None else twin.train()
 
 
 def pair_twin_of(model: PreTrainedModel) -> PreTrainedModel | None:
-    """The twin of an encoder-decoder, of two layers on each side, on the CPU; None as above.
+    """The twin of an encoder-decoder, on the CPU, in evaluation mode; None as in `twin_of`.
 
-    Not in training mode. Its heads are as wide as the model's.
+    It has two layers in each stack, and heads as wide as the model's.
     """
     twin = _built(model, lambda: _shrunk_pair(model))
     return None if twin is None else twin.eval()
@@ -88,7 +88,7 @@ def _shrunk_pair(model: PreTrainedModel) -> PretrainedConfig:
             **dict.fromkeys(_PAIR_DEPTHS, _PAIR_LAYERS),
             **dict.fromkeys(_PAIR_HEADS, 2),
             **dict.fromkeys(_PAIR_INNER, 4 * width),
-            # T5's heads need not be as wide together as what they read.
+            # In T5, heads x head width need not equal the model width.
             "d_model": 3 * width if own else 2 * width,
             **dict.fromkeys(("vocab_size", "decoder_vocab_size"), _VOCABULARY),
             "max_position_embeddings": _VOCABULARY,
@@ -138,7 +138,7 @@ def _change(config: PretrainedConfig, changes: dict[str, Any]) -> None:
 
 @torch.no_grad()
 def _draw(twin: PreTrainedModel) -> None:
-    """Maps that make 1.5 times the spread of what they read, and norms about their first values."""
+    """Draw matrices that scale activations by 1.5; vary norms and biases around initial values."""
     embedding = twin.get_input_embeddings().weight
     for parameter in twin.parameters():
         drawn = torch.randn(parameter.shape)

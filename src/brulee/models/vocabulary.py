@@ -1,8 +1,8 @@
-"""Tokens that a tokenizer writes and its model has no vectors for.
+"""Tokens that a tokenizer can produce but its model has no embeddings for.
 
-Some tokenizers were given tokens and their models no rows for them. As long as no text has one of
-them nothing is wrong (Gemma 3 knows a token for images that its text model has not), so that a text
-is refused and not the model.
+Some tokenizers have more tokens than their model's embedding has rows (Gemma 3's has an image token
+that its text model lacks). That does no harm until a text contains one, so such texts are refused,
+not the model.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from brulee.errors import InputError
 def refuse_unknown_tokens(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str
 ) -> None:
-    """Have the model raise InputError for a token that it has no vector for, naming the token.
+    """Make the model raise InputError, with the token's name, for tokens without an embedding.
 
-    Looks at what is read only where the tokenizer has more tokens than the model. Raises InputError
-    at once if the token that ends texts is one of them.
+    Inputs are only checked if the tokenizer has more tokens than the model. Raises InputError at
+    once if the end-of-sequence token is one of them.
     """
     table = model.get_input_embeddings().weight
     known = table.shape[0]

@@ -1,4 +1,4 @@
-"""Whether a file of weights is whole, before anything reads it."""
+"""Check that a weights file is complete, before anything reads it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from brulee.errors import InputError
 
 
 def check_safetensors(path: Path) -> None:
-    """Raise InputError unless a safetensors file is whole and consistent.
+    """Raise InputError unless a safetensors file is complete and consistent.
 
-    That is: not truncated, its header no longer than the file, its tensors of known types and
-    filling the file exactly. Reads the header only.
+    That is: not truncated, a header no longer than the file, and tensors of known types that fill
+    the file exactly. Reads the header only.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -1,10 +1,10 @@
-"""Loops over memory that PyTorch would take several passes for, written by hand.
+"""Hand-written kernels, which fuse operations that take PyTorch several passes over memory.
 
-PyTorch normalises, gates, rotates and weighs in three to eight passes over memory each; a loop of
-ours does it in one. On a CPU they are in C and compiled at their first use (in_c.py), on a GPU in
-Triton (in_triton.py), and each is tried there before it is used (trying.py). What has none, or one
-that is wrong, is computed by PyTorch's own operations, which give the same within rounding;
-`BRULEE_KERNELS=torch` asks for that. What was gained is in docs/performance.md.
+PyTorch takes three to eight passes over memory for a norm, a gate, a rotary embedding or a softmax;
+a kernel here takes one. On a CPU kernels are in C, compiled at first use (in_c.py), on a GPU in
+Triton (in_triton.py), and each is tested on the device before it is used (trying.py). Where there
+is no kernel, or the test fails, PyTorch's own operations give the same up to rounding;
+`BRULEE_KERNELS=torch` forces these. Speedups are in docs/performance.md.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from brulee.models.kernels import in_c, trying
 def kernel(
     name: str, x: torch.Tensor, dtype: torch.dtype | None = None
 ) -> Callable[..., None] | None:
-    """The loop `name` for inputs like x and products in `dtype`, or None where there is none.
+    """The kernel `name` for inputs like x and products in `dtype`; None if there is none.
 
-    It takes contiguous tensors, sizes and numbers as kernels.c lists them, without `threads`.
+    It takes contiguous tensors, sizes and scalars in the order of kernels.c, without `threads`.
     """
     return _found(name, x.device, x.dtype, dtype or x.dtype, os.environ.get("BRULEE_KERNELS"))
 
 
 def language(device: torch.device) -> str:
-    """What loops are written in that run on this device: "C", "Triton" or "PyTorch"."""
+    """The language of the kernels used on this device: "C", "Triton", or "PyTorch" for none."""
     found = kernel("norm_forward", torch.empty(0, device=device))
     return "PyTorch" if found is None else {"cpu": "C", "cuda": "Triton"}[device.type]
 

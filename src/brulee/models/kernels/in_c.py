@@ -1,6 +1,6 @@
-"""Loops in C, compiled at their first use where there is a C compiler.
+"""C kernels, compiled at first use if there is a C compiler.
 
-Compiling takes seconds, once, and needs gcc; what comes out is kept in the cache.
+Compiling needs gcc and takes a few seconds, once; the library is kept in the cache.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FLAGS = [
     "-fopenmp", "-fPIC", "-c",
 ]  # fmt: skip
 _FORMATS = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
-# Pointers and sizes by position, of which ctypes has to know; the last is the number of threads.
+# Argument types for ctypes: pointers, sizes, scalars. The number of threads is added as the last.
 _P, _L, _F = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "norm_forward": (_P, _P, _P, _P, _L, _L, _F),
@@ -49,7 +49,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 @functools.cache
 def loop(name: str, x: torch.dtype, y: torch.dtype) -> Callable[..., None] | None:
-    """The loop for inputs in format `x` and products in `y`, or None where there is none."""
+    """The kernel for inputs in dtype `x` and products in `y`; None if there is none."""
     library = _library()
     if library is None or x not in _FORMATS or y not in _FORMATS:
         return None
@@ -84,7 +84,7 @@ def _library() -> ctypes.CDLL | None:
 
 
 def _built(compiler: str) -> Path:
-    """The compiled loops, kept in the cache for this source, compiler and processor."""
+    """The compiled library, cached by source, compiler and processor."""
     folder = cache_folder() / "kernels"
     target = folder / f"{_identity(compiler)}.so"
     if target.is_file():
@@ -93,14 +93,14 @@ def _built(compiler: str) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         compiled, linked = Path(scratch) / "kernels.o", Path(scratch) / "kernels.so"
         _run([compiler, *_FLAGS, str(SOURCE), "-o", str(compiled)])
-        # Without -fopenmp here: the threads are to be those that PyTorch already has.
+        # Linked without -fopenmp, to use the OpenMP runtime and threads that PyTorch has loaded.
         _run([compiler, "-shared", str(compiled), "-o", str(linked), "-lm"])
         linked.replace(target)
     return target
 
 
 def _identity(compiler: str) -> str:
-    """A digest of all that the compiled loops depend on; -march=native is the processor's."""
+    """A digest of everything the library depends on, including what -march=native stands for."""
     said = [
         _run([compiler, *options])
         for options in (["--version"], ["-march=native", "-Q", "--help=target"])

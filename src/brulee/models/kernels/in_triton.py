@@ -1,11 +1,11 @@
-"""The loops of kernels.c that training needs, for GPUs, in Triton.
+"""The kernels of kernels.c that training needs, for GPUs, in Triton.
 
 Tillet et al. 2019, "Triton: An Intermediate Language and Compiler for Tiled Neural Network
-Computations". Each program has a row, or a stretch of a flat tensor; sums are in fp32. The tests
-run them in Triton's interpreter, and compile them for what they will run on, without a GPU.
+Computations". Each program handles a row, or a block of a flat tensor; sums are in fp32. The tests
+run the kernels in Triton's interpreter and compile them for the target GPUs, without a GPU.
 
-Arguments are those of kernels.c, but that a gain may be in any format. `BLOCK` is the next power of
-two of what a program holds at once.
+Arguments are as in kernels.c, except that a gain may be in any dtype. `BLOCK` is the number of
+values that a program holds at once, rounded up to a power of two.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 import triton
 import triton.language as tl
 
-_FLAT = 1024  # values of a flat tensor that a program takes
-_COLUMNS = 4096  # of a row of logits at a time
+_FLAT = 1024  # values of a flat tensor per program
+_COLUMNS = 4096  # most logits of a row held at once
 
 
 @triton.jit
@@ -102,7 +102,7 @@ def _geglu_forward_kernel(
     inside = at < size
     g = tl.load(gate + at, mask=inside, other=0.0).to(tl.float32)
     u = tl.load(up + at, mask=inside, other=0.0).to(tl.float32)
-    # Lower, an exponential would overflow on its way to the same.
+    # Below -80, the exponential could overflow; the result is the same.
     s = tl.sigmoid(tl.maximum(1.59576912 * (g + 0.044715 * g * g * g), -80.0))
     tl.store(y + at, (g * s * u).to(y.dtype.element_ty), mask=inside)
 
@@ -122,7 +122,7 @@ def _geglu_backward_kernel(
     g = tl.load(gate + at, mask=inside, other=0.0).to(tl.float32)
     u = tl.load(up + at, mask=inside, other=0.0).to(tl.float32)
     grad = tl.load(dy + at, mask=inside, other=0.0).to(tl.float32)
-    # Lower, an exponential would overflow on its way to the same.
+    # Below -80, the exponential could overflow; the result is the same.
     s = tl.sigmoid(tl.maximum(1.59576912 * (g + 0.044715 * g * g * g), -80.0))
     slope = 1.59576912 * (1.0 + 0.134145 * g * g)
     of_gate = grad * u * s * (1.0 + g * (1.0 - s) * slope)
@@ -148,7 +148,7 @@ def _rotate_kernel(
     inside = (head < heads) & (at < half)
     here = (row * heads + head) * 2 * half + at
     angle = row * 2 * half + at
-    # Back: each half takes the sine of the half it came from.
+    # Backward: each half uses the sines of the other half.
     other = half if BACK else 0
     a = tl.load(x + here, mask=inside, other=0.0).to(tl.float32)
     b = tl.load(x + here + half, mask=inside, other=0.0).to(tl.float32)
@@ -188,7 +188,7 @@ def _cross_entropy_kernel(
     picked = tl.load(logit + wanted, mask=counts, other=0.0).to(tl.float32)
     tl.store(loss + row, tl.where(counts, every - picked, 0.0))
     if GRAD:
-        # No thread writes before all have read what was picked.
+        # No thread may overwrite logits before all have read `picked`.
         tl.debug_barrier()
         for start in range(0, columns, BLOCK):
             column = start + at
@@ -245,7 +245,7 @@ def swiglu_backward(
 
 
 def geglu_forward(gate: torch.Tensor, up: torch.Tensor, y: torch.Tensor, size: int) -> None:
-    """Y = gelu(gate) up, gelu by its hyperbolic tangent."""
+    """Y = gelu(gate) up, with gelu's tanh approximation."""
     _geglu_forward_kernel[(triton.cdiv(size, _FLAT),)](gate, up, y, size, BLOCK=_FLAT)
 
 
@@ -272,7 +272,7 @@ def rotate(
     width: int,
     turn: int,
 ) -> None:
-    """A head's first half turned with its second, forward (1) or back (-1)."""
+    """Rotary embedding that pairs a head's two halves, forward (1) or backward (-1)."""
     blocks = {"HEADS": triton.next_power_of_2(heads), "BLOCK": triton.next_power_of_2(width // 2)}
     _rotate_kernel[(rows,)](x, cos, sin, y, heads, width // 2, float(turn), BACK=turn < 0, **blocks)
 
@@ -285,7 +285,7 @@ def cross_entropy(
     columns: int,
     grad: int,
 ) -> None:
-    """The loss of each row, none where its target is below 0, and its gradient in the logits."""
+    """The loss of each row, 0 for a negative target, and the gradient in place of the logits."""
     block = min(_COLUMNS, triton.next_power_of_2(columns))
     _cross_entropy_kernel[(rows,)](
         logit, target, loss, columns, GRAD=bool(grad), BLOCK=block, num_warps=_warps(block)
@@ -293,7 +293,7 @@ def cross_entropy(
 
 
 def _warps(block: int) -> int:
-    """Of 32 threads, for a program that holds so many values: 8 to 16 values a thread."""
+    """The number of warps for a program with so many values: 16 per thread where possible."""
     return min(16, max(1, block // 512))
 
 

@@ -1,4 +1,4 @@
-"""Finds the loops in Triton for a GPU, where they run there."""
+"""Find the Triton kernels for a GPU, if Triton works there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORMATS = (torch.float32, torch.bfloat16, torch.float16)
 def loop(
     name: str, device: torch.device, x: torch.dtype, y: torch.dtype
 ) -> Callable[..., None] | None:
-    """The loop for inputs in format `x` and products in `y`, or None where there is none."""
+    """The kernel for inputs in dtype `x` and products in `y`; None if there is none."""
     if x not in _FORMATS or y not in _FORMATS:
         return None
     if not all(_runs(device, dtype) for dtype in (x, y)):
@@ -29,8 +29,8 @@ def loop(
 
 
 def _on_device(run: Callable[..., None], device: torch.device, *arguments: Any) -> None:
-    """Triton launches on the current GPU, which need not be the one of the tensors."""
-    if torch.cuda.current_device() == device.index:  # leaving it as it is takes less time
+    """Run a kernel on the tensors' GPU: Triton launches on the current one, maybe another."""
+    if torch.cuda.current_device() == device.index:  # saves the time of switching
         run(*arguments)
         return
     with torch.cuda.device(device):
@@ -39,9 +39,9 @@ def _on_device(run: Callable[..., None], device: torch.device, *arguments: Any) 
 
 @functools.cache
 def _runs(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether Triton is there and compiles for this GPU: it needs a C compiler of its own.
+    """Whether Triton is installed and compiles for this GPU, which also needs a C compiler.
 
-    Not every GPU that computes in fp32 does so in bf16.
+    Tested per dtype, since not every GPU with fp32 also has bf16.
     """
     if importlib.util.find_spec("triton") is None:
         return False
@@ -66,6 +66,6 @@ def _try(device: torch.device, dtype: torch.dtype) -> None:
     one = torch.ones(4, device=device, dtype=dtype)
     try:
         _on_device(swiglu_forward, device, one, one, torch.empty_like(one), 4)
-    except TritonError as error:  # a GPU newer than its assembler, say; no kind of RuntimeError
+    except TritonError as error:  # e.g. a GPU newer than Triton's assembler; not a RuntimeError
         raise RuntimeError(str(error)) from error
     torch.cuda.synchronize(device)

@@ -1,8 +1,8 @@
-"""Whether a loop computes what it is for, tried on small tensors where it is to run.
+"""Test a kernel on small tensors, on the device where it will run.
 
-Another compiler, processor or GPU may get one wrong, and a wrong gradient trains on, unseen: the
-trial of a whole model (fused_trial.py) goes forward only. What is expected is worked out in float64
-on the CPU; the errors are those of a whole output, as long as what is expected.
+A kernel may be wrong with another compiler, processor or GPU, and a wrong gradient would go
+unnoticed in training: the test of a whole model (fused_trial.py) is forward only. Expected results
+are computed in float64 on the CPU; errors are relative, by the norm of a whole output.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any, Final
 import torch
 
 _ROWS, _WIDTH, _EPS = 6, 80, 1e-5
-_SIZE = 1100  # of a flat tensor: more than a program of in_triton.py takes
-_COLUMNS = 4200  # of logits: the same
+_SIZE = 1100  # of a flat tensor: more than one program of in_triton.py handles
+_COLUMNS = 4200  # of logits: more than one block of in_triton.py
 _HEADS = (5, 3, 32)  # tokens, heads, width
-_TURN_UP: Final = 2 * math.sqrt(2 / math.pi)  # gelu by its tangent is x sigmoid(_TURN_UP (...))
+_TURN_UP: Final = 2 * math.sqrt(2 / math.pi)  # tanh-gelu(x) = x sigmoid(_TURN_UP (...))
 
 
 @dataclass(frozen=True)
 class Case:
-    """Arguments of a loop, on a CPU, and what it should leave in some of them, by their place."""
+    """Arguments of a kernel, on the CPU, and expected results by the position of their argument."""
 
     arguments: tuple[Any, ...]
     expected: dict[int, torch.Tensor]
@@ -33,21 +33,21 @@ class Case:
 def fault(
     name: str, run: Callable[..., None], device: torch.device, x: torch.dtype, y: torch.dtype
 ) -> str | None:
-    """What is wrong with a loop on a device, for inputs in `x` and products in `y`; None: nothing.
+    """What is wrong with a kernel on a device for inputs in `x` and products in `y`, or None.
 
-    Of loops that have no trial here nothing is known, and so nothing is wrong.
+    Also None for kernels without a test here.
     """
     for case in _CASES[name](x, y) if name in _CASES else ():
         there = [a.to(device) if isinstance(a, torch.Tensor) else a for a in case.arguments]
         try:
             run(*there)
             found = {place: there[place].cpu().double() for place in case.expected}
-        except RuntimeError as error:  # a loop that another one's trial says nothing about
+        except RuntimeError as error:  # this kernel cannot run here, though another one can
             return next(iter(str(error).strip().splitlines()), type(error).__name__)
         for place, expected in case.expected.items():
             most = 1e-4 if there[place].dtype == torch.float32 else 5e-3
             off = float((found[place] - expected).norm() / expected.norm())
-            if not off <= most:  # NaN is not
+            if not off <= most:  # true for NaN
                 return f"{name} is off by {off:.1e} of its result"
     return None
 
@@ -101,7 +101,7 @@ def _gate_backward(by: str, _: torch.dtype, y: torch.dtype) -> Iterator[Case]:
 
 
 def _activated(by: str, gate: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The activation and its slope."""
+    """The activation and its derivative."""
     inner = gate if by == "silu" else _TURN_UP * (gate + 0.044715 * gate**3)
     steep = torch.ones_like(gate) if by == "silu" else _TURN_UP * (1 + 3 * 0.044715 * gate**2)
     s = torch.sigmoid(inner)
@@ -117,7 +117,7 @@ def _drop(_: torch.dtype, y: torch.dtype) -> Iterator[Case]:
 
 
 def _scattered(place: int, seed: int, seed_2: int) -> int:
-    """The number of 32 bits that formats.c has for a place."""
+    """The 32-bit hash of a position, as in formats.c."""
     h = place ^ seed
     for key in (seed_2, 0):
         h = (h ^ h >> 16) * 0x21F0AAAD % 2**32
@@ -141,7 +141,7 @@ def _rotate(_: torch.dtype, y: torch.dtype) -> Iterator[Case]:
 
 
 def _linear(x: torch.dtype, _: torch.dtype) -> Iterator[Case]:
-    """Rows and columns beyond whole blocks; a weight that lies either way, one with a bias."""
+    """Sizes that are not multiples of blocks; both layouts of the weight, one with a bias."""
     rows, inputs, outputs = 13, 300, 45
     given = _drawn(0, rows, inputs, dtype=x)
     weight, bias = _drawn(1, outputs, inputs, dtype=x), _drawn(2, outputs, dtype=x)
