@@ -1,11 +1,11 @@
-// Causal attention of a pack's documents in bf16, forward and backward, in blocks of 32 x 32.
+// Causal attention inside the documents of a pack in bf16, forward and backward, in 32 x 32 blocks.
 //
-// Scores and all that follows from them stand on their side: a row for each key, a column for each
-// query. So the most and the sum over keys are those of rows, column by column, and two rows next to
-// each other are, value by value, the pairs that a bf16 product takes its second matrix in. Sums are
-// in fp32; weights are computed again on the way back from the logarithm of their sum, as in
-// FlashAttention (Dao et al. 2022). Nothing grows with queries times keys: a thread holds 32
-// queries' scores with the keys of one document and head.
+// Scores and weights are stored transposed: a row per key, a column per query. The maximum and the
+// sum over keys are then taken across rows, column by column, and two adjacent rows, interleaved,
+// are the pairs that a bf16 product needs of its second matrix. Sums are in fp32. The backward pass
+// recomputes weights from the logarithm of their sum, as FlashAttention does (Dao et al. 2022).
+// Memory does not grow with queries times keys: a thread holds the scores of 32 queries with the
+// keys of one document and head.
 
 #ifdef __AVX512BF16__
 #include <immintrin.h>
@@ -15,7 +15,7 @@ typedef uint32_t pair;  // two bf16, the first in the lower half
 
 #define LOG2_E 1.44269504f
 
-// 2^x within 3e-6 of it, more than bf16 can tell: 2^n 2^f, n whole, |f| <= 1/2.
+// 2^x to a relative error of 3e-6, less than bf16 resolves: 2^n 2^f, n an integer, |f| <= 1/2.
 static inline __m512 power_of_two(__m512 x) {
   __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT);
   __m512 f = _mm512_sub_ps(x, n), e = _mm512_set1_ps(1.33335581e-3f);
@@ -27,8 +27,8 @@ static inline __m512 power_of_two(__m512 x) {
   return _mm512_scalef_ps(e, n);
 }
 
-// Columns 16 h to 16 h + 15 that read row j, where column i reads up to row first + i, and of a
-// window the last `window` rows up to there (all, if it is 0).
+// Mask of the columns 16 h to 16 h + 15 (queries) that see row j (a key): column i sees the rows up
+// to first + i, only the last `window` of them if that is not 0.
 static inline __mmask16 readers(long j, long first, long window, int h) {
   long hidden = j - first - 16 * h;
   __mmask16 found = hidden <= 0 ? 0xffff : hidden >= 16 ? 0 : (__mmask16)(0xffff << hidden);
@@ -48,7 +48,7 @@ static inline pair paired(bf16 low, bf16 high) { return (pair)high << 16 | low; 
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// Eight tiles of 16 rows of 64 bytes; the operating system has to allow them to a process.
+// Eight tiles of 16 rows of 64 bytes; a process has to request permission for them from Linux.
 typedef struct {
   uint8_t palette, start, reserved[14];
   uint16_t columns[16];
@@ -64,7 +64,7 @@ static void tiles_begin(tiles *before) {
   _tile_loadconfig(&own);
 }
 
-// The library behind PyTorch's products has tiles of its own, and may take them for granted.
+// Restores the tile configuration of the library behind PyTorch's products, which may rely on it.
 static void tiles_end(const tiles *before) { _tile_loadconfig(before); }
 
 static void product_in_tiles(float *c, long c_row, const bf16 *a, long a_row, const pair *b,
@@ -106,8 +106,8 @@ static void tiles_end(const tiles *before) { (void)before; }
 
 static int in_tiles;
 
-// C (32, 32) = A (32, 32 steps) B, to which C is added with `add`. B has its rows in pairs:
-// (16 steps, 32). The lengths of rows are in values of their own.
+// C (32, 32) = A (32, 32 steps) B, or C += with `add`. B has its rows in pairs: (16 steps, 32). Row
+// strides count elements of the matrix's type.
 static void product(float *c, long c_row, const bf16 *a, long a_row, const pair *b, long b_row,
                     long steps, int add) {
 #ifdef TILES
@@ -142,7 +142,7 @@ static void product(float *c, long c_row, const bf16 *a, long a_row, const pair 
   }
 }
 
-// (16, 16) on its side.
+// Transposes a (16, 16) block.
 static void turned_block(const pair *from, long from_row, pair *to, long to_row) {
   __m512i a[16], b[16];
 #pragma GCC unroll 16
@@ -172,21 +172,21 @@ static void turned_block(const pair *from, long from_row, pair *to, long to_row)
   }
 }
 
-// (rows, columns) -> (columns, rows), both multiples of 16.
+// Transposes (rows, columns) -> (columns, rows), both multiples of 16.
 static void turned(const pair *from, long rows, long columns, pair *to) {
   for (long r = 0; r < rows; r += 16)
     for (long c = 0; c < columns; c += 16)
       turned_block(from + r * columns + c, columns, to + c * rows + r, rows);
 }
 
-// (rows, columns), `row` values apart -> (rows / 2, columns) pairs of one row and the next.
+// (rows, columns) with row stride `row` -> (rows / 2, columns) pairs of a row and the next.
 static void in_pairs(const bf16 *from, long row, long rows, long columns, pair *to) {
   for (long r = 0; r < rows; r += 2, from += 2 * row)
     for (long c = 0; c < columns; c++) to[r / 2 * columns + c] = paired(from[c], from[row + c]);
 }
 
-// `many` rows of one head, `row` values apart, and zeros up to `rows`. What lies `rows` further on
-// will be asked for next.
+// Copies `many` rows of one head, with row stride `row`, and pads with zeros to `rows`. Prefetches
+// the rows that follow, which are read next.
 static void rows_of(const bf16 *from, long many, long rows, long row, long width, bf16 *to) {
   for (long r = 0; r < many; r++) {
     for (long d = 0; d < width; d += 32) __builtin_prefetch(from + (r + rows) * row + d);
@@ -195,14 +195,15 @@ static void rows_of(const bf16 *from, long many, long rows, long row, long width
   memset(to + many * width, 0, 2 * width * (rows - many));
 }
 
-// The keys or values that a document reads of one head, (whole(read), width).
+// Copies the keys or values of one head that a document reads, (whole(read), width).
 static void seen_rows(const bf16 *from, const span *s, long row, long width, bf16 *to) {
   rows_of(from, s->shared, s->shared, row, width, to);
   rows_of(from + s->key * row, s->own, whole(s->shared + s->own) - s->shared, row, width,
           to + s->shared * width);
 }
 
-// Queries' outputs or gradients, (width, 32) in fp32 times a number each, to `many` rows in bf16.
+// Writes queries' outputs or gradients, (width, 32) in fp32 times a factor per query, as `many`
+// rows in bf16.
 static void rows_from(float *from, const float *times, long many, long row, long width, pair *in,
                       pair *out, bf16 *to) {
   for (long d = 0; d < width; d += 2)
@@ -215,8 +216,8 @@ static void rows_from(float *from, const float *times, long many, long row, long
 }
 
 // out, query (queries, query heads, width); key, value (keys, key heads, width); total (query
-// heads, queries): the logarithm of the sum of exp(scale * score). width is a multiple of 32; of the
-// keys up to its own a query reads the last `window`, or all if it is 0.
+// heads, queries): the logarithm of the sum of exp(scale * score). width is a multiple of 32. A
+// query sees the last `window` keys up to its own, all of them if `window` is 0.
 void attend_forward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const bf16 *value,
                                       const span *spans, bf16 *out, float *total, long many,
                                       long queries, long query_heads, long key_heads, long width,
@@ -285,10 +286,10 @@ void attend_forward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const 
   }
 }
 
-// The gradients of query, key and value from that of out: d_key and d_value are zeros before, and
-// stay so in rows that no document reads. Of the first `front` rows, which several documents read,
-// every document's part is left in common_key and common_value (documents, front, key heads, width),
-// zeros before.
+// The gradients of query, key and value from that of out. The caller zeroes d_key and d_value; rows
+// that no document reads stay zero. For the first `front_rows` rows, which documents share, each
+// document's part goes to common_key and common_value (documents, front_rows, key heads, width),
+// zeroed by the caller too.
 void attend_backward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const bf16 *value,
                                        const bf16 *out, const bf16 *d_out, const float *total,
                                        const span *spans, bf16 *d_query, bf16 *d_key,
@@ -301,7 +302,7 @@ void attend_backward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const
   {
     tiles before;
     if (in_tiles) tiles_begin(&before);
-    // Weights and gradients of scores of the heads that share keys lie side by side: (most, beside).
+    // Weights and score gradients of the heads that share keys are side by side: (most, beside).
     long beside = groups * SIDE;
     char *memory = aligned_alloc(64, 14 * most * width + (320 + 128 * groups) * most +
                                          (512 + 128 * groups) * width + 20 * 64);

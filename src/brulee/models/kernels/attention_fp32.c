@@ -1,11 +1,11 @@
-// Causal attention of a pack's documents in fp32, forward and backward, for any processor.
+// Causal attention inside the documents of a pack in fp32, forward and backward, for any processor.
 //
-// The query heads that share keys stand under each other: a block is some queries of a document, of
-// all these heads, and its scores with all keys that they see are one product. Weights are computed
-// again on the way back from the logarithm of their sum, as in FlashAttention (Dao et al. 2022). A
-// thread holds one block's scores; nothing grows with queries times keys.
+// The query heads that share keys are stacked: a block has some queries of a document for all these
+// heads, and its scores with all keys that they see are one product. The backward pass recomputes
+// weights from the logarithm of their sum, as FlashAttention does (Dao et al. 2022). A thread holds
+// one block's scores; memory does not grow with queries times keys.
 
-// The keys or values that a document reads of one head, (held, width), zeros after the last.
+// Copies the keys or values of one head that a document reads, padded with zeros to (held, width).
 static void seen_fp32(const float *from, const span *s, long row, long width, float *to) {
   long read = s->shared + s->own;
   for (long j = 0; j < read; j++)
@@ -13,7 +13,7 @@ static void seen_fp32(const float *from, const span *s, long row, long width, fl
   memset(to + read * width, 0, 4 * width * (whole(read) - read));
 }
 
-// (rows, columns) -> (columns, rows), whose rows are `row` values apart.
+// Transposes (rows, columns) -> (columns, rows) with row stride `row`.
 static void turned_fp32(const float *from, long rows, long columns, float *to, long row) {
   for (long c = 0; c < columns; c += SIDE)
     for (long r = 0; r < rows; r++)
@@ -21,14 +21,14 @@ static void turned_fp32(const float *from, long rows, long columns, float *to, l
       for (long i = c; i < c + SIDE; i++) to[i * row + r] = from[r * columns + i];
 }
 
-// `here` rows of each of `heads` heads, all rows of a head under each other.
+// Copies `here` rows of each of `heads` heads, head after head.
 static void stacked(const float *from, long here, long heads, long row, long width, float *to) {
   for (long g = 0; g < heads; g++)
     for (long i = 0; i < here; i++)
       memcpy(to + (g * here + i) * width, from + i * row + g * width, 4 * width);
 }
 
-// What a block computes: queries i0 to i0 + here of a document, of all heads that share keys.
+// A block: queries i0 to i0 + here of a document, for all heads that share keys.
 typedef struct {
   long here, first, low, columns, steps;
 } block;
@@ -42,8 +42,8 @@ ALWAYS block block_of(const span *s, long i0, long rows, long window) {
   return b;
 }
 
-// The keys, counted from the block's lowest, that its query i reads: from `*start` to before the
-// number returned.
+// The keys that query i of a block sees, counted from the block's lowest key: from `*start` up to,
+// but not including, the number returned.
 ALWAYS long readable(const block *b, long i, long window, long *start) {
   long seen = b->first + i + 1;
   *start = (window && seen > window ? seen - window : 0) - b->low;
@@ -51,11 +51,11 @@ ALWAYS long readable(const block *b, long i, long window, long *start) {
   return seen - b->low;
 }
 
-// Queries of one head in a block, so that it has about 48 rows: more compute more that is masked,
-// fewer read keys and values oftener.
+// Queries per head in a block, for about 48 rows: more would compute more masked scores, fewer
+// would read keys and values more often.
 ALWAYS long block_rows(long groups) { return groups > 24 ? 2 : 48 / groups; }
 
-// Shapes as for attend_forward_bfloat16_bfloat16.
+// Arguments as for attend_forward_bfloat16_bfloat16.
 void attend_forward_float32_float32(const float *query, const float *key, const float *value,
                                     const span *spans, float *out, float *total, long many,
                                     long queries, long query_heads, long key_heads, long width,
@@ -110,7 +110,7 @@ void attend_forward_float32_float32(const float *query, const float *key, const 
   }
 }
 
-// As attend_backward_bfloat16_bfloat16.
+// Arguments as for attend_backward_bfloat16_bfloat16.
 void attend_backward_float32_float32(const float *query, const float *key, const float *value,
                                      const float *out, const float *d_out, const float *total,
                                      const span *spans, float *d_query, float *d_key,

@@ -1,4 +1,4 @@
-// kernels.c in the number formats that training uses; exp, and bf16 to fp32 and back; attention.
+// Instantiates kernels.c for the dtypes of training; exp, bf16 conversion; includes attention.
 
 #include <math.h>
 #include <stdint.h>
@@ -14,7 +14,7 @@ static inline float widened(bf16 x) {
   return out;
 }
 
-// To the nearest, ties to even; a NaN stays one.
+// Rounds to nearest, ties to even; NaN stays NaN.
 static inline bf16 narrowed(float x) {
   uint32_t bits;
   memcpy(&bits, &x, sizeof bits);
@@ -24,9 +24,8 @@ static inline bf16 narrowed(float x) {
 
 static inline float same(float x) { return x; }
 
-// exp(x) within 2 units of the last place: 2^n e^f, n whole, |f| <= ln(2) / 2, e^f by its series
-// up to f^7. Below -87 it is what it is there, 1.6e-38; above 88 what it is at 88. NaN
-// stays NaN.
+// exp(x) within 2 ulp: 2^n e^f, n an integer, |f| <= ln(2) / 2, e^f by its series up to f^7. x is
+// clamped to -87 (1.6e-38) and 88; NaN stays NaN.
 static inline float exponential(float x) {
   float in = x < -87.0f ? -87.0f : x;
   in = in > 88.0f ? 88.0f : in;
@@ -48,9 +47,8 @@ static inline float exponential(float x) {
 
 static inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 
-// A number that looks drawn, of 32 bits, for a place: two rounds of multiplying and of folding the
-// upper half into the lower, by the constants that C. Wellons found to leave the least bias
-// (github.com/skeeto/hash-prospector).
+// A 32-bit hash of a position: two rounds of multiplications and xor-shifts, with the constants for
+// which C. Wellons found the least bias (github.com/skeeto/hash-prospector).
 static inline uint32_t scattered(uint32_t place, uint32_t seed, uint32_t seed_2) {
   uint32_t h = place ^ seed;
   h = (h ^ h >> 16) * 0x21f0aaad;
@@ -61,11 +59,11 @@ static inline uint32_t scattered(uint32_t place, uint32_t seed, uint32_t seed_2)
   return h ^ h >> 15;
 }
 
-// Vectors that are longer than this processor's are passed in another way than by those that have
-// them; nothing here is called from elsewhere with one.
+// The ABI for vectors longer than the processor's differs from that of processors with such
+// vectors; no function that takes one is called from outside.
 #pragma GCC diagnostic ignored "-Wpsabi"
 
-// LANES values side by side, wherever they lie in memory.
+// A vector of LANES values, loaded from unaligned memory.
 #define LANES 16
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 

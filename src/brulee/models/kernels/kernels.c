@@ -1,8 +1,8 @@
-// Loops over memory of a training step, each of which PyTorch would do in three to eight passes.
+// Fused kernels of a training step, each of which takes PyTorch three to eight passes over memory.
 //
-// Included once for every pair of number formats (formats.c): X is the format of the residual
-// stream, Y that of the products. Sums are in fp32. Rows go to threads; a thread has whole rows, so
-// that results do not depend on how many there are.
+// Included once for every pair of dtypes (formats.c): X is that of the residual stream, Y that of
+// the products. Sums are in fp32. Each thread computes whole rows, so that results do not depend on
+// the number of threads.
 
 // y = x r gain, r = 1 / sqrt(mean(x^2) + eps): x (rows, width), gain (width), r (rows).
 void NAME(norm_forward)(const X *x, const float *gain, Y *y, float *r, long rows, long width,
@@ -57,8 +57,8 @@ void NAME(swiglu_backward)(const Y *gate, const Y *up, const Y *dy, Y *dgate, Y 
   }
 }
 
-// y = gelu(gate) up, with gelu(g) = g sigmoid(2 z), z = sqrt(2 / pi) (g + 0.044715 g^3): what is
-// also written g (1 + tanh(z)) / 2.
+// y = gelu(gate) up, with gelu(g) = g sigmoid(2 z), z = sqrt(2 / pi) (g + 0.044715 g^3), which
+// equals g (1 + tanh(z)) / 2.
 void NAME(geglu_forward)(const Y *gate, const Y *up, Y *y, long size, int threads) {
 #pragma omp parallel for simd num_threads(threads) schedule(static)
   for (long i = 0; i < size; i++) {
@@ -80,8 +80,8 @@ void NAME(geglu_backward)(const Y *gate, const Y *up, const Y *dy, Y *dgate, Y *
   }
 }
 
-// y = x where chance keeps it, times a number, and 0 elsewhere; y may be x. Which value is kept is a
-// function of the two seeds and its place: the same in the backward pass, with nothing held.
+// Dropout: y = x times a factor for kept values, 0 for others; y may be x. Whether a value is kept
+// is a function of the two seeds and its position, so the backward pass needs no mask.
 void NAME(drop)(const Y *x, Y *y, long size, long seed, long seed_2, long least, float times,
                 int threads) {
 #pragma omp parallel for simd num_threads(threads) schedule(static)
@@ -91,7 +91,7 @@ void NAME(drop)(const Y *x, Y *y, long size, long seed, long seed_2, long least,
   }
 }
 
-// A head's first half turned with its second, forward (turn = 1) or back (-1).
+// Rotary embedding that pairs a head's two halves, forward (turn = 1) or backward (-1).
 // x, y (rows, heads, width); cos, sin (rows, width).
 void NAME(rotate)(const Y *x, const Y *cos, const Y *sin, Y *y, long rows, long heads, long width,
                   float turn, int threads) {
@@ -99,7 +99,7 @@ void NAME(rotate)(const Y *x, const Y *cos, const Y *sin, Y *y, long rows, long 
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (long t = 0; t < rows; t++) {
     const Y *c = cos + t * width, *s = sin + t * width;
-    // Back: each output takes the angle of the input it came from.
+    // Backward: each half uses the sines of the other half.
     const Y *s1 = turn > 0 ? s : s + half, *s2 = turn > 0 ? s + half : s;
     for (long h = 0; h < heads; h++) {
       const Y *in = x + (t * heads + h) * width;
@@ -114,10 +114,10 @@ void NAME(rotate)(const Y *x, const Y *cos, const Y *sin, Y *y, long rows, long 
   }
 }
 
-// Scores to weights, in place: softmax(scale * score) over the keys that a query may read, which
-// are the last `window` (all, if it is 0) of the first `read - asked + i + 1` for query i; zeros for
-// the rest, and in rows that fill up.
-// score (blocks, rows, columns), of which `asked` rows and `read` columns are real.
+// Scores to weights, in place: softmax(scale * score) over the keys that query i sees, which are
+// the last `window` (all if it is 0) of the first `read - asked + i + 1`; zeros elsewhere, and in
+// padding rows. score (blocks, rows, columns), of which `asked` rows and `read` columns are not
+// padding.
 void NAME(softmax_forward)(Y *score, long blocks, long rows, long columns, long asked, long read,
                            long window, float scale, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 16)
@@ -162,8 +162,8 @@ void NAME(softmax_backward)(Y *grad, const Y *weight, long blocks, long rows, lo
 }
 
 // loss (rows) = log(sum(exp(logit))) - logit[target], and with `grad` the gradient of its sum,
-// softmax - one-hot, in place of the logits (rows, columns). Rows whose target is below 0 have
-// neither.
+// softmax - one-hot, in place of the logits (rows, columns). Both are 0 in rows with a negative
+// target.
 void NAME(cross_entropy)(Y *logit, const int64_t *target, float *loss, long rows, long columns,
                          long grad, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
@@ -191,7 +191,7 @@ void NAME(cross_entropy)(Y *logit, const int64_t *target, float *loss, long rows
   }
 }
 
-// Scores of `n` queries (n, width) with 2 LANES keys, which stand side by side in `width` rows.
+// Scores of `n` queries (n, width) with 2 LANES keys, stored transposed: `width` rows.
 ALWAYS void NAME(scored)(const int n, const float *query, long width, const Y *keys, long stride,
                          float *score, long across) {
   lanes sum[4][2] = {0};
@@ -206,7 +206,7 @@ ALWAYS void NAME(scored)(const int n, const float *query, long width, const Y *k
   for (int g = 0; g < n; g++) memcpy(score + g * across, sum[g], sizeof sum[g]);
 }
 
-// Adds to `n` sums their weights times the values start to stop, for `v` times LANES of the width.
+// Adds weights times values, rows start to stop, to `n` sums, for `v` times LANES of the width.
 ALWAYS void NAME(weighed)(const int n, const int v, const float *weight, long across,
                           const Y *values, long width, long start, long stop, float *out) {
   lanes sum[4][2];
@@ -261,15 +261,15 @@ static void NAME(weigh_values)(long queries, const float *weight, long across, c
     }
 }
 
-// Attention of new tokens to what stands before them: first what their row shares with others, then
-// the row's own. Their keys and values are put with the row's own on the way. A token's sums are
-// taken in the order of the keys, so that they do not depend on where the shared ones end.
+// Attention of new tokens in generation to the keys before them: first those that their row shares
+// with others, then the row's own, to which the new keys and values are appended. Sums are in the
+// order of the keys, so that they do not depend on where the shared ones end.
 //
 // query, out (tokens, query heads, width); new_keys, new_values (tokens, key heads, width);
 // keys (rows, key heads, width, room), values (rows, key heads, room, width);
-// shared: of each row the addresses of keys (key heads, width, stride) and values (key heads,
-// length, width), length, stride; at: of each token its row and its place among the row's own.
-// `window` keys are seen, or all if it is 0. width is a multiple of LANES; room and stride are
+// shared: per row the addresses of keys (key heads, width, stride) and values (key heads, length,
+// width), length, stride; at: per token its row and its position among the row's own tokens.
+// A token sees `window` keys, or all if it is 0. width is a multiple of LANES; room and stride are
 // multiples of 2 LANES.
 void NAME(attend_rows)(const Y *query, const Y *new_keys, const Y *new_values, Y *keys, Y *values,
                        const int64_t *shared, const int64_t *at, Y *out, long tokens,

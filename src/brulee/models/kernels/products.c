@@ -1,5 +1,5 @@
-// Products in fp32, of which each value is one sum over all terms in their order: it has the same bits
-// whatever other rows, columns or threads there are.
+// Matrix products in fp32 in which each value is one sum over all terms in order, so that its bits
+// do not depend on the other rows and columns or on the number of threads.
 
 #if defined(__AVX512F__)
 #define WIDE 16
@@ -18,8 +18,8 @@ ALWAYS wide wide_at(const float *from) {
   return out;
 }
 
-// C (n, STRIP) = A (n, steps) B (steps, STRIP), to which C is added with `add`. The rows of A are
-// `a_row` values apart, its columns `a_step`.
+// C (n, STRIP) = A (n, steps) B (steps, STRIP), or C += with `add`. `a_row` and `a_step` are the
+// strides of A's rows and columns.
 ALWAYS void strip(const int n, float *c, long c_row, const float *a, long a_row, long a_step,
                   const float *b, long b_row, long steps, int add) {
   wide sum[6][2];
@@ -59,11 +59,11 @@ static void product_fp32(long rows, long columns, float *c, long c_row, const fl
     }
 }
 
-enum { TERMS = 256, CHUNK = 240 };  // of a panel that is packed at a time; rows of a unit of work
+enum { TERMS = 256, CHUNK = 240 };  // terms of a packed panel; rows of a unit of work
 
 typedef float four __attribute__((vector_size(16)));
 
-// Four rows of four values, `from_row` apart, on their side.
+// Transposes a (4, 4) block with row stride `from_row`.
 ALWAYS void four_turned(const float *from, long from_row, float *to, long to_row) {
   four a, b, c, d;
   memcpy(&a, from, 16);
@@ -83,9 +83,8 @@ ALWAYS void four_turned(const float *from, long from_row, float *to, long to_row
   memcpy(to + 3 * to_row, &d, 16);
 }
 
-// `terms` inputs of some outputs of a weight, as rows of STRIP outputs; zeros beside the last one.
-// What is read soon is asked for: a few outputs at a time are too many streams for a processor that
-// guesses.
+// Packs `terms` inputs of a weight's `outputs` outputs into rows of STRIP outputs, padded with
+// zeros. Prefetches explicitly: these are too many streams for the hardware prefetcher.
 static void packed(const float *weight, long output, long term, long outputs, long terms,
                    float *to) {
   long o = 0;
@@ -109,8 +108,8 @@ static void packed(const float *weight, long output, long term, long outputs, lo
     for (long k = 0; k < terms; k++) to[k * STRIP + o] = 0;
 }
 
-// y = x weight^T + bias: x (rows, inputs), y (rows, outputs); value (o, i) of the weight stands
-// o * output + i * input values from its beginning. The bias may be none.
+// y = x weight^T + bias: x (rows, inputs), y (rows, outputs); `output` and `input` are the strides
+// of the weight (outputs, inputs). The bias may be NULL.
 void linear_float32_float32(const float *x, const float *weight, const float *bias, float *y,
                             long rows, long inputs, long outputs, long output, long input,
                             int threads) {
@@ -123,7 +122,7 @@ void linear_float32_float32(const float *x, const float *weight, const float *bi
       long o = u / chunks * STRIP, r = u % chunks * CHUNK;
       long many = rows - r < CHUNK ? rows - r : CHUNK;
       long wide = outputs - o < STRIP ? outputs - o : STRIP;
-      // The last columns may be fewer than are computed.
+      // A last strip with fewer columns is computed in a buffer.
       float *c = wide < STRIP ? apart : y + r * outputs + o;
       long c_row = wide < STRIP ? STRIP : outputs;
       if (bias)

@@ -1,16 +1,16 @@
-// What loops for attention (attention.c, attention_fp32.c) have in common.
+// Common code of the attention kernels (attention.c, attention_fp32.c).
 
-enum { SIDE = 32 };  // of blocks
+enum { SIDE = 32 };  // block size
 
-// What a document reads: `shared` rows at the pack's front, then `own` from `key` on. Its queries
-// are the last `asked` of these positions; they begin at row `query`.
+// The keys of a document: `shared` rows at the pack's front, then `own` rows from `key` on. Its
+// queries are the last `asked` of these positions and begin at query row `query`.
 typedef struct {
   int64_t query, asked, key, own, shared;
 } span;
 
 ALWAYS long whole(long size) { return (size + SIDE - 1) / SIDE * SIDE; }
 
-// The most positions that one of the documents reads, whole.
+// The most keys that a document reads, rounded up to a multiple of SIDE.
 ALWAYS long longest(const span *spans, long many) {
   long most = 0;
   for (long i = 0; i < many; i++) {
@@ -20,13 +20,13 @@ ALWAYS long longest(const span *spans, long many) {
   return most;
 }
 
-// The first row, a multiple of SIDE, of those that a block reads whose first query reads up to row
-// `first`.
+// The first key, rounded down to a multiple of SIDE, that a block sees whose first query sees keys
+// up to `first`.
 ALWAYS long lowest(long first, long window) {
   return window && first >= window ? (first - window + 1) / SIDE * SIDE : 0;
 }
 
-// Memory of one thread, handed out from its front.
+// Bump allocation from a thread's memory, aligned to 64 bytes.
 ALWAYS void *taken(char **front, long bytes) {
   char *found = *front;
   *front += (bytes + 63) / 64 * 64;
