@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from brulee.errors import InputError
 from brulee.models import fused_attention, kernels
 from brulee.models.fused_attention import attend, reading
 from brulee.models.fused_norm import rms_norm
@@ -223,3 +224,9 @@ def test_without_a_compiler_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_source_compiles_without_a_warning(tmp_path: Path) -> None:
     strict = ["gcc", "-Wall", "-Wextra", "-Werror", *in_c._FLAGS, str(in_c.SOURCE)]
     subprocess.run([*strict, "-o", str(tmp_path / "out.o")], check=True, stderr=sys.stderr)
+
+
+def test_a_mistyped_choice_of_kernels_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRULEE_KERNELS", "pytorch")
+    with pytest.raises(InputError, match=r"BRULEE_KERNELS=pytorch is not known; valid: torch, or"):
+        kernels.language(CPU)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import torch
 
+from brulee.errors import InputError
 from brulee.models.kernels import in_c, trying
 
 
@@ -25,6 +26,7 @@ def kernel(
     """The kernel `name` for inputs like x and products in `dtype`; None if there is none.
 
     It takes contiguous tensors, sizes and scalars in the order of kernels.c, without `threads`.
+    Raises InputError where the environment's BRULEE_KERNELS has another value than `torch`.
     """
     return _found(name, x.device, x.dtype, dtype or x.dtype, os.environ.get("BRULEE_KERNELS"))
 
@@ -39,7 +41,12 @@ def language(device: torch.device) -> str:
 def _found(
     name: str, device: torch.device, x: torch.dtype, y: torch.dtype, asked: str | None
 ) -> Callable[..., None] | None:
-    run = None if asked == "torch" else _of_device(name, device, x, y)
+    if asked not in (None, "", "torch"):
+        raise InputError(
+            f"BRULEE_KERNELS={asked} is not known; valid: torch, or leave it unset for brulee's own "
+            "kernels."
+        )
+    run = None if asked else _of_device(name, device, x, y)
     wrong = None if run is None else trying.fault(name, run, device, x, y)
     if wrong is None:
         return run
