@@ -43,8 +43,8 @@ def _found(
 ) -> Callable[..., None] | None:
     if asked not in (None, "", "torch"):
         raise InputError(
-            f"BRULEE_KERNELS={asked} is not known; valid: torch, or leave it unset for brulee's own "
-            "kernels."
+            f"BRULEE_KERNELS={asked} is not known; valid: torch, or leave it unset for brulee's "
+            "own kernels."
         )
     run = None if asked else _of_device(name, device, x, y)
     wrong = None if run is None else trying.fault(name, run, device, x, y)
