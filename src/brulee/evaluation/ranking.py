@@ -22,7 +22,7 @@ class Ranked(Metric):
     """A label metric applied to the most likely choice instead of the generated text.
 
     Choices are ranked by their log-probability, or by log-probability per byte (`per_byte`), which
-    does not favour short choices. These are acc and acc_norm of lm-evaluation-harness, except that
+    does not favour short choices. These are acc and acc_bytes of lm-evaluation-harness, except that
     the harness leaves out the end token.
     """
 
