@@ -31,11 +31,11 @@ def average(parts: Sequence[Part], weights: Sequence[float] | None = None) -> tu
 
     Their variances add up, as in a stratified sample (Cochran 1977, "Sampling Techniques", chapter
     5), each times n / (n - 1), because resampling underestimates them: by a quarter for four
-    questions per subject. A score on a single unit has no variance; several of them use the
-    variance between them, which is conservative (Cochran's collapsed strata), and a single one uses
-    the mean of the others. The degrees of freedom are Satterthwaite's (1946). Shares get Wilson's
-    interval for the number of items with the same variance. Otherwise the bounds are at most as
-    wide as under perfectly correlated errors.
+    questions per subject. A score on a single unit has no variance: several such scores use the
+    variance between them, which is conservative (Cochran's collapsed strata); one such score uses
+    the others' mean variance per unit. The degrees of freedom are Satterthwaite's (1946). Shares
+    get Wilson's interval for the number of items with the same variance. Otherwise the bounds are
+    at most as wide as under perfectly correlated errors.
     """
     if len(parts) == 1:
         return parts[0].low, parts[0].high

@@ -78,7 +78,7 @@ class BruleeLM(TemplateLM):  # type: ignore[misc]
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, **_: object
     ) -> list[int]:
-        """Token ids of a text, with special tokens unless it begins with the BOS token."""
+        """Token ids of a text; by default with special tokens unless it begins with BOS."""
         begins = str(self.tokenizer.decode([self.prefix_token_id]))
         if add_special_tokens is None:
             add_special_tokens = not string.startswith(begins)

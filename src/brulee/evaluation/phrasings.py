@@ -191,8 +191,8 @@ def _chance(scores_BP: Array) -> float:
 def _added(one: Table, of: Clusters) -> Array:
     """Each unit's first-order contribution to the squared spread: (C,); they sum to it.
 
-    The corrected square is the mean over pairs of units of the covariance of their scores over the
-    phrasings; a unit is in twice as many pairs as its share of that mean.
+    The corrected square is the mean over pairs of units of the covariance over phrasings of their
+    marks (jackknife pseudo-values); a unit is in twice as many pairs as its share of that mean.
     """
     units = resampling.units(one.each, of)
     count, items = len(units.sizes), float(len(one.each))
