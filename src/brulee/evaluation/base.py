@@ -1,4 +1,4 @@
-"""The metric contract: text to per-item statistics, mean statistics to a score.
+"""The metric interface: text to per-item statistics, mean statistics to a score.
 
 Shape legend: `N` items, `S` statistics of one item, `B` resamples.
 
@@ -23,7 +23,7 @@ Asks: TypeAlias = Literal["text", "choices", "likelihood"]
 
 
 class Metric(Protocol):
-    """The metric interface: score names, per-item statistics, a score from their mean."""
+    """What every metric provides: score names, per-item statistics, a score from their mean."""
 
     keys: tuple[str, ...]
     summary: str = ""  # what it measures, in a few words: `brulee metrics list` shows it

@@ -18,7 +18,7 @@ MOST_TOKENS: Final = 512
 
 
 class PlainReader:
-    """Encodes texts as documents with loss on every token; `room` is the most tokens of a text.
+    """Encodes texts as documents with every token predicted, up to `room` tokens each.
 
     Raises InputError for an encoder-decoder.
     """

@@ -29,7 +29,7 @@ Variant = Literal["google", "1.5.5", "paper"]
 
 
 class Score(NamedTuple):
-    """Precision, recall and their harmonic mean, each in [0, 1]."""
+    """Precision, recall and their weighted harmonic mean, each in [0, 1]."""
 
     precision: float
     recall: float

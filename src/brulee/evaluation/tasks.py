@@ -65,7 +65,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Judged:
-    """A reply as text, and the item's statistics (S,) for each score, as in evaluation/base.py.
+    """An answer as text, and the item's statistics (S,) for each score, as in evaluation/base.py.
 
     A score that excludes this item has no entry; an item without a published answer has no entries.
     """

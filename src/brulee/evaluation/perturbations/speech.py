@@ -15,7 +15,7 @@ Kind = Literal["pronoun", "term"]
 
 @final
 class Dialect:
-    """Rewrites Standard American English as African American English, word by word.
+    """Rewrites Standard American English as African American English by replacing words.
 
     `table` is a user's list (word_lists.read), such as that of Ziems et al. (2022).
     """
