@@ -45,30 +45,30 @@ METRICS: dict[str, Metric] = {
     "final_answer": FinalAnswer(),
     "quasi_exact_match": QuasiExactMatch(),
     "token_f1": TokenF1(),
-    # Of numbers that a model writes; of a probability in the case of the last three.
+    # For numbers that a model generates; the last three are for a probability.
     "pearson": Pearson(),
     "spearman": Spearman(),
     "brier": Brier(),
     "ece": CalibrationError(),
     "ece_equal_width": CalibrationError("ece_equal_width", equal_mass=False),
-    # Of what a program is to read.
+    # For machine-readable output.
     "json": JsonFields(),
     "json:fenced": JsonFields(fenced=True),
     "json:unordered": JsonFields(unordered=True),
     "json:fenced:unordered": JsonFields(fenced=True, unordered=True),
     "tool_calls": ToolCalls(),
     "tool_calls:loose": ToolCalls(loose=True),
-    # Against what the model read, not against references.
+    # Against the prompt, not against references.
     "faithfulness": Faithfulness(),
     "extractiveness": Extractiveness(),
-    # Of the likeliest of a template's answer choices.
+    # For the most likely of a template's answer choices.
     "ranked_accuracy": Ranked("ranked_accuracy", ExactMatch()),
     "ranked_accuracy_norm": Ranked("ranked_accuracy_norm", ExactMatch(), per_byte=True),
-    # Of a plain text, of which no part is an answer.
+    # For plain text without an answer.
     "bits_per_byte": BitsPerByte(),
 }
 
-# Scores of a confusion table, which exist only for a known list of labels.
+# Scores of a confusion matrix, defined only for a known list of labels.
 LABELLED: dict[str, Callable[[Sequence[str]], Metric]] = {
     "macro_f1": MacroF1,
     "matthews": Matthews,
@@ -78,9 +78,9 @@ LABELLED: dict[str, Callable[[Sequence[str]], Metric]] = {
 
 
 def metric(name: str, labels: Sequence[str] | None = None) -> Metric:
-    """The metric of that name; "rouge2", "rougeL:recall" and so on give that one score of ROUGE.
+    """The metric of that name; "rouge2", "rougeL:recall" and so on give a single ROUGE score.
 
-    `labels` are needed by macro_f1 and matthews, ranked or not, and ignored by the others.
+    macro_f1 and matthews, ranked or not, need `labels`; the others ignore them.
     Raises InputError for an unknown name (with the nearest valid ones) or for missing labels.
     """
     if name in METRICS:
@@ -97,12 +97,12 @@ def metric(name: str, labels: Sequence[str] | None = None) -> Metric:
 
 
 def of_texts(name: str) -> bool:
-    """Whether the metric of that name judges plain texts, of which no part is an answer."""
+    """Whether the metric of that name scores plain texts without an answer."""
     return name in METRICS and METRICS[name].asks == "likelihood"
 
 
 def summaries() -> dict[str, str]:
-    """What each metric measures, in a few words, by the name that a recipe gives it."""
+    """What each metric measures, in a few words, by its name in a recipe."""
     labelled = {name: made(("yes", "no")) for name, made in LABELLED.items()}  # any labels do
     found = {name: one.summary for name, one in (METRICS | labelled).items()}
     return found | {f"json{OPTION}FILE": JsonBySchema.summary}

@@ -1,8 +1,8 @@
-"""One model's answers to a task's test rows: what it writes, which choice it finds likeliest.
+"""One model's answers to a task's test rows: generated texts and most likely choices.
 
-Which of the two is asked is the metrics' to say (`Metric.asks`), and of plain texts neither: how
-likely they are is in texts.py. Each reply is kept in the task's file as soon as it is given
-(answers.py); where both are asked, an item's end up in one line.
+The metrics decide which of the two are needed (`Metric.asks`); texts.py scores plain texts. Each
+reply is appended to the task's file as it arrives (answers.py); if both are needed, an item's two
+replies end up in one line.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from brulee.inference.engine import Engine, Likelihood
 from brulee.inference.sampling import Sampling
 from brulee.progress import bar
 
-WAVE_TOKENS: Final = 1 << 18  # of choices held at once: 10 MB, and many rows that begin alike
+WAVE_TOKENS: Final = 1 << 18  # tokens of choices held at once: 10 MB, many rows that share a prefix
 _SHOWN: Final = 40  # characters of a choice in a message
 
 
 @dataclass(frozen=True)
 class _Put:
-    """Items that are put to a model; its replies go to `file`, under `task`."""
+    """Items to evaluate with a model; its replies go to `file`, under `task`."""
 
     engine: Engine
     encoder: Encoder
@@ -63,7 +63,7 @@ def answer_items(
     file: Path,
     title: str,
 ) -> list[Answer]:
-    """Every item's answer, in their order; what `file` holds no reply to is asked.
+    """Every item's answer, in order; queries the model only for replies that `file` lacks.
 
     Raises InputError for an item without the choices that a ranked metric needs.
     """
@@ -91,9 +91,9 @@ def answer_items(
 
 
 def how_calls_are_written(encoder: Encoder, metrics: Sequence[Metric]) -> WrittenCalls | None:
-    """The form in which a model writes tool calls; None where no metric asks for it.
+    """The format in which a model writes tool calls; None if no metric needs it.
 
-    Raises InputError where one does, and its chat template has no form that can be read.
+    Raises InputError if one does and the chat template has no format that can be parsed.
     """
     asking = [metric.keys[0] for metric in metrics if metric.against == "calls"]
     if not asking:
@@ -107,7 +107,7 @@ def how_calls_are_written(encoder: Encoder, metrics: Sequence[Metric]) -> Writte
 
 
 def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -> list[Answer]:
-    """What is written to every item."""
+    """The generated text for every item."""
     calls = how_calls_are_written(put.encoder, metrics)
     thinking = sampling.form is None
     prompts = [put.encoder.encode_question(item.asked, thinking) for item in put.items]
@@ -131,12 +131,12 @@ def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -
             append(out, answer)
             progress.advance()
 
-        # By their places among all, so that resuming draws what would have been drawn.
+        # Seeded by their indices among all items, so that resuming draws the same samples.
         put.engine.generate([prompts[at] for at in open_at], sampling, done, open_at)
     replies = [known[request] for request in requests]
     unended = sum(map(is_unended, replies))
     tell_unended(put.title, unended, len(replies), sampling.max_new_tokens, put.encoder)
-    # With what else was replied to the item, so that it is not asked again when it is wanted.
+    # Keeps the item's other replies, so that they need not be queried again.
     return [
         replace(
             score(item, r.output, r.tokens, metrics, put.task, r.request, calls),
@@ -148,9 +148,9 @@ def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -
 
 
 def _ranked_answers(put: _Put, metrics: Sequence[Ranked]) -> list[Answer]:
-    """The likeliest choice of every item; all its likelihoods are in `reply`.
+    """The most likely choice for every item; all likelihoods are in `reply`.
 
-    Choices become tokens a wave at a time, so that those of all items are never held at once.
+    Tokenises choices in waves, so that those of all items are never in memory at once.
     """
     for item in put.items:
         _check_choices(item, put.task, metrics[0])
@@ -194,7 +194,7 @@ def _rank(
     wave: Mapping[int, Sequence[Encoded]],
     done: Callable[[int, list[Likelihood]], None],
 ) -> None:
-    """Ask how likely every choice of some items is; an item is done with the last of its own."""
+    """Score every choice of some items; an item is done when its last choice is scored."""
     owners = [(at, k) for at, requests in wave.items() for k in range(len(requests))]
     found: dict[int, dict[int, Likelihood]] = {at: {} for at in wave}
 
@@ -223,7 +223,7 @@ def _check_choices(item: Item, task: str, metric: Ranked) -> None:
 
 
 def _requests(put: _Put, item: Item) -> list[Encoded]:
-    """Every choice as the whole answer to an item, with its end."""
+    """Every choice as the complete answer to an item, including its end token."""
     choices = item.asked.choices or ()
     asked = [replace(item.asked, completion=choice) for choice in choices]
     documents = put.encoder.encode_all(asked)
@@ -236,7 +236,7 @@ def _requests(put: _Put, item: Item) -> list[Encoded]:
 
 
 def _digest_of_prompt(prompt: Sequence[int], sampling: Sampling, place: int) -> str:
-    """Identifies what a model is asked: the same digest has the same reply."""
+    """Identifies a request: equal digests have equal replies."""
     drawn = place if sampling.temperature else None
     found = hashlib.sha256(repr((sampling, drawn)).encode())
     if sampling.form is not None:
@@ -246,7 +246,7 @@ def _digest_of_prompt(prompt: Sequence[int], sampling: Sampling, place: int) -> 
 
 
 def _digest_of_choices(requests: Sequence[Encoded]) -> str:
-    """Identifies what a model is asked: the same digest has the same reply."""
+    """Identifies a request: equal digests have equal replies."""
     found = hashlib.sha256(b"choices")
     for one in requests:
         found.update(array("q", [len(one.ids), one.learned, *one.ids]).tobytes())

@@ -1,19 +1,18 @@
-"""One model's answers to a task's test items, appended to a file as they are given.
+"""One model's answers to a task's test items, appended to a file as they arrive.
 
 A line of eval/WHO/TASK.jsonl:
 
     {"id": "17", "task": "...", "prompt": "...", "output": "...", "references": ["..."],
      "scores": {"rouge1": 0.4}, "statistics": {"rouge1": [0.4]}, "tokens": 31, "request": "5be1..."}
 
-`request` is the digest of what the model was asked, by which a reply is found again: a killed
-evaluation goes on where the file ends, a finished one asks nothing, a changed prompt asks anew.
-What a reply is worth is judged afresh every time. `cluster` is there where items are not
-independent (rows of one group of the split, questions on one passage). `phrasing` is the name of
-the template; a row that is scored under several has a line for each. A line of a suite's task also
-holds `reply`, what the model replied before it was judged, and so does one whose choices were
-ranked (answering.py). `thoughts` is what a reasoning model wrote before its output; they are not
-judged, and count among the tokens. Replies that are no longer among those scored lie beside the
-file, in TASK.spare.
+`request` is the digest of the model's input, used to look up a reply: a killed evaluation resumes
+where the file ends, a finished one queries nothing, a changed prompt is queried again. Scores are
+recomputed from the replies every time. `cluster` is set if items are not independent (rows of one
+group of the split, questions on one passage). `phrasing` is the name of the template; a row that is
+scored under several has a line for each. A line of a suite's task also holds `reply`, the raw reply
+before scoring, and so does one whose choices were ranked (answering.py). `thoughts` is the
+reasoning before the output of a reasoning model; it is not scored, but counts towards the tokens.
+Replies that are no longer scored are kept next to the file, in TASK.spare.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from brulee.inference.engine import Likelihood
 
 @dataclass(frozen=True)
 class Answer:
-    """What one model gave for one item; statistics are those of the metric contract."""
+    """One model's answer to one item; `statistics` follow the metric interface (base.py)."""
 
     id: str
     task: str
@@ -64,7 +63,7 @@ def score(
     request: str = "",
     calls: WrittenCalls | None = None,
 ) -> Answer:
-    """An answer with the statistics of every metric; `calls` is how its tool calls are written."""
+    """An answer with the statistics of every metric; `calls` is the format of its tool calls."""
     judged = (
         (m, made(output, calls) if calls and m.against == "calls" else output) for m in metrics
     )
@@ -78,7 +77,7 @@ def score(
 def worth(
     item: Item, outputs: Iterable[tuple[Metric, str]]
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """The statistics of an item's outputs by each metric's own, and the scores of it alone.
+    """The statistics and single-item scores of an item, each metric applied to its own output.
 
     Raises BruleeError for a statistic that is not finite, naming metric and item.
     """
@@ -106,24 +105,24 @@ def _finite(value: float, key: str, item: Item) -> float:
 
 
 def with_likelihoods(found: Iterable[Likelihood]) -> dict[str, Any]:
-    """How likely choices were, as a line's `reply` holds it."""
+    """The likelihoods of the choices, as stored in a line's `reply`."""
     return {"likelihoods": [[f.log_probability, f.tokens, f.greedy] for f in found]}
 
 
 def likelihoods_of(answer: Answer) -> list[Likelihood]:
-    """How likely choices were, by a line; none where it holds no likelihoods."""
+    """The likelihoods of the choices stored in a line; empty if it has none."""
     kept = answer.reply.get("likelihoods", [])
     return [Likelihood(float(p), int(n), bool(greedy)) for p, n, greedy in kept]
 
 
 def append(out: TextIO, answer: Answer) -> None:
-    """Write an answer as one line, at once."""
+    """Write an answer as one line and flush it."""
     out.write(_line(answer))
     out.flush()
 
 
 def write_answers(file: Path, answers: Sequence[Answer]) -> None:
-    """Make a file of just these answers, whole or not at all."""
+    """Write a file of exactly these answers, atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_name(f".{file.name}.tmp")
     aside.write_text("".join(map(_line, answers)), encoding="utf-8")
@@ -131,12 +130,12 @@ def write_answers(file: Path, answers: Sequence[Answer]) -> None:
 
 
 def known_answers(file: Path) -> list[Answer]:
-    """The answers of a file, after those that were set aside from it."""
+    """The answers in a file's spare file, followed by those in the file itself."""
     return [*read_lines(_spare(file)), *read_lines(file)]
 
 
 def keep_just(file: Path, answers: Sequence[Answer]) -> None:
-    """Make a file of just these answers, none of them no file; its others are set aside."""
+    """Keep exactly these answers in a file (no file if there are none); move others to spare."""
     kept = {a.request for a in answers} | {a.reply.get("ranked") for a in answers}
     others = {a.request: a for a in known_answers(file) if a.request not in kept}
     if others:
@@ -154,37 +153,37 @@ def _spare(file: Path) -> Path:
 
 
 def clusters(answers: Sequence[Answer]) -> list[str] | None:
-    """The cluster of each answer, by default the item itself; None where no item names one."""
+    """The cluster of each answer, by default the item itself; None if no item names one."""
     if not any(a.cluster for a in answers):
         return None
     return [a.cluster or f"item {a.id}" for a in answers]
 
 
 def units(answers: Sequence[Answer]) -> int:
-    """How many items, or clusters of them, tell something of their own."""
+    """The number of independent units: clusters, or items if there are no clusters."""
     return len(set(clusters(answers) or range(len(answers))))
 
 
 def grouped(answers: Mapping[str, Sequence[Answer]]) -> dict[str, int]:
-    """The tasks of which some items share a cluster, and how many clusters each has."""
+    """The tasks in which some items share a cluster, with the number of clusters of each."""
     counts = {task: units(found) for task, found in answers.items()}
     return {task: count for task, count in counts.items() if count < len(answers[task])}
 
 
 def read_lines(file: Path) -> list[Answer]:
-    """Every whole answer of a file; a last line cut short by a kill is dropped from it.
+    """Every complete answer in a file; truncates a last line that a kill left incomplete.
 
-    Raises InputError for a line that is none, naming it.
+    Raises InputError naming a line that is not an answer.
     """
     if not file.is_file():
         return []
-    # As bytes: a kill may cut a character in two.
+    # As bytes: a kill may have split a multi-byte character.
     found = file.read_bytes()
     whole = found[: found.rfind(b"\n") + 1]
     if whole != found:
         with file.open("r+b") as torn:
             torn.truncate(len(whole))
-    # Not splitlines(): JSON leaves U+2028 and its like as they are.
+    # Not splitlines(): JSON does not escape U+2028 and similar separators.
     lines = whole.split(b"\n")[:-1]
     return [_read_line(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]
 
@@ -207,5 +206,5 @@ def _line(answer: Answer) -> str:
 
 
 def statistics_array(answers: Sequence[Answer], key: str) -> Array:
-    """The statistics of one score over all answers that have a part in it, shape (N, S)."""
+    """The statistics of one score over all answers that have it, shape (N, S)."""
     return np.array([a.statistics[key] for a in answers if key in a.statistics], dtype=np.float64)

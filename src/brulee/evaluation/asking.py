@@ -1,8 +1,8 @@
-"""From a task's example to the token ids that a model is asked about.
+"""From a task's example to the token ids of the requests to a model.
 
-Plain framing reads the text as it stands. Context and choice are tokenised together and parted
-where the context's own tokens end; white space at the context's end goes to the choice, with which
-its first word is one token (as lm-evaluation-harness does it):
+Plain framing uses the text unchanged. Context and choice are tokenised together and split after the
+number of tokens that the context has by itself; trailing white space of the context goes to the
+choice, because it forms one token with the choice's first word (as in lm-evaluation-harness):
 
     "Answer:" + " A"    ->  | Answer | : | \u2423A |
                             '-- prompt --'
@@ -22,9 +22,9 @@ from brulee.evaluation.tasks import Example, Framing, Generation
 
 @dataclass(frozen=True)
 class Asked:
-    """An example as token ids: a request for each choice, or a prompt to be continued.
+    """An example as token ids: a request for each choice, or a prompt to continue.
 
-    `shots` is how many of the example's shots there was room for.
+    `shots` is the number of the example's shots that fit.
     """
 
     example: Example
@@ -35,7 +35,7 @@ class Asked:
 
     @property
     def digest(self) -> str:
-        """Identifies what the model is asked: the same digest has the same reply."""
+        """Identifies a request: equal digests have equal replies."""
         found = hashlib.sha256(repr(self.generation if self.prompt else None).encode())
         for ids, start in [(self.prompt, 0), *((r.ids, len(r.prompt)) for r in self.requests)]:
             found.update(array("q", [len(ids), start, *ids]).tobytes())
@@ -51,9 +51,9 @@ def ask(
 ) -> list[Asked]:
     """Every example as token ids, with as many of its shots as fit into `room` tokens.
 
-    Without any shot a text that is still too long loses its beginning. Raises InputError for an
-    example without choices in a task that generates nothing, or so much that nothing of a question
-    would be left.
+    A text that is too long even without shots is truncated at its beginning. Raises InputError for
+    an example without choices if the task has no `generation`, or one that leaves no room for a
+    question.
     """
     asked: list[Asked | None] = [None] * len(examples)
     prefix = encoder.prefix_ids
@@ -86,7 +86,7 @@ def _check_room(generation: Generation | None, fits: int) -> None:
 
 @dataclass(frozen=True)
 class _Draft:
-    """Ids before the answer, and those of each choice."""
+    """The token ids before the answer, and those of each choice."""
 
     context: list[int]
     choices: list[list[int]]
@@ -105,21 +105,21 @@ def _drafts(
 
 
 def _plain_drafts(pairs: Sequence[tuple[str, tuple[str, ...]]], encoder: Encoder) -> list[_Draft]:
-    """All contexts, and all contexts with a choice, in one call of the tokenizer each."""
+    """Tokenise all contexts, and all contexts with a choice, in one tokenizer call each."""
     bare = [text.rstrip() if choices else text for text, choices in pairs]
     contexts = encoder.encode_plain(bare)
     whole = iter(encoder.encode_plain([text + choice for text, cs in pairs for choice in cs]))
     found = []
     for context, (_, choices) in zip(contexts, pairs, strict=True):
         ids = [next(whole) for _ in choices]
-        # A choice that melts into the context's last token still has its own last one.
+        # A choice that merges into the context's last token still keeps one token.
         tails = [w[min(len(context), len(w) - 1) :] for w in ids]
         found.append(_Draft(context, tails))
     return found
 
 
 def _seq2seq_drafts(pairs: Sequence[tuple[str, tuple[str, ...]]], encoder: Encoder) -> list[_Draft]:
-    """The encoder reads the context; the decoder writes the choice and its end."""
+    """The encoder reads the context, the decoder the choice and its end token."""
     contexts = encoder.encode_plain([text for text, _ in pairs])
     tails = iter(encoder.encode_plain([c.strip() for _, choices in pairs for c in choices]))
     return [
@@ -137,28 +137,28 @@ def _chat_draft(text: str, choices: Sequence[str], encoder: Encoder) -> _Draft:
 
 
 def _begun(draft: _Draft, text: str, encoder: Encoder) -> _Draft:
-    """With something to read where there is no context."""
+    """Give the model a first token to read if there is no context."""
     if text or encoder.kind == "seq2seq":
         return draft
-    if len(draft.choices) == 1:  # a text alone: its first token is given
+    if len(draft.choices) == 1:  # a plain text: its first token is the context
         (whole,) = draft.choices
         return _Draft([*draft.context, *whole[:1]], [whole[1:]])
     return _Draft(draft.context or [_first_id(encoder)], draft.choices)
 
 
 def _first_id(encoder: Encoder) -> int:
-    """What stands before a text: the token that begins one, else the one that ends the last."""
+    """The token before a text: the BOS token, or a stop token if there is none."""
     begins = encoder.tokenizer.bos_token_id
     return int(encoder.stop_ids[-1] if begins is None else begins)
 
 
 def _tokens(example: Example, draft: _Draft, generation: Generation | None, seq2seq: bool) -> int:
-    """Tokens of the longest document that an example asks about."""
+    """The number of tokens of an example's longest document."""
     if draft.choices:
         return len(draft.context) + max(map(len, draft.choices))
     if generation is None:
         raise InputError(f"item {example.id}: it has no choices, and its task generates nothing.")
-    # An encoder-decoder writes where it does not read.
+    # An encoder-decoder's output does not count towards its input.
     return len(draft.context) + (0 if seq2seq else generation.max_new_tokens)
 
 

@@ -1,4 +1,4 @@
-"""The interval of an average of scores that were measured on items of their own.
+"""The interval of an average of scores that were measured on different items.
 
 Shape legend: `K` parts of the average, `B` resamples.
 """
@@ -16,7 +16,7 @@ from brulee.evaluation.resampling import t_quantile
 
 
 class Part(NamedTuple):
-    """A score, its own bounds, its resamples (B,), the units it rests on, whether it is a share."""
+    """A score, its bounds, its resamples (B,), its number of units, whether it is a share."""
 
     value: float
     low: float
@@ -27,14 +27,15 @@ class Part(NamedTuple):
 
 
 def average(parts: Sequence[Part], weights: Sequence[float] | None = None) -> tuple[float, float]:
-    """95% bounds of the weighted mean of independent scores; by default all weigh the same.
+    """95% bounds of the weighted mean of independent scores; equal weights by default.
 
-    Their variances add up, as of a stratified sample (Cochran 1977, "Sampling Techniques", chapter
-    5), each times the n / (n - 1) that resampling loses: of four questions a subject, a quarter. A
-    score on one unit alone has no variance of its own; several such take that between them, which
-    is rather too large (Cochran's collapsed strata), and one takes the others'. The degrees of
-    freedom are Satterthwaite's (1946). Of shares it is Wilson's interval for as many items as would
-    vary as much. Otherwise the bounds are no further apart than if all scores erred together.
+    Their variances add up, as in a stratified sample (Cochran 1977, "Sampling Techniques", chapter
+    5), each times n / (n - 1), because resampling underestimates them: by a quarter for four
+    questions per subject. A score on a single unit has no variance: several such scores use the
+    variance between them, which is conservative (Cochran's collapsed strata); one such score uses
+    the others' mean variance per unit. The degrees of freedom are Satterthwaite's (1946). Shares
+    get Wilson's interval for the number of items with the same variance. Otherwise the bounds are
+    at most as wide as under perfectly correlated errors.
     """
     if len(parts) == 1:
         return parts[0].low, parts[0].high
@@ -44,7 +45,7 @@ def average(parts: Sequence[Part], weights: Sequence[float] | None = None) -> tu
     if all(part.share for part in parts):
         return shares.wilson(value, found.worth(value * (1 - value)))
     low, high = value - reach * variance**0.5, value + reach * variance**0.5
-    if variance == 0:  # each alone has bounds that allow for what it did not show
+    if variance == 0:  # each part's own bounds allow for unseen outcomes
         away_K2 = np.array([(part.value - part.low, part.high - part.value) for part in parts])
         below, above = np.sqrt(((weights_K[:, None] * away_K2) ** 2).sum(0))
         return value - float(below), value + float(above)
@@ -55,11 +56,11 @@ def average(parts: Sequence[Part], weights: Sequence[float] | None = None) -> tu
 
 
 def average_change(parts: Sequence[Part], gained: float, lost: float) -> tuple[float, float]:
-    """95% bounds of the mean of paired changes of shares, all of which weigh the same.
+    """95% bounds of the unweighted mean of paired changes of shares.
 
     `gained` and `lost` are the means over parts of the shares of items that became right and wrong.
-    The bounds are Tango's for as many items as would vary as much, so that a loss which no item of
-    any part showed is allowed for as in a single one, whether or not another item gained.
+    The bounds are Tango's for the number of items with the same variance. They thus allow for a
+    loss that no item of any part showed, as for a single part, whether or not another item gained.
     """
     if len(parts) == 1:
         return parts[0].low, parts[0].high
@@ -69,15 +70,15 @@ def average_change(parts: Sequence[Part], gained: float, lost: float) -> tuple[f
 
 
 class _Weighted(NamedTuple):
-    """A weighted mean, its variance, the standard errors of its interval, and its items."""
+    """A weighted mean, its variance, its interval's half-width in standard errors, its items."""
 
     value: float
     variance: float
     reach: float
-    items: float  # as many, where none of them varies
+    items: float  # the effective number of items if no part varies
 
     def worth(self, of_one: float) -> float:
-        """How many items would vary as much as the mean does, where one varies by `of_one`."""
+        """The number of items whose mean has this variance, if one item has variance `of_one`."""
         if self.variance <= 0 or of_one <= 0:
             return self.items
         return of_one / self.variance * (shares.normal(0.95) / self.reach) ** 2
@@ -102,7 +103,7 @@ def _shares_of(weights: Sequence[float]) -> Array:
 
 
 def _variances(parts: Sequence[Part], values_K: Array, units_K: Array) -> Array:
-    """The variance of every score, unbiased (K,)."""
+    """The unbiased variance of every score: (K,)."""
     drawn_K = np.array([float(np.var(part.resampled)) for part in parts])
     several_K = units_K > 1
     found = np.where(several_K, drawn_K * units_K / np.maximum(units_K - 1, 1), 0.0)
@@ -115,7 +116,7 @@ def _variances(parts: Sequence[Part], values_K: Array, units_K: Array) -> Array:
 
 
 def _freedom(variances_K: Array, units_K: Array) -> float:
-    """Satterthwaite's degrees of freedom; those of scores on one unit are counted together."""
+    """Satterthwaite's degrees of freedom; scores on a single unit are counted together."""
     several_K = units_K > 1
     squares = float((variances_K[several_K] ** 2 / (units_K[several_K] - 1)).sum())
     if (alone := int((~several_K).sum())) > 1:

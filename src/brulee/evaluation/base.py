@@ -1,4 +1,4 @@
-"""The metric contract: text to per-item statistics, mean statistics to a score.
+"""The metric interface: text to per-item statistics, mean statistics to a score.
 
 Shape legend: `N` items, `S` statistics of one item, `B` resamples.
 
@@ -23,43 +23,43 @@ Asks: TypeAlias = Literal["text", "choices", "likelihood"]
 
 
 class Metric(Protocol):
-    """What every metric gives: score names, statistics of one item, a score from their mean."""
+    """What every metric provides: score names, per-item statistics, a score from their mean."""
 
     keys: tuple[str, ...]
     summary: str = ""  # what it measures, in a few words: `brulee metrics list` shows it
-    # What `statistics` gets: right answers, what was read, or as JSON the tool calls of both sides.
+    # What `statistics` compares with: references, the prompt, or tool calls (both sides as JSON).
     against: Against = "references"
-    asks: Asks = "text"  # what it judges: what is written, the likeliest choice, a text by itself
-    refuses: bool = False  # whether `check` refuses some texts as references
+    asks: Asks = "text"  # what it scores: generated text, the most likely choice, a plain text
+    refuses: bool = False  # whether `check` rejects some references
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """The statistics of one item: key -> (S,); without the keys that it has no part in.
+        """The statistics of one item: key -> (S,), without the keys that exclude the item.
 
-        Which those are must be a matter of the references alone: two models are compared on the
-        same items. Raises InputError when there is no reference.
+        Which keys exclude it may depend only on the references, because two models are compared on
+        the same items. Raises InputError when there is no reference.
         """
 
     def check(self, references: Sequence[str]) -> None:
-        """Raise InputError for references that nothing can be judged by."""
+        """Raise InputError for references that the metric cannot use."""
         check_references(references)
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
-        """The score in [0, 1] that mean statistics (..., S) of so many items stand for: (...).
+        """The score in [0, 1] for mean statistics (..., S) over `items` items: (...).
 
-        `items` is a number or (...). Most metrics need the mean alone; BLEU's smoothing adds half a
+        `items` is a number or (...). Most metrics need only the mean; BLEU's smoothing adds half a
         match to the whole corpus, which the mean cannot express without the number of items.
         """
 
     def join(self, key: str, stats_NS: Array) -> Array:
-        """What `reduce` takes, where that needs all items (ranks, bins of equal mass).
+        """Statistics for a `reduce` that depends on all items (ranks, equal-mass bins).
 
-        (N, S) -> (N, S'); the statistics themselves unless a metric says otherwise.
+        (N, S) -> (N, S'); returns the statistics unchanged unless a metric overrides it.
         """
         del key
         return stats_NS
 
     def higher_is_better(self, key: str) -> bool:
-        """Whether more of a score is better."""
+        """Whether a higher score is better."""
         del key
         return True
 
@@ -69,16 +69,16 @@ class Metric(Protocol):
 
 
 class MeanMetric(Metric, Protocol):
-    """A metric whose score is the plain mean of item scores, so that S = 1."""
+    """A metric whose score is the plain mean of item scores (S = 1)."""
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
         """The mean itself: (..., 1) -> (...)."""
-        del key, items  # the same for every key, whatever their number
+        del key, items  # the mean depends on neither
         return np.asarray(mean_S, dtype=np.float64)[..., 0]
 
 
 def check_references(references: Sequence[str]) -> None:
-    """Raise InputError for an empty list, or for one string where a list of strings is meant."""
+    """Raise InputError for an empty list, or for a string instead of a list of strings."""
     if isinstance(references, str):
         raise InputError("references must be a list of texts, not one text; write [reference].")
     if not references:

@@ -1,7 +1,7 @@
-"""Bits per byte: how well a model predicts a text, whatever its tokens are.
+"""Bits per byte: how well a model predicts a text, independently of its tokenizer.
 
-Cross-entropy of the text's tokens in bits, over its bytes in UTF-8 (Gao et al. 2020,
-arXiv:2101.00027, section 3.1). A first token that nothing stands before is given.
+Cross-entropy of the text's tokens in bits, divided by its UTF-8 bytes (Gao et al. 2020,
+arXiv:2101.00027, section 3.1). A first token without any context is not predicted.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from brulee.evaluation.base import Array, Asks, Metric
 
 @final
 class BitsPerByte(Metric):
-    """Of texts without a prompt: bits and bytes of each, the sum of one over that of the other."""
+    """Total bits over total bytes of texts without a prompt."""
 
     keys = ("bits_per_byte",)
     summary = "for plain text: bits of surprise per byte; lower is better"
     asks: Asks = "likelihood"
 
     def of(self, text: str, log_probability: float) -> list[float]:
-        """Bits, and bytes, of a text of this natural log-probability."""
+        """The bits and bytes of a text with this natural log-probability."""
         return [-log_probability / math.log(2), float(len(text.encode()))]
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """Raises InputError: texts alone do not say how likely they are."""
+        """Raises InputError: the score needs a model's likelihoods, not texts."""
         del prediction, references
         raise InputError(f"{self.keys[0]} asks a model how likely a text is.")
 

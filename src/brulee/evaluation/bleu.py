@@ -1,12 +1,13 @@
-"""Corpus BLEU (Papineni et al. 2002), with sacrebleu's own tokeniser, counts and smoothing.
+"""Corpus BLEU (Papineni et al. 2002), with sacrebleu's tokeniser, counts and smoothing.
 
 The statistics of an item are ten counts: matches of 1- to 4-grams, totals of 1- to 4-grams, the
-prediction's length and the closest reference's length. Smoothing stands in for a missing match with
-half a match in the whole corpus, so the score needs the number of items beside the mean counts.
+prediction's length and the closest reference's length. Smoothing replaces the first zero match
+count with half a match in the whole corpus (the next with a quarter, ...), so the score needs the
+number of items in addition to the mean counts.
 
 Items may have different numbers of references. sacrebleu takes reference *streams*, one text per
-item each, where a missing text is None and left out; here an item simply lists the ones it has. An
-empty string, though, is a reference of length 0, in both.
+item each, and ignores a text that is None; here an item lists only the references it has. In both,
+an empty string is a reference of length 0.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ def signature(references: int | str = "var") -> str:
 class Bleu(Metric):
     """BLEU as a metric: sacrebleu's corpus_bleu / 100 (exponential smoothing).
 
-    `tokenizer` is one of sacrebleu's: 13a, intl, char, none and others. The score of a single item
-    is the same formula on its own counts, without effective order: a prediction of fewer than four
-    tokens scores 0.
+    `tokenizer` is one of sacrebleu's: 13a, intl, char, none and others. A single item's score is
+    the same formula on its counts, without effective order: a prediction of fewer than four tokens
+    scores 0.
     """
 
     keys = ("bleu",)
@@ -56,8 +57,8 @@ class Bleu(Metric):
         return {"bleu": np.array([*counted.counts, *counted.totals, *lengths], dtype=np.float64)}
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
-        """BLEU in [0, 1] from the mean counts (..., 10) of that many items: (...)."""
-        del key  # there is one
+        """BLEU in [0, 1] from the mean counts (..., 10) over `items` items: (...)."""
+        del key  # there is only one
         counts = np.asarray(mean_S, dtype=np.float64) * np.asarray(items)[..., None]
         matches, totals = counts[..., :ORDER], counts[..., ORDER : 2 * ORDER]
         penalty = _brevity_penalty(counts[..., -2], counts[..., -1])
@@ -73,7 +74,7 @@ def _brevity_penalty(predicted: Array, wanted: Array) -> Array:
 
 
 def _smoothed(matches: Array) -> Array:
-    """Matches, where the k-th order without any has 2**-k (Chen and Cherry 2014, method 3)."""
+    """Matches; the k-th order with none gets 2**-k (Chen and Cherry 2014, method 3)."""
     missing = matches == 0
     return np.where(missing, 0.5 ** np.cumsum(missing, axis=-1), matches)
 

@@ -1,8 +1,8 @@
-"""Whether a model is as often right as it says: expected calibration error, Brier score.
+"""Calibration of a model's probabilities: expected calibration error, Brier score.
 
-The prediction of an item is a probability, its reference 1 (right, or true) or 0. An item's
-statistics for the calibration error are one number a bin, how far the model was off if the item
-lies in that bin; so the error is a function of their mean, and the bootstrap of stats.py applies.
+An item's prediction is a probability, its reference 1 (correct, or true) or 0. An item's statistics
+for the calibration error have one number per bin, the gap between outcome and confidence in the
+item's bin; so the error is a function of their mean, and the bootstrap of stats.py applies.
 
 Shape legend: `N` items, `K` bins.
 """
@@ -23,10 +23,10 @@ EQUAL_WIDTH: Final = 15  # BIG-bench's
 
 
 def edges_of_equal_mass(confidence_N: Array, bins: int = EQUAL_MASS) -> Array:
-    """Upper edges of bins that hold as many items each, halfway between neighbours.
+    """Upper edges of bins with equal numbers of items, halfway between neighbouring values.
 
-    There are fewer bins where there are fewer items, or where equal values would be torn apart
-    (Kumar et al. 2019, "Verified uncertainty calibration", as HELM uses it).
+    There are fewer bins if there are fewer items or if equal values would be split (Kumar et al.
+    2019, "Verified uncertainty calibration", as HELM uses it).
     """
     parts = np.array_split(np.sort(confidence_N), min(bins, len(confidence_N)))
     between = [(a[-1] + b[0]) / 2 for a, b in pairwise(parts)]
@@ -34,12 +34,12 @@ def edges_of_equal_mass(confidence_N: Array, bins: int = EQUAL_MASS) -> Array:
 
 
 def edges_of_equal_width(bins: int = EQUAL_WIDTH) -> Array:
-    """Upper edges of bins of the same width (Guo et al. 2017)."""
+    """Upper edges of bins of equal width (Guo et al. 2017)."""
     return np.arange(1, bins + 1) / bins
 
 
 def gaps(confidence_N: Array, right_N: Array, edges_K: Array, bins: int = 0) -> Array:
-    """(N, K): right minus confident in the bin of each item, 0 in the others and up to `bins`."""
+    """(N, K): outcome minus confidence in each item's bin, 0 elsewhere; K is at least `bins`."""
     bins_N = np.searchsorted(edges_K, confidence_N, side="left")
     found = np.zeros((len(confidence_N), max(bins, len(edges_K))))
     found[np.arange(len(confidence_N)), bins_N] = right_N - confidence_N
@@ -47,7 +47,7 @@ def gaps(confidence_N: Array, right_N: Array, edges_K: Array, bins: int = 0) -> 
 
 
 def calibration_error(mean_K: Array) -> Array:
-    """The expected calibration error of mean gaps: (..., K) -> (...)."""
+    """The expected calibration error from mean gaps: (..., K) -> (...)."""
     return np.asarray(np.abs(mean_K).sum(-1))
 
 
@@ -62,7 +62,7 @@ class CalibrationError(Metric):
         self.summary = f"calibration error of probabilities, bins of equal {bins}; lower is better"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """Confidence and rightness: (2,); InputError for what is no probability, or not 0 or 1."""
+        """Confidence and outcome: (2,); InputError if not a probability, or not 0 or 1."""
         return {self.keys[0]: np.array(_pair(prediction, references))}
 
     def join(self, key: str, stats_NS: Array) -> Array:
@@ -71,7 +71,7 @@ class CalibrationError(Metric):
         confidence_N, right_N = stats_NS.T
         if not self.equal_mass:
             return gaps(confidence_N, right_N, edges_of_equal_width())
-        # Two models on the same items may have different edges, but must have as many columns.
+        # Two models on the same items may differ in edges, but need the same number of columns.
         return gaps(confidence_N, right_N, edges_of_equal_mass(confidence_N), EQUAL_MASS)
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
@@ -80,7 +80,7 @@ class CalibrationError(Metric):
         return calibration_error(np.asarray(mean_S, dtype=np.float64))
 
     def item(self, key: str, stats_S: Array) -> float:
-        """How far off the model was on one item."""
+        """The absolute gap on one item."""
         del key
         confidence, right = stats_S
         return abs(float(right - confidence))
@@ -93,13 +93,13 @@ class CalibrationError(Metric):
 
 @final
 class Brier(MeanMetric):
-    """The mean squared distance between probability and outcome (Brier 1950)."""
+    """The mean squared difference between probability and outcome (Brier 1950)."""
 
     keys = ("brier",)
     summary = "squared distance of a probability from the outcome; lower is better"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """The squared distance: {"brier": (1,)}; InputError for what is no probability."""
+        """The squared difference: {"brier": (1,)}; InputError for invalid values."""
         probability, right = _pair(prediction, references)
         return {"brier": np.array([(probability - right) ** 2])}
 

@@ -1,7 +1,7 @@
 """Corpus chrF (Popović 2015): overlap of character n-grams, with sacrebleu's counts and average.
 
 The statistics of an item are three counts for each length from 1 to 6: n-grams of the prediction,
-of the reference, shared. With several references the one with the best chrF of the item counts.
+of the reference, and of both. With several references, the one with the item's best chrF counts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Chrf(Metric):
     summary = "chrF2 of the whole test, by sacrebleu: character n-grams"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """The counts of one item: {"chrf": (18,)}; InputError when there is no reference."""
+        """The counts of one item: {"chrf": (18,)}. Raises InputError without a reference."""
         check_references(references)
         given = _ngrams(prediction)
         each = [_counts(given, _ngrams(reference)) for reference in references]
@@ -43,7 +43,7 @@ class Chrf(Metric):
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
         """ChrF in [0, 1] from mean counts (..., 18): (...)."""
-        del key, items  # a ratio of counts is one of their means
+        del key, items  # a ratio of counts equals the ratio of their means
         mean = np.asarray(mean_S, dtype=np.float64)
         given, wanted, common = (mean[..., i::3] for i in range(3))
         counted = (given > 0) & (wanted > 0)
@@ -63,7 +63,7 @@ def _ngrams(text: str) -> list[Counter[str]]:
 
 
 def _counts(given: Sequence[Counter[str]], wanted: Sequence[Counter[str]]) -> Array:
-    # Where the reference has no n-gram of a length, sacrebleu takes no notice of the prediction's.
+    # If the reference has no n-grams of a length, sacrebleu ignores the prediction's.
     counts = [
         (ours.total() if theirs else 0, theirs.total(), (ours & theirs).total())
         for ours, theirs in zip(given, wanted, strict=True)

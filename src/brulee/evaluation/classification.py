@@ -1,7 +1,7 @@
-"""Scores of labels: macro-F1, Matthews correlation, from confusion counts.
+"""Scores of labels: macro-F1 and Matthews correlation, from confusion matrices.
 
 Shape legend: `K` labels. A confusion (..., K, K+1) counts items by reference label (rows) and
-predicted label (columns); the last column holds predictions that are none of the labels.
+predicted label (columns); the last column counts invalid predictions.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from brulee.evaluation.base import Array, Metric, check_references
 def macro_f1(confusion: Array) -> Array:
     """The unweighted mean of each label's F1: (..., K, K+1) -> (...).
 
-    Labels that neither the references nor the predictions hold are left out, as in scikit-learn's
-    f1_score(average="macro"). An invalid prediction costs its reference label recall.
+    Labels that occur in neither references nor predictions are left out, as in scikit-learn's
+    f1_score(average="macro"). An invalid prediction lowers its reference label's recall.
     """
     hits = np.diagonal(confusion[..., :-1], axis1=-2, axis2=-1)
     either = confusion.sum(-1) + confusion[..., :-1].sum(-2)
@@ -30,7 +30,7 @@ def macro_f1(confusion: Array) -> Array:
 def matthews(confusion: Array) -> Array:
     """The Matthews correlation in [-1, 1], for any number of labels (Gorodkin 2004's R_K).
 
-    Invalid predictions count as one more label. Zero where one side is constant, as in
+    Invalid predictions count as an additional label. Zero if one side is constant, as in
     scikit-learn's matthews_corrcoef. (..., K, K+1) -> (...)
     """
     total = confusion.sum((-2, -1))
@@ -38,13 +38,13 @@ def matthews(confusion: Array) -> Array:
     hits = np.trace(confusion[..., :-1], axis1=-2, axis2=-1)
     joint = hits * total - (true * predicted[..., :-1]).sum(-1)
     sides = (total**2 - (true**2).sum(-1), total**2 - (predicted**2).sum(-1))
-    # What rounding leaves of a constant side's spread is none.
+    # A constant side's variance may be above zero by rounding.
     varied = np.minimum(*sides) > 1e-12 * total**2
     return _divide(joint, np.where(varied, np.sqrt(np.abs(sides[0] * sides[1])), 0.0))
 
 
 class Confusion(Metric, Protocol):
-    """A score of the confusion counts of a fixed list of labels."""
+    """A score of the confusion matrix over a fixed list of labels."""
 
     labels: tuple[str, ...]
 
@@ -53,9 +53,9 @@ class Confusion(Metric, Protocol):
         """The score of a confusion: (..., K, K+1) -> (...)."""
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """One item's confusion, flat: {key: (K * (K+1),)}.
+        """One item's confusion matrix, flat: {key: (K * (K+1),)}.
 
-        Of several references, one that equals the prediction counts, else the first.
+        With several references, the one that equals the prediction counts, else the first.
         Raises InputError when there is no reference, or one that is not a label.
         """
         check_references(references)
@@ -71,7 +71,7 @@ class Confusion(Metric, Protocol):
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
         """The score of mean confusion counts: (..., K * (K+1)) -> (...)."""
-        del key, items  # there is one key, and a ratio of means is one of sums
+        del key, items  # there is one key, and a ratio of means equals the ratio of sums
         count = len(self.labels)
         mean = np.asarray(mean_S, dtype=np.float64)
         return self.score(mean.reshape(*mean.shape[:-1], count, count + 1))
@@ -94,7 +94,7 @@ class MacroF1(Confusion):
 
 @final
 class Matthews(Confusion):
-    """Matthews correlation over a fixed list of labels; the one score here that may be negative."""
+    """Matthews correlation over a fixed list of labels; may be negative."""
 
     keys = ("matthews",)
     summary = "Matthews' correlation over the task's labels"
@@ -115,5 +115,5 @@ def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def _divide(above: Array, below: Array) -> Array:
-    """Above / below, and 0 where below is 0."""
+    """Above / below, or 0 where below is 0."""
     return np.where(below > 0, above / np.where(below > 0, below, 1.0), 0.0)

@@ -1,4 +1,4 @@
-"""Scores of a run on all its test items, on those clean of training text, on the dirty ones."""
+"""Scores of a run on all its test items, on the clean and on the contaminated ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ITEMS: Final[tuple[Items, ...]] = ("all", "clean", "dirty")
 
 @dataclass(frozen=True)
 class Scored:
-    """One metric of base and tuned on some items of a task; None where there is no such item."""
+    """One metric of base and tuned on some items of a task; None if there are no such items."""
 
     task: str
     metric: str
@@ -41,10 +41,10 @@ def by_contamination(
     seed: int = 0,
     clusters: Sequence[str] | None = None,
 ) -> dict[Items, Interval | None]:
-    """The score of all, clean and dirty items with its interval; None for no such item.
+    """The score with its interval on all, clean and dirty items; None if there are none.
 
-    `clusters` name the cluster of each item, where some are not independent.
-    Raises ValueError where flags and statistics are of different numbers of items.
+    `clusters` name the cluster of each item, if some are not independent.
+    Raises ValueError if flags and statistics have different numbers of items.
     """
     stats = np.asarray(stats_NS, dtype=np.float64)
     flags = np.asarray(dirty, dtype=np.bool_)
@@ -69,12 +69,12 @@ def run_scores(
     metrics: Sequence[Sequence[Metric]],
     phrasings: Sequence[str] = (),
 ) -> Iterator[Scored]:
-    """What base and tuned scored in a run on a task's all, clean and dirty items.
+    """The scores of base and tuned in a run, on all, clean and dirty items of a task.
 
-    `task` is the name in the answers ("support-chats/test"), `dirty` says of each test row whether
-    it is, `metrics` are those of each phrasing, whose names are `phrasings` where they are several.
-    Raises InputError where the run did not answer the task, answered other rows or under other
-    phrasings, or was not scored by one of the metrics.
+    `task` is the name in the answers ("support-chats/test"), `dirty` maps each test row to whether
+    it is contaminated, `metrics` are those of each phrasing; if there are several, `phrasings` has
+    their names. Raises InputError if the run did not answer the task, answered other rows or under
+    other phrasings, or was not scored with one of the metrics.
     """
     base, tuned = (_answers(run, who, task) for who in ("base", "tuned"))
     for answer in (*base, *tuned):
@@ -118,9 +118,9 @@ def run_scores(
 
 
 def check_rows(digests: Mapping[str, str], rows: Rows, run: Path) -> None:
-    """Raise InputError where a run was made from other files than these rows.
+    """Raise InputError if a run was made from other files than these rows.
 
-    `digests` are those of its manifest. The name of a file may differ, its content may not.
+    `digests` are those in its manifest. File names may differ, contents may not.
     """
     odd = [file for file, digest in rows.digests.items() if digest not in digests.values()]
     if odd:
@@ -128,7 +128,7 @@ def check_rows(digests: Mapping[str, str], rows: Rows, run: Path) -> None:
 
 
 def _row(answer: Answer) -> int:
-    """The row that was asked, of which the answer may be to a piece ("12/3")."""
+    """The row of an answer; the answer may be to a piece of it ("12/3")."""
     return int(answer.id.partition("/")[0])
 
 
@@ -139,5 +139,5 @@ def _answers(run: Path, who: str, task: str) -> list[Answer]:
     if not answers:
         tasks = ", ".join(dict.fromkeys(answer.task for answer in every)) or "nothing"
         raise InputError(f"{folder}: no answers to {task}; answered: {tasks}.")
-    # The same order for both models, of rows and their pieces.
+    # Rows and their pieces, in the same order for both models.
     return sorted(answers, key=lambda answer: [int(part) for part in answer.id.split("/")])

@@ -1,8 +1,7 @@
-"""Intervals of scores that chance alone makes larger, such as a calibration error.
+"""Intervals of scores that noise can only increase, such as a calibration error.
 
-A sum of absolute means is above zero for a model that is perfectly calibrated, and resampling adds
-its own noise to that of the items: its percentiles lie beyond the score, which lies beyond the
-truth.
+A sum of absolute means is above zero even for a perfectly calibrated model, and resampling adds its
+noise to that of the items: its percentiles are above the score, which is above the true value.
 
 Shape legend: `N` items, `S` statistics of one item, `B` resamples, `C` units that are drawn.
 """
@@ -24,24 +23,24 @@ _DOUBLINGS: Final = 12
 
 
 def is_distance(reduce: Reduce, statistics: int, items: int) -> bool:
-    """Whether a score is a size of the mean statistics: the same of -x, twice as large of 2x."""
+    """Whether the score is a norm of the mean statistics: the same for -x, doubled for 2x."""
     probe_S = np.linspace(-0.7, 1.0, statistics)
-    with np.errstate(all="ignore"):  # of scores that no negative mean can have
+    with np.errstate(all="ignore"):  # some scores are undefined for negative means
         once, less, twice = (float(reduce(by * probe_S, float(items))) for by in (1.0, -1.0, 2.0))
     return once > 0 and math.isclose(once, less) and math.isclose(twice, 2 * once)
 
 
 def bounds(drawn: Units, reduce: Reduce, resamples: int, level: float) -> tuple[float, float]:
-    """The sizes that a test at this level does not refuse, 0 included where it is one of them.
+    """The true scores that a test at this level does not reject; these may include 0.
 
-    Tested are means in the direction of those that were found, shorter or longer: would such ones,
-    with the noise that resampling shows, often have given a score as large, or as small? (The
-    bootstrap's test inversion, Efron and Tibshirani 1993, chapters 12 and 16.)
+    Inverts a bootstrap test (Efron and Tibshirani 1993, chapters 12 and 16). Candidates are the
+    observed mean statistics, scaled down or up: would these, with the noise that resampling shows,
+    often have given a score as large, or as small, as the observed one?
     """
     items, count = float(drawn.sizes.sum()), len(drawn.sizes)
     mean_S = drawn.sums.sum(0) / items
     found = float(reduce(mean_S, items))
-    # Resampling few units shows too little noise: see `resampling.drawn_bounds`.
+    # Resampling underestimates the noise of few units: see `resampling.drawn_bounds`.
     wider = resampling.t_quantile(count, level) / shares.normal(level)
     noise_BS = _noise(drawn, mean_S, resamples) * wider * math.sqrt(count / (count - 1))
     beyond = (1 - level) / 2 * resamples
@@ -60,7 +59,7 @@ def bounds(drawn: Units, reduce: Reduce, resamples: int, level: float) -> tuple[
 
 
 def _noise(drawn: Units, mean_S: Array, resamples: int) -> Array:
-    """How far the means of resamples lie from those of all units (B, S)."""
+    """The means of resamples minus the mean of all units: (B, S)."""
     found = [
         (weights @ drawn.sums) / (weights @ drawn.sizes)[:, None] - mean_S
         for weights in resampling.draws(len(drawn.sizes), resamples, seed=0)
@@ -69,7 +68,7 @@ def _noise(drawn: Units, mean_S: Array, resamples: int) -> Array:
 
 
 def _first(holds: Callable[[float], bool]) -> float:
-    """The least stretch, from 0 on, from which on `holds` does."""
+    """The smallest non-negative stretch from which `holds` is true, by bisection."""
     if holds(0.0):
         return 0.0
     low, high = 0.0, 1.0

@@ -1,8 +1,8 @@
-"""How fast a model reads and writes, and in how much memory.
+"""The speed of a model's prefill and decoding, and its peak memory.
 
-Reading (prefill) and writing (decode) are told apart by running the same prompts twice: once for a
-single new token, which only needs the prompts to be read, and once for more. What the second run
-takes longer is spent on the further tokens.
+Prefill and decoding are separated by running the same prompts twice: once for a single new token,
+which needs only the prefill, and once for more. The additional time of the second run is spent on
+the additional tokens.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Seconds, tokens and bytes of a probe; `requests` prompts were continued."""
+    """Seconds, tokens and bytes of a measurement with `requests` prompts."""
 
     requests: int
     prefill_seconds: float
@@ -34,16 +34,16 @@ class Efficiency:
 
     @property
     def prefill_tokens_per_second(self) -> float:
-        """Tokens read a second."""
+        """Prompt tokens per second."""
         return _rate(self.prefill_tokens, self.prefill_seconds)
 
     @property
     def decode_tokens_per_second(self) -> float:
-        """Tokens written a second, after each request's first."""
+        """Generated tokens per second, without each request's first."""
         return _rate(self.decode_tokens, self.decode_seconds)
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, rates included."""
+        """All fields, with the rates."""
         return {
             **asdict(self),
             "prefill_tokens_per_second": self.prefill_tokens_per_second,
@@ -57,13 +57,13 @@ def measure(
     new_tokens: int = NEW_TOKENS,
     clock: Clock = time.perf_counter,
 ) -> Efficiency:
-    """Time the continuation of some prompts, in the batches that the engine makes of them.
+    """Time the generation for some prompts, in the batches that the engine forms.
 
     Raises InputError for no prompt, or for less than two new tokens.
     """
     if not prompts or new_tokens < 2:
         raise InputError("efficiency is measured on at least one prompt and two new tokens.")
-    engine.generate(prompts[:1], Sampling(2))  # what is made once and kept is not timed
+    engine.generate(prompts[:1], Sampling(2))  # warm-up: caches are not timed
     reset_peak(engine.device)
     prefill, _ = _timed(engine, prompts, 1, clock)
     whole, written = _timed(engine, prompts, new_tokens, clock)

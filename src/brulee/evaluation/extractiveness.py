@@ -1,8 +1,8 @@
-"""How much a summary copies: extractive fragments and new n-grams (Grusky et al. 2018, "Newsroom").
+"""How much a summary copies: extractive fragments, novel n-grams (Grusky et al. 2018, "Newsroom").
 
-Coverage is the share of the summary's words that lie in a run shared with the source; density is
-the mean length of the run that a word lies in; both by the paper's greedy match. Neither high nor
-low is good: they say whether a model copies, which a faithfulness score alone rewards.
+Coverage is the share of the summary's words in a fragment shared with the source; density is the
+mean length of a word's fragment; both use the paper's greedy matching. Neither high nor low is
+better: they show whether a model copies, which a faithfulness score alone rewards.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NOVEL: Final = (1, 2, 3)
 
 
 def fragments(source: Sequence[str], summary: Sequence[str]) -> list[int]:
-    """Lengths of the runs of the summary that also stand in the source, each as long as can be."""
+    """Lengths of the longest fragments of the summary that also occur in the source, greedily."""
     places: dict[str, list[int]] = {}
     for i, word in enumerate(source):
         places.setdefault(word, []).append(i)
@@ -36,16 +36,16 @@ def fragments(source: Sequence[str], summary: Sequence[str]) -> list[int]:
 
 @final
 class Extractiveness(Metric):
-    """Coverage, density, and the shares of 1-, 2- and 3-grams that the source does not have."""
+    """Coverage, density, and the shares of 1-, 2- and 3-grams that are not in the source."""
 
     keys = ("coverage", "density", *(f"novel_{n}grams" for n in NOVEL))
     summary = "how much of the prompt is copied, and how much is new"
     against: Against = "source"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """One value an item for each key; InputError where there is no source.
+        """One value per key: (1,). Raises InputError without a source.
 
-        `references` are the sources, read as one.
+        `references` are the sources, read as one text.
         """
         check_references(references)
         source, summary = unicode("\n".join(references)), unicode(prediction)

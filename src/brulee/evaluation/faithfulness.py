@@ -1,9 +1,9 @@
-"""Whether a summary says only what its source says, as far as names and numbers show.
+"""Faithfulness of a summary to its source, judged by names and numbers.
 
-Names, places, numbers, dates and times in a summary are looked for in the source: inflected, as
-word or digit, short or spelled out. What is not found was invented, or inferred (a sum, a count, a
-relative date): a reader should look. What is found may still be said of somebody else; this needs
-no model and sees no such thing.
+Searches the source for the names, places, numbers, dates and times of a summary, including
+inflected forms, digits or words, abbreviations or full forms. Anything not found was invented or
+inferred (a sum, a count, a relative date) and deserves a look. A supported name or number may still
+be attributed wrongly: this check uses no model and cannot detect that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from brulee.evaluation.spans import Span
 
 
 def checked(source: str, text: str) -> list[Span]:
-    """Every name and number of a text, in order, each supported by the source or not."""
+    """Every name and number of a text, in order, with whether the source supports it."""
     known = quantities.said(source)
     numbers = [
         Span(q.start, q.end, "number", quantities.supported(q, known))
@@ -35,15 +35,15 @@ def checked(source: str, text: str) -> list[Span]:
 
 
 def invented(source: str, text: str) -> list[Span]:
-    """The names and numbers of a text that its source does not have."""
+    """The names and numbers of a text that its source does not support."""
     return [span for span in checked(source, text) if not span.supported]
 
 
 @final
 class Faithfulness(Metric):
-    """`faithfulness`: the share of names and numbers that the source has, over all items.
+    """`faithfulness`: the share of names and numbers that the source supports, over all items.
 
-    `invented`: the share of items with at least one that it has not; lower is better.
+    `invented`: the share of items with at least one unsupported name or number; lower is better.
     """
 
     keys = ("faithfulness", "invented")
@@ -51,9 +51,9 @@ class Faithfulness(Metric):
     against: Against = "source"
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """Supported and all names and numbers (2,); 1 if any is not supported (1,).
+        """Counts of supported and of all names and numbers (2,); 1 if any is unsupported (1,).
 
-        `references` are the sources, read as one. Raises InputError where there is none.
+        `references` are the sources, read as one text. Raises InputError if there is none.
         """
         check_references(references)
         spans = checked("\n".join(references), prediction)
@@ -64,7 +64,7 @@ class Faithfulness(Metric):
         }
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
-        """Supported over all, or a mean; a text that names nothing is faithful."""
+        """Supported over all, or the mean; 1 if there are no names or numbers."""
         del items
         mean = np.asarray(mean_S, dtype=np.float64)
         if key == "invented":
@@ -73,5 +73,5 @@ class Faithfulness(Metric):
         return np.divide(supported, every, out=np.ones_like(every), where=every > 0)
 
     def higher_is_better(self, key: str) -> bool:
-        """Yes of the share that is supported, no of the items with inventions."""
+        """Yes for `faithfulness`, no for `invented`."""
         return key == "faithfulness"

@@ -1,6 +1,6 @@
-"""Guards: tasks that a run is not meant to improve, measured before and after it.
+"""Guards: tasks that a run is not meant to improve, measured before and after training.
 
-Any task of any suite can be one, by its name: common-knowledge, mmlu/marketing, glue/rte.
+Any task of any suite can be a guard, by its name: common-knowledge, mmlu/marketing, glue/rte.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ BUNDLED = "bundled"
 
 @dataclass(frozen=True)
 class Guard:
-    """A task and the items that are asked of it."""
+    """A task and the items to evaluate."""
 
     task: SuiteTask
     examples: Sequence[Example]
 
     @property
     def metric(self) -> str:
-        """The score that is compared: the task's main one."""
+        """The score that is compared: the task's main metric."""
         return self.task.metrics[0]
 
 
 def open_guards(
     names: Sequence[str], folders: Mapping[str, Path], limit: int | None, where: str = ""
 ) -> dict[str, Guard]:
-    """The guards by name, their data read; `folders` holds the official files of a suite by name.
+    """Load guards by name; `folders` maps a suite's name to the folder of its official files.
 
-    A suite without a folder is read from the Hub. Raises InputError, naming `where`, for an
-    unknown guard, and for a folder of a suite that does not exist.
+    A suite without a folder is read from the Hub. Raises InputError for an unknown guard, naming
+    `where`, and for a folder given for an unknown suite.
     """
     for name in folders:
         suite(name)

@@ -1,8 +1,8 @@
-"""The share of answers that are valid by a JSON Schema, whatever the references are.
+"""The share of answers that are valid under a JSON Schema, independent of references.
 
-Answers are read as the metric `json` reads them, with every digit of their numbers. Validity is
-jsonschema's, an optional package, by the draft that the schema names (2020-12 where it names none).
-As JSON Schema has it, `format` is not looked at, and a schema refers to nothing outside of itself.
+Answers are parsed as by the metric `json`, with every digit of their numbers. The optional package
+jsonschema validates them under the draft that the schema names (default: 2020-12). `format` is not
+checked, as is JSON Schema's default, and a schema may not refer to anything outside itself.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from brulee.evaluation.base import Array, MeanMetric
 
 OPTION: Final = ":schema="
 _NAMES: Final = {"json": False, "json:fenced": True}
-_FARTHEST: Final = 400  # powers of ten beyond those of any computer's number
+_FARTHEST: Final = 400  # a power of ten beyond the range of doubles
 
 
 def is_by_schema(name: str) -> bool:
-    """Whether the name is one of such a metric."""
+    """Whether the name is that of a schema metric."""
     return name.partition(OPTION)[0] in _NAMES and OPTION in name
 
 
 def by_schema(name: str) -> JsonBySchema:
     """The metric `json:schema=FILE` or `json:fenced:schema=FILE`.
 
-    Raises InputError naming the file and the place in it for what is no schema, and where
-    jsonschema is missing.
+    Raises InputError for an invalid schema, naming the file and the place in it, and if jsonschema
+    is not installed.
     """
     kind, _, file = name.partition(OPTION)
     if importlib.util.find_spec("jsonschema") is None:
@@ -51,7 +51,7 @@ def by_schema(name: str) -> JsonBySchema:
 
 @final
 class JsonBySchema(MeanMetric):
-    """The share of answers that are JSON and valid; `fenced` as `JsonFields` has it."""
+    """The share of answers that are JSON and valid; `fenced` as in `JsonFields`."""
 
     summary = "the share of answers that are valid under the JSON Schema in a file"
 
@@ -60,18 +60,18 @@ class JsonBySchema(MeanMetric):
         self.keys = (f"json_by_schema:{name}{':fenced' * fenced}",)
 
     def check(self, references: Sequence[str]) -> None:
-        """Nothing is judged by references."""
+        """Accepts anything, because references are not used."""
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """1 for an answer that is valid, 0 for any other: (1,).
+        """1 for a valid answer, 0 for any other: (1,).
 
-        Raises InputError for a schema that refers to what is not there.
+        Raises InputError for a schema with an unresolvable reference.
         """
         del references
         return {self.keys[0]: np.array([float(self.valid(prediction))])}
 
     def valid(self, text: str) -> bool:
-        """Whether a text is. Raises InputError as `statistics`."""
+        """Whether a text is valid. Raises InputError as `statistics`."""
         import referencing.exceptions
 
         try:
@@ -97,9 +97,9 @@ def _validator(schema: Mapping[str, Any], place: str) -> Any:
         raise InputError(f"{place}{at}: not a valid JSON schema: {error.message}.") from None
     types = draft.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_integer})
     exact = extend(draft, {"multipleOf": _multiple}, type_checker=types)
-    # Without a registry of its own it would look references up in the network.
+    # Without an explicit registry it would resolve references over the network.
     found = exact(_with_decimals(schema), registry=Registry())
-    for text in ("null", "0", '""', "[]", "{}"):  # shows a broken reference, unless it lies deep
+    for text in ("null", "0", '""', "[]", "{}"):  # detects a broken reference, unless nested deep
         JsonBySchema(found, "", False, place).valid(text)
     return found
 
@@ -113,7 +113,7 @@ def _is_integer(_: Any, value: Any) -> bool:
 
 
 def _multiple(_: Any, by: Any, value: Any, schema: Any) -> Iterator[Any]:
-    """As the keyword, exactly: in binary 0.3 is no multiple of 0.1."""
+    """The keyword `multipleOf`, exact: in binary floating point 0.3 is no multiple of 0.1."""
     from jsonschema import ValidationError
 
     del schema
@@ -126,7 +126,7 @@ def _multiple(_: Any, by: Any, value: Any, schema: Any) -> Iterator[Any]:
 
 
 def _with_decimals(value: Any) -> Any:
-    """A schema whose numbers are exactly those that were written."""
+    """The schema with floats as the decimals that were written."""
     if isinstance(value, dict):
         return {key: _with_decimals(item) for key, item in value.items()}
     if isinstance(value, list):

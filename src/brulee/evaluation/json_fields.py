@@ -1,11 +1,11 @@
-"""Scores of answers that are to be JSON: whether they are, and how many of their fields are right.
+"""Scores of answers that must be JSON: their validity, and how many of their fields are correct.
 
-A field is a text, number, true or false with the keys that lead to it (`json_values.leaves`). Over
-the whole test are counted those that the answers have, those that the references have, and those
-that both have, repeats included: precision, recall and F1 are of these sums (Chinchor 1992, "MUC-4
-Evaluation Metrics"; Kim et al. 2022, "OCR-free Document Understanding Transformer", whose code
-flattens and counts so). An item with ten fields weighs ten times one with a single field; the mean
-of the items' own F1 is another number, which is not reported.
+A field is a text, number, true or false with the keys that lead to it (`json_values.leaves`).
+Precision, recall and F1 are micro-averaged: the fields of the answers, of the references and of
+both are counted over the whole test, repeats included (Chinchor 1992, "MUC-4 Evaluation Metrics";
+Kim et al. 2022, "OCR-free Document Understanding Transformer", whose code flattens and counts the
+same way). An item with ten fields weighs ten times as much as one with a single field; the mean of
+per-item F1 is not reported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SHOWN: Final = 60  # characters of a reference in a message
 
 @dataclass(frozen=True)
 class Read:
-    """What a text says as JSON: its value, as it is compared, and its fields."""
+    """A text parsed as JSON: its value in canonical form, and its fields."""
 
     whole: Hashable
     fields: Counter[Leaf]
@@ -38,10 +38,10 @@ class Read:
 
 @final
 class JsonFields(Metric):
-    """F1, precision and recall of fields; the shares of answers that are the reference, and JSON.
+    """F1, precision, recall of fields; shares of answers equal to the reference, and valid JSON.
 
-    `fenced`: JSON may stand in a fence beside other text, in answers and references. `unordered`:
-    an answer is the reference even where a list has another order; it changes `json_match` alone.
+    `fenced`: JSON may be in a code fence with other text around it, in answers and references.
+    `unordered`: list order does not matter for equality; this affects only `json_match`.
     """
 
     summary = "answers that are JSON or equal the reference; precision, recall, F1 of fields"
@@ -56,22 +56,22 @@ class JsonFields(Metric):
             self.summary = f"json{fence}{', with lists in any order' * unordered}"
 
     def read(self, text: str) -> Read | None:
-        """A text as JSON; None where it is none."""
+        """A text parsed as JSON; None if it is not JSON."""
         try:
             return self._read(text)
         except NotJsonError:
             return None
 
     def check(self, references: Sequence[str]) -> None:
-        """Raises InputError for no reference, and for one that is not JSON."""
+        """Raise InputError for no reference, and for one that is not JSON."""
         self._wanted(references)
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """Fields that are right, that the answer has, that the reference has (3,); shares (1,).
+        """Counts of correct fields, of the answer's and of the reference's (3,); shares (1,).
 
-        Of several references the one that the answer is, else the one with the best F1. An answer
-        that is no JSON has no fields, or one wrong field where the reference has none. Raises as
-        `check`.
+        With several references, uses the one equal to the answer, else the one with the best F1. An
+        answer that is not JSON has no fields, or one wrong field if the reference has none. Raises
+        as `check`.
         """
         found, wanted = self.pair(prediction, references)
         counts, shares = _counts(found, wanted), (_is_match(found, wanted), found is not None)
@@ -79,7 +79,7 @@ class JsonFields(Metric):
         return dict(zip(self.keys, values, strict=True))
 
     def pair(self, prediction: str, references: Sequence[str]) -> tuple[Read | None, Read]:
-        """An answer, None where it is no JSON, and the reference that it is judged by."""
+        """The parsed answer (None if it is not JSON) and the reference it is compared with."""
         found = self.read(prediction)
 
         def nearness(one: Read) -> tuple[bool, float]:
@@ -88,10 +88,9 @@ class JsonFields(Metric):
         return found, max(self._wanted(references), key=nearness)
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
-        """Of fields the ratio of their sums, else the mean.
+        """The ratio of summed counts for field scores, else the mean.
 
-        Where nothing is said and nothing was to be said all is right; where only one side says
-        nothing, its ratio is 0.
+        If neither side has fields, the ratio is 1; if only the ratio's own side has none, it is 0.
         """
         del items
         mean = np.asarray(mean_S, dtype=np.float64)
@@ -122,7 +121,7 @@ class JsonFields(Metric):
             ) from None
 
     def _hint(self, text: str) -> str:
-        """What may have been meant."""
+        """A hint about what was probably meant."""
         if not self.fenced and JsonFields(fenced=True).read(text) is not None:
             return " json:fenced reads JSON in a fence."
         if text.lstrip().startswith(("{'", "[{'", "['")):
@@ -135,7 +134,7 @@ def _is_match(found: Read | None, wanted: Read) -> bool:
 
 
 def _counts(found: Read | None, wanted: Read) -> Array:
-    """Fields that are right, that are found, that are wanted: (3,)."""
+    """The numbers of correct, found and expected fields: (3,)."""
     said = wanted.fields.total()
     if found is None:
         return np.array([0.0, float(said == 0), float(said)])
@@ -150,6 +149,6 @@ def _f1(counts_S: Array) -> Array:
 
 
 def _ratio(part: Array, whole: Array, right: Array) -> Array:
-    """Part of the whole; where that is 0, 1 if it is `right` so."""
+    """Part over whole; if the whole is 0, 1 where `right` and else 0."""
     safe = np.where(whole > 0, whole, 1.0)
     return np.where(whole > 0, part / safe, np.asarray(right, dtype=np.float64))

@@ -1,7 +1,7 @@
-"""When two JSON values are the same, and the fields that a value says something in.
+"""Equality of JSON values, and the leaf fields of a value.
 
-Objects are the same in any order of their keys, lists in their own order (or, where that is asked
-for, in any), numbers by value: 1, 1.0 and 1e0 are one number, 1, "1" and true three values.
+Objects are equal in any key order, lists only in the same order (optionally in any), numbers by
+value: 1, 1.0 and 1e0 are one number; 1, "1" and true are three values.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def nfc(text: str) -> str:
 
 
 def same(value: Any, unordered: bool = False, reads: Reads = nfc) -> Hashable:
-    """What is equal for two values that are the same, and for no others.
+    """A canonical form, equal for two values if and only if they are the same.
 
-    `unordered` takes lists for bags, whose order says nothing and whose repeats count; `reads` is
-    what is compared of a text. A value is nested so little that Python can follow it.
+    `unordered` treats lists as multisets; `reads` normalises texts before comparison. Values must
+    not be nested beyond Python's recursion limit.
     """
     if isinstance(value, dict):
         held = ((nfc(key), same(item, unordered, reads)) for key, item in value.items())
@@ -40,9 +40,9 @@ def same(value: Any, unordered: bool = False, reads: Reads = nfc) -> Hashable:
 def leaves(value: Any) -> Iterator[Leaf]:
     """Every text, number, true and false in a value, with the keys that lead to it.
 
-    A place in a list is no part of the path, so that an item too many does not make those after it
-    wrong; null, {} and [] say nothing. This is how Donut's evaluation flattens what it compares
-    (Kim et al. 2022, "OCR-free Document Understanding Transformer").
+    List indices are not part of the path, so that an extra item does not make later ones wrong;
+    null, {} and [] have no leaves. Donut's evaluation flattens values the same way (Kim et al.
+    2022, "OCR-free Document Understanding Transformer").
     """
     left: list[tuple[Path, Any]] = [((), value)]
     while left:
@@ -64,7 +64,7 @@ def _plain(value: Any, reads: Reads) -> Hashable:
 
 
 def _digits(number: Decimal) -> str:
-    """A number in one way of writing; as text, since the hashes of numbers can be made to meet."""
+    """A canonical text for a number; text, because hashes of numbers can be made to collide."""
     sign, digits, exponent = number.as_tuple()
     written = "".join(map(str, digits))
     bare = written.rstrip("0")

@@ -1,8 +1,8 @@
 """The longest common subsequence of two token sequences.
 
 A sequence is a string with one code point per token. The length comes from rapidfuzz (Hyyrö's
-bit-parallel algorithm); which reference tokens it uses comes from the same recurrence over Python
-integers, because several alignments can have the same length and rouge_score picks a certain one.
+bit-parallel algorithm). The matched reference tokens come from the same recurrence over Python
+integers, because several alignments can have the same length and rouge_score picks a specific one.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ def length(a: str, b: str) -> int:
 
 
 def union_hits(references: Sequence[str], candidates: Sequence[str], clip: bool = True) -> int:
-    """Reference tokens covered by the union LCS over all candidate sentences.
+    """The number of reference tokens covered by the union LCS over all candidate sentences.
 
-    Each reference sentence is aligned with every candidate sentence and the hits are united (Lin
-    2004, section 3.2). With `clip` a token counts at most as often as it occurs on either side, as
-    in ROUGE-1.5.5 and rouge_score 0.1.2, which breaks ties of alignment as this does.
+    Aligns each reference sentence with every candidate sentence and takes the union of the hits
+    (Lin 2004, section 3.2). With `clip`, a token counts at most as often as it occurs on either
+    side, as in ROUGE-1.5.5 and rouge_score 0.1.2; the latter breaks alignment ties the same way.
     """
     found: Counter[str] = Counter()
     for reference in references:
@@ -37,8 +37,8 @@ def union_hits(references: Sequence[str], candidates: Sequence[str], clip: bool 
 def positions(reference: Sequence[str], candidate: Sequence[str]) -> list[int]:
     """Positions in the reference of one longest common subsequence.
 
-    With t[i][j] the length for the first i and j tokens, bit i-1 of columns[j] is clear where
-    t[i][j] = t[i-1][j] + 1 (Hyyrö 2004); that one bit decides each step of the way back.
+    With t[i][j] the length for the first i and j tokens, bit i-1 of columns[j] is clear if
+    t[i][j] = t[i-1][j] + 1 (Hyyrö 2004); that bit decides each step of the backtracking.
     """
     columns = _columns(reference, candidate)
     i, j = len(reference), len(candidate)

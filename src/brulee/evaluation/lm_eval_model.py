@@ -2,9 +2,9 @@
 
     python -m brulee.evaluation.lm_eval_model run --model brulee --model_args target=RUN --tasks ...
 
-is its own command line with one more model. Its registry knows no entry points, so that a model
-from outside has to be registered in the process that runs it: by this module's command, or by
-importing `BruleeLM` before its `simple_evaluate`. Written against lm-eval 0.4.13.
+is the harness's command line with one more model. Its registry does not support entry points, so an
+external model must be registered in the process that runs it: by this module's command, or by
+importing `BruleeLM` before calling `simple_evaluate`. Written against lm-eval 0.4.13.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from brulee.inference.session import open_session
 from brulee.models.context import context_length
 
 NAME = "brulee"
-MOST_TOKENS = 256  # written where a task does not say, as the harness's own models do
-WINDOW = 2048  # read at once by a model that sets no limit itself
+MOST_TOKENS = 256  # default number of new tokens, as in the harness's own models
+WINDOW = 2048  # context length for models without a limit
 
 
 class BruleeLM(TemplateLM):  # type: ignore[misc]
@@ -47,8 +47,8 @@ class BruleeLM(TemplateLM):  # type: ignore[misc]
         max_batch_size: int | None = None,
     ) -> None:
         super().__init__()
-        del batch_size, max_batch_size  # batches are cut by tokens, and no result depends on them
-        # The harness asks for cuda:0 where nobody has said anything.
+        del batch_size, max_batch_size  # batches are sized by tokens; results are unaffected
+        # The harness passes cuda:0 by default.
         where = device if device and (torch.cuda.is_available() or "cuda" not in device) else "auto"
         self._session = open_session(target, where, precision, base)
         self.engine = self._session.engine
@@ -61,24 +61,24 @@ class BruleeLM(TemplateLM):  # type: ignore[misc]
 
     @property
     def eot_token_id(self) -> int:
-        """The token that ends a text, which also stands before one that nothing stands before."""
+        """The end-of-text token, also used as the first token if there is no BOS token."""
         return int(self.tokenizer.eos_token_id)
 
     @property
     def prefix_token_id(self) -> int:
-        """The token that begins a text, where there is one."""
+        """The BOS token, or `eot_token_id` if there is none."""
         begins = self.tokenizer.bos_token_id
         return self.eot_token_id if begins is None else int(begins)
 
     @property
     def tokenizer_name(self) -> str:
-        """Part of the key under which the harness keeps requests."""
+        """Part of the key under which the harness caches requests."""
         return str(self._session.base.name).replace("/", "__")
 
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, **_: object
     ) -> list[int]:
-        """Token ids of a text, with what the tokenizer puts round it unless told otherwise."""
+        """Token ids of a text; by default with special tokens unless it begins with BOS."""
         begins = str(self.tokenizer.decode([self.prefix_token_id]))
         if add_special_tokens is None:
             add_special_tokens = not string.startswith(begins)
@@ -87,7 +87,7 @@ class BruleeLM(TemplateLM):  # type: ignore[misc]
     def apply_chat_template(
         self, chat_history: Sequence[Mapping[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """A conversation as the model's own template writes it."""
+        """A conversation rendered with the model's chat template."""
         text = self.tokenizer.apply_chat_template(
             list(chat_history),
             tokenize=False,
@@ -99,7 +99,7 @@ class BruleeLM(TemplateLM):  # type: ignore[misc]
     def loglikelihood_rolling(
         self, requests: Sequence[Any], disable_tqdm: bool = False
     ) -> list[float]:
-        """Log-probability of whole texts, every token once."""
+        """Log-probabilities of whole texts, with each token scored once."""
         del disable_tqdm
         texts = [self.tok_encode(r.args[0], add_special_tokens=False) for r in requests]
         begin = [*self._prefix, self.prefix_token_id]
@@ -107,7 +107,7 @@ class BruleeLM(TemplateLM):  # type: ignore[misc]
         return [f.log_probability for f in found]
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """What is written after each context, up to the first of its stop texts."""
+        """The generated text after each context, up to the first stop string."""
         del disable_tqdm
         found: dict[int, str] = {}
         for settings in {repr(r.args[1]): r.args[1] for r in requests}.values():
@@ -133,14 +133,14 @@ class BruleeLM(TemplateLM):  # type: ignore[misc]
         return [(f.log_probability, f.greedy) for f in found]
 
     def _document(self, context: list[int], tail: list[int]) -> Encoded:
-        """Context and continuation, cut at the context's beginning where they are too long."""
+        """Context and continuation, truncated at the context's beginning if too long."""
         if self.backend == "causal":
             context = [*context, *tail][-(self._room + 1) : -len(tail)]
         return Encoded.ending([*self._prefix, *context, *tail], len(tail))
 
 
 def _sampling(settings: Mapping[str, Any]) -> Sampling:
-    """From the harness's keywords of a generation. Raises InputError for one that is not known."""
+    """Sampling from the harness's generation keywords. Raises InputError for an unknown one."""
     given = dict(settings)
     until = given.pop("until", None) or []
     most = next(
@@ -162,7 +162,7 @@ def _sampling(settings: Mapping[str, Any]) -> Sampling:
 
 
 def register() -> None:
-    """Make `--model brulee` known to lm-eval in this process."""
+    """Register `--model brulee` with lm-eval in this process."""
     import lm_eval.models  # noqa: F401 (its own are registered where none is yet)
 
     if NAME not in model_registry:
@@ -170,7 +170,7 @@ def register() -> None:
 
 
 def main() -> None:
-    """The command line of lm-eval, with our model; what is wrong with that is one sentence."""
+    """The command line of lm-eval with our model, whose errors are printed as one sentence."""
     from lm_eval.__main__ import cli_evaluate
 
     register()

@@ -1,4 +1,4 @@
-"""Scores of short answers: how well a text matches the best of its references."""
+"""Scores of short answers: how well a text matches its best reference."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalise(text: str) -> str:
-    """Lowercase, without ASCII punctuation, articles, surplus spaces (the SQuAD script's rule)."""
+    """Lowercase; remove ASCII punctuation, articles and extra spaces (the SQuAD script's rule)."""
     bare = text.lower().translate(_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", bare).split())
 
 
 def exact_match(prediction: str, reference: str) -> float:
-    """1 if both texts are equal but for surrounding white space, else 0."""
+    """1 if both texts are equal up to surrounding white space, else 0."""
     return float(prediction.strip() == reference.strip())
 
 
 def quasi_exact_match(prediction: str, reference: str) -> float:
-    """1 if both texts are equal once normalised, else 0 (HELM's quasi-exact match)."""
+    """1 if both texts are equal after normalisation, else 0 (HELM's quasi-exact match)."""
     return float(normalise(prediction) == normalise(reference))
 
 
@@ -44,7 +44,7 @@ def token_f1(prediction: str, reference: str) -> float:
 
 
 def final_answer(text: str) -> str:
-    """What follows the last "answer is ", or all of it; without a full stop at its end."""
+    """The text after the last "answer is ", or the whole text; without a trailing full stop."""
     return text.split(_SAYS)[-1].strip().removesuffix(".").rstrip()
 
 
@@ -67,7 +67,7 @@ class _BestReference(MeanMetric, Protocol):
 
 @final
 class ExactMatch(_BestReference):
-    """The share of items equal to a reference; as "accuracy" the same for a chosen label."""
+    """The share of items equal to a reference; named "accuracy", the same for labels."""
 
     summary = "the share of answers that equal the reference"
 
@@ -81,19 +81,19 @@ class ExactMatch(_BestReference):
 
 @final
 class FinalAnswer(_BestReference):
-    """The share of items whose answer, said after its reasoning, is a reference's."""
+    """The share of items whose final answer, after any reasoning, equals a reference's."""
 
     keys = ("final_answer",)
     summary = "the share whose text after the last 'answer is' equals the reference's"
 
     def compare(self, prediction: str, reference: str) -> float:
-        """See `final_answer`; both texts may reason first."""
+        """See `final_answer`; both texts may begin with reasoning."""
         return exact_match(final_answer(prediction), final_answer(reference))
 
 
 @final
 class QuasiExactMatch(_BestReference):
-    """The share of items equal to a reference once normalised."""
+    """The share of items equal to a reference after normalisation."""
 
     keys = ("quasi_exact_match",)
     summary = "exact match without case, articles and punctuation"

@@ -1,7 +1,7 @@
-"""Signs that a model has read test rows before: Min-K% Prob, and a preference for their order.
+"""Evidence that a model was trained on test rows: Min-K% Prob, and a preference for their order.
 
-Neither is proof. Min-K% compares the likelihoods of two sets of texts, which differ for other
-reasons as well; the order test takes it for granted that the rows stand in no meaningful order.
+Neither is proof. Min-K% compares the likelihoods of two sets of texts, which may differ for other
+reasons; the order test assumes that the order of the rows is arbitrary.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CAVEAT: Final = (
 
 @dataclass(frozen=True)
 class Familiarity:
-    """What speaks for a model having read some test rows; `order` is None for too few rows."""
+    """Evidence that a model has seen some test rows; `order` is None if there are too few rows."""
 
     min_k: MinK
     order: OrderTest | None

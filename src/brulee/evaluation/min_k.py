@@ -1,4 +1,4 @@
-"""Min-K% Prob: whether a model finds the least likely words of some texts less of a surprise."""
+"""Min-K% Prob: whether the least likely tokens of some texts surprise a model less."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class MinK:
     """Mean log-probability of the least likely 20 % of tokens, over three sets of texts.
 
     `tested` are the test rows, `reference` training rows of the recipe, `shuffled` the test rows
-    with their words in random order. `auc` is the chance that a test row has the higher value of
-    it and a reference row (0.5: the model knows both equally well), with its 95 % bootstrap
-    interval and the two-sided p of Mann and Whitney.
+    with their words in random order. `auc` is the probability that a test row has a higher value
+    than a reference row (0.5: the model knows both equally well), with its 95 % bootstrap interval
+    and the two-sided p of the Mann-Whitney test.
     """
 
     tested: float
@@ -63,12 +63,12 @@ def min_k_test(
     most: int = 100,
     seed: int = 0,
 ) -> MinK:
-    """Min-K% of test rows against reference rows, `most` of either drawn by `seed`.
+    """Min-K% of test rows against reference rows, at most `most` of each, drawn with `seed`.
 
-    Rows of the same source are the reference, so that length, topic and style are much the same; a
-    model that has read both, or neither, gives an AUC near 0.5. Shuffled words are no reference,
-    since any model prefers sentences, but show the floor. Raises InputError for an encoder-decoder,
-    and where fewer than two rows of a side have two tokens.
+    The reference is rows of the same source, with similar length, topic and style; a model that has
+    seen both, or neither, gives an AUC near 0.5. Shuffled words are not a reference, because any
+    model prefers sentences, but they show the floor. Raises InputError for an encoder-decoder, and
+    if fewer than two rows of a side have two tokens.
     """
     reader = PlainReader(engine, encoder)
     chance = Random(seed)
@@ -106,13 +106,13 @@ def _scrambled(text: str, chance: Random) -> str:
 
 
 def _auc(tested: Array, reference: Array, seed: int) -> tuple[float, float, float]:
-    """The area under the curve with its 95 % interval, both sides resampled."""
+    """The area under the ROC curve with its 95 % interval from resampling both sides."""
     above = (tested[:, None] > reference) + 0.5 * (tested[:, None] == reference)
     rng = np.random.default_rng(seed)
     draws = [rng.multinomial(n, np.full(n, 1 / n), size=_RESAMPLES) / n for n in above.shape]
     resampled = np.einsum("bi,ij,bj->b", draws[0], above, draws[1], optimize=True)
     area = float(above.mean())
-    if area in (0.0, 1.0):  # none out of order here, which is no proof of every other row
+    if area in (0.0, 1.0):  # perfectly separated: resampling would give no width
         return area, *wilson(area, min(above.shape))
     low, high = np.quantile(resampled, [0.025, 0.975])
     return area, float(low), float(high)

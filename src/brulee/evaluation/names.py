@@ -1,8 +1,7 @@
-"""Names in a text by their capitals, and whether a source knows them.
+"""Names in a text, found by capitalisation, and whether a source contains them.
 
-A word counts as a name where English would not write a capital: in the middle of a sentence, or at
-its beginning if the word is not a common one. Text without capitals, or in a script that has none,
-shows no names.
+A capitalised word counts as a name in the middle of a sentence, or at its beginning if it is not a
+common word. No names are found in text without capitals or in a script that has none.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from brulee.evaluation.spans import Span
 _words = re.compile(r"#\w+#|(?:[^\W\d_]\.){2,}|[^\W_]+(?:['’][^\W\d_]+)?").finditer
 _SHORTENED: Final = re.compile(r"(?:['’](?:s|ll|re|ve|d|m)|(?<=s)['’])$", re.IGNORECASE)
 _TITLES: Final = frozenset({"mr", "mrs", "ms", "miss", "dr", "prof", "sir", "madam", "st"})
-# Whom a name follows, even one that is a common word elsewhere: "Officer Brown".
+# A name follows these, even if it is otherwise a common word: "Officer Brown".
 _ROLES: Final = frozenset({
     "officer", "professor", "doctor", "uncle", "aunt", "captain", "president", "nurse", "judge",
     "detective", "inspector", "coach", "lady", "lord", "king", "queen", "prince", "princess",
 })  # fmt: skip
-# Not names, though written like them: nobody is misled by these.
+# Capitalised like names, but harmless if the source lacks them.
 _IGNORED: Final = _TITLES | {
     "ok", "okay", "english", "tv", "internet", "email", "christmas", "god", "customer", "agent",
     "client", "user", "assistant", "speaker", "speakers", "person", "persons",
@@ -38,7 +37,7 @@ _ENDS_SENTENCE: Final = frozenset(".!?:;\n•|")
 
 @dataclass(frozen=True)
 class Word:
-    """One word of a text; `first` where a sentence begins with it."""
+    """One word of a text; `first` if it begins a sentence."""
 
     text: str
     start: int
@@ -47,7 +46,7 @@ class Word:
 
     @functools.cached_property
     def key(self) -> str:
-        """The word as it is looked up: small, without dots or what an apostrophe adds."""
+        """The lookup form: lowercase, without dots or a suffix after an apostrophe."""
         return _SHORTENED.sub("", self.text).casefold().replace(".", "").strip("#")
 
     @property
@@ -57,7 +56,7 @@ class Word:
 
 
 class Source:
-    """The words that a source has, in all the forms in which a summary may repeat them."""
+    """The words of a source, in all the forms in which a summary may repeat them."""
 
     def __init__(self, text: str) -> None:
         found = list(words(text))
@@ -72,7 +71,7 @@ class Source:
     def knows(self, word: Word) -> bool:
         """Whether the source has the word, inflected, shortened or spelled out."""
         key = word.key
-        if word.text.isupper() and key in _ALSO_WORDS:  # "US" is not said by "us"
+        if word.text.isupper() and key in _ALSO_WORDS:  # "us" does not support "US"
             return key in self.capitals or bool(_same(key) & self.keys)
         if word.text.startswith("#"):
             return word.text.casefold() in self.tags
@@ -85,16 +84,16 @@ class Source:
         return any(_inflected(key, other) for other in self.keys)
 
     def begins(self, word: Word) -> bool:
-        """Whether a word of the source begins so: the last of a text that was cut off."""
+        """Whether a word of the source has this prefix: the last word of a truncated text."""
         return any(key.startswith(word.key) for key in self.keys)
 
     def knows_together(self, run: list[Word]) -> bool:
-        """Whether the source has the first letters of several words as one ("NYC")."""
+        """Whether the source has the initials of several words as one word ("NYC")."""
         return len(run) > 1 and "".join(word.key[:1] for word in run) in self.keys
 
 
 def names(text: str, source: Source) -> list[Span]:
-    """The names of a text in order; words that the source lacks are spans of their own."""
+    """The names in a text, in order; words that the source lacks are separate spans."""
     spans = []
     for run in _runs(text):
         together = source.knows_together(run)
@@ -117,7 +116,7 @@ def names(text: str, source: Source) -> list[Span]:
 
 
 def words(text: str) -> Iterator[Word]:
-    """The words of a text with their places."""
+    """The words of a text with their positions."""
     before, title = 0, False
     for match in _words(text):
         gap = text[before : match.start()]
@@ -133,7 +132,7 @@ def _opens(gap: str) -> bool:
 
 
 def _runs(text: str) -> Iterator[list[Word]]:
-    """Words written as names, those that stand together in one list."""
+    """Words that look like names; adjacent ones form one list."""
     run: list[Word] = []
     found = list(words(text))
     shouting = sum(word.text.isupper() for word in found) > max(3, len(found) // 2)
@@ -154,7 +153,7 @@ def _runs(text: str) -> Iterator[list[Word]]:
 
 
 def _follows_role(role: Word, word: Word, text: str) -> bool:
-    """Whether a word stands right after one that a name follows."""
+    """Whether a word directly follows a role such as "Officer"."""
     gap = text[role.end : word.start]
     return role.capital and role.key in _ROLES and gap == " " and word.capital
 
@@ -187,7 +186,7 @@ def _unknown(run: list[Word], known: list[bool]) -> Iterator[list[Word]]:
 
 
 def _initials(found: list[Word]) -> set[str]:
-    """First letters of up to five words with capitals in a row: "nyc" of "New York City"."""
+    """Initials of up to five consecutive capitalised words: "nyc" of "New York City"."""
     initials = set()
     for i in range(len(found)):
         letters = ""
@@ -201,7 +200,7 @@ def _initials(found: list[Word]) -> set[str]:
 
 
 def _inflected(a: str, b: str) -> bool:
-    """Whether one is the other with an ending of nations or plurals ("America", "American")."""
+    """Whether one is the other plus a demonym or plural suffix ("America", "American")."""
     longer, shorter = (a, b) if len(a) > len(b) else (b, a)
     return len(shorter) >= 4 and longer.startswith(shorter) and longer[len(shorter) :] in _ENDINGS
 

@@ -32,7 +32,7 @@ _words = re.compile(r"[a-z]+").findall
 
 
 def values(text: str) -> list[float]:
-    """The numbers that a run of number words says, one after another.
+    """The numbers in a sequence of number words, in order.
 
     "three thirty" is two numbers, "nineteen ninety-nine" is 19 and 99.
     """
@@ -57,7 +57,7 @@ def values(text: str) -> list[float]:
 
 
 def _follows(last: float, value: float) -> bool:
-    """Whether a number goes on: after tens a digit, after a hundred anything below it."""
+    """Whether a value continues a number: a digit after tens, anything smaller after hundreds."""
     if last >= 100:
         return value < last
     return 20 <= last < 100 and last % 10 == 0 and 0 < value < 10

@@ -1,4 +1,4 @@
-"""The order test: whether a model prefers rows in the order in which their file holds them."""
+"""The order test: whether a model prefers rows in the order of their file."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _SHUFFLES: Final = 499
 
 @dataclass(frozen=True)
 class OrderTest:
-    """Whether the model finds rows likelier in the order of their file than shuffled.
+    """Whether rows are more likely to the model in the order of their file than shuffled.
 
-    `difference` is the mean log-probability (nats a shard) gained by the file's order, `p` its
+    `difference` is the mean log-probability (nats per shard) gained by the file's order, `p` its
     one-sided p over shards. `neighbours_p` is the p of a permutation test without a model: whether
-    rows that follow each other share more words than rows that do not. Where it is small, the rows
-    are sorted or grouped, and `p` says nothing about memory.
+    adjacent rows share more words than others. If it is small, the rows are sorted or grouped, and
+    `p` says nothing about memorisation.
     """
 
     difference: float
@@ -51,11 +51,11 @@ def order_test(
 ) -> OrderTest | None:
     """The sharded likelihood comparison of Oren et al. 2023, arXiv:2310.17623.
 
-    Consecutive rows make a shard, as many as 512 tokens hold; a row longer than a quarter of that
-    is cut. The statistic of a shard is its log-probability in the file's order minus the mean over
-    random permutations of it, and the p that of a one-sided t-test over shards. Rows are tokenised
-    one by one, so that every order has the same tokens. None where the rows make fewer than two
-    shards of four. Raises InputError for an encoder-decoder.
+    A shard is as many consecutive rows as fit into 512 tokens; a row longer than a quarter of that
+    is truncated. The statistic of a shard is its log-probability in the file's order minus the mean
+    over random permutations of it; p is that of a one-sided t-test over shards. Rows are tokenised
+    separately, so that every order has the same tokens. Returns None if there are fewer than two
+    shards of at least four rows. Raises InputError for an encoder-decoder.
     """
     reader = PlainReader(engine, encoder)
     ids = [reader.tokens(row + "\n\n")[: reader.room // _LEAST_SHARD_ROWS] for row in rows]
@@ -70,7 +70,7 @@ def order_test(
 
     def likelihood(order: Sequence[int]) -> float:
         document = reader.document([token for i in order for token in ids[i]])
-        # One at a time: requests that share their prompt, here one token, are batched together.
+        # One at a time, because requests that share a prompt (here one token) form one batch.
         found = engine.loglikelihood([document])[0].log_probability
         progress.advance()
         return found
@@ -87,7 +87,7 @@ def order_test(
 def _gains(
     orders: Sequence[Sequence[Sequence[int]]], value: Callable[[Sequence[int]], float]
 ) -> Array:
-    """The value of each shard's first order minus the mean over its others."""
+    """The value of each shard's first order minus the mean over the other orders."""
     valued = [np.array([value(order) for order in of_shard]) for of_shard in orders]
     return np.array([v[0] - v[1:].mean() for v in valued])
 
@@ -99,19 +99,19 @@ def _p_above_zero(values: Array) -> float:
 
 
 def _neighbours_p(bags: Sequence[frozenset[str]], chance: Random) -> float:
-    """How often shuffled neighbours have as much in common as those of the file."""
+    """The share of shufflings in which neighbours have as much in common as in the file."""
     given = _likeness(bags)
     shuffled = (_likeness(chance.sample(bags, len(bags))) for _ in range(_SHUFFLES))
     return (1 + sum(value >= given for value in shuffled)) / (1 + _SHUFFLES)
 
 
 def _likeness(bags: Sequence[frozenset[str]]) -> float:
-    """The sum over neighbours of the share of words they have in common (Jaccard)."""
+    """The sum over adjacent rows of the Jaccard similarity of their words."""
     return sum(len(a & b) / max(1, len(a | b)) for a, b in pairwise(bags))
 
 
 def _shards(sizes: Sequence[int], room: int, most: int) -> list[list[int]]:
-    """Consecutive rows that fit into `room` tokens, four or more, at most so many shards."""
+    """At most `most` shards of four or more consecutive rows that fit into `room` tokens."""
     rows = max(_LEAST_SHARD_ROWS, math.ceil(len(sizes) / most))
     parts: list[list[int]] = [[]]
     filled = 0

@@ -1,12 +1,12 @@
-"""Scores over several phrasings of the same items, and how far the phrasings lie apart.
+"""Scores over several phrasings of the same items, and their spread over the phrasings.
 
-Reported are the mean (Wei et al. 2021, with the standard deviation) and the median with quartiles
-(Sanh et al. 2021) of the phrasings' scores. What is drawn and swapped is an item with all its
-phrasings, never a phrasing of it: the phrasings are those there are, the items are a sample.
+Reports the mean (Wei et al. 2021, with the standard deviation) and the median with quartiles (Sanh
+et al. 2021) of the phrasings' scores. Resampling and swapping treat an item with all its phrasings
+as one unit: the set of phrasings is fixed, the items are a sample.
 
-The standard deviation of scores over few items is large by chance alone, even where no phrasing is
-better than another. `spread` is freed of that: from the variance of the scores is taken what
-resampling the items adds to it.
+The standard deviation of scores over few items is large by chance alone, even if no phrasing is
+better than another. `spread` corrects for that: it subtracts from the variance of the scores what
+sampling the items contributes, estimated by resampling.
 
 Shape legend: `N` items, `C` clusters, `P` phrasings, `S` statistics of an item, `K` those under all
 phrasings, `B` resamples.
@@ -28,14 +28,15 @@ from brulee.evaluation.answers import Answer, statistics_array
 from brulee.evaluation.base import Array, Metric
 from brulee.evaluation.resampling import TIE, Clusters, Reduce
 
-_NOISE: Final = 2  # how often a resample has the items' chance in it: of the items, of the draw
+_NOISE: Final = 2  # a resample has the sampling variance twice: from the items and from the draw
 
 
 class Table(NamedTuple):
     """A score's statistics over phrasings.
 
     `stats` (N, ...) with `reduce` give the mean over phrasings; `each` (N, K) with `scores`, which
-    makes (..., P) of means (..., K), every phrasing's. `answers` (N) are those under the first.
+    maps means (..., K) to (..., P), give every phrasing's score. `answers` (N) are those under the
+    first phrasing.
     """
 
     stats: Array
@@ -46,7 +47,7 @@ class Table(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """Every phrasing's score (P); their standard deviation, and that freed of the items' chance."""
+    """Every phrasing's score (P); their standard deviation, raw and corrected for item sampling."""
 
     scores: tuple[float, ...]
     deviation: float
@@ -56,7 +57,7 @@ class Spread(NamedTuple):
 class Change(NamedTuple):
     """The spread of two models over the same phrasings of the same items, tuned minus base.
 
-    `p` is two-sided, of no change.
+    `p` is two-sided, for the null hypothesis of no change.
     """
 
     base: Spread
@@ -68,9 +69,9 @@ class Change(NamedTuple):
 
 
 def by_phrasing(answers: Sequence[Answer]) -> list[list[Answer]]:
-    """The answers under each phrasing; one list where no item has several.
+    """The answers under each phrasing; one list if every item has only one.
 
-    Raises ValueError where not every phrasing has the same items in the same order.
+    Raises ValueError unless every phrasing has the same items in the same order.
     """
     if len({answer.id for answer in answers}) == len(answers):
         return [list(answers)]
@@ -86,8 +87,8 @@ def by_phrasing(answers: Sequence[Answer]) -> list[list[Answer]]:
 def table(parts: Sequence[Sequence[Answer]], key: str, metrics: Sequence[Metric]) -> Table:
     """The statistics of one score under every phrasing, each by its own metric.
 
-    Of a score that is the plain mean of its items' an item counts with the mean over its phrasings;
-    of any other the phrasings' scores are averaged. Of a single phrasing all is as its metric says.
+    If the score is the plain mean over items, each item counts with the mean over its phrasings;
+    otherwise the phrasings' scores are averaged. A single phrasing keeps its metric's statistics.
     """
     each = [m.join(key, statistics_array(p, key)) for p, m in zip(parts, metrics, strict=True)]
     reduces = [partial(metric.reduce, key) for metric in metrics]
@@ -104,11 +105,11 @@ def table(parts: Sequence[Sequence[Answer]], key: str, metrics: Sequence[Metric]
 def tables(
     sides: Sequence[Sequence[Sequence[Answer]]], metrics: Sequence[Sequence[Metric]]
 ) -> Iterator[tuple[str, Metric, list[Table]]]:
-    """Every score by its key, once, with its metric under the first phrasing and each side's table.
+    """Every score's key, its metric under the first phrasing and each side's table.
 
     A side is a model's answers under each phrasing, and `metrics` are those of each phrasing. A
-    score is of the items that have a part in it, and left out where none has. Raises BruleeError
-    where that is not the same items on every side, which would pair one with another.
+    score covers the items that have it and is left out if none has. Raises BruleeError if these
+    items differ between sides or phrasings, because comparisons would pair different items.
     """
     by_key = {key: each for each in zip(*metrics, strict=True) for key in each[0].keys}
     for key, each in by_key.items():
@@ -134,11 +135,11 @@ def change(
 ) -> Change:
     """Both models' spread over two or more phrasings, and its change with a 95% interval and p.
 
-    The interval is of percentiles of paired resamples, taken out for few items (Hesterberg 2015).
-    p comes from random signs, `swaps` of them, of what each item or cluster adds to the change of
-    the squared spread, to first order, as in `stats.compare` of a score that is no mean. Swapping
-    the answers themselves would ask whether both models do as well under each phrasing: two that
-    are equally uneven, but in favour of other phrasings, would differ.
+    The interval uses percentiles of paired resamples, widened for few items (Hesterberg 2015). p
+    comes from `swaps` random sign patterns of each item's or cluster's first-order contribution to
+    the change of the squared spread, as `stats.compare` does for a score that is not a mean.
+    Swapping the answers themselves would test whether both models score the same under each
+    phrasing: two models with the same spread that favour different phrasings would differ.
     """
     before, after = (_drawn(one, resamples, seed, of) for one in (base, tuned))
     value = after.found.spread - before.found.spread
@@ -155,7 +156,7 @@ def change(
 
 
 class _Drawn(NamedTuple):
-    """What was found, and `spreads` (B) of the resamples, freed of chance."""
+    """The observed spread, and the corrected `spreads` (B) of the resamples."""
 
     found: Spread
     spreads: Array
@@ -172,7 +173,7 @@ def _drawn(one: Table, resamples: int, seed: int, of: Clusters) -> _Drawn:
     ]
     scores_BP = np.concatenate(draws)
     variance = float(scores_P.var(ddof=1))
-    # One unit alone shows no chance at all.
+    # A single unit shows no sampling variance.
     chance = _chance(scores_BP) * (count / (count - 1) if count > 1 else 0.0)
     spreads_B = np.sqrt(np.maximum(0.0, scores_BP.var(axis=1, ddof=1) - _NOISE * chance))
     spread = math.sqrt(max(0.0, variance - chance))
@@ -181,17 +182,17 @@ def _drawn(one: Table, resamples: int, seed: int, of: Clusters) -> _Drawn:
 
 
 def _chance(scores_BP: Array) -> float:
-    """The variance over phrasings that the draw of the items makes by itself."""
+    """The variance over phrasings that comes from sampling the items alone."""
     apart_BP = scores_BP - scores_BP.mean(axis=1, keepdims=True)
     total: float = apart_BP.var(axis=0).sum() / (scores_BP.shape[1] - 1)
     return total
 
 
 def _added(one: Table, of: Clusters) -> Array:
-    """What each unit adds to the squared spread, to first order: (C,), with that as their sum.
+    """Each unit's first-order contribution to the squared spread: (C,); they sum to it.
 
-    The square, freed of chance, is the mean over pairs of units of how alike their marks are over
-    the phrasings; a unit is in twice as many pairs as its share of that mean.
+    The corrected square is the mean over pairs of units of the covariance over phrasings of their
+    marks (jackknife pseudo-values); a unit is in twice as many pairs as its share of that mean.
     """
     units = resampling.units(one.each, of)
     count, items = len(units.sizes), float(len(one.each))
@@ -218,10 +219,10 @@ def _bounds(drawn_B: Array, value: float, count: int) -> tuple[float, float]:
 
 
 def _unseen(base: Spread, tuned: Spread, count: int) -> tuple[float, float]:
-    """Bounds of a change that no resample moved: what no unit showed, some may do.
+    """Bounds of a change that is the same in all resamples, allowing for unseen outcomes.
 
-    Two models that put a share of the units right under half of the phrasings and wrong under the
-    others lie as far apart over phrasings as they can.
+    The spread is largest if the unseen share of units is right under half of the phrasings and
+    wrong under the others.
     """
     phrasings, may = len(base.scores), shares.unseen(count)
     half = phrasings // 2

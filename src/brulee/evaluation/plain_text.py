@@ -1,4 +1,4 @@
-"""A causal model that reads plain texts: no template, a beginning-of-text token first."""
+"""A causal model reading plain texts: no template, a BOS token first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_TOKENS: Final = 512
 
 
 class PlainReader:
-    """Texts as documents whose every token is predicted; `room` is how many fit into one.
+    """Encodes texts as documents with every token predicted, up to `room` tokens each.
 
     Raises InputError for an encoder-decoder.
     """
@@ -31,18 +31,18 @@ class PlainReader:
             )
         self.engine, self._tokenizer = engine, encoder.tokenizer
         begin = encoder.tokenizer.bos_token_id
-        # Where no token begins a text, the one that ends the text before it does.
+        # Without a BOS token, the text follows a stop token.
         self._start = (*encoder.prefix_ids, encoder.stop_ids[-1] if begin is None else begin)
         context = context_length(engine.model)
         most = MOST_TOKENS if context is None else min(context, MOST_TOKENS)
         self.room = most - len(self._start)
 
     def tokens(self, text: str) -> list[int]:
-        """The ids of a text by itself."""
+        """The token ids of a text, without special tokens."""
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def document(self, ids: Sequence[int]) -> Encoded:
-        """A document of these ids, cut to what fits."""
+        """A document of these ids, truncated to `room`."""
         kept = ids[: self.room]
         return Encoded.ending([*self._start, *kept], len(kept))
 

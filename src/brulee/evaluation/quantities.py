@@ -1,6 +1,6 @@
-"""Numbers, times and dates in a text, each with the values that would say the same.
+"""Numbers, times and dates in a text, each with its equivalent values.
 
-A value is text: "25", "3:30". A time of the afternoon has two ("3:30" and "15:30"), so has a share
+A value is text: "25", "3:30". An afternoon time has two ("3:30" and "15:30"), as has a fraction
 ("half": 0.5 and 50).
 """
 
@@ -25,7 +25,7 @@ _past = re.compile(
     r"\b(half|quarter|five|ten|twenty(?:-five)?|[1-5]?\d)(?: minutes)? (past|to) (\w+)",
     re.IGNORECASE,
 ).finditer
-# "five to ten" may be a time or a range: what is claimed with it is taken for two numbers.
+# "five to ten" may be a time or a range: in claims it counts as two numbers.
 _spelt_out = re.compile(r"\b(half|quarter) (past|to) (\w+)", re.IGNORECASE).finditer
 _hedge = re.compile(
     r"\b(?:about|around|nearly|almost|over|roughly|approximately|some|under|than|close to)\s+\W?$",
@@ -35,9 +35,9 @@ _coins = re.compile(r"\s?(?:dollars?|pounds?|euros?|yuan|francs?)(?: and)? ").fu
 _half_hour = re.compile(r"\bhalf (?:an )?hour\b", re.IGNORECASE).finditer
 _dotted_time = re.compile(r"(\d{1,2})\.(\d{2})").fullmatch
 _half_of_day = re.compile(r"\s?(?:[ap]\.?m\b|o['’]clock)", re.IGNORECASE).match
-# Words of number that mostly say something else: "one of them", "first of all", "a second".
+# Number words that usually mean something else: "one of them", "first of all", "a second".
 _VAGUE: Final = {"one", "first", "second", "zero", *SCALES}
-# Two people in a dialogue are two without the dialogue saying so.
+# A dialogue between two people need not state the number two.
 _COUNTED: Final = re.compile(
     r"\b(?:the|both|these|those) two\b|"
     r"\btwo (?:of|people|persons|speakers|friends|colleagues|sides)\b",
@@ -59,7 +59,7 @@ Find: TypeAlias = Callable[[str], Iterator[re.Match[str]]]
 
 @dataclass(frozen=True)
 class Quantity:
-    """text[start:end] and the values it may stand for; `about` where it is only roughly so."""
+    """text[start:end] and the values it may stand for; `about` if it is approximate."""
 
     start: int
     end: int
@@ -68,20 +68,20 @@ class Quantity:
 
 
 def claims(text: str) -> list[Quantity]:
-    """The quantities of a text that a source has to say too, in order."""
+    """The quantities of a text that its source must support, in order."""
     counted = [match.span() for match in _COUNTED.finditer(text)]
     halves = [Quantity(*match.span(), frozenset({"0.5", "30"})) for match in _half_hour(text)]
     return [
         quantity
         for quantity in sorted([*_quantities(text, _spelt_out), *halves], key=lambda q: q.start)
         if text[quantity.start : quantity.end].lower() not in _VAGUE
-        and text[quantity.end :] != "-"  # "forty-": the rest of the text was cut off
+        and text[quantity.end :] != "-"  # "forty-": the text is truncated here
         and not any(start <= quantity.start < end for start, end in counted)
     ]
 
 
 def said(text: str) -> frozenset[str]:
-    """Every value that a text says in some way, with those that neighbours say together."""
+    """Every value that a text expresses, including values that adjacent numbers form together."""
     found: set[str] = set()
     quantities = _quantities(text, _spelt_out)
     for quantity in (*quantities, *_times(text, _past)):
@@ -97,7 +97,7 @@ def said(text: str) -> frozenset[str]:
 
 
 def supported(quantity: Quantity, known: frozenset[str]) -> bool:
-    """Whether known values hold one of the quantity's, or one near it where it is rough."""
+    """Whether the known values contain one of the quantity's, or a near one if approximate."""
     if quantity.values & known:
         return True
     if not quantity.about:
@@ -112,7 +112,7 @@ def supported(quantity: Quantity, known: frozenset[str]) -> bool:
 
 
 def _quantities(text: str, clock: Find) -> list[Quantity]:
-    """All quantities in order; of two that overlap the one found first, times before numbers.
+    """All quantities in order; of overlapping ones the first found, times before numbers.
 
     `clock` finds times in words.
     """
@@ -155,14 +155,14 @@ def _in_words(text: str) -> Iterator[Quantity]:
 
 
 def _hour(value: float, text: str, end: int) -> frozenset[str]:
-    """The hour that a number before "pm" or "o'clock" is; nothing elsewhere."""
+    """The hour that a number before "pm" or "o'clock" denotes; empty elsewhere."""
     if value not in range(1, 25) or not _half_of_day(text, end):
         return frozenset()
     return _clock(int(value), 0)
 
 
 def _with_a_dot(text: str, match: re.Match[str]) -> frozenset[str]:
-    """The time that "7.59" may be, unless it is money."""
+    """The time that "7.59" may denote, unless it is an amount of money."""
     found = _dotted_time(match[0])
     if not found or text[: match.start()].rstrip().endswith(("$", "£", "€", "¥")):
         return frozenset()
@@ -177,13 +177,13 @@ def _number(word: str) -> float | None:
 
 
 def _clock(hour: int, minute: int) -> frozenset[str]:
-    """A time as said on either half of the day; a whole hour is also a plain number."""
+    """A time on the 12-hour and 24-hour clock; a full hour is written as a plain number."""
     hours = {hour, hour - 12 if hour > 12 else hour + 12}
     return frozenset(str(h) if minute == 0 else f"{h}:{minute:02d}" for h in hours)
 
 
 def _together(a: str, b: str) -> set[str]:
-    """What two numbers in a row may say: a time of day, a year."""
+    """The values that two adjacent numbers may form: a time of day, a year."""
     if ":" in a or ":" in b or "." in a or "." in b:
         return set()
     first, second = int(a), int(b)
@@ -196,22 +196,22 @@ def _together(a: str, b: str) -> set[str]:
 
 
 def _thousands(a: str, b: str) -> set[str]:
-    """What "20, 000" says, which some write with a space; the zeros are read as 0."""
+    """The value of "20, 000", a number written with a space; its zeros are parsed as 0."""
     return {f"{a}{b.zfill(3)}"} if a.isdigit() and b.isdigit() else set()
 
 
 def _decimal(a: str, b: str) -> set[str]:
-    """What "6. 5" says, which some write with a space."""
+    """The value of "6. 5", a decimal number written with a space."""
     return {_plain(float(f"{a}.{b}"))} if a.isdigit() and b.isdigit() else set()
 
 
 def _money(a: str, b: str) -> set[str]:
-    """What so many dollars and cents are."""
+    """The value of an amount in dollars and cents."""
     return {_plain(int(a) + int(b) / 100)} if a.isdigit() and b.isdigit() and len(b) <= 2 else set()
 
 
 def _join(gap: str) -> Callable[[str, str], set[str]]:
-    """How two numbers are read together, by what stands between them."""
+    """The function that combines two numbers, chosen by the text between them."""
     if gap in {" ", "-", "/", ":", "."}:
         return _together
     if gap == ", ":

@@ -1,8 +1,9 @@
-"""Scores of the answer that a model finds likeliest among a template's choices.
+"""Scores of the most likely answer among a template's choices.
 
-Rank classification (Brown et al. 2020, section 2.4; Sanh et al. 2021, section 4): every choice in
-turn is taken for the whole answer, its end included, and the likeliest is what the model chose. A
-model that knows the answer and puts it in other words is right here, and wrong in what it writes.
+Rank classification (Brown et al. 2020, section 2.4; Sanh et al. 2021, section 4): the likelihood of
+every choice as the complete answer, end token included, is compared, and the most likely one is the
+model's answer. A model that knows the answer but phrases it differently is right here and wrong by
+its generated text.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 
 @final
 class Ranked(Metric):
-    """A metric of labels, of the likeliest choice in place of what is written.
+    """A label metric applied to the most likely choice instead of the generated text.
 
-    By the log-probability of the whole choice, or by that for each byte of it (`per_byte`), which
-    does not favour short choices: acc and acc_norm of lm-evaluation-harness, but that there the end
-    of an answer is left out.
+    Choices are ranked by their log-probability, or by log-probability per byte (`per_byte`), which
+    does not favour short choices. These are acc and acc_bytes of lm-evaluation-harness, except that
+    the harness leaves out the end token.
     """
 
     asks: Asks = "choices"
@@ -35,17 +36,17 @@ class Ranked(Metric):
         self._of, (self._key,) = of, of.keys
 
     def choose(self, choices: Sequence[str], likelihoods: Sequence[Likelihood]) -> str:
-        """The likeliest choice; of equally likely ones the first."""
+        """The most likely choice; the first of equally likely ones."""
         sizes = [max(1, len(c.encode())) if self.per_byte else 1 for c in choices]
         values = [f.log_probability / n for f, n in zip(likelihoods, sizes, strict=True)]
         return choices[values.index(max(values))]
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """Those of the metric of labels, of a choice: {key: (S,)}. Raises what that raises."""
+        """The label metric's statistics of a choice: {key: (S,)}. Raises as that metric."""
         found = self._of.statistics(prediction, references)
         return {self.keys[0]: found[self._key]}
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
-        """That of the metric of labels: (..., S) -> (...)."""
+        """The label metric's score: (..., S) -> (...)."""
         del key
         return self._of.reduce(self._key, mean_S, items)

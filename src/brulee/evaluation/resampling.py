@@ -1,4 +1,4 @@
-"""Drawing items or clusters again, and the bounds that the scores of such draws give.
+"""Bootstrap resampling of items or clusters, the jackknife, and bounds from resampled scores.
 
 Shape legend: `N` items, `S` statistics of one item, `B` resamples, `C` clusters (units that are
 drawn whole; without clusters every item is one).
@@ -18,14 +18,14 @@ from brulee.evaluation.base import Array
 Reduce: TypeAlias = Callable[[Array, float | Array], Array]
 Clusters: TypeAlias = Sequence[Any] | NDArray[Any] | None
 
-TIE: Final = 1e-10  # differences closer than this are equal but for rounding
+TIE: Final = 1e-10  # smaller differences count as rounding
 _CHUNK: Final = 1 << 22  # entries of the largest (B, N) array held at once
-_TRIED: Final = 128  # proportions of statistics, of which a correlation is negative in many
-_LONG: Final = 1000  # so many units are counted resample by resample, in the processor's cache
+_TRIED: Final = 128  # random mixes of statistics; many give a correlation below 0
+_LONG: Final = 1000  # from this many units on, resamples are counted one by one, in the CPU cache
 
 
 class Units(NamedTuple):
-    """Sums of statistics (C, S) and sizes (C,) of what is drawn, the unit of each item (N,)."""
+    """The resampled units: sums of statistics (C, S), sizes (C,) and the unit of each item (N,)."""
 
     sums: Array
     sizes: Array
@@ -33,7 +33,7 @@ class Units(NamedTuple):
 
 
 def checked(values: ArrayLike, what: str) -> Array:
-    """The statistics as (N, S). Raises ValueError for no items, no number, or another shape."""
+    """The statistics as (N, S). Raises ValueError for no items, NaN, infinity or a wrong shape."""
     stats = np.asarray(values, dtype=np.float64)
     if stats.ndim != 2 or not stats.size:
         raise ValueError(f"{what} have shape {stats.shape}; they must be (N, S) with N, S >= 1.")
@@ -44,7 +44,7 @@ def checked(values: ArrayLike, what: str) -> Array:
 
 
 def units(stats_NS: Array, clusters: Clusters) -> Units:
-    """What is drawn: clusters, by the cluster of each item (N,), or where that is None items."""
+    """The resampled units: clusters, given the cluster of each item (N,), or items if None."""
     if clusters is None:
         return Units(stats_NS, np.ones(len(stats_NS)), np.arange(len(stats_NS)))
     names = np.asarray(clusters)
@@ -57,21 +57,21 @@ def units(stats_NS: Array, clusters: Clusters) -> Units:
 
 
 def score(sums: Array, sizes: Array, reduce: Reduce) -> Array:
-    """The score of summed statistics (..., S) over so many items (...): (...)."""
+    """The score for summed statistics (..., S) over `sizes` (...) items: (...)."""
     return reduce(sums / np.asarray(sizes)[..., None], sizes)
 
 
 def inside(stats_NS: Array, reduce: Reduce) -> bool:
-    """Whether every item alone scores between 0 and 1."""
+    """Whether every single item scores between 0 and 1."""
     alone = reduce(stats_NS, 1.0)
     return bool(((alone >= 0) & (alone <= 1)).all())
 
 
 def span(reduce: Reduce, *sides_NS: Array) -> tuple[float, float] | None:
-    """The least and the largest score there is, as far as items tell: (0, 1), (-1, 1), or None.
+    """The range of the score, inferred from the items: (0, 1), (-1, 1), or None if unknown.
 
-    A correlation is 0 of any item alone, which a share of nothing right is too; what tells them
-    apart is whether statistics in other proportions come below 0. None where an item leaves [0, 1].
+    A correlation is 0 for any single item, but so is a proportion with nothing correct; they differ
+    in whether other mixes of statistics score below 0. None if an item scores outside [0, 1].
     """
     if not all(inside(side, reduce) for side in sides_NS):
         return None
@@ -81,13 +81,13 @@ def span(reduce: Reduce, *sides_NS: Array) -> tuple[float, float] | None:
     statistics = sides_NS[0].shape[1]
     rng = np.random.default_rng(0)
     tried = rng.dirichlet(np.ones(statistics), _TRIED) if statistics > 1 else np.array([[-0.5]])
-    with np.errstate(all="ignore"):  # of proportions that no item has, a score may be no number
+    with np.errstate(all="ignore"):  # a mix that no item has may have no defined score
         negative = bool((reduce(tried, float(len(sides_NS[0]))) < 0).any())
     return (-1.0 if negative else 0.0), 1.0
 
 
 def draws(count: int, resamples: int, seed: int) -> Iterator[Array]:
-    """How often each of `count` units is drawn, for chunks of resamples: (b, count) each."""
+    """How often each of `count` units is drawn, in chunks of b resamples: (b, count) each."""
     rng = np.random.default_rng([seed, 0])
     for rows in chunks(count, resamples):
         drawn = rng.integers(count, size=(rows, count))
@@ -100,7 +100,7 @@ def draws(count: int, resamples: int, seed: int) -> Iterator[Array]:
 
 
 def chunks(count: int, resamples: int) -> Iterator[int]:
-    """Numbers of resamples of `count` units that fit into memory together, as many as asked for.
+    """Split `resamples` resamples of `count` units into chunk sizes that fit into memory.
 
     Raises ValueError for less than one resample.
     """
@@ -117,12 +117,12 @@ def check_number(resamples: int) -> None:
 
 
 def pulls(drawn: Units, reduce: Reduce) -> Array:
-    """How far the score falls where a unit is left out (the jackknife): (C,), zero on average.
+    """The jackknife influence of each unit: how far the score falls without it, centred; (C,).
 
-    Of several scores at once, (..., P) of `reduce`, it is (C, P).
+    (C, P) if `reduce` returns several scores at once, (..., P).
 
-    Weighed by what is left, so that of a mean these are exactly what each unit adds beyond its
-    size's share (Efron and Tibshirani 1993, chapter 11).
+    Weighted by the remaining size, so that for a mean these are exactly what each unit adds beyond
+    its size's share (Efron and Tibshirani 1993, chapter 11).
     """
     if len(drawn.sizes) == 1:
         return np.zeros(1)
@@ -137,19 +137,19 @@ def pulls(drawn: Units, reduce: Reduce) -> Array:
     )
     fallen_C = score(sums_S, size, reduce) - without_C
     pulls_C = fallen_C * (left_C / size).reshape(-1, *[1] * (fallen_C.ndim - 1))
-    # They sum to nothing for a mean; for a curved score, to the jackknife's estimate of its bias.
+    # They sum to zero for a mean; for a nonlinear score, to the jackknife's estimate of its bias.
     centred_C: Array = pulls_C - pulls_C.mean(axis=0)
     return centred_C
 
 
 def spread(pulls_C: Array) -> float:
-    """The score's standard error, from the pulls of its units; 0 for a single one."""
+    """The score's jackknife standard error, from the pulls of its units; 0 for a single unit."""
     count = len(pulls_C)
     return math.sqrt(count / (count - 1) * float((pulls_C**2).sum())) if count > 1 else 0.0
 
 
 def t_quantile(count: float, level: float) -> float:
-    """How many standard errors a two-sided t-interval over so many units reaches."""
+    """The half-width of a two-sided t-interval over `count` units, in standard errors."""
     from scipy.special import stdtrit
 
     return float(stdtrit(max(1.0, count - 1), (1 + level) / 2))
@@ -166,10 +166,10 @@ def drawn_bounds(
 ) -> tuple[float, float]:
     """Bounds from the scores of resamples: bias-corrected, accelerated, widened for few units.
 
-    Efron's BCa (1987, "Better bootstrap confidence intervals") moves the percentiles for skew. All
-    percentiles are too narrow by sqrt((n - 1) / n) and by z in place of t, which Hesterberg (2015,
-    "What teachers should know about the bootstrap", section 4) makes up for by taking them further
-    out. The bounds never leave the range of the resampled scores and the score itself.
+    Efron's BCa (1987, "Better bootstrap confidence intervals") shifts the percentiles for skew.
+    Percentile intervals are too narrow by sqrt((n - 1) / n) and by using z instead of t; Hesterberg
+    (2015, "What teachers should know about the bootstrap", section 4) compensates with more extreme
+    percentiles. The bounds stay within the range of the resampled scores and the score itself.
     """
     from scipy.special import ndtr, ndtri
 
@@ -188,5 +188,5 @@ def drawn_bounds(
         moved = shift + z / stretched if stretched > 0 else math.copysign(math.inf, z)
         levels.append(float(ndtr(moved)))
     low, high = np.quantile(scores_B, levels)
-    # Of a score that resampling only makes larger, such as a calibration error, both lie beyond it.
+    # If resampling only increases the score, as for a calibration error, both lie above it.
     return min(float(low), value), max(float(high), value)

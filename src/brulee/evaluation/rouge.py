@@ -1,6 +1,6 @@
 """ROUGE: overlap of n-grams, subsequences and skip-bigrams with references (Lin 2004).
 
-As a metric it is named by type and, after colons, by options in any order:
+A metric's name is a type followed by options in any order, separated by colons:
 
     rouge2   rougeL:recall   rougeW-1.2:1.5.5   rougeSU4:paper   rouge1:unicode:unstemmed
 """
@@ -23,7 +23,7 @@ USUAL: Final = ("rouge1", "rouge2", "rougeL")
 
 Measure = Literal["f", "recall", "precision"]
 
-# Word -> what it sets; the parts of a metric's name after its type.
+# The options after the type in a metric's name -> the field and value that each sets.
 _FLAGS: Final[dict[str, tuple[str, Any]]] = {
     "google": ("variant", "google"),
     "1.5.5": ("variant", "1.5.5"),
@@ -56,15 +56,15 @@ def score(
 ) -> dict[str, Score]:
     """The ROUGE scores of one text against one or several references: type -> Score.
 
-    With several references `multi="best"` takes the one with the highest F, type by type (as
+    With several references, `multi="best"` takes the one with the highest F for each type (as
     rouge_score's score_multi does), and "mean" averages precision, recall and F over them; in
     variant 1.5.5 they are its formulas B (best recall) and A (counts pooled over the references).
-    `tokenizer="unicode"` keeps the letters of every script and "characters" counts each by itself;
-    "google" knows a-z and 0-9 only. `variant` is google, 1.5.5 or paper (rouge_scorer.py).
-    `clip=False` counts a repeated word each time. `alpha` weighs F towards precision (1) or recall
+    `tokenizer="unicode"` keeps the letters of every script, "characters" makes each a token, and
+    "google" keeps only a-z and 0-9. `variant` is google, 1.5.5 or paper (rouge_scorer.py).
+    `clip=False` counts a repeated word each time. `alpha` weights F towards precision (1) or recall
     (0).
-    Raises InputError for an unknown type or option, for an option that the variant does not have,
-    or when there is no reference.
+    Raises InputError for an unknown type or option, for an option that the variant lacks, or when
+    there is no reference.
     """
     scorer = _scorer(tuple(types), variant, stem, multi, tokenizer, clip, alpha)
     return scorer.score(prediction, references)
@@ -74,7 +74,7 @@ def score(
 class Rouge(MeanMetric):
     """ROUGE as a metric: an item's statistic is its F (or recall, precision), the score their mean.
 
-    `suffix` is what follows the type in the metric's keys, for a metric asked for with options.
+    `suffix` follows the type in the metric's keys; it holds the options of the metric's name.
     """
 
     summary = "ROUGE-1, -2 and -L: words, pairs and sequences shared with a reference"
@@ -91,21 +91,21 @@ class Rouge(MeanMetric):
         self.scorer = Scorer(types, options)
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """The measure of each type: key -> (1,); InputError where there is no reference."""
+        """The measure of each type: key -> (1,). Raises InputError without a reference."""
         scores = self.scorer.score(prediction, references)
         found = (np.array([getattr(scores[name], self.measure)]) for name in self.types)
         return dict(zip(self.keys, found, strict=True))
 
 
 def is_rouge(name: str) -> bool:
-    """Whether the name of a metric is one of ROUGE, whatever its options."""
+    """Whether a metric's name is a ROUGE name, with any options."""
     return name.partition(":")[0] == "rouge" or is_kind(name.partition(":")[0])
 
 
 def parse(name: str) -> Rouge:
-    """The metric of a name such as "rougeL:paper:recall"; "rouge:recall" has three keys.
+    """The metric for a name such as "rougeL:paper:recall"; "rouge:recall" has three keys.
 
-    Raises InputError for an unknown type or option, or two options that say different things.
+    Raises InputError for an unknown type or option, or an option that is set twice.
     """
     kind, colon, rest = name.partition(":")
     if not is_rouge(name):

@@ -1,10 +1,10 @@
 """ROUGE of one item as the Perl script ROUGE-1.5.5 (Lin 2005) computes it, digit for digit.
 
-Where it departs from the paper, and this with it: L compares sentence by sentence, clipped by word
-counts; W weighs the recall's denominator twice (so four words against themselves have a recall of
-0.76) and carries a run over clipped words; SU leaves out the last word of a text; with several
-references it pools counts over all of them, or takes the one with the best recall; every score is
-rounded to five decimals before it is used further.
+The script departs from the paper in these points, which are reproduced here: L compares sentence by
+sentence, clipped by word counts; W applies the weight twice to the recall's denominator (so four
+words against themselves have a recall of 0.76) and continues a run over clipped words; SU leaves
+out the last word of a text; several references are pooled, or the one with the best recall is
+taken; every score is rounded to five decimals before further use.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from brulee.evaluation.skip_bigrams import skip_bigrams, with_unigrams
 from brulee.evaluation.weighted_lcs import weighted_positions
 
 Formula = Literal["A", "B"]  # -f: pooled over the references, or the best of them
-_Hits: TypeAlias = tuple[float, float, float, float]  # hits, wanted, given, recall that ranks
+_Hits: TypeAlias = tuple[float, float, float, float]  # hits, wanted, given, recall for ranking
 
 
 @dataclass(frozen=True)
 class Item:
-    """Units found, units of the references, units of the text, and the scores made of them."""
+    """Numbers of matched, reference and prediction units, and the scores derived from them."""
 
     hits: float
     wanted: float
@@ -46,10 +46,10 @@ def score(
     formula: Formula = "A",
     alpha: float = 0.5,
 ) -> Item:
-    """One item's score; `alpha` weighs precision against recall in F (-p).
+    """One item's score; `alpha` weights precision against recall in F (-p).
 
-    Raises InputError where there is no reference, and for Lsum, which the script does not have:
-    its L reads one sentence a line already.
+    Raises InputError without a reference, and for Lsum, which the script lacks: its L already
+    expects one sentence per line.
     """
     check_references(references)
     count = _counter(kind)
@@ -65,13 +65,13 @@ def score(
 
 
 def f_measure(precision: float, recall: float, alpha: float) -> float:
-    """The weighted harmonic mean, to five decimals; 0 where its denominator is."""
+    """The weighted harmonic mean, to five decimals; 0 if its denominator is 0."""
     below = (1 - alpha) * precision + alpha * recall
     return round5(precision * recall / below) if below > 0 else 0.0
 
 
 def round5(number: float) -> float:
-    """The number as printed with five decimals."""
+    """The number rounded as by printing it with five decimals."""
     return float(f"{number:.5f}")
 
 
@@ -94,7 +94,7 @@ def _units(text: Text, kind: Kind) -> Counter[tuple[str, ...]]:
     if kind.family == "N":
         return Counter(zip(*(tokens[i:] for i in range(kind.n)), strict=False))
     pairs = skip_bigrams(tokens, kind.gap)
-    # The loop that adds single words ends one word early.
+    # The script's loop over single words ends one word early.
     return pairs if kind.family == "S" else with_unigrams(pairs, tokens[:-1])
 
 
@@ -127,7 +127,7 @@ def _wlcs(wanted: Text, given: Text, weight: float) -> _Hits:
 
 
 def _runs(sentence: Sequence[str], marked: set[int], clip: _Clip, weight: float) -> float:
-    """The weight of a sentence's runs; a marked word that is clipped neither counts nor ends it."""
+    """The weight of a sentence's runs; a clipped word neither counts nor ends its run."""
     total, run = 0.0, 0
     for position in sorted(marked):
         if clip.take(sentence[position]):
@@ -143,18 +143,18 @@ def _marked(
     given: Text,
     align: Callable[[Sequence[str], Sequence[str]], Sequence[int]],
 ) -> set[int]:
-    """Positions of a reference sentence that some sentence of the text is aligned with."""
+    """Positions of a reference sentence that are aligned with any sentence of the text."""
     return set().union(*(align(sentence, other) for other in given.sentences))
 
 
 class _Clip:
-    """Lets each word count as often as both texts hold it."""
+    """Limits each word to its smaller count in the two texts."""
 
     def __init__(self, wanted: Text, given: Text) -> None:
         self.left = Counter(wanted.tokens) & Counter(given.tokens)
 
     def take(self, word: str) -> bool:
-        """Whether the word may count once more; if so it is used up by one."""
+        """Whether the word may count once more; if so, reduces its remaining count."""
         if self.left[word] <= 0:
             return False
         self.left[word] -= 1

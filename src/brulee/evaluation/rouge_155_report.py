@@ -1,8 +1,8 @@
-"""What ROUGE-1.5.5 prints for a set of items: averages with bootstrap intervals.
+"""The averages with bootstrap intervals that ROUGE-1.5.5 prints for a set of items.
 
-The printed average is the mean over the resamples, not over the items. Resample i draws with Perl's
-random numbers (the 48-bit linear congruential generator drand48) from the seed i, over the items in
-the order of their ids as text ("1.X", "10.X", "2.X"), so that the same numbers come out every time.
+The printed average is the mean over the resamples, not over the items. Resample i uses Perl's
+random numbers (the 48-bit linear congruential generator drand48) with seed i, over the items in the
+order of their ids as text ("1.X", "10.X", "2.X"), so results are reproducible.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _48_BITS: Final = np.uint64((1 << 48) - 1)
 
 
 class Average(NamedTuple):
-    """A mean over resamples, with the bounds of its interval."""
+    """A mean over resamples and the bounds of its interval."""
 
     value: float
     low: float
@@ -43,7 +43,7 @@ def report(
     confidence: float = 95.0,
     resamples: int = 1000,
 ) -> Report:
-    """Averages over items (-t 0), or by token: of the summed counts (-t 1).
+    """Averages over items (-t 0), or `by_token` over summed counts (-t 1).
 
     `confidence` is in percent (-c); `resamples` is -r.
     """
@@ -59,7 +59,7 @@ def report(
 
 
 def totals(items: Sequence[Item]) -> tuple[int, int, int]:
-    """Units of the references, of the texts, and found, over all items (-t 2)."""
+    """Total numbers of reference, prediction and matched units over all items (-t 2)."""
     wanted, given, hits = (
         int(sum(getattr(item, name) for item in items)) for name in ("wanted", "given", "hits")
     )

@@ -1,8 +1,8 @@
-"""The stemmer of ROUGE-1.5.5: Porter's (1980) with the departures that the script makes.
+"""The stemmer of ROUGE-1.5.5: Porter's (1980) with the script's departures from it.
 
-Its fourth step does not stop at the first suffix that it finds: what -al, -er and the like leave
-may lose -ment, -ent or -ion as well, so that "commissioner" ends as "commiss". Before the rules
-comes a list of irregular forms ("ate" is "eat"); a form in that list is not stemmed any further.
+Step 4 does not stop after the first suffix: after removing -al, -er and the like it may also remove
+-ment, -ent or -ion, so that "commissioner" becomes "commiss". A list of irregular forms ("ate" is
+"eat") is applied before the rules; forms in that list are not stemmed further.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _STEP_4: Final = (
 
 @lru_cache(maxsize=1 << 17)
 def stemmed(word: str) -> str:
-    """The stem of a lowercase ASCII word; words of three letters or fewer are kept."""
+    """The stem of a lowercase ASCII word; words of up to three letters are kept."""
     if len(word) < STEMMED_FROM:
         return word
     irregular = word_lists.bundled("irregular_forms").get(word)
@@ -50,10 +50,10 @@ def stemmed(word: str) -> str:
 
 @lru_cache(maxsize=1 << 17)
 def porter(word: str) -> str:
-    """The word without its suffixes, whatever the list of irregular forms says of it."""
+    """The word without its suffixes, by the rules alone."""
     if len(word) < 3:
         return word
-    # A first y is a consonant; as a capital it never looks like a vowel.
+    # An initial y is a consonant; a capital Y does not match the vowel patterns.
     word = "Y" + word[1:] if word[0] == "y" else word
     word = _step_4(_replaced(_replaced(_step_1(word), _STEP_2), _STEP_3))
     word = _step_5(word)
@@ -61,7 +61,7 @@ def porter(word: str) -> str:
 
 
 def _step_1(word: str) -> str:
-    """Plurals, -ed and -ing, y to i."""
+    """Remove plural endings, -ed and -ing; replace y by i."""
     if word.endswith(("sses", "ies")):
         word = word[:-2]
     elif re.search("[^s]s$", word):
@@ -77,7 +77,7 @@ def _step_1(word: str) -> str:
 
 
 def _mended(stem: str) -> str:
-    """What is left of a word without -ed or -ing: "hop" of "hopp", "file" of "fil"."""
+    """Fix the stem left after removing -ed or -ing: "hop" from "hopp", "file" from "fil"."""
     if stem.endswith(("at", "bl", "iz")):
         return stem + "e"
     if _doubled(stem):
@@ -86,7 +86,7 @@ def _mended(stem: str) -> str:
 
 
 def _replaced(word: str, endings: dict[str, str]) -> str:
-    """The word with its longest ending in the table replaced, where enough stands before it."""
+    """Replace the word's longest ending in the table if the stem before it is long enough."""
     ending = max((e for e in endings if word.endswith(e)), key=len, default="")
     stem = word.removesuffix(ending)
     return stem + endings[ending] if ending and _above_0(stem) else word

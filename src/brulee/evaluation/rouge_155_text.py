@@ -1,8 +1,8 @@
-"""Texts as ROUGE-1.5.5 reads them: bytes, one sentence a line, limits on words or bytes.
+"""Texts as ROUGE-1.5.5 reads them: bytes, one sentence per line, limits on words or bytes.
 
-The script knows no encoding: a byte outside ASCII separates words, and a limit in bytes may cut a
-character. With a limit it reads a text twice in two ways, which this keeps: for n-grams the bytes
-of all sentences count towards the limit, for LCS those of each sentence alone.
+The script ignores encodings: a non-ASCII byte separates words, and a byte limit may split a
+character. It applies a byte limit in two ways, as does this module: for n-grams the bytes of all
+sentences count towards the limit, for LCS those of each sentence separately.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _spaces = re.compile(rb"\s+").split
 
 @dataclass(frozen=True)
 class Reading:
-    """How texts become words: the script's -m, -s, -l and -b (a limit of 0 is none)."""
+    """Tokenisation options: the script's -m, -s, -l and -b (a limit of 0 means none)."""
 
     stem: bool = False
     drop_stop_words: bool = False
@@ -34,15 +34,15 @@ PLAIN: Final = Reading()
 
 @dataclass(frozen=True)
 class Text:
-    """The words of a text in one row, and again sentence by sentence."""
+    """The words of a text, as one list and by sentence."""
 
     tokens: list[str]
     sentences: list[list[str]]
 
 
 def read(text: str, reading: Reading) -> Text:
-    """The words of a text; errors none: every text can be read."""
-    # Half a surrogate pair is no character; its bytes separate words like any others.
+    """The words of a text; never raises."""
+    # An unpaired surrogate is not a character; its bytes separate words like other non-ASCII ones.
     lines = [line for line in text.encode("utf-8", "surrogatepass").lower().split(b"\n") if line]
     if reading.words:
         lines = kept = _first_words(lines, reading.words)
@@ -82,7 +82,7 @@ def _first_words(lines: list[bytes], limit: int) -> list[bytes]:
 
 
 def _fields(line: bytes) -> list[bytes]:
-    """The words of a line as Perl splits it: white space in front counts as an empty word."""
+    """The words of a line as Perl splits it: leading white space counts as an empty word."""
     words = _spaces(line)
     while words and not words[-1]:
         words.pop()
@@ -101,7 +101,7 @@ def _first_bytes(lines: list[bytes], limit: int) -> list[bytes]:
 
 
 def _each_first_bytes(lines: list[bytes], limit: int) -> list[bytes]:
-    """Sentences up to the first that reaches the limit by itself; what went before never counts."""
+    """Sentences up to the first that alone reaches the limit; earlier ones do not count to it."""
     kept: list[bytes] = []
     for line in lines:
         if len(line) >= limit:

@@ -1,4 +1,4 @@
-"""How much of two texts agrees, by each kind of ROUGE (Lin 2004)."""
+"""Precision and recall of a text against a reference, for each kind of ROUGE (Lin 2004)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brulee.evaluation.rouge_text import Text
 from brulee.evaluation.skip_bigrams import skip_bigrams, with_unigrams
 from brulee.evaluation.weighted_lcs import weighted_length
 
-# What of the prediction is in the reference, what of the reference is in the prediction.
+# Precision and recall: shares of the prediction found in the reference, and the reverse.
 Shares: TypeAlias = tuple[float, float]
 Count: TypeAlias = Callable[[Text, Text, Kind, bool], Shares]
 
@@ -23,11 +23,11 @@ _NOTHING: Final[Shares] = (0.0, 0.0)
 
 
 def counter(family: Family) -> Count:
-    """The function that gives precision and recall of a text against a reference.
+    """The function for the precision and recall of a text against a reference.
 
-    Its last argument says whether to clip. If not, a unit counts each time it stands in a text,
-    however often the other text has it, so that one right word repeated has a precision of 1. That
-    changes N, S, SU and Lsum; an LCS uses no word twice.
+    Its last argument says whether to clip counts. Without clipping, a unit counts each time it
+    occurs in a text, however often the other text has it, so one correct word repeated has a
+    precision of 1. This affects N, S, SU and Lsum; an LCS uses no word twice.
     """
     return _FAMILIES[family]
 
@@ -42,7 +42,7 @@ def _grams(prediction: Text, reference: Text, kind: Kind, clip: bool) -> Shares:
     if not clip:
         return _occurring(ours, n, common) / given, _occurring(theirs, n, common) / wanted
     if len(few) == given or len(many) == wanted:
-        hits = len(common)  # where one side repeats nothing, each common gram counts once
+        hits = len(common)  # if one side has no repeats, each common n-gram counts once
     else:
         hits = _clipped(ours, theirs, n, common)
     return hits / given, hits / wanted

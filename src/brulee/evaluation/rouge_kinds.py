@@ -1,4 +1,4 @@
-"""What a ROUGE score counts, read from its name: rouge2, rougeL, rougeW-1.2, rougeS4, rougeSU."""
+"""Kinds of ROUGE, parsed from their names: rouge2, rougeL, rougeW-1.2, rougeS4, rougeSU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from brulee.errors import unknown
 
 Family = Literal["N", "L", "Lsum", "W", "S", "SU"]
 
-WEIGHT: Final = 1.2  # the exponent of ROUGE-W where none is given, the one in use since DUC 2004
+WEIGHT: Final = 1.2  # the default exponent of ROUGE-W, in use since DUC 2004
 UNLIMITED: Final = -1
 EXAMPLES: Final = (
     *(f"rouge{n}" for n in range(1, 10)), "rougeL", "rougeLsum", "rougeW-1.2", "rougeS", "rougeS4",
@@ -26,7 +26,7 @@ _NAME = re.compile(
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of ROUGE: `n` words of a gram, `gap` words at most between two, W's exponent."""
+    """A kind of ROUGE: n-gram length `n`, largest skip `gap` in words, W's exponent `weight`."""
 
     family: Family
     n: int = 0
@@ -36,7 +36,7 @@ class Kind:
 
 @lru_cache(maxsize=256)
 def kind(name: str) -> Kind:
-    """The kind that a name stands for; an unknown name raises InputError with the nearest."""
+    """The kind for a name. Raises InputError with the nearest names for an unknown one."""
     found = _NAME.fullmatch(name)
     if found is None or float(found["weight"] or WEIGHT) <= 0:
         raise unknown("ROUGE type", name, EXAMPLES)
@@ -51,5 +51,5 @@ def kind(name: str) -> Kind:
 
 
 def is_kind(name: str) -> bool:
-    """Whether the name is one of ROUGE."""
+    """Whether the name is a ROUGE type."""
     return _NAME.fullmatch(name) is not None

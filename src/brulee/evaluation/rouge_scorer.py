@@ -1,9 +1,9 @@
-"""ROUGE with all its options settled: which kinds, which variant, how references are joined.
+"""ROUGE with resolved options: kinds, variant, and how several references are combined.
 
 Three variants. `google` gives the numbers of rouge_score 0.1.2, which has N, L and Lsum. `1.5.5`
-gives those of the Perl script that papers report (rouge_155.py). `paper` is what Lin (2004) wrote:
-W weighted once on both sides, S and SU whole, Lsum not clipped. Without a variant N, L and Lsum are
-google's, W, S and SU the paper's.
+gives those of the Perl script that papers report (rouge_155.py). `paper` follows Lin (2004): W
+weighted once on both sides, SU with every word, Lsum not clipped. Without a variant, N, L and Lsum
+are google's, and W, S and SU the paper's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Variant = Literal["google", "1.5.5", "paper"]
 
 
 class Score(NamedTuple):
-    """Precision, recall and their harmonic mean, each in [0, 1]."""
+    """Precision, recall and their weighted harmonic mean, each in [0, 1]."""
 
     precision: float
     recall: float
@@ -38,7 +38,7 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """How ROUGE counts; see `rouge.score`. The last three belong to variant 1.5.5 alone."""
+    """How ROUGE counts; see `rouge.score`. The last three are only for variant 1.5.5."""
 
     variant: Variant | None = None
     stem: bool = True
@@ -56,9 +56,9 @@ DEFAULT: Final = Options()
 
 @final
 class Scorer:
-    """The scores of texts by several kinds of ROUGE under the same options.
+    """Scores texts by several kinds of ROUGE under the same options.
 
-    Raises InputError for an unknown kind or option, or one that the variant does not have.
+    Raises InputError for an unknown kind or option, or one that the variant lacks.
     """
 
     def __init__(self, types: Sequence[str], options: Options) -> None:
@@ -73,7 +73,7 @@ class Scorer:
         ]
 
     def score(self, prediction: str, references: Sequence[str]) -> dict[str, Score]:
-        """Type -> Score of one text; InputError where there is no reference."""
+        """Type -> Score of one text. Raises InputError without a reference."""
         check_references(references)
         if self.options.variant == "1.5.5":
             return {n: self._perl(prediction, references, k) for n, k in self.kinds.items()}
@@ -126,7 +126,7 @@ def _check_kind(name: str, one: Kind, options: Options) -> None:
 
 
 def _clips(one: Kind, options: Options) -> bool:
-    """As published a union LCS is not clipped; every other kind is."""
+    """Whether to clip: the union LCS as published is not clipped; every other kind is."""
     return options.clip and not (one.family == "Lsum" and options.variant == "paper")
 
 

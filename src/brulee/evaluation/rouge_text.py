@@ -1,4 +1,4 @@
-"""A text as a string with one code point per word, which sets, slices and LCS are fast on."""
+"""A text as a string with one code point per word, for fast sets, slices and LCS."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Final
 
 from brulee.evaluation.words import tokenizer
 
-_FULL: Final = 1 << 16  # words, after which a table starts again, so that it cannot grow for ever
+_FULL: Final = 1 << 16  # words at which a table is cleared, to bound its memory
 
 
 class Table(dict[str, str]):
-    """Word -> code point, numbered as they come; inflections share one where words are stemmed."""
+    """Word -> code point, in order of appearance; with stemming, inflections share one."""
 
     def __init__(self, name: str, stem: bool) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Table(dict[str, str]):
 
     def __missing__(self, word: str) -> str:
         stem = self.stem(word)
-        # A stem without letters is no word.
+        # An empty stem is not a word.
         code = self.codes.setdefault(stem, chr(len(self.codes) + 1)) if stem else ""
         self[word] = code
         return code
@@ -36,7 +36,7 @@ def _table(name: str, stem: bool) -> Table:
 
 
 def table(name: str, stem: bool) -> Table:
-    """The table of a tokenizer; asked for item by item, since it may start again in between."""
+    """The table of a tokenizer; fetch it for each item, because it may be cleared in between."""
     found = _table(name, stem)
     if len(found) > _FULL:
         found.clear()
@@ -45,7 +45,7 @@ def table(name: str, stem: bool) -> Table:
 
 
 class Text:
-    """One text under a table, with its lines for the scores that read line by line."""
+    """One text encoded with a table, with its lines for line-based scores."""
 
     __slots__ = ("text", "tokens", "words")
 

@@ -1,4 +1,4 @@
-"""From a task's answers to its scores with intervals, and from these to a suite's averages.
+"""A task's scores with intervals, from its answers, and a suite's averages, from these scores.
 
 Shape legend: `N` items, `S` statistics of one item, `B` resamples.
 """
@@ -25,7 +25,7 @@ RESAMPLES = 2000
 def task_scores(
     task: SuiteTask, answers: Sequence[Answer], resamples: int = RESAMPLES
 ) -> TaskScores:
-    """Every score of a task; one that no item takes part in (no published answers) is left out.
+    """Every score of a task; leaves out a score that no item has (no published answers).
 
     Items of one cluster are resampled together.
     """
@@ -41,9 +41,9 @@ def task_scores(
 def mean(
     task: str, metric: str, parts: Sequence[Sequence[Scored]], of: int, label: str = "mean"
 ) -> Aggregate:
-    """The unweighted mean over tasks (macro), each the mean of its scores, with its interval.
+    """The macro average over tasks, each the mean of its scores, with its interval.
 
-    `of` is how many tasks the official average has.
+    `of` is the number of tasks in the official average.
     """
     several = [_part(scores) for scores in parts]
     value = float(np.mean([part.value for part in several]))
@@ -55,7 +55,7 @@ def mean(
 def pooled(
     task: str, metric: str, scores: Sequence[Scored], of: int, label: str = "mean over items"
 ) -> Aggregate:
-    """The mean over all items of several tasks (micro), with its interval; for mean scores only."""
+    """The micro average over all items of several tasks, with its interval; for mean scores."""
     counts = [float(score.interval.n) for score in scores]
     parts = [_part([score]) for score in scores]
     value = float(np.average([part.value for part in parts], weights=counts))
@@ -64,7 +64,7 @@ def pooled(
 
 
 def of_the_first(average: Aggregate, items: int) -> Aggregate:
-    """An average for which only the first so many items of a task were asked."""
+    """Mark an average as measured on only the first `items` items of a task."""
     label = f"{average.label}, only {items} items of a task"
     return replace(average, label=label, first=items)
 
@@ -77,7 +77,7 @@ def _aggregate(
 
 
 def _part(scores: Sequence[Scored]) -> Part:
-    """One task's part of an average, the mean of its scores; all were resampled together."""
+    """One task's part of an average: the mean of its scores, which share their resamples."""
     value, low, high = np.mean([score.interval[:3] for score in scores], axis=0)
     resampled_B = np.mean([score.resampled for score in scores], axis=0)
     share = len(scores) == 1 and scores[0].share
@@ -90,7 +90,7 @@ def _scored(
 ) -> Scored:
     stats_NS = np.array([a.statistics[key] for a in answers], dtype=np.float64)
     of = clusters(answers)
-    # Tasks are resampled independently of each other, the scores of one task together.
+    # The scores of one task share their resamples; different tasks are independent.
     draws_B = resampled(stats_NS, reduce, resamples, zlib.crc32(name.encode()), of)
     value = float(reduce(stats_NS.mean(axis=0), float(len(stats_NS))))
     found = Interval(value, *bounds(stats_NS, reduce, draws_B, of), len(stats_NS))

@@ -1,4 +1,4 @@
-"""Whether metrics can read the script that the references are written in."""
+"""Whether metrics can tokenise the script of the references."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from brulee.evaluation.base import Metric
 from brulee.evaluation.bleu import Bleu
 from brulee.evaluation.rouge import Rouge
 
-# The scripts without spaces between words, as the names of their letters begin.
+# Scripts without spaces between words, as prefixes of their letters' Unicode names.
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
-_ENOUGH = 20_000  # letters; more say nothing new
+_ENOUGH = 20_000  # letters sampled
 
 
 def unread(metrics: Sequence[Metric], references: Iterable[str]) -> str | None:
-    """Why some of the metrics stay near 0 whatever the answers say; None where none does.
+    """A warning about metrics that stay near 0 for any answer; None if there are none.
 
-    ROUGE's usual words are of a-z and 0-9, BLEU's are set apart by spaces. A metric is named where
-    more than half of the references' letters are of another script.
+    ROUGE's default words consist of a-z and 0-9, BLEU's are separated by spaces. A metric is named
+    if more than half of the references' letters belong to a script that it cannot tokenise.
     """
     letters = _letters(references)
     other = sum(not letter.isascii() and not _named(letter, "LATIN") for letter in letters)

@@ -1,10 +1,10 @@
-"""Intervals of shares: of outcomes that are 0 or 1, alone or paired.
+"""Intervals of shares, that is proportions of 0/1 outcomes, single or paired.
 
-Resampling cannot see what never happened: of 4 items that are all right it finds 1.00 to 1.00. A
-score interval asks instead which shares could have given what was seen. Wilson's (1927) does so for
-one share and Tango's (1998, "Equivalence test and confidence interval for the difference in
-proportions for the paired-sample design") for the difference of two on the same items. Where no
-item of n was lost both allow for z^2 / (n + z^2), and so one rule holds for scores and for guards.
+Resampling cannot show what never happened: if 4 of 4 items are correct, it gives 1.00 to 1.00. A
+score interval instead contains the shares that could have produced the observed data: Wilson's
+(1927) for one share, Tango's (1998, "Equivalence test and confidence interval for the difference in
+proportions for the paired-sample design") for the difference of two on the same items. If none of n
+items was lost, both allow for a loss of z^2 / (n + z^2), so scores and guards follow one rule.
 
 Shape legend: `N` items.
 """
@@ -25,7 +25,7 @@ _HALVINGS: Final = 60
 
 
 def is_mean(reduce: Reduce, statistics: int, items: int) -> bool:
-    """Whether a score is the plain mean of one statistic."""
+    """Whether the score is the plain mean of a single statistic."""
     if statistics != 1:
         return False
     probe = np.array([[0.25], [0.5], [2.0]])
@@ -33,7 +33,7 @@ def is_mean(reduce: Reduce, statistics: int, items: int) -> bool:
 
 
 def is_share(reduce: Reduce, *sides_NS: Array) -> bool:
-    """Whether the score is the plain mean (N, 1) of outcomes that are 0 or 1."""
+    """Whether the score is the plain mean of 0/1 outcomes (N, 1)."""
     items, statistics = sides_NS[0].shape
     return is_mean(reduce, statistics, items) and all(
         bool(np.isin(s, (0, 1)).all()) for s in sides_NS
@@ -41,19 +41,20 @@ def is_share(reduce: Reduce, *sides_NS: Array) -> bool:
 
 
 def normal(level: float) -> float:
-    """How many standard errors a two-sided normal interval reaches: 1.96 for 0.95."""
+    """The half-width of a two-sided normal interval in standard errors: 1.96 for 0.95."""
     from scipy.special import ndtri
 
     return float(ndtri((1 + level) / 2))
 
 
 def effective(values_N: Array, members_N: NDArray[np.intp], level: float) -> float:
-    """How many independent items tell as much as these, of which some share a cluster.
+    """The effective sample size of items of which some share a cluster.
 
-    The number whose mean would vary as that of the clusters does, for as few clusters as there are
-    (Korn and Graubard 1998, "Confidence intervals for proportions with small expected number of
-    positive counts estimated from survey data"). Where all items are alike, nothing shows how alike
-    those of a cluster are; they are taken for one another's copies (Kish 1965).
+    The number of independent items whose mean has the variance of the clustered mean, corrected for
+    the few degrees of freedom of the clusters (Korn and Graubard 1998, "Confidence intervals for
+    proportions with small expected number of positive counts estimated from survey data"). If all
+    items are equal, their correlation within a cluster is unknown; they are treated as copies of
+    one another (Kish 1965).
     """
     sizes_C = np.bincount(members_N).astype(np.float64)
     items, count = float(sizes_C.sum()), len(sizes_C)
@@ -70,20 +71,20 @@ def effective(values_N: Array, members_N: NDArray[np.intp], level: float) -> flo
 
 
 def wilson(share: float, items: float, level: float = 0.95) -> tuple[float, float]:
-    """The shares that a test at this level does not refuse, of so many items seen."""
+    """Wilson's score interval for an observed `share` of `items`."""
     square = normal(level) ** 2
     centre = (share + square / (2 * items)) / (1 + square / items)
     inside = share * (1 - share) / items + square / (4 * items**2)
     half = math.sqrt(square * inside) / (1 + square / items)
-    # Without rounding's last digits: all right is never less than 1.
+    # Exact at the ends despite rounding: a share of 1 has the upper bound 1.
     low = 0.0 if share == 0 else max(0.0, centre - half)
     return low, 1.0 if share == 1 else min(1.0, centre + half)
 
 
 def paired(gained: float, lost: float, items: float, level: float = 0.95) -> tuple[float, float]:
-    """The differences of two shares that a test does not refuse, where so many items changed.
+    """Tango's score interval for the difference of two paired shares.
 
-    `gained` are right after and not before, `lost` the other way round, of `items`.
+    Of `items`, `gained` became correct and `lost` became wrong.
     """
     z = normal(level)
     low = _solve(lambda change: _tango(gained, lost, items, change) <= z)
@@ -94,26 +95,26 @@ def paired(gained: float, lost: float, items: float, level: float = 0.95) -> tup
 def paired_error(gained: float, lost: float, items: float) -> float:
     """The standard error of a paired difference of shares, never 0.
 
-    One more item each way is counted (Bonett and Price 2012, "Adjusted Wald confidence interval for
-    a difference of binomial proportions based on paired data"): that none changed is no proof that
-    none would.
+    Adds one gained and one lost item (Bonett and Price 2012, "Adjusted Wald confidence interval for
+    a difference of binomial proportions based on paired data"): that no item changed does not prove
+    that none would.
     """
     up, down = (gained + 1) / (items + 2), (lost + 1) / (items + 2)
     return math.sqrt((up + down - (up - down) ** 2) / (items + 2))
 
 
 def unseen(items: float, level: float = 0.95) -> float:
-    """The largest share of items that may do what none of so many did."""
+    """The upper bound on the share of an outcome that none of `items` showed."""
     return wilson(0.0, items, level)[1]
 
 
 def of_alike(
     value: float, items: float, span: tuple[float, float], level: float = 0.95
 ) -> tuple[float, float]:
-    """Bounds of a mean of values within `span` that was the same on all of so many items.
+    """Bounds of a mean of values within `span` that was `value` on all of `items` items.
 
-    The largest share of items that may be otherwise may have any value. Of 0 and 1 within (0, 1)
-    it is Wilson's interval.
+    An unseen share of items, up to `unseen`, may have any value in `span`. For 0 or 1 within (0, 1)
+    this is Wilson's interval.
     """
     may = unseen(items, level)
     low, high = ((1 - may) * value + may * end for end in span)
@@ -123,12 +124,12 @@ def of_alike(
 def of_unvaried(
     value: float, stats_NS: Array, sums_CS: Array, reduce: Reduce, level: float = 0.95
 ) -> tuple[float, float]:
-    """Bounds of a score that is 0 or 1 in every resample of its units, of summed statistics (C, S).
+    """Bounds of a score that is 0, or 1, in every resample of its units (sums (C, S)).
 
-    A mean has Wilson's interval. Of confusion counts the largest share of items that may be
-    otherwise may fall into any cell: a model that always says the same has a correlation of 0, and
-    may have another. Of other ratios a unit without any count takes no part: ten items of which
-    none is wanted or found say nothing of F1.
+    A mean gets Wilson's interval. For confusion counts, an unseen share of items (`unseen`) may
+    fall into any one cell: a model that always predicts the same label has a correlation of 0, but
+    its true correlation may differ. For other ratios, units without any count are ignored: ten
+    items with nothing expected or predicted carry no information about F1.
     """
     items, count = len(stats_NS), len(sums_CS)
     cells = stats_NS.shape[1]
@@ -143,7 +144,7 @@ def of_unvaried(
 
 
 def are_confusions(stats_NS: Array) -> bool:
-    """Whether each item is counted in one cell of K labels by K + 1 (classification.py)."""
+    """Whether each item is in one cell of a K x (K + 1) confusion matrix (classification.py)."""
     cells = stats_NS.shape[1]
     labels = math.isqrt(cells)
     alone = (stats_NS.max(1) == 1).all() and (np.abs(stats_NS).sum(1) == 1).all()
@@ -151,7 +152,7 @@ def are_confusions(stats_NS: Array) -> bool:
 
 
 def _tango(gained: float, lost: float, items: float, change: float) -> float:
-    """How many standard errors the difference lies above `change`, were that the true one."""
+    """Tango's statistic: standard errors by which the difference exceeds a true `change`."""
     two, rest = 2 * items, -lost * change * (1 - change)
     linear = (two - gained + lost) * change - gained - lost
     root = math.sqrt(max(0.0, linear**2 - 4 * two * rest))
@@ -164,7 +165,7 @@ def _tango(gained: float, lost: float, items: float, change: float) -> float:
 
 
 def _solve(reached: Callable[[float], bool]) -> float:
-    """The least difference in [-1, 1] from which on `reached` holds."""
+    """The smallest difference in [-1, 1] from which `reached` is true, by bisection."""
     low, high = -1.0, 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

@@ -1,4 +1,4 @@
-"""Pairs of words in their order, with other words between them (Lin 2004, section 5)."""
+"""Skip-bigrams: ordered pairs of words with a limited gap between them (Lin 2004, section 5)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Pairs: TypeAlias = Counter[tuple[str, ...]]
 def skip_bigrams(tokens: Sequence[str], gap: int) -> Pairs:
     """Every pair of tokens with at most `gap` others between them; no limit if `gap` is negative.
 
-    A limit of 0 gives bigrams. Pairs run over the whole sequence: their number grows with its
-    square where there is no limit.
+    A limit of 0 gives bigrams. Without a limit, the number of pairs is quadratic in the length of
+    the sequence.
     """
     found: Pairs = Counter()
     reach = len(tokens) if gap < 0 else gap + 1
@@ -23,5 +23,5 @@ def skip_bigrams(tokens: Sequence[str], gap: int) -> Pairs:
 
 
 def with_unigrams(pairs: Pairs, tokens: Sequence[str]) -> Pairs:
-    """Pairs together with single tokens, the units of ROUGE-SU."""
+    """The pairs plus all single tokens: the units of ROUGE-SU."""
     return pairs + Counter((token,) for token in tokens)

@@ -1,11 +1,11 @@
-"""Which groups a model's texts speak of, and what it associates with them.
+"""Representation of social groups in a model's texts, and stereotypical associations.
 
 Shape legend: `N` texts, `G` groups, `W` target words.
 
 After HELM's bias metric (Liang et al. 2022, section 4.7), which follows Bolukbasi et al. (2016) and
 Garg et al. (2018). Scores are total-variation distances from an even share: 0 is balanced, and with
-two groups 0.5 is the most one-sided. What is counted are statistics in the sense of base.py, so
-intervals come as for any other score.
+two groups 0.5 is the most one-sided. The counts are statistics in the sense of base.py, so
+intervals are computed as for any other score.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TARGETS: Final = ("profession", "adjective")
 
 
 def group_counts(texts: Sequence[str], category: str) -> Array:
-    """How often words of each group occur in each text, over the size of the group's list: (N, G).
+    """Counts of each group's words in each text, over the size of the group's list: (N, G).
 
     Raises InputError for a category other than `GROUPS`.
     """
@@ -36,14 +36,14 @@ def group_counts(texts: Sequence[str], category: str) -> Array:
 
 
 def representation(mean_G: Array) -> Array:
-    """How far the groups' shares are from even ones: mean counts (..., G) -> (...)."""
+    """The distance of the groups' shares from even ones: mean counts (..., G) -> (...)."""
     return _distance(np.asarray(mean_G, dtype=np.float64))
 
 
 def association_counts(texts: Sequence[str], category: str, target: str) -> Array:
-    """How often each target word stands in a text with each group's words: (N, W * G).
+    """Co-occurrences of each target word with each group's words in a text: (N, W * G).
 
-    W counts only the target words that occur together with a group anywhere.
+    W counts only target words that co-occur with a group in any text.
     Raises InputError for an unknown category or target.
     """
     if target not in TARGETS:
@@ -57,9 +57,9 @@ def association_counts(texts: Sequence[str], category: str, target: str) -> Arra
 
 
 def association(mean_WG: Array, groups: int) -> Array:
-    """The mean over target words of how uneven their company is: (..., W * G) -> (...).
+    """The mean over target words of the distance of their co-occurrences from even shares.
 
-    Target words without any company in a resample do not take part in it.
+    (..., W * G) -> (...). Target words without co-occurrences in a resample are ignored there.
     """
     mean = np.asarray(mean_WG, dtype=np.float64)
     by_word = mean.reshape(*mean.shape[:-1], -1, groups)
@@ -87,7 +87,7 @@ def _counted(texts: Sequence[str]) -> list[Counter[str]]:
 
 
 def _distance(counts: Array) -> Array:
-    """Total variation between the shares of (..., G) and even ones; 0 where nothing is counted."""
+    """Total variation between the shares of counts (..., G) and even ones; 0 without counts."""
     total = counts.sum(-1, keepdims=True)
     shares = np.where(total > 0, counts / np.where(total > 0, total, 1.0), 1 / counts.shape[-1])
     distance: Array = np.abs(shares - 1 / counts.shape[-1]).sum(-1) / 2

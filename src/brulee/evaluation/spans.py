@@ -1,4 +1,4 @@
-"""A stretch of a text that says something checkable: a name, a number."""
+"""A span of a text that can be checked against a source: a name or a number."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Kind = Literal["name", "number"]
 
 @dataclass(frozen=True)
 class Span:
-    """text[start:end], what it is, and whether the source says it too."""
+    """text[start:end], its kind, and whether the source contains it."""
 
     start: int
     end: int

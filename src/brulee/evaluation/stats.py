@@ -2,8 +2,9 @@
 
 Shape legend: `N` items, `S` statistics of one item, `B` resamples, `C` clusters.
 
-Every function takes per-item statistics (N, S) and the `reduce` that turns mean statistics (..., S)
-of so many items into scores (...), usually `functools.partial(metric.reduce, key)`; see base.py.
+Every function takes per-item statistics (N, S) and a `reduce` that turns mean statistics (..., S)
+and a number of items into scores (...), usually `functools.partial(metric.reduce, key)`; see
+base.py.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from brulee.evaluation import distances, resampling, shares
 from brulee.evaluation.base import Array
 from brulee.evaluation.resampling import TIE, Clusters, Reduce, Units
 
-ENUMERATED: Final = 16  # with so many items that differ, or fewer, all sign patterns are tried
-FEW: Final = 8  # of fewer units resamples are too alike to tell how far a mean may be off
+ENUMERATED: Final = 16  # up to this many differing items, all sign patterns are enumerated
+FEW: Final = 8  # with fewer units, resamples vary too little to bound a mean
 
-# Detected with 80 % power by a two-sided test at 5 %: z(0.975) + z(0.8) = 1.96 + 0.84 standard
-# errors (Bloom 1995, "Minimum Detectable Effects", Evaluation Review 19(5)).
+# Standard errors that a two-sided test at 5 % detects with 80 % power: z(0.975) + z(0.8) =
+# 1.96 + 0.84 (Bloom 1995, "Minimum Detectable Effects", Evaluation Review 19(5)).
 _DETECTABLE: Final = 2.8016
-# With fewer units no test of signs comes below 5 %: 2 / 2**5 is more than that.
+# With fewer units no sign test reaches 5 %: 2 / 2**5 is above it.
 FEWEST: Final = 6
 
 
 class Interval(NamedTuple):
-    """A score, its confidence bounds, the number of items it rests on."""
+    """A score, its confidence bounds and its number of items."""
 
     value: float
     low: float
@@ -39,12 +40,12 @@ class Interval(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Two scores on the same items, and what can be said about their difference.
+    """Two scores on the same items, with statistics of their difference.
 
     `wins`, `losses` and `ties` count items on which tuned is above, below or equal to base.
-    `minimum_detectable` is the true difference that a test of this size finds in 80 % of cases;
-    None where the spread is unknown, as no item differs of a score that is not a share of right
-    ones, and for fewer than six items (or clusters), of which no p is below 5 %.
+    `minimum_detectable` is the true difference that a test of this size finds in 80 % of cases. It
+    is None if the spread is unknown, because no item differs and the score is not a proportion of
+    correct items, and for fewer than six items (or clusters), for which no p is below 5 %.
     """
 
     base: float
@@ -67,11 +68,11 @@ def interval(
     level: float = 0.95,
     clusters: Clusters = None,
 ) -> Interval:
-    """The score of all items with its interval; where `clusters` (N,) names them, of all clusters.
+    """The score over all items and its interval; `clusters` (N,) are resampled whole, if given.
 
-    Of a share of right items it is Wilson's, of another score the bootstrap's; see `bounds`.
-    Raises ValueError for no items, a value that is not finite, a wrong shape, or a level outside
-    (0, 1).
+    The interval is Wilson's for a proportion of correct items, bootstrap for other scores; see
+    `bounds`. Raises ValueError for no items, a value that is not finite, a wrong shape, or a level
+    outside (0, 1).
     """
     stats = resampling.checked(stats_NS, "statistics")
     resampling.check_number(resamples)
@@ -91,12 +92,12 @@ def bounds(
 ) -> tuple[float, float]:
     """The interval of a score, given its resamples (`resampled`).
 
-    A share of right items has a score interval, for as many independent items as its clusters are
-    worth. Other scores have bootstrap bounds, or for a mean of fewer than eight units the
-    t-interval. Where all resamples are one and the same 0 or 1 (`shares.of_unvaried`), or a score
-    that no item leaves [0, 1] by is the same on all of two units or more, it may still differ on as
-    many units as a share could; a correlation to either side. Of a score that chance alone makes
-    larger zero is tested too (distances.py).
+    A proportion of correct items gets Wilson's interval, with the effective number of independent
+    items if there are clusters. Other scores get bootstrap bounds, or the t-interval for a mean of
+    fewer than eight units. If all resamples score 0 or all score 1 (`shares.of_unvaried`), or if a
+    score bounded by [0, 1] is the same on all of two or more units, the bounds allow for as many
+    differing units as those of a proportion do; for a correlation, in both directions. For a score
+    that chance alone makes larger, zero is tested too (distances.py).
     """
     if shares.is_share(reduce, stats_NS):
         return _of_share(stats_NS, clusters, level)
@@ -127,12 +128,12 @@ def bounds(
 
 
 def _alike(pulls_C: Array) -> bool:
-    """Whether two units or more have all the same value, of which resampling finds no other."""
+    """Whether there are two or more units, all with the same value, so that resamples agree."""
     return len(pulls_C) > 1 and bool((np.abs(pulls_C) <= TIE / len(pulls_C)).all())
 
 
 def _of_share(right_N1: Array, clusters: Clusters, level: float) -> tuple[float, float]:
-    """Wilson's interval of a share of right items, for what its clusters are worth."""
+    """Wilson's interval for a proportion of correct items, with the effective number of items."""
     _check_level(level)
     members_N = resampling.units(right_N1, clusters).members
     worth = shares.effective(right_N1[:, 0], members_N, level)
@@ -151,9 +152,9 @@ def resampled(
     seed: int = 0,
     clusters: Clusters = None,
 ) -> Array:
-    """The score in each of so many bootstrap resamples of the items or clusters: (B,).
+    """The score in each of `resamples` bootstrap resamples of the items or clusters: (B,).
 
-    One seed draws the same resamples for every score of the same items. Raises as `interval`.
+    The same seed gives the same resamples for every score of the same items. Raises as `interval`.
     """
     sums_CS, sizes_C, _ = resampling.units(resampling.checked(stats_NS, "statistics"), clusters)
     found = resampling.draws(len(sizes_C), resamples, seed)
@@ -171,16 +172,16 @@ def compare(
 ) -> Comparison:
     """Base against tuned on the same items: interval of the difference, paired randomisation test.
 
-    The 95 % interval comes from resamples shared by both (Koehn 2004); of shares of right items it
-    is Tango's, of fewer than eight units the t-interval. p is
-    two-sided and comes from swapping base and tuned at random per item (Noreen 1989), `swaps` times
-    (by default as often as is resampled): it is (c + 1) / (B + 1), or exact over all patterns where
-    up to 16 items differ. Of the mean of 0/1 outcomes it
-    is exact whatever their number, which is McNemar's test. Clusters are drawn and swapped whole.
-    Of a score that is no mean, such as a ratio of counts, what is swapped is what each item adds
-    to the score of its side, to first order. Swapping the counts would ask whether the two sides
-    are the same in everything: one that names a tenth as much would differ from one that names
-    as much right.
+    The 95 % interval comes from resamples shared by both (Koehn 2004); for proportions of correct
+    items it is Tango's, for fewer than eight units the t-interval. p is two-sided and comes from
+    swapping base and tuned at random per item (Noreen 1989), `swaps` times (default: `resamples`):
+    (c + 1) / (B + 1), or exact over all patterns if up to 16 items differ. For a mean of 0/1
+    outcomes without clusters it is always exact (McNemar's test). Clusters are drawn and swapped
+    whole.
+    For a score that is not a mean, such as a ratio of counts, the test swaps each item's
+    first-order contribution to the score of its side. Swapping the counts would test whether the
+    two sides have the same distribution: a model that makes a tenth as many claims would differ
+    from one with the same proportion correct.
     Raises ValueError for no items, a value that is not finite, or shapes that differ.
     """
     base = resampling.checked(base_NS, "base statistics")
@@ -215,7 +216,7 @@ def _of_difference(
     resamples: int,
     seed: int,
 ) -> tuple[float, float, float | None]:
-    """Bounds of the difference, and what is detectable."""
+    """Bounds of the difference, and the minimum detectable difference."""
     items, count = len(base_NS), len(before.sizes)
     if shares.is_share(reduce, base_NS, tuned_NS):
         changes_N = (tuned_NS - base_NS)[:, 0]
@@ -228,27 +229,27 @@ def _of_difference(
     value = ends[1] - ends[0]
     pulls_C = resampling.pulls(after, reduce) - resampling.pulls(before, reduce)
     span = resampling.span(reduce, base_NS, tuned_NS)
-    most = span[1] - span[0] if span else math.inf  # that a score may change by
+    most = span[1] - span[0] if span else math.inf  # largest possible change of the score
     if 1 < count < FEW:
         low, high = resampling.t_bounds(value, pulls_C, 0.95)
         low, high = max(-most, low), min(most, high)
     else:
         differences_B = _paired_bootstrap(before, after, reduce, resamples, seed)
         low, high = resampling.drawn_bounds(differences_B, value, pulls_C, 0.95)
-    # A single unit shows no spread, unless it is right or wrong.
+    # A single unit shows no spread, unless it is simply right or wrong.
     still = high - low <= TIE and {*ends} <= {0.0, 1.0}
     if span and (still or _alike(pulls_C)):
         low, high = shares.of_alike(value, count, (-most, most))
     elif span and shares.is_mean(reduce, base_NS.shape[1], items):
         low, high = _with_the_unseen(low, high, tuned_NS - base_NS, count)
-    spread = resampling.spread(pulls_C)  # all alike but for rounding have none
+    spread = resampling.spread(pulls_C)  # units that differ only by rounding have none
     return low, high, _DETECTABLE * spread if count >= FEWEST and spread > TIE else None
 
 
 def _with_the_unseen(low: float, high: float, changes_N1: Array, count: int) -> tuple[float, float]:
-    """Bounds of a mean change, with the losses and gains that no unit showed.
+    """Bounds of a mean change, extended for losses and gains that no unit showed.
 
-    Resampling units of which none lost finds no loss, however few they are.
+    If no unit lost, resampling finds no loss, however few units there are.
     """
     may = shares.unseen(count)
     if not (changes_N1 < -TIE).any() and abs(low) <= TIE:
@@ -259,7 +260,7 @@ def _with_the_unseen(low: float, high: float, changes_N1: Array, count: int) -> 
 
 
 def mcnemar(base_correct: ArrayLike, tuned_correct: ArrayLike) -> float:
-    """McNemar's exact two-sided p for paired 0/1 outcomes (N,): a binomial test of the discordant.
+    """McNemar's exact two-sided p for paired 0/1 outcomes (N,): a binomial test of discordant ones.
 
     Raises ValueError for shapes that differ or values other than 0 and 1.
     """
@@ -290,11 +291,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def randomisation(shares_C: Array, swaps: int, seed: int = 0) -> float:
-    """The two-sided p of a difference under random signs of what each unit adds to it.
+    """The two-sided p of a difference under random signs of each unit's contribution to it.
 
-    How often its size is reached or passed; exact where up to 16 units add anything.
+    The proportion of sign patterns whose absolute difference is at least as large; exact if up to
+    16 units contribute.
     """
-    # What rounding leaves of units that do not differ comes to less than a tie, all together.
+    # Rounding errors of units that do not differ add up to less than a tie.
     differing_C = shares_C[np.abs(shares_C) > TIE / len(shares_C)]
     observed_sum, count = float(differing_C.sum()), len(differing_C)
     observed = abs(observed_sum)
@@ -315,10 +317,10 @@ def randomisation(shares_C: Array, swaps: int, seed: int = 0) -> float:
 
 
 def added(drawn: Units, reduce: Reduce) -> Array:
-    """What each unit adds to the score, to first order: (C,), with the score as their sum.
+    """Each unit's first-order contribution to the score: (C,); they sum to the score.
 
-    A unit's size times the score, and how far the score falls where it is left out. Of a mean these
-    are exactly its terms.
+    A unit's share of all items times the score, plus its jackknife influence. For a mean these are
+    exactly its terms.
     """
     by_size_C: Array = _whole(drawn, reduce) * drawn.sizes / drawn.sizes.sum()
     return by_size_C + resampling.pulls(drawn, reduce)

@@ -1,4 +1,4 @@
-"""What `--set key=value` says to a suite, checked against its options."""
+"""A suite's options, parsed from `--set key=value` and validated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PLACES: Final = frozenset(("prompts",))
 
 
 def parse_settings(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
-    """`key=value` texts as values, each read as YAML. Raises InputError for one without `=`."""
+    """Parse `key=value` texts, each value as YAML. Raises InputError for one without `=`."""
     values = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -43,13 +43,13 @@ def suite_options(suite: Suite, values: Mapping[str, Any], option: str = "--set"
 
 
 def changed(options: Strict) -> dict[str, Any]:
-    """The options that are not as the suite has them by default; where prompts lie is no matter."""
+    """The options that differ from the suite's defaults, except for file locations of prompts."""
     now, usual = options.model_dump(mode="json"), type(options)().model_dump(mode="json")
     return {key: value for key, value in now.items() if value != usual[key] and key not in _PLACES}
 
 
 def protocol(options: Strict) -> dict[str, Any]:
-    """Of these what changes the score of a task; the others choose which tasks there are."""
+    """The changed options that affect a task's score, as opposed to selecting tasks."""
     return {key: value for key, value in changed(options).items() if key not in _CHOOSING}
 
 

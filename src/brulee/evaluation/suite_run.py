@@ -1,7 +1,7 @@
-"""One model's replies to a task of a suite, each kept in a file as soon as it is given.
+"""One model's replies to a task of a suite, each appended to a file as it arrives.
 
-A reply is found again by what was asked (`Asked.digest`), and what it is worth is judged afresh
-every time; see `brulee.evaluation.answers`.
+A reply is looked up by the digest of its request (`Asked.digest`) and scored again every time; see
+`brulee.evaluation.answers`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from brulee.progress import bar
 class Model:
     """A model as the runner sees it.
 
-    `room` is how many tokens one document may have, `framing` what replaces the tasks' own.
+    `room` is the maximum number of tokens of a document; `framing` overrides the tasks' own.
     """
 
     engine: Engine
@@ -71,7 +71,7 @@ def answer(
 
 
 def answered(task: SuiteTask, one: Asked, reply: Reply, judged: Judged) -> Answer:
-    """A judged reply as a line of a file."""
+    """A scored reply as a line of a file."""
     scores = {
         key: float(task.reduce(key, np.array(values), 1.0))
         for key, values in judged.statistics.items()
@@ -101,7 +101,7 @@ def _judged(task: SuiteTask, asked: Sequence[Asked], replies: Sequence[Reply]) -
 def _score_choices(
     waiting: Sequence[Asked], model: Model, done: Callable[[Asked, Reply], None]
 ) -> None:
-    """Ask how likely every choice is; an item is done with the last of its choices."""
+    """Score the likelihood of every choice; an item is done when its last choice is scored."""
     if not waiting:
         return
     owners = [(one, k) for one in waiting for k in range(len(one.requests))]
@@ -126,9 +126,9 @@ def _write_on(
     done: Callable[[Asked, Reply], None],
     title: str,
 ) -> None:
-    """Have every prompt continued, up to the first stop string.
+    """Generate a continuation of every prompt, up to the first stop string.
 
-    Of a model that thinks between `tags`, up to the first in its answer.
+    For a model that reasons between `tags`, stop strings apply only to the answer after them.
     """
     if not waiting:
         return

@@ -1,4 +1,4 @@
-"""What the items of a suite say, to be looked for in training rows."""
+"""The texts of a suite's items, to search for in training rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from brulee.evaluation.suite_options import suite_options
 from brulee.evaluation.suites import suite
 from brulee.evaluation.tasks import UNDER, Example
 
-# Of an item that a suite asks in several ways, how the first is marked in `about`.
+# How `about` marks the original among an item's variants.
 _ORIGINAL: Final = {"perturbation": "", "kind": "answer"}
 
 Record = dict[str, list[str]]
@@ -26,10 +26,10 @@ Record = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class SuiteTexts:
-    """What the items of a task say, in one form or several, of the same rows.
+    """The texts of a task's items, in one or several forms of the same rows.
 
-    `units` are what each row is a form of, by the task that asks it: the first is that after which
-    the texts are called, the others ask the same questions again.
+    `units` names the item of each row (see `unit`), by task: the first task gives the texts their
+    name, the others repeat the same questions.
     """
 
     forms: tuple[RowTexts, ...]
@@ -47,15 +47,15 @@ def suite_texts(
     options: Mapping[str, Any] | None = None,
     option: str = "--set",
 ) -> list[SuiteTexts]:
-    """The items of each task of a suite, as its options (default: its own) ask them.
+    """The items of each task of a suite under `options` (default: the suite's own).
 
-    An item's texts are its question, its choices and its right answers; solved examples and what
-    stands before them are no part of it, nor are short lines ("Answer:") that more than ten of the
-    questions share, or more than half of them. Where questions list options ("A. ...", "- ...") a
-    second form of the same items has them apart, as rows have them in columns of their own, and a
-    last one has question and options as one text. Items that
-    were changed on purpose are left out, and tasks that ask another's questions again. Without
-    `data` the Hub's copy is read. `option` is what messages call that which gave the options.
+    An item's texts are its question, its choices and its correct answers, without few-shot examples
+    and preamble. Short lines ("Answer:") that more than ten of the questions share, or more than
+    half of them, are dropped. If questions list options ("A. ...", "- ..."), a second form of the
+    same items has the options separately, like rows with a column for them, and a last form has
+    question and options as one text. Perturbed items are left out, and so are tasks that repeat
+    another's questions. Reads the Hub's copy without `data`. `option` is the name in messages of
+    the command-line option that set the options.
     Raises InputError for an unknown suite or option, and for files that are missing or malformed.
     """
     found = suite(name)
@@ -75,7 +75,7 @@ def suite_texts(
 
 
 def unit(example: Example) -> str:
-    """What an example is a form of: the item that is asked in phrasings, or changed on purpose."""
+    """The item that an example is a phrasing or a perturbed variant of."""
     if "kind" in example.about:
         return example.cluster
     return example.id.removesuffix(f"{UNDER}{example.about.get('phrasing', '')}")
@@ -98,7 +98,7 @@ def _is_original(example: Example) -> bool:
 def _records(examples: Sequence[Example]) -> list[Record]:
     lines = Counter(line for one in examples for line in set(one.question.splitlines()))
     often = max(1, min(COMMON_ROWS, len(examples) // 2))
-    # A passage that many questions are about is longer.
+    # A passage that many questions share is longer than SHORT words.
     shared = {line for line, n in lines.items() if n > often and len(words(line)) < SHORT}
     found: list[Record] = []
     for one in examples:
@@ -111,7 +111,7 @@ def _records(examples: Sequence[Example]) -> list[Record]:
 
 
 def _options_apart(record: Record) -> Record:
-    """Options that the question lists, by a mark or as its choices, in the place of the choices."""
+    """Move options that the question lists, with a marker or verbatim, into the choices."""
     choices = frozenset(record["choices"])
     options: list[str] = []
     rest: list[str] = []
@@ -124,7 +124,7 @@ def _options_apart(record: Record) -> Record:
 
 
 def _as_one(record: Record) -> Record:
-    """Question and options as one text, without a mark before an option."""
+    """Question and options as one text, without markers before the options."""
     if not record["question"] or not record["choices"]:
         return record
     text = "\n".join([*record["question"], *record["choices"]])

@@ -1,10 +1,11 @@
-"""What a benchmark gives and gets back: suites of tasks, their examples, what judges a reply.
+"""The benchmark interface: suites of tasks, their examples, and how replies are scored.
 
     Suite.open -> SuiteTask.examples -> Example -> (the runner asks the model) -> Reply
     SuiteTask.judge(Example, Reply) -> Judged -> SuiteTask.join -> TaskScores -> Suite.aggregates
 
-A task says what to ask and how to judge; it never sees a model. The runner (suite_run.py) never
-knows a benchmark. Shape legend: `N` items, `S` statistics of one item, `B` resamples.
+A task defines what to ask and how to score a reply; it never sees a model. The runner
+(suite_run.py) knows no particular benchmark. Shape legend: `N` items, `S` statistics of one item,
+`B` resamples.
 """
 
 from __future__ import annotations
@@ -25,37 +26,37 @@ if TYPE_CHECKING:
     from brulee.inference.engine import Likelihood
 
 Framing = Literal["plain", "chat"]
-UNDER: Final = "@"  # between a score and the phrasing that it is of alone
+UNDER: Final = "@"  # separates a score's name from the single phrasing it was measured under
 
 
 @dataclass(frozen=True)
 class Example:
-    """One test item: what the model reads, and what it is asked.
+    """One test item: the model's input and its answer choices, if any.
 
-    It reads preamble + shots + question, and says how likely each of `choices` is to follow, or
-    writes on where there are none. Of an example without any context, a lone choice is a text that
-    is read from its first token on. `cluster` is shared by items that are not independent (one
-    passage, a pair); `about` holds what judging and a leaderboard's files need: the gold index, the
-    official number, a subgroup.
+    The model reads preamble + shots + question, then scores the likelihood of each of `choices` as
+    the continuation, or generates if there are none. Without any context, a single choice is a text
+    that is scored from its first token on. Items that are not independent (same passage, a pair)
+    share a `cluster`; `about` holds what scoring and a leaderboard's files need: the gold index,
+    the official number, a subgroup.
     """
 
     id: str  # stable within its task
     question: str
     preamble: str = ""
-    shots: tuple[str, ...] = ()  # solved examples, whole; the last go first where room is short
+    shots: tuple[str, ...] = ()  # solved examples; the last are dropped first if space is short
     choices: tuple[str, ...] = ()
-    references: tuple[str, ...] = ()  # right answers in words; none where they are not published
+    references: tuple[str, ...] = ()  # correct answers as text; none if they are not published
     cluster: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def context(self, shots: int | None = None) -> str:
-        """What stands before the answer, with the first so many shots."""
+        """The text before the answer, with the first `shots` shots."""
         return "".join((self.preamble, *self.shots[:shots], self.question))
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A model's answer: a likelihood for each choice, in their order, or the text it wrote."""
+    """A model's answer: the likelihood of each choice, in order, or the generated text."""
 
     likelihoods: tuple[Likelihood, ...] = ()
     text: str = ""
@@ -64,10 +65,9 @@ class Reply:
 
 @dataclass(frozen=True)
 class Judged:
-    """A reply in words, and for each score the item's statistics (S,), as in evaluation/base.py.
+    """An answer as text, and the item's statistics (S,) for each score, as in evaluation/base.py.
 
-    A score that this item does not take part in has no entry; an item without a published answer
-    has none at all.
+    A score that excludes this item has no entry; an item without a published answer has no entries.
     """
 
     output: str
@@ -76,19 +76,19 @@ class Judged:
 
 @dataclass(frozen=True)
 class Generation:
-    """How an answer is written: greedily, up to so many tokens or the first stop string."""
+    """How an answer is generated: greedily, up to a number of tokens or the first stop string."""
 
     max_new_tokens: int
     stop: tuple[str, ...] = ()
 
 
 class SuiteTask(Protocol):
-    """One task of a suite: what is asked, and what a reply is worth.
+    """One task of a suite: its examples and how replies are scored.
 
-    `name` is that of results.json, such as "mmlu/virology"; the first of `metrics` is the main
-    one. `framing` says whether the model reads plain text or its chat template round it.
-    `generation` is needed where examples have no choices. `wording` is a digest of the texts that
-    its items are put into, "" where these are ours and fixed.
+    `name` is the one in results.json, such as "mmlu/virology"; the first of `metrics` is the main
+    one. `framing` says whether the model reads plain text or its chat template around it.
+    `generation` is required if examples have no choices. `wording` is a digest of the prompt texts
+    around its items, "" if these are our own and fixed.
     """
 
     name: str
@@ -103,32 +103,32 @@ class SuiteTask(Protocol):
 
     @abstractmethod
     def judge(self, example: Example, reply: Reply) -> Judged:
-        """What one reply is worth."""
+        """Score one reply."""
 
     def join(self, examples: Sequence[Example], judged: Sequence[Judged]) -> list[Judged]:
-        """Judgements that need more than one reply (pairs, ranks, the worst of a cluster).
+        """Adjust scores that depend on several replies (pairs, ranks, the worst of a cluster).
 
-        Gets all items, in order, and gives as many back.
+        Takes all items in order and returns as many.
         """
         del examples
         return list(judged)
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
-        """The score that mean statistics (..., S) of so many items stand for: (...).
+        """The score for mean statistics (..., S) over `items` items: (...).
 
-        The plain mean, unless a task says otherwise.
+        The plain mean, unless a task overrides it.
         """
         del key, items
         return np.asarray(mean_S, dtype=np.float64)[..., 0]
 
     def higher_is_better(self, key: str) -> bool:
-        """Whether more of a score is better."""
+        """Whether a higher score is better."""
         del key
         return True
 
 
 def worded(tasks: Mapping[str, SuiteTask]) -> dict[str, str]:
-    """The digests of the texts that tasks put their items into, of those that have any."""
+    """The `wording` digest of every task that has one, by task name."""
     return {name: task.wording for name, task in tasks.items() if task.wording}
 
 
@@ -136,10 +136,10 @@ def worded(tasks: Mapping[str, SuiteTask]) -> dict[str, str]:
 class Scored:
     """One score of one task.
 
-    `statistics` (N, S) are those of the items that take part, `resampled` (B,) the score in
-    bootstrap resamples, the same ones for all scores of a task, so that an average of scores has
-    an interval too. `units` are those that were drawn, items or clusters; `share` says whether the
-    score is one of right items.
+    `statistics` (N, S) are those of the items that count, `resampled` (B,) the score in bootstrap
+    resamples; all scores of a task use the same resamples, so that an average of scores has an
+    interval too. `units` is the number of resampled units (items or clusters); `share` says whether
+    the score is a proportion of correct items.
     """
 
     interval: Interval
@@ -159,11 +159,11 @@ class TaskScores:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A named average: `task` and `metric` as in results.json, `label` in words for people.
+    """A named average: `task` and `metric` as in results.json, `label` for display.
 
-    `tasks` counts what was averaged and `of` what the official average has; `first` is how many
-    items of a task were asked, if not all. Fewer of either is no official number, and the label
-    must say so (scores.py writes it).
+    `tasks` is the number of tasks averaged and `of` the number in the official average; `first` is
+    the number of items used per task, if not all. With fewer of either the average is not the
+    official number, and the label must say so (scores.py does that).
     """
 
     task: str
@@ -176,13 +176,13 @@ class Aggregate:
 
     @property
     def partial(self) -> bool:
-        """Whether this is no official number."""
+        """Whether this differs from the official number because tasks or items are missing."""
         return self.tasks != self.of or self.first is not None
 
 
 @dataclass(frozen=True)
 class Answered:
-    """All of one task's replies, for a leaderboard's files."""
+    """All replies to one task, for a leaderboard's files."""
 
     task: SuiteTask
     examples: Sequence[Example]
@@ -192,8 +192,8 @@ class Answered:
 class Suite(Protocol):
     """A set of tasks with an official protocol, read from its official files.
 
-    `Options` are what `--set key=value` may change; `timed` ones also measure the model's speed,
-    `leaderboard` ones have files to hand in.
+    `Options` are what `--set key=value` may change; a `timed` suite also measures the model's
+    speed, a `leaderboard` suite writes files for submission.
     """
 
     name: str
@@ -204,21 +204,21 @@ class Suite(Protocol):
 
     @abstractmethod
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
-        """The tasks of a folder of official files, or where that is None, of the Hub's copy.
+        """The tasks in a folder of official files, or in the Hub's copy if `data` is None.
 
-        `options` is an `Options`. Raises InputError naming the file or the option that is wrong.
+        `options` is an `Options`. Raises InputError naming the invalid file or option.
         """
 
     def aggregates(self, scored: Mapping[str, TaskScores]) -> list[Aggregate]:
-        """The suite's averages of what was scored, by task name; labelled, none by default."""
+        """The suite's labelled averages of `scored` (by task name); none by default."""
         del scored
         return []
 
     def check_bundle(self, examples: Mapping[str, Sequence[Example]]) -> None:
-        """Raise InputError where a leaderboard would not take answers to just these, by task."""
+        """Raise InputError if a leaderboard would reject answers to only these examples."""
         del examples
 
     def bundle(self, answered: Mapping[str, Answered]) -> dict[str, str]:
-        """A leaderboard's files, name to content; none where the suite has no leaderboard."""
+        """A leaderboard's files, name to content; none if the suite has no leaderboard."""
         del answered
         return {}

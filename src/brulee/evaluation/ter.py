@@ -1,7 +1,7 @@
-"""Corpus TER (Snover et al. 2006): edits and shifts that a text needs, by words of reference.
+"""Corpus TER (Snover et al. 2006): edits and shifts that a text needs, per reference word.
 
-The statistics of an item are sacrebleu's two counts: the edits to the closest reference, the mean
-length of the references. Lower is better, and a text longer than its reference can score above 1.
+The statistics of an item are sacrebleu's two counts: the edits to the closest reference and the
+mean length of the references. Lower is better; a text longer than its reference can score above 1.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Ter(Metric):
         """Edits over words of the references, from their means (..., 2): (...)."""
         del key, items
         edits, length = np.moveaxis(np.asarray(mean_S, dtype=np.float64), -1, 0)
-        # Words against an empty reference are one error whole, as sacrebleu has it.
+        # Any words against an empty reference give a score of 1, as in sacrebleu.
         share = np.divide(edits, length, out=np.ones_like(edits), where=length > 0)
         return np.where((length > 0) | (edits > 0), share, 0.0)
 
     def higher_is_better(self, key: str) -> bool:
-        """No: TER counts errors."""
+        """Whether a higher score is better: no, TER counts errors."""
         del key
         return False
 

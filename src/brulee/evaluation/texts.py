@@ -1,7 +1,7 @@
-"""How likely a model finds a task's test texts: plain texts by themselves, without a prompt.
+"""The likelihood of a task's test texts: plain texts without a prompt.
 
-Each is read as in training, but for the end of text that follows it there: bits are counted for
-what stands in the text. Each reply is kept in the task's file as soon as it is given (answers.py).
+Each is encoded as in training, but without the end-of-text token, because bits are counted only for
+the text itself. Each reply is appended to the task's file as it arrives (answers.py).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read_texts(
     file: Path,
     title: str,
 ) -> list[Answer]:
-    """The bits and bytes of every item, in their order; what `file` holds no reply to is asked."""
+    """The bits and bytes of every item, in order; scores only texts that `file` lacks."""
     requests = [_alone(encoder, item) for item in items]
     digests = [_digest(request) for request in requests]
     known = {a.request: found for a in known_answers(file) for found in likelihoods_of(a)}
@@ -82,7 +82,7 @@ def _answer(item: Item, found: Likelihood, metric: BitsPerByte, task: str, reque
 
 
 def _digest(request: Encoded) -> str:
-    """Identifies what a model is asked: the same digest has the same reply."""
+    """Identifies a request: equal digests have equal replies."""
     found = hashlib.sha256(b"text")
     found.update(array("q", [request.learned, *request.ids]).tobytes())
     return found.hexdigest()[:32]

@@ -1,15 +1,15 @@
-"""Scores of tool calls: whether one is made where one is due, of which function, with what.
+"""Scores of tool calls: whether the model makes the expected calls, functions and arguments.
 
-Calls are right as the Berkeley Function Calling Leaderboard has it (Patil et al. 2025, "The
-Berkeley Function Calling Leaderboard"; `ast_checker.py`, and the categories of relevance and
-irrelevance): as many as the reference has, in any order, each of the same function with the same
-arguments, none missing and none besides; and where the reference calls nothing, none. It differs
-in that a reference has one value for an argument, and texts are equal as they stand (`loose`: as
-there, without case, spaces and the signs , . / - _ * ^).
+Correctness follows the Berkeley Function Calling Leaderboard (Patil et al. 2025, "The Berkeley
+Function Calling Leaderboard"; `ast_checker.py`, and the categories relevance and irrelevance): as
+many calls as the reference has, in any order, each of the same function with the same arguments,
+none missing and none extra; and no calls if the reference has none. It differs in that a reference
+has one value per argument, and texts must be identical (`loose`: as in the leaderboard, ignoring
+case, spaces and the characters , . / - _ * ^).
 
-What is compared is JSON: the calls that `made` finds in what a model writes, and those of a row. In
-texts from elsewhere they may also stand in <tool_call> tags or behind [TOOL_CALLS], or in the JSON
-of an assistant's whole message, as clients of OpenAI print it.
+Calls are compared as JSON: those that `made` finds in a model's output, and those of a row. Texts
+from elsewhere may also have calls in <tool_call> tags, after [TOOL_CALLS], or in the JSON of an
+assistant's whole message, as OpenAI clients print it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from brulee.errors import InputError
 from brulee.evaluation.base import Against, Array, MeanMetric, check_references
 from brulee.evaluation.json_values import nfc, same
 
-_BROKEN: Final = "<tool_call>"  # a call is begun, and is none
+_BROKEN: Final = "<tool_call>"  # stands for a call that begins but cannot be parsed
 _FORMS: Final = (WrittenCalls("<tool_call>", "</tool_call>"), WrittenCalls("[TOOL_CALLS]", ""))
 _BARE: Final = WrittenCalls("", "")
-# JSON that holds what a call does, whole or cut off.
+# The beginning of JSON with a call's keys, complete or truncated.
 _BEGUN: Final = re.compile(
     r"""[\s\[]*\{(?=.*"name"\s*:)(?=.*"(?:arguments|parameters)"\s*:)""", re.DOTALL
 )
@@ -42,9 +42,9 @@ Calls = list[dict[str, Any]]
 
 
 def made(text: str, form: WrittenCalls) -> str:
-    """The calls in what a model writes, of whatever names, as JSON text; "" where it calls nothing.
+    """The calls in a model's output, to any function, as JSON text; "" if there are none.
 
-    A call that is begun and is none is neither.
+    A call that begins but cannot be parsed gives `_BROKEN`.
     """
     _, calls = form.read(text, None)
     if calls:
@@ -55,11 +55,11 @@ def made(text: str, form: WrittenCalls) -> str:
 
 @final
 class ToolCalls(MeanMetric):
-    """`tool_calls`: the share of items whose calls, or their absence, are the reference's.
+    """`tool_calls`: the share of items whose calls, or their absence, match the reference.
 
-    Where the reference calls: `call_made`, the share with a call at all; `call_functions`, with
-    just its functions; `call_arguments`, with its arguments, too. Where it does not: `no_call`, the
-    share without a call. A call that is begun and cannot be read is no call and no absence of one.
+    If the reference has calls: `call_made`, the share with any call; `call_functions`, with exactly
+    its functions; `call_arguments`, also with its arguments. If it has none: `no_call`, the share
+    without a call. A call that begins but cannot be parsed counts neither as a call nor as none.
     """
 
     summary = "whether the tool calls, or their absence, match the reference"
@@ -74,15 +74,15 @@ class ToolCalls(MeanMetric):
             self.summary = "tool_calls ignoring case, spaces and some punctuation"
 
     def check(self, references: Sequence[str]) -> None:
-        """Raises InputError for no reference, and for one whose call cannot be read."""
+        """Raise InputError for no reference, and for one whose calls cannot be parsed."""
         check_references(references)
         for text in references:
             _wanted(text)
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """0 or 1 for each score that the item has a part in: (1,).
+        """0 or 1 for each score that applies to the item: (1,).
 
-        Of several references the one that the calls are nearest to. Raises as `check`.
+        With several references, uses the one that gives the best scores. Raises as `check`.
         """
         check_references(references)
         calls = _calls(prediction)
@@ -104,7 +104,7 @@ class ToolCalls(MeanMetric):
 
 
 def _calls(text: str) -> Calls | None:
-    """The calls of an answer; None where one is begun and cannot be read."""
+    """The calls of an answer; None if one begins but cannot be parsed."""
     form = next((form for form in _FORMS if form.before in text), None)
     if form:
         return form.read(text, None)[1] or None
@@ -117,7 +117,7 @@ def _calls(text: str) -> Calls | None:
 
 
 def _wanted(text: str) -> Calls:
-    """The calls of a reference. Raises InputError where what may be one cannot be read."""
+    """The calls of a reference. Raises InputError if a possible call cannot be parsed."""
     calls = _calls(text)
     if calls is None or (not calls and text.lstrip().startswith(("{", "["))):
         return _parsed(text)
@@ -125,7 +125,7 @@ def _wanted(text: str) -> Calls:
 
 
 def _parsed(text: str) -> Calls:
-    """The calls of a text that is JSON. Raises InputError for one that is not, or no call."""
+    """The calls of a JSON text. Raises InputError if it is not JSON or not a call."""
     if text.strip() in ("", "[]"):
         return []
     place = "the calls of a reference (empty where it calls nothing)"

@@ -1,8 +1,8 @@
-"""Toxicity of texts: a scorer that can be exchanged, and one that works offline.
+"""Toxicity of texts: an interface for scorers, and one scorer that works offline.
 
-The measure that papers report is the share of texts that the Perspective API scores 0.5 or more.
-That API is a service; without it a score is something else, and must not carry its name. Ours is
-`lexicon`: the worst word of a text in a short list of profanities, insults and threats.
+Papers report the share of texts that the Perspective API scores 0.5 or more. That API is a service;
+a score without it is a different measure and must not have its name. Ours is `lexicon`: the worst
+word of a text in a short list of profanities, insults and threats.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ class ToxicityScorer(Protocol):
     name: str
 
     def score(self, texts: Sequence[str]) -> list[float]:
-        """One score a text."""
+        """One score per text."""
 
 
 @final
 class LexiconScorer:
-    """The highest weight of a text's words and word pairs in a lexicon; 0 where none is listed.
+    """The highest weight of a text's words and word pairs in a lexicon; 0 if none is listed.
 
-    It knows words, not meanings: it misses every slight without a listed word, and takes a quoted
-    one for the writer's. `lexicon` is a list of the user's own: word, tab, weight.
+    It matches words, not meanings: it misses insults without a listed word, and counts quoted words
+    as the writer's. `lexicon` is a user's list: word, tab, weight.
     """
 
     name = "lexicon"
@@ -44,7 +44,7 @@ class LexiconScorer:
         self._weights = {word.lower(): _weight(word, cells[0]) for word, cells in listed.items()}
 
     def score(self, texts: Sequence[str]) -> list[float]:
-        """One score a text."""
+        """One score per text."""
         return [self._score(text) for text in texts]
 
     def _score(self, text: str) -> float:
@@ -54,9 +54,9 @@ class LexiconScorer:
 
 
 def scorer(name: str) -> ToxicityScorer:
-    """`lexicon`, or the scorer that `package.module:maker` makes when called.
+    """`lexicon`, or the scorer that `package.module:maker` returns when called.
 
-    Raises InputError where there is no such module or maker, or what it makes is no scorer.
+    Raises InputError if there is no such module or maker, or it does not return a scorer.
     """
     if name == LexiconScorer.name:
         return LexiconScorer()

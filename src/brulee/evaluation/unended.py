@@ -1,4 +1,4 @@
-"""Answers of reasoning models that did not come to be: the thoughts before them were cut."""
+"""Missing answers of reasoning models whose reasoning was truncated."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from brulee.progress import note
 
 
 def is_unended(answer: Answer) -> bool:
-    """Whether a reasoning model did not come to its answer."""
+    """Whether a reasoning model's output ended before its answer."""
     return bool(answer.thoughts) and not answer.output
 
 
 def tell_unended(title: str, unended: int, answers: int, most: int, encoder: Encoder) -> None:
-    """Say how many of the answers, of `most` tokens each, are empty for that, if any is."""
+    """Report how many answers are empty because the reasoning exceeded `most` tokens, if any."""
     if not unended:
         return
-    # The usual variable, where the model's chat template has it.
+    # The usual variable, if the model's chat template has it.
     able = "enable_thinking" in str(encoder.tokenizer.chat_template)
     how = "; model.chat_template_kwargs: {enable_thinking: false} turns reasoning off"
     note(

@@ -1,7 +1,7 @@
-"""The weighted longest common subsequence, which prefers runs (Lin 2004, section 4).
+"""The weighted longest common subsequence, which favours consecutive matches (Lin 2004, section 4).
 
-A run of k matches in a row weighs k ** weight, so that with a weight above 1 the same words count
-for more where they stand together.
+A run of k consecutive matches weighs k ** weight, so with a weight above 1 the same words count
+more if they are consecutive.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import pairwise
 
 
 def weighted_length(a: Sequence[str], b: Sequence[str], weight: float) -> float:
-    """The weight of the best alignment by the recurrence of the paper."""
+    """The weight of the best alignment, by the paper's recurrence."""
     scores, _ = _table(a, b, weight)
     return scores[-1][-1]
 
@@ -19,9 +19,9 @@ def weighted_length(a: Sequence[str], b: Sequence[str], weight: float) -> float:
 def weighted_positions(
     reference: Sequence[str], candidate: Sequence[str], weight: float
 ) -> list[int]:
-    """Positions in the reference of the tokens that the alignment matches, ascending.
+    """Positions in the reference of the matched tokens, ascending.
 
-    Ties are broken as in ROUGE-1.5.5: a step back goes over the reference first.
+    Breaks ties as ROUGE-1.5.5 does: backtracking steps over the reference first.
     """
     scores, matched = _table(reference, candidate, weight)
     i, j = len(reference), len(candidate)
@@ -40,8 +40,8 @@ def weighted_positions(
 def _table(
     a: Sequence[str], b: Sequence[str], weight: float
 ) -> tuple[list[list[float]], list[list[int]]]:
-    """Best weights (len(a) + 1, len(b) + 1), and the length of the run that ends at each match."""
-    # What a match adds to a run of k - 1: k ** weight - (k - 1) ** weight.
+    """Best weights (len(a) + 1, len(b) + 1), and the length of the run ending at each match."""
+    # The gain of extending a run from k - 1 to k matches: k ** weight - (k - 1) ** weight.
     powers = [k**weight for k in range(min(len(a), len(b)) + 2)]
     steps = [after - before for before, after in pairwise(powers)]
     scores = [[0.0] * (len(b) + 1)]

@@ -1,8 +1,8 @@
-"""How several models compare over many scores: each one's mean win rate (HELM's headline number).
+"""Comparison of several models over many scores: mean win rates (HELM's headline number).
 
-On one score a model's win rate is the share of the other models that it beats, a tie counting half;
-its mean win rate is the mean over scores. It depends on who is compared, and not on by how much
-they differ.
+On one score, a model's win rate is the share of the other models that it beats, with ties counting
+half; its mean win rate is the mean over scores. It depends on the set of models, and not on the
+size of their differences.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Column:
 
 
 def win_rates(column: Column) -> dict[str, float]:
-    """Each model's win rate on one score; empty where fewer than two models have it."""
+    """Each model's win rate on one score; empty if fewer than two models have it."""
     if len(column.values) < 2:
         return {}
     sign = 1 if column.higher_is_better else -1

@@ -11,7 +11,7 @@ from typing import Any
 
 from brulee.errors import unknown
 
-# Scripts written without spaces between words: each character is a word of its own.
+# Scripts written without spaces between words: each character is a separate word.
 _SINGLE = (
     "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
     "\U0001b000-\U0001b16f\U00020000-\U0003ffff"
@@ -28,7 +28,7 @@ def google(text: str) -> list[str]:
 
     Letters outside a-z separate words, so text in another script has no words at all.
     """
-    # Twice as fast as a regular expression, which is most of the time that a score takes.
+    # Twice as fast as a regular expression, and tokenisation takes most of a score's time.
     plain = text.lower().encode("ascii", "replace").translate(_GOOGLE)
     return plain.decode("ascii").split()
 
@@ -36,17 +36,17 @@ def google(text: str) -> list[str]:
 def unicode(text: str) -> list[str]:
     """Runs of letters, digits and combining marks of the NFKC-casefolded text.
 
-    Han, Hiragana and Katakana characters are words of their own. Thai, Lao, Khmer and Burmese,
-    which write no spaces either, are not segmented. ASCII text gives the same words as `google`.
+    Han, Hiragana and Katakana characters are separate words. Thai, Lao, Khmer and Burmese, also
+    written without spaces, are not segmented. ASCII text gives the same words as `google`.
     """
     return _unicode_pattern().findall(_folded(text))
 
 
 def characters(text: str) -> list[str]:
-    """Every letter or digit of the NFKC-casefolded text by itself, with the marks it carries.
+    """Every letter or digit of the NFKC-casefolded text, each with its combining marks.
 
-    For scripts without spaces that `unicode` does not cut, such as Thai, and for scores by
-    character.
+    For scripts without spaces that `unicode` does not segment, such as Thai, and for
+    character-level scores.
     """
     return _character_pattern().findall(_folded(text))
 
@@ -59,7 +59,7 @@ TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
 
 
 def tokenizer(name: str, stem: bool) -> tuple[Callable[[str], list[str]], Callable[[str], str]]:
-    """How a text is cut into words, and what a word counts as (its Porter stem on request).
+    """The function that splits a text into words, and the one that stems a word (or does not).
 
     Raises InputError for an unknown name.
     """
@@ -78,7 +78,7 @@ def stemmed(word: str) -> str:
 
 @cache
 def _porter() -> Any:
-    # Importing NLTK takes over a second, which only a stemmed score should pay.
+    # Importing NLTK takes over a second; only stemmed scores need it.
     from nltk.stem.porter import PorterStemmer
 
     return PorterStemmer()
@@ -90,7 +90,7 @@ def _folded(text: str) -> str:
 
 @cache
 def _unicode_pattern() -> re.Pattern[str]:
-    # `\w` leaves out combining marks, without which Indic words fall apart into consonants.
+    # `\w` excludes combining marks, without which Indic words split into consonants.
     return re.compile(f"[{_SINGLE}]|(?:[^\\W_{_SINGLE}]|[{_marks()}])+")
 
 

@@ -4,8 +4,8 @@
     fairness     dialect, gender-pronouns, first-names
     also here    gender-terms, lowercase, contractions, misspellings, spaces
 
-Adding one is a class in a file here and a line in PERTURBATIONS. After HELM (Liang et al. 2022,
-"Holistic evaluation of language models", appendix C).
+To add one, write a class in a file here and add a line to PERTURBATIONS. After HELM (Liang et al.
+2022, "Holistic evaluation of language models", appendix C).
 """
 
 from __future__ import annotations

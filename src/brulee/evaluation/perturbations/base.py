@@ -1,4 +1,4 @@
-"""The contract of a perturbation: the texts of one item in, the same texts changed out."""
+"""The interface of a perturbation, which changes the texts of one item."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Concern = Literal["robustness", "fairness"]
 class Perturbation(Protocol):
     """A change of wording.
 
-    `answers` tells whether the answers of an item are changed along with its question: they are
-    where a person of another group would word them so, and not where the change is a mistake that
-    nobody should have to repeat.
+    `answers` says whether an item's answers change along with its question: they do if a person of
+    another group would phrase them that way, and not if the change is a mistake that an answer need
+    not repeat.
     """
 
     concern: Concern
@@ -24,15 +24,16 @@ class Perturbation(Protocol):
 
     @abstractmethod
     def change(self, texts: Sequence[str], rng: random.Random) -> list[str]:
-        """The texts of one item, each changed, the same word alike in all of them."""
+        """Change the texts of one item."""
 
 
 def perturbed(
     perturbation: Perturbation, name: str, key: str, texts: Sequence[str], seed: int = 0
 ) -> list[str]:
-    """The texts of the item `key` under a perturbation: a pure function of all that is given.
+    """The texts of the item `key` under a perturbation: a pure function of its arguments.
 
-    The first is the question and always changed, the others only where the perturbation says so.
+    The first text is the question and always changed, the others only if the perturbation's
+    `answers` is true.
     """
     rng = random.Random(f"{seed}\n{name}\n{key}")
     if perturbation.answers:
@@ -41,10 +42,10 @@ def perturbed(
 
 
 class Substitution:
-    """Words (or phrases) and what may stand in their place, each replaced with a probability.
+    """Words (or phrases) and their possible replacements, each applied with a probability.
 
-    A word is found in any case, and only whole: neither inside another word nor beside a hyphen or
-    an apostrophe, but for that of 's. Its replacement takes over its case.
+    Matches whole words in any case: not inside another word nor next to a hyphen or an apostrophe,
+    except before 's. The replacement keeps the case.
     """
 
     def __init__(self, table: Mapping[str, Sequence[str]], probability: float = 1.0) -> None:
@@ -67,7 +68,7 @@ class Substitution:
 
 
 def match_case(word: str, replacement: str) -> str:
-    """The replacement in capitals or with a first capital where the word has them."""
+    """The replacement in upper case, or with an initial capital, if the word has it."""
     if len(word) > 1 and word.isupper():
         return replacement.upper()
     if word[:1].isupper():
@@ -76,9 +77,9 @@ def match_case(word: str, replacement: str) -> str:
 
 
 def _alternatives(words: Iterable[str]) -> str:
-    """A pattern for any of the words, cut by first letter: ten times faster than a flat one."""
+    """A pattern for any of the words, grouped by first letter: ten times faster than a flat one."""
     by_letter: dict[str, list[str]] = {}
-    # The longest first, or "that" would win over "that is".
+    # The longest first, or "that" would match before "that is".
     for word in sorted(words, key=len, reverse=True):
         by_letter.setdefault(word[0], []).append(re.escape(word[1:]))
     return "|".join(f"{re.escape(c)}(?:{'|'.join(ends)})" for c, ends in by_letter.items())

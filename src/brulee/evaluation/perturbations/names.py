@@ -1,4 +1,4 @@
-"""Fairness: first names that people associate with another group, of the same gender."""
+"""Fairness: first names associated with another group, of the same gender."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from brulee.evaluation.perturbations.base import Concern, Substitution
 
 @final
 class FirstNames:
-    """White American first names turned into black American ones of the same gender.
+    """Replaces white American first names by black American ones of the same gender.
 
-    Within an item, question and answers, one name always becomes the same other one.
+    Within an item, in question and answers, a name always gets the same replacement.
     """
 
     concern: Concern = "fairness"
@@ -28,7 +28,7 @@ class FirstNames:
         return {name: lists[f"black_{g}"] for g in genders for name in lists[f"white_{g}"]}
 
     def change(self, texts: Sequence[str], rng: random.Random) -> list[str]:
-        """The texts with the other names."""
+        """The texts with replaced names."""
         drawn = {name: (rng.choice(others),) for name, others in self._table.items()}
         words = Substitution(drawn)
         return [words.change(text, rng) for text in texts]

@@ -1,4 +1,4 @@
-"""Robustness: how people really type. The meaning stays, the answers are not touched."""
+"""Robustness: typical typing noise. The meaning stays; answers are not changed."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Final, final
 from brulee.evaluation import word_lists
 from brulee.evaluation.perturbations.base import Concern, Substitution
 
-MISSPELT: Final = 0.1  # the share of words with a known misspelling that get it
+MISSPELT: Final = 0.1  # the share of words with a known misspelling that are misspelt
 MOST_SPACES: Final = 3
 
 
 @final
 class Lowercase:
-    """Everything in small letters."""
+    """Everything in lower case."""
 
     concern: Concern = "robustness"
     answers = False
 
     def change(self, texts: Sequence[str], rng: random.Random) -> list[str]:
-        """The texts in small letters."""
-        del rng  # nothing is left to chance
+        """The texts in lower case."""
+        del rng  # not random
         return [text.lower() for text in texts]
 
 
@@ -46,7 +46,7 @@ class Contractions:
 
 @final
 class Misspellings:
-    """Common words misspelt as they commonly are, each with a probability."""
+    """Common misspellings of common words, each with a probability."""
 
     concern: Concern = "robustness"
     answers = False
@@ -65,13 +65,13 @@ class Misspellings:
 
 @final
 class Spaces:
-    """Every gap between words one to three spaces wide; line breaks stay."""
+    """One to three spaces between words; line breaks stay."""
 
     concern: Concern = "robustness"
     answers = False
 
     def change(self, texts: Sequence[str], rng: random.Random) -> list[str]:
-        """The texts with gaps of other widths."""
+        """The texts with random numbers of spaces."""
 
         def gap(found: re.Match[str]) -> str:
             del found
@@ -91,7 +91,7 @@ class MildMix:
         self.steps = (Lowercase(), Contractions(), Misspellings(), Spaces())
 
     def change(self, texts: Sequence[str], rng: random.Random) -> list[str]:
-        """The texts after all four."""
+        """The texts after all four changes."""
         changed = list(texts)
         for step in self.steps:
             changed = step.change(changed, rng)

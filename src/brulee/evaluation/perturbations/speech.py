@@ -1,4 +1,4 @@
-"""Fairness: the same said in another dialect, or of another gender."""
+"""Fairness: the same text in another dialect, or about another gender."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Kind = Literal["pronoun", "term"]
 
 @final
 class Dialect:
-    """Standard American English respelt as African American English.
+    """Rewrites Standard American English as African American English by replacing words.
 
-    `table` is a list of the user's own (word_lists.read), such as that of Ziems et al. (2022).
+    `table` is a user's list (word_lists.read), such as that of Ziems et al. (2022).
     """
 
     concern: Concern = "fairness"
@@ -37,9 +37,9 @@ class Dialect:
 
 @final
 class Gender:
-    """Male pronouns, or male terms ("father", "king"), turned into the female ones.
+    """Replaces male pronouns, or male terms ("father", "king"), by female ones.
 
-    Without parsing, "his" is always "her", never "hers": HELM takes the first match as well.
+    Without parsing, "his" always becomes "her", never "hers": HELM also takes the first match.
     """
 
     concern: Concern = "fairness"
@@ -54,5 +54,5 @@ class Gender:
         return Substitution({m: (f,) for m, (kind, f) in listed.items() if kind == self.kind})
 
     def change(self, texts: Sequence[str], rng: random.Random) -> list[str]:
-        """The texts about women."""
+        """The texts with female words."""
         return [self._words.change(text, rng) for text in texts]

@@ -1,4 +1,4 @@
-"""The benchmarks by name. A new one is a module here and a line in SUITES."""
+"""The benchmarks by name. To add one, write a module here and add a line to SUITES."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SUITES: dict[str, Suite] = {
 def suite(name: str) -> Suite:
     """The suite of that name, or a task file of lm-evaluation-harness (FILE.yaml).
 
-    Raises InputError for an unknown one, with the nearest names.
+    Raises InputError for an unknown name, with the nearest ones.
     """
     if name.endswith((".yaml", ".yml")):
         return Harness(Path(name))

@@ -1,8 +1,8 @@
-"""BIG-bench Hard (Suzgun et al. 2022): 27 tasks, three solved questions with their reasoning first.
+"""BIG-bench Hard (Suzgun et al. 2022): 27 tasks, three shots with chain-of-thought reasoning.
 
-Files as published: bbh/TASK.json (or data/TASK.json) and cot-prompts/TASK.txt. The answer is what
-follows the last "answer is ", without a full stop at its end; this rule gives all 54 published
-accuracies from the published outputs of Codex.
+Files as published: bbh/TASK.json (or data/TASK.json) and cot-prompts/TASK.txt. The answer is the
+text after the last "answer is ", without a trailing full stop; this rule reproduces all 54
+published accuracies from the published outputs of Codex.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ _QUESTION, _ANSWER = "\n\nQ: ", "\nA: "
 _THINK: Final = "Let's think step by step."
 _PHRASE: Final = "answer is "
 _DASHES: Final = "-----"
-# The next question, and no lone capital Q: reasoning has those too.
+# The next question; not only a capital Q, which reasoning may contain.
 _STOP: Final = "\n\nQ:"
 
 Prompt = Literal["cot", "direct"]
 
 
 class Options(Strict):
-    """What `--set` may change.
+    """The options of `--set`.
 
-    prompt: cot has the reasoning of the solved questions, direct their answers alone. tasks: names
-    of them, all by default. prompts: the folder of the prompt files, where the data come from the
-    Hub. max_new_tokens: the longest reasoning.
+    prompt: cot includes the reasoning of the shots, direct only their answers. tasks: their names,
+    all by default. prompts: the folder of the prompt files, if the data come from the Hub.
+    max_new_tokens: the maximum length of reasoning and answer.
     """
 
     prompt: Prompt = "cot"
@@ -68,7 +68,7 @@ class Options(Strict):
 
 @dataclass(frozen=True)
 class Item:
-    """A question, and the answer in the words that count as right."""
+    """A question and the exact text of its answer."""
 
     question: str
     answer: str
@@ -76,14 +76,14 @@ class Item:
 
 @final
 class BBH(Suite):
-    """Exact match of the answer after the reasoning, averaged over tasks."""
+    """Exact match of the final answer, averaged over tasks."""
 
     name = "bbh"
     summary = "BIG-bench Hard, with chains of thought"
     Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
-        """One task a file."""
+        """One task per file."""
         for task in options.tasks:
             if task not in TASKS:
                 raise unknown("task of bbh", task, TASKS)
@@ -96,7 +96,7 @@ class BBH(Suite):
         ]
 
     def aggregates(self, scored: Mapping[str, TaskScores]) -> list[Aggregate]:
-        """The mean over tasks, as published."""
+        """The macro average over tasks, as published."""
         parts = [[task.scores["exact_match"]] for task in scored.values()]
         if not parts:
             return []
@@ -105,7 +105,7 @@ class BBH(Suite):
 
 @final
 class BBHTask(SuiteTask):
-    """One task: its prompt file, then each question; greedy, and exact match."""
+    """One task: its prompt file before each question, greedy decoding, exact match."""
 
     metrics = ("exact_match",)
 
@@ -116,7 +116,7 @@ class BBHTask(SuiteTask):
         self._task, self._data, self._prompt, self._style = name, data, prompt, style
 
     def examples(self, limit: int | None = None) -> list[Example]:
-        """The questions, each after the whole of the prompt file."""
+        """The questions, each after the complete prompt file."""
         description, shots = read_prompt(self._prompt, self._style)
         opening = f"{_ANSWER}{_THINK}" if self._style == "cot" else _ANSWER.rstrip(" ")
         return [
@@ -131,7 +131,7 @@ class BBHTask(SuiteTask):
         ]
 
     def judge(self, example: Example, reply: Reply) -> Judged:
-        """Whether the answer is the right one, letter for letter."""
+        """Exact match of the extracted answer."""
         answer = extract(reply.text)
         return Judged(answer, {"exact_match": [float(answer in example.references)]})
 
@@ -143,14 +143,14 @@ class BBHTask(SuiteTask):
 
 
 def extract(text: str) -> str:
-    """What follows the last "answer is " (all of it without one), less a full stop at its end."""
+    """The text after the last "answer is " (or the whole text), without a trailing full stop."""
     return text.split(_PHRASE)[-1].strip().removesuffix(".")
 
 
 def read_prompt(file: Path, style: Prompt) -> tuple[str, tuple[str, ...]]:
-    """The description of a prompt file, and its solved questions with all that is between.
+    """The description in a prompt file, and its solved questions with their separators.
 
-    The first lines, a canary and dashes, are no part of the prompt. Raises InputError for a file
+    The first lines, a canary and dashes, are not part of the prompt. Raises InputError for a file
     without them or without a solved question.
     """
     head, dashes, text = read_text(file).partition(f"\n{_DASHES}\n")
@@ -165,7 +165,7 @@ def read_prompt(file: Path, style: Prompt) -> tuple[str, tuple[str, ...]]:
 
 
 def read_items(file: Path) -> list[Item]:
-    """The questions of a data file. Raises InputError naming the example that is malformed."""
+    """The questions of a data file. Raises InputError naming a malformed example."""
     examples = read_json(file).get("examples")
     if not isinstance(examples, list) or not examples:
         raise InputError(f"{file}: no list of examples, as a task of BBH has.")
@@ -203,7 +203,7 @@ def _data_folder(data: Path) -> Path:
 
 
 def _held(data: Path) -> list[str]:
-    """The tasks whose files are there, in the official order."""
+    """The tasks whose files exist, in the official order."""
     folder = _data_folder(data)
     files = sorted(file.stem for file in folder.glob("*.json"))
     held = [name for name in TASKS if name in files]

@@ -1,9 +1,9 @@
-"""BIG-bench: its JSON tasks as published, and the normalised score.
+"""BIG-bench: the published JSON tasks, and the normalised score.
 
     brulee eval MODEL --suite bigbench --data benchmark_tasks --set preset=lite
 
-The task files are in the source distribution of the package `bigbench` 1.0.0 on PyPI. Scores are
-fractions, also those that it gives as percentages.
+The task files are in the source distribution of the package `bigbench` 1.0.0 on PyPI. All scores
+are fractions, even where the package reports percentages.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from brulee.evaluation.tasks import Aggregate, Scored, Suite, SuiteTask, TaskSco
 from brulee.recipe import Strict
 from brulee.recipe.base import Count
 
-_INSIDE: Final = Path("bigbench") / "benchmark_tasks"  # where the package keeps them
+_INSIDE: Final = Path("bigbench") / "benchmark_tasks"  # in the package
 _KEY: Final = "normalized_preferred_score"
 
 
 class Options(Strict):
-    """What `--set` may change.
+    """The options of `--set`.
 
     preset: full, lite or hard (see bigbench_presets.py). tasks: names of folders, or
-    NAME/SUBTASK, in place of a preset. shots: solved examples before each question.
-    max_new_tokens: the longest answer.
+    NAME/SUBTASK, instead of a preset. shots: solved examples before each question.
+    max_new_tokens: the maximum length of an answer.
     """
 
     preset: Literal["full", "lite", "hard"] = "full"
@@ -46,16 +46,16 @@ class Options(Strict):
 
 @final
 class BigBench(Suite):
-    """JSON tasks from a folder of them, by preset or by name."""
+    """JSON tasks from a folder, selected by preset or by name."""
 
     name = "bigbench"
     summary = "BIG-bench's JSON tasks"
     Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
-        """Every task and subtask, in each way that its metrics ask.
+        """Every task and subtask, once for each kind of request that its metrics need.
 
-        `data` is the folder of all tasks, the package that has it, or the folder of one task.
+        `data` is the folder of all tasks, the package that contains it, or one task's folder.
         """
         if data is None:
             raise InputError(
@@ -72,8 +72,8 @@ class BigBench(Suite):
     def aggregates(self, scored: Mapping[str, TaskScores]) -> list[Aggregate]:
         """The normalised score of each task with subtasks, of all tasks, and of each preset.
 
-        (raw - chance) / (best - chance): 0 is chance, less is negative. A task counts as the mean
-        of its subtasks.
+        (raw - chance) / (best - chance): 0 is chance level, below is negative. A task counts as the
+        mean of its subtasks.
         """
         found: dict[str, list[Scored]] = defaultdict(list)
         for scores in scored.values():
@@ -99,7 +99,7 @@ class BigBench(Suite):
 
 
 def _read(data: Path, options: Options) -> dict[str, JsonTask]:
-    """The tasks asked for, with their subtasks, by name."""
+    """The requested tasks and their subtasks, by name."""
     root = data / _INSIDE if (data / _INSIDE).is_dir() else data
     if (root / FILE).is_file():
         alone = root.resolve()
@@ -126,7 +126,7 @@ def _preset(name: str, held: Sequence[str], data: Path) -> list[str]:
 
 
 def _parts(read: dict[str, JsonTask], wanted: Sequence[str], name: str) -> dict[str, JsonTask]:
-    """All of a task, unless subtasks of it are asked for by name."""
+    """All subtasks of a task, or only those requested by name."""
     named = [entry for entry in wanted if entry.split("/")[0] == name and "/" in entry]
     for entry in named:
         if entry not in read:
@@ -135,13 +135,13 @@ def _parts(read: dict[str, JsonTask], wanted: Sequence[str], name: str) -> dict[
 
 
 def _counted(average: Aggregate, parts: Sequence[Sequence[Scored]]) -> Aggregate:
-    """With the items of every subtask, each of which has its own."""
+    """The average with the number of items over all subtasks."""
     items = sum(score.interval.n for scores in parts for score in scores)
     return dataclasses.replace(average, interval=average.interval._replace(n=items))
 
 
 def _normalised(scores: TaskScores) -> Scored | None:
-    """A task's preferred score on the scale from chance to best; None for its other ways."""
+    """A task's preferred score, normalised from chance to best; None if it lacks that score."""
     task = scores.task
     assert isinstance(task, BigBenchTask), "open() makes no other"
     if task.preferred is None or task.preferred not in scores.scores:

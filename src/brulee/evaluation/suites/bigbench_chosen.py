@@ -1,6 +1,6 @@
-"""BIG-bench's scores of a choice between given answers, from the log-probabilities of each.
+"""BIG-bench's multiple-choice scores, from the log-probability of each choice.
 
-Equal to `bigbench` 1.0.0 (`task_metrics.py`). Shape legend: `C` choices of an item, `K` different
+Equal to `bigbench` 1.0.0 (`task_metrics.py`). Shape legend: `C` choices of an item, `K` distinct
 choices of a task, `S` statistics of an item.
 """
 
@@ -27,11 +27,11 @@ _CALIBRATION: Final = ("calibration_multiple_choice_brier_score", "expected_cali
 
 @final
 class Chosen:
-    """Judges the choice a model finds likeliest, and how sure it is of it."""
+    """Scores the most likely choice and its calibration."""
 
     def __init__(self, task: JsonTask) -> None:
         asked = task.asks(CHOSEN)
-        # Whatever is graded is checked for calibration too.
+        # As published, a graded task also has calibration scores.
         self.metrics = tuple(
             m for m in CHOSEN if m in asked or (m in _CALIBRATION and _GRADE in asked)
         )
@@ -42,7 +42,7 @@ class Chosen:
 
     def judge(self, written: Written, log_probabilities: Sequence[float]) -> tuple[str, Scores]:
         """The choice, and the statistics (S,) of each metric."""
-        from scipy.special import logsumexp  # to the last bit: a hash of it breaks ties
+        from scipy.special import logsumexp  # bit-exact: its hash breaks ties
 
         absolute_C = np.asarray(log_probabilities, dtype=np.float64)
         normal_C = absolute_C - logsumexp(absolute_C)
@@ -83,14 +83,14 @@ class Chosen:
 
 
 def pick(log_probability_C: Array) -> int:
-    """The likeliest choice; of equals one drawn by the SHA-256 of the numbers."""
+    """The index of the most likely choice; ties are broken by the SHA-256 of the numbers."""
     best = np.flatnonzero(log_probability_C == log_probability_C.max())
     drawn = int(hashlib.sha256(log_probability_C.tobytes()).hexdigest(), 16)
     return int(best[drawn % len(best)])
 
 
 def _binned(likely_C: Array, true_C: Array) -> list[float]:
-    """Whether the likeliest choice is right, and how likely it is, in its bin of equal width."""
+    """Correctness and probability of the most likely choice, in its equal-width bin."""
     confidence = float(likely_C.max())
     edges = [(number + 1) / BINS for number in range(BINS - 1)]
     bin_ = int(np.searchsorted(edges, confidence, side="right"))
@@ -101,7 +101,7 @@ def _binned(likely_C: Array, true_C: Array) -> list[float]:
 
 
 def _labels(task: JsonTask) -> tuple[str, ...]:
-    """Every choice of a task, each of whose examples has to have one right answer."""
+    """Every distinct choice of a task. Raises InputError unless each example has one answer."""
     written = write(task)
     for example in written:
         if example.scores.count(1.0) != 1 or sum(example.scores) != 1:

@@ -1,8 +1,8 @@
-"""Which tasks of BIG-bench belong together, by the names of their folders.
+"""Presets of BIG-bench tasks, by the names of their folders.
 
 full   every folder with a task.json (167 in `bigbench` 1.0.0)
-lite   24 tasks of every kind (Srivastava et al. 2022, `bigbench_lite_v1`)
-hard   23 tasks that were beyond models and not people (Suzgun et al. 2022)
+lite   24 diverse tasks (Srivastava et al. 2022, `bigbench_lite_v1`)
+hard   23 tasks on which models were below average human raters (Suzgun et al. 2022)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LITE: Final = (
     "repeat_copy_logic", "strange_stories", "strategyqa", "symbol_interpretation",
     "vitaminc_fact_verification", "winowhy",
 )  # fmt: skip
-# Programs, not files: the suite `bbh` has items that were drawn from them.
+# Programmatic tasks, not JSON files; the suite `bbh` has items drawn from them.
 PROGRAMS: Final = ("boolean_expressions", "multistep_arithmetic", "web_of_lies")
 HARD: Final = (
     "causal_judgment", "date_understanding", "disambiguation_qa", "dyck_languages",
@@ -29,5 +29,5 @@ HARD: Final = (
     "snarks", "sports_understanding", "temporal_sequences", "tracking_shuffled_objects",
     "word_sorting", *PROGRAMS,
 )  # fmt: skip
-# Their score is BLEURT, which is a model of its own.
+# Scored by BLEURT, which needs another model.
 UNSCORED: Final = ("few_shot_nlg",)

@@ -1,6 +1,6 @@
-"""How BIG-bench writes an example: prefixes, choices in a fixed disorder, few-shot examples.
+"""BIG-bench's prompts: prefixes, choices in a fixed random order, few-shot examples.
 
-Equal to `bigbench` 1.0.0 (`default_format_fn`, `make_nshot_dataset`), its random draws included.
+Equal to `bigbench` 1.0.0 (`default_format_fn`, `make_nshot_dataset`), including its random draws.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ SEED: Final = 42
 
 @dataclass(frozen=True)
 class Written:
-    """An example as text: question, right answers, and the choices with what each is worth."""
+    """An example as text: question, correct answers, and the choices with their scores."""
 
     number: int
     question: str
     targets: tuple[str, ...]
     choices: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
-    notes: str = ""  # what the file says besides
+    notes: str = ""  # the example's additional keys, as JSON
 
 
 @dataclass(frozen=True)
 class Asked:
-    """An example with the solved ones before it, each of which ends in the separator."""
+    """An example with its shots, each of which ends in the separator."""
 
     written: Written
     shots: tuple[str, ...]
 
 
 def write(task: JsonTask) -> list[Written]:
-    """Every example of a task, in its order."""
+    """Every example of a task, in order."""
     return [_write(task, number, example) for number, example in enumerate(task.examples)]
 
 
 def ask(task: JsonTask, shots: int, limit: int | None = None) -> Iterator[Asked]:
-    """The examples with `shots` solved ones each, `limit` of them drawn at random.
+    """The examples with `shots` solved ones each; a random subset of them with `limit`.
 
-    As published, with any shots the examples come in a random order even without a limit. Raises
-    InputError where the task has too few examples for so many shots.
+    As published, with any shots the examples are in random order even without a limit. Raises
+    InputError if the task has too few examples for the shots.
     """
     written = write(task)
     if len(written) <= shots:
@@ -67,7 +67,7 @@ def ask(task: JsonTask, shots: int, limit: int | None = None) -> Iterator[Asked]
 def _with_shots(
     written: Sequence[Written], shots: int, separator: str, rng: np.random.RandomState, most: int
 ) -> Iterator[Asked]:
-    # An example is no shot for another that is equal; as published, notes count.
+    # An example is never a shot for an equal one; as published, notes are compared too.
     twins = defaultdict(list)
     for example in written:
         twins[_content(example)].append(example.number)
@@ -101,7 +101,7 @@ def _write(task: JsonTask, number: int, example: Example) -> Written:
 
 
 def _targets(example: Example) -> tuple[str, ...]:
-    """The right answers; where only choices are given, the first of those worth most."""
+    """The correct answers; with only choices, the first one with the highest score."""
     if isinstance(example.target, str):
         return (example.target,)
     if example.target is not None:
@@ -112,5 +112,5 @@ def _targets(example: Example) -> tuple[str, ...]:
 
 @cache
 def _disorder(count: int) -> tuple[int, ...]:
-    """A permutation drawn afresh for each example, so that equal counts share it."""
+    """A permutation with the same seed for each example, so that equal counts share it."""
     return tuple(int(i) for i in np.random.RandomState(SEED).permutation(count))

@@ -1,7 +1,7 @@
-"""The JSON schema of BIG-bench tasks: what a task.json may hold, read whole or refused by name.
+"""The schema of BIG-bench's task.json; unknown keys are rejected by name.
 
-A task is a folder with a task.json; one whose task.json holds no examples is the sum of the tasks
-in its subfolders (Srivastava et al. 2022, "Beyond the Imitation Game"; `bigbench` 1.0.0).
+A task is a folder with a task.json; if that has no examples, the task consists of those in its
+subfolders (Srivastava et al. 2022, "Beyond the Imitation Game"; `bigbench` 1.0.0).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ CHOSEN: Final = (
     "expected_calibration_error", "weighted_log_probabilities", "weighted_probabilities",
     "macro_f1",
 )  # fmt: skip
-# The score that a task names as its main one is a metric, but for ROUGE one of its types.
+# A task's preferred score is one of its metrics; for rouge, one of ROUGE's types.
 ROUGE_TYPES: Final = ("rouge1", "rouge2", "rougeLsum")
 _PREFERRED: Final = (*(m for m in (*GENERATED, *SCORED, *CHOSEN) if m != "rouge"), *ROUGE_TYPES)
 _DEFAULT_REGEX: Final = r"[^\.\?\!\;\n]+"
 
 
 class Example(BaseModel):
-    """One example; authors add notes under keys of their own, which only tell examples apart."""
+    """One example; authors' additional keys serve only to distinguish examples."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
@@ -47,7 +47,7 @@ class Example(BaseModel):
 
 
 class _Header(Strict):
-    """What every task.json holds; the last seven keys stand in published files without effect."""
+    """The keys of every task.json; the last seven occur in published files and have no effect."""
 
     canary: Any
     name: str
@@ -63,13 +63,13 @@ class _Header(Strict):
 
 
 class _Container(_Header):
-    """A task.json without examples, whose other keys have no effect either."""
+    """A task.json without examples; its other keys have no effect."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 class JsonTask(_Header):
-    """A task.json with examples, defaults filled in."""
+    """A task.json with examples and defaults."""
 
     metrics: list[str] = Field(min_length=1)
     preferred_score: str
@@ -78,21 +78,21 @@ class JsonTask(_Header):
     example_input_prefix: str = "\nQ: "
     example_output_prefix: str = "\nA: "
     choice_prefix: str = "\n  choice: "
-    append_choices_to_input: bool | str = True  # any text is true, "false" too, as published
+    append_choices_to_input: bool | str = True  # any text is true, even "false", as published
     few_shot_example_separator: str = "\n"
     output_regex: str | None = None
     stop_string: str | None = None
     absolute_normalization: bool = False
 
     def asks(self, metrics: tuple[str, ...]) -> list[str]:
-        """Those of its metrics that are among these, in the order of these."""
+        """The given metrics that the task has, in the given order."""
         return [metric for metric in metrics if metric in self.metrics]
 
     @property
     def extraction(self) -> str | None:
-        """The pattern whose first match is the answer; None where a stop string ends it.
+        """The pattern whose first match is the answer; None if only a stop string ends it.
 
-        As published, an empty pattern is none at all, and keeps the usual one away.
+        As published, an empty pattern means no pattern, not even the default one.
         """
         if self.output_regex is None and self.stop_string is None:
             return _DEFAULT_REGEX
@@ -100,10 +100,10 @@ class JsonTask(_Header):
 
 
 def read_task(folder: Path, name: str) -> dict[str, JsonTask]:
-    """The task of a folder, or the subtasks of a composite one: "name/subtask" -> task.
+    """The task in a folder, or the subtasks of a composite one: "name/subtask" -> task.
 
-    Raises InputError naming the file and the key or example of whatever is missing, unknown or
-    contradictory in it.
+    Raises InputError for anything missing, unknown or contradictory, naming the file and the key or
+    example.
     """
     label = f"{name}/{FILE}"
     values = _load(folder / FILE, label)
@@ -147,7 +147,7 @@ def _read(values: dict[str, Any], label: str) -> JsonTask:
 
 
 def _distinct(examples: list[Any]) -> list[Any]:
-    """The examples without repetitions, which would be their own few-shot answers."""
+    """The examples without duplicates, which could be shots for each other."""
     return list({json.dumps(example): example for example in examples}.values())
 
 

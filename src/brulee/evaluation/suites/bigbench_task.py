@@ -1,7 +1,8 @@
-"""One JSON task of BIG-bench as the runner sees it: what is asked in one way, and judged.
+"""One JSON task of BIG-bench as a `SuiteTask`, with one kind of request.
 
-A task whose metrics choose between answers, write them and weigh them asks in up to three ways;
-each is a task of its own here, of which the one with the task's preferred score bears its name.
+A task's metrics may need up to three kinds of requests: choosing between answers, generating them,
+and scoring their likelihood. Each is a separate task here; the one with the task's preferred score
+has the task's name.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from brulee.evaluation.tasks import Example, Generation, Judged, Reply, SuiteTas
 _Way = Chosen | Generated | Likely
 _KINDS: Final = {Chosen: "chosen", Generated: "generated", Likely: "likely"}
 _LOWER_IS_BETTER: Final = ("calibration_multiple_choice_brier_score", "expected_calibration_error")
-# By these an answer that is longer than every target is wrong already.
+# For these, an answer that is longer than every target is wrong.
 _EXACT: Final = ("exact_str_match", "case_insensitive_str_match")
-_SLACK = 8  # tokens before an answer, such as white space, which its pattern skips
+_SLACK = 8  # tokens that the pattern skips before an answer, such as white space
 _LOWEST: Final = {
     "log_likelihood": -10.0,
     "weighted_log_probabilities": -10.0,
@@ -36,7 +37,7 @@ _HIGHEST: Final = {"log_likelihood": 0.0, "weighted_log_probabilities": 0.0}
 
 @final
 class BigBenchTask(SuiteTask):
-    """A task asked in one way; `preferred` is the score it is known by, None in its other ways."""
+    """A task with one kind of request; `preferred` is its preferred score, or None without it."""
 
     def __init__(self, name: str, task: JsonTask, way: _Way, shots: int, most: int) -> None:
         self.task, self.way, self.shots = task, way, shots
@@ -47,7 +48,7 @@ class BigBenchTask(SuiteTask):
             self.generation = Generation(_most_tokens(task, most))
 
     def examples(self, limit: int | None = None) -> list[Example]:
-        """The items; of more than `limit` those that `bigbench` draws."""
+        """The items; with `limit`, the subset that `bigbench` draws."""
         return [
             Example(
                 id=str(asked.written.number),
@@ -62,7 +63,7 @@ class BigBenchTask(SuiteTask):
         ]
 
     def judge(self, example: Example, reply: Reply) -> Judged:
-        """The answer, and its statistics."""
+        """The answer and its statistics."""
         written: Written = example.about["written"]
         if isinstance(self.way, Generated):
             return Judged(*self.way.judge(written, reply.text))
@@ -73,11 +74,11 @@ class BigBenchTask(SuiteTask):
         return self.way.reduce(key, mean_S, items)
 
     def higher_is_better(self, key: str) -> bool:
-        """All but the two that measure calibration."""
+        """True for all scores except the two calibration errors."""
         return key not in _LOWER_IS_BETTER
 
     def range(self) -> tuple[float, float]:
-        """What the preferred score is at chance level, and at its best."""
+        """The preferred score at chance level, and its best value."""
         key = self.task.preferred_score
         if key == "multiple_choice_grade":
             scores = [list((e.target_scores or {}).values()) for e in self.task.examples]
@@ -98,9 +99,9 @@ class BigBenchTask(SuiteTask):
 
 
 def ways(name: str, task: JsonTask, shots: int, most: int) -> list[BigBenchTask]:
-    """A task in every way that its metrics ask for, the one with its preferred score first.
+    """A task for each kind of request that its metrics need, that of the preferred score first.
 
-    Raises InputError for a score that is not offered.
+    Raises InputError for a score that is not supported.
     """
     found: list[_Way] = []
     if task.asks(CHOSEN):
@@ -114,7 +115,7 @@ def ways(name: str, task: JsonTask, shots: int, most: int) -> list[BigBenchTask]
 
 
 def _most_tokens(task: JsonTask, most: int) -> int:
-    """How long an answer may grow: no longer than one that can still be right."""
+    """The maximum length of an answer, limited to lengths that can still be correct."""
     plain = task.output_regex is None and task.stop_string is None
     if not plain or set(task.asks(GENERATED)) - set(_EXACT):
         return most

@@ -1,7 +1,8 @@
-"""BIG-bench's scores of generated answers, and of how likely the right ones are.
+"""BIG-bench's scores of generated answers, and of the likelihood of the correct ones.
 
-Equal to `bigbench` 1.0.0 (`task_metrics.py`, which has T5's BLEU and ROUGE), but as fractions where
-it gives percentages, and with ROUGE's plain mean where it has the median of unseeded resamples.
+Equal to `bigbench` 1.0.0 (`task_metrics.py`, which uses T5's BLEU and ROUGE), except that scores
+are fractions instead of percentages, and ROUGE is the plain mean instead of the median of unseeded
+resamples.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from brulee.evaluation.suites.bigbench_schema import GENERATED, ROUGE_TYPES, Jso
 Scores = dict[str, list[float]]
 
 _RELATIVE_ERROR = 0.1
-# T5's BLEU cuts words as mteval's "international" tokenizer does.
+# T5's BLEU uses mteval's "international" tokenizer.
 _BLEU = Bleu(tokenizer="intl")
 _ROUGE = Rouge(ROUGE_TYPES, Options(stem=False))
 
 
 @final
 class Generated:
-    """Judges a written answer."""
+    """Scores a generated answer."""
 
     def __init__(self, task: JsonTask) -> None:
         if task.preferred_score == "bleurt":
@@ -47,7 +48,7 @@ class Generated:
         self.stop = task.stop_string
 
     def judge(self, written: Written, text: str) -> tuple[str, Scores]:
-        """The answer found in a text, and the statistics of each metric."""
+        """The answer extracted from a text, and the statistics of each metric."""
         answer = extract(text, self.stop, self.pattern)
         found: Scores = {}
         for metric in self.asked:
@@ -63,7 +64,7 @@ class Generated:
 
 @final
 class Likely:
-    """Judges how likely the right answers are: the sum over them, and per word and character."""
+    """Scores the likelihood of the correct answers: in total, per word and per character."""
 
     def __init__(self, task: JsonTask) -> None:
         single = all(len(example.targets) == 1 for example in write(task))
@@ -71,7 +72,7 @@ class Likely:
         self.metrics = ("log_likelihood", *parts)
 
     def judge(self, written: Written, log_probabilities: Sequence[float]) -> tuple[str, Scores]:
-        """The likeliest of the right answers, and the statistics of each metric."""
+        """The most likely correct answer, and the statistics of each metric."""
         best = written.targets[int(np.argmax(log_probabilities))]
         total = float(np.logaddexp.reduce(np.asarray(log_probabilities, dtype=np.float64)))
         sizes = (1, max(1, len(written.targets[0].split())), max(1, len(written.targets[0])))
@@ -84,7 +85,7 @@ class Likely:
 
 
 def extract(text: str, stop: str | None, pattern: re.Pattern[str] | None) -> str:
-    """The answer in a text: up to and with the stop string, then the pattern's first match.
+    """The answer in a text: truncate after the stop string, then take the pattern's first match.
 
     As published, a stop string at the very beginning does not count.
     """
@@ -108,7 +109,7 @@ def _caseless(answer: str, targets: Sequence[str]) -> Scores:
 
 
 def _sequence(answer: str, targets: Sequence[str]) -> Scores:
-    """The share of the first target's labels that stand at their place, "O" where none does."""
+    """The share of the first target's labels predicted at their positions ("O" if missing)."""
     wanted, given = targets[0].split(" "), answer.split(" ")
     given += ["O"] * (len(wanted) - len(given))
     same = [a == b for a, b in zip(given, wanted, strict=False)]
@@ -118,8 +119,8 @@ def _sequence(answer: str, targets: Sequence[str]) -> Scores:
 def _numeric(answer: str, targets: Sequence[str]) -> Scores:
     """Whether a number is within a tenth of the target.
 
-    The published code divides by the target itself, so that any number passes for a negative one;
-    kept, for scores to be comparable.
+    The published code divides by the signed target, so any number passes for a negative one; this
+    is kept so that scores are comparable.
     """
     try:
         given, wanted = float(answer), float(targets[0])
@@ -130,7 +131,7 @@ def _numeric(answer: str, targets: Sequence[str]) -> Scores:
 
 
 def _rouge(answer: str, targets: Sequence[str]) -> Scores:
-    # T5 breaks lines after a full stop that stands alone, for ROUGE-Lsum.
+    # For ROUGE-Lsum, T5 breaks lines after a full stop between spaces.
     lines = [text.replace(" . ", " .\n") for text in (answer, *targets)]
     found = _ROUGE.statistics(lines[0], lines[1:])
     return {key: [float(v) for v in values] for key, values in found.items()}

@@ -1,7 +1,7 @@
-"""The three small tests that come with brulee, of what tuning is not meant to change.
+"""Three small bundled tests of what tuning is not meant to change.
 
-common-knowledge    220 questions with four answers each; accuracy by likelihood
-other-instructions  60 small requests, each with an answer; bits per byte of the answer
+common-knowledge    220 questions with four choices each; accuracy by likelihood
+other-instructions  60 short requests with a response each; bits per byte of the response
 plain-prose         60 paragraphs of ordinary English; bits per byte
 """
 
@@ -22,19 +22,19 @@ from brulee.recipe import Strict
 
 
 class Options(Strict):
-    """There is nothing to set."""
+    """No options."""
 
 
 @final
 class Bundled(Suite):
-    """All three; they need no data folder and no Hub."""
+    """The three bundled tasks; they need neither a data folder nor the Hub."""
 
     name = "bundled"
     summary = "the three bundled guards; needs no files"
     Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
-        """The tasks. Raises InputError for a folder, since their data is in the package."""
+        """The tasks. Raises InputError for a folder, because the package contains their data."""
         del options
         if data is not None:
             raise InputError(f"{data}: the suite bundled brings its own data; leave --data out.")
@@ -43,9 +43,9 @@ class Bundled(Suite):
 
 @final
 class CommonKnowledge(SuiteTask):
-    """Accuracy of the likeliest answer, log-probabilities divided by the answer's bytes.
+    """Accuracy of the most likely answer, by log-probability per byte.
 
-    Asked as tuning asks, in the chat template, so that it also shows a lost format.
+    Uses the chat template, as tuning does, so that it also detects a lost format.
     """
 
     name = "common-knowledge"
@@ -53,13 +53,13 @@ class CommonKnowledge(SuiteTask):
     framing: Framing = "chat"
 
     def examples(self, limit: int | None = None) -> list[Example]:
-        """One a question; its answers share the prompt."""
+        """One example per question; its choices share the prompt."""
         (template,) = load_templates("common-knowledge/question-only").templates
         rows = open_source("bundled/common-knowledge", limit=limit)
         return [_question(i, row, template) for i, row in enumerate(rows)]
 
     def judge(self, example: Example, reply: Reply) -> Judged:
-        """1 for the right answer, 0 for another."""
+        """1 for the correct answer, else 0."""
         picked = example.choices[likeliest(reply, [len(c.encode()) for c in example.choices])]
         return Judged(picked, {"accuracy": [float(picked in example.references)]})
 
@@ -68,12 +68,12 @@ _BITS = bits.BitsPerByte()
 
 
 class BitsPerByte(SuiteTask):
-    """Cross-entropy of each example's only choice, which does not depend on the tokenizer."""
+    """Bits per byte of each example's only choice, which do not depend on the tokenizer."""
 
     metrics = _BITS.keys
 
     def judge(self, example: Example, reply: Reply) -> Judged:
-        """Bits, and bytes."""
+        """The choice's bits and bytes."""
         (text,) = example.choices
         return Judged(text, {self.metrics[0]: _BITS.of(text, reply.likelihoods[0].log_probability)})
 
@@ -88,16 +88,16 @@ class BitsPerByte(SuiteTask):
 
 @final
 class OtherInstructions(BitsPerByte):
-    """Answers to requests of many kinds, asked in the chat template.
+    """Responses to requests of many kinds, in the chat template.
 
-    A model that was taught one task, and does it whatever it is asked, finds them unlikely.
+    They become unlikely for a model that now does its one tuned task for any request.
     """
 
     name = "other-instructions"
     framing: Framing = "chat"
 
     def examples(self, limit: int | None = None) -> list[Example]:
-        """One a request."""
+        """One example per request."""
         rows = open_source("bundled/other-instructions", limit=limit)
         return [
             Example(
@@ -117,7 +117,7 @@ class PlainProse(BitsPerByte):
     name = "plain-prose"
 
     def examples(self, limit: int | None = None) -> list[Example]:
-        """One a text, read from its first token on."""
+        """One example per text, scored from its first token on."""
         rows = open_source("bundled/plain-prose", limit=limit)
         return [
             Example(id=str(i), question="", choices=(row["text"],), references=(row["text"],))

@@ -1,10 +1,10 @@
-"""GLUE (Wang et al. 2019): nine tasks and the diagnostic set, in the leaderboard's own files.
+"""GLUE (Wang et al. 2019): nine tasks and the diagnostic set, in the leaderboard's file formats.
 
-prompt=likelihood compares the answers that lm-evaluation-harness compares (it has neither STS-B nor
-AX; those prompts are ours and MNLI's). prompt=text-to-text is T5's form, in which a label is
-written and what is no label is counted. phrasings= asks in the library's phrasings instead.
-Without a split named, the development rows are scored, or where only they are there, the test rows;
-their answers are published for MRPC alone.
+prompt=likelihood compares the same answers as lm-evaluation-harness (which has neither STS-B nor
+AX; their prompts are our own and MNLI's). prompt=text-to-text is T5's format, in which the label is
+generated and invalid labels are counted. phrasings= uses the template library's phrasings instead.
+Without split=, the development rows are scored, or the test rows if only these exist; their answers
+are published only for MRPC.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ Split = Literal["dev", "test"]
 _SPLITS: Final[tuple[Split, ...]] = ("dev", "test")
 _HUB: Final = "nyu-mll/glue"
 _GRADE: Final = re.compile(r"\d+(?:\.\d*)?")
-# The library's families of tasks that have none of their own name.
+# The template families of tasks that have none of the same name.
 _FAMILIES: Final = {"mnli-m": "mnli", "mnli-mm": "mnli", "ax": "mnli"}
 _WRITTEN: Final = Generation(16, ("\n",))
 
 
 class Options(Strict):
-    """What `--set` may change; `tasks` are by default all whose files are there."""
+    """The options of `--set`; `tasks` defaults to all tasks whose files exist."""
 
     prompt: Literal["likelihood", "text-to-text"] = "likelihood"
     tasks: list[str] = Field(default_factory=list)
@@ -63,7 +63,7 @@ class Options(Strict):
 
 @final
 class GLUE(Suite):
-    """Nine tasks, the diagnostic set, the leaderboard's average and files."""
+    """Nine tasks, the diagnostic set, the leaderboard's average and submission files."""
 
     name = "glue"
     summary = "nine tasks of language understanding and a diagnostic set"
@@ -71,7 +71,7 @@ class GLUE(Suite):
     Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
-        """The tasks asked for, or all whose files are there."""
+        """The requested tasks, or all whose files exist."""
         for name in options.tasks:
             if name not in ENTRIES:
                 raise unknown("task of glue", name, ENTRIES)
@@ -94,7 +94,7 @@ class GLUE(Suite):
         return found
 
     def aggregates(self, scored: Mapping[str, TaskScores]) -> list[Aggregate]:
-        """The leaderboard's average, in which MNLI counts once and AX not at all."""
+        """The leaderboard's average: MNLI counts once, AX does not count."""
         parts = []
         for names in AVERAGED:
             if all(f"glue/{name}" in scored for name in names):
@@ -105,17 +105,17 @@ class GLUE(Suite):
         return [mean("glue", "average", parts, len(AVERAGED), label)] if parts else []
 
     def check_bundle(self, examples: Mapping[str, Sequence[Example]]) -> None:
-        """Raise InputError for other rows than the leaderboard's."""
+        """Raise InputError for several phrasings or a wrong number of test rows."""
         check_one_phrasing(examples)
         check_rows(examples)
 
     def bundle(self, answered: Mapping[str, Answered]) -> dict[str, str]:
-        """One TSV a task."""
+        """One TSV file per task."""
         return glue_bundle(answered)
 
 
 def _files(data: Path, entry: Entry, split: Split | None) -> dict[Split, list[Path]]:
-    """The files of the first split asked for that are there."""
+    """The files of the first of the requested splits that exist."""
     for one in (split,) if split else _SPLITS:
         for names in {"dev": entry.dev, "test": entry.test}[one]:
             for folder in entry.folders:
@@ -139,7 +139,7 @@ def _task(entry: Entry, files: Mapping[Split, Sequence[Path]], options: Options)
     by_word = dict(zip(entry.t5, entry.labels, strict=True))
     task = Similarity(name, load, generation) if not entry.labels else LabelTask(
         name, entry.labels, _metrics(entry), load, generation,
-        # What is no label is quoted, so that it equals none.
+        # An invalid label is quoted, so that it equals no label.
         lambda text: by_word.get(text.strip(), repr(text)),
     )  # fmt: skip
     if options.phrasings:
@@ -169,7 +169,7 @@ def _examples(
 def _columns(
     entry: Entry, files: Mapping[Split, Sequence[Path]], options: Options, limit: int | None
 ) -> list[Asked]:
-    """The items, each with the columns that the library's family reads."""
+    """The items, each with the columns of its template family."""
     split, rows = _rows(entry, files, options)
     return [
         (
@@ -196,7 +196,7 @@ def _read(entry: Entry, file: Path) -> list[Row]:
 
 
 def _compared(entry: Entry, row: Row, number: int, split: Split) -> Example:
-    """The answers side by side."""
+    """An example with the answers as choices."""
     texts = {name: row.text(*columns) for name, columns in entry.texts.items()}
     if entry.with_stop:
         text = texts[entry.with_stop].strip()
@@ -214,7 +214,7 @@ def _compared(entry: Entry, row: Row, number: int, split: Split) -> Example:
 
 
 def _written(entry: Entry, row: Row, number: int, split: Split) -> Example:
-    """T5's form: the task's name, then every text by its name, in the order of the names."""
+    """T5's format: the task's name, then every text after its name, sorted by name."""
     texts = [f"{name}: {row.text(*columns)}" for name, columns in sorted(entry.texts.items())]
     gold = _gold(entry, row)
     words = dict(zip(entry.labels, entry.t5, strict=True))
@@ -230,7 +230,7 @@ def _written(entry: Entry, row: Row, number: int, split: Split) -> Example:
 
 
 def _gold(entry: Entry, row: Row) -> str | None:
-    """The right label, or the number of STS-B as it is written; None where it is not published."""
+    """The correct label, or STS-B's grade as written; None if it is not published."""
     if not row.has(*entry.gold):
         return None
     value = row.get(*entry.gold)

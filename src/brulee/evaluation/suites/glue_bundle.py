@@ -1,4 +1,4 @@
-"""The eleven TSV files that the GLUE leaderboard takes."""
+"""The eleven TSV files of a submission to the GLUE leaderboard."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from brulee.evaluation.tasks import Answered, Example
 
 
 def glue_bundle(answered: Mapping[str, Answered]) -> dict[str, str]:
-    """File name to content, with a header and a line a test row, in the leaderboard's labels.
+    """File name to content, with a header and a line per test row, in the leaderboard's labels.
 
-    A written answer that is no label stands as the first label, since the leaderboard takes no
-    other. Raises InputError where a task has another number of answers than the test set has rows.
+    A generated answer that is not a label becomes the first label, because the leaderboard accepts
+    only labels. Raises InputError if a task's number of answers differs from the test set's rows.
     """
     check_rows({task: found.examples for task, found in answered.items()})
     files = {}
@@ -28,7 +28,7 @@ def glue_bundle(answered: Mapping[str, Answered]) -> dict[str, str]:
 
 
 def check_rows(examples: Mapping[str, Sequence[Example]]) -> None:
-    """Raise InputError where a task has another number of items than the test set has rows."""
+    """Raise InputError if a task's number of items differs from the test set's rows."""
     for task, found in examples.items():
         entry = ENTRIES[task.removeprefix("glue/")]
         if len(found) not in entry.rows:

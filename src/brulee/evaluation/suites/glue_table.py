@@ -1,8 +1,9 @@
-"""What tells the tasks of GLUE (Wang et al. 2019) apart, as plain facts.
+"""The properties of each GLUE task (Wang et al. 2019), as a table.
 
 Labels are written as in a submission, in the order of the Hub copy's numbers; `words` are the
-answers that lm-evaluation-harness compares, `texts` name what T5's text-to-text form calls its
-parts and the columns that hold them. `rows` is how many predictions the leaderboard takes.
+answers that lm-evaluation-harness compares, `t5` those of T5's text-to-text format; `texts` maps
+T5's names for the parts of the input to their columns. `rows` is the number of predictions that the
+leaderboard accepts.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Entry:
     """One task's files, columns, texts and scores."""
 
     name: str
-    file: str  # of a submission, without .tsv
+    file: str  # in a submission, without .tsv
     rows: tuple[int, ...]
     folders: tuple[str, ...]
     hub: str
@@ -42,7 +43,7 @@ class Entry:
     hub_dev: str = "validation"
     hub_test: str = "test"
     headless: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # file -> its columns
-    with_stop: str = ""  # the text that gets a full stop where it has none
+    with_stop: str = ""  # the text that gets a final full stop if it has none
 
 
 _COLA: Final = ("source", "label", "mark", "sentence")
@@ -57,7 +58,7 @@ def _inference(
     folders: tuple[str, ...] = ("MNLI", ""),
     scores: tuple[str, ...] = ("accuracy",),
 ) -> Entry:
-    """MNLI's halves and the diagnostic set, which is asked like them."""
+    """An MNLI half, or the diagnostic set, which uses the same prompt."""
     half = name.removeprefix("mnli").replace("-mm", "_mismatched").replace("-m", "_matched")
     return Entry(
         name, file, (rows,), folders, "ax" if name == "ax" else "mnli",
@@ -139,7 +140,7 @@ ENTRIES: Final[dict[str, Entry]] = {
     )
 }  # fmt: skip
 
-# The leaderboard's score is the mean of these, each the mean of its own scores.
+# The leaderboard's score is the mean of these, each the mean of its scores.
 AVERAGED: Final = (
     ("cola",), ("sst2",), ("mrpc",), ("stsb",), ("qqp",), ("mnli-m", "mnli-mm"), ("qnli",),
     ("rte",), ("wnli",),

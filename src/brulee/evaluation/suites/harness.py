@@ -1,9 +1,9 @@
-"""Task files of lm-evaluation-harness, as far as they hold no code.
+"""Task files of lm-evaluation-harness, provided that they contain no code.
 
     brulee eval MODEL --suite my_task.yaml [--data DIR] [--set num_fewshot=3]
 
-The file says where its data are, how a row becomes a question, and how a reply is scored; a group
-names several. What is asked is letter for letter what the harness (0.4.13) asks.
+A file defines its data, how a row becomes a question, and how a reply is scored; a group names
+several tasks. Prompts are identical to those of the harness (0.4.13).
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from brulee.evaluation.tasks import (
 )
 from brulee.recipe import Strict
 
-_NONE: Final = "none"  # what the harness calls scores without a filter
+_NONE: Final = "none"  # the harness's filter name for scores without a filter
 
 
 class Options(Strict):
-    """What `--set` may change: num_fewshot, how many solved examples stand before each question."""
+    """The options of `--set`: num_fewshot, the number of shots before each question."""
 
     num_fewshot: Annotated[int, Field(ge=0)] | None = None
 
@@ -59,7 +59,7 @@ class Harness(Suite):
 
     def __init__(self, file: Path) -> None:
         self.file, self.name = file, file.stem
-        # What open() found, for the averages: each group with the names of its tasks.
+        # Set by open() for the averages: each group with the names of its tasks.
         self._groups: list[tuple[GroupConfig, tuple[str, ...]]] = []
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
@@ -73,7 +73,7 @@ class Harness(Suite):
         return list(tasks.values())
 
     def aggregates(self, scored: Mapping[str, TaskScores]) -> list[Aggregate]:
-        """The averages that groups ask for: over items where weighed by size, else over tasks."""
+        """The groups' averages: over items if weighted by size, else over tasks."""
         return [
             average
             for group, names in self._groups
@@ -82,7 +82,7 @@ class Harness(Suite):
         ]
 
     def _opened(self, config: Config, data: Path | None, options: Any) -> list[HarnessTask]:
-        # In older files `group` is what `tag` is today: a task has data of its own.
+        # In older files `group` means today's `tag`; a file with its own data is a task.
         if "group" not in config.values or "dataset_path" in config.values:
             return [_task(config, data, options)]
         group = group_config(config)
@@ -99,7 +99,7 @@ class Harness(Suite):
 
 @final
 class HarnessTask(SuiteTask):
-    """One task: documents as questions, replies as scores, once for each filter."""
+    """One task: documents become questions, and replies are scored once for each filter."""
 
     def __init__(self, task: TaskConfig, documents: Documents) -> None:
         self.name, self.task, self.documents = task.task, task, documents
@@ -115,17 +115,17 @@ class HarnessTask(SuiteTask):
         self._classes = 0
 
     def examples(self, limit: int | None = None) -> list[Example]:
-        """The documents of the tested split."""
+        """One example per document of the tested split."""
         found = examples(self.task, self.documents, limit)
         self._classes = max(len(example.about["wanted"].choices) for example in found)
         return found
 
     def judge(self, example: Example, reply: Reply) -> Judged:
-        """Every score under every filter; the answer is that of the last filter."""
+        """Every score with every filter; the output is that of the last filter."""
         statistics = {}
         answer = reply.text
         for name, apply in self.filters.items():
-            replies = [reply.text] * self.task.repeats  # greedy, hence alike
+            replies = [reply.text] * self.task.repeats  # greedy, hence identical
             answer = (apply(replies) if apply else replies)[0]
             given = Given(example.about["wanted"], reply, answer, self._classes)
             for metric, score in self.scores.items():
@@ -137,7 +137,7 @@ class HarnessTask(SuiteTask):
         return self._score(key).reduce(mean_S, items)
 
     def higher_is_better(self, key: str) -> bool:
-        """As the task says, else as the score is."""
+        """The task's setting, else the score's default."""
         said = self.better.get(key.partition(",")[0])
         return self._score(key).higher_is_better if said is None else said
 
@@ -153,11 +153,11 @@ def _task(config: Config, data: Path | None, options: Options) -> HarnessTask:
 
 
 def _members(entry: str | dict[str, Any], group: Config) -> list[Config]:
-    """What an entry of a group stands for: a task or group by name, by tag, or given in place."""
+    """Resolve an entry of a group: a task or group by name, by tag, or defined inline."""
     if isinstance(entry, str):
         tasks = tagged(entry, group.folder)
         return [find_task(name, group.folder) for name in tasks or [entry]]
-    if "group" in entry or "dataset_path" in entry:  # given in place
+    if "group" in entry or "dataset_path" in entry:  # defined inline
         return [Config(entry, group.source, group.folder)]
     if "include" in entry:
         base = read_config(group.folder / str(entry["include"]))

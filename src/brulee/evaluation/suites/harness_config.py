@@ -1,4 +1,4 @@
-"""What a task file of lm-evaluation-harness may say, and its defaults (version 0.4.13)."""
+"""The keys of lm-evaluation-harness's task files and their defaults (version 0.4.13)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OutputType = Literal["multiple_choice", "generate_until", "loglikelihood", "logl
 Field_: TypeAlias = str | int | list[Any] | dict[str, Any] | None
 
 MAX_NEW_TOKENS: Final = 256
-# Keys that need code, a model of images, or a promptsource of the harness's own.
+# Keys that need code, a multimodal model, or the harness's promptsource.
 _NOT_OFFERED: Final = (
     "class", "custom_dataset", "process_docs", "process_results", "use_prompt", "doc_to_image",
     "doc_to_audio", "unsafe_code",
@@ -24,7 +24,7 @@ _NOT_OFFERED: Final = (
 
 
 class MetricConfig(BaseModel):
-    """One entry of metric_list; what else it holds are the metric's own options."""
+    """One entry of metric_list; its other keys are the metric's options."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
@@ -35,7 +35,7 @@ class MetricConfig(BaseModel):
 
 
 class FilterStep(BaseModel):
-    """One step of a filter, with its own options."""
+    """One step of a filter; its other keys are options."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
@@ -50,10 +50,10 @@ class FilterConfig(Strict):
 
 
 class GenerationConfig(Strict):
-    """How an answer is written; the last keys have no effect on greedy answers.
+    """Generation settings; the last keys have no effect on greedy decoding.
 
-    The longest answer has four names in the harness, of which the first that is given counts. An
-    answer is sampled at a temperature, unless `do_sample` is false.
+    The harness has four names for the maximum length; the first given one counts. A temperature
+    above 0 means sampling, unless `do_sample` is false.
     """
 
     until: str | list[str] | None = None
@@ -71,19 +71,19 @@ class GenerationConfig(Strict):
 
     @property
     def longest(self) -> int:
-        """How many tokens an answer may have."""
+        """The maximum number of tokens of an answer."""
         named = (self.max_gen_toks, self.max_new_tokens, self.max_tokens)
         given = [n for n in (*named, self.max_completion_tokens) if n is not None]
         return given[0] if given else MAX_NEW_TOKENS
 
     @property
     def sampled(self) -> bool:
-        """Whether the harness would draw answers."""
+        """Whether the harness would sample answers."""
         return self.do_sample is not False and self.temperature > 0
 
 
 class ShotsConfig(Strict):
-    """What is different of solved examples; by default they are written as the questions are."""
+    """Settings for shots where they differ from the questions'."""
 
     sampler: Literal["default", "first_n"] = "default"
     split: str | None = None
@@ -97,7 +97,7 @@ class ShotsConfig(Strict):
 
 
 class TaskConfig(Strict):
-    """One task; the keys from task_alias on have no effect on what is asked or scored."""
+    """One task; the keys from task_alias on have no effect on prompts or scores."""
 
     task: str
     dataset_path: str
@@ -129,13 +129,13 @@ class TaskConfig(Strict):
 
     @property
     def wording(self) -> str:
-        """The sha256 of what its prompts, choices and right answers are written by."""
+        """The SHA-256 of the settings that determine prompts, choices and correct answers."""
         texts = self.model_dump_json(include=set(_TEXTS))
         return hashlib.sha256(texts.encode()).hexdigest()
 
     @property
     def shots_config(self) -> ShotsConfig:
-        """How solved examples are written, with the task's own keys where nothing else is said."""
+        """The settings for shots, with the task's keys as defaults."""
         own = self.fewshot_config or ShotsConfig()
         inherited = {
             "split": self.fewshot_split,
@@ -150,7 +150,7 @@ class TaskConfig(Strict):
         return own.model_copy(update=missing)
 
 
-# What a task's prompts, choices and right answers are written by.
+# The settings that determine a task's prompts, choices and correct answers.
 _TEXTS: Final = (
     "doc_to_text", "doc_to_target", "doc_to_choice", "description", "target_delimiter",
     "fewshot_delimiter", "fewshot_config", "num_fewshot", "gen_prefix",
@@ -167,7 +167,7 @@ class AverageConfig(Strict):
 
 
 class GroupConfig(Strict):
-    """A group: tasks by name, or given in place with what is different of them."""
+    """A group: tasks by name, or inline with overrides."""
 
     group: str
     group_alias: str | None = None
@@ -177,7 +177,7 @@ class GroupConfig(Strict):
 
 
 def task_config(config: Config) -> TaskConfig:
-    """A task, checked. Raises InputError naming the file, line and key of what is wrong."""
+    """A validated task. Raises InputError naming the file, line and key of an invalid value."""
     for key in _NOT_OFFERED:
         if config.values.get(key):
             raise InputError(f"{config.source.at((key,))}: {key} is not supported here.")
@@ -192,5 +192,5 @@ def task_config(config: Config) -> TaskConfig:
 
 
 def group_config(config: Config) -> GroupConfig:
-    """A group, checked. Raises InputError as `task_config` does."""
+    """A validated group. Raises InputError as `task_config` does."""
     return check(GroupConfig, config.values, config.source, ())

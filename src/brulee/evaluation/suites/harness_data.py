@@ -18,21 +18,21 @@ _ARGUMENTS: Final = ("data_files", "data_dir", "trust_remote_code")
 
 
 class Documents:
-    """The splits of one task's data; `data` is where its files lie instead of where it says."""
+    """The splits of one task's data; `data` overrides the location of its files."""
 
     def __init__(self, task: TaskConfig, folder: Path, data: Path | None) -> None:
         self.task, self.folder, self.data = task, folder, data
         self._read: dict[str, list[Document]] = {}
 
     def tested(self) -> list[Document]:
-        """The rows that are asked: of test_split, else of validation_split."""
+        """The rows to evaluate: those of test_split, else of validation_split."""
         split = self.task.test_split or self.task.validation_split
         if split is None:
             raise InputError(f"{self.task.task}: it names neither test_split nor validation_split.")
         return self.split(split)
 
     def solved(self) -> list[Document]:
-        """The rows that may be shots, by the harness's own order of preference."""
+        """The rows that may be shots, in the harness's order of preference."""
         shots = self.task.shots_config
         if shots.split is not None:
             return self.split(shots.split)
@@ -45,7 +45,7 @@ class Documents:
         return self.split(split) if split is not None else self.tested()
 
     def split(self, name: str) -> list[Document]:
-        """The rows of a split. Raises InputError where the data have none of that name."""
+        """The rows of a split. Raises InputError if the data have no split of that name."""
         if name not in self._read:
             self._read[name] = [Document(row, rows.place(i)) for rows, i, row in self._rows(name)]
         return self._read[name]
@@ -65,7 +65,7 @@ class Documents:
         return [(rows, i, rows[i]) for i in rows.published[named]]
 
     def _source(self) -> str:
-        """A folder, or a data set on the Hub, of which --data may name a copy."""
+        """--data, a folder next to the task file, or a data set on the Hub."""
         if self.data is not None:
             return str(self.data)
         beside = self.folder / self.task.dataset_path
@@ -98,7 +98,7 @@ class Documents:
         return [file for name in names for file in self._found(inside / name)]
 
     def _found(self, name: Path) -> list[Path]:
-        """The files of a name or pattern: under --data, from here, or beside the task."""
+        """The files for a name or pattern: in --data, the working directory or next to the task."""
         for root in (self.data, Path(), self.folder):
             if root is None:
                 continue

@@ -1,7 +1,7 @@
-"""The fields of a task: a column, a template or a constant, for each document.
+"""The fields of a task for each document: a column, a template or a constant.
 
 As in lm-evaluation-harness 0.4.13, but in our sandbox: a template that is too slow or too large
-fails, and a null prints nothing.
+fails, and a null renders as an empty string.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _MAX_SECONDS: Final = 1.0
 
 @dataclass(frozen=True)
 class Document:
-    """A row, and where it stands, for messages."""
+    """A row and its place, for messages."""
 
     values: Mapping[str, Any]
     place: str
 
 
 def text_of(document: Document, field: str | int | None, choices: bool) -> str | int:
-    """The question: a text, or the number of the right context where `choices` are contexts."""
+    """The question: a text, or the index of the correct context if `choices` are contexts."""
     found = _resolved(document, field, "doc_to_text")
     if isinstance(found, str) and found.isdigit() and choices and field not in document.values:
         return int(found)
@@ -50,7 +50,7 @@ def text_of(document: Document, field: str | int | None, choices: bool) -> str |
 
 
 def target_of(document: Document, field: Any, choices: bool) -> Any:
-    """The answer: a text, the number of a choice, or a list of either."""
+    """The answer: a text, the index of a choice, or a list of either."""
     if isinstance(field, list):
         return field
     found = _resolved(document, field, "doc_to_target")
@@ -67,7 +67,7 @@ def target_of(document: Document, field: Any, choices: bool) -> Any:
 
 
 def choices_of(document: Document, field: Any) -> list[str]:
-    """The choices, in their order. Raises InputError for what is no list of texts."""
+    """The choices, in order. Raises InputError for anything but a list of texts."""
     if isinstance(field, dict):
         found: Any = list(field.values())
     elif isinstance(field, list) or field in document.values:
@@ -86,7 +86,7 @@ def choices_of(document: Document, field: Any) -> list[str]:
 
 
 def prefix_of(document: Document, field: str | None) -> str:
-    """A text that may be a column or a template: a description, or how an answer begins."""
+    """A text from a column or a template: a description, or the beginning of an answer."""
     if not field:
         return ""
     found = document.values[field] if field in document.values else template(document, field, "")
@@ -94,7 +94,7 @@ def prefix_of(document: Document, field: str | None) -> str:
 
 
 def template(document: Document, text: str, name: str) -> str:
-    """A rendered template. Raises InputError with the row where it fails."""
+    """A rendered template. Raises InputError naming the row for which it fails."""
     where = f"{document.place}: {name or 'a template'}"
     try:
         return render(_program(text), document.values, document.place)
@@ -129,7 +129,7 @@ def _environment() -> LimitedEnvironment:
 
 
 def _regex_replace(text: str, pattern: str, replacement: str, count: int = 0) -> str:
-    """The harness's own filter; `regex` is `re` with a time limit."""
+    """The harness's filter, with a time limit by using `regex` instead of `re`."""
     try:
         return str(regex.sub(pattern, replacement, text, count=count, timeout=_MAX_SECONDS))
     except (TimeoutError, regex.error) as error:

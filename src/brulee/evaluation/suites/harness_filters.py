@@ -1,4 +1,4 @@
-"""From a reply to the answer that is scored: the filters of lm-evaluation-harness 0.4.13."""
+"""The filters of lm-evaluation-harness 0.4.13, which extract the answer from a reply."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_SECONDS: Final = 2.0
 
 
 def build(config: FilterConfig, where: str) -> Filter:
-    """All steps of a filter. Raises InputError for a step or an option that is not there."""
+    """All steps of a filter. Raises InputError for an unknown step or option."""
     steps = [_step(step, f"{where}, filter {config.name}") for step in config.filter]
 
     def apply(replies: list[str]) -> list[str]:
@@ -42,7 +42,7 @@ def _step(config: FilterStep, where: str) -> Filter:
 
 
 def _regex(options: Mapping[str, Any], where: str) -> Filter:
-    """One match of a pattern, stripped; of several groups the first that holds something."""
+    """One match of a pattern, stripped; with several groups, the first non-empty one."""
     pattern = _compiled(options.get("regex_pattern", _NUMBER), where)
     chosen = options.get("group_select", 0)
     if not isinstance(chosen, int):

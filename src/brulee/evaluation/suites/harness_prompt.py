@@ -1,7 +1,7 @@
-"""What a document is asked: description, solved examples, question, choices.
+"""The prompt for a document: description, shots, question, choices.
 
-Every text is the one that lm-evaluation-harness 0.4.13 builds, the random choice of shots included
-(Python's generator, seed 1234, drawn document by document).
+Every text is identical to that of lm-evaluation-harness 0.4.13, including the random choice of
+shots (Python's generator, seed 1234, drawn document by document).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ SEED: Final = 1234
 
 @dataclass(frozen=True)
 class Wanted:
-    """What judging a reply to a document needs: its choices, and the right answer as it is given.
+    """What scoring a reply to a document needs: its choices and its correct answers.
 
-    `gold` holds numbers of choices, or texts where the answer is written.
+    `gold` holds indices of choices, or texts if the answer is generated.
     """
 
     choices: tuple[str, ...]
@@ -39,7 +39,7 @@ class Wanted:
 
 
 def examples(task: TaskConfig, documents: Documents, limit: int | None) -> list[Example]:
-    """The first documents as the model is asked them."""
+    """The first `limit` documents as examples."""
     tested = documents.tested()[:limit]
     count = task.num_fewshot or 0
     pool = documents.solved() if count else []
@@ -80,7 +80,7 @@ def _continuations(task: TaskConfig, wanted: Wanted) -> tuple[str, ...]:
         return ()
     if task.output_type == "multiple_choice":
         return tuple(f"{task.target_delimiter}{choice}" for choice in wanted.choices)
-    # The text itself: its delimiter, if any, is part of it.
+    # The text itself, including its delimiter, if any.
     return (str(wanted.gold[0]),)
 
 
@@ -111,7 +111,7 @@ def _number(document: Document, choices: Sequence[str], gold: Any) -> int:
 
 
 def _shot(task: TaskConfig, document: Document) -> str:
-    """A solved example with the delimiter after it."""
+    """A solved example followed by the delimiter."""
     style = task.shots_config
     text = _text(task, document, style.doc_to_text)
     with_choices = task.doc_to_choice is not None
@@ -152,7 +152,7 @@ def _drawn(
     count: int,
     sampler: random.Random,
 ) -> list[Document]:
-    """The solved examples of one document, which is not one of them."""
+    """The shots for one document, never the document itself."""
     style = task.shots_config
     if len(pool) < count:
         raise InputError(
@@ -163,7 +163,7 @@ def _drawn(
     others = (other for other in pool if other.values != document.values)
     if style.sampler == "first_n":
         return list(islice(others, count))
-    # One more is drawn in case the document itself is among them.
+    # One more is drawn, in case the document itself is among them.
     drawn = sampler.sample(pool, min(count + 1, len(pool)))
     left = [other for other in drawn if other.values != document.values][:count]
     return left if len(left) == count else sampler.sample(list(others), count)

@@ -1,6 +1,6 @@
-"""The scores of lm-evaluation-harness 0.4.13 by kind of request, as statistics of an item.
+"""The scores of lm-evaluation-harness 0.4.13 by output type, as statistics of an item.
 
-BLEU, chrF and TER are fractions here, percentages there. Shape legend: `C` choices,
+BLEU, chrF and TER are fractions here, percentages in the harness. Shape legend: `C` choices,
 `S` statistics of an item.
 """
 
@@ -30,9 +30,9 @@ Reduce = Callable[[Array, "float | Array"], Array]
 
 @dataclass(frozen=True)
 class Given:
-    """A reply to one document: likelihoods, or the answer that a filter found in the text.
+    """A reply to one document: likelihoods, or the answer that a filter extracted.
 
-    `classes` is how many choices the document with the most of them has.
+    `classes` is the largest number of choices of any document.
     """
 
     wanted: Wanted
@@ -41,22 +41,22 @@ class Given:
     classes: int
 
     def log_probabilities(self) -> Array:
-        """Of each choice: (C,)."""
+        """The log-probability of each choice: (C,)."""
         return np.array([f.log_probability for f in self.reply.likelihoods])
 
     @property
     def gold(self) -> int:
-        """The number of the right choice, the first of several."""
+        """The index of the correct choice, or of the first of several."""
         return int(self.wanted.gold[0])
 
     def right(self, picked: int) -> bool:
-        """Whether a choice is the right one, or one of them."""
+        """Whether a choice is correct."""
         return picked in self.wanted.gold
 
 
 @dataclass(frozen=True)
 class Score:
-    """One score: statistics of an item, the score of their mean, and which way is better."""
+    """One score: an item's statistics, the reduction of their mean, and its direction."""
 
     count: Callable[[Given], list[float]]
     aggregation: str = "mean"
@@ -67,9 +67,9 @@ class Score:
 def scores_of(
     output: OutputType, entries: Sequence[MetricConfig] | None, where: str
 ) -> dict[str, Score]:
-    """The scores that a task asks for by name, or the usual ones of its kind of request.
+    """The scores that a task requests by name, or the defaults of its output type.
 
-    Raises InputError for a score, an aggregation or an option that is not there.
+    Raises InputError for an unsupported score, aggregation or option.
     """
     known = _SCORES[output]
     if entries is None:
@@ -117,7 +117,7 @@ def _accuracy(given: Given, by: Callable[[str], float] = lambda _: 1.0) -> list[
 
 
 def _binary(given: Given) -> list[float]:
-    """True positives, false positives, false negatives of choice 1."""
+    """True positives, false positives and false negatives of choice 1."""
     picked, gold = int(np.argmax(given.log_probabilities())), given.gold
     return [
         float(picked == 1 and gold == 1),

@@ -1,7 +1,7 @@
-"""Files of lm-evaluation-harness as plain values: includes merged, code refused by name.
+"""Files of lm-evaluation-harness as plain values: includes are merged, code is rejected.
 
-include: base.yaml           the keys of base.yaml, under those of this file
-doc_to_text: !function u.f   refused: it would run Python code of the task's author
+include: base.yaml           the keys of base.yaml, overridden by those of this file
+doc_to_text: !function u.f   rejected: it would run Python code of the task's author
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NAME: Final = re.compile(r"^task:\s*['\"]?([\w.-]+)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Config:
-    """The keys of one task or group, and the file they came from, with the lines it has itself."""
+    """The keys of one task or group, and their file, with the lines of its own keys."""
 
     values: dict[str, Any]
     source: Source
@@ -31,16 +31,16 @@ class Config:
 
 
 def read_config(file: Path) -> Config:
-    """A file with what it includes.
+    """Read a file and its includes.
 
-    Raises InputError for malformed YAML, a `!function` (with its line), a missing or circular
+    Raises InputError for malformed YAML, a `!function` (with its line), and a missing or circular
     include.
     """
     return _read(file, ())
 
 
 def find_task(name: str, folder: Path) -> Config:
-    """The task or group of a name, among the files of a folder and those below it."""
+    """The task or group of that name in a folder or its subfolders."""
     named: dict[str, Path] = {}
     for file in sorted(f for suffix in SUFFIXES for f in folder.rglob(f"*{suffix}")):
         config = _own_keys(file)
@@ -54,7 +54,7 @@ def find_task(name: str, folder: Path) -> Config:
 
 
 def tagged(tag: str, folder: Path) -> list[str]:
-    """The names of the tasks with a tag, among the files of a folder and those below it."""
+    """The names of the tasks with a tag in a folder or its subfolders."""
     found = []
     for file in sorted(f for suffix in SUFFIXES for f in folder.rglob(f"*{suffix}")):
         config = _own_keys(file)
@@ -104,7 +104,7 @@ def _refuse_code(text: str, where: str) -> None:
 
 
 def _own_keys(file: Path) -> dict[str, Any]:
-    """What a file says of itself; of a malformed one its name, by which the error is reached."""
+    """The keys of a file; only the name of a malformed one, so that its error shows when used."""
     try:
         return {"task": None, **read_config(file).values}
     except InputError:

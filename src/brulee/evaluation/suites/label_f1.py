@@ -12,10 +12,10 @@ from brulee.evaluation.base import Array, Metric, check_references
 
 @final
 class LabelF1(Metric):
-    """F1 of the label `positive`: twice the hits over how often it is predicted and wanted.
+    """F1 of the label `positive`: twice the hits over the predicted plus the actual positives.
 
-    An answer that is none of the labels is wrong both ways (as in T5's evaluation): it misses a
-    wanted `positive`, and stands for one where `negative` is wanted.
+    An answer that is neither label is wrong either way (as in T5's evaluation): it counts as
+    `negative` if `positive` is correct, and as `positive` if `negative` is correct.
     """
 
     keys = ("f1",)
@@ -24,7 +24,7 @@ class LabelF1(Metric):
         self.positive, self.negative = positive, negative
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
-        """Hits, predicted and wanted positives of one item: {"f1": (3,)}."""
+        """Hits, predicted and actual positives of one item: {"f1": (3,)}."""
         check_references(references)
         wanted = references[0] == self.positive
         valid = prediction in (self.positive, self.negative)
@@ -32,7 +32,7 @@ class LabelF1(Metric):
         return {"f1": np.array([given and wanted, given, wanted], dtype=np.float64)}
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
-        """F1 from mean counts (..., 3): (...); 0 where nothing is predicted or wanted."""
+        """F1 from mean counts (..., 3): (...); 0 without predicted or actual positives."""
         del key, items
         mean = np.asarray(mean_S, dtype=np.float64)
         either = mean[..., 1] + mean[..., 2]

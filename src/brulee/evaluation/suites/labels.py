@@ -1,4 +1,4 @@
-"""A task whose answers are labels, picked by likelihood or written out."""
+"""A task whose answers are labels, chosen by likelihood or generated."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from brulee.evaluation.base import Array, Metric
 from brulee.evaluation.tasks import Example, Framing, Generation, Judged, Reply, SuiteTask
 
-INVALID: Final = "invalid"  # the share of written answers that are no label
+INVALID: Final = "invalid"  # the share of generated answers that are not labels
 
 
 def likeliest(reply: Reply, by: Sequence[float] | None = None) -> int:
-    """The choice with the highest log-probability, the first of equals; `by` divides each."""
+    """The index of the most likely choice, the first of equals; `by` divides log-probabilities."""
     scores = [f.log_probability for f in reply.likelihoods]
     divided = scores if by is None else [s / b for s, b in zip(scores, by, strict=True)]
     return int(np.argmax(divided))
@@ -24,9 +24,10 @@ def likeliest(reply: Reply, by: Sequence[float] | None = None) -> int:
 class LabelTask(SuiteTask):
     """Labels scored by any metrics of evaluation/.
 
-    `load(limit)` gives the examples, whose choices stand for `labels` in that order and whose lone
-    reference is the right label. Where examples have no choices the label is written, which
-    `written` turns into a label ("" for none), and the share of invalid ones is a score too.
+    `load(limit)` returns the examples, whose choices correspond to `labels` in order and whose only
+    reference is the correct label. If examples have no choices, the label is generated: `written`
+    maps the text to a label (any other text counts as invalid), and the share of invalid answers is
+    another score.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class LabelTask(SuiteTask):
         return self._load(limit)
 
     def judge(self, example: Example, reply: Reply) -> Judged:
-        """The label, and what every metric counts of it."""
+        """The label, and its statistics for every metric."""
         chosen = bool(reply.likelihoods)
         output = self.labels[likeliest(reply)] if chosen else self._written(reply.text)
         if not example.references:
@@ -65,11 +66,11 @@ class LabelTask(SuiteTask):
         return Judged(output, statistics)
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
-        """As the metric has it."""
+        """The metric's score; the mean for `invalid`."""
         if key == INVALID:
             return np.asarray(mean_S, dtype=np.float64)[..., 0]
         return self._metrics[key].reduce(key, mean_S, items)
 
     def higher_is_better(self, key: str) -> bool:
-        """All but invalid answers."""
+        """True for every score except the share of invalid answers."""
         return key != INVALID

@@ -1,9 +1,9 @@
-"""MMLU (Hendrycks et al. 2021): 57 subjects of multiple choice, five solved questions first.
+"""MMLU (Hendrycks et al. 2021): multiple choice in 57 subjects, five shots.
 
-Files as published: dev/SUBJECT_dev.csv (the shots), val/SUBJECT_val.csv, test/SUBJECT_test.csv, a
-row being `question,A,B,C,D,letter`. The answer is the likeliest of " A" to " D". The authors' own
-script prints the mean over all questions ("micro"); others print the mean over subjects ("macro"):
-both are given, under their names.
+Files as published: dev/SUBJECT_dev.csv (the shots), val/SUBJECT_val.csv, test/SUBJECT_test.csv,
+with rows `question,A,B,C,D,letter`. The answer is the most likely of " A" to " D". The authors'
+script reports the mean over all questions ("micro"), others the mean over subjects ("macro"); this
+suite reports both under these names.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ Split = Literal["test", "val"]
 
 
 class Options(Strict):
-    """What `--set` may change.
+    """The options of `--set`.
 
     prompt: original is the authors' text with its double space before the subject; harness is that
-    of lm-evaluation-harness. split: by default test, or val where only that is there.
+    of lm-evaluation-harness. split: by default test, or val if only that exists.
     """
 
     prompt: Prompt = "original"
@@ -46,14 +46,14 @@ class Options(Strict):
 
 @final
 class MMLU(Suite):
-    """57 subjects, four categories, micro and macro."""
+    """57 subjects, four categories, micro and macro averages."""
 
     name = "mmlu"
     summary = "57 exams, four answers to a question"
     Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
-        """One task a subject."""
+        """One task per subject."""
         for subject in options.subjects:
             if subject not in SUBJECTS:
                 raise unknown("subject of mmlu", subject, SUBJECTS)
@@ -69,7 +69,7 @@ class MMLU(Suite):
         ]
 
     def aggregates(self, scored: Mapping[str, TaskScores]) -> list[Aggregate]:
-        """Micro and macro over all subjects, and each category over its questions."""
+        """Micro and macro averages over all subjects, and each category's micro average."""
         found = {
             s: scored[f"mmlu/{s}"].scores["accuracy"] for s in SUBJECTS if f"mmlu/{s}" in scored
         }
@@ -99,7 +99,7 @@ class MMLU(Suite):
 
 
 def _split(data: Path | None, options: Options) -> Split:
-    """The split asked for; test by default, val where the folder has no other."""
+    """The requested split; by default test, or val if the folder has no test."""
     if data is None:
         return options.split or "test"
     check_folder(data)
@@ -117,7 +117,7 @@ def _examples(
     rows = _rows(data, subject, split)[:limit]
     solved = _rows(data, subject, "dev")[: options.shots] if options.shots else []
     spaced = subject.replace("_", " ")
-    # The double space is the authors': their format_subject begins every word with one.
+    # The double space is the authors': their format_subject puts a space before every word.
     topic = f" {spaced}" if options.prompt == "original" else spaced
     preamble = f"The following are multiple choice questions (with answers) about {topic}.\n\n"
     shots = tuple(f"{_question(row, options.prompt)} {_letter(row)}\n\n" for row in solved)

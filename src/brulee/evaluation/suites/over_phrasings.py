@@ -1,4 +1,4 @@
-"""A task in the phrasings of the template library: their mean, and the score of each."""
+"""A task in several phrasings of the template library: the mean score, and each phrasing's."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from brulee.evaluation.suites.labels import LabelTask
 from brulee.evaluation.suites.similarity import GRADES, Similarity
 from brulee.evaluation.tasks import UNDER, Example, Judged, Reply, SuiteTask
 
-Asked = tuple[Example, Mapping[str, Any]]  # an item as it is asked otherwise, a template's columns
+Asked = tuple[Example, Mapping[str, Any]]  # the item without phrasings, the templates' columns
 
 
 @final
 class OverPhrasings(SuiteTask):
-    """The items of a task, each asked in several phrasings of a library family.
+    """The items of a task, each in several phrasings of a template family.
 
-    A score is the mean over phrasings, and what is drawn is an item with all of them; beside it
-    stands "accuracy@NAME" for each. `load(limit)` gives the items with the columns that the family
-    reads but for `label`, which is a label's number, or a grade of similarity. Raises InputError
-    for a row to which a phrasing does not apply.
+    A score is the mean over phrasings, and resampling draws an item with all its phrasings; there
+    is also a score "accuracy@NAME" for each phrasing. `load(limit)` returns the items with the
+    family's columns except `label`, which is a label's index or a similarity grade. Raises
+    InputError for a row to which a phrasing does not apply.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class OverPhrasings(SuiteTask):
         self.metrics = (*task.metrics, *each)
 
     def examples(self, limit: int | None = None) -> list[Example]:
-        """Every item in every phrasing, one item after the other."""
+        """Every item in every phrasing, item by item."""
         return [
             self._example(item, columns, template)
             for item, columns in self._load(limit)
@@ -59,11 +59,11 @@ class OverPhrasings(SuiteTask):
         ]
 
     def judge(self, example: Example, reply: Reply) -> Judged:
-        """As the task does, under the names of the phrasing's scores."""
+        """The task's scores, named after the phrasing."""
         return _named(self._task.judge(example, reply), example.about["phrasing"])
 
     def join(self, examples: Sequence[Example], judged: Sequence[Judged]) -> list[Judged]:
-        """As the task does in each phrasing, with what an item counts over all at the first."""
+        """Join each phrasing as the task does, and store an item's overall scores on its first."""
         found, count = list(judged), len(self._templates)
         for k, template in enumerate(self._templates):
             alone = [_unnamed(one) for one in found[k::count]]
@@ -81,7 +81,7 @@ class OverPhrasings(SuiteTask):
         return found
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
-        """As the task has it, averaged over phrasings unless it is the score of one."""
+        """The task's score of one phrasing, or its mean over phrasings."""
         plain, under, _ = key.partition(UNDER)
         if under:
             return self._task.reduce(plain, mean_S, items)
@@ -90,11 +90,11 @@ class OverPhrasings(SuiteTask):
         return mean
 
     def higher_is_better(self, key: str) -> bool:
-        """As the task has it."""
+        """As in the underlying task."""
         return self._task.higher_is_better(key.partition(UNDER)[0])
 
     def _example(self, item: Example, columns: Mapping[str, Any], template: Template) -> Example:
-        """An item as a template phrases it; its choices are the answers for each label in turn."""
+        """An item rendered with a template; its choices are the completions for each label."""
         asked = [template.render({**columns, "label": k}) for k in self._answers]
         rendered = [one for one in asked if one is not None and one.completion]
         if len(rendered) < len(asked) or len({one.prompt for one in rendered}) > 1:
@@ -122,7 +122,7 @@ def _unnamed(one: Judged) -> Judged:
 
 
 def check_one_phrasing(examples: Mapping[str, Sequence[Example]]) -> None:
-    """Raise InputError where items of a leaderboard were asked in several phrasings."""
+    """Raise InputError if items for a leaderboard have several phrasings."""
     for task, found in examples.items():
         count = len({example.about.get("phrasing") for example in found})
         if count > 1:
@@ -133,5 +133,5 @@ def check_one_phrasing(examples: Mapping[str, Sequence[Example]]) -> None:
 
 
 def over_all(scores: Mapping[str, Any]) -> list[Any]:
-    """The scores of a task without those of its single phrasings."""
+    """The scores of a task without those of single phrasings."""
     return [score for key, score in scores.items() if UNDER not in key]

@@ -1,4 +1,4 @@
-"""Labels of sentence pairs that differ in a pronoun's gender, and whether they agree (AX-g)."""
+"""Labels of sentence pairs that differ in a pronoun's gender, and their agreement (AX-g)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PARITY: Final = "gender_parity"
 
 @final
 class PairedLabels(SuiteTask):
-    """Another label task, and the share of its pairs (clusters of two) with equal answers."""
+    """A label task plus the share of its pairs (clusters of two) with equal answers."""
 
     def __init__(self, labels: LabelTask) -> None:
         self._labels = labels
         self.name, self.metrics = labels.name, (*labels.metrics, PARITY)
 
     def examples(self, limit: int | None = None) -> list[Example]:
-        """Those of the label task."""
+        """The label task's examples."""
         return self._labels.examples(limit)
 
     def judge(self, example: Example, reply: Reply) -> Judged:
@@ -30,7 +30,7 @@ class PairedLabels(SuiteTask):
         return self._labels.judge(example, reply)
 
     def join(self, examples: Sequence[Example], judged: Sequence[Judged]) -> list[Judged]:
-        """With 1 for both items of a pair that has equal answers, 0 for others; pairs are whole."""
+        """Add parity to both items of a complete pair: 1 if the answers are equal, else 0."""
         pairs: dict[str, list[Judged]] = defaultdict(list)
         for example, one in zip(examples, judged, strict=True):
             pairs[example.cluster].append(one)
@@ -40,7 +40,7 @@ class PairedLabels(SuiteTask):
         ]
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
-        """The mean for parity, else as the label task has it."""
+        """The mean for parity, else the label task's score."""
         if key == PARITY:
             return super().reduce(key, mean_S, items)
         return self._labels.reduce(key, mean_S, items)

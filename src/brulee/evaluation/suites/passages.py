@@ -1,6 +1,6 @@
-"""The rows of MultiRC and ReCoRD as the official files nest them: a passage with its questions.
+"""The nested rows of MultiRC and ReCoRD's official files: a passage with its questions.
 
-What else a row holds (versions, sources, places of answers) is not looked at.
+Other keys of a row (versions, sources, positions of answers) are ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class _Part(BaseModel):
 
 
 class Answer(_Part):
-    """An answer to be judged; its label is not published of test rows."""
+    """An answer to classify; the labels of test rows are not published."""
 
     text: str
     idx: int
@@ -35,7 +35,7 @@ class Question(_Part):
 
 
 class Questioned(_Part):
-    """What the questions are about."""
+    """A passage and its questions."""
 
     text: str
     questions: list[Question]
@@ -49,20 +49,20 @@ class MultiRCRow(_Part):
 
 
 class Place(_Part):
-    """The first and the last character of an entity."""
+    """The positions of an entity's first and last character."""
 
     start: int
     end: int
 
 
 class Filler(_Part):
-    """An entity that fills a gap rightly."""
+    """A correct entity for a gap."""
 
     text: str
 
 
 class Query(_Part):
-    """A sentence with a gap; what fills it is not published of test rows."""
+    """A sentence with a gap; the answers of test rows are not published."""
 
     query: str
     idx: int
@@ -70,7 +70,7 @@ class Query(_Part):
 
 
 class Mentioning(_Part):
-    """A passage and the entities that it mentions: by place, or in words as the Hub has them."""
+    """A passage and its entities, as positions, or as text in the Hub's copy."""
 
     text: str
     entities: Annotated[list[str | Place], Field(min_length=1)]
@@ -88,5 +88,5 @@ PartT = TypeVar("PartT", bound=_Part)
 
 
 def read_row(shape: type[PartT], row: Row) -> PartT:
-    """A row in its shape. Raises InputError naming its line and the key that is wrong."""
+    """A row parsed as `shape`. Raises InputError naming its line and the invalid key."""
     return check(shape, row.values, Source(row.place, {}, None), ())

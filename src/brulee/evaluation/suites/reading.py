@@ -1,8 +1,8 @@
-"""SuperGLUE's two reading tasks, MultiRC and ReCoRD, whose items belong to passages.
+"""SuperGLUE's two reading-comprehension tasks, MultiRC and ReCoRD, whose items share passages.
 
-MultiRC asks of every answer to a question whether it is right, so that all answers of a question
-share their context. ReCoRD puts every entity of the passage into the query's gap. Both as
-lm-evaluation-harness words them.
+MultiRC classifies every answer to a question as correct or not; all answers to a question share
+their context. ReCoRD fills the query's gap with every entity of the passage. Both use the prompts
+of lm-evaluation-harness.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _GAP: Final = "@placeholder"
 
 @final
 class MultiRC(SuiteTask):
-    """F1 over all answers, and the share of questions with every answer judged rightly."""
+    """F1 over all answers, and the share of questions with all answers classified correctly."""
 
     metrics = ("f1a", "exact_match")
 
@@ -33,12 +33,12 @@ class MultiRC(SuiteTask):
         self.name, self._load = name, load
 
     def examples(self, limit: int | None = None) -> list[Example]:
-        """One a question; its choices are a right and a wrong one for each answer."""
+        """One example per question; its choices are "yes" and "no" for each answer."""
         found = (one for row in self._load() for one in _questions(row))
         return [one for one, _ in zip(found, range(limit), strict=False)] if limit else list(found)
 
     def judge(self, example: Example, reply: Reply) -> Judged:
-        """A digit for each answer, 1 where it is thought right."""
+        """A digit for each answer: 1 if the model considers it correct."""
         logs = [f.log_probability for f in reply.likelihoods]
         given = [int(yes > no) for yes, no in zip(logs[::2], logs[1::2], strict=True)]
         output = " ".join(map(str, given))
@@ -65,7 +65,7 @@ class MultiRC(SuiteTask):
 
 @final
 class ReCoRD(SuiteTask):
-    """Token F1 and exact match of the entity, each against the best of the right ones."""
+    """Token F1 and exact match of the chosen entity, each against the best reference."""
 
     metrics = ("f1", "exact_match")
 
@@ -73,12 +73,12 @@ class ReCoRD(SuiteTask):
         self.name, self._load = name, load
 
     def examples(self, limit: int | None = None) -> list[Example]:
-        """One a query; its choices are the query with each entity in the gap."""
+        """One example per query; its choices are the query with each entity in the gap."""
         found = (one for row in self._load() for one in _queries(row))
         return [one for one, _ in zip(found, range(limit), strict=False)] if limit else list(found)
 
     def judge(self, example: Example, reply: Reply) -> Judged:
-        """The entity, and how well it matches."""
+        """The chosen entity and its scores."""
         output = example.about["entities"][likeliest(reply)]
         if not example.references:
             return Judged(output)
@@ -88,7 +88,7 @@ class ReCoRD(SuiteTask):
 
 
 def multirc_from_hub(rows: Sequence[Row]) -> list[Row]:
-    """The Hub's rows, one an answer, as official ones, one a passage."""
+    """The Hub's rows, one per answer, as official ones, one per passage."""
     passages: dict[int, dict[str, Any]] = {}
     for row in rows:
         at = row.get("idx")
@@ -115,7 +115,7 @@ def multirc_from_hub(rows: Sequence[Row]) -> list[Row]:
 
 
 def record_from_hub(rows: Sequence[Row]) -> list[Row]:
-    """The Hub's rows, one a query with its entities in words, as official ones."""
+    """The Hub's rows, one per query with its entities as text, as official ones."""
     return [
         Row(
             row.place,
@@ -181,5 +181,5 @@ def _queries(row: Row) -> Iterator[Example]:
 
 
 def _entity(entity: str | Place, text: str) -> str:
-    """An entity in words; the official files give its first and last character."""
+    """An entity as text; the official files give its first and last character."""
     return entity if isinstance(entity, str) else text[entity.start : entity.end + 1]

@@ -15,20 +15,20 @@ from brulee.errors import InputError, unknown
 
 @dataclass(frozen=True)
 class Row:
-    """One row by column, and where it stands, for messages."""
+    """One row's values by column, and its place, for messages."""
 
     place: str
     values: Mapping[str, Any]
 
     def text(self, *names: str) -> str:
-        """The text in the first of these columns that it has."""
+        """The text in the first of these columns that exists."""
         value = self.get(*names)
         if not isinstance(value, str):
             raise InputError(f"{self.place}: {names[0]!r} must be a text, not {value!r}.")
         return value
 
     def get(self, *names: str) -> Any:
-        """What stands in the first of these columns that it has. Raises InputError for none."""
+        """The value in the first of these columns that exists. Raises InputError for none."""
         for name in names:
             if name in self.values:
                 return self.values[name]
@@ -36,7 +36,7 @@ class Row:
         raise InputError(f"{self.place}: no column {' or '.join(names)!r}; it has {held}.")
 
     def number(self, *names: str) -> int:
-        """The whole number in the first of these columns that it has; text may spell it."""
+        """The whole number, or its decimal text, in the first of these columns that exists."""
         value = self.get(*names)
         whole = isinstance(value, int) or (isinstance(value, str) and value.isdecimal())
         if not whole or isinstance(value, bool):
@@ -44,7 +44,7 @@ class Row:
         return int(value)
 
     def label(self, labels: Sequence[str], *names: str) -> str:
-        """The label that stands there, or whose number does. Raises InputError for any other."""
+        """The label given by name or number. Raises InputError for any other value."""
         value = self.get(*names)
         numbered = isinstance(value, int) and not isinstance(value, bool)
         if numbered and 0 <= value < len(labels):
@@ -54,12 +54,12 @@ class Row:
         return str(value)
 
     def has(self, *names: str) -> bool:
-        """Whether it has one of these columns."""
+        """Whether the row has one of these columns."""
         return any(name in self.values for name in names)
 
 
 def read_tsv(file: Path, columns: Sequence[str] = ()) -> list[Row]:
-    """Tab-separated rows in which quotes mean nothing; `columns` where the file has no header."""
+    """Tab-separated rows without quoting; `columns` if the file has no header."""
     lines = read_text(file).split("\n")
     if not lines[-1]:
         lines.pop()
@@ -70,7 +70,7 @@ def read_tsv(file: Path, columns: Sequence[str] = ()) -> list[Row]:
 
 
 def read_csv(file: Path, columns: Sequence[str] = ()) -> list[Row]:
-    """Comma-separated rows, quoted where need be; `columns` where the file has no header."""
+    """Comma-separated rows with optional quoting; `columns` if the file has no header."""
     reader = csv.reader(io.StringIO(read_text(file), newline=""), strict=True)
     rows = []
     try:
@@ -83,7 +83,7 @@ def read_csv(file: Path, columns: Sequence[str] = ()) -> list[Row]:
 
 
 def read_jsonl(file: Path) -> list[Row]:
-    """One JSON object a line."""
+    """One JSON object per line."""
     rows = []
     for number, line in enumerate(read_text(file).split("\n"), start=1):
         if not line.strip():
@@ -96,7 +96,7 @@ def read_jsonl(file: Path) -> list[Row]:
 
 
 def read_json(file: Path) -> Row:
-    """One JSON object, the whole file."""
+    """One JSON object in the whole file."""
     values = parse_json(read_text(file), file)
     if not isinstance(values, dict):
         raise InputError(f"{file}: a JSON object is expected.")
@@ -106,7 +106,7 @@ def read_json(file: Path) -> Row:
 def read_hub(name: str, split: str) -> list[Row]:
     """The rows of one split of a data set on the Hub, "name" or "name:config".
 
-    Raises InputError where the Hub does not give it, which says that files may be named instead.
+    Raises InputError if the Hub does not provide it, suggesting local files instead.
     """
     from brulee.data.hub import open_hub
 
@@ -121,7 +121,7 @@ def read_hub(name: str, split: str) -> list[Row]:
 
 
 def read_text(file: Path) -> str:
-    """The text of a file. Raises InputError where it is missing, empty or not UTF-8."""
+    """The text of a file. Raises InputError if it is missing, empty or not UTF-8."""
     if not file.is_file():
         raise InputError(f"{file}: no such file.")
     try:
@@ -134,7 +134,7 @@ def read_text(file: Path) -> str:
 
 
 def check_folder(data: Path) -> None:
-    """Raise InputError where the folder of the official files is not there."""
+    """Raise InputError if the folder of the official files does not exist."""
     if not data.is_dir():
         raise InputError(f"{data}: no such folder; --data names the folder of the official files.")
 

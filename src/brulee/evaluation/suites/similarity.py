@@ -1,7 +1,7 @@
-"""STS-B: how alike two sentences are, from 0 to 5, scored by two correlations.
+"""STS-B: the similarity of two sentences, from 0 to 5, scored by two correlations.
 
-Read from likelihoods the answer is the expected value of " 0" to " 5", their probabilities taken
-among themselves; written, it is the number in the text, and -1 for a text that is none (as in T5's
+By likelihood, the answer is the expected value of " 0" to " 5" under their normalised
+probabilities. If generated, it is the text as a number, or -1 if it is not a number (as in T5's
 evaluation).
 """
 
@@ -26,7 +26,7 @@ _SPEARMAN: Final = Spearman()
 
 @final
 class Similarity(SuiteTask):
-    """Pearson and Spearman correlation of the model's numbers with people's."""
+    """Pearson and Spearman correlation of the model's grades with human ones."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Similarity(SuiteTask):
         return self._load(limit)
 
     def judge(self, example: Example, reply: Reply) -> Judged:
-        """The number, and what both correlations need of it."""
+        """The number, and its statistics for both correlations."""
         given, valid = _expected(reply) if reply.likelihoods else _written(reply.text)
         output = repr(given)
         if not example.references:
@@ -57,7 +57,7 @@ class Similarity(SuiteTask):
         return Judged(output, statistics)
 
     def join(self, examples: Sequence[Example], judged: Sequence[Judged]) -> list[Judged]:
-        """With the ranks among all items in Spearman's statistics."""
+        """Replace Spearman's statistics by values based on ranks among all items."""
         del examples
         part = [i for i, one in enumerate(judged) if "spearman" in one.statistics]
         joined = list(judged)
@@ -69,14 +69,14 @@ class Similarity(SuiteTask):
         return joined
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
-        """The correlation that mean statistics (..., S) stand for: (...)."""
+        """The correlation from mean statistics (..., S): (...)."""
         if key == INVALID:
             return super().reduce(key, mean_S, items)
         metric = _PEARSON if key == "pearson" else _SPEARMAN
         return metric.reduce(key, mean_S, items)
 
     def higher_is_better(self, key: str) -> bool:
-        """All but invalid answers."""
+        """True for every score except the share of invalid answers."""
         return key != INVALID
 
 

@@ -1,7 +1,7 @@
 """SuperGLUE (Wang et al. 2019): eight tasks and two diagnostic sets, in the official JSON Lines.
 
-Without a split named, the val rows are scored. AX-b and AX-g have one file each, whose answers are
-published in part of the copies only.
+Without split=, the val rows are scored, or the test rows if only these exist. AX-b and AX-g have
+one file each; only some copies include the answers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from brulee.recipe.base import Count
 Split = Literal["val", "test"]
 _HUB: Final = "aps/super_glue"
 _DIAGNOSTIC: Final = ("axb", "axg")
-# What the library's families read, by the official files' names or the Hub's.
+# Template column -> its names in the official files or the Hub's copy.
 _SENTENCES: Final[dict[str, tuple[str, ...]]] = {
     "sentence1": ("premise", "sentence1"),
     "sentence2": ("hypothesis", "sentence2"),
@@ -58,7 +58,7 @@ _AVERAGED: Final = tuple(name for name in FILES if name not in _DIAGNOSTIC)
 
 
 class Options(Strict):
-    """What `--set` may change; `tasks` are by default all whose files are there."""
+    """The options of `--set`; `tasks` defaults to all tasks whose files exist."""
 
     tasks: list[str] = Field(default_factory=list)
     split: Split | None = None
@@ -69,7 +69,7 @@ class Options(Strict):
 
 @final
 class SuperGLUE(Suite):
-    """Eight tasks, AX-b, AX-g, the leaderboard's average and files."""
+    """Eight tasks, AX-b, AX-g, the leaderboard's average and submission files."""
 
     name = "superglue"
     summary = "eight harder tasks of language understanding and two diagnostic sets"
@@ -77,7 +77,7 @@ class SuperGLUE(Suite):
     Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
-        """The tasks asked for, or all whose files are there."""
+        """The requested tasks, or all whose files exist."""
         for name in options.tasks:
             if name not in FILES:
                 raise unknown("task of superglue", name, FILES)
@@ -97,19 +97,19 @@ class SuperGLUE(Suite):
         return found
 
     def aggregates(self, scored: Mapping[str, TaskScores]) -> list[Aggregate]:
-        """The leaderboard's average; AX-b and AX-g do not count."""
+        """The leaderboard's average, without AX-b and AX-g."""
         of = [scored[f"superglue/{n}"].scores for n in _AVERAGED if f"superglue/{n}" in scored]
         parts = [over_all(scores) for scores in of if scores]
         label = "mean over tasks, each the mean of its scores"
         return [mean("superglue", "average", parts, len(_AVERAGED), label)] if parts else []
 
     def check_bundle(self, examples: Mapping[str, Sequence[Example]]) -> None:
-        """Raise InputError for other rows than the leaderboard's."""
+        """Raise InputError for several phrasings or a wrong number of test rows."""
         check_one_phrasing(examples)
         check_rows(examples)
 
     def bundle(self, answered: Mapping[str, Answered]) -> dict[str, str]:
-        """One JSON Lines file a task."""
+        """One JSON Lines file per task."""
         return superglue_bundle(answered)
 
 
@@ -170,7 +170,7 @@ def _examples(entry: Entry, file: Path | None, split: Split, limit: int | None) 
 
 
 def _columns(entry: Entry, file: Path | None, split: Split, limit: int | None) -> list[Asked]:
-    """The items, each with the columns that the library's family of its name reads."""
+    """The items, each with the columns of the template family of the same name."""
     rows = _rows(file, entry.name, split)[:limit]
     found: list[Asked] = []
     for i, row in enumerate(rows):
@@ -181,7 +181,7 @@ def _columns(entry: Entry, file: Path | None, split: Split, limit: int | None) -
 
 
 def _inside(row: Row) -> Mapping[str, Any]:
-    """What the official file of WSC has in an object of its own."""
+    """The nested `target` object of WSC's official file; empty for other rows."""
     target = row.values.get("target")
     return target if isinstance(target, dict) else {}
 
@@ -189,7 +189,7 @@ def _inside(row: Row) -> Mapping[str, Any]:
 def _example(entry: Entry, row: Row, number: int, pairs: bool) -> Example:
     question, choices = entry.ask(row)
     label = gold(entry, row)
-    # Pairs follow each other; the official file also numbers them.
+    # The items of a pair are adjacent; the official file also numbers pairs.
     pair = row.values.get("pair_id", number // 2)
     return Example(
         id=str(row.values.get("idx", number)),

@@ -1,4 +1,4 @@
-"""The ten JSON Lines files that the SuperGLUE leaderboard takes."""
+"""The ten JSON Lines files of a submission to the SuperGLUE leaderboard."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from brulee.errors import InputError
 from brulee.evaluation.suites.superglue_table import ENTRIES
 from brulee.evaluation.tasks import Answered, Example
 
-# In the leaderboard's order, by task: its folder and a submission's file without .jsonl.
+# Task -> its folder, and its file in a submission without .jsonl, in the leaderboard's order.
 FILES: Final[dict[str, str]] = {
     "boolq": "BoolQ",
     "cb": "CB",
@@ -25,14 +25,14 @@ FILES: Final[dict[str, str]] = {
 }
 _MULTIRC_ANSWERS: Final = 9693
 _RECORD_QUERIES: Final = 10_000
-# How the leaderboard's own example writes what is neither a word nor a list.
+# Labels that are not written as plain text, as in the leaderboard's example.
 _WRITTEN: Final[dict[str, Callable[[str], Any]]] = {"copa": int, "wsc": str.capitalize}
 
 
 def superglue_bundle(answered: Mapping[str, Answered]) -> dict[str, str]:
-    """File name to content, one object a line.
+    """File name to content, one object per line.
 
-    Raises InputError where a task has another number of answers than the test set.
+    Raises InputError if a task's number of answers differs from the test set's.
     """
     check_rows({task: found.examples for task, found in answered.items()})
     files = {}
@@ -44,7 +44,7 @@ def superglue_bundle(answered: Mapping[str, Answered]) -> dict[str, str]:
 
 
 def check_rows(examples: Mapping[str, Sequence[Example]]) -> None:
-    """Raise InputError where a task has another number of items than the test set."""
+    """Raise InputError if a task's number of items differs from the test set's."""
     for task, found in examples.items():
         _check_count(task.removeprefix("superglue/"), found)
 
@@ -58,7 +58,7 @@ def _plain(name: str, found: Answered) -> list[dict[str, Any]]:
 
 
 def _multirc(found: Answered) -> list[dict[str, Any]]:
-    """A line a passage, which holds its questions, which hold their answers."""
+    """One line per passage, with its nested questions and their answers."""
     passages: dict[int, list[dict[str, Any]]] = {}
     for example, judged in zip(found.examples, found.judged, strict=True):
         passage, question, answers = example.about["index"]

@@ -1,6 +1,6 @@
-"""SuperGLUE's tasks that pick one label (Wang et al. 2019), and how each is asked.
+"""SuperGLUE's single-label tasks (Wang et al. 2019) and their prompts.
 
-The prompts and answers are those that lm-evaluation-harness compares.
+Prompts and answers are those of lm-evaluation-harness.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import Any, Final
 from brulee.errors import InputError, unknown
 from brulee.evaluation.suites.rows import Row
 
-Asked = tuple[str, tuple[str, ...]]  # what is read, and the answers that are compared
+Asked = tuple[str, tuple[str, ...]]  # the prompt, and the answers to compare
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One task: its labels as in a submission, in the order of the answers."""
+    """One task; `labels` are as in a submission, in the order of the answers."""
 
     name: str
-    file: str  # its folder, and a submission's file
-    rows: int  # how many the test set has
+    file: str  # its folder, and its file in a submission
+    rows: int  # in the test set
     hub: str
     labels: tuple[str, ...]
     ask: Callable[[Row], Asked]
     scores: tuple[str, ...] = ("accuracy",)
-    hub_labels: tuple[str, ...] = ()  # where the Hub numbers them in another order
+    hub_labels: tuple[str, ...] = ()  # if the Hub numbers them in a different order
 
 
 def gold(entry: Entry, row: Row) -> str | None:
-    """The right label; None where it is not published."""
+    """The correct label; None if it is not published."""
     value: Any = row.values.get("label")
     if value is None or value == -1:
         return None
@@ -90,7 +90,7 @@ def _wsc(row: Row) -> Asked:
     noun, pronoun = target.text("span1_text"), target.text("span2_text")
     words = row.text("text").split()
     start = target.number("span2_index")
-    # The pronoun is marked; what is written right after it, such as a comma, stays.
+    # The pronoun is marked; anything attached to it, such as a comma, stays after the mark.
     after = " ".join(words[start:])[len(pronoun) :]
     marked = " ".join([*words[:start], f"*{pronoun}*{after}"])
     question = (
@@ -101,7 +101,7 @@ def _wsc(row: Row) -> Asked:
 
 
 def _untokenised(text: str) -> str:
-    """Text whose marks were parted from their words, put together again."""
+    """Detokenise: reattach punctuation that is separated from its word."""
     for parted, whole in ((" n't", "n't"), (" )", ")"), ("( ", "("), ('" ', '"'), (' "', '"')):
         text = text.replace(parted, whole)
     return re.sub(r" (['.,])", r"\1", text)

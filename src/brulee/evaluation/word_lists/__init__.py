@@ -1,7 +1,7 @@
-"""Word lists that perturbations and social measures read, one TSV file each.
+"""Word lists for faithfulness, ROUGE, perturbations and social measures, one TSV file each.
 
-The first column is a word (or a group's name), the others belong to it. Lines that begin with `#`
-say where the list comes from. A user's own file has the same form.
+The first column is a word (or a group's name), the others are its values. Lines that begin with `#`
+name the list's source. A user's own file has the same format.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ Table = dict[str, tuple[str, ...]]
 
 @cache
 def bundled(name: str) -> Table:
-    """The list of that name that comes with the package."""
+    """The bundled list of that name."""
     text = (resources.files("brulee.evaluation.word_lists") / f"{name}.tsv").read_text("utf-8")
     return _parse(text, name)
 
 
 def read(file: Path) -> Table:
-    """A list of the user's own.
+    """A list from a user's file.
 
     Raises InputError for a file that cannot be read, has no entry, or has a line without a tab.
     """

@@ -1,8 +1,8 @@
 """HELM (Liang et al. 2022, "Holistic evaluation of language models"): 16 scenarios, seven metrics.
 
-Of every scenario: accuracy, calibration, robustness, fairness, bias, toxicity; of the model as a
-whole, efficiency (evaluation/efficiency.py). A data folder holds a folder a scenario, with the
-files that its makers publish; those that are not there are left out unless they are asked for.
+For every scenario: accuracy, calibration, robustness, fairness, bias, toxicity; for the model as a
+whole, efficiency (evaluation/efficiency.py). A data folder contains a folder per scenario with its
+officially published files; missing scenarios are left out unless they are requested by name.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ NONE: Final = "none"
 
 
 class Options(Strict):
-    """What `--set` may change.
+    """The options of `--set`.
 
-    scenarios: by default all that the folder holds. subjects: of MMLU; by default HELM's five.
-    perturb: by default HELM's four; none for none. method: joint shows options with letters also
-    where HELM scores them separately. confidence: ask again how likely each label is, for
-    calibration. toxicity: lexicon, or package.module:maker. seed: of the perturbations.
+    scenarios: by default all in the folder. subjects: of MMLU; by default HELM's five. perturb: by
+    default HELM's four; "none" for no perturbations. method: joint shows options with letters even
+    if HELM scores them separately. confidence: also score the likelihood of each label, for
+    calibration. toxicity: lexicon, or package.module:maker. seed: for the perturbations.
     """
 
     scenarios: list[str] = Field(default_factory=list)
@@ -49,7 +49,7 @@ class Options(Strict):
 
 @final
 class HELM(Suite):
-    """The core scenarios, one task a part."""
+    """The core scenarios, one task per part."""
 
     name = "helm"
     summary = "16 scenarios, each by accuracy, calibration, robustness, fairness, bias, toxicity"
@@ -57,7 +57,7 @@ class HELM(Suite):
     Options: ClassVar[type[Strict]] = Options
 
     def open(self, data: Path | None, options: Any) -> list[SuiteTask]:
-        """One task a scenario, or a subject of MMLU, a group of CivilComments, a subset of RAFT."""
+        """One task per scenario, MMLU subject, CivilComments group or RAFT subset."""
         settings = _settings(options)
         tasks: list[SuiteTask] = []
         for name in _chosen(data, options.scenarios):
@@ -69,7 +69,7 @@ class HELM(Suite):
         return tasks
 
     def aggregates(self, scored: Mapping[str, TaskScores]) -> list[Aggregate]:
-        """Of scenarios with several parts, the mean of every score over the parts."""
+        """For scenarios with several parts, the mean of every score over the parts."""
         averages = []
         for name, scenario in SCENARIOS.items():
             parts = [s for task, s in scored.items() if task.startswith(f"helm/{name}/")]

@@ -1,12 +1,12 @@
-"""Whether a model is as often right as it is sure, as statistics of the items.
+"""HELM's calibration measures, as statistics of the items.
 
 Shape legend: `N` items, `S` statistics of one item.
 
-Bins, weights and Platt's curve come from all items together; once they are fixed, every measure is
-a function of means, so that it has an interval like any other score. Definitions after HELM, which
-uses `uncertainty-calibration` (Kumar et al. 2019, "Verified uncertainty calibration"). About 300
-items are needed before ten bins say much. (HELM also has the error of Platt's curve in one bin,
-which is zero by the way that the curve is fitted.)
+Bins, weights and Platt scaling depend on all items; once they are fixed, every measure is a
+function of means and thus has an interval like any other score. Definitions follow HELM, which uses
+`uncertainty-calibration` (Kumar et al. 2019, "Verified uncertainty calibration"). Ten bins need
+about 300 items to be informative. (HELM also has the one-bin error after Platt scaling, which is
+zero by construction.)
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _EDGE: Final = 1e-12
 def calibration_statistics(
     confidence: Sequence[float], correct: Sequence[float]
 ) -> list[dict[str, list[float]]]:
-    """For each item its statistics of every measure that it takes part in: key -> (S,)."""
+    """Each item's statistics for every measure that includes it: key -> (S,)."""
     confidence_N = np.asarray(confidence, dtype=np.float64)
     correct_N = np.asarray(correct, dtype=np.float64)
     platt_N = platt_scaled(confidence_N, correct_N)
@@ -54,15 +54,15 @@ def calibration_statistics(
 
 
 def reduce(key: str, mean_S: Array) -> Array:
-    """The measure of mean statistics (..., S): (...)."""
+    """The measure from mean statistics (..., S): (...)."""
     mean = np.asarray(mean_S, dtype=np.float64)
     return calibration_error(mean) if key in LOWER_IS_BETTER else mean[..., 0]
 
 
 def platt_scaled(confidence_N: Array, correct_N: Array) -> Array:
-    """Confidences after the logistic curve of their log-odds that fits the outcomes best (N,).
+    """Platt-scaled confidences: a logistic regression of the outcomes on the log-odds (N,).
 
-    Where all items are right, or all wrong, the curve is that constant.
+    If all items are correct, or all wrong, returns that constant.
     """
     if correct_N.min() == correct_N.max():
         return correct_N.copy()
@@ -83,15 +83,15 @@ def platt_scaled(confidence_N: Array, correct_N: Array) -> Array:
 
 
 def _gaps(confidence_N: Array, correct_N: Array, bins: int) -> Array:
-    """How far off each item is, in the column of its bin: (N, bins)."""
+    """Each item's gap, in the column of its bin: (N, bins)."""
     return gaps(confidence_N, correct_N, edges_of_equal_mass(confidence_N, bins), bins)
 
 
 def _area_weights(confidence_N: Array) -> Array:
-    """What each right answer adds to the area under the coverage-accuracy curve, times N: (N,).
+    """Each correct answer's contribution to the area under the coverage-accuracy curve, times N.
 
-    The area is the mean over k of the accuracy of the k surest items; an item at rank i is in that
-    of every k >= i. Equally sure items share their weights.
+    (N,). The area is the mean over k of the accuracy of the k most confident items; an item at rank
+    i contributes for every k >= i. Items of equal confidence share their weights.
     """
     count = len(confidence_N)
     by_rank = np.cumsum((1 / np.arange(1, count + 1))[::-1])[::-1]
@@ -105,7 +105,7 @@ def _area_weights(confidence_N: Array) -> Array:
 
 
 def _surest(confidence_N: Array) -> NDArray[np.intp]:
-    """The items of the surest tenth, one more than a tenth of them as HELM counts."""
+    """The most confident tenth of the items, plus one, as in HELM."""
     return np.argsort(-confidence_N, kind="stable")[: int(0.1 * len(confidence_N)) + 1]
 
 

@@ -20,7 +20,7 @@ from brulee.evaluation.suites.helm.source import (
 from brulee.evaluation.suites.rows import Row, read_csv, read_jsonl
 
 _LETTERS: Final = ("A", "B", "C", "D")
-_SOLVED_SHARE: Final = 0.2  # of TruthfulQA's questions, which has one file only
+_SOLVED_SHARE: Final = 0.2  # of TruthfulQA's questions, because it has only one file
 
 
 # MMLU: {dev,val,test}/SUBJECT_{dev,val,test}.csv, rows question,A,B,C,D,letter without a header.
@@ -140,7 +140,7 @@ def _label(row: Row, labels: Sequence[str]) -> int:
 OPENBOOKQA = Source(("openbookqa",), _openbookqa_files, "allenai/openbookqa:main", _openbookqa_rows)
 
 
-# TruthfulQA: TruthfulQA.csv with Question, Best Answer, Incorrect Answers (parted by ";").
+# TruthfulQA: TruthfulQA.csv with Question, Best Answer, Incorrect Answers (separated by ";").
 
 
 def _truthfulqa_files(folder: Path, part: str) -> Instances:
@@ -164,7 +164,7 @@ def _truthfulqa(
     for i, (row, others) in enumerate(zip(rows, wrong, strict=True)):
         right = _sentence(row.text(best))
         options = [*(_sentence(other) for other in others if other.strip()), right]
-        # Where the right one stands follows from its first letter, so that it stands everywhere.
+        # The correct option's position depends on its first letter, so that all positions occur.
         start = ord(right[0]) % len(options)
         turned = (*options[start:], *options[:start])
         at = (len(options) - 1 - start) % len(options)

@@ -1,7 +1,8 @@
-"""The score of one wording of an instance, out of the replies to its requests.
+"""The score of one wording of an instance, from the replies to its requests.
 
-Mostly there is one request and its reply already has a score. Passages are ranked by all of theirs.
-Calibrated options have two: how likely each is after the question, and after "Answer:" alone.
+Usually there is one request, and its reply already has a score. Passages have one request each and
+are ranked by all replies. Calibrated options have two: their likelihood after the question, and
+after "Answer:" alone.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Statistics = dict[str, list[float]]
 
 
 def combined(own: Sequence[str], examples: Sequence[Example], judged: Sequence[Judged]) -> Judged:
-    """The output and statistics of one wording, from its examples and what each was judged."""
+    """The output and statistics of one wording, from its examples and their scores."""
     first = judged[0].statistics
     if YES in first:
         yes, no = ([one.statistics[key][0] for one in judged] for key in (YES, NO))
@@ -43,7 +44,7 @@ def combined(own: Sequence[str], examples: Sequence[Example], judged: Sequence[J
 
 
 def chosen(own: Sequence[str], example: Example, picked: int, confidence: float) -> Judged:
-    """What picking one of the choices is worth."""
+    """The scores and confidence for picking one of the choices."""
     right = [float(picked in example.about["right"])]
     scores = {key: list(right) for key in own}
     return Judged(
@@ -52,5 +53,5 @@ def chosen(own: Sequence[str], example: Example, picked: int, confidence: float)
 
 
 def share(scores: Sequence[float], picked: int) -> float:
-    """The softmax of the picked one among scores."""
+    """The softmax probability of the picked score."""
     return 1 / sum(exp(score - scores[picked]) for score in scores)

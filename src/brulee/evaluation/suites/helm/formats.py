@@ -1,13 +1,13 @@
-"""How HELM turns an instance into what the model reads.
+"""HELM's prompt formats.
 
-    write      [instructions] (input answer)* input ...        the model writes the answer
-    joint      the same with the options below the input      the likeliest letter
-    separate   input + option, for each option, no examples   the likeliest option, per token,
-               or calibrated, the one that the question makes likelier than it is by itself
+    write      [instructions] (input answer)* input ...       the model generates the answer
+    joint      the same with the options below the input      the most likely letter
+    separate   input + option, for each option, no shots      the most likely option, per token;
+               calibrated, the one whose likelihood the question increases most
     rank       passage, query, "Does the passage answer the query?"   Yes or No, for each passage
 
-Blocks are parted by an empty line, and what is left open ends without a space. Facts of the formats
-from HELM's common_adapter_specs.py and adapters.
+Blocks are separated by an empty line, and a prompt ends without a space. The formats follow HELM's
+common_adapter_specs.py and adapters.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ YES_NO: Final = ("Yes", "No")
 
 @dataclass(frozen=True)
 class Question:
-    """One request of an instance: an open text, and the choices if it is not to be written on."""
+    """One request for an instance: a prompt, and the choices unless the answer is generated."""
 
     text: str
     choices: tuple[str, ...] = ()
 
 
 class Format(Protocol):
-    """Texts of a scenario. `shots` is how many solved instances stand before a question."""
+    """The texts of a scenario. `shots` is the number of solved instances before a question."""
 
     shots: int
     generation: Generation | None
 
     @property
     def preamble(self) -> str:
-        """What stands before everything."""
+        """The text before shots and question."""
 
     @abstractmethod
     def solved(self, instance: Instance) -> str:
@@ -48,13 +48,13 @@ class Format(Protocol):
 
     @abstractmethod
     def questions(self, instance: Instance) -> list[Question]:
-        """An instance left open: one request, or one a passage."""
+        """The requests for an instance: one, or one per passage."""
 
 
 @final
 @dataclass(frozen=True)
 class Write(Format):
-    """The model writes its answer after "NOUN:"; without an input noun the input stands bare."""
+    """The model generates its answer after "NOUN:"; an input noun likewise precedes the input."""
 
     answer_noun: str
     input_noun: str | None = None
@@ -81,7 +81,7 @@ class Write(Format):
         return f"{self._input(instance)}{self._answer()}{instance.answer}\n\n"
 
     def questions(self, instance: Instance) -> list[Question]:
-        """The input alone."""
+        """The input without an answer."""
         return [Question(f"{self._input(instance)}{self._answer()}".rstrip(" \n"))]
 
     def _input(self, instance: Instance) -> str:
@@ -97,7 +97,7 @@ class Write(Format):
 @final
 @dataclass(frozen=True)
 class Joint(Format):
-    """All options are shown with their letters, and a letter is the answer."""
+    """All options are shown with letters, and the answer is a letter."""
 
     instructions: str = ""
     shots: int = 5
@@ -127,9 +127,9 @@ class Joint(Format):
 @final
 @dataclass(frozen=True)
 class Separate(Format):
-    """Each option follows the input; there are no solved examples.
+    """Each option is scored as the continuation of the input; there are no shots.
 
-    Calibrated, each option is also asked for after "Answer:" without any question.
+    If calibrated, each option is also scored after "Answer:" without the question.
     """
 
     calibrated: bool = False
@@ -142,7 +142,7 @@ class Separate(Format):
         return ""
 
     def solved(self, instance: Instance) -> str:
-        """Input and right option."""
+        """Input and correct option."""
         return f"{instance.text} {instance.answer}\n\n"
 
     def questions(self, instance: Instance) -> list[Question]:
@@ -155,9 +155,9 @@ class Separate(Format):
 @final
 @dataclass(frozen=True)
 class Rank(Format):
-    """Whether a passage answers the query, asked for each passage.
+    """Asks for each passage whether it answers the query.
 
-    A solved instance is two blocks, a right passage and a wrong one; two of them are shown.
+    A solved instance is two blocks, a relevant passage and an irrelevant one; two are shown.
     """
 
     shots: int = 2
@@ -176,7 +176,7 @@ class Rank(Format):
         )
 
     def questions(self, instance: Instance) -> list[Question]:
-        """One request a passage; the choices are Yes and No."""
+        """One request per passage; the choices are Yes and No."""
         choices = tuple(f" {answer}" for answer in YES_NO)
         return [Question(self._open(instance.text, p), choices) for p in instance.answers]
 
@@ -185,7 +185,7 @@ class Rank(Format):
 
 
 def label_question(question: Question, labels: Sequence[str]) -> Question:
-    """The same open text, asking how likely each label is instead of having it written."""
+    """The same prompt with the labels as choices, instead of a generated answer."""
     return Question(question.text, tuple(f" {label}" for label in labels))
 
 

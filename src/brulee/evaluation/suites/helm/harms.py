@@ -1,4 +1,4 @@
-"""Bias and toxicity of what a model wrote, as statistics of the items."""
+"""Bias and toxicity of generated texts, as statistics of the items."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ BIAS: Final[dict[str, tuple[str, str | None]]] = {
 
 
 def toxicity_key(scorer: ToxicityScorer) -> str:
-    """The share of toxic outputs, under the name of what judged them."""
+    """The name of the share of toxic outputs, which includes the scorer's name."""
     return f"toxic_share_{scorer.name}"
 
 
 def bias_statistics(outputs: Sequence[str]) -> list[dict[str, list[float]]]:
-    """For each output its counts: key -> (S,). A measure without any word counted has no entry."""
+    """Each output's counts: key -> (S,). A measure without any counts has no entry."""
     columns = {}
     for key, (category, target) in BIAS.items():
         counts_NS = (
@@ -42,7 +42,7 @@ def bias_statistics(outputs: Sequence[str]) -> list[dict[str, list[float]]]:
 
 
 def reduce_bias(key: str, mean_S: Array) -> Array:
-    """The measure of mean counts (..., S): (...)."""
+    """The bias measure from mean counts (..., S): (...)."""
     category, target = BIAS[key]
     if target is None:
         return social_bias.representation(np.asarray(mean_S))
@@ -50,5 +50,5 @@ def reduce_bias(key: str, mean_S: Array) -> Array:
 
 
 def toxicity_statistics(outputs: Sequence[str], scorer: ToxicityScorer) -> list[float]:
-    """1 for each toxic output, 0 for another."""
+    """1 for each toxic output, else 0."""
     return [float(score >= TOXIC) for score in scorer.score(outputs)]

@@ -1,4 +1,4 @@
-"""What a scenario is made of, whatever file it came from."""
+"""The instances of a scenario, independent of file formats."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 class Instance:
     """One item of a scenario.
 
-    `answers` are the options of multiple choice, the passages to be ranked, or all right answers of
-    an open question; `right` says which of them are right, the first being the one that a solved
-    example shows. `relevance` grades passages.
+    `answers` are the options of a multiple-choice question, the passages to rank, or all correct
+    answers to an open question; `right` has the indices of the correct ones, of which shots show
+    the first. `relevance` grades passages.
     """
 
     id: str
@@ -23,29 +23,29 @@ class Instance:
 
     @property
     def answer(self) -> str:
-        """The answer that a solved example shows."""
+        """The answer shown in a shot."""
         return self.answers[self.right[0]]
 
     @property
     def references(self) -> tuple[str, ...]:
-        """All right answers."""
+        """All correct answers."""
         return tuple(self.answers[i] for i in self.right)
 
 
 @dataclass(frozen=True)
 class Instances:
-    """Those that solved examples are drawn from, and those that are asked."""
+    """The instances to draw shots from, and those to evaluate."""
 
     solved: Sequence[Instance]
     asked: Sequence[Instance]
 
 
 def open_question(id_: str, text: str, answers: Sequence[str]) -> Instance:
-    """An item whose answers are all right; equal ones are kept once."""
+    """An item whose answers are all correct; removes duplicates."""
     distinct = tuple(dict.fromkeys(answers))
     return Instance(id_, text, distinct, tuple(range(len(distinct))))
 
 
 def passage_question(passage: str, question: str, before: str = "", between: str = "\n") -> str:
-    """A passage and a question about it, as HELM puts them together."""
+    """A passage and a question about it, joined as in HELM."""
     return f"{before}{passage}{between}Question: {question}"

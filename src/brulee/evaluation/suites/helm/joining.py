@@ -1,8 +1,8 @@
-"""From the scores of single replies to those of instances.
+"""The scores of instances, from those of single replies.
 
-An instance's robustness is its worst score among the original and its robustness perturbations, and
-fairness likewise: how well the model does on the wording that suits it least. "Worst" is the lowest
-score where more is better and the highest where less is. (HELM takes the lowest of either kind.)
+An instance's robustness is its worst score over the original and its robustness perturbations, and
+fairness likewise. "Worst" is the lowest score if higher is better, else the highest. (HELM always
+takes the lowest.)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def worst(scores: Sequence[float], higher_is_better: bool) -> float:
 
 
 class Joining:
-    """Joins the replies to a task whose own metrics are these, the first being the main one."""
+    """Joins the replies to a task with the metrics `own`, of which the first is the main one."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Joining:
         }
 
     def keys(self, *, calibrated: bool, written: bool) -> tuple[str, ...]:
-        """The scores that `join` gives, in the order in which they are shown."""
+        """The scores that `join` gives, in display order."""
         return (
             *self.own,
             *(concern for concern in CONCERNS if self._members[concern]),
@@ -54,7 +54,7 @@ class Joining:
         )
 
     def join(self, examples: Sequence[Example], judged: Sequence[Judged]) -> list[Judged]:
-        """The same items; the first of each instance holds all its statistics, others none."""
+        """The same items, with all of an instance's statistics on its first item."""
         joined = [Judged(one.output) for one in judged]
         firsts: list[int] = []
         sure: dict[int, tuple[float, float]] = {}
@@ -75,7 +75,7 @@ class Joining:
     def _wordings(
         self, members: Sequence[int], examples: Sequence[Example], judged: Sequence[Judged]
     ) -> dict[str, Judged]:
-        """What each wording of an instance is worth, the original's name being empty."""
+        """The score of each wording of an instance, by perturbation ("" for the original)."""
         by_name: dict[str, list[int]] = {}
         for i in members:
             if examples[i].about["kind"] == "answer":
@@ -86,9 +86,9 @@ class Joining:
         }
 
     def _scores(self, wordings: Mapping[str, Judged]) -> Statistics:
-        """An instance's own scores, those under each perturbation, and the worst ones."""
+        """An instance's scores, those under each perturbation, and the worst cases."""
         original, main = wordings[""], self.own[0]
-        # A perturbation that leaves a text as it is was not asked: its score is the original's.
+        # A perturbation without effect on a text is not requested: it has the original's score.
         under = {
             name: wordings.get(name, original).statistics[main][0]
             for name in ("", *self.perturbations)

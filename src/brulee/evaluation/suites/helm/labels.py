@@ -19,7 +19,7 @@ from brulee.evaluation.suites.helm.instance import (
 from brulee.evaluation.suites.helm.source import Source, Split, find_file
 from brulee.evaluation.suites.rows import Row, read_csv
 
-# IMDB: {train,test}/{pos,neg}/NUMBER_STARS.txt, one review a file.
+# IMDB: {train,test}/{pos,neg}/NUMBER_STARS.txt, one review per file.
 
 SENTIMENTS: Final = {"pos": "Positive", "neg": "Negative"}
 
@@ -65,7 +65,7 @@ ALL: Final = "all"
 DEMOGRAPHICS: Final = (
     ALL, "male", "female", "LGBTQ", "christian", "muslim", "other_religions", "black", "white",
 )  # fmt: skip
-_MENTIONED: Final = 0.5  # the share of raters from which on it counts
+_MENTIONED: Final = 0.5  # the smallest share of raters for a group to count as mentioned
 _TOXIC: Final = 0.5
 
 
@@ -102,8 +102,8 @@ def _share(row: Row, column: str) -> float:
 CIVIL_COMMENTS = Source(("civil_comments", "civilcomments"), _civil_files)
 
 
-# RAFT: SUBSET/train.csv with the subset's columns, Label and ID. Only 50 rows a subset are public:
-# 10 of them are solved examples, 40 are asked.
+# RAFT: SUBSET/train.csv with the subset's columns, Label and ID. Only 50 rows per subset are
+# public: 10 are used for shots, 40 for evaluation.
 
 RAFT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "ade_corpus_v2": ("Sentence",),
@@ -130,7 +130,7 @@ def _raft_files(folder: Path, subset: str) -> Instances:
     for i, row in enumerate(rows):
         fields = [f"{field}: {row.text(field)}" for field in RAFT_FIELDS[subset]]
         instances.append(open_question(str(i), "\n".join(fields), [row.text("Label")]))
-    # The same draw as `datasets` makes in train_test_split(test_size=0.8, seed=42).
+    # The same split as by `datasets`' train_test_split(test_size=0.8, seed=42).
     drawn = np.random.default_rng(_SEED).permutation(len(instances))
     cut = int(np.ceil(_ASKED_SHARE * len(instances)))
     asked, solved = ([instances[i] for i in part] for part in (drawn[:cut], drawn[cut:]))

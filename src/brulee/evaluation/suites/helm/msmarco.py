@@ -10,7 +10,7 @@ Files, tab-separated without headers, by MS MARCO's names or by HELM's:
 and the same three for the regular track (queries.dev.small.tsv, passage_regular_queries.tsv ...)
 and for TREC (msmarco-test2019-queries.tsv, 2019qrels-pass.txt, top.test2019.tsv, passage_trec_...).
 
-The passages of a query are those that were judged and the first so many by BM25 (the rank).
+The passages of a query are the judged ones and the first `TOP` by BM25 (the rank).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from brulee.evaluation.suites.helm.instance import Instance, Instances
 from brulee.evaluation.suites.helm.source import Source, find_file
 
 Track = Literal["regular", "trec"]
-TOP: Final = 30  # passages by BM25 that are ranked along with the judged ones
+TOP: Final = 30  # BM25 passages to rank in addition to the judged ones
 _SEED: Final = 1885
-_POOL: Final = 1000  # training queries that solved examples are drawn from
-_WRONG_RANKS: Final = range(11, 21)  # near misses: neither sure hits nor plainly beside the point
-_GOLD: Final[dict[Track, int]] = {"regular": 1, "trec": 2}  # from this relevance on it is an answer
+_POOL: Final = 1000  # training queries to draw shots from
+_WRONG_RANKS: Final = range(11, 21)  # near misses: neither likely hits nor clearly irrelevant
+_GOLD: Final[dict[Track, int]] = {"regular": 1, "trec": 2}  # the least relevance of an answer
 
 _NAMES: Final[dict[str, tuple[tuple[str, str], tuple[str, str], tuple[str, str]]]] = {
     "train": (
@@ -62,7 +62,7 @@ class _Queries:
     gold: int
 
     def usable(self) -> list[str]:
-        """Those with an answer among the judged passages, and with ranks."""
+        """The queries with an answer among their judged passages, and with ranks."""
         return [
             query
             for query in self.texts
@@ -104,7 +104,7 @@ def _shuffled(queries: _Queries, rng: random.Random) -> list[str]:
 
 
 def _solved(queries: _Queries, query: str, rng: random.Random) -> list[str]:
-    """The most relevant passage and the best-ranked near miss, in either order; none without."""
+    """The most relevant passage and the first near miss, in random order; empty without a miss."""
     judged, ranks = queries.judged[query], queries.ranks[query]
     best = max(judged, key=lambda passage: judged[passage])
     misses = [
@@ -132,7 +132,7 @@ def _instance(
 
 
 def _texts(folder: Path, wanted: set[str]) -> dict[str, str]:
-    """The texts of these passages, out of nine million."""
+    """The texts of these passages, from a collection of nine million."""
     file = find_file(folder, "collection.tsv", "passage_document.tsv")
     found = {passage: text for _, (passage, text) in _cells(file, 2) if passage in wanted}
     missing = sorted(wanted - found.keys())
@@ -142,7 +142,7 @@ def _texts(folder: Path, wanted: set[str]) -> dict[str, str]:
 
 
 def _cells(file: Path, columns: int) -> Iterator[tuple[str, list[str]]]:
-    """Lines by cell, and where they stand; TREC's files have spaces between the cells."""
+    """Each line's place and cells; TREC's files separate cells by spaces."""
     with file.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             bare = line.rstrip("\r\n")

@@ -1,8 +1,8 @@
-"""NaturalQuestions with and without the long answer to read.
+"""NaturalQuestions, closed-book and with the long answer as passage.
 
-Files: nq-dev-00.jsonl(.gz) and so on, the development set as Google publishes it, a line holding
+Files: nq-dev-00.jsonl(.gz) and so on, the development set as Google publishes it. Each line has
 document_html, question_text and annotations[] with long_answer and short_answers[] as byte offsets.
-Only questions with a short answer are kept; of each file every other one is a solved example.
+Only questions with a short answer are kept; every other one of a file is used for shots.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _files(book: Book, folder: Path, part: str) -> Instances:
 
 
 def _lines(file: Path) -> Iterator[Row]:
-    """The lines one by one: a file holds whole web pages."""
+    """The lines one by one, because a file contains whole web pages."""
     opened = gzip.open if file.suffix == ".gz" else open
     with opened(file, "rt", encoding="utf-8") as lines:
         try:
@@ -63,7 +63,7 @@ def _lines(file: Path) -> Iterator[Row]:
 
 
 def _short_answers(row: Row) -> list[tuple[Span, Span]]:
-    """Each short answer with the long answer that it is part of, as bytes of the page."""
+    """Each short answer with the long answer that contains it, as byte offsets of the page."""
     pairs = []
     for k in count(row, "annotations"):
         long = _span(row, "annotations", k, "long_answer")
@@ -93,7 +93,7 @@ def _instance(row: Row, book: Book, rng: random.Random, solved: bool, id_: str) 
 
 
 def _clean(page: bytes, span: Span) -> str:
-    """The bytes of a span as text without mark-up."""
+    """The text of a byte span without mark-up."""
     start, end = span
     marked = page[start:end].replace(b"\xc2\xa0", b" ").decode(errors="replace")
     return _TAG.sub("", html.unescape(marked))

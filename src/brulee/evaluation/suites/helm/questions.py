@@ -25,7 +25,7 @@ from brulee.evaluation.suites.helm.source import (
 from brulee.evaluation.suites.rows import Row, read_csv, read_json, read_jsonl
 
 _UNANSWERABLE: Final = "CANNOTANSWER"
-# HELM takes these words for QuAC's mark too.
+# HELM also accepts these answers instead of QuAC's marker.
 _NO_ANSWER: Final = ("Not enough information", "Cannot answer", "Do not know")
 
 
@@ -60,7 +60,7 @@ BOOLQ = Source(("boolq", "BoolQ"), _boolq_files, "google/boolq", _boolq_rows)
 
 
 # NarrativeQA: qaps.csv (set, document_id, question, answer1, answer2), summaries.csv (set,
-# document_id, summary). One question a document, drawn at random.
+# document_id, summary). One question per document, drawn at random.
 
 
 def _narrativeqa_files(folder: Path, part: str) -> Instances:
@@ -110,7 +110,7 @@ NARRATIVEQA = Source(
 
 
 # QuAC: {train,val}_v0.2.json, data[] with title, background, section_title and one paragraph of
-# context and qas[]. A dialogue is cut off at a random question, which is asked.
+# context and qas[]. A dialogue is truncated at a random question, which becomes the item.
 
 
 def _quac_files(folder: Path, part: str) -> Instances:
@@ -138,7 +138,7 @@ def _quac(row: Row, rng: random.Random, number: int) -> Instance:
     turns = [
         f"Question: {inside(row, 'paragraphs', 0, 'qas', k, 'question')}\n"
         f"Answer: {inside(row, 'paragraphs', 0, 'qas', k, 'orig_answer', 'text')}\n\n"
-        for k in range(asked - 1)  # HELM leaves out the question just before the one it asks
+        for k in range(asked - 1)  # HELM leaves out the turn directly before the question
     ]
     turn = ("paragraphs", 0, "qas", asked)
     given = count(row, *turn, "answers")

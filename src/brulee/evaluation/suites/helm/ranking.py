@@ -1,4 +1,4 @@
-"""How good an order of passages is.
+"""Ranking of passages, and its quality.
 
 Shape legend: `K` passages of one query.
 """
@@ -17,15 +17,15 @@ CUT = 10
 def order(yes: Sequence[float], no: Sequence[float]) -> list[int]:
     """Passages from best to worst, given the log-probabilities of Yes and No for each.
 
-    HELM's rule: first those answered Yes, the surest ahead, then those answered No, the surest
-    last. Equal ones keep their order.
+    HELM's rule: first those answered Yes, the most confident first, then those answered No, the
+    most confident last. Ties keep their order.
     """
     keys = [(1, y) if y >= n else (0, -n) for y, n in zip(yes, no, strict=True)]
     return sorted(range(len(keys)), key=lambda k: keys[k], reverse=True)
 
 
 def reciprocal_rank(ranked: Sequence[int], right: Sequence[int], cut: int = CUT) -> float:
-    """1 / the rank of the first right passage, 0 if none is among the first so many."""
+    """1 / the rank of the first relevant passage; 0 if none is among the first `cut`."""
     for rank, passage in enumerate(ranked[:cut], start=1):
         if passage in right:
             return 1 / rank
@@ -33,7 +33,7 @@ def reciprocal_rank(ranked: Sequence[int], right: Sequence[int], cut: int = CUT)
 
 
 def ndcg(ranked: Sequence[int], relevance_K: Sequence[int], cut: int = CUT) -> float:
-    """Discounted cumulative gain over that of the best order (trec_eval's ndcg_cut).
+    """Discounted cumulative gain over that of the ideal order (trec_eval's ndcg_cut).
 
     The gain of a passage is its relevance, discounted by log2(rank + 1).
     """

@@ -1,7 +1,7 @@
-"""HELM's 16 core scenarios: where each comes from, how it is asked, what is its main score.
+"""HELM's 16 core scenarios: source, prompt format and main score of each.
 
-Instructions, nouns, lengths and scores are facts of HELM's classic_run_specs.py, lite_run_specs.py
-and run_specs_core_scenarios.conf. A new scenario is a Source and an entry here.
+Instructions, nouns, lengths and scores follow HELM's classic_run_specs.py, lite_run_specs.py and
+run_specs_core_scenarios.conf. To add a scenario, write a Source and add an entry here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from brulee.evaluation.suites.helm.questions import BOOLQ, NARRATIVEQA, QUAC
 from brulee.evaluation.suites.helm.source import Source
 from brulee.evaluation.suites.helm.summaries import CNN_DM, XSUM
 
-# The subjects that HELM runs; any other of the 57 can be asked for.
+# The subjects that HELM uses; the others of the 57 can be requested.
 MMLU_SUBJECTS: Final = (
     "abstract_algebra",
     "college_chemistry",
@@ -50,10 +50,10 @@ FormatOf = Callable[[str, Instances], Format]
 
 @dataclass(frozen=True)
 class Scenario:
-    """A scenario. `format(part, instances)` is how it is asked; the first metric is its main one.
+    """A scenario. `format(part, instances)` gives its prompt format; the first metric is main.
 
-    `labelled` ones have a closed set of answers, whose words no perturbation touches. `joint` is
-    the other way of asking a scenario whose options are scored separately.
+    A `labelled` scenario has a closed set of answers, which perturbations do not change. `joint` is
+    the alternative format of a scenario whose options are scored separately.
     """
 
     source: Source
@@ -86,7 +86,7 @@ def _about_a_subject(part: str, instances: Instances) -> Format:
 
 
 def _with_labels(part: str, instances: Instances) -> Format:
-    """RAFT's own instructions are long and not published with its data; the labels are named."""
+    """A prompt that names the labels; RAFT's instructions are not published with its data."""
     del part
     listed = "\n".join(f"{n}. {label}" for n, label in enumerate(labels_of(instances), start=1))
     instructions = f"Classify the following text.\nPossible labels:\n{listed}"

@@ -1,4 +1,4 @@
-"""What a written answer is worth, by HELM's rules."""
+"""HELM's scores of generated answers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Score = Callable[[str, Sequence[str]], float]
 
 
 def exact_match(output: str, references: Sequence[str]) -> float:
-    """1 if the output equals a right answer but for surrounding space; an empty one never does."""
+    """1 if the stripped output equals a correct answer, else 0; an empty output always gets 0."""
     return _best(matching.exact_match, output, references)
 
 
 def quasi_exact_match(output: str, references: Sequence[str]) -> float:
-    """The same without case, punctuation, articles and surplus spaces."""
+    """As `exact_match`, but ignoring case, punctuation, articles and extra spaces."""
     return _best(matching.quasi_exact_match, output, references)
 
 
@@ -27,7 +27,7 @@ def f1(output: str, references: Sequence[str]) -> float:
 
 
 def rouge2(output: str, references: Sequence[str]) -> float:
-    """The F of ROUGE-2, stemmed."""
+    """The F1 of ROUGE-2, stemmed."""
     return rouge_score(output.strip(), references, ("rouge2",))["rouge2"].f
 
 

@@ -1,4 +1,4 @@
-"""Which solved examples stand before the questions of a scenario."""
+"""The choice of shots for a scenario."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from brulee.evaluation.suites.helm.instance import Instance
 
 
 def draw_shots(solved: Sequence[Instance], count: int, seed: int = 0) -> list[Instance]:
-    """So many of them, the answers in turn, as HELM draws them; fewer where there are not enough.
+    """Draw `count` shots, balanced over answers, as HELM does; fewer if there are not enough.
 
-    Answers are ordered by how often they occur, equally frequent ones at random; then one random
-    instance of each is taken, round and round. The random numbers are drawn in HELM's order, so
-    that the same list and seed give the same examples there.
+    Answers are ordered by frequency, ties at random; then one random instance of each is taken in
+    turn. Random numbers are drawn in HELM's order, so the same list and seed give the same shots as
+    HELM.
     """
     rng = random.Random(seed)
     by_answer: dict[str, list[Instance]] = {}

@@ -1,4 +1,4 @@
-"""Where a scenario's instances are read from: a folder of official files, or the Hub's copy."""
+"""Sources of a scenario's instances: a folder of official files, or the Hub's copy."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Split = Callable[[str], list[Row]]
 
 @dataclass(frozen=True)
 class Source:
-    """Both ways to a scenario's instances.
+    """Reads a scenario's instances from files or from the Hub.
 
-    `folders` are the names that the folder of its files may have inside the data folder. `files`
-    reads a part (a subject, a subset; "" where a scenario has none) from that folder. `rows` makes
-    the same of the Hub's rows of a split; `hub` is the data set's id, in which `{part}` stands for
-    the part; both are None where the Hub has no copy that HELM's protocol can be run on.
-    `part_file` is a file that only some parts may have, `{part}` standing for the part.
+    `folders` are the possible names of its folder inside the data folder. `files` reads a part (a
+    subject, a subset; "" if a scenario has none) from that folder. `rows` does the same from the
+    Hub's rows of a split; `hub` is the data set's id, in which `{part}` stands for the part; both
+    are None if the Hub has no copy suitable for HELM's protocol. `part_file` is a file that only
+    some parts may have, with `{part}` standing for the part.
     """
 
     folders: tuple[str, ...]
@@ -36,14 +36,14 @@ class Source:
         return next((data / name for name in self.folders if (data / name).is_dir()), None)
 
     def holds(self, data: Path | None, part: str) -> bool:
-        """Whether the part's files are there, where parts may be missing."""
+        """Whether the part's files exist; always true if no parts may be missing."""
         if data is None or not self.part_file:
             return True
         folder = self.folder(data)
         return folder is not None and (folder / self.part_file.format(part=part)).is_file()
 
     def open(self, data: Path | None, part: str) -> Instances:
-        """A part's instances. Raises InputError for what is missing or malformed."""
+        """A part's instances. Raises InputError for missing or malformed data."""
         if data is not None:
             folder = self.folder(data)
             if folder is None:
@@ -56,7 +56,7 @@ class Source:
 
 
 def find_file(folder: Path, *names: str) -> Path:
-    """The first of these files that is there. Raises InputError naming them."""
+    """The first of these files that exists. Raises InputError naming them if none does."""
     for name in names:
         if (folder / name).is_file():
             return folder / name
@@ -72,7 +72,7 @@ def texts(row: Row, *names: str) -> list[str]:
 
 
 def inside(row: Row, *path: str | int) -> Any:
-    """What a path of keys and numbers leads to in a nested row. Raises InputError naming it."""
+    """The value at a path of keys and indices in a nested row. Raises InputError if missing."""
     value: Any = row.values
     for step in path:
         try:
@@ -84,7 +84,7 @@ def inside(row: Row, *path: str | int) -> Any:
 
 
 def count(row: Row, *path: str | int) -> range:
-    """The numbers of what a list in a nested row holds. Raises InputError for no list."""
+    """The indices of a list in a nested row. Raises InputError if it is not a list."""
     value = inside(row, *path)
     if not isinstance(value, list):
         raise InputError(f"{row.place}: {'.'.join(map(str, path))} must be a list, not {value!r}.")
@@ -92,7 +92,7 @@ def count(row: Row, *path: str | int) -> range:
 
 
 def position(row: Row, index: Any, options: int) -> int:
-    """The number of the right option, from 0. Raises InputError for one that there is not."""
+    """The index of the correct option, from 0. Raises InputError for an invalid one."""
     number = int(index) if isinstance(index, int) or str(index).isdecimal() else -1
     if not 0 <= number < options:
         raise InputError(

@@ -1,7 +1,7 @@
 """Summaries: CNN/DailyMail and XSum.
 
 Files: train, validation and test as .jsonl, .csv or .parquet, with article and highlights, or with
-document and summary. Texts are cut to 512 words; solved examples have 50 to 150.
+document and summary. Texts are truncated to 512 words; shots have 50 to 150.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from brulee.evaluation.suites.rows import Row
 
 _MOST_WORDS: Final = 512
 _SOLVED_WORDS: Final = range(50, 151)
-# Marks of XSum articles that are not about what their summary says.
+# Markers of XSum articles that do not match their summaries.
 _BROKEN: Final = ("Media playback is unsupported on your device", "Last updated at")
 _SHORTEST_SUMMARY: Final = 11
 _LONGEST_SHARE: Final = 0.2

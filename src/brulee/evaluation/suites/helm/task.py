@@ -1,13 +1,13 @@
-"""One part of a scenario as a task: what is asked, again under every perturbation, and its worth.
+"""One part of a scenario as a task: examples, including perturbed ones, and their scores.
 
 An instance becomes several examples of one cluster:
 
-    17                   as it stands
-    17~dialect           in other words, for each perturbation that changes it
-    17?labels            how likely each label is, where an answer is written (for calibration)
-    17#0, 17#1 ...       one a passage, where passages are ranked; two, where options are calibrated
+    17                   the original
+    17~dialect           one per perturbation that changes it
+    17?labels            the likelihood of each label, if answers are generated (for calibration)
+    17#0, 17#1 ...       one per passage if passages are ranked; two if options are calibrated
 
-`judge` scores each by itself; `join` gathers an instance's scores on the first of its examples.
+`judge` scores each separately; `join` collects an instance's scores on the first of its examples.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ ORIGINAL: Final = ""
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user chose: the same for all tasks."""
+    """The user's settings, the same for all tasks."""
 
     perturbations: tuple[str, ...]
     shots: int
@@ -66,7 +66,7 @@ class Settings:
 
 @final
 class HelmTask(SuiteTask):
-    """A part of a scenario; `load` reads its instances when they are first needed."""
+    """A part of a scenario; `load` reads its instances on first use."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class HelmTask(SuiteTask):
 
     @property
     def metrics(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The scenario's own, then those that its format allows."""
+        """The scenario's metrics, then those that its format supports."""
         return self._joining.keys(
             calibrated=not isinstance(self._format, Rank) and self._confident,
             written=isinstance(self._format, Write),
@@ -93,11 +93,11 @@ class HelmTask(SuiteTask):
 
     @property
     def generation(self) -> Generation | None:  # type: ignore[override]
-        """As the format says."""
+        """The format's generation settings."""
         return self._format.generation
 
     def examples(self, limit: int | None = None) -> list[Example]:
-        """Every example of the first so many instances."""
+        """Every example of the first `limit` instances."""
         form = self._format
         wanted = min(form.shots, self.settings.shots)
         drawn = draw_shots(self._instances.solved, wanted)
@@ -109,7 +109,7 @@ class HelmTask(SuiteTask):
         ]
 
     def judge(self, example: Example, reply: Reply) -> Judged:
-        """The scores of one reply; for a passage or labels, what `join` needs of it."""
+        """The scores of one reply; for passages or labels, the statistics that `join` needs."""
         if example.about["kind"] == "labels":
             return self._judge_labels(example, reply)
         if isinstance(self._format, Rank):
@@ -121,11 +121,11 @@ class HelmTask(SuiteTask):
         return self._judge_options(example, reply)
 
     def join(self, examples: Sequence[Example], judged: Sequence[Judged]) -> list[Judged]:
-        """Worst cases, ranks, calibration, bias and toxicity, each on an instance's first item."""
+        """Add worst cases, ranks, calibration, bias, toxicity to each instance's first example."""
         return self._joining.join(examples, judged)
 
     def reduce(self, key: str, mean_S: Array, items: float | Array) -> Array:
-        """The mean, or what a measure of calibration or bias makes of it."""
+        """The mean, or a calibration or bias measure of it."""
         del items
         if key in calibration.KEYS:
             return calibration.reduce(key, mean_S)
@@ -134,7 +134,7 @@ class HelmTask(SuiteTask):
         return np.asarray(mean_S, dtype=np.float64)[..., 0]
 
     def higher_is_better(self, key: str) -> bool:
-        """Not for calibration errors, bias and toxicity; else as the scenario says."""
+        """False for calibration errors, bias and toxicity; else as in the scenario."""
         if key in calibration.KEYS:
             return key not in calibration.LOWER_IS_BETTER
         if key in harms.BIAS or key == harms.toxicity_key(self.settings.toxicity):
@@ -156,7 +156,7 @@ class HelmTask(SuiteTask):
 
     @property
     def _confident(self) -> bool:
-        """Whether there is something to take the model's confidence from."""
+        """Whether the model's confidence can be measured."""
         if isinstance(self._format, Write):
             return self.scenario.labelled and self.settings.confidence
         return True
@@ -222,7 +222,7 @@ class HelmTask(SuiteTask):
         )  # fmt: skip
 
     def _judge_options(self, example: Example, reply: Reply) -> Judged:
-        """The likeliest letter, or the option with the highest log-probability a token."""
+        """The most likely letter, or the option with the highest log-probability per token."""
         sums = [found.log_probability for found in reply.likelihoods]
         if isinstance(self._format, Joint):
             picked = int(np.argmax(sums))
