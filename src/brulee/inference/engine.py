@@ -36,8 +36,8 @@ class Engine:
     The rows of a batch hold at most `batch_tokens` tokens. `reserved` positions of the model's
     context come before a document's own (a trained prefix); `context` is the rest, None if
     unbounded. `decode` turns token ids into text. `like` is an engine of the same base with other
-    adapters or none: its trials of packing and padding are reused, since adapters do not change
-    how attention is called.
+    adapters or none: the results of its trials (trial.py, padding_trial.py) are reused, since
+    adapters do not change how attention is called.
     """
 
     def __init__(
@@ -129,9 +129,8 @@ class Engine:
     ) -> list[Likelihood]:
         """Log-likelihoods of each document's learned tokens given the tokens before, in order.
 
-        Common prefixes are read once where the model reads packs. `done(i, likelihood)` is called
-        as soon as request i is finished. Raises InputError for a document that exceeds the
-        model's context.
+        Common prefixes are read once if `reads_streams`. `done(i, likelihood)` is called as soon as
+        request i is finished. Raises InputError for a document that exceeds the model's context.
         """
         for request in requests:
             self.check_document(request)
