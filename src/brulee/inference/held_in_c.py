@@ -1,8 +1,8 @@
 """Rows' keys and values in the layout of the C loop `attend_rows` of models/kernels, on a CPU.
 
-Keys have adjacent positions, so that many are scored at once. A row may take several tokens per
-pass; each attends to those before it. A token's sums are in the order of its keys, so that they do
-not depend on other rows, on what is shared, or on how many tokens a pass has.
+Keys are stored with positions contiguous, so that many are scored at once. A row may take several
+tokens per pass; each attends to those before it. A token's sums are in the order of its keys, so
+that they do not depend on other rows, on what is shared, or on how many tokens a pass has.
 
 Shapes: `B` rows, `H` query heads, `K` key heads, `D` head width, `C` room of a row, `L` shared
 positions, `T` tokens of the pass.

@@ -185,7 +185,7 @@ class JoinedRows:
 def lies_aside(voice: Voice) -> bool:
     """Whether storing a prompt's keys and values separately makes attention no slower.
 
-    It does not with the attention loop in C, which is compiled for this model here if necessary.
+    This is so with the attention loop in C, which is compiled for this model here if necessary.
     """
     rows = Rows(1, 1)
     with torch.no_grad():

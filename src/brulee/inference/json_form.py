@@ -74,7 +74,7 @@ class Form:
 
 @final
 class Walk:
-    """One answer's state. `ended`: nothing may follow; `problem`: why no required token can follow.
+    """One answer's state. `ended`: nothing may follow; `problem`: why nothing can, though it must.
 
     `ends` are the grammar's end tokens, which are replaced by a model's stop ids.
     """

@@ -12,7 +12,7 @@ the base (methods/swapping.py) with the base itself, module by module:
 
     a wrapped module (`Wrapper`)               what it does before and after the original
     a hook that adds a branch (`Adds`)         the branch
-    parameters of its own                      the whole module, for its rows alone
+    its own parameters                         the whole module, for its rows only
     a prefix (`Prefixes`)                      positions; keys and values are in the cache by then
 
 Low-rank corrections of several adapters are stacked: one product with all A's, masked to each

@@ -60,7 +60,7 @@ def _by_onednn() -> bool:
 
 
 def _loop(x: torch.Tensor) -> Callable[..., None] | None:
-    """The loop that computes linear maps of x, (N, I) in fp32 on a CPU; None where oneDNN does."""
+    """The C loop for linear maps of x, (N, I) in fp32 on a CPU; None if oneDNN or PyTorch does."""
     return None if _by_onednn() else kernel("linear", x)
 
 

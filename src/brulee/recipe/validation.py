@@ -123,8 +123,8 @@ def _shown(given: Any) -> str:
 def _told(problems: Sequence[ErrorDetails]) -> list[str]:
     """The messages of a union's members about one value.
 
-    Type errors are left out if the value has the type of some member; a member that is a section
-    is described by `_mapping`.
+    Type errors are left out if the value has the type of some member. Members that are sections are
+    left out too; `_mapping` describes them.
     """
     kinds = [p for p in problems if p["type"] != "model_type"]
     if any(not p["type"].endswith("_type") and p["type"] != "literal_error" for p in kinds):
