@@ -59,7 +59,7 @@ class FairQueue(Generic[T]):
         return min(found, key=lambda pair: (size(pair[1]), pair[0]))[1]
 
     def remove(self, wanted: T) -> None:
-        """Remove an item out of turn; `_least` stays, as waiting clients may have lower counts."""
+        """Remove an item out of turn, leaving `_least`: others may be below its client's count."""
         self.keep(lambda one: one is not wanted)
 
     def count(self, who: Hashable, tokens: int) -> None:

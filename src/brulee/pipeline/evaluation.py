@@ -150,8 +150,8 @@ def evaluate(
 
     Without `data`, the Hub's copy is used. `limit` takes the first items of every task, `options`
     are the suite's, `chat` applies the model's chat template to every prompt. Replies are cached by
-    model, adapter, task and request, and never computed twice. With `bundle`, the items must be
-    those that the suite's leaderboard accepts.
+    model, adapter, task and request. With `bundle`, the items must be those that the suite's
+    leaderboard accepts.
     Raises InputError for an unknown suite or option, missing or malformed files, a wrong target,
     or a number below 1.
     """

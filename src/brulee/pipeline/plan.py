@@ -55,7 +55,7 @@ class Plan:
 
 
 def plan(recipe: Recipe, names: Sequence[str] | None = None) -> Plan:
-    """Predict from short trials, by default for all methods; takes seconds and little memory.
+    """Predict by short trials, by default for all methods, in seconds and a few layers' memory.
 
     The recipe's method has its own options, the others their defaults. Raises InputError for a
     recipe whose data or model cannot be read, or whose method or names are not valid.

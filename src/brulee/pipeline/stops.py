@@ -19,7 +19,7 @@ _DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 @contextmanager
 def interruptible(where: RunFolder) -> Iterator[None]:
-    """Turn Ctrl-C, SIGTERM, a full or read-only disk into a message with the resume command.
+    """Turn Ctrl-C, SIGTERM, a full or unwritable disk into a message with the resume command.
 
     Before the run has begun, there is nothing to resume, and the error is passed on. The training
     loop handles signals itself.
