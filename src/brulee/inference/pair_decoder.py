@@ -56,7 +56,7 @@ class PairDecoder:
         return self.rows.push(tokens)
 
     def cut(self, counts: Sequence[int]) -> None:
-        """Does nothing: rows take one token at a time, so none is ever cut."""
+        """Assert that nothing is cut, since rows take one token at a time."""
         self.rows.cut(counts)
 
     def drop(self, gone: list[int]) -> list[int]:

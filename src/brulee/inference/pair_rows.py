@@ -118,7 +118,7 @@ class PairRows:
         return logits_BV
 
     def cut(self, counts: Sequence[int]) -> None:
-        """Does nothing: rows take one token at a time, so none is ever cut."""
+        """Assert that nothing is cut, since rows take one token at a time."""
         assert not any(counts), "a row is given one token at a time"
 
     def drop(self, gone: Sequence[int]) -> list[int]:
