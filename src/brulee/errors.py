@@ -1,4 +1,4 @@
-"""What can go wrong in a way that a person can mend: one sentence, one exit code."""
+"""Errors that the user can fix: each is one sentence with an exit code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class InputError(BruleeError):
 
 
 class NotNumbersError(BruleeError):
-    """A model's probabilities are NaN: the first token or choice would pass for the likeliest."""
+    """A model's probabilities are NaN, so that argmax would pick the first token or choice."""
 
     def __init__(self, sentence: str = _NOT_NUMBERS) -> None:
         super().__init__(sentence)
@@ -42,7 +42,7 @@ class StoppedError(BruleeError):
 
 
 class AskedToStopError(StoppedError):
-    """Training stopped because a person or the system asked for it; its state is saved."""
+    """Training stopped at the request of a person or the system; its state is saved."""
 
 
 def nearest(name: str, valid: Iterable[str], count: int = 3) -> list[str]:
@@ -55,7 +55,7 @@ def nearest(name: str, valid: Iterable[str], count: int = 3) -> list[str]:
 def unknown(kind: str, name: object, valid: Iterable[str], where: str = "") -> InputError:
     """The error for a name that is not in a list: the nearest ones first, then all of them.
 
-    Of a long list only the nearest are shown.
+    A long list is left out if any name is close.
     """
     names = sorted(valid)
     close = nearest(str(name), names)

@@ -1,4 +1,4 @@
-"""Progress bars with their notes, only where they are asked for: on stderr, or in a notebook."""
+"""Progress bars and notes on stderr or in a notebook, drawn only if enabled."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 _enabled = False
 _drawing = False
-_waiting: Any = None  # what is drawn while nothing can be counted
+_waiting: Any = None  # the spinner drawn while nothing can be counted
 _LINE_EVERY_SECONDS = 15.0
 _CELL_EVERY_SECONDS = 0.5
-_CELL_KEEPS_SECONDS = 1.0  # what took less leaves no line there
-_cell: Any = None  # the lines of the notebook's cell that is running
-_WIDE = 100  # columns that a terminal needs to show the unit and the time gone, too
+_CELL_KEEPS_SECONDS = 1.0  # shorter work leaves no line there
+_cell: Any = None  # the output of the running notebook cell
+_WIDE = 100  # terminal columns needed to also show the unit and the elapsed time
 
 
 class Bar(Protocol):
@@ -28,7 +28,7 @@ class Bar(Protocol):
         """Move by `count` units and show the fields, for instance loss="1.23"."""
 
     def show(self, **fields: str) -> None:
-        """Show fields that are rare enough for a line of their own in a log."""
+        """Show fields that are rare enough to get their own line in a log."""
 
 
 def enable(on: bool = True) -> None:
@@ -38,15 +38,15 @@ def enable(on: bool = True) -> None:
 
 
 def enabled() -> bool:
-    """Whether a person is to see how the work goes."""
+    """Whether progress is drawn."""
     return _enabled
 
 
 @contextmanager
 def shown(on: bool | None = None) -> Iterator[None]:
-    """Switch drawing on or off inside this block; None leaves it, and is on in a notebook.
+    """Switch drawing on or off inside this block; None leaves it unchanged, or on in a notebook.
 
-    There all bars and notes of the block are one text below the cell, which is kept up to date.
+    In a notebook, all bars and notes of the block are one text below the cell, updated in place.
     """
     global _enabled, _cell
     before = _enabled, _cell
@@ -67,11 +67,10 @@ def _in_notebook() -> bool:
 
 @contextmanager
 def bar(description: str, total: float, unit: str = "", least: float = 0) -> Iterator[Bar]:
-    """A progress bar for a piece of work of `total` units, where they are `least` or more.
+    """A progress bar for `total` units of work; nothing is drawn for fewer than `least`.
 
-    A terminal gets a live bar with rate and time left; a log gets one line every 15 seconds, so
-    that short work prints nothing there. Inside another bar's work, and where there is nothing to
-    do, nothing is drawn.
+    A terminal gets a live bar with the time left; a log gets one line every 15 seconds, so that
+    short work prints nothing there. Nothing is drawn inside another bar's work, or for no work.
     """
     global _drawing
     if not _enabled or _drawing or not total or total < least:
@@ -103,12 +102,12 @@ def bar(description: str, total: float, unit: str = "", least: float = 0) -> Ite
 
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """Say on a terminal what is being waited for where nothing can be counted; a log is not told.
+    """Show what is being waited for when nothing can be counted; not in a log.
 
-    A bar takes its place as long as it is there.
+    A bar replaces it for as long as the bar is drawn.
     """
     global _waiting
-    # Of several processes that share a terminal, the first speaks.
+    # Of several processes that share a terminal, only rank 0 writes.
     mute = _drawing or _waiting is not None or os.environ.get("RANK", "0") != "0"
     if not _enabled or mute or not (_cell or sys.stderr.isatty()):
         yield
@@ -136,12 +135,12 @@ def waiting(text: str) -> Iterator[None]:
 
 @contextmanager
 def silent() -> Iterator[Bar]:
-    """A bar that shows nothing, for work whose parts have bars of their own."""
+    """A bar that shows nothing, for work whose parts have their own bars."""
     yield _Silent()
 
 
 def note(text: str) -> None:
-    """Say something worth knowing on stderr, where bars are drawn."""
+    """Print a note where bars are drawn, if they are."""
     if not _enabled:
         return
     (_print if _cell is None else _cell.add)(text)
@@ -160,7 +159,7 @@ class _Silent:
 
 
 class _Lines:
-    """Says every so many seconds how far a task is."""
+    """Prints a task's progress every `every` seconds."""
 
     def __init__(
         self, description: str, total: float, unit: str, every: float, say: Callable[[str], None]
@@ -170,7 +169,7 @@ class _Lines:
         self.done = 0.0
         self.fields: dict[str, str] = {}
         self.started = self.printed = time.monotonic()
-        self.told = 0.0  # how much was done when a line was printed last
+        self.told = 0.0  # `done` when the last line was printed
 
     def advance(self, count: float = 1, **fields: str) -> None:
         self.done += count
@@ -202,7 +201,7 @@ class _Lines:
 
 
 class _Cell:
-    """The text below a notebook's cell: what was said, and the line that is being written."""
+    """The output below a notebook's cell: lines that stay, and one that is being updated."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -210,18 +209,18 @@ class _Cell:
         self.text = ""
 
     def add(self, line: str) -> None:
-        """Say a line that stays."""
+        """Add a line that stays."""
         self.said.append(line)
         self.show("")
 
     def show(self, line: str) -> None:
-        """Show a line below what was said, until the next one."""
+        """Show a line below those that stay, until the next one."""
         text = "\n".join([*self.said, *([line] if line else [])])
-        # What is shown gives way to other text, never to none: a cell cannot take its output back.
+        # Output can be replaced, but not removed.
         if text in ("", self.text):
             return
         self.text = text
-        # As it is, and not as HTML: it may hold what a row or a label says.
+        # As plain text, not HTML: it may contain text from a row or a label.
         shown = {"text/plain": text}
         if self.handle is None:
             display = import_module("IPython.display").display
@@ -259,7 +258,7 @@ def _live(description: str, total: float, unit: str) -> Iterator[_Live]:
 
     console = Console(stderr=True)
     wide = console.width >= _WIDE
-    # Only the bar gives way where there is no room; numbers are never cut before it has.
+    # When space is short, the bar shrinks first; numbers are never cut before it.
     columns = (
         TextColumn("{task.description}", style="bold"),
         BarColumn(bar_width=24),
@@ -270,7 +269,7 @@ def _live(description: str, total: float, unit: str) -> Iterator[_Live]:
         TextColumn("left"),
         TimeRemainingColumn(table_column=Column(no_wrap=True)),
     )
-    # As it is, the time left would be forgotten where two steps are half a minute apart.
+    # By default, the time left is forgotten when two steps are half a minute apart.
     progress = Progress(*columns, console=console, speed_estimate_period=math.inf)
     with progress:
         yield _Live(progress, progress.add_task(description, total=total, shown=""))

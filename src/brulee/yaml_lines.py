@@ -15,13 +15,13 @@ import yaml
 from brulee.errors import InputError
 
 KeyPath = tuple[str | int, ...]
-# A few lines of aliases to lists of aliases make thousands of millions.
+# A few lines of nested aliases can expand to billions of values.
 _MOST_VALUES = 300_000
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-# SafeLoader whose plain scalars follow the YAML 1.2 core schema; on libyaml, where PyYAML was built
-# with it, since that reads ten times as fast.
+# SafeLoader whose plain scalars follow the YAML 1.2 core schema; on libyaml where PyYAML was built
+# with it, which is ten times as fast.
 _Loader: type[yaml.SafeLoader] = type(
     "_Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {}
 )
@@ -44,7 +44,7 @@ _Loader.add_implicit_resolver(
     ),
     list("-+.0123456789"),
 )
-# The same with YAML 1.1's further words for true and false, as what PyYAML reads has them.
+# The same with YAML 1.1's further words for true and false, for files written for PyYAML.
 _OldLoader: type[yaml.SafeLoader] = type("_OldLoader", (_Loader,), {})
 _OldLoader.add_implicit_resolver(
     "tag:yaml.org,2002:bool",
@@ -56,9 +56,9 @@ _OldLoader.add_implicit_resolver(
 def parse(text: str, where: str, old: bool = False) -> tuple[Any, dict[KeyPath, int]]:
     """Parse one YAML document into plain values and a map from key path to 1-based line.
 
-    A merge key (`<<: *name`) gives what the mapping itself does not say. `old`: yes, no, on and off
-    are true and false, as in YAML 1.1. Raises InputError, naming `where` and the line, on malformed
-    YAML and on a repeated key.
+    A merge key (`<<: *name`) supplies keys that the mapping itself does not set. With `old`, yes,
+    no, on and off are true and false, as in YAML 1.1. Raises InputError, naming `where` and the
+    line, on malformed YAML and on a repeated key.
     """
     try:
         return _parse(text, where, _OldLoader if old else _Loader)
@@ -73,7 +73,7 @@ def parse_scalar(text: str) -> Any:
 
 
 def quoted(text: str) -> str:
-    """A text as YAML holds it on one line: bare where it stays what it is."""
+    """A text as a one-line YAML scalar, unquoted if it reads back unchanged."""
     bare = re.fullmatch(r"[A-Za-z0-9_./][\w./-]*", text, re.ASCII) is not None
     return text if bare and yaml.safe_load(text) == text else json.dumps(text, ensure_ascii=False)
 
@@ -133,9 +133,9 @@ def _mapping(
 def _pairs(
     node: yaml.MappingNode, where: str, known: dict[int, dict[str, tuple[yaml.Node, yaml.Node]]]
 ) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-    """The keys of a mapping and of those that it merges, which say what it does not say itself.
+    """The keys of a mapping, and those it lacks from the mappings that it merges.
 
-    `known` holds those that were read before, as merges of merges would be read ever so often.
+    `known` caches mappings already read: nested merges would be read exponentially often.
     """
     if id(node) in known:
         return known[id(node)]

@@ -1,1 +1,1 @@
-"""Generating and scoring with a base model and what was attached to it."""
+"""Generation and scoring with a base model and its adapters."""

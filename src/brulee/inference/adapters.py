@@ -1,4 +1,4 @@
-"""One base in memory and many adapters over it, by name, whose requests are answered together."""
+"""One base in memory and many named adapters over it, whose requests are batched together."""
 
 from __future__ import annotations
 
@@ -31,22 +31,21 @@ from brulee.progress import bar, waiting
 
 @dataclass(frozen=True)
 class Prepared:
-    """An adapter in a view of its own, and what it does in a pass, or why it is in none."""
+    """An adapter in its own view, and what it does in a mixed pass, or why it cannot be mixed."""
 
     held: Held
     learned: Learned | str
 
 
 class Adapters:
-    """Adapters over one base; a request names the one that is asked, or None for the base.
+    """Adapters over one base; a request names an adapter, or None for the base.
 
-    A prompt is framed as the adapter's training framed it. What an answer is does not depend on
-    what else is asked; on a CPU in fp32 it is the same to the bit, an encoder-decoder's but for
-    rounding.
+    A prompt is framed as in the adapter's training. An answer does not depend on the other
+    requests: bitwise on a CPU in fp32, up to rounding for an encoder-decoder.
     """
 
     def __init__(self, base: Base, record: Mapping[str, Any] | None = None) -> None:
-        """`record` is what brulee.json says of a base that was tuned whole."""
+        """`record` is the brulee.json of a base that was fully fine-tuned."""
         self.base = base
         self._swap = Swap(base)
         plain = session_of(base, None, record or {}, base.folder)
@@ -55,24 +54,24 @@ class Adapters:
 
     @functools.cached_property
     def asked(self) -> AskedTexts:
-        """What makes token ids of texts in any thread."""
+        """The thread-safe tokenizer of requests."""
         return AskedTexts(self.base.tokenizer)
 
     @property
     def names(self) -> list[str]:
-        """The adapters, in the order in which they came."""
+        """The adapters, in the order in which they were added."""
         return self._swap.names
 
     @property
     def apart(self) -> dict[str, str]:
-        """Those whose requests cannot go through one pass with others', and why."""
+        """The adapters that cannot share a pass with others, and why."""
         return dict(self.engine.apart)
 
     def add(self, name: str, target: str | os.PathLike[str]) -> None:
-        """Hold one more: a run, or an adapter's folder.
+        """Add an adapter: a run, or an adapter's folder.
 
         Raises InputError for a name that is taken, and for an adapter that is damaged, belongs to
-        another base or was trained with another framing; the others are then as they were.
+        another base or was trained with another framing; the others are then unchanged.
         """
         folder = locate_adapter(os.fspath(target))
         with self.engine.turn:  # a mask passes through the base's memory
@@ -80,10 +79,10 @@ class Adapters:
             self.put(name, self._prepared(open_adapter(folder)))
 
     def prepare(self, target: str | os.PathLike[str]) -> Prepared | None:
-        """Read and check an adapter, in a thread beside the one that computes, one at a time.
+        """Read and check an adapter, in a thread other than the computing one, one at a time.
 
-        None where it, or one that is held, writes into the base's memory, which nobody may read
-        meanwhile: it has to be added by the one that computes. Raises InputError as `add` does.
+        None if it, or an adapter already added, writes into the base's memory, which must not be
+        read meanwhile: then the computing thread has to add it. Raises InputError as `add` does.
         """
         adapter = open_adapter(locate_adapter(os.fspath(target)))
         if not (self._swap.beside and adapter.method().beside()):
@@ -91,7 +90,7 @@ class Adapters:
         return self._prepared(adapter)
 
     def put(self, name: str, prepared: Prepared) -> None:
-        """Hold what was prepared. Raises InputError as `add` does."""
+        """Add a prepared adapter. Raises InputError as `add` does."""
         with self.engine.turn:
             self._swap.put(name, prepared.held)
             try:
@@ -111,7 +110,7 @@ class Adapters:
         return Prepared(held, self.engine.learn(held.base.model, held.attached))
 
     def remove(self, name: str) -> None:
-        """Let go of an adapter. Raises InputError for a name that is not held."""
+        """Remove an adapter. Raises InputError for an unknown name."""
         self._of(name)
         with self.engine.turn:
             self.engine.remove(name)
@@ -119,10 +118,10 @@ class Adapters:
             self._swap.remove(name)
 
     def session(self, name: str | None) -> Session:
-        """One adapter by itself, around the same base, for all that a session does.
+        """A session of one adapter, over the same base.
 
-        Raises InputError for a name that is not held, and for a mask, whose values would have to
-        stand in the memory of the base that the others read.
+        Raises InputError for an unknown name, and for a sparse mask, whose values would have to be
+        written into the base's memory, which the others read.
         """
         session = self._of(name)
         if session.attached is not None and not session.attached.beside:
@@ -147,10 +146,9 @@ class Adapters:
         json_schema: Schema | None = None,
         thoughts: bool = False,
     ) -> list[str]:
-        """A completion of prompts[i] by adapters[i]; the rest as `Session.complete` has it.
+        """A completion of prompts[i] by adapters[i]; otherwise as `Session.complete`.
 
-        Raises InputError as that does, for an adapter that is not held, and for lists of different
-        lengths.
+        Raises InputError as that does, for an unknown adapter, and for lists of different lengths.
         """
         check_texts(prompts)
         if isinstance(adapters, str) or len(prompts) != len(adapters):
@@ -180,28 +178,28 @@ class Adapters:
         tools: str = "",
         variables: Variables = None,
     ) -> list[int]:
-        """Token ids of a chat up to where an adapter is to answer, however many they are.
+        """Token ids of a chat up to the adapter's answer, of any length.
 
-        Any thread may ask, beside the one that computes. Raises InputError for a chat that cannot
-        be framed, for an adapter that is not held, and for variables that its template lacks.
+        Thread-safe. Raises InputError for a chat that cannot be framed, for an unknown adapter, and
+        for variables that its template lacks.
         """
         return self.asked.chat(self._of(name).encoder, messages, tools, variables)
 
     def encode_text(self, name: str | None, text: str) -> list[int]:
-        """Token ids of a text that an adapter is to continue as it is, however many they are.
+        """Token ids of a text that an adapter is to continue as it is, of any length.
 
-        Any thread may ask, as of `encode_chat`.
+        Thread-safe, as `encode_chat`.
         """
         return self.asked.text(self._of(name).encoder, text)
 
     def written_calls(self, name: str | None) -> WrittenCalls | None:
-        """How tool calls are found in what an adapter writes; None where that is not known."""
+        """The parser of tool calls in an adapter's output; None if its format is unknown."""
         return self.asked.written_calls(self._of(name).encoder)
 
     def thoughts(
         self, name: str | None, variables: Variables = None
     ) -> tuple[Thoughts | None, list[int]]:
-        """The tags between which an adapter thinks, and the ids that end what a prompt begins."""
+        """The tags of an adapter's reasoning, and the ids that end reasoning begun by a prompt."""
         return self.asked.thoughts(self._of(name).encoder, variables)
 
     def _of(self, name: str | None, place: str = "") -> Session:
@@ -217,12 +215,12 @@ def open_adapters(
     device: str = "auto",
     precision: str = "auto",
 ) -> Adapters:
-    """Load the base that adapters were made on, once, and every adapter over it.
+    """Load the base of some adapters, once, and every adapter over it.
 
-    `targets` are runs or adapters' folders by the name that requests call them; `base` is the base
-    if it does not lie where they say. Where one of the runs was computed in float32 all are held in
-    it, unless `precision` says otherwise. Raises InputError naming the adapter that cannot be held:
-    another base, another way of holding it in four bits, damage.
+    `targets` maps the names used in requests to runs or adapters' folders; `base` replaces the base
+    that they name. If one of the runs was computed in float32, all are loaded in float32, unless
+    `precision` says otherwise. Raises InputError naming an adapter that cannot be loaded: it has
+    another base, another quantisation of it, or is damaged.
     """
     if not targets:
         raise InputError("no adapter is named; give at least one.")
@@ -238,13 +236,13 @@ def open_adapters(
 
 
 def shared_precision(precision: str, targets: Iterable[str | os.PathLike[str]]) -> str:
-    """What is asked for one base under all targets: float32 where one run was computed in it."""
+    """The precision of one base for all targets: float32 if one run was computed in it."""
     asked = {asked_precision(precision, Path(os.fspath(target))) for target in targets}
     return "float32" if "float32" in asked else precision
 
 
 def quantised_for(found: Mapping[str, Adapter]) -> str | None:
-    """How the base of adapters is quantised. Raises InputError where it is not one way for all."""
+    """The quantisation of the adapters' base. Raises InputError if they disagree."""
     first, *others = found
     for name in others:
         if found[name].quantised != found[first].quantised:

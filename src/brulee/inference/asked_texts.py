@@ -1,8 +1,8 @@
-"""Token ids of what is asked, in a thread beside the one that computes.
+"""Tokenisation of requests, in threads other than the computing one.
 
-A tokenizer is set anew by whoever uses it (to spell control tokens out, to cut nothing), so that
-two threads may not share one: what is asked has a copy of its own. A tokenizer's core lets other
-threads have Python while it works, for seconds where a text has millions of characters.
+Callers change a tokenizer's settings (to spell control tokens out, to truncate nothing), so threads
+must not share one: requests use a copy. The tokenizer's core releases the GIL while it works, which
+takes seconds for a text of millions of characters.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from brulee.models.chat_templates import with_variables
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_LONG: Final = 16  # characters a token, which no text has on the whole
+_LONG: Final = 16  # characters per token, more than any text has on average
 KWARGS: Final = "chat_template_kwargs"
 _MOST_SAID, _MOST_VARIED = 4096, 16
 Variables = Mapping[str, Any] | None
 
 
 class AskedTexts:
-    """A copy of a tokenizer, and encoders over it. Threads take turns."""
+    """A copy of a tokenizer, and encoders over it; thread-safe."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = copy.deepcopy(tokenizer)
@@ -47,7 +47,7 @@ class AskedTexts:
     ) -> list[int]:
         """As `Encoder.encode_chat`, with `variables` set in the chat template.
 
-        Raises InputError for a speaker's name that is not shown, and for a variable that is none.
+        Raises InputError for a speaker's name that the template drops, and for an unknown variable.
         """
         with self._turn:
             own = self._own(encoder, variables)
@@ -82,15 +82,15 @@ class AskedTexts:
     def thoughts(
         self, encoder: Encoder, variables: Variables = None
     ) -> tuple[Thoughts | None, list[int]]:
-        """As `Encoder.thoughts`, and what ends those that a prompt begins."""
+        """As `Encoder.thoughts`, with the ids that end reasoning begun by a prompt."""
         with self._turn:
             own = self._own(encoder, variables)
             return own.thoughts, own.unthinking
 
     def more_than(self, texts: Sequence[str], room: int) -> bool:
-        """Whether texts have more tokens than there is room for, where a part of them tells.
+        """Whether texts exceed `room` tokens, if the beginning of them is enough to tell.
 
-        False where it does not: they have to be tokenised to know.
+        False if it is not: only tokenising all of them would tell.
         """
         most = _LONG * room
         if sum(map(len, texts)) <= most:
@@ -98,7 +98,7 @@ class AskedTexts:
         begun = "".join(texts)[:most]
         with self._turn:
             found = self._tokenizer(begun, add_special_tokens=False)["input_ids"]
-        return len(found) > 2 * room  # where it was cut, it may have a few more than in the whole
+        return len(found) > 2 * room  # the cut may add a few tokens
 
     def _own(self, encoder: Encoder, variables: Variables = None) -> Encoder:
         said = as_json(variables) if variables else ""
@@ -114,7 +114,7 @@ class AskedTexts:
         return self._encoders[key].with_prefix(encoder.prefix_ids)
 
     def _forget(self) -> None:
-        """Of those with variables, which clients choose, let the oldest go."""
+        """Evict the oldest encoders with variables, whose number clients control."""
         varied = [key for key in self._encoders if key[-1]]
         for key in varied[: max(0, len(varied) + 1 - _MOST_VARIED)]:
             del self._encoders[key]
@@ -129,7 +129,7 @@ def _varied(encoder: Encoder, variables: Mapping[str, Any]) -> Encoder:
 
 
 def check_names(messages: Sequence[Message], shown: Collection[str]) -> None:
-    """Raise InputError for a speaker's name that the model is not shown, by the roles it is."""
+    """Raise InputError for a speaker's name in a role whose names the template does not show."""
     for number, message in enumerate(messages):
         role = message["role"]
         if message.get(NAME) and role != "tool" and role not in shown:

@@ -1,9 +1,9 @@
-"""Beam search: the likeliest completion among those that a search of some width meets.
+"""Beam search: the highest-scoring completion found by a search of some width.
 
-Every prompt has W rows, its beams. At each token the 2 W likeliest ways to go on are looked at: of
-the best W those that end are kept as found, and the best W of the others are the beams from then
-on. A prompt is done with W found of which none is behind the best beam, both by their mean
-log-probability, sum / tokens ** length_penalty (Wu et al. 2016; as transformers has it).
+Every prompt has W rows, its beams. At each token, the 2 W best continuations are considered: those
+of the best W that end are kept as found, and the best W of the others become the beams. A prompt is
+done when it has W found completions, none of which scores below the best beam, where the score is
+log-probability / tokens ** length_penalty (Wu et al. 2016; as in transformers).
 
 Shapes: `B` prompts, `W` beams of each, `V` vocabulary.
 """
@@ -24,7 +24,7 @@ Ended = Callable[[list[int]], bool]
 
 @dataclass
 class _Search:
-    """The beams of one prompt, best first, and what it has found, by its score."""
+    """The beams of one prompt, best first, and its found completions with their scores."""
 
     order: Order
     width: int
@@ -45,7 +45,7 @@ def search(
     sampling: Sampling,
     stopped: Ended,
 ) -> Iterator[tuple[int, list[int]]]:
-    """Each request and the ids of its best completion; orders[i] is of the decoder's prompt i."""
+    """Each request's index and the ids of its best completion; orders[i] is of prompt i."""
     width = sampling.beams
     while decoder.waiting:
         chosen, logits = decoder.admit(max(1, decoder.free // width))
@@ -72,14 +72,14 @@ def search(
 
 
 def _begun(order: Order, width: int) -> _Search:
-    # All beams are the prompt as yet; one of them is enough to go on from.
+    # All beams are still the prompt, so only one of them may continue.
     return _Search(order, width, [0.0, *[float("-inf")] * (width - 1)], [[] for _ in range(width)])
 
 
 def _best(
     live: Sequence[_Search], logits: torch.Tensor, width: int
 ) -> list[list[tuple[float, int, int]]]:
-    """Of each search the 2 W best ways on: sum, beam and token, best first."""
+    """The 2 W best continuations of each search: (sum, beam, token), best first."""
     sums = torch.tensor([one.sums for one in live], device=logits.device)
     vocabulary = logits.shape[-1]
     scores = logits.float().log_softmax(dim=-1).view(len(live), width, vocabulary)
@@ -102,7 +102,7 @@ def _step(
     penalty: float,
     stopped: Ended,
 ) -> list[int]:
-    """Move the beams on; returns the beam that each comes from."""
+    """Advance the beams; returns the parent of each."""
     before, one.sums, one.ids = one.ids, [], []
     stop_ids = one.order.stop_ids
     taken: list[int] = []

@@ -1,14 +1,14 @@
-"""Requests laid out as one stream in which what two of them begin with stands once.
+"""Requests laid out as one stream, in which a common prefix appears once.
 
-Sorted, a request follows the one before it to where they part, and then has a branch of its own:
+Sorted, a request shares the one before it up to where they differ, and then has its own branch:
 
     depth        0     1     2     3
     request a    the   quick brown fox      stream   the quick brown fox | owl | slow fox
     request b    the   quick brown owl      depth     0    1     2    3     3     1    2
     request c    the   slow  fox
 
-A token is read after those that stand before it in its own request. Read from left to right, these
-are always on a stack: a branch is put at its depth, over what nobody after it needs.
+A token attends to those before it in its own request. Reading from left to right, these are always
+on a stack: a branch is put at its depth and overwrites what no later branch needs.
 
 Shapes: `N` tokens of the stream.
 """
@@ -27,7 +27,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Branch:
-    """Tokens start to stop of a pass, each after the one before, over `depth` on the stack."""
+    """Consecutive tokens `start` to `stop` of a pass, on top of `depth` tokens on the stack."""
 
     start: int
     stop: int
@@ -35,7 +35,7 @@ class Branch:
 
     @property
     def tokens(self) -> int:
-        """How many they are."""
+        """Number of tokens."""
         return self.stop - self.start
 
 
@@ -52,21 +52,21 @@ class Pass:
 class Stream:
     """The tokens (N) of all requests and their depths (N).
 
-    `paths[i]` is where in the stream the tokens of request i stand, from the first asked for.
+    `paths[i]` gives the stream indices of request i's tokens, from the first one requested.
     """
 
     ids: Ints
     depths: Ints
     paths: tuple[Ints, ...]
-    order: tuple[int, ...]  # the requests as the stream meets them
+    order: tuple[int, ...]  # the requests in stream order
 
     @property
     def deepest(self) -> int:
-        """Tokens of the longest request."""
+        """Number of tokens of the longest request."""
         return int(self.depths.max(initial=-1)) + 1
 
     def passes(self, start: int, stop: int, tokens: int) -> Iterator[Pass]:
-        """Cut from start to stop, every `tokens`."""
+        """Passes of `tokens` tokens each, from start to stop."""
         for begin in range(start, stop, tokens):
             end = min(begin + tokens, stop)
             yield Pass(begin, end, self._branches(begin, end))
@@ -78,9 +78,9 @@ class Stream:
 
 
 def lay_out(requests: Sequence[Sequence[int]], firsts: Sequence[int] | None = None) -> Stream:
-    """One stream of all requests' token ids; it depends on what they are, not on their order.
+    """One stream of all requests' token ids, independent of the order of requests.
 
-    `firsts[i]` is the token of request i from which on its path is kept: all of it, if not given.
+    `firsts[i]` is the token of request i at which its path begins; by default, its first.
     """
     order = sorted(range(len(requests)), key=lambda i: tuple(requests[i]))
     ids: list[Ints] = []
@@ -100,7 +100,7 @@ def lay_out(requests: Sequence[Sequence[int]], firsts: Sequence[int] | None = No
 
 
 def common(a: Ints, b: Ints) -> int:
-    """How many tokens two requests have in common at their beginning."""
+    """Length of the common prefix of two requests."""
     length = min(len(a), len(b))
     differ = a[:length] != b[:length]
     return int(differ.argmax()) if differ.any() else length

@@ -1,7 +1,7 @@
-"""A key-value cache with room to grow, filled from prompts that were read apart.
+"""A key-value cache with spare capacity, filled from prompts that were read separately.
 
-Appending to transformers' dynamic cache copies all of it at every token, which is most of the time
-of a small model on a CPU. Here a token is written into room kept free for it.
+Appending to transformers' dynamic cache copies all of it at every token, which takes most of the
+time of a small model on a CPU. Here a token is written into preallocated memory.
 
 Shapes: `B` rows, `H` key heads, `T` tokens, `D` head width.
 """
@@ -18,7 +18,7 @@ ROOM = 128
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]
-    """One layer's keys and values: views into buffers that are longer than what they hold."""
+    """One layer's keys and values: views into buffers that are longer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         used = held.shape[2] if held.numel() else 0
         total = used + new.shape[2]
         buffer = self._buffers.get(name)
-        # Selecting rows leaves a tensor of its own behind, and the old buffer unused.
+        # Selecting rows replaces the view by a new tensor, so that the old buffer is unused.
         mine = buffer is not None and buffer.data_ptr() == held.data_ptr()
         if buffer is None or not mine or buffer.shape[2] < total:
             B, H, _, D = new.shape
@@ -68,7 +68,7 @@ def is_plain(cache: object) -> bool:
 
 
 def is_recurrent(cache: object) -> bool:
-    """Whether some layer holds a state that its tokens have been added up in."""
+    """Whether some layer holds a recurrent state that accumulates its tokens."""
     layers = getattr(cache, "layers", ())
     return any(hasattr(layer, "recurrent_states") for layer in layers)
 
@@ -77,7 +77,7 @@ def gather(parts: Sequence[Cache], width: int, prefix: int = 0) -> Cache:
     """One cache of all parts' rows, each part's tokens at the right end of `width` columns.
 
     The columns to the left of a shorter part are zero; the attention mask must hide them. A trained
-    prefix, the first `prefix` columns of every part, stays to the left of all that.
+    prefix, the first `prefix` columns of every part, stays leftmost.
     """
     width += prefix
     layers = []

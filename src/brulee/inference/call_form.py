@@ -1,13 +1,13 @@
-"""Answers that call tools, or have to: which tokens may come next in them.
+"""Decoding constrained to tool calls: which tokens may come next.
 
-    I look.                                         text, where an answer may be one
+    I look.                                         text, where allowed
     <tool_call>                                     what the chat template puts before a call
-    {"name": "weather", "arguments": {"a": 1}}      a tool that there is, and what its schema says
+    {"name": "weather", "arguments": {"a": 1}}      an existing tool, arguments by its schema
     </tool_call>
 
-A grammar in llguidance's language round those of JSON Schemas: the calls are written as
-`WrittenCalls` reads them, each tool's arguments are valid by its parameters, and beside calls an
-answer may be text, JSON by a schema, or nothing else.
+A grammar in llguidance's language around those of JSON Schemas: calls have the format that
+`WrittenCalls` parses, each tool's arguments are valid by its parameters, and instead of calls an
+answer may be text, JSON by a schema, or neither.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeldCalls:
-    """Calls of tools, by name their parameters, with their places in the request.
+    """Constraints on tool calls: by tool name, its parameters and their place in the request.
 
-    `one`: no more than one call. `besides` is what an answer may be that calls nothing: "text",
-    "json" by a schema that is given elsewhere, or "" where a call is due.
+    `one`: at most one call. `besides` is what an answer without calls may be: "text", "json" by a
+    schema passed separately, or "" if a call is required.
     """
 
     tools: Mapping[str, tuple[Mapping[str, Any], str]]
@@ -43,7 +43,7 @@ def call_form(
     held: HeldCalls,
     answer: tuple[Mapping[str, Any], str] | None = None,
 ) -> Form:
-    """What answers have to be; `answer` is the schema, and its place, of one in JSON.
+    """The form of answers; `answer` is the schema, with its place, of an answer in JSON.
 
     Raises InputError as `json_form` for each schema, naming its place.
     """
@@ -57,7 +57,7 @@ def call_form(
 def _rules(
     written: WrittenCalls, held: HeldCalls, answer: Mapping[str, Any] | None
 ) -> Sequence[str]:
-    """The lines of the grammar. Between signs stands as much space as in JSON."""
+    """The lines of the grammar. Whitespace is limited as in JSON."""
     tools = list(held.tools.items())
     named = " | ".join(f"named_{number}" for number in range(len(tools)))
     before = f"{_quoted(written.before)} SPACE? " if written.before else ""
@@ -83,7 +83,7 @@ def _rules(
     if answer is not None:
         found.append(f"answer: {json_grammar(answer)}")
     if held.besides == "text" and written.before:
-        # As soon as a call is begun there is no text any more.
+        # No text may follow the beginning of a call.
         found[1:2] = [f"calls: begun SPACE? body{after}{further}"]
         found += [r"TEXT: /(?s:.*)/", f"begun[lazy]: TEXT {_quoted(written.before)}"]
     elif held.besides == "text":
@@ -96,5 +96,5 @@ def _key(name: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A text as the grammar has it to the letter."""
+    """A text as a literal of the grammar."""
     return json.dumps(text, ensure_ascii=False)

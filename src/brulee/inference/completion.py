@@ -1,4 +1,4 @@
-"""What was written after a prompt, and the texts that end it."""
+"""A generated completion, and the stop texts that end it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Decode = Callable[[list[int]], str]
 
 @dataclass(frozen=True)
 class Completion:
-    """Token ids without the one that ended it; their text, up to a stop text.
+    """Token ids without the end token; their text, up to a stop text.
 
-    `tokens` counts what was written: the ids, those of the stop text among them.
+    `ids` and `tokens` include the stop text.
     """
 
     ids: tuple[int, ...]
@@ -20,7 +20,7 @@ class Completion:
 
     @property
     def tokens(self) -> int:
-        """How many were written."""
+        """Number of generated tokens."""
         return len(self.ids)
 
 
@@ -30,13 +30,13 @@ class StopTexts:
     def __init__(self, stop: Sequence[str], decode: Decode) -> None:
         self._stop = [text for text in stop if text]
         self.decode = decode
-        # A token is a byte or more, so that a stop text is in so many; one more, where it begins
-        # inside a character's bytes.
+        # A token is at least a byte, so a stop text spans at most as many tokens as it has bytes;
+        # 4 more in case the window begins inside a character's bytes.
         longest = max((len(text.encode()) for text in self._stop), default=0)
         self._window = longest + 4
 
     def reached(self, ids: list[int]) -> bool:
-        """Whether the newest token completes one."""
+        """Whether the newest token completes a stop text."""
         if not self._stop:
             return False
         text = self.decode(ids[-self._window :])
@@ -48,6 +48,6 @@ class StopTexts:
 
 
 def until(text: str, stop: Sequence[str]) -> str:
-    """What stands before the first of the texts in `stop` that is there."""
+    """The text before the first occurrence of any text in `stop`."""
     found = [at for at in (text.find(one) for one in stop if one) if at >= 0]
     return text[: min(found, default=len(text))]

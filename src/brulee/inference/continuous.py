@@ -1,16 +1,16 @@
-"""Requests that come at any time, answered together: each joins the others at the next token.
+"""Continuous batching of requests: each joins the batch at the next token after it arrives.
 
     step         1          2          3          4          5
     reading      b, a part  c          b          d          b, the rest
     lane         a          a c        a c        a c d      a b c d    the base, mixed adapters
     lane                    m          m          m          m          one that cannot be mixed
 
-A step reads some tokens of prompts that wait, as many as take about as long as ever (pace.py), then
-writes a token of every row, or several where they are guessed rightly. Whose prompt is next is a
-matter of fairness (fair.py); of every two passes one is of the shortest that waits, where that is
-shorter than what is left to be read. What a prompt begins with is not read again where it is kept
-(kept.py). A text depends on its request alone, as `Engine` has it, not on what is answered beside
-it nor on when it came. An encoder reads prompts whole, those of a step and of one adapter together.
+A step prefills a chunk of the waiting prompts, sized to take about the same time whatever its depth
+(pace.py), then generates a token for every row, or several where guesses are right. Fair scheduling
+decides whose prompt is next (fair.py), except that every second pass goes to the shortest waiting
+prompt if it is shorter than what is left of the current one. Cached prefixes are not read again
+(kept.py). As with `Engine`, a completion depends only on its request, not on the other requests or
+the time of arrival. An encoder reads prompts whole, those of one adapter in one step together.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from brulee.inference.same_bits import ROWS
 
 __all__ = ["Continuous", "Job", "Room"]
 
-_AHEAD = 64  # tokens of an answer that are read at a time while nobody asks
-_ANSWERS = 64  # of which that is still to be done
+_AHEAD = 64  # tokens of an answer that are read at a time while idle
+_ANSWERS = 64  # answers still to be read
 
 
 class Continuous:
-    """Jobs for the adapters that an engine holds; one thread adds, cancels and steps.
+    """Runs jobs on the adapters of an engine; one thread adds, cancels and steps.
 
-    Adapters may come and go between steps, but for those that are asked.
+    Adapters may be added and removed between steps, except those with jobs.
     """
 
     def __init__(self, engine: MixedEngine, room: Room) -> None:
@@ -54,7 +54,7 @@ class Continuous:
         self._kept = Kept(room.kept_bytes)
         self._answered: deque[Job] = deque(maxlen=_ANSWERS)
         self._pace = Pace.of(self._base.model)
-        self._readings: list[Reading] = []  # whose turn it was, and one that has overtaken it
+        self._readings: list[Reading] = []  # the one whose turn it is, and one that overtakes it
         self._together: list[Job] = []  # whose prompts an encoder reads at the end of this step
         self._overtook = False
         self._lanes: dict[object, Lane] = {}
@@ -67,27 +67,27 @@ class Continuous:
 
     @property
     def running(self) -> int:
-        """Requests that are being written."""
-        # Whoever counts is another thread, while lanes come and go.
+        """Number of requests that are being generated."""
+        # Another thread may count while lanes are added and removed.
         return sum(len(lane.jobs) for lane in list(self._lanes.values()))
 
     @property
     def tokens(self) -> int:
-        """Tokens that rows have room for."""
+        """Number of tokens that rows have room for."""
         lanes = list(self._lanes.values())
         joined = [lane.decoder for lane in lanes if not isinstance(lane.decoder, PaddedDecoder)]
         return sum(rows.tokens for rows in joined)
 
     @property
     def kept_tokens(self) -> int:
-        """Tokens kept for what begins alike."""
+        """Number of tokens in the prefix cache."""
         return self._kept.tokens
 
     def add(self, job: Job) -> None:
-        """Have a job answered after those of the same asker that came before.
+        """Queue a job after earlier jobs of the same client.
 
-        Raises InputError for a prompt that is empty, leaves no room for a completion, or takes more
-        than there is.
+        Raises InputError for a prompt that is empty, leaves no room for a completion, or exceeds
+        the room there is.
         """
         if not job.request.prompt:
             raise InputError("a prompt is empty: there is nothing to continue.")
@@ -103,9 +103,9 @@ class Continuous:
 
     @torch.no_grad()
     def step(self) -> list[Job]:
-        """Read on, then write on; the jobs of which more is written, some of which have ended.
+        """Prefill, then generate; returns the jobs with new tokens, some of which have ended.
 
-        Jobs that are cancelled are let go without a word.
+        Cancelled jobs are dropped and not returned.
         """
         with self._engine.turn:
             self._engine.swap.use(None)
@@ -122,10 +122,10 @@ class Continuous:
 
     @torch.no_grad()
     def read_ahead(self) -> bool:
-        """Read some tokens of an answer for who may go on from it; whether there were any.
+        """Cache some tokens of a finished answer for a follow-up; returns whether there were any.
 
-        A written token's keys and values are not to the bit those of one that is read. To be called
-        while there is nothing else to do.
+        They are read again, since keys and values from generation are not bitwise those of prefill.
+        To be called while idle.
         """
         with self._engine.turn:
             self._kept.only(self._engine.voices.values())
@@ -146,9 +146,9 @@ class Continuous:
         if known == len(whole):
             return False
         with self._in_force(self._alone(job)):
-            # One pass and no more: what is read of it is kept, and the next begins after that.
+            # One pass only: it is cached, and the next one continues from there.
             Arriving(voice, whole[: known + _AHEAD], self._kept).read_out()
-        return self._kept.find(voice, whole).tokens > known  # else there is no more room
+        return self._kept.find(voice, whole).tokens > known  # else the cache is full
 
     def _count_written(self, job: Job) -> None:
         assert job.live is not None, "a job of which something is written"
@@ -177,7 +177,7 @@ class Continuous:
             del self._lanes[key]
 
     def _read_on(self) -> list[Job]:
-        """Read some tokens of prompts; the jobs that have become rows."""
+        """Prefill some tokens of prompts; returns the jobs that have become rows."""
         begun: list[Job] = []
         left = float(self.room.pass_tokens // 2 if self.running else self.room.pass_tokens)
         first = True
@@ -186,7 +186,7 @@ class Continuous:
             most = self._pace.tokens(left, depth)
             whole = reading.arriving is None
             if not first and most < (reading.left if whole else min(ROWS, reading.left)):
-                break  # a pass of its own costs more than it would read
+                break  # a separate pass would cost more than it reads
             self._overtook = reading is not self._readings[0]
             with self._in_force(self._alone(reading.job)):
                 read = self._read(reading, most)
@@ -198,14 +198,14 @@ class Continuous:
         return begun
 
     def _cost(self, reading: Reading, read: int, depth: int) -> float:
-        """What was read costs; a pass with others of its voice is counted once."""
+        """The cost of what was read; a pass shared with others of its voice is counted once."""
         asked = reading.job.request.adapter
         others = [job for job in self._together if job is not reading.job]
         shared = reading.arriving is None and asked in {job.request.adapter for job in others}
         return self._pace.cost(read, depth) - PASS * shared
 
     def _read(self, reading: Reading, most: int) -> int:
-        """Read a pass, after which its job may be a row; how many tokens it had."""
+        """Read one pass, after which the job may be a row; returns the number of tokens read."""
         left, arriving = reading.left, reading.arriving
         if isinstance(arriving, Arriving) and not arriving.ready(most):
             return arriving.read_on(most)
@@ -217,14 +217,14 @@ class Continuous:
         return left
 
     def _next(self) -> Reading | None:
-        """The prompt to be read on: in turn whose turn it is, and one that overtakes it."""
+        """The prompt to read next: alternately the one whose turn it is and one overtaking it."""
         if not self._readings:
             return self._take(self._waiting.first()) if self._waiting else None
         overtaking = None if self._overtook else self._overtaking()
         return overtaking or self._readings[0]
 
     def _overtaking(self) -> Reading | None:
-        """The prompt that overtakes the one whose turn it is, the shortest that waits."""
+        """The prompt that overtakes the one whose turn it is: the shortest that is waiting."""
         if len(self._readings) > 1:
             return self._readings[1]
         if not self._waiting or not isinstance(self._readings[0].arriving, Arriving):
@@ -235,7 +235,7 @@ class Continuous:
         return self._take(job)
 
     def _take(self, job: Job) -> Reading | None:
-        """Begin to read a prompt that waits, if there is room for its row; to be read at once."""
+        """Begin to read a waiting prompt, if there is room for its row."""
         if self.running + len(self._readings) + len(self._together) >= self.room.rows:
             return None
         voice, prompt = self._engine.voices[job.request.adapter], job.request.prompt
@@ -257,7 +257,7 @@ class Continuous:
         return self._readings[-1]
 
     def _begin(self, job: Job, arriving: Arriving | PaddedDecoder) -> None:
-        """Make a row of a prompt that is read but for its last pass, and write its first token."""
+        """Read the last pass of a prompt, which makes it a row, and generate its first token."""
         alone = self._alone(job)
         if isinstance(arriving, PaddedDecoder):
             key: object = job
@@ -271,7 +271,7 @@ class Continuous:
         self._write_first(key, [job], logits)
 
     def _begin_together(self) -> None:
-        """Have encoders read what prompts are to be read whole, a voice's together, into rows."""
+        """Read the prompts for encoders into rows, those of one voice together."""
         jobs, most = self._together, self.room.pass_tokens
         voices = dict.fromkeys(job.request.adapter for job in jobs)
         for voice, alone in ((self._engine.voices[name], self._apart(name)) for name in voices):
@@ -290,7 +290,7 @@ class Continuous:
         self._write_first(alone, jobs, logits)
 
     def _write_first(self, key: object, jobs: Sequence[Job], logits: torch.Tensor) -> None:
-        """Write the first tokens of jobs that have become the last rows of a lane."""
+        """Generate the first tokens of jobs that have become the last rows of a lane."""
         lane = self._lanes[key]
         live = []
         for job in jobs:
@@ -303,7 +303,7 @@ class Continuous:
         self._without_ended(key)
 
     def _rows(self, alone: str | None) -> JoinedRows | PairRows:
-        """The rows of a lane, which are none where there is no such lane yet."""
+        """The rows of a lane; new, empty ones if there is no such lane yet."""
         if alone in self._lanes:
             rows = self._lanes[alone].decoder
             assert not isinstance(rows, PaddedDecoder)
@@ -314,24 +314,24 @@ class Continuous:
         return JoinedRows(self.room.rows, self._base.device, self._aside, router)
 
     def _left_for(self, alone: str | None) -> int:
-        """Tokens that a lane's rows may have, beside those of others that write or are read."""
+        """Tokens left for a lane's rows besides those of other lanes and of prompts being read."""
         lanes = {lane.in_force for lane in self._lanes.values()}
         others = {*lanes, *map(self._alone, self._begun())} - {alone}
         return self.room.tokens - sum(map(self._needed, others))
 
     def _needed(self, alone: str | None, *more: Job) -> int:
-        """Tokens of a lane, once what is being read and these are its rows."""
+        """Tokens a lane needs once the prompts being read and `more` are its rows."""
         jobs = [job for job in self._begun() if self._alone(job) == alone]
         sizes = [job.sizes for job in (*jobs, *more)]
         rows = self._rows(alone)
         return max(rows.tokens if not more else 0, rows.needed(sizes))
 
     def _begun(self) -> list[Job]:
-        """Jobs whose prompts are being read, and are no rows yet."""
+        """Jobs whose prompts are being read, and which are not rows yet."""
         return [*(one.job for one in self._readings), *self._together]
 
     def _alone(self, job: Job) -> str | None:
-        """The adapter that has to be in force, alone, while a job is computed."""
+        """The adapter that must be active while a job is computed; None if it can be mixed."""
         return self._apart(job.request.adapter)
 
     def _apart(self, name: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Two requests that a model answers: how likely is this, and what comes next.
+"""Batched generation and log-likelihood scoring with one model.
 
 Shapes: `B` requests in a batch.
 """
@@ -31,13 +31,13 @@ __all__ = ["Completion", "Engine", "Likelihood"]
 
 
 class Engine:
-    """Runs requests on a model; `stop_ids` end a completion, `pad_id` fills shorter rows.
+    """Runs requests on a model; `stop_ids` end a completion, `pad_id` pads shorter rows.
 
-    Rows that are generated hold at most `batch_tokens` tokens. `reserved` positions of the model's
-    context are taken before a document's own begin, and `context` is what is left, None without
-    bound. `decode` gives the text of token ids.
-    `like` is an engine of the same base with other adapters, or none, which change modules and not
-    how attention is asked for: what it was tried for is not tried again.
+    The rows of a batch hold at most `batch_tokens` tokens. `reserved` positions of the model's
+    context come before a document's own (a trained prefix); `context` is the rest, None if
+    unbounded. `decode` turns token ids into text. `like` is an engine of the same base with other
+    adapters or none: the results of its trials (trial.py, padding_trial.py) are reused, since
+    adapters do not change how attention is called.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Engine:
         self.reads_streams: bool = like.reads_streams if like else reads_streams(model)
         self.voice = Voice(None, model)
         self.pads: bool = like.pads if like else self._pads()
-        # Padding would stand between a prefix and its prompt, and a window counts it.
+        # Padding would lie between a trained prefix and its prompt, and count towards a window.
         counted = reserved > 0 and window_length(model) is not None
         self._apart = counted or not self.pads
         self.pass_tokens = min(batch_tokens, PASS_TOKENS[self.device.type])
@@ -71,11 +71,11 @@ class Engine:
         done: Callable[[int, list[int]], None] | None = None,
         streams: Sequence[int] | None = None,
     ) -> list[list[int]]:
-        """Token ids of what `complete` writes.
+        """The token ids of the completions, as `complete` generates them.
 
-        `streams` number the random stream of each request, which is its place among them by
-        default: some of the requests, asked later by their numbers, are answered as all were.
-        Raises NotNumbersError where the model gives no numbers, as all that write do.
+        `streams` numbers the random stream of each request, by default by its index: a subset of
+        the requests, run later with the same numbers, gets the same completions. Raises
+        NotNumbersError if the model's logits are NaN, as every method that generates does.
         """
         outputs: list[list[int]] = [[] for _ in prompts]
         for i, ids in self._written(prompts, sampling, streams):
@@ -92,8 +92,8 @@ class Engine:
     ) -> list[Completion]:
         """Completions of token-id prompts, in their order.
 
-        One ends before a token that ends texts, with a text of `sampling.stop`, at
-        `max_new_tokens`, or where the model can read no more. `done(i, completion)` is called as
+        A completion ends at one of `stop_ids` or at a text of `sampling.stop`, both excluded, at
+        `max_new_tokens`, or at the end of the model's context. `done(i, completion)` is called as
         soon as request i is finished. Raises InputError for a prompt that leaves no room for a
         completion, ValueError for an engine without `decode`.
         """
@@ -127,11 +127,10 @@ class Engine:
         requests: Sequence[Encoded],
         done: Callable[[int, Likelihood], None] | None = None,
     ) -> list[Likelihood]:
-        """How likely each document's learned tokens are after what stands before, in given order.
+        """Log-likelihoods of each document's learned tokens given the tokens before, in order.
 
-        What requests begin with in common is read once. `done(i, likelihood)` is called as soon as
-        request i is finished. Raises InputError for a document that is longer than the model can
-        read.
+        Common prefixes are read once if `reads_streams`. `done(i, likelihood)` is called as soon as
+        request i is finished. Raises InputError for a document that exceeds the model's context.
         """
         for request in requests:
             self.check_document(request)
@@ -154,7 +153,7 @@ class Engine:
 
     def check_document(self, document: Encoded, place: str = "a text") -> None:
         """Raise InputError naming its place for a document longer than the model can read."""
-        # The last token is predicted, not read; an encoder-decoder reads a start before.
+        # The last token is predicted, not read; an encoder-decoder also reads a start token.
         self._check_length(len(document.ids) - (not self.seq2seq), place)
 
     def _written(
@@ -163,7 +162,7 @@ class Engine:
         sampling: Sampling,
         streams: Sequence[int] | None = None,
     ) -> Iterator[tuple[int, list[int]]]:
-        """Each request and its ids, as soon as it is finished."""
+        """Each request's index and ids, as soon as it is finished."""
         numbers = range(len(prompts)) if streams is None else streams
         orders = [self.order(i, prompts[i], numbers[i], sampling) for i in range(len(prompts))]
         yield from self.written(orders, sampling)
@@ -171,14 +170,14 @@ class Engine:
     def written(
         self, orders: Sequence[Order], sampling: Sampling
     ) -> Iterator[tuple[int, list[int]]]:
-        """Each order's request and its ids, as soon as it is finished."""
+        """The index and ids of each order's request, as soon as it is finished."""
         prompts = [order.prompt for order in orders]
         most = [order.most for order in orders]
         for decoder, chosen in self._decoders(prompts, most, sampling.beams):
             yield from self.carry_out(decoder, [orders[i] for i in chosen], sampling)
 
     def order(self, request: int, prompt: Sequence[int], stream: int, sampling: Sampling) -> Order:
-        """What a decoder is to write after a prompt.
+        """The order to continue a prompt.
 
         Raises InputError for a prompt that leaves no room for a completion.
         """
@@ -187,19 +186,19 @@ class Engine:
     def carry_out(
         self, decoder: Decoder, orders: Sequence[Order], sampling: Sampling
     ) -> Iterator[tuple[int, list[int]]]:
-        """Each request and its ids, as soon as it is finished; orders[i] is of prompt i."""
+        """Each request's index and ids, as soon as it is finished; orders[i] is of prompt i."""
         stopped = self.texts(sampling).reached if sampling.stop else lambda _: False
         continued = write if sampling.beams == 1 else search
         yield from continued(decoder, orders, sampling, stopped)
 
     def _pads(self) -> bool:
-        """Whether prompts of unlike lengths may be padded, where they would be."""
+        """Whether prompts of different lengths may share a batch, by padding if need be."""
         return self.reads_streams or self.seq2seq or pads_rightly(self.model, self.pad_id)
 
     def _decoders(
         self, prompts: Sequence[Sequence[int]], most: Sequence[int], copies: int = 1
     ) -> Iterator[tuple[Decoder, Sequence[int]]]:
-        """Decoders for some of the prompts each, and which they are."""
+        """Decoders, each with the indices of the prompts it is for."""
         if self.reads_streams:
             for wave in waves(prompts, most, self.batch_tokens, copies):
                 texts = [prompts[i] for i in wave.prompts]
@@ -212,13 +211,13 @@ class Engine:
             yield PaddedDecoder(self.model, texts, self.pad_id, copies), part
 
     def texts(self, sampling: Sampling) -> StopTexts:
-        """What makes completions of ids. Raises ValueError for an engine without `decode`."""
+        """What turns ids into completions. Raises ValueError for an engine without `decode`."""
         if self._decode is None:
             raise ValueError("an engine needs `decode` to write texts and to stop at them")
         return StopTexts(sampling.stop, self._decode)
 
     def _most(self, prompt: Sequence[int], sampling: Sampling) -> int:
-        """New tokens that a prompt leaves room for."""
+        """The most new tokens after a prompt."""
         if self.context is None:
             return sampling.max_new_tokens
         self.check_prompt(prompt)
@@ -233,7 +232,7 @@ class Engine:
             )
 
     def _padded(self, sizes: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Indices in batches to be generated for: of one prompt length each, where it matters."""
+        """Batches of indices, each of a single prompt length where prompts cannot be padded."""
         if not self._apart:
             yield from padded_parts(sizes, self.batch_tokens)
             return

@@ -1,4 +1,4 @@
-"""Writing on after prompts, many at a time: a row that is finished makes room for the next prompt.
+"""Batched generation, in which a finished row makes room for the next prompt.
 
 Shapes: `N` tokens, `V` vocabulary.
 """
@@ -17,39 +17,39 @@ from brulee.inference.guesses import Guesses, shared_out
 from brulee.inference.json_form import FormError, Walk
 from brulee.inference.sampling import NO_TOKEN, Sampling, generators, next_tokens
 
-TOGETHER = 64  # tokens that a pass reads at little more cost than one
+TOGETHER = 64  # tokens that one pass reads at little more cost than a single one
 
 
 class Continued(Protocol):
-    """Rows that take one token after another."""
+    """Rows that are continued token by token."""
 
     @property
     def several(self) -> bool:
-        """Whether a row may be given several tokens at once."""
+        """Whether a row can take several tokens in one pass."""
 
     def push(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Append tokens to every row; logits (N, V) after each of them, row by row."""
+        """Append tokens to every row; returns logits (N, V) after each token, row by row."""
 
     def cut(self, counts: Sequence[int]) -> None:
-        """Forget the last so many tokens of each row."""
+        """Remove the last counts[i] tokens of each row i."""
 
     def drop(self, gone: list[int]) -> list[int]:
-        """Forget rows; returns which of the rows before is now at each place."""
+        """Remove rows; returns the former index of the row now at each place."""
 
 
 class Decoder(Continued, Protocol):
-    """Prompts of which some wait and some are rows that take one token after another."""
+    """Prompts, some of which are waiting and some of which are rows being continued."""
 
     @property
     def waiting(self) -> int:
-        """Prompts that have not been read."""
+        """How many prompts have not been read."""
 
     @property
     def free(self) -> int:
-        """Rows that there is room for."""
+        """How many more rows there is room for."""
 
     def admit(self, most: int) -> tuple[list[int], torch.Tensor]:
-        """Read the next prompts, at most so many: which they are, and logits (N, V) after each."""
+        """Read at most `most` more prompts; returns their indices and logits (N, V) after each."""
 
     def select(self, parents: list[int]) -> None:
         """Put a copy of row parents[i] at every place i."""
@@ -57,9 +57,9 @@ class Decoder(Continued, Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """A prompt's number among the requests, how many tokens may follow it, and its own.
+    """A prompt to continue with at most `most` tokens; `request` is its index among the requests.
 
-    `stream` numbers its random stream; a token of `stop_ids` ends what follows, and is left out.
+    `stream` numbers its random stream; a token of `stop_ids` ends the completion and is excluded.
     """
 
     request: int
@@ -71,12 +71,12 @@ class Order:
 
 @dataclass
 class Live:
-    """A row that is being written: how its tokens are chosen, and those it has.
+    """A row that is being generated: how its tokens are chosen, and those it has.
 
-    It ends before a token of its order's `stop_ids`, after one with which it is `stopped`, or with
-    as many as it may have; `cut` says that it was this last. On a `walk` it also ends with the
-    token after which nothing may follow. One whose next token the model gives no numbers for, or
-    for which there is no next token on its walk, ends there, `broken` by that.
+    It ends before a token of its order's `stop_ids`, once `stopped(ids)` is true, or at
+    `order.most` tokens; only then `cut` is true. With a `walk` it also ends at the token after
+    which nothing may follow. If its logits are NaN, or its walk allows no next token, it ends with
+    the error in `broken`.
     """
 
     order: Order
@@ -98,19 +98,19 @@ class Live:
         stopped: Callable[[list[int]], bool],
         several: bool,
     ) -> Live:
-        """One without tokens; its guesses are of no use where a row takes one token at a time."""
+        """A row without tokens; it guesses from its prompt only if rows can take `several`."""
         stream = generators(sampling, [order.stream])[0]
         walk = None if sampling.form is None else sampling.form.begin()
         return cls(order, sampling, stopped, stream, Guesses(order.prompt if several else ()), walk)
 
     def next(self, most: int) -> list[int]:
-        """At most so many guesses at what follows, if there is room for what follows them."""
+        """At most `most` guessed next tokens, with room left for the token after them."""
         room = min(most, self.order.most - len(self.ids) - 1)
         forced = [] if self.walk is None else self.walk.forced()[: max(room, 0)]
         return forced or self.guesses.next(room)
 
     def take(self, token: int) -> None:
-        """Go on with a token."""
+        """Append a token, or end the row."""
         if self.walk is not None and self.walk.problem:
             self.broken = FormError(
                 f"an answer cannot go on as its schema has it: {self.walk.problem}."
@@ -127,7 +127,7 @@ class Live:
         self.ended = stopped or self.cut
 
     def _walked(self, token: int) -> bool:
-        """Take the token on the walk, if there is one; whether it ends there."""
+        """Take the token on the walk, if there is one; returns whether the walk ends there."""
         if self.walk is None:
             return False
         self.walk.take(token)
@@ -140,9 +140,9 @@ def write(
     sampling: Sampling,
     stopped: Callable[[list[int]], bool],
 ) -> Iterator[tuple[int, list[int]]]:
-    """Each request and its ids, as soon as it is finished; orders[i] is of the decoder's prompt i.
+    """Each request's index and ids, as soon as it is finished; orders[i] is the decoder's prompt i.
 
-    A completion ends as a `Live` does. Raises what one is broken by.
+    A completion ends as a `Live` does. Raises the error of a broken one.
     """
     live: list[Live] = []
 
@@ -155,7 +155,7 @@ def write(
         return [(row.order.request, row.ids) for row in gone]
 
     while live or decoder.waiting:
-        # Some at a time: a pass over several prompts costs little more than one over the first.
+        # Several at once: a pass over several prompts costs little more than one over the first.
         if decoder.waiting and (not live or decoder.free >= max(1, len(live) // 4)):
             chosen, logits = decoder.admit(decoder.free)
             new = [Live.begun(orders[i], sampling, stopped, decoder.several) for i in chosen]
@@ -168,7 +168,7 @@ def write(
 
 
 def advance(decoder: Continued, live: Sequence[Live]) -> None:
-    """Write one token more of every row, or several where what follows is guessed rightly."""
+    """Generate one more token of every row, or several where guesses are right."""
     guessing = decoder.several and len(live) < TOGETHER
     ahead = _guessed(live) if guessing else [[]] * len(live)
     tokens = [[row.ids[-1], *guess] for row, guess in zip(live, ahead, strict=True)]
@@ -176,7 +176,7 @@ def advance(decoder: Continued, live: Sequence[Live]) -> None:
 
 
 def without_ended(decoder: Continued, live: list[Live]) -> tuple[list[Live], list[Live]]:
-    """The rows that go on, in the order in which they then stand, and those that have ended."""
+    """The rows that continue, in their new order, and those that have ended."""
     gone = [at for at, row in enumerate(live) if row.ended]
     if not gone:
         return live, []
@@ -186,7 +186,7 @@ def without_ended(decoder: Continued, live: list[Live]) -> tuple[list[Live], lis
 def follow(
     live: Sequence[Live], ahead: Sequence[Sequence[int]], logits_NV: torch.Tensor
 ) -> list[int]:
-    """Choose on, from after each row's newest token along its guesses, as long as they are right.
+    """Choose each row's next tokens, along its guesses for as long as they are right.
 
     Returns how many of each row's guesses were wrong.
     """
@@ -208,7 +208,7 @@ def follow(
 
 
 def _chosen(live: Sequence[Live], logits_NV: torch.Tensor, at: Sequence[int]) -> list[int]:
-    """The next token of each row, from the logits at its place: those sampled alike together."""
+    """The next token of each row from the logits at its place; equal settings are batched."""
     tokens = [0] * len(live)
     alike: dict[tuple[float, float], list[int]] = {}
     for i, row in enumerate(live):
@@ -216,7 +216,7 @@ def _chosen(live: Sequence[Live], logits_NV: torch.Tensor, at: Sequence[int]) ->
     for own in alike.values():
         places = torch.tensor([at[i] for i in own], device=logits_NV.device)
         streams = [live[i].stream for i in own]
-        logits_BV = logits_NV[places]  # a copy, of which rows are changed
+        logits_BV = logits_NV[places]  # a copy, which `hide` changes
         for place, i in enumerate(own):
             if (walk := live[i].walk) is not None:
                 walk.hide(logits_BV[place], live[i].order.stop_ids)
@@ -227,7 +227,7 @@ def _chosen(live: Sequence[Live], logits_NV: torch.Tensor, at: Sequence[int]) ->
 
 
 def _guessed(live: Sequence[Live]) -> list[list[int]]:
-    """What each row may go on with, in all as many tokens as are read at little more cost."""
+    """Each row's guesses, cut so that one pass reads at most TOGETHER tokens."""
     wanted = [row.next(TOGETHER) for row in live]
     given = shared_out([len(guess) for guess in wanted], TOGETHER - len(live))
     return [guess[:count] for guess, count in zip(wanted, given, strict=True)]

@@ -1,10 +1,10 @@
-"""What a text may go on with: what it went on with where it said the same before.
+"""Guesses of next tokens by prompt lookup: what followed the same tokens before.
 
-A pass over a few tokens more costs little more than one over the first, as the model's weights are
-what takes time to read. So the tokens that followed the last two or three where they stood before,
-in the prompt or in what was written, are read along with the newest one; those that the model
-would have chosen are then written, at once and exactly (prompt lookup: Saxena 2023; verified as in
-speculative decoding: Leviathan et al. 2023).
+A pass over a few more tokens costs little more than one over a single token, since reading the
+model's weights dominates. So the tokens that followed an earlier occurrence of the last two or
+three, in the prompt or the completion, are read along with the newest one; those that the model
+would have chosen are accepted, so the result is exactly the same (prompt lookup: Saxena 2023;
+verified as in speculative decoding: Leviathan et al. 2023).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 LONGEST = 16  # tokens guessed at a time
-_ORDERS = (3, 2)  # how many tokens have to be the same, tried from the first on
+_ORDERS = (3, 2)  # n-gram lengths to match, in this order
 
 
 class Guesses:
-    """The tokens of one row, and what they may go on with."""
+    """The tokens of one row, with an n-gram index to guess the next ones."""
 
     def __init__(self, prompt: Sequence[int]) -> None:
         self._ids: list[int] = []
@@ -25,7 +25,7 @@ class Guesses:
         self.add(prompt)
 
     def add(self, ids: Iterable[int]) -> None:
-        """Take note of the next tokens."""
+        """Append tokens."""
         for token in ids:
             for order in _ORDERS:
                 if len(self._ids) >= order:
@@ -33,7 +33,7 @@ class Guesses:
             self._ids.append(token)
 
     def next(self, most: int) -> list[int]:
-        """At most so many tokens that may follow; a text that goes round in circles goes on so."""
+        """At most `most` guessed next tokens; a repeating text is guessed to keep repeating."""
         count = min(most, self._trusted)
         for order in _ORDERS:
             at = self._after.get(tuple(self._ids[-order:]))
@@ -43,13 +43,13 @@ class Guesses:
         return []
 
     def heard(self, guessed: int, right: int) -> None:
-        """How many of the last guess were right: more or fewer are tried next time."""
+        """Adapt the number of tokens guessed next time to how many of the last were right."""
         if guessed:
             self._trusted = min(LONGEST, 2 * guessed if right == guessed else right + 1)
 
 
 def shared_out(wanted: Sequence[int], most: int) -> list[int]:
-    """How many of what each wants it gets, of `most` in all: the least demanding first."""
+    """Max-min fair shares of `most` in all: small demands are met in full first."""
     given = [0] * len(wanted)
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
     for place, i in enumerate(order):

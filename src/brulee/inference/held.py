@@ -1,11 +1,11 @@
-"""Rows' keys and values as tensors, and attention to them by PyTorch's operations, on any device.
+"""Rows' keys and values as tensors, with attention in PyTorch operations, on any device.
 
-What a group shares is read once for the queries of all its rows; what a shorter row has no tokens
-for is hidden from it. A row is given one token at a time.
+A group's shared prefix is read once for the queries of all its rows; positions beyond a shorter
+row's tokens are masked. A row takes one token per pass.
 
 Shapes: `B` rows, `H` query heads, `K` key heads, `G` = H / K, `D` head width, `E` that of values,
 `C` room of a row, `S` own positions of the longest row, `L` shared positions, `T` tokens of the
-pass (B and spare).
+pass (B and padding).
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ class HeldTensors:
 
     @staticmethod
     def lay(common: Pair, stack: Pair, start: int, stop: int) -> None:
-        """Put positions from start to stop of a stack there."""
+        """Copy positions start to stop of a stack into `common`."""
         for aside, held in zip(common, stack, strict=True):
             aside[:, start:stop] = held[0, :, start:stop]
 
     def fill(self, layer: int, at: int, stack: Pair, bottom: int, top: int) -> None:
-        """Keep positions from bottom to top of a stack (1, K, S, D) as row `at`'s own."""
+        """Store positions bottom to top of a stack (1, K, S, D) as row `at`'s own."""
         for buffer, held in zip(self._own(layer, stack), stack, strict=True):
             buffer[at, :, : top - bottom] = held[0, :, bottom:top]
 
     def copy(self, moves: Sequence[tuple[int, int]], own: int) -> None:
-        """For each (place, row): put the first `own` positions of that row, as it was, there."""
+        """For each (place, row), copy the first `own` positions of that former row to the place."""
         places, rows = (torch.tensor(side, dtype=torch.long) for side in zip(*moves, strict=True))
         for pair in self._buffers.values():
             for buffer in pair:
@@ -58,7 +58,7 @@ class HeldTensors:
                 buffer[places.to(buffer.device), :, :own] = old
 
     def reserve(self, most: int, room: int, rows: int, own: int) -> None:
-        """Buffers for `most` rows of `room` tokens, with `own` of the first so many rows."""
+        """Resize to `most` rows of `room` tokens; keep the first `own` tokens of `rows` rows."""
         self.most, self.room, old = most, room, self._buffers
         self._buffers = {}
         for layer, pair in old.items():
@@ -66,10 +66,10 @@ class HeldTensors:
                 buffer[:rows, :, :own] = held[:rows, :, :own]
 
     def begin(self, rows: Sequence[Row], counts: Sequence[int], device: torch.device) -> None:
-        """Before the rows read a token each."""
+        """Prepare a pass that reads one token of each row."""
         assert set(counts) <= {1}, "a row is given one token at a time"
         self._rows, self._hidden = rows, {}
-        # Once for all layers: a GPU is waited for whenever something is made there of numbers here.
+        # Once for all layers: every copy from host to GPU synchronises.
         self._at = torch.arange(len(rows), device=device)
         self._counts = torch.tensor([row.own for row in rows], device=device)
         members: dict[Shared, list[int]] = {}
@@ -116,7 +116,7 @@ class HeldTensors:
         rows: torch.Tensor,
         length: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weights of a group's own positions (n, K, G, S), and what it finds in the shared ones."""
+        """Weights of a group's own positions (n, K, G, S), and attention over the shared ones."""
         n, K, G, D = query.shape
         flat = query.transpose(0, 1).reshape(K, n * G, D)
         common = (flat @ held[0].transpose(-1, -2)).view(K, n, G, length).transpose(0, 1)
@@ -130,7 +130,7 @@ class HeldTensors:
         return both[..., length:], found
 
     def _written(self, layer: int, new: Pair, tokens: int) -> Pair:
-        """The rows' own keys and values with the new token's, (B, K, S, D)."""
+        """The rows' own keys and values including the new token's, (B, K, S, D)."""
         B, S = len(self._rows), max(row.own for row in self._rows) + 1
         held = []
         for buffer, given in zip(self._own(layer, new), new, strict=True):
@@ -139,7 +139,7 @@ class HeldTensors:
         return held[0], held[1]
 
     def _mask(self, window: int | None, keys: torch.Tensor) -> torch.Tensor:
-        """What is added to the scores of own positions, (B, S)."""
+        """The additive mask for the scores of own positions, (B, S)."""
         if window not in self._hidden:
             behind = self._counts[:, None] - torch.arange(keys.shape[2], device=keys.device)
             hidden = (behind < 0) | (behind >= (window or self.room + 1))

@@ -1,8 +1,8 @@
-"""Rows' keys and values as the loop `attend_rows` of models/kernels reads them, on a CPU.
+"""Rows' keys and values in the layout of the C loop `attend_rows` of models/kernels, on a CPU.
 
-Keys lie with their positions side by side, so that many are scored at once. A row may be given
-several tokens; each sees those before it. A token's sums are taken in the order of the keys it
-sees, so that they do not depend on other rows, on what is shared, or on how many tokens are given.
+Keys are stored with positions contiguous, so that many are scored at once. A row may take several
+tokens per pass; each attends to those before it. A token's sums are in the order of its keys, so
+that they do not depend on other rows, on what is shared, or on how many tokens a pass has.
 
 Shapes: `B` rows, `H` query heads, `K` key heads, `D` head width, `C` room of a row, `L` shared
 positions, `T` tokens of the pass.
@@ -19,8 +19,8 @@ from brulee.inference.row import Row, Shared
 from brulee.inference.same_bits import up
 from brulee.models.kernels import kernel
 
-WIDTH = 16  # a head's width is a multiple of it
-STEP = 32  # positions are scored so many at a time
+WIDTH = 16  # head widths must be a multiple of it
+STEP = 32  # positions scored at a time
 
 
 class HeldInC:
@@ -38,7 +38,7 @@ class HeldInC:
 
     @staticmethod
     def fits(stack: Pair) -> bool:
-        """Whether the loop is there for keys and values such as these."""
+        """Whether the loop supports keys and values such as these."""
         keys, values = stack
         return (
             keys.dtype == values.dtype
@@ -49,18 +49,18 @@ class HeldInC:
 
     @staticmethod
     def common(stack: Pair, length: int) -> Pair:
-        """Room for the first `length` positions of a stack: (K, D, L and spare), (K, L, D)."""
+        """Room for the first `length` positions of a stack: (K, D, L and padding), (K, L, D)."""
         _, K, _, D = stack[0].shape
         return stack[0].new_zeros(K, D, up(length, STEP)), stack[1].new_empty(K, length, D)
 
     @staticmethod
     def lay(common: Pair, stack: Pair, start: int, stop: int) -> None:
-        """Put positions from start to stop of a stack there."""
+        """Copy positions start to stop of a stack into `common`."""
         common[0][..., start:stop] = stack[0][0, :, start:stop].transpose(1, 2)
         common[1][:, start:stop] = stack[1][0, :, start:stop]
 
     def fill(self, layer: int, at: int, stack: Pair, bottom: int, top: int) -> None:
-        """Keep positions from bottom to top of a stack (1, K, S, D) as row `at`'s own."""
+        """Store positions bottom to top of a stack (1, K, S, D) as row `at`'s own."""
         if layer not in self._buffers:
             _, K, _, D = stack[0].shape
             self._buffers[layer] = self._empty(stack[0], K, D)
@@ -69,14 +69,14 @@ class HeldInC:
         values[at, :, : top - bottom] = stack[1][0, :, bottom:top]
 
     def copy(self, moves: Sequence[tuple[int, int]], own: int) -> None:
-        """For each (place, row): put the first `own` positions of that row, as it was, there."""
+        """For each (place, row), copy the first `own` positions of that former row to the place."""
         places, rows = (torch.tensor(side, dtype=torch.long) for side in zip(*moves, strict=True))
         for keys, values in self._buffers.values():
             keys[places, :, :, :own] = keys[rows, :, :, :own]
             values[places, :, :own] = values[rows, :, :own]
 
     def reserve(self, most: int, room: int, rows: int, own: int) -> None:
-        """Buffers for `most` rows of `room` tokens, with `own` of the first so many rows."""
+        """Resize to `most` rows of `room` tokens; keep the first `own` tokens of `rows` rows."""
         self.most, self.room = most, up(room, STEP)
         for layer, (keys, values) in self._buffers.items():
             _, K, D, _ = keys.shape
@@ -90,8 +90,8 @@ class HeldInC:
         return keys, like.new_zeros(self.most, heads, self.room, width)
 
     def begin(self, rows: Sequence[Row], counts: Sequence[int], device: torch.device) -> None:
-        """Before so many tokens of each row are read, which stand in the pass in this order."""
-        del device  # there is one
+        """Prepare a pass that reads counts[i] tokens of each row i, in this order."""
+        del device  # always the CPU
         self._rows = rows
         groups = [row.group for row in rows]
         if groups != self._groups:
@@ -129,7 +129,7 @@ class HeldInC:
         return out.to(query.dtype)[None]
 
     def _table(self, layer: int) -> torch.Tensor:
-        """Of each row, where its group's keys and values are and how many they are, (B, 4)."""
+        """(B, 4): addresses of the group's keys and values, their number, the keys' stride."""
         if layer not in self._tables:
             shared = [row.group.layers[layer] for row in self._rows]
             self._tables[layer] = torch.tensor(

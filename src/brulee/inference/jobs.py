@@ -1,8 +1,8 @@
-"""A request on its way through `Continuous`: waiting, being read, being written.
+"""A request's states in `Continuous`: waiting, prefill, generation.
 
-    waits | is read, a pass at a time, or whole by an encoder | is written, with others | has ended
+    waiting | read, a pass at a time, or whole by an encoder | generated, with others | ended
 
-What is written of it goes through the model in a lane, together with what else is computed alike.
+Rows are generated in lanes: those of one lane go through the model together.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from brulee.inference.sampling import Sampling
 
 @dataclass(frozen=True)
 class Room:
-    """What is held at once: rows that are written, and tokens of theirs and of their prompts."""
+    """Limits on what is held at once: rows, and tokens of their prompts and completions."""
 
     rows: int = 16
     tokens: int = 32_768
-    pass_tokens: int = 256  # of prompts in a step, at their beginnings; half where others write
-    kept_bytes: int = 0  # of keys and values for what begins alike
+    pass_tokens: int = 256  # prefilled in a step, at depth 0; half of that while rows are generated
+    kept_bytes: int = 0  # of keys and values in the prefix cache
 
 
 @dataclass(eq=False)
 class Job:
-    """A request on its way; `stream` numbers what it draws, `who` shares with others.
+    """A request; `stream` numbers its random stream, `who` is the client for fair scheduling.
 
-    `live` is what is written of it, and its first `spared` tokens were not read, but kept.
+    `live` is its row once it is generated; its first `spared` prompt tokens came from the cache.
     """
 
     request: Request
@@ -47,39 +47,39 @@ class Job:
 
     @property
     def most(self) -> int:
-        """Tokens that may be written."""
+        """The most new tokens."""
         assert self.order is not None, "a job has its order once it is added"
         return self.order.most
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Tokens of its prompt, and that may be written."""
+        """Number of tokens of its prompt, and the most new ones."""
         return len(self.request.prompt), self.most
 
 
 @dataclass(eq=False)
 class Lane:
-    """Rows that go through the model together, while an adapter is in force."""
+    """Rows that go through the model together, while adapter `in_force` is active."""
 
     in_force: str | None
     decoder: PaddedDecoder | JoinedRows | PairRows
     jobs: list[Job]
 
     def live(self) -> list[Live]:
-        """What is written of its jobs, in the order of its rows."""
+        """Its jobs' rows, in order."""
         return [job.live for job in self.jobs if job.live is not None]
 
 
 @dataclass(eq=False)
 class Reading:
-    """A prompt of which some is read; without `arriving` it is read with others of its voice."""
+    """A prompt being read; without `arriving` it is read whole, with others of its voice."""
 
     job: Job
     arriving: Arriving | PaddedDecoder | None
 
     @property
     def left(self) -> int:
-        """Tokens that are not read yet."""
+        """Number of tokens not read yet."""
         if isinstance(self.arriving, Arriving):
             return self.arriving.left
         return len(self.job.request.prompt)

@@ -1,4 +1,4 @@
-"""Rows that prompts join at any token: what a wave is to requests that are all known before.
+"""A batch of rows that prompts can join at any token; for requests known in advance, see waves.py.
 
     token      1    2    3    4    5
     row a    | prompt | a  a  a  a  a
@@ -23,15 +23,15 @@ from brulee.inference.routing import Router
 from brulee.inference.row import Row, Shared, Voice
 from brulee.inference.rows import Rows, kind_of
 
-_LAID: Final = 1024  # positions laid aside beside a pass
+_LAID: Final = 1024  # positions laid aside along with a pass
 
 
 class Arriving:
-    """A prompt that is read a pass at a time, and is a row after the last.
+    """A prompt that is read a pass at a time and becomes a row with the last pass.
 
-    Its first `spared` tokens are in `kept`, where what is read of it is put; nothing else may be
-    put there before its first pass. `aside`: its keys and values are laid by themselves as they
-    are read, for a row that holds none of them as its own.
+    Its first `spared` tokens come from the cache `kept`, where what is read is stored; nothing else
+    may be stored there before its first pass. With `aside`, its keys and values are stored as a
+    group's shared prefix as they are read, for a row with none of them as its own.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Arriving:
     ) -> None:
         self.voice, self.tokens = voice, len(prompt)
         self._prompt, self._kept, self._aside = prompt, kept or Kept(0), aside
-        known = self._kept.find(voice, prompt[:-1])  # what follows the last token has to be known
+        known = self._kept.find(voice, prompt[:-1])  # the last token's logits are needed
         self.spared = self.read = known.tokens
         self._stream = lay_out([prompt], [len(prompt) - 1])
         self._reader = PathReader(voice.model, self._stream, known)
@@ -47,19 +47,19 @@ class Arriving:
 
     @property
     def left(self) -> int:
-        """Tokens that are not read yet."""
+        """Number of tokens not read yet."""
         return self.tokens - self.read
 
     def ready(self, most: int) -> bool:
-        """Whether it can become a row with a pass of at most so many tokens."""
+        """Whether it can become a row with a pass of at most `most` tokens."""
         if self.left > most:
             return False
         unlaid = self.read - self._laid if self._aside else 0
-        # The last token has to be read for what is kept to be there at all.
+        # Before the first pass there are no stacks yet, even of cached tokens.
         return unlaid <= _LAID or (self.left == 1 and not self._reader.stacks)
 
     def read_on(self, most: int) -> int:
-        """Read a pass of at most so many tokens, but not the last; how many it had."""
+        """Read a pass of at most `most` tokens, not the prompt's last; returns their number."""
         tokens = min(most, self.left - 1)
         if tokens:
             self._read(tokens)
@@ -67,13 +67,13 @@ class Arriving:
         return tokens
 
     def read_out(self) -> None:
-        """Read all that is left, without a row."""
+        """Read all remaining tokens without making a row."""
         self._read(self.left)
 
     def become_row(self, rows: Rows, own: int) -> torch.Tensor:
-        """Read what is left into a new row, which holds the last `own` tokens as its own.
+        """Read the remaining tokens into a new row, which holds the last `own` tokens as its own.
 
-        Returns logits (1, V) after it.
+        Returns logits (1, V) after the prompt.
         """
         at, end = len(rows.rows), self.left - 1
         rows.rows.append(Row(self._group, self.tokens - own, own, self.tokens, self.voice))
@@ -86,7 +86,7 @@ class Arriving:
     def _read(
         self, tokens: int, asked: Sequence[int] = (), endings: Sequence[Ending] = ()
     ) -> torch.Tensor:
-        """Logits (N, V) after those of the next so many tokens that are asked for."""
+        """Read the next `tokens` tokens; returns logits (N, V) after those at `asked`."""
         part = next(self._stream.passes(self.read, self.read + tokens, tokens))
         rows = torch.tensor(asked, dtype=torch.long, device=self._reader.device)
         logits = self._reader.read(part, rows, endings)
@@ -96,7 +96,7 @@ class Arriving:
         return logits
 
     def _lay(self, tokens: int) -> None:
-        """Lay so many more positions aside; all at once they would take longer than a pass."""
+        """Lay `tokens` more positions aside; all at once would take longer than a pass."""
         stacks, trained = self._reader.stacks, self._reader.trained
         if not self._aside or not stacks:
             return
@@ -107,10 +107,10 @@ class Arriving:
 
 
 class JoinedRows:
-    """At most `most` rows that go on together; `router` is needed for several voices.
+    """At most `most` rows that are generated together; `router` is needed for several voices.
 
-    `aside`: whether a prompt's keys and values lie by themselves, so that a row takes no more room
-    than what is written; else they lie in the row.
+    With `aside`, a prompt's keys and values are stored separately, so that a row has room only for
+    its completion; otherwise they are part of the row.
     """
 
     def __init__(
@@ -121,13 +121,13 @@ class JoinedRows:
 
     @property
     def tokens(self) -> int:
-        """Tokens that there is room for."""
+        """Number of tokens there is room for."""
         return sum(row.shared for row in self.rows.rows) + self.rows.most * self.rows.room
 
     def needed(self, joining: Sequence[tuple[int, int]]) -> int:
-        """Tokens there has to be room for with more rows, each so long a prompt and what follows.
+        """Tokens needed once rows of these (prompt, most new) sizes have joined.
 
-        Room that is held for rows to come is given up for them.
+        Room reserved for future rows is used for them.
         """
         if not joining:
             return self.tokens
@@ -136,18 +136,18 @@ class JoinedRows:
         return self._aside_with(0) + aside + (len(self.rows.rows) + len(joining)) * room
 
     def join(self, arriving: Arriving, most: int, tokens: int) -> torch.Tensor:
-        """A prompt of which one pass is unread becomes the last row: logits (1, V) after it.
+        """Make a prompt with one pass left the last row; returns logits (1, V) after it.
 
-        There is room for more rows then, if it can be had within `tokens`.
+        Room for further rows is reserved, as far as `tokens` allows.
         """
         self.rows.reserve(*self._sizes(arriving.tokens, most, tokens))
         return arriving.become_row(self.rows, 0 if self._aside else arriving.tokens)
 
     def _sizes(self, prompt: int, most: int, tokens: int) -> tuple[int, int]:
-        """How many rows of how many own tokens there is to be room for, with one more."""
+        """The number of rows, and of own tokens per row, to reserve for one more row."""
         rows, count = self.rows, len(self.rows.rows) + 1
         room = max(rows.room, self._own(prompt, most))
-        # Twice as many, or each row that joins would have all others copied.
+        # Doubled, so that not every joining row causes a copy of all others.
         wanted = rows.most if count <= rows.most else min(2 * len(rows.rows), self._most)
         return max(count, min(wanted, (tokens - self._aside_with(prompt)) // room)), room
 
@@ -160,21 +160,21 @@ class JoinedRows:
 
     @property
     def several(self) -> bool:
-        """Whether a row may be given several tokens at once."""
+        """Whether a row can take several tokens in one pass."""
         return self.rows.several
 
     def push(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Append tokens to every row; logits (N, V) after each of them, row by row."""
+        """Append tokens to every row; returns logits (N, V) after each token, row by row."""
         return push(self.rows, tokens, self._device, self._router)
 
     def cut(self, counts: Sequence[int]) -> None:
-        """Forget the last so many tokens of each row."""
+        """Remove the last counts[i] tokens of each row i."""
         self.rows.end([-count for count in counts])
 
     def drop(self, gone: list[int]) -> list[int]:
-        """Forget rows; returns which of the rows before is now at each place.
+        """Remove rows; returns the former index of the row now at each place.
 
-        Without rows there is no room held either.
+        Without rows, all memory is freed.
         """
         order = self.rows.drop(gone)
         if not order:
@@ -183,9 +183,9 @@ class JoinedRows:
 
 
 def lies_aside(voice: Voice) -> bool:
-    """Whether a prompt's keys and values cost nothing more where they lie by themselves.
+    """Whether storing a prompt's keys and values separately makes attention no slower.
 
-    They do not where attention is the loop in C; it is made for this model here, if it is not yet.
+    This is so with the attention loop in C, which is compiled for this model here if necessary.
     """
     rows = Rows(1, 1)
     with torch.no_grad():

@@ -1,12 +1,12 @@
-"""Answers that have to be JSON by a schema: which tokens may come next in them.
+"""Decoding constrained to JSON by a schema: which tokens may come next.
 
-    written     {"name": "An
-    allowed     tokens that go on with a text, or end it; of all others the logit is -inf
+    generated   {"name": "An
+    allowed     tokens that continue a string, or end it; all others get the logit -inf
 
-A schema is made into a grammar once; each answer then goes its own way through it, so that whatever
-is written beside it is chosen from its own logits as ever. Grammars are llguidance's, an optional
-package. Between two signs of JSON stands at most a space, or a new line with spaces: a model that
-is unsure would write them for ever.
+A schema is compiled into a grammar once; each answer has its own state in it, and other rows of a
+batch are not affected. Grammars are those of llguidance, an optional package. Whitespace between
+JSON tokens is limited to one space, or a newline with up to 32 spaces: an uncertain model would
+generate it forever.
 
 Shapes: `V` logits.
 """
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _SPACES: Final = r" |\n {0,32}"
-_STATES: Final = 25_000  # of a lexer, a kilobyte or two each
+_STATES: Final = 25_000  # limit on a lexer's states, of one or two kilobytes each
 _FETCHED: Final = re.compile(r"Resource '([^']*)' is not present in a registry.*", re.DOTALL)
-# What is valid, where llguidance says only what is not.
+# What is valid, for messages of llguidance that do not say so.
 _VALID: Final = {
     "Invalid type:": "array, boolean, integer, null, number, object, string",
     "Unknown format:": "date, date-time, duration, email, hostname, ipv4, ipv6, time, uri, uuid",
 }
 _CONTEXT: Final = re.compile(r"\s*while processing json-schema:\S*")
-# All are said, as a schema may set what is not by itself ("x-guidance").
+# All options are set, since a schema could set the others itself ("x-guidance").
 _OPTIONS: Final[Mapping[str, Any]] = {
     "item_separator": ",",
     "key_separator": ":",
@@ -54,29 +54,29 @@ _OPTIONS: Final[Mapping[str, Any]] = {
 
 
 class FormError(InputError):
-    """An answer that cannot go on within its schema."""
+    """Raised if an answer cannot continue within its schema."""
 
 
 @final
 class Form:
-    """What answers have to be, over one tokenizer's tokens; made by `json_form`.
+    """A compiled constraint on answers, for one tokenizer; made by `json_form` or `form_of`.
 
-    `schema` is the text of the schema, or of the grammar, that they are valid by.
+    `schema` is the text of the schema, or of the grammar.
     """
 
     def __init__(self, schema: str, grammar: Any, ends: Collection[int]) -> None:
         self.schema, self._grammar, self._ends = schema, grammar, ends
 
     def begin(self) -> Walk:
-        """The way of one answer."""
+        """The state of a new answer."""
         return Walk(self._grammar.deep_copy(), self._ends)
 
 
 @final
 class Walk:
-    """One answer's way. `ended`: nothing may follow; `problem`: why nothing can, where it has to.
+    """One answer's state. `ended`: nothing may follow; `problem`: why nothing can, though it must.
 
-    A token of `ends` is what the grammar takes for an end, which a model's stop ids decide.
+    `ends` are the grammar's end tokens, which are replaced by a model's stop ids.
     """
 
     def __init__(self, grammar: Any, ends: Collection[int]) -> None:
@@ -84,10 +84,10 @@ class Walk:
         self.ended, self.problem = False, ""
 
     def hide(self, logits_V: torch.Tensor, stop_ids: Collection[int]) -> None:
-        """Make -inf, in place, of every token that may not come next; what is NaN stays so.
+        """Set the logits of tokens that may not come next to -inf, in place; NaN stays NaN.
 
-        A token of `stop_ids` may come where the JSON is whole. Where nothing may come all stay as
-        they are, and `problem` says why.
+        Tokens of `stop_ids` are allowed where the JSON is complete. If no token is allowed, logits
+        stay unchanged and `problem` says why.
         """
         allowed_V = self._allowed(len(logits_V), stop_ids)
         if not self.problem:
@@ -96,14 +96,14 @@ class Walk:
             logits_V += hidden_V.to(logits_V.device)
 
     def take(self, token: int) -> None:
-        """Go on with a token, no stop id."""
+        """Advance by a token other than a stop id."""
         if not self._grammar.consume_token(token):
             self.problem = _told(self._grammar.get_error())
         else:
             self.ended = bool(self._grammar.is_stopped())
 
     def forced(self) -> list[int]:
-        """Tokens that write what has to follow, such as the rest of a key."""
+        """Tokens of the only possible continuation, such as the rest of a key."""
         return list(self._grammar.compute_ff_tokens())
 
     def _allowed(self, count: int, stop_ids: Collection[int]) -> np.ndarray[Any, np.dtype[np.bool]]:
@@ -121,10 +121,10 @@ class Walk:
 def json_form(
     tokenizer: PreTrainedTokenizerBase, schema: Mapping[str, Any], place: str = "the JSON schema"
 ) -> Form:
-    """What an answer has to be by a JSON Schema, of at most `strict_json.DEEPEST` levels.
+    """The form of a JSON Schema with at most `strict_json.DEEPEST` levels.
 
-    Raises InputError naming the place in the schema that cannot be held to, or saying that the
-    vocabulary cannot write it, or that llguidance is missing.
+    Raises InputError naming the part of the schema that cannot be enforced, or saying that the
+    vocabulary cannot spell it, or that llguidance is missing.
     """
     need_llguidance(place)
     if lost := inexact_number(schema):
@@ -142,9 +142,9 @@ def json_form(
 
 
 def form_of(tokenizer: PreTrainedTokenizerBase, grammar: str, spelled: str) -> Form:
-    """What an answer has to be by a grammar in llguidance's language, in which these signs stand.
+    """The form of a grammar in llguidance's language, which contains the characters `spelled`.
 
-    Raises InputError for a vocabulary that lacks one, and for a grammar that is too large.
+    Raises InputError for a vocabulary that lacks one of them, and for a grammar that is too large.
     """
     known = _tokens(tokenizer)
     check_writable(known, spelled)
@@ -155,12 +155,12 @@ def form_of(tokenizer: PreTrainedTokenizerBase, grammar: str, spelled: str) -> F
 
 
 def json_grammar(schema: Mapping[str, Any]) -> str:
-    """What is valid by a JSON Schema, within a grammar in llguidance's language."""
+    """A JSON Schema as a part of a grammar in llguidance's language."""
     return f"%json {json.dumps({**schema, 'x-guidance': dict(_OPTIONS)})}"
 
 
 def form_by(tokenizer: PreTrainedTokenizerBase, schema: Schema | None) -> Form | None:
-    """The form by a schema or the file of one, None without. Raises InputError naming the file."""
+    """The form of a schema or its file, None without one. Raises InputError naming the file."""
     if schema is None:
         return None
     place = "the JSON schema" if isinstance(schema, Mapping) else os.fspath(schema)
@@ -168,7 +168,7 @@ def form_by(tokenizer: PreTrainedTokenizerBase, schema: Schema | None) -> Form |
 
 
 def _spelled(schema: Any) -> Iterator[str]:
-    """What answers have to spell as it stands: names of properties, and values that are given."""
+    """Text that answers contain literally: names of properties, and constant values."""
     left = [schema]
     while left:
         part = left.pop()
@@ -188,7 +188,7 @@ def _problem(known: Any, schema: Mapping[str, Any]) -> str:
 
 
 def _compiled(known: Any, schema: Mapping[str, Any]) -> Any:
-    """A grammar, or why there is none."""
+    """A grammar, or the reason why there is none."""
     from llguidance import LLMatcher
 
     try:
@@ -208,13 +208,13 @@ def _matching(known: Any, text: str) -> Any:
         return _told(str(error))
     if grammar.is_error():
         return _told(grammar.get_error())
-    grammar.compute_bitmask()  # only then it shows that nothing fits
+    grammar.compute_bitmask()  # without this, an unsatisfiable grammar goes unnoticed
     return "nothing is valid by it" if grammar.is_error() else grammar
 
 
 def _told(error: str) -> str:
-    """A message of llguidance's in a line."""
-    if error.startswith("oneOf constraints"):  # it names an option that is none here
+    """An error message of llguidance on one line."""
+    if error.startswith("oneOf constraints"):  # it names an option that does not exist here
         return "an answer may fit several parts of its oneOf; write anyOf"
     bare = _CONTEXT.sub("", error.replace("<non-verbose/>", ""))
     bare = _FETCHED.sub(r"it refers to \1, and nothing is fetched", bare)
@@ -223,7 +223,7 @@ def _told(error: str) -> str:
     return f"{found}; valid: {valid}" if valid else found
 
 
-# A tokenizer's tokens are read once: of 49,152 that takes a second.
+# A tokenizer's tokens are read once: for 49,152 tokens that takes a second.
 _READ: MutableMapping[Any, Any] = weakref.WeakKeyDictionary()
 
 

@@ -1,15 +1,14 @@
-"""Keys and values of texts that were read, kept for those that begin alike.
+"""Prefix cache: keys and values of texts that were read, for later texts with the same beginning.
 
     voice "notes"     "You are ... agent."    " Where is my"    " parcel?"
                        block -- block -- block -+- block ------- block
                                                 '- block            another chat
 
-A text is cut into blocks of as many tokens each; a block hangs on the one before it, so that it
-stands for all tokens from the text's beginning on. What is found is what would be read again, to
-the bit where reading does not depend on how a text is cut (same_bits.py). Whoever computes
-otherwise has a tree of its own. Blocks lie in a pool of a fixed size; where it is full, the block
-that was of no use for longest goes, which is always the end of a text: those before it are in use
-whenever it is.
+A text is divided into blocks of equal length; a block's parent is the block before it, so that its
+path stands for all tokens from the beginning of the text. Cached values equal those of a new pass,
+bitwise where passes do not depend on how a text is divided (same_bits.py). Every voice has its own
+tree. Blocks lie in a pool of fixed size; when it is full, the least recently used block is evicted,
+which is always a leaf, since its ancestors are used whenever it is.
 
 Shapes: `N` blocks of the pool, `K` key heads, `B` tokens of a block, `S` positions, `D` head width.
 """
@@ -31,7 +30,7 @@ BLOCK: Final = 16
 
 @dataclass(eq=False)
 class _Block:
-    """A block, where it is in the pool (-1: the beginning of all texts), and what follows it."""
+    """A block, its place in the pool (-1 for the root), its parent and its children."""
 
     place: int
     before: _Block | None
@@ -41,18 +40,18 @@ class _Block:
 
 @dataclass(frozen=True)
 class Beginning:
-    """The first `tokens` of a text, as they are kept; to be put before anything else is kept."""
+    """The cached first `tokens` of a text; `put` must precede any other change of the cache."""
 
     pool: Mapping[int, Pair] = field(default_factory=dict)
     places: Sequence[int] = ()
 
     @property
     def tokens(self) -> int:
-        """How many they are."""
+        """Number of cached tokens."""
         return len(self.places) * BLOCK
 
     def put(self, layer: int, stack: Pair, bottom: int) -> None:
-        """Write them into a layer's stack (1, K, S, D), from position `bottom` on."""
+        """Copy them into a layer's stack (1, K, S, D), from position `bottom` on."""
         if not self.places:
             return
         for held, pool in zip(stack, self.pool[layer], strict=True):
@@ -61,28 +60,28 @@ class Beginning:
 
 
 class Kept:
-    """At most so many bytes of keys and values. One thread asks; none are kept of 0 bytes."""
+    """A cache of at most `most_bytes` of keys and values, none for 0; not thread-safe."""
 
     def __init__(self, most_bytes: int) -> None:
         self._bytes = most_bytes
         self._pool: dict[int, Pair] = {}  # by layer, (N, K, B, D)
         self._free: list[int] = []
         self._texts: dict[Voice, _Block] = {}
-        self._used: OrderedDict[_Block, None] = OrderedDict()  # the longest unused first
+        self._used: OrderedDict[_Block, None] = OrderedDict()  # least recently used first
 
     @property
     def tokens(self) -> int:
-        """Tokens kept."""
+        """Number of cached tokens."""
         return len(self._used) * BLOCK
 
     def find(self, voice: Voice, ids: Sequence[int]) -> Beginning:
-        """The longest beginning of a text that a voice has read, in whole blocks."""
+        """The longest cached prefix of a text for a voice, in whole blocks."""
         path = self._path(voice, ids)
         self._use(path)
         return Beginning(self._pool, [block.place for block in path])
 
     def keep(self, voice: Voice, ids: Sequence[int], stacks: Mapping[int, Pair], at: int) -> None:
-        """Keep what a voice has read, whose keys and values stand in stacks from `at` on."""
+        """Cache a text that a voice has read; its keys and values are in stacks from `at` on."""
         if self._bytes == 0 or len(ids) < BLOCK:
             return
         if not self._pool:
@@ -103,7 +102,7 @@ class Kept:
         self._write(places, stacks, at + first * BLOCK)
 
     def only(self, voices: Collection[Voice]) -> None:
-        """Forget what others than these have read."""
+        """Drop the texts of all other voices."""
         for voice in self._texts.keys() - set(voices):
             self._forget(self._texts.pop(voice))
 
@@ -117,13 +116,13 @@ class Kept:
         return path
 
     def _use(self, path: Sequence[_Block]) -> None:
-        """Of these the last is the longest unused: it goes before those that it hangs on."""
+        """Mark a path as used, last block first, so that children are evicted before parents."""
         for block in reversed(path):
             self._used[block] = None
             self._used.move_to_end(block)
 
     def _places(self, wanted: int, path: Collection[_Block]) -> list[int]:
-        """At most so many places; other texts make room for them, not the one that goes on."""
+        """At most `wanted` places; blocks of other texts, never of `path`, are evicted for them."""
         places: list[int] = []
         while len(places) < wanted:
             if not self._free:

@@ -1,8 +1,8 @@
-"""How likely tokens are after what stands before them, with everything common read once.
+"""Log-likelihoods of tokens given the tokens before them, with common prefixes read once.
 
-Requests are laid out as one stream (branches.py), which is read in passes. The vocabulary is looked
-at only where a token is scored, and once for all the tokens that are scored there: the answers of
-a question that are one token long cost one position.
+Requests are laid out as one stream (branches.py), which is read in passes. Logits are computed only
+at positions where a token is scored, and once for all tokens scored there: all one-token answers of
+a question cost one position.
 
 Shapes: `M` scored tokens, `N` positions that predict them, `V` vocabulary.
 """
@@ -44,7 +44,7 @@ class _Points:
 
 
 class Tally:
-    """Adds up what each request's scored tokens come to; says so when it has them all."""
+    """Sums up each request's scored tokens; calls `note` when a request is complete."""
 
     def __init__(self, requests: Sequence[Encoded], note: Note) -> None:
         self._missing = [r.learned for r in requests]
@@ -53,7 +53,7 @@ class Tally:
         self._requests, self._note = requests, note
 
     def add(self, owner: int, log_probability: float, greedy: bool) -> None:
-        """One more token of a request. Its tokens come in their order, so that sums are exact."""
+        """Add a request's next token, in order, so that sums are reproducible."""
         self._sums[owner] += log_probability
         self._greedy[owner] &= greedy
         self._missing[owner] -= 1
@@ -65,7 +65,7 @@ class Tally:
 def score_stream(
     model: PreTrainedModel, requests: Sequence[Encoded], tokens: int, note: Note
 ) -> None:
-    """Tell `note` each request's likelihood; passes read so many tokens.
+    """Call `note` with each request's likelihood; a pass reads at most `tokens` tokens.
 
     Raises ValueError for a request whose first token is scored: nothing predicts it.
     """
@@ -86,13 +86,13 @@ def score_stream(
 def token_scores(
     logits_NV: torch.Tensor, rows_M: Ints, targets_M: Ints
 ) -> Iterator[tuple[float, bool]]:
-    """Log-probability of each target after its row, and whether it is the likeliest token.
+    """Log-probability of each target after its row, and whether it is the top token.
 
-    Raises NotNumbersError where the model gives none.
+    Raises NotNumbersError if the model gives NaN.
     """
     rows = torch.from_numpy(rows_M).to(logits_NV.device)
     targets = torch.from_numpy(targets_M).to(logits_NV.device)
-    # Not logsumexp, whose sum over a single row is cut among the threads, and rounded otherwise.
+    # Not logsumexp: it divides the sum over a single row among threads, which changes the rounding.
     picked_M = logits_NV.float().log_softmax(dim=-1)[rows, targets]
     if picked_M.isnan().any():
         raise NotNumbersError
@@ -101,7 +101,7 @@ def token_scores(
 
 
 def read_part(request: Encoded) -> tuple[int, ...]:
-    """The tokens that have to be read: all up to the last one that is predicted.
+    """The tokens to read: all before the last one that is predicted.
 
     Raises ValueError for a request whose first token is scored.
     """
@@ -111,7 +111,7 @@ def read_part(request: Encoded) -> tuple[int, ...]:
 
 
 def _first(request: Encoded) -> int:
-    """The first token that predicts a scored one."""
+    """The index of the first token that predicts a scored one."""
     return request.spans[0][0] - 1
 
 

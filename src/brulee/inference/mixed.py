@@ -1,12 +1,12 @@
-"""Requests for several adapters over one base, answered together.
+"""Requests for several adapters over one base, batched together.
 
     requests     a: "..."   b: "..."   a: "..."   base: "..."   c: "..."
-    prompts      read by each adapter's own view, what its own have in common once
-    rows         go on in one pass a token, each as its adapter has it (routing.py)
+    prompts      read by each adapter's own view, common prefixes once
+    rows         one pass per token for all, each row with its adapter (routing.py)
 
-Of an encoder-decoder whose rows may join (pair_trial.py), prompts are read by each adapter's own
-encoder, and the decoder's rows go on in one pass. An adapter that cannot be mixed, and every
-adapter of any other model, answers its requests by itself, one adapter after another.
+For an encoder-decoder whose rows may join (pair_trial.py), each adapter's own encoder reads its
+prompts, and one pass continues the decoder's rows. Adapters that cannot be mixed, and those of all
+other models, run separately, one adapter after another.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from brulee.methods.swapping import Swap
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt's token ids, and the adapter that is asked; None: the base."""
+    """A prompt's token ids and the requested adapter; None for the base."""
 
     adapter: str | None
     prompt: Sequence[int]
@@ -45,8 +45,8 @@ class MixedEngine:
     """Engines of adapters held in `swap`, by name, over one base; None is the base's own.
 
     `apart` says why an adapter cannot be mixed with others; `router` computes those that can, None
-    where there is none for a model; `pairs`: whether rows of an encoder-decoder join. Threads take
-    turns; who changes what `swap` holds takes the `turn`.
+    if the model does not allow it; `pairs`: whether rows of an encoder-decoder join. Threads take
+    turns: changing the contents of `swap` requires holding `turn`.
     """
 
     def __init__(self, swap: Swap, base: Engine) -> None:
@@ -56,13 +56,13 @@ class MixedEngine:
         self.pairs = joins_pairs(base.model, base.pad_id)
         mixes = base.reads_streams or self.pairs
         self.router = self._router_of(base.model) if mixes else None
-        self._trial: Router | None = None  # what adapters are tried with, beside what is computed
+        self._trial: Router | None = None  # tries adapters while others are computed
         self.apart: dict[str, str] = {}
 
     def learn(self, view: PreTrainedModel, attached: Attached) -> Learned | str:
         """What an adapter does, or why it cannot be mixed with others.
 
-        May be asked in a thread beside the one that computes, as `Swap.made` has it.
+        May be called in a thread other than the computing one, as `Swap.made`.
         """
         if self.router is None:
             return "this model's requests are padded, and neither read as a stream nor joined"
@@ -77,7 +77,7 @@ class MixedEngine:
         return Router(model, PairTrial(self.engines[None].pad_id) if self.pairs else None)
 
     def add(self, name: str, engine: Engine, learned: Learned | str) -> None:
-        """Answer for an adapter that `swap` holds, with the engine of its view."""
+        """Add an adapter that `swap` holds, with the engine of its view."""
         view, _ = self.swap.view(name)
         with self.turn:
             self.engines[name] = engine
@@ -88,7 +88,7 @@ class MixedEngine:
                 self.router.put(name, learned)
 
     def remove(self, name: str) -> None:
-        """Answer for an adapter no more."""
+        """Remove an adapter."""
         with self.turn:
             del self.engines[name], self.voices[name]
             self.apart.pop(name, None)
@@ -96,10 +96,10 @@ class MixedEngine:
                 self.router.remove(name)
 
     def joins(self, name: str | None) -> bool:
-        """Whether an adapter's rows go on together, those that cannot be mixed with their own."""
+        """Whether an adapter's rows are batched; if it cannot be mixed, with its own rows only."""
         if self.engines[None].reads_streams or name not in self.apart:
             return self.router is not None
-        # In its own view an adapter's prefix would be put before every row's mask once more.
+        # In its own view, an adapter's prefix would be added to every row's mask a second time.
         _, attached = self.swap.view(name)
         return self.pairs and attached is not None and not attached.reserved
 
@@ -109,10 +109,10 @@ class MixedEngine:
         sampling: Sampling,
         done: Callable[[int, Completion], None] | None = None,
     ) -> list[Completion]:
-        """Completions, in the order of the requests: what `Engine.complete` gives for each alone.
+        """Completions in the order of the requests, equal to `Engine.complete` for each alone.
 
-        Random draws are numbered through all requests. `done(i, completion)` is called as soon as
-        request i is finished. Raises InputError as `Engine.complete` does.
+        Random streams are numbered by request. `done(i, completion)` is called as soon as request i
+        is finished. Raises InputError as `Engine.complete` does.
         """
         texts = self.engines[None].texts(sampling)
         outputs: dict[int, Completion] = {}
@@ -146,7 +146,7 @@ class MixedEngine:
     def _together(
         self, orders: Sequence[Order], requests: Sequence[Request], sampling: Sampling
     ) -> Iterator[tuple[int, list[int]]]:
-        """In waves of any adapters, an adapter's own standing together."""
+        """Generate in waves of mixed adapters, with each adapter's prompts adjacent."""
         base = self.engines[None]
         numbers: Mapping[str | None, int] = {name: at for at, name in enumerate(self.engines)}
         names = [requests[order.request].adapter for order in orders]
@@ -167,7 +167,7 @@ class MixedEngine:
     def _paired(
         self, orders: Sequence[Order], requests: Sequence[Request], sampling: Sampling
     ) -> Iterator[tuple[int, list[int]]]:
-        """In batches of any adapters, the longest first, an adapter's own standing together."""
+        """Generate in batches of mixed adapters, longest first, each adapter's rows adjacent."""
         base, numbers = self.engines[None], {name: at for at, name in enumerate(self.engines)}
         sizes = [sampling.beams * (len(order.prompt) + order.most) for order in orders]
         for part in padded_parts(sizes, base.batch_tokens):

@@ -1,8 +1,7 @@
-"""How much of prompts is read between two tokens of what is being written.
+"""How many prompt tokens are prefilled between two generated tokens.
 
-A pass costs as much as some tokens, however few it has, and a token more the deeper it stands: its
-attention is to all before it. So that a step takes about as long whatever is read in it, tokens are
-counted as many as they cost.
+A pass has a fixed cost of some tokens, and a token costs more with depth, since it attends to all
+tokens before it. Chunks are sized by that cost, so that every step takes about the same time.
 
     depth           0      2048     6144       of a model in which a token at 2048 costs two
     tokens read    128       64       32
@@ -17,7 +16,7 @@ from transformers import PreTrainedModel
 
 from brulee.inference.same_bits import ROWS
 
-PASS: Final = 32  # tokens that a pass costs beside its own: 120 ms of 2.3 ms each, with 16 of them
+PASS: Final = 32  # a pass's fixed cost in tokens: 120 ms for 16 tokens of 2.3 ms each
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,10 @@ class Pace:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> Pace:
-        """By a model's sizes.
+        """Estimate from a model's sizes.
 
-        A token takes two operations for each parameter of a layer, and four for each of its width
-        and each token before it, at two thirds of the speed (measured: SmolLM2-135M, on a CPU).
+        A token takes two operations per parameter, and per layer four per unit of width and token
+        before it, at two thirds of the speed (measured: SmolLM2-135M, on a CPU).
         """
         config = model.config.get_text_config()
         layers, width = (getattr(config, n, 0) for n in ("num_hidden_layers", "hidden_size"))
@@ -41,10 +40,10 @@ class Pace:
         return cls(max(1.0, parameters / (3 * layers * width)))
 
     def cost(self, tokens: int, depth: int) -> float:
-        """What so many tokens cost that are read at a depth, the pass included."""
+        """The cost of reading `tokens` tokens at a depth, including the pass's fixed cost."""
         return PASS + tokens * (1 + depth / self.twice)
 
     def tokens(self, budget: float, depth: int) -> int:
-        """How many may be read at a depth, at least one; of many, what fills a pass evenly."""
+        """Tokens to read at a depth, at least one; a multiple of ROWS if there are that many."""
         found = int(budget / (1 + depth / self.twice))
         return found - found % ROWS if found >= ROWS else max(1, found)

@@ -1,4 +1,4 @@
-"""Likelihoods by padded batches, for models whose attention no reader computes.
+"""Log-likelihoods in padded batches, for models that cannot read streams.
 
 Shapes: `B` requests in a batch, `T` tokens, `N` scored tokens, `V` vocabulary.
 """
@@ -21,7 +21,7 @@ from brulee.models.turns import turn
 def score_padded(
     model: PreTrainedModel, requests: Sequence[Encoded], pad_id: int, tokens: int, note: Note
 ) -> None:
-    """Tell `note` each request's likelihood; a batch is so many tokens, padding counted.
+    """Call `note` with each request's likelihood; a batch has `tokens` tokens with padding.
 
     Raises ValueError for a request whose first token is scored: nothing predicts it.
     """
@@ -36,7 +36,7 @@ def score_padded(
 
 
 def padded_parts(sizes: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Indices in batches whose padded size stays within so many tokens, longest first."""
+    """Batches of indices, longest first, of at most `tokens` tokens with padding."""
     order = sorted(range(len(sizes)), key=lambda i: -sizes[i])
     start = 0
     while start < len(order):
@@ -49,7 +49,7 @@ def padded_parts(sizes: Sequence[int], tokens: int) -> Iterator[list[int]]:
 def _logits(
     model: PreTrainedModel, documents: Sequence[Encoded], pad_id: int
 ) -> tuple[torch.Tensor, np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """Logits (N, V) before each scored token, and these tokens (N)."""
+    """Logits (N, V) that predict each scored token, and these tokens (N)."""
     if model.config.is_encoder_decoder:
         batch = pad_pairs(documents, pad_id, decoder_start(model))
     else:

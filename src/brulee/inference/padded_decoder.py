@@ -1,4 +1,4 @@
-"""The state of rows that are being generated, padded to one width, for every kind of model.
+"""Generation with rows padded to one width, for every kind of model.
 
 Shapes: `B` rows, `T` tokens, `V` vocabulary.
 """
@@ -19,10 +19,10 @@ from brulee.models.turns import turn
 
 
 class PaddedDecoder:
-    """Continues prompts that are all read at once, in as many rows, or `copies` times as many.
+    """Continues prompts that are all read at once, in one row each, or in `copies` rows.
 
-    Causal prompts are padded on the left, so that every row's last token is the last column. A
-    model that gives no cache reads all of its rows anew for every token.
+    Prompts of causal models are padded on the left, so that every row's last token is in the last
+    column. A model without a cache reads all of its rows again for every token.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class PaddedDecoder:
         self.device = next(model.parameters()).device
         self.seq2seq = bool(model.config.is_encoder_decoder)
         self.cache: Any = None
-        self._read_BT: torch.Tensor | None = None  # all that was read, where there is no cache
+        self._read_BT: torch.Tensor | None = None  # all tokens read, if there is no cache
         self._prompts = [list(p) for p in prompts]
         self._alike = len(set(map(len, prompts))) == 1
         self._logits_BV = torch.empty(0)
@@ -42,7 +42,7 @@ class PaddedDecoder:
 
     @torch.no_grad()
     def admit(self, most: int) -> tuple[list[int], torch.Tensor]:
-        """Read all prompts: which they are, and logits (B, V) after each."""
+        """Read all prompts; returns their indices and logits (B, V) after each."""
         assert most >= self.waiting, "padded prompts are read all at once"
         self.waiting = self.free = 0
         if self.seq2seq:
@@ -69,7 +69,7 @@ class PaddedDecoder:
                 break
         whole_BT, self.mask_BT = self._padded(prompts, left=True)
         if is_plain(self.cache):
-            # What a method put before every prompt is in the cache without having been read.
+            # A trained prefix is in the cache without being part of the prompts.
             prefix = self.cache.get_seq_length() - ids_BT.shape[1]
             self.cache = gather(caches, whole_BT.shape[1], prefix)
             self._logits_BV = torch.cat(logits)
@@ -90,7 +90,7 @@ class PaddedDecoder:
 
     @torch.no_grad()
     def push(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Append a token to every row; logits (B, V) after it."""
+        """Append a token to every row; returns logits (B, V) after it."""
         tokens_B = torch.tensor([own[0] for own in tokens], device=self.device)
         if not self.seq2seq:
             ones_B1 = torch.ones_like(self.mask_BT[:, :1])
@@ -99,11 +99,11 @@ class PaddedDecoder:
         return self._logits_BV
 
     def cut(self, counts: Sequence[int]) -> None:
-        """Forget the last so many tokens of each row: none, as none is given several."""
+        """Assert that nothing is cut, since rows take one token at a time."""
         assert not any(counts), "a row is given one token at a time"
 
     def drop(self, gone: list[int]) -> list[int]:
-        """Forget rows; returns which of the rows before is now at each place."""
+        """Remove rows; returns the former index of the row now at each place."""
         order = [at for at in range(len(self.mask_BT)) if at not in set(gone)]
         self.select(order)
         return order
@@ -116,7 +116,7 @@ class PaddedDecoder:
         self.mask_BT = self.mask_BT[at]
         if self._read_BT is not None:
             self._read_BT = self._read_BT[at]
-        else:  # not `batch_select_indices`, which leaves recurrent states as they are
+        else:  # not `batch_select_indices`, which does not reorder recurrent states
             self.cache.reorder_cache(at)
         if self.seq2seq:
             self.encoded.last_hidden_state = self.encoded.last_hidden_state[at]
@@ -141,7 +141,7 @@ class PaddedDecoder:
             }
         else:
             positions_BT = (self.mask_BT.cumsum(dim=1) - 1).clamp_(min=0)
-            # Some recurrent layers take a mask of several rows for one of the tokens at hand.
+            # Some recurrent layers misread a mask of several rows as one of the current tokens.
             unmasked = self._alike and is_recurrent(self.cache)
             inputs = {
                 "input_ids": ids_BT,
@@ -158,7 +158,7 @@ class PaddedDecoder:
 
 
 def _passes(lengths: Sequence[int], tokens: int) -> Iterator[slice]:
-    """Consecutive prompts whose padded size stays within so many tokens."""
+    """Slices of consecutive prompts of at most `tokens` tokens with padding."""
     start = 0
     while start < len(lengths):
         end, width = start + 1, lengths[start]

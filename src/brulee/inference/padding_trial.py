@@ -1,8 +1,8 @@
-"""Whether a model's rows may be padded on the left when they are written together: tried.
+"""Tests whether a model generates correctly with rows padded on the left.
 
-Models with a recurrent state differ in whether it passes over padding, in whether it still does
-after the first token, and when a single row is left (Mamba 2 in transformers 5.12 does not); one
-with windows of its own may count padding.
+Models with a recurrent state differ in whether it skips padding, and in whether it still does after
+the first token and with a single row left (Mamba 2 in transformers 5.12 does not); a model with its
+own sliding windows may count padding.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from brulee.inference.padded_decoder import PaddedDecoder
 from brulee.models.context import context_length
 from brulee.models.turns import turn
 
-_LONGER, _SHORTER = 11, 5  # prompts, where the model reads as much
-_MORE = 4  # tokens after them, of which the longer prompt has half
+_LONGER, _SHORTER = 11, 5  # prompt lengths, if the context allows
+_MORE = 4  # tokens generated; the longer prompt gets half
 
 
 def pads_rightly(model: PreTrainedModel, pad_id: int) -> bool:
-    """Whether two prompts of unlike lengths, padded to one, are gone on with as each is alone.
+    """Whether two prompts of different lengths in one padded batch continue as each does alone.
 
-    The longer ends first, so that the shorter has tokens in company and without. A model that
-    reads too little for that has its prompts apart.
+    The longer ends first, so that the shorter has tokens both in a batch and alone. False for a
+    context too short for the test: its prompts are not padded.
     """
     longest = min(_LONGER, (context_length(model) or sys.maxsize) - _MORE)
     sizes = longest, min(_SHORTER, longest - 1)
     if min(sizes) < 1:
         return False
-    with turn(model):  # nobody else runs it while its dropout is off
+    with turn(model):  # no other thread runs it while its dropout is off
         training = model.training
         model.eval()
         try:
@@ -48,7 +48,7 @@ def pads_rightly(model: PreTrainedModel, pad_id: int) -> bool:
 
 
 def _logits(model: PreTrainedModel, texts: Sequence[Sequence[int]], pad_id: int) -> torch.Tensor:
-    """Logits (1 + _MORE, V) after the first text's prompt, and after each token behind it."""
+    """Logits (1 + _MORE, V) after the first text's prompt, and after each token following it."""
     decoder = PaddedDecoder(model, [text[:-_MORE] for text in texts], pad_id)
     _, logits_BV = decoder.admit(len(texts))
     found = [logits_BV[0]]

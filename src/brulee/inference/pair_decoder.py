@@ -1,4 +1,4 @@
-"""Prompts of an encoder-decoder, of several adapters, that are read at once and go on in one pass.
+"""Encoder-decoder generation for several adapters: prompts are read at once, rows share passes.
 
 Shapes: `N` prompts, `V` vocabulary.
 """
@@ -17,10 +17,10 @@ from brulee.inference.row import Voice
 
 
 class PairDecoder:
-    """Continues every prompt in a row, or in `copies`; voices[i] answers prompts[i].
+    """Continues every prompt in one row, or in `copies` rows; voices[i] answers prompts[i].
 
-    Prompts of one voice that stand together are read by its encoder together; each is followed by
-    at most most[i] tokens.
+    Adjacent prompts of one voice are read by its encoder together; prompt i gets at most most[i]
+    new tokens.
     """
 
     several = False
@@ -39,7 +39,7 @@ class PairDecoder:
         self.waiting, self.free = len(prompts), copies * len(prompts)
 
     def admit(self, most: int) -> tuple[list[int], torch.Tensor]:
-        """Read all prompts: which they are, and logits (N, V) after each."""
+        """Read all prompts; returns their indices and logits (N, V) after each."""
         assert most >= self.waiting, "prompts are read all at once"
         self.waiting = self.free = 0
         everything = list(range(len(self._prompts)))
@@ -52,15 +52,15 @@ class PairDecoder:
         return everything, torch.cat(logits)
 
     def push(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Append a token to every row; logits (N, V) after it."""
+        """Append a token to every row; returns logits (N, V) after it."""
         return self.rows.push(tokens)
 
     def cut(self, counts: Sequence[int]) -> None:
-        """Forget the last so many tokens of each row: none, as none is given several."""
+        """Assert that nothing is cut, since rows take one token at a time."""
         self.rows.cut(counts)
 
     def drop(self, gone: list[int]) -> list[int]:
-        """Forget rows; returns which of the rows before is now at each place."""
+        """Remove rows; returns the former index of the row now at each place."""
         return self.rows.drop(gone)
 
     def select(self, parents: list[int]) -> None:

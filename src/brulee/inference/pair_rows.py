@@ -1,15 +1,15 @@
-"""Rows of an encoder-decoder that go on together, though they began at different tokens.
+"""Rows of an encoder-decoder that share passes, though they began at different tokens.
 
-    own, of each layer        columns: a row's last one is the pass's last one
+    self-attention cache      columns: a row's last one is the pass's last one
     row 0    | s a a a a a a |
-    row 1    | - - - s b b b |         s: the token that every decoder begins with
-    read of the prompt        columns: from the first one on
+    row 1    | - - - s b b b |         s: the decoder's start token
+    cross-attention cache     columns: from the first one on
     row 0    | p p p p p - - |
     row 1    | q q q q q q q |
 
-Because all rows end in one column, the distance between two tokens of a row is that between their
-columns, as models with relative positions count it; a model that looks positions up is told each
-row's (`positions`). Columns that are not a row's hold zeros, and the mask hides them.
+All rows end in the same column, so relative positions equal distances of columns; a model with
+position embeddings is given each row's positions (`positions`). Columns before or after a row's own
+hold zeros and are masked.
 
 Shapes: `B` rows, `R` rows that there is room for, `K` heads, `C` columns, `D` head width, `V`
 vocabulary.
@@ -41,7 +41,7 @@ _POSITIONS = "decoder_position_ids"
 
 @dataclass(frozen=True)
 class PairRow:
-    """Who answers, how many tokens its prompt has, and its own positions, a prefix's included."""
+    """A row's voice, the length of its prompt, and its decoder positions including a prefix."""
 
     voice: Voice
     source: int
@@ -51,7 +51,7 @@ class PairRow:
 class PairRows:
     """At most `most` rows; `router` is needed for several voices.
 
-    Without a router all rows are of one voice, which puts nothing into its decoder's cache.
+    Without a router, all rows are of one voice, whose decoder has no trained prefix.
     """
 
     several = False
@@ -68,13 +68,13 @@ class PairRows:
 
     @property
     def tokens(self) -> int:
-        """Tokens that there is room for, of prompts and of what follows them."""
+        """Number of tokens there is room for, of prompts and completions."""
         return self._room * (self._own_room + self._source_room)
 
     def needed(self, joining: Sequence[tuple[int, int]]) -> int:
-        """Tokens there has to be room for with more rows, each so long a prompt and what follows.
+        """Tokens needed once rows of these (prompt, most new) sizes have joined.
 
-        Room that is held for rows to come is given up for them.
+        Room reserved for future rows is used for them.
         """
         if not joining:
             return self.tokens
@@ -85,9 +85,9 @@ class PairRows:
     def join(
         self, read: PaddedDecoder, voice: Voice, joining: Sequence[tuple[int, int]], tokens: int = 0
     ) -> None:
-        """Prompts that are read become the last rows, each so long and followed by so many tokens.
+        """Make prompts that `read` has read the last rows; `joining` has (prompt, most new) sizes.
 
-        There is room for more rows then, if it can be had within `tokens`.
+        Room for further rows is reserved, as far as `tokens` allows.
         """
         cache = read.cache
         own, source = (
@@ -107,7 +107,7 @@ class PairRows:
 
     @torch.no_grad()
     def push(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Append a token to every row; logits (B, V) after it."""
+        """Append a token to every row; returns logits (B, V) after it."""
         self._make_column()
         ids_B1 = torch.tensor(tokens, device=self._device)
         with self._computing() as model, turn(model), positions(model, self._owned()):
@@ -118,13 +118,13 @@ class PairRows:
         return logits_BV
 
     def cut(self, counts: Sequence[int]) -> None:
-        """Forget the last so many tokens of each row: none, as none is given several."""
+        """Assert that nothing is cut, since rows take one token at a time."""
         assert not any(counts), "a row is given one token at a time"
 
     def drop(self, gone: Sequence[int]) -> list[int]:
-        """Forget rows; returns which of the rows before is now at each place.
+        """Remove rows; returns the former index of the row now at each place.
 
-        Without rows there is no room held either.
+        Without rows, all memory is freed.
         """
         order = closed_up(len(self.rows), gone)
         for at, old in enumerate(order):
@@ -146,16 +146,16 @@ class PairRows:
         self.rows, self._room = [self.rows[parent] for parent in parents], len(parents)
 
     def _sizes(self, joining: Sequence[tuple[int, int]], tokens: int) -> tuple[int, int, int]:
-        """Rows, own positions and those of a prompt that there is to be room for."""
+        """Numbers of rows, own positions and prompt positions to reserve."""
         count = len(self.rows) + len(joining)
         source = max(self._source_room, *(prompt for prompt, _ in joining))
         own = max(self._own_room, *(most for _, most in joining))
-        # Twice as many, or each row that joins would have all others copied.
+        # Doubled, so that not every joining row causes a copy of all others.
         wanted = self._room if count <= self._room else min(2 * len(self.rows), self._most)
         return max(count, min(wanted, tokens // (source + own))), own, source
 
     def _reserve(self, sizes: tuple[int, int, int], own: list[Pair], source: list[Pair]) -> None:
-        """Have room for what is there and for rows like these."""
+        """Resize the buffers, or make them like those of joining rows."""
         room, own_room, source_room = sizes
         columns = own_room + self._before
         if not self._own or (room, columns) != self._own[0][0].shape[::2]:
@@ -167,7 +167,7 @@ class PairRows:
         self._room, self._own_room, self._source_room = sizes
 
     def _align(self, begun: int) -> None:
-        """Have rows end where one that has begun fits before."""
+        """Move rows to the right if a joining row has more columns than they do."""
         if self._end >= begun:
             return
         for buffer in self._own_buffers():
@@ -177,7 +177,7 @@ class PairRows:
         self._end = begun
 
     def _make_column(self) -> None:
-        """Have a column after the last: those before the longest row's first are given up."""
+        """Make room for one more column, by dropping those before the longest row's first."""
         columns, width = self._own[0][0].shape[2], self._longest()
         if self._end < columns:
             return
@@ -206,12 +206,12 @@ class PairRows:
 
     @contextmanager
     def _computing(self) -> Iterator[PreTrainedModel]:
-        """The model in which every row is computed as its voice does."""
+        """The model that computes every row with its voice."""
         names = [row.voice.name for row in self.rows]
         if self._router is None or set(names) == {None}:
             yield self.rows[0].voice.model
             return
-        # A voice's own model would put its prefix before every row's mask once more.
+        # A voice's own model would add its prefix to every row's mask a second time.
         with self._router.computing(names, self._device):
             yield self._router.model
 
@@ -219,7 +219,7 @@ class PairRows:
         B, longest = len(self.rows), self._longest()
         source = max(row.source for row in self.rows)
         inputs: dict[str, Any] = {
-            # Its keys and values are held; of itself only the shape is asked.
+            # Its keys and values are cached; only its shape is used.
             "encoder_outputs": BaseModelOutput(
                 last_hidden_state=self._own[0][0].new_zeros(1, 1, 1).expand(B, source, self._width)
             ),
@@ -238,7 +238,7 @@ class PairRows:
         return inputs
 
     def _mask(self, lengths: Sequence[int], columns: int, *, left: bool) -> torch.Tensor:
-        """Which of so many columns are each row's, (B, C): its last ones, or its first."""
+        """Mask (B, C) of each row's columns: its last ones with `left` padding, else its first."""
         at = torch.arange(columns, device=self._device)
         count = torch.tensor(lengths, device=self._device)[:, None]
         return ((at >= columns - count) if left else (at < count)).long()
@@ -246,7 +246,7 @@ class PairRows:
 
 @contextmanager
 def positions(model: PreTrainedModel, at: Sequence[int]) -> Iterator[None]:
-    """Have a decoder look up position at[i] for row i, where it looks positions up at all."""
+    """Make a decoder with position embeddings use position at[i] for row i."""
     module = getattr(model.get_decoder(), "embed_positions", None)
     if module is None:
         yield
@@ -271,7 +271,7 @@ def positions(model: PreTrainedModel, at: Sequence[int]) -> Iterator[None]:
 
 
 def _moved(held: list[Pair], room: int, columns: int, rows: int, start: int) -> list[Pair]:
-    """Buffers (R, K, C, D) with what so many rows hold from column `start` on."""
+    """New buffers (R, K, C, D) with the contents of `rows` rows from column `start` on."""
     found = []
     for pair in held:
         keys, values = (x.new_zeros(room, x.shape[1], columns, x.shape[3]) for x in pair)
@@ -285,16 +285,16 @@ def _moved(held: list[Pair], room: int, columns: int, rows: int, start: int) -> 
 def _put(
     buffers: list[Pair], read: list[Pair], row: int, at: int, columns: slice, start: int
 ) -> None:
-    """Keep columns of a row that was read as row `at`, from column `start` on; the rest is zero."""
+    """Store columns of row `row` as row `at`, from column `start` on; the rest is zero."""
     for pair, given in zip(buffers, read, strict=True):
         for buffer, new in zip(pair, given, strict=True):
             own = new[row, :, columns]
-            buffer[at] = 0  # what stood there may be no numbers, which no mask would hide
+            buffer[at] = 0  # old contents may be NaN, which no mask hides
             buffer[at, :, start : start + own.shape[1]] = own
 
 
 def _seen(buffers: list[Pair], rows: int, start: int, length: int) -> Cache:
-    """What the rows hold in so many columns from `start` on; a token more goes after them."""
+    """A cache of `length` columns from `start` on, with room for one more token."""
     layers = []
     for keys, values in buffers:
         layer = RoomyLayer()

@@ -1,12 +1,12 @@
-"""Whether rows of an encoder-decoder come out together as they do alone: tried, not looked up.
+"""Tests whether rows of an encoder-decoder come out of shared passes as they do alone.
 
     pass      1   2   3
-    a, 9      o   o   o      who is asked, and how many tokens its prompt has
+    a, 9      o   o   o      the voice, and the length of its prompt
     a, 5      o   o   o
-    b, 12             o      joins when the others have written, after a longer prompt
+    b, 12             o      joins after the others have begun, with a longer prompt
     a, 7              o
 
-For an adapter, a is the adapter and b its base.
+To test an adapter, a is the adapter and b its base.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _BEFORE: Final = 2  # passes before others join
 
 
 def joins_pairs(model: PreTrainedModel, pad_id: int) -> bool:
-    """Whether a model's rows may begin at different tokens; no for what has no encoder."""
+    """Whether a model's rows may begin at different tokens; False without an encoder."""
     if not model.config.is_encoder_decoder:
         return False
     if getattr(model.config, "attention_type", None) == "block_sparse":
-        return False  # BigBird: a short text, tried or not, turns it to full attention for good
+        return False  # BigBird: any short text switches it to full attention permanently
     with turn(model):
         training = model.training
         model.eval()  # dropout would make two runs differ
@@ -43,13 +43,13 @@ def joins_pairs(model: PreTrainedModel, pad_id: int) -> bool:
         except torch.OutOfMemoryError:
             raise
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
-            return False  # it is called otherwise, or keeps something else than keys and values
+            return False  # it has another interface, or caches something other than keys and values
         finally:
             model.train(training)
 
 
 class PairTrial:
-    """Tries an adapter of an encoder-decoder beside its base, in a router that knows it."""
+    """Tests an adapter of an encoder-decoder together with its base, in a router that has it."""
 
     def __init__(self, pad_id: int) -> None:
         self._pad_id = pad_id
@@ -62,7 +62,7 @@ class PairTrial:
 
 
 class _Text:
-    """A prompt that a voice answers with tokens of the prompt, alone and in a row."""
+    """A prompt continued with its own tokens, alone and in a shared batch."""
 
     def __init__(self, voice: Voice, length: int, pad_id: int) -> None:
         self.voice, self.prompt = voice, _drawn(voice.model, length, pad_id)
@@ -73,7 +73,7 @@ class _Text:
 
 @torch.no_grad()
 def _tried(router: Router | None, a: Voice, b: Voice, pad_id: int) -> Iterator[Compared]:
-    """What rows of a and b give together, and each alone."""
+    """Logits of rows of a and b together, and of each alone."""
     rows = PairRows(2, a.model.device, router)
     texts = [_Text(a, length, pad_id) for length in _FIRST]
     _join(rows, texts, pad_id)
@@ -101,7 +101,7 @@ def _compared(rows: PairRows, texts: Sequence[_Text]) -> Iterator[Compared]:
 
 
 def _drawn(model: PreTrainedModel, length: int, pad_id: int) -> list[int]:
-    """Tokens of a prompt, none of which fills up rows."""
+    """Random tokens of a prompt, none of them padding."""
     high = model.get_input_embeddings().weight.shape[0]
     drawn = torch.randint(high, (length,), generator=torch.Generator().manual_seed(length))
     return [(token + 1) % high if token == pad_id else token for token in drawn.tolist()]

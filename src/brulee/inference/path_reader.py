@@ -1,15 +1,15 @@
-"""Reads a stream of branches: each token sees the tokens on the stack below it, and no others.
+"""Reads a stream of branches: each token attends to the tokens on the stack below it only.
 
 The stack holds the keys and values of one path from the beginning of a request to its end. In every
-layer a branch's own go to their depth on it, and its queries read it from the bottom up to there:
+layer, a branch's keys and values go to their depth, and its queries attend to all up to there:
 
     stack        |-- P trained --|---- what requests share ----|-- own --|
     the branch's queries see      '----------------------------------------'
 
-So nothing is padded, nothing is copied for those who share it, and only one path is ever held.
+Nothing is padded, shared prefixes are not copied, and only one path is in memory.
 
 Shapes: `T` tokens of a pass, `H` query heads, `K` key heads, `D` head width, `E` that of values,
-`P` trained positions, `S` positions seen, `N` positions asked for, `V` vocabulary.
+`P` trained positions, `S` positions attended to, `N` positions of logits, `V` vocabulary.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from brulee.inference.kept import Beginning
 from brulee.inference.reading import Pair, read
 from brulee.inference.same_bits import KEYS, ROWS, attended, filled, up
 
-# Given a layer, its stack and how much of it a request fills, keeps what it needs.
+# Stores what is needed, given a layer, its stack and how much of it a request fills.
 Keep = Callable[[int, Pair, int], None]
 
 
@@ -39,10 +39,10 @@ class Ending:
 
 
 class PathReader:
-    """Reads the passes of one stream, from the first to the last, with the model's attention.
+    """Reads the passes of one stream, from the first to the last.
 
-    What the stream begins with may be known by its keys and values, and is then not to be read.
-    `stacks` hold a path by layer, after the `trained` positions of a prefix.
+    The beginning of the stream may be `known` from the prefix cache and is then not read. `stacks`
+    hold a path by layer, after the `trained` positions of a prefix.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class PathReader:
         self._pass, self._masks, self._endings = part, {}, endings
         ids = torch.from_numpy(self.stream.ids[part.start : part.stop])
         depths = torch.from_numpy(self.stream.depths[part.start : part.stop])
-        # Enough for the rows that the last branch is widened by.
+        # Padding for the rounded-up last branch.
         spare = max(ROWS, part.branches[-1].start + up(part.branches[-1].tokens)) - len(ids)
         logits_NV = read(
             self.model,
@@ -94,7 +94,7 @@ class PathReader:
             for held, given in zip(stack, new, strict=True):
                 fresh = given[:, :, trained + branch.start : trained + branch.stop]
                 held[:, :, bottom : bottom + tokens] = fresh
-            # Rows beyond the branch are those of the next, which writes its own over them.
+            # Rows beyond the branch belong to the next one, which overwrites them.
             rows = slice(branch.start, branch.start + up(tokens))
             asked = query[:, :, rows]
             keys, values = (held[:, :, : up(bottom + tokens, KEYS)] for held in stack)
@@ -117,7 +117,7 @@ class PathReader:
         return self.stacks[layer]
 
     def _clear(self, layer: int, stack: Pair, stop: int) -> None:
-        """Have a stack hold numbers up to `stop`; all of a long one at once would take a while."""
+        """Zero a stack up to `stop`, step by step, since a long one would take a while."""
         start = self._cleared[layer]
         if start < stop:
             for held in stack:
@@ -127,7 +127,7 @@ class PathReader:
     def _mask(
         self, at: int, asked: torch.Tensor, bottom: int, keys: int, window: int | None
     ) -> torch.Tensor:
-        """What is added to the scores of a branch's queries, (T, S): nothing, or minus infinity."""
+        """The additive mask for the scores of a branch's queries, (T, S): 0 or minus infinity."""
         if (at, window) not in self._masks:
             key_S = torch.arange(keys, device=asked.device)
             own_T = torch.arange(asked.shape[2], device=asked.device) + bottom

@@ -1,4 +1,4 @@
-"""Prompts that one model reads, as a stream, and that become rows to be continued.
+"""Prompts that one model reads as a stream, turning them into rows to continue.
 
 Shapes: `N` prompts, `V` vocabulary.
 """
@@ -19,7 +19,7 @@ from brulee.inference.sharing import Group
 
 
 class Prompts:
-    """The prompts of a wave that one voice answers, in their order, in groups that share a part."""
+    """One voice's prompts of a wave, in order, in groups that share a prefix."""
 
     def __init__(
         self,
@@ -40,11 +40,11 @@ class Prompts:
 
     @property
     def waiting(self) -> int:
-        """Prompts that have not been read."""
+        """How many prompts have not been read."""
         return len(self.prompts) - self._next
 
     def admit(self, most: int, rows: Rows) -> torch.Tensor:
-        """Read the next prompts, at most so many, into rows: logits (N, V) after each."""
+        """Read at most `most` further prompts into rows; returns logits (N, V) after each."""
         chosen = list(range(self._next, min(self._next + most, len(self.prompts))))
         self._next += len(chosen)
         ends = [int(self._stream.paths[i][0]) for i in chosen]
@@ -62,13 +62,13 @@ class Prompts:
         return torch.stack([logits[end] for end in ends])
 
     def let_go(self, held: Collection[int]) -> None:
-        """Drop what groups share that no row, held or to come, reads any more."""
+        """Free the shared prefixes that no row, present or future, reads any more."""
         for group, shared in zip(self._groups, self._shared, strict=True):
             if group.stop <= self._next and id(shared) not in held:
                 shared.layers.clear()
 
     def _opened(self, prompt: int, rows: Rows) -> Keep:
-        """A new row for a prompt, and what keeps its keys and values as they are read."""
+        """Add a row for a prompt; returns what stores its keys and values as they are computed."""
         group = self._group_of[prompt]
         shared, tokens = self._shared[group], len(self.prompts[prompt])
         own = tokens - self._groups[group].tokens

@@ -1,4 +1,4 @@
-"""The next tokens of rows in one pass, each computed as the voice of its row does.
+"""One pass over new tokens of rows, each computed with its row's voice.
 
 Shapes: `N` tokens, `V` vocabulary.
 """
@@ -23,9 +23,9 @@ def push(
     device: torch.device,
     router: Router | None = None,
 ) -> torch.Tensor:
-    """Append tokens to every row; logits (N, V) after each of them, row by row.
+    """Append tokens to every row; returns logits (N, V) after each token, row by row.
 
-    `router` is needed where there is more than one voice, and knows them all.
+    `router` is needed if there is more than one voice, and must have them all.
     """
     counts = [len(own) for own in tokens]
     total = sum(counts)
@@ -54,7 +54,7 @@ def _read(
     device: torch.device,
     router: Router | None,
 ) -> torch.Tensor:
-    """Logits after each token, computed as its voice does."""
+    """Logits after each token, computed with its voice."""
     at = torch.arange(len(ids), device=device)
     read_T = torch.tensor(ids, device=device)
     position_T = torch.tensor(positions, device=device)

@@ -1,7 +1,7 @@
-"""A forward pass in which a reader, not the model, decides what each token's attention sees.
+"""A forward pass in which a reader, not the model, computes attention.
 
-The model is given its tokens end to end as one row, their positions and the reader; in every layer
-the reader is given the queries and the new keys and values, and keeps what it needs of them.
+The model gets tokens packed into one row, their positions and the reader; in every layer, the
+reader gets the queries and the new keys and values, and stores what it needs of them.
 
 Shapes: `T` tokens of the pass, `H` query heads, `K` key heads, `D` head width, `P` positions of a
 trained prefix, `N` positions asked for, `V` vocabulary.
@@ -70,18 +70,18 @@ def reading_attention(
     reader: Reader | None = None,
     **options: object,
 ) -> tuple[torch.Tensor, None]:
-    """Attention as whoever reads with the model computes it, `reader.attend`.
+    """Attention computed by the pass's reader, `reader.attend`.
 
-    Raises ValueError for what no reader computes exactly (logit soft-capping, attention sinks, a
-    dense mask).
+    Raises ValueError for what no reader computes exactly: logit soft-capping, attention sinks,
+    position biases, dense masks, dropout.
     """
     unsupported = [n for n in ("softcap", "s_aux", "position_bias") if options.get(n) is not None]
     if unsupported or attention_mask is not None or reader is None or dropout:
         what = ", ".join(unsupported) or "a dense mask, dropout or an attention without a reader"
         raise ValueError(f"reading a stream does not compute {what}")
     layer = int(module.layer_idx)  # type: ignore[arg-type]
-    # No reader asks for a linear map by what SameBits takes over, and each of the many small things
-    # it asks of tensors would be handed there.
+    # Readers call no function that SameBits overrides, and its dispatch would slow down their many
+    # small tensor operations.
     with torch._C.DisableTorchFunction():
         return reader.attend(layer, query, (key, value), scaling, sliding_window), None
 

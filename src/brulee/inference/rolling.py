@@ -1,12 +1,12 @@
-"""The likelihood of texts longer than a model reads, window by window.
+"""Rolling log-likelihood of texts longer than the model's context, window by window.
 
     text        |------------------------------------|
     windows     s|--- scored ---|
                          |- read |--- scored ---|
                                    |--- read ---| scored |
 
-Every token is scored once. The first window follows the token that begins a text; the last reads as
-much of what stands before it as the model can.
+Every token is scored once. The first window follows the token that begins a text; the last one
+reads as much of the preceding text as fits.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def rolling(
     window: int,
     context: int = 1,
 ) -> list[Likelihood]:
-    """How likely every token of each text is, its first after `begin`, read `window` at a time.
+    """Each text's log-likelihood after `begin`, in windows of `window` tokens.
 
-    A window but the first reads at least `context` tokens before the first that it scores. Raises
-    ValueError for a window that leaves no token to be scored.
+    Every window but the first reads at least `context` tokens before those it scores. Raises
+    ValueError for a window that leaves no token to score.
     """
     parts = [windows(text, begin, window, context) for text in texts]
     found = iter(engine.loglikelihood([part for of_text in parts for part in of_text]))

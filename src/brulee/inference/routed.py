@@ -1,4 +1,4 @@
-"""A module of the base, and what several adapters make of it, each for the tokens that are its own.
+"""A module of the base with the changes of several adapters, each applied to its own tokens.
 
 Shapes: `T` tokens of a pass, `N` tokens of one adapter, `D` width, `I` inputs, `O` outputs, `R` one
 adapter's rank, `S` the ranks of several.
@@ -21,22 +21,22 @@ from brulee.models.hooks import Adds
 
 
 class UnroutableError(Exception):
-    """An adapter, or a model, whose tokens cannot go through a pass beside those of others."""
+    """Raised for an adapter or a model whose tokens cannot share a pass with others."""
 
 
 class Part(Protocol):
     """What an adapter does to the rows (N, D) of one module."""
 
     def before(self, x: torch.Tensor) -> torch.Tensor:
-        """What the base's module is given instead of x."""
+        """The input of the base's module, in place of x."""
 
     def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        """What stands in for what the base's module made of that."""
+        """The output, in place of the base module's `out`."""
 
 
 @dataclass(frozen=True)
 class Owned:
-    """Tokens of one adapter: their places (N) in a pass, and the same filled up to full rows."""
+    """Tokens of one adapter: their places (N) in a pass, and the same padded to a full block."""
 
     name: str
     places: torch.Tensor
@@ -44,7 +44,7 @@ class Owned:
 
     @classmethod
     def at(cls, name: str, places: Sequence[int], device: torch.device) -> Owned:
-        """Filled up, because the bits of a product depend on how few rows it has."""
+        """Padded, because a product's rounding depends on its number of rows if that is small."""
         spare = up(len(places)) - len(places)
         own = torch.tensor(places, device=device)
         return cls(name, own, torch.cat([own, own[:1].expand(spare)]))
@@ -52,14 +52,14 @@ class Owned:
 
 @dataclass
 class Routes:
-    """Which tokens of the pass that is being computed belong to whom; the base's to nobody."""
+    """Which tokens of the current pass belong to which adapter; the base's belong to none."""
 
     tokens: int = 0
     owned: Sequence[Owned] = field(default_factory=tuple)
     _masks: dict[tuple[Any, ...], torch.Tensor] = field(default_factory=dict)
 
     def begin(self, names: Sequence[str | None], device: torch.device) -> None:
-        """Before a pass whose token i is the adapter's names[i]."""
+        """Prepare a pass whose token i belongs to adapter names[i]."""
         places: dict[str, list[int]] = {}
         for at, name in enumerate(names):
             if name is not None:
@@ -68,11 +68,11 @@ class Routes:
         self.owned = [Owned.at(name, at, device) for name, at in places.items()]
 
     def end(self) -> None:
-        """After it."""
+        """Forget the pass."""
         self.owned, self._masks = (), {}
 
     def mask(self, names: Sequence[str], ranks: Sequence[int], like: torch.Tensor) -> torch.Tensor:
-        """(T, S): one where a token is of the adapter that a column is of, else zero."""
+        """(T, S): one where token and column belong to the same adapter, else zero."""
         key = (*names, *ranks, like.dtype)
         if key not in self._masks:
             mask_TS = like.new_zeros(self.tokens, sum(ranks))
@@ -86,11 +86,11 @@ class Routes:
     def rows(self, x: torch.Tensor) -> torch.Tensor:
         """The tokens of x, (1, T, ...), (T, 1, ...) or (T, ...), as (T, ...) in the same memory.
 
-        Raises UnroutableError where they are not to be told apart.
+        Raises UnroutableError if x does not have one row per token.
         """
         if x.ndim >= 3 and x.shape[:2] == (1, self.tokens):
             return x[0]
-        # A width of one is no sequence of one, but where these are ids.
+        # A trailing 1 is a sequence length only with a width after it, or for ids.
         if x.shape[:2] == (self.tokens, 1) and (x.ndim >= 3 or not x.is_floating_point()):
             return x[:, 0]
         if x.shape[0] == self.tokens:
@@ -101,7 +101,7 @@ class Routes:
 
 
 class Routed(nn.Module):
-    """A module of the base, and what adapters make of it for the tokens that are theirs."""
+    """A module of the base, with adapters' changes for their own tokens."""
 
     def __init__(self, base_layer: nn.Module, routes: Routes) -> None:
         super().__init__()
@@ -112,19 +112,19 @@ class Routed(nn.Module):
         self._stacks: list[_Stack] = []
 
     def forget(self, name: str) -> None:
-        """Let go of what an adapter makes of it."""
+        """Remove an adapter's change."""
         self.parts.pop(name, None)
         self._stacked_of, self._stacks = (), []
 
     def __getattr__(self, name: str) -> Any:
-        """Of the module itself what it is asked for: its weight, its sizes."""
+        """Delegate other attributes to the module: its weight, its sizes."""
         try:
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("base_layer"), name)
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """X (1, T, ...) -> what the base's module makes of it, corrected row by row."""
+        """X (1, T, ...) -> the base module's output, corrected row by row."""
         routes = self._routes
         owned = [one for one in routes.owned if one.name in self.parts]
         if not owned:
@@ -144,7 +144,7 @@ class Routed(nn.Module):
         return out
 
     def _stacks_of(self, owned: Sequence[Owned], dtype: torch.dtype) -> list[_Stack]:
-        """Low-rank corrections of these adapters, kept until others are asked for."""
+        """Low-rank corrections of these adapters, cached until others are requested."""
         low = {one.name: part for one in owned if (part := _low_rank(self.parts[one.name]))}
         key = (dtype, *((name, id(part)) for name, part in low.items()))
         if key != self._stacked_of:
@@ -184,14 +184,14 @@ class _Stack:
 
 
 def _low_rank(part: Part) -> LoRALinear | None:
-    """The part, if all that it does is to add a low-rank correction."""
+    """The part, if it only adds a low-rank correction."""
     if isinstance(part, LoRALinear) and part.lora_magnitude_vector is None:
         return part
     return None
 
 
 class Hook:
-    """Branches that adapters add to what a module gives."""
+    """Branches that adapters add to a module's output."""
 
     def __init__(self, module: nn.Module, routes: Routes) -> None:
         self.parts: dict[str, Adds] = {}
@@ -199,7 +199,7 @@ class Hook:
         self._handle = module.register_forward_hook(self._add, with_kwargs=True)
 
     def off(self) -> None:
-        """Take it off."""
+        """Remove the hook."""
         self._handle.remove()
 
     def _add(
@@ -209,7 +209,7 @@ class Hook:
         if not owned:
             return output
         x = self._routes.rows(inputs[0] if inputs else next(iter(named.values())))
-        total = first_of(output).clone()  # it may be what the module was given
+        total = first_of(output).clone()  # it may be the module's input
         rows = self._routes.rows(total)
         for one in owned:
             own, made = (side.index_select(0, one.filled) for side in (x, rows))
@@ -219,7 +219,7 @@ class Hook:
 
 
 class Instead:
-    """A module of an adapter's view that stands for the base's, with parameters of its own."""
+    """A module of an adapter's view that replaces the base's, with its own parameters."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -229,6 +229,6 @@ class Instead:
         return x
 
     def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        """What the module makes of x."""
+        """The module's output for x."""
         made: torch.Tensor = self._module(x)
         return made

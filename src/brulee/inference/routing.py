@@ -1,4 +1,4 @@
-"""Tokens of several adapters in one pass: the base computes all, each adapter corrects its own.
+"""Mixed-adapter batching: the base computes all tokens of a pass, each adapter corrects its own.
 
     tokens        a a a b b - c c        every token goes through the base's map once
     q_proj        W x
@@ -6,20 +6,20 @@
                         + B_b A_b x
                               * l_c
 
-The base's weights are read once a pass, whoever asks, and who owns which token is put into indices
-once, for all layers. What an adapter does to a module is found by comparing its view of the base
-(methods/swapping.py) with the base itself, module by module:
+The base's weights are read once per pass for all adapters, and the indices of each adapter's tokens
+are built once for all layers. What an adapter does to a module is found by comparing its view of
+the base (methods/swapping.py) with the base itself, module by module:
 
-    another module in its place (`Wrapper`)    what it does before and after the original
+    a wrapped module (`Wrapper`)               what it does before and after the original
     a hook that adds a branch (`Adds`)         the branch
-    parameters of its own                      the whole module, for its rows alone
+    its own parameters                         the whole module, for its rows only
     a prefix (`Prefixes`)                      positions; keys and values are in the cache by then
 
-Low-rank corrections of several adapters are stacked: one product with all A's, of which a token
-keeps its own adapter's part, and one with all B's.
+Low-rank corrections of several adapters are stacked: one product with all A's, masked to each
+token's own adapter, and one with all B's.
 
-What is found is tried on a few tokens before it is believed. An adapter that does anything else, or
-writes into the base's memory, is refused, and answers its requests in passes of its own.
+The result is verified on a few tokens. An adapter that does anything else, or writes into the
+base's memory, is rejected, and its requests get separate passes.
 
 Shapes: `T` tokens of a pass, `H` query heads, `K` key heads, `D` head width, `P` a prefix's length.
 """
@@ -46,25 +46,25 @@ from brulee.models.hooks import Adds, Prefixes, Refreshes
 from brulee.models.turns import turn
 
 _TRIED = 2 * ROWS  # tokens
-_TRIAL = ""  # what an adapter is called while it is tried
+_TRIAL = ""  # the name of an adapter while it is tried
 
-Compared = tuple[torch.Tensor, torch.Tensor]  # logits beside others', and alone
+Compared = tuple[torch.Tensor, torch.Tensor]  # logits in a mixed pass, and alone
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What an adapter does: paths, parts, and which are hooks; and positions that it reserves."""
+    """What an adapter does: (path, part, whether it is a hook), and positions that it reserves."""
 
     parts: tuple[tuple[str, Any, bool], ...]
     reserved: int
 
 
 class Router:
-    """A view of the base in which every token is computed as the adapter that it belongs to does.
+    """A view of the base in which every token is computed with its own adapter.
 
-    `names` are those that can be mixed. Whatever is in force is so for the thread that holds the
-    model's turn. `trial` gives logits to be compared of (router, base, name, view), an adapter's
-    that the router was just told of; without it tokens are tried as they stand in a stream.
+    `names` are the adapters that can be mixed. Settings apply to the thread that holds the model's
+    turn. `trial(router, base, name, view)` yields pairs of logits to compare for an adapter just
+    added; without it, tokens are tried in a stream.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Router:
         self._plain, self._trial = plain, trial
         self.model = view_of(plain)
         self._routes = Routes()
-        self._shifts: dict[str, int] = {}  # positions that stand before an adapter's documents
+        self._shifts: dict[str, int] = {}  # reserved positions before an adapter's documents
         self._hooks: dict[str, Hook] = {}
 
     @property
@@ -85,11 +85,11 @@ class Router:
         return list(self._shifts)
 
     def add(self, name: str, view: PreTrainedModel, attached: Attached) -> None:
-        """Learn what an adapter does. Raises UnroutableError, and then has learned nothing."""
+        """Learn what an adapter does and mix its tokens; on UnroutableError nothing has changed."""
         self.put(name, self.learn(view, attached))
 
     def learn(self, view: PreTrainedModel, attached: Attached) -> Learned:
-        """What an adapter does, tried. Raises UnroutableError where its tokens cannot be mixed."""
+        """What an adapter does, verified. Raises UnroutableError if its tokens cannot be mixed."""
         if not attached.beside:
             raise UnroutableError("it writes into the base's memory")
         learned = Learned(tuple(_differences(self._plain, view)), attached.reserved)
@@ -101,13 +101,13 @@ class Router:
         return learned
 
     def put(self, name: str, learned: Learned) -> None:
-        """Mix the tokens of an adapter from now on."""
+        """Mix an adapter's tokens from now on."""
         for path, part, hooked in learned.parts:
             (self._hooked if hooked else self._routed)(path).parts[name] = part
         self._shifts[name] = learned.reserved
 
     def remove(self, name: str) -> None:
-        """Forget an adapter; what nobody changes any more is the base's own again."""
+        """Remove an adapter, and restore modules that no adapter changes any more."""
         self._shifts.pop(name, None)
         for path, hook in list(self._hooks.items()):
             hook.parts.pop(name, None)
@@ -122,9 +122,9 @@ class Router:
 
     @contextmanager
     def computing(self, names: Sequence[str | None], device: torch.device) -> Iterator[list[int]]:
-        """In this block `model` computes token i of a pass as names[i] does.
+        """In this block, `model` computes token i of a pass with adapter names[i].
 
-        Gives what is to be added to each token's position.
+        Yields the offset of each token's position.
         """
         with turn(self.model):
             self._routes.begin(names, device)
@@ -149,7 +149,7 @@ class Router:
 
     @torch.no_grad()
     def _try(self, name: str, view: PreTrainedModel) -> None:
-        """Everything comes out as it does alone, or an UnroutableError is raised."""
+        """Raise UnroutableError unless mixed tokens come out as they do alone."""
         try:
             for found, alone in (
                 self._in_a_stream(name, view)
@@ -165,7 +165,7 @@ class Router:
             raise UnroutableError(str(error)) from None
 
     def _in_a_stream(self, name: str, view: PreTrainedModel) -> Iterator[Compared]:
-        """Every other token is the adapter's, none sees another."""
+        """Every other token is the adapter's; each attends to itself only."""
         names = [name if at % 2 else None for at in range(_TRIED)]
         with self.computing(names, self._plain.device) as shifts:
             found = self._tokens(self.model, shifts)
@@ -178,7 +178,7 @@ class Router:
 
     @torch.no_grad()
     def _tokens(self, model: PreTrainedModel, shifts: Sequence[int] = ()) -> torch.Tensor:
-        """Logits after some tokens, each of which sees itself alone, at shifted positions."""
+        """Logits after some tokens at shifted positions, each attending to itself only."""
         device = model.device
         high = model.get_input_embeddings().weight.shape[0]
         ids = torch.randint(high, (_TRIED,), generator=torch.Generator().manual_seed(0))
@@ -188,13 +188,13 @@ class Router:
 
 
 def come_out_alike(found: torch.Tensor, alone: torch.Tensor) -> bool:
-    """Whether logits are the same but for rounding."""
+    """Whether logits are equal up to rounding."""
     tolerance = 1e-3 if alone.dtype == torch.float32 else 0.05
     return bool((found - alone).abs().max() <= tolerance * alone.abs().max())
 
 
 class _OwnValues:
-    """Attention in which a token sees itself alone."""
+    """Attention in which a token attends to itself only."""
 
     def attend(
         self,
@@ -211,9 +211,9 @@ class _OwnValues:
 
 
 def _differences(plain: PreTrainedModel, view: PreTrainedModel) -> Iterator[tuple[str, Any, bool]]:
-    """Where a view does anything else than the base: path, part, and whether it is a hook.
+    """Where a view differs from the base: path, part, and whether it is a hook.
 
-    Raises UnroutableError for what cannot be done to some tokens alone.
+    Raises UnroutableError for a change that cannot be limited to some tokens.
     """
     for path, module in plain.named_modules():
         other = view.get_submodule(path)

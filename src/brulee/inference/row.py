@@ -1,4 +1,4 @@
-"""A row that is being generated, and what has to be known of how rows' keys and values are held."""
+"""A row that is being generated, and the interface of what holds rows' keys and values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from brulee.inference.reading import Pair, Reader
 
 @dataclass(frozen=True, eq=False)
 class Voice:
-    """Who answers: the base as the adapter of that name makes it compute; None: as it is."""
+    """Who answers: the base with the adapter of that name, or without any if None."""
 
     name: str | None
     model: PreTrainedModel
@@ -22,16 +22,16 @@ class Voice:
 
 @dataclass(eq=False)
 class Shared:
-    """What the rows of a group have in common: L tokens' keys and values by layer.
+    """The keys and values of the prefix that the rows of a group share, by layer.
 
-    Of each layer's so many are `laid` there yet.
+    `laid` counts the positions stored so far, by layer.
     """
 
     layers: dict[int, Pair] = field(default_factory=dict)
     laid: dict[int, int] = field(default_factory=dict)
 
     def lay(self, kind: type[Held], layer: int, stack: Pair, length: int, stop: int) -> None:
-        """Lay aside what a stack holds up to `stop`, of `length` positions, if it is not yet."""
+        """Store a stack's positions up to `stop`, of `length`, unless they are stored already."""
         if layer not in self.layers:
             self.layers[layer] = kind.common(stack, length)
         start = self.laid.get(layer, 0)
@@ -42,9 +42,9 @@ class Shared:
 
 @dataclass
 class Row:
-    """How many positions a row has of its own, what stands before, its next one, and who answers.
+    """A row of `shared` positions of its group and `own` ones; its next token is at `position`.
 
-    `shared` counts a trained prefix, `position` does not.
+    `shared` includes a trained prefix, `position` does not.
     """
 
     group: Shared
@@ -55,7 +55,7 @@ class Row:
 
 
 def closed_up(count: int, gone: Sequence[int]) -> list[int]:
-    """Which of so many rows are where, once the last ones have taken the places of those gone."""
+    """The former index of the row at each place, once the last rows have replaced those gone."""
     order = list(range(count))
     for at in sorted(gone, reverse=True):
         last = order.pop()
@@ -65,9 +65,9 @@ def closed_up(count: int, gone: Sequence[int]) -> list[int]:
 
 
 class Held(Reader, Protocol):
-    """Keys and values of rows. Shapes: stacks (1, K, S, D); the rest is for each kind to say."""
+    """Holds keys and values of rows. Stacks are (1, K, S, D); other shapes depend on the kind."""
 
-    several: bool  # whether a row may be given several tokens at once
+    several: bool  # whether a row can take several tokens in one pass
 
     def __init__(self, most: int, room: int) -> None:
         """Room for `most` rows of `room` tokens."""
@@ -78,16 +78,16 @@ class Held(Reader, Protocol):
 
     @staticmethod
     def lay(common: Pair, stack: Pair, start: int, stop: int) -> None:
-        """Put positions from start to stop of a stack there."""
+        """Copy positions start to stop of a stack into `common`."""
 
     def fill(self, layer: int, at: int, stack: Pair, bottom: int, top: int) -> None:
-        """Keep positions from bottom to top of a stack as row `at`'s own."""
+        """Store positions bottom to top of a stack as row `at`'s own."""
 
     def copy(self, moves: Sequence[tuple[int, int]], own: int) -> None:
-        """For each (place, row): put the first `own` positions of that row, as it was, there."""
+        """For each (place, row), copy the first `own` positions of that former row to the place."""
 
     def reserve(self, most: int, room: int, rows: int, own: int) -> None:
-        """Have room for `most` rows of `room` tokens, not fewer; keep `own` of so many rows."""
+        """Resize to `most` rows of `room` tokens; keep the first `own` tokens of `rows` rows."""
 
     def begin(self, rows: Sequence[Row], counts: Sequence[int], device: torch.device) -> None:
-        """Before so many tokens of each row are read, which stand in the pass in this order."""
+        """Prepare a pass that reads counts[i] tokens of each row i, in this order."""

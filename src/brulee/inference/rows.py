@@ -1,11 +1,11 @@
-"""The rows that are being generated: what each holds, and attention of its new tokens to that.
+"""The rows that are being generated: their keys and values, and attention of new tokens to them.
 
-    row 0    |---- shared by its group ----|-- own prompt --|- written -|
-    row 1    |             "               |- own -|-- written --|
-    row 2    |-- another group's --|------- own -------|- written -|
+    row 0    |---- shared by its group ----|-- own prompt --|- generated -|
+    row 1    |             "               |- own -|-- generated --|
+    row 2    |-- another group's --|------- own -------|- generated -|
 
-What a group shares is held once; rows' own keys and values lie side by side in buffers of one
-length. How they lie, and how attention is computed, is up to the kind of `Held`.
+A group's shared prefix is held once; rows' own keys and values lie side by side in buffers of one
+length. Their layout, and how attention is computed, depends on the kind of `Held`.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Rows:
 
     @property
     def several(self) -> bool:
-        """Whether a row may be given several tokens at once."""
+        """Whether a row can take several tokens in one pass."""
         return bool(self._held) and all(held.several for held in self._held.values())
 
     def reserve(self, most: int, room: int) -> None:
-        """Have room for so many rows, at least those there are, with so many own tokens."""
+        """Resize to `most` rows, no fewer than there are, of `room` own tokens."""
         if (most, room) != (self.most, self.room):
             own = max((row.own for row in self.rows), default=0)
             for held in self._held.values():
@@ -43,7 +43,7 @@ class Rows:
         self.most, self.room = most, room
 
     def keep(self, layer: int, at: int, stack: Pair, top: int) -> None:
-        """Keep what a stack holds up to `top` for row `at`, as it is read."""
+        """Store a stack's positions up to `top` for row `at` as they are computed."""
         row = self.rows[at]
         row.shared = top - row.own
         kind = kind_of(stack)
@@ -54,7 +54,7 @@ class Rows:
         self._held[kind].fill(layer, at, stack, row.shared, top)
 
     def drop(self, gone: Sequence[int]) -> list[int]:
-        """Forget rows; returns which of the rows before is now at each place."""
+        """Remove rows; returns the former index of the row now at each place."""
         order = closed_up(len(self.rows), gone)
         for at, old in enumerate(order):
             for held in self._held.values() if at != old else ():
@@ -72,21 +72,21 @@ class Rows:
         self.rows = [Row(**vars(self.rows[p])) for p in parents]
 
     def begin(self, counts: Sequence[int], device: torch.device) -> Reader:
-        """Before so many tokens of each row are read; returns what reads them."""
+        """Prepare a pass over counts[i] tokens of each row i; returns its reader."""
         assert self._held, "rows are filled before they are continued"
         for held in self._held.values():
             held.begin(self.rows, counts, device)
         return _ByLayer(self._of_layer) if len(self._held) > 1 else next(iter(self._held.values()))
 
     def end(self, counts: Sequence[int]) -> None:
-        """After so many more tokens of each row are held."""
+        """Record that the pass added counts[i] tokens to each row i."""
         for row, count in zip(self.rows, counts, strict=True):
             row.own += count
             row.position += count
 
 
 class _ByLayer:
-    """Attention of layers that are not all held alike, as their heads are of several widths."""
+    """Attention of layers that are held in different ways, since their head widths differ."""
 
     def __init__(self, held: Mapping[int, Held]) -> None:
         self._held = held
@@ -99,10 +99,10 @@ class _ByLayer:
         scaling: float | None,
         window: int | None,
     ) -> torch.Tensor:
-        """Attention of one layer, as what holds it computes it."""
+        """Attention of one layer, computed by what holds it."""
         return self._held[layer].attend(layer, query, new, scaling, window)
 
 
 def kind_of(stack: Pair) -> type[Held]:
-    """How rows hold keys and values such as these."""
+    """The class that holds keys and values such as these."""
     return HeldInC if HeldInC.fits(stack) else HeldTensors

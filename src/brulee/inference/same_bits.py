@@ -1,16 +1,16 @@
-"""Products and attention of few rows, in fp32 to the same bits whatever else is computed.
+"""Batch-invariant linear maps and attention: in fp32 on a CPU, bitwise the same in any batch.
 
-A score should depend on its request alone: not on the batch, nor on how work is cut into passes.
-What PyTorch calls on a CPU does not see to that. MKL's matrix products sum in another order for few
-rows, for some numbers of rows in the middle, and for other numbers of terms; fused attention cuts
-its work by the number of queries and of keys. Here
-- a linear map is a loop of ours, in which each value is one sum in the order of its terms
-  (kernels/products.c), and attention two products by the same loop;
-- experts' products of all their tokens at once are taken an expert at a time, by the same maps.
-With AVX-512 a linear map goes through oneDNN, whose sums were seen there not to depend on the
-number of rows from two on, and attention's second product, over the keys, is taken in blocks of as
-many terms each and added up in their order. So it is without a C compiler, where MKL's kernels for
-AVX2 do not keep to it.
+A score should depend on its request only: not on the batch, nor on the division into passes.
+PyTorch on a CPU does not ensure that. MKL's matrix products sum in a different order for few rows,
+for some intermediate numbers of rows, and for other numbers of terms; fused attention divides its
+work by the numbers of queries and keys. Here
+- a linear map is a C loop of ours, in which each value is one sum in the order of its terms
+  (kernels/products.c), and attention is two products by the same loop;
+- grouped products of experts are computed one expert at a time, by the same maps.
+With AVX-512, a linear map goes through oneDNN, whose sums were found not to depend on the number of
+rows from two on, and attention's second product, over the keys, is computed in blocks of equal size
+that are added in order. Without a C compiler it is the same, but MKL's kernels for AVX2 do not
+guarantee it.
 
 Shapes: `T` queries, `S` keys, `H` query heads, `K` key heads, `G` = H / K, `D` head width, `E` that
 of values.
@@ -29,13 +29,13 @@ from transformers import PreTrainedModel
 
 from brulee.models.kernels import kernel
 
-# Of rows in a pass, a multiple, where linear maps are not loops of ours: MKL sums a row of a small
-# product in another way where there are fewer than about eight.
+# Rows of a pass are padded to a multiple of this where linear maps are not loops of ours: MKL sums
+# in a different order for fewer than about eight rows.
 ROWS = 16
 KEYS = 192
-_GROUPED = getattr(torch, "_grouped_mm", None)  # what transformers computes experts with
+_GROUPED = getattr(torch, "_grouped_mm", None)  # transformers computes experts with it
 _OPERATOR = type(torch.ops.aten.add)
-# PyTorch is built without it for some systems, where linear maps stay as they are without our loop.
+# Some builds of PyTorch lack it; there, linear maps without our loop stay unchanged.
 _ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
@@ -45,9 +45,9 @@ def up(count: int, step: int = ROWS) -> int:
 
 
 def filled(count: int, model: PreTrainedModel) -> int:
-    """How many rows a pass has to have for the bits of `count` of them to be theirs.
+    """The number of rows that a pass needs for `count` of them to be batch-invariant.
 
-    No more where linear maps are loops of ours: a single row then takes half the time of 16.
+    No more than `count` with loops of ours, where a single row takes half the time of 16.
     """
     like = model.get_input_embeddings().weight
     plain = like.dtype == torch.float32 and like.device.type == "cpu"
@@ -60,12 +60,12 @@ def _by_onednn() -> bool:
 
 
 def _loop(x: torch.Tensor) -> Callable[..., None] | None:
-    """The loop that computes linear maps of x, (N, I) in fp32 on a CPU; None where oneDNN does."""
+    """The C loop for linear maps of x, (N, I) in fp32 on a CPU; None if oneDNN or PyTorch does."""
     return None if _by_onednn() else kernel("linear", x)
 
 
 class SameBits(TorchFunctionMode):
-    """In this block a linear map of fp32 on a CPU gives a row the same bits beside any others."""
+    """In this block, fp32 linear maps on a CPU give a row the same bits in any batch."""
 
     def __torch_function__(
         self,
@@ -74,12 +74,12 @@ class SameBits(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Take over what the linear maps of models and of methods come down to."""
+        """Replace the functions that linear maps of models and methods call."""
         del types
         if func is F.linear and not kwargs and _plain(args[0]) and _plain(args[1]):
             return _linear(*args)
         if func is torch.addmm and not kwargs and _plain(args[1]) and _plain(args[2]):
-            bias, rows, weight = args  # GPT-2's maps, whose weights lie the other way
+            bias, rows, weight = args  # GPT-2's maps, whose weights are transposed
             return _linear(rows, weight.t(), bias)
         if _is_grouped(func) and _plain(args[0]) and _plain(args[1]):
             return _grouped(args[0], args[1], kwargs["offs"] if kwargs else args[2])
@@ -89,12 +89,12 @@ class SameBits(TorchFunctionMode):
 def _is_grouped(func: Any) -> bool:
     if func is _GROUPED:
         return True
-    # Whatever is asked of a tensor comes by here, and a name takes longer to write than a type.
+    # This runs for every tensor operation, and comparing types is faster than formatting names.
     return isinstance(func, _OPERATOR) and str(func) == "transformers.grouped_mm_fallback"
 
 
 def _grouped(rows_SI: torch.Tensor, weight_EIO: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
-    """Rows that are sorted by expert, each times its expert's weight: the last row is at an end."""
+    """Rows (S, I) sorted by expert, times their expert's weight; `ends` are cumulative counts."""
     out_SO, start = rows_SI.new_zeros(len(rows_SI), weight_EIO.shape[2]), 0
     for weight_IO, end in zip(weight_EIO, ends.tolist(), strict=True):
         if end > start:
@@ -123,7 +123,7 @@ def _linear(
     run = _loop(x)
     if run is not None:
         return _by_loop(run, rows, weight, bias).view(shape)
-    if len(rows) == 1:  # one row has a kernel of its own
+    if len(rows) == 1:  # a single row would use another kernel
         rows = rows.expand(2, -1).contiguous()
     out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
     return out[: x.shape[:-1].numel()].view(shape)
@@ -135,7 +135,7 @@ def _by_loop(
     weight: torch.Tensor,
     bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Rows (N, I), a weight (O, I) however it lies in memory; (N, O)."""
+    """Rows (N, I) times a weight (O, I) of any strides; (N, O)."""
     rows, bias = rows.contiguous(), bias if bias is None else bias.contiguous()
     out = rows.new_empty(len(rows), len(weight))
     run(rows, weight, bias, out, len(rows), rows.shape[1], len(weight), *weight.stride())
@@ -149,7 +149,7 @@ def attended(
     mask_TS: torch.Tensor,
     scaling: float | None,
 ) -> torch.Tensor:
-    """Attention with a mask that is added: query (1, H, T, D), key (1, K, S, D); (1, T, H, E)."""
+    """Attention with an additive mask: query (1, H, T, D), key (1, K, S, D); (1, T, H, E)."""
     if query.dtype == torch.float32 and query.device.type == "cpu":
         return _by_products(query[0], key[0], value[0], mask_TS, scaling)[None]
     out = F.scaled_dot_product_attention(

@@ -1,4 +1,4 @@
-"""The next token from logits: greedy, or drawn with temperature and nucleus cut."""
+"""The next token from logits: greedy, or sampled with temperature and top-p."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import torch
 from brulee.errors import InputError
 from brulee.inference.json_form import Form
 
-NO_TOKEN: Final = -1  # what is chosen where the model's logits are not numbers
-_SEEDS: Final = 2**64  # what a generator takes as its seed
-_COLDEST: Final = 1e-30  # below it logits would no longer be finite; the likeliest token is certain
+NO_TOKEN: Final = -1  # chosen where the model's logits are NaN
+_SEEDS: Final = 2**64  # a generator's seed must be below this
+_COLDEST: Final = 1e-30  # below it logits would overflow; the top token is certain anyway
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How tokens are chosen, and where a completion ends; temperature 0 is greedy.
 
-    A text of `stop` ends it and is not part of it. With `beams` above 1 the likeliest completion
-    found by a search that wide is taken, its log-probability divided by tokens ** length_penalty.
-    With a `form` every completion has to be of it. Raises InputError for a number that means
-    nothing, naming it, and for a search within a form.
+    A text of `stop` ends it and is excluded. With `beams` above 1, a beam search of that width
+    picks the completion with the highest log-probability / tokens ** length_penalty. `form`
+    constrains every completion. Raises InputError naming an invalid number, and for beam search
+    with a form.
     """
 
     max_new_tokens: int = 96
@@ -55,7 +55,7 @@ class Sampling:
 
 
 def generators(sampling: Sampling, numbers: Sequence[int]) -> list[torch.Generator]:
-    """One random stream a request, so that what it draws does not depend on its neighbours."""
+    """One random stream per request, so that its samples do not depend on the rest of the batch."""
     seeds = [(sampling.seed * 1_000_003 + i) % _SEEDS for i in numbers]
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
@@ -65,7 +65,7 @@ def next_tokens(
 ) -> torch.Tensor:
     """The chosen token of each row, shape (B,); NO_TOKEN where a logit is NaN."""
     if sampling.temperature == 0.0:
-        tokens_B = logits_BV.argmax(dim=-1)  # a NaN is the largest
+        tokens_B = logits_BV.argmax(dim=-1)  # NaN counts as the largest
         wrong_B = logits_BV.gather(-1, tokens_B[:, None])[:, 0].isnan()
         return tokens_B.masked_fill(wrong_B, NO_TOKEN)
     temperature = max(sampling.temperature, _COLDEST)
@@ -81,7 +81,7 @@ def next_tokens(
 
 
 def _nucleus(probabilities_BV: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Keep the smallest set of tokens whose mass reaches top_p, the likeliest one in any case.
+    """Keep the smallest set of tokens whose mass reaches top_p, at least the top token.
 
     Holtzman et al. 2020.
     """

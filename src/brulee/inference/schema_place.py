@@ -1,4 +1,4 @@
-"""Where in a JSON Schema the trouble lies, of which a compiler says only what it is, or nothing."""
+"""Locates a problem in a JSON Schema that the grammar's compiler reports without its place."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _LISTED: Final = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 _ALONE: Final = ("items", "additionalItems", "additionalProperties", "not", "if", "then", "else")
 _VALUES: Final = ("const", "enum")
 _BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-_MOST: Final = 500  # parts that are tried
+_MOST: Final = 500  # parts tried at most
 _PLAIN: Final = re.compile(r"[\w$-]+")
-# What is sure to come through a conversion to binary and back.
+# Numbers within these survive a conversion to binary and back.
 _WHOLE: Final = 2**53
 _DIGITS, _POWERS = 15, 22
 
@@ -23,10 +23,10 @@ _DIGITS, _POWERS = 15, 22
 def place_of(
     schema: Mapping[str, Any], problem: str, problem_of: Callable[[Mapping[str, Any]], str]
 ) -> str:
-    """The innermost part of which the same problem is told, as ".properties.age"; "" for all of it.
+    """The innermost part with the same problem, such as ".properties.age"; "" for the whole.
 
-    A part is tried with the definitions that it may refer to. Of a schema with more than `_MOST`
-    parts on the way, it is the innermost that was found by then.
+    A part is tried with the definitions that it may refer to. After `_MOST` parts, the search
+    stops with the innermost one found.
     """
     shared = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
     place, part, left = "", schema, _MOST
@@ -43,10 +43,10 @@ def place_of(
 
 
 def inexact_number(schema: Mapping[str, Any]) -> tuple[str, str] | None:
-    """A number that a compiler would round, and its place; None where there is none.
+    """The place and text of a number that the compiler would round; None without one.
 
-    Llguidance has numbers as 64 bits: of 1234567890123456789 in an enum it writes another. Bounds
-    beyond whole numbers of 64 bits are left to it.
+    Llguidance stores numbers as 64-bit floats, so it would change 1234567890123456789 in an enum.
+    Bounds beyond 64-bit integers are left to it.
     """
     left: list[tuple[str, Any]] = [("", schema)]
     while left:
@@ -62,7 +62,7 @@ def inexact_number(schema: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _numbers(place: str, key: str, part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The values in what a key gives, however deep, and where they are."""
+    """All values under a key, at any depth, with their places."""
     left = [(f"{place}.{key}", part[key])]
     while left:
         at, value = left.pop()
@@ -85,12 +85,12 @@ def _is_exact(number: int | float) -> bool:
 
 
 def _named(name: str) -> str:
-    """A key at the end of a place."""
+    """A key as the last part of a place."""
     return f".{name}" if _PLAIN.fullmatch(name) else f"[{json.dumps(name)}]"
 
 
 def _parts(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The schemas within one, and where they are in it."""
+    """The direct subschemas of a schema, with their places in it."""
     for key in _NAMED:
         inside = schema.get(key)
         for name, part in inside.items() if isinstance(inside, Mapping) else ():

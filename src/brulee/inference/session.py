@@ -1,4 +1,4 @@
-"""A model ready to answer: a base, an adapter on its base, or a run."""
+"""A loaded model, ready to generate: a base, an adapter on its base, or a run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from brulee.progress import bar, waiting
 class Session:
     """A base, what is attached to it, and the engine that runs it.
 
-    `record` is what brulee.json says the adapter or model was made from; {} where there is none.
+    `record` is the adapter's or model's brulee.json, which says how it was made; {} without one.
     """
 
     base: Base
@@ -52,9 +52,9 @@ class Session:
 
     @property
     def model(self) -> PreTrainedModel:
-        """The transformers model with what was tuned in it, to be used outside.
+        """The transformers model with the tuned weights, for use outside brulee.
 
-        Raises InputError for soft prompts and prefixes, of which it knows nothing by itself.
+        Raises InputError for soft prompts and prefixes, which are not part of it.
         """
         if self.attached is not None and (self.attached.prefix_ids or self.attached.reserved):
             raise InputError(
@@ -79,12 +79,11 @@ class Session:
     ) -> list[str]:
         """A completion for each prompt; `raw` continues the text as it is, without a template.
 
-        One ends before a text of `stop`. With several `beams` it is the likeliest that a search of
-        that width finds. By a `json_schema`, or the file of one, each is JSON that is valid by it,
-        but for one that ends by `max_new_tokens` or `stop` before it is whole. What a reasoning
-        model thinks before its answer is left out, unless its `thoughts` are wanted too. Raises
-        InputError for a prompt that is empty or too long, which it names by its number or, where
-        these are given, by its `places`, and for a schema that cannot be held to.
+        A text of `stop` ends a completion and is excluded. `beams` above 1 is the width of a beam
+        search. `json_schema`, or the file of one, constrains every completion to valid JSON, unless
+        `max_new_tokens` or `stop` cuts it off. A reasoning model's reasoning is left out unless
+        `thoughts` is true. Raises InputError for a prompt that is empty or too long, named by its
+        number or by `places` if given, and for a schema that cannot be enforced.
         """
         check_texts(prompts)
         named = places or [f"prompt {number}" for number in range(1, len(prompts) + 1)]
@@ -101,20 +100,20 @@ class Session:
         return [one.text.strip() if whole else self.answer(one, sampling) for one in written]
 
     def answer(self, written: Completion, sampling: Sampling) -> str:
-        """The answer of a completion, without the thoughts before it."""
+        """The answer in a completion, without the reasoning before it."""
         tags = self.encoder.thoughts
         if tags is None:
             return written.text.strip()
-        if sampling.stop:  # which the text ends before, and the ids do not
+        if sampling.stop:  # excluded from the text, but not from the ids
             return tags.divided(written.text)[1]
         return self.encoder.parted(list(written.ids))[1]
 
     def encode(
         self, prompt: str, place: str, raw: bool = False, at_answer: bool = False
     ) -> list[int]:
-        """The token ids that the model goes on from; `at_answer`, its thoughts are over.
+        """The prompt's token ids; with `at_answer`, they end after a reasoning model's thinking.
 
-        Raises InputError naming the prompt's place if it is empty or too long.
+        Raises InputError naming `place` for a prompt that is empty or too long.
         """
         if raw:
             ids = self.encoder.encode_raw(prompt)
@@ -135,9 +134,9 @@ class Session:
         seed: int = 0,
         think: Callable[[str], object] | None = None,
     ) -> Iterator[str]:
-        """The next answer of a conversation, in pieces of text as they are written.
+        """The next answer of a conversation, in pieces of text as they are generated.
 
-        `think` is given the pieces of a reasoning model's thoughts before it.
+        `think` is called with the pieces of a reasoning model's reasoning before it.
         """
         tags = self.encoder.thoughts
         pieces = self._pieces(messages, Sampling(max_new_tokens, temperature, top_p, seed))
@@ -157,7 +156,7 @@ class Session:
         for token in self.engine.stream(self.encoder.encode_text(text), sampling):
             ids.append(token)
             answer = text_of(self.encoder.tokenizer, ids, self.encoder.tag_ids)
-            # A character may be several tokens long; it is held back until it is whole.
+            # A character may span several tokens; it is held back until it is complete.
             if not answer.endswith("\ufffd") and len(answer) > len(shown):
                 yield answer[len(shown) :]
                 shown = answer
@@ -171,7 +170,7 @@ class Session:
 
 
 def _told(more: Told, think: Callable[[str], object] | None) -> Iterator[str]:
-    """More of an answer, if there is more; more of the thoughts goes to `think`."""
+    """The new text of the answer, if any; new text of the reasoning goes to `think`."""
     if think is not None and more.thoughts:
         think(more.thoughts)
     if more.answer:
@@ -179,7 +178,7 @@ def _told(more: Told, think: Callable[[str], object] | None) -> Iterator[str]:
 
 
 def check_texts(prompts: Sequence[str]) -> None:
-    """Raise InputError for one text, whose letters would each be a prompt, or for what is none."""
+    """Raise InputError for a string instead of a list, or for a prompt that is not a string."""
     if isinstance(prompts, str):
         raise InputError("prompts must be a list of texts, not one text; write [prompt].")
     for number, prompt in enumerate(prompts, start=1):
@@ -199,10 +198,10 @@ def open_session(
 ) -> Session:
     """Load a run folder, an adapter folder, or a model (bundled, folder, .gguf, Hub id).
 
-    `base` replaces the base model that an adapter names. A run that was computed in float32 is so
-    here, unless `precision` says otherwise, so that it answers what it answered. Raises InputError
-    for a target that is none of these, an adapter that does not belong to its base, or a `base` of
-    what is no adapter.
+    `base` replaces the base model that an adapter names. A run that was computed in float32
+    is loaded in float32, unless `precision` says otherwise, so that its answers are reproduced.
+    Raises InputError for a target that is none of these, an adapter that does not belong to its
+    base, or a `base` for a target that is not an adapter.
     """
     if not isinstance(target, str | os.PathLike):
         raise InputError(
@@ -231,7 +230,7 @@ def open_session(
 
 
 def asked_precision(precision: str, run: Path) -> str:
-    """Of a run that used bfloat16 it is left open: elsewhere that may be slow."""
+    """float32 for a run computed in it; bfloat16 is not carried over, as it may be slow here."""
     manifest = run / "manifest.json"
     if precision != "auto" or not manifest.is_file():
         return precision
@@ -245,7 +244,7 @@ def open_engine(
     attached: Attached | None = None,
     like: Engine | None = None,
 ) -> Engine:
-    """An engine that stops where the encoder's completions end; `like` as it has it."""
+    """An engine that stops where the encoder's completions end; `like` as in `Engine`."""
     reserved = attached.reserved if attached else 0
 
     decode = partial(text_of, base.tokenizer, shown=encoder.tag_ids)
@@ -256,9 +255,9 @@ def open_engine(
 def text_of(
     tokenizer: PreTrainedTokenizerBase, ids: list[int], shown: Set[int] = frozenset()
 ) -> str:
-    """What tokens write, to the letter: some tokenizers would take the space before a comma out.
+    """The exact text of tokens: some tokenizers would remove the space before a comma.
 
-    Without control tokens, but for those that are to be `shown`.
+    Control tokens are left out, except those in `shown`.
     """
     if shown:
         hidden = set(tokenizer.all_special_ids) - shown
@@ -290,7 +289,7 @@ def session_of(
     folder: Path,
     like: Engine | None = None,
 ) -> Session:
-    """Frame prompts as training did, by its record `ours` in `folder`; `like` as `Engine`."""
+    """A session that frames prompts as in training, by its record `ours`; `like` as in `Engine`."""
     template = ours.get("chat_template")
     base = replace(base, tokenizer=by_record(base.tokenizer, template))
     encoder = Encoder(

@@ -1,11 +1,11 @@
-"""Which prompts are generated for over one copy of what they begin with.
+"""Grouping of prompts that share one copy of a common prefix.
 
     sorted prompts   shots of task A | question 1       a group, which shares the shots of A
                      shots of task A | question 2
                      shots of task B | question 3       another
                      shots of task B | question 4
 
-A group's common keys and values are kept and read once for all of its rows, at every token.
+A group's common keys and values are stored once and read once per token for all of its rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from brulee.inference.branches import Ints, common
 
-LEAST = 16  # tokens below which sharing costs more than it spares
+LEAST = 16  # with fewer tokens, sharing costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Group:
 
 
 def group(prompts: Sequence[Sequence[int]]) -> list[Group]:
-    """Parts the sorted prompts where their parts share more than they do together."""
+    """Divide sorted prompts into groups, wherever the parts share more than the whole does."""
     arrays = [np.array(p, dtype=np.int64) for p in prompts]
     shared = np.array([common(a, b) for a, b in itertools.pairwise(arrays)], np.int64)
     found, open_ranges = [], [(0, len(prompts))] if prompts else []
@@ -47,13 +47,13 @@ def group(prompts: Sequence[Sequence[int]]) -> list[Group]:
 
 
 def _spared(shared: Ints, start: int, stop: int) -> int:
-    """Tokens that are not kept again, if a range shares all that it has in common."""
+    """Tokens saved if a range shares its whole common prefix."""
     least = int(shared[start : stop - 1].min()) if stop - start > 1 else 0
     return (stop - start - 1) * least if least >= LEAST else 0
 
 
 def _parted(shared: Ints, start: int, stop: int) -> list[tuple[int, int]]:
-    """A range, cut wherever two neighbours have the least in common."""
+    """A range, divided wherever two neighbours have the shortest common prefix."""
     inside = shared[start : stop - 1]
     if not len(inside):
         return [(start, stop)]

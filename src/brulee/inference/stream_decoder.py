@@ -1,7 +1,7 @@
-"""Prompts read as a stream and continued in rows: a finished row's place goes to the next prompt.
+"""Prompts read as a stream and continued in rows; a finished row makes room for the next prompt.
 
-Prompts of several adapters are read as a stream each, by the adapter's own view of the base; their
-rows go on together, every row as its adapter has it (routing.py).
+Each adapter's prompts are read as one stream, by its own view of the base; rows of all adapters
+share passes, each computed with its adapter (routing.py).
 
 Shapes: `N` prompts or tokens, `V` vocabulary.
 """
@@ -25,8 +25,8 @@ from brulee.inference.waves import Wave
 class StreamDecoder:
     """Continues the prompts of a wave, in its order; voices[i] answers prompts[i].
 
-    A row's own tokens are those of its prompt that its group does not share, and those written.
-    `router` is needed where there is more than one voice, and knows them all.
+    A row's own tokens are those of its prompt that its group does not share, and generated ones.
+    `router` is needed if there is more than one voice, and must have them all.
     """
 
     def __init__(
@@ -54,16 +54,16 @@ class StreamDecoder:
 
     @property
     def waiting(self) -> int:
-        """Prompts that have not been read."""
+        """How many prompts have not been read."""
         return self._count - self._admitted
 
     @property
     def free(self) -> int:
-        """Rows that there is room for."""
+        """How many more rows there is room for."""
         return self.rows.most - len(self.rows.rows)
 
     def admit(self, most: int) -> tuple[list[int], torch.Tensor]:
-        """Read the next prompts, at most so many: which they are, and logits (N, V) after each."""
+        """Read at most `most` more prompts; returns their indices and logits (N, V) after each."""
         first, logits = self._admitted, []
         for part in self._parts:
             room = min(part.waiting, first + most - self._admitted)
@@ -74,19 +74,19 @@ class StreamDecoder:
 
     @property
     def several(self) -> bool:
-        """Whether a row may be given several tokens at once."""
+        """Whether a row can take several tokens in one pass."""
         return self.rows.several
 
     def push(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Append tokens to every row; logits (N, V) after each of them, row by row."""
+        """Append tokens to every row; returns logits (N, V) after each token, row by row."""
         return push(self.rows, tokens, self._device, self._router)
 
     def cut(self, counts: Sequence[int]) -> None:
-        """Forget the last so many tokens of each row."""
+        """Remove the last counts[i] tokens of each row i."""
         self.rows.end([-count for count in counts])
 
     def drop(self, gone: list[int]) -> list[int]:
-        """Forget rows; returns which of the rows before is now at each place."""
+        """Remove rows; returns the former index of the row now at each place."""
         order = self.rows.drop(gone)
         held = {id(row.group) for row in self.rows.rows}
         for part in self._parts:

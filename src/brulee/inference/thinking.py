@@ -1,6 +1,6 @@
-"""Thoughts told from the answer in a text as it is written.
+"""Separates reasoning from the answer in a text while it is generated.
 
-written    "<thi" "nk>He" " asks</" "think>" "It is"
+generated  "<thi" "nk>He" " asks</" "think>" "It is"
 thoughts   ""     "He"    " asks"  ""       ""
 answer     ""     ""      ""       ""       "It is"
 """
@@ -14,32 +14,32 @@ from brulee.data.thoughts import Thoughts
 
 @dataclass(frozen=True)
 class Told:
-    """More of the thoughts, and more of the answer."""
+    """New text of the reasoning, and new text of the answer."""
 
     thoughts: str = ""
     answer: str = ""
 
 
 class Thinking:
-    """One answer of a model that thinks between these tags."""
+    """The streamed output of a model that reasons between these tags."""
 
     def __init__(self, tags: Thoughts) -> None:
         self._tags, self._text, self._shown = tags, "", Told()
 
     def piece(self, more: str) -> Told:
-        """What may be shown of both, now that more is written."""
+        """Add a piece; returns the new text of both that can be shown."""
         self._text += more
         return self._show(*self._safe())
 
     def ended(self, whole: str) -> tuple[Told, Told]:
-        """Both of the whole text, and what of them was not shown yet."""
+        """Reasoning and answer of the whole text, and their parts not shown yet."""
         found = self._tags.divided(whole)
         return Told(*found), self._show(*found)
 
     def _safe(self) -> tuple[str, str]:
-        """What is told of both whatever follows."""
+        """Reasoning and answer so far, as far as no later text can change them."""
         tags, text = self._tags, self._text
-        if tags.may_start(text):  # also where the prompt began them, and the model does so again
+        if tags.may_start(text):  # also if the prompt began reasoning and the model begins it again
             return "", ""
         if tags.starts(text) and tags.closing not in text:
             ends = range(min(len(tags.closing) - 1, len(text)), 0, -1)

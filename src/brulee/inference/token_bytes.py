@@ -1,7 +1,7 @@
-"""A tokenizer's tokens as the bytes that each writes, for the grammars of llguidance.
+"""The bytes of a tokenizer's tokens, for llguidance.
 
-Llguidance reads most vocabularies itself. Of those whose decoder only marks spaces (T5's, mT5's,
-mBART's) and of ByT5's, whose tokens are bytes, it is told here.
+Llguidance reads most vocabularies itself. This module supplies those whose decoder only marks
+spaces (T5, mT5, mBART) and that of ByT5, whose tokens are bytes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 _SPACE: Final = "\u2581"
 _BYTE: Final = re.compile(r"<0x([0-9A-Fa-f]{2})>\Z")
-# What JSON cannot do without.
+# Characters that JSON requires.
 _NEEDED: Final = '{}[]":,-.\\0123456789truefalsn'
 
 
 def read_tokens(tokenizer: PreTrainedTokenizerBase) -> Any:
-    """The tokenizer as llguidance has it. Raises InputError where no token's bytes are known."""
+    """The tokenizer for llguidance. Raises InputError if the bytes of its tokens are unknown."""
     from llguidance import LLTokenizer, TokenizerWrapper
     from llguidance.hf import from_tokenizer
 
-    slices = LLTokenizer.json_slices()  # kinds of tokens whose masks are made once
+    slices = LLTokenizer.json_slices()  # token classes with precomputed masks
     try:
         return from_tokenizer(tokenizer, slices=slices)
     except ValueError:
@@ -35,8 +35,8 @@ def read_tokens(tokenizer: PreTrainedTokenizerBase) -> Any:
 
 
 def check_writable(known: Any, text: str) -> None:
-    """Raise InputError for a vocabulary that lacks a sign of JSON, or of this text."""
-    # Halves of signs are no text, and nothing is to be written of them.
+    """Raise InputError for a vocabulary that lacks a character of JSON or of this text."""
+    # Lone surrogates are ignored, since they cannot be generated.
     for sign in dict.fromkeys(_NEEDED + text.encode("utf-8", "ignore").decode()):
         if known.decode_bytes(known.greedy_tokenize(sign)) != sign.encode():
             raise InputError(
@@ -46,7 +46,7 @@ def check_writable(known: Any, text: str) -> None:
 
 
 class _Pieces:
-    """What llguidance asks of a tokenizer: bytes by token id, and the ids of a text."""
+    """The interface llguidance needs: bytes by token id, and the ids of a text."""
 
     bos_token_id = None
 
@@ -59,9 +59,9 @@ class _Pieces:
         self._longest = max(map(len, self._ids), default=0)
 
     def __call__(self, text: bytes) -> list[int]:
-        """Ids that write a text and nothing besides: the longest token that fits comes next.
+        """Ids of exactly this text, by greedy longest match.
 
-        The tokenizer's own would put a space before it.
+        The tokenizer itself would prepend a space.
         """
         found, at = list[int](), 0
         while at < len(text):
@@ -77,7 +77,7 @@ class _Pieces:
 def _bytes_of(
     tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str], special: set[int]
 ) -> list[bytes]:
-    """The bytes of each token, none of a special one."""
+    """The bytes of each token, empty for special tokens."""
     if type(tokenizer).__name__ == "ByT5Tokenizer":
         written = [piece.encode("latin-1") if len(piece) == 1 else b"" for piece in pieces]
     elif any(piece.startswith(_SPACE) for piece in pieces):

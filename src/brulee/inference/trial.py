@@ -1,4 +1,4 @@
-"""Whether a model reads a stream of branches exactly: tried, not looked up by name."""
+"""Tests whether a model reads a stream of branches exactly."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from brulee.models.turns import turn
 
 
 def reads_streams(model: PreTrainedModel) -> bool:
-    """Whether two short documents come out of a stream as they do alone.
+    """Whether two short documents in a stream get the same logits as alone.
 
-    Encoder-decoders, models with a recurrent state and those that ignore the attention interface
-    say no, and are batched with padding.
+    False for encoder-decoders, models with a recurrent state and those that ignore the attention
+    interface, which are batched with padding.
     """
     if model.config.is_encoder_decoder or not getattr(model, "_supports_attention_backend", False):
         return False
     if getattr(model.config, "attention_chunk_size", None):
-        return False  # chunks come as a mask, and are longer than the documents tried below
+        return False  # chunks are a mask, and longer than the documents tested below
     with turn(model):
         training = model.training
         model.eval()  # dropout would make two runs differ

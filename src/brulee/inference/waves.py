@@ -1,7 +1,7 @@
-"""Prompts that are generated for together: alike in how much room their rows take.
+"""Waves: batches of prompts whose rows need similar room.
 
-The rows of a wave have room for as many tokens each as its longest needs, so that prompts go with
-others of at most twice their size, or with all that there is room for at once.
+All rows of a wave have room for as many tokens as its longest needs, so a prompt shares a wave with
+others of at most twice its size, or with all prompts if they fit at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from brulee.inference.sharing import Group, group
 
 @dataclass(frozen=True)
 class Wave:
-    """Indices of prompts, sorted by their tokens, with their groups; `room` own tokens a row."""
+    """Indices of prompts, sorted by their tokens, with their groups; `room` own tokens per row."""
 
     prompts: tuple[int, ...]
     groups: tuple[Group, ...]
@@ -38,10 +38,10 @@ def waves(
     copies: int = 1,
     kinds: Sequence[int] | None = None,
 ) -> list[Wave]:
-    """Every prompt, followed by at most most[i] tokens, in waves whose rows hold so many tokens.
+    """Waves of all prompts, each with most[i] new tokens; a wave's rows hold `tokens` tokens.
 
-    A prompt that is continued in several `copies` shares all of itself with these, and no others.
-    Prompts of different `kinds` share nothing, and those of one stand together in a wave.
+    The `copies` of a prompt share all of it, and nothing with other prompts. Prompts of different
+    `kinds` share nothing; those of one kind are adjacent in a wave.
     """
     kinds = kinds or [0] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda i: (kinds[i], tuple(prompts[i])))
@@ -56,7 +56,7 @@ def waves(
     sizes = sorted({_size(member) for member in members})
     together: list[list[_Member]] = []
     for alike in ([m for m in members if _size(m) == size] for size in sizes):
-        # One wave goes on with many rows for as long as two do one after the other.
+        # One wave of many rows takes no longer than two waves in sequence.
         joined = [*together[-1], *alike] if together else []
         if joined and copies * len(joined) * max(m.room for m in joined) <= tokens:
             together[-1] = sorted(joined, key=lambda m: m.rank)

@@ -1,4 +1,4 @@
-"""The line from a recipe to a report, and its stretches, as plain functions."""
+"""The pipeline from a recipe to a report, whole and in parts, as plain functions."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from brulee.training.world import World, joined
 def run(recipe: Recipe, *, folder: str | Path | None = None, fresh: bool = False) -> Path:
     """Score the base, tune it, score it again, write the report; returns the run folder.
 
-    A run folder that holds the same recipe is continued, or left alone when it is finished. Where
-    only the scoring differs (`evaluate`, `metrics`) the weights are kept and scored anew; where the
-    training does, the run is refused with the difference. `fresh` moves it aside first.
+    A run folder with the same recipe is continued, or left unchanged if it is finished. If only the
+    scoring differs (`evaluate`, `metrics`), the weights are kept and scored again; if the training
+    differs, the run is refused with the difference. `fresh` moves the old run aside first.
     Raises InputError for bad input and StoppedError for a run that stopped before its end.
     """
     return _whole(_opened(recipe, "run", folder, fresh))
@@ -44,7 +44,7 @@ def train(
 
 
 def resume(folder: str | Path) -> Path:
-    """Go on with an interrupted run or training, whichever the folder holds."""
+    """Continue an interrupted run or training, whichever the folder holds."""
     where = reopen_run(Path(folder))
     return _training(where) if where.command == "train" else _whole(where)
 
@@ -81,16 +81,16 @@ def _training(where: RunFolder, watch: Watch | None = None) -> Path:
         if ended(where) is None:
             tune(prepare(where, world), watch)
         elif world.writes:
-            recheck(where)  # data or a base that changed is refused, done or not
+            recheck(where)  # a changed base or changed data is refused even if training is done
         world.wait()
     return where.path
 
 
 @contextmanager
 def _working(where: RunFolder) -> Iterator[World]:
-    """The processes that work on a run; of several one speaks, and it alone may write the folder.
+    """Join the processes that work on a run; only one of them prints and writes the folder.
 
-    Raises InputError where another run is at work in it.
+    Raises InputError if another run is working in the folder.
     """
     with joined(where.recipe.train.device) as world:
         if not world.writes:

@@ -1,4 +1,4 @@
-"""What is asked of a model before and after: each test's rows, their phrasings, the metrics."""
+"""What a model is scored on before and after: each test's rows, phrasings and metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from brulee.yaml_lines import KeyPath
 class Wording:
     """A phrasing of a test, and the metrics that judge its answers.
 
-    Without a template each row has that of its test.
+    Without a template, each row has its test's.
     """
 
     template: Template | None
@@ -30,7 +30,7 @@ class Wording:
 
 @dataclass(frozen=True)
 class Asked:
-    """A test with the rows to be scored, the first `limit` of those that are not known yet."""
+    """A test with its candidate rows, of which the first `limit` that apply are scored."""
 
     test: Test
     rows: tuple[int, ...]
@@ -39,7 +39,7 @@ class Asked:
 
     @property
     def name(self) -> str:
-        """What the test is called."""
+        """The name of the test."""
         return self.test.name
 
     @property
@@ -49,12 +49,12 @@ class Asked:
 
     @property
     def metrics(self) -> list[tuple[Metric, ...]]:
-        """Those of each wording."""
+        """The metrics of each wording."""
         return [wording.metrics for wording in self.wordings]
 
 
 def wordings(asked: list[Asked], corpus: Corpus) -> dict[str, str]:
-    """The digest of the texts that each test was asked in; a plain text is asked nothing."""
+    """The digest of the templates of each test; plain texts have none."""
     found = {}
     for one in asked:
         task = corpus.tasks[one.test.path]
@@ -66,10 +66,10 @@ def wordings(asked: list[Asked], corpus: Corpus) -> dict[str, str]:
 
 
 def asked_of(recipe: Recipe, corpus: Corpus, metrics: dict[str, tuple[Metric, ...]]) -> list[Asked]:
-    """Every test of a recipe, as it is scored; `metrics` are by task, of its first phrasing.
+    """Every test of a recipe, as it is scored; `metrics` are by task, for its first phrasing.
 
-    Says which phrasings are left out, as they do not apply to every row. Raises InputError for a
-    metric that a phrasing has no labels or choices for.
+    Notes which phrasings are left out because they do not apply to every row. Raises InputError for
+    a metric that a phrasing has no labels or choices for.
     """
     specs = dict(zip(corpus.tasks, recipe.tasks, strict=True))
     return [_asked(recipe, corpus, test, *specs[test.path], metrics) for test in corpus.tests]
@@ -114,7 +114,7 @@ def _say_fewer(test: Test, wanted: int | None) -> None:
 
 
 def _check_one_list(corpus: Corpus, test: Test, names: list[str], where: str) -> None:
-    """Refuse one table of labels over templates that have labels of their own."""
+    """Raise InputError for a metric over one list of labels if the templates' labels differ."""
     key = next((name for name in names if name in LABELLED), None)
     if key is None or len(test.templates) == 1:
         return
@@ -130,7 +130,7 @@ def _check_one_list(corpus: Corpus, test: Test, names: list[str], where: str) ->
 
 
 def _of_one(corpus: Corpus, test: Test, names: list[str], where: str) -> tuple[Metric, ...] | None:
-    """The metrics of a test under one template that is not its task's first, by its own labels."""
+    """The metrics, by its own labels, of a test under one template other than its task's first."""
     task = corpus.tasks[test.path]
     if len(test.templates) > 1 or test.templates[0] is task.templates.templates[0]:
         return None
@@ -139,9 +139,9 @@ def _of_one(corpus: Corpus, test: Test, names: list[str], where: str) -> tuple[M
 
 
 def of_pieces(asked: list[Asked], corpus: Corpus, limit: int | None) -> list[Asked]:
-    """The same with the pieces of plain texts, which `corpus` has, in their place.
+    """The same with plain texts replaced by their pieces, which are the rows of `corpus`.
 
-    A limit counts texts, and takes all pieces of each.
+    A limit counts texts, and includes all pieces of each.
     """
     tests = {test.name: test for test in corpus.tests}
     return [
@@ -165,8 +165,8 @@ def names_of(
 ) -> tuple[list[str], str]:
     """The names of a task's metrics, and where the recipe gives them.
 
-    `evaluate.metrics` are of the tasks that they can judge: answers, or plain texts. Raises
-    InputError for one that judges none, and for a task's own that cannot judge it.
+    `evaluate.metrics` apply to the tasks that they can judge: with answers, or plain text. Raises
+    InputError for one that can judge no task, and for a task's own metric that cannot judge it.
     """
     own = spec.metrics is not None
     names = given_names(recipe, spec)
@@ -184,7 +184,7 @@ def names_of(
 
 
 def given_names(recipe: Recipe, spec: DataSpec) -> list[str]:
-    """The names of metrics that stand for a task; files in them are found as the recipe's are."""
+    """The names of the metrics given for a task; files in them are resolved by the recipe."""
     names = recipe.evaluate.of_answers if spec.metrics is None else spec.metrics
     return [
         f"{kind}{OPTION}{recipe.source.resolve(file)}" if file and is_by_schema(name) else name
@@ -209,7 +209,7 @@ def _misjudged(path: str, name: str, plain: bool) -> str:
 def metrics_of(
     names: list[str], where: str, labels: tuple[str, ...] | None = None
 ) -> tuple[Metric, ...]:
-    """The metrics of those names, for these labels. Raises InputError naming `where`."""
+    """The metrics of these names, for these labels. Raises InputError naming `where`."""
     try:
         return tuple(metric(name, labels) for name in names)
     except InputError as error:

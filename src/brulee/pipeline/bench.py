@@ -1,4 +1,4 @@
-"""A recipe's training, timed and thrown away."""
+"""Benchmark of a recipe's training; the result is discarded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brulee.training.bench import Measured, measure
 
 
 def bench_training(recipe: Recipe) -> Measured:
-    """Train as the recipe says, in a folder that is gone afterwards, and keep the times."""
+    """Train as the recipe says, in a temporary folder, and return the times."""
     with tempfile.TemporaryDirectory() as scratch:
         prepared = prepare(open_run(recipe, "train", Path(scratch) / "run", fresh=False))
         return measure(trainer_of(prepared))

@@ -1,4 +1,4 @@
-"""The functions of a Python user: the pipeline, apart from the process that calls it."""
+"""The Python API: the pipeline, isolated from settings of the calling process."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from brulee.recipe.axes import axes_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
-# Random numbers and the default dtype are the process's: a second run would change those of the
-# first.
+# Random state and the default dtype belong to the process: a concurrent run would change the
+# first one's.
 _at_work = threading.RLock()
 AnyRecipe = Recipe | Mapping[str, Any] | str | Path
 
 
 def _alone(call: Callable[P, T]) -> Callable[P, T]:
-    """One call at a time in this process, under torch's own defaults whatever the caller set."""
+    """One call at a time in this process, under torch's defaults, whatever the caller set."""
 
     @wraps(call)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -58,7 +58,7 @@ def _turn() -> Iterator[None]:
 
 
 def _in_python(error: BruleeError) -> None:
-    """Say what the options of the command line, which a sentence names, are called here."""
+    """Add a note with the Python names of command-line options in the message."""
     calls = {
         "--fresh": "fresh=True",
         "--folder": "folder=PATH",
@@ -79,14 +79,14 @@ def run(
 ) -> Run:
     """Score the base, tune it, score it again, write the report.
 
-    `recipe` is a Recipe, the values of one (of which `data.source` may be rows and `model` a pair
-    of a model and its tokenizer), or the path of one. A folder that holds the same recipe is
-    continued, or left alone when it is finished. Where only the scoring differs (`evaluate`,
-    `metrics`) the weights are kept and scored anew; where the training does, the run is refused
-    with the difference. `fresh` moves it aside first. `show` draws bars and notes on what was left
-    out: by default in a notebook. Calls from several threads of a process take turns. Raises
-    InputError for bad input and StoppedError for a run that stopped before its end, as on an
-    interrupt; the same call, or `resume`, then goes on.
+    `recipe` is a Recipe, its values (where `data.source` may be rows and `model` a pair of a model
+    and its tokenizer), or its path. A folder with the same recipe is continued, or left unchanged
+    if it is finished. If only the scoring differs (`evaluate`, `metrics`), the weights are kept
+    and scored again; if the training differs, the run is refused with the difference. `fresh`
+    moves the old run aside first. `show` draws bars and notes; by default, only in a notebook.
+    Calls from several threads of a process take turns. Raises InputError for bad input and
+    StoppedError for a run that stopped before its end, as on an interrupt; the same call, or
+    `resume`, continues it.
     """
     with progress.shown(show):
         return Run(pipeline.run(_recipe(recipe, "run"), folder=folder, fresh=fresh))
@@ -107,7 +107,7 @@ def train(
 
 @_alone
 def resume(folder: str | os.PathLike[str], *, show: bool | None = None) -> Run:
-    """Go on with an interrupted run or training, whichever the folder holds."""
+    """Continue an interrupted run or training, whichever the folder holds."""
     if not isinstance(folder, str | os.PathLike):
         raise InputError(
             f"brulee.resume takes a run or its folder, not an object of type "
@@ -133,13 +133,13 @@ def sweep(
     fresh: bool = False,
     show: bool | None = None,
 ) -> Sweep:
-    """Try settings of a recipe, choose one by its validation rows, score that on the test rows.
+    """Try settings of a recipe, choose one by validation rows, score it on the test rows.
 
     `axes` maps keys to lists of values or to a range, `{"method.rank": [4, 8],
-    "train.learning_rate": "1e-4..3e-3:log"}`, or lists texts as `--set` of the command line takes.
-    Without `trials` every combination of lists is tried, and of ranges twelve settings. `objective`
-    is `validation_loss` or a score of the recipe's metrics; no trial begins after `timeout`
-    seconds. The rest is as in `run`.
+    "train.learning_rate": "1e-4..3e-3:log"}`, or is a list of texts as for `--set` on the command
+    line. Without `trials`, every combination of lists is tried, or twelve settings with ranges.
+    `objective` is `validation_loss` or a score of the recipe's metrics; no trial begins after
+    `timeout` seconds. The rest is as in `run`.
     """
     options = Options(trials, seeds, objective, prune, storage, timeout, keep_all)
     found, fixed = axes_of(axes)
@@ -168,7 +168,7 @@ def _recipe(given: AnyRecipe, command: str) -> Recipe:
 
 
 def _with_a_name(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a recipe with the folder of a model where they have the model itself."""
+    """The values of a recipe, with a model object replaced by the folder it is stored in."""
     model = values.get("model")
     named = model.get("name") if isinstance(model, Mapping) else model
     if hasattr(named, "save_pretrained"):

@@ -1,4 +1,4 @@
-"""The model card that lies beside an adapter, or in a model that was tuned whole."""
+"""The model card in the folder of an adapter or of a fully fine-tuned model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def model_card(prepared: Prepared, training: Training, found: Results | None = None) -> str:
-    """Markdown with a YAML head: what it is, what it was made from, what it scored."""
+    """Markdown with a YAML header: the model, its training data, its scores."""
     recipe, tasks = prepared.recipe, prepared.corpus.tasks
     whole = prepared.method.stores_model
     public = hub_name(recipe.base.name, recipe.source.resolve)

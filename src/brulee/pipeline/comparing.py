@@ -1,4 +1,4 @@
-"""Base against tuned as results.json keeps it: what is better, and p-values for several tests."""
+"""Comparisons of base and tuned for results.json: wins and losses, and p-values corrected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SWAPS_A_TEST: Final = 100
 def comparison(
     task: str, metric: str, found: stats.Comparison, higher_is_better: bool, trained: bool
 ) -> Comparison:
-    """A comparison whose wins are items that got better, whichever way the score points."""
+    """A comparison whose wins are items that got better, whether or not higher is better."""
     values = found._asdict()
     if not higher_is_better:
         values["wins"], values["losses"] = found.losses, found.wins
@@ -29,7 +29,7 @@ def comparison(
 def phrasings(
     task: str, metric: str, names: Sequence[str], found: Change, higher_is_better: bool
 ) -> Phrasings:
-    """The scores under each phrasing, before and after, and how the spread over them changed."""
+    """The scores under each phrasing, before and after, and the change of their spread."""
     return Phrasings(
         task=task,
         metric=metric,
@@ -45,21 +45,20 @@ def phrasings(
 
 
 def swaps(resamples: int, tests: int) -> int:
-    """How many swaps p needs so that it can count among so many tests.
+    """The number of swaps with which p can still be significant after correction for `tests`.
 
-    It is never below one in their number, and the correction multiplies it by up to `tests`.
+    p is never below 1 / swaps, and the correction multiplies it by up to `tests`.
     """
     return max(resamples, _SWAPS_A_TEST * tests)
 
 
 def adjusted(comparisons: Sequence[Pair]) -> tuple[Pair, ...]:
-    """The comparisons with `p_holm` where there are several tests.
+    """The comparisons with `p_holm`, if there are several tests.
 
-    The first scores of all tasks are corrected together, so are the second ones, and so on: tasks
-    with the same metrics are thus corrected metric by metric. Of one task the first score is the
-    one that was asked about, and the further ones are corrected together. Changes of the spread
-    over phrasings are corrected among themselves: whether scores changed is another question, which
-    is not to be answered less surely for this one.
+    The first scores of all tasks are corrected together, then the second ones, and so on: tasks
+    with the same metrics are corrected metric by metric. With a single task, its first score is
+    the main one, and the others are corrected together. Changes of the spread over phrasings are
+    corrected separately, so that the tests of the scores lose no power because of them.
     """
     families: dict[int, list[int]] = {}
     seen: dict[str, int] = {}

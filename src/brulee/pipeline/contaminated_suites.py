@@ -1,4 +1,4 @@
-"""What a run scored on a suite, on the items that its training rows hold and on the others."""
+"""A run's scores on a suite, split by whether its training rows contain the items."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from brulee.progress import note
 from brulee.recipe import Strict
 from brulee.reporting import results
 
-Dirty = Mapping[str, Mapping[str, bool]]  # whether each unit of a task is, by the task's name
+Dirty = Mapping[str, Mapping[str, bool]]  # by task name: whether each unit is contaminated
 Numbers = dict[tuple[str, str], Interval]  # by task and score
 
 
 def suite_scores(run: Path, name: str, data: Path | None, dirty: Dirty) -> Iterator[Scored]:
-    """What base and tuned scored on a suite's all, clean and dirty items, with its averages.
+    """Scores of base and tuned on all, clean and dirty items of a suite, with its averages.
 
-    They are those that `brulee eval RUN` left in the folders of RUN/suites, and the guards of the
-    run that are tasks of the suite. Each is judged under the options that it was asked with; of
-    tasks that `dirty` does not name nothing is given. An average is over the tasks that have such
-    items. Where the run has no such scores that is noted. Raises InputError where an item was asked
-    that the suite's files do not hold, or another question.
+    The answers are those that `brulee eval RUN` left in RUN/suites, and those of the run's guards
+    that are tasks of the suite. Each is judged under the options of its evaluation; tasks missing
+    in `dirty` are left out. An average is over the tasks that have such items. A run without such
+    answers is noted. Raises InputError if an answered item is missing in the suite's files, or has
+    another question there.
     """
     suite = suite_of(name)
     asked = list(_asked(run, suite))
@@ -46,10 +46,9 @@ def suite_scores(run: Path, name: str, data: Path | None, dirty: Dirty) -> Itera
 
 @dataclass(frozen=True)
 class _Asked:
-    """A folder of answers: under which options a suite was asked, and up to which item.
+    """A folder of answers, with the suite's options and limit of their evaluation.
 
-    `label` tells the tasks of one folder from those of another, `averaged` whether its tasks are to
-    be averaged.
+    `label` distinguishes the tasks of different folders; `averaged`: whether to average its tasks.
     """
 
     folder: Path
@@ -110,7 +109,7 @@ def _answers(folder: Path) -> dict[str, list[Answer]]:
 def _check(
     asked: _Asked, task: str, examples: Sequence[Example], answers: Sequence[Answer]
 ) -> None:
-    """Raise InputError unless the suite's files still hold every question that was answered."""
+    """Raise InputError unless the suite's files still contain every answered question."""
     questions = {example.id: example.question for example in examples}
     for answer in answers:
         if questions.get(answer.id) != answer.prompt:
@@ -128,7 +127,7 @@ def _part(
 
 
 def _numbers(scored: Mapping[str, TaskScores]) -> Numbers:
-    """The scores of each task, of one over phrasings without those of each phrasing alone."""
+    """The scores of each task; of a task over phrasings, without those of single phrasings."""
     return {
         (name, key): score.interval
         for name, of in scored.items()
@@ -138,5 +137,5 @@ def _numbers(scored: Mapping[str, TaskScores]) -> Numbers:
 
 
 def _averages(suite: Suite, scored: Mapping[str, TaskScores]) -> Numbers:
-    """The suite's averages, over those of its tasks that have such items."""
+    """The suite's averages, over the scored tasks."""
     return {(one.task, one.metric): one.interval for one in suite.aggregates(scored)}

@@ -1,7 +1,7 @@
-"""Where two recipes differ: in what decides the weights, or only in how they are scored.
+"""Differences of two recipes: in what affects the weights, or only in the scoring.
 
-The first has to stay as it was when a run began, the second may change. Scoring is what `evaluate`
-and the tasks' own `metrics` say. Trackers draw what happens and change none of it.
+The former must not change once a run has begun, the latter may. Scoring is given by `evaluate` and
+the tasks' own `metrics`. Trackers affect neither.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ Difference = tuple[str, Any, Any]  # the key, its value before, its value now
 
 
 def of_training(before: Recipe, now: Recipe) -> Iterator[Difference]:
-    """What differs of data, model, method and training."""
+    """Differences in data, model, method and training."""
     return _differences(_training(before), _training(now))
 
 
 def of_scoring(before: Recipe, now: Recipe) -> Iterator[Difference]:
-    """What differs of the scoring."""
+    """Differences in the scoring."""
     return _differences(_scoring(before), _scoring(now))
 
 
@@ -35,7 +35,7 @@ def _training(recipe: Recipe) -> dict[str, Any]:
 def _scoring(recipe: Recipe) -> dict[str, Any]:
     values = recipe.to_dict()
     metrics = [task["metrics"] for task in _tasks(values["data"])]
-    # Named or left out, the metrics of answers are the same.
+    # Default metrics and the same metrics by name are equal.
     values["evaluate"]["metrics"] = recipe.evaluate.of_answers
     own = {at: spec for (at, _), spec in zip(recipe.tasks, metrics, strict=True)}
     named = {".".join(map(str, (*at, "metrics"))): spec for at, spec in own.items()}
@@ -43,7 +43,7 @@ def _scoring(recipe: Recipe) -> dict[str, Any]:
 
 
 def _tasks(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The sections of the tasks in a `data` section, in reading order."""
+    """The sections of all tasks in a `data` section, in reading order."""
     if "tasks" not in data:
         yield data
         return

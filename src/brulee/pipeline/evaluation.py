@@ -1,4 +1,4 @@
-"""A suite on a model, an adapter or a run: replies from the cache or the model, scores, files."""
+"""Evaluation of a model, an adapter or a run on a suite: replies from cache or model, scores."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ from brulee.reporting.tables import Rows
 
 @dataclass(frozen=True)
 class Asked:
-    """Whom a suite was put to: its base, whether that was tuned, and what brulee.json says of it.
+    """The evaluated model: its base, whether it is tuned, and its brulee.json.
 
-    The model itself is let go, so that scores of many models can be kept.
+    The model itself is not referenced, so that scores of many models fit into memory.
     """
 
     base: str
@@ -54,9 +54,9 @@ class Asked:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a suite found of one model; `answers` and `scored` are by task name.
+    """One model's results on a suite; `answers` and `scored` are by task name.
 
-    A notebook shows the scores, `print` as the command line does.
+    A notebook shows the scores as HTML, `print` as on the command line.
     """
 
     target: str
@@ -71,7 +71,7 @@ class Evaluation:
     efficiency: Efficiency | None = None
 
     def __str__(self) -> str:
-        """Whose scores they are, and the table that the command line prints."""
+        """A heading, and the table that the command line prints."""
         return f"{self._of}\n{terminal.printed(self.table.show)}"
 
     def _repr_html_(self) -> str:
@@ -85,7 +85,7 @@ class Evaluation:
 
     @property
     def table(self) -> Rows:
-        """The scores and averages as texts: heads, and a row for each."""
+        """The scores and averages as text: a header, and a row for each."""
         return suite_scores.table(self.scored, self.aggregates)
 
     @property
@@ -107,7 +107,7 @@ class Evaluation:
         """The suite's averages."""
         found = self.suite.aggregates(self.scored)
         limit = self.limit
-        # Whether a task has more than so many items was not looked at.
+        # A task with `limit` items may have more, which were not counted.
         if limit is None or all(rows_of(examples) < limit for examples in self.examples.values()):
             return found
         return [of_the_first(average, limit) for average in found]
@@ -128,7 +128,7 @@ class Evaluation:
 
 
 def rows_of(examples: Sequence[Example]) -> int:
-    """How many items they are, of which each may be asked in several phrasings."""
+    """The number of items, each of which may appear in several phrasings."""
     return len(examples) // max(1, len({one.about.get("phrasing") for one in examples}))
 
 
@@ -148,10 +148,10 @@ def evaluate(
 ) -> Evaluation:
     """Score a model, an adapter or a run on a suite, with the official files under `data`.
 
-    Without `data` the Hub's copy is read. `limit` takes the first items of every task, `options`
-    are the suite's, `chat` puts the model's chat template round every prompt. Replies are kept in
-    the cache by model, adapter, task and request: what was asked before is not asked again.
-    With `bundle` the items must be those that the suite's leaderboard takes answers to.
+    Without `data`, the Hub's copy is used. `limit` takes the first items of every task, `options`
+    are the suite's, `chat` applies the model's chat template to every prompt. Replies are cached by
+    model, adapter, task and request. With `bundle`, the items must be those that the suite's
+    leaderboard accepts.
     Raises InputError for an unknown suite or option, missing or malformed files, a wrong target,
     or a number below 1.
     """
@@ -190,9 +190,9 @@ def _asked(session: Session) -> Asked:
 
 
 def identity(session: Session) -> str:
-    """Identifies all that a reply depends on beside the request.
+    """Identifies everything that a reply depends on except the request.
 
-    The weights, the adapter, the precision, the tokens that end an answer.
+    These are the weights, the adapter, the precision, the device type and the stop tokens.
     """
     attached = session.attached
     adapter = ""
@@ -205,7 +205,7 @@ def identity(session: Session) -> str:
 
 
 def replies_folder(session: Session) -> Path:
-    """Where what this model replied is kept."""
+    """The folder of this model's cached replies."""
     return cache_folder() / "evaluations" / identity(session)
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation leaves on disk: results.json, the items, a leaderboard's files."""
+"""The files of an evaluation: results.json, the items, a leaderboard's files."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from brulee.pipeline.evaluation import Evaluation
 
 
-_LONGEST: Final = 40  # characters of an option's value in a folder's name
+_LONGEST: Final = 40  # characters of an option's value in a folder name
 
 
 def who(evaluation: Evaluation) -> Who:
-    """Whether what was scored is a base or something tuned."""
+    """Whether the scored model is a base or tuned."""
     return "tuned" if evaluation.asked.tuned else "base"
 
 
 def as_results(evaluation: Evaluation, name: str) -> Results:
     """The scores in the schema of results.json, averages included.
 
-    The average of a part of a suite, or of the first items of its tasks, is no official number,
-    and its metric ends in "_partial".
+    An average over part of a suite, or over the first items of its tasks, is not an official
+    number; its metric ends in "_partial".
     """
     asked = evaluation.asked
     record = asked.record.get("base", {})
@@ -76,18 +76,18 @@ def as_results(evaluation: Evaluation, name: str) -> Results:
 
 
 def _method(record: Mapping[str, Any]) -> Method:
-    """The method of what was scored, and where that was combined of several how."""
+    """The method of the scored model, and how it was combined if it was made of several."""
     combined = with_combined("", record).strip()
     said = {"combined": combined} if combined else {}
     return Method.model_validate({**record.get("method", {"name": "none"}), **said})
 
 
 def default_folder(evaluation: Evaluation) -> Path | None:
-    """Where the files of a run's evaluation go: inside the run. None for anything but a run.
+    """The folder for an evaluation's files inside its run; None for anything but a run.
 
-    What was asked otherwise than by default goes to a folder of its own, called by what differs
-    ("mmlu.prompt=harness"). The first items of a suite do not take the place of more of them: they
-    go to a folder beside.
+    Evaluations with non-default options go to separate folders, named by the differences
+    ("mmlu.prompt=harness"). Results on the first items never replace results on more items: they go
+    to a separate folder.
     """
     target = Path(evaluation.target)
     if not (target / "recipe.yaml").is_file():
@@ -100,7 +100,7 @@ def default_folder(evaluation: Evaluation) -> Path | None:
 
 
 def _called(evaluation: Evaluation) -> str:
-    """The suite's name with every option that differs, short enough for a folder."""
+    """The suite's name with every non-default option, short enough for a folder name."""
     parts = []
     for key, value in changed(evaluation.options).items():
         whole = "+".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -113,21 +113,21 @@ def _called(evaluation: Evaluation) -> str:
 
 
 def _has_more(folder: Path, limit: int) -> bool:
-    """Whether a result lies there that is on more items of each task."""
+    """Whether a folder has a result on more items of each task."""
     try:
         suite = results.read(folder).suite if (folder / results.FILE_NAME).is_file() else None
-    except InputError:  # no result, or damaged: to be replaced
+    except InputError:  # not a result, or damaged: replace it
         return False
     return suite is not None and (suite.limit is None or suite.limit > limit)
 
 
 def check_out(folder: Path, suite: Suite, options: Mapping[str, Any], chat: bool) -> None:
-    """Raise InputError where a folder holds a run, or a result that was asked for otherwise."""
+    """Raise InputError if a folder holds a run, or a result with other options."""
     if not (folder / results.FILE_NAME).is_file():
         return
     try:
         held = results.read(folder).suite
-    except InputError:  # damaged: to be replaced
+    except InputError:  # damaged: replace it
         return
     if held is None:
         raise InputError(f"--out {folder}: it holds the results of a run; name another folder.")
@@ -143,7 +143,7 @@ def check_out(folder: Path, suite: Suite, options: Mapping[str, Any], chat: bool
 def write(evaluation: Evaluation, folder: Path) -> Path:
     """Write results.json and eval/WHO/TASK.jsonl into a folder; returns the path of the former.
 
-    results_lm_eval.json beside it holds the scores as lm-evaluation-harness writes them.
+    Also writes results_lm_eval.json, the scores in lm-evaluation-harness's format.
     """
     for task, answers in evaluation.answers.items():
         file = folder / "eval" / who(evaluation) / f"{task.replace('/', '-')}.jsonl"
@@ -164,7 +164,7 @@ def check_bundle(suite: Suite, limit: int | None) -> None:
 
 
 def write_bundle(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Write a leaderboard's files. Raises what `check_bundle` does, or for lack of rows."""
+    """Write a leaderboard's files. Raises InputError as `check_bundle`, or for missing rows."""
     check_bundle(evaluation.suite, evaluation.limit)
     files = evaluation.bundle
     folder.mkdir(parents=True, exist_ok=True)
@@ -180,9 +180,9 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _lower_is_better(evaluation: Evaluation, scores: Sequence[Score]) -> tuple[str, ...]:
-    """The scores, as "TASK METRIC", of which less is better."""
+    """The scores for which lower is better, as "TASK METRIC"."""
     tasks = {task: found.task for task, found in evaluation.scored.items()}
-    # An average is one of the scores of its name.
+    # An average has the name of the scores it averages.
     averages = {
         key
         for task, found in evaluation.scored.items()

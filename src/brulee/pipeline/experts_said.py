@@ -1,4 +1,4 @@
-"""What a training does with the experts and routers of a model, in a sentence."""
+"""Describes what a training does with a model's experts and routers, in a sentence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from brulee.models.quantising import parameter_count
 
 
 class ExpertsSaid:
-    """Looks at a model before a method is put on it, and says afterwards what the method tunes."""
+    """Inspects a model before a method is attached, and describes afterwards what it tunes."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model, self._found = model, experts_in(model)
@@ -19,7 +19,7 @@ class ExpertsSaid:
         self._total = parameter_count(model)
 
     def told(self, method: str) -> str | None:
-        """Whether experts and routers are tuned; None of a model that has none."""
+        """A sentence on whether experts and routers are tuned; None for a model without any."""
         found = self._found
         if found is None:
             return None
@@ -38,7 +38,7 @@ class ExpertsSaid:
         return f"{said}."
 
     def _tuned(self, paths: Iterable[str]) -> bool:
-        """Whether something is trained at one of the paths."""
+        """Whether any parameter under one of the paths is trained."""
         above = tuple(f"{path}." for path in paths)
         every = self._model.named_parameters()
         return any(p.requires_grad and name.startswith(above) for name, p in every)

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, what it holds, and whether it may be continued."""
+"""The folder of a run: which recipe it belongs to, its files, and whether it can be continued."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from brulee.recipe import Recipe, load_recipe, recipe_from_dict
 from brulee.recipe.given_rows import PREFIX
 from brulee.reporting.results import FILE_NAME as RESULTS
 
-SWEEP_LOCK = ".sweep.lock"  # what a sweep's folder is known by
+SWEEP_LOCK = ".sweep.lock"  # identifies a sweep's folder
 _RECIPE, _MANIFEST = "recipe.yaml", "manifest.json"
 _WRITTEN_UP = (RESULTS, "report.html")
 _BEGINNING = (_MANIFEST, "split.json", _RECIPE)
-# What a continued run must find as it was, by its key in the manifest.
+# What must not change before a run is continued, by its key in the manifest.
 _FIXED = {
     "base": "the base model",
     "framing": "the chat template or the tokenizer",
@@ -36,9 +36,9 @@ _FIXED = {
 
 @dataclass
 class RunFolder:
-    """A run's folder and the recipe it belongs to; `command` is what began it.
+    """A run's folder and the recipe it belongs to; `command` is the command that began it.
 
-    `fresh` says that what lies there is another run, to be moved aside when this one begins.
+    `fresh`: the folder holds another run, which is moved aside when this one begins.
     """
 
     path: Path
@@ -53,25 +53,25 @@ class RunFolder:
 
     @property
     def scored(self) -> bool:
-        """Whether the whole line was walked to its end, perhaps with other scores asked for."""
+        """Whether the run was completed, perhaps with other scoring."""
         return self.begun and all((self.path / name).is_file() for name in _WRITTEN_UP)
 
     @property
     def finished(self) -> bool:
-        """Whether the whole line was walked to its end, with the scores that are asked for."""
+        """Whether the run was completed with this recipe's scoring."""
         return self.scored and not any(of_scoring(_held(self.path), self.recipe))
 
     @property
     def resume_line(self) -> str:
-        """The command that goes on with this run."""
+        """The command that continues this run."""
         return f"brulee resume {shlex.quote(str(self.path))}"
 
     def begin(self, facts: dict[str, Any], split: dict[str, Any]) -> None:
         """Write the recipe, the manifest with the facts of data and model, and split.json.
 
-        Where other scores are asked for than before, the earlier results and their report are kept
-        as results.1.json and report.1.html, then 2 and so on. Raises InputError when an earlier
-        part of this run was made from other data, templates or another base.
+        If the scoring has changed, the earlier results and their report are kept as results.1.json
+        and report.1.html, then 2 and so on. Raises InputError if an earlier part of this run was
+        made from other data, other templates or another base.
         """
         if self.fresh:
             self._move_aside()
@@ -93,23 +93,23 @@ class RunFolder:
         written["recipe"] = self.recipe.to_dict()
         self.write_json(_MANIFEST, written)
         self.write_json("split.json", split)
-        # Last: a folder with a recipe is a run, and has what a resumed one needs.
+        # Last: a folder with a recipe counts as a run, so all else must exist.
         _write_whole(self.path / _RECIPE, self.recipe.to_yaml())
 
     def _move_aside(self) -> None:
-        """Rename an earlier run to NAME.1, NAME.2 ...: nothing of it is lost."""
+        """Rename an earlier run to NAME.1, NAME.2 ..., so that nothing is lost."""
         number = 1
         while (target := self.path.with_name(f"{self.path.name}.{number}")).exists():
             number += 1
         source, kept = self.recipe.source, self.path / kept_rows.FOLDER
         own = source.rows is not None and source.rows == kept.resolve()
         self.path.rename(target)
-        if own:  # the recipe is that run's own
+        if own:  # the recipe was read from that run
             source.rows = target / kept_rows.FOLDER
         self.fresh = False
 
     def _begin_to_score(self) -> None:
-        """Say what is scored otherwise than before, and keep what was written of that."""
+        """Note how the scoring changed, and keep the previous results."""
         changed = list(of_scoring(_held(self.path), self.recipe))
         if not changed:
             return
@@ -119,22 +119,22 @@ class RunFolder:
             note(f"{self.path}: scored again, because {said}. {kept} has the previous scores.")
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest of this run; {} where it has not begun."""
+        """The manifest of this run; {} if it has not begun."""
         return _read_json(self.path / _MANIFEST) if self.begun else {}
 
     def answers(self, who: str, task: str) -> Path:
-        """Where one model's answers to a task are kept."""
+        """The file of one model's answers to a task."""
         return self.path / "eval" / who / f"{task.replace('/', '-')}.jsonl"
 
     def set_aside_answers(self, who: str, tasks: Collection[str]) -> None:
-        """Leave a model's answers to just these tasks among those that are scored."""
+        """Set aside a model's answers to all other tasks, so that they are not scored."""
         wanted = {self.answers(who, task) for task in tasks}
         for file in sorted((self.path / "eval" / who).glob("*.jsonl")):
             if file not in wanted:
                 keep_just(file, ())
 
     def add_seconds(self, who: str, seconds: float) -> float:
-        """Add to the time that a model's answers have taken over all starts; the sum."""
+        """Add to the total time of a model's answers over all starts; returns the sum."""
         name = "eval/seconds.json"
         taken = _read_json(self.path / name)
         taken[who] = taken.get(who, 0.0) + seconds
@@ -143,16 +143,16 @@ class RunFolder:
         return float(taken[who])
 
     def write_json(self, name: str, values: dict[str, Any]) -> None:
-        """Write a file of the folder in one step."""
+        """Write a JSON file of the folder atomically."""
         text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
         _write_whole(self.path / name, text)
 
 
 def open_run(recipe: Recipe, command: str, folder: Path | None, fresh: bool) -> RunFolder:
-    """The folder of a recipe, the method's defaults in it; nothing is written until the run begins.
+    """A recipe's folder, with the method's defaults resolved; nothing is written until it begins.
 
-    Raises InputError when it already holds a different recipe, naming the first difference, or
-    holds files that are not a run's; OSError where nothing can be written.
+    Raises InputError if it already holds a different recipe, naming the first difference, or files
+    that are not a run's; OSError if it is not writable.
     """
     recipe = resolved(recipe)
     path = folder or Path(recipe.runs) / (recipe.name or "run")
@@ -169,7 +169,7 @@ def open_run(recipe: Recipe, command: str, folder: Path | None, fresh: bool) -> 
 
 
 def reopen_run(path: Path) -> RunFolder:
-    """A run that was begun before. Raises InputError for a folder that holds none."""
+    """A run that has begun. Raises InputError for a folder without one."""
     check_is_run(path)
     recipe = resolved(load_recipe(path / _RECIPE))
     manifest = _read_json(path / _MANIFEST)
@@ -178,14 +178,14 @@ def reopen_run(path: Path) -> RunFolder:
             f"{path / _RECIPE}: {key} was {before!r} when this run began and is {now!r} now. "
             "Change it back, or start another run with it: brulee run RECIPE --folder NEW."
         )
-    # Relative paths in the recipe mean what they meant beside the file it was read from.
+    # Relative paths in the recipe are relative to the folder of the original file.
     if "recipe_folder" in manifest:
         recipe.source.folder = Path(manifest["recipe_folder"])
     return RunFolder(path, recipe, manifest.get("command", "run"))
 
 
 def check_is_run(path: Path) -> None:
-    """Raise InputError for a folder that holds no run, with the nearest one that does."""
+    """Raise InputError for a folder without a run, suggesting the nearest one with a run."""
     if not (path / _RECIPE).is_file():
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
         close = nearest(path.name, [p.name for p in beside if (p / _RECIPE).is_file()])
@@ -196,7 +196,7 @@ def check_is_run(path: Path) -> None:
 
 
 def _is_left_over(folder: Path) -> bool:
-    """Whether a folder holds nothing, or the beginning of a run that was killed as it began."""
+    """Whether a folder is empty, or only has files of a run that was killed as it began."""
     own = {name for kept in _BEGINNING for name in (kept, f".{kept}.tmp")}
     rows = folder / kept_rows.FOLDER
     begun = not rows.is_dir() or kept_rows.is_begun(rows)
@@ -215,7 +215,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Write a file under another name, then rename it: it is there whole or not at all."""
+    """Write a file atomically, by a rename."""
     aside = path.with_name(f".{path.name}.tmp")
     try:
         aside.write_text(text, encoding="utf-8")
@@ -254,12 +254,12 @@ def _refuse_difference(path: Path, recipe: Recipe) -> None:
 def _changed(path: Path, recipe: Recipe) -> Iterator[Difference]:
     """Where the training of a recipe differs from that of the run in a folder.
 
-    Of what the run began with, whatever its file says since.
+    The comparison is with what the run began with, even if its recipe file was edited since.
     """
     return of_training(_held(path), recipe)
 
 
 def _held(path: Path) -> Recipe:
-    """The recipe by which the run in a folder is what it is."""
+    """The recipe that the run in a folder began with."""
     written = _read_json(path / _MANIFEST).get("recipe")
     return resolved(load_recipe(path / _RECIPE) if written is None else recipe_from_dict(written))

@@ -1,4 +1,4 @@
-"""What a run's guards say: their scores before and after, and whether anything was forgotten.
+"""Evaluation of guards: their scores before and after, and whether anything was forgotten.
 
 Shape legend: `N` items, `S` statistics of one item, `C` clusters.
 """
@@ -26,7 +26,7 @@ from brulee.reporting.results import Forgetting, Score, outcome
 def guard_scores(
     name: str, guard: Guard, before: Sequence[Answer], after: Sequence[Answer], resamples: int
 ) -> tuple[Score, Score]:
-    """A guard's main score of base and tuned, with intervals."""
+    """A guard's main score for base and tuned, with intervals."""
     base, tuned = (
         interval(
             statistics_array(answers, guard.metric),
@@ -50,14 +50,14 @@ def forgotten(
     resamples: int,
     swaps: int | None = None,
 ) -> Forgetting:
-    """The change of a guard's main score, paired by item, and what interval and p say of it."""
+    """The change of a guard's main score, paired by item, and the outcome by interval and p."""
     base, tuned = _scored(guard, before, after)
     base_NS, tuned_NS = (statistics_array(side, guard.metric) for side in (base, tuned))
     reduce = partial(guard.task.reduce, guard.metric)
     found = compare(base_NS, tuned_NS, reduce, resamples, clusters=clusters(base), swaps=swaps)
     better = guard.task.higher_is_better(guard.metric)
     gain = (found.low, found.high) if better else (-found.high, -found.low)
-    # What one text lost or did not says nothing of another.
+    # A single text says nothing about others.
     said = outcome(*gain, found.p) if units(base) > 1 else "unclear"
     return Forgetting(
         task=name,
@@ -79,10 +79,10 @@ def suites_forgotten(
     after: Mapping[str, Sequence[Answer]],
     resamples: int,
 ) -> list[Forgetting]:
-    """The mean change over a suite's guards, for every suite with several; more is better in all.
+    """The mean change over a suite's guards with higher-is-better scores, if there are several.
 
-    Its interval is that of an average of paired changes (evaluation/averages.py); p comes from
-    swapping both sides at random item by item, over the items of all its tasks.
+    Its interval is that of an average of paired changes (evaluation/averages.py); p is from a
+    randomisation test that swaps both sides item by item, over the items of all its tasks.
     """
     by_suite: dict[str, list[str]] = defaultdict(list)
     for name, guard in guards.items():
@@ -96,10 +96,10 @@ def suites_forgotten(
 
 
 def judged(changes: Sequence[Forgetting]) -> tuple[Forgetting, ...]:
-    """Changes of guards that were measured together: p corrected for their number decides."""
+    """Outcomes of guards that were measured together, by p corrected for their number."""
     return tuple(
         change
-        if change.kept == "unclear"  # a larger p makes nothing clearer
+        if change.kept == "unclear"  # a larger p cannot make it clearer
         else change.model_copy(
             update={"kept": outcome(change.gain[1], change.gain[2], change.corrected_p)}
         )
@@ -133,9 +133,9 @@ def _mean_change(
 
 @dataclass(frozen=True)
 class _Change:
-    """A guard's change as a part of an average, and what each of its units adds to it (C,).
+    """A guard's change as a part of an average, and each unit's contribution to it (C,).
 
-    `part` says whether it is one of shares; `gained` and `lost` are then those of its items.
+    If `part.share` is true, `gained` and `lost` are shares of its items.
     """
 
     found: Comparison
@@ -154,7 +154,7 @@ class _Change:
 
     @property
     def items(self) -> int:
-        """How many were asked."""
+        """Number of items."""
         return self.found.wins + self.found.losses + self.found.ties
 
 
@@ -185,7 +185,7 @@ def _change(
 def _scored(
     guard: Guard, before: Sequence[Answer], after: Sequence[Answer]
 ) -> tuple[list[Answer], list[Answer]]:
-    """The items that both sides have a score of: one without a published answer has none."""
+    """The items with a score on both sides; those without a published answer have none."""
     pairs = [
         pair
         for pair in zip(before, after, strict=True)

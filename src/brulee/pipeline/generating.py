@@ -1,4 +1,4 @@
-"""How answers are written where a recipe's tests are scored."""
+"""How answers are generated when a recipe's tests are scored."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SCHEMA = ("evaluate", "generation", "json_schema")
 
 
 def sampling_of(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Sampling:
-    """What `evaluate.generation` asks for.
+    """The sampling that `evaluate.generation` specifies.
 
-    Raises InputError naming the recipe's line for a schema that cannot be held to.
+    Raises InputError naming the recipe's line for a schema that cannot be enforced.
     """
     spec = recipe.evaluate.generation
     form = None

@@ -1,4 +1,4 @@
-"""What a model writes while it is trained: completions of validation rows, scored and shown."""
+"""Samples during training: completions of validation rows, scored and logged."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from brulee.pipeline.generating import sampling_of
 from brulee.pipeline.preparation import Prepared
 from brulee.training.trainer import Glimpse
 
-_SHOWN = 3  # with their texts in events.jsonl
+_SHOWN = 3  # completions whose texts go to events.jsonl
 
 
 def glimpse(prepared: Prepared, attached: Attached) -> Callable[[], Glimpse] | None:
-    """Completes the first validation rows of each task in turn; None where it is not asked for."""
+    """A function that completes the first validation rows, taken from the tasks in turn.
+
+    None if the recipe does not request it.
+    """
     train = prepared.recipe.train
     if train.generate_every is None:
         return None
@@ -35,7 +38,7 @@ def glimpse(prepared: Prepared, attached: Attached) -> Callable[[], Glimpse] | N
     found = itertools.zip_longest(*(_items(prepared, p, room) for p in asked))
     there = (one for turn in found for one in turn if one is not None)
     items = list(itertools.islice(there, train.generate_rows))
-    # What is written is what is shown; choices are ranked before and after.
+    # Only generated text is scored here; choices are ranked before and after training.
     metrics = {
         path: tuple(metric for metric in own if metric.asks == "text")
         for path, own in prepared.metrics.items()
@@ -83,7 +86,7 @@ def _means(answers: Sequence[Answer], metrics: dict[str, tuple[Metric, ...]]) ->
         for metric in metrics[path]:
             for key in metric.keys:
                 stats = statistics_array(own, key)
-                if not len(stats):  # of its few items none has a part in it
+                if not len(stats):  # none of the few items has this score
                     continue
                 name = key if len(metrics) == 1 else f"{path}/{key}"
                 found[name] = float(metric.reduce(key, stats.mean(axis=0), len(stats)))

@@ -1,4 +1,4 @@
-"""An evaluation in the shape that lm-evaluation-harness writes, for tools that read its results."""
+"""An evaluation in lm-evaluation-harness's format, for tools that read its results."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from brulee.pipeline.evaluation import Evaluation
 
 FILE_NAME: Final = "results_lm_eval.json"
-# Its names where they differ from ours.
+# The harness's names where they differ from ours.
 _NAMES: Final = {"accuracy": "acc", "matthews": "mcc", "macro_f1": "f1", "exact_match": "em"}
 
 
 def harness_results(evaluation: Evaluation) -> dict[str, Any]:
     """Scores with standard errors by task, averages as groups, shots, numbers of items."""
     tasks = evaluation.scored
-    # A task file of the harness has its names already.
+    # A task file of the harness already has its names.
     names = {} if isinstance(evaluation.suite, Harness) else _NAMES
     return {
         "results": {name: _scores(found, names) for name, found in tasks.items()},
@@ -57,7 +57,7 @@ def harness_results(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def write_harness_results(evaluation: Evaluation, folder: Path) -> Path:
-    """Write it into a folder; returns the file's path."""
+    """Write the results into a folder; returns the file's path."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(harness_results(evaluation), indent=2, ensure_ascii=False)
     (folder / FILE_NAME).write_text(text + "\n", encoding="utf-8")
@@ -68,7 +68,7 @@ def _scores(found: TaskScores, names: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {"alias": found.task.name}
     for key, one in found.scores.items():
         values[_key(key, names)] = one.interval.value
-        # The spread of the bootstrap is the standard error, (n - 1) / n of its square.
+        # The bootstrap's variance is (n - 1) / n of the squared standard error.
         unbiased = math.sqrt(one.units / max(1, one.units - 1))
         values[_key(key, names, "_stderr")] = unbiased * float(np.std(one.resampled))
     return values
@@ -87,6 +87,6 @@ def _shots(evaluation: Evaluation, task: str) -> int:
 
 
 def _key(key: str, names: Mapping[str, str], what: str = "") -> str:
-    """A score's key in the harness: its metric, and the filter put over the answers."""
+    """A score's key in the harness: its metric, and the filter applied to answers."""
     metric, _, filtered = key.partition(",")
     return f"{names.get(metric, metric)}{what},{filtered or 'none'}"

@@ -1,4 +1,4 @@
-"""Rows that were given from Python, kept in the folder of the run that was trained on them."""
+"""Rows passed from Python, stored in the folder of the run that is trained on them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ FOLDER = "rows"
 
 
 def keep_rows(recipe: Recipe, run: Path) -> None:
-    """Copy the rows of a recipe into the run's folder, whole or not at all, where they are not yet.
+    """Copy the rows of a recipe into the run's folder atomically, unless they are there.
 
-    Their digest was looked at when they were opened.
+    Their digests were checked when they were opened.
     """
     sources = [spec.source for _, spec in recipe.tasks if spec.source.startswith(PREFIX)]
     for source in dict.fromkeys(sources):
@@ -32,7 +32,7 @@ def keep_rows(recipe: Recipe, run: Path) -> None:
 
 
 def is_begun(rows: Path) -> bool:
-    """Whether a folder holds only what `keep_rows` writes: a run's that was killed as it began."""
+    """Whether a folder has only files of `keep_rows`, as of a run that was killed as it began."""
     names = [file.name.removeprefix(".").removesuffix(".tmp") for file in rows.iterdir()]
     return all(_is_ours(name) for name in names)
 

@@ -1,4 +1,4 @@
-"""Files and folders that one process writes at a time; others wait, or are refused."""
+"""Locks on files and folders: other processes wait, or are refused."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from brulee.models.bundled import cache_folder
 
 @contextmanager
 def alone(file: Path, waits: Callable[[], None]) -> Iterator[None]:
-    """Have a file to oneself; where another process has it, call `waits` and wait.
+    """Hold an exclusive lock for a file; if another process has it, call `waits` and wait.
 
-    The lock is a hidden file beside it, and is let go of when its process ends, however it ends.
+    The lock is a hidden file next to it, released when the process ends in any way.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file.with_name(f".{file.name}.lock"))
@@ -34,11 +34,11 @@ def alone(file: Path, waits: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def to_itself(run: Path) -> Iterator[None]:
-    """Have a run's folder to oneself, whether it is there yet or not.
+    """Hold an exclusive lock for a run's folder, which need not exist yet.
 
-    The lock is a file of the cache, by the folder's path, which goes with it; one process at a time
-    looks for such a file or takes one away, so that no two hold files of one name. Raises
-    InputError where another process of this machine is at work on the run.
+    The lock is a file in the cache, named by the folder's path and deleted afterwards. A second
+    lock serialises creating and deleting it, so that no two processes hold files of the same name.
+    Raises InputError if another process of this machine is working on the run.
     """
     name = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:32]
     locks = cache_folder() / "locks"

@@ -1,4 +1,4 @@
-"""What a mixture will mean for each of its tasks, said before training."""
+"""What a mixture means for each of its tasks, reported before training."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def mix(prepared: Prepared) -> tuple[MixtureLine, ...]:
-    """Rows, rate, draws, epochs and share of the tokens of each task in this training.
+    """Rows, rate, draws, epochs and token share of each task in this training.
 
-    Tokens are estimated from the rows under the first template.
+    Tokens are estimated from the rows under their first template.
     """
     mixture = prepared.mixture
     documents = planned_documents(prepared.recipe.train, len(mixture))
@@ -34,7 +34,7 @@ def mix(prepared: Prepared) -> tuple[MixtureLine, ...]:
 
 
 def table(lines: Sequence[MixtureLine], most: int = 40) -> str:
-    """The same as text, a line a task; of many, those drawn most and how many there are more."""
+    """The same as text, one line per task; of many tasks, only the `most` drawn most often."""
     shown = sorted(lines, key=lambda line: -line.draws)[:most] if len(lines) > most else lines
     width = max(len("task"), *(len(line.task) for line in shown))
     head = f"{'task':{width}}  {'rows':>9}  {'rate':>7}  {'draws':>9}  {'epochs':>7}  {'tokens':>7}"

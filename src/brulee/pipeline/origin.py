@@ -1,4 +1,4 @@
-"""Where the numbers of a run come from: the command, the packages, the machine."""
+"""The origin of a run's numbers: the command, the packages, the machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PACKAGES = ("brulee", "torch", "transformers", "tokenizers", "datasets", "numpy
 
 
 def origin(command: str) -> dict[str, Any]:
-    """What a run's manifest says of how and where it was started."""
+    """How and where a run was started, for its manifest."""
     return {
         "command": command,
         "arguments": sys.argv[1:],
@@ -25,13 +25,13 @@ def origin(command: str) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide numbers."""
+    """Versions of Python and of the packages that affect numbers."""
     found = {name: version for name in _PACKAGES if (version := _version(name))}
     return {"python": platform.python_version(), **found}
 
 
 def _version(name: str) -> str | None:
-    """Asked by its name: to list all that is installed takes a tenth of a second a run."""
+    """Looked up by name: listing all installed packages takes a tenth of a second."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -39,7 +39,7 @@ def _version(name: str) -> str | None:
 
 
 def _instructions() -> str:
-    """The widest vectors and matrix units that PyTorch finds: they decide how fast a CPU is."""
+    """The widest vector and matrix instructions that PyTorch finds, which determine CPU speed."""
     import torch
 
     amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
@@ -47,7 +47,7 @@ def _instructions() -> str:
 
 
 def machine() -> dict[str, str | int | float]:
-    """What kind of machine this is; nothing that names it."""
+    """The kind of machine, without anything that identifies it."""
     import torch
 
     found: dict[str, str | int | float] = {

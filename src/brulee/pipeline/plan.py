@@ -1,4 +1,4 @@
-"""What a recipe would take with each method, before anything is trained."""
+"""Prediction of each method's memory and time for a recipe, before training."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from brulee.planning.probe import Probe
 from brulee.progress import bar
 from brulee.recipe import Recipe
 
-# What a training process has imported when it begins.
+# Modules that a training process has imported when it begins.
 _IMPORTS = ("brulee.pipeline.tuning", "brulee.pipeline.preparation")
-_FIRST, _APART = 2, 3  # the depth that is tried first, and how many layers more the second has
+_FIRST, _APART = 2, 3  # layers of the first trial, and how many more the second has
 
 
 @dataclass(frozen=True)
 class Line:
-    """One method: what it would take, or why it cannot be put on this model."""
+    """One method: what it would need, or why it cannot be used on this model."""
 
     method: str
     label: str
@@ -45,7 +45,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every method, the recipe's own first; `room` is the bytes that this machine has for it."""
+    """Every method, the recipe's own first; `room` is this machine's memory for it in bytes."""
 
     base: str
     device: str
@@ -55,7 +55,7 @@ class Plan:
 
 
 def plan(recipe: Recipe, names: Sequence[str] | None = None) -> Plan:
-    """Count, try and add up, by default for all methods; takes seconds and a few layers' memory.
+    """Predict by short trials, by default for all methods, in seconds and a few layers' memory.
 
     The recipe's method has its own options, the others their defaults. Raises InputError for a
     recipe whose data or model cannot be read, or whose method or names are not valid.
@@ -65,7 +65,7 @@ def plan(recipe: Recipe, names: Sequence[str] | None = None) -> Plan:
 
 
 def _planned(recipe: Recipe, names: Sequence[str] | None) -> Plan:
-    # Refused before another process is started.
+    # Invalid names are refused before another process is started.
     build_method(recipe.method, recipe.source)
     check_named(recipe)
     names = tuple(METHODS) if names is None else names
@@ -90,7 +90,7 @@ def _planned(recipe: Recipe, names: Sequence[str] | None) -> Plan:
 
 
 def imports_of_trials(recipe: Recipe, device: torch.device) -> tuple[str, ...]:
-    """What trials find imported; not what wakes the GPU, which no fork may then use."""
+    """Modules to import before trials fork; none that initialises CUDA, which forks cannot use."""
     if recipe.base.quantise and device.type != "cuda":
         return (*_IMPORTS, "bitsandbytes")
     return _IMPORTS
@@ -98,7 +98,7 @@ def imports_of_trials(recipe: Recipe, device: torch.device) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Trials:
-    """Tries methods on as few layers as tell what the whole model takes."""
+    """Tries methods on the fewest layers that predict the whole model."""
 
     apart: Apart
     recipe: Recipe
@@ -108,9 +108,9 @@ class _Trials:
     def of(
         self, counted: Count, options: Mapping[str, Any], fitting: int | None = None
     ) -> list[Tried]:
-        """Trials at two depths from which the rest follows, or one at the full depth.
+        """Trials at two depths to extrapolate from, or one at the full depth.
 
-        What a method trains must grow evenly with depth: "the last four layers" do from four on.
+        What a method trains must grow linearly with depth: "the last four layers" do from four on.
         """
         model = model_name(self.recipe)
         layers = depth(model, self.recipe.base.revision)
@@ -178,7 +178,7 @@ def _line(trials: _Trials, name: str, options: Mapping[str, Any]) -> Line:
 def _fitting(
     trials: _Trials, whole: Probe, skeleton: PreTrainedModel, counted: Count, last: Tried
 ) -> int:
-    """The tokens that a training would put into a pass at most, with the memory there is."""
+    """The most tokens that a training would put into a pass, given the available memory."""
     if trials.recipe.train.micro_batch != "auto":
         return sys.maxsize
     trained = counted.gradient_bytes // 4  # of fp32 values
@@ -186,6 +186,6 @@ def _fitting(
 
 
 def model_name(recipe: Recipe) -> str:
-    """The base as the readers of configurations take it: paths from where the recipe lies."""
+    """The base's name for readers of configurations, with paths resolved by the recipe."""
     path = recipe.source.resolve(recipe.base.name)
     return str(path) if path.exists() else recipe.base.name

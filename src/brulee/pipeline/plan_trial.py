@@ -1,4 +1,4 @@
-"""A method tried for a moment on a model of a few layers, in a process of its own."""
+"""A short trial of a method on a model of a few layers, in a separate process."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from brulee.recipe import MethodSpec, Recipe
 from brulee.training.documents import course, planned_documents
 from brulee.training.passes import Passes
 
-_SAMPLE = 256  # documents whose lengths stand for all
+_SAMPLE = 256  # documents whose lengths represent all
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What a trial took, how many values it trained, and how much the whole training has to do."""
+    """A trial's measurements, its number of trained values, and the size of the whole training."""
 
     probe: Probe
     trainable: int
@@ -41,10 +41,10 @@ class Tried:
     documents: int
     document_seconds: float
     steps: int
-    saves: int  # checkpoints that are written
-    learned: int  # in the heaviest pass
-    pass_tokens: int  # of the heaviest pass
-    itemsize: int  # bytes of a value in the format that the base is held in
+    saves: int  # number of checkpoints written
+    learned: int  # tokens learned in the heaviest pass
+    pass_tokens: int  # tokens of the heaviest pass
+    itemsize: int  # bytes per value of the base's weights
 
 
 class Sample:
@@ -56,7 +56,7 @@ class Sample:
         self._begin(self.encoder)
 
     def _begin(self, encoder: Encoder) -> None:
-        """Draw as a training with this encoder would, which decides how texts are divided."""
+        """Draw as a training with this encoder would; it determines how texts are divided."""
         self.corpus = divide(self.whole, encoder)
         tasks = self.corpus.tasks
         fitting = {
@@ -82,7 +82,7 @@ class Sample:
         return self.corpus.tasks[draw.part].draw(encoder, draw.row, draw.template, key)
 
     def instruct(self, method: Method) -> None:
-        """Tell a soft prompt what the task says."""
+        """Give a soft prompt the task's instruction."""
         first = self.corpus.tasks[self.corpus.trained[0]].templates.templates[0]
         method.instruct(self.encoder.tokenizer, instruction(first))
 
@@ -97,11 +97,10 @@ def tried(
     dtype: torch.dtype,
     fitting: int | None = None,
 ) -> Tried:
-    """Train the method for a moment on so many layers of `model`, a name or a path.
+    """Train the method briefly on `layers` layers of `model`, a name or a path.
 
-    A pass has `fitting` tokens at most where the recipe does not say how many.
-
-    Raises InputError for a method that cannot be put on so few layers.
+    A pass has at most `fitting` tokens unless the recipe sets a number. Raises InputError for a
+    method that cannot be used on so few layers.
     """
     prober = Prober(layers, device)
     recipe = sample.recipe
@@ -148,5 +147,5 @@ def _attach(sample: Sample, method: Method, base: Base, autocast: bool) -> Attac
 
 
 def deeper(trials: Sequence[Tried], layers: int) -> Probe:
-    """What trials of one or two depths say of a model of so many layers."""
+    """Extrapolate trials of one or two depths to a model of `layers` layers."""
     return trials[0].probe.deeper(trials[-1].probe, layers)

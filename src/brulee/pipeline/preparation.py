@@ -42,15 +42,15 @@ from brulee.training.selection import idle_patience
 from brulee.training.trackers import check_trackers
 from brulee.training.world import ALONE, World
 
-_LOOKED_AT = 50  # rows of a task, for what their answers begin with
+_LOOKED_AT = 50  # rows of a task whose answers are searched for reasoning tags
 
 
 @dataclass(frozen=True)
 class Prepared:
     """Everything that is loaded and checked before the first forward pass.
 
-    `metrics` are by task, those of its first phrasing; `asked` is what they are asked of; `fitting`
-    is by task that is trained on. Plain texts are in pieces.
+    `metrics` are by task, for its first phrasing; `asked` are the tests to score; `fitting` is by
+    trained task. Plain texts are in pieces.
     """
 
     where: RunFolder
@@ -68,7 +68,7 @@ class Prepared:
     world: World = ALONE
 
     def encoder_for(self, attached: Attached) -> Encoder:
-        """Documents as a method needs them: its ids first, the positions it takes off."""
+        """An encoder for a method, with its prefix ids first and its reserved positions free."""
         encoder = copy.copy(self.encoder.with_prefix(attached.prefix_ids))
         encoder.max_length -= attached.reserved
         return encoder
@@ -76,9 +76,9 @@ class Prepared:
 
 @waiting("Reading the data, loading the model")
 def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepared:
-    """Check names, rows and lengths, then load the model: the cheap refusals come first.
+    """Check names, rows and lengths, then load the model, so that cheap checks fail first.
 
-    Unless the run is to `begin`, nothing is written.
+    Nothing is written unless `begin` is true.
     """
     with where.recipe.source.placing():
         return _prepared(where, world, begin)
@@ -92,7 +92,7 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     device = device_of(recipe)
     with recipe.source.placing():
         check_optimizer(recipe.train, device.type == "cuda")
-    # What was timed when the run began is kept: one run has one precision.
+    # The precision chosen when the run began is kept: one run has one precision.
     precision = where.manifest().get("precision", recipe.train.precision)
     dtype = world.same(pick_dtype(precision, device))
     corpus = open_corpus(recipe)
@@ -100,12 +100,12 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     metrics = task_metrics(recipe, corpus)
     asked = asked_of(recipe, corpus, metrics)
     check_references(corpus, asked)
-    # Trained weights keep fp32 precision; what is frozen can be held in bf16.
+    # Trained weights stay in fp32; frozen ones can be in bf16.
     base = _load(recipe, torch.float32 if method.stores_model else dtype, device)
     encoder = _encoder(recipe, base).thinking(_taught(corpus))
     for own in metrics.values():
         how_calls_are_written(encoder, own)
-    # What a method reads before every document takes room in it; any id will do to measure.
+    # A method's prefix takes room in every document; any ids will do to measure it.
     measured = encoder.with_prefix((0,) * method.virtual_tokens())
     corpus = divide(corpus, measured)
     asked = of_pieces(asked, corpus, recipe.evaluate.limit)
@@ -123,7 +123,7 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
         where, recipe, method, metrics, asked, guards,
         corpus, base, encoder, fitting, mixture, autocast, world,
     )  # fmt: skip
-    world.wait()  # the others have looked into the folder before anything is written there
+    world.wait()  # other processes read the folder before anything is written there
     if begin and world.writes:
         record(prepared, dtype)
     world.wait()
@@ -131,7 +131,7 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
 
 
 def _taught(corpus: Corpus) -> Thoughts | None:
-    """The tags of the thoughts that a task's answers begin with."""
+    """The tags of the reasoning that a task's answers begin with, if any."""
     tasks = (corpus.tasks[path] for path in corpus.trained)
     for task in (one for one in tasks if not one.plain):
         first = task.templates.templates[0]
@@ -146,7 +146,7 @@ def _fitting(corpus: Corpus, encoder: Encoder) -> dict[str, Fitting]:
     """The rows of each trained task that fit."""
     rows = {path: corpus.tasks[path].train for path in corpus.trained}
     total = sum(map(len, rows.values()))
-    # One task has a bar of its own.
+    # A single task draws its own bar.
     watched = bar("Measuring train rows", total, "rows") if len(rows) > 1 else silent()
     found = {}
     with watched as progress:
@@ -157,7 +157,7 @@ def _fitting(corpus: Corpus, encoder: Encoder) -> dict[str, Fitting]:
 
 
 def device_of(recipe: Recipe) -> torch.device:
-    """The device to train on; InputError naming the line of one that this machine has not."""
+    """The device to train on. Raises InputError naming the line of an unavailable one."""
     try:
         return pick_device(recipe.train.device)
     except InputError as error:
@@ -167,7 +167,7 @@ def device_of(recipe: Recipe) -> torch.device:
 def check_named(recipe: Recipe) -> dict[str, Guard]:
     """Check the names of metrics, guards and trackers, and open the guards, which it returns.
 
-    Raises InputError for a name that is none; what it reads of the data is the guards' own.
+    Raises InputError for an unknown name. Reads no data except that of the guards.
     """
     _check_metrics(recipe)
     guards = _guards(recipe)
@@ -176,13 +176,13 @@ def check_named(recipe: Recipe) -> dict[str, Guard]:
 
 
 def _load(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> Base:
-    """The base model; InputError where it cannot be trained as the recipe says."""
+    """The base model. Raises InputError if it cannot be trained as the recipe says."""
     spec, resolve = recipe.base, recipe.source.resolve
     base = load_base(spec.name, dtype, device, spec.revision, resolve, quantise=spec.quantise)
     base = replace(base, tokenizer=by_recipe(base.tokenizer, base.kind, recipe))
     check_whole(resolve(spec.name), base)
     _check_context(recipe, context_length(base.model))
-    sampling_of(recipe, base.tokenizer)  # refuses a schema that its tokens cannot be held to
+    sampling_of(recipe, base.tokenizer)  # refuses a schema that cannot be enforced with its tokens
     check_noise(base.model, recipe.train.neftune_alpha)
     return base
 
@@ -192,9 +192,9 @@ def _encoder(recipe: Recipe, base: Base) -> Encoder:
 
 
 def _check_fits(method: Method, base: Base) -> None:
-    """Refuse targets and layers that the model lacks before it is scored and anything is written.
+    """Refuse targets and layers that the model lacks, before scoring it or writing anything.
 
-    Where attaching takes long or twice the memory, training alone does it.
+    Skipped if attaching takes long or twice the memory; then only training finds them.
     """
     if method.documents() or method.stores_model or method.options().get("init") == "pissa":
         return
@@ -204,7 +204,7 @@ def _check_fits(method: Method, base: Base) -> None:
 def task_metrics(recipe: Recipe, corpus: Corpus) -> dict[str, tuple[Metric, ...]]:
     """The metrics of each task.
 
-    Raises InputError for a name that is none, and for ranked choices where templates have none.
+    Raises InputError for an unknown name, and for ranked choices if templates have none.
     """
     found = {}
     tests: dict[str, list[Test]] = {}
@@ -230,7 +230,7 @@ def _check_choices(tests: Iterable[Test], path: str, key: str, where: str) -> No
 
 
 def _check_metrics(recipe: Recipe) -> None:
-    # Metrics of labels are made when the rows have shown which labels there are.
+    # Metrics of labels are built later, when the labels are known from the rows.
     for at, spec in recipe.tasks:
         own = spec.metrics is not None
         where = recipe.source.at((*at, "metrics") if own else ("evaluate", "metrics"))

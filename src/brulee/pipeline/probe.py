@@ -1,4 +1,4 @@
-"""The speed of a model that a suite was run on, measured once and kept with its replies."""
+"""The speed of an evaluated model, measured once and cached with its replies."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _PROMPTS: Final = 8
 
 
 def probe(session: Session, examples: Mapping[str, Sequence[Example]], folder: Path) -> Efficiency:
-    """How fast the model continues the first prompts of a suite, in turn from every task.
+    """The speed of the model on the first prompts of a suite, taken from the tasks in turn.
 
-    What `folder` holds is not measured again.
+    A measurement in `folder` is reused.
     """
     file = folder / _FILE
     with alone(file, _say_waiting):

@@ -1,4 +1,4 @@
-"""The learning-rate finder over a recipe; nothing of the run is written."""
+"""The learning-rate finder for a recipe; nothing is written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brulee.training.range_test import Found, range_test
 
 
 def find_learning_rate(recipe: Recipe) -> Found:
-    """Train the recipe's method for a moment with a rate that rises; see `range_test`."""
+    """Train the recipe's method briefly with a rising learning rate; see `range_test`."""
     nowhere = RunFolder(Path(recipe.runs), recipe, "train", fresh=True)
     prepared = prepare(nowhere, begin=False)
     attached = attach(prepared)

@@ -1,4 +1,4 @@
-"""What a run writes down of its data before it begins: split.json, the manifest, the mix."""
+"""Records of a run before it begins: split.json, the manifest, the mixture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_SAID = 10
 
 
 def record(prepared: Prepared, dtype: torch.dtype) -> None:
-    """Begin the run: its recipe, split.json, and what the manifest says of data and model."""
+    """Begin the run: write its recipe, split.json, and the manifest with data and model."""
     tasks = prepared.corpus.tasks
     splits = {path: _split(prepared, path) for path in tasks}
     alone = next(iter(splits.values())) if len(splits) == 1 else None
@@ -57,7 +57,7 @@ def record(prepared: Prepared, dtype: torch.dtype) -> None:
 
 
 def _say_some(sentences: Iterable[str]) -> None:
-    """Say what is so of some tasks; of many, the first and how many there are more."""
+    """Note some sentences about tasks; of many, the first ones and the number of the rest."""
     found = list(sentences)
     for sentence in found[:_MOST_SAID]:
         note(sentence)
@@ -66,9 +66,9 @@ def _say_some(sentences: Iterable[str]) -> None:
 
 
 def recheck(where: RunFolder) -> None:
-    """Refuse a training that ended on data or a base that is another by now, without its model.
+    """Check data and base of a finished training, without loading the model.
 
-    Raises InputError naming what changed.
+    Raises InputError naming what changed since.
     """
     recipe, manifest = where.recipe, where.manifest()
     found = facts_of(recipe, open_corpus(recipe))
@@ -77,7 +77,7 @@ def recheck(where: RunFolder) -> None:
 
 
 def facts_of(recipe: Recipe, corpus: Corpus) -> dict[str, Any]:
-    """The digests of the base's weights, of its framing, the data and the templates."""
+    """The digests of the base's weights, the framing, the data and the templates."""
     source, spec = recipe.source, recipe.base
     path = source.resolve(spec.name)
     name = str(path) if spec.name != "bundled" and path.exists() else spec.name
@@ -109,7 +109,7 @@ def _split(prepared: Prepared, path: str) -> dict[str, Any]:
             "source text cut": fitting.cut,
         }
     held_out = {"held_out": prepared.corpus.held_out[path]} if not fitting else {}
-    whole = task.whole  # of texts in pieces, what was split are the texts
+    whole = task.whole  # texts were split before they were divided into pieces
     return {**whole.splits.manifest(whole.rows), **held_out, "used": used, "rows": left_out}
 
 

@@ -1,4 +1,4 @@
-"""Rows whose references a metric cannot judge by, found before the model is asked."""
+"""Checks for references that a metric cannot use, before the model is run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from brulee.pipeline.asked import Asked
 
 
 def check_references(corpus: Corpus, asked: Sequence[Asked]) -> None:
-    """Raise InputError naming the first row that a metric which refuses some has to refuse.
+    """Raise InputError naming the first test or validation row that a metric refuses.
 
-    Validation rows are looked at, too. And for a metric of tool calls where rows know no tools.
+    Also raised for a metric of tool calls if rows have no tools.
     """
     for one in asked:
         task = corpus.tasks[one.test.path]

@@ -1,4 +1,4 @@
-"""What a run is from Python: its folder, and what it found as objects."""
+"""A run in Python: its folder, and its results as objects."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from brulee.training.events import read_events
 
 @dataclass(frozen=True, init=False)
 class Run:
-    """A run's folder, read when it is asked; a path wherever one is taken.
+    """A run's folder, read on access; accepted wherever a path is.
 
-    A notebook shows what it measured, `print` as the command line does.
+    A notebook shows the results as HTML, `print` as on the command line.
     """
 
     folder: Path
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """`folder` is read when it is asked, and need not be there before."""
+        """`folder` is read on access, and need not exist before."""
         object.__setattr__(self, "folder", Path(folder))
 
     def __fspath__(self) -> str:
-        """The folder."""
+        """The folder's path."""
         return str(self.folder)
 
     def __repr__(self) -> str:
@@ -39,21 +39,21 @@ class Run:
         return f"Run({str(self.folder)!r})"
 
     def __str__(self) -> str:
-        """The verdict, the scores, the guards, the cost; of a training alone, where it lies."""
+        """The verdict, scores, guards and cost; if only trained, the folder."""
         if not self._scored:
             return f"{self!r}, trained and not scored"
         found, report = self.results, self.report
         return terminal.printed(lambda console: terminal.show(found, console, report))
 
     def _repr_html_(self) -> str | None:
-        """The same for a notebook; None, for which that shows the folder, before it was scored."""
+        """The same for a notebook; None before scoring, so that the notebook shows the folder."""
         return notebook.html(self.results, self.report) if self._scored else None
 
     @property
     def results(self) -> Results:
-        """All that was measured, as in results.json.
+        """All results, as in results.json.
 
-        Raises InputError before it was scored, and for a folder that holds no run.
+        Raises InputError before scoring, and for a folder without a run.
         """
         if not self._scored:
             check_is_run(self.folder)
@@ -70,7 +70,7 @@ class Run:
 
     @property
     def scores(self) -> list[dict[str, Any]]:
-        """A mapping per metric of each task and guard, before against after: rows of a table."""
+        """A mapping per metric of each task and guard, before and after: rows of a table."""
         found = self.results
         pairs = [*found.comparisons, *found.forgetting]
         shown = ("task", "metric", "base", "tuned", "difference", "low", "high", "p")
@@ -78,17 +78,17 @@ class Run:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What happened in training, as in events.jsonl: a mapping per step, validation ..."""
+        """The events of training, as in events.jsonl: a mapping per step, validation ..."""
         return read_events(self.folder / "events.jsonl")
 
     @property
     def report(self) -> Path:
-        """Where the page with all of it lies."""
+        """The path of report.html."""
         return self.folder / REPORT
 
     @property
     def weights(self) -> Path:
-        """The folder of the adapter in PEFT's format, or of the model that was tuned whole.
+        """The folder of the adapter in PEFT's format, or of the fully fine-tuned model.
 
         Raises InputError before there is one.
         """
@@ -99,14 +99,14 @@ class Run:
         raise InputError(f"{self.folder}: this run has no adapter yet; train it first.")
 
     def answers(self, who: str = "tuned") -> list[dict[str, Any]]:
-        """What a model, `base` or `tuned`, wrote for each test item and guard, with its scores."""
+        """Answers of a model, `base` or `tuned`, to each test item and guard, with their scores."""
         if who not in ("base", "tuned"):
             raise InputError(f"answers of {who!r}: it should be 'base' or 'tuned'.")
         files = sorted((self.folder / "eval" / who).glob("*.jsonl"))
         return [json.loads(line) for file in files for line in _lines(file)]
 
     def load(self, device: str = "auto", precision: str = "auto") -> Session:
-        """The tuned model, ready to answer."""
+        """The tuned model, ready to generate."""
         return open_session(self.folder, device, precision)
 
     @property

@@ -1,4 +1,4 @@
-"""The ends of a run: scoring a model, which skips what is already done, and the write-up."""
+"""The first and last stages of a run: scoring, which skips finished work, and the write-up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from brulee.reporting import html, results
 
 
 def score(prepared: Prepared, who: str, tuned: Tuned | None = None) -> Scored:
-    """One model's answers on the test rows and the guards, from files where they are there."""
+    """One model's answers on test rows and guards, read from files if they exist."""
     started = time.perf_counter()
     try:
         answers, guards = _answers(prepared, who, tuned)
@@ -40,7 +40,7 @@ def score(prepared: Prepared, who: str, tuned: Tuned | None = None) -> Scored:
 def _answers(
     prepared: Prepared, who: str, tuned: Tuned | None
 ) -> tuple[dict[str, list[Answer]], dict[str, list[Answer]]]:
-    """A model's answers by task, and those by guard."""
+    """A model's answers by task, and by guard."""
     spec = prepared.recipe.evaluate
     attached = tuned.attached if tuned else None
     encoder = prepared.encoder_for(attached) if attached else prepared.encoder
@@ -57,7 +57,7 @@ def _answers(
         found: list[Answer] = []
         for number, wording in enumerate(asked.wordings, start=1):
             if not wording.metrics and prepared.corpus.tasks[asked.test.path].plain:
-                continue  # there is nothing to write
+                continue  # nothing to score
             items = _items(prepared, asked, wording.template, encoder, room)
             if who == "base" and number == 1:
                 _say_unread(asked, items)
@@ -103,7 +103,7 @@ def _guard_answers(
 
 
 def write_up(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -> None:
-    """results.json, the model card with its scores, report.html."""
+    """Write results.json, the scores of the model card, and report.html."""
     found = summarise(prepared, tuned, before, after)
     results.write(found, prepared.where.path)
     for folder in ("adapter", "model"):
@@ -120,7 +120,7 @@ def _items(
     encoder: Encoder,
     room: int | None,
 ) -> list[Item]:
-    """The first rows of a test that its templates apply to, as many as are asked for."""
+    """The first `asked.limit` items of a test, of rows that its templates apply to."""
     test = asked.test
     task = prepared.corpus.tasks[test.path]
     found = (task.item(row, encoder, room, template or test.template_of(row)) for row in asked.rows)

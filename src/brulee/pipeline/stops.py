@@ -1,4 +1,4 @@
-"""A run that has to stop before its end: what is said, and the line that goes on."""
+"""Messages for a run that stops before its end, with the command that continues it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from brulee.errors import AskedToStopError
 from brulee.pipeline.folder import RunFolder
 from brulee.training.signals import taken
 
-AGAIN = 2.0  # seconds until an interrupt that did not get through is raised again
+AGAIN = 2.0  # seconds until an interrupt that was swallowed is raised again
 _DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @contextmanager
 def interruptible(where: RunFolder) -> Iterator[None]:
-    """Turn Ctrl-C, SIGTERM, a full disk or a forbidden one into the line that goes on.
+    """Turn Ctrl-C, SIGTERM, a full or unwritable disk into a message with the resume command.
 
-    Before the run has begun there is nothing to go on with, and the error passes as it is. The
-    training loop answers signals itself.
+    Before the run has begun, there is nothing to resume, and the error is passed on. The training
+    loop handles signals itself.
     """
     alarm = _Alarm()
     try:
@@ -48,14 +48,14 @@ def interruptible(where: RunFolder) -> Iterator[None]:
 
 
 class _Alarm:
-    """Interrupts once more after a while; the alarm is the caller's until there is need for it."""
+    """Repeats an interrupt after a while; SIGALRM stays the caller's until it is needed."""
 
     def __init__(self) -> None:
-        self._before: tuple[Any, float, float] | None = None  # whose it was, and when it rings
+        self._before: tuple[Any, float, float] | None = None  # the caller's handler and timer
 
     def interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        # Code in C that looks for an attribute may take any exception for its absence. Then once
-        # more.
+        # C code that looks up an attribute may take any exception for its absence, so the
+        # interrupt is repeated.
         if self._before is None:
             handler = signal.signal(signal.SIGALRM, self.interrupt)
             self._before = (handler, *signal.getitimer(signal.ITIMER_REAL))

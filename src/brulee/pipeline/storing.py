@@ -1,4 +1,4 @@
-"""The result of a training on disk: an adapter, or of full fine-tuning a model."""
+"""The result of a training on disk: an adapter, or a model for full fine-tuning."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from brulee.training.sharding import gathered
 
 
 def result_folder(prepared: Prepared) -> Path:
-    """Where the result of the training lies."""
+    """The folder of the training's result."""
     return prepared.where.path / ("model" if prepared.method.stores_model else "adapter")
 
 
 def store(prepared: Prepared, attached: Attached, training: Training) -> int:
-    """Write the adapter or the model under another name, then rename it; returns its bytes.
+    """Write the adapter or the model atomically, by a rename; returns its bytes.
 
-    Every process calls it, one writes; 0 in the others.
+    All processes must call it; one writes, the others get 0.
     """
     world = prepared.world
     whole = gathered(prepared.base.model, world.writes) if world.shards else None
@@ -55,9 +55,9 @@ def store(prepared: Prepared, attached: Attached, training: Training) -> int:
 
 
 def from_disk(prepared: Prepared, trained: Trained) -> tuple[Prepared, Tuned]:
-    """The same run with what it stored in memory, whole in this process.
+    """The run with its stored result loaded, unsharded, in this process.
 
-    Raises InputError where that is damaged.
+    Raises InputError if the result is damaged.
     """
     folder, base = result_folder(prepared), prepared.base
     if not prepared.method.stores_model:
@@ -81,7 +81,7 @@ def _store_model(prepared: Prepared, whole: dict[str, Any] | None, folder: Path,
 
 
 def _made_by(prepared: Prepared) -> dict[str, Any]:
-    """What brulee.json says of the method, and of how prompts must be framed for the result."""
+    """The method, and how prompts must be framed for the result, for brulee.json."""
     return {
         "method": {"name": prepared.method.name, **prepared.method.options()},
         "chat_template": recorded(prepared.base.tokenizer, prepared.recipe),

@@ -1,4 +1,4 @@
-"""Everything measured in a run, as one Results."""
+"""All measurements of a run, as one Results."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Scored:
 
 
 def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -> Results:
-    """Scores with intervals, paired comparisons, guards and costs, and the verdict on them."""
+    """Scores with intervals, paired comparisons, guards, costs, and the verdict."""
     resamples = prepared.recipe.evaluate.resamples
     each = [{key for m in own for key in m.keys} for own in prepared.metrics.values()]
     keys = max(map(len, each), default=1)
@@ -104,7 +104,7 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
 
 @dataclass(frozen=True)
 class _Tested:
-    """One score of one test, of both models."""
+    """One score of one test, for both models."""
 
     scores: tuple[Score, Score]
     comparison: Comparison
@@ -114,7 +114,7 @@ class _Tested:
 def _of_test(
     prepared: Prepared, asked: Asked, before: Scored, after: Scored, tests: int
 ) -> Iterator[_Tested]:
-    """Every score of a test; what is drawn is an item with all its phrasings."""
+    """Every score of a test; the bootstrap draws items with all their phrasings."""
     name, resamples = asked.name, prepared.recipe.evaluate.resamples
     trained = asked.test.path not in prepared.corpus.held_out
     parts = [by_phrasing(side.tasks[name]) for side in (before, after)]

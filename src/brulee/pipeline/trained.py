@@ -1,4 +1,4 @@
-"""trained.json, the last that a training writes: that it ended, what it took, what it stored."""
+"""trained.json, the last file of a training: it marks the end, with costs and stored files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FILE_NAME = "trained.json"
 
 
 class Trained(Record):
-    """What results.json will say of a training, and the SHA-256 of each file that it stored."""
+    """A training's entries for results.json, and the SHA-256 of each stored file."""
 
     training: Training
     cost: Cost
@@ -34,16 +34,16 @@ class Trained(Record):
 
 @dataclass(frozen=True)
 class Tuned:
-    """A trained method on its model, and what its training took."""
+    """A trained method on its model, and the record of its training."""
 
     attached: Attached
     trained: Trained
 
 
 def ended(where: RunFolder) -> Trained | None:
-    """What a training left, where it ended and that is whole; None where there is work to do.
+    """The record of a training that ended with its files intact; None if there is work to do.
 
-    Raises InputError where it is damaged or gone, with no checkpoint to store it from once more.
+    Raises InputError if files are damaged or missing and no checkpoint can restore them.
     """
     file = where.path / FILE_NAME
     if not where.begun or not file.is_file():
@@ -63,8 +63,8 @@ def ended(where: RunFolder) -> Trained | None:
 
 
 def seal(where: RunFolder, stored: Path, training: Training, cost: Cost) -> Trained:
-    """Write down that a training ended and left this folder."""
-    # The card is written anew with the scores.
+    """Record that a training ended and stored this folder."""
+    # The card is rewritten with the scores.
     files = sorted(file for file in stored.rglob("*") if file.is_file() and file.name != CARD)
     digests = {file.relative_to(where.path).as_posix(): sha256(file) for file in files}
     trained = Trained(training=training, cost=cost, files=digests)
@@ -73,7 +73,7 @@ def seal(where: RunFolder, stored: Path, training: Training, cost: Cost) -> Trai
 
 
 def course_of(totals: Totals, events: Iterable[Mapping[str, Any]]) -> Training:
-    """How a training went, for results.json."""
+    """A summary of a training, for results.json."""
     counts = Counter(str(event["event"]) for event in events)
     best = totals.best
     validated = best.loss is not None and math.isfinite(best.loss)
@@ -91,10 +91,10 @@ def course_of(totals: Totals, events: Iterable[Mapping[str, Any]]) -> Training:
 
 
 def _damaged(run: Path, files: Mapping[str, str]) -> Path | None:
-    """The first stored file that is not as it was."""
+    """The first stored file that has changed or is missing."""
     for name, digest in files.items():
         file = run / name
-        # An adapter's configuration may name its base anew; loading it checks the rest.
+        # An adapter's configuration may be edited to rename its base; loading checks the rest.
         if not file.is_file() or (file.name != CONFIG and sha256(file) != digest):
             return file
     return None

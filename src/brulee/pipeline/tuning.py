@@ -1,4 +1,4 @@
-"""The middle of a run: attach the method, train, store what came of it."""
+"""The middle of a run: attach the method, train, store the result."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from brulee.training.recorder import OpenTrackers
 from brulee.training.trackers import open_trackers
 from brulee.training.trainer import Trainer
 
-_CHOSEN = "chosen.safetensors"  # what a method learned from the untuned model
+_CHOSEN = "chosen.safetensors"  # what a method derived from the untuned model
 
 
 def tuned_model(prepared: Prepared, known: Trained | None) -> tuple[Prepared, Tuned]:
-    """The run with the tuned model whole in memory, trained unless that is `known` to be done."""
+    """The run with the unsharded tuned model in memory; trains unless a training is `known`."""
     if known is None:
         tuned, world = tune(prepared), prepared.world
         if not (world.shards and world.writes):
@@ -47,13 +47,13 @@ def tuned_model(prepared: Prepared, known: Trained | None) -> tuple[Prepared, Tu
 
 
 class Watch(Protocol):
-    """Somebody who looks on at a training."""
+    """An observer of a training."""
 
     def begins(self, validation: Sequence[Encoded]) -> None:
-        """It is about to begin or to go on, with these documents to validate on."""
+        """Called before training begins or continues, with the validation documents."""
 
     def validated(self, step: int, loss: float) -> None:
-        """It was validated; what this raises ends it."""
+        """Called after a validation; an exception ends the training."""
 
 
 def tune(prepared: Prepared, watch: Watch | None = None) -> Tuned:
@@ -87,7 +87,7 @@ def tune(prepared: Prepared, watch: Watch | None = None) -> Tuned:
 
 
 def trainer_of(prepared: Prepared) -> Trainer:
-    """The method on its model, and the loop over the recipe's mixture."""
+    """The training loop over the recipe's mixture, with the method attached."""
     with prepared.recipe.source.placing():
         return _trainer_of(prepared)
 
@@ -132,10 +132,10 @@ def _pass_tokens(prepared: Prepared, attached: Attached) -> int:
 
 
 def attach(prepared: Prepared, chosen: Path | None = None) -> Attached:
-    """Put the method on the base.
+    """Attach the method to the base.
 
-    What it has to learn from the untuned model first is kept in the file `chosen`, as a resumed
-    training must find the same.
+    What it first derives from the untuned model is kept in the file `chosen`, since a resumed
+    training must have the same.
     """
     method, base, world = prepared.method, prepared.base, prepared.world
     if world.shards and not method.stores_model:
@@ -155,7 +155,7 @@ def attach(prepared: Prepared, chosen: Path | None = None) -> Attached:
                     save_file(found, aside)
                 aside.rename(chosen)
                 as_umask_says(chosen.parent)
-        # In one order, found now or read back: checkpoints number the parameters.
+        # Always in the same order: checkpoints number the parameters.
         method.adopt(dict(sorted(found.items())))
     return method.attach(base.model, prepared.recipe.train.seed)
 

@@ -1,9 +1,9 @@
 """The axes of a sweep: keys of a recipe with the values to try.
 
     method.rank=4,8,16               these values
-    train.learning_rate=1e-4..3e-3   anything between, evenly; with :log, evenly in the logarithm
+    train.learning_rate=1e-4..3e-3   any value between, uniformly; with :log, log-uniformly
 
-A key with one value is no axis but an override, as `brulee run --set` takes it.
+A key with one value is an override, as in `brulee run --set`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from brulee.errors import InputError
 from brulee.yaml_lines import parse_scalar
 
 METHOD: Final = "method.name"
-# What decides the weights and neither which rows there are nor how they are measured.
+# Keys that affect the weights, but neither the rows nor how they are measured.
 TRAIN: Final = (
     "epochs", "max_steps", "learning_rate", "schedule", "warmup", "min_rate", "cooldown",
     "batch_size", "accumulation", "optimizer", "weight_decay", "beta1", "beta2", "epsilon",
@@ -43,7 +43,7 @@ class Choices:
 
     @property
     def text(self) -> str:
-        """As it is typed."""
+        """As typed on the command line."""
         return f"{self.key}={','.join(map(written, self.values))}"
 
     @property
@@ -54,7 +54,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Range:
-    """An axis of all numbers from `low` to `high`; `whole` numbers only, where the key wants it."""
+    """An axis of all numbers from `low` to `high`; only integers if `whole`."""
 
     key: str
     low: float
@@ -64,7 +64,7 @@ class Range:
 
     @property
     def text(self) -> str:
-        """As it is typed."""
+        """As typed on the command line."""
         return f"{self.key}={self.low:g}..{self.high:g}{':log' if self.log else ''}"
 
     @property
@@ -84,7 +84,7 @@ Axis = Choices | Range
 def split_axes(texts: Iterable[str]) -> tuple[list[Axis], list[str]]:
     """The axes among `KEY=VALUE` texts, and the overrides.
 
-    Raises InputError for a range or a list that makes no sense, and for a key given twice.
+    Raises InputError for an invalid range or list, and for a key given twice.
     """
     axes: list[Axis] = []
     fixed: list[str] = []
@@ -99,10 +99,10 @@ def split_axes(texts: Iterable[str]) -> tuple[list[Axis], list[str]]:
 
 
 def axes_of(given: Mapping[str, Any] | Iterable[str]) -> tuple[list[Axis], list[str]]:
-    """The axes that a Python user gives, and the overrides.
+    """The axes and the overrides that a Python caller gives.
 
-    Texts are as on the command line; of a mapping a key goes with a list of values, or with a text
-    such as "1e-4..3e-3:log".
+    Texts are as on the command line; a mapping has lists of values, or texts such as
+    "1e-4..3e-3:log".
     """
     if isinstance(given, str):
         raise InputError(f"axes must be a mapping or a list of texts; write [{given!r}].")
@@ -142,8 +142,8 @@ def check_keys(axes: Iterable[Axis]) -> None:
 def points(axes: Sequence[Axis], applies: Mapping[str, frozenset[str]]) -> Iterator[dict[str, Any]]:
     """Every combination of the ends of the axes; for lists alone, the whole grid.
 
-    `applies` names the methods that have an option, for the axes that only some of them have; the
-    others go without.
+    `applies` gives, for axes that only some methods have, the methods that have them; points of
+    other methods leave them out.
     """
     if not axes:
         yield {}
@@ -172,7 +172,7 @@ def written(value: Any) -> str:
 
 
 def whole(axis: Range) -> Range:
-    """The same over whole numbers; raises InputError where its ends are none."""
+    """The same range over integers; raises InputError if its ends are not integers."""
     if not (float(axis.low).is_integer() and float(axis.high).is_integer()):
         raise InputError(f"--set {axis.text}: {axis.key} is a whole number; give whole ends.")
     return replace(axis, low=int(axis.low), high=int(axis.high), whole=True)
@@ -220,7 +220,7 @@ def _choices(key: str, values: list[Any], where: str) -> Choices:
 
 
 def _ordered(axes: list[Axis], fixed: list[str]) -> list[Axis]:
-    """The method's name first: other options belong to it."""
+    """The axes with the method's name first, since the other options belong to it."""
     keys = [*(axis.key for axis in axes), *fixed]
     for axis in axes:
         if keys.count(axis.key) > 1:
@@ -229,7 +229,7 @@ def _ordered(axes: list[Axis], fixed: list[str]) -> list[Axis]:
 
 
 def _parts(text: str) -> list[str]:
-    """A text cut at the commas that stand in no bracket and no quotes."""
+    """Split a text at commas outside brackets and quotes."""
     parts, depth, quote = [""], 0, ""
     for letter in text:
         if quote:

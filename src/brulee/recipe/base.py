@@ -1,4 +1,4 @@
-"""What every section of a recipe is made of."""
+"""The base class and field types of a recipe's sections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Weight = Annotated[float, Field(gt=0)]
 class Strict(BaseModel):
     """Base of every section: no unknown key, no silent conversion, no change after reading.
 
-    And no infinite or NaN number, which would be blamed on something else later.
+    Infinite and NaN numbers are refused too: they would cause misleading errors later.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)

@@ -92,7 +92,7 @@ class MixSpec(Strict):
 
 
 class HoldOutSpec(Strict):
-    """Tasks that are scored and not trained on; each takes those of the same data set along."""
+    """Tasks that are scored but not trained on, with all other tasks of the same data sets."""
 
     clusters: list[str] = Field(default_factory=list)
     tasks: list[str] = Field(default_factory=list)
@@ -124,7 +124,7 @@ def _listed(value: Any) -> Any:
     return {"tasks": value} if isinstance(value, list) else value
 
 
-# A list is short for a mixture without settings of its own.
+# A list is shorthand for a mixture without other settings.
 DataSection = Annotated[Data, BeforeValidator(_listed, json_schema_input_type=Data | list[Data])]
 MixtureSpec.model_rebuild()
 

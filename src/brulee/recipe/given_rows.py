@@ -1,8 +1,8 @@
-"""Rows given from Python, written as the files that a recipe names.
+"""Rows passed from Python, written to files that a recipe can name.
 
-Rows are what an iterable gives (a list of mappings, a generator), a table (pandas, polars, Arrow,
-`datasets`), or a mapping from splits to those. They become a JSON array with a row a line, whose
-name holds its SHA-256: the same rows are the same source, others another.
+Rows are an iterable of mappings (a list, a generator), a table (pandas, polars, Arrow, `datasets`),
+or a mapping from splits to those. They become a JSON array with one row per line, in a file whose
+name contains its SHA-256: equal rows are the same source.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _AS_TEXT = (datetime, date, time, timedelta, Decimal, UUID, PurePath)
 
 
 def stored(folder: Path, source: str) -> Path:
-    """The file or the folder, in a folder of rows, of a source such as `memory/rows.0123abcd`."""
+    """The file or folder inside `folder` that stores a source such as `memory/rows.0123abcd`."""
     name = source.removeprefix(PREFIX)
     alone = folder / f"{name}.json"
     return folder / name if (folder / name).is_dir() else alone
 
 
 def label(source: str) -> str:
-    """What messages call such a source: `rows`."""
+    """The name of such a source in messages: `rows`."""
     return source.removeprefix(PREFIX).rpartition(".")[0]
 
 
 def digest_of(path: Path) -> str:
-    """What stands in the name of a stored source, from what the file or the folder holds."""
+    """The digest in the name of a stored source, from the contents of its file or folder."""
     if path.is_dir():
         files = sorted(path.glob("*.json"))
         held = "".join(f"{file.stem} {_sha256(file)}\n" for file in files)
@@ -52,9 +52,9 @@ def digest_of(path: Path) -> str:
 
 
 def take_rows(data: Any, hold: Callable[[], Path]) -> Any:
-    """The `data` section with texts for sources that are rows, written to the folder of `hold`.
+    """The `data` section with rows replaced by names of files in the folder that `hold` returns.
 
-    Raises InputError naming the row and the column of what is no row or no value of one.
+    Raises InputError naming the row and column of anything that is not a row or a valid value.
     """
     return _taken(data, hold, {})
 
@@ -79,7 +79,7 @@ def _taken(data: Any, hold: Callable[[], Path], names: dict[str, str]) -> Any:
 
 
 def _refuse_bare(members: list[Any]) -> None:
-    """Refuse rows where a mixture's tasks stand."""
+    """Raise InputError for rows in place of a mixture's tasks."""
     for member in members:
         keys = [str(key) for key in member] if isinstance(member, Mapping) else []
         if keys and not any(nearest(key, ("source", "tasks")) for key in keys):
@@ -90,13 +90,13 @@ def _refuse_bare(members: list[Any]) -> None:
 
 
 def _is_rows(value: Any) -> bool:
-    # A set has no order, so that the same rows would not be the same run.
+    # A set has no order, so equal rows would not give the same run.
     no_rows = (str, bytes, os.PathLike, set, frozenset)
     return not isinstance(value, no_rows) and (_table(value) != "" or isinstance(value, Iterable))
 
 
 def _keep(given: Any, name: Any, folder: Path, names: dict[str, str]) -> str:
-    """Write rows under a name that no other rows of the recipe have; the source's text."""
+    """Write rows under a name that is unique in the recipe; returns the name of the source."""
     plain = isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name)
     wanted = str(name) if plain else "rows"
     if isinstance(given, Mapping):
@@ -151,7 +151,7 @@ def _line(row: Any, where: str) -> str:
     values = {
         _name(key, where): _plain(value, f"{where}: column {key!r}") for key, value in row.items()
     }
-    # Half a surrogate pair, which no file can hold, is escaped here and refused when it is read.
+    # A lone surrogate, which UTF-8 cannot encode, is escaped here and refused when it is read.
     text = json.dumps(values, ensure_ascii=False)
     return text if _encodes(text) else json.dumps(values)
 
@@ -186,7 +186,7 @@ def _columns(given: Any) -> list[Any]:
 
 
 def _table(given: Any) -> str:
-    """Whose table this is, without importing its library; "" for what is none."""
+    """Which library's table this is, without importing it; "" if it is not a table."""
     known = {
         ("pandas", "DataFrame"): "pandas",
         ("polars", "DataFrame"): "polars",
@@ -212,7 +212,7 @@ def _name(key: Any, where: str) -> str:
 
 
 def _plain(value: Any, where: str, depth: int = 0) -> Any:
-    """A value as JSON has it: dates and the like as their text, missing values as null."""
+    """A value converted for JSON: dates and the like to text, missing values to null."""
     if value is None or isinstance(value, bool):
         return value
     if depth > _DEEPEST:
@@ -241,9 +241,9 @@ def _plain(value: Any, where: str, depth: int = 0) -> Any:
 
 
 def _unwrapped(value: Any) -> Any:
-    """The value of a number of NumPy, the list of an array or a tensor; else what was given."""
+    """A NumPy scalar as a Python value, an array or tensor as a list; anything else unchanged."""
     kind = getattr(getattr(value, "dtype", None), "kind", "")
-    if kind in ("M", "m"):  # as a list these would be nanoseconds
+    if kind in ("M", "m"):  # tolist() would give nanoseconds
         return str(value) if getattr(value, "shape", None) == () else value.astype(str).tolist()
     unwrap = getattr(value, "tolist", None) if hasattr(value, "dtype") else None
     return unwrap() if callable(unwrap) else value

@@ -24,7 +24,7 @@ def apply(values: dict[str, Any], override: str) -> KeyPath:
         target = _child(target, part, override, path[: depth + 1])
     value = parse_scalar(text)
     if path == ("method", "name") and target.get("name") != value:
-        # What the file says of another method, its learning rate included, does not carry over.
+        # The file's options and learning rate for another method do not carry over.
         target.clear()
         if isinstance(values.get("train"), dict):
             values["train"].pop("learning_rate", None)

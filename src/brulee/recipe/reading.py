@@ -16,15 +16,15 @@ from brulee.recipe.source import Source
 from brulee.recipe.validation import check
 from brulee.yaml_lines import parse
 
-# What rows come in; a recipe may be .yaml, .yml or .json.
+# Suffixes of data files; a recipe may be .yaml, .yml or .json.
 _ROWS = (".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst")
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe file and apply `a.b=c` overrides, in their order.
 
-    An override that changes `method.name` drops the options and the learning rate that the file
-    gives for the method it names.
+    An override that changes `method.name` drops the method's options and the learning rate that
+    the file sets.
 
     Raises InputError naming the file and line of an unknown key (with the nearest valid one),
     a value of the wrong type, or malformed YAML.
@@ -62,13 +62,13 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         raise InputError(
             f"{path}: {found}; a recipe is a mapping with the keys data, method, train ..."
         )
-    # Rows that were given from Python are kept in the run's folder, beside its recipe.
+    # Rows passed from Python are kept in the run's folder, next to its recipe.
     source = Source(str(path), lines, _folder_of(file), file.resolve().parent / "rows")
     return recipe_from_dict(values, overrides, source)
 
 
 def _folder_of(file: Path) -> Path:
-    """Where relative paths may lie: beside a recipe; of a run's own, beside what it began with."""
+    """The folder for relative paths: the recipe's own; in a run, that of the original recipe."""
     folder = file.resolve().parent
     try:
         began = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["recipe_folder"]
@@ -81,11 +81,11 @@ def _folder_of(file: Path) -> Path:
 def recipe_from_dict(
     values: Mapping[str, Any], overrides: Iterable[str] = (), source: Source | None = None
 ) -> Recipe:
-    """Build a recipe from plain values, of which paths may be Path; errors as in `load_recipe`.
+    """Build a recipe from plain values (paths may be Path objects); errors as in `load_recipe`.
 
     A `data.source` may be rows: a list or an iterator of mappings, a table of pandas, polars,
     pyarrow or `datasets`, or a mapping from train, validation and test to those. They are read
-    once, here; a run keeps them in its folder. Raises InputError naming the row of what is none.
+    once, here; a run keeps them in its folder. Raises InputError naming the first invalid row.
     """
     from_python = source is None
     source = source or Source("recipe", {}, None)
@@ -116,7 +116,7 @@ def recipe_from_dict(
 
 
 def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
-    """A recipe with `a.b=c` overrides, which stays where it was read from; as `load_recipe`."""
+    """The recipe with `a.b=c` overrides and the same source; errors as in `load_recipe`."""
     return recipe_from_dict(recipe.to_dict(), overrides, recipe.source.again())
 
 

@@ -30,7 +30,7 @@ class Recipe(Strict):
 
     @property
     def tasks(self) -> list[tuple[KeyPath, DataSpec]]:
-        """Every task in reading order, with the place of its section in the file."""
+        """Every task in reading order, with the key path of its section."""
         return list(tasks_of(self.data, ("data",)))
 
     @property

@@ -9,11 +9,11 @@ from pydantic_core import PydanticCustomError
 
 from brulee.recipe.base import Count, Fraction, Strict
 
-# What editors offer, and what other tools call alike; names are checked by the table
-# `training.trackers.TRACKERS`, to which others may be added.
+# The names that editors offer and that other tools share; names are checked against
+# `training.trackers.TRACKERS`, which can be extended.
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
-OF_ANSWERS: Final = ("rouge", "bleu")  # the metrics where a recipe names none
-OF_TEXTS: Final = ("bits_per_byte",)  # of plain text
+OF_ANSWERS: Final = ("rouge", "bleu")  # the default metrics
+OF_TEXTS: Final = ("bits_per_byte",)  # the default metrics of plain text
 
 
 def _listed(value: Any) -> Any:
@@ -37,7 +37,7 @@ def _share_or_steps(warmup: float) -> float:
     return warmup
 
 
-# One name is short for a list of it.
+# One name is shorthand for a list of one.
 TrackerNames = Annotated[
     list[str],
     BeforeValidator(_listed, json_schema_input_type=TrackerName | list[TrackerName]),
@@ -182,5 +182,5 @@ class EvaluateSpec(Strict):
 
     @property
     def of_answers(self) -> list[str]:
-        """The metrics of tasks with answers that have none of their own."""
+        """The metrics of tasks with answers that do not name their own."""
         return list(OF_ANSWERS) if self.metrics is None else self.metrics

@@ -27,7 +27,7 @@ _KEY = re.compile(
 class Source:
     """The file a recipe came from, the line of each key, and the folder relative paths may use.
 
-    `rows` is the folder that has the rows which were given from Python, if there are any.
+    `rows` is the folder of the rows passed from Python, if any.
     """
 
     def __init__(
@@ -38,25 +38,25 @@ class Source:
         rows: Path | None = None,
     ) -> None:
         self.label, self.lines, self.folder, self.rows = label, dict(lines), folder, rows
-        # Path -> as it was typed.
+        # Key path -> the key as typed.
         self.overridden: dict[KeyPath, str] = {}
         self._of: Source | None = None
 
     def again(self) -> Source:
-        """The same for another recipe from there, whose overrides are not this one's."""
+        """A copy for another recipe from the same place, with its own overrides."""
         found = copy.copy(self)
         found.overridden = dict(self.overridden)
-        found._of = self  # whose rows go when it does
+        found._of = self  # its rows are deleted when it is
         return found
 
     def at(self, path: KeyPath) -> str:
-        """`file, line N`, for the deepest part of the path that stands in the file."""
+        """`file, line N`, for the deepest part of the path that is in the file."""
         for end in range(len(path), 0, -1):
             if path[:end] in self.overridden:
                 return f"--set {self.overridden[path[:end]]}"
             if path[:end] in self.lines:
                 return f"{self.label}, line {self.lines[path[:end]]}"
-        # An unknown section stands nowhere by itself: only keys under it were typed.
+        # An unknown section has no entry itself: only keys under it were typed.
         under = (
             typed for long, typed in self.overridden.items() if path and long[: len(path)] == path
         )
@@ -64,9 +64,9 @@ class Source:
 
     @contextlib.contextmanager
     def placing(self) -> Iterator[None]:
-        """Gives an InputError that begins with one of the recipe's keys the place of that key.
+        """Prefix an InputError that begins with one of the recipe's keys with that key's place.
 
-        For what knows values and not where they stand: "method.width and ...", "method ia3: ...".
+        For code that sees values but not places: "method.width and ...", "method ia3: ...".
         """
         try:
             yield
@@ -77,19 +77,19 @@ class Source:
             raise InputError(f"{self.at(path)}: {error}") from None
 
     def override(self, path: KeyPath, typed: str) -> None:
-        """Know that a key, with all under it, was given on the command line and not in the file."""
+        """Record that a key and all keys under it come from the command line, not the file."""
         self.lines = {
             key: line for key, line in self.lines.items() if key[: len(path)] != path or key == path
         }
         self.overridden[path] = typed
 
     def data_is_list(self) -> None:
-        """Know the keys under a list of tasks by the longer path of the section it is short for."""
+        """Record the keys under a list of tasks by their longer paths, under `data.tasks`, too."""
         self.lines |= {_long(path): line for path, line in self.lines.items()}
         self.overridden |= {_long(path): typed for path, typed in self.overridden.items()}
 
     def hold_rows(self) -> Path:
-        """A folder for rows, which goes when this object does or the process ends."""
+        """A folder for rows, deleted with this object or when the process ends."""
         if self.rows is None:
             self.rows = Path(tempfile.mkdtemp(prefix="brulee-rows-"))
             weakref.finalize(self, _remove, self.rows, os.getpid())
@@ -107,7 +107,7 @@ class Source:
 
 
 def _remove(folder: Path, owner: int) -> None:
-    # A forked process that ends has not to take along what its parent reads.
+    # A forked process must not delete at its end what its parent still reads.
     if os.getpid() == owner:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Values checked against a section, with one sentence that names file, line and key."""
+"""Values checked against a section; errors are one sentence that names file, line and key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SectionT = TypeVar("SectionT", bound=BaseModel)
 _CONVERTED = " `brulee init --from {}` writes a recipe of such a file."
-_LONGEST = 200  # characters of a value that are shown: a file from elsewhere may hold any
+_LONGEST = 200  # characters shown of a value, which can be of any length
 
 
 def check(
@@ -29,7 +29,7 @@ def check(
 ) -> SectionT:
     """Validate values against a pydantic model; the first problem becomes one clear InputError.
 
-    `written` says what the file calls a key that the model calls otherwise.
+    `written` maps a key of the model to its name in the file, where they differ.
     """
     try:
         return model.model_validate(values)
@@ -71,7 +71,7 @@ def _sentence(
 def _of_another_tool(
     model: type[BaseModel], problem: ErrorDetails, path: KeyPath, valid: Sequence[str]
 ) -> str | None:
-    """What a key of another tool's is called in a recipe; `data.template` is rather a slip."""
+    """A recipe's name for another tool's key; None for a likely typo such as `data.template`."""
     key = str(problem["loc"][-1])
     in_recipe = model.__name__ == "Recipe" or path[0] == "method"
     ours = f"{key}s" in valid or _elsewhere(model, path)
@@ -79,16 +79,16 @@ def _of_another_tool(
 
 
 def _converted(source: Source, path: KeyPath) -> str:
-    """Where a whole file may be of another tool: that it can be made a recipe."""
+    """A hint that the file can be converted, if it may be another tool's configuration."""
     ours = {("method",), ("train",)} & source.lines.keys()
     alone = len(path) == 1 and path in source.lines and path not in source.overridden
     return "" if ours or not alone else _CONVERTED.format(source.label)
 
 
 def _weight(problem: ErrorDetails) -> tuple[bool, int, bool]:
-    """A union reports one problem a member, and the heaviest is the real one.
+    """A union reports one problem per member; the heaviest is the real one.
 
-    That is an unknown key, then the longest path, then a value that has the right type.
+    Unknown keys weigh most, then longer paths, then values of the right type.
     """
     kind = problem["type"]
     return kind == "extra_forbidden", len(problem["loc"]), not kind.endswith("_type")
@@ -97,7 +97,7 @@ def _weight(problem: ErrorDetails) -> tuple[bool, int, bool]:
 def _keys(
     model: type[BaseModel], values: Any, loc: tuple[str | int, ...], kind: str
 ) -> Iterator[str | int]:
-    """The parts of a problem's place that stand in the file; the others name a union's member."""
+    """The parts of a problem's location that are in the file; the others name union members."""
     for depth, part in enumerate(loc):
         sections = _sections_at(model, loc[:depth])
         last = depth == len(loc) - 1 and kind in ("extra_forbidden", "missing")
@@ -121,9 +121,10 @@ def _shown(given: Any) -> str:
 
 
 def _told(problems: Sequence[ErrorDetails]) -> list[str]:
-    """What the members of a union say of one value; of a kind that is right, only what is wrong.
+    """The messages of a union's members about one value.
 
-    A section as a member says it otherwise.
+    Type errors are left out if the value has the type of some member. Members that are sections are
+    left out too; `_mapping` describes them.
     """
     kinds = [p for p in problems if p["type"] != "model_type"]
     if any(not p["type"].endswith("_type") and p["type"] != "literal_error" for p in kinds):
@@ -150,7 +151,7 @@ def _plain(message: str) -> str:
 
 
 def _mapping(model: type[BaseModel], loc: tuple[str | int, ...], given: Any) -> str:
-    """What should stand where a section has no keys; a text is likely its first key's value."""
+    """What a section should look like; a text is probably the value of its first key."""
     fields = {k: f for s in _sections_at(model, loc) for k, f in s.model_fields.items()}
     first, field = next(iter(fields.items()))
     example = given if isinstance(given, str) else field.default
@@ -160,7 +161,7 @@ def _mapping(model: type[BaseModel], loc: tuple[str | int, ...], given: Any) -> 
 
 
 def _elsewhere(model: type[BaseModel], path: KeyPath) -> list[str]:
-    """The sections' keys of the same name as one that stands beside the sections."""
+    """The keys inside sections that have the name of an unknown top-level key."""
     if len(path) > 1:
         return []
     return [
@@ -180,7 +181,7 @@ def _fields(sections: list[type[BaseModel]]) -> set[str]:
 
 
 def _sections_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[type[BaseModel]]:
-    """The sections that may stand at `loc`, in which a union's member stands by its name."""
+    """The sections possible at `loc`, in which a union's member appears by its name."""
     found = [model]
     for part in loc:
         by_name = [section for section in found if section.__name__ == part]

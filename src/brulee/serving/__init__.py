@@ -1,1 +1,1 @@
-"""HTTP: many adapters over one base, in the shape of the API of OpenAI."""
+"""HTTP server: many adapters over one base, with OpenAI's API."""

@@ -1,4 +1,4 @@
-"""How large an adapter is, from its files' headers, before anything of it is allocated."""
+"""Size checks of an adapter from its files' headers, before any of it is allocated."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _BLOCK = 2**20
 
 
 def check_bounds(folder: Path, limits: Limits) -> None:
-    """Refuse an adapter whose tensors are too many bytes, or whose rank is too high.
+    """Check the bytes and the rank of an adapter.
 
-    Raises InputError with the number and the bound, and for files that are no adapter.
+    Raises InputError with the number and the limit, and for files that are not an adapter.
     """
     path = folder / WEIGHTS
     adapter = open_adapter(folder)
-    size = path.stat().st_size  # a header that says more than there is, is refused below
+    size = path.stat().st_size  # a header that claims more is refused below
     if size > limits.adapter_bytes:
         raise InputError(f"{path}: {size} bytes; at most {limits.adapter_bytes} are loaded.")
     check_safetensors(path)
-    # Of experts all factors are one tensor; what fits into it is made by the ranks that are named.
+    # All experts' factors are one tensor, so only the configured ranks can be checked.
     several = bool(adapter.config.get("target_parameters"))
     for what, rank in {**_said(adapter.config), **({} if several else _stored(path))}.items():
         if rank > limits.rank:
@@ -35,7 +35,7 @@ def check_bounds(folder: Path, limits: Limits) -> None:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 over the files of an adapter that decide what it computes."""
+    """SHA-256 of the files that determine what an adapter computes."""
     found = hashlib.sha256()
     for name in (CONFIG, WEIGHTS, OURS):
         path = folder / name
@@ -48,14 +48,14 @@ def digest(folder: Path) -> str:
 
 
 def _said(config: dict[str, Any]) -> dict[str, int]:
-    """Ranks that the configuration names."""
+    """Ranks in the configuration."""
     pattern = config.get("rank_pattern")
     named = {"r": config.get("r"), **(pattern if isinstance(pattern, dict) else {})}
     return {f"{key} of {CONFIG}": rank for key, rank in named.items() if isinstance(rank, int)}
 
 
 def _stored(path: Path) -> dict[str, int]:
-    """Ranks of the factors that are stored, by the shapes in the header."""
+    """Ranks of the stored factors, by the shapes in the header."""
     with safe_open(path, framework="pt") as file:
         names = [name for name in file.keys() if "lora_A" in name]  # noqa: SIM118 (no mapping)
         shapes = {name: file.get_slice(name).get_shape() for name in names}

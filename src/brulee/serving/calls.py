@@ -1,4 +1,4 @@
-"""Tool calls of an answer, as clients of OpenAI read them, told from its text as it is written."""
+"""Streaming extraction of tool calls, in OpenAI's format, from an answer's text."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any, Final
 from brulee.data.messages import as_json
 from brulee.data.written_calls import WrittenCalls
 
-_ID: Final = 9  # letters and digits of a call's id: as many as Mistral's chat template takes
+_ID: Final = 9  # characters of a call's id, as Mistral's chat template requires
 
 
 class Listening:
-    """One answer that may call tools of these `names`; `one`: no more than one of them."""
+    """One answer that may call tools of these `names`; with `one`, at most one call counts."""
 
     def __init__(self, form: WrittenCalls, names: Collection[str], one: bool) -> None:
         self._form, self._names, self._one = form, names, one
         self._text, self._shown = "", 0
 
     def piece(self, more: str) -> str:
-        """What may be shown of it, now that more is written: no call, nor what may become one."""
+        """Add a piece; returns the new text to show, without calls or what may become one."""
         self._text += more
         return self._show(self._text, self._form.safe(self._text))
 
     def ended(self, whole: str) -> tuple[str, str, list[dict[str, Any]]]:
-        """Its text without the calls, what of that was not shown yet, and the calls."""
+        """The text without calls, the part of it not shown yet, and the calls."""
         text, calls = self._form.read(whole, self._names)
         return (
             text,

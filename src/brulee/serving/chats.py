@@ -1,4 +1,4 @@
-"""Messages of a request as the chats that models are trained on have them."""
+"""Conversion of a request's messages and tools to the project's chats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from brulee.inference.call_form import HeldCalls
 from brulee.serving.failures import ApiError
 from brulee.serving.response_format import checked
 
-# What OpenAI calls the system's turn in newer models is one here.
+# OpenAI's newer models call the system's turn "developer".
 _ROLES: Final = {
     "system": "system",
     "developer": "system",
@@ -21,12 +21,12 @@ _ROLES: Final = {
     "tool": "tool",
 }
 _KEYS: Final = {"role", "content", NAME, CALLS, CALL_ID, REASONING}
-# Keys of answers of OpenAI's, that clients send back as they came: without a value.
+# Keys of OpenAI's answers, which clients send back with empty values.
 _EMPTY: Final = {"refusal", "annotations", "audio", "function_call"}
 
 
 def read_messages(given: Sequence[Mapping[str, Any]]) -> list[Message]:
-    """Turns of a chat. Raises ApiError naming the message, by its number from 0, and its key."""
+    """Turns of a chat. Raises ApiError naming the message, numbered from 0, and its key."""
     if not given:
         raise ApiError(400, "messages is empty: nothing to answer.", "messages")
     found = [_message(message, f"messages[{i}]") for i, message in enumerate(given)]
@@ -38,7 +38,7 @@ def read_messages(given: Sequence[Mapping[str, Any]]) -> list[Message]:
 
 
 def read_tool_list(given: Sequence[Mapping[str, Any]] | None) -> str:
-    """Tools as JSON text, "" where there are none. Raises ApiError for what describes no tool."""
+    """Tools as JSON text, "" without any. Raises ApiError for an invalid tool."""
     try:
         return read_tools([dict(tool) for tool in given or []], "tools")
     except InputError as error:
@@ -53,10 +53,10 @@ def called(tools: Sequence[Mapping[str, Any]]) -> frozenset[str]:
 def held_calls(
     tools: Sequence[Mapping[str, Any]], due: str | None, one: bool, in_json: bool
 ) -> HeldCalls | None:
-    """What of such tools' calls an answer is held to; None where it may call whatever it likes.
+    """The constraints on an answer's tool calls; None if calls are unconstrained.
 
-    `due` as `ChatRequest.tool_due`; `in_json`: an answer without calls is JSON. Raises ApiError
-    for parameters that are no schema, and for a tool that is due and is none of these.
+    `due` as in `ChatRequest.tool_due`; `in_json`: an answer without calls is JSON. Raises ApiError
+    for parameters that are not a schema, and for a required tool that does not exist.
     """
     strict = any(tool.get("function", tool).get("strict") for tool in tools)
     if not tools or not (strict or in_json or due is not None):
@@ -78,7 +78,7 @@ def held_calls(
 
 
 def _parameters(function: Mapping[str, Any], place: str) -> tuple[dict[str, Any], str]:
-    """The schema of a tool's arguments, and its place; without one it has none, as at OpenAI."""
+    """The schema of a tool's arguments, and its place; without one, no arguments, as at OpenAI."""
     given = function.get("parameters") or {"additionalProperties": False}
     if isinstance(given, Mapping):
         given = {"type": "object", **given}

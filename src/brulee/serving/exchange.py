@@ -1,6 +1,6 @@
-"""One request from its values to its answer: on the event loop, while the worker computes.
+"""One request, from its values to its answers: on the event loop, while the worker computes.
 
-Whatever happens, a request's version is let go and its unfinished answers are cancelled.
+In every case, the request's version is released and its unfinished answers are cancelled.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _DEAD = "the server can compute no more; its log says why."
 
 
 class GoneError(Exception):
-    """The client went away."""
+    """The client disconnected."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """The texts of a prompt, and what makes its token ids of them, given who is asked.
+    """The texts of a prompt, and the function that encodes them for an adapter.
 
-    `tools` may be called in its answers, `one` of them alone if it says so. What of its calls is
-    `held` to a grammar is None where nothing is. `variables` are set in the chat template.
+    Answers may call `tools`, at most once with `one`. `held` are the constraints on calls, None
+    without any. `variables` are set in the chat template.
     """
 
     texts: Sequence[str]
@@ -56,10 +56,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Serving:
-    """What answers requests.
+    """The parts that answer requests.
 
-    Token ids are made in a thread of its own: beside what is computed, and beside whoever waits
-    for an adapter to be loaded.
+    Tokenisation has its own thread, so that it blocks neither computation nor loading of adapters.
     """
 
     worker: Worker
@@ -70,7 +69,7 @@ class Serving:
 
 
 class Exchange:
-    """The answers to one request, `n` to each of its prompts. Is to be closed."""
+    """The answers to one request, `n` to each of its prompts. Must be closed."""
 
     def __init__(self, serving: Serving, asked: Common, questions: Sequence[Question], shape: str):
         self._serving, self._asked, self._questions = serving, asked, questions
@@ -96,7 +95,7 @@ class Exchange:
         )
 
     async def begin(self, receive: Receive) -> None:
-        """Have the answers written. Raises ApiError for what cannot be."""
+        """Submit the answers to the worker. Raises ApiError for what cannot be answered."""
         worker = self._serving.worker
         self._check_count()
         try:
@@ -106,7 +105,7 @@ class Exchange:
 
             def hear(index: int) -> Callable[[Heard], None]:
                 def told(heard: Heard) -> None:
-                    with suppress(RuntimeError):  # the loop has ended, and nobody listens
+                    with suppress(RuntimeError):  # the loop has ended
                         loop.call_soon_threadsafe(self._heard.put_nowait, (index, heard))
 
                 return told
@@ -125,12 +124,12 @@ class Exchange:
         self._kept.callback(watch.cancel)
 
     def close(self) -> None:
-        """Let go of the version; what is not finished is written no further."""
+        """Release the version and cancel unfinished answers."""
         self._serving.worker.cancel(self._answers)
         self._kept.close()
 
     async def whole(self) -> dict[str, object]:
-        """The JSON of the whole answer. Raises GoneError, and ApiError for what failed."""
+        """The JSON of the complete answer. Raises GoneError, and ApiError for failures."""
         choices: dict[int, Choice] = {}
         written = 0
         async for index, heard in self._all():
@@ -141,7 +140,7 @@ class Exchange:
         return self.shape.whole(ordered, self._usage(written))
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Server-sent events. What fails after the first is an event too, and then the last."""
+        """Server-sent events. A failure after the first is sent as the last event."""
         written = 0
         for index in range(len(self._answers)):
             yield self.shape.begun(index)
@@ -165,14 +164,14 @@ class Exchange:
         yield DONE
 
     def _shown(self, index: int, piece: str) -> Told:
-        """What a client is told of a piece of an answer."""
+        """The new text of an answer to send after a piece."""
         told = self._thinking[index].piece(piece) if self._thinking else Told(answer=piece)
         if self._listening:
             return replace(told, answer=self._listening[index].piece(told.answer))
         return told
 
     def _ended(self, index: int, heard: Heard) -> tuple[Choice, Told]:
-        """An answer that is finished, and what of its text no client was told yet."""
+        """A finished answer, and the part of its text not sent yet."""
         assert heard.finish is not None, "it is finished"
         whole, rest = Told(answer=heard.whole), Told(answer=heard.piece)
         if self._thinking:
@@ -184,7 +183,7 @@ class Exchange:
         return Choice(text, finish, calls, whole.thoughts), replace(rest, answer=more)
 
     def _encoded(self) -> list[list[int]]:
-        """Token ids of the prompts. Raises ApiError where one is much too long, or as `_formed`."""
+        """Token ids of the prompts. Raises ApiError for one much too long, and as `_formed`."""
         found, room = [], self._room()
         for question in self._questions:
             if self._serving.worker.held.asked.more_than(question.texts, room):
@@ -195,7 +194,7 @@ class Exchange:
         return self._think(found)
 
     def _think(self, prompts: list[list[int]]) -> list[list[int]]:
-        """Prompts as they are; where answers are held to a form, with the end of begun thoughts."""
+        """The prompts; if answers have a form, with the end of reasoning that a prompt begins."""
         if self.shape.kind == "text":
             return prompts
         held, variables = self._questions[0].held, self._questions[0].variables
@@ -207,7 +206,7 @@ class Exchange:
         return prompts
 
     def _formed(self) -> Form | None:
-        """What answers have to be. Raises ApiError where they cannot be held to it."""
+        """The form of answers, if constrained. Raises ApiError if it cannot be enforced."""
         held, asked = self._questions[0].held, self._serving.worker.held.asked
         try:
             if held is None:
@@ -225,7 +224,7 @@ class Exchange:
 
     @property
     def _held_by(self) -> str:
-        """The key by which answers are held to something."""
+        """The key of the request that constrains answers."""
         if self._schema is None or self._questions[0].held is not None:
             return "tools"
         return self._schema[1]
@@ -238,7 +237,7 @@ class Exchange:
             ]
 
     async def _all(self) -> AsyncIterator[tuple[int, Heard]]:
-        """What is heard of the answers until all are finished."""
+        """Events of the answers until all are finished."""
         metrics, left, first = self._serving.metrics, len(self._answers), True
         while left:
             told = await self._heard.get()
@@ -265,7 +264,7 @@ class Exchange:
         metrics.took("answer_seconds", time.monotonic() - self._began)
 
     def _count_read(self, index: int, heard: Heard) -> None:
-        """Once an answer is begun, count what of its prompt was read and what was not."""
+        """When an answer begins, count the tokens of its prompt that were read and cached."""
         if index in self._spared:
             return
         self._spared[index] = heard.spared
@@ -274,12 +273,12 @@ class Exchange:
         count("prompt_tokens_cached_total", heard.spared, model=self._model)
 
     def _usage(self, written: int) -> Usage:
-        """Of several answers to one prompt it is the first whose kept tokens are told of."""
+        """Usage; of several answers to one prompt, only the first one's cached tokens count."""
         firsts = range(0, len(self._answers), self._asked.n or 1)
         return Usage(self._prompt_tokens, sum(self._spared[i] for i in firsts), written)
 
     async def _watch(self, receive: Receive) -> None:
-        """Say when the client goes away."""
+        """Put None into the queue when the client disconnects."""
         while (await receive())["type"] != "http.disconnect":
             pass
         self._heard.put_nowait(None)
@@ -297,7 +296,7 @@ class Exchange:
             )
 
     def _wanted(self, prompts: Sequence[list[int]]) -> list[Asked]:
-        """An answer for every prompt and number. Raises ApiError for what is too much."""
+        """`n` answers for every prompt. Raises ApiError for an empty or too long prompt."""
         asked, about = self._asked, self._about
         if not all(prompts):
             raise ApiError(
@@ -317,12 +316,12 @@ class Exchange:
         ]
 
     def _which(self, prompts: Sequence[list[int]]) -> str:
-        """The first prompt that is empty, as the request has it."""
+        """The key of the first empty prompt in the request."""
         at = next(at for at, prompt in enumerate(prompts) if not prompt)
         return self._about if len(prompts) == 1 else f"{self._about}[{at}]"
 
     def _most(self, prompt: int) -> int:
-        """Tokens to be written after a prompt of so many. Raises ApiError with the numbers."""
+        """The most new tokens after `prompt` tokens. Raises ApiError with the numbers."""
         asked, limits = self._asked.most, self._serving.limits
         if asked is not None and asked > limits.tokens:
             raise ApiError(
@@ -339,7 +338,7 @@ class Exchange:
         return min(asked or DEFAULT_TOKENS, room, limits.tokens)
 
     def _room(self) -> int:
-        """Tokens that there is room for, of a prompt and its answer."""
+        """The most tokens of a prompt and its answer."""
         context = self._serving.worker.held.engine.engines[self._adapter].context
         most = self._serving.limits.cache_tokens
         return most if context is None else min(context, most)

@@ -1,4 +1,4 @@
-"""What a client did wrong, or the server cannot do, in the shape that clients of OpenAI read."""
+"""Errors in the format of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ ENDED: Final = "the server ended before this was answered."
 
 
 class ApiError(Exception):
-    """One sentence for the client, the HTTP status, and the key of the request that it is about."""
+    """One sentence for the client, the HTTP status, and the request's key that it is about."""
 
     def __init__(
         self, status: int, message: str, param: str | None = None, code: str | None = None
@@ -17,7 +17,7 @@ class ApiError(Exception):
         self.status, self.message, self.param, self.code = status, message, param, code
 
     def body(self) -> dict[str, Any]:
-        """The JSON of the answer."""
+        """The JSON of the response."""
         return error_body(self.status, self.message, self.param, self.code)
 
 

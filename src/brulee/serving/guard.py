@@ -1,4 +1,4 @@
-"""What every request passes first: the key, the host's name, and the count of answers."""
+"""Middleware for every request: checks of the key and the host name, and counting."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class Guard:
-    """An ASGI application round another: `key` is wanted on all paths, also those that are none.
+    """An ASGI middleware that requires `key` on all paths, including unknown ones.
 
-    Of `hosts`, if they are given, one has to be what a client calls the server: a web page whose
-    name is made to lead to this machine calls it by that name. `paths` are counted by their names,
-    all others as one. Every answer has a number, x-request-id.
+    The Host header must be one of `hosts`, if given: this stops DNS rebinding, in which a web
+    page's name is made to resolve to this machine. `paths` are counted by name, all others as one.
+    Every response has an x-request-id.
     """
 
     def __init__(
@@ -39,8 +39,8 @@ class Guard:
         self._key = None if key is None else _hashed(key.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401 or 403, or let the application answer; 503 where the server ends before."""
-        if scope["type"] != "http":  # there are no paths for anything else
+        """Respond 401 or 403, or let the application respond; 503 if the server stops first."""
+        if scope["type"] != "http":  # no route accepts anything else
             await self._app(scope, receive, send)
             return
         path = scope["path"] if scope["path"] in self._paths else "other"
@@ -58,7 +58,7 @@ class Guard:
 
         try:
             await (self._refusal(scope) or self._app)(scope, receive, counted)
-        except asyncio.CancelledError:  # the server waits no longer for what is unanswered
+        except asyncio.CancelledError:  # the server is shutting down
             if begun:
                 raise
             await JSONResponse(error_body(503, ENDED), 503)(scope, receive, counted)
@@ -79,7 +79,7 @@ class Guard:
 
 
 def _hashed(key: bytes) -> bytes:
-    """Of one length, so that a comparison tells nothing of how long the key is."""
+    """A digest of fixed length, so that comparing does not leak the key's length."""
     return hashlib.sha256(key).digest()
 
 

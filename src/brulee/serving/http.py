@@ -1,4 +1,4 @@
-"""The HTTP application: paths and statuses, in the shape of OpenAI's API and of vLLM's adapters."""
+"""The HTTP application: paths and statuses of OpenAI's API, and of vLLM's for adapters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_app(
     loading: bool = False,
     hosts: Collection[str] | None = None,
 ) -> FastAPI:
-    """The application; `key` and `hosts` as `Guard` has them, `loading` lets clients load."""
+    """The application; `key` and `hosts` as in `Guard`, `loading` lets clients load adapters."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     gets: dict[str, Handler] = {
         "/health": partial(_health, serving),
@@ -68,14 +68,14 @@ def make_app(
 
 
 class EventStream(Response):
-    """Server-sent events of an exchange, which it closes."""
+    """A response of an exchange's server-sent events; closes the exchange."""
 
     def __init__(self, exchange: Exchange) -> None:
         super().__init__(media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         self._exchange = exchange
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send them as they come, until the last or until the client goes away."""
+        """Send events as they come, until the last one or until the client disconnects."""
         del scope, receive
         headers = [h for h in self.raw_headers if h[0] != b"content-length"]
         try:
@@ -86,8 +86,8 @@ class EventStream(Response):
                     await send(part)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except (GoneError, OSError):
-            return  # nobody is there to be told
-        except asyncio.CancelledError:  # the server waits no longer
+            return  # the client has disconnected
+        except asyncio.CancelledError:  # the server is shutting down
             told = event(error_body(503, ENDED))
             await send({"type": "http.response.body", "body": told, "more_body": False})
         finally:
@@ -102,7 +102,7 @@ async def _chat(serving: Serving, request: Request) -> Response:
     held = serving.worker.held
     variables = asked.chat_template_kwargs
     encode = partial(held.encode_chat, messages=messages, tools=tools, variables=variables)
-    # Of an answer a template may leave out what was thought.
+    # Assistant messages do not count: a template may drop their reasoning.
     texts = [message["content"] for message in messages if message["role"] != "assistant"]
     in_json = read_response_format(asked.response_format) is not None
     held_to = held_calls(shown, due, one or bool(due), in_json)
@@ -193,7 +193,7 @@ async def _metrics(serving: Serving, _request: Request) -> Response:
 async def _body(serving: Serving, request: Request) -> dict[str, Any]:
     """The JSON of a request.
 
-    A web page can have a browser send other types to a server on this machine, but not this one.
+    Other content types are refused: a web page could make a browser send them to this machine.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -213,7 +213,7 @@ async def _refused(_request: Request, error: Exception) -> Response:
 
 
 async def _gone(_request: Request, _error: Exception) -> Response:
-    return Response(status_code=499)  # as nginx calls it; nobody reads it
+    return Response(status_code=499)  # nginx's status for it; nobody reads it
 
 
 async def _no_such(paths: list[str], request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Bounds on what clients may ask for."""
+"""Limits on what clients may request."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from brulee.training.free import free_bytes
 
 @dataclass(frozen=True)
 class Limits:
-    """How much at most; what is beyond is refused with the number."""
+    """Maxima; requests beyond them are refused with the number."""
 
-    rows: int = 16  # answers that are written at once
-    waiting: int = 64  # answers that wait for their turn, beyond which is 429
+    rows: int = 16  # answers that are generated at once
+    waiting: int = 64  # answers that may wait; more get status 429
     tokens: int = 1024  # of one answer
     cache_tokens: int = 32_768  # held at once, prompts and answers
-    kept_bytes: int = 2**28  # of keys and values for who begins alike
+    kept_bytes: int = 2**28  # of keys and values in the prefix cache
     choices: int = 16  # answers to one request
     adapters: int = 64
     adapter_bytes: int = 512 * 2**20  # of one adapter's tensors
@@ -28,15 +28,15 @@ class Limits:
     body_bytes: int = 2 * 2**20
 
     def room(self) -> Room:
-        """What the engine holds at once."""
+        """The same limits for the engine."""
         return Room(self.rows, self.cache_tokens, kept_bytes=self.kept_bytes)
 
 
 def kept_bytes(asked_mb: int | None, device: torch.device) -> int:
-    """Bytes of what is kept for who begins alike: as asked, or a quarter of what is free, to 4 GiB.
+    """Bytes of the prefix cache: as requested, or a quarter of free memory up to 4 GiB.
 
-    On a CPU they are taken as they are filled, on a GPU at the first request. Raises InputError
-    where more are asked for than are free.
+    On a CPU, memory is used as the cache fills, on a GPU from the first request. Raises InputError
+    if more is requested than is free.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -50,4 +50,4 @@ def kept_bytes(asked_mb: int | None, device: torch.device) -> int:
 
 
 _MOST_KEPT: Final = 2**32
-DEFAULT_TOKENS = 256  # of an answer whose request does not say, as in `brulee generate`
+DEFAULT_TOKENS = 256  # of an answer, by default, as in `brulee generate`

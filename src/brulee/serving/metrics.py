@@ -1,4 +1,4 @@
-"""Counts of what was served, as text that Prometheus reads."""
+"""Metrics of the server, in Prometheus's text format."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class Metrics:
-    """Counters; threads may count at once."""
+    """Thread-safe counters."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, Labels]] = Counter()
@@ -43,7 +43,7 @@ class Metrics:
         self.count(f"{name}_count")
 
     def text(self, now: Mapping[str, float]) -> str:
-        """Everything counted, and the values that are so `now`."""
+        """All counters, and gauges with the values `now`."""
         with self._turn:
             counts = dict(self._counts)
         lines: list[str] = []

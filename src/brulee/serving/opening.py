@@ -1,4 +1,4 @@
-"""What a server is started with: a base, or what was tuned on one, and adapters by name."""
+"""Loading of what a server starts with: a base and named adapters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from brulee.progress import waiting
 
 @dataclass(frozen=True)
 class Opened:
-    """A base without adapters yet, what it is called, and the folders of adapters by name."""
+    """A loaded base without adapters yet, its name, and the folders of adapters by name."""
 
     held: Adapters
     base: str
@@ -33,10 +33,10 @@ def open_served(
     precision: str = "auto",
     base: str | None = None,
 ) -> Opened:
-    """Load the base: the model `target`, or the one that the adapter `target` was made on.
+    """Load the base: the model `target`, or the base of the adapter `target`.
 
-    An adapter or a run that is the target is served under its folder's name. Raises InputError as
-    `open_session` does for a target.
+    A target that is an adapter or a run is served under its folder's name. Raises InputError as
+    `open_session` does.
     """
     where = pick_device(device)
     dtype = pick_dtype(shared_precision(precision, [target, *adapters.values()]), where)
@@ -60,12 +60,12 @@ def open_served(
 
 
 def called(source: str) -> str:
-    """What a base is called: the last part of its path or of its id on the Hub."""
+    """A base's name: the last part of its path or of its Hub id."""
     return Path(source).resolve().name if Path(source).exists() else source.split("/")[-1]
 
 
 def _own(target: str, adapters: Mapping[str, str]) -> tuple[str, Path | None]:
-    """The name and the folder of the adapter that a target is, None where it is none."""
+    """The name and folder of a target that is an adapter; None as folder if it is not."""
     folder = Path(target)
     run = (folder / "recipe.yaml").is_file() and not _is_tuned_whole(target)
     if not run and not (folder / CONFIG).is_file() and not (folder / "adapter" / CONFIG).is_file():

@@ -1,4 +1,4 @@
-"""`response_format` of a request: the JSON Schema that its answers are to be valid by, if any."""
+"""`response_format` of a request: the JSON Schema that constrains its answers, if any."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCHEMA: Final = f"{KEY}.json_schema.schema"
 _KINDS: Final = ("text", "json_object", "json_schema")
 _KEYS: Final = {
     "text": {"type"},
-    "json_object": {"type", "schema"},  # with a schema as llama.cpp has it
+    "json_object": {"type", "schema"},  # llama.cpp allows a schema here
     "json_schema": {"type", "json_schema"},
 }
 _MOST: Final = 2**16  # characters of a schema
@@ -41,7 +41,7 @@ def read_response_format(given: Any) -> tuple[dict[str, Any], str] | None:
 
 
 def checked(schema: Any, place: str) -> tuple[dict[str, Any], str]:
-    """A schema and its place in the request. Raises ApiError for what is none, or is too large."""
+    """A schema and its place in the request. Raises ApiError for an invalid or too large one."""
     try:
         found = check_schema(schema, place)
     except InputError as error:

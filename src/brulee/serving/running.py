@@ -1,4 +1,4 @@
-"""A server from its socket to its end: bound, told of, drained."""
+"""A server's life: bind a socket, serve, drain."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from brulee.errors import BruleeError, InputError
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that is listened on; port 0 takes a free one. Raises InputError where that fails.
+    """A listening socket; port 0 takes a free one. Raises InputError if that fails.
 
-    Two may be bound to one port, until one listens. Who comes before the server runs waits for it.
+    It listens at once, since two sockets can be bound to a port until one listens. Clients that
+    connect before the server runs wait for it.
     """
     with ExitStack() as closing:
         try:
@@ -36,13 +37,13 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def url_of(bound: socket.socket) -> str:
-    """Where a bound socket is reached."""
+    """The URL of a bound socket."""
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Server:
-    """Serves until it is asked to end, by a signal or by `end`."""
+    """Serves until it is stopped by a signal or by `end`."""
 
     def __init__(self, drain: int) -> None:
         self._drain = drain
@@ -50,17 +51,17 @@ class Server:
         self._failed = False
 
     def end(self, asked: bool) -> None:
-        """End as soon as what is being answered is; `asked`: whether that is as it should be."""
+        """Stop once current requests are answered; `asked` is False if this is a failure."""
         self._failed = self._failed or not asked
         if self._server is not None:
             self._server.should_exit = True
 
     def run(self, app: Any, bound: socket.socket, begun: Callable[[], None]) -> None:
-        """Serve, and call `begun` before.
+        """Call `begun`, then serve.
 
-        On SIGTERM or Ctrl-C no more is accepted, and what is on its way is answered, for at most
-        `drain` seconds; a second Ctrl-C waits for nothing. Raises BruleeError where it ended by
-        itself.
+        On SIGTERM or Ctrl-C, no more requests are accepted, and current ones are answered within at
+        most `drain` seconds; a second Ctrl-C stops at once. Raises BruleeError if the server
+        stopped because of a failure.
         """
         config = uvicorn.Config(
             app,
@@ -72,7 +73,7 @@ class Server:
             timeout_graceful_shutdown=self._drain,
         )
         self._server = uvicorn.Server(config)
-        # uvicorn raises the signals that it was ended by once more, for whoever came before it.
+        # uvicorn re-raises the signals that stopped it for the handlers set before it.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self.end(True))
         begun()

@@ -1,4 +1,4 @@
-"""Requests as clients of OpenAI write them; what is not supported is refused by its key."""
+"""Requests in OpenAI's format; unsupported keys are refused by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from brulee.errors import InputError, nearest
 from brulee.recipe.base import Strict
 from brulee.serving.failures import ApiError
 
-# Keys that say nothing where they have one of these values, as many clients send them.
+# Keys that are ignored with one of these values, since many clients send them.
 _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "presence_penalty": (0, None),
     "frequency_penalty": (0, None),
@@ -37,7 +37,7 @@ _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "service_tier": ("auto", "default", None),
     "store": (False, None),
 }
-# Keys that say what a request is about, and change no answer.
+# Keys that describe a request and do not affect the answer.
 _ABOUT: Final = {"metadata", "prompt_cache_key"}
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -46,14 +46,14 @@ Loaded = Annotated[str, Field(min_length=1, max_length=512)]
 
 
 class StreamOptions(Strict):
-    """What a stream tells beside its text."""
+    """Options of a stream."""
 
     include_usage: bool | None = None
-    include_obfuscation: Literal[False] | None = None  # a padding of OpenAI's: there is none here
+    include_obfuscation: Literal[False] | None = None  # OpenAI's padding, not supported here
 
 
 class Common(Strict):
-    """What both kinds of completion may say."""
+    """Keys of both kinds of completion."""
 
     model: str
     stream: bool | None = None
@@ -66,20 +66,20 @@ class Common(Strict):
     stop: Any = None
     response_format: Any = None
     user: str | None = None
-    safety_identifier: str | None = None  # what newer clients call the user
+    safety_identifier: str | None = None  # `user` in newer clients
 
     @property
     def who(self) -> str:
-        """Who asks, where the request says it."""
+        """The user named by the request, or ""."""
         return self.user or self.safety_identifier or ""
 
     @property
     def most(self) -> int | None:
-        """Tokens to be written, None where it does not say."""
+        """The most new tokens, None if not given."""
         return self.max_tokens
 
     def stops(self) -> tuple[str, ...]:
-        """The texts that end an answer. Raises ApiError for what is no list of them."""
+        """The stop texts. Raises ApiError for an invalid list."""
         given = [] if self.stop is None else self.stop
         texts = [given] if isinstance(given, str) else given
         if not isinstance(texts, list) or not all(isinstance(t, str) and t for t in texts):
@@ -102,13 +102,13 @@ class ChatRequest(Common):
     chat_template_kwargs: dict[str, Any] | None = None  # vLLM's
 
     def tools_shown(self) -> list[dict[str, Any]]:
-        """The tools that the model is shown."""
+        """The tools to show to the model."""
         return [] if self.tool_choice == "none" else self.tools or []
 
     def tool_due(self) -> str | None:
-        """The tool that has to be called, "" for any of them, None where none has to be.
+        """The tool that must be called, "" for any of them, None if no call is required.
 
-        Raises ApiError for a choice that is none, and for one without tools.
+        Raises ApiError for an invalid choice, and for a required call without tools.
         """
         choice = self.tool_choice
         if choice in (None, "auto", "none"):
@@ -132,7 +132,7 @@ class ChatRequest(Common):
 
     @property
     def most(self) -> int | None:
-        """Tokens to be written. Raises ApiError where two keys say different numbers."""
+        """The most new tokens. Raises ApiError if two keys give different numbers."""
         both = {self.max_tokens, self.max_completion_tokens} - {None}
         if len(both) > 1:
             raise ApiError(
@@ -150,7 +150,7 @@ class TextRequest(Common):
     prompt: Any
 
     def prompts(self) -> list[str]:
-        """The texts to go on from. Raises ApiError for token ids and for what is none."""
+        """The texts to continue. Raises ApiError for token ids and anything else."""
         texts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
         if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
             raise ApiError(
@@ -162,7 +162,7 @@ class TextRequest(Common):
 
 
 class LoadRequest(Strict):
-    """`POST /v1/load_lora_adapter`, as vLLM has it."""
+    """`POST /v1/load_lora_adapter`, as in vLLM."""
 
     lora_name: Loaded
     lora_path: Loaded | None = None
@@ -170,14 +170,14 @@ class LoadRequest(Strict):
 
 
 class UnloadRequest(Strict):
-    """`POST /v1/unload_lora_adapter`, as vLLM has it."""
+    """`POST /v1/unload_lora_adapter`, as in vLLM."""
 
     lora_name: Loaded
     lora_int_id: Literal[None] = None
 
 
 def read_body(data: bytes) -> dict[str, Any]:
-    """The JSON object of a request's body. Raises ApiError for what is none."""
+    """The JSON object of a request's body. Raises ApiError for anything else."""
     try:
         found = parsed(data.decode("utf-8"), "the body")
     except UnicodeDecodeError:
@@ -190,7 +190,7 @@ def read_body(data: bytes) -> dict[str, Any]:
 
 
 def check(model: type[ModelT], values: Mapping[str, Any]) -> ModelT:
-    """A request's values, checked. Raises ApiError with the key of the first that is not valid."""
+    """A request's values, validated. Raises ApiError with the key of the first invalid one."""
     fields = model.model_fields
     kept: dict[str, Any] = {}
     for key, value in values.items():
@@ -216,7 +216,7 @@ def check(model: type[ModelT], values: Mapping[str, Any]) -> ModelT:
 
 def _check_neutral(key: str, value: Any) -> None:
     allowed = _NEUTRAL[key]
-    # 0 and False are equal in Python, and not in JSON.
+    # 0 and False are equal in Python, but not in JSON.
     if not any(
         value == one and isinstance(value, bool) == isinstance(one, bool) for one in allowed
     ):

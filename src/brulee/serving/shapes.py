@@ -1,4 +1,4 @@
-"""Answers as OpenAI's API writes them, whole and in chunks of a stream."""
+"""Responses in the format of OpenAI's API, complete and as chunks of a stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True)
 class Choice:
-    """A finished answer, with its tool calls as clients read them, and what was thought before."""
+    """A finished answer, with its tool calls in OpenAI's format and its reasoning."""
 
     text: str
     finish: str
@@ -27,7 +27,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of the prompts, each once, those of them that were kept, and tokens written."""
+    """Number of tokens of the prompts, each once, of those cached, and of tokens generated."""
 
     prompt: int
     cached: int
@@ -45,7 +45,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Shape:
-    """How the answer to one request is written; `fingerprint` says which version answers."""
+    """Formats the response to one request; `fingerprint` names the version that answers."""
 
     kind: Literal["chat", "text"]
     model: str
@@ -61,7 +61,7 @@ class Shape:
         return {**self._head(kind), "choices": found, "usage": usage.body()}
 
     def begun(self, index: int) -> bytes:
-        """The chunk with which a choice begins; nothing for a text."""
+        """The first chunk of a choice; nothing for a text completion."""
         if self.kind == "text":
             return b""
         return self._chunk(index, {"role": "assistant", "content": ""}, None)
@@ -71,11 +71,11 @@ class Shape:
         return self._chunk(index, {"content": text}, None) if text else b""
 
     def reasoned(self, index: int, text: str) -> bytes:
-        """A chunk with more of the thoughts before an answer; nothing without any."""
+        """A chunk with more reasoning; nothing without any."""
         return self._chunk(index, {REASONING: text}, None) if text else b""
 
     def called(self, index: int, calls: Sequence[Mapping[str, Any]]) -> bytes:
-        """A chunk with tool calls, each whole; nothing without any."""
+        """A chunk with complete tool calls; nothing without any."""
         if not calls:
             return b""
         told = [{"index": number, **call} for number, call in enumerate(calls)]
@@ -86,7 +86,7 @@ class Shape:
         return self._chunk(index, {}, finish)
 
     def usage(self, usage: Usage) -> bytes:
-        """The chunk that says how many tokens it were; nothing where it is not wanted."""
+        """The chunk with token counts; nothing if it was not requested."""
         if not self.with_usage:
             return b""
         return event({**self._head(self._chunk_kind), "choices": [], "usage": usage.body()})

@@ -1,4 +1,4 @@
-"""Text as it is written: in pieces that are whole characters, and that no stop text will take back.
+"""Streaming text in pieces of whole characters that no stop text can revoke.
 
 ids        t1     t2    t3     t4     t5
 text       "I "   "am"  half   "é"    " ST"   "OP"
@@ -11,21 +11,21 @@ from collections.abc import Sequence
 
 from brulee.inference.completion import Decode
 
-_HALF = "\ufffd"  # what a character decodes to of which bytes are missing
+_HALF = "\ufffd"  # what an incomplete character decodes to
 
 
 class Spoken:
-    """What may be shown of one answer. `strip`: without the spaces at its beginning and end."""
+    """The text of one answer that can be shown; `strip` removes surrounding whitespace."""
 
     def __init__(self, decode: Decode, stop: Sequence[str], strip: bool) -> None:
         self._decode, self._stop, self._strip = decode, [s for s in stop if s], strip
         self._text = self._shown = ""
-        # Ids before `_read` are in the text. Some are decoded again from `_start` on, since what a
-        # token's text is may depend on the one before it.
+        # Ids before `_read` are in the text. Decoding begins at `_start`, since a token's text may
+        # depend on the token before it.
         self._start = self._read = 0
 
     def piece(self, ids: Sequence[int]) -> str:
-        """What more may be shown, now that there are these ids."""
+        """The new text that can be shown, given all ids so far."""
         before = self._decode(list(ids[self._start : self._read]))
         after = self._decode(list(ids[self._start :]))
         if len(after) > len(before) and not after.endswith(_HALF):
@@ -34,7 +34,7 @@ class Spoken:
         return self._show(self._safe(self._text))
 
     def rest(self, text: str) -> tuple[str, str]:
-        """The whole answer, of the whole text, and what of it was not shown yet."""
+        """The complete answer, given the complete text, and the part of it not shown yet."""
         whole = self._trimmed(text).rstrip() if self._strip else text
         return whole, self._show(whole)
 
@@ -42,7 +42,7 @@ class Spoken:
         return text.lstrip() if self._strip else text
 
     def _safe(self, text: str) -> str:
-        """Without an end that a stop text may begin with, or that may turn out to be the end."""
+        """The text without an end that may begin a stop text, or that may have to be stripped."""
         longest = max((_begun(text, stop) for stop in self._stop), default=0)
         text = self._trimmed(text[: len(text) - longest])
         return text.rstrip() if self._strip else text
@@ -56,7 +56,7 @@ class Spoken:
 
 
 def _begun(text: str, stop: str) -> int:
-    """How many characters of a stop text's beginning are at the end; all from where it is whole."""
+    """Length of the text's end that begins a stop text, or from where it contains a whole one."""
     at = text.find(stop)
     if at >= 0:
         return len(text) - at

@@ -1,10 +1,10 @@
-"""Which adapters are served, under which names and in which versions.
+"""The served adapters, by name and version.
 
-    name "notes"    notes@1f3c...   answers that are on their way hold it
-                    notes@9ab0...   what the name means now
+    name "notes"    notes@1f3c...   still used by current requests
+                    notes@9ab0...   what the name refers to now
 
-A version never changes. A name that is given another version, or taken back, leaves the one before
-to the requests that hold it; with the last of them it is let go and its memory is free.
+A version never changes. When a name gets another version or is removed, the old version stays for
+the requests that use it; after the last of them, its memory is freed.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from brulee.serving.limits import Limits
 from brulee.serving.worker import DeadError, Worker
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
-_GIVING_WAY: Final = 5e-4  # seconds, where Python's own is ten times as long
+_GIVING_WAY: Final = 5e-4  # seconds, a tenth of Python's default
 _DIGITS: Final = 12  # of a digest, in the name of a version
 
 
 @dataclass(eq=False)
 class Version:
-    """An adapter as it was when it was loaded; `key` is what the engine calls it."""
+    """An adapter as it was when loaded; `key` is its name in the engine."""
 
     name: str
     key: str
@@ -45,9 +45,9 @@ class Version:
 
 
 class Store:
-    """Names over a worker's adapters. Threads may ask at once.
+    """Names of a worker's adapters; thread-safe.
 
-    `base` is what the base is called. Adapters that clients name lie under `root`.
+    `base` is the name of the base. Clients can load adapters from folders under `root`.
     """
 
     def __init__(self, worker: Worker, base: str, limits: Limits, root: Path | None = None) -> None:
@@ -59,16 +59,16 @@ class Store:
 
     @property
     def versions(self) -> list[Version]:
-        """What the names mean now, in the order in which they came."""
+        """The current version of every name, in the order in which they were added."""
         with self._turn:
             return list(self._names.values())
 
     @contextmanager
     def pinned(self, model: str) -> Iterator[Version | None]:
-        """What a request's `model` means, kept as it is in this block; None: the base.
+        """The version for a request's `model`, kept loaded in this block; None for the base.
 
-        It is the base's name, an adapter's, "base:adapter", or a version that a name means now.
-        Raises ApiError (404) with the names that there are.
+        `model` is the name of the base or of an adapter, "base:adapter", or a current version's
+        key. Raises ApiError (404) with the valid names.
         """
         with self._turn:
             version = self._named(model)
@@ -81,10 +81,10 @@ class Store:
                 self._unpin(version)
 
     def add(self, name: str, folder: Path, created: int, replace: bool = False) -> Version:
-        """Serve an adapter under a name, whose folder is `folder`.
+        """Serve the adapter in `folder` under a name.
 
-        Raises InputError for a name that is none or taken, for an adapter that is too large, and
-        as `Adapters.add` does; what was served is then as it was.
+        Raises InputError for a name that is invalid or taken, for an adapter that is too large, and
+        as `Adapters.add` does; nothing has changed then.
         """
         check_name(name, self.base)
         with self._changing:
@@ -103,9 +103,9 @@ class Store:
         return version
 
     def load(self, name: str, path: str, created: int, replace: bool = False) -> Version:
-        """As `add`, for what a client names: a path of plain names under the root.
+        """As `add`, for a client's path: plain names under the root.
 
-        Raises ApiError for what leads out of it, and for what is not there.
+        Raises ApiError for a path that leads out of the root or does not exist.
         """
         try:
             check_name(name, self.base)
@@ -116,13 +116,13 @@ class Store:
         except InputError as error:
             told = str(error)
             for root in (self.root, self.root and self.root.resolve()):
-                told = told.replace(f"{root}/", "")  # where it lies is not theirs to know
+                told = told.replace(f"{root}/", "")  # clients must not learn the root's location
             raise ApiError(400, told, "lora_path") from None
 
     def remove(self, name: str) -> None:
-        """Serve a name no more: new requests are refused at once, those on their way end first.
+        """Stop serving a name: new requests are refused at once, current ones are completed.
 
-        Returns when the memory is free. Raises ApiError (404) for a name that is not served.
+        Returns once the memory is freed. Raises ApiError (404) for a name that is not served.
         """
         with self._turn:
             if name not in self._names:
@@ -132,7 +132,7 @@ class Store:
         version.free.wait()
 
     def _hold(self, key: str, folder: Path) -> None:
-        """Have an adapter held: prepared in this thread, and put in between two tokens."""
+        """Load an adapter: prepare it in this thread, and add it between two steps."""
         held, call = self._worker.held, self._worker.call
         with _giving_way():
             prepared = held.prepare(folder)
@@ -156,10 +156,10 @@ class Store:
             self._let_go(version)
 
     def _let_go(self, version: Version) -> None:
-        """Free a version, between two tokens of the others; nobody waits for it here."""
+        """Free a version between two steps, without waiting for it."""
         try:
             done = self._worker.call(lambda: self._worker.held.remove(version.key))
-        except DeadError:  # its memory goes with the process
+        except DeadError:  # its memory is freed with the process
             version.free.set()
             return
         done.add_done_callback(lambda _: version.free.set())
@@ -198,9 +198,9 @@ class Store:
             )
 
     def _under_root(self, path: str) -> Path:
-        """The adapter's folder of a path that a client named.
+        """The adapter's folder for a client's path.
 
-        Raises ApiError for one that is not made of plain names, or of which a file leads elsewhere.
+        Raises ApiError for a path that is not made of plain names, or a file linked from elsewhere.
         """
         assert self.root is not None, "adapters are loaded from under a root"
         parts = path.split("/")
@@ -224,9 +224,9 @@ class Store:
 
 @contextmanager
 def _giving_way() -> Iterator[None]:
-    """In this block no thread keeps Python to itself for long while others want it.
+    """In this block, threads hold the GIL for a shorter time while others want it.
 
-    A step is thousands of operations, and after each it waits for whoever has Python then.
+    A step is thousands of operations, and after each it waits for the thread that holds the GIL.
     """
     before = sys.getswitchinterval()
     sys.setswitchinterval(min(before, _GIVING_WAY))
@@ -237,7 +237,7 @@ def _giving_way() -> Iterator[None]:
 
 
 def check_name(name: str, base: str) -> None:
-    """Raise InputError for what cannot be an adapter's name."""
+    """Raise InputError for an invalid name of an adapter."""
     if not NAME.fullmatch(name):
         raise InputError(
             f"the adapter name {name!r} is not valid: letters, digits, '.', '_' and '-', of which "
@@ -248,5 +248,5 @@ def check_name(name: str, base: str) -> None:
 
 
 def _inside(path: Path, root: Path) -> bool:
-    """Whether a path is under the root wherever links lead."""
+    """Whether a path, with links resolved, is under the root."""
     return path.resolve().is_relative_to(root)

@@ -1,11 +1,11 @@
-"""The one thread that computes: it owns the model, its adapters and the tokenizer of answers.
+"""The computing thread, which owns the model, its adapters and the tokenizer of answers.
 
     event loop      submit(a)  submit(b)          cancel(a)      call(load)
                         |          |                  |              |
     this thread     --- step ---- step ---- step ---- step --------- load --- step ---
 
-What others ask for is done between two steps, each of which writes a token of every answer.
-While nothing is asked for, answers are read again for who goes on from them.
+Calls of other threads run between two steps; a step generates a token of every answer. While idle,
+the thread reads finished answers into the prefix cache for follow-ups.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ _DEAD: Final = "the thread that computes has ended; the server's log says why"
 
 
 class BusyError(Exception):
-    """More answers wait than may."""
+    """Too many answers are waiting."""
 
 
 class DeadError(Exception):
-    """Nothing is computed any more."""
+    """The computing thread has ended."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """An answer that is wanted of an adapter, or of the base (None); `strip` as in `Spoken`.
+    """A requested answer of an adapter, or of the base (None); `strip` as in `Spoken`.
 
-    `user` is whom a client asks for; each of an adapter's has a share of its own.
+    `user` is the user named by a request; each user of an adapter has a separate fair share.
     """
 
     adapter: str | None
@@ -54,15 +54,15 @@ class Asked:
 
     @property
     def who(self) -> tuple[str | None, str]:
-        """Who has a share of what is computed."""
+        """The unit of fair scheduling."""
         return self.adapter, self.user
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What more was written of an answer; with `finish` that was all, and `whole` is the text.
+    """New text of an answer; with `finish` it is complete, and `whole` is its text.
 
-    So many tokens were written, and so many of its prompt were `spared`.
+    `tokens` have been generated so far; `spared` tokens of its prompt came from the cache.
     """
 
     piece: str
@@ -75,7 +75,7 @@ class Heard:
 
 @dataclass(eq=False)
 class Answer:
-    """An answer on its way."""
+    """An answer that is waiting or being generated."""
 
     job: Job
     hear: Callable[[Heard], None]
@@ -84,12 +84,10 @@ class Answer:
 
 
 class Worker:
-    """Answers as `Continuous` has them, of which at most `most_waiting` wait.
+    """Runs `Continuous` in a thread; at most `most_waiting` answers wait.
 
-    Where so many do, who has fewer than a share of them waiting may still come, up to twice as
-    many in all.
-
-    `ended` is called in the thread as it ends, with whether it was asked to.
+    Beyond that, clients with fewer waiting answers than their share may still add some, up to twice
+    as many in all. `ended` is called in the thread when it ends, with whether `stop` was called.
     """
 
     def __init__(
@@ -109,51 +107,51 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="brulee-worker", daemon=True)
 
     def start(self) -> None:
-        """Begin to compute."""
-        _ = self.held.asked  # a copy of the tokenizer, made while nobody uses it
+        """Start the thread."""
+        _ = self.held.asked  # copies the tokenizer while nobody uses it
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the step that is being computed; what is unanswered fails."""
+        """Stop after the current step; unfinished answers fail."""
         self._stopping = True
         self._orders.put(lambda: None)
         self._thread.join()
 
     @property
     def alive(self) -> bool:
-        """Whether it computes."""
+        """Whether the thread is running."""
         return self._thread.is_alive() and not self._dead
 
     @property
     def running(self) -> int:
-        """Answers that are being written."""
+        """Number of answers being generated."""
         return self._batch.running if self._batch is not None else 0
 
     @property
     def cache_tokens(self) -> int:
-        """Tokens that there is room held for."""
+        """Number of tokens that memory is allocated for."""
         return self._batch.tokens if self._batch is not None else 0
 
     @property
     def kept_tokens(self) -> int:
-        """Tokens whose keys and values are kept for who begins alike."""
+        """Number of tokens in the prefix cache."""
         return self._batch.kept_tokens if self._batch is not None else 0
 
     @property
     def waiting(self) -> int:
-        """Answers of which nothing is written yet."""
+        """Number of answers without any token yet."""
         with self._turn:
             return self._waiting().total()
 
     def call(self, work: Callable[[], T]) -> Future[T]:
-        """Do something between two steps; what it raises is raised to who asks for the result."""
+        """Run `work` between two steps; its future has the result or the exception."""
         future: Future[T] = Future()
 
         def done() -> None:
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(work())
-                except BaseException as error:  # it belongs to who asked
+                except BaseException as error:  # the caller gets it
                     future.set_exception(error)
 
         with self._turn:
@@ -164,9 +162,9 @@ class Worker:
         return future
 
     def submit(self, asked: Sequence[tuple[Asked, Callable[[Heard], None]]]) -> list[Answer]:
-        """Have answers written, all of one request; each is heard of in this thread.
+        """Queue all answers of one request; callbacks run in the computing thread.
 
-        Raises BusyError where too many wait, DeadError where nothing is computed.
+        Raises BusyError if too many are waiting, DeadError if the thread has ended.
         """
         texts = [self.held.engine.engines[None].texts(one.sampling) for one, _ in asked]
         answers = [
@@ -186,7 +184,7 @@ class Worker:
         return answers
 
     def cancel(self, answers: Sequence[Answer]) -> None:
-        """Write no more of these; nothing is heard of them any more."""
+        """Cancel answers; their callbacks are not called any more."""
         with self._turn:
             for answer in answers:
                 answer.job.cancelled = True
@@ -221,10 +219,10 @@ class Worker:
             self._end()
 
     def _obey(self) -> None:
-        """Do what was asked for meanwhile; wait for it where there is nothing else to do."""
+        """Run pending calls; wait for one while idle."""
         assert self._batch is not None
         if self._batch.idle:
-            # What nobody asked for yet is done a little at a time, while nobody asks for anything.
+            # Speculative work is done in small steps, until a call arrives.
             while self._orders.empty() and self._batch.read_ahead():
                 pass
             self._orders.get()()
@@ -265,7 +263,7 @@ class Worker:
         return Heard(piece + rest, len(live.ids), finish, whole, spared=answer.job.spared)
 
     def _end(self) -> None:
-        """Let everybody know that nothing more comes."""
+        """Fail all answers and calls that are left."""
         with self._turn:
             asked, self._dead = self._stopping, True
             answers, calls = list(self._answers.values()), list(self._calls)

@@ -1,4 +1,4 @@
-"""A sweep: settings of a recipe trained, chosen by validation rows, and the chosen one tested."""
+"""Sweeps: train settings of a recipe, choose one by validation rows, score it on the test rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from brulee.reporting import sweep_page, sweep_results, sweep_text, wording
 from brulee.reporting.results import FILE_NAME as RESULTS
 from brulee.reporting.sweep_results import Sweep
 
-_POLL = 1.0  # seconds between two looks at what other processes do
+_POLL = 1.0  # seconds between polls of other processes
 
 
 def outline(
@@ -40,7 +40,7 @@ def outline(
     folder: Path | None = None,
     fresh: bool = False,
 ) -> Outline:
-    """A sweep with everything checked that can be; nothing is trained or written.
+    """A sweep, checked as far as possible without training or writing anything.
 
     Raises InputError for bad input.
     """
@@ -64,10 +64,10 @@ def outline(
 def sweep(outlined: Outline, fresh: bool = False, command: Sequence[str] = ()) -> Path:
     """Train the settings, choose one by its validation rows, score it on the test rows.
 
-    Returns the sweep's folder, with a run folder for each trial, sweep.json and sweep.html. What
-    the folder or the storage holds of the same sweep is gone on with; `fresh` moves the folder
-    aside first. `command` is the recipe's file and the overrides that it was read with. Raises
-    InputError for bad input and StoppedError on an interrupt; finished trials are kept.
+    Returns the sweep's folder, with a run folder for each trial, sweep.json and sweep.html. A sweep
+    that the folder or the storage already holds is continued; `fresh` moves the folder aside
+    first. `command` is the recipe's file and its overrides. Raises InputError for bad input and
+    StoppedError on an interrupt; finished trials are kept.
     """
     where = outlined.folder
     if fresh and where.exists():
@@ -79,7 +79,7 @@ def sweep(outlined: Outline, fresh: bool = False, command: Sequence[str] = ()) -
     except KeyboardInterrupt:
         raise _stopped("interrupted") from None
     except AskedToStopError as error:
-        # Its own line that goes on would go on with one trial alone.
+        # The message's resume command would continue only one trial.
         raise _stopped(str(error).partition("; ")[0]) from None
     sweep_results.write(found, where)
     sweep_page.write_page(found, where)
@@ -98,13 +98,13 @@ def _found(study: Study, outlined: Outline, command: Sequence[str]) -> Sweep:
 
 
 def tell_forecast(outlined: Outline) -> None:
-    """Say what the sweep will take."""
+    """Note the time and disk space that the sweep will need."""
     for line in forecast(outlined).told():
         note(line)
 
 
 def _train_all(study: Study, outlined: Outline) -> str | None:
-    """Train trial after trial; why the chosen one is not to be tested yet, if it is not."""
+    """Train trial after trial; returns why the chosen one cannot be tested yet, or None."""
     began, timeout = time.monotonic(), outlined.options.timeout
     done = 0
     while True:
@@ -133,7 +133,7 @@ def _train_all(study: Study, outlined: Outline) -> str | None:
 
 
 def _tested(outlined: Outline, found: Sweep) -> Sweep:
-    """The chosen trial and the recipe's own scored on the test rows, by one process."""
+    """Score the chosen trial and the recipe's own on the test rows, in one process at a time."""
     best, own = found.best, found.own
     assert best is not None
     if trained(outlined.folder / best.run) is None:
@@ -166,7 +166,7 @@ def _tested(outlined: Outline, found: Sweep) -> Sweep:
 
 
 def _tidy(study: Study, outlined: Outline) -> None:
-    """Delete the weights of the trials that are neither the best nor the recipe's own."""
+    """Delete the weights of all trials except the best and the recipe's own."""
     if outlined.options.keep_all:
         return
     found = summarise(outlined, study)
@@ -205,7 +205,7 @@ def _check_folder(where: Path, options: Options, fresh: bool) -> None:
 
 
 def _move_aside(where: Path) -> None:
-    """Rename an earlier sweep to NAME.1, NAME.2 ... Raises InputError where a process is in it."""
+    """Rename an earlier sweep to NAME.1, NAME.2 ... Raises InputError if it is in use."""
     for file in where.glob(".*.lock"):
         try:
             FileLock(file, is_singleton=False).acquire(timeout=0).lock.release()

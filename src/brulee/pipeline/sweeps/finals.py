@@ -1,4 +1,4 @@
-"""The end of a sweep: the chosen trial, and the recipe's own beside it, scored on the test rows."""
+"""The end of a sweep: the chosen trial and the recipe's own are scored on the test rows."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from brulee.reporting.sweep_results import BeforeAfter
 
 
 def score_test(run: Path, recipe: Recipe, beside: Path | None = None) -> None:
-    """Score a trained trial as `brulee run` does; a run that was scored already is left as it is.
+    """Score a trained trial as `brulee run` does; a scored run is left unchanged.
 
-    The base's answers are taken from the run `beside` it, where the base was the same to the bit.
+    The base's answers are copied from the run `beside`, if its base was bitwise the same.
     """
     if beside is not None and _same_base(run, beside):
         _share(beside / "eval", run / "eval")
@@ -33,12 +33,12 @@ def score_test(run: Path, recipe: Recipe, beside: Path | None = None) -> None:
 
 
 def tested(run: Path) -> BeforeAfter:
-    """Before and after of a trial on the test rows."""
+    """A trial's comparisons of base and tuned on the test rows."""
     return BeforeAfter(run=run.name, comparisons=results.read(run).comparisons)
 
 
 def against(own: Path, chosen: Path, outline: Outline) -> list[Comparison]:
-    """The chosen trial minus the recipe's own setting, on the test items that both answered."""
+    """The chosen trial compared with the recipe's own setting, on test items that both answered."""
     recipe, corpus = outline.recipe, outline.ground.corpus
     found = []
     resamples, tests = (
@@ -61,9 +61,9 @@ def against(own: Path, chosen: Path, outline: Outline) -> list[Comparison]:
 
 
 def _both(a: Path, b: Path) -> tuple[list[Answer], list[Answer]]:
-    """The answers of two runs to the same items: one may have room for fewer.
+    """The answers of two runs to their common items: one may have room for fewer.
 
-    Pieces of a plain text are the same where both had them: a soft prompt leaves less room for one.
+    Pieces of plain text match only if both runs have them: a soft prompt makes pieces shorter.
     """
     of_a, of_b = (
         {(one.id, one.phrasing, one.references): one for one in read_lines(file)} for file in (a, b)
@@ -73,7 +73,7 @@ def _both(a: Path, b: Path) -> tuple[list[Answer], list[Answer]]:
 
 
 def _same_base(a: Path, b: Path) -> bool:
-    """Whether two runs hold their base alike: full fine-tuning holds it in fp32."""
+    """Whether two runs compute with the same base: full fine-tuning holds it in fp32."""
     return _base_of(a) == _base_of(b)
 
 

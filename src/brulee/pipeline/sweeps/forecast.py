@@ -1,4 +1,4 @@
-"""What a sweep will take, before it is begun: seconds of training, bytes on disk."""
+"""Forecast of a sweep before it begins: seconds of training, bytes on disk."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from brulee.recipe.axes import overrides_of, points
 from brulee.reporting import wording
 from brulee.training.documents import planned_documents
 
-_KEPT = 3  # runs with weights at one time: the best, the recipe's own, the one that is trained
+_KEPT = 3  # runs with weights at a time: the best, the recipe's own, the one being trained
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Seconds of all trainings, without loading, validation and tests; bytes at the fullest."""
+    """Seconds of all trainings, without loading, validation and tests; peak bytes on disk."""
 
     trainings: int
     seconds: float
@@ -35,7 +35,7 @@ class Forecast:
     too_large: tuple[str, ...] = ()
 
     def told(self) -> list[str]:
-        """In sentences."""
+        """The forecast in sentences."""
         each = ", ".join(f"{wording.duration(s)} {name}" for name, s in self.by_method.items())
         said = [
             f"{self.trainings} trainings of about {each}: {wording.duration(self.seconds)} in all, "
@@ -50,7 +50,7 @@ class Forecast:
 
 
 def check_methods(space: Space) -> None:
-    """Raise InputError for a setting whose method cannot be put on this model."""
+    """Raise InputError for a setting whose method cannot be used on this model."""
     model, revision = model_name(space.recipe), space.recipe.base.revision
     seen: dict[str, None] = {}
     for point in [*points(space.axes, space.applies), {}]:
@@ -66,7 +66,7 @@ def check_methods(space: Space) -> None:
 
 
 def forecast(outline: Outline) -> Forecast:
-    """Try each method for a moment, in one of its settings, and scale that up."""
+    """Extrapolate from a short trial of each method in one of its settings."""
     recipes = [
         outline.space.recipe_of(p) for p in points(outline.space.axes, outline.space.applies)
     ]
@@ -91,7 +91,7 @@ def forecast(outline: Outline) -> Forecast:
 
 
 def _seconds(line: Line, of: Recipe, recipe: Recipe, documents: int) -> float:
-    """The seconds of a training, where `line` says how many another `of` its method takes."""
+    """The seconds of a training, scaled from `line`, the plan of another one `of` its method."""
     assert line.cost is not None, "a method that cannot be put on the model was refused"
     share = planned_documents(recipe.train, documents) / planned_documents(of.train, documents)
     return line.cost.seconds * share

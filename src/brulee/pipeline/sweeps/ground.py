@@ -1,4 +1,4 @@
-"""What all trials of a sweep share, looked at before the first: validation rows, steps, digests."""
+"""What all trials of a sweep share, read before the first: validation rows, steps, digests."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from brulee.pipeline.sweeps.space import Space
 from brulee.recipe import Recipe
 from brulee.training.documents import course
 
-# Axes that change what happened before a step of the same number.
+# Axes with which steps of the same number are not comparable.
 _STEPS = ("train.epochs", "train.max_steps", "train.batch_size", "train.accumulation")
 
 
 @dataclass(frozen=True)
 class Ground:
-    """`rows` and `learned` are the rows and the learned tokens that every trial is validated on.
+    """`rows` and `learned` count the rows and learned tokens that every trial is validated on.
 
-    `documents` make an epoch; `facts` are the digests of data, templates and base.
+    `documents` is the number per epoch; `facts` are the digests of data, templates and base.
     """
 
     corpus: Corpus
@@ -36,14 +36,14 @@ class Ground:
 
 
 def look(recipe: Recipe) -> Ground:
-    """Read the rows as a training would. Raises InputError where there are none to validate on."""
+    """Read the rows as a training would. Raises InputError if there are no validation rows."""
     corpus, encoder = open_corpus(recipe), load_encoder(recipe)
     if not any(corpus.tasks[path].validation for path in corpus.trained):
         raise InputError(
             f"{recipe.source.at(('data',))}: a sweep chooses by validation rows, and there are "
             "none; set data.split.validation, for instance to 0.1."
         )
-    # A method's own ids take room in every piece of a plain text.
+    # A method's prefix takes room in every piece of a plain text.
     reserved = build_method(recipe.method, recipe.source).virtual_tokens()
     whole, corpus = corpus, divide(corpus, encoder.with_prefix((0,) * reserved))
     tasks = [corpus.tasks[path] for path in corpus.trained]
@@ -64,7 +64,7 @@ def look(recipe: Recipe) -> Ground:
 
 
 def check_pruning(space: Space, ground: Ground) -> None:
-    """Raise InputError where no trial could be ended early, or not by a fair comparison."""
+    """Raise InputError if no trial could be pruned, or not by a fair comparison."""
     for axis in space.axes:
         if axis.key in _STEPS:
             raise InputError(

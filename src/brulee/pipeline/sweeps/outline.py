@@ -1,4 +1,4 @@
-"""What a sweep is to do, checked before anything is trained."""
+"""The outline of a sweep, checked before anything is trained."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from brulee.recipe import Recipe
 from brulee.recipe.axes import Range
 from brulee.reporting.sweep_results import LOSS
 
-TRIALS = 12  # settings beside the recipe's own, where an axis is a range
+TRIALS = 12  # settings in addition to the recipe's own, if an axis is a range
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a sweep goes: `trials` settings beside the recipe's own, `timeout` in seconds.
+    """Options of a sweep: `trials` in addition to the recipe's own setting, `timeout` in seconds.
 
-    Without `trials` lists are tried in full, and of ranges twelve settings.
+    Without `trials`, lists are tried in full, or twelve settings with ranges.
     """
 
     trials: int | None = None
@@ -35,7 +35,7 @@ class Options:
     keep_all: bool = False
 
     def check(self) -> None:
-        """Raise InputError for a number that makes no sense."""
+        """Raise InputError for an invalid number."""
         for name, value in (("trials", self.trials), ("seeds", self.seeds)):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"{name} = {value!r}: it should be a whole number, 1 or more.")
@@ -45,7 +45,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Outline:
-    """The settings, what all trials share, the folder, how many trials there are to be."""
+    """The settings, what all trials share, the folder, and the total number of trials."""
 
     space: Space
     ground: Ground
@@ -61,11 +61,11 @@ class Outline:
 
     @property
     def sampler(self) -> Literal["grid", "tpe"]:
-        """Whether every setting is tried, or those that TPE proposes."""
+        """How settings are chosen: "grid" for all of them, "tpe" for those that TPE proposes."""
         return "grid" if is_grid(self.space, self.total) else "tpe"
 
     def facts(self) -> Mapping[str, Any]:
-        """What has to be the same whenever the sweep is gone on with."""
+        """What must not change before the sweep is continued."""
         values = resolved(self.recipe).to_dict()
         del values["evaluate"], values["train"]["trackers"], values["name"], values["runs"]
         kept = asdict(self.options)
@@ -78,7 +78,7 @@ class Outline:
 
 
 def total_of(space: Space, options: Options) -> int:
-    """How many trials there are to be, the recipe's own among them."""
+    """The total number of trials, including the recipe's own."""
     grid = space.grid
     ranges = any(isinstance(axis, Range) for axis in space.axes)
     trials = options.trials or (TRIALS if ranges or grid is None else None)
@@ -87,6 +87,6 @@ def total_of(space: Space, options: Options) -> int:
 
 
 def is_grid(space: Space, total: int) -> bool:
-    """Whether so many trials are all that there are."""
+    """Whether `total` trials cover every setting."""
     grid = space.grid
     return grid is not None and len(grid) <= total

@@ -1,4 +1,4 @@
-"""What a sweep is from Python: its folder, and what it found as objects."""
+"""A sweep in Python: its folder, and its results as objects."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from brulee.reporting.sweep_page import FILE_NAME as PAGE
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's folder, read when it is asked; a path wherever one is taken.
+    """A sweep's folder, read on access; accepted wherever a path is.
 
-    A notebook shows what it found, `print` as the command line does.
+    A notebook shows the results as HTML, `print` as on the command line.
     """
 
     folder: Path
 
     def __fspath__(self) -> str:
-        """The folder."""
+        """The folder's path."""
         return str(self.folder)
 
     def __repr__(self) -> str:
@@ -40,12 +40,12 @@ class Sweep:
 
     @property
     def results(self) -> sweep_results.Sweep:
-        """All that was found, as in sweep.json."""
+        """All results, as in sweep.json."""
         return sweep_results.read(self.folder)
 
     @property
     def best(self) -> Run:
-        """The run of the trial that was chosen. Raises InputError where none came to its end."""
+        """The run of the chosen trial. Raises InputError if no trial finished."""
         found = self.results.best
         if found is None:
             raise InputError(f"{self.folder}: no trial of this sweep came to its end.")
@@ -53,7 +53,7 @@ class Sweep:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The chosen values by key; {} for the recipe's own setting beside the axes."""
+        """The chosen values by key; {} for the recipe's own setting if it is not on the axes."""
         found = self.results.best
         return dict(found.settings) if found else {}
 
@@ -72,10 +72,10 @@ class Sweep:
 
     @property
     def verdict(self) -> str:
-        """What was found in one sentence."""
+        """The outcome in one sentence."""
         return f"{sweep_text.verdict(self.results)[0]}."
 
     @property
     def report(self) -> Path:
-        """Where the page with all of it lies."""
+        """The path of sweep.html."""
         return self.folder / PAGE

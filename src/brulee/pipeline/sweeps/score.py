@@ -1,4 +1,4 @@
-"""What a trained trial scores on the validation rows, by a metric of the recipe."""
+"""Scores of a trained trial on the validation rows, by a metric of the recipe."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from brulee.reporting.sweep_results import LOSS
 
 
 def higher_is_better(recipe: Recipe, corpus: Corpus, objective: str) -> bool:
-    """Whether more of an objective is better.
+    """Whether a higher objective is better.
 
     Raises InputError for one that is neither the loss nor a score of every task's metrics.
     """
@@ -49,9 +49,9 @@ def higher_is_better(recipe: Recipe, corpus: Corpus, objective: str) -> bool:
 
 
 def check_part(recipe: Recipe, corpus: Corpus, objective: str) -> None:
-    """Raise InputError where no validation row of a task can have a part in an objective.
+    """Raise InputError if no validation row of a task can count towards an objective.
 
-    That is so where a right answer has none, nor has an empty one.
+    A row counts if its right answer or an empty one has such a score.
     """
     if objective == LOSS:
         return
@@ -61,7 +61,7 @@ def check_part(recipe: Recipe, corpus: Corpus, objective: str) -> None:
             continue
         metric = _metric(metrics, objective)
         if metric.asks != "text" or metric.against == "source":
-            continue  # which every row has a part in, or which the answer alone decides
+            continue  # every row counts, or the answer alone decides
         if not any(_has_part(task, row, metric, objective) for row in task.validation):
             raise _without_part(path, objective)
 
@@ -80,9 +80,9 @@ def _without_part(path: str, key: str) -> InputError:
 
 
 def validation_score(recipe: Recipe, run: Path, key: str) -> float:
-    """The mean over the tasks of what a run's weights score on their validation rows.
+    """The mean over tasks of the scores of a run's weights on validation rows.
 
-    The answers are kept in eval/validation, where an interrupted scoring goes on.
+    Answers are kept in eval/validation, from which an interrupted scoring continues.
     """
     where = open_run(recipe, "train", run, fresh=False)
     known = ended(where)

@@ -1,4 +1,4 @@
-"""What a sweep tries: the recipe's own setting and others, each a recipe that was checked."""
+"""The search space of a sweep: the recipe's own setting and others, all validated."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from brulee.recipe.axes import (
     whole,
 )
 
-_MOST: Final = 10_000  # settings that are listed
-Point = dict[str, Any]  # the keys of the axes with a value each; {} is the recipe's own setting
+_MOST: Final = 10_000  # settings that can be listed
+Point = dict[str, Any]  # a value for each axis's key; {} is the recipe's own setting
 
 
 @dataclass(frozen=True)
 class Space:
-    """A recipe and the axes along which it is changed.
+    """A recipe and the axes along which it varies.
 
-    `applies` names the methods that have an option, for axes that not all of them have.
+    `applies` gives, for axes that only some methods have, the methods that have them.
     """
 
     recipe: Recipe
@@ -37,7 +37,7 @@ class Space:
     applies: Mapping[str, frozenset[str]]
 
     def recipe_of(self, point: Mapping[str, Any], seed: int = 0) -> Recipe:
-        """The recipe of a setting, under the recipe's own seed or the `seed`th after it.
+        """The recipe of a setting, with the recipe's own seed plus `seed`.
 
         Raises InputError for a setting that is not valid, naming the axis.
         """
@@ -49,14 +49,14 @@ class Space:
 
     @property
     def had(self) -> Point:
-        """What the recipe has where the axes are, be it one of their values or not."""
+        """The recipe's values for the axes' keys, whether or not they are on the axes."""
         values = resolved(self.recipe).to_dict()
         its_own = [axis for axis in self.axes if self.has(axis, values["method"]["name"])]
         return {axis.key: _at(values, axis.key) for axis in its_own}
 
     @property
     def own(self) -> Point:
-        """The recipe's own setting along the axes; {} where it lies beside one of them."""
+        """The recipe's own setting as a point; {} if it is not on all axes."""
         found = self.had
         for axis in self.axes:
             if axis.key not in found:
@@ -69,7 +69,7 @@ class Space:
 
     @property
     def grid(self) -> list[Point] | None:
-        """Every setting, the recipe's own first; None where there are too many to list."""
+        """Every setting, the recipe's own first; None if there are too many to list."""
         listed = [_listed(axis) for axis in self.axes]
         axes = [axis for axis in listed if axis is not None]
         if len(axes) < len(listed) or math.prod(len(axis.values) for axis in axes) > _MOST:
@@ -85,11 +85,11 @@ class Space:
         return tuple(dict.fromkeys((self.recipe.method.name, *listed)))
 
     def has(self, axis: Axis, method: str) -> bool:
-        """Whether an axis means something for a method."""
+        """Whether an axis applies to a method."""
         return axis.key not in self.applies or method in self.applies[axis.key]
 
     def notes(self) -> list[str]:
-        """What is tried otherwise than the axes alone say."""
+        """Sentences on settings in which an axis does not apply."""
         found = []
         for key, methods in self.applies.items():
             without = [name for name in self.methods if name not in methods]
@@ -101,7 +101,7 @@ class Space:
 
 
 def space(recipe: Recipe, axes: Sequence[Axis]) -> Space:
-    """The settings of a sweep, every one of them checked.
+    """The settings of a sweep, all validated.
 
     Raises InputError for a key that is not valid or not for a sweep, a value that is not valid, and
     a combination of values that is refused.
@@ -124,7 +124,7 @@ def space(recipe: Recipe, axes: Sequence[Axis]) -> Space:
 
 
 def _listed(axis: Axis) -> Choices | None:
-    """An axis by its values, where they can be listed."""
+    """An axis as a list of values, if they can be listed."""
     if isinstance(axis, Choices):
         return axis
     if not axis.whole or axis.high - axis.low > _MOST:
@@ -145,7 +145,7 @@ def _applies(axes: Sequence[Axis]) -> dict[str, frozenset[str]]:
         if section != "method" or axis is named:
             continue
         having = frozenset(n for n in named.ends if option in METHODS[n].Options.model_fields)
-        # One that none of them has is told when the first is checked.
+        # A key that no method has is reported when the first point is checked.
         if having:
             found[axis.key] = having
     return found
@@ -161,7 +161,7 @@ def _check(found: Space, point: Point) -> None:
 
 
 def _sized(found: Space, axis: Axis) -> Axis:
-    """A range over whole numbers where its key takes no others."""
+    """The axis; a range over integers if its key takes only those."""
     if isinstance(axis, Choices):
         return axis
     point = next(p for p in points(found.axes, found.applies) if axis.key in p)

@@ -1,8 +1,8 @@
 """The trials of a sweep in a database that several processes share, with optuna.
 
-Which settings there are is decided here and put into the study's queue; optuna hands each to one
-process. What a trial is lies in its attributes: `point`, the setting; `host`, the machine that is
-or was at work on it; `reason`, why it failed; `values`, one a seed.
+This module decides the settings and puts them into the study's queue; optuna hands each to one
+process. A trial's data are in its attributes: `point`, the setting; `host`, the machine that works
+or worked on it; `reason`, why it failed; `values`, one per seed.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from brulee.recipe.axes import METHOD, Choices
 NAME: Final = "trial-{:03d}"
 _FILE: Final = "sweep.db"
 Curve = Sequence[tuple[int, float]]
-_AGAIN: Final = 50  # proposals of what was tried before, until one is drawn by chance
+_AGAIN: Final = 50  # repeated proposals until one is drawn at random
 
 
 def check_installed() -> None:
-    """Raise InputError where optuna is not installed."""
+    """Raise InputError if optuna is not installed."""
     if find_spec("optuna") is None:
         raise InputError("a sweep needs the package optuna: pip install 'brulee[sweep]'.")
 
 
 @dataclass
 class Claim:
-    """A trial that this process alone works on, until `release`."""
+    """A trial that only this process works on, until `release`."""
 
     trial: Any  # optuna's Trial
     point: Point
@@ -54,13 +54,13 @@ class Claim:
         return int(self.trial.number)
 
     def release(self) -> None:
-        """Let another process have it, if it was not finished."""
+        """Release the trial, so that another process can take it if it is unfinished."""
         self.lock.release()
 
 
 @dataclass
 class Study:
-    """The trials of a sweep: taken one by one, told how they went."""
+    """The trials of a sweep: claimed one by one, and reported when they end."""
 
     outline: Outline
     _study: Any = field(init=False)
@@ -68,7 +68,7 @@ class Study:
     def __post_init__(self) -> None:
         optuna, given = _optuna(), self.outline.options.storage
         url = given or f"sqlite:///{(self.folder / _FILE).resolve()}"
-        with self._alone():  # two processes that begin at once would both make the tables
+        with self._alone():  # two processes that start at once would both create the tables
             self._study = optuna.create_study(
                 storage=_storage(url, given is not None),
                 study_name=self.folder.name,
@@ -80,11 +80,11 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """The sweep's folder, whose name the study has."""
+        """The sweep's folder, whose name is also the study's."""
         return self.outline.folder
 
     def settle(self) -> None:
-        """Write down what the sweep is made of, or refuse to go on with something else.
+        """Store the sweep's facts, or check them if it is continued.
 
         Raises InputError naming the first that differs.
         """
@@ -109,7 +109,7 @@ class Study:
                 )
 
     def claim(self) -> Claim | None:
-        """A trial to work on: one that its process left, else the next; None of neither."""
+        """A trial to work on: one abandoned by its process, else the next; None without either."""
         with self._alone():
             trials = self.trials()
             for trial in trials:
@@ -124,27 +124,27 @@ class Study:
             return self._ask()
 
     def elsewhere(self) -> tuple[int, set[str]]:
-        """How many trials other processes here are at work on, and the other machines at work."""
+        """The number of trials running on this machine, and the other machines that run some."""
         running = [t.user_attrs.get("host") for t in self.trials() if t.state.name == "RUNNING"]
         here = socket.gethostname()
         return running.count(here), {str(host) for host in running if host != here}
 
     def trials(self) -> list[Any]:
-        """All of them, in their order, as optuna keeps them."""
+        """All trials, in order, as optuna's objects."""
         return [t for t in self._study.get_trials() if not t.user_attrs.get("surplus")]
 
     def told(self, claim: Claim, values: Sequence[float], seconds: float, curve: Curve) -> None:
-        """A trial went to its end, with these values of its seeds, of which the mean counts."""
+        """Report a trial that finished, with a value per seed; their mean is its value."""
         claim.trial.set_user_attr("values", list(values))
         self._went(claim, seconds, curve)
         self._study.tell(claim.trial.number, math.fsum(values) / len(values))
 
     def pruned(self, claim: Claim, reason: str, seconds: float, curve: Curve) -> None:
-        """A trial was ended early, as it did worse than others at the same step."""
+        """Report a trial that was stopped early, being worse than others at the same step."""
         self._end(claim, "PRUNED", reason, seconds, curve)
 
     def failed(self, claim: Claim, reason: str, seconds: float, curve: Curve) -> None:
-        """A trial came to nothing."""
+        """Report a trial that failed."""
         self._end(claim, "FAIL", reason, seconds, curve)
 
     def _end(self, claim: Claim, state: str, reason: str, seconds: float, curve: Curve) -> None:
@@ -172,7 +172,7 @@ class Study:
         return Claim(trial, point, lock)
 
     def _left(self, trial: Any) -> FileLock | None:
-        """The lock of a trial of this machine that no process holds."""
+        """The lock of a trial of this machine, if no process holds it."""
         if trial.user_attrs.get("host", socket.gethostname()) != socket.gethostname():
             return None
         lock = self._lock(trial.number)
@@ -180,7 +180,7 @@ class Study:
             lock.acquire(timeout=0)
         except Timeout:
             return None
-        # It may have been finished in the meantime.
+        # It may have finished in the meantime.
         if self._study.get_trials()[trial.number].state.name == "RUNNING":
             return lock
         lock.release()
@@ -206,10 +206,10 @@ class Study:
         self._study.enqueue_trial(params, user_attrs={"point": point})
 
     def _proposed(self, trials: Sequence[Any], tried: Sequence[Point]) -> Point:
-        """What TPE would try next (Bergstra et al. 2011), of what was not tried yet.
+        """The next setting that TPE proposes (Bergstra et al. 2011) and that was not tried yet.
 
-        Its first are drawn by chance, a third of all. A pure function of the seed and of what was
-        finished before: a sweep that is interrupted repeats no draw.
+        The first third, but 4 to 10, are drawn at random. A pure function of the seed and the
+        trials so far: an interrupted sweep repeats no draw.
         """
         optuna, seed = _optuna(), self.outline.space.recipe.train.seed
         random_ones = max(4, self.outline.total // 3)
@@ -220,7 +220,7 @@ class Study:
             )
             shadow = optuna.create_study(direction=self._study.direction, sampler=sampler)
             shadow.add_trials([t for t in trials if t.state.name in ("COMPLETE", "PRUNED")])
-            exact = attempt > _AGAIN // 2  # a narrow range has few numbers of three digits
+            exact = attempt > _AGAIN // 2  # a narrow range has few numbers with three digits
             point = _suggest(shadow.ask(), self.outline.space, None, exact)
             if point not in tried:
                 return point
@@ -231,9 +231,9 @@ class Study:
 def _suggest(
     trial: Any, space: Space, point: Mapping[str, Any] | None, exact: bool = False
 ) -> Point:
-    """A value for each axis that means something for the method; those of a `point` if given.
+    """A value for each axis that applies to the method; those of `point`, if given.
 
-    Numbers have three digits, unless they are to be `exact`.
+    Numbers are rounded to three digits unless `exact`.
     """
     found: Point = {}
     for axis in space.axes:
@@ -255,7 +255,7 @@ def _suggest(
 
 
 def _short(value: float, low: float, high: float) -> float:
-    """Three digits, which a person can copy; never outside of the range."""
+    """Rounded to three digits, for people to copy; never outside the range."""
     return min(max(float(f"{value:.3g}"), low), high)
 
 
@@ -276,7 +276,7 @@ def _differing(before: Any, now: Any) -> tuple[Any, Any]:
 
 @contextmanager
 def reached() -> Iterator[None]:
-    """Turn a storage that is lost on the way into a sentence. Raises StoppedError."""
+    """Turn the loss of the storage's connection into a StoppedError with one sentence."""
     lost = import_module("optuna.exceptions").StorageInternalError
     try:
         yield
@@ -288,9 +288,9 @@ def reached() -> Iterator[None]:
 
 
 def _storage(url: str, given: bool) -> Any:
-    """Open a database; the messages leave out the URL, which may hold a password."""
+    """Open a database; messages omit the URL, which may contain a password."""
     optuna, errors = _optuna(), import_module("sqlalchemy.exc")
-    # Others may be writing; sqlite3 would wait for five seconds.
+    # Others may be writing; by default, sqlite3 waits for only five seconds.
     waiting = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs=waiting)

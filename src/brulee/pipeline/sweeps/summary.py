@@ -1,4 +1,4 @@
-"""A sweep's trials as its storage has them, for sweep.json and the page."""
+"""Summary of a sweep's trials in its storage, for sweep.json and the page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STATES: dict[str, State] = {
 def summarise(
     outline: Outline, study: Study, stopped: str | None = None, command: Sequence[str] = ()
 ) -> Sweep:
-    """What was found so far; `command` is the recipe's file and the overrides it was read with."""
+    """The results so far; `command` is the recipe's file and its overrides."""
     trials = [_trial(outline, t) for t in study.trials() if t.state.name in _STATES]
     found = Sweep(
         name=outline.folder.name,

@@ -1,4 +1,4 @@
-"""One trial of a sweep: a setting trained under each seed, and what its validation rows say."""
+"""One trial of a sweep: a setting trained with each seed, and its validation result."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from brulee.reporting.sweep_results import LOSS
 from brulee.training.events import read_events
 from brulee.training.exhaustion import is_exhaustion
 
-# With what says that they are there, so that `brulee resume` trains them again.
+# Including the record of the training, so that `brulee resume` trains again.
 _WEIGHTS = (FILE_NAME, "adapter", "model", "checkpoints", "chosen.safetensors")
 
 
 class _PrunedError(StoppedError):
-    """A training that is worse than the others at the same step."""
+    """A training was worse than the others at the same step."""
 
 
 def folder_of(sweep: Path, number: int, seed: int = 0) -> Path:
@@ -36,10 +36,10 @@ def folder_of(sweep: Path, number: int, seed: int = 0) -> Path:
 
 
 def try_out(outline: Outline, study: Study, claim: Claim) -> None:
-    """Train a claimed trial from where it was left, and tell the study how it went.
+    """Train a claimed trial, from where it was left, and report the result to the study.
 
-    A training that fails is told and is no error. Raises InputError for what would fail again, and
-    AskedToStopError on an interrupt, which leaves the trial to be gone on with.
+    A failed training is reported, not raised. Raises InputError for what would fail again, and
+    AskedToStopError on an interrupt, after which the trial can be continued.
     """
     try:
         values = [_value(outline, claim, seed) for seed in range(outline.options.seeds)]
@@ -58,7 +58,7 @@ def try_out(outline: Outline, study: Study, claim: Claim) -> None:
 
 
 def forget_weights(run: Path) -> None:
-    """Delete what a run trained; its recipe and its events stay, and it can be trained again."""
+    """Delete a run's weights; its recipe and events stay, and it can be trained again."""
     for name in _WEIGHTS:
         if (run / name).is_dir():
             shutil.rmtree(run / name)
@@ -67,20 +67,20 @@ def forget_weights(run: Path) -> None:
 
 
 def trained(run: Path) -> Trained | None:
-    """What a run's training took; None where it did not end, or its weights were deleted."""
+    """The record of a run's training; None if it has not ended or its weights were deleted."""
     file = run / FILE_NAME
     return Trained.model_validate_json(file.read_bytes()) if file.is_file() else None
 
 
 def curve(run: Path) -> list[tuple[int, float]]:
-    """The validation losses of a run by step; what is not finite is left out."""
+    """The validation losses of a run by step, without non-finite ones."""
     events = read_events(run / "events.jsonl")
     found = {e["step"]: float(e["loss"]) for e in events if e["event"] == "validation"}
     return [(step, loss) for step, loss in sorted(found.items()) if math.isfinite(loss)]
 
 
 def _value(outline: Outline, claim: Claim, seed: int) -> float:
-    """The objective of a setting under one seed. Raises StoppedError where there is none."""
+    """The objective of a setting with one seed. Raises StoppedError if it is not finite."""
     recipe = outline.space.recipe_of(claim.point, seed)
     run = folder_of(outline.folder, claim.number, seed)
     pipeline.train(recipe, folder=run, watch=_Watch(outline, claim, seed))
@@ -93,7 +93,7 @@ def _value(outline: Outline, claim: Claim, seed: int) -> float:
 
 
 def _course(outline: Outline, claim: Claim) -> tuple[float, list[tuple[int, float]]]:
-    """The seconds that the steps of all seeds took, and the validation losses of the first."""
+    """The seconds of the steps of all seeds, and the validation losses of the first seed."""
     runs = [folder_of(outline.folder, claim.number, seed) for seed in range(outline.options.seeds)]
     events = [event for run in runs for event in read_events(run / "events.jsonl")]
     return math.fsum(event.get("seconds", 0.0) for event in events), curve(runs[0])
@@ -111,7 +111,7 @@ def _kept_loss(run: Path) -> float:
 
 @dataclass
 class _Watch:
-    """Looks on at a trial's training: the same validation rows as all, and no worse than most."""
+    """Observes a trial's training: checks its validation rows, and prunes it if asked."""
 
     outline: Outline
     claim: Claim
@@ -128,9 +128,9 @@ class _Watch:
             )
 
     def _check_facts(self) -> None:
-        """Raise InputError where the files are no longer those that the sweep began with.
+        """Raise InputError if the files are no longer those that the sweep began with.
 
-        A run of other rows is taken away: it would be refused once they are brought back.
+        A run on changed rows is deleted: it would be refused once the original is restored.
         """
         run = folder_of(self.outline.folder, self.claim.number, self.seed)
         now = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
@@ -148,7 +148,7 @@ class _Watch:
         if not self.outline.options.prune or self.seed or not math.isfinite(loss):
             return
         trial = self.claim.trial
-        # optuna keeps the first report of a step, which a resumed training repeats.
+        # A resumed training reports steps again; optuna keeps the first report.
         trial.report(-loss if self.outline.maximise else loss, step)
         if trial.should_prune():
             raise _PrunedError(

@@ -1,4 +1,4 @@
-"""Configurations of LLaMA-Factory, axolotl, TRL and Unsloth: what they say, as a recipe."""
+"""Conversion of configurations of LLaMA-Factory, axolotl, TRL and Unsloth to recipes."""
 
 from brulee.recipe.theirs.conversion import convert
 from brulee.recipe.theirs.converted import Converted, Left

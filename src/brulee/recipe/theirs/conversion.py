@@ -1,4 +1,4 @@
-"""Another tool's configuration as the values of a recipe, and what it has that a recipe has not."""
+"""Conversion of another tool's configuration to a recipe's values and what has no counterpart."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from brulee.recipe.theirs.tools import refuse, tool_of
 from brulee.recipe.theirs.values import Unlike
 from brulee.yaml_lines import KeyPath
 
-_SECTIONS = ("training", "lora", "logging")  # Unsloth's, beside `data`
-# Keys that are read together, below, and not one by one.
+_SECTIONS = ("training", "lora", "logging")  # Unsloth's, in addition to `data`
+# Keys that are converted together, below, not one by one.
 _JOINT: Final = frozenset(
     (
         *("model_name_or_path", "base_model", "model_name", "model"),
@@ -42,10 +42,10 @@ _JOINT: Final = frozenset(
 
 
 def convert(theirs: Mapping[str, Any], lines: Mapping[KeyPath, int], file: Path) -> Converted:
-    """A recipe's values for a configuration that was read from `file`.
+    """A recipe's values for a configuration read from `file`.
 
-    Batches, warm-up, data and method are read from several keys; what the tool takes for keys that
-    are left out is written down. Raises InputError naming the line for what is not trained here.
+    Batches, warm-up, data and method depend on several keys; the tool's defaults for missing keys
+    are written out. Raises InputError naming the line for unsupported kinds of training.
     """
     flat, at, numbers = _flattened(theirs, lines, str(file))
     tool = tool_of(theirs, flat, str(file))
@@ -71,7 +71,7 @@ def convert(theirs: Mapping[str, Any], lines: Mapping[KeyPath, int], file: Path)
 def _flattened(
     theirs: Mapping[str, Any], lines: Mapping[KeyPath, int], label: str
 ) -> tuple[dict[str, Any], dict[str, str], dict[str, int]]:
-    """The keys without Unsloth's sections, with their places."""
+    """The keys, with Unsloth's sections flattened, and their places."""
     flat: dict[str, Any] = {}
     numbers: dict[str, int] = {}
     nested = [s for s in (*_SECTIONS, "data") if isinstance(theirs.get(s), dict)]
@@ -95,7 +95,7 @@ def _single(found: Converted, key: str, value: Any, line: int | None) -> None:
         found.leave(key, value, known.note, known.matters and not off and value not in (0, [], ""))
         return
     if known.to.startswith("data."):
-        # What names rows and their columns stands in the entries of the data sets.
+        # Names of rows and columns are read with the entries of data sets.
         found.leave(key, value, f"not read here; it may be {known.to}")
         return
     try:

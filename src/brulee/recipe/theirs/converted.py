@@ -1,4 +1,4 @@
-"""What becomes of another tool's configuration: values of a recipe, and what is left of it."""
+"""The result of converting another tool's configuration: recipe values and remaining keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SECRET: Final = ("_api_key", "_secret", "hf_token", "hub_token", "wandb_token")
 
 @dataclass
 class Left:
-    """A key that the recipe does not hold: its value, why, and whether the training is another."""
+    """A key without a counterpart: its value, the reason, whether training differs without it."""
 
     key: str
     value: Any
@@ -24,7 +24,7 @@ class Left:
 
 @dataclass
 class Converted:
-    """A recipe's values by dotted key, with remarks beside them, its tasks, and what is left."""
+    """A recipe's values by dotted key, with remarks, its tasks, and the remaining keys."""
 
     tool: Tool
     values: dict[str, Any] = field(default_factory=dict)
@@ -32,18 +32,18 @@ class Converted:
     tasks: list[Entry] = field(default_factory=list)
     mix: dict[str, Any] = field(default_factory=dict)
     left: list[Left] = field(default_factory=list)
-    # Keys here for which a value was given that is none here.
+    # Recipe keys for which the file gives a value that a recipe does not have.
     unsaid: set[str] = field(default_factory=set)
-    # The place in the other tool's file of what became a key here.
+    # Recipe key -> line in the other tool's file.
     lines: dict[KeyPath, int] = field(default_factory=dict)
 
     def put(self, to: str, value: Any, remark: str = "") -> None:
-        """Say a value under its key here."""
+        """Set a value of the recipe."""
         self.values[to] = value
         if remark:
             self.remarks[to] = remark
 
     def leave(self, key: str, value: Any, why: str, matters: bool = True) -> None:
-        """Say that a key is not in the recipe."""
+        """Record a key that has no counterpart in the recipe."""
         shown = "..." if key.endswith(_SECRET) else value
         self.left.append(Left(key, shown, why, matters))

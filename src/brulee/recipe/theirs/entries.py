@@ -1,4 +1,4 @@
-"""The data sets that another tool's configuration names, as tasks of a recipe."""
+"""Conversion of the data sets of another tool's configuration to tasks of a recipe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from brulee.errors import InputError
 from brulee.recipe.theirs.values import listed, read
 
-Place = Callable[[str], str]  # a path as the recipe is to name it
+Place = Callable[[str], str]  # a path as the recipe should name it
 
 _CHATS = ("messages", "conversations", "conversation")
 _TURNS = ({"role": "role", "content": "content"}, {"role": "from", "content": "value"})
@@ -23,9 +23,9 @@ _TYPES = {
 _PLAIN = {"templates": "plain-text"}
 _DIVIDED = "of a text longer than train.max_length every piece is a document, and none overlap"
 UNKNOWN = "not known here"
-# LLaMA-Factory 0.9.5 has the text loader of `datasets` read such a file, a row a line.
+# LLaMA-Factory 0.9.5 reads such a file with the text loader of `datasets`, one row per line.
 _BY_LINES = "a .txt file there is one document per line; here it is read in sections of many lines"
-# Keys of an entry without which other rows are learned, or the same otherwise.
+# Keys of an entry that change which rows are learned, or how.
 TELLING = frozenset(("split", "chat_template", "chat_template_jinja", "conversation"))
 _CONTAINERS = ("json", "csv", "parquet", "text", "arrow")
 _READ = (
@@ -47,19 +47,19 @@ _ALPACA = (
 
 @dataclass
 class Entry:
-    """A task's values, remarks on it, and what of the entry has no counterpart, each with why."""
+    """A task's values, remarks, and the entry's keys without a counterpart, with the reasons."""
 
     data: dict[str, Any]
     remarks: list[str] = field(default_factory=list)
     left: dict[str, tuple[Any, str]] = field(default_factory=dict)
-    # Whether its text is written out there, with no chat template round it.
+    # Whether its text is a complete format, without a chat template around it.
     plain: bool = False
 
 
 def entries(
     values: Mapping[str, Any], tool: str, place: Place, at: Mapping[str, str]
 ) -> list[Entry]:
-    """The tasks, whichever key names them. Raises InputError for none, and for what is not read."""
+    """The tasks, whichever key names them. Raises InputError for none, and for unsupported ones."""
     found = list(_entries(values, tool, place, at))
     if not found:
         raise InputError(
@@ -67,7 +67,7 @@ def entries(
         )
     if values.get("stage") == "pt" or values.get("format_type") == "raw":
         for entry in found:
-            # Whichever column there is called the prompt, an entry's is called instruction here.
+            # An entry's prompt column, whatever its name there, is called instruction here.
             named = {"columns": {"text": "instruction"}} if tool == "LLaMA-Factory" else {}
             entry.data |= {**_PLAIN, **named}
             entry.remarks.append(_DIVIDED)
@@ -96,7 +96,7 @@ def _entries(
     folder = str(values.get("dataset_dir") or "data")
     names = read(listed, values, "dataset", at) if values.get("dataset") else []
     for name in names:
-        # LLaMA-Factory's are entries of a file, but for ONLINE; others' are on the Hub.
+        # LLaMA-Factory's are entries of a file, except for ONLINE; others' are on the Hub.
         if tool == "LLaMA-Factory" and folder != "ONLINE":
             yield Entry({"source": f"{place(str(Path(folder) / 'dataset_info.json'))}:{name}"})
         else:
@@ -151,7 +151,7 @@ def _of_split(entry: Mapping[str, Any], left: dict[str, tuple[Any, str]]) -> dic
 
 
 def _of_type(entry: Mapping[str, Any], remarks: list[str], where: str) -> dict[str, Any]:
-    """What the entry says of how rows are phrased."""
+    """The entry's phrasing of rows."""
     kind = entry.get("type")
     if isinstance(kind, dict):
         return {"templates": _template(kind, where)}
@@ -173,7 +173,7 @@ def _of_type(entry: Mapping[str, Any], remarks: list[str], where: str) -> dict[s
 
 
 def _template(kind: Mapping[str, Any], where: str) -> dict[str, str]:
-    """A phrasing by hand, with {instruction} and {input} for the row's own."""
+    """The template of a custom format, with {instruction} and {input} as placeholders."""
     names = {
         part: str(kind.get(f"field_{part}") or part) for part in ("instruction", "input", "output")
     }
@@ -199,7 +199,7 @@ def _jinja(text: str, names: Mapping[str, str]) -> str:
 
 
 def _check_turns(entry: Mapping[str, Any], where: str) -> None:
-    """Turns have to have keys that chats are read by."""
+    """Raise InputError unless the keys of turns are ones that chats can have."""
     mapped = dict(entry.get("message_property_mappings") or {})
     mapped.setdefault("role", entry.get("message_field_role") or "role")
     mapped.setdefault("content", entry.get("message_field_content") or "content")

@@ -1,4 +1,4 @@
-"""What another tool says in several keys together: model, method, batch, length, data, name."""
+"""Settings that other tools spread over several keys: model, method, batch, length, data, name."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from brulee.recipe.theirs.converted import Converted, Left
 from brulee.recipe.theirs.entries import TELLING, UNKNOWN, entries
 from brulee.recipe.theirs.values import TRACKERS, Unlike, count, four_bits, listed, number, read
 
-# What stands for a value that is not here: the nearest to most that there are.
+# The value in place of one that a recipe does not have: the closest to most of them.
 _DEFAULTS = {"train.schedule": "cosine"}
 _FLOORED = "cosine_with_min_lr"
-At = Mapping[str, str]  # a key of theirs -> "file, line N"; "" -> the file
+At = Mapping[str, str]  # a key of the tool -> "file, line N"; "" -> the file
 
 
 def model(found: Converted, flat: Mapping[str, Any], at: At) -> None:
-    """Which base, in four bits or not, with which template."""
+    """The base, its quantisation and its chat template."""
     keys = ("model_name_or_path", "base_model", "model_name", "model")
     name = next((flat[key] for key in keys if flat.get(key)), None)
     if not isinstance(name, str):
@@ -41,7 +41,7 @@ def model(found: Converted, flat: Mapping[str, Any], at: At) -> None:
 
 
 def _chat_template(found: Converted, flat: Mapping[str, Any]) -> None:
-    """A file's, or the tokenizer's own; of LLaMA-Factory's by name, `empty` is none."""
+    """A template file, or the tokenizer's own; `empty` of LLaMA-Factory's names means none."""
     factory = found.tool.name == "LLaMA-Factory"
     for key in ("template", "chat_template", "chat_template_path", "chat_template_jinja"):
         name = flat.get(key)
@@ -59,7 +59,7 @@ def _chat_template(found: Converted, flat: Mapping[str, Any]) -> None:
 
 
 def _variables(found: Converted, flat: Mapping[str, Any]) -> None:
-    """The variables of a chat template; LLaMA-Factory's has one by itself, true by default."""
+    """The variables of a chat template; LLaMA-Factory has a key for one, true by default."""
     variables = dict(flat.get("chat_template_kwargs") or {})
     if flat.get("enable_thinking") is False:
         variables["enable_thinking"] = False
@@ -82,7 +82,7 @@ def _precision(found: Converted, flat: Mapping[str, Any]) -> None:
 
 
 def method(found: Converted, flat: Mapping[str, Any], at: At) -> None:
-    """What is trained; InputError for a method that is not here."""
+    """The method. Raises InputError for an unsupported one."""
     kind, key = _kind(found.tool.name, flat)
     if kind in ("lora", "qlora"):
         found.put("method.name", "lora")
@@ -110,7 +110,7 @@ def method(found: Converted, flat: Mapping[str, Any], at: At) -> None:
 
 
 def _kind(tool: str, flat: Mapping[str, Any]) -> tuple[str, str]:
-    """What is trained, and the key that says so."""
+    """The kind of training, and the key that sets it."""
     if tool == "LLaMA-Factory":
         return str(flat.get("finetuning_type") or "lora"), "finetuning_type"
     if tool == "Unsloth":
@@ -146,7 +146,7 @@ def _names(target: str | list[str]) -> list[str]:
 
 
 def batch(found: Converted, flat: Mapping[str, Any], at: At) -> None:
-    """Documents of a step: those of a device times the batches that are accumulated."""
+    """Documents per step: those per device times the accumulated batches."""
     tool = found.tool
     keys = ("per_device_train_batch_size", "micro_batch_size", "batch_size")
     key = next((key for key in keys if flat.get(key) is not None), None)
@@ -170,7 +170,7 @@ def batch(found: Converted, flat: Mapping[str, Any], at: At) -> None:
 
 
 def length(found: Converted, flat: Mapping[str, Any], at: At) -> None:
-    """How many steps there are, and how many of them warm up."""
+    """The number of steps, and of warm-up steps."""
     steps = read(count, flat, "max_steps", at) if flat.get("max_steps") is not None else 0
     if steps > 0:
         found.put("train.max_steps", steps)
@@ -192,7 +192,7 @@ def length(found: Converted, flat: Mapping[str, Any], at: At) -> None:
 
 
 def floor(found: Converted, flat: Mapping[str, Any]) -> None:
-    """The cosine of transformers that ends above zero, whose floor is a setting of its own."""
+    """The floor of transformers' cosine schedule that ends above zero, a separate setting there."""
     key = next((k for k in ("lr_scheduler_type", "lr_scheduler") if flat.get(k) == _FLOORED), None)
     settings = flat.get("lr_scheduler_kwargs")
     if key is None or not isinstance(settings, dict) or len(settings) != 1:
@@ -214,12 +214,12 @@ def floor(found: Converted, flat: Mapping[str, Any]) -> None:
 
 
 def trackers(found: Converted, flat: Mapping[str, Any], at: At) -> None:
-    """Where the numbers go, as far as brulee knows the place."""
+    """The trackers, as far as brulee supports them."""
     asked = read(listed, flat, "report_to", at) if flat.get("report_to") else []
     names = [name for name in asked if name != "none"]
     flags = {"wandb": ("wandb_project", "use_wandb"), "tensorboard": ("use_tensorboard",)}
     flags |= {"mlflow": ("use_mlflow",)}
-    if found.tool.name == "Unsloth":  # its file names a project even where it is off
+    if found.tool.name == "Unsloth":  # its file names a project even if tracking is off
         flags = {"wandb": ("enable_wandb",), "tensorboard": ("enable_tensorboard",)}
     names += [name for name, keys in flags.items() if any(flat.get(key) for key in keys)]
     known = [name for name in dict.fromkeys(names) if name in TRACKERS]
@@ -231,10 +231,10 @@ def trackers(found: Converted, flat: Mapping[str, Any], at: At) -> None:
 
 
 def data(found: Converted, flat: Mapping[str, Any], at: At, file: Path) -> None:
-    """The tasks, what is held out of them, and how often each is drawn."""
+    """The tasks, their validation share, and their rates."""
 
     def place(path: str) -> str:
-        """As it is where it is found from here, else beside the file that names it."""
+        """The path as it is if it exists, else relative to the configuration file."""
         beside = file.parent / path
         return str(beside) if not Path(path).exists() and beside.exists() else path
 
@@ -262,7 +262,7 @@ def data(found: Converted, flat: Mapping[str, Any], at: At, file: Path) -> None:
 
 
 def _framed(found: Converted) -> None:
-    """A format that is written out is all of a prompt there, without a chat template."""
+    """Handle complete formats, which the tool uses without a chat template."""
     plain = [entry for entry in found.tasks if entry.plain]
     if len(plain) == len(found.tasks):
         found.put("model.chat_template", "none", "a format there is all of the prompt")
@@ -284,7 +284,7 @@ def _validation(found: Converted, flat: Mapping[str, Any], at: At) -> float:
 
 
 def _mixed(found: Converted, flat: Mapping[str, Any], at: At) -> None:
-    """How often each of several data sets is drawn: as they are long, unless it is said."""
+    """The rates of several data sets: proportional to their sizes unless given."""
     strategy = flat.get("mix_strategy") or "concat"
     if len(found.tasks) < 2 or strategy == "concat":
         return
@@ -303,7 +303,7 @@ def _numbers(value: Any) -> list[float]:
 
 
 def _learned(found: Converted, flat: Mapping[str, Any]) -> None:
-    """Tell where prompts are learned there as well, which they never are here."""
+    """Record if the tool also learns prompts, which are never learned here."""
     defaults = {
         "TRL": ("assistant_only_loss", False),
         "Unsloth": ("train_on_completions", False),
@@ -319,7 +319,7 @@ def _learned(found: Converted, flat: Mapping[str, Any]) -> None:
 
 
 def name(found: Converted, flat: Mapping[str, Any]) -> None:
-    """The run's folder is the one that results went to there."""
+    """The run's folder, from the tool's output folder."""
     given = flat.get("output_dir")
     folder = Path(given) if isinstance(given, str) else Path()
     if not folder.name:
@@ -332,7 +332,7 @@ def name(found: Converted, flat: Mapping[str, Any]) -> None:
 
 
 def defaults(found: Converted) -> None:
-    """What the tool takes for keys that are left out, where a recipe would take another."""
+    """The tool's defaults for missing keys, where a recipe's default differs."""
     for to, value in found.tool.defaults.items():
         if to in found.unsaid:
             found.put(to, _DEFAULTS.get(to, value), "another there, which is not here: see above")

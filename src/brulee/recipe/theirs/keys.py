@@ -1,4 +1,4 @@
-"""What the keys of other tools are called in a recipe: one line a name.
+"""The recipe's counterparts of other tools' keys, one line per key.
 
 LLaMA-Factory's hparams/, axolotl's utils/schemas/, TRL's SFTConfig and ModelConfig on top of
 transformers' TrainingArguments, and Unsloth's unsloth_cli/config.py, as of November 2026.
@@ -31,10 +31,10 @@ from brulee.recipe.theirs.values import (
 
 @dataclass(frozen=True)
 class Key:
-    """Where a recipe says the same; `to` is empty where nothing does, and `note` says why.
+    """A key's counterpart `to` in a recipe; if it is empty, there is none, and `note` says why.
 
-    `value` gives what stands here for a value there, and raises Unlike where nothing does.
-    `matters`: without it a training is not the one that was meant.
+    `value` converts the tool's value, and raises Unlike for one without a counterpart. `matters`:
+    training differs without the key.
     """
 
     to: str
@@ -257,7 +257,7 @@ KEYS: Final[dict[str, Key]] = {
     ),
     "output_dir": Key("name", "the run's folder under `runs`, or --folder"),
     "run_name": _nowhere("a run has the name of its folder"),
-    # what a recipe need not say
+    # what a recipe need not set
     **dict.fromkeys(("gradient_checkpointing", "activation_offloading"), _CHECKPOINTING),
     **dict.fromkeys(("gradient_checkpointing_kwargs", "use_reentrant"), _CHECKPOINTING),
     **dict.fromkeys(
@@ -342,7 +342,7 @@ KEYS: Final[dict[str, Key]] = {
 
 
 def said_here(key: str, given: Any) -> str | None:
-    """A sentence's half on what another tool's key is in a recipe; None for any other key."""
+    """The part of a sentence on the counterpart of another tool's key; None for any other key."""
     found = KEYS.get(key)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Which tool a configuration is for, what it takes for keys that are left out, what is refused.
+"""Detection of a configuration's tool, the tools' defaults, and unsupported kinds of training.
 
 The defaults are those of LLaMA-Factory's hparams/ and transformers' TrainingArguments, of axolotl's
 utils/schemas/ and core/builders/, of TRL's SFTConfig and ModelConfig, and of Unsloth's
@@ -16,10 +16,10 @@ from brulee.errors import InputError
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool by its name, keys that only it has, and its defaults under the recipe's names.
+    """A tool: its name, keys that only it has, and its defaults under the recipe's names.
 
-    `per_device` is the default of its documents per device, `accumulation` that of the batches,
-    `warmup_steps` that of the steps of warm-up, where it counts them.
+    `per_device`, `accumulation` and `warmup_steps` are its defaults for documents per device,
+    accumulated batches, and warm-up steps if it counts them.
     """
 
     name: str
@@ -108,7 +108,7 @@ TOOLS: Final = (
     ),
 )
 
-# Keys that are about what is not trained here, where they are set to anything.
+# Keys of unsupported kinds of training, if they are set at all.
 _OTHERS: Final = {
     **dict.fromkeys(
         ("reward_funcs", "num_generations", "reward_model", "reward_model_path", "ppo_epochs"),
@@ -145,7 +145,7 @@ _HERE = "brulee tunes on instructions with their answers, or on plain text"
 def tool_of(values: Mapping[str, Any], flat: Mapping[str, Any], label: str) -> Tool:
     """The tool that has most of these keys, in sections or `flat`.
 
-    Raises InputError where none has any, and for what is a recipe already.
+    Raises InputError if no tool has any, and for a recipe.
     """
     data = values.get("data")
     ours = isinstance(data, list) or (isinstance(data, dict) and {"source", "tasks"} & data.keys())
@@ -161,7 +161,7 @@ def tool_of(values: Mapping[str, Any], flat: Mapping[str, Any], label: str) -> T
 
 
 def refuse(values: Mapping[str, Any], at: Mapping[str, str]) -> None:
-    """Raise InputError for what is not trained here, by name: preferences, rewards, images."""
+    """Raise InputError for unsupported kinds of training: preferences, rewards, images."""
     stage = values.get("stage")
     if stage not in (None, "sft", "pt"):
         what = _STAGES.get(str(stage), "another kind of training")

@@ -1,4 +1,4 @@
-"""Values of other tools' keys as a recipe has them."""
+"""Conversion of values of other tools' keys to a recipe's."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ PRECISIONS: Final = {
     "full": "bfloat16",
     "float32": "float32",
 }
-# Called alike there and here; whatever else a recipe takes, no other tool names.
+# Trackers with the same names in all tools; no tool has other ones that a recipe takes.
 TRACKERS: Final = get_args(TrackerName)
 
 
 class Unlike(Exception):  # noqa: N818 - a value without a counterpart, which is told and no failure
-    """A value that a recipe cannot say; its text ends a sentence that names the key."""
+    """A value without a counterpart; its text ends a sentence that names the key."""
 
 
 def read(
     how: Callable[[Any], Value], values: Mapping[str, Any], key: str, at: Mapping[str, str]
 ) -> Value:
-    """What `how` makes of a key's value. Raises InputError naming its line where it is unlike."""
+    """A key's value, converted by `how`. Raises InputError naming its line for an Unlike value."""
     try:
         return how(values[key])
     except Unlike as unlike:
@@ -55,7 +55,7 @@ def same(value: Any) -> Any:
 
 
 def number(value: Any) -> float | int:
-    """A number, which others also write as a text: "2e-4"."""
+    """A number, which may be a string such as "2e-4"."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -82,7 +82,7 @@ def boolean(value: Any) -> bool:
 
 
 def listed(value: Any) -> list[str]:
-    """Names, which others also write as "a,b"."""
+    """A list of names, which may be a string such as "a,b"."""
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, list):
         raise Unlike(f"{value!r} is not a list of names")
@@ -90,19 +90,19 @@ def listed(value: Any) -> list[str]:
 
 
 def four_bits(value: Any) -> str:
-    """NF4, for true or 4."""
+    """NF4 for true or 4."""
     if value is True or value in (4, "4"):
         return "nf4"
     raise Unlike(f"{value!r} is not four bits, the only ones that a base is held in: nf4")
 
 
 def pissa(value: Any) -> str:
-    """How LoRA begins."""
+    """The initialisation of LoRA."""
     return "pissa" if value is True else "default"
 
 
 def targets(value: Any) -> str | list[str]:
-    """Which modules get LoRA: the word for all, names, or a pattern for the whole path."""
+    """The modules that get LoRA: "all-linear", names, or a pattern for the whole path."""
     if value is True or value in ("all", "all-linear"):
         return "all-linear"
     if isinstance(value, str) and re.search(r"[\\^$()*+?|\[\]]", value):
@@ -114,34 +114,34 @@ def targets(value: Any) -> str | list[str]:
 
 
 def layers(value: Any) -> list[int]:
-    """Numbers of layers, from 0; one alone is a list of it."""
+    """Layer numbers from 0; a single number is a list of one."""
     return [count(one) for one in (value if isinstance(value, list) else [value])]
 
 
 def schedule(value: Any) -> str:
-    """How the learning rate falls."""
+    """The learning-rate schedule."""
     return _one_of(value, SCHEDULES)
 
 
 def optimizer(value: Any) -> str:
-    """Which optimiser."""
+    """The optimiser."""
     return _one_of(value, OPTIMIZERS)
 
 
 def muon(value: Any) -> str | None:
-    """The optimiser, where it is Muon by a switch of its own."""
+    """The optimiser: "muon" if a separate switch turns it on."""
     return "muon" if boolean(value) else None
 
 
 def precision(value: Any) -> str:
-    """What products are computed in."""
+    """The precision of training."""
     if isinstance(value, bool):
         return "bfloat16" if value else "auto"
     return _one_of(value, PRECISIONS)
 
 
 def trackers(value: Any) -> list[str]:
-    """Where the numbers go."""
+    """The trackers."""
     names = [name for name in listed(value or []) if name != "none"]
     for name in names:
         if name not in TRACKERS:

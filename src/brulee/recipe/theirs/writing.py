@@ -1,4 +1,4 @@
-"""A recipe's text for another tool's configuration, with a remark beside what differs."""
+"""A recipe's text for another tool's configuration, with remarks on differences."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from brulee.recipe.theirs.conversion import convert
 from brulee.recipe.theirs.converted import Converted, Left
 from brulee.yaml_lines import parse, quoted
 
-_LONGEST = 60  # characters of a value that is left out
+_LONGEST = 60  # characters shown of a value without a counterpart
 
 
 @dataclass(frozen=True)
 class Written:
-    """A recipe's text, the tool that it comes from, and what of its file is not in it."""
+    """A recipe's text, the tool it was converted from, and the keys that are not in it."""
 
     text: str
     tool: str
@@ -30,21 +30,21 @@ class Written:
 def written(file: Path) -> Written:
     """The recipe for a configuration of LLaMA-Factory, axolotl, TRL or Unsloth.
 
-    Nothing is dropped: what a recipe does not say stands in comments, what changes a training
-    apart. Raises InputError naming the line for malformed YAML, a value that is not valid, and what
-    is not trained here.
+    Nothing is dropped: keys without a counterpart are listed in comments, those that change
+    training separately. Raises InputError naming the line for malformed YAML, an invalid value,
+    and unsupported kinds of training.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: not UTF-8 text (byte {error.start}).") from None
-    # They are read by PyYAML.
+    # These tools read YAML with PyYAML.
     theirs, lines = parse(text, str(file), old=True)
     if not isinstance(theirs, dict):
         raise InputError(f"{file}: it has no keys; another tool's configuration has.")
     found = convert(theirs, lines, file)
     recipe = "\n".join([*_lines(found, file), ""])
-    # What is wrong in it was wrong there, and is told by its line there.
+    # An invalid value was invalid in the file, so the error names its line there.
     recipe_from_dict(parse(recipe, str(file))[0], source=Source(str(file), found.lines, None))
     return Written(recipe, found.tool.name, tuple(found.left))
 
@@ -140,6 +140,6 @@ def _flow(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value on one line, cut where it is long."""
+    """A value on one line, truncated if it is long."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
