@@ -345,8 +345,8 @@ class Exchange:
 
     def _too_long(self, prompt: str, room: int) -> ApiError:
         told = (
-            f"too long: the prompt has {prompt} tokens and {self._asked.most or 1} are to be "
-            f"written, of {room} that there is room for."
+            f"too long: the prompt has {prompt} tokens and {self._asked.most or 1} are requested; "
+            f"there is room for {room}."
         )
         return ApiError(400, told, self._about, "context_length_exceeded")
 

@@ -9,18 +9,18 @@ from typing import Final
 
 _HELP: Final = {
     "requests_total": ("counter", "Requests answered, by path and HTTP status."),
-    "prompt_tokens_total": ("counter", "Tokens of prompts, each once, by model."),
-    "prompt_tokens_read_total": ("counter", "Tokens read of prompts, for each answer, by model."),
-    "prompt_tokens_cached_total": ("counter", "Tokens of prompts that were kept, by model."),
-    "completion_tokens_total": ("counter", "Tokens written, by model."),
-    "cancelled_total": ("counter", "Answers whose client went away."),
-    "first_token_seconds": ("summary", "From a request to its first token."),
-    "answer_seconds": ("summary", "From a request to its end."),
-    "running": ("gauge", "Answers that are being written."),
-    "waiting": ("gauge", "Answers that wait to be written."),
-    "cache_tokens": ("gauge", "Tokens that there is room held for."),
-    "kept_tokens": ("gauge", "Tokens of texts that were read, kept for who begins alike."),
-    "adapters": ("gauge", "Adapters held."),
+    "prompt_tokens_total": ("counter", "Prompt tokens, each prompt counted once, by model."),
+    "prompt_tokens_read_total": ("counter", "Prompt tokens read, summed over answers, by model."),
+    "prompt_tokens_cached_total": ("counter", "Prompt tokens found in the cache, by model."),
+    "completion_tokens_total": ("counter", "Tokens generated, by model."),
+    "cancelled_total": ("counter", "Answers whose client disconnected."),
+    "first_token_seconds": ("summary", "Seconds from a request to its first token."),
+    "answer_seconds": ("summary", "Seconds from a request to its end."),
+    "running": ("gauge", "Answers being generated."),
+    "waiting": ("gauge", "Answers waiting to be generated."),
+    "cache_tokens": ("gauge", "Tokens for which cache is reserved."),
+    "kept_tokens": ("gauge", "Tokens kept in the cache for prompts that share a prefix."),
+    "adapters": ("gauge", "Adapters loaded."),
 }
 Labels = tuple[tuple[str, str], ...]
 

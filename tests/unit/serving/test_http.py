@@ -296,11 +296,16 @@ def test_what_is_too_long_is_refused_with_the_numbers(served: Serve) -> None:
     server = served()
     error = _error(server.chat("tiny", "a " * 800, max_tokens=5), 400)
     tokens = len(server.held.encode_chat(None, [{"role": "user", "content": "a " * 800}]))
-    assert f"the prompt has {tokens} tokens and 5 are to be written, of 512" in error["message"]
+    assert (
+        f"the prompt has {tokens} tokens and 5 are requested; there is room for 512"
+        in error["message"]
+    )
     assert error["code"] == "context_length_exceeded"
     fits = server.held.encode_chat(None, USER)
     error = _error(server.chat("tiny", "a", max_tokens=512), 400)
-    assert f"has {len(fits)} tokens and 512 are to be written, of 512" in error["message"]
+    assert (
+        f"has {len(fits)} tokens and 512 are requested; there is room for 512" in error["message"]
+    )
     # A request that does not say gets what there is room for.
     near = server.chat("tiny", "a " * 230).json()["usage"]
     assert near["total_tokens"] <= 512

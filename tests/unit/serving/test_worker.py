@@ -184,7 +184,7 @@ def test_a_text_much_too_long_is_refused_while_others_are_computed(
     error = answer.json()["error"]
     assert answer.status_code == 400
     assert error["code"] == "context_length_exceeded"
-    assert "more than 512 tokens and 3 are to be written, of 512" in error["message"]
+    assert "more than 512 tokens and 3 are requested; there is room for 512" in error["message"]
     assert max(whole, default=0) < 10  # no more of it was read than tells
 
 
