@@ -6,8 +6,8 @@ positions that carry loss are known from the lengths, without searching for mark
     <|im_start|>user ... <|im_end|> <|im_start|>assistant | The customer asked ... <|im_end|>
     '---------------------- prompt ---------------------' '------------ learned -----------'
 
-A draft that starts with a learned segment is plain text. The tokenizer adds its usual BOS and EOS,
-and every token is learned except the first, which has nothing before it to be predicted from:
+A draft that starts with a learned segment is plain text. It has the BOS token that the tokenizer
+adds, if any, and every token is learned except the first, which nothing precedes to predict it:
 
     <s> | Once upon a time ... </s>          Once | upon a time ... <|endoftext|>
 """

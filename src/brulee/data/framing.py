@@ -32,7 +32,7 @@ MEND: Final = "data.turns: last learns the last answer only, and would work."
 
 
 class Segment(NamedTuple):
-    """Text that is tokenised separately, whether it is learned, and the ids appended to it."""
+    """Text that is tokenised separately, the ids appended to it, and whether both are learned."""
 
     text: str
     learned: bool = False

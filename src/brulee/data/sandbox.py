@@ -94,7 +94,7 @@ class LimitedEnvironment(SandboxedEnvironment):
         return tree
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        """Subscript an object, with a check of the time."""
+        """Subscript an object, checking the time; fails at compile time, so nothing is folded."""
         _watch().check_time()
         return super().getitem(obj, argument)
 
