@@ -86,7 +86,7 @@ def pack(documents: Sequence[Encoded], shared: int = 0) -> Batch:
     targets: list[int] = []
     asked = [0] if shared else []
     for document in documents:
-        # Where the document would start if its shared tokens were repeated here.
+        # Where the document would start if its own tokens directly followed the shared ones.
         _predict(document, len(ids) - shared, positions, targets)
         asked.append(len(document.ids) - document.spans[0][0] + 1)
         ids += document.ids[shared:]

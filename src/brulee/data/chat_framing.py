@@ -194,7 +194,7 @@ class ChatFraming:
         return said[: found.start()], (int(self._tokenizer.convert_tokens_to_ids(found[1])),)
 
     def _text_of(self, end: tuple[int, ...]) -> str:
-        """The text in the template of the ids that end an answer; "" if it has none."""
+        """The text of an answer's end ids in the template; "" if it does not write them."""
         if end == self.end:
             return self._end_text
         return "".join(map(str, self._tokenizer.convert_ids_to_tokens(list(end))))

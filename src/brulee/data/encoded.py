@@ -7,7 +7,7 @@ positions that carry loss are known from the lengths, without searching for mark
     '---------------------- prompt ---------------------' '------------ learned -----------'
 
 A draft that starts with a learned segment is plain text. It has the BOS token that the tokenizer
-adds, if any, and every token is learned except the first, which nothing precedes to predict it:
+adds, if any, and all is learned but the first token, which has none before it to predict it from:
 
     <s> | Once upon a time ... </s>          Once | upon a time ... <|endoftext|>
 """

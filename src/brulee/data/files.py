@@ -23,7 +23,7 @@ _SHARD = re.compile(r"-\d+-of-\d+$")
 def open_file(path: Path, label: str, limit: int | None = None, numbered: bool = False) -> Found:
     """The rows of one file; InputError naming the line or row of malformed data.
 
-    `numbered`: as for `read_file`.
+    `numbered`: see `read_file`.
     """
     if path.name == FILE_NAME:
         names = entry_names(path)

@@ -1,4 +1,4 @@
-"""Detects the format of a source, the first that fits in `FORMATS`, and its templates."""
+"""Detects the format of a source (the first in `FORMATS` that fits) and gives its templates."""
 
 from __future__ import annotations
 

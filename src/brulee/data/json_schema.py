@@ -49,7 +49,7 @@ def need_llguidance(what: str) -> None:
 
 
 def check_schema(found: Any, place: str) -> dict[str, Any]:
-    """Return a schema unchanged. Raises InputError naming its place if it is not one."""
+    """Return a schema unchanged. Raises InputError for any other value, and for deep nesting."""
     if not isinstance(found, dict):
         raise InputError(f'{place}: a JSON schema is an object, such as {{"type": "object"}}.')
     if too_deep(found):

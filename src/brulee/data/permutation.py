@@ -25,8 +25,8 @@ def key_of(secret: int, number: int) -> int:
     return mixed((secret + number * 0x9E3779B97F4A7C15) & _WORD)
 
 
-# Two words for each of three double rounds: six rounds; four already suffice for pseudo-randomness
-# (Luby and Rackoff 1988).
+# Two words for each of three double rounds: six rounds, where four already give a pseudo-random
+# permutation (Luby and Rackoff 1988).
 _ROUNDS = [(mixed(2 * number + 1), mixed(2 * number + 2)) for number in range(3)]
 
 

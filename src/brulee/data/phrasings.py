@@ -18,12 +18,12 @@ from brulee.data.template import Rendered, Template
 
 
 def alike(templates: Sequence[Template], first: Template) -> tuple[Template, ...]:
-    """The templates that pose the same task as the first, and have a rationale if it has one."""
+    """The templates that pose the same task as `first`, all with or all without a rationale."""
     return tuple(t for t in templates if _kind(t) == _kind(first))
 
 
 def wording(templates: Sequence[Template], shots: int = 0, every: bool = True) -> str:
-    """The sha256 of the templates of the prompts and of the number of few-shot examples.
+    """The sha256 of the templates' texts and the number of few-shot examples.
 
     If `every` row is scored under all templates, their order does not matter; otherwise it decides
     which row gets which template.

@@ -88,7 +88,7 @@ def shares(rates: Sequence[float]) -> list[float]:
 
 
 def check_positive(what: str, number: float) -> None:
-    """InputError unless `number` is finite and greater than 0."""
+    """Raise InputError unless `number` is finite and greater than 0."""
     if not (math.isfinite(number) and number > 0):
         raise InputError(f"{what} is {number}; give a number greater than 0.")
 

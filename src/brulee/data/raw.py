@@ -41,7 +41,7 @@ class Raw:
 
     @functools.cached_property
     def data(self) -> bytes:
-        """The whole content. Raises InputError without read permission and for a truncated file."""
+        """The whole content. Raises InputError if the file cannot be read or decompressed."""
         with self._file() as file:
             data = file.read()
         return (self.unpack(self.label, data) if self.unpack and data else data).removeprefix(_BOM)

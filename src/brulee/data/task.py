@@ -154,8 +154,8 @@ class Task:
     def draw(self, encoder: Encoder, row: int, template: int, key: str) -> Encoded:
         """A training document, few-shot with probability `shots.share`.
 
-        A template that does not apply or fit is replaced by the next one that does. The first
-        applies to every training row. Raises InputError if the row fits under none of them.
+        A template that does not apply or fit is replaced by the next one that does; every row kept
+        for training fits under the first. Raises InputError if the row fits under none.
         """
         reason = InputError(f"{self.rows.place(row)}: no template applies to it.")
         shots = self.shots_of(key)
@@ -217,8 +217,9 @@ class Task:
     def references(self, row: int, template: Template) -> tuple[Rendered, list[str]] | None:
         """A row rendered by a template and its references, independent of the model.
 
-        Reasoning is left out of the references. None if the template does not apply or the
-        completion is empty. Raises InputError naming the row, like `item`.
+        The answer is as people read it, tool calls included, without reasoning. None if the
+        template does not apply or the completion is empty. Raises InputError naming the row, like
+        `item`.
         """
         values = self.rows[row]
         rendered = render(self.rows, row, values, template)

@@ -63,7 +63,7 @@ class Thoughts(NamedTuple):
     def held_by(self, text: str) -> bool:
         """Whether a row's answer has reasoning, between these tags or the usual ones.
 
-        Of these, the closing tag is enough: generated answers often lack the opening one.
+        The closing one of these tags is enough: generated answers often lack the opening one.
         """
         begun = text.lstrip()
         usual = begun.startswith(USUAL.opening) and USUAL.closing in text
