@@ -1,1 +1,1 @@
-"""From a source of rows to batches of tokens."""
+"""The data pipeline, from a source of rows to batches of tokens."""

@@ -1,4 +1,4 @@
-"""Which split each group of rows goes to."""
+"""Assigns each group of rows to a split."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-# With fewer groups than this, shares of a hash would miss the asked sizes by too much.
+# With fewer groups than this, thresholds on a hash would miss the requested sizes by too much.
 _EXACT_BELOW = 2_000
 _MOST_SWAPS = 1_000_000
 
-# Rows of each label; the label None counts all rows.
+# The number of rows with each label; the label None counts all rows.
 Counts = Counter[str | None]
 Kind = frozenset[tuple[str | None, int]]
 _ROWS = None
@@ -25,11 +25,11 @@ def assign(
     salt: str,
     labels: Mapping[int, str] | None = None,
 ) -> dict[str, list[int]]:
-    """The rows of "train" and of each split in `shares`, where `groups` are key -> rows.
+    """The rows of "train" and of each split in `shares`; `groups` maps keys to rows.
 
-    From 2,000 groups on, sha256(salt|key) as a fraction is compared with the shares, so that a
-    group's side depends on nothing but its key. With fewer, or with the `labels` of rows, groups in
-    order of that hash are taken up to exact sizes; each label up to its share of them.
+    From 2,000 groups on, sha256(salt|key) as a fraction is compared with the shares, so a group's
+    split depends only on its key. With fewer, or with `labels` of rows, groups in the order of that
+    hash fill each split to its exact size, and each label to its share of it.
     """
     hashes = {key: _fraction(salt, key) for key in groups}
     if labels is None and len(groups) >= _EXACT_BELOW:
@@ -59,7 +59,7 @@ def _by_share(hashes: Mapping[str, float], shares: Mapping[str, float]) -> dict[
 
 
 def _count(rows: Sequence[int], labels: Mapping[int, str] | None) -> Counts:
-    """Rows of each label, and rows."""
+    """The number of rows with each label, and of all rows."""
     count = _rows(len(rows))
     if labels is not None:
         count.update(labels[i] for i in rows)
@@ -71,7 +71,7 @@ def _rows(count: int) -> Counts:
 
 
 def _by_rank(counts: Mapping[str, Counts], shares: Mapping[str, float]) -> dict[str, str]:
-    """Groups, given in order of their hash, up to each split's quota of rows and of every label."""
+    """Fill each split to its quotas of rows and of each label, with groups in order of hash."""
     total = Counter[str | None]()
     for count in counts.values():
         total.update(count)
@@ -83,7 +83,7 @@ def _by_rank(counts: Mapping[str, Counts], shares: Mapping[str, float]) -> dict[
 
 
 def _quota(total: Counts, share: float) -> Counts:
-    """Rows wanted, and of each label its share of them, rounded such that the sum is exact."""
+    """The wanted number of rows, and each label's share of it, rounded so that the sum is exact."""
     wanted = max(1, round(share * total[_ROWS]))
     labels = sorted(label for label in total if label is not None)
     quota = Counter({label: int(share * total[label]) for label in labels})
@@ -94,7 +94,7 @@ def _quota(total: Counts, share: float) -> Counts:
 
 
 def _take(left: Mapping[str, Counts], quota: Counts) -> list[str]:
-    """First the groups that fit into the quota, then those that bring the counts nearer to it."""
+    """Take the groups that fit into the quota, then those that bring the counts closer to it."""
     lacking = Counter(quota)
     taken: dict[str, Counts] = {}
     for suits in (_fits, _improves):
@@ -116,9 +116,9 @@ def _improves(count: Counts, lacking: Counts) -> bool:
 
 
 def _exchange(taken: dict[str, Counts], rest: dict[str, Counts], lacking: Counts) -> None:
-    """Swap a group for another, or drop or add one, while that brings the counts nearer."""
+    """Swap a group for another, or drop or add one, while that brings the counts closer."""
     while any(lacking.values()):
-        # Of groups with equal counts, the last taken goes and the first left comes.
+        # Of groups with equal counts, the last one taken is dropped and the first one left added.
         inside = {_NOTHING: ""} | {frozenset(c.items()): key for key, c in taken.items()}
         outside = {_NOTHING: ""} | {frozenset(rest[key].items()): key for key in reversed(rest)}
         if len(inside) * len(outside) > _MOST_SWAPS:
@@ -135,7 +135,7 @@ def _exchange(taken: dict[str, Counts], rest: dict[str, Counts], lacking: Counts
 
 
 def _best_swap(inside: list[Kind], outside: list[Kind], lacking: Counts) -> tuple[Kind, Kind, bool]:
-    """The kind of group to drop, the kind to take, and whether that is better than neither."""
+    """The kind of group to drop, the kind to take, and whether that is an improvement."""
     labels = sorted({x for kind in (*inside, *outside, lacking.items()) for x, _ in kind}, key=str)
     lacking_L = np.array([lacking[x] for x in labels])
     inside_GL, outside_GL = _matrix(inside, labels), _matrix(outside, labels)

@@ -1,11 +1,11 @@
-"""Documents put together for one forward pass: packed end to end, or padded where a model needs it.
+"""Batches documents for one forward pass, packed end to end, or padded if the model needs it.
 
     packed   |-- a --|- b -|---- c ----|          1 x T, boundaries in cu_seq_lens
     padded   |-- a --|.....|
              |- b -|.......|                      B x T, for models that cannot pack
              |---- c ------|
 
-    pairs    |-- a --|- b -|  |- a -|-- b --|     prompts of an encoder, completions of a decoder
+    pairs    |-- a --|- b -|  |- a -|-- b --|     encoder prompts, decoder completions
 
 Shapes: `B` documents, `T` tokens, `N` learned tokens.
 """
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 class Batch:
     """Model inputs, and which flattened position predicts which target.
 
-    `lengths` are the documents' token counts; `positions` (N) and `targets` (N) on the inputs'
-    device. The first `shared` tokens of every document stand once, at the front of a pack; of each
-    of its `segments`, the last `asked` tokens begin where something is learned. Of documents that
-    are read in two halves, `written` are the token counts of what a decoder writes.
+    `lengths` are the documents' token counts; `positions` (N) and `targets` (N) are on the inputs'
+    device. The first `shared` tokens of all documents are stored once, at the front of a pack.
+    `asked` counts, for each of the pack's `segments`, the tokens from the first position that
+    predicts a target to the end. `written` are the decoder's token counts in packed pairs.
     """
 
     inputs: dict[str, Any]
@@ -46,18 +46,18 @@ class Batch:
 
     @property
     def segments(self) -> tuple[int, ...]:
-        """The lengths of what stands one after the other in a pack."""
+        """The lengths of a pack's consecutive segments: the shared tokens if any, then the rest."""
         own = tuple(length - self.shared for length in self.lengths)
         return (self.shared, *own) if self.shared else own
 
     @property
     def tokens(self) -> int:
-        """Real tokens, no padding."""
+        """The number of tokens without padding."""
         return sum(self.lengths)
 
     @property
     def learned(self) -> int:
-        """Tokens that carry loss."""
+        """The number of tokens that carry loss."""
         return int(self.targets.shape[0])
 
     def to(self, device: torch.device) -> Batch:
@@ -75,10 +75,10 @@ class Batch:
 
 
 def pack(documents: Sequence[Encoded], shared: int = 0) -> Batch:
-    """One row of all documents; attention must respect `cu_seq_lens_q`.
+    """Pack all documents into one row; attention must respect `cu_seq_lens_q`.
 
-    `shared` tokens, which the documents must have in common (`common_start`), are put in once; what
-    runs the pack must then let every document read them.
+    The first `shared` tokens, which all documents must have in common (`common_start`), are stored
+    once; attention must then let every document attend to them.
     """
     lengths = tuple(len(d.ids) for d in documents)
     ids = list(documents[0].ids[:shared])
@@ -86,7 +86,7 @@ def pack(documents: Sequence[Encoded], shared: int = 0) -> Batch:
     targets: list[int] = []
     asked = [0] if shared else []
     for document in documents:
-        # Where the document would begin if all of it stood here.
+        # Where the document would start if its own tokens directly followed the shared ones.
         _predict(document, len(ids) - shared, positions, targets)
         asked.append(len(document.ids) - document.spans[0][0] + 1)
         ids += document.ids[shared:]
@@ -100,7 +100,7 @@ def pack(documents: Sequence[Encoded], shared: int = 0) -> Batch:
 
 
 def common_start(documents: Sequence[Encoded]) -> int:
-    """How many tokens all documents begin with, none of which has to predict a learned one."""
+    """The length of the documents' common prefix, up to where any predicts a learned token."""
     if len(documents) < 2:
         return 0
     most = min(document.spans[0][0] for document in documents) - 1
@@ -109,7 +109,7 @@ def common_start(documents: Sequence[Encoded]) -> int:
 
 
 def _whole_numbers(values: list[int]) -> torch.Tensor:
-    """By way of NumPy, which reads a list several times faster."""
+    """An int64 tensor, made through NumPy, which converts lists several times faster."""
     import torch
 
     return torch.from_numpy(np.array(values, dtype=np.int64))
@@ -118,7 +118,7 @@ def _whole_numbers(values: list[int]) -> torch.Tensor:
 def pack_arguments(
     lengths: tuple[int, ...] | list[int], device: torch.device | str
 ) -> dict[str, Any]:
-    """The keyword arguments that tell a model where documents of these lengths begin."""
+    """The keyword arguments that tell a model the boundaries of documents of these lengths."""
     import torch
 
     sizes = torch.tensor([0, *lengths], dtype=torch.int32)
@@ -136,7 +136,7 @@ def pack_arguments(
 
 
 def pad(documents: Sequence[Encoded], pad_id: int) -> Batch:
-    """One row a document, padded on the right, with an attention mask."""
+    """One row per document, right-padded, with an attention mask."""
     import torch
 
     ids_BT, mask_BT = _right_padded([d.ids for d in documents], pad_id)
@@ -151,9 +151,9 @@ def pad(documents: Sequence[Encoded], pad_id: int) -> Batch:
 
 
 def pad_pairs(documents: Sequence[Encoded], pad_id: int, start_id: int) -> Batch:
-    """Prompts for an encoder, completions shifted right for its decoder.
+    """Padded prompts for the encoder, and completions shifted right for the decoder.
 
-    Raises ValueError for a document with more than one learned span: the decoder writes one.
+    Raises ValueError for a document with more than one learned span, as the decoder generates one.
     """
     import torch
 
@@ -175,9 +175,9 @@ def pad_pairs(documents: Sequence[Encoded], pad_id: int, start_id: int) -> Batch
 
 
 def pack_pairs(documents: Sequence[Encoded], start_id: int) -> Batch:
-    """The same two halves, each packed into one row without padding.
+    """Like `pad_pairs`, but prompts and completions are each packed into one row.
 
-    Raises ValueError for a document with more than one learned span: the decoder writes one.
+    Raises ValueError for a document with more than one learned span, as the decoder generates one.
     """
     _check_pairs(documents)
     shifted = [token for d in documents for token in (start_id, *d.completion[:-1])]
@@ -198,7 +198,7 @@ def _check_pairs(documents: Sequence[Encoded]) -> None:
 
 
 def _predict(document: Encoded, begin: int, positions: list[int], targets: list[int]) -> None:
-    """Note each learned token of a document at `begin`, and the position that has to predict it."""
+    """Append the learned tokens of a document at `begin`, and the positions that predict them."""
     for start, end in document.spans:
         if start < 1:
             raise ValueError("nothing stands before the first learned token to predict it from")

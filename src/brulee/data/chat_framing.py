@@ -1,7 +1,7 @@
-"""The text round prompts and answers as a tokenizer's chat template writes it.
+"""The framing of prompts and answers by a tokenizer's chat template.
 
-What the template does is tried, and not read: where a prompt and an answer stand in its text, how
-an answer ends, and whether what was written stays as it is when the chat goes on.
+The template is probed by rendering, not parsed: where it puts a prompt and an answer, how an answer
+ends, and whether earlier text stays unchanged as the chat continues.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _MARK = "brulee-text-goes-here"
-# What a chat template may take for more than text, or trim.
+# Texts that a chat template may interpret or trim.
 _AWKWARD = (
     "?",
     "Two words.\n\nTwo lines",
@@ -42,11 +42,11 @@ _EACH = " To learn the calls as well, write a row that ends with each, and set s
 
 
 class ChatFraming:
-    """What a tokenizer's chat template writes.
+    """Frames chats with a tokenizer's chat template.
 
-    `system` is put before chats that have no system message of their own; where the template takes
-    none, it goes before the first user message. Raises InputError for a template that rewrites the
-    prompt once an answer follows it.
+    `system` is added to chats without a system message; if the template does not support system
+    messages, their text is prepended to the first user message. Raises InputError for a template
+    that changes the prompt once an answer follows it.
     """
 
     bounds = False
@@ -72,16 +72,16 @@ class ChatFraming:
         self._answers_stand = self._writes_answers_as_they_are()
 
     def prompt(self, text: str) -> str:
-        """What is read before the answer to a lone prompt."""
+        """The framed text of a single prompt, up to the answer."""
         if self._frame is None:
             return self.chat([{"role": "user", "content": text}])
         head, tail, strips = self._frame
         return f"{head}{text.strip() if strips else text}{tail}"
 
     def answer(self, text: str) -> str:
-        """What is written, without its end.
+        """The text generated for an answer, without its end of turn.
 
-        Raises InputError for an answer that the template does not write after the same prompt.
+        Raises InputError if the template changes the prompt or the end for this answer.
         """
         if self._answers_stand and not (self.thoughts and self.thoughts.held_by(text)):
             return self.before + text
@@ -94,14 +94,14 @@ class ChatFraming:
         return found
 
     def chat(self, messages: Sequence[Message], tools: str = "") -> str:
-        """A chat up to where its next answer is to be written."""
+        """The text of a chat up to its next answer."""
         return self._apply(messages, tools, generate=True)
 
     def turns(self, messages: Sequence[Message], learn: bool, tools: str = "") -> list[Segment]:
-        """As `chat`, in segments; `learn` the answers in it.
+        """Like `chat`, in segments; with `learn` the answers in it are learned.
 
-        Raises FramingError where the template writes an earlier answer, or its prompt, otherwise
-        than it would have been read and written in its turn; and for what it does not show.
+        Raises FramingError if the template renders an earlier answer or its prompt differently than
+        when that answer was last, and for content that it does not show.
         """
         if needs_tools(messages, tools):
             self._tools.check(messages, tools)
@@ -117,9 +117,9 @@ class ChatFraming:
         return [*found, Segment(self._further(messages, written, tools))]
 
     def added(self, messages: Sequence[Message], answer: Message, tools: str = "") -> Segment:
-        """An answer as it is written after a chat, with its end.
+        """The segment of an answer that follows a chat, with its end of turn.
 
-        Raises InputError for an answer that the template does not write after the same prompt.
+        Raises InputError if the template changes the chat once this answer follows it.
         """
         if not needs_tools([*messages, answer], tools):
             return Segment(self.answer(answer["content"]), True, self.end)
@@ -140,7 +140,7 @@ class ChatFraming:
 
     @functools.cached_property
     def naming_roles(self) -> frozenset[str]:
-        """The roles of which the template shows who speaks by name."""
+        """The roles for which the template shows the speaker's name."""
         user: Message = {"role": "user", "content": "?"}
         chats: dict[str, list[Message]] = {
             "system": [{"role": "system", "content": "!"}, user],
@@ -158,7 +158,7 @@ class ChatFraming:
         return frozenset(found)
 
     def call_text(self) -> str:
-        """What the template writes for an answer that calls a tool; "" where it shows none."""
+        """The template's text for an answer that calls a tool; "" if it does not show calls."""
         calls = example()
         if not self._tools.shows_calls:
             return ""
@@ -169,7 +169,7 @@ class ChatFraming:
 
     @functools.cached_property
     def ends(self) -> tuple[int, ...]:
-        """The tokens that an answer may end with."""
+        """The tokens that may end an answer, with or without tool calls."""
         calls = example()
         if not self._tools.shows_calls:
             return self.end[-1:]
@@ -180,10 +180,10 @@ class ChatFraming:
         return tuple(dict.fromkeys((self.end[-1], end[-1])))
 
     def _without_end(self, said: str) -> tuple[str, tuple[int, ...]]:
-        """What an answer with more than text says, and the ids that end it."""
+        """The text of an answer with calls or reasoning, and the ids that end it."""
         if said.endswith(self._after):
             return said.removesuffix(self._after), self.end
-        # Llama has another token for the end of a call.
+        # Llama ends a call with a different token.
         special = sorted(self._tokenizer.all_special_tokens, key=len, reverse=True)
         found = re.search(rf"({'|'.join(map(re.escape, special))})\s*\Z", said)
         if found is None:
@@ -194,13 +194,13 @@ class ChatFraming:
         return said[: found.start()], (int(self._tokenizer.convert_tokens_to_ids(found[1])),)
 
     def _text_of(self, end: tuple[int, ...]) -> str:
-        """The text that ends an answer in the template; "" where it writes none."""
+        """The text of an answer's end ids in the template; "" if it does not write them."""
         if end == self.end:
             return self._end_text
         return "".join(map(str, self._tokenizer.convert_ids_to_tokens(list(end))))
 
     def _further(self, messages: Sequence[Message], written: str, tools: str) -> str:
-        """What the template writes for the messages after what stands there already."""
+        """The template's text for the messages, from after the text `written` so far."""
         text = self.chat(messages, tools)
         if written and not (self._end_text and text.startswith(written)):
             raise FramingError(
@@ -211,9 +211,9 @@ class ChatFraming:
         return text[len(written) :]
 
     def _frame_of_prompts(self) -> tuple[str, str, bool] | None:
-        """What stands before and after any prompt, and whether its outer spaces are taken off.
+        """The text before and after any prompt, and whether the prompt is stripped.
 
-        None where the text round a prompt depends on it, as a probe of awkward prompts shows.
+        None if that text depends on the prompt, which is tested on awkward prompts.
         """
 
         def framed(text: str) -> str:
@@ -232,9 +232,9 @@ class ChatFraming:
         return None
 
     def _writes_answers_as_they_are(self) -> bool:
-        """Whether every answer stands behind `before` as it is, as a probe of awkward ones shows.
+        """Whether answers follow `before` unchanged, which is tested on awkward answers.
 
-        Reasoning models' templates take thoughts out of an answer and put them where they belong.
+        Templates of reasoning models extract the reasoning from an answer and move it.
         """
         try:
             return all(self._answered(text) == self.before + text for text in _AWKWARD)
@@ -242,7 +242,7 @@ class ChatFraming:
             return False
 
     def _answered(self, text: str) -> str | None:
-        """What the template writes for an answer, without its end; None where that is not clear."""
+        """The template's text for an answer, without its end; None if it cannot be located."""
         reasoning, answer = self._parted({"role": "assistant", "content": text})
         chat = [{"role": "user", "content": "?"}, answer]
         said = self._said(self._asked, self._apply(chat, generate=False), reasoning)
@@ -253,19 +253,19 @@ class ChatFraming:
         return said.removesuffix(self._after)
 
     def _said(self, asked: str, whole: str, reasoning: str = "") -> str | None:
-        """What a chat holds after its prompt, as a model has to write it; None where that changed.
+        """The text after the prompt, as the model has to generate it; None if the prompt changed.
 
-        `reasoning` is put there where the prompt begins thoughts and the template leaves them out.
+        `reasoning` is inserted if the prompt opens a reasoning block that the template leaves out.
         """
         if whole.startswith(asked):
             return whole.removeprefix(asked)
         return None if self._begun is None else self._begun.ended(asked, whole, reasoning)
 
     def _parted(self, answer: Message) -> tuple[str, Message]:
-        """The reasoning of an answer, and the answer as the template is to be given it.
+        """The reasoning of an answer, and the answer to pass to the template.
 
-        Thoughts in its text become its reasoning: not every template takes them out of there, and
-        one whose prompt begins them may drop them.
+        Reasoning inside the text is moved to its own field: not every template extracts it, and
+        one whose prompt opens the reasoning may drop it.
         """
         reasoning, tags = (answer.get(REASONING) or "").strip(), self.thoughts
         if not reasoning and tags is not None and tags.held_by(answer["content"]):
@@ -283,7 +283,7 @@ class ChatFraming:
 
     @functools.cached_property
     def thoughts(self) -> Thoughts | None:
-        """The tags between which the model thinks before it answers, if its template knows any."""
+        """The tags around the reasoning before an answer, if the template has any."""
         source = str(self._tokenizer.chat_template)
         return shown_by(self._asked, self.before, source, self._reasoned)
 
@@ -298,13 +298,13 @@ class ChatFraming:
             return ""
 
     def _end_of_turn(self, after: str, eos: int) -> tuple[tuple[int, ...], str]:
-        """The ids that end an answer, and their text in the template, if it has any."""
+        """The ids that end an answer, and their text in the template, if any."""
         tokenizer = self._tokenizer
         said, ids = (
             tokenizer(text, add_special_tokens=False)["input_ids"]
             for text in (_MARK, _MARK + after)
         )
-        # Behind an answer, since by itself some tokenizers would put a space before it.
+        # Tokenised after an answer, as some tokenizers put a space before the start of a text.
         ids = ids[len(said) :]
         special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
         count = next((n for n, token in enumerate(ids, start=1) if token in special), 0)
@@ -312,7 +312,7 @@ class ChatFraming:
             return (eos,), ""
         before, name, rest = after.partition(str(tokenizer.convert_ids_to_tokens(ids[count - 1])))
         text = before + name
-        # Command R7B ends what it says and then its turn; what ends the chat is no end of a turn.
+        # Command R7B ends the response and then the turn; a token that ends the chat is excluded.
         for token in ids[count:]:
             name = str(tokenizer.convert_ids_to_tokens(token))
             if token not in special or not rest.startswith(name):
@@ -323,7 +323,7 @@ class ChatFraming:
         return tuple(ids[:count]), text
 
     def _goes_on_after(self, end: str) -> bool:
-        """Whether an answer ends so too where another question follows it."""
+        """Whether an answer has the same end when another question follows it."""
         user = {"role": "user", "content": "?"}
         chat = [user, {"role": "assistant", "content": _MARK}, user]
         try:
@@ -344,7 +344,7 @@ class ChatFraming:
         return self._applied([self._tools.taken(m) for m in messages], tools, generate)
 
     def _applied(self, messages: Sequence[Mapping[str, Any]], tools: str, generate: bool) -> str:
-        """Messages in the template's form, with the system message where it takes one."""
+        """Render messages, with the system message in a place that the template supports."""
         if self._system and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": self._system}, *messages]
         if messages[0]["role"] == "system" and messages[1:] and not self._takes_system:

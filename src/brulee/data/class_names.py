@@ -1,4 +1,4 @@
-"""What the numbers of a column stand for, where a table's maker wrote it down."""
+"""The class names of integer columns, where a table's schema has them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def class_names(table: pa.Table, columns: Mapping[str, str] = {}) -> dict[str, tuple[str, ...]]:
-    """The names of every column of classes, as `datasets` keeps them in a schema (`ClassLabel`).
+    """The class names of every `ClassLabel` column, which `datasets` stores in the schema.
 
-    `columns`: the name that is used here -> the table's own.
+    `columns` maps the names used here to the table's own.
     """
     import datasets
 

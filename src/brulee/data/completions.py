@@ -1,4 +1,4 @@
-"""What the token ids of a completion say: its answer, what was thought before it, its calls."""
+"""Decodes the token ids of a completion: its reasoning, its answer, its tool calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Completions:
-    """The part of an encoder that reads; its tokens and its framing are the encoder's."""
+    """The decoding half of an encoder."""
 
     def __init__(
         self,
@@ -27,30 +27,30 @@ class Completions:
         framing: ChatFraming | PlainFraming,
     ) -> None:
         self.tokenizer, self._tokens, self._framing = tokenizer, tokens, framing
-        # Tags that the chat template does not know, and the rows taught.
+        # Reasoning tags that the training rows use and the chat template lacks.
         self.taught: Thoughts | None = None
 
     @property
     def end_ids(self) -> tuple[int, ...]:
-        """The ids that training puts at the end of an answer."""
+        """The ids at the end of an answer in training."""
         return self._framing.end
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
-        """Tokens that end a completion at inference: what training put at its end, and EOS."""
+        """Ids that end a completion at inference: those that end answers in training, and EOS."""
         eos = self.tokenizer.eos_token_id
         return tuple(dict.fromkeys([*self._framing.ends, *([eos] if eos is not None else [])]))
 
     def decode(self, ids: list[int]) -> str:
-        """The text of a completion's answer, without its end-of-turn token; see `parted`."""
+        """The text of a completion's answer, without its end-of-turn token (see `parted`)."""
         return self.parted(ids)[1]
 
     def parted(self, ids: list[int], thinking: bool = True) -> tuple[str, str]:
-        """The thoughts and the answer of a completion, without its end-of-turn token.
+        """The reasoning and the answer of a completion.
 
-        Nor with what the chat template puts before every answer. Thoughts are what a reasoning
-        model writes between the tags of its template; where they do not end, there is no answer.
-        None are looked for where its prompt ended them, not `thinking`.
+        Both are without the end-of-turn token and the text that the chat template puts before every
+        answer. Reasoning is the text between the template's tags; if it is not closed, the answer
+        is empty. Without `thinking` the prompt has closed it, and none is looked for.
         """
         stops = set(self.stop_ids)
         kept = [i for i in ids if i not in stops]
@@ -60,13 +60,13 @@ class Completions:
 
     @property
     def thoughts(self) -> Thoughts | None:
-        """The tags between which the model thinks before it answers, if any."""
+        """The tags around the reasoning before an answer, if any."""
         return self._framing.thoughts or self.taught
 
     def thinking(self, taught: Thoughts | None) -> Self:
-        """The same encoder for a model that learns thoughts which its chat template does not know.
+        """The same encoder for a model that learns to reason between tags its template lacks.
 
-        Where the template knows some, they stay what they are.
+        Tags of the chat template take precedence.
         """
         if taught is None or self._framing.thoughts is not None:
             return self
@@ -77,7 +77,7 @@ class Completions:
 
     @functools.cached_property
     def tag_ids(self) -> frozenset[int]:
-        """The control tokens that the tags of thoughts are written with, if they are."""
+        """The control tokens among those of the reasoning tags."""
         if self.thoughts is None:
             return frozenset()
         opening, closing, _, plain = self.thoughts
@@ -86,15 +86,15 @@ class Completions:
 
     @property
     def unthinking(self) -> list[int]:
-        """The ids that end the thoughts which a prompt begins; none where it begins none."""
+        """The ids that close the reasoning block that a prompt opens; empty if it opens none."""
         if self.thoughts is None or not self.thoughts.begun:
             return []
         return self._tokens.batch([self._framing.before], bounds=False)[0]
 
     def without_thoughts(self, answer: str) -> str:
-        """An answer as a row has it, without thoughts that it may hold.
+        """A row's answer without its reasoning, if any.
 
-        Raises InputError where nothing else is in it.
+        Raises InputError if there is nothing else in it.
         """
         if self.thoughts is None or not (text := answer.strip()):
             return answer
@@ -104,7 +104,7 @@ class Completions:
 
     @functools.cached_property
     def written_calls(self) -> WrittenCalls | None:
-        """How tool calls are found in what the model writes; None where that is not known."""
+        """The parser for tool calls in generated text; None if their format is not known."""
         return WrittenCalls.of(self._framing.call_text(), control_tokens(self.tokenizer))
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-"""One data file read into an Arrow table with the line of every row."""
+"""Reads one data file into an Arrow table, with the line of every row."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from brulee.errors import InputError
 from brulee.progress import bar
 
 _SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
-# Bytes of JSON Lines held as Python's objects at a time, which take four times as much.
+# Bytes of JSON Lines parsed at a time; as Python objects they take four times as much.
 _PART = 16_000_000
 _WORTH_A_BAR = 20  # megabytes
 
 
 def read_file(path: Path, label: str, limit: int | None = None, numbered: bool = False) -> Piece:
-    """Read the first `limit` rows of one file in a container of `CONTAINERS`, packed or not.
+    """Read the first `limit` rows of a file of a kind in `CONTAINERS`, compressed or not.
 
-    `numbered`: a table of text has no line that names its columns, which are called 1, 2, ...
-    Raises InputError naming the file, and the line or row, for whatever is malformed in it.
+    `numbered`: a CSV or TSV file has no header, and its columns are called 1, 2, ... Raises
+    InputError naming the file, and the line or row, for anything malformed in it.
     """
     container = container_of(path)
     if container is None:
@@ -50,12 +50,12 @@ def read_file(path: Path, label: str, limit: int | None = None, numbered: bool =
 
 
 def read_document(path: Path, label: str) -> str:
-    """A whole text file, packed or not, as one document, which may be empty."""
+    """A whole text file, compressed or not, as one document, which may be empty."""
     return document(_written(_raw(path, label)))
 
 
 def read_lines(path: Path, label: str) -> list[str]:
-    """The lines of a text file, packed or not, without their ends; InputError where it has none."""
+    """The lines of a text file, compressed or not, without line ends; InputError if it is empty."""
     source = _raw(path, label)
     if source.blank:
         source.fail("the file is empty.")
@@ -64,7 +64,7 @@ def read_lines(path: Path, label: str) -> list[str]:
 
 
 def container_of(path: Path) -> str | None:
-    """The suffix that says how a file is read, or None for a file that is not data."""
+    """The suffix that decides how a file is read; None for a file that is not data."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packed = bool(suffixes) and suffixes[-1] in _PACKED
     last = suffixes[-2:-1] if packed else suffixes[-1:]
@@ -106,7 +106,7 @@ def _jsonl(source: Raw, limit: int | None) -> Piece:
     def place(i: int) -> str:
         return f"{source.label}, line {lines[i]}"
 
-    # Of a few rows nobody knows how soon they are read.
+    # With a limit, the number of megabytes to read is not known.
     megabytes = source.megabytes if limit is None else 0
     with bar(f"Reading {source.label}", megabytes, "MB", _WORTH_A_BAR) as progress:
         table = to_table_by_parts(_parts(source, limit, lines, progress.advance), place)
@@ -123,7 +123,7 @@ def _parts(
     lines: list[int],
     advance: Callable[[float], None] = lambda _megabytes: None,
 ) -> Iterator[list[dict[str, Any]]]:
-    """The rows of some lines at a time, whose numbers are added to `lines`."""
+    """Yield the rows in parts, appending their line numbers to `lines`."""
     part: list[dict[str, Any]] = []
     size = 0
     for number, line, count in _numbered(source):
@@ -145,7 +145,7 @@ def _parts(
 
 
 def _numbered(source: Raw) -> Iterator[tuple[int, str, int]]:
-    """Each line that is not blank: its number, its text, its bytes."""
+    """Yield the number, the text and the size in bytes of each line that is not blank."""
     with source.opened() as file:
         for number, ended in enumerate(file, start=1):
             raw = ended.removesuffix(b"\n")
@@ -158,7 +158,7 @@ def _numbered(source: Raw) -> Iterator[tuple[int, str, int]]:
 
 
 def _json(source: Raw, text: str, first_line: int | None = None) -> Any:
-    """The value of a text; `first_line` where it is one line of many."""
+    """Parse a JSON text; `first_line` is its line number if it is one line of a file."""
 
     def refuse(constant: str) -> NoReturn:
         line = (first_line or 1) + _lines_before(constant, text)
@@ -182,7 +182,7 @@ def _json(source: Raw, text: str, first_line: int | None = None) -> Any:
 
 
 def _is_lines(source: Raw) -> bool:
-    """Whether a .json file holds an object a line, as pandas' `to_json(lines=True)` writes it."""
+    """Whether a .json file holds one object per line, as from pandas' `to_json(lines=True)`."""
     with source.opened() as file:
         lines = (line for line in file if not line.isspace())
         first, second = next(lines, b""), next(lines, None)
@@ -195,7 +195,7 @@ def _is_lines(source: Raw) -> bool:
 
 
 def _lines_before(constant: str, text: str) -> int:
-    """The line breaks before a constant such as NaN, wherever it is no text."""
+    """The number of line breaks before a constant such as NaN outside of strings."""
     found = re.finditer(rf'"(?:[^"\\]|\\.)*"|(?P<bare>{constant})', text)
     return next(text.count("\n", 0, f.start()) for f in found if f["bare"])
 
@@ -205,7 +205,7 @@ def _json_array(source: Raw, limit: int | None) -> Piece:
         return _jsonl(source, limit)
     value = _json(source, source.text())
     if isinstance(value, dict) and {"Definition", "Instances"} <= value.keys():
-        value = [value]  # Natural Instructions: a file is one task, of several arrays
+        value = [value]  # Natural Instructions: a file is one task
     if isinstance(value, dict):
         arrays = {key: item for key, item in value.items() if _is_rows(item)}
         if len(arrays) != 1:
@@ -265,7 +265,7 @@ def _text(source: Raw, limit: int | None) -> Piece:
 
 
 def _written(source: Raw) -> str:
-    """A plain text whole; InputError naming the line of a NUL character."""
+    """The whole of a plain text; InputError naming the line of a NUL character."""
     text = source.text()
     at = source.data.find(b"\0")
     if at >= 0:

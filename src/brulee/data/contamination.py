@@ -1,9 +1,9 @@
-"""Which test rows stand in the training rows: coverage, the longest shared span, both places.
+"""Finds test rows that occur in the training rows: coverage, longest shared span, both locations.
 
-Texts are compared as the rows hold them, before any template, without labels and ids
-(row_texts.py). Boilerplate is left out as well: runs of eight words that stand in more than ten
-training rows, such as an instruction that every row repeats. So are the letters, numbers and
-bullets of lists, by which one file's options differ from another's.
+The raw texts of rows are compared, before any template, without labels and ids (row_texts.py).
+Boilerplate is left out: 8-grams that occur in more than ten training rows, such as an instruction
+that every row repeats. So are list markers (letters, numbers and bullets), in which copies of
+answer options differ between files.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ Reason = Literal["13-gram", "8-grams", "whole text"]
 class Match:
     """What a test row has in common with the training rows.
 
-    `row` is its index in its source, `words` how many of its words were compared; `coverage_8` and
-    `coverage_13` are the shares of them that lie inside an 8-gram or a 13-gram of a training row.
-    `span` is the longest run of words that one training row holds too: row `trained_row` of
-    `trained_source`. `reason` says why the item is dirty; None for a clean one.
+    `row` is its index in its source, `words` the number of words compared; `coverage_8` and
+    `coverage_13` are the shares of these inside 8-grams and 13-grams of training rows. `span` is
+    the longest run of words that also occurs in a training row, row `trained_row` of
+    `trained_source`. `reason` says why the row is dirty; None for a clean one.
     """
 
     row: int
@@ -58,20 +58,20 @@ class Match:
 
     @property
     def dirty(self) -> bool:
-        """Whether the item counts as seen in training."""
+        """Whether the row counts as seen in training."""
         return self.reason is not None
 
 
 def trained_texts(task: Task, name: str) -> RowTexts:
-    """What a task's training rows say: the columns that its templates read, without label words.
+    """The texts of a task's training rows in the columns its templates read, without label words.
 
-    Raises InputError where it trains on nothing.
+    Raises InputError if there are no training rows.
     """
     return _texts(task, name, task.train)
 
 
 def scored_texts(task: Task, name: str) -> RowTexts:
-    """What a task's test rows say, likewise. Raises InputError where it has none."""
+    """Like `trained_texts`, for a task's test rows. Raises InputError if there are none."""
     return _texts(task, name, task.test)
 
 
@@ -84,9 +84,9 @@ def _texts(task: Task, name: str, rows: Sequence[int]) -> RowTexts:
 class Index:
     """The 8- and 13-grams of training rows.
 
-    Memory: 4 bytes a word and 12 bytes a distinct n-gram of either size, beside the vocabulary.
-    An n-gram in more than `common_rows` rows is boilerplate. Raises InputError where the rows hold
-    no text at all.
+    Memory: 4 bytes per word and 12 bytes per distinct n-gram of either size, plus the vocabulary.
+    An 8-gram in more than `common_rows` rows is boilerplate. Raises InputError if the rows have no
+    text at all.
     """
 
     def __init__(self, trained: Sequence[RowTexts], common_rows: int = COMMON_ROWS) -> None:
@@ -111,31 +111,31 @@ class Index:
 
     @property
     def words(self) -> int:
-        """How many words are indexed; those of boilerplate are not."""
+        """The number of words indexed, without boilerplate."""
         return int(np.count_nonzero(self._texts.words))
 
     def __len__(self) -> int:
         return int(self._first_rows[-1])
 
     def search(self, tested: RowTexts) -> list[Match]:
-        """What each test row has in common with the training rows, in their order.
+        """Match each test row with the training rows, in the order of the test rows.
 
-        A row is dirty where
+        A row is dirty if
 
-        - a run of 13 of its words stands in a training row ("13-gram"), the rule of GPT-3 (Brown et
-          al. 2020, arXiv:2005.14165, appendix C) and FLAN (Wei et al. 2021, arXiv:2109.01652);
-        - or 80 % of its words lie inside 8-grams of training rows ("8-grams"), which also finds
-          copies with a word changed here and there, and rows too short for the first rule. PaLM
-          (Chowdhery et al. 2022, arXiv:2204.02311) asks for 70 % of the 8-grams; a share of words
-          is asked for here, of which a changed word spoils fewer;
-        - or it has no text of 13 words, and each of its texts is a whole text of one and the same
-          training row ("whole text"): a copied question with short choices in columns of their own
-          has few words in 8-grams.
+        - 13 consecutive words of it occur in a training row ("13-gram"), the rule of GPT-3 (Brown
+          et al. 2020, arXiv:2005.14165, appendix C) and FLAN (Wei et al. 2021, arXiv:2109.01652);
+        - or 80 % of its words are inside 8-grams of training rows ("8-grams"), which also finds
+          copies with a few changed words, and rows too short for the first rule. PaLM (Chowdhery et
+          al. 2022, arXiv:2204.02311) requires 70 % of the 8-grams; a share of words is used here,
+          as a changed word affects fewer words than 8-grams;
+        - or it has no text of 13 words, and all of its texts are whole texts of the same training
+          row ("whole text"): a copied question with short choices in separate columns has few words
+          in 8-grams.
 
-        As in GPT-3, what stands in more than ten training rows is left out on both sides; a row of
-        eight words or more that says nothing else is dirty by its 8-grams. The span is the longest
-        that the first place of one of its n-grams extends to. Raises InputError where the test rows
-        hold no text.
+        As in GPT-3, text that occurs in more than ten training rows is left out on both sides; a
+        row with only such text, of eight words or more, is dirty by its 8-grams. The span is the
+        longest extension of an n-gram's first occurrence. Raises InputError if the test rows have
+        no text.
         """
         given = [(row, unmarked(text)) for row, text in tested.texts(self._labels)]
         read = self._vocabulary.read(given)
@@ -172,7 +172,7 @@ class Index:
         tested: Texts,
         given: Sequence[tuple[int, str]],
     ) -> Match:
-        """A match with its reason, its span in words and the place of its training row."""
+        """A match with its reason, the text of its span and the location of its training row."""
         if span is None:
             return replace(match, reason=reason)
         text = int(tested.text_of(np.array(span.tested)))
@@ -191,7 +191,7 @@ class Index:
         )
 
     def _numbered(self) -> Iterator[tuple[int, str]]:
-        """Every training text with the number of its row among those of all sources."""
+        """Every training text, with the number of its row among the rows of all sources."""
         return chain.from_iterable(
             ((int(first) + number, unmarked(text)) for number, text in source.texts())
             for first, source in zip(self._first_rows, self._trained, strict=False)
@@ -199,10 +199,10 @@ class Index:
 
 
 def _common(texts: Texts, grams: Grams, most_rows: int) -> Grams:
-    """The n-grams that stand in more than so many rows, in a small array of their own."""
+    """The n-grams that occur in more than `most_rows` rows, in a small separate array."""
     firsts = np.flatnonzero(~grams.repeats)
     sizes = np.diff(firsts, append=len(grams))
-    often = sizes > most_rows  # places, of which one row may have several
+    often = sizes > most_rows  # occurrences, of which a row may have several
     at, group = grams.at[np.repeat(often, sizes)], np.repeat(np.flatnonzero(often), sizes[often])
     rows = texts.owner_of(at)
     new_row = (np.diff(group, prepend=-1) != 0) | (np.diff(rows, prepend=-1) != 0)
@@ -213,7 +213,7 @@ def _common(texts: Texts, grams: Grams, most_rows: int) -> Grams:
 
 
 def _standing_in(texts: Texts, grams: Grams) -> NDArray[np.bool_]:
-    """Which words lie inside one of the n-grams."""
+    """Which words are inside one of the n-grams."""
     if not len(grams):
         return np.zeros(len(texts.words), dtype=np.bool_)
     positions = windows(texts.words, grams.size)

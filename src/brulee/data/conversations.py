@@ -1,16 +1,16 @@
-"""Chats of any number of turns: read in one form, then made into rows with a last question.
+"""Reads multi-turn chats in several formats and converts them to rows.
 
 {"messages":      [{"role": "user", "content": ...}, ...]}        OpenAI
 {"conversations": [{"from": "human", "value": ...}, ...]}         ShareGPT
 {"prompt": [{"role": ...}], "completion": [{"role": ...}]}        prompt and completion
-{"history": [["question", "answer"], ...], "instruction": ...}    Alpaca with what was said before
+{"history": [["question", "answer"], ...], "instruction": ...}    Alpaca with history
 
-The rows have the columns prompt and completion (the last question and its answer), history (every
-turn before them) and speaker (who asks: user, or a tool that was called). An answer with weight 0
-or train: false is read and not learned; what follows the last that is learned is left out.
+The rows have the columns prompt and completion (the last question and its answer), history (all
+turns before them) and speaker (the role of the prompt: user, or tool for a result). An answer with
+weight 0 or train: false is not learned; turns after the last learned answer are dropped.
 
-Where chats have tools, the rows also have the columns tools, asked_with and answered_with (what the
-last question's turn and the answer's hold beside their text), all JSON text.
+If chats have tools, the rows also have the columns tools, asked_with and answered_with (the other
+fields of the prompt's and the answer's turn), all JSON text.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ SYSTEM = ("system", "system_prompt")
 HISTORY, SPEAKER = "history", "speaker"
 ASKED_WITH, ANSWERED_WITH = "asked_with", "answered_with"
 _OF_TOOLS = (TOOLS, ASKED_WITH, ANSWERED_WITH)
-FUNCTIONS = "functions"  # what OpenAI called tools at first
+FUNCTIONS = "functions"  # OpenAI's first name for tools
 COLUMNS = ("messages", "conversations", "conversation")
 _WORTH_A_BAR = 20_000  # chats
-# What a turn may hold beside its text that would be lost, each with what it is.
+# Unsupported keys of a turn, whose content would be lost, with what they hold.
 _LOST = {
     "training_detail": "a mask within the turn",
     "train_detail": "a mask within the turn",
 }
 _REASONING = (REASONING, "reasoning", "thinking")
 _MASKS = ("train", "training")
-# Which roles may come after a role; "" stands for the beginning.
+# The roles that may follow a role; "" is the start of the chat.
 _AFTER = {
     "": ("system", "user"),
     "system": ("user",),
@@ -66,11 +66,11 @@ _AFTER = {
 def conversations(rows: Rows) -> list[list[Message]]:
     """Every row's chat, with the roles user, assistant, system and tool.
 
-    A `system` column is put first; an empty system message is none. A masked answer has
-    "weight": "0"; calls, reasoning, a tool's name and the id of its call have keys of their own.
-    Raises InputError naming the row (and the turn) for an unknown role, an empty turn, speakers
-    that do not alternate, no answer or none to learn, a malformed call, a result that no call asks
-    for. What follows the last answer that is learned is left out.
+    A `system` column becomes the first turn; empty system messages are dropped. A masked answer has
+    "weight": "0"; calls, reasoning, a tool's name and the id of its call have their own keys. Turns
+    after the last learned answer are dropped. Raises InputError naming the row (and the turn) for
+    an unknown role, an empty turn, turns that do not alternate, no answer or none to learn, a
+    malformed call, and a result without a call.
     """
     found = []
     with bar("Reading chats", len(rows), "rows", _WORTH_A_BAR) as progress:
@@ -81,11 +81,11 @@ def conversations(rows: Rows) -> list[list[Message]]:
 
 
 def chat_rows(rows: Rows) -> Rows:
-    """The rows with their chats as columns prompt, completion, history, speaker and those of tools.
+    """Convert chats to the columns prompt, completion, history, speaker, and the columns of tools.
 
-    Without the last where no chat has any; without history and speaker, too, where every chat is
-    one question and its answer; columns of these names are replaced. Errors as `conversations`, and
-    for a malformed description of a tool.
+    The columns of tools are left out if no chat has any, and then history and speaker as well if
+    every chat is a single question and answer. Existing columns of these names are replaced. Raises
+    InputError like `conversations`, and for a malformed tool description.
     """
     chats = [[_stripped(message) for message in chat] for chat in conversations(rows)]
     texts: dict[str, list[Any]] = {
@@ -101,10 +101,10 @@ def chat_rows(rows: Rows) -> Rows:
 
 
 def alpaca_rows(rows: Rows) -> Rows:
-    """Alpaca's rows with their [question, answer] pairs and system text as turns in `history`.
+    """Convert the [question, answer] pairs and system texts of Alpaca rows to turns in `history`.
 
-    A row without a history has its system text there alone. A column `tools` that describes tools
-    is read. Raises InputError naming the row for a history of another form.
+    A column `tools` with tool descriptions is read as well. Raises InputError naming the row for a
+    history of another form.
     """
     history = [_alpaca_history(row, rows.place(i)) for i, row in enumerate(rows)]
     tools = _tools_of(rows) if has_tools(rows) else []
@@ -117,12 +117,12 @@ def alpaca_rows(rows: Rows) -> Rows:
 
 
 def has_tools(rows: Rows) -> bool:
-    """Whether the column `tools` describes tools, in some row at least."""
+    """Whether the column `tools` describes tools in at least one row."""
     return TOOLS in rows.columns and any(map(are_tools, rows.column(TOOLS)))
 
 
 def is_history(value: Any) -> bool:
-    """Whether this is a list, perhaps empty, of pairs of texts."""
+    """Whether a value is a list, possibly empty, of pairs of strings."""
     return isinstance(value, list) and all(
         isinstance(turn, list) and len(turn) == 2 and all(isinstance(t, str) for t in turn)
         for turn in value
@@ -130,7 +130,7 @@ def is_history(value: Any) -> bool:
 
 
 def has_messages(values: Iterable[Any], keys: tuple[str, str]) -> bool:
-    """Whether these are lists of turns with the two keys, wherever they hold something."""
+    """Whether all non-empty values are lists of turns with the two keys, and there are any."""
     held = [value for value in values if value]
     return bool(held) and all(
         isinstance(value, list) and isinstance(value[0], dict) and set(keys) <= set(value[0])
@@ -163,7 +163,7 @@ def _conversation(row: Mapping[str, Any], place: str) -> list[Message]:
 
 
 def _tool_columns(rows: Rows, chats: Sequence[Sequence[Message]]) -> dict[str, list[Any]]:
-    """The columns that say what prompt, completion and history do not; none where all is said."""
+    """The columns tools, asked_with and answered_with; none if there is nothing to put in them."""
     tools = _tools_of(rows)
     if not any(tools) and not any(further(message) for chat in chats for message in chat):
         return {}
@@ -181,7 +181,7 @@ def _tool_columns(rows: Rows, chats: Sequence[Sequence[Message]]) -> dict[str, l
 
 
 def _tools_of(rows: Rows) -> list[str]:
-    """The tools of every row as JSON text; "" where it has none."""
+    """The tools of every row as JSON text; "" for a row without tools."""
     if not {TOOLS, FUNCTIONS} & set(rows.columns):
         return [""] * len(rows)
     return [_tools(row, rows.place(i)) for i, row in enumerate(rows)]
@@ -195,12 +195,12 @@ def _tools(row: Mapping[str, Any], place: str) -> str:
 
 
 def _is_turn(message: Message) -> bool:
-    """Whether a turn says something; a tool may return nothing."""
+    """Whether a turn is not empty; a tool may return nothing."""
     return bool(message["content"] or message.get(CALLS)) or message["role"] == "tool"
 
 
 def _holds(value: Any) -> bool:
-    """Whether there is something in a value, which may be JSON text."""
+    """Whether a value is not empty, also as JSON text."""
     return bool(value) and value not in ("[]", "{}", "null")
 
 
@@ -268,7 +268,7 @@ def _message(turn: Any, place: str) -> Message:
 
 
 def _said(turn: Mapping[str, Any], role: str, text_key: str, place: str) -> Message:
-    """A turn's role and text, and what else it holds."""
+    """A turn's role, text and other fields."""
     if role == FUNCTION_CALL:
         calls, text = read_calls(turn.get(text_key) or "", place), ""
     else:
@@ -299,7 +299,7 @@ def _reasoning(turn: Mapping[str, Any], place: str) -> str:
 
 
 def _is_to_learn(turn: Mapping[str, Any], place: str) -> bool:
-    """Whether an answer is to be learned, as far as the turn itself says so."""
+    """Whether the turn's weight and masks allow an answer to be learned."""
     weight = turn.get(WEIGHT)
     if weight is not None and weight not in (0, 1):
         raise InputError(
@@ -313,7 +313,7 @@ def _is_to_learn(turn: Mapping[str, Any], place: str) -> bool:
 
 
 def _text(content: Any, place: str) -> str:
-    """The text of a turn; OpenAI also allows a list of parts, of which only text can be read."""
+    """The text of a turn; OpenAI also allows a list of parts, which must all be text here."""
     if content is None or isinstance(content, str):
         return content or ""
     parts = content if isinstance(content, list) else [content]

@@ -1,4 +1,4 @@
-"""Every task of a recipe, opened, split and checked before any model loads."""
+"""Opens, splits and checks every task of a recipe before any model loads."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from brulee.yaml_lines import KeyPath
 
 @dataclass(frozen=True)
 class Test:
-    """Rows that are scored: under the first phrasings, or under phrasings no training row had.
+    """Rows to score, under the first phrasings or under phrasings held out from training.
 
     Each row is scored under `every` template, or under one of them.
     """
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # pytest would collect it by its name
 
     name: str
     path: str
@@ -50,7 +50,7 @@ class Test:
     every: bool = False
 
     def template_of(self, row: int) -> Template:
-        """The phrasing of a row that is scored under one alone, always the same."""
+        """The fixed phrasing of a row that is scored under only one."""
         return self.templates[row % len(self.templates)]
 
 
@@ -58,8 +58,8 @@ class Test:
 class Corpus:
     """The tasks of a recipe by their path in its mixture ("flan/rte").
 
-    A lone task stands under its name. `held_out` says why a task is scored and not trained on,
-    `phrasings` under how many of its templates a test row is scored, None for all.
+    A single task has its name as path. `held_out` maps tasks that are scored but not trained on to
+    the reason; `phrasings` is the number of templates a test row is scored under, None for all.
     """
 
     data: DataSpec | MixtureSpec
@@ -74,20 +74,20 @@ class Corpus:
 
     @functools.cached_property
     def kinds(self) -> frozenset[bool]:
-        """Whether its tasks are plain texts: of each, of none, or of some."""
+        """The values of `Task.plain` among the tasks: both if only some are plain text."""
         return frozenset(task.plain for task in self.tasks.values())
 
     @functools.cached_property
     def tests(self) -> tuple[Test, ...]:
-        """What is scored before and after, in the recipe's order."""
+        """What is scored before and after training, in the recipe's order."""
         return tuple(
             test for path, task in self.tasks.items() for test in _tests(path, task, self.phrasings)
         )
 
     def mixture(self, rows: Mapping[str, Sequence[int]], seed: int) -> Mixture:
-        """What is trained on in which order, given the rows of every trained task.
+        """The order of training draws, given the rows of every trained task.
 
-        Raises InputError for rates that the members do not allow.
+        Raises InputError for rates that do not suit the members.
         """
         if isinstance(self.data, DataSpec):
             (path,) = self.trained
@@ -115,19 +115,20 @@ class Corpus:
 def open_corpus(recipe: Recipe, preview: bool = True) -> Corpus:
     """Read, check and split the tasks of a recipe.
 
-    What a source without templates is read as is noted, with a row as it is asked where `preview`.
+    For a source without templates, the detected format is reported, with a rendered row if
+    `preview`.
 
-    Tasks over one source share one split, decided by the group of the first of them: a row that one
-    task trains on is in no other's test. Raises InputError naming file and row, or key and line,
-    for whatever cannot be trained on.
+    Tasks over the same source share a split, made with the first task's groups, so a row that one
+    task trains on is in no other task's test split. Raises InputError naming file and row, or key
+    and line, for anything that cannot be trained on.
     """
     source = recipe.source
     names = dict(_paths(recipe.data, source))
-    # Which tasks are held out shows once they are read: until then none of them is missing one.
+    # Which tasks are held out is known only after reading; until then no weight counts as missing.
     none_held = not isinstance(recipe.data, MixtureSpec) or recipe.data.hold_out == HoldOutSpec()
     check_weights(recipe.data, source, () if none_held else {at for at, _ in names.values()})
     read: dict[object, Rows] = {}
-    # One task has a bar of its own for its rows.
+    # A single task shows a bar for its rows instead.
     watched = bar("Opening tasks", 2 * len(names), "steps") if len(names) > 1 else silent()
     with watched as progress:
         phrased = {}
@@ -150,14 +151,14 @@ def open_corpus(recipe: Recipe, preview: bool = True) -> Corpus:
 
 
 def number_of(recipe: Recipe) -> int | None:
-    """Under how many phrasings a test row is scored, None for all."""
+    """The number of phrasings that a test row is scored under, None for all."""
     phrasings = recipe.evaluate.phrasings
     return None if phrasings == "all" else phrasings
 
 
 @dataclass(frozen=True)
 class _Phrased:
-    """A task's rows and its templates, not split yet."""
+    """A task's rows and templates, before the split."""
 
     spec: DataSpec
     at: KeyPath
@@ -244,7 +245,7 @@ def _phrase(
 
 
 def _check_plain(spec: DataSpec, source: Source, at: KeyPath) -> None:
-    """Refuse what only a prompt or an answer has."""
+    """Reject keys that apply only to prompts and answers."""
     given = {"system": spec.system, "shots": spec.shots, "references": spec.references or None}
     for key in (key for key, value in given.items() if value is not None):
         raise InputError(
@@ -265,10 +266,10 @@ def _templates(spec: DataSpec, source: Source, at: KeyPath) -> TemplateSet:
 
 
 def _splits(phrased: Mapping[str, _Phrased], source: Source) -> dict[str, Splits]:
-    """One split for all tasks over the same rows."""
+    """Split the rows, once for all tasks over the same rows."""
     sharing: dict[object, list[str]] = {}
     for path, one in phrased.items():
-        # A file's content, as the same file may be named in several ways.
+        # Compare contents, as the same file may be named in several ways.
         held = frozenset(one.rows.digests.values()) or one.spec.source
         sharing.setdefault((held, one.rows.origin(0)), []).append(path)
     splits: dict[str, Splits] = {}
@@ -278,7 +279,7 @@ def _splits(phrased: Mapping[str, _Phrased], source: Source) -> dict[str, Splits
             _check_shared(phrased[path], first, paths[0], source)
         read = dict.fromkeys(c for path in paths for c in _read(phrased[path], first))
         known = [column for column in read if column is not None]
-        compared = known if len(known) == len(read) else ()  # else in all columns
+        compared = known if len(known) == len(read) else ()  # else compare all columns
         try:
             shared = split_rows(
                 first.rows, first.spec.split, first.templates.source_columns, compared
@@ -290,7 +291,7 @@ def _splits(phrased: Mapping[str, _Phrased], source: Source) -> dict[str, Splits
 
 
 def _check_shared(one: _Phrased, first: _Phrased, name: str, source: Source) -> None:
-    """Refuse what would put a row into one task's training and another's test."""
+    """Reject differences that would put a row into one task's training and another's test split."""
     if one.spec.split != first.spec.split:
         raise InputError(
             f"{source.at((*one.at, 'split'))}: tasks over one source share one split, and {name} "
@@ -305,10 +306,10 @@ def _check_shared(one: _Phrased, first: _Phrased, name: str, source: Source) -> 
 
 
 def _read(phrased: _Phrased, first: _Phrased) -> Iterator[str | None]:
-    """The columns that a task's templates read, as the first task over the same rows calls them.
+    """The columns that a task's templates read, by their names in the first task over these rows.
 
-    None for one that the first task does not have, or may have under another name: of chats that
-    were made into rows, or of two entries of a `dataset_info.json`.
+    None for a column that the first task lacks or may have under another name, as with chats
+    converted to rows, or two entries of a `dataset_info.json`.
     """
     names_differ = phrased.spec.source != first.spec.source and (
         set(phrased.rows.columns) != set(first.rows.columns)

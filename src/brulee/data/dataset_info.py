@@ -1,7 +1,7 @@
-"""Entries of LLaMA-Factory's `dataset_info.json`, read as sources of ours.
+"""Reads entries of LLaMA-Factory's `dataset_info.json` as sources.
 
-Its keys are documented in data/README.md of github.com/hiyouga/LLaMA-Factory. Unlike there, a key
-that is not known is an error, and giving some `columns` leaves the defaults of the others.
+The keys are documented in data/README.md of github.com/hiyouga/LLaMA-Factory. Unlike there, an
+unknown key is an error, and giving some `columns` keeps the defaults of the others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KEYS = (
     *("formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags"),
 )
 _ELSEWHERE = ("ms_hub_url", "om_hub_url", "script_url", "cloud_file_name", "folder")
-# Its column keys by format, each with the name we use and the source's column unless it is given.
+# The column keys of each format, with our name for the column and the source's default name.
 _COLUMNS: dict[str, dict[str, tuple[str, str | None]]] = {
     "alpaca": {
         "prompt": ("instruction", "instruction"),
@@ -67,8 +67,8 @@ _TAGS = ("role_tag", "content_tag", *_ROLE_TAGS)
 class InfoEntry:
     """What `open_source` needs to read an entry.
 
-    `source` is a path, or a Hub id where `hub` says so; `columns` maps our names to its own; of
-    several splits only `split` is read, where the entry names one.
+    `source` is a path, or a Hub id if `hub`; `columns` maps our names to the source's; `split` is
+    the only split to read, None for all.
     """
 
     source: str
@@ -79,21 +79,21 @@ class InfoEntry:
 
 
 def split_entry(source: str) -> tuple[str, str] | None:
-    """The file and the entry that `path/to/dataset_info.json:NAME` names, else None."""
+    """The file and the entry of a name like `path/to/dataset_info.json:NAME`, else None."""
     match = _ENTRY.fullmatch(source)
     return (match[1], match[2]) if match else None
 
 
 def entry_names(path: Path) -> list[str]:
-    """The entries of a file."""
+    """The names of the entries in a file."""
     return list(_load(path))
 
 
 def read_dataset_info(path: str | Path, name: str) -> InfoEntry:
-    """The entry called `name`; its files lie beside the `dataset_info.json`.
+    """Read the entry called `name`; file names in it are relative to the `dataset_info.json`.
 
     Raises InputError naming the entry and the key for an unknown key (with the nearest), a column
-    of a modality that is not text, preference data, and a place that cannot be read from.
+    of a modality other than text, preference data, and an unsupported location.
     """
     file = Path(path)
     entries = _load(file)
@@ -150,7 +150,7 @@ def _section(entry: Mapping[str, Any], key: str, where: str) -> dict[str, str]:
 
 
 def _split(entry: Mapping[str, Any], where: str) -> str | None:
-    """The one split to read: `train`, which is its default, leaves all that are published."""
+    """The only split to read; None, for all, if it is `train`, the default."""
     split = entry.get("split", "train")
     if not isinstance(split, str) or not split or "[" in split:
         raise InputError(f"{where}: split {split!r} is not the name of a split; use num_samples.")
@@ -172,7 +172,7 @@ def _check_tags(tags: Mapping[str, str], where: str) -> None:
 
 
 def _columns(formatting: str, given: Mapping[str, str], where: str) -> dict[str, str]:
-    """Our names -> the source's. A default that keeps its name is found without being mapped."""
+    """Map our names to the source's; a default with the same name needs no mapping."""
     for key in given:
         if key in _UNREADABLE:
             raise InputError(f"{where}, columns: {key} names {_UNREADABLE[key]}, not read here.")
@@ -184,7 +184,7 @@ def _columns(formatting: str, given: Mapping[str, str], where: str) -> dict[str,
 
 
 def _source(entry: Mapping[str, Any], folder: Path, where: str) -> tuple[str, bool]:
-    """The place, and whether it is on the Hub, which is preferred where both are given."""
+    """The location, and whether it is on the Hub, which is preferred if both are given."""
     hub, file, subset = (entry.get(key) for key in ("hf_hub_url", "file_name", "subset"))
     unread = [key for key in _ELSEWHERE if entry.get(key)]
     if "folder" in unread or (unread and not hub and not file):

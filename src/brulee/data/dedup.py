@@ -13,31 +13,31 @@ from brulee.data.union_find import UnionFind
 PERMUTATIONS = 128
 Link = tuple[int, int, float]
 
-# A pair at the threshold is overlooked no more often than this.
+# The highest probability of missing a pair at the threshold.
 _MISSED = 1e-4
-# Of texts that agree in a band, each is compared with this many others: a band in which thousands
-# agree, say by a shared preamble, would have millions of pairs.
+# The number of others that each text in a band's bucket is compared with: a bucket of thousands,
+# for example with a shared preamble, would have millions of pairs.
 _NEIGHBOURS = 16
-# How far below the threshold 128 values may estimate a pair at it: four standard deviations.
+# How far 128 values may underestimate a pair at the threshold: four standard deviations.
 _SLACK = 0.15
 _COMMON = 50
 _MOST_PAIRS = 100_000
 
 
 def near_duplicates(texts: Sequence[str], threshold: float = 0.8) -> list[Link]:
-    """Links (i, j, similarity), i < j, that join the texts whose 5-word shingles mostly agree.
+    """Links (i, j, similarity), i < j, between texts with similar sets of 5-word shingles.
 
-    Similarity is the exact Jaccard index of the two sets of shingles, `threshold` or more. A text
-    of fewer than five words is one shingle as it reads: "5 - 3" is not "5 + 3". A shingle of more
-    than half of all texts, and of more than 50, is in no set, since a preamble that all share makes
-    no two of them alike. Texts that others already link are not linked again, so that a thousand
-    versions of one text give about a thousand links.
+    Similarity is the exact Jaccard index of the two sets, at least `threshold`. A text of fewer
+    than five words is a single shingle, punctuation included: "5 - 3" is not "5 + 3". Shingles that
+    occur in more than half of all texts, and in more than 50, are ignored, as a preamble shared by
+    all does not make texts similar. Texts that are already connected are not linked again, so a
+    thousand versions of one text give about a thousand links.
 
-    Candidates agree in a band of their 128 MinHash values (Broder 1997, "On the resemblance and
-    containment of documents"; Leskovec et al., "Mining of Massive Datasets", 3.4), so time grows
-    with the number of texts, not of pairs; a pair at the threshold goes unseen once in 10,000.
-    Which texts end up linked does not depend on their order, but for bands in which very many
-    agree. Raises ValueError unless 0 < threshold <= 1.
+    Candidates are pairs that agree in a band of their 128 MinHash values (Broder 1997, "On the
+    resemblance and containment of documents"; Leskovec et al., "Mining of Massive Datasets", 3.4),
+    so time grows with the number of texts, not of pairs; a pair at the threshold is missed once in
+    10,000. Which texts are connected does not depend on their order, except for bands in which very
+    many agree. Raises ValueError unless 0 < threshold <= 1.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold {threshold} is not in (0, 1]")
@@ -50,7 +50,7 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.8) -> list[Link]:
 
 
 def _equal(blocks: list[Block]) -> list[Link]:
-    """Each text whose shingles are those of an earlier one, linked to the first of these."""
+    """Link each text to the first earlier text with the same shingles, if any."""
     sums = [np.add.reduceat(mix(b.hashes), b.starts) for b in blocks]
     if not sums:
         return []
@@ -61,9 +61,9 @@ def _equal(blocks: list[Block]) -> list[Link]:
 
 
 def _without_common(blocks: list[Block]) -> list[Block]:
-    """The blocks without what most texts say; a text that says nothing else keeps it."""
-    # What most texts say, most texts of some block say. Only those few hashes are held beside the
-    # blocks, which are as large as the texts.
+    """The blocks without common shingles, except in texts that have no others."""
+    # A shingle of most texts is in most texts of at least one block. Only those few candidates need
+    # memory in addition to the blocks, which are as large as the texts.
     often = [np.empty(0, np.uint64)]
     for block in blocks:
         hashes, counts = np.unique(block.hashes, return_counts=True)
@@ -91,7 +91,7 @@ def _without(block: Block, hashes: np.ndarray) -> Block:
 
 
 class _Sets:
-    """The shingle hashes of each text as a set, kept for those asked for lately."""
+    """The shingle hashes of each text as a set, cached for recent ones."""
 
     def __init__(self, blocks: list[Block]) -> None:
         self._blocks = blocks
@@ -103,7 +103,7 @@ class _Sets:
 
 
 def _band_size(threshold: float) -> int:
-    """The most values a band may have such that a pair at the threshold agrees in some band."""
+    """The largest band size at which a pair at the threshold almost surely agrees in some band."""
     sizes = range(1, PERMUTATIONS + 1)
     missed = {size: (1 - threshold**size) ** (PERMUTATIONS // size) for size in sizes}
     return max([size for size in sizes if missed[size] <= _MISSED], default=1)
@@ -111,14 +111,14 @@ def _band_size(threshold: float) -> int:
 
 @functools.cache
 def _permutations() -> tuple[np.ndarray, np.ndarray]:
-    """Odd factors and offsets of h -> (a h + b) mod 2^64, whose upper half is compared."""
+    """Odd factors and offsets of h -> (a h + b) mod 2^64, of which the upper half is used."""
     draw = np.random.Generator(np.random.PCG64(0))
     factors = draw.integers(2**64, size=PERMUTATIONS, dtype=np.uint64) | np.uint64(1)
     return factors, draw.integers(2**64, size=PERMUTATIONS, dtype=np.uint64)
 
 
 def _signature(block: Block) -> np.ndarray:
-    """(texts of the block, 128) minima of the permuted hashes, 16 bits of each."""
+    """(texts of the block, 128) MinHash values, 16 bits of each."""
     permuted = (
         np.minimum.reduceat((block.hashes * a + b) >> np.uint64(32), block.starts)
         for a, b in zip(*_permutations(), strict=True)
@@ -129,7 +129,7 @@ def _signature(block: Block) -> np.ndarray:
 def _similar(
     blocks: list[Block], distinct: np.ndarray, joined: UnionFind, threshold: float
 ) -> list[Link]:
-    """Links between the texts in `distinct`, found band by band."""
+    """Links between the texts in `distinct`, found one band after the other."""
     if len(distinct) < 2:
         return []
     signatures = np.concatenate([_signature(block) for block in blocks])[distinct]
@@ -150,11 +150,11 @@ def _similar(
 
 
 def _agreeing(signatures: np.ndarray, start: int, size: int) -> Iterator[np.ndarray]:
-    """Pairs (K, 2) of signatures that are equal in a band, the closest neighbours first."""
+    """Yield pairs (K, 2) of signatures that are equal in a band, the closest neighbours first."""
     keys = np.zeros(len(signatures), dtype=np.uint64)
     for value in signatures[:, start : start + size].T:
         keys = mix(keys * np.uint64(31) + value)
-    # Among those that agree, another value puts the likeliest pairs side by side.
+    # Sorting each bucket by one more value puts the most likely pairs next to each other.
     order = np.lexsort((signatures[:, (start + size) % PERMUTATIONS], keys))
     keys = keys[order]
     for apart in range(1, min(_NEIGHBOURS + 1, len(keys))):

@@ -1,7 +1,6 @@
-"""Tables of text: fields between commas, semicolons or tabs, a line a row but within quotes.
+"""Reads CSV and TSV files, with commas, semicolons or tabs as separators.
 
-What a spreadsheet leaves round them, rows of empty cells and columns without name or content, is
-left out.
+Leftovers of spreadsheets, rows of empty cells and columns without name or content, are dropped.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _INDEX = "index"
 
 
 class NamelessError(InputError):
-    """A table whose first line holds values, `first`, where it should name the columns."""
+    """A table without a header: its first line holds the values `first`."""
 
     def __init__(self, message: str, first: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -32,9 +31,9 @@ class NamelessError(InputError):
 def delimited(
     delimiter: str, name: str, numbered: bool = False
 ) -> Callable[[Raw, int | None], Piece]:
-    """A reader of tables whose fields are parted by `delimiter`, which messages call `name`.
+    """A reader of tables with the separator `delimiter`, which messages call `name`.
 
-    `numbered`: no line names the columns, which are then called 1, 2, ...
+    `numbered`: there is no header, and the columns are called 1, 2, ...
     """
 
     def read(source: Raw, limit: int | None) -> Piece:
@@ -66,11 +65,11 @@ def delimited(
 
 
 def _separator(source: Raw, delimiter: str, numbered: bool) -> tuple[str, bool]:
-    """What parts the fields of this file, and whether its first line is there to say so.
+    """The separator of this file, and whether its first line declares it.
 
-    Excel saves a CSV file with semicolons, or with tabs, where a comma is the decimal sign, and may
-    write `sep=;` first. Without that it is the header which has no comma outside quotes and has the
-    other; a file without a header is taken by its delimiter.
+    In locales with a decimal comma, Excel writes CSV files with semicolons or tabs, sometimes after
+    a line `sep=;`. Without such a line, the header decides: one without commas outside quotes is
+    split at semicolons or tabs. A file without a header has the separator `delimiter`.
     """
     if delimiter != ",":
         return delimiter, False
@@ -86,14 +85,14 @@ def _separator(source: Raw, delimiter: str, numbered: bool) -> tuple[str, bool]:
 
 
 def _width(source: Raw, delimiter: str) -> int:
-    """How many fields the first record has."""
+    """The number of fields in the first record."""
     return len(next(_quoted(source, delimiter), (0, []))[1])
 
 
 def _even(
     source: Raw, records: Iterator[tuple[int, list[str]]], width: int, numbered: bool
 ) -> Iterator[tuple[int, list[str]]]:
-    """The records, each of which has to have `width` fields."""
+    """Yield the records, checking that each has `width` fields."""
     for line, fields in records:
         if len(fields) != width:
             found = f"{len(fields)} field{'s' if len(fields) != 1 else ''}"
@@ -103,11 +102,11 @@ def _even(
 
 
 def _records(source: Raw, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The fields of each record, with the line on which it begins."""
+    """The fields of each record, with the line on which it starts."""
     if delimiter != "\t" or b'"' not in source.data:
         return _quoted(source, delimiter)
-    # Most tab-separated files quote nothing, so that a quotation mark is a character like others:
-    # read so wherever every line has the same number of fields and quotes would change that.
+    # In most TSV files a quotation mark is an ordinary character. Assume so if every line has the
+    # same number of fields without quoting, and quoting would change that.
     plain = list(_unquoted(source, delimiter))
     widths = [len(fields) for _, fields in plain]
     if len(set(widths)) > 1:
@@ -140,14 +139,14 @@ def _quoted(source: Raw, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     except csv.Error as error:
         source.fail(f"not a valid table: {error}.", line)
     except UnicodeDecodeError:
-        source.text()  # which names the line
+        source.text()  # raises an error that names the line
         raise
     finally:
         csv.field_size_limit(before)
 
 
 def _check_header(source: Raw, header: list[str], line: int, delimiter: str, name: str) -> None:
-    """Refuse what names no columns; that some have no name is for `_named` to judge."""
+    """Reject a first line that is not a header; `_named` checks for missing names."""
     if len(header) > MOST_KEYS:
         source.fail(f"{len(header):,} columns, and a table has at most {MOST_KEYS:,}.", line)
     for cell in header:
@@ -163,9 +162,9 @@ def _check_header(source: Raw, header: list[str], line: int, delimiter: str, nam
 def _named(
     source: Raw, header: list[str], line: int, records: Sequence[Sequence[str]]
 ) -> Iterator[tuple[str, list[str]]]:
-    """Each column's name and cells, but for those that have neither.
+    """Yield each column's name and cells, without columns that have neither.
 
-    A first one of distinct numbers is an index, which pandas writes without a name.
+    A first column of distinct numbers is an index, which pandas writes without a name.
     """
     for at, name in enumerate(header):
         cells = [fields[at] for fields in records]
@@ -188,7 +187,7 @@ def _nameless(source: Raw, cell: str, line: int) -> str:
 
 
 def _typed(cells: list[str]) -> list[Any]:
-    """Numbers where every cell prints back exactly as it was written, else the strings."""
+    """Numbers if every cell round-trips exactly through them, else the strings."""
     filled = [cell for cell in cells if cell != ""]
     if not filled:
         return list(cells)

@@ -1,4 +1,4 @@
-"""A document in segments: a chat with its answer as the framing writes them, not tokenised yet."""
+"""Drafts: documents in framed segments, before tokenisation."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _TEXTS = ("content", *FURTHER)
 
 
 class Drafts:
-    """What a framing writes for rendered rows, their own control tokens shielded."""
+    """Frames rendered rows, with control tokens in the rows' texts shielded."""
 
     def __init__(self, framing: ChatFraming | PlainFraming, tokens: Tokens, eos: int) -> None:
         self._framing, self._tokens, self._eos = framing, tokens, eos
 
     def document(self, rendered: Rendered) -> Draft:
-        """A row with its answer; a plain text is one segment, which nothing stands round.
+        """The segments of a row with its answer; a plain text is one segment without framing.
 
         Raises InputError for an empty completion.
         """
@@ -36,7 +36,7 @@ class Drafts:
         return [*reading, self._added(messages, rendered.answer, tools)]
 
     def reading(self, messages: Sequence[Message], learn: bool, tools: str = "") -> Draft:
-        """A chat up to where its answer is to be written; `learn` the answers in it."""
+        """The segments of a chat up to its answer; with `learn` the answers in it are learned."""
         if is_lone(messages, tools):
             return [Segment(self._framing.prompt(self._tokens.shield(messages[0]["content"])))]
         shielded, described = self._shielded(messages), self._tokens.shield(tools)
@@ -54,9 +54,9 @@ class Drafts:
         return found
 
     def _shielded(self, messages: Sequence[Message]) -> list[Message]:
-        """Messages with every text of theirs shielded.
+        """Messages with all their texts shielded.
 
-        Those that are JSON as they stand: a control token has no sign that JSON would escape.
+        JSON texts are shielded unparsed: control tokens have no characters that JSON escapes.
         """
         shield = self._tokens.shield
         return [
@@ -66,12 +66,12 @@ class Drafts:
 
 
 def is_lone(messages: Sequence[Message], tools: str) -> bool:
-    """Whether a chat is a user's question and nothing else."""
+    """Whether a chat is a single user message without tools."""
     return not tools and len(messages) == 1 and messages[0]["role"] == "user"
 
 
 def _check_shields(shielded: Sequence[Segment], bare: Sequence[Segment]) -> None:
-    """Refuse a row whose shields the chat template does not write as they are."""
+    """Reject a row whose shields the chat template does not reproduce unchanged."""
     if [unshielded(segment.text) for segment in shielded] != [segment.text for segment in bare]:
         raise InputError(
             "the row's text contains a control token, which the model's chat template does not "

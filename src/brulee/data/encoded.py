@@ -1,13 +1,13 @@
-"""Token ids of a document, and which of them are learned.
+"""Token ids of a document, and which of them carry loss.
 
-A document is built from segments whose role is known (framing.py), each tokenised by itself, so
-that what carries loss is counted and never searched for:
+A document is built from segments with known roles (framing.py), each tokenised separately, so the
+positions that carry loss are known from the lengths, without searching for markers:
 
     <|im_start|>user ... <|im_end|> <|im_start|>assistant | The customer asked ... <|im_end|>
     '---------------------- prompt ---------------------' '------------ learned -----------'
 
-A draft that begins with what is learned is a text by itself. The tokenizer frames it as any text,
-and all is learned but its first token, which nothing stands before:
+A draft that starts with a learned segment is plain text. It has the BOS token that the tokenizer
+adds, if any, and all is learned but the first token, which has none before it to predict it from:
 
     <s> | Once upon a time ... </s>          Once | upon a time ... <|endoftext|>
 """
@@ -33,14 +33,14 @@ Kind = Literal["causal", "seq2seq"]
 
 @dataclass(frozen=True)
 class Encoded:
-    """A document's token ids; those in `spans`, from start to before end, carry loss.
+    """A document's token ids; those in `spans`, half-open [start, end), carry loss.
 
-    Raises InputError where nothing is learned.
+    Raises InputError if nothing is learned.
     """
 
     ids: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
-    cut: int = 0  # tokens left out of the source field, or of a chat's beginning, to fit
+    cut: int = 0  # tokens dropped from the source column or the start of a chat, to fit
 
     def __post_init__(self) -> None:
         if self.learned < 1:
@@ -53,22 +53,22 @@ class Encoded:
 
     @property
     def learned(self) -> int:
-        """How many ids carry loss."""
+        """The number of ids that carry loss."""
         return sum(end - start for start, end in self.spans)
 
     @property
     def prompt(self) -> tuple[int, ...]:
-        """What the model reads before the last answer."""
+        """Everything before the last answer."""
         return self.ids[: self.spans[-1][0]]
 
     @property
     def completion(self) -> tuple[int, ...]:
-        """The last answer, which it must write, with its end-of-turn token."""
+        """The last answer, with its end-of-turn token."""
         return self.ids[slice(*self.spans[-1])]
 
 
 class DraftIds:
-    """Makes ids of drafts, the segments of many of them tokenised in one call."""
+    """Tokenises drafts; the segments of many drafts share one call of the tokenizer."""
 
     def __init__(
         self,
@@ -79,12 +79,12 @@ class DraftIds:
     ) -> None:
         self._tokenizer, self._tokens = tokenizer, tokens
         self._kind, self._bounds = kind, framing.bounds
-        # Some tokenizers put an end after every text, and a prompt is not at its end.
+        # Some tokenizers append EOS to every text, but a prompt continues.
         without_end = kind == "causal" and isinstance(framing, PlainFraming)
         self._unread = tokenizer.eos_token_id if without_end else None
 
     def documents(self, drafts: Sequence[Draft], prefix: tuple[int, ...]) -> list[Encoded]:
-        """One document each, which begins with `prefix`."""
+        """One document per draft, each starting with `prefix`."""
         documents = []
         for draft, parts in zip(drafts, self._tokenise(drafts), strict=True):
             ids, spans = list(prefix), []
@@ -98,7 +98,7 @@ class DraftIds:
         return documents
 
     def of(self, draft: Draft, prefix: tuple[int, ...]) -> list[int]:
-        """All ids of a draft of which nothing need be learned, after `prefix`."""
+        """`prefix` and all ids of a draft, in which nothing needs to be learned."""
         parts = zip(draft, self._tokenise([draft])[0], strict=True)
         return [*prefix, *(i for s, part in parts for i in (*part, *s.end))]
 
@@ -112,7 +112,7 @@ class DraftIds:
         ]
 
     def _firsts(self, segments: Sequence[Segment]) -> list[list[int]]:
-        """The ids of first segments, with what stands before them and without any end."""
+        """The ids of first segments, with the BOS token if any, without EOS."""
         prompts = [segment.text for segment in segments if not segment.learned]
         read = iter(self._tokens.batch(prompts, bounds=self._bounds))
         texts = [segment.text for segment in segments if segment.learned]
@@ -124,9 +124,9 @@ class DraftIds:
         ]
 
     def _later(self, pairs: Sequence[tuple[Segment, Segment]]) -> list[list[int]]:
-        """The ids of each second segment, which goes on from the first."""
+        """The ids of the second segment of each pair, which continues the first."""
         texts = [segment.text for _, segment in pairs]
-        if self._kind == "seq2seq":  # the decoder begins with its answer
+        if self._kind == "seq2seq":  # the decoder starts with the answer
             return self._tokens.batch(texts, bounds=False)
         return self._tokens.continued(texts, [self._said(before) for before, _ in pairs])
 

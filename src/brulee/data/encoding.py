@@ -1,6 +1,6 @@
-"""From rows, prompts and chats to token ids, as long as the model or the recipe lets them be.
+"""Encodes rows, prompts and chats as token ids, cut to the maximum length.
 
-What a document of ids is, and how it is made of segments, is in encoded.py.
+For the encoded document and how it is built from segments, see encoded.py.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Encoded", "Encoder", "Phrasing"]
 
-# Documents tokenised in one call: enough for every core, few enough to hold.
+# Documents per tokenizer call: enough to use every core, few enough for memory.
 _BATCH = 256
 
 Item = tuple[Phrasing, Mapping[str, Any], str]
@@ -37,9 +37,9 @@ T = TypeVar("T")
 
 
 class Encoder(Completions):
-    """Turns prompt and completion into token ids, the same way for training and inference.
+    """Encodes prompts and completions, identically for training and inference.
 
-    What a row says never becomes a control token, even where it spells one.
+    Text from a row never becomes a control token, even if it spells one.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class Encoder(Completions):
 
     @property
     def digest(self) -> str:
-        """Identifies the framing: two encoders with one digest write the same tokens.
+        """Identifies the framing: encoders with the same digest produce the same tokens.
 
-        Taken from the chat template's source, not from what it renders, which may hold the date.
+        It hashes the chat template's source, as the rendered text may contain the date.
         """
         template = repr(self.tokenizer.chat_template) if self.chat else self.prompt_text("?")
         ids = self.tokenizer("Is it so?")["input_ids"]
@@ -76,7 +76,7 @@ class Encoder(Completions):
         return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
 
     def with_prefix(self, prefix_ids: tuple[int, ...]) -> Encoder:
-        """The same encoder for a method whose documents begin with these ids."""
+        """The same encoder for a method whose documents start with these ids."""
         if prefix_ids == self.prefix_ids:
             return self
         other = copy.copy(self)
@@ -87,7 +87,7 @@ class Encoder(Completions):
         """The same encoder with another copy of its tokenizer, for another thread."""
         template: Literal["auto", "none"] = "auto" if self.chat else "none"
         own = copy.copy(tokenizer)
-        own.chat_template = self.tokenizer.chat_template  # which may be a recipe's
+        own.chat_template = self.tokenizer.chat_template  # may come from the recipe
         found = Encoder(
             own,
             kind=self.kind,
@@ -99,31 +99,34 @@ class Encoder(Completions):
         return found.thinking(self.taught)
 
     def prompt_text(self, prompt: str) -> str:
-        """The text the model reads before it writes, control tokens included."""
+        """The framed prompt as text, including control tokens."""
         return self._framing.prompt(prompt)
 
     def chat_text(self, messages: Sequence[Message], tools: str = "") -> str:
-        """A conversation up to where the assistant is to answer; its own system message wins."""
+        """The text of a conversation up to the assistant's turn.
+
+        A system message in the conversation replaces the encoder's.
+        """
         return "".join(
             segment.text + self.tokenizer.decode(segment.end)
             for segment in self._framing.turns(messages, False, tools)
         )
 
     def encode_prompt(self, prompt: str) -> list[int]:
-        """Token ids of a prompt at inference: those that training put before a completion."""
+        """Token ids of a prompt at inference, the same as before a completion in training."""
         return self.encode_chat([{"role": "user", "content": prompt}])
 
     def encode_chat(self, messages: Sequence[Message], tools: str = "") -> list[int]:
-        """Token ids of a conversation up to where the assistant is to answer.
+        """Token ids of a conversation up to the assistant's turn.
 
-        As `chat_text`, but that a message with a control token in its text stays one message.
+        Unlike tokenised `chat_text`, control tokens spelt out in a message stay plain text.
         """
         return self._ids.of(self._drafts.reading(messages, False, tools), self.prefix_ids)
 
     def encode_question(self, rendered: Rendered, thinking: bool = True) -> list[int]:
-        """Token ids of all that stands before a rendered row's last answer.
+        """Token ids of everything before a rendered row's last answer.
 
-        Where the prompt begins thoughts and the model is not to go on `thinking`, their end too.
+        Without `thinking`, a reasoning block that the prompt opens is closed.
         """
         messages, tools = rendered.messages, rendered.tools
         asked = self._ids.of(
@@ -132,37 +135,37 @@ class Encoder(Completions):
         return asked if thinking else asked + self.unthinking
 
     def question_text(self, rendered: Rendered) -> str:
-        """The text that the model reads before a rendered row's last answer."""
+        """The text of everything before a rendered row's last answer."""
         messages, tools = rendered.messages, rendered.tools
         if is_lone(messages, tools):
             return self.prompt_text(rendered.prompt)
         return self.chat_text(messages, tools)
 
     def answer_text(self, rendered: Rendered) -> str:
-        """A rendered row's answer as `decode` gives it, where the model writes just that.
+        """A rendered row's answer as `decode` would return it if the model generated exactly that.
 
-        As the row has it, unless there is more to it than text: then it is as the chat template
-        writes it.
+        An answer of text only is returned as the row has it, others as the chat template formats
+        them.
         """
         if not rendered.answered_with:
             return self.without_thoughts(rendered.completion)
         return self.decode(list(self.encode_rendered(rendered).completion))
 
     def encode_text(self, text: str) -> list[int]:
-        """Token ids of a framed prompt. A chat template brings its own beginning-of-text token."""
+        """Token ids of a framed prompt. A chat template includes its own BOS token."""
         return self._ids.of([Segment(text)], self.prefix_ids)
 
     def encode_raw(self, text: str) -> list[int]:
-        """Token ids of a text that is continued as it is, however many they are."""
+        """Token ids of an unframed text for the model to continue, without a length limit."""
         ids = list(self.tokenizer(text)["input_ids"])
         if self.kind == "causal" and ids[-1:] == [self.tokenizer.eos_token_id]:
             ids = ids[:-1]
         return [*self.prefix_ids, *ids]
 
     def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of texts as they are, unframed, with the token that the tokenizer begins a text with.
+        """Ids of unframed texts, with the BOS token where the tokenizer adds one.
 
-        An encoder-decoder also reads the end that its tokenizer puts after a text.
+        For an encoder-decoder, with the EOS token that its tokenizer adds as well.
         """
         shielded = [self._tokens.shield(text) for text in texts]
         found = self._tokens.batch(shielded, bounds=True)
@@ -171,45 +174,45 @@ class Encoder(Completions):
         return [ids[:-1] if ids[-1:] == [self.tokenizer.eos_token_id] else ids for ids in found]
 
     def encode(self, prompt: str, completion: str) -> Encoded:
-        """The ids of one document, however long. Raises InputError for an empty completion."""
+        """Encode a document of any length. Raises InputError for an empty completion."""
         return self.encode_rendered(Rendered(prompt, completion, None))
 
     def encode_rendered(self, rendered: Rendered) -> Encoded:
-        """The ids of a rendered row, however long. Raises InputError for an empty completion."""
+        """Encode a rendered row of any length. Raises InputError for an empty completion."""
         return self._documents([self._drafts.document(rendered)])[0]
 
     def encode_all(self, rendered: Sequence[Rendered]) -> list[Encoded]:
-        """As `encode_rendered` of each, in one call of the tokenizer."""
+        """`encode_rendered` for many rows, in one call of the tokenizer."""
         return self._documents([self._drafts.document(one) for one in rendered])
 
     def text_alone(self, rendered: Rendered) -> Encoded | None:
-        """A plain text without its end, as it is measured; None where it is a single token."""
+        """A plain text without its EOS, for scoring; None if it is a single token."""
         draft = self._drafts.document(replace(rendered, ends=False))
         if len(self._ids.of(draft, ())) < 2:
             return None
         return self._documents([draft])[0]
 
     def starts(self, text: str) -> list[int]:
-        """The character that each token of a text by itself begins at."""
+        """The character offset at which each token of an unframed text starts."""
         return [start for start, _ in self._offsets(text)]
 
     def fit(self, phrasing: Phrasing, row: Mapping[str, Any], key: str = "") -> Encoded | None:
-        """Render and encode a row within `max_length` tokens; None where the phrasing says so.
+        """Render and encode a row within `max_length` tokens; None if the phrasing does not apply.
 
-        Too long a document loses exemplars, then a chat's oldest exchanges, then the end of its
-        longest source column: never the instruction, the last answer or its end-of-turn token.
-        Raises InputError when even an empty source is too long, and for a plain text that is too
-        long, which loses nothing and has to be divided (pieces.py).
+        A document that is too long loses exemplars, then the oldest exchanges of a chat, then the
+        end of its longest source column, but never the instruction, the last answer or its
+        end-of-turn token. Raises InputError if it is too long even with an empty source, and for a
+        plain text that is too long, which is not truncated but has to be divided (pieces.py).
         """
         return self._fit((phrasing, row, key))
 
     def fit_many(
         self, items: Iterable[Item], place: Callable[[int], str] = "document {}".format
     ) -> Iterator[Encoded | InputError | None]:
-        """As `fit` of each (phrasing, row, key), in its order: many in one call of the tokenizer.
+        """`fit` for many (phrasing, row, key), in order, with batched calls of the tokenizer.
 
-        An error is given in the place of its document and not raised, but for a FramingError, which
-        is not the row's: it would be given for all like it. `place` says where a document is from.
+        Errors are yielded in place of their documents; only a FramingError is raised, as it is due
+        to the model and would recur for similar rows. `place` gives a document's location.
         """
         items, done = iter(items), 0
         while part := list(islice(items, _BATCH)):
@@ -231,16 +234,16 @@ class Encoder(Completions):
     def fit_rendered(
         self, phrasing: Phrasing, row: Mapping[str, Any], room: int, key: str = ""
     ) -> Rendered | None:
-        """A row as `fit` would cut it, with at most `room` tokens before its last answer.
+        """A row cut as by `fit`, to at most `room` tokens before its last answer.
 
-        None where that cannot be done, or where the phrasing does not apply.
+        None if that is impossible or the phrasing does not apply.
         """
         found = self._shortened(phrasing, row, key, room)
         return None if found is None else found.rendered
 
     @property
     def naming_roles(self) -> frozenset[str]:
-        """The roles of which the model is shown who speaks by name."""
+        """The roles whose speaker's name the model is shown."""
         return self._framing.naming_roles
 
     def _fit(self, item: Item) -> Encoded | None:
@@ -277,7 +280,7 @@ class Encoder(Completions):
     def _without_end(self, text: str, excess: int) -> str:
         offsets = self._offsets(text)
         keep = len(offsets) - excess
-        # Where one character is several tokens, it goes as a whole: half of it would be all of it.
+        # A character of several tokens is dropped as a whole: the offsets of each span all of it.
         while keep > 0 and offsets[keep - 1][1] > offsets[keep][0]:
             keep -= 1
         return text[: offsets[keep - 1][1]].rstrip() if keep > 0 else ""
@@ -318,5 +321,5 @@ def _attempt(work: Callable[[Item], T], item: Item, place: Callable[[], str]) ->
 
 
 def _is_usual(draft: Draft | InputError | None) -> TypeGuard[Draft]:
-    """Whether it is a document none of whose texts spells a control token."""
+    """Whether it is a document in which no text spells a control token."""
     return isinstance(draft, list) and not any(is_shielded(s.text) for s in draft)

@@ -1,4 +1,4 @@
-"""A data file, or a folder: of files named after splits, or of texts that are a document each."""
+"""Opens a data file or a folder, which holds files named after splits, or text documents."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from brulee.data.tables import join_tables, to_table
 from brulee.data.text_files import SUFFIXES
 from brulee.errors import InputError
 
-# What `datasets` writes beside its data.
+# Files that `datasets` writes in addition to the data.
 _ABOUT = (FILE_NAME, "state.json", "dataset_dict.json")
-_BESIDE = frozenset(("readme", "license", "licence", "notice"))  # texts beside splits
+_BESIDE = frozenset(("readme", "license", "licence", "notice"))  # texts that are not data
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
 
 def open_file(path: Path, label: str, limit: int | None = None, numbered: bool = False) -> Found:
-    """The rows of one file; InputError naming the line or row of whatever is malformed.
+    """The rows of one file; InputError naming the line or row of malformed data.
 
-    `numbered`: as for `read_file`.
+    `numbered`: see `read_file`.
     """
     if path.name == FILE_NAME:
         names = entry_names(path)
@@ -33,13 +33,13 @@ def open_file(path: Path, label: str, limit: int | None = None, numbered: bool =
 
 
 def open_folder(path: Path, label: str, limit: int | None = None, numbered: bool = False) -> Found:
-    """The rows of a folder, whose files or subfolders are called train, validation and test.
+    """The rows of a folder, whose files or subfolders are named train, validation and test.
 
-    A split may be in shards (`train-00000-of-00002.parquet`). Without such names the folder holds
-    one data set, which publishes no split: a file of rows, or texts, each a document, in it and in
-    the folders inside it. Beside files of rows, texts say something about these and are not read.
-    Texts are splits where all of them are called so: a page on training is no split of a manual.
-    Raises InputError where that leaves a choice.
+    A split may be in shards (`train-00000-of-00002.parquet`). Without such names the folder is one
+    data set without published splits: a file of rows, or text documents in it and its subfolders.
+    Texts in a folder with files of rows are documentation and are not read. Texts are splits only
+    if all are named so: a page called "training" is not a split of a manual. Raises InputError if
+    this is ambiguous.
     """
     by_split = {split: _files_of(path, split) for split in SPLIT_ORDER}
     if _are_texts([f for files in by_split.values() for f in files]) and not _all_splits(path):
@@ -58,7 +58,7 @@ def open_folder(path: Path, label: str, limit: int | None = None, numbered: bool
 
 
 def split_of(found: Found, split: str, where: str) -> Found:
-    """The rows of one split, which then publish none."""
+    """The rows of one split, as rows without published splits."""
     wanted = SPLIT_NAMES.get(split.lower(), split)
     tables, parts, start = [], [], 0
     for part in found.parts:
@@ -84,14 +84,14 @@ def _files_of(folder: Path, split: str) -> list[Path]:
 
 
 def _data_files(folder: Path) -> list[Path]:
-    """The files of rows in a folder; where it has none, its texts."""
+    """The files of rows in a folder, or its texts if it has none."""
     files = [p for p in folder.iterdir() if p.is_file() and container_of(p)]
     known = sorted(p for p in files if p.name not in _ABOUT)
     return [p for p in known if not _is_text(p)] or known
 
 
 def _texts(folder: Path) -> list[Path]:
-    """The texts in a folder and those inside it, but for hidden ones and folders by link."""
+    """The texts in a folder and its subfolders, except hidden files and symlinked folders."""
     return sorted(_walk(folder))
 
 
@@ -106,7 +106,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _all_splits(folder: Path) -> bool:
-    """Whether a folder of texts is of splits, but for what says something about them."""
+    """Whether all texts of a folder are named after splits, apart from README, LICENSE etc."""
     files = [_stem(path) for path in _data_files(folder)]
     inside = [sub.name for sub in folder.iterdir() if sub.is_dir() and _texts(sub)]
     names = {name.lower() for name in (*files, *inside)} - _BESIDE
@@ -171,7 +171,7 @@ def _read(
 
 
 def _read_texts(files: Sequence[tuple[Path, str]], split: str | None) -> Found:
-    """A row for each file, which says in the column `file` where it lay."""
+    """One row per file, with its path in the column `file`."""
     rows = [{"text": read_document(path, label), "file": label} for path, label in files]
     parts = [Part(label, 1, None, split, "") for _, label in files]
     digests = {label: digest(path) for path, label in files}

@@ -1,4 +1,4 @@
-"""What a linter has to say about one template or one family."""
+"""A linter's finding about a template or a family."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One mistake: an error is wrong in any reading, a warning is worth a look.
+    """One finding: an error is certainly wrong, a warning is worth a look.
 
-    `template` is empty where the whole family is meant; `where` is a line of the template file or
-    a row.
+    `template` is empty if the finding is about the whole family; `where` is a line of the template
+    file or a row.
     """
 
     code: str

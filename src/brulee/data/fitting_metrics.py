@@ -1,4 +1,4 @@
-"""Which metrics suit a task, by what its answers are: for a recipe to begin with."""
+"""Chooses metrics for a task by its answers, for a starting recipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FEW_WORDS = 5
 def metrics_for(task: Task, targets: Sequence[str], reads_calls: bool) -> list[str]:
     """The names of metrics for answers such as `targets`.
 
-    `reads_calls`: tool calls can be found in what the model writes.
+    `reads_calls`: tool calls can be parsed from the model's output.
     """
     if task.plain:
         return ["bits_per_byte"]
@@ -29,7 +29,7 @@ def metrics_for(task: Task, targets: Sequence[str], reads_calls: bool) -> list[s
 
 
 def _calling(task: Task) -> float:
-    """The share of the training rows that are looked at whose answer calls a tool."""
+    """The share of a sample of training rows whose answer calls a tool."""
     if ANSWERED_WITH not in task.rows.columns:
         return 0.0
     answers = task.rows.column(ANSWERED_WITH)
@@ -53,7 +53,7 @@ def _of_texts(task: Task, targets: Sequence[str]) -> list[str]:
         return ["final_answer"]
     if task.labels:
         return ["accuracy", "ranked_accuracy", "macro_f1"]
-    if task.templates.templates[0].answer_choices:  # of each row its own
+    if task.templates.templates[0].answer_choices:  # differs by row
         return ["accuracy", "ranked_accuracy"]
     read_as = _as_json(targets)
     if read_as:
@@ -65,7 +65,7 @@ def _of_texts(task: Task, targets: Sequence[str]) -> list[str]:
         return ["exact_match"] if whole else ["pearson", "spearman"]
     if sum(word_count(text) <= _FEW_WORDS for text in targets) > len(targets) / 2:
         return ["exact_match", "token_f1"]
-    # In other scripts ROUGE finds no words, and BLEU few.
+    # In other scripts ROUGE finds no words, and BLEU only few.
     letters = [letter for text in targets for letter in text if letter.isalpha()]
     latin = sum(map(str.isascii, letters)) >= len(letters) / 2
     return ["rouge", "bleu"] if latin else ["chrf", "rougeL:unicode"]

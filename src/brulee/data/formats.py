@@ -1,4 +1,4 @@
-"""Which format a source has: tried from top to bottom of `FORMATS`, with templates to phrase it."""
+"""Detects the format of a source (the first in `FORMATS` that fits) and gives its templates."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _MOST_DESCRIBED = 10
 
 @dataclass(frozen=True)
 class Detected:
-    """What a source was taken for.
+    """The detected format of a source.
 
-    `why` names the columns that decided it, or says what to do where `templates` is None. `rows`
-    are those that the templates read: the source's own, or what was made from them.
+    `why` names the columns that decided it, or says what to do if `templates` is None. `rows` are
+    the rows that the templates read: the source's or rows converted from them.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Detected:
 
 
 class Described(NamedTuple):
-    """A source's format, its name, and what `describe` says of it."""
+    """A source's format, its name, and its description from `describe`."""
 
     format: str
     source: str
@@ -56,11 +56,11 @@ class Described(NamedTuple):
 
 
 def detect(rows: Rows, limit: int | None = None, turns: Turns = "every") -> Detected:
-    """The format of the rows, which is a labelled table where no other fits.
+    """Detect the format of the rows, a labelled table if no other fits.
 
-    `limit` bounds how many rows are made from one that holds many; `turns` says whether every
-    answer of a chat is learned or the last. Raises InputError naming the row for a chat or an
-    instance that is malformed.
+    `limit` bounds the number of rows converted from one row that holds many; `turns` says whether
+    every or only the last answer of a chat is learned. Raises InputError naming the row of a
+    malformed chat or instance.
     """
     if turns not in TURNS:
         raise unknown("choice of turns", turns, TURNS, "data.turns")
@@ -80,19 +80,19 @@ def detect(rows: Rows, limit: int | None = None, turns: Turns = "every") -> Dete
 
 
 def require_templates(detected: Detected) -> TemplateSet:
-    """The format's templates; InputError saying what to do where it has none."""
+    """The format's templates; InputError saying what to do if it has none."""
     if detected.templates is None:
         raise InputError(f"{detected.rows.name}: {detected.why}")
     return detected.templates
 
 
 def decided(detected: Detected) -> str:
-    """What a source is read as, and why."""
+    """A sentence with the format that a source is read as, and why."""
     return f"{detected.rows.name}: read as {detected.name} ({detected.why})."
 
 
 def describe(detected: Detected, row: Mapping[str, Any]) -> str:
-    """One line on what was decided, then a row as its template renders it."""
+    """A line with the detected format, then a rendered row."""
     line = decided(detected)
     rendered = require_templates(detected).templates[0].render(row)
     if rendered is None:
@@ -107,7 +107,7 @@ def describe(detected: Detected, row: Mapping[str, Any]) -> str:
 
 
 def described(sources: Sequence[Described]) -> Iterator[str]:
-    """What is to be said of many sources: of more than a few, one of each format for all of it."""
+    """Describe sources; if there are many, only the first one of each format."""
     if len(sources) <= _MOST_DESCRIBED:
         yield from (one.said for one in sources)
         return

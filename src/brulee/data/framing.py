@@ -1,20 +1,20 @@
-"""The text round prompts and answers, in segments; here without a chat template.
+"""The framing of prompts and answers in segments; here without a chat template.
 
-A document is a list of segments. Each is tokenised by itself, where inference would stop reading
-and begin to write, so that what is learned is counted and never searched for:
+A document is a list of segments, split where inference would switch between prompt and generation.
+Each is tokenised separately, so the positions to learn are known from the lengths:
 
     <|im_start|>user⏎ ... <|im_end|>⏎<|im_start|>assistant⏎ | It is late. <|im_end|> | ⏎ ...
-    '------------------------ read ------------------------'   '----- written -----'   '- read
+    '----------------------- prompt -----------------------'   '---- generated ----'   '- prompt
 
-Without a chat template a prompt is followed by a newline and the answer. A chat with more before
-its prompt names who speaks:
+Without a chat template a prompt is followed by a newline and the answer. A chat with turns before
+its prompt labels each turn with its speaker:
 
     Be kind.⏎⏎User:⏎Hi⏎⏎Assistant:⏎Hello</s>⏎⏎User:⏎How are you?⏎⏎Assistant:⏎
 
-A system message with nothing but the prompt after it is a paragraph before the prompt.
+A system message followed only by the prompt is a paragraph before the prompt.
 
-With one (chat_framing.py) all of that is what the template writes; of a chat with tools an answer
-is what it writes when the answer is added: calls and all.
+With a chat template (chat_framing.py) the template writes all of this. In a chat with tools, an
+answer's segment is what the template adds when the answer is appended, calls included.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from brulee.data.tool_template import FramingError
 
 __all__ = ["MEND", "FramingError", "PlainFraming", "Segment"]
 
-# What to do where a document's earlier answers cannot be learned.
+# The advice if a document's earlier answers cannot be learned.
 MEND: Final = "data.turns: last learns the last answer only, and would work."
 
 
 class Segment(NamedTuple):
-    """Text that is tokenised by itself, the ids put after it, and whether both are learned."""
+    """Text that is tokenised separately, the ids appended to it, and whether both are learned."""
 
     text: str
     learned: bool = False
@@ -40,9 +40,9 @@ class Segment(NamedTuple):
 
 
 class PlainFraming:
-    """Prompt, newline, answer, end of text; see above for chats.
+    """Prompt, newline, answer, EOS; see the module's docstring for chats.
 
-    `eos` ends an answer. An encoder-decoder reads its prompt as it stands.
+    `eos` ends an answer. For an encoder-decoder the prompt is unchanged.
     """
 
     bounds = True
@@ -54,18 +54,18 @@ class PlainFraming:
         self.ends = self.end
 
     def prompt(self, text: str) -> str:
-        """What is read before the answer to a lone prompt."""
+        """The framed text of a single prompt, up to the answer."""
         return text if self._seq2seq or text.endswith("\n") else text + "\n"
 
     def answer(self, text: str) -> str:
-        """What is written, without its end."""
+        """The text generated for an answer, without its end."""
         return text
 
     def turns(self, messages: Sequence[Message], learn: bool, tools: str = "") -> list[Segment]:
-        """A chat up to where its last answer is to be written; `learn` the answers in it.
+        """The segments of a chat up to its last answer; with `learn` the answers in it are learned.
 
-        Raises FramingError where an encoder-decoder is to learn several answers, and for tools,
-        calls and reasoning, which have no form without a chat template.
+        Raises FramingError if an encoder-decoder would learn several answers, and for tools, calls
+        and reasoning, which have no format without a chat template.
         """
         _require_texts(messages, tools)
         if learn and self._seq2seq and any(map(is_learned, messages)):
@@ -87,17 +87,17 @@ class PlainFraming:
     naming_roles: frozenset[str] = frozenset()
 
     def call_text(self) -> str:
-        """There is no form for calls."""
+        """Empty, as there is no format for calls."""
         return ""
 
     def added(self, messages: Sequence[Message], answer: Message, tools: str = "") -> Segment:
-        """An answer as it is written after a chat. Raises FramingError as `turns`."""
+        """The segment of an answer that follows a chat. Raises FramingError like `turns`."""
         _require_texts([*messages, answer], tools)
         return Segment(self.answer(answer["content"]), True, self.end)
 
 
 def _require_texts(messages: Sequence[Message], tools: str) -> None:
-    """Refuse what has no form without a chat template."""
+    """Reject content that has no format without a chat template."""
     if tools or any(m.get(CALLS) or m.get(REASONING) for m in messages):
         raise FramingError(
             "without a chat template there is no format for tools, tool calls and reasoning; use "

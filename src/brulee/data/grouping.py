@@ -1,4 +1,4 @@
-"""Groups: rows that must stay on one side of a split."""
+"""Groups: rows that must stay in the same split."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from brulee.data.words import has_words
 class Groups:
     """The group of every row, numbered in order of appearance.
 
-    `keys` name the groups: the smallest key of those joined, so that neither the order of the rows
-    nor what other rows say changes a name. `joined` counts the rows whose key was joined to that
-    of an earlier row.
+    `keys` name the groups: the smallest key in each, which depends neither on the order of the rows
+    nor on other groups. `joined` counts the rows whose key was joined to that of an earlier row.
     """
 
     numbers: tuple[int, ...]
@@ -26,9 +25,9 @@ class Groups:
 
 
 def group(keys: Sequence[str], texts: Sequence[str] | None) -> Groups:
-    """Rows of one key are one group; so are those whose `texts` say nearly the same, if given.
+    """Group rows with equal keys and, if `texts` are given, rows with near-duplicate texts.
 
-    A text of fewer than five words joins nothing: two customers who both said "yes" are two.
+    Texts of fewer than five words are not joined: two customers who both say "yes" stay apart.
     """
     first_of_key = _first(keys)
     roots = [first_of_key[key] for key in keys]

@@ -1,4 +1,4 @@
-"""What a table that nothing knows might ask: a prompt of its columns, a guess to look over."""
+"""Guesses a prompt for a table of unknown format from its columns, for the user to review."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from brulee.data.words import words
 from brulee.errors import InputError
 
 SAMPLE = 50
-# What a column that is to be learned is called, the surest first.
+# Usual names of the completion's column, the most reliable first.
 _TARGETS = (
     *("completion", "response", "answer", "output", "target", "summary", "translation", "label"),
     *("labels", "class", "category", "intent", "sentiment", "stars", "rating", "score", "reply"),
 )
 _REPLIES = ("reply", "response")
 _ANYTHING = frozenset(("text", "body", "content", "value", "string"))
-# A column that names who or what several rows are of.
+# A column by which rows belong together, such as a customer or a conversation.
 GROUP = re.compile(
     r"(user|customer|client|author|conversation|session|thread|ticket|group|document|doc)(_?id)?$",
     re.IGNORECASE,
@@ -30,7 +30,7 @@ GROUP = re.compile(
 _ABOUT = re.compile(
     r"(^|_)(id|idx|index|uuid|guid|url|date|time|timestamp|created_at)$", re.IGNORECASE
 )
-# Words of the template language.
+# Names reserved in Jinja.
 _RESERVED = frozenset(
     (
         *("and", "as", "dict", "else", "for", "from", "if", "import", "in", "is", "loop"),
@@ -42,13 +42,13 @@ _TEXT_WORDS = 8
 
 
 def guess(detected: Detected) -> dict[str, Any]:
-    """Templates that ask with all columns but one, which is learned; and `columns`, if need be.
+    """`templates` with one column as completion and the others as prompt, and `columns` if needed.
 
-    Where it holds labels they are the answer choices, by their names where the source has these.
-    A single column of objects is what is learned, as JSON; so is one of texts that are objects in
-    JSON.
+    If the completion's column holds labels, they are the answer choices, by class name where the
+    source has these. A single column of objects is the completion, as JSON; so is a single column
+    of JSON texts.
 
-    Raises InputError, with what the format says, where there is nothing to ask or to learn.
+    Raises InputError, with the format's advice, if no prompt or completion is found.
     """
     rows = detected.rows
     names: dict[str, str] = {}
@@ -86,18 +86,18 @@ def guess(detected: Detected) -> dict[str, Any]:
 
 
 def _name(column: str) -> str:
-    """What a template can call a column; nothing where that is no name."""
+    """A name for a column that is valid in a template; "" if there is none."""
     name = re.sub(r"\W+", "_", column).strip("_")
     return name if name.isidentifier() and name.lower() not in _RESERVED else ""
 
 
 def _shown(column: str) -> str:
-    """A column's name as a prompt has it, without what a template would read."""
+    """A column's name for a prompt, without template syntax."""
     return re.sub(r"[{}|]+", " ", column).strip()
 
 
 def _is_told(column: str, sample: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a column holds texts or numbers that say something about a row."""
+    """Whether a column holds texts or numbers with content, not ids or dates."""
     values = [row[column] for row in sample if row[column] not in (None, "")]
     plain = all(isinstance(value, str | int | float) for value in values)
     names = _ABOUT.search(column) or (GROUP.match(column) and not _are_texts(values))
@@ -105,33 +105,33 @@ def _is_told(column: str, sample: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _is_record(value: Any) -> bool:
-    """Whether a value is an object of fields, and not one of lists, as a question's answers are."""
+    """Whether a value is an object with scalar fields, not only lists like SQuAD's answers."""
     return isinstance(value, dict) and any(isinstance(v, str | int | float) for v in value.values())
 
 
 def _are_texts(values: Sequence[Any]) -> bool:
-    """Whether values are texts, of which a column called "document" may hold the names or these."""
+    """Whether values are texts: a column called "document" may hold texts or names of documents."""
     count = sum(word_count(str(value)) >= _TEXT_WORDS for value in values)
     return count > len(values) / 2 and not any("://" in str(value)[:12] for value in values)
 
 
 def _target(name: str, columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str | None:
-    """The column that is learned: by its name, else the one of labels, or JSON, or the last.
+    """The completion's column: by its name, else the only one of labels or of JSON, else the last.
 
-    Raises InputError where the name, or JSON, is of a column with too many gaps.
+    Raises InputError if a column suits by name or as JSON but has too many gaps.
     """
     full = [c for c in columns if all(row[c] not in (None, "") for row in sample)]
-    # A few empty answers are left out; more are refused.
+    # A few empty answers are dropped later; more are an error.
     nearly = [c for c in columns if _gaps(c, sample) <= MOST_EMPTY * len(sample)]
     named = {c.lower(): c for c in nearly}
-    # A column of that very name before one that ends with it ("expected output", "answer_text").
+    # Exact names before longer ones with the word ("expected output", "answer_text").
     ending = {_head(c): c for c in reversed(nearly)}
     by_name = next(
         (found[name] for found in (named, ending) for name in _TARGETS if name in found), None
     )
     nested = any(isinstance(value, list | dict) for row in sample for value in row.values())
     if by_name:
-        # What was written back to somebody says more than what kind of matter it was.
+        # Prefer the text of a reply to a label.
         replies = [c for c in nearly if _head(c) in _REPLIES and _are_texts([r[c] for r in sample])]
         kinds = are_labels([_text(row[by_name]) for row in sample])
         return replies[-1] if replies and kinds else by_name
@@ -152,7 +152,7 @@ def _target(name: str, columns: Sequence[str], sample: Sequence[Mapping[str, Any
 
 
 def _is_written_json(texts: Sequence[str]) -> bool:
-    """Whether half of the texts or more are JSON objects, and the others empty."""
+    """Whether at least half of the texts are JSON objects, and the others empty."""
     try:
         objects = [isinstance(strict_json.read(text), dict) for text in texts if text]
     except strict_json.NotJsonError:
@@ -165,7 +165,7 @@ def _text(value: Any) -> str:
 
 
 def says_what(name: str) -> bool:
-    """Whether a cell is what a column of a task is often called."""
+    """Whether a cell is a usual name of a column."""
     return name.strip().lower() in {*_TARGETS, *_ANYTHING}
 
 
@@ -175,20 +175,20 @@ def _gaps(column: str, sample: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _head(column: str) -> str:
-    """What a column's name says that it holds: its last word, but for what any column is."""
+    """The last word of a column's name that is not generic, such as "text" or "value"."""
     words = [word for word in re.split(r"[\W_]+", column.lower()) if word]
     telling = [word for word in words if word not in _ANYTHING]
     return telling[-1] if telling else ""
 
 
 def are_labels(answers: Sequence[str]) -> bool:
-    """Whether these are short texts, few different ones, each on average three times or more."""
+    """Whether these are few distinct short texts, each on average three times or more."""
     kinds = Counter(answers)
     few = 1 < len(kinds) <= min(_MOST_LABELS, len(answers) // 3)
     return few and max(map(len, kinds)) <= _LONGEST_LABEL and not set(",{") & set("".join(kinds))
 
 
 def word_count(text: str) -> int:
-    """How many words: what stands between spaces, and letters of scripts that write none."""
+    """The number of words; in scripts without spaces, each letter is one."""
     parts = text.split()
     return sum(1 if part.isascii() else max(1, len(words(part))) for part in parts)

@@ -1,4 +1,4 @@
-"""What is scored without having been trained on: whole tasks, or some of a task's phrasings."""
+"""Held-out tasks and phrasings, which are scored but not trained on."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from brulee.recipe import HoldOutSpec
 
 
 def held_out_tasks(spec: HoldOutSpec, tasks: Mapping[str, Task], where: str = "") -> dict[str, str]:
-    """The paths of the tasks that may not be trained on, each with the reason.
+    """The paths of the tasks that are held out from training, each with the reason.
 
-    Those of a cluster in `spec.clusters`; those named in `spec.tasks`, by path or by the name of a
-    mixture that holds them; and every other task over a data set of one of these (Natural
-    Instructions' rule, since the same texts would otherwise be trained on under another question).
-    Raises InputError with the nearest name for a cluster or task that is not there, and when
-    nothing is left to train on.
+    These are the tasks of the clusters in `spec.clusters`; those named in `spec.tasks`, by path or
+    by the path of a mixture that holds them; and every other task over a data set of one of these
+    (the rule of Natural Instructions, as otherwise the same texts would be trained on in another
+    task). Raises InputError with the nearest name for an unknown cluster or task, and if nothing is
+    left to train on.
     """
     clusters = {task.cluster for task in tasks.values() if task.cluster is not None}
     for cluster in spec.clusters:
@@ -54,11 +54,11 @@ def held_out_tasks(spec: HoldOutSpec, tasks: Mapping[str, Task], where: str = ""
 def hold_out_templates(
     templates: TemplateSet, asked: float | list[str], salt: str
 ) -> tuple[TemplateSet, tuple[Template, ...]]:
-    """Divide a family into the phrasings to train on and those kept for the test.
+    """Divide a family into the phrasings to train on and those held out for the test.
 
-    A share takes phrasings of the task itself, no inverted ones, by hash of their names; at least
-    one where the share is above 0, and never the first, under which rows are scored. Raises
-    InputError for an unknown name and where no phrasing is left on one of the sides.
+    A share above 0 holds out at least one phrasing, chosen by a hash of its name, but no inverted
+    one and never the first, which rows are scored under. Raises InputError for an unknown name, and
+    if no phrasing is left on either side.
     """
     if not asked:
         return templates, ()

@@ -1,4 +1,4 @@
-"""Rows of a data set on the Hub, or of the copy that was downloaded before."""
+"""Loads the rows of a data set from the Hub or its local cache."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 def open_hub(name: str, limit: int | None = None, split: str | None = None) -> Found:
-    """The splits that `name` or `name:config` publishes, or the rows of one of them.
+    """Load the published splits of `name` or `name:config`, or only one `split`.
 
-    Raises InputError where the Hub is out of reach, has no such data set, or no such split.
+    `limit` bounds the rows per split. Raises InputError if the Hub cannot be reached or has no such
+    data set or split.
     """
     loaded = _load(name)
     if split is None:
@@ -64,7 +65,7 @@ def _load(name: str) -> dict[str, Any]:
 
 
 def _reachable(endpoint: str) -> bool:
-    """Whether the Hub's name resolves; without this the client retries for half a minute."""
+    """Whether the Hub's host name resolves; without this check the client retries for 30 s."""
     if getproxies().get("https"):
         return True
     try:

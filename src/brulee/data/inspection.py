@@ -1,7 +1,7 @@
-"""What the model will see of a recipe's data, worked out once, for the terminal, a page and JSON.
+"""What the model will see of a recipe's data, computed once for the terminal, a page and JSON.
 
-Plain values only: `dataclasses.asdict` of an `Inspection` is JSON. Lengths are those of training
-draws, in the order of training, before anything is cut.
+Plain values only: `dataclasses.asdict` of an `Inspection` can be serialised as JSON. Lengths are
+those of training draws, in the order of training, before cutting.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _TRIES = 20
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """One task: its rows, where they went, what its texts show.
+    """One task: its rows, their splits, and statistics of its texts.
 
-    `counts` are the rows of each split; `dropped` those left out, by reason; `held_out` says why
-    the task is not trained on. `pieces` are those of each split that plain texts are divided into,
-    none where there are no such texts.
+    `counts` are the rows of each split; `dropped` the rows left out, by reason; `held_out` says why
+    the task is not trained on. `pieces` are the counts of pieces in each split that plain texts are
+    divided into; empty for other tasks.
     """
 
     path: str
@@ -65,16 +65,16 @@ class TaskFacts:
 
     @property
     def leaks(self) -> bool:
-        """Whether an input of one split stands in another."""
+        """Whether an input of one split is also in another."""
         return bool(self.texts.leakage.errors)
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How many of the rows shown are framed as they should be.
+    """How many of the rows shown are framed correctly.
 
-    They end in a token that stops the model, and are read as at inference; `doubled_start` counts
-    those that begin with two beginning-of-text tokens.
+    `ends_turn` counts the rows that end in a stop token, `same_prompt` those whose prompt is
+    identical to that at inference, `doubled_start` those that start with two BOS tokens.
     """
 
     checked: int
@@ -85,12 +85,12 @@ class Framing:
 
 @dataclass(frozen=True)
 class Inspection:
-    """All of it; see the parts.
+    """The whole inspection; see its parts.
 
-    `draws` are those of the whole training, `measured` how many of them were encoded, from the
-    first on, of which `left_out` fit under no template; `failed` could not be encoded, `problem`
-    being the first reason; `longest` says where the longest stands. `learned_share` is the share
-    of tokens with loss after cutting.
+    `draws` is the number of draws in training, `measured` how many were encoded, from the first
+    on; `left_out` of these fit under no template. `failed` could not be encoded, with `problem` as
+    the first reason. `longest` is the location of the longest. `learned_share` is the share of
+    tokens with loss after cutting.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Inspection:
 
     @property
     def cut_here(self) -> Cut:
-        """What the recipe's own `max_length` does."""
+        """The effect of the recipe's own `max_length`."""
         return next(cut for cut in self.cuts if cut.max_length == self.max_length)
 
 
@@ -130,11 +130,11 @@ def inspect(
     token_budget: int = 8192,
     most_shown: int = 600,
 ) -> Inspection:
-    """Everything worth looking at before training; `rows` are rendered per template.
+    """Inspect a recipe's data before training; `rows` rows are rendered per template.
 
-    At most 20,000 draws are encoded (5,000 with examples, each of which is tried with fewer) and
-    200,000 rows read, shared by the tasks. Raises InputError
-    where no row fits, with the first row's reason.
+    At most 20,000 draws are encoded (5,000 with few-shot examples, as these are also measured with
+    fewer examples) and 200,000 rows read, shared by the tasks. Raises InputError, with the first
+    row's reason, if no row fits.
     """
     train, corpus = recipe.train, divide(corpus, encoder)
     mixture = corpus.mixture({p: corpus.tasks[p].train for p in corpus.trained}, train.seed)
@@ -151,7 +151,7 @@ def inspect(
     shown, left_out = _shown(corpus, encoder, drawn, rows, most_shown, train.seed)
     share = TEXTS // len(corpus.tasks)
     facts = []
-    # One task has a bar of its own.
+    # A single task shows its own bar.
     watched = (
         bar("Reading tasks", len(corpus.tasks), "tasks") if len(corpus.tasks) > 1 else silent()
     )
@@ -219,10 +219,9 @@ def _facts(corpus: Corpus, path: str, divided: Task, most: int) -> TaskFacts:
 def _shown(
     corpus: Corpus, encoder: Encoder, drawn: Drawn, rows: int, most: int, seed: int
 ) -> tuple[list[Shown], int]:
-    """`rows` of every template, a cut one among them where one was drawn; how many were too many.
+    """`rows` rows of every template, with a cut one if any was drawn, and how many were left out.
 
-    Where all of them would be too many, templates have fewer rows each, then only the first tasks
-    any.
+    If there would be more than `most`, templates get fewer rows each, then only the first ones any.
     """
     asked = [
         (path, number)
@@ -249,14 +248,14 @@ def _shown(
 
 
 def _spread(rows: Sequence[int], each: int) -> Iterator[int]:
-    """Rows from all over the data, the same for every template; more where some do not apply."""
+    """Rows spread evenly over the data, the same for every template, with spares."""
     step = max(1, len(rows) // each)
     for start in range(min(step, _TRIES)):
         yield from rows[start::step]
 
 
 def _framing(encoder: Encoder, shown: Sequence[Shown]) -> Framing:
-    # A plain text is no answer: it ends where it ends, and is not read at inference.
+    # Plain texts have no end of turn and no prompt at inference.
     written = [one for one in shown if one.pieces and not one.plain]
     start = encoder.tokenizer.bos_token_id
     documents = [[i for piece in one.pieces for i in piece.ids] for one in written]

@@ -1,4 +1,4 @@
-"""The documents of the first training draws, measured in tokens."""
+"""Measures the documents of the first training draws in tokens."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from brulee.data.task import Task
 from brulee.errors import InputError
 from brulee.progress import bar
 
-# So long that nothing is cut.
+# A maximum length at which nothing is cut.
 _UNCUT = 2**31
-# Shorter documents are cut at no length worth comparing.
+# Shorter documents are not cut at any length worth comparing.
 _SHORT = 64
-_TOGETHER = 1000  # draws whose rows are read in one go
-# Every task gets this many rows measured, however seldom it is drawn.
+_TOGETHER = 1000  # draws whose rows are read at once
+# The least number of rows measured for every task, however rarely it is drawn.
 _PER_TASK = 20
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Documents in the order of training, as they are phrased at first.
+    """Documents in the order of training, under the template that was drawn.
 
-    `used` are those that are trained on: a document that fits in no way is phrased by the next
-    template, and left out where none fits. `further` are rows of tasks that are drawn seldom.
-    `problem` is the first reason why a row could not be encoded, `failed` how many could not.
+    `used` are those trained on: a document that does not fit even when cut gets the next template,
+    and is left out if none fits. `further` are additional rows of rarely drawn tasks. `failed` is
+    the number of rows that could not be encoded, `problem` the first reason.
     """
 
     documents: tuple[Measured, ...]
@@ -44,7 +44,7 @@ class Drawn:
 
 
 def measure(corpus: Corpus, mixture: Mixture, encoder: Encoder, seed: int, count: int) -> Drawn:
-    """Encode the first `count` draws, uncut, as training would phrase them."""
+    """Encode the first `count` draws as in training, but uncut."""
     documents: list[Measured] = []
     used: list[Measured] = []
     problems: list[str] = []
@@ -66,7 +66,7 @@ def measure(corpus: Corpus, mixture: Mixture, encoder: Encoder, seed: int, count
 
 
 def key_of(seed: int, epoch: int, row: int) -> str:
-    """What seeds the phrasing of a training draw."""
+    """The key that seeds the phrasing of a training draw."""
     return f"{seed}/{epoch}/{row}"
 
 
@@ -81,11 +81,11 @@ def _of_rare(corpus: Corpus, paths: Iterable[str]) -> Iterator[Draw]:
 def _measured(
     corpus: Corpus, draws: Sequence[Draw], encoder: Encoder, seed: int
 ) -> Iterator[list[Measured] | InputError]:
-    """Each document as drawn, then under the next templates as long as it does not fit."""
+    """Measure each document as drawn, then under the next templates until it fits."""
     uncut = copy.copy(encoder)
     uncut.max_length = _UNCUT
 
-    # What was read and not seen yet: documents are encoded many at a time.
+    # Rows read ahead of their documents, which are encoded in batches.
     read: deque[dict[str, object]] = deque()
 
     def items() -> Iterator[tuple[Phrasing, dict[str, object], str]]:
@@ -110,7 +110,7 @@ def _measured(
 
 
 def _rows(corpus: Corpus, draws: Sequence[Draw]) -> Iterator[dict[str, object]]:
-    """The row of each draw, those of one task read many at a time."""
+    """The row of each draw; rows of a task are read in batches."""
     for start in range(0, len(draws), _TOGETHER):
         part = draws[start : start + _TOGETHER]
         each = {
@@ -154,7 +154,7 @@ def _phrasing(task: Task, draw: Draw, template: int, key: str) -> Phrasing:
 def _shorter(
     phrasing: Phrasing, row: dict[str, object], key: str, full: Encoded, uncut: Encoder
 ) -> tuple[tuple[int, ...], int | None]:
-    """Tokens with ever fewer examples; tokens without those, earlier turns, the longest source."""
+    """Lengths with one example less each, and without examples, old turns and longest source."""
     chain = [phrasing]
     while (fewer := chain[-1].fewer) is not None:
         chain.append(fewer)
@@ -164,7 +164,7 @@ def _shorter(
     columns = [spelled[c] for c in phrasing.source_columns if c in spelled]
     texts = {c: v for c in columns if isinstance(v := row[c], str)}
     longest = max(texts, key=lambda c: len(texts[c]), default=None)
-    # A prompt that is nothing but its source keeps a character of it.
+    # If the prompt would be empty without its source, keep one character.
     bare = [{**row, longest: t} for t in ("", texts[longest].strip()[:1])] if longest else [row]
     rendered = next(filter(None, (chain[-1].render(one, key) for one in bare)), None)
     if rendered is None:

@@ -1,4 +1,4 @@
-"""How long documents are, and what lengths mean for cutting, packing and padding.
+"""Document lengths, and what they mean for cutting, packing and padding.
 
 Everything here is arithmetic over token counts; no text is read.
 """
@@ -15,11 +15,11 @@ _SIZES = 6
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One training document as it is before anything is cut.
+    """One training document before cutting.
 
-    `prompt` and `learned` are tokens; `fewer` its lengths with one example less each; `least` its
-    length with an empty source and no examples, None where nothing of it can be cut. A `plain` text
-    is divided at every length, and loses nothing.
+    `prompt` and `learned` are token counts; `fewer` its lengths with one example less each; `least`
+    its length with an empty source and no examples, None if nothing can be cut. A `plain` text is
+    divided at any length, and loses nothing.
     """
 
     part: str
@@ -33,11 +33,11 @@ class Measured:
 
     @property
     def length(self) -> int:
-        """Tokens in all."""
+        """The number of tokens."""
         return self.prompt + self.learned
 
     def fits(self, most: int) -> bool:
-        """Whether it fits into so many tokens, cut or not."""
+        """Whether it fits into `most` tokens, cut if necessary."""
         return (
             self.plain
             or self.whole(most) is not None
@@ -45,19 +45,19 @@ class Measured:
         )
 
     def whole(self, most: int) -> int | None:
-        """Its length with as many of its examples as fit; None where its source has to be cut."""
+        """Its length with as many examples as fit; None if its source has to be cut."""
         return next((size for size in (self.length, *self.fewer) if size <= most), None)
 
     def after(self, most: int) -> int:
-        """Its length in training, where it fits; a cut source is taken to fill all the room."""
+        """Its length in training if it fits; a cut document is assumed to fill `most` tokens."""
         return self.whole(most) or most
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """The spread of one length in tokens, with its histogram.
+    """The distribution of a length in tokens, with a histogram.
 
-    Bin k counts lengths from k * `bin_width` on; the last one also counts `beyond` longer ones.
+    Bin k counts lengths from k * `bin_width`; the last bin includes the `beyond` longer ones.
     """
 
     mean: float
@@ -72,10 +72,10 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Cut:
-    """What a `max_length` does: rows cut in their source, tokens lost, rows that fit in no way.
+    """The effect of a `max_length`: rows whose source is cut, tokens lost, rows that do not fit.
 
-    The last, `misfits`, need another phrasing or are left out; `fewer_examples` only lose some of
-    the examples shown before them.
+    The last, `misfits`, need another template or are left out; `fewer_examples` counts rows that
+    only lose few-shot examples.
     """
 
     max_length: int
@@ -88,7 +88,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Packing:
-    """What batches hold: how full packed passes are, how much of padded ones is padding."""
+    """Batch statistics: how full packed passes are, and the share of padding in padded batches."""
 
     token_budget: int
     passes: int
@@ -99,10 +99,10 @@ class Packing:
 
 
 def lengths(values: Sequence[int]) -> Lengths:
-    """The spread of some lengths; quantiles are values that occur."""
+    """The distribution of lengths; quantiles are values that occur."""
     ordered = sorted(values)
     longest, p99 = ordered[-1], _quantile(ordered, 0.99)
-    # A tail much longer than the rest would squeeze everything else into the first bin.
+    # A long tail would squeeze everything else into the first bin.
     top = longest if longest <= 2 * p99 else math.ceil(1.5 * p99)
     width = _round_width((top + 1) / _BINS)
     count = top // width + 1
@@ -124,7 +124,7 @@ def lengths(values: Sequence[int]) -> Lengths:
 
 
 def sizes(measured: Sequence[Measured], max_length: int) -> tuple[int, ...]:
-    """The lengths worth comparing: `max_length`, powers of two from the median to the longest."""
+    """The lengths to compare: `max_length`, and powers of two from the median to the longest."""
     ordered = sorted(m.length for m in measured)
     low, high = max(8, _quantile(ordered, 0.5)), ordered[-1]
     powers = [2**k for k in range(3, 31) if low / 2 < 2**k < 2 * high]
@@ -132,7 +132,7 @@ def sizes(measured: Sequence[Measured], max_length: int) -> tuple[int, ...]:
 
 
 def cuts(measured: Sequence[Measured], candidates: Iterable[int]) -> tuple[Cut, ...]:
-    """What each length would cut; a document that fits in no way is not cut short."""
+    """The effect of each maximum length; documents that do not fit are not counted as cut."""
     found = []
     for most in candidates:
         long = [m for m in measured if m.length > most and not m.plain]
@@ -145,7 +145,7 @@ def cuts(measured: Sequence[Measured], candidates: Iterable[int]) -> tuple[Cut, 
 
 
 def packing(sequence: Sequence[int], batch_size: int, token_budget: int) -> Packing:
-    """Documents of these lengths, in this order, packed into passes or padded into batches."""
+    """Statistics of documents, in this order, packed into passes or padded into batches."""
     passes = room = 0
     for length in sequence:
         if passes == 0 or length > room:
@@ -154,7 +154,7 @@ def packing(sequence: Sequence[int], batch_size: int, token_budget: int) -> Pack
     batches = [sequence[i : i + batch_size] for i in range(0, len(sequence), batch_size)]
     cells = sum(len(batch) * max(batch) for batch in batches)
     total = sum(sequence)
-    # A document longer than the budget has a pass of its own, and fills it.
+    # A document longer than the budget fills a pass by itself.
     offered = passes * token_budget + sum(max(0, length - token_budget) for length in sequence)
     return Packing(
         token_budget, passes, total / offered, batch_size, len(batches), 1 - total / cells
@@ -166,7 +166,7 @@ def _quantile(ordered: Sequence[int], share: float) -> int:
 
 
 def _round_width(raw: float) -> int:
-    """The next of 1, 2, 5, 10, 20, 50 ..."""
+    """Round up to the next of 1, 2, 5, 10, 20, 50 ..."""
     power = 1
     while True:
         for factor in (1, 2, 5):

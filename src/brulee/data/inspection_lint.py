@@ -1,7 +1,7 @@
-"""What is wrong with a recipe's data: its templates on its own rows, repeats, leaks, cuts, labels.
+"""Lints a recipe's data: templates on its rows, duplicates, leaks, cuts, labels.
 
-An error is wrong in any reading, a warning is worth a look. Every finding says where: a row, a line
-of the recipe or of a template's file.
+An error is certainly wrong, a warning is worth a look. Every finding has a location: a row, or a
+line of the recipe or of a template file.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from brulee.yaml_lines import KeyPath
 
 LINTED_ROWS = 500
 _INLINE = "templates"
-# A share of rows past which a repeated oddity is taken for a mistake.
+# The share of rows beyond which a repeated oddity is an error.
 _MANY = 0.05
 _MOST_NEAR = 0.1
 _MOST_COMMON = 0.95
 _MOST_LOPSIDED = 100
-# Metrics that no text with its reasoning meets.
+# Metrics of the whole text, which an answer with reasoning fails.
 _WHOLE = ("accuracy", "exact_match", "quasi_exact_match", "token_f1", "macro_f1", "matthews")
 
 
 def lint(recipe: Recipe, corpus: Corpus, found: Inspection) -> list[Finding]:
-    """Every finding, errors first, each task's together."""
+    """All findings, errors first, grouped by task."""
     at = dict(zip(corpus.tasks, (path for path, _ in recipe.tasks), strict=True))
     findings = list(_lengths(recipe, found))
     for facts in found.tasks:
@@ -48,7 +48,7 @@ def lint(recipe: Recipe, corpus: Corpus, found: Inspection) -> list[Finding]:
         ]
         findings += [replace(f, family=facts.path) for f in checks]
         where = recipe.source.at((*at[facts.path], "templates"))
-        # A template of the recipe's own, or of a format, stands in no file.
+        # Inline templates and those of a format are in no file.
         findings += [
             replace(f, where=where) if f.where in ("", _INLINE) else f
             for f in lint_templates(task.templates, rows)
@@ -59,7 +59,7 @@ def lint(recipe: Recipe, corpus: Corpus, found: Inspection) -> list[Finding]:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Some of a source's rows, each still knowing where it stands."""
+    """Some of a source's rows, with their original locations."""
 
     rows: Rows
     chosen: tuple[int, ...]

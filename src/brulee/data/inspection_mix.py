@@ -1,4 +1,4 @@
-"""How much of the training each task and each template gets, in rows as well as in tokens."""
+"""The share of the training that each task and template gets, in rows and in tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from brulee.data.inspection_draws import Drawn
 from brulee.data.inspection_lengths import Measured
 from brulee.data.mixture import Mixture
 
-# In fewer epochs, rows are never seen; in more, they are learned by heart.
+# With fewer epochs some rows are never seen; with more they are memorised.
 FEWEST_EPOCHS, MOST_EPOCHS = 1, 10
 
 
@@ -18,8 +18,8 @@ FEWEST_EPOCHS, MOST_EPOCHS = 1, 10
 class Mix:
     """One task, or one template of it.
 
-    `draws` are training samples; `rows` those in use of `of_rows`; `stated` is the rate that the
-    recipe gives, None for a template. Shares are of the whole training.
+    `draws` is the number of training samples; `rows` of `of_rows` rows are in use; `stated` is the
+    rate that the recipe gives, None for a template. Shares are of the whole training.
     """
 
     task: str
@@ -35,14 +35,14 @@ class Mix:
 
     @property
     def odd(self) -> bool:
-        """Whether some of its rows are never seen, or all of them too often."""
+        """Whether some of its rows are never seen, or all too often."""
         return self.epochs is not None and not (
             FEWEST_EPOCHS <= round(self.epochs, 2) <= MOST_EPOCHS
         )
 
 
 def mix_of_tasks(mixture: Mixture, draws: int, drawn: Drawn, most: int) -> tuple[Mix, ...]:
-    """What `draws` draws hold, task by task; tokens are means of the measured rows."""
+    """The composition of `draws` draws by task; tokens are extrapolated from the measured rows."""
     means = _means(drawn, most)
     reports = mixture.describe(draws, {path: means.get(path, 0.0) for path in mixture.parts})
     return tuple(
@@ -63,7 +63,7 @@ def mix_of_tasks(mixture: Mixture, draws: int, drawn: Drawn, most: int) -> tuple
 
 
 def mix_of_templates(corpus: Corpus, drawn: Drawn, most: int) -> tuple[Mix, ...]:
-    """What the measured draws hold, template by template."""
+    """The composition of the measured draws by template."""
     counts: Counter[tuple[str, int]] = Counter()
     tokens: Counter[tuple[str, int]] = Counter()
     for document in drawn.used:

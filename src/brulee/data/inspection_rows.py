@@ -1,4 +1,4 @@
-"""One row as the model sees it: token pieces, learned or read, beside the prompt at inference."""
+"""One row as the model sees it: its tokens, which are learned, and the prompt at inference."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from brulee.errors import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Half a character, as a tokenizer that works on bytes prints it.
+# How byte-level tokenizers decode an incomplete character.
 _PARTIAL = "\ufffd"
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The text of one token, or of the few that make up one character."""
+    """The text of one token, or of several that make up one character."""
 
     text: str
     ids: tuple[int, ...]
@@ -31,9 +31,9 @@ class Piece:
 class Shown:
     """A row under one template.
 
-    `pieces` are the document that is trained on; `prompt` is the exact text that the model reads at
-    inference, `same` whether its tokens are those of the document; `cut` counts the tokens taken
-    out of the source. `problem` says why there is no document. A `plain` text has no prompt.
+    `pieces` are the training document; `prompt` is the exact text of the prompt at inference, and
+    `same` whether its tokens are those of the document; `cut` counts the tokens cut from the
+    source. `problem` says why there is no document. A `plain` text has no prompt.
     """
 
     task: str
@@ -54,9 +54,10 @@ class Shown:
 def show(
     task: Task, path: str, encoder: Encoder, row: int, template: int, key: str
 ) -> Shown | None:
-    """A row under a template; None where that does not apply to it.
+    """A row under a template; None if the template does not apply to it.
 
-    `template` counts those trained on, then those held out, which are phrased as in the test.
+    `template` is an index into the trained templates followed by the held-out ones, which are
+    rendered as in the test.
     """
     values, place = task.rows[row], task.rows.place(row)
     trained, held_out = task.templates.templates, template >= len(task.templates)
@@ -87,12 +88,12 @@ def show(
 
 
 def pieces(tokenizer: PreTrainedTokenizerBase, encoded: Encoded) -> Iterator[Piece]:
-    """The document's tokens as text that joins up to the whole, special ones written out."""
+    """The document's tokens as texts whose concatenation is the whole, special tokens included."""
     learned = {at for start, end in encoded.spans for at in range(start, end)}
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     before = start = 0
     for end in range(1, len(encoded.ids) + 1):
-        # Decoded together with what stands before it: alone, a word would lose its space.
+        # Decoded together with the piece before it: alone, a word would lose its space.
         shown = _text(tokenizer, encoded.ids[before:start])
         text = _text(tokenizer, encoded.ids[before:end])[len(shown) :]
         whole = end == len(encoded.ids) or (end in learned) != (end - 1 in learned)

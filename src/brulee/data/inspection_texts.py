@@ -1,4 +1,4 @@
-"""What a task's texts show before any token is counted: labels, repeats, rows between splits."""
+"""Statistics of a task's texts: labels, echoes of the source, leaks between splits."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from brulee.data.task import Task
 from brulee.errors import InputError
 from brulee.progress import bar
 
-# More different completions than this are texts, not labels.
+# With more distinct completions than this, they are texts, not labels.
 _MOST_LABELS = 200
 _ROWS_PER_LABEL = 4
 
 
 @dataclass(frozen=True)
 class Labels:
-    """How often each label is the completion, by split.
+    """The count of each label by split.
 
-    `unused` are answer choices that no row of any split has.
+    `unused` are answer choices that are no row's completion in any split.
     """
 
     counts: dict[str, dict[str, int]]
@@ -32,11 +32,11 @@ class Labels:
 
 @dataclass(frozen=True)
 class Texts:
-    """What reading a task's rows under its first template shows.
+    """Statistics of a task's rows under its first template.
 
-    `read` rows of `of` were read. `labels` is None where completions are texts. `leaks` says in
-    words what of `leakage` matters, and how bad it is. `echoes` are rows whose completion is their
-    whole source; `first_echo` says where the first of them stands.
+    `read` rows of `of` were read. `labels` is None if completions are texts. `leaks` are sentences
+    about `leakage`, with their severities. `echoes` counts rows whose completion is their whole
+    source; `first_echo` is the location of the first.
     """
 
     read: int
@@ -59,9 +59,9 @@ class _Read:
 
 
 def read_texts(path: str, task: Task, most: int) -> Texts:
-    """Render up to `most` rows, those of lowest hash of their number, and compare them.
+    """Render up to `most` rows, chosen by a hash of their number, and compare them.
 
-    The test and validation rows are read first, since it is they that must not be in train.
+    Each split gets up to a third of `most`, and train also what the others leave of theirs.
     """
     chosen = {name: sample(getattr(task, name), most // len(NAMES)) for name in NAMES}
     left = most - sum(map(len, chosen.values()))
@@ -92,7 +92,7 @@ def read_texts(path: str, task: Task, most: int) -> Texts:
 
 
 def sample(rows: Sequence[int], most: int, seed: object = "") -> tuple[int, ...]:
-    """At most so many of some rows, in their order: a choice that never changes for other rows."""
+    """At most `most` of the rows, in order: those of lowest hash of `seed` and row number."""
     if len(rows) <= most:
         return tuple(rows)
     ranked = sorted(rows, key=lambda row: hashlib.blake2b(f"{seed}|{row}".encode()).digest())

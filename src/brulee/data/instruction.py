@@ -1,4 +1,4 @@
-"""What a template says whatever the row: the instruction without the row's text."""
+"""The instruction of a template: its text without that of the row."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from brulee.data.template_text import pieces, prompt_pieces
 
 
 def instruction(template: Template) -> str:
-    """The literal text of the prompt part on one line; "" where it is all the row's."""
+    """The literal text of the prompt part on one line; "" if the prompt is only fields."""
     found = prompt_pieces(pieces(template.jinja))
     return " ".join(" ".join(piece.text for piece in found if piece.kind == "text").split())

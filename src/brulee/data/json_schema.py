@@ -1,4 +1,4 @@
-"""A JSON Schema, from a file or in memory: an object that is not nested too deep."""
+"""Reads a JSON Schema from a file or from memory and checks its depth."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from brulee.data.tool_calls import parsed
 from brulee.errors import InputError
 
 Schema: TypeAlias = Mapping[str, Any] | str | os.PathLike[str]  # or the path of its file
-ANY_OBJECT: Final[Mapping[str, Any]] = {"type": "object"}  # what "a JSON object" asks for
+ANY_OBJECT: Final[Mapping[str, Any]] = {"type": "object"}  # the schema of "a JSON object"
 
 
 def read_schema(given: Schema) -> dict[str, Any]:
-    """A schema, or the one in a file of that path.
+    """Read a schema from a mapping or from the file at a path.
 
-    Raises InputError naming the file for what is no JSON object, gives a key twice, or is nested
-    more than `DEEPEST` levels deep.
+    Raises InputError naming the file if it cannot be read, is not a JSON object, has duplicate
+    keys, or is nested more than `DEEPEST` levels deep.
     """
     if isinstance(given, Mapping):
         found = check_schema(dict(given), "the JSON schema")
@@ -40,7 +40,7 @@ def read_schema(given: Schema) -> dict[str, Any]:
 
 
 def need_llguidance(what: str) -> None:
-    """Raises InputError, with the command that mends it, where llguidance is not installed."""
+    """Raise InputError, with the command to install it, if llguidance is missing."""
     if importlib.util.find_spec("llguidance") is None:
         raise InputError(
             f"{what}: constraining answers to JSON needs llguidance, which is not installed; run: "
@@ -49,7 +49,7 @@ def need_llguidance(what: str) -> None:
 
 
 def check_schema(found: Any, place: str) -> dict[str, Any]:
-    """A schema as it is. Raises InputError naming its place for what is none."""
+    """Return a schema unchanged. Raises InputError for any other value, and for deep nesting."""
     if not isinstance(found, dict):
         raise InputError(f'{place}: a JSON schema is an object, such as {{"type": "object"}}.')
     if too_deep(found):

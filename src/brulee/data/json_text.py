@@ -1,4 +1,4 @@
-"""JSON that somebody else wrote: its value, or one sentence about what is wrong with it."""
+"""Parses JSON from outside, with one-sentence errors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def parse_json(
     line: int | None = None,
     pairs: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None,
 ) -> Any:
-    """The value of a file's text, or with `line` of that one line of it.
+    """Parse the JSON text of a file, or of its line `line`.
 
-    `pairs` makes an object of its keys and values, and may refuse them. Raises InputError naming
-    file, line and column of what is no JSON, or what is nested too deeply
-    or holds too long a number to be read.
+    `pairs` makes an object of its (key, value) pairs, and may reject them. Raises InputError naming
+    file, line and column of invalid JSON, or file and line if it is nested too deeply or has too
+    long a number.
     """
     place = str(file) if line is None else f"{file}, line {line}"
     try:

@@ -16,7 +16,7 @@ Severity = Literal["none", "warning", "error"]
 Pairs = Mapping[str, Mapping[int, tuple[str, str]]]
 
 _EXAMPLES = 3
-# Between two columns: no word, and no white space, without which 5 before nothing is 5 after it.
+# The separator of columns, neither a word nor white space: ("5", "") must differ from ("", "5").
 _NEXT_COLUMN = "\n\N{SYMBOL FOR UNIT SEPARATOR}\n"
 # With fewer rows per distinct target than this, targets are texts and not labels.
 _ROWS_PER_LABEL = 4
@@ -24,10 +24,10 @@ _ROWS_PER_LABEL = 4
 
 @dataclass(frozen=True)
 class Overlap:
-    """Rows of the smaller of two splits that the other has as well.
+    """Rows of the smaller of two splits that match rows of the other.
 
-    `kind` says in what they agree; near-duplicates do not agree exactly, and are counted apart.
-    `examples` are rows of `first`, each with one of `second`.
+    `kind` says what matches; near-duplicates exclude exact matches of the input. `examples` are
+    pairs of a row of `first` and a row of `second`.
     """
 
     kind: Kind
@@ -42,9 +42,9 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Leakage:
-    """The overlaps of every two splits that have rows, in every kind.
+    """The overlaps between all pairs of non-empty splits, of every kind.
 
-    `labels` is whether targets are few enough to be labels, which splits share of course.
+    `labels` is whether there are few enough targets to be labels, which splits naturally share.
     """
 
     rows: dict[str, int]
@@ -54,7 +54,7 @@ class Leakage:
 
     @property
     def errors(self) -> tuple[Overlap, ...]:
-        """The overlaps that make a score too good: by input or by pair."""
+        """The overlaps that inflate a score: by input or by pair."""
         return tuple(overlap for overlap in self.overlaps if overlap.severity == "error")
 
     def overlap(self, kind: Kind, first: str, second: str) -> Overlap:
@@ -63,7 +63,7 @@ class Leakage:
         return named[kind, first, second]
 
     def to_dict(self, place: Callable[[int], str] | None = None) -> dict[str, Any]:
-        """Plain values; examples are row numbers, or what `place` calls the rows."""
+        """Plain values; examples are row numbers, or the rows' locations if `place` is given."""
         name: Callable[[int], Any] = place or int
         return {
             "rows": self.rows,
@@ -73,7 +73,7 @@ class Leakage:
         }
 
     def sentences(self, place: Callable[[int], str]) -> list[tuple[Severity, str]]:
-        """What a person should know, the worst first; also that there is no leak."""
+        """Sentences for people, the worst first, or one saying that there is no leak."""
         if not self.overlaps:
             return [("none", "There is one split, so nothing can leak.")]
         order: tuple[Severity, ...] = ("error", "warning")
@@ -105,20 +105,19 @@ _WORDING: dict[Kind, str] = {
 
 
 def input_text(values: Sequence[Any], prompt: str) -> str:
-    """What a row says in its source columns; the whole prompt where it says nothing in them."""
+    """The text of a row's source columns, or the whole prompt if they are empty."""
     texts = ["" if value is None else str(value) for value in values]
     return _NEXT_COLUMN.join(texts) if any(texts) else prompt
 
 
 def leakage(pairs: Pairs, telling: Mapping[int, str] | None = None) -> Leakage:
-    """What splits have in common, given split -> row -> (input, target).
+    """Find overlaps between splits, given split -> row -> (input, target).
 
-    Near-duplicates are looked for among inputs, or among the `telling` texts of rows if given.
-
-    The input is what a row says before a template phrases it: the same text under two phrasings is
-    the same input. Texts are compared without differences of case, white space and Unicode form.
-    Inputs or pairs in common are errors; near-duplicates are a warning, as are targets, unless they
-    are labels: a quarter as many different ones as rows, or fewer.
+    The input is a row's text before templating, so the same text under two phrasings is the same
+    input. Near-duplicates are searched among the inputs, or the `telling` texts of rows if given.
+    Texts are compared without case, white space and Unicode form. Shared inputs or pairs are
+    errors; near-duplicates are warnings, as are shared targets, unless these are labels: at most a
+    quarter as many distinct ones as rows.
     """
     order = [n for n in (*NAMES, *(n for n in pairs if n not in NAMES)) if pairs.get(n)]
     texts = {
@@ -149,7 +148,7 @@ def leakage(pairs: Pairs, telling: Mapping[int, str] | None = None) -> Leakage:
 
 
 def _clusters(inputs: Mapping[int, str], telling: Mapping[int, str] | None) -> dict[int, int]:
-    """The number of the cluster that each row is in."""
+    """The number of each row's cluster of near-duplicates."""
     texts = {i: normalise(x) if telling is None else telling[i] for i, x in inputs.items()}
     distinct = list(dict.fromkeys(texts.values()))
     joined = UnionFind(len(distinct))

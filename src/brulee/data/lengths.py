@@ -1,4 +1,4 @@
-"""Which rows of a task fit into a document, and how long they are."""
+"""Which rows of a task fit within the maximum length, and their mean length."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brulee.progress import bar
 
 @dataclass(frozen=True)
 class Fitting:
-    """The rows whose completion fits, how many had their source cut, their mean tokens."""
+    """The rows that fit, how many of them have their source cut, and their mean token count."""
 
     rows: tuple[int, ...]
     cut: int
@@ -25,8 +25,8 @@ def fitting_rows(
 ) -> Fitting:
     """Encode each row under the first template.
 
-    Raises InputError, with the first row's reason, when not one fits; FramingError naming the row
-    that the model's framing cannot hold.
+    Raises InputError, with the first row's reason, if none fits; FramingError naming a row that the
+    model's framing does not support.
     """
     template = task.templates.templates[0]
     fitting, cut, tokens, reason = [], 0, 0, ""

@@ -1,7 +1,7 @@
-"""A linter for template sets: the mistakes that instruction data has shipped with before.
+"""A linter for template sets, for mistakes found in published instruction data.
 
-FLAN (arXiv:2109.01652) printed a stray "n" after nine fields, had a template twice and ran two
-strings into one; none of it shows until somebody reads a rendered prompt.
+FLAN (arXiv:2109.01652) had a stray "n" after nine fields, a duplicate template and two strings
+merged into one; none of it is noticed until somebody reads a rendered prompt.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ __all__ = ["Finding", "Table", "lint"]
 
 
 def lint(templates: TemplateSet, rows: Table | None = None) -> list[Finding]:
-    """What is wrong with a family of templates, errors first; rows show more than text does.
+    """Lint a family of templates, errors first; with `rows`, rendered prompts are checked too.
 
-    An error is wrong in any reading; whatever may be meant so is a warning.
+    An error is certainly wrong; anything that might be intended is a warning.
     """
     found = list(_family(templates))
     for template in templates:
@@ -37,8 +37,8 @@ def lint(templates: TemplateSet, rows: Table | None = None) -> list[Finding]:
 
 
 def _family(templates: TemplateSet) -> Iterator[Finding]:
-    # "family/template" is a choice out of a family, not a family of one; and where the rows bring
-    # their own questions, as chats do, there are no words of the template to learn.
+    # "family/template" selects from a family and is not a family of one; and if the questions are
+    # in the rows, as in chats, the template has no words to overfit to.
     if len(templates) < 2 and "/" not in templates.name and instruction(templates.templates[0]):
         message = "one phrasing only; a model learns its words instead of the task"
         yield Finding("few-phrasings", "warning", message, templates.templates[0].where)
@@ -90,7 +90,7 @@ def _prompt(template: Template) -> str:
 
 
 def _words(template: Template) -> str:
-    """The template without punctuation, case or white space, but with its fields as they are."""
+    """The template without punctuation, case or white space, but with its fields unchanged."""
     return "".join(
         re.sub(r"[\W_]+", "", piece.text.replace("|||", "\n").lower())
         if piece.kind == "text"

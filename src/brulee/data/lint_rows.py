@@ -1,4 +1,4 @@
-"""Mistakes that a template shows on given rows."""
+"""Checks of a template's renderings of given rows."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from brulee.data.template import Rendered, Template
 from brulee.data.template_text import names, pieces, prompt_pieces
 from brulee.errors import InputError, nearest
 
-# What Jinja says of `words[5]` in a list of three, of `{...}[label]` for a label it lacks.
+# Jinja's error for `words[5]` in a list of three, or `{...}[label]` for a missing label.
 _NOT_COVERED = re.compile(r"^'?(list|dict|tuple|str) object'? has no (element|attribute) (.+?);")
 _INDEX = re.compile(r"answer_choices\[\s*(\w+)")
 
 
 class Table(Protocol):
-    """What a linter needs of rows; `brulee.data.sources.Rows` is one."""
+    """The interface of rows for the linter; `brulee.data.sources.Rows` implements it."""
 
     @property
     def name(self) -> str:
-        """The file or data set."""
+        """The name of the file or data set."""
 
     @property
     def columns(self) -> Sequence[str]:
@@ -34,12 +34,12 @@ class Table(Protocol):
     def __getitem__(self, i: int) -> Mapping[str, Any]: ...
 
     def place(self, i: int) -> str:
-        """Where row i stands, for messages."""
+        """The location of row i, for messages."""
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """One row as a template renders it."""
+    """One row and its rendering."""
 
     row: Mapping[str, Any]
     place: str
@@ -47,7 +47,7 @@ class _Shown:
 
 
 def check_rows(template: Template, rows: Table) -> Iterator[Finding]:
-    """Every finding about one template on these rows; each kind once, with its first row."""
+    """All findings about one template on these rows; each kind once, with its first row."""
     missing = list(_missing_columns(template, rows))
     yield from missing
     if any(finding.severity == "error" for finding in missing):
@@ -75,7 +75,7 @@ def check_rows(template: Template, rows: Table) -> Iterator[Finding]:
 
 def _missing_columns(template: Template, rows: Table) -> Iterator[Finding]:
     present = {name for c in rows.columns for name in (c, c.replace("-", "_"))}
-    # Jinja takes a name that one branch alone sets for one that is read.
+    # Jinja reports a name that only one branch sets as undeclared.
     set_inside = frozenset(re.findall(r"{%-?\s*set\s+(\w+)", template.jinja)) - template.required
     for column in sorted(template.columns - template.chat_columns - present - set_inside):
         close = nearest(column, rows.columns, 1)
@@ -128,7 +128,7 @@ def _once_each(found: Sequence[Finding]) -> Iterator[Finding]:
 
 
 def _leak(template: Template, shown: Sequence[_Shown]) -> Iterator[Finding]:
-    """The completion standing in the prompt, put there by the column it is made of."""
+    """Report completions that are in the prompt because it prints the answer's column."""
     if template.metadata.original_task is False:
         return
     prompt = prompt_pieces(pieces(template.jinja))
@@ -149,12 +149,12 @@ def _leaks(shown: _Shown, template: Template, answers: frozenset[str], said: str
         return False
     values = {name.replace("-", "_"): value for name, value in shown.row.items()}
     offered = [values.get(name) for name in answers]
-    # Several texts, or a list of them, of which the completion is one: options to choose from.
+    # Several texts or a list, of which the completion is one, are options to choose from.
     if any(isinstance(value, (list, dict)) for value in offered):
         return False
     if sum(isinstance(v, str) and _holds(shown.rendered.prompt, v) for v in offered) > 1:
         return False
-    # An answer may be cut out of the text that is asked about.
+    # An extractive answer is part of the source text.
     sources = [text for name in template.source_columns for text in _texts(values.get(name))]
     return not any(_holds(text, completion) for text in [said, *sources])
 
@@ -180,14 +180,14 @@ def _shows(prompt: str, choices: Sequence[str]) -> bool:
 
 
 def _ends(rendered: Rendered) -> Sequence[str]:
-    """The choices to look for: "from 1 to 5" shows the numbers between as well."""
+    """The choices to look for: "from 1 to 5" implies the numbers between."""
     choices = rendered.choices or ()
     numbers = all(choice.isdecimal() for choice in choices)
     return (choices[0], choices[-1]) if numbers and choices else choices
 
 
 def _offer(shown: _Shown, template: Template) -> str:
-    """What of the prompt can offer choices: not the texts it is about, where they may stand too."""
+    """The parts of the prompt that can list choices, without the source texts."""
     found = prompt_pieces(pieces(template.jinja))
     if not names(found) & {"answer_choices", *template.choice_columns}:
         return " ".join(piece.text for piece in found if piece.kind == "text")
@@ -209,13 +209,13 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _holds(text: str, part: str) -> bool:
-    """Whether the words of one text stand in another, as words."""
+    """Whether a text contains the words of another, as whole words."""
     return _holds_words(text, f" {_plain(text)} ", part)
 
 
 def _holds_words(text: str, words: str, part: str) -> bool:
     wanted = _plain(part)
-    # Signs such as `+` have no words.
+    # Symbols such as `+` have no words.
     return f" {wanted} " in words if wanted else bool(part.strip()) and part.strip() in text
 
 

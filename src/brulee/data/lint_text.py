@@ -1,4 +1,4 @@
-"""Mistakes that a template's text shows without any row."""
+"""Checks of a template's text, without rows."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from brulee.data.template import SEPARATOR, Template
 from brulee.data.template_text import VALUE, Piece, names, pieces, readings
 from brulee.errors import nearest
 
-# promptsource's names, followed by those its files use besides.
+# promptsource's names, followed by others that its files use.
 _METRICS: Final = (
     *("Accuracy", "BLEU", "ROUGE", "Squad", "Trivia QA", "Pearson Correlation"),
     *("Spearman Correlation", "MultiRC", "AUC", "COQA F1", "Edit Distance"),
     *("Mean Reciprocal Rank", "Other"),
     *("F1", "Exact Match", "Matthews Correlation", "Mean Squared Error"),
 )
-# Letters that are left of an escape such as \n when its backslash is lost.
+# The letters that remain of escapes such as \n when the backslash is lost.
 _ESCAPES: Final = "nrt"
 _SUFFIXES: Final = {"s", "es", "th", "st", "nd", "rd", "ed", "er", "ing", "ly", "ish", "like"}
-# Words that English never says twice in a row.
+# Words that never occur twice in a row in English.
 _NEVER_TWICE: Final = {"the", "a", "an", "of", "and", "or", "for", "with", "from", "this", "to"}
-# `a)`, `12)`, or a printed one at the start of a line or clause.
+# The number in `a)` or `12)`, or a printed one at the start of a line or clause.
 _ITEM_NUMBER: Final = re.compile(
     rf"(?<!\w)(?:[a-zA-Z](?<!{VALUE})|\d{{1,2}})\Z|(?:\A|\n|[:;,])[ \t]*{VALUE}\Z"
 )
@@ -33,7 +33,7 @@ _CLOSES: Final = {")": "(", "]": "[", "}": "{", "”": "“"}
 
 
 def check_text(template: Template) -> Iterator[Finding]:
-    """Every finding about the text, the label words, the metadata of one template."""
+    """All findings about the text, the answer choices and the metadata of one template."""
     found = pieces(template.jinja)
     for check in _CHECKS:
         yield from check(found)
@@ -43,7 +43,7 @@ def check_text(template: Template) -> Iterator[Finding]:
 
 
 def _stray(found: Sequence[Piece]) -> Iterator[Finding]:
-    """A single letter between a field and the end of a line, or right before a field."""
+    """Find a single letter between a field and the end of a line, or directly before a field."""
     for i, piece in enumerate(found):
         if piece.kind != "text":
             continue
@@ -84,7 +84,7 @@ def _prints_a_column(piece: Piece) -> bool:
 
 
 def _merged(found: Sequence[Piece]) -> Iterator[Finding]:
-    """Two strings that ran into one: `TEXT:Text:`, `Text:Summary:`, `end.Begin`."""
+    """Find two strings merged into one: `TEXT:Text:`, `Text:Summary:`, `end.Begin`."""
     for piece in found:
         if piece.kind != "text":
             continue
@@ -117,7 +117,7 @@ def _trailing_space(found: Sequence[Piece]) -> Iterator[Finding]:
     for i, piece in enumerate(found):
         if piece.kind != "text":
             continue
-        # Parts are stripped, so what stands next to the separator or at the end is never seen.
+        # Parts are stripped, so spaces next to the separator or at the end do not matter.
         text = re.sub(r"\s*\|\|\|\s*", SEPARATOR, piece.text)
         text = text.rstrip() if i + 1 == len(found) else text
         for match in re.finditer(r"[ \t]+\r?\n", text):
@@ -136,7 +136,7 @@ def _lost_escape(found: Sequence[Piece]) -> Iterator[Finding]:
 
 
 def _unbalanced(template: Template) -> Iterator[Finding]:
-    # Prompt with completion: a prompt may open a quote that the completion closes.
+    # Prompt and completion together: the completion may close a quote that the prompt opens.
     for text in readings(template):
         problem = _imbalance(text)
         if problem:
@@ -161,7 +161,7 @@ def _imbalance(text: str) -> str | None:
 
 
 def _static_choices(template: Template) -> list[str] | None:
-    """The answer choices where they are the same for every row, else None."""
+    """The answer choices if they are the same for every row, else None."""
     choices = template.answer_choices
     if choices is None or "{{" in choices or "{%" in choices:
         return None
@@ -180,7 +180,7 @@ def _label_words(template: Template, found: Sequence[Piece]) -> Iterator[Finding
 
 
 def _is_one_field(template: Template) -> bool:
-    """Whether the completion is a printed value alone, which may be one of the choices."""
+    """Whether the completion is only a printed value, which may be one of the choices."""
     return any(text.rpartition(SEPARATOR)[2].strip() == VALUE for text in readings(template))
 
 
@@ -190,7 +190,7 @@ def repeated_choices(choices: Sequence[str]) -> Iterator[Finding]:
         yield Finding("empty-choice", "error", f"one of {len(choices)} answer choices is empty")
     repeated = [c for c, count in Counter(choices).items() if c and count > 1]
     if repeated:
-        # Three labels may be told apart by two words on purpose, so this is no error.
+        # Mapping three labels to two words may be intended, so this is not an error.
         message = f"the answer choice {repeated[0]!r} is given twice"
         yield Finding("repeated-choice", "warning", message)
 

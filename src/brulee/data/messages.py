@@ -1,9 +1,9 @@
-"""One turn of a chat: its keys, whether it is learned, how people read it.
+"""One turn of a chat: its keys, whether it is learned, its text for people.
 
     {"role": "assistant", "content": "I look.", "tool_calls": '[{"type": "function", ...}]'}
 
-Every value is text, so that turns of any kind lie in one column: tool calls are JSON, as an OpenAI
-message has them but for `arguments`, which are an object. A key without a value may be null.
+Every value is a string, so that turns of any kind fit in one column. Tool calls are JSON text in
+OpenAI's format, except that `arguments` is an object. A key without a value may be null.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 Message = dict[str, str]
-# The key of a message whose value "0" says that it is read only.
+# The key of a message's loss weight; "0" means that the message is not learned.
 WEIGHT = "weight"
 CALLS, REASONING = "tool_calls", "reasoning_content"
 NAME, CALL_ID = "name", "tool_call_id"
-# What a turn may hold beside its role and its text.
+# The keys that a turn may have in addition to its role and content.
 FURTHER = (REASONING, CALLS, NAME, CALL_ID)
 
 
 def is_learned(message: Mapping[str, str]) -> bool:
-    """Whether a message is an answer that is learned where the answers of its chat are."""
+    """Whether a message is an assistant turn whose loss weight is not 0."""
     return message["role"] == "assistant" and message.get(WEIGHT) != "0"
 
 
 def further(message: Mapping[str, str]) -> Message:
-    """What a turn holds beside its role and its text."""
+    """The non-empty fields of a turn other than its role and content."""
     return {key: message[key] for key in FURTHER if message.get(key)}
 
 
@@ -37,25 +37,25 @@ def calls_of(message: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def said(message: Mapping[str, str]) -> str:
-    """What a turn says, for people and to compare rows: its reasoning, its text, its calls."""
+    """A turn's reasoning, text and calls as one text, for people and to compare rows."""
     calls = [_call(call["function"]) for call in calls_of(message)]
     parts = [message.get(REASONING) or "", message["content"], "\n".join(calls)]
     return "\n\n".join(part.strip() for part in parts if part.strip())
 
 
 def spoken(message: Mapping[str, str]) -> str:
-    """A turn with its speaker."""
+    """A turn's text with its speaker."""
     name = f" {message[NAME]}" if message.get(NAME) else ""
     return f"{message['role']}{name}: {said(message)}"
 
 
 def listed(tools: str) -> str:
-    """The tools of a chat, each on a line with its parameters; "" where there are none."""
+    """The tools of a chat, one per line with its parameters; "" if there are none."""
     return "\n".join(_listed(tool["function"]) for tool in json.loads(tools or "[]"))
 
 
 def as_json(value: Any) -> str:
-    """A value as JSON text, in its own order and characters."""
+    """A value as JSON text; key order is kept and non-ASCII characters are not escaped."""
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -1,4 +1,4 @@
-"""Sample i as a pure function of (seed, i), so that resuming a run stores one integer."""
+"""Sample i as a pure function of (seed, mixture, i), so a checkpoint stores one integer."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PartReport:
-    """What a number of draws will mean for one part.
+    """What a number of draws means for one part.
 
-    `rows` are those in use, `of_rows` those there are; `share` is the stated rate of all draws and
-    `realised` the share of the draws asked about; `token_share` is None where the mean number of
-    tokens was not given.
+    `rows` of `of_rows` rows are in use; `share` is the part's stated share of all draws and
+    `realised` its actual share of these draws; `token_share` is None if the mean number of tokens
+    was not given.
     """
 
     part: str
@@ -41,13 +41,13 @@ class PartReport:
 
 
 class Mixture:
-    """Draw i of one part or many at stated rates, each part's rows in a new order every epoch.
+    """Draws from one or more parts at given rates, reshuffling each part's rows every epoch.
 
-    A `Schedule` says which part draw i belongs to and that it is the k-th of that part; k says the
-    epoch, and the place in the epoch's permutation. So no row comes twice before all rows of its
-    part came once, a draw is a pure function of (seed, mixture, i) that takes constant time, and
-    resuming stores one integer. The order of a part depends on its path, its number of rows and
-    the seed only. `shares` are the stated ones, by path. Raises InputError as `parts.leaves` does.
+    A `Schedule` maps draw i to a part and to k, its index among that part's draws; k determines the
+    epoch and the position in the epoch's permutation. So no row repeats before all rows of its part
+    were drawn, a draw is a pure function of (seed, mixture, i) in constant time, and resuming needs
+    one integer. The order of a part depends only on its path, its number of rows and the seed.
+    `shares` are the stated shares, by path. Raises InputError like `parts.leaves`.
     """
 
     def __init__(self, root: Group, seed: int, period: int = PERIOD) -> None:
@@ -60,21 +60,21 @@ class Mixture:
         self._orders = [_Order(path, part, seed) for path, part, _ in found]
 
     def __len__(self) -> int:
-        """Draws in one epoch: as many as there are rows in use, whichever parts they fall on."""
+        """The number of rows in use, which counts as one epoch whichever parts the draws hit."""
         return sum(map(len, self.parts.values()))
 
     def sample(self, i: int) -> Draw:
-        """Draw i, counted from 0 without end."""
+        """Draw i, from 0; there is no upper limit."""
         if i < 0:
             raise IndexError(f"samples are counted from 0, not {i}")
         part, k = self._schedule.at(i)
         return self._orders[part].draw(k)
 
     def describe(self, samples: int, tokens: Mapping[str, float] | None = None) -> list[PartReport]:
-        """What the first `samples` draws hold, part by part; nothing is drawn to know it.
+        """The composition of the first `samples` draws by part, computed without drawing.
 
-        `tokens` is the mean number of tokens of a sample, for every part. Raises ValueError for
-        fewer samples than one.
+        `tokens` is each part's mean number of tokens per sample. Raises ValueError if `samples` is
+        less than 1.
         """
         if samples < 1:
             raise ValueError(f"a description needs at least one sample, not {samples}")

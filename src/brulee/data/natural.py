@@ -1,4 +1,4 @@
-"""Natural Instructions: a definition with many instances, made into one row per instance.
+"""Natural Instructions: expands a task's definition and instances to one row per instance.
 
 Schema: Wang et al. 2022 (arXiv:2204.07705), github.com/allenai/natural-instructions.
 """
@@ -17,9 +17,9 @@ JINJA = f"{{{{ definition }}}}\n\n{{{{ input }}}} {SEPARATOR} {{{{ output }}}}"
 
 
 def expand(rows: Rows, limit: int | None = None) -> Rows:
-    """A row per instance, of the first `limit` of each task.
+    """One row per instance, for the first `limit` instances of each task.
 
-    Its columns are id, definition, input, output (the first answer) and references (the others).
+    The columns are id, definition, input, output (the first answer) and references (the others).
     Raises InputError naming the task and the instance that lacks its input or an output.
     """
     split_of = {i: name for name, indices in rows.published.items() for i in indices}

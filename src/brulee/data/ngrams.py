@@ -1,6 +1,7 @@
-"""Runs of words in a set of texts, indexed by hash so that other texts can be looked up in it.
+"""An index of the n-grams of words in a set of texts, by hash.
 
-Shape legend: `T` words of all texts end to end, a boundary after each; `D` texts; `G` n-grams.
+Shape legend: `T` words of all texts, concatenated with a boundary after each; `D` texts; `G`
+n-grams.
 """
 
 from __future__ import annotations
@@ -29,44 +30,44 @@ _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts as word numbers (T,) end to end, where each (D,) begins, the row each belongs to."""
+    """Concatenated texts as word numbers (T,), with the start (D,) and the row (D,) of each."""
 
     words: Words
     starts: Ints
     owners: Ints
 
     def text_of(self, positions: Ints) -> Ints:
-        """The text in which each position lies."""
+        """The text of each position."""
         return np.searchsorted(self.starts, positions, side="right") - 1
 
     def owner_of(self, positions: Ints) -> Ints:
-        """The row in which each position lies."""
+        """The row of each position."""
         return self.owners[self.text_of(positions)]
 
     def without(self, masked_T: NDArray[np.bool_]) -> Texts:
-        """The same texts in the same places with some words made boundaries."""
+        """The same texts at the same positions, with the masked words replaced by boundaries."""
         kept_T = np.where(masked_T, np.uint32(BOUNDARY), self.words)
         return Texts(kept_T, self.starts, self.owners)
 
     def segments(self) -> tuple[Ints, Ints]:
-        """Where the runs of words between boundaries begin, and how long they are."""
+        """The starts and lengths of the runs of words between boundaries."""
         solid = np.concatenate([[False], self.words != BOUNDARY, [False]])
         edges = np.flatnonzero(solid[1:] != solid[:-1])
         return edges[::2], edges[1::2] - edges[::2]
 
 
 class Vocabulary:
-    """Word to number: two words have one number if and only if they are equal."""
+    """Maps words to numbers: two words have the same number if and only if they are equal."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = defaultdict(count(_FIRST).__next__)
 
     def learn(self, texts: Iterable[tuple[int, str]]) -> Texts:
-        """Texts, each given with its row, whose new words get numbers."""
+        """Convert (row, text) pairs; new words get new numbers."""
         return self._texts(texts, lambda found: map(self._numbers.__getitem__, found))
 
     def read(self, texts: Iterable[tuple[int, str]]) -> Texts:
-        """Texts whose new words all get one number, which no learned text holds."""
+        """Convert (row, text) pairs; new words all get one number, which no learned text has."""
         return self._texts(texts, lambda found: map(self._numbers.get, found, repeat(_UNSEEN)))
 
     @staticmethod
@@ -85,11 +86,11 @@ class Vocabulary:
 
 
 class Grams:
-    """The n-grams at some positions of `words_T`: sorted hashes, and where each stands.
+    """The n-grams at some positions of `words_T`: sorted hashes and their positions.
 
-    A hash only proposes: the words themselves are compared, so that a collision is never a match.
-    `repeats` says of each entry, in order of hash then position, whether it is the n-gram of the
-    entry before it.
+    After a hash lookup the words themselves are compared, so a collision is never a match.
+    `repeats` (G,) says for each entry, in order of hash then position, whether it is the same
+    n-gram as the entry before it.
     """
 
     def __init__(self, words_T: Words, size: int, positions: Ints) -> None:
@@ -101,11 +102,11 @@ class Grams:
 
     @property
     def at(self) -> Ints:
-        """Where each entry stands."""
+        """The position of each entry."""
         return self._at.astype(np.int64)
 
     def firsts(self) -> Grams:
-        """Without repeats: twelve bytes a distinct n-gram, enough for `find`."""
+        """The index without repeats: 12 bytes per distinct n-gram, enough for `find`."""
         kept = object.__new__(Grams)
         kept.words_T, kept.size = self.words_T, self.size
         kept._hashes, kept._at = self._hashes[~self.repeats], self._at[~self.repeats]
@@ -116,7 +117,7 @@ class Grams:
         return len(self._at)
 
     def find(self, words_T: Words, positions: Ints) -> Ints:
-        """Where the n-gram at each position first stands in the indexed words; -1 for nowhere."""
+        """The first indexed position of the n-gram at each position; -1 if it is not indexed."""
         hashes = _hashes(words_T, self.size, positions)
         found = np.full(len(positions), -1, dtype=np.int64)
         entry = np.searchsorted(self._hashes, hashes)
@@ -133,7 +134,7 @@ class Grams:
         return found
 
     def all(self, words_T: Words, position: int) -> Ints:
-        """Every place of the n-gram at one position, unless repeats were left out."""
+        """All indexed positions of the n-gram at one position, unless repeats were left out."""
         at = np.array([position])
         low, high = (
             int(np.searchsorted(self._hashes, _hashes(words_T, self.size, at)[0], side=side))
@@ -143,7 +144,7 @@ class Grams:
         return places[_equal(words_T, np.repeat(at, len(places)), self.words_T, places, self.size)]
 
     def _same_as_before(self) -> NDArray[np.bool_]:
-        """Whether each entry, in order of hash, is the n-gram of the entry before it."""
+        """Whether each entry, in order of hash, is the same n-gram as the entry before it."""
         same = np.zeros(len(self._at), dtype=np.bool_)
         pairs = np.flatnonzero(self._hashes[1:] == self._hashes[:-1]) + 1
         now, before = self._at[pairs].astype(np.int64), self._at[pairs - 1].astype(np.int64)
@@ -152,7 +153,7 @@ class Grams:
 
 
 def windows(words_T: Words, size: int) -> Ints:
-    """Where a run of `size` words begins that crosses no boundary."""
+    """The start positions of all runs of `size` words that do not cross a boundary."""
     if len(words_T) < size:
         return np.empty(0, dtype=np.int64)
     boundaries = np.concatenate([[0], np.cumsum(words_T == BOUNDARY, dtype=np.int64)])
@@ -160,14 +161,14 @@ def windows(words_T: Words, size: int) -> Ints:
 
 
 def covered(length: int, positions: Ints, size: int) -> NDArray[np.bool_]:
-    """Which of so many places lie inside a run of `size` that begins at one of the positions."""
+    """Which of `length` positions are inside a run of `size` that starts at one of `positions`."""
     begun = np.bincount(positions, minlength=length + 1)
     ended = np.bincount(positions + size, minlength=length + 1)
     return np.cumsum(begun - ended)[:length] > 0
 
 
 def _hashes(words_T: Words, size: int, positions: Ints) -> Hashes:
-    """A polynomial over scattered word numbers, modulo 2**64."""
+    """A polynomial hash of scattered word numbers, modulo 2**64."""
     hashes = np.zeros(len(positions), dtype=np.uint64)
     every_T = _scatter(words_T) if len(positions) * size > len(words_T) else None
     for offset in range(size):

@@ -1,4 +1,4 @@
-"""Where test texts run along training texts: shares covered, longest spans.
+"""Overlap of test texts with training texts: words covered, longest spans.
 
 Shape legend: `T` words of the test texts, `I` items (test rows).
 """
@@ -16,14 +16,14 @@ from brulee.data.ngrams import BOUNDARY, Grams, Ints, Texts, Words, covered, win
 
 
 class Hits(NamedTuple):
-    """Test positions whose n-gram stands in the training texts, and where it first does."""
+    """Test positions whose n-gram is in the training texts, and its first position there."""
 
     tested: Ints
     trained: Ints
 
 
 class Span(NamedTuple):
-    """A run of words that both texts hold: where it begins in each, and its length."""
+    """A run of words in both texts: its start in each, and its length."""
 
     tested: int
     trained: int
@@ -31,7 +31,7 @@ class Span(NamedTuple):
 
 
 class Overlap:
-    """Test texts, of so many items, beside the training texts that their words were read with."""
+    """Compares the test texts of `items` items with training texts of the same vocabulary."""
 
     def __init__(self, trained: Texts, tested: Texts, items: int) -> None:
         self.trained, self.tested, self.items = trained, tested, items
@@ -39,11 +39,11 @@ class Overlap:
         self._owners_T = np.repeat(tested.owners, ends - tested.starts)
 
     def count(self, words_T: NDArray[np.bool_]) -> Ints:
-        """How many of the marked words each item has: (I,)."""
+        """The number of marked words in each item: (I,)."""
         return np.bincount(self._owners_T[words_T], minlength=self.items)
 
     def hits(self, grams: Grams) -> Hits:
-        """The n-grams of the test texts that stand in the training texts."""
+        """The n-grams of the test texts that are in the training texts."""
         positions = windows(self.tested.words, grams.size)
         found = grams.find(self.tested.words, positions)
         return Hits(positions[found >= 0], found[found >= 0])
@@ -53,13 +53,13 @@ class Overlap:
         return {int(item) for item in np.unique(self._owners_T[hits.tested])}
 
     def covered(self, hits: Hits, size: int) -> Ints:
-        """How many words of each item lie inside a hit of that size: (I,)."""
+        """The number of words of each item that are inside a hit of that size: (I,)."""
         return self.count(covered(len(self.tested.words), hits.tested, size))
 
     def whole(self, short: Mapping[int, Grams]) -> dict[int, Span]:
-        """The items that consist of short texts, all of them texts of one training row.
+        """The items of only short texts that are all texts of the same training row.
 
-        `short` are the short training texts by length. The span given is the longest text.
+        `short` are the short training texts by length. The span is the longest text.
         """
         starts, lengths = self.tested.segments()
         owners = self.tested.owner_of(starts)
@@ -86,7 +86,7 @@ class Overlap:
         return Span(start, int(places[0]), length) if len(places) else None
 
     def spans(self, hits: Iterable[Hits]) -> dict[int, Span]:
-        """The longest run of each item that its hits extend to."""
+        """The longest run of each item with hits, extended in both directions."""
         longest: dict[int, Span] = {}
         for found in hits:
             runs = _run_starts(found)
@@ -108,24 +108,24 @@ class Overlap:
 
 
 def _run_starts(hits: Hits) -> Hits:
-    """Of hits that follow each other in both texts, the first."""
+    """The first of each run of hits that are consecutive in both texts."""
     goes_on = (np.diff(hits.tested, prepend=-2) == 1) & (np.diff(hits.trained, prepend=-2) == 1)
     return Hits(hits.tested[~goes_on], hits.trained[~goes_on])
 
 
 def _back(words_T: Words, positions: Ints) -> Ints:
-    """Words before each position, back to its boundary."""
+    """The number of words before each position, back to the boundary."""
     edges = np.concatenate([[-1], np.flatnonzero(words_T == BOUNDARY)])
     return np.asarray(positions - edges[np.searchsorted(edges, positions) - 1] - 1)
 
 
 def _ahead(words_T: Words, positions: Ints) -> Ints:
-    """Words from each position on, up to the next boundary."""
+    """The number of words from each position to the next boundary."""
     edges = np.append(np.flatnonzero(words_T == BOUNDARY), len(words_T))
     return np.asarray(edges[np.searchsorted(edges, positions)] - positions)
 
 
 def _agree(a_T: Words, b_T: Words) -> int:
-    """How many words are the same from the beginning on."""
+    """The length of the common prefix."""
     differs = np.flatnonzero(a_T != b_T)
     return int(differs[0]) if len(differs) else len(a_T)

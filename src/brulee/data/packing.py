@@ -1,7 +1,7 @@
-"""Tools and their calls as JSON text, since an Arrow column has one type.
+"""Stores tools and tool calls as JSON text, since an Arrow column has one type.
 
-The arguments of two calls have different keys. In one column every call would have the keys of all,
-null where it has none, and a number beside a text would be no column at all.
+The arguments of calls differ in their keys. As Arrow structs, every call would have the keys of all
+calls, padded with nulls, and an argument with numbers and strings would have no type at all.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ TOOLS, FUNCTION_CALL = "tools", "function_call"
 
 
 def packed(records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """The records with the tools of their chats, and the calls in these, as JSON text.
+    """The records with tools and the tool calls in chats as JSON text.
 
-    Records without chats (lists of turns with a role) stay as they are.
+    Records without chats (lists of turns with a role) are returned unchanged.
     """
     chats = {name for record in records for name, value in record.items() if _is_chat(value)}
     if not chats:

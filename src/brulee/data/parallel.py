@@ -1,4 +1,4 @@
-"""Text files side by side, where line i of one belongs to line i of the others.
+"""Parallel text files, in which line i of one corresponds to line i of the others.
 
 fra-eng.{fra,eng} is the files fra-eng.fra and fra-eng.eng, with the columns `fra` and `eng`.
 """
@@ -18,14 +18,14 @@ _BRACES = re.compile(r"([^{}]*)\{([^{},]+(?:,[^{},]+)+)\}([^{}]*)")
 
 
 def is_parallel(name: str) -> bool:
-    """Whether a name holds words in braces: `corpus.{fra,eng}`."""
+    """Whether a name has a list of words in braces: `corpus.{fra,eng}`."""
     return _BRACES.fullmatch(name) is not None
 
 
 def open_parallel(name: str, resolve: Callable[[str], Path], limit: int | None = None) -> Found:
-    """A row per line, with one column per word in the braces.
+    """One row per line, with one column per word in the braces.
 
-    Raises InputError naming a file that is missing, is no UTF-8 text, or has another number of
+    Raises InputError naming a file that is missing, is not UTF-8 text, or has a different number of
     lines than the first.
     """
     files = _files(name)

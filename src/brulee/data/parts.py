@@ -12,10 +12,11 @@ from brulee.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One task of a mixture: its rows, how many templates phrase them, its weight if it has one.
+    """One task of a mixture: its rows, its number of templates, its weight if any.
 
-    `row_cap` uses only that many of the rows, a pseudo-random choice that depends on the name alone
-    and holds the choice of every smaller cap; `Rates.rate_cap` is the other cap.
+    `row_cap` limits the rows in use to a pseudo-random subset, which depends only on the path and
+    the number of rows and contains the subset of every smaller cap. `Rates.rate_cap` limits the
+    rate instead.
     """
 
     name: str
@@ -25,13 +26,13 @@ class Part:
     row_cap: int | None = None
 
     def __len__(self) -> int:
-        """The rows in use."""
+        """The number of rows in use."""
         return len(self.rows) if self.row_cap is None else min(len(self.rows), self.row_cap)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Parts and groups that share what the group is given; its rows are those of all members."""
+    """Parts and groups that divide the group's share; its rows are those of all members."""
 
     name: str
     members: Sequence[Part | Group]
@@ -39,15 +40,15 @@ class Group:
     weight: float | None = None
 
     def __len__(self) -> int:
-        """The rows in use."""
+        """The number of rows in use."""
         return sum(map(len, self.members))
 
 
 def leaves(group: Group) -> Iterator[tuple[str, Part, float]]:
-    """Path ("flan/rte"), part and share of all draws of every part in `group`.
+    """The path ("flan/rte"), part and share of all draws for every part in `group`.
 
-    Shares of nested groups multiply. Raises InputError for a group without members, a name that
-    comes twice or holds a slash, a part without rows or templates, and what `Rates` refuses.
+    Shares of nested groups multiply. Raises InputError for a group without members, a name that is
+    repeated or contains a slash, a part without rows or templates, and rates that `Rates` rejects.
     """
     _check_group(group, group.name)
     yield from _leaves(group, group.name, "", 1.0)

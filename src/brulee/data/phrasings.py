@@ -1,8 +1,8 @@
-"""The phrasings under which a test row is scored, where that is more than one.
+"""The phrasings that a test row is scored under, if there are several.
 
-What differs between two phrasings' scores is to be the phrasing and nothing else. So they ask one
-question of the same rows: inverted templates ask another, those that give their reasons are
-answered otherwise, and one that applies to some of the rows only is scored on others.
+Scores of two phrasings must differ only by the phrasing. So all must pose the same task on the same
+rows: inverted templates pose another task, templates with a rationale have different answers, and
+a template that applies to only some rows would be scored on different ones.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from brulee.data.template import Rendered, Template
 
 
 def alike(templates: Sequence[Template], first: Template) -> tuple[Template, ...]:
-    """Those that ask what the first asks, with reasons before the answer if it has them."""
+    """The templates that pose the same task as `first`, all with or all without a rationale."""
     return tuple(t for t in templates if _kind(t) == _kind(first))
 
 
 def wording(templates: Sequence[Template], shots: int = 0, every: bool = True) -> str:
-    """The sha256 of the texts that rows are asked in, and of how many examples stand before them.
+    """The sha256 of the templates' texts and the number of few-shot examples.
 
-    Templates that `every` row is asked in may come in any order; otherwise which row has which one
-    depends on it.
+    If `every` row is scored under all templates, their order does not matter; otherwise it decides
+    which row gets which template.
     """
     texts = [template.digest for template in templates]
     parts = [str(shots), *(sorted(texts) if every else texts)]
@@ -39,9 +39,9 @@ def _kind(template: Template) -> tuple[bool, bool]:
 
 @dataclass(frozen=True)
 class Phrasing:
-    """A template that applies to every row that is scored, and the labels that all of them have.
+    """A template that applies to every scored row, and the labels that all rows share.
 
-    `labels` is None where the rows' answer choices differ, or there are none.
+    `labels` is None if the rows' answer choices differ, or there are none.
     """
 
     template: Template
@@ -50,7 +50,7 @@ class Phrasing:
 
 @dataclass(frozen=True)
 class Phrased:
-    """Rows, the phrasings that apply to all of them, and to how many each of the others does."""
+    """Rows, the phrasings that apply to all of them, and the row counts of the other templates."""
 
     rows: tuple[int, ...]
     phrasings: tuple[Phrasing, ...]
@@ -60,7 +60,7 @@ class Phrased:
 def phrased(
     task: Task, rows: Sequence[int], templates: Sequence[Template], limit: int | None
 ) -> Phrased:
-    """The first `limit` rows to which the first template applies, and all that apply to them.
+    """The first `limit` rows that the first template applies to, and all templates that apply.
 
     Raises InputError naming a row that cannot be rendered.
     """
@@ -85,7 +85,7 @@ def phrased(
 
 
 def _applied(task: Task, row: int, values: dict[str, Any], template: Template) -> Rendered | None:
-    """A row as a template phrases it; None where there is nothing to read or to answer."""
+    """A row rendered by a template; None if the prompt or the completion is empty."""
     rendered = render(task.rows, row, values, template)
     return rendered if rendered is not None and rendered.completion else None
 

@@ -1,9 +1,9 @@
-"""Plain texts that are too long for one document, divided into pieces that are a document each.
+"""Divides plain texts that are too long for one document into pieces, each a document.
 
-Pieces join up to the text: nothing is lost at a cut, and nothing stands in two of them. A cut is
-made where a paragraph, a line or a word ends within the last quarter of what would fit, in this
-order of choice, and else after the last token that fits. A piece that goes on in the next is not
-followed by the end of text, which the last one is. Blank pieces are left out.
+The pieces concatenate to the text, without loss or overlap. A cut is made at the end of a
+paragraph, else of a line, else of a word, within the last quarter of what would fit, and otherwise
+after the last token that fits. Only the last piece of a text ends with EOS. Blank pieces are
+dropped.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from brulee.data.template import GOES_ON, TEXT, Rendered
 from brulee.errors import InputError
 from brulee.progress import bar
 
-_TOGETHER: Final = 256  # texts counted in one call of the tokenizer
-_LONG: Final = 20  # characters of a token, past which hardly any text fits
-# What ends before a cut, or begins after it: the word after a space is one token with it.
+_TOGETHER: Final = 256  # texts per call of the tokenizer
+_LONG: Final = 20  # characters per token, beyond which hardly any text fits
+# Where to cut. A space stays with the word after it, as they form one token.
 _ENDS: Final = (re.compile(r"\n[ \t]*\n+"), re.compile(r"\n"), re.compile(r"(?=\s)"))
 
 
 def divide(corpus: Corpus, encoder: Encoder) -> Corpus:
     """The corpus with every plain text in pieces of at most `encoder.max_length` tokens.
 
-    The ids that a method puts before every document are among them. Raises InputError naming the
-    task for an encoder-decoder, which reads a prompt, and where there is no room for text.
+    These include the prefix ids of the method. Raises InputError naming the task for an
+    encoder-decoder, which needs a prompt, and InputError if there is no room for text.
     """
     if not any(task.plain for task in corpus.tasks.values()):
         return corpus
@@ -46,11 +46,11 @@ def divide(corpus: Corpus, encoder: Encoder) -> Corpus:
 def pieces(
     text: str, starts: Sequence[int], count: Callable[[str], int], most: int, frame: int
 ) -> list[str]:
-    """The pieces of a text, each of at most `most` tokens together with the `frame` round it.
+    """The pieces of a text, each of at most `most` tokens including `frame` tokens around it.
 
-    `starts` are the characters that the text's tokens begin at; `count` gives the tokens of a piece
-    with its frame, which may be others by itself than within the text; it is not asked for a blank
-    one, which is no document. Raises ValueError where not one token fits.
+    `starts` are the character offsets of the text's tokens; `count` returns the number of tokens of
+    a piece with its frame, as a piece may be tokenised differently alone than within the text. It
+    is not called for blank pieces. Raises ValueError if not even one token fits.
     """
     found, at = [], 0
     while at < len(text):
@@ -122,7 +122,7 @@ def _divided(path: str, task: Task, encoder: Encoder) -> Task:
 
 
 def _texts(path: str, task: Task, encoder: Encoder) -> list[list[str]]:
-    """The pieces of every row's text; those of a row that is in no split are not looked at."""
+    """The pieces of every row's text; rows in no split are not divided."""
     used = sorted({*task.train, *task.validation, *task.test})
     texts: list[list[str]] = [[""] for _ in range(len(task.rows))]
     most = encoder.max_length - len(encoder.prefix_ids)
@@ -130,7 +130,7 @@ def _texts(path: str, task: Task, encoder: Encoder) -> list[list[str]]:
         for start in range(0, len(used), _TOGETHER):
             part = used[start : start + _TOGETHER]
             whole = {row: one[TEXT] for row, one in zip(part, task.rows.some(part), strict=True)}
-            # What is sure to be long, or as good as, need not be counted first.
+            # Texts that are almost certainly too long need not be counted first.
             counted = [row for row, text in whole.items() if len(text) < _LONG * most]
             tokens = _count(encoder, [whole[row] for row in counted])
             fits = {row for row, n in zip(counted, tokens, strict=True) if n <= most}
@@ -155,6 +155,6 @@ def _of_long(text: str, encoder: Encoder, most: int) -> list[str]:
 
 
 def _count(encoder: Encoder, texts: Sequence[str]) -> list[int]:
-    """The tokens of each text as a document, without what a method puts before it."""
+    """The number of tokens of each text as a document, without the method's prefix ids."""
     shown = [Rendered("", text, None, plain=True) for text in texts]
     return [len(one.ids) - len(encoder.prefix_ids) for one in encoder.encode_all(shown)]

@@ -14,14 +14,14 @@ Kind = Literal["proportional", "equal", "weights"]
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The rule that turns numbers of rows, or weights, into rates.
+    """The rule that turns row counts or weights into rates.
 
     `proportional` follows T5 (Raffel et al. 2020, section 3.5.2; SeqIO's
-    `mixing_rate_num_examples`): rows x `scale`, then at most `rate_cap`, then to the power
-    1 / `temperature`. A rate cap bounds how often a member is drawn and leaves all its rows in
-    use; the cap on rows is `Part.row_cap`. `equal` gives every member 1, `weights` what it says.
-    Raises InputError for an unknown kind, a number that is not positive, a temperature under 1,
-    and a number that the kind would not use.
+    `mixing_rate_num_examples`): (min(rows x `scale`, `rate_cap`)) ** (1 / `temperature`). The rate
+    cap limits how often a member is drawn, but keeps all its rows in use; `Part.row_cap` limits the
+    rows. `equal` gives every member the rate 1, `weights` its weight. Raises InputError for an
+    unknown kind, a number that is not positive, a temperature under 1, and an option that the kind
+    does not use.
     """
 
     kind: Kind = "proportional"
@@ -51,7 +51,7 @@ class Rates:
     def of(
         self, where: str, rows: Mapping[str, int], weights: Mapping[str, float | None]
     ) -> list[float]:
-        """One rate a member, in the order of `rows`; `weights` has the same names.
+        """One rate per member, in the order of `rows`; `weights` has the same names.
 
         Raises InputError, naming the member in `where`, for a weight that is missing, unused or
         not a positive number.
@@ -79,7 +79,7 @@ class Rates:
 
 
 def shares(rates: Sequence[float]) -> list[float]:
-    """Rates divided by their sum, which is an InputError where it is past every number."""
+    """Rates divided by their sum; InputError if the sum overflows."""
     try:
         total = math.fsum(rates)
     except OverflowError:
@@ -88,7 +88,7 @@ def shares(rates: Sequence[float]) -> list[float]:
 
 
 def check_positive(what: str, number: float) -> None:
-    """InputError unless `number` is finite and greater than 0."""
+    """Raise InputError unless `number` is finite and greater than 0."""
     if not (math.isfinite(number) and number > 0):
         raise InputError(f"{what} is {number}; give a number greater than 0.")
 

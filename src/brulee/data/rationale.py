@@ -1,4 +1,4 @@
-"""The templates of a family whose completion has its reasoning before the answer, or the others."""
+"""Selects the templates of a family with, or without, reasoning before the answer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Rationale = Literal["any", "with", "without"]
 
 
 def select(templates: TemplateSet, rationale: Rationale) -> TemplateSet:
-    """The templates that reason before they answer ("with"), those that only answer ("without").
+    """The templates with reasoning before the answer ("with"), or with an answer only ("without").
 
-    A template's metadata says which it is. Inverted templates are in neither: they answer something
-    else, so that scores with and without reasoning could not be compared. "any" keeps the set as it
-    is. Raises InputError saying what there is where none is left.
+    This is read from their metadata. Inverted templates are in neither set: they pose another task,
+    so scores with and without reasoning would not be comparable. "any" returns the set unchanged.
+    Raises InputError with the counts of each kind if none is left.
     """
     if rationale == "any":
         return templates

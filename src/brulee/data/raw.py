@@ -1,4 +1,4 @@
-"""A file's bytes before they are read as rows, with the rows that come of it."""
+"""The bytes of a file before they are parsed as rows, and the result of parsing them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHUNK = 65_536
 
 @dataclass(frozen=True)
 class Piece:
-    """The rows of one file; `lines` is None where rows are counted (arrays, parquet, Arrow)."""
+    """The rows of one file; `lines` is None if rows have no lines (JSON arrays, Parquet, Arrow)."""
 
     table: pa.Table
     lines: list[int] | None
@@ -30,9 +30,9 @@ class Piece:
 
 @dataclass(frozen=True)
 class Raw:
-    """What a file holds once unpacked, under the name that messages call it by.
+    """The decompressed content of a file, with its name in messages.
 
-    A large file need not be held: it is read a line at a time by `opened`, or whole as `data`.
+    A large file can be read line by line with `opened`, or whole as `data`.
     """
 
     label: str
@@ -41,14 +41,14 @@ class Raw:
 
     @functools.cached_property
     def data(self) -> bytes:
-        """All of it. Raises InputError for a file that may not be read or is not whole."""
+        """The whole content. Raises InputError if the file cannot be read or decompressed."""
         with self._file() as file:
             data = file.read()
         return (self.unpack(self.label, data) if self.unpack and data else data).removeprefix(_BOM)
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
-        """It as a file that begins after a byte order mark. Raises InputError as `data`."""
+        """The content as a binary file, without any BOM. Raises InputError like `data`."""
         if self.unpack:
             yield io.BytesIO(self.data)
             return
@@ -58,13 +58,13 @@ class Raw:
 
     @property
     def blank(self) -> bool:
-        """Whether it holds nothing but white space. Raises InputError as `data`."""
+        """Whether the content is only white space. Raises InputError like `data`."""
         with self.opened() as file:
             return all(map(bytes.isspace, iter(lambda: file.read(_CHUNK), b"")))
 
     @property
     def megabytes(self) -> float:
-        """How much there is to read."""
+        """The number of megabytes to read."""
         return (len(self.data) if self.unpack else self.path.stat().st_size) / 1e6
 
     def _file(self) -> BinaryIO:
@@ -74,11 +74,11 @@ class Raw:
             self.fail("no permission to read the file.")
 
     def fail(self, problem: str, line: int | None = None) -> NoReturn:
-        """Raise an InputError that names the file, with the line where it is known."""
+        """Raise an InputError that names the file, and the line if it is known."""
         raise InputError(f"{self.label}{f', line {line}' if line else ''}: {problem}")
 
     def text(self) -> str:
-        """The whole file as text; a byte that is not UTF-8 is an InputError naming its line."""
+        """The whole file as text; InputError naming the line of a byte that is not UTF-8."""
         try:
             return self.data.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -87,7 +87,7 @@ class Raw:
 
 
 def not_utf8(data: bytes, at: int) -> str:
-    """What to say of a byte that is not UTF-8 text, with the likely encoding of the file."""
+    """The error message for a byte that is not UTF-8, with the likely encoding of the file."""
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     likely = "UTF-16" if wide else "WINDOWS-1252"
     return (
@@ -97,7 +97,7 @@ def not_utf8(data: bytes, at: int) -> str:
 
 
 def repeated_key(pairs: Sequence[tuple[str, Any]]) -> str | None:
-    """The first key that a JSON object gives again, whose earlier value Python would drop."""
+    """The first duplicate key of a JSON object, of which Python would drop the earlier value."""
     seen: set[str] = set()
     for key, _ in pairs:
         if key in seen:
@@ -107,5 +107,5 @@ def repeated_key(pairs: Sequence[tuple[str, Any]]) -> str | None:
 
 
 def no_number(constant: str) -> NoReturn:
-    """Refuse NaN and the infinities, which Python would read. Raises ValueError."""
+    """Reject NaN and the infinities, which Python would accept. Raises ValueError."""
     raise ValueError(f"{constant} is no JSON number")

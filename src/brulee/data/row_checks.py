@@ -1,4 +1,4 @@
-"""What a row must have before it is trained on or scored."""
+"""Checks of rows before they are trained on or scored."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from brulee.data.templates import TemplateSet
 from brulee.errors import InputError, nearest
 from brulee.progress import bar
 
-# Past this share of rows without a completion, the data is taken to be wrong rather than untidy.
+# A larger share of rows without a completion means that the data is wrong.
 MOST_EMPTY = 0.05
 
 
 @dataclass(frozen=True)
 class Usable:
-    """The rows to train on and to score, how many are not by reason, and the answer choices.
+    """The rows to train on and to score, the counts of dropped rows by reason, and the labels.
 
-    `labels` is None unless every row has the same choices.
+    `labels` are the answer choices, None unless every row has the same ones.
     """
 
     rows: frozenset[int]
@@ -29,9 +29,9 @@ class Usable:
 
 
 def usable_rows(rows: Rows, templates: TemplateSet) -> Usable:
-    """Render every row under the first template, and see that none lacks what a template prints.
+    """Render every row under the first template, and check the columns all templates print.
 
-    Raises InputError naming the row of a missing column or label, and where more than 5% of the
+    Raises InputError naming the row with a missing column or label, and if more than 5% of the
     completions are empty.
     """
     template = templates.templates[0]
@@ -66,7 +66,7 @@ def usable_rows(rows: Rows, templates: TemplateSet) -> Usable:
 
 
 def require_columns(rows: Rows, templates: TemplateSet) -> None:
-    """InputError, with the nearest name, for a column that a template needs and no row has."""
+    """Raise InputError, with the nearest name, if a column that a template needs is missing."""
     present = {name for column in rows.columns for name in (column, column.replace("-", "_"))}
     for template in templates:
         missing = sorted(template.required - present)
@@ -80,7 +80,7 @@ def require_columns(rows: Rows, templates: TemplateSet) -> None:
 
 
 def render(rows: Rows, i: int, values: dict[str, Any], template: Template) -> Rendered | None:
-    """A row as a template phrases it; InputError naming the row."""
+    """Render a row under a template; InputError naming the row."""
     try:
         return template.render(values, "")
     except InputError as error:
@@ -88,7 +88,7 @@ def render(rows: Rows, i: int, values: dict[str, Any], template: Template) -> Re
 
 
 def _require(rows: Rows, i: int, values: dict[str, Any], template: Template) -> None:
-    """Refuse a row that lacks what the template prints; a null would train on nothing, unseen."""
+    """Reject a row that lacks what the template prints: a null would silently render as nothing."""
     if not any(_is_missing(values.get(column)) for column in template.required):
         return
     filled = {name.replace("-", "_") for name, value in values.items() if not _is_missing(value)}
@@ -104,5 +104,5 @@ def _require(rows: Rows, i: int, values: dict[str, Any], template: Template) -> 
 
 
 def _is_missing(value: Any) -> bool:
-    """Null, or what tables of numbers have instead; it would be learned as the word "nan"."""
+    """Whether a value is null, or NaN, which would be learned as the word "nan"."""
     return value is None or (isinstance(value, float) and math.isnan(value))

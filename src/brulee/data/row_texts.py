@@ -1,8 +1,8 @@
-"""The texts of rows as they say something about the row: no labels, no ids.
+"""The texts of rows without labels and ids, for comparing rows.
 
-A label column is one of short values that repeat; label words are its values, and the answer
-choices of a task. In lists and objects every path is a column of its own, so that the roles of a
-chat are labels and what is said is text.
+A label column has short values that repeat; label words are its values and the answer choices of a
+task. In lists and objects every path counts as a column, so that in chats the roles are labels and
+the contents are texts.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from brulee.data.rows import Rows
 from brulee.data.words import words
 from brulee.errors import InputError
 
-# A value with so many words is a text, however often it repeats.
+# A value with at least this many words is a text, however often it repeats.
 _LABEL_WORDS: Final = 8
 _ID_NAMES: Final = frozenset({"id", "uuid", "idx", "index", "guid"})
 
 
 @dataclass(frozen=True)
 class RowTexts:
-    """The texts of some rows of a source; `indices` are the rows, in the order asked for."""
+    """The texts of some rows of a source; `indices` are the rows, in the requested order."""
 
     name: str
     rows: Rows
@@ -37,32 +37,32 @@ class RowTexts:
 
     @functools.cached_property
     def label_words(self) -> frozenset[str]:
-        """The task's label words, and whatever stands in a label column."""
+        """The task's label words, and the values of all label columns."""
         found = _label_columns(self._leaves(range(len(self.rows)))).values()
         return self.labels.union(*(map(_plain, values) for values in found))
 
     def texts(self, labels: Collection[str] = ()) -> Iterator[tuple[int, str]]:
-        """Each text with the number of its row among `indices`; `labels` are left out as well."""
+        """Yield each text with its row's number in `indices`; `labels` are skipped as well."""
         skipped = self.label_words.union(labels)
         longest = max(map(len, skipped), default=0)
         for number, _, text in self._leaves(self.indices):
-            # A far longer text is no label: comparing would read every text twice.
+            # Skip the comparison for much longer texts, as it would tokenise every text again.
             if len(text) > 2 * longest or _plain(text) not in skipped:
                 yield number, text
 
     def joined(self) -> list[str]:
-        """The texts of each row as one, a line each."""
+        """The texts of each row joined by line breaks."""
         texts: list[list[str]] = [[] for _ in self.indices]
         for number, text in self.texts():
             texts[number].append(text)
         return ["\n".join(of_row) for of_row in texts]
 
     def place(self, number: int) -> str:
-        """Where a row stands, by its number among `indices`."""
+        """The location of a row, by its number in `indices`."""
         return self.rows.place(self.indices[number])
 
     def _leaves(self, indices: Iterable[int]) -> Iterator[tuple[int, str, str]]:
-        """Every text of those rows: the number of its row, the path to it, itself."""
+        """Yield every text of the rows, with the number of its row and its path."""
         values = [self.rows.column(column) for column in self.columns]
         for number, i in enumerate(indices):
             for column, of_column in zip(self.columns, values, strict=True):
@@ -79,8 +79,8 @@ def row_texts(
 ) -> RowTexts:
     """The texts of some rows (default: all) in some columns (default: all but ids).
 
-    A column `a-b` may be asked for as `a_b`. `labels` are label words. Raises InputError where no
-    row or no column is left.
+    A column `a-b` may be given as `a_b`. `labels` are label words. Raises InputError if no row or
+    no column is left.
     """
     indices = range(len(rows)) if indices is None else indices
     if not indices:
@@ -107,7 +107,7 @@ def _is_id(column: str) -> bool:
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Every text in a value, with the path to it; places in a list are one path."""
+    """Yield every text in a value with its path; the items of a list share a path."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, list):
@@ -119,7 +119,7 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _label_columns(leaves: Iterable[tuple[int, str, str]]) -> dict[str, set[str]]:
-    """Paths whose values are all short and half as many as their places or fewer; their values."""
+    """The paths whose values are all short and on average repeated, with their distinct values."""
     long: set[str] = set()
     distinct: dict[str, set[str]] = {}
     places: Counter[str] = Counter()

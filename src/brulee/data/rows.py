@@ -1,4 +1,4 @@
-"""Rows: an Arrow table that knows where each of its rows came from."""
+"""Rows: an Arrow table that records where each row came from."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _TOGETHER: Final = 100  # rows read at once
 
 @dataclass(frozen=True)
 class Part:
-    """A run of rows that came from one place: `count` rows of one file or one Hub split.
+    """Consecutive rows from one place: `count` rows of one file or one Hub split.
 
-    Without lines they are counted by `unit`; "" says that the label is the place of all.
+    Without `lines`, `place` numbers the rows by `unit`; with unit "", it gives the label alone.
     """
 
     label: str
@@ -35,7 +35,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Found:
-    """What was read: a table, the parts it was put together from, the sha256 of every file."""
+    """What was read: a table, the parts that make it up, the sha256 of every file."""
 
     table: pa.Table
     parts: list[Part]
@@ -43,9 +43,9 @@ class Found:
 
 
 class Rows:
-    """An Arrow table, held by `datasets`, that knows where each of its rows came from.
+    """An Arrow table, wrapped by `datasets`, that records where each row came from.
 
-    `class_names`: what the numbers of a column stand for, where its source says so.
+    `class_names`: the class names of an integer column, where the source gives them.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class Rows:
         self.digests = dict(digests)
         self.class_names = dict(class_names)
         self._parts = tuple(parts)
-        # A fingerprint of our own: the one it would make pickles the table, which some versions of
+        # By default `datasets` pickles the table for its fingerprint, which some versions of
         # pyarrow refuse.
         self._dataset = datasets.Dataset(table, fingerprint=_fingerprint(name, digests))
         self.published = _published(self._parts)
 
     @classmethod
     def of(cls, records: Sequence[Mapping[str, Any]], name: str = "rows") -> Rows:
-        """Rows held in memory, for callers that have no file."""
+        """Rows from records in memory."""
         table = to_table(records, lambda i: f"{name}, row {i + 1}")
         return cls(name, table, [Part(name, len(records), None)], {})
 
@@ -87,16 +87,16 @@ class Rows:
         return self.some(range(len(self)))
 
     def some(self, chosen: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """Some rows in the order given, read many at a time: ten times as fast as one by one."""
+        """Iterate over the chosen rows in order; batched reads are ten times as fast as single."""
         for start in range(0, len(chosen), _TOGETHER):
             found: dict[str, list[Any]] = self._dataset[chosen[start : start + _TOGETHER]]
             for values in zip(*found.values(), strict=True):
                 yield dict(zip(found, values, strict=True))
 
     def column(self, name: str) -> list[Any]:
-        """Every value of one column; InputError listing the columns present if it is not one.
+        """Every value of a column; InputError listing the columns if there is no such column.
 
-        A template cannot spell `conversation-id`, so `conversation_id` finds that column as well.
+        Jinja cannot spell `conversation-id`, so `conversation_id` finds that column too.
         """
         spelled = spellings(self.columns)
         if name not in spelled:
@@ -105,7 +105,7 @@ class Rows:
         return values
 
     def replaced(self, added: Mapping[str, Sequence[Any]], dropped: Iterable[str] = ()) -> Rows:
-        """The same rows in the same places, with some columns put in and others left out."""
+        """The same rows in the same places, with columns added (or replaced) and dropped."""
         import pyarrow as pa
 
         gone = {*added, *dropped}
@@ -113,7 +113,7 @@ class Rows:
         return Rows(self.name, pa.table({**added, **kept}), self._parts, self.digests)
 
     def divided(self, column: str, pieces: Sequence[Sequence[str]]) -> Rows:
-        """Each row as several, which hold the pieces of a column's text in their order."""
+        """Split each row into several that hold the pieces of a column's text, in order."""
         import pyarrow as pa
 
         of = pa.array([i for i, found in enumerate(pieces) for _ in found], pa.int64())
@@ -127,15 +127,15 @@ class Rows:
         return Rows(self.name, pa.table({**kept, column: texts}), parts, self.digests)
 
     def place(self, i: int) -> str:
-        """Where a row stands: "chats.jsonl, line 12", or "row 12" for parquet and the Hub."""
+        """The location of a row: "chats.jsonl, line 12", or "row 12" for Parquet and the Hub."""
         part, number = self._found(i)
         unit = part.unit if part.lines is None else "line"
         return f"{part.label}, {unit} {number}" if unit else part.label
 
     def origin(self, i: int) -> tuple[str, str, int]:
-        """Where a row stands whatever its file is called: the file's sha256, where in it, number.
+        """A row's location independent of its file's name: the file's sha256, part, row number.
 
-        Without the first two where a row is put together from several files.
+        The first two are empty where a row combines several files.
         """
         part, number = self._found(i)
         file = next((file for file in self.digests if part.label.startswith(file)), None)
@@ -144,10 +144,10 @@ class Rows:
         return self.digests[file], part.label.removeprefix(file), number
 
     def _found(self, i: int) -> tuple[Part, int]:
-        """The part that a row is of, and the row's number or line in it."""
+        """The part that holds a row, and the row's number or line in it."""
         if not 0 <= i < len(self):
             raise IndexError(f"{self.name} has {len(self)} rows")
-        # Of parts that begin at one row, all but the last are empty.
+        # Of several parts that start at the same row, only the last is not empty.
         at = bisect_right(self._starts, i) - 1
         part, within = self._parts[at], i - self._starts[at]
         return part, within + 1 if part.lines is None else part.lines[within]
@@ -159,7 +159,7 @@ class Rows:
 
 
 def spellings(columns: Iterable[str]) -> dict[str, str]:
-    """The column that a name in a template means: `a-b`, which it cannot spell, is `a_b` there."""
+    """Map names used in templates to columns: Jinja cannot spell `a-b`, so `a_b` means it."""
     columns = tuple(columns)
     return {c.replace("-", "_"): c for c in columns} | {c: c for c in columns}
 

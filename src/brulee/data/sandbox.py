@@ -1,8 +1,8 @@
-"""Jinja with limits: no attribute of Python's own, no endless loop, no huge text, seeded choice.
+"""Sandboxed Jinja: no Python internals, limits on time and text, seeded `choice`.
 
-Template files come from strangers. They render in Jinja's sandbox (the mutable one: promptsource
-templates append to lists) with every loop, call, filter, test, operator and literal watched by a
-`sandbox_watch.Watch`, which holds the time, the text built so far and the draws of `choice`.
+Template files are untrusted. They render in Jinja's sandbox (the mutable one, as promptsource
+templates append to lists), with every loop, call, filter, test, operator and literal checked by a
+`sandbox_watch.Watch`, which tracks the time, the text built so far and the draws of `choice`.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ __all__ = ["MAX_LENGTH", "MAX_SECONDS", "LimitedEnvironment", "render"]
 
 MAX_SECONDS = 1.5
 _MOST_TEXT, _DEEPEST = 200_000, 60
-# Filters whose time grows with the square of a text, or that only a web page needs.
+# Filters that take quadratic time, or are only for web pages.
 _LEFT_OUT = ("forceescape", "pprint", "striptags", "urlize", "wordwrap", "xmlattr")
-# Names that no template can spell, so that it can neither call nor replace them.
+# Names that a template cannot spell, and so can neither call nor replace.
 _TICK, _SIZED, _CONCAT = " tick", " sized", " concat"
-# The filter of this name is not the method of that name.
+# The filter `format` is %-formatting, unlike the method of that name.
 _CALLED = {"format": "%"}
 _LITERALS = (nodes.List, nodes.Tuple, nodes.Dict)
 _RUNNING = threading.local()
 
 
 class LimitedEnvironment(SandboxedEnvironment):
-    """The sandbox with limits, and an error in place of a missing column."""
+    """The sandbox with limits; a missing column is an error."""
 
     intercepted_binops = frozenset(["+", "*", "**", "%", "//", "/", "-"])
 
     def __init__(self) -> None:
-        # What is constant is not worked out ahead, where there is no clock.
+        # No constant folding: it would run without time limit.
         super().__init__(undefined=StrictUndefined, finalize=_printable, optimized=False)
         kept: dict[str, Callable[..., Any]] = {
             n: f for n, f in self.filters.items() if n not in _LEFT_OUT
@@ -70,7 +70,7 @@ class LimitedEnvironment(SandboxedEnvironment):
         }
 
     def program(self, text: str) -> jinja2.Template:
-        """Compile a template; jinja2.TemplateSyntaxError where it is malformed."""
+        """Compile a template; jinja2.TemplateSyntaxError if it is malformed."""
         try:
             code = self.compile(_guard(self.parse(text), self))
         except (SyntaxError, RecursionError, MemoryError) as error:
@@ -81,7 +81,7 @@ class LimitedEnvironment(SandboxedEnvironment):
     def parse(
         self, source: str, name: str | None = None, filename: str | None = None
     ) -> nodes.Template:
-        """The tree of a template, which is neither too long nor too deep to be worked on."""
+        """Parse a template; jinja2.TemplateSyntaxError if it is malformed, too long or too deep."""
         if len(source) > _MOST_TEXT:
             message = f"it has {len(source):,} characters; at most {_MOST_TEXT:,} may be"
             raise jinja2.TemplateSyntaxError(message, 1)
@@ -94,17 +94,17 @@ class LimitedEnvironment(SandboxedEnvironment):
         return tree
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        """Subscribe, as a template is rendered; Jinja gives up on constants where this fails."""
+        """Subscript an object, checking the time; fails at compile time, so nothing is folded."""
         _watch().check_time()
         return super().getitem(obj, argument)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """As `getitem`, for `row.name`."""
+        """Like `getitem`, for `row.name`."""
         _watch().check_time()
         return super().getattr(obj, attribute)
 
     def call(self, context: Context, target: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call from a template, inside the limits."""
+        """Call a function from a template, within the limits."""
         method = getattr(target, "__wrapped__", target)
         owner = getattr(method, "__self__", None)
         name = getattr(method, "__name__", "")
@@ -120,9 +120,9 @@ class LimitedEnvironment(SandboxedEnvironment):
 
 
 def render(program: jinja2.Template, columns: Mapping[str, Any], key: str) -> str:
-    """The rendered text; raises jinja2.TemplateError past MAX_LENGTH or MAX_SECONDS.
+    """Render a template; jinja2.TemplateError past MAX_LENGTH characters or MAX_SECONDS.
 
-    `key` seeds what is drawn by chance.
+    `key` seeds the random choices.
     """
     _RUNNING.watch = watch = Watch(MAX_SECONDS, key)
     parts: list[str] = []
@@ -142,13 +142,13 @@ def render(program: jinja2.Template, columns: Mapping[str, Any], key: str) -> st
 
 
 def _watch() -> Watch:
-    """The watch over what this thread renders."""
+    """The watch over this thread's rendering."""
     watch: Watch = _RUNNING.watch
     return watch
 
 
 def _guard(tree: nodes.Template, env: jinja2.Environment) -> nodes.Template:
-    """Put a clock into every loop, and a size check round every literal, comparison and `~`."""
+    """Add a time check to every loop, and a size check to every literal, comparison and `~`."""
     for loop in list(tree.find_all(nodes.For)):
         text = sum(len(data.data) for data in loop.find_all(nodes.TemplateData))
         loop.iter = _filter(loop.iter, _TICK, nodes.Const(text))
@@ -193,8 +193,8 @@ def _check_depth(tree: nodes.Node) -> None:
 
 
 def _watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter or a test inside the limits."""
-    passed = int(hasattr(function, "jinja_pass_arg"))  # what Jinja puts before the arguments
+    """Wrap a filter or a test with the limits."""
+    passed = int(hasattr(function, "jinja_pass_arg"))  # an argument that Jinja inserts first
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -207,7 +207,7 @@ def _watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _tick(items: Iterable[Any], text: int) -> Iterator[Any]:
-    """The items, with a look at the clock; each prints `text` characters of the template."""
+    """Yield the items, checking the time; each prints `text` characters of the template."""
     watch = _watch()
     for item in items:
         watch.spend(text)
@@ -225,7 +225,7 @@ def _concat(items: list[Any]) -> Any:
 
 
 def _choice(items: Any) -> Any:
-    """One item, drawn by a hash of the row's key and how many draws the render made before."""
+    """One item, drawn by a hash of the row's key and the number of earlier draws."""
     items = list(items)
     if not items:
         raise jinja2.TemplateRuntimeError("choice has nothing to choose from")
@@ -233,25 +233,25 @@ def _choice(items: Any) -> Any:
 
 
 def _most_frequent(items: Iterable[Any]) -> list[Any]:
-    """Every item that occurs as often as the most frequent one."""
+    """All items with the highest count."""
     counts = Counter(items)
     most = max(counts.values(), default=0)
     return [item for item, count in counts.items() if count == most]
 
 
 def _to_json(value: Any, indent: int | None = None) -> str:
-    """A value as JSON, in its own order and characters: Jinja's own is escaped for a web page."""
+    """A value as JSON with order and characters kept, unlike Jinja's filter, which escapes HTML."""
     return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
 
 
 def _highlight(value: Any) -> Any:
-    """The value itself: highlighting is a matter of the screen, never of training text."""
+    """The value unchanged: highlighting is for display, not for training text."""
     return value
 
 
-@jinja2.pass_context  # or Jinja would call it once, ahead, for what is constant
+@jinja2.pass_context  # otherwise Jinja would call it at compile time for constants
 def _printable(_context: Context, value: Any) -> Any:
-    """What `{{ }}` prints: a null prints nothing, as a missing value in a CSV does."""
+    """The text that `{{ }}` prints: nothing for a null, like a missing value in a CSV file."""
     if callable(value) and not isinstance(value, jinja2.Undefined):
         name = getattr(value, "__name__", "a function")
         raise jinja2.TemplateRuntimeError(f"it prints {name} itself; call it with ()")

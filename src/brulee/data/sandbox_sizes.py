@@ -1,4 +1,4 @@
-"""How large a value is, and how large an operation would make it, before it is made."""
+"""Sizes of values, and bounds on the size of an operation's result before it is computed."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from jinja2.exceptions import SecurityError
 MAX_LENGTH = 1_000_000
 _MAX_BITS = 4096
 _DEEPEST = 40
-# What a list or a mapping weighs per item, beside the item.
+# The weight of each item of a list or mapping, in addition to the item's own.
 _ITEM = 10
 _MOST_STEPS = 10**8
 _ALL = {"translate", "maketrans", "striptags", "unescape", "__mod__", "to_bytes"}
 # Quadratic in C: from the right, or for each character of a set.
 _SLOW = {"rfind", "rindex", "rsplit", "rpartition", "strip", "lstrip", "rstrip", "trim"}
 _NUMBERED = {"center", "ljust", "rjust", "zfill", "expandtabs", "batch", "slice", "truncate"}
-# These change what they are called on, which is weighed when it is read.
+# These modify the object they are called on, which is weighed when it is read.
 _CHANGING = {"append", "extend", "insert", "update", "add", "setdefault"}
 
 
 def weigh(value: Any, depth: int = 0) -> int:
-    """The characters and items of a value, those of values inside it too.
+    """The weight of a value: its characters and items, nested ones included.
 
     Raises SecurityError past a million, which also bounds the time this takes, for a number of
-    more than 4,096 bits, and for what is nested more than 40 deep (or in itself).
+    more than 4,096 bits, for nesting of more than 40 levels (or cycles), and for a method in a
+    list.
     """
     if isinstance(value, str) and len(value) <= MAX_LENGTH:
         return len(value)
@@ -54,9 +55,9 @@ def weigh(value: Any, depth: int = 0) -> int:
 
 
 def check_arguments(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Refuse a call of a method or filter whose result would be huge, or its way there long.
+    """Reject a call of a method or filter whose result would be too large or take too long.
 
-    The first of `args` is what the method belongs to or the filter is applied to.
+    The first of `args` is the method's object or the filter's input.
     """
     weights = [weigh(a) for a in (*args[name in _CHANGING :], *kwargs.values())]
     if name in _ALL:
@@ -72,7 +73,7 @@ def check_arguments(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any])
 
 
 def check_operands(operator: str, left: Any, right: Any) -> None:
-    """Refuse an operator whose result would be huge."""
+    """Reject an operation whose result would be too large."""
     weights = [weigh(left), weigh(right)]
     numbers = [abs(v) for v in (left, right) if isinstance(v, int)]
     if len(numbers) == 2:
@@ -93,7 +94,7 @@ def _bits(operator: str, left: int, right: int) -> int:
 
 
 def _largest(values: tuple[Any, ...]) -> int:
-    """The largest number after the first value."""
+    """The largest absolute number after the first value."""
     return max((abs(v) for v in values[1:] if isinstance(v, int)), default=0)
 
 
@@ -102,14 +103,14 @@ def _product(values: tuple[Any, ...]) -> int:
     return texts[0] * max(texts[1:], default=0) if len(texts) > 1 else 0
 
 
-# Below: upper bounds for the length of a result, from the values and their weights.
+# Below: upper bounds of a result's length, from the values and their weights.
 
 
 def _braces(values: tuple[Any, ...], weights: list[int]) -> int:
     text = values[0]
     if not isinstance(text, str):
         return MAX_LENGTH + 1
-    if re.search(r"\{[^{}]*:[^{}]*\{", text):  # a width that is itself filled in
+    if re.search(r"\{[^{}]*:[^{}]*\{", text):  # a width from an argument
         return MAX_LENGTH + 1
     return len(text) + text.count("{") * (_number(text) + max(weights[1:], default=0))
 
@@ -119,7 +120,7 @@ def _percent(values: tuple[Any, ...], weights: list[int]) -> int:
     if not isinstance(text, (str, bytes)):
         return 0
     text = text.decode("latin-1") if isinstance(text, bytes) else text
-    if "%" in text and "*" in text:  # a width that is itself filled in
+    if "%" in text and "*" in text:  # a width from an argument
         return MAX_LENGTH + 1
     return len(text) + text.count("%") * (_number(text) + max(weights[1:], default=0))
 
@@ -130,7 +131,7 @@ def _number(text: str) -> int:
 
 
 def _join(values: tuple[Any, ...], weights: list[int]) -> int:
-    """`separator.join(items)` as well as `items | join(separator)`."""
+    """For both `separator.join(items)` and `items | join(separator)`."""
     texts = [len(v) for v in values if isinstance(v, (str, bytes))]
     lists = [len(v) for v in values if isinstance(v, (list, tuple, dict))]
     counts = lists or texts

@@ -1,4 +1,4 @@
-"""The time, the text and the draws that one rendering of a template may use."""
+"""Limits on the time and text of one rendering of a template, and its random draws."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from jinja2.runtime import LoopContext
 
 from brulee.data.sandbox_sizes import MAX_LENGTH, weigh
 
-# Text that a rendering may build on its way, whatever it prints of it in the end.
+# Text that a rendering may build in total, whether printed or not.
 _MOST_BUILT = 32 * MAX_LENGTH
 
 
 class Watch:
-    """Counts what a rendering uses; each method raises SecurityError once that is too much."""
+    """Tracks what a rendering uses; methods raise SecurityError when a limit is exceeded."""
 
     def __init__(self, seconds: float, key: str) -> None:
         self._seconds, self._key = seconds, key
@@ -26,28 +26,28 @@ class Watch:
         self._text = self._draws = 0
 
     def check_time(self) -> None:
-        """Compare the time that was worked with the deadline.
+        """Compare the thread's CPU time with the limit.
 
-        A process that was stopped for a while, or a computer that slept, has not worked then. The
-        clock on the wall, which is never behind, costs a tenth to read.
+        Time in which the process was stopped or the computer slept does not count. The wall clock
+        is checked first: it is never behind, and costs a tenth as much to read.
         """
         if time.monotonic() > self._deadline and time.thread_time() > self._work_deadline:
             raise SecurityError(f"it runs for more than {self._seconds:g} seconds")
 
     def spend(self, text: int) -> None:
-        """Count characters that are built, and look at the clock."""
+        """Count characters built, and check the time."""
         self.check_time()
         self._text += text
         if self._text > _MOST_BUILT:
             raise SecurityError(f"it builds more than {_MOST_BUILT:,} characters on its way")
 
     def built(self, value: Any) -> Any:
-        """The value itself, once it is known to be no heavier than a value may be."""
+        """Return the value unchanged after counting and checking its size."""
         self.spend(weigh(value))
         return value
 
     def materialised(self, value: Any) -> Any:
-        """A list in place of what is made item by item, so that its making is watched."""
+        """Replace an iterator or range by a list, checking time and size per item."""
         if not isinstance(value, Iterator | range) or isinstance(value, LoopContext):
             return value
         items, weight = [], 0
@@ -60,7 +60,7 @@ class Watch:
         return items
 
     def draw(self, count: int) -> int:
-        """A number below `count`, by a hash of the key and how many were drawn before."""
+        """A number below `count`, by a hash of the key and the number of earlier draws."""
         seed = f"{self._key}\x1f{self._draws}".encode("utf-8", "surrogatepass")
         self._draws += 1
         return int.from_bytes(hashlib.sha256(seed).digest()[:8]) % count

@@ -1,4 +1,4 @@
-"""Which part of a mixture draw i belongs to, with the number of its earlier draws."""
+"""Maps draw i of a mixture to its part and to the number of that part's earlier draws."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 PERIOD = 1_000_000
-# So few slots a part would round its share too coarsely, so the period grows with the parts.
+# The least mean number of slots per part: the period grows with the parts, as fewer slots would
+# round shares too coarsely.
 _LEAST_MEAN_SLOTS = 64
 
 
 class Schedule:
-    """A period of slots that repeats for ever, in which part p has `slots[p]` of `period`.
+    """A repeating period of slots, in which part p has `slots[p]` of `period` slots.
 
-    Drawing the part of i at random would leave the number of its earlier draws to be counted from
-    0, and shares that miss by their sampling error. Here the k-th of a part's s slots falls at a
-    random moment of [k/s, (k+1)/s) of the period (stratified sampling), so
+    Choosing the part of draw i at random would add sampling error to the shares, and counting a
+    part's earlier draws would take O(i). Instead, the k-th of a part's s slots is at a random time
+    in [k/s, (k+1)/s) of the period (stratified sampling), so
 
-    * a whole period has exactly `slots`, and any stretch of it about one draw a part more or less;
-    * the number of earlier draws is cycles x slots + a rank kept beside the slot: O(1), and a
-      part's draws come in the order 0, 1, 2 ... without a gap.
+    * a whole period has exactly `slots`, and any part of it at most about one draw per part more
+      or less than its share;
+    * the number of earlier draws is cycles x slots + a rank stored with the slot: O(1), and a
+      part's draws are numbered 0, 1, 2 ... without gaps.
 
-    Memory is 8 bytes a slot, whatever is drawn. Slots are the shares rounded to 1/period (largest
-    remainder), except that a share of less than one slot gets one. A period of a million makes
-    shares of up to six decimals exact.
+    Memory is 8 bytes per slot. Slots are the shares rounded to 1/period (largest remainder), but a
+    share of less than one slot gets one. A period of a million represents shares of up to six
+    decimals exactly.
     """
 
     def __init__(self, shares: Sequence[float], seed: int, period: int = PERIOD) -> None:
@@ -36,28 +38,28 @@ class Schedule:
         first_P = (np.cumsum(slots_P) - slots_P).astype(np.int32)
         rank_S = np.arange(self.period, dtype=np.int32) - first_P[part_S]
         moment_S = (rank_S + _uniform(self.period, seed)) / slots_P[part_S]
-        # Stable, because two moments of one part that round to the same number keep their ranks.
+        # Stable, so that two equal moments of a part keep the order of their ranks.
         order_S = np.argsort(moment_S, kind="stable")
         self._part_S, self._rank_S = part_S[order_S], rank_S[order_S]
         self.slots: list[int] = slots_P.tolist()
 
     def at(self, i: int) -> tuple[int, int]:
-        """The part of draw i, and how many earlier draws were of that part."""
+        """The part of draw i, and the number of that part's earlier draws."""
         cycle, slot = divmod(i, self.period)
         part = self._part_S.item(slot)
         return part, cycle * self.slots[part] + self._rank_S.item(slot)
 
     def counts(self, draws: int) -> list[int]:
-        """How many of the first `draws` are of each part."""
+        """The number of each part's draws among the first `draws`."""
         cycles, rest = divmod(draws, self.period)
         begun = np.bincount(self._part_S[:rest], minlength=len(self.slots)).tolist()
         return [cycles * slots + more for slots, more in zip(self.slots, begun, strict=True)]
 
 
 def apportion(shares: Sequence[float], seats: int) -> NDArray[np.int64]:
-    """`seats` divided by largest remainder, with at least one for every share.
+    """Apportion `seats` by largest remainder, with at least one for every share.
 
-    The shares are positive and add up to 1; there are no more of them than seats.
+    The shares must be positive and sum to 1, and there must not be more of them than seats.
     """
     share_P = np.asarray(shares, dtype=np.float64)
     tiny_P = np.zeros(len(share_P), dtype=bool)
@@ -74,7 +76,7 @@ def apportion(shares: Sequence[float], seats: int) -> NDArray[np.int64]:
 
 
 def _uniform(count: int, seed: int) -> NDArray[np.float64]:
-    # Raw words, because NumPy promises their stream for ever and that of Generator.random not.
+    # Raw words: NumPy guarantees a stable stream for these, but not for Generator.random.
     digest = hashlib.blake2b(f"schedule {seed}".encode(), digest_size=16).digest()
     words = np.random.PCG64(int.from_bytes(digest)).random_raw(count)
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53

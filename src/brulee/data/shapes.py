@@ -1,4 +1,4 @@
-"""The usual shapes of instruction data: by which columns each is known, how it is phrased."""
+"""The usual formats of instruction data: how to recognise each, and its template."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from brulee.data.template import PLAIN, SEPARATOR
 
 OPENAI, SHAREGPT = ("role", "content"), ("from", "value")
 
-# Column pairs of sequence-to-sequence data, and what the prompt says where the names tell the task.
+# Column pairs of sequence-to-sequence data, and an instruction if the names imply the task.
 PAIRS: dict[tuple[str, str], str] = {
     ("input", "output"): "",
     ("inputs", "outputs"): "",
@@ -44,7 +44,7 @@ PAIRS: dict[tuple[str, str], str] = {
     ("article", "summary"): "Summarize the following article.\n\n",
     ("text", "summary"): "Summarize the following text.\n\n",
 }
-# Columns without which a pair would be another, harder task: a prompt has to show them.
+# Context columns, which a prompt has to include: without them a pair would be a harder task.
 CONTEXT = frozenset(
     (
         *(
@@ -72,7 +72,7 @@ CONTEXT = frozenset(
 )
 _ALPACA_INPUT, _ALPACA_OUTPUT = ("input", "context"), ("output", "response")
 _PREFERENCES = (("chosen", "rejected"), ("chosen_response", "rejected_response"))
-# What may stand beside `text` without being a label that one would want to learn.
+# Metadata columns next to `text`, which are not labels to learn.
 _ABOUT_TEXT = frozenset(
     (
         *("id", "idx", "index", "uuid", "url", "source", "meta", "metadata", "timestamp", "date"),
@@ -80,7 +80,7 @@ _ABOUT_TEXT = frozenset(
         *("language_score", "token_count", "license"),
     )
 )
-# What only a chat has that was made into one text.
+# Markers of a chat that was rendered into one text.
 _WRITTEN_OUT = re.compile(
     r"<\|(?:im_start|start_header_id|assistant|user)\|>|\[/INST\]|<start_of_turn>"
     r"|#{2,3} ?(?:Assistant|Response):"
@@ -90,11 +90,11 @@ _NUMBER_OR_TEXT = (str, int, float)
 
 @dataclass(frozen=True)
 class Found:
-    """A shape that fits: why, and either the Jinja that phrases it or None with the reason.
+    """A format that fits, with the reason, and its Jinja, or None if it cannot be trained on.
 
-    `convert` makes the rows that the Jinja reads, where those are not the source's own; its second
-    argument bounds how many rows it makes from one. `chat`: these say what came before the prompt.
-    `plain`: they are texts without one.
+    `convert` makes the rows that the Jinja reads, if they are not the source's; its second argument
+    bounds the number of rows made from one. `chat`: these rows have turns before the prompt.
+    `plain`: they are texts without a prompt.
     """
 
     why: str
@@ -106,9 +106,9 @@ class Found:
 
 @dataclass(frozen=True)
 class Look:
-    """A source as it is looked at: its columns, the values of its first rows.
+    """What detection looks at: the source, and its first rows as a sample.
 
-    `turns` says which answers of a chat are to be learned.
+    `turns` says which answers of a chat are learned.
     """
 
     rows: Rows
@@ -116,25 +116,25 @@ class Look:
     turns: Turns = "every"
 
     def has(self, *columns: str) -> bool:
-        """Whether every column is there."""
+        """Whether all these columns exist."""
         return all(column in self.rows.columns for column in columns)
 
     def first(self, columns: Sequence[str]) -> str | None:
-        """The first of several names that is a column."""
+        """The first of several names that is a column, else None."""
         return next((column for column in columns if self.has(column)), None)
 
     def values(self, column: str) -> list[Any]:
-        """What the first rows hold in a column, without the nulls; empty where there is none."""
+        """The non-null values of a column in the sample; empty if there is no such column."""
         return [row[column] for row in self.sample if row.get(column) is not None]
 
     def holds(self, column: str | None, *types: type) -> bool:
-        """Whether a column has a value, and only values of these types."""
+        """Whether a column has values, all of these types."""
         values = self.values(column) if column else []
         return bool(values) and all(type(value) in types for value in values)
 
 
 def preference(look: Look) -> Found | None:
-    """Pairs of a better and a worse answer: recognised to be refused."""
+    """Preference data, pairs of a better and a worse answer: recognised to be rejected."""
     for chosen, rejected in _PREFERENCES:
         if look.has(chosen, rejected):
             return Found(
@@ -153,12 +153,12 @@ def preference(look: Look) -> Found | None:
 
 
 def openai_chat(look: Look) -> Found | None:
-    """Chats as lists of role and content."""
+    """Chats as lists of turns with role and content."""
     return _chat(look, OPENAI)
 
 
 def sharegpt(look: Look) -> Found | None:
-    """Chats as lists of from and value."""
+    """Chats as lists of turns with from and value."""
     return _chat(look, SHAREGPT)
 
 
@@ -172,14 +172,14 @@ def prompt_completion(look: Look) -> Found | None:
 
 
 def alpaca(look: Look) -> Found | None:
-    """An instruction with an optional input, system text and history."""
+    """An instruction with optional input, system text and history."""
     output = look.first(_ALPACA_OUTPUT)
     if not (look.holds("instruction", str) and output and look.holds(output, *_NUMBER_OR_TEXT)):
         return None
     given = look.first(_ALPACA_INPUT)
     prompt = "{{ instruction }}"
     if given:
-        number = look.holds(given, int, float)  # of which 0 is one
+        number = look.holds(given, int, float)  # 0 is a value, not a missing one
         asked = f"{given} is not none" if number else given
         prompt += f"{{% if {asked} %}}\n\n{{{{ {given} }}}}{{% endif %}}"
     columns = ("instruction", given, output)
@@ -191,7 +191,7 @@ def alpaca(look: Look) -> Found | None:
 
 
 def natural_instructions(look: Look) -> Found | None:
-    """A task's definition with its instances, in a list or one to a row."""
+    """A task's definition with its instances, in a list or one per row."""
     if look.has(natural.DEFINITION, natural.INSTANCES) and look.holds(natural.INSTANCES, list):
         why = _columns(natural.DEFINITION, natural.INSTANCES)
         return Found(why, natural.JINJA, natural.expand)
@@ -203,7 +203,7 @@ def natural_instructions(look: Look) -> Found | None:
 
 
 def p3(look: Look) -> Found | None:
-    """What promptsource rendered for P3: texts beside the token ids of T5."""
+    """P3, which promptsource rendered: texts along with T5's token ids."""
     source, target = "inputs_pretokenized", "targets_pretokenized"
     if look.holds(source, str) and look.holds(target, str):
         if look.has("is_correct"):
@@ -212,7 +212,7 @@ def p3(look: Look) -> Found | None:
                 "well; use the subset of that name without score_eval."
             )
         jinja = f"{{{{ {source} }}}} {SEPARATOR} {{{{ {target} }}}}"
-        # No template may read a row with a column of this name.
+        # Templates reject rows with a column of this name.
         return Found(
             _columns(source, target), jinja, lambda rows, _: rows.replaced({}, ["answer_choices"])
         )
@@ -225,7 +225,7 @@ def p3(look: Look) -> Found | None:
 
 
 def pair(look: Look) -> Found | None:
-    """A source text and a target text under one of their usual names."""
+    """A source text and a target text under usual names."""
     columns = set(look.rows.columns)
     pairs = [
         (source, target)
@@ -242,7 +242,7 @@ def pair(look: Look) -> Found | None:
 
 
 def plain_text(look: Look) -> Found | None:
-    """Text without a prompt, all of it to be learned."""
+    """Text without a prompt, all of which is learned."""
     if not look.holds("text", str) or set(look.rows.columns) - {"text"} - _ABOUT_TEXT:
         return None
     texts = look.values("text")
@@ -282,7 +282,7 @@ def _chats(look: Look, made: Rows, columns: str, jinja: str) -> Found:
 
 
 def _phrased(look: Look, columns: Sequence[str | None], prompt: str, target: str) -> Found:
-    """A question and its answer in columns, after a system message or tools that columns hold."""
+    """A question and its answer in columns, with a system message or tools from other columns."""
     if look.first(SYSTEM) or has_tools(look.rows):
         return _after_turns(look, columns, prompt, target)
     return Found(_columns(*columns), f"{prompt} {SEPARATOR} {{{{ {target} }}}}")

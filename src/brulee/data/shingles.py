@@ -1,4 +1,4 @@
-"""Texts as sets of hashed shingles, the runs of five words in them."""
+"""Texts as sets of hashed shingles (5-grams of words)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from brulee.data.words import fold, words
 from brulee.progress import bar
 
 SHINGLE = 5
-# So many texts are hashed at a time.
+# The number of texts hashed at a time.
 BLOCK = 2_000
 _WORTH_A_BAR = 20_000
 
 
 @dataclass(frozen=True)
 class Block:
-    """Hashes of the distinct shingles of some texts, one text after the other, ascending in each.
+    """Hashes of the distinct shingles of some texts, concatenated, ascending within each text.
 
-    `starts` says where each text begins.
+    `starts` are the offsets of the texts.
     """
 
     hashes: np.ndarray
@@ -37,7 +37,7 @@ class Block:
 
 
 def _words(text: str) -> list[str]:
-    """The words of a text; of a short one what is read, marked, as often as a shingle is long."""
+    """The words of a text; for a short one its folded text, marked, repeated to fill a shingle."""
     found = words(text)
     return found if len(found) >= SHINGLE else [f"\x1f{' '.join(fold(text).split())}"] * SHINGLE
 
@@ -50,7 +50,7 @@ class _WordHashes(dict[str, int]):
 
 
 def read_blocks(texts: Sequence[str]) -> Iterator[Block]:
-    """The shingles of texts, BLOCK texts at a time."""
+    """Yield the shingles of texts, BLOCK texts at a time."""
     hashes = _WordHashes()
     with counting("Reading texts", len(texts), len(texts), "texts") as advance:
         for start in range(0, len(texts), BLOCK):
@@ -79,7 +79,7 @@ def _block(texts: list[list[int]]) -> Block:
 
 
 def mix(values: np.ndarray) -> np.ndarray:
-    """Every bit of a 64-bit value spread over all others (the finaliser of MurmurHash3)."""
+    """Mix 64-bit values so that each bit depends on all others (the finaliser of MurmurHash3)."""
     values = (values ^ (values >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
     values = (values ^ (values >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
     mixed: np.ndarray = values ^ (values >> np.uint64(33))
@@ -90,7 +90,7 @@ def mix(values: np.ndarray) -> np.ndarray:
 def counting(
     description: str, texts: int, total: int, unit: str
 ) -> Iterator[Callable[[int], None]]:
-    """A bar where there is enough to do for one to be seen."""
+    """A progress bar if there are enough texts for it to be useful."""
     if texts < _WORTH_A_BAR:
         yield lambda _count: None
         return

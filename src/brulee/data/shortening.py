@@ -1,8 +1,8 @@
-"""Making a row fit: fewer exemplars, then a shorter chat, then less of the source text.
+"""Shortens a row to fit: fewer exemplars, then a shorter chat, then less of the source text.
 
-What must stay stays: the instruction, the last answer with its end of turn, a chat's system message
-and its tools, its last question, and where a tool answers that, all that was said from the question
-on for which it was called.
+Never cut are the instruction, the last answer with its end of turn, a chat's system message, tools
+and last prompt, and, if that prompt is a tool's result, everything from the question on that led to
+the call.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CUTS = 6
 
 
 class Phrasing(Protocol):
-    """What renders a row; `fewer` is the same with an exemplar less, None where it has none."""
+    """Renders a row; `fewer` has one exemplar less, None if there is none to drop."""
 
     @property
     def source_columns(self) -> tuple[str, ...]:
@@ -28,14 +28,14 @@ class Phrasing(Protocol):
 
     @property
     def fewer(self) -> Phrasing | None:
-        """The same with an exemplar less."""
+        """The same phrasing with one exemplar less."""
 
     def render(self, row: Mapping[str, Any], key: str = "") -> Rendered | None:
-        """A row's prompt and completion; None where it does not apply."""
+        """A row's prompt and completion; None if the phrasing does not apply."""
 
 
 class Shortened(NamedTuple):
-    """A row that fits, and whether text of its own was left out."""
+    """A row that fits, and whether any of its own text was dropped."""
 
     rendered: Rendered
     cut: bool
@@ -49,9 +49,9 @@ def shortened(
     read: Callable[[Rendered], int],
     without_end: Callable[[str, int], str],
 ) -> Shortened | None:
-    """The row with at most `room` tokens before its last answer; None where that cannot be done.
+    """The row with at most `room` tokens before its last answer; None if that is impossible.
 
-    `read` counts those tokens; `without_end(text, n)` takes n tokens off the end of a text.
+    `read` counts those tokens; `without_end(text, n)` removes n tokens from the end of a text.
     """
     rendered = phrasing.render(row, key)
     while (fewer := phrasing.fewer) is not None and (rendered is None or read(rendered) > room):
@@ -59,7 +59,7 @@ def shortened(
         rendered = phrasing.render(row, key)
     if rendered is None:
         return None
-    if rendered.plain or read(rendered) <= room:  # a text by itself has nothing before it
+    if rendered.plain or read(rendered) <= room:  # a plain text has no prompt
         return Shortened(rendered, False)
     history = _history_that_fits(rendered, room, read)
     found = _with_source_cut(phrasing, row, key, history, room, read, without_end)
@@ -67,16 +67,16 @@ def shortened(
 
 
 def least_history(rendered: Rendered) -> tuple[Message, ...]:
-    """The turns that stay before the prompt whatever the room."""
+    """The turns before the prompt that are never dropped."""
     return _shorter_histories(rendered.history, keep_last=rendered.speaker == "tool")[-1]
 
 
 def _history_that_fits(
     rendered: Rendered, room: int, read: Callable[[Rendered], int]
 ) -> tuple[Message, ...]:
-    """The turns before the prompt without the oldest exchanges, as few of these as will do."""
+    """The turns before the prompt, without as many of the oldest exchanges as necessary."""
     choices = _shorter_histories(rendered.history, keep_last=rendered.speaker == "tool")
-    # Fewer turns are fewer tokens, so that the first that fits is found by halving.
+    # Fewer turns mean fewer tokens, so binary search finds the first that fits.
     at = bisect_left(choices, -room, key=lambda h: -read(replace(rendered, history=h)))
     return choices[min(at, len(choices) - 1)]
 

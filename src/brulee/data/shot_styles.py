@@ -1,11 +1,11 @@
-"""Ways to lay out solved examples before a question."""
+"""Layouts of solved examples before a question."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-# A prompt that ends in one of these ("Summary:") leads to its answer by itself.
+# A prompt that ends in one of these ("Summary:") needs no marker before the answer.
 _CUES = (":", ">>", "=>", "->", " =")
 _LEAST_RULE = 5
 
@@ -14,8 +14,8 @@ _LEAST_RULE = 5
 class Shown:
     """What is laid out: solved (prompt, completion) pairs, then the prompt to be answered.
 
-    `instruction` goes before them all. `unfinished` says that every prompt breaks off in a sentence
-    that the completion finishes.
+    `instruction` goes before them all. `unfinished`: every prompt ends inside a sentence that the
+    completion finishes.
     """
 
     examples: Sequence[tuple[str, str]]
@@ -25,27 +25,27 @@ class Shown:
 
     @property
     def cued(self) -> bool:
-        """Whether every prompt leads to its answer by itself."""
+        """Whether no prompt needs a marker before the answer."""
         prompts = (self.prompt, *(prompt for prompt, _ in self.examples))
         return self.unfinished or all(prompt.endswith(_CUES) for prompt in prompts)
 
     @property
     def texts(self) -> list[str]:
-        """Every text shown."""
+        """All the texts."""
         parts = [text for pair in self.examples for text in pair]
         return [self.instruction, *parts, self.prompt]
 
 
 @dataclass(frozen=True)
 class Style:
-    """The texts around examples.
+    """The markers around examples.
 
         opening
                           separator                    separator
         head question PROMPT answer COMPLETION   head question PROMPT answer
 
-    `head` stands before every prompt, its {n} counting them. `question` and `answer` are left out
-    where the prompts end with a cue of their own; then `joint` stands between it and the answer.
+    `head` precedes every prompt; {n} in it is the prompt's number. If the prompts end with a cue,
+    `question` and `answer` are left out and `joint` separates prompt and answer.
     """
 
     separator: str
@@ -56,16 +56,16 @@ class Style:
     opening: str = ""
 
     def lay_out(self, shown: Shown) -> str:
-        """All of it as one prompt."""
+        """Lay everything out as one prompt."""
         pairs = [*shown.examples, (shown.prompt, "")]
         blocks = [self._block(n, *pair, shown.cued) for n, pair in enumerate(pairs, start=1)]
         before = [text for text in (shown.instruction, self.opening) if text]
         return "\n\n".join([*before, self.separator.join(blocks).rstrip()])
 
     def is_clear(self, shown: Shown) -> bool:
-        """Whether no text shown holds a mark of the style, so that each ends where it seems to."""
+        """Whether no text contains a marker of the style, so that boundaries are unambiguous."""
         labels = () if shown.cued else (self.question, self.answer)
-        # Without the white space around them, which a text may begin or end with anew.
+        # Markers are stripped, as a text may start or end with white space as well.
         marks = [mark.strip() or mark for mark in (self.separator, *labels) if mark]
         return not any(mark in text for mark in marks for text in shown.texts)
 
@@ -76,7 +76,7 @@ class Style:
         return f"{head}{self.question}{prompt}{self.answer}{completion}"
 
 
-# No separator may occur in the other texts of its style, nor an answer's mark in the question's.
+# No separator may occur in its style's other markers, nor the answer marker in the question marker.
 STYLES = {
     "blank-line": Style("\n\n", "", "\n"),
     "arrow": Style("\n", "", " -> "),
@@ -109,7 +109,7 @@ STYLES = {
 
 
 def first_clear(styles: Iterable[Style], shown: Shown) -> Style:
-    """The first style whose marks are in none of the texts, else rules longer than theirs."""
+    """The first style whose markers are in none of the texts, else one of rules longer than any."""
     for style in styles:
         if style.is_clear(shown):
             return style

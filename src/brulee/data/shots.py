@@ -1,4 +1,4 @@
-"""Few-shot prompts: solved rows of the train split before the row that is asked about."""
+"""Few-shot prompts: solved rows of the train split before the query row."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from brulee.data.template import Rendered, Template
 from brulee.data.template_text import pieces, prompt_pieces
 from brulee.errors import InputError, unknown
 
-# Rows looked at for every exemplar wanted; most are of no use only where a template rarely applies.
+# Rows tried per exemplar; most are unusable only if a template rarely applies.
 _TRIES = 16
 _STYLES = tuple(STYLES.values())
 _SHUFFLE = Permutation(len(_STYLES))
-# What a template says before its first field, up to the last paragraph that ends a sentence.
+# A template's text before its first field, up to the last paragraph that ends with a sentence.
 _INSTRUCTION = re.compile(r"\A.*[.!?](?=\n\n)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Exemplar:
-    """A solved row: its index, and what a template made of it."""
+    """A solved row: its index and its rendered prompt and completion."""
 
     row: int
     prompt: str
@@ -34,11 +34,11 @@ class Exemplar:
 
 @dataclass(frozen=True)
 class Exemplars:
-    """The rows of a task that may be shown, and their groups.
+    """The pool of a task's rows to draw exemplars from, and their groups.
 
-    `rows` are the indices of the train split, which are never copied or walked; `values` gives a
-    row; `groups` holds the group number of every row of the task, trained on or not; `place` says
-    where a row stands, for messages.
+    `rows` are the indices of the train split, never copied or iterated over; `values` returns a
+    row; `groups` has the group number of every row of the task, in any split; `place` returns a
+    row's location, for messages.
     """
 
     task: str
@@ -48,14 +48,13 @@ class Exemplars:
     place: Callable[[int], str] = "row {}".format
 
     def draw(self, template: Template, query: int, count: int, key: str) -> tuple[Exemplar, ...]:
-        """Up to `count` exemplars for a row, all of other groups than it and than each other.
+        """Draw up to `count` exemplars for a row, all from different groups than it and each other.
 
-        Which ones is a pure function of `key` and `query`, and the first are the same whatever
-        `count`. Rows that the template does not apply to, that have no completion or have turns
-        before their prompt (other than a system message) are passed over, at most 16 for each
-        exemplar wanted, so that there may be fewer; before a row with turns of its own there are
-        none, nor before one with tools. Raises InputError where every row of the pool is of the
-        query's group.
+        The choice is a pure function of `key` and `query`, and a larger `count` only adds to it.
+        Rows are skipped if the template does not apply to them, or if they have no completion, or
+        turns before their prompt (other than a system message); at most 16 rows are tried per
+        exemplar, so there may be fewer. A query with turns before its prompt or with tools gets
+        none. Raises InputError if all rows of the pool are in the query's group.
         """
         if template.chat and _is_chat(self.values(query)):
             return ()
@@ -88,7 +87,7 @@ class Exemplars:
         return Permutation(len(self.rows))
 
     def _render(self, template: Template, row: int, key: str) -> Rendered | None:
-        """A row under a key of its own: one seed for all would give all the same options' order."""
+        """Render a row with its own key, as one key would shuffle the options of all alike."""
         try:
             return template.render(self.values(row), f"{key}\x1f{row}")
         except InputError as error:
@@ -98,11 +97,10 @@ class Exemplars:
 
 @dataclass(frozen=True)
 class FewShot:
-    """A template with solved rows before the one that it renders.
+    """A template that renders a row after solved rows (exemplars).
 
-    They are laid out in the named `style`, or in the order of styles that `secret` draws; one is
-    passed over where its marks occur in the texts. Without exemplars it renders what the template
-    does.
+    They are laid out in the given `style`, or in the first of the styles, shuffled by `secret`,
+    whose markers do not occur in the texts. Without exemplars it renders like the template.
     """
 
     template: Template
@@ -120,9 +118,9 @@ class FewShot:
         key: str,
         style: str | None = None,
     ) -> FewShot:
-        """With up to `count` exemplars, and a style of shot_styles.STYLES or one drawn by the key.
+        """Draw up to `count` exemplars; `style` is a name in shot_styles.STYLES, None to draw one.
 
-        Raises InputError where the pool has no row to show, and for an unknown style.
+        Raises InputError if no row of the pool can be shown, and for an unknown style.
         """
         if style is not None and style not in STYLES:
             raise unknown("style", style, list(STYLES), "shots")
@@ -131,23 +129,23 @@ class FewShot:
 
     @property
     def shots(self) -> int:
-        """How many exemplars it shows."""
+        """The number of exemplars."""
         return len(self.exemplars)
 
     @property
     def fewer(self) -> FewShot | None:
-        """The same without the exemplar drawn last; None where there is none."""
+        """The same without the exemplar drawn last; None if it has no exemplars."""
         return replace(self, exemplars=self.exemplars[:-1]) if self.exemplars else None
 
     @property
     def source_columns(self) -> tuple[str, ...]:
-        """The columns that may be cut, of the row that is asked about."""
+        """The columns of the query row that may be cut."""
         return self.template.source_columns
 
     def render(self, row: Mapping[str, Any], key: str = "") -> Rendered | None:
-        """The template's own completion, behind the exemplars and its prompt; None as there.
+        """The exemplars, the template's prompt and its completion; None like `Template.render`.
 
-        What the template says first, if it is an instruction, is said once.
+        An instruction at the start of the template is given once, before the exemplars.
         """
         rendered = self.template.render(row, key)
         if rendered is None or not self.exemplars:
@@ -162,7 +160,7 @@ class FewShot:
         return replace(rendered, prompt=first_clear(self.styles(), shown).lay_out(shown))
 
     def styles(self) -> Iterator[Style]:
-        """The ways to lay the exemplars out, the preferred one first."""
+        """The layouts for the exemplars, the preferred one first."""
         if self.style is not None:
             yield STYLES[self.style]
             return
@@ -170,7 +168,7 @@ class FewShot:
             yield _STYLES[_SHUFFLE.at(position, self.secret)]
 
     def _taken_apart(self, prompts: list[str]) -> list[str]:
-        """The instruction that all prompts begin with, or nothing; then every prompt without it."""
+        """The instruction that all prompts start with, or "", then every prompt without it."""
         instruction = _instruction(self.template.jinja)
         rests = [prompt.removeprefix(instruction).strip() for prompt in prompts]
         if all(p.startswith(instruction) and rest for p, rest in zip(prompts, rests, strict=True)):
@@ -184,7 +182,7 @@ def _is_chat(row: Mapping[str, Any]) -> bool:
 
 
 def _is_exchange(rendered: Rendered) -> bool:
-    """Whether it is a prompt and its completion, with nothing before them and no tools."""
+    """Whether it is a prompt and its completion only, without earlier turns or tools."""
     tools = rendered.tools or rendered.asked_with or rendered.answered_with
     return not tools and not _has_turns(rendered.history)
 
@@ -204,7 +202,7 @@ def _instruction(jinja: str) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _is_unfinished(jinja: str) -> bool:
-    """Whether the template's prompt ends in the middle of a sentence of its own."""
+    """Whether the template's prompt ends in the middle of a sentence."""
     last = [piece for piece in prompt_pieces(pieces(jinja)) if piece.text.strip()][-1]
     sign = last.text.rstrip()[-1]
     return last.kind == "text" and (sign.isalnum() or sign == ",")

@@ -31,7 +31,7 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
 @dataclass(frozen=True)
 class _Asked:
-    """What to open: `limit` rows of each split; `numbered` columns, where a file names none."""
+    """What to open: `limit` rows per split; `numbered` columns for a file without a header."""
 
     name: str
     resolve: Resolve
@@ -40,9 +40,9 @@ class _Asked:
 
 
 class MisnamedError(InputError):
-    """A source or a column that is not there: what names it is wrong, not the rows.
+    """A source or column that does not exist: the name is wrong, not the rows.
 
-    `key` is the key of a recipe's task that names it.
+    `key` is the key of the recipe's task that holds the name.
     """
 
     def __init__(self, key: str, sentence: str) -> None:
@@ -56,13 +56,12 @@ def open_source(
     columns: Mapping[str, str] = {},
     limit: int | None = None,
 ) -> Rows:
-    """Open the rows called by one of the forms of `SOURCES`.
+    """Open a source named in one of the forms of `SOURCES`.
 
-    `columns` maps the name a template uses to the source's own, or to the number of a column of a
-    CSV or TSV file that does not name them; `limit` keeps the first rows, of
-    each split where the source publishes splits. Raises InputError naming the file and the line
-    or row of whatever is missing or malformed; MisnamedError for a source or column that is not
-    there.
+    `columns` maps the name a template uses to the source's name of the column, or to its number in
+    a CSV or TSV file without a header. `limit` keeps the first rows, per split where the source
+    publishes splits. Raises InputError naming the file and the line or row of whatever is missing
+    or malformed; MisnamedError for a source or column that does not exist.
     """
     numbered = bool(columns) and all(source.isdecimal() for source in columns.values())
     asked = _Asked(name, resolve, limit, numbered)
@@ -96,7 +95,7 @@ def _form(name: str, resolve: Resolve) -> str:
 
 
 def _path(name: str, resolve: Resolve) -> Path:
-    """The path of a name, which no system call refuses."""
+    """Resolve a name to a path; MisnamedError if the operating system rejects it."""
     try:
         path = resolve(name)
         path.exists()
@@ -202,10 +201,10 @@ def _rename(table: pa.Table, columns: Mapping[str, str], name: str) -> pa.Table:
 
 SOURCES: dict[str, Callable[[_Asked], Found]] = {
     "bundled": _open_bundled,  # bundled/support-chats
-    "memory": _open_memory,  # memory/rows.0123456789abcdef, which were given from Python
+    "memory": _open_memory,  # memory/rows.0123456789abcdef: rows passed from Python
     "file": _open_path,  # chats.jsonl
-    "folder": _open_path,  # chats, which holds train.jsonl and test.jsonl
-    "entry": _open_entry,  # data/dataset_info.json:alpaca_en, of LLaMA-Factory
-    "parallel": _open_parallel,  # fra-eng.{fra,eng}, line by line
+    "folder": _open_path,  # chats, with train.jsonl and test.jsonl in it
+    "entry": _open_entry,  # data/dataset_info.json:alpaca_en, as in LLaMA-Factory
+    "parallel": _open_parallel,  # fra-eng.{fra,eng}, aligned by line
     "hub": _open_hub,  # owner/name or owner/name:config
 }

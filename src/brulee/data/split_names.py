@@ -1,4 +1,4 @@
-"""What splits are called in files and on the Hub."""
+"""The names of splits in files and on the Hub."""
 
 SPLIT_NAMES = {
     "train": "train",

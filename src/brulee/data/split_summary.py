@@ -1,4 +1,4 @@
-"""What a task's split came to: sizes, groups, labels, leaks."""
+"""A summary of a task's split: sizes, groups, labels, leaks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Texts = dict[str, dict[int, tuple[str, str]]]
 class SplitSummary:
     """The splits of one task.
 
-    `counts` are the rows in use and `groups` their groups, by split; `largest_group` is in rows.
-    `labels` are counts of each target by split, None where targets are texts.
+    `counts` are the numbers of rows in use and `groups` of their groups, by split; `largest_group`
+    is in rows. `labels` are the counts of each target by split, None if targets are texts.
     """
 
     task: Task
@@ -32,12 +32,12 @@ class SplitSummary:
 
     @property
     def sentences(self) -> list[tuple[Severity, str]]:
-        """What is to be said about leaks."""
+        """Sentences about leaks, with their severities."""
         return self.leakage.sentences(self.task.rows.place)
 
     @property
     def decided(self) -> str:
-        """How the side of a row came about."""
+        """How the rows were assigned to splits."""
         splits, published = self.task.splits, sorted(self.task.rows.published)
         if set(published) == set(NAMES):
             return "published"
@@ -47,7 +47,7 @@ class SplitSummary:
         return f"{', '.join(published)} published, the rest {cut}" if published else cut
 
     def to_dict(self) -> dict[str, Any]:
-        """What split.json records, with the rows in use, their labels and the leakage report."""
+        """The content of split.json, with the rows in use, their labels and the leakage report."""
         return {
             **self.task.splits.manifest(self.task.rows),
             "used": self.counts,
@@ -60,7 +60,7 @@ class SplitSummary:
 
 
 def summarise(path: str, task: Task) -> SplitSummary:
-    """Read every row of a task in use, and compare its splits; `path` is for the progress bar."""
+    """Read all rows of a task in use and compare its splits; `path` labels the progress bar."""
     texts = _texts(path, task)
     telling = telling_texts(task.rows, task.templates.source_columns)
     found = leakage(texts, dict(enumerate(telling)))
@@ -77,7 +77,7 @@ def summarise(path: str, task: Task) -> SplitSummary:
 
 
 def _texts(path: str, task: Task) -> Texts:
-    """The source text, or else the whole prompt, of every row, with its target."""
+    """The source text (or the whole prompt if that is empty) and the target of every row."""
     columns = [task.rows.column(column) for column in task.templates.source_columns]
     rows = {name: getattr(task, name) for name in NAMES}
     texts: Texts = {name: {} for name in NAMES}

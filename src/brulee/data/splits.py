@@ -1,4 +1,4 @@
-"""Train, validation and test: decided by a salted hash of the group, so that nothing leaks."""
+"""Train, validation and test splits by a salted hash of the group, so that groups do not leak."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _ROWS_PER_INSTRUCTION = 10
 
 @dataclass(frozen=True)
 class Splits:
-    """Row indices, ascending, of each split; a row of an exact duplicate is in none.
+    """Ascending row indices of each split; exact duplicates are in none.
 
     `groups` is the group number of every row of the source. `near_duplicates` counts the rows that
-    joined an earlier row's group because they say nearly the same; `shared_groups` counts, for
-    each two splits, the groups that they have in common, as only published splits can.
+    joined an earlier row's group as near-duplicates; `shared_groups` counts the groups that each
+    pair of splits has in common, which only published splits can.
     """
 
     train: tuple[int, ...]
@@ -43,7 +43,7 @@ class Splits:
     near_duplicates: int = 0
 
     def manifest(self, rows: Rows) -> dict[str, Any]:
-        """What split.json records: salt, shares, counts, label histograms, digest of the ids.
+        """The content of split.json: salt, shares, counts, label histograms, digest of the ids.
 
         A row's id is the sha256 of its content, so the digest does not depend on the order of
         the file. `groups_shared` counts the groups that two published splits have in common.
@@ -68,21 +68,20 @@ class Splits:
 def split_rows(
     rows: Rows, spec: SplitSpec, source_columns: Sequence[str], read_columns: Sequence[str] = ()
 ) -> Splits:
-    """Hold out shares of the rows such that rows of one group stay together.
+    """Hold out shares of the rows, keeping the rows of a group together.
 
-    Published splits are kept, and only a missing one is cut from train. Otherwise the group is
-    the column(s) `spec.group`, else the normalised text of `source_columns`; groups with rows whose
-    source texts say nearly the same are one (`near_duplicates`), unless the spec says otherwise. A
-    row that repeats an earlier one of its split in all of `read_columns` is left out; where these
-    are not given, in everything but id columns.
+    Published splits are kept; only a missing one is cut from train. The group is the column(s)
+    `spec.group`, else the normalised text of `source_columns`; groups with near-duplicate source
+    texts are merged unless `spec.near_duplicates` is false. A row that repeats an earlier row of
+    its split in all of `read_columns` (if none are given, in all but id columns) is dropped.
 
-    From 2,000 groups on, sha256(salt|group) as a fraction is compared with the shares, so that a
-    row's side depends on nothing but its group: it survives reordering, and also appending and
-    subsetting, unless a near-duplicate comes or goes whose key is the smallest of the group.
-    Below that the groups of lowest hash are taken up to the exact sizes (rounded, in rows), which
-    survives reordering but not appending; so it is with `spec.stratify`, where each label is taken
-    up to its share. Raises InputError for a missing column, for labels that hardly repeat and for a
-    split that leaves nothing to train on.
+    From 2,000 groups on, sha256(salt|group) as a fraction is compared with the shares, so a row's
+    split depends only on its group. This is stable under reordering, and under appending and
+    subsetting unless that adds or removes the near-duplicate with the group's smallest key. With
+    fewer groups, those of lowest hash fill each split to its exact size (rounded, in rows), which
+    is stable under reordering but not appending; likewise with `spec.stratify`, where each label
+    is filled to its share. Raises InputError for a missing column, for labels that hardly repeat
+    and for a split that leaves nothing to train on.
     """
     if spec.test + spec.validation >= 1:
         raise InputError(
@@ -129,13 +128,13 @@ def split_rows(
 
 
 def normalise(value: Any) -> str:
-    """Text without the differences no reader sees: NFKC, case, runs of white space."""
+    """Normalise a text for comparison: NFKC, case folding, single spaces."""
     text = value if isinstance(value, str) else _canonical(value)
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def digest(text: str) -> bytes:
-    """What tells a text from others, in a few bytes: what all rows say may not fit in memory."""
+    """A 16-byte digest of a text, as the texts of all rows may not fit in memory."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
@@ -150,29 +149,29 @@ def _group_columns(spec: SplitSpec, source_columns: Sequence[str], rows: Rows) -
 
 
 def telling_texts(rows: Rows, columns: Sequence[str]) -> list[str]:
-    """What each row says in some columns (all, if none are given), for finding near-duplicates.
+    """The text of each row in some columns (default: all), for finding near-duplicates.
 
-    A column of few but long values is an instruction or a system message: it stands before many
-    rows, and makes no two of them alike.
+    A column with few, long values holds instructions or system messages that many rows share; it
+    is left out, as it does not make rows near-duplicates.
     """
     return _telling(_Texts(rows), tuple(columns) or tuple(rows.columns))
 
 
 class _Texts:
-    """What rows say in their columns, normalised: each column is read once."""
+    """The normalised texts of the rows' columns; each column is read once."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         self._read: dict[str, list[str]] = {}
 
     def of(self, column: str) -> list[str]:
-        """What each row says in a column. Raises InputError as `Rows.column`."""
+        """The normalised text of each row in a column. Raises InputError like `Rows.column`."""
         if column not in self._read:
             self._read[column] = list(map(normalise, self.rows.column(column)))
         return self._read[column]
 
     def together(self, columns: Sequence[str]) -> Iterator[str]:
-        """What each row says in some columns; of a single one the very text that `of` has."""
+        """The joined text of each row in some columns; a single column is not copied."""
         read = [self.of(column) for column in columns]
         return map("\x1f".join, zip(*read, strict=True))
 
@@ -242,7 +241,7 @@ def _shared_groups(parts: Mapping[str, Sequence[int]], groups: Sequence[int]) ->
 def _histograms(
     rows: Rows, parts: Mapping[str, Sequence[int]]
 ) -> dict[str, dict[str, dict[str, int]]]:
-    """Counts per split of each column that looks like a label: few short values, each repeated."""
+    """Counts per split for each column that looks like a label: few values, on average repeated."""
     found = {}
     for column in rows.columns:
         values = ["" if v is None else str(v) for v in rows.column(column)]

@@ -1,4 +1,4 @@
-"""A recipe to begin with, for rows that have none: what they are, how they are asked and scored."""
+"""Writes a starting recipe for a source: its format, its prompts and its metrics."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _COUNTED = 1000  # rows
 _WORKED = "gsm8k/step-by-step-cot"
 _NUMBER_LAST = re.compile(r"\n#### *\S+\s*$")
 _NAME_WORDS = 4
-# Tokens that an answer may have, within reason.
+# Bounds of `max_new_tokens`.
 _LEAST_TOKENS, _MOST_TOKENS = 16, 512
 _PLAIN = re.compile(r"[A-Za-z\s]")
 _TABLE_FILE = re.compile(r"\.[ct]sv(\.\w+)?$", re.IGNORECASE)
@@ -44,9 +44,9 @@ _TABLE_FILE = re.compile(r"\.[ct]sv(\.\w+)?$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Start:
-    """A recipe's text, and what it makes of the rows: said in words, with one row as it is asked.
+    """A recipe's text, and a description of how it reads the rows, with one rendered row.
 
-    `guessed`: no format says how the rows are meant, so that the prompt is to be looked over.
+    `guessed`: the format is unknown, so the prompt should be reviewed.
     """
 
     text: str
@@ -58,7 +58,7 @@ class Start:
 
     @property
     def with_tools(self) -> Sequence[int]:
-        """Some training rows that have tools, which not every model's chat template shows."""
+        """Some training rows with tools, which not every model's chat template supports."""
         rows = self.task.rows
         if TOOLS not in rows.columns:
             return ()
@@ -66,7 +66,7 @@ class Start:
         return [i for i in self.task.train if tools[i]][:SAMPLE]
 
     def read_by(self, encoder: Encoder) -> None:
-        """Have a model's tokenizer read those rows. Raises InputError where it can read none."""
+        """Encode the rows with tools. Raises InputError if the model supports none of them."""
         reasons: list[InputError] = []
         for row in self.with_tools:
             try:
@@ -80,11 +80,11 @@ class Start:
 def start(
     source: str, model: str = "bundled", file: Path = Path("my.yaml"), reads_calls: bool = True
 ) -> Start:
-    """A recipe that trains on a source as it is, with comments, to be written to `file`.
+    """A commented recipe that trains on a source as it is, to be written to `file`.
 
-    `reads_calls`: tool calls can be found in what the model writes.
-    The format, or else the first library family that fits, or else a guess from the columns' names
-    says what is asked. Raises InputError for rows that cannot be trained on.
+    The prompt comes from the format, else from the first library family that fits, else from a
+    guess by the columns' names. `reads_calls`: tool calls can be parsed from the model's output.
+    Raises InputError for rows that cannot be trained on.
     """
     rows, numbers = _open(source)
     detected = detect(rows)
@@ -102,9 +102,9 @@ def start(
 
 
 def _open(source: str) -> tuple[Rows, dict[str, str]]:
-    """The rows; where a file names no columns, by names made up, with the number of each.
+    """The rows, and for a file without a header its made-up column names with their numbers.
 
-    Raises InputError where it names some of them.
+    Raises InputError if the first line names some of the columns.
     """
     try:
         rows = open_source(source)
@@ -120,7 +120,7 @@ def _open(source: str) -> tuple[Rows, dict[str, str]]:
 
 
 def _named_by_a_row(rows: Rows) -> bool:
-    """Whether the columns' names are a row: a text, and a label that others have in its column."""
+    """Whether the header is a row: it has a text, and a label that recurs in its column."""
     return any(word_count(column) >= _NAME_WORDS for column in rows.columns) and any(
         column in values and are_labels(values)
         for column in rows.columns
@@ -129,7 +129,7 @@ def _named_by_a_row(rows: Rows) -> bool:
 
 
 def _named(data: Mapping[str, Any], rows: Rows) -> dict[str, str]:
-    """The columns that a recipe's templates read, by the name they have there."""
+    """Map the names of columns in a recipe's templates to the rows' own."""
     mapped: dict[str, str] = data.get("columns", {})
     used = load_templates(data["templates"]).columns
     return mapped | {c: c for c in rows.columns if c in used and c not in mapped}
@@ -137,7 +137,7 @@ def _named(data: Mapping[str, Any], rows: Rows) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Said:
-    """Why the rows are phrased as they are, and the comments that say so in the recipe."""
+    """The reason for the choice of templates, and the recipe's comments about it."""
 
     why: str
     comments: tuple[str, ...]
@@ -145,7 +145,7 @@ class _Said:
 
 
 def _phrased(source: str, rows: Rows, detected: Detected) -> tuple[dict[str, Any], _Said]:
-    """The data section without its split."""
+    """The recipe's data section, without the split."""
     if detected.templates is not None:
         if _ends_in_numbers(rows):
             why = "answers end in #### and a number, as those of GSM8K do"
@@ -173,7 +173,7 @@ def _phrased(source: str, rows: Rows, detected: Detected) -> tuple[dict[str, Any
 
 
 def _lacks_keys(rows: Rows) -> bool:
-    """Whether an object of the first rows has a null, or lacks a key, which a table cannot tell."""
+    """Whether an object in the first rows has a null or lacks a key; a table cannot tell which."""
 
     def lacking(value: Any) -> bool:
         inside = value.values() if isinstance(value, dict) else value
@@ -184,7 +184,7 @@ def _lacks_keys(rows: Rows) -> bool:
 
 
 def _ends_in_numbers(rows: Rows) -> bool:
-    """Whether rows are problems whose solution ends in `#### NUMBER`, as GSM8K's do."""
+    """Whether rows are problems whose solution ends in `#### NUMBER`, as in GSM8K."""
     if not {"question", "answer"} <= set(rows.columns):
         return False
     answers = [rows[i]["answer"] for i in range(min(SAMPLE, len(rows)))]
@@ -199,7 +199,7 @@ def _families(rows: Rows) -> list[str]:
 
 
 def _unused(templates: TemplateSet, rows: Rows) -> int:
-    """How many of a family's answers no row has: three labels are not those of four answers."""
+    """The number of a family's answer choices that no row has: fewer means a better fit."""
     found = [templates.templates[0].render(rows[i]) for i in range(min(_COUNTED, len(rows)))]
     told = [one for one in found if one is not None and one.choices]
     choices = {choice for one in told for choice in one.choices or ()}
@@ -215,7 +215,7 @@ def _fits(templates: TemplateSet, rows: Rows) -> bool:
 
 
 def _opened(data: dict[str, Any], model: str) -> tuple[Task, dict[str, Any]]:
-    """The task that a recipe would open, with the smallest share held out that has a row."""
+    """The task that a recipe would open, with the smallest test share that yields a row."""
     for share in _SHARES:
         recipe = recipe_from_dict({"model": model, "data": data | {"split": {"test": share}}})
         (task,) = open_corpus(recipe).tasks.values()
@@ -227,7 +227,7 @@ def _opened(data: dict[str, Any], model: str) -> tuple[Task, dict[str, Any]]:
 
 
 def _group(rows: Rows) -> str | None:
-    """A column that names who or what several rows are of."""
+    """A column by which rows belong together, if any."""
     for column in rows.columns:
         if GROUP.match(column):
             values = rows.column(column)
@@ -237,14 +237,14 @@ def _group(rows: Rows) -> str | None:
 
 
 def _targets(task: Task) -> list[Rendered]:
-    """The rows with their answers, as far as they are looked at; first those that are scored."""
+    """A sample of rendered rows, test rows first."""
     template: Template = task.templates.templates[0]
     found = (template.render(task.rows[i]) for i in (*task.test, *task.train)[: 40 * SAMPLE])
     return [one for one in found if one is not None]
 
 
 def _written(one: Rendered) -> str:
-    """A text as long as what a chat template writes for an answer: calls are JSON in full."""
+    """A text about as long as the answer in a chat template, with the full JSON of its calls."""
     return one.completion + one.answered_with.get(CALLS, "")
 
 
@@ -319,16 +319,16 @@ def _tokens(targets: Sequence[str]) -> int:
 
 
 def _length(text: str) -> int:
-    """As many tokens as a text may be: one for three Latin letters, one for each other byte.
+    """An upper estimate of a text's tokens: one per three Latin letters, one per other byte.
 
-    Digits are often tokens of their own, and characters of other scripts two or three.
+    Digits are often single tokens, and characters of other scripts two or three tokens.
     """
     plain = len(_PLAIN.findall(text))
     return -(-plain // 3) + len(text.encode()) - plain
 
 
 def default_file(source: str) -> Path:
-    """What a recipe for a source is called, in the working directory."""
+    """The default file name of a recipe for a source, in the working directory."""
     last = re.split(r"[/:]", source.rstrip("/"))[-1]
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", last.split(".", 1)[0]).strip("-._")
     return Path(f"{stem or 'recipe'}.yaml")

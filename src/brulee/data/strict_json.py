@@ -1,12 +1,13 @@
-"""JSON that a model wrote, or is to write: read to the letter of RFC 8259, or not at all.
+"""Parses generated and expected JSON strictly by RFC 8259.
 
-Python reads more than JSON (NaN, Infinity, a key given twice) and less exactly (1e400 is infinite,
-12345678901234567890.5 rounded). Here the former is no JSON, and numbers are `Decimal`s of every
-digit. Texts are as they were written; keys that are one in Unicode's form NFC, in which "e" with a
-combining accent is the letter, are one key.
+Python's parser accepts more than JSON (NaN, Infinity, duplicate keys) and loses precision (1e400 is
+infinite, 12345678901234567890.5 is rounded). Here the former is an error, and numbers are exact
+`Decimal`s. Strings are not normalised, but keys that are equal in Unicode's form NFC, in which "e"
+with a combining accent equals the single letter, are duplicates.
 
-In a fence ("```json ... ```", or of ~~~), as models that chat put it, the JSON may stand beside
-other text. A fence is closed by as many of its signs as it has, or more; so it may hold others.
+In a fence ("```json ... ```", or of ~~~), which chat models often use, the JSON may be surrounded
+by other text. A fence is closed by at least as many characters as opened it, so it may contain
+shorter ones.
 """
 
 from __future__ import annotations
@@ -20,25 +21,25 @@ from unicodedata import normalize
 
 from brulee.data.raw import no_number, repeated_key
 
-DEEPEST: Final = 100  # levels: few enough for any Python to read, and to be walked through
-# Tildes also stand in plain words, so that a fence of them begins a line.
+DEEPEST: Final = 100  # levels, few enough for every Python version to parse and traverse
+# Tildes also occur in plain text, so a fence of them must start a line.
 _FENCE: Final = re.compile(r"`{3,}|^[ \t]*~{3,}", re.MULTILINE)
-# What says json, or whose next sign begins no other language's name.
+# A fence labelled json, or without the name of another language.
 _JSON: Final = re.compile(r"[ \t]*(?:(json)(?!\w)|(?=\W))", re.IGNORECASE)
-_SPACES: Final = re.compile(r"[ \t\n\r]*")  # those of JSON
+_SPACES: Final = re.compile(r"[ \t\n\r]*")  # JSON's white space
 _HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 class NotJsonError(ValueError):
-    """A text is not JSON; says why in a few words."""
+    """A text is not valid JSON; the message gives the reason in a few words."""
 
 
 def read(text: str) -> Any:
-    """The value of a text that is JSON from its beginning to its end.
+    """Parse a text that is JSON from start to end.
 
-    Raises NotJsonError for anything else, NaN and the infinities, a key that an object gives twice
-    or that holds half a character, a number whose exponent no computer holds, and more than
-    `DEEPEST` levels.
+    Raises NotJsonError for anything else, including NaN and the infinities, keys that are duplicate
+    or contain a lone surrogate, an exponent too large for `Decimal`, and more than `DEEPEST`
+    levels.
     """
     found, end = _at(text, _after_spaces(text, 0))
     if _after_spaces(text, end) < len(text):
@@ -47,10 +48,10 @@ def read(text: str) -> Any:
 
 
 def read_fenced(text: str) -> Any:
-    """As `read`, or of a text that is no JSON what stands in its fence.
+    """Like `read`, but if the text is not JSON, parse the content of a fence in it.
 
-    Of several fences it is the first that says json, else the first that names no language. A fence
-    that the text's end closes is one, too. Raises NotJsonError as `read`.
+    Of several fences, the first labelled json is used, else the first without a language. The end
+    of the text may close it. Raises NotJsonError like `read`.
     """
     try:
         return read(text)
@@ -67,7 +68,7 @@ def read_fenced(text: str) -> Any:
 
 
 def _fences(text: str) -> Iterator[tuple[int, str, bool]]:
-    """Where fences that may hold JSON begin it, their signs, and whether they say that they do."""
+    """Yield each fence that may hold JSON: start of its content, signs, whether labelled json."""
     opened = ""
     for found in _FENCE.finditer(text):
         signs = found[0].lstrip(" \t")
@@ -80,7 +81,7 @@ def _fences(text: str) -> Iterator[tuple[int, str, bool]]:
 
 
 def _at(text: str, start: int) -> tuple[Any, int]:
-    """The value that begins there, and where it ends."""
+    """The value at `start`, and where it ends."""
     try:
         found, end = _DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
@@ -95,7 +96,7 @@ def _at(text: str, start: int) -> tuple[Any, int]:
 
 
 def too_deep(value: Any) -> bool:
-    """Whether lists and objects lie in one another more than `DEEPEST` levels deep."""
+    """Whether lists and objects are nested more than `DEEPEST` levels deep."""
     level, depth = [value], 0
     while level:
         inside = [item for item in level if isinstance(item, dict | list)]

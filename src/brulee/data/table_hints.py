@@ -1,4 +1,4 @@
-"""What to write for a table that no format recognises: its columns, with the families that fit."""
+"""Advice for a table of no known format: its columns, and the library families that fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _JSON_CHAT = re.compile(r'\s*\[\s*\{\s*"(role|content|from|value)"\s*:')
 
 
 def advice(rows: Rows, sample: Sequence[Mapping[str, Any]]) -> str:
-    """The sentence that says a template is needed, and which would do; they are tried on a row."""
+    """A sentence that a template is needed, with the families that render the first row."""
     chats = _chats(sample)
     if chats:
         return chats
@@ -36,7 +36,7 @@ def advice(rows: Rows, sample: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _alone(sample: Sequence[Mapping[str, Any]]) -> str:
-    """What to do about a lone column of texts, which may be plain text under another name."""
+    """Advice for a single column of texts, which may be plain text under another name."""
     texts = [
         column for column, value in (sample[0] if sample else {}).items() if isinstance(value, str)
     ]
@@ -49,7 +49,7 @@ def _alone(sample: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _chats(sample: Sequence[Mapping[str, Any]]) -> str:
-    """What to do about a column that holds chats under another name, or as JSON text."""
+    """Advice for a column that holds chats under another name, or as JSON text."""
     for column in sample[0] if sample else ():
         values = [row[column] for row in sample if row[column]]
         for name, keys in zip(COLUMNS, KEYS, strict=False):
@@ -70,10 +70,10 @@ def families_for(
     row: Mapping[str, Any],
     class_names: Mapping[str, Sequence[str]] = {},
 ) -> list[str]:
-    """Library families whose templates apply to a row, those that read most of it first.
+    """Library families whose templates apply to a row, those that read most columns first.
 
-    None that leaves out a text which the question is about, and none that calls the classes of any
-    `text` by other names than the source does.
+    A family is excluded if it does not read all context columns, or if it reads only `text` and
+    class columns and names the classes differently than the source does.
     """
     about = CONTEXT & set(columns)
     fitting = {
@@ -101,5 +101,5 @@ def _applies(
 
 
 def _stem(name: str) -> str:
-    """A class's name as far as two makers of data agree: "pos" is "positive"."""
+    """The start of a class name, for loose comparison: "pos" is "positive"."""
     return name.strip().lower()[:3]

@@ -1,4 +1,4 @@
-"""Records turned into an Arrow table, naming the row that does not fit its column."""
+"""Converts records to an Arrow table, with errors that name the row."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Place = Callable[[int], str]
-# Past these, data is keys (or brackets) gone astray; Arrow and `datasets` fail or take minutes.
+# Beyond these the data is malformed, and Arrow and `datasets` fail or take minutes.
 MOST_KEYS, DEEPEST = 1000, 32
 
 
 def to_table(records: Sequence[Mapping[str, Any]], place: Place) -> pa.Table:
     """An Arrow table with one column per key, null where a record lacks it.
 
-    The tools of chats and the calls in these are JSON text (`packed`). Raises InputError naming the
-    row and the column whose type differs from the rows before it, and the row that holds text no
-    UTF-8 file can hold, is nested too deeply or has too many keys.
+    Tools and tool calls of chats become JSON text (`packed`). Raises InputError naming the row and
+    column of a value whose type differs from the rows before it, and naming a row that has text not
+    valid in UTF-8, is nested too deeply or has too many keys.
     """
     import pyarrow as pa
 
@@ -41,9 +41,9 @@ def to_table(records: Sequence[Mapping[str, Any]], place: Place) -> pa.Table:
 def to_table_by_parts(
     parts: Iterable[Sequence[Mapping[str, Any]]], place: Place
 ) -> pa.Table | None:
-    """As `to_table` of all records together, but that one part of them is held at a time.
+    """Like `to_table` of all records, but with only one part of them in memory at a time.
 
-    None where that may come to other types than all records together, or to an error.
+    None if the result might differ in its types from `to_table`, or is an error.
     """
     import pyarrow as pa
 
@@ -73,7 +73,7 @@ def _after(rows: int, place: Place) -> Place:
 
 
 def join_tables(tables: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
-    """The rows of several tables under one schema; a column of two types is an InputError."""
+    """Concatenate tables under one schema; InputError for a column of two types."""
     import pyarrow as pa
 
     for table, name in zip(tables[1:], names[1:], strict=True):
@@ -92,10 +92,10 @@ def join_tables(tables: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
 
 
 def check_table(table: pa.Table, label: str) -> None:
-    """Refuse a table that Arrow could hold and that cannot be read row by row as text files are.
+    """Reject an Arrow table that cannot be read row by row like a text file.
 
-    Raises InputError naming the column: given twice, of a type without rows in Python, with bytes
-    that are no UTF-8 or with NUL characters.
+    Raises InputError naming the column if it is duplicate, its type has no Python values, or it has
+    invalid UTF-8 or NUL characters; and for too many columns.
     """
     import pyarrow as pa
 
@@ -120,10 +120,10 @@ def check_table(table: pa.Table, label: str) -> None:
 
 
 def check_value(value: Any, place: Place, row: int = 0, depth: int = 0) -> None:
-    """Refuse what no row can hold, however deep in a value.
+    """Reject invalid content at any depth of a value.
 
-    Raises InputError naming the row for NUL characters, half surrogate pairs, too many keys and too
-    deep a nesting.
+    Raises InputError naming the row for NUL characters, lone surrogates, too many keys and too deep
+    nesting.
     """
     if isinstance(value, str):
         _check_text(value, place, row)
@@ -140,7 +140,7 @@ def check_value(value: Any, place: Place, row: int = 0, depth: int = 0) -> None:
 
 
 def _check_type(kind: pa.DataType, column: str, where: str, depth: int = 0) -> None:
-    """Refuse types that cannot be read as Python values."""
+    """Reject types that cannot be read as Python values."""
     import datasets
     import pyarrow as pa
 
@@ -198,7 +198,7 @@ def _column(name: str, values: list[Any], place: Place) -> pa.Array:
 
 
 def _check_finite(name: str, column: pa.Array, place: Place) -> None:
-    """Refuse 1e999, which is read as an infinite number."""
+    """Reject numbers such as 1e999, which are read as infinite."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -209,7 +209,7 @@ def _check_finite(name: str, column: pa.Array, place: Place) -> None:
 
 
 def _array(values: list[Any]) -> pa.Array | None:
-    """The values as Arrow holds them; None where they have no type in common."""
+    """The values as an Arrow array; None if they have no common type."""
     import pyarrow as pa
 
     try:

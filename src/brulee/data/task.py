@@ -1,4 +1,4 @@
-"""A task: rows, the templates that phrase them, their split."""
+"""A task: rows, their templates and their split."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from brulee.recipe import DataSpec
 
 @dataclass(frozen=True)
 class Item:
-    """A test row as it is scored: what is read, and what would be right.
+    """A test row as it is scored: the prompt and the references.
 
-    `group` is shared by rows that are not independent, "" where the row has none to share it with;
-    `phrasing` is the name of its template.
+    Rows that are not independent share a `group`; "" for a row alone in its group. `phrasing` is
+    the name of its template.
     """
 
     id: str
@@ -40,7 +40,7 @@ class Item:
 
     @property
     def prompt(self) -> str:
-        """What is read, as people read it: of a chat its tools, every turn with its speaker."""
+        """The prompt for people to read; for a chat, its tools and every turn with its speaker."""
         if not self.asked.history and not self.asked.tools:
             return self.asked.prompt
         tools = [f"tools:\n{listed(self.asked.tools)}"] if self.asked.tools else []
@@ -48,28 +48,28 @@ class Item:
 
     @property
     def called(self) -> str:
-        """The tool calls that would be right, as JSON text; "" where none is."""
+        """The expected tool calls as JSON text; "" if there are none."""
         return self.asked.answered_with.get(CALLS) or ""
 
 
 @dataclass(frozen=True)
 class Division:
-    """The task whose texts were divided into pieces, and of which of its rows each piece is."""
+    """The task whose texts were divided into pieces, and the row that each piece comes from."""
 
     whole: Task
     of: tuple[int, ...]
 
     def name(self, piece: int) -> str:
-        """The row that a piece is of, with which piece of it this is, where it is one of several.
+        """The number of a piece's row, and of the piece if there are several: "12" or "12/3".
 
-        "12" and "12/3", for what names test items.
+        Test items are named so.
         """
         row = self.of[piece]
         first, end = bisect_left(self.of, row), bisect_right(self.of, row)
         return f"{row}/{piece - first + 1}" if end - first > 1 else str(row)
 
     def told(self, most: int) -> str:
-        """How many texts became how many pieces, in a sentence."""
+        """A sentence with the number of texts and of pieces."""
         used = {*self.whole.train, *self.whole.validation, *self.whole.test}
         pieces = sum(row in used for row in self.of)
         texts = f"{len(used):,} text{'' if len(used) == 1 else 's'}"
@@ -83,12 +83,12 @@ class Division:
 
 @dataclass(frozen=True)
 class Task:
-    """Rows that can be trained on and scored.
+    """Rows to train on and to score.
 
     `templates` are those trained on, `held_out` those kept for the test. `train`, `validation` and
-    `test` are row indices with an applicable template and a completion; `dropped` counts the others
-    by reason. `labels` are the answer choices, where every row has the same. `division` is that of
-    plain texts, whose rows are their pieces then.
+    `test` are the indices of rows with an applicable template and a completion; `dropped` counts
+    the others by reason. `labels` are the answer choices, if every row has the same ones.
+    `division` is set for divided plain texts, where each row is a piece.
     """
 
     name: str
@@ -111,7 +111,7 @@ class Task:
 
     @property
     def whole(self) -> Task:
-        """The task with its rows as its source has them."""
+        """The task with the rows of its source, not divided."""
         return self.division.whole if self.division else self
 
     @property
@@ -121,9 +121,9 @@ class Task:
 
     @property
     def datasets(self) -> frozenset[str]:
-        """What the data set that the rows are from is known by: a name, the digests of its files.
+        """What identifies the data set: its source's name and the digests of its files.
 
-        By `dataset` alone where the recipe gives it.
+        If the recipe gives `dataset`, that alone.
         """
         if self.spec.dataset:
             return frozenset((self.spec.dataset,))
@@ -131,12 +131,12 @@ class Task:
 
     @functools.cached_property
     def exemplars(self) -> Exemplars:
-        """What few-shot prompts of this task may show: its training rows."""
+        """The pool for few-shot prompts: the task's training rows."""
         rows = self.rows
         return Exemplars(self.name, self.train, rows.__getitem__, self.splits.groups, rows.place)
 
     def phrasing(self, template: Template, row: int, shots: int, key: str) -> Template | FewShot:
-        """A template with so many solved training rows, drawn by `key`, before the row."""
+        """A template preceded by `shots` solved training rows, drawn by `key`."""
         if not shots:
             return template
         return FewShot.draw(template, self.exemplars, row, shots, key)
@@ -144,7 +144,7 @@ class Task:
     def encode(
         self, encoder: Encoder, row: int, template: int, key: str, shots: int = 0
     ) -> Encoded | None:
-        """Token ids of a row under a template, cut to fit; InputError naming the row otherwise."""
+        """Encode a row under a template, cut to fit; InputError naming the row if it cannot be."""
         phrasing = self.phrasing(self.templates.templates[template], row, shots, key)
         try:
             return encoder.fit(phrasing, self.rows[row], key)
@@ -152,10 +152,10 @@ class Task:
             raise InputError(f"{self.rows.place(row)}: {error}") from None
 
     def draw(self, encoder: Encoder, row: int, template: int, key: str) -> Encoded:
-        """A training document: with examples as often as `shots.share` says, and sure to be one.
+        """A training document, few-shot with probability `shots.share`.
 
-        Where a template does not apply or fit, it is the next in order that does. Every row kept
-        for training fits the first, so that the search ends.
+        A template that does not apply or fit is replaced by the next one that does; every row kept
+        for training fits under the first. Raises InputError if the row fits under none.
         """
         reason = InputError(f"{self.rows.place(row)}: no template applies to it.")
         shots = self.shots_of(key)
@@ -171,7 +171,7 @@ class Task:
         raise reason
 
     def shots_of(self, key: str) -> int:
-        """How many examples a training draw shows: `shots.count` for a share of the keys."""
+        """The number of examples of a training draw: `shots.count` for a share of the keys."""
         if self.spec.shots is None:
             return 0
         digest = hashlib.blake2b(f"shots\x1f{key}".encode(), digest_size=8).digest()
@@ -181,12 +181,12 @@ class Task:
     def item(
         self, row: int, encoder: Encoder, room: int | None, template: Template | None = None
     ) -> Item | None:
-        """A row under a template (the first), with every reference it has.
+        """A row under a template (default: the first), with all its references.
 
-        The prompt is cut to `room` tokens as a training document is. None where the template does
-        not apply to the row, and for a plain text of which nothing can be predicted. Raises
-        InputError naming the row where its prompt cannot be cut to fit, for a reference that is no
-        text, and for what the chat template does not show.
+        The prompt is cut to `room` tokens like a training document. None if the template does not
+        apply to the row, and for a plain text of a single token. Raises InputError naming the row
+        if its prompt cannot be cut to fit, if a reference is not text, and for content that the
+        chat template does not show.
         """
         values = self.rows[row]
         template = template or self.templates.templates[0]
@@ -215,10 +215,11 @@ class Task:
         return Item(str(row), asked, references, self._group(row), template.name)
 
     def references(self, row: int, template: Template) -> tuple[Rendered, list[str]] | None:
-        """A row as a template phrases it with the answers that would be right, whatever the model.
+        """A row rendered by a template and its references, independent of the model.
 
-        A turn with more to it than text is there as people read it, without thoughts. None where
-        the row is no item. Raises InputError naming the row, as `item`.
+        The answer is as people read it, tool calls included, without reasoning. None if the
+        template does not apply or the completion is empty. Raises InputError naming the row, like
+        `item`.
         """
         values = self.rows[row]
         rendered = render(self.rows, row, values, template)
@@ -227,7 +228,7 @@ class Task:
         return rendered, [spoken_answer(rendered), *self._references(row, values)]
 
     def _group(self, row: int) -> str:
-        """The number of a row's group in the split, where it holds more than this row."""
+        """The number of a row's group; "" if it is the only row of its group in the test split."""
         number = self.splits.groups[row] if self.splits.groups else None
         return str(number) if number is not None and self._group_sizes[number] > 1 else ""
 
@@ -236,7 +237,7 @@ class Task:
         return Counter(self.splits.groups[row] for row in self.test)
 
     def _references(self, row: int, values: Mapping[str, Any]) -> Iterator[str]:
-        """The further references of a row; a column may hold one or a list of them."""
+        """A row's additional references; a column may hold one or a list of them."""
         for column in self.spec.references:
             value = values.get(column)
             for one in value if isinstance(value, list) else [value]:

@@ -1,4 +1,4 @@
-"""A template: one row rendered into a prompt and a completion, as promptsource does it."""
+"""A template renders one row into a prompt and a completion, as in promptsource."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from brulee.errors import InputError
 
 SEPARATOR = "|||"
 TEXT, GOES_ON = "text", "goes_on"
-PLAIN = f"{SEPARATOR} {{{{ {TEXT} }}}}"  # how a plain text would be written as a template
-# Stands for the separator inside a row's own text: a private-use character, never in a template.
+PLAIN = f"{SEPARATOR} {{{{ {TEXT} }}}}"  # plain text as a template
+# Replaces the separator inside a row's own text: private-use characters, never in a template.
 _SHIELD = "\ue0b0\ue0b1\ue0b2"
-# A separator that the template wrote: the `|` at the end of a value before it is no part of it.
+# A separator from the template itself: a `|` that ends the value before it is not part of it.
 _WRITTEN = f"\ue0b2{SEPARATOR}\ue0b0"
 _CHOICES = "answer_choices"
 _CHAT = frozenset(("history", "speaker", "tools", "asked_with", "answered_with"))
-# What Jinja says of `answer_choices[label]` where the label is a text or a fraction.
+# Jinja's error for `answer_choices[label]` where the label is a string or a float.
 _NO_NUMBER = re.compile(r"list object'? has no (attribute '|element -?\d*\.)")
 _ENVIRONMENT = LimitedEnvironment()
-# Jinja counts no global as a name that is read, so columns are looked for where there are none.
+# Jinja does not report globals as undeclared names, so columns are found in an environment without.
 _WITHOUT_GLOBALS = LimitedEnvironment()
 _WITHOUT_GLOBALS.globals.clear()
 _FAILURES = (
@@ -48,7 +48,7 @@ _FAILURES = (
 class TemplateMetadata:
     """What promptsource records about a template; None where the file does not say.
 
-    `rationale` is ours: the completion has its reasoning before the answer.
+    `rationale` is an extension: the completion has reasoning before the answer.
     """
 
     original_task: bool | None = None
@@ -60,13 +60,13 @@ class TemplateMetadata:
 
 @dataclass(frozen=True)
 class Rendered:
-    """What the model reads, what it must learn to write, the answers it may choose from.
+    """The prompt, the completion to learn, and the answer choices.
 
-    `history` are the turns of a chat before the prompt, each with its role and content; its answers
-    are learned too where `learn_history` says so. `speaker` is the role that says the prompt,
-    `asked_with` what its turn holds beside that, `answered_with` what the answer's turn does;
-    `tools` describes those that may be called, as JSON text. `plain`: there is nothing to read, the
-    completion is a text by itself, which is at its end where `ends` says so.
+    `history` are the chat turns before the prompt, each with role and content; with `learn_history`
+    the assistant's turns among them are learned too. `speaker` is the role of the prompt's turn;
+    `asked_with` and `answered_with` are the other fields of the prompt's and of the answer's turn.
+    `tools` describes the tools that may be called, as JSON text. `plain`: there is no prompt, the
+    completion is a text by itself, and `ends` says whether it is complete.
     """
 
     prompt: str
@@ -97,13 +97,13 @@ class Template:
 
     Rendering follows promptsource (values may hold `|||`, a column `a-b` is read as `a_b`, parts
     are stripped) with four differences: it is sandboxed, `choice` is seeded, a null prints
-    nothing, and a missing column is an error. `chat` says that rows bring what was said before the
-    prompt in a column `history` (and more, `chat_columns`); and which answers are learned. `plain`
-    says that a row is a text without a prompt, given as it stands; its Jinja is not run. Raises
+    nothing, and a missing column is an error. `chat`: rows hold the turns before the prompt in a
+    column `history` (see also `chat_columns`), and every or only the last answer is learned.
+    `plain`: a row is a text without a prompt, used as it is; the Jinja is not run. Raises
     InputError naming `where` if the Jinja is malformed.
     """
 
-    fewer: None = None  # a template shows no exemplars that could be left out
+    fewer: None = None  # a template has no exemplars that could be dropped
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Template:
         if SEPARATOR not in jinja:
             raise InputError(f"{self.label}: put {SEPARATOR} between prompt and completion.")
 
-    # All below is worked out when first asked for: few of a library's templates are ever used.
+    # Everything below is computed on first use, as few of a library's templates are ever used.
 
     @functools.cached_property
     def columns(self) -> frozenset[str]:
@@ -134,13 +134,13 @@ class Template:
 
     @functools.cached_property
     def digest(self) -> str:
-        """The sha256 of its Jinja and its answer choices, whatever it is called."""
+        """The sha256 of the Jinja and the answer choices; the name does not matter."""
         text = json.dumps([self.jinja, self.answer_choices], ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def chat_columns(self) -> frozenset[str]:
-        """The columns that rows made from chats may have for it."""
+        """The extra columns that rows made from chats may have."""
         return _CHAT if self.chat else frozenset()
 
     @functools.cached_property
@@ -152,7 +152,7 @@ class Template:
     def source_columns(self) -> tuple[str, ...]:
         """The columns that the prompt reads and the completion does not, in reading order.
 
-        Of a plain text the text, by which rows are told apart.
+        For plain text it is the text itself, which identifies a row.
         """
         if self.plain:
             return (TEXT,)
@@ -161,16 +161,16 @@ class Template:
 
     @functools.cached_property
     def required(self) -> frozenset[str]:
-        """The columns that no `if` asks about, which a row must therefore have."""
+        """The columns that no `if` tests, so every row must have them."""
         tested = _tested(self.tree) | _tested(self._choices_tree)
         return self.columns - tested - self.chat_columns
 
     def render(self, row: Mapping[str, Any], key: str = "") -> Rendered | None:
-        """Fill in a row; None where the template does not apply to it (its prompt comes out empty).
+        """Render a row; None where the template does not apply to it (its prompt is empty).
 
-        `key` seeds `choice`: the same key draws the same. An empty completion is kept, for rows
-        without a label. Raises InputError naming the template for a column the row lacks, for an
-        attribute the sandbox refuses, and past 1.5 seconds or a million characters.
+        `key` seeds `choice`. An empty completion is kept, for rows without a label. Raises
+        InputError naming the template for a column the row lacks, for an attribute the sandbox
+        refuses, and past 1.5 seconds or a million characters.
         """
         if self.plain:
             return _plain(row)
@@ -186,7 +186,7 @@ class Template:
             raise InputError(f"{self.label}: it rendered {SEPARATOR} {len(parts) - 1} times.")
         prompt, completion = [_unshield(part).strip() for part in [*parts, ""][:2]]
         speaker = (row.get("speaker") or "user") if self.chat else "user"
-        if not prompt and speaker != "tool":  # which may return nothing
+        if not prompt and speaker != "tool":  # a tool may return nothing
             return None
         if not self.chat:
             return Rendered(prompt, completion, choices)
@@ -209,7 +209,7 @@ class Template:
 
     @property
     def label(self) -> str:
-        """Where the template stands, for messages."""
+        """The template's name and location, for messages."""
         return f"{self.where}: template {self.name!r}" if self.where else f"template {self.name!r}"
 
     @functools.cached_property
@@ -241,13 +241,13 @@ class Template:
     def _choices(self, row: Mapping[str, Any], seed: str) -> tuple[str, ...] | None:
         if self.answer_choices is None:
             return None
-        if "{" not in self.answer_choices:  # most are the same for every row
+        if "{" not in self.answer_choices:  # fixed choices, the usual case
             return tuple(choice.strip() for choice in self.answer_choices.split(SEPARATOR))
         text = self._run(self._choices_program, self._values(row), row, seed)
         return tuple(_unshield(choice).strip() for choice in text.split(_WRITTEN))
 
     def _values(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The columns the template reads, copied, so that it may change them."""
+        """The columns the template reads, as a copy that it may modify."""
         spelled = spellings(row)
         return {c: _fresh(row[spelled[c]]) for c in sorted(self.columns) if c in spelled}
 
@@ -266,7 +266,7 @@ class Template:
 
 
 def _plain(row: Mapping[str, Any]) -> Rendered | None:
-    """A row's text as it stands; None where it is blank."""
+    """A row's text, unchanged; None if it is blank."""
     text = row[TEXT]
     if text is not None and not isinstance(text, str):
         raise InputError(f"the column {TEXT!r} holds {type(text).__name__} where a text is needed.")
@@ -276,7 +276,7 @@ def _plain(row: Mapping[str, Any]) -> Rendered | None:
 
 
 def _check_names(tree: nodes.Template) -> None:
-    """Refuse unknown filters and tests at once: Jinja would only do so when it compiles."""
+    """Reject unknown filters and tests when parsing; Jinja does so only when compiling."""
     for node in tree.find_all((nodes.Filter, nodes.Test)):
         kind = "filter" if isinstance(node, nodes.Filter) else "test"
         known = _ENVIRONMENT.filters if kind == "filter" else _ENVIRONMENT.tests
@@ -299,7 +299,7 @@ def _columns(tree: nodes.Template) -> frozenset[str]:
 
 
 def _tested(tree: nodes.Template) -> frozenset[str]:
-    """Names that a condition looks at: the template knows what to do when they are empty."""
+    """Names that a condition tests: the template handles the case that they are empty."""
     tests = [branch.test for branch in tree.find_all(nodes.If)]
     tests += [branch.test for branch in tree.find_all(nodes.CondExpr)]
     names = [n for test in tests for n in (test, *test.find_all(nodes.Name))]
@@ -313,7 +313,7 @@ def _source_columns(
     after: dict[str, None] = {}
 
     def visit(node: nodes.Node, passed: bool) -> bool:
-        """Note the names under a node; whether the separator has been passed at its end."""
+        """Collect the names under a node; return whether the separator comes before its end."""
         if isinstance(node, nodes.TemplateData):
             return passed or SEPARATOR in node.data
         if isinstance(node, nodes.Name):
@@ -339,7 +339,7 @@ def _branches(node: nodes.If) -> list[list[nodes.Node]]:
 
 
 def _fresh(value: Any) -> Any:
-    """A deep copy of a row's value with the separator in its texts shielded."""
+    """A deep copy of a row's value, with separators in its strings shielded."""
     if isinstance(value, str):
         return value.replace(SEPARATOR, _SHIELD)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The literal text of a template: what it says whatever the row."""
+"""The literal text of a template, which is the same for every row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from brulee.data.sandbox import LimitedEnvironment
 from brulee.data.template import SEPARATOR, Template
 
 Kind = Literal["text", "field", "block"]
-# Stands for a printed value: a letter, so that words keep their neighbours.
+# The placeholder for a printed value: a letter, so that adjacent words stay joined.
 VALUE = "X"
 _ENVIRONMENT = LimitedEnvironment()
 
@@ -30,7 +30,7 @@ class Piece:
 
 @functools.lru_cache(maxsize=256)
 def pieces(jinja: str) -> tuple[Piece, ...]:
-    """Cut a template where its language begins or ends; comments are left out.
+    """Split a template into literal text, fields and blocks; comments are dropped.
 
     White space that `{%-` or `-%}` removes is in no piece.
     """
@@ -61,15 +61,15 @@ def prompt_pieces(found: Iterable[Piece]) -> list[Piece]:
 
 
 def names(found: Iterable[Piece]) -> frozenset[str]:
-    """Words in the expressions of fields and blocks: every column read, besides other names."""
+    """The words in the expressions of fields and blocks: every column read, and other names."""
     texts = [piece.text for piece in found if piece.kind != "text"]
     return frozenset(word for text in texts for word in re.findall(r"[A-Za-z_]\w*", text))
 
 
 def readings(template: Template) -> list[str]:
-    """The literal text with every `if` taken, followed by the one with none, if that differs.
+    """The literal text with the first branch of every `if`, and that with the last, if different.
 
-    A printed expression is `VALUE`, a printed constant itself.
+    Printed expressions are replaced by `VALUE`; printed constants are kept.
     """
     first, last = ("".join(_read(template.tree, pick)) for pick in (0, -1))
     return [first] if first == last else [first, last]

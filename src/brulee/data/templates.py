@@ -26,10 +26,10 @@ __all__ = [
 ]
 
 Spec = str | list[str] | dict[str, Any]
-PLAIN_TEXT = "plain-text"  # a text without a prompt, which no template phrases
-# `cluster`, `sources` and a template's `rationale` are ours; promptsource's files have none.
+PLAIN_TEXT = "plain-text"  # a text without a prompt, used as it is
+# `cluster`, `sources` and a template's `rationale` are extensions of promptsource's schema.
 _FILE_KEYS = ("dataset", "subset", "cluster", "sources", "templates")
-# `task_template` is a key that some promptsource files still carry; it never meant anything.
+# Some promptsource files still have the key `task_template`, which has no effect.
 _TEMPLATE_KEYS = (
     "id",
     "name",
@@ -48,8 +48,8 @@ _INLINE_KEYS = ("name", "jinja", "prompt", "completion", "answer_choices")
 class TemplateSet:
     """Templates that phrase one task in several ways.
 
-    `cluster` is the kind of task, held out together with others of its kind; `sources` are the
-    data sets whose columns the templates read. Neither decides what is rendered.
+    `cluster` is the kind of task (a cluster is held out as a whole); `sources` are the data sets
+    whose columns the templates read. Neither affects rendering.
     """
 
     name: str
@@ -65,7 +65,7 @@ class TemplateSet:
 
     @functools.cached_property
     def digest(self) -> str:
-        """The sha256 of everything that decides what the templates render."""
+        """The sha256 of everything that affects rendering."""
         plain = [
             [t.name, t.jinja, t.answer_choices, *([t.chat] if t.chat else [])]
             for t in self.templates
@@ -80,15 +80,15 @@ class TemplateSet:
 
     @functools.cached_property
     def columns(self) -> frozenset[str]:
-        """Every row column that some template reads."""
+        """Every row column that at least one template reads."""
         return frozenset().union(*(t.columns for t in self.templates))
 
     @functools.cached_property
     def source_columns(self) -> tuple[str, ...]:
-        """The source columns that all templates share: what groups rows.
+        """The source columns that all templates share, by which rows are grouped.
 
-        Where inverted templates leave none, as their source is what the others answer, those that
-        the original ones share; else those of the first.
+        Inverted templates read what the others answer, so there may be none: then those shared by
+        the templates of the original task, else those of the first template.
         """
         original = [t for t in self.templates if t.metadata.original_task is not False]
         shared = _shared_sources(self.templates) or _shared_sources(original)
@@ -96,13 +96,13 @@ class TemplateSet:
 
 
 def load_templates(spec: Spec, resolve: Callable[[str], Path] = Path) -> TemplateSet:
-    """The templates that a recipe names.
+    """Load the templates that a recipe names.
 
     `spec` is a library family ("dialogue-summary"), one of its templates
     ("dialogue-summary/plain"), a YAML file, a list of these, or an inline template with the keys
-    jinja (or prompt, completion), answer_choices, name; or `plain-text`, which takes the column
-    text as it stands and stands alone. Raises InputError with the nearest names for an unknown one,
-    and with file and line for a malformed file.
+    jinja (or prompt, completion), answer_choices, name; or `plain-text`, which uses the column
+    `text` as it is and cannot be combined with others. Raises InputError with the nearest valid
+    names for an unknown name, and with file and line for a malformed file.
     """
     if isinstance(spec, Mapping):
         return TemplateSet("inline", (_inline(spec),))
@@ -128,7 +128,7 @@ def load_templates(spec: Spec, resolve: Callable[[str], Path] = Path) -> Templat
 
 
 def library() -> dict[str, TemplateSet]:
-    """Every family of the library by name."""
+    """Every family of the library, by name."""
     return {family: _family(family) for family in families()}
 
 
@@ -230,7 +230,7 @@ def _inline(spec: Mapping[str, Any]) -> Template:
 
 
 def _joined(prompt: str, completion: str) -> str:
-    # A prompt that ends in `|` would lend it to the separator, which is the first three in a row.
+    # The separator is the first `|||`, so a `|` at the end of the prompt would become part of it.
     return f"{prompt}{' ' if prompt.endswith('|') else ''}{SEPARATOR}{completion}"
 
 
@@ -279,7 +279,7 @@ def _check_keys(values: Mapping[str, Any], valid: tuple[str, ...], where: str) -
 
 
 def _told_apart(sets: Sequence[TemplateSet]) -> tuple[Template, ...]:
-    """The templates of several families; a name that two of them use gets its family's before."""
+    """The templates of several families; names used by more than one get the family as prefix."""
     families: dict[str, set[str]] = {}
     for one in sets:
         for template in one:

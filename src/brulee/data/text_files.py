@@ -1,8 +1,8 @@
-"""Files of plain text: what a document is, in one file alone and in a folder of them.
+"""Plain text files as documents.
 
-Of several files each is a document. A file by itself is cut into sections, so that some of them
-can be held out: at the first blank line past 4,000 characters, and where none comes, as in a file
-with a document a line, at the first end of a line past 8,000.
+Of several files each is a document. A single file is cut into sections, so that some of them can be
+held out: at the first blank line past 4,000 characters, or, if there is none, as in a file with one
+document per line, at the first line end past 8,000.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _GAP: Final = re.compile(r"\n(?:[ \t]*\n)*")
 
 
 def document(text: str) -> str:
-    """A file as one document: its lines end in line feeds, no blank lines before and after it."""
+    """A file as one document, with LF line ends, and no blank lines at its start and end."""
     return _LINE_ENDS.sub("\n", text).strip("\n")
 
 
 def sections(text: str) -> list[tuple[int, str]]:
-    """The sections of a file, each with the line that it begins at; no line is cut."""
+    """The sections of a file, each with the number of its first line; lines are not cut."""
     text = _LINE_ENDS.sub("\n", text)
     found: list[tuple[int, str]] = []
     start, line = 0, 1

@@ -1,4 +1,4 @@
-"""The thoughts of a reasoning model: what it writes between two tags before its answer.
+"""The reasoning of a model: what it generates between two tags before its answer.
 
     <think>
     It rains there in May.
@@ -6,9 +6,9 @@
 
     Take an umbrella.
 
-Which tags they are is tried on the chat template, by an answer with reasoning; where it shows none,
-by what it puts before every answer, and by its own text. Some models' prompts begin the thoughts
-(DeepSeek R1, Qwen3 Thinking), so that what is written has the closing tag alone.
+The tags are found by rendering an answer with reasoning in the chat template; if it shows none,
+from the text it puts before every answer, and from its source. The prompts of some models open the
+reasoning (DeepSeek R1, Qwen3 Thinking), so the generated text has only the closing tag.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Shown = Callable[[list[int], bool], str]
 _NAME: Final = r"[\w:]*(?:think|thought|reason)[\w:]*"
 _TAG: Final = re.compile(rf"(<(?P<angle>{_NAME})>|\[(?P<square>{_NAME})\])\s*\Z", re.IGNORECASE)
 _PAIR: Final = re.compile(rf"<({_NAME})>\s*</\1>|\[({_NAME})\]\s*\[/\2\]", re.IGNORECASE)
-_SIGNS: Final = ("<", "[")  # of a tag
+_SIGNS: Final = ("<", "[")  # that open a tag
 
 
 class Thoughts(NamedTuple):
-    """The tags, without the spaces round them; `begun` where the prompt ends with the first.
+    """The tags, without surrounding spaces; `begun` if the prompt ends with the opening tag.
 
-    `plain` is what stands before an answer without thoughts, where that is something else.
+    `plain` is the text before an answer without reasoning, if it does not start with the tag.
     """
 
     opening: str
@@ -42,18 +42,18 @@ class Thoughts(NamedTuple):
     plain: str = ""
 
     def starts(self, text: str) -> bool:
-        """Whether what a model wrote begins with thoughts."""
+        """Whether generated text starts with reasoning."""
         return self.begun or text.lstrip().startswith(self.opening)
 
     def may_start(self, text: str) -> bool:
-        """Whether what is written so far may still go on to what stands before an answer."""
+        """Whether partial text may still become the opening tag or `plain`."""
         begun = text.lstrip()
         return self.opening.startswith(begun) or self.plain.startswith(begun)
 
     def divided(self, text: str) -> tuple[str, str]:
-        """The thoughts and the answer of what a model wrote, both without spaces round them.
+        """The reasoning and the answer in generated text, both stripped.
 
-        Thoughts that do not end have no answer after them.
+        If the reasoning is not closed, the answer is empty.
         """
         if not self.starts(text):
             return "", text.strip().removeprefix(self.plain).lstrip()
@@ -61,23 +61,23 @@ class Thoughts(NamedTuple):
         return before.strip().removeprefix(self.opening).strip(), answer.strip()
 
     def held_by(self, text: str) -> bool:
-        """Whether an answer as rows have it holds thoughts, between these tags or the usual ones.
+        """Whether a row's answer has reasoning, between these tags or the usual ones.
 
-        The second of these tags alone will do: what a model wrote often lacks the first.
+        The closing one of these tags is enough: generated answers often lack the opening one.
         """
         begun = text.lstrip()
         usual = begun.startswith(USUAL.opening) and USUAL.closing in text
         return self.closing in text or begun.startswith(self.opening) or usual
 
     def taken_out(self, text: str) -> tuple[str, str]:
-        """As `divided` of an answer as rows have it."""
+        """Like `divided`, for a row's answer."""
         if not self.held_by(text):
             return "", text
         own = self.closing in text or text.lstrip().startswith(self.opening)
         return (self if own else USUAL)._replace(begun=True).divided(text)
 
     def parted(self, ids: list[int], shown: Shown) -> tuple[str, str]:
-        """As `divided` of what token ids say; control tokens are no part of the answer."""
+        """Like `divided`, for token ids; control tokens are not part of the answer."""
         whole = shown(ids, True)
         if self.starts(whole):
             mark = self.closing
@@ -87,7 +87,7 @@ class Thoughts(NamedTuple):
             mark = self.plain
             if not mark or not whole.lstrip().startswith(mark):
                 return "", shown(ids, False).strip()
-        # The fewest ids that hold the mark; its last one may hold what comes after it, too.
+        # The fewest ids that contain the mark; the last one may contain text after it as well.
         end = bisect_left(range(len(ids)), True, key=lambda n: mark in shown(ids[: n + 1], True))
         head = shown(ids[: end + 1], True)
         after = head.partition(mark)[2] + shown(ids[end + 1 :], False)
@@ -95,7 +95,7 @@ class Thoughts(NamedTuple):
 
 
 USUAL: Final = Thoughts("<think>", "</think>")
-# Told by the parts of a template's text, where it shows no reasoning. Gemma 4's takes it out.
+# Recognised by strings in the template's source if it shows no reasoning: Gemma 4's removes it.
 _KNOWN: Final = (
     (USUAL, USUAL[:2]),
     (Thoughts("<|channel>thought", "<channel|>"), ("<|channel>", "<channel|>")),
@@ -103,25 +103,25 @@ _KNOWN: Final = (
 
 
 def taught_by(answers: Sequence[str]) -> Thoughts | None:
-    """The tags that half of these answers, or more, have their thoughts between.
+    """The usual reasoning tags, if at least half of these answers use them, else None.
 
-    A model whose chat template knows no thoughts learns them from such rows.
+    A model whose chat template has no reasoning tags learns them from such rows.
     """
     thinking = sum(USUAL.starts(text) and USUAL.closing in text for text in answers)
     return USUAL if thinking and 2 * thinking >= len(answers) else None
 
 
 def spoken_answer(rendered: Rendered) -> str:
-    """An answer as people read it, without what was thought before it."""
+    """A rendered row's answer without its reasoning."""
     more = rendered.answered_with
     text = more["content"] if more.get(REASONING) and not more.get(CALLS) else rendered.completion
     return USUAL.taken_out(text)[1] or text
 
 
 class Begun(NamedTuple):
-    """A prompt's end that begins thoughts, and their tags; `over` where it ends them as well.
+    """The end of a prompt that opens the reasoning, and the tags; `over` if it closes it too.
 
-    `text` is that end as it stands there, spaces too.
+    `text` is that end, spaces included.
     """
 
     text: str
@@ -130,7 +130,7 @@ class Begun(NamedTuple):
 
     @classmethod
     def by(cls, prompt: str) -> Begun | None:
-        """What a prompt ends with, where that is an opening tag, or empty thoughts."""
+        """The end of a prompt, if it is an opening tag or an empty reasoning block, else None."""
         if found := _TAG.search(prompt):
             return cls(found[0], _named(found["angle"], found["square"])._replace(begun=True))
         pairs = [pair for pair in _PAIR.finditer(prompt) if not prompt[pair.end() :].strip()]
@@ -139,10 +139,10 @@ class Begun(NamedTuple):
         return cls(prompt[pairs[0].start() :], _named(pairs[0][1], pairs[0][2]), over=True)
 
     def ended(self, asked: str, whole: str, reasoning: str) -> str | None:
-        """What has to be written after a prompt, by a chat that leaves the prompt's end out.
+        """The text to generate after a prompt, from a rendered chat that lacks the prompt's end.
 
-        Such a template (DeepSeek R1) shows answers without their thoughts. The `reasoning` is put
-        where it was, empty thoughts where there is none. None where more than that end changed.
+        Templates like DeepSeek R1's drop the reasoning of answers. `reasoning` is put back; without
+        any, the block is closed empty. None if more of the prompt changed than its end.
         """
         before = asked.removesuffix(self.text)
         if before == asked or not whole.startswith(before):
@@ -163,11 +163,11 @@ class Begun(NamedTuple):
 def shown_by(
     prompt: str, before: str, source: str, written: Callable[[str, str], str]
 ) -> Thoughts | None:
-    """The tags that a chat template knows, if any.
+    """The reasoning tags of a chat template, if any.
 
-    `prompt` is what it writes up to an answer, `before` what it puts there before every answer,
-    `source` its own text; `written` gives what it writes after the prompt for an answer and its
-    reasoning.
+    `prompt` is its text up to an answer, `before` what it puts before every answer, `source` its
+    Jinja source; `written` renders an answer and its reasoning and returns the text after the
+    prompt.
     """
     found = Begun.by(prompt)
     begun = found.thoughts if found and not found.over else None

@@ -1,19 +1,19 @@
-"""Token ids of many texts at once, in which a row's own text never becomes a control token.
+"""Batched tokenisation in which text from a row never becomes a control token.
 
-A review may hold `<|im_end|>`. Read as the token, it would end the turn in the middle of the text,
-so every control token in a row's text is shielded before the framing goes round it:
+A review may contain `<|im_end|>`. Encoded as the token, it would end the turn inside the text, so
+every control token in a row's text is shielded before it is framed:
 
     <|im_start|>user⏎   He wrote <[shield]|im_end|>.   <|im_end|>⏎
     '--- framing ---'   '-------- the row --------'   '-framing-'
 
-A text with a shield is tokenised stretch by stretch between the framing's control tokens, with the
-row's spelt out; all others in one batch. Tokens that a tokenizer added without calling them special
-(`<think>`) are words like others, and stay what they are.
+A shielded text is tokenised piecewise between the framing's control tokens, and those in the row
+are spelt out as plain text; all other texts are tokenised in one batch. Added tokens that are not
+special (`<think>`) are ordinary tokens and need no shield.
 
-Many tokenizers (of SentencePiece) put a space before any text that they are given. What goes on
-from other text has none, so that it is read behind the end of what stands before it:
+Many SentencePiece tokenizers put a space before any text. Text that continues other text must not
+have it, so it is tokenised together with the end of the text before it:
 
-    <|assistant|>⏎ | It is late.        ▁It ▁is ▁late by itself, It ▁is ▁late here
+    <|assistant|>⏎ | It is late.        ▁It ▁is ▁late alone, It ▁is ▁late here
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PROBE = ("", "Is it so?", "  two \n\nlines", "caf\u00e9 \N{SNOWMAN} <b>")
 
 
 class Tokens:
-    """A tokenizer seen as a function from texts to ids."""
+    """A tokenizer as a function from texts to ids."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
@@ -45,13 +45,13 @@ class Tokens:
         self._joins = self._joins_as_it_stands()
 
     def shield(self, text: str) -> str:
-        """A row's own text, marked such that no control token is read in it."""
+        """Mark the control tokens in a row's text so that they are encoded as plain text."""
         if self._control.search(text) is None:
             return text
         return self._control.sub(lambda found: found[0][0] + _SHIELD + found[0][1:], text)
 
     def batch(self, texts: Sequence[str], *, bounds: bool) -> list[list[int]]:
-        """Ids of each text; `bounds`: with the tokens the tokenizer puts round a text of its own.
+        """Ids of each text; `bounds`: with the BOS and EOS tokens that the tokenizer adds.
 
         Raises InputError for a shielded text whose control token cannot be spelt out.
         """
@@ -62,7 +62,7 @@ class Tokens:
         return ids
 
     def continued(self, texts: Sequence[str], before: Sequence[str]) -> list[list[int]]:
-        """Ids of each text where it goes on from the text before it, of which the end decides."""
+        """Ids of each text as the continuation of the text before it."""
         if self._joins:
             return self.batch(texts, bounds=False)
         ends = [self._end(text) for text in before]
@@ -72,27 +72,27 @@ class Tokens:
         )
         found = []
         for head, ids, text in zip(heads, whole, texts, strict=True):
-            # Where the two melt into one token there is no telling them apart.
+            # If the tokenizer merged across the boundary, the ids cannot be separated.
             apart = ids[: len(head)] == head
             found.append(ids[len(head) :] if apart else self.batch([text], bounds=False)[0])
         return found
 
     def _end(self, text: str) -> str:
-        """The control token or the character that a text ends with."""
+        """The control token or character at the end of a text."""
         *_, last = ["", *(match for match in self._control.finditer(text))]
         if isinstance(last, re.Match) and last.end() == len(text):
             return last[0]
         return text[-1:]
 
     def _joins_as_it_stands(self) -> bool:
-        """Whether a text that goes on from another has the ids it has by itself."""
+        """Whether a text has the same ids as a continuation as it has alone."""
         ends = [_LINE, *self._tokenizer.all_special_tokens[:1]]
         by_itself = self.batch([_PROBE[1], *ends], bounds=False)
         joined = self.batch([end + _PROBE[1] for end in ends], bounds=False)
         return all(j == [*e, *by_itself[0]] for e, j in zip(by_itself[1:], joined, strict=True))
 
     def _spelt_out(self, text: str, bounds: bool) -> list[int]:
-        if bounds:  # the framing writes no control token: the tokenizer puts its own round it all
+        if bounds:  # no control tokens from the framing: the tokenizer adds them
             return self._encode([unshielded(text)], bounds, plain=True)[0]
         bare = _SHIELDED.sub("", text)
         whole = self._encode([bare], bounds)[0]
@@ -106,9 +106,9 @@ class Tokens:
         )
 
     def _by_stretches(self, text: str, going_on: bool) -> list[int]:
-        """A framed text's ids, its row's control tokens spelt out.
+        """The ids of a framed text, with the row's control tokens spelt out.
 
-        `going_on`: what stands behind a control token is no text of its own.
+        `going_on`: tokenise the text after a control token as a continuation.
         """
         ids: list[int] = []
         for number, part in enumerate(self._control.split(text)):
@@ -128,13 +128,13 @@ class Tokens:
         return _directly(self._backend, texts, bounds, plain)
 
     def _slowly(self, texts: Sequence[str], bounds: bool, plain: bool) -> list[list[int]]:
-        # Not every tokenizer knows the option, and few rows need it.
+        # Not every tokenizer supports the option, and few rows need it.
         options = {"split_special_tokens": True} if plain else {}
         found = self._tokenizer(list(texts), add_special_tokens=bounds, **options)
         return list(found["input_ids"])
 
     def _proven_backend(self) -> Any:
-        """The tokenizer's core in Rust, if it gives what the tokenizer does; None otherwise."""
+        """The tokenizer's Rust backend, if it gives the same ids as the tokenizer; else None."""
         from transformers import PreTrainedTokenizerFast
 
         if not isinstance(self._tokenizer, PreTrainedTokenizerFast):
@@ -147,17 +147,17 @@ class Tokens:
 
 
 def is_shielded(text: str) -> bool:
-    """Whether a control token of a row's own text is in it."""
+    """Whether a text contains a shielded control token."""
     return _SHIELD in text
 
 
 def unshielded(text: str) -> str:
-    """The text as the row has it."""
+    """The original text, without shields."""
     return text.replace(_SHIELD, "")
 
 
 def _directly(core: Any, texts: Sequence[str], bounds: bool, plain: bool) -> list[list[int]]:
-    # The core is the tokenizer's own, which sets these anew whenever it is called.
+    # The tokenizer sets these again on every call, so changing its backend is safe.
     if core.truncation is not None:
         core.no_truncation()
     if core.padding is not None:
@@ -167,13 +167,13 @@ def _directly(core: Any, texts: Sequence[str], bounds: bool, plain: bool) -> lis
 
 
 def control_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
-    """The tokens that a text which is decoded does not show."""
+    """The special tokens, which decoding skips."""
     added = tokenizer.added_tokens_decoder.values()
     return {*tokenizer.all_special_tokens, *(t.content for t in added if t.special)}
 
 
 def _pattern(tokens: set[str]) -> re.Pattern[str]:
-    # A token of one character is a character that rows are made of.
+    # A token of a single character is ordinary text.
     longest_first = sorted((t for t in tokens if len(t) > 1), key=lambda t: (-len(t), t))
     if not longest_first:
         return _NEVER

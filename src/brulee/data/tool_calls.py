@@ -1,9 +1,9 @@
-"""Tools and their calls as rows write them, brought into the form of OpenAI's messages.
+"""Converts the tools and tool calls of rows into the format of OpenAI's messages.
 
-A call is {"type": "function", "function": {"name": ..., "arguments": {...}}}, with whatever else it
-has (its id); a tool {"type": "function", "function": {"name": ..., "parameters": ...}}. Rows may
-leave out what is round the function, and may write each as JSON text. Arguments are an object, as
-the chat templates of `transformers` expect them.
+A call is {"type": "function", "function": {"name": ..., "arguments": {...}}}, with its other keys
+(such as its id); a tool is {"type": "function", "function": {"name": ..., "parameters": ...}}. Rows
+may give the inner function object alone, and either as JSON text. Arguments are an object, as the
+chat templates of `transformers` expect.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _TOOL = '{"type": "function", "function": {"name": ..., "parameters": ...}}'
 
 
 def read_calls(value: Any, place: str) -> str:
-    """The calls of a turn as JSON text: one or a list of them, or JSON text of either.
+    """Normalise a turn's calls (one, a list, or JSON text of either) to JSON text of a list.
 
-    Raises InputError naming the place for what is no call, arguments that are no object, and keys
-    given twice.
+    Raises InputError naming the place for a value that is not a call, arguments that are not an
+    object, and duplicate keys.
     """
     found = parsed(value, place)
     calls = found if isinstance(found, list) else [found]
@@ -36,9 +36,9 @@ def read_calls(value: Any, place: str) -> str:
 
 
 def read_tools(value: Any, place: str) -> str:
-    """The tools of a row as JSON text, "" where there are none.
+    """Normalise a row's tools to JSON text; "" if there are none.
 
-    Raises InputError naming the place for what is no description of a tool.
+    Raises InputError naming the place for a value that does not describe a tool.
     """
     found = parsed(value, place) if value else None
     if not found:
@@ -49,7 +49,7 @@ def read_tools(value: Any, place: str) -> str:
 
 
 def are_tools(value: Any) -> bool:
-    """Whether a value, which may be JSON text, is a list of objects with the name of a function."""
+    """Whether a value (or the JSON text in it) is a non-empty list of tool descriptions."""
     if isinstance(value, str) and not value.lstrip().startswith("["):
         return False
     try:
@@ -60,9 +60,9 @@ def are_tools(value: Any) -> bool:
 
 
 def parsed(value: Any, place: str) -> Any:
-    """What JSON text holds; of another value what is not null, as tables fill objects up with it.
+    """Parse JSON text; from any other value remove the nulls, with which Arrow pads objects.
 
-    Raises InputError naming the place for text that is no JSON.
+    Raises InputError naming the place for text that is not valid JSON.
     """
     if not isinstance(value, str):
         return _without_nulls(value, place)
@@ -100,7 +100,7 @@ def parsed(value: Any, place: str) -> Any:
 
 
 def check_results(messages: Sequence[tuple[int, Message]], place: str) -> None:
-    """Refuse results of tools that no call before them asks for.
+    """Reject tool results without a preceding call.
 
     `messages` are the turns with their numbers. Raises InputError naming the turn.
     """
@@ -136,7 +136,7 @@ def _call(call: Any, place: str) -> dict[str, Any]:
     if call.get("type", "function") != "function":
         raise InputError(f"{place}: the type {call['type']!r} of a call; valid: function.")
     name, given = function["name"], function.get("arguments")
-    # As JSON text they were read whole: a null in them is one.
+    # Nulls in JSON text are real ones, not padding.
     text = isinstance(given, str)
     arguments = parsed(given, f"{place}, arguments of {name!r}") if text else given
     if not isinstance(arguments, dict):

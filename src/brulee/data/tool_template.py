@@ -1,9 +1,9 @@
-"""What a chat template shows of tools, calls and results, found by rendering marks.
+"""Finds out what a chat template shows of tools, calls and results, by rendering marks.
 
-A template that knows nothing of tools leaves them out without a word. So a chat is rendered once
-with a mark in the place of each of its parts (one for all chats that are made alike), and what has
-no mark in the text is refused. How calls are handed to the template is tried likewise: arguments as
-an object or as JSON text, no text beside a call as null or as an empty one.
+A template without tool support silently leaves tools out. So a chat is rendered with a mark in
+place of each of its parts (once for all chats of the same structure), and parts whose mark is
+missing are rejected. The format in which the template takes calls is found the same way: arguments
+as an object or JSON text, and null or "" for the missing text next to a call.
 """
 
 from __future__ import annotations
@@ -16,42 +16,42 @@ from typing import Any, NamedTuple
 from brulee.data.messages import CALL_ID, CALLS, NAME, REASONING, Message, as_json, calls_of
 from brulee.errors import InputError
 
-# What a template may raise that was not made for what it is given.
+# Exceptions of a template that does not support its input.
 FAILURES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _REASONING = (REASONING, "thinking", "reasoning")
 _CALLS = "an answer's tool calls"
-_MOST_TOOLS = 2  # of many, so many are marked
+_MOST_TOOLS = 2  # only so many tools are marked
 
 
 class FramingError(InputError):
-    """The model's framing cannot hold such documents at all, whatever the row says."""
+    """The model's framing does not support documents of this kind, whatever the row's text."""
 
 
 class Form(NamedTuple):
-    """How calls are handed to a template."""
+    """How calls are passed to a template."""
 
     text_arguments: bool = False
     null_content: bool = True
 
 
 FORMS = (Form(), Form(null_content=False), Form(True), Form(True, False))
-# Writes messages, tools (JSON text), what comes next (or not), reasoning's key; may raise an error.
+# Renders messages, tools (JSON text), with or without a generation prompt; may raise InputError.
 Write = Callable[[Sequence[Mapping[str, Any]], str, bool], str]
 
 
 class ToolTemplate:
-    """A chat template as it takes tools; `write` renders messages in its form."""
+    """A chat template's support for tools; `write` renders messages already in its format."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
         self._lost: dict[str, str] = {}
 
     def taken(self, message: Message) -> dict[str, Any]:
-        """A message as the template takes it."""
+        """A message in the template's format."""
         return self._as_taken(message, self._form or FORMS[0], self._reasoning_key)
 
     def check(self, messages: Sequence[Message], tools: str) -> None:
-        """Raise FramingError for a chat of which the template leaves something out."""
+        """Raise FramingError for a chat of which the template leaves out any part."""
         marked, marked_tools, marks = _marked(messages, tools)
         key = as_json([marked, marked_tools])
         if key not in self._lost:
@@ -70,7 +70,7 @@ class ToolTemplate:
 
     @functools.cached_property
     def shows_calls(self) -> bool:
-        """Whether the template shows tool calls in some form."""
+        """Whether the template shows tool calls in any form."""
         return self._form is not None
 
     @functools.cached_property
@@ -82,7 +82,7 @@ class ToolTemplate:
         messages = [_USER, _call_turn(marks, ("argument",))]
         text = self._tried([self._as_taken(m, form, REASONING) for m in messages])
         said = [self._as_taken(m, form, REASONING) for m in (_USER, _ANSWER)]
-        # Python's way to write an object, and its null.
+        # Python's repr of a dict and of None, instead of JSON.
         odd = any(f"'{mark}'" in text for mark in marks.found) or text.count("None") > self._tried(
             said
         ).count("None")
@@ -90,7 +90,7 @@ class ToolTemplate:
 
     @functools.cached_property
     def _reasoning_key(self) -> str:
-        """The key under which the template shows reasoning; the usual one if under none."""
+        """The key under which the template shows reasoning; the usual one if it shows none."""
         marks = _Marks()
         turn = {**_ANSWER, REASONING: marks.new("")}
         for key in _REASONING:
@@ -121,7 +121,7 @@ _ANSWER = {"role": "assistant", "content": "!"}
 
 
 def needs_tools(messages: Sequence[Message], tools: str) -> bool:
-    """Whether a chat has more than texts: tools, calls, results of them, reasoning."""
+    """Whether a chat has more than text: tools, calls, results or reasoning."""
     return bool(tools) or any(
         message["role"] == "tool" or message.get(CALLS) or message.get(REASONING)
         for message in messages
@@ -129,18 +129,18 @@ def needs_tools(messages: Sequence[Message], tools: str) -> bool:
 
 
 def example() -> list[Message]:
-    """A question, and an answer that calls a tool."""
+    """A question and an answer that calls a tool."""
     return [_USER, _call_turn(_Marks(), ("argument",))]
 
 
 class _Marks:
-    """Words that stand in no template, each with what it stands for."""
+    """Words that occur in no template, each with the part that it marks."""
 
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
 
     def new(self, what: str) -> str:
-        """A mark: nine letters and digits, as long as the ids of calls that Mistral takes."""
+        """A new mark of nine letters and digits, the length that Mistral requires of call ids."""
         mark = f"brulee{len(self.found):03d}"
         self.found[mark] = what
         return mark
@@ -149,7 +149,7 @@ class _Marks:
 def _marked(
     messages: Sequence[Message], tools: str
 ) -> tuple[list[Message], str, Mapping[str, str]]:
-    """A chat with marks for its parts; reasoning is left out, as templates drop what is old."""
+    """A chat with marks for its parts; without reasoning, as templates drop that of old turns."""
     marks = _Marks()
     marked = list(_marked_turns(messages, marks))
     described = [_tool(marks) for _ in json.loads(tools or "[]")[:_MOST_TOOLS]]

@@ -1,8 +1,8 @@
-"""What files call the parts of a turn of a chat, and who speaks in it."""
+"""The names that data files use for the keys and the roles of chat turns."""
 
 from typing import Final
 
-# Who speaks, and what is said.
+# The keys of the role and of the text.
 KEYS: Final = (("role", "content"), ("from", "value"))
 ROLES: Final = {
     "user": "user",

@@ -1,4 +1,4 @@
-"""Union-find: which of many things were joined, directly or through others."""
+"""Union-find: disjoint sets of numbers under joins."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import numpy as np
 
 
 class UnionFind:
-    """The numbers 0 to count-1, each at first in a set of its own."""
+    """Disjoint sets of the numbers 0 to count-1, initially one set each."""
 
     def __init__(self, count: int) -> None:
         self._parent = np.arange(count)
 
     def join(self, left: int, right: int) -> bool:
-        """Make two sets one; False where they already were."""
+        """Join the sets of two numbers; False if they were already in one set."""
         low, high = sorted((self._root(left), self._root(right)))
         self._parent[high] = low
         return low != high
 
     def roots(self) -> np.ndarray:
-        """(count,) the smallest member of the set that each number is in."""
+        """(count,) The smallest member of each number's set."""
         while True:
             above: np.ndarray = self._parent[self._parent]
             if np.array_equal(above, self._parent):

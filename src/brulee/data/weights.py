@@ -1,4 +1,4 @@
-"""The weights of a mixture's members, looked at before anything is read."""
+"""Checks the weights of a mixture's members before any data is read."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def check_weights(
     held_out: Container[KeyPath] = (),
     at: KeyPath = ("data",),
 ) -> None:
-    """Raise InputError, naming the line, for a weight that is missing or that nothing would use.
+    """Raise InputError, naming the line, for a weight that is missing or unused.
 
-    `held_out` are the places of tasks that are not drawn, which need none; in a mixture inside a
-    mixture as well. Rates of rows (`rate_cap`, ...) that the kind does not use are refused too.
+    `held_out` are the key paths of tasks that are not drawn and need no weight, in nested mixtures
+    too. Options (`rate_cap`, ...) that the kind of mixture does not use are rejected as well.
     """
     if isinstance(data, DataSpec):
         if at == ("data",) and data.weight is not None:

@@ -1,4 +1,4 @@
-"""The words of a text in any script, for finding texts that say the same."""
+"""The words of a text in any script, for finding duplicate texts."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from functools import cache
 from itertools import islice
 from typing import Final
 
-# Scripts that put no space between words: each letter, with its marks, is a word of its own.
+# Scripts without spaces between words: each letter, with its marks, is a word.
 _SINGLE_OF_THE_FIRST_PLANE: Final = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
     "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
 )
 _SINGLE: Final = _SINGLE_OF_THE_FIRST_PLANE + "\U0001b000-\U0001b16f\U00020000-\U0003ffff"
-# The other planes, most of all there is, hold ideographs or nothing.
+# The code points searched for marks; the other planes hold ideographs or are unassigned.
 _WITH_MARKS: Final = (range(0x20000), range(0xE0000, 0xE1000))
 _plain = re.compile(r"[^\W_]+")
 
 
 def fold(text: str) -> str:
-    """Text without the differences of case and of compatible characters (NFKC)."""
+    """Fold case and compatibility characters (NFKC)."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
@@ -38,13 +38,13 @@ def words(text: str) -> list[str]:
 
 
 def has_words(text: str, count: int) -> bool:
-    """Whether a text has so many words or more, of which no more than these are looked for."""
+    """Whether a text has at least `count` words; the search stops after that many."""
     folded = fold(text)
     return len(list(islice(_pattern(folded).finditer(folded), count))) == count
 
 
 def extract(text: str, first: int, last: int) -> str:
-    """The folded text from word `first` up to and with word `last`, punctuation between them."""
+    """The folded text from word `first` through word `last`, with the punctuation between."""
     folded = fold(text)
     spans = [found.span() for found in _pattern(folded).finditer(folded)]
     return folded[spans[first][0] : spans[last][1]]
@@ -54,18 +54,19 @@ def _pattern(folded: str) -> re.Pattern[str]:
     if folded.isascii():
         return _plain
     needed, careful = _patterns("\uffff" if max(folded) <= "\uffff" else chr(sys.maxunicode))
-    # Most texts do not need the careful one, which takes several times as long.
+    # The careful pattern is several times slower, and most texts do not need it.
     return careful if needed.search(folded) else _plain
 
 
 @cache
 def _patterns(last: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """What only a careful pattern can read, and that pattern, for characters up to `last`.
+    """The pattern for texts that need the careful pattern, and the careful pattern itself.
 
-    Classes that end at U+FFFF are looked up in a table; longer ones are searched through.
+    They cover characters up to `last`: `re` looks up classes that end at U+FFFF in a table, but
+    searches longer ones linearly.
     """
     single = _SINGLE if last > "\uffff" else _SINGLE_OF_THE_FIRST_PLANE
-    # `\w` leaves out combining marks, without which Indic words fall apart into consonants.
+    # `\w` excludes combining marks, without which Indic words would split into consonants.
     places = (chr(code) for part in _WITH_MARKS for code in part if code <= ord(last))
     marks = "".join(place for place in places if unicodedata.category(place)[0] == "M")
     careful = re.compile(f"[{single}][{marks}]*|(?:[^\\W_{single}]|[{marks}])+")

@@ -1,13 +1,13 @@
-"""Tool calls in what a model writes, found by the form that its chat template gives them.
+"""Parses tool calls in generated text by the format that the chat template gives them.
 
     <tool_call>                               [{"name": "weather", "arguments": {"place": "Rome"}}]
     {"name": "weather", "arguments": {...}}
     </tool_call>                              {"name": "weather", "parameters": {"place": "Rome"}}
 
-The template is asked to write a call. What it puts round the call's JSON is the form, but for
-control tokens, which a completion's text does not show: where there is nothing else, an answer is
-calls if it is JSON from its beginning to its end. What is no call, or half of one, is text. A
-template that writes a call's name outside of JSON has no form here.
+The format is what the template puts around the JSON of a call, without control tokens, which
+decoded text does not show. If there is nothing else, an answer is a call only if all of it is JSON.
+Anything that is not a complete call is text. Formats with the call's name outside the JSON are not
+supported.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from brulee.errors import InputError
 
 _ARGUMENTS: Final = ("arguments", "parameters")
 _OPENINGS: Final = ("{", "[")
-_MORE: Final = ";,"  # what may part calls, beside spaces
+_MORE: Final = ";,"  # separators between calls, in addition to spaces
 
 
 @dataclass(frozen=True)
 class WrittenCalls:
-    """What stands before and after the JSON of a call, or of a list of them; may be nothing."""
+    """The text before and after the JSON of a call or a list of calls; may be empty."""
 
     before: str
     after: str
 
     @classmethod
     def of(cls, written: str, control: Collection[str]) -> WrittenCalls | None:
-        """The form of an answer that is one call and nothing else; None where it is not JSON.
+        """Derive the format from an answer that is a single call; None if the call is not JSON.
 
-        `control` are the tokens that a completion's text does not show.
+        `control` are the tokens that decoded text does not show.
         """
         for token in sorted(control, key=len, reverse=True):
             written = written.replace(token, "")
         for start in (at for at, sign in enumerate(written) if sign in _OPENINGS):
             found, stop = _json_at(written, start)
             if list(_calls_in(found)):
-                # What stands next to it: before that may be thoughts, left empty.
+                # Only the adjacent words: an empty reasoning block may come before them.
                 ends = [*written[:start].split()[-1:], ""], [*written[stop:].split()[:1], ""]
                 return cls(ends[0][0], ends[1][0])
         return None
 
     def read(self, text: str, names: Collection[str] | None) -> tuple[str, list[dict[str, Any]]]:
-        """The text before the calls of an answer, and the calls, of tools of these names or of any.
+        """Parse an answer into the text before its calls, and the calls.
 
-        Each is {"name": ..., "arguments": {...}}. Where an answer has none, or anything in it after
-        the first is no call, it is text as it stands.
+        A call is {"name": ..., "arguments": {...}}; `names` are the tools' names, None for any. An
+        answer without calls, or with anything but calls after the first, is returned as text.
         """
         start = text.find(self.before) if self.before else len(text) - len(text.lstrip())
         if start < 0:
@@ -66,7 +66,7 @@ class WrittenCalls:
         return (text[:start].rstrip(), calls) if calls else (text, [])
 
     def safe(self, text: str) -> int:
-        """How much of an answer that goes on is text before any call, whatever follows."""
+        """How many characters of a partial answer are text before any call, whatever follows."""
         if not self.before:
             begun = text.lstrip()
             return 0 if not begun or begun.startswith(_OPENINGS) else len(text)
@@ -88,13 +88,13 @@ class WrittenCalls:
             at = _after_spaces(text, at)
             if text.startswith(self.after, at):
                 at += len(self.after)
-            elif at < len(text):  # the end of the answer may stand for it
+            elif at < len(text):  # at the end of the answer it may be missing
                 raise ValueError("more than calls")
             at = _after_spaces(text, at, _MORE)
 
 
 def _json_at(text: str, start: int) -> tuple[Any, int]:
-    """The JSON value that begins there, None where it is none, and where it ends."""
+    """The JSON value at `start` (None if there is none), and where it ends."""
     try:
         return _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
@@ -111,7 +111,7 @@ _DECODER: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=n
 
 
 def _calls_in(found: Any) -> Iterator[dict[str, Any]]:
-    """The calls of a JSON value that is one, or a list of them; none where it is anything else."""
+    """The calls in a JSON value that is a call or a list of calls; nothing for anything else."""
     calls = found if isinstance(found, list) else [found]
     read = [_call(call) for call in calls]
     yield from (call for call in read if call is not None and None not in read)
