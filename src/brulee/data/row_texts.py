@@ -89,7 +89,7 @@ def row_texts(
     kept = tuple(
         c
         for c in rows.columns
-        if not _is_id(c) and (wanted is None or c.replace("-", "_") in wanted)
+        if not is_id(c) and (wanted is None or c.replace("-", "_") in wanted)
     )
     if not kept:
         present = ", ".join(rows.columns)
@@ -101,7 +101,8 @@ def _plain(text: str) -> str:
     return " ".join(words(text))
 
 
-def _is_id(column: str) -> bool:
+def is_id(column: str) -> bool:
+    """Whether a column numbers rows rather than says something, by its name."""
     name = column.lower().replace("-", "_")
     return name in _ID_NAMES or name.endswith(("_id", "_idx"))
 

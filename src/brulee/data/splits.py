@@ -12,6 +12,7 @@ from typing import Any
 
 from brulee.data.assignment import assign
 from brulee.data.grouping import Groups, group
+from brulee.data.row_texts import is_id
 from brulee.data.shingles import SHINGLE
 from brulee.data.sources import Rows
 from brulee.errors import InputError
@@ -91,7 +92,7 @@ def split_rows(
     groups = _groups(texts, spec, columns, source_columns)
     labels = None if spec.stratify is None else _labels(rows, spec.stratify)
     published = rows.published or {"train": list(range(len(rows)))}
-    compared = read_columns or [c for c in rows.columns if not _is_id(c)] or rows.columns
+    compared = read_columns or [c for c in rows.columns if not is_id(c)] or rows.columns
     contents = list(map(digest, texts.together(compared)))
     kept = {name: _firsts(published.get(name, ()), contents) for name in NAMES}
     removed = sum(map(len, published.values())) - sum(map(len, kept.values()))
@@ -227,11 +228,6 @@ def _firsts(indices: Sequence[int], contents: Sequence[bytes]) -> list[int]:
     return list(first.values())
 
 
-def _is_id(column: str) -> bool:
-    name = column.lower().replace("-", "_")
-    return name in {"id", "uuid", "idx", "index", "guid"} or name.endswith(("_id", "_idx"))
-
-
 def _shared_groups(parts: Mapping[str, Sequence[int]], groups: Sequence[int]) -> dict[str, int]:
     held = {name: {groups[i] for i in part} for name, part in parts.items()}
     pairs = (("train", "validation"), ("train", "test"), ("validation", "test"))
@@ -246,7 +242,7 @@ def _histograms(
     for column in rows.columns:
         values = ["" if v is None else str(v) for v in rows.column(column)]
         distinct = set(values)
-        if 1 < len(distinct) <= min(_MOST_LABELS, len(values) // 2) and not _is_id(column):
+        if 1 < len(distinct) <= min(_MOST_LABELS, len(values) // 2) and not is_id(column):
             counts = {n: Counter(values[i] for i in part) for n, part in parts.items()}
             found[column] = {name: dict(sorted(count.items())) for name, count in counts.items()}
     return found
