@@ -81,7 +81,7 @@ def _started(source: str, model: str, out: Path | None, as_json: bool) -> None:
         values = {"recipe": str(file), "described": found.described, "guessed": found.guessed}
         print_json(values | {"rows": found.rows, "test_rows": found.test})
         return
-    if found.guessed:  # a detected format was already printed when the rows were opened
+    if found.guessed:  # a detected format is reported when its rows are opened
         print(printable(found.described))
         print(f"The prompt is a guess: look over data.templates in {file}.")
     print(f"Wrote {file}. Next: brulee data inspect {file}, then brulee run {file}")
